@@ -1,0 +1,273 @@
+"""The Google clients of one run, and the one place where Google's errors become etlkit's."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from etlkit.bigquery.names import TableName, label
+from etlkit.errors import ConfigError, JobError, SinkError, SourceError
+
+if TYPE_CHECKING:
+    from google.auth.credentials import Credentials
+    from google.cloud import bigquery
+    from google.cloud.bigquery_storage_v1 import BigQueryReadClient, BigQueryWriteClient
+
+    from etlkit.context import Run
+
+log = logging.getLogger("etlkit.bigquery")
+
+EMULATOR_VARIABLE = "BIGQUERY_EMULATOR_HOST"
+GRPC_VARIABLE = "ETLKIT_BIGQUERY_GRPC_ENDPOINT"
+
+_RETRY_S = 120.0
+"""The client's default goes on for 10 minutes, in silence, also when nobody listens."""
+
+_MAX_MESSAGE_BYTES = 128 * 1024 * 1024
+"""A ReadRowsResponse may have up to 128 MB: https://cloud.google.com/bigquery/docs/reference/storage"""
+
+
+def connect(run: Run) -> Connection:
+    """The run's connection: made once, shared by source and sink, closed when the run ends.
+
+    Raises:
+        ConfigError: There are no credentials, or no project.
+    """
+    return run.share("bigquery", lambda: Connection(run), Connection.close)
+
+
+class Connection:
+    """Clients for REST, Storage Read and Storage Write, and the location everything happens in.
+
+    Attributes:
+        client: The REST client.
+        location: Where jobs run and datasets are made; None = not known yet.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        environ = run.settings.environ
+        self._emulator = environ.get(EMULATOR_VARIABLE)
+        self._grpc_endpoint = environ.get(GRPC_VARIABLE)
+        self._storage: list[Any] = []
+        self.location = run.settings.location
+        self.client = self._make_client()
+
+    @property
+    def project(self) -> str:
+        """The project that is billed and holds the work dataset."""
+        project: str = self.client.project
+        return project
+
+    def close(self) -> None:
+        """Close every connection."""
+        for client in self._storage:
+            client.transport.close()
+        self.client.close()
+
+    def _make_client(self) -> bigquery.Client:
+        from google.auth.exceptions import DefaultCredentialsError
+        from google.cloud import bigquery
+
+        settings = self._run.settings
+        options: dict[str, Any] = {"project": settings.project, "location": settings.location}
+        if self._emulator:
+            options |= {
+                "project": settings.project or settings.environ.get("GOOGLE_CLOUD_PROJECT"),
+                "credentials": self._anonymous(),
+                "client_options": {"api_endpoint": self._emulator},
+            }
+        try:
+            return bigquery.Client(**options)
+        except DefaultCredentialsError as error:
+            raise ConfigError(
+                "no Google Cloud credentials. Either run against the embedded BigQuery with "
+                "--local, or sign in: gcloud auth application-default login (or set "
+                "GOOGLE_APPLICATION_CREDENTIALS to a key file)"
+            ) from error
+        except OSError as error:
+            raise ConfigError(
+                f"no Google Cloud project ({error}): give one with --project, or run against the "
+                "embedded BigQuery with --local"
+            ) from error
+
+    @staticmethod
+    def _anonymous() -> Credentials:
+        from google.auth.credentials import AnonymousCredentials
+
+        credentials: Credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]
+        return credentials
+
+    def reader(self) -> BigQueryReadClient:
+        """A client of the Storage Read API."""
+        from google.cloud.bigquery_storage_v1 import BigQueryReadClient
+        from google.cloud.bigquery_storage_v1.services.big_query_read.transports import (
+            BigQueryReadGrpcTransport,
+        )
+
+        return self._open(BigQueryReadClient, BigQueryReadGrpcTransport)
+
+    def writer(self) -> BigQueryWriteClient:
+        """A client of the Storage Write API."""
+        from google.cloud.bigquery_storage_v1 import BigQueryWriteClient
+        from google.cloud.bigquery_storage_v1.services.big_query_write.transports import (
+            BigQueryWriteGrpcTransport,
+        )
+
+        return self._open(BigQueryWriteClient, BigQueryWriteGrpcTransport)
+
+    def _open(self, kind: Any, transport: Any) -> Any:
+        if self._grpc_endpoint is None and self._emulator:
+            raise ConfigError(
+                f"{EMULATOR_VARIABLE} is set but {GRPC_VARIABLE} is not: rows are read and written "
+                "over gRPC; set it to the emulator's host:port, or use --local"
+            )
+        if self._grpc_endpoint:
+            import grpc
+
+            options = [
+                ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+                ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+            ]
+            channel = grpc.insecure_channel(self._grpc_endpoint, options=options)
+            client = kind(transport=transport(channel=channel))
+        else:
+            client = kind(credentials=self.client._credentials)  # noqa: SLF001 - no public name
+        self._storage.append(client)
+        return client
+
+    def labels(self) -> dict[str, str]:
+        """The labels that every job and table of this run carries."""
+        own = {"etlkit_job": label(self._run.job), "etlkit_run": label(self._run.run_id)}
+        return {**self._run.labels, **own}
+
+    def query(
+        self,
+        sql: str,
+        purpose: str,
+        *,
+        parameters: list[Any] | None = None,
+        maximum_bytes_billed: int | None = None,
+    ) -> bigquery.QueryJob:
+        """Run SQL to its end as a labelled job whose id we made.
+
+        The id is stable in the run, so that a request whose answer was lost finds its job again
+        instead of running twice.
+
+        Args:
+            sql: GoogleSQL.
+            purpose: Unique in the run; part of the job id.
+            parameters: Query parameters of the client library.
+            maximum_bytes_billed: The job fails instead of billing more; None = no bound.
+
+        Raises:
+            google.api_core.exceptions.GoogleAPICallError: BigQuery refused or failed it.
+        """
+        from google.api_core.exceptions import Conflict
+        from google.cloud import bigquery
+
+        config = bigquery.QueryJobConfig(labels=self.labels(), use_query_cache=False)
+        if parameters:
+            config.query_parameters = parameters
+        if maximum_bytes_billed is not None:
+            config.maximum_bytes_billed = maximum_bytes_billed
+        job_id = f"etlkit_{self._run.run_id}_{purpose}"
+        log.debug("job %s: %s", job_id, sql)
+        try:
+            job = self.client.query(
+                sql,
+                job_config=config,
+                job_id=job_id,
+                location=self.location,
+                retry=self.retry(),
+                job_retry=None,
+            )
+        except Conflict:
+            job = self.client.get_job(job_id, location=self.location, retry=self.retry())
+        job.result(retry=self.retry(), job_retry=None)
+        return job
+
+    def rows(self, sql: str, purpose: str) -> list[dict[str, Any]]:
+        """Run SQL and give its few rows."""
+        return [dict(row) for row in self.query(sql, purpose).result(retry=self.retry())]
+
+    @staticmethod
+    def retry() -> Any:
+        """The client's own whitelist of transient errors, bounded to `_RETRY_S`."""
+        from google.cloud.bigquery import DEFAULT_RETRY
+
+        return DEFAULT_RETRY.with_timeout(_RETRY_S)
+
+    def find_table(self, name: TableName) -> bigquery.Table | None:
+        """Look a table up; None = there is none."""
+        from google.api_core.exceptions import NotFound
+
+        try:
+            return self.client.get_table(str(name), retry=self.retry())
+        except NotFound:
+            return None
+
+    def find_dataset(self, dataset_id: str) -> bigquery.Dataset | None:
+        """Look a dataset up; None = there is none."""
+        from google.api_core.exceptions import NotFound
+
+        try:
+            return self.client.get_dataset(dataset_id, retry=self.retry())
+        except NotFound:
+            return None
+
+    def make_dataset(self, dataset_id: str) -> None:
+        """Create a dataset in the run's location; one that is there already is fine."""
+        from google.cloud import bigquery
+
+        dataset = bigquery.Dataset(dataset_id)
+        if self.location is not None:
+            dataset.location = self.location
+        self.client.create_dataset(dataset, exists_ok=True, retry=self.retry())
+
+    def drop_work_table(self, name: TableName) -> None:
+        """Drop a work table. It expires by itself, so a failure is worth a warning and no more."""
+        try:
+            self.client.delete_table(str(name), not_found_ok=True, retry=self.retry())
+        except Exception as error:
+            log.warning("work table %s was left behind: %s", name, google_message(error))
+
+
+@contextmanager
+def errors_as(
+    kind: type[SourceError | SinkError], stage: str, doing: str, hints: Mapping[int, str] | None = None
+) -> Iterator[None]:
+    """Turn Google's errors into a `SourceError` or `SinkError` that says what to do next.
+
+    Args:
+        kind: The error to raise.
+        stage: The stage of the run.
+        doing: What was being done, for the message.
+        hints: HTTP status -> the next thing to do.
+    """
+    from google.api_core.exceptions import GoogleAPIError
+
+    try:
+        yield
+    except JobError:
+        raise
+    except (GoogleAPIError, ConnectionError, TimeoutError) as error:
+        status = getattr(error, "code", None)
+        hint = (hints or {}).get(int(status)) if status is not None else None
+        message = f"{doing}: {google_message(error)}" + (f"\n{hint}" if hint else "")
+        raise kind(message, job_id=_job_id(error), stage=stage) from error
+
+
+def google_message(error: BaseException) -> str:
+    """BigQuery's own sentence, without the wrapping of transport and client."""
+    for inner in getattr(error, "errors", None) or ():
+        if isinstance(inner, Mapping) and inner.get("message"):
+            return str(inner["message"])
+    return str(getattr(error, "message", None) or error) or type(error).__name__
+
+
+def _job_id(error: BaseException) -> str | None:
+    job_id = getattr(getattr(error, "query_job", None), "job_id", None)
+    return None if job_id is None else str(job_id)

@@ -1,0 +1,218 @@
+"""The whole error tree, by what happens next.
+
+```
+EtlkitError
+ +- ConfigError              exit 2   job, options, variables: found before any I/O
+ +- RetryableError           exit 1   429, 5xx, timeout, reset: a try later may work
+ +- RowError                 policy   on_row_error decides about this one row
+ |   +- TransformError                the user's code raised
+ |   +- RowSchemaError                unknown key, wrong type, null in a required column
+ |   +- ImageError                    a provider refused this one image
+ +- JobError                 exit 1   the run ends; nothing is published
+     +- ApiError                      a call was refused as a whole: 401, 403, 400
+     +- SourceError                   the source query or its rows could not be read
+     +- SinkError                     staging, publishing or the ledger failed
+         +- CountMismatchError        read != written + skipped + rejected
+```
+
+A `JobError` raised inside a transform is never turned into a row error: an outage must not become a
+million rejected rows. Messages carry row, column, job id, stage and the next thing to do; never keys,
+tokens or whole bodies.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class EtlkitError(Exception):
+    """Base of everything etlkit raises on purpose.
+
+    Attributes:
+        message: What happened and what to do next.
+        exit_code: What `python -m etlkit.run` ends with.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, **values: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self._values = values
+        for name, value in values.items():
+            setattr(self, name, value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Keep keyword values across processes; plain exceptions lose them when pickled."""
+        return _rebuild, (type(self), self.message, self._values)
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def _rebuild(cls: type[EtlkitError], message: str, values: dict[str, Any]) -> EtlkitError:
+    return cls(message, **values)
+
+
+class ConfigError(EtlkitError):
+    """The job, an option or a variable is wrong. Found before any I/O; lists the allowed values."""
+
+    exit_code = 2
+
+
+class RetryableError(EtlkitError):
+    """A call failed in a way that is known to be transient.
+
+    Attributes:
+        retry_after_s: Seconds the server asked to wait; None = it did not say.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.retry_after_s = retry_after_s
+
+
+class RowError(EtlkitError):
+    """One row could not be settled. `on_row_error` of the job says what happens to it.
+
+    Attributes:
+        row_number: Position among the rows read in this run, 1 = first; None = not known yet.
+        row_id: The row's id in the snapshot; None = not known yet.
+        column: The column concerned; None = the row as a whole.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        row_number: int | None = None,
+        row_id: str | None = None,
+        column: str | None = None,
+    ) -> None:
+        super().__init__(message, row_number=row_number, row_id=row_id, column=column)
+        self.row_number = row_number
+        self.row_id = row_id
+        self.column = column
+
+    def at_row(self, row_number: int, row_id: str) -> RowError:
+        """Say which row it was, once the engine knows; keeps what is already known."""
+        if self.row_number is None:
+            self.row_number = self._values["row_number"] = row_number
+        if self.row_id is None:
+            self.row_id = self._values["row_id"] = row_id
+        return self
+
+    def __str__(self) -> str:
+        """`row 7 (id …), column 'uri': message`."""
+        where = []
+        if self.row_number is not None:
+            where.append(f"row {self.row_number}" + (f" (id {self.row_id})" if self.row_id else ""))
+        if self.column is not None:
+            where.append(f"column {self.column!r}")
+        return f"{', '.join(where)}: {self.message}" if where else self.message
+
+
+class TransformError(RowError):
+    """The user's transform raised on this row; the original is `__cause__`."""
+
+
+class RowSchemaError(RowError):
+    """A key that no column has, a value of the wrong type, or a null in a required column."""
+
+
+class ImageError(RowError):
+    """A provider refused one image and answered the others.
+
+    Attributes:
+        code: The provider's status code (google.rpc.Code); None = not given.
+    """
+
+    def __init__(self, message: str, *, code: int | None = None, **where: Any) -> None:
+        super().__init__(message, **where)
+        self._values["code"] = code
+        self.code = code
+
+
+class JobError(EtlkitError):
+    """The run ends here and nothing is published.
+
+    Attributes:
+        stage: Where it happened (`snapshot`, `read`, `transform`, `stage`, `audit`, `publish`); None
+            = not in a stage of a run.
+    """
+
+    def __init__(self, message: str, *, stage: str | None = None, **values: Any) -> None:
+        super().__init__(message, stage=stage, **values)
+        self.stage = stage
+
+
+class ApiError(JobError):
+    """A service refused a call as a whole, so a repeat of it would be refused again.
+
+    Attributes:
+        service: Who answered, e.g. `vision`.
+        status: HTTP status or gRPC code; None = no answer.
+        reason: The service's own short reason; never the body.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        service: str,
+        status: int | None = None,
+        reason: str | None = None,
+        stage: str | None = None,
+    ) -> None:
+        super().__init__(message, stage=stage, service=service, status=status, reason=reason)
+        self.service = service
+        self.status = status
+        self.reason = reason
+
+
+class SourceError(JobError):
+    """The source query or its rows could not be read.
+
+    Attributes:
+        job_id: The BigQuery job; None = there was none.
+    """
+
+    def __init__(
+        self, message: str, *, job_id: str | None = None, stage: str | None = "snapshot"
+    ) -> None:
+        super().__init__(message, stage=stage, job_id=job_id)
+        self.job_id = job_id
+
+
+class SinkError(JobError):
+    """Staging, publishing or the ledger failed.
+
+    Attributes:
+        job_id: The BigQuery job; None = there was none.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        job_id: str | None = None,
+        stage: str | None = "publish",
+        **values: Any,
+    ) -> None:
+        super().__init__(message, stage=stage, job_id=job_id, **values)
+        self.job_id = job_id
+
+
+class CountMismatchError(SinkError):
+    """The audit failed: what was read is not what was settled. The target is untouched.
+
+    Attributes:
+        read: Rows read from the source.
+        settled: Rows found in the staging table.
+    """
+
+    def __init__(self, message: str, *, read: int, settled: int) -> None:
+        super().__init__(message, stage="audit")
+        self._values = {"read": read, "settled": settled}
+        self.read = read
+        self.settled = settled

@@ -1,0 +1,100 @@
+"""Find the job that a command line names."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+from etlkit.errors import ConfigError, EtlkitError
+from etlkit.job import TransferJob
+
+
+def load_job(target: str) -> tuple[str, TransferJob]:
+    """Import a job.
+
+    Args:
+        target: `package.module`, `package.module:name` or `path/to/file.py[:name]`; the name is
+            `job` unless given.
+
+    Returns:
+        The job's name (its own, else the module's) and the job.
+
+    Raises:
+        ConfigError: No such module, the module raises, or it has no job of that name.
+    """
+    place, _, attribute = target.partition(":")
+    attribute = attribute or "job"
+    # `python -m` puts the working directory first; a console or a test may not have done so.
+    if str(Path.cwd()) not in sys.path and "" not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    module = _import(place)
+    job = getattr(module, attribute, None)
+    if job is None:
+        names = [name for name, value in vars(module).items() if isinstance(value, TransferJob)]
+        also = f"; it has {', '.join(names)}: use {place}:{names[0]}" if names else ""
+        raise ConfigError(
+            f"{place} has no {attribute!r}{also or ': define job = TransferJob(…) in it'}"
+        )
+    if not isinstance(job, TransferJob):
+        raise ConfigError(
+            f"{place}:{attribute} is a {type(job).__name__}; it must be a TransferJob"
+        )
+    return job.name or module.__name__, job
+
+
+def _import(place: str) -> ModuleType:
+    if not place:
+        raise ConfigError("name a job: package.module, package.module:name or a path to a .py file")
+    path = Path(place)
+    if path.suffix == ".py" or "/" in place:
+        return _import_path(path)
+    try:
+        return importlib.import_module(place)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{place}.".startswith(f"{error.name}."):
+            hint = f"; did you mean the file {place}.py?" if Path(f"{place}.py").exists() else ""
+            raise ConfigError(
+                f"no module {error.name!r} under {Path.cwd().name}/ or on PYTHONPATH{hint}"
+            ) from error
+        raise _broken(place, error) from error
+    except Exception as error:
+        raise _broken(place, error) from error
+
+
+def _import_path(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise ConfigError(f"no file {path}")
+    # Under the working directory a file is imported by its dotted name, so that other processes
+    # find its classes under the same one.
+    try:
+        parts = path.resolve().relative_to(Path.cwd().resolve()).with_suffix("").parts
+    except ValueError:
+        parts = ()
+    if parts and all(part.isidentifier() for part in parts):
+        return _import(".".join(parts))
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise _broken(str(path), error) from error
+    return module
+
+
+def _broken(place: str, error: BaseException) -> ConfigError:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    if isinstance(error, SyntaxError):
+        where = f"{error.filename}:{error.lineno}"
+        reason = f"SyntaxError: {error.msg}"
+    else:
+        where = f"{frame.filename}:{frame.lineno}"
+        kind = "" if isinstance(error, EtlkitError) else f"{type(error).__name__}: "
+        reason = f"{kind}{error}"
+    return ConfigError(f"{place} cannot be imported: {reason} ({where})")

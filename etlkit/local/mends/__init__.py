@@ -1,0 +1,16 @@
+"""Mends for faults of the pinned emulator, each where it departs from real BigQuery.
+
+Every module names what real BigQuery does and what the emulator did instead, and has an `apply()`
+that replaces the faulty part. All of them hold for `bqemulator==1.4.0` alone; the pin in
+`pyproject.toml` moves only together with them.
+"""
+
+from __future__ import annotations
+
+
+def apply() -> None:
+    """Replace the faulty parts. Called once, before the emulator is built."""
+    from etlkit.local.mends import appends, reads, snapshots, turns, types
+
+    for mend in (types, turns, snapshots, appends, reads):
+        mend.apply()

@@ -1,0 +1,60 @@
+"""Copies of tables for time travel.
+
+Real BigQuery: `FOR SYSTEM_TIME AS OF` reaches back seven days and costs nothing. The emulator: each
+change of a table, each append included, copied the whole table, so that work and disk grew with the
+square of its size.
+
+What is given up: changes of a table that has an expiration (a work table) leave no copy, and appends
+leave at most one a minute; in between, time travel shows the table as it was at the last copy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import bqemulator.server as emulator_server
+from bqemulator.domain.events import TableDataChanged
+from bqemulator.versioning.snapshots import SnapshotManager
+
+if TYPE_CHECKING:
+    from bqemulator.catalog.models import SnapshotMeta
+
+APPEND_INTERVAL: Final = timedelta(seconds=60)
+
+
+class SparseSnapshotManager(SnapshotManager):
+    """Copies less often."""
+
+    def record_change(
+        self, project_id: str, dataset_id: str, table_id: str
+    ) -> SnapshotMeta | None:
+        """A statement or a load has changed a table: copy it, unless it is a work table."""
+        meta = self._catalog.get_table(project_id, dataset_id, table_id)
+        if meta is not None and meta.expiration_time is None:
+            return super().record_change(project_id, dataset_id, table_id)
+        self._events.publish(TableDataChanged(project_id, dataset_id, table_id))
+        return None
+
+    def record_append(self, project_id: str, dataset_id: str, table_id: str) -> None:
+        """Rows came over the Write API: copy the table if the last copy is old enough."""
+        copies = self._catalog.list_snapshots_for_table(project_id, dataset_id, table_id)
+        newest = max((copy.snapshot_time for copy in copies), default=None)
+        if newest is None or self._clock.now() - newest > APPEND_INTERVAL:
+            self.record_change(project_id, dataset_id, table_id)
+        else:
+            self._events.publish(TableDataChanged(project_id, dataset_id, table_id))
+
+    async def run_gc_loop(self, *, interval_seconds: float) -> None:
+        """Drop old copies, in a turn of its own."""
+        engine: Any = self._engine
+        while True:
+            async with engine.turns.lock:
+                self.purge_expired()
+            await asyncio.sleep(interval_seconds)
+
+
+def apply() -> None:
+    """Build the emulator around this manager."""
+    emulator_server.SnapshotManager = SparseSnapshotManager  # type: ignore[misc]

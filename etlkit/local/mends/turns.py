@@ -1,0 +1,100 @@
+"""One DuckDB connection, one user at a time.
+
+Real BigQuery: jobs and streams are isolated from one another. The emulator: REST handlers ran on the
+event loop and gRPC handlers on a thread pool, all on one DuckDB connection, so that an `execute` here
+and a `fetch` there mixed up their results, and an append in the middle of a script's transaction
+joined it.
+
+What is given up: a long query lets everyone else wait, reads included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import contextmanager
+from typing import Any
+
+import bqemulator.server as emulator_server
+from bqemulator.storage.engine import DuckDBEngine
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
+
+
+class Turns:
+    """The right to use DuckDB: an `asyncio.Lock` that worker threads can hold as well."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.lock = asyncio.Lock()
+        self._loop = loop
+
+    @contextmanager
+    def from_thread(self) -> Iterator[None]:
+        """Hold the turn in a worker thread. On the loop's own thread this would wait for itself."""
+        asyncio.run_coroutine_threadsafe(self.lock.acquire(), self._loop).result()
+        try:
+            yield
+        finally:
+            self._loop.call_soon_threadsafe(self.lock.release)
+
+
+class OneUserEngine(DuckDBEngine):
+    """The engine with its `turns`."""
+
+    turns: Turns
+
+    async def start(self) -> None:
+        """Open DuckDB; called on the loop that serves everything."""
+        self.turns = Turns(asyncio.get_running_loop())
+        await super().start()
+
+
+class OneRequestApp:
+    """Hand HTTP requests to the emulator one by one.
+
+    Bodies and answers pass outside of the turn, so a client that is stopped in the middle of either
+    holds nobody up.
+    """
+
+    def __init__(self, app: App, turns: Turns, before: Callable[[], None]) -> None:
+        self._app = app
+        self._turns = turns
+        self._before = before
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """The ASGI entry."""
+        if scope["type"] != "http" or "/bigquery/v2/" not in scope["path"]:
+            await self._app(scope, receive, send)
+            return
+        answer: list[Message] = []
+
+        async def keep(message: Message) -> None:
+            answer.append(message)
+
+        if not scope["path"].startswith("/upload/"):  # files are too large to be kept in memory
+            receive = await _with_whole_body(receive)
+        async with self._turns.lock:
+            self._before()
+            await self._app(scope, receive, keep)
+        for message in answer:
+            await send(message)
+
+
+async def _with_whole_body(receive: Receive) -> Receive:
+    body = [await receive()]
+    while body[-1].get("more_body"):
+        body.append(await receive())
+    messages = iter(body)
+
+    async def replay() -> Message:
+        return next(messages, None) or await receive()
+
+    return replay
+
+
+def apply() -> None:
+    """Build the emulator around this engine."""
+    emulator_server.DuckDBEngine = OneUserEngine  # type: ignore[misc]

@@ -1,0 +1,187 @@
+"""Column types: what a column is in BigQuery, taken from DuckDB's own types.
+
+Real BigQuery: `CREATE TABLE t AS SELECT` gives each column the type of its expression; NUMERIC has 9
+digits after the point. The emulator: it looked at types through Arrow, where JSON is a string and
+GEOGRAPHY is bytes; its NUMERIC columns kept 3 digits after the point and BIGNUMERIC 5.
+
+What remains: DuckDB's decimals have 38 digits at most, so BIGNUMERIC keeps 20 before and 18 after the
+point, and a product of two NUMERICs comes out as BIGNUMERIC.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import bqemulator.api.routes.jobs as jobs_routes
+import bqemulator.catalog.ddl_sync as ddl_sync
+import duckdb
+from bqemulator.catalog.models import TableFieldSchema, TableSchema
+from bqemulator.jobs import executor
+from bqemulator.storage import type_map
+from bqemulator.storage.sql_identifiers import quoted_table_ref
+from bqemulator.types.range_type import detect_range_element
+from sqlglot import exp
+from sqlglot.dialects.duckdb import DuckDB
+
+NUMERIC_SCALE: Final = 9
+BIGNUMERIC: Final = "DECIMAL(38, 18)"
+
+_SCALARS: Final = {
+    "bigint": "INTEGER",
+    "integer": "INTEGER",
+    "smallint": "INTEGER",
+    "tinyint": "INTEGER",
+    "hugeint": "INTEGER",
+    "ubigint": "INTEGER",
+    "uinteger": "INTEGER",
+    "usmallint": "INTEGER",
+    "utinyint": "INTEGER",
+    "double": "FLOAT",
+    "float": "FLOAT",
+    "boolean": "BOOLEAN",
+    "varchar": "STRING",
+    "uuid": "STRING",
+    "blob": "BYTES",
+    "date": "DATE",
+    "time": "TIME",
+    "timestamp": "DATETIME",
+    "timestamp_s": "DATETIME",
+    "timestamp_ms": "DATETIME",
+    "timestamp_ns": "DATETIME",
+    "timestamp with time zone": "TIMESTAMP",
+    "geometry": "GEOGRAPHY",
+    "interval": "INTERVAL",
+}
+
+_STORED_AS: Final = {
+    "integer": "BIGINT",
+    "smallint": "BIGINT",
+    "tinyint": "BIGINT",
+    "hugeint": "BIGINT",
+    "ubigint": "BIGINT",
+    "uinteger": "BIGINT",
+    "usmallint": "BIGINT",
+    "utinyint": "BIGINT",
+    "float": "DOUBLE",
+    "uuid": "VARCHAR",
+    "timestamp_s": "TIMESTAMP",
+    "timestamp_ms": "TIMESTAMP",
+    "timestamp_ns": "TIMESTAMP",
+}
+
+
+def to_field(name: str, column: Any, mode: str = "NULLABLE") -> dict[str, Any]:
+    """What BigQuery's REST says about a column of this DuckDB type.
+
+    Args:
+        name: The column.
+        column: A `DuckDBPyType`.
+        mode: Its mode, unless the type is an array.
+    """
+    found = detect_range_element(str(column))
+    if found is not None:
+        element, repeated = found
+        return {
+            "name": name,
+            "type": "RANGE",
+            "mode": "REPEATED" if repeated else mode,
+            "rangeElementType": {"type": element},
+        }
+    if column.id in {"list", "array"}:
+        return to_field(name, column.children[0][1], "REPEATED") | {"mode": "REPEATED"}
+    if column.id == "struct":
+        fields = [to_field(child, kind) for child, kind in column.children]
+        return {"name": name, "type": "RECORD", "mode": mode, "fields": fields}
+    return {"name": name, "type": _scalar(column), "mode": mode}
+
+
+def _scalar(column: Any) -> str:
+    if str(column) == "JSON":
+        return "JSON"
+    if column.id == "decimal":
+        scale = dict(column.children)["scale"]
+        return "NUMERIC" if scale <= NUMERIC_SCALE else "BIGNUMERIC"
+    return _SCALARS.get(column.id, "STRING")
+
+
+def stored_type(column: Any) -> str:
+    """The DuckDB type that keeps every value which BigQuery's type allows."""
+    if column.id in {"list", "array"}:
+        return f"{stored_type(column.children[0][1])}[]"
+    if column.id == "struct":
+        fields = (f"{quote(name)} {stored_type(kind)}" for name, kind in column.children)
+        return f"STRUCT({', '.join(fields)})"
+    if column.id == "decimal" and dict(column.children)["scale"] <= NUMERIC_SCALE:
+        return f"DECIMAL(38, {NUMERIC_SCALE})"
+    return _STORED_AS.get(column.id, str(column))
+
+
+def quote(name: str) -> str:
+    """A DuckDB identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def columns_of(engine: Any, table: str) -> list[tuple[str, Any, bool]]:
+    """Name, DuckDB type and NOT NULL of each column of a table given by its quoted name."""
+    described = engine.execute(f"SELECT * FROM {table} LIMIT 0").description
+    required = {
+        row[1]: bool(row[3]) for row in engine.execute(f"PRAGMA table_info({table})").fetchall()
+    }
+    return [(row[0], duckdb.type(str(row[1])), required.get(row[0], False)) for row in described]
+
+
+def table_schema(engine: Any, table: str) -> TableSchema:
+    """The BigQuery schema of a DuckDB table."""
+    fields = [
+        to_field(name, kind, "REQUIRED" if required else "NULLABLE")
+        for name, kind, required in columns_of(engine, table)
+    ]
+    return TableSchema(fields=to_table_fields(fields))
+
+
+def to_table_fields(fields: list[dict[str, Any]]) -> tuple[TableFieldSchema, ...]:
+    """REST fields in the form in which the catalog keeps them."""
+    from bqemulator.api.routes.tables import _parse_schema_fields
+
+    return _parse_schema_fields(fields)
+
+
+def widen(engine: Any, table: str) -> None:
+    """Give the columns of a new table the width that BigQuery's types have.
+
+    `SELECT 1 AS n` is a 32-bit column for DuckDB; in BigQuery every integer has 64 bits.
+    """
+    for name, kind, _ in columns_of(engine, table):
+        stored = duckdb.type(stored_type(kind))
+        if stored != kind:
+            engine.execute(f"ALTER TABLE {table} ALTER COLUMN {quote(name)} TYPE {stored}")
+
+
+def _introspect_schema(project_id: str, dataset_id: str, table_id: str, ctx: Any) -> TableSchema:
+    return table_schema(ctx.engine, quoted_table_ref(project_id, dataset_id, table_id))
+
+
+def _build_response_schema(arrow_schema: Any) -> list[dict[str, Any]]:
+    """The schema of a query result, from the DuckDB types that the engine leaves on its fields."""
+    fields = _plain_response_schema(arrow_schema)
+    for index, field in enumerate(arrow_schema):
+        known = (field.metadata or {}).get(b"bqemu.duckdb_type")
+        if known is not None:
+            fields[index] = to_field(fields[index]["name"], duckdb.type(known.decode()))
+    return fields
+
+
+_plain_response_schema = executor.build_response_schema
+
+
+def apply() -> None:
+    """Let catalog, results and generated SQL agree on types."""
+    ddl_sync._introspect_schema = _introspect_schema  # noqa: SLF001
+    executor.build_response_schema = _build_response_schema
+    jobs_routes.build_response_schema = _build_response_schema
+    DuckDB.Generator.TYPE_PARAM_SETTINGS = {
+        **DuckDB.Generator.TYPE_PARAM_SETTINGS,
+        exp.DType.DECIMAL: ((38, NUMERIC_SCALE), (38, 38)),
+        exp.DType.BIGDECIMAL: ((38, 18), (38, 38)),
+    }
+    type_map._BQ_TO_DUCKDB["BIGNUMERIC"] = BIGNUMERIC  # noqa: SLF001

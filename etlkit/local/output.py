@@ -1,0 +1,162 @@
+"""Rows for a person (`table`) or a program (`json`, `csv`)."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+import math
+import shutil
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+FORMATS = ("table", "json", "csv")
+
+_NULL = "NULL"
+
+# A table of more than this many widths of the terminal is shown row by row: in a grid its cells
+# would be folded into columns of a few letters.
+_MAX_FOLDS = 2
+
+_BORDER_WIDTH = 3
+
+_NON_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+
+
+def write_rows(
+    stream: TextIO, format_name: str, names: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> None:
+    """Print rows.
+
+    Nothing is ever cut. `json` is one array of objects; it and `csv` are written row by row, while
+    `table` needs all rows to know its widths.
+
+    Args:
+        stream: Where to; a terminal gets a table that fits its width.
+        format_name: One of `FORMATS`.
+        names: Column names.
+        rows: Native values, as the BigQuery client gives them; None = NULL.
+    """
+    if format_name == "json":
+        _write_json(stream, names, rows)
+    elif format_name == "csv":
+        _write_csv(stream, names, rows)
+    else:
+        _write_table(stream, names, rows)
+
+
+def to_json_value(value: Any) -> Any:
+    """A value that `json` can write.
+
+    Bytes become base64; dates, times, NaN and the infinities become text, as in BigQuery's `TO_JSON`.
+    So does NUMERIC, which a JSON number could not carry whole.
+    """
+    if isinstance(value, dict):
+        return {str(key): to_json_value(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json_value(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return _NON_FINITE[str(value)]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return _scalar_text(value)
+
+
+def _scalar_text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode("ascii")
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, date | time):
+        return value.isoformat()
+    return format(value, "f") if isinstance(value, Decimal) else str(value)
+
+
+def to_text(value: Any) -> str:
+    """A value on one line: strings as they are, the rest as in JSON; None = an empty text."""
+    if value is None:
+        return ""
+    plain = to_json_value(value)
+    return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
+
+
+def _write_json(stream: TextIO, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    separator = "["
+    for row in rows:
+        item = dict(zip(names, map(to_json_value, row), strict=True))
+        stream.write(f"{separator}\n  {json.dumps(item)}")
+        separator = ","
+    stream.write("[]\n" if separator == "[" else "\n]\n")
+
+
+def _write_csv(stream: TextIO, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows(map(to_text, row) for row in rows)
+
+
+def _write_table(stream: TextIO, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    table = list(rows)
+    cells = [
+        [_NULL if value is None else _printable(to_text(value)) for value in row] for row in table
+    ]
+    natural = sum(
+        max(len(name), *(_longest_line(row[i]) for row in cells), 0) + _BORDER_WIDTH
+        for i, name in enumerate(names)
+    )
+    width = shutil.get_terminal_size().columns if stream.isatty() else natural + 1
+    if natural > width * _MAX_FOLDS:
+        _write_records(stream, names, cells)
+    else:
+        numeric = [
+            all(value is None or isinstance(value, int | float | Decimal) for value in column)
+            for column in zip(*table, strict=True)
+        ]
+        _write_grid(stream, names, cells, numeric or [False] * len(names), width)
+    stream.write(f"({len(cells)} row(s))\n")
+
+
+def _write_records(stream: TextIO, names: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    """One line for each value; the terminal folds them at its full width."""
+    label_width = max(map(len, names))
+    for number, row in enumerate(cells, start=1):
+        stream.write(f"-- row {number} --\n")
+        stream.writelines(
+            f"{name:>{label_width}}: {cell}\n" for name, cell in zip(names, row, strict=True)
+        )
+
+
+def _write_grid(
+    stream: TextIO,
+    names: Sequence[str],
+    cells: Sequence[Sequence[str]],
+    numeric: Sequence[bool],
+    width: int,
+) -> None:
+    from rich.box import ASCII2, SQUARE
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    encoding = (stream.encoding or "").lower()
+    grid = Table(box=SQUARE if encoding.startswith("utf") else ASCII2)
+    for name, is_number in zip(names, numeric, strict=True):
+        grid.add_column(Text(name), overflow="fold", justify="right" if is_number else "left")
+    for row in cells:
+        grid.add_row(*map(Text, row))
+    Console(file=stream, width=width, highlight=False, soft_wrap=False).print(grid)
+
+
+def _printable(text: str) -> str:
+    """Control characters spelled out: data must not steer the terminal."""
+    return "".join(
+        letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text
+    )
+
+
+def _longest_line(text: str) -> int:
+    return max(map(len, text.split("\n")))

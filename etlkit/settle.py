@@ -1,0 +1,131 @@
+"""What became of each source row, and the counts of it."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from etlkit.base import Row
+from etlkit.errors import ConfigError, JobError, RetryableError, RowError, TransformError
+
+_SHOWN_ERRORS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What one source row became.
+
+    Attributes:
+        rows: The target rows; one shared tuple for "none".
+        error: Why the row could not be transformed; None = it could.
+    """
+
+    rows: tuple[Row, ...]
+    error: RowError | None = None
+
+
+SKIPPED = Settled(())
+
+
+def settle(result: Any) -> Settled:
+    """Classify what a transform returned or the exception standing in its place.
+
+    Raises:
+        JobError: The transform said that the whole run cannot go on.
+        RetryableError: A call kept failing; the row is not to blame.
+    """
+    if type(result) is dict:  # the common case, kept first: this runs once per row
+        return Settled((result,))
+    if result is None:
+        return SKIPPED
+    if isinstance(result, BaseException):
+        return Settled((), _as_row_error(result))
+    if isinstance(result, dict):
+        return Settled((result,))
+    if isinstance(result, (str, bytes)) or not isinstance(result, Iterable):
+        return Settled((), _wrong_result(type(result).__name__))
+    return _fan_out(result)
+
+
+def _fan_out(result: Iterable[Any]) -> Settled:
+    rows: list[Row] = []
+    try:
+        for part in result:  # a generator runs the user's code here
+            if not isinstance(part, dict):
+                kind = f"{type(result).__name__} of {type(part).__name__}"
+                return Settled((), _wrong_result(kind))
+            rows.append(part)
+    except Exception as error:
+        return Settled((), _as_row_error(error))
+    return Settled(tuple(rows))
+
+
+def _wrong_result(kind: str) -> TransformError:
+    return TransformError(
+        f"the transform returned a {kind}; it must return a dict (written), None (skipped) or an "
+        "iterable of dicts (fan-out)"
+    )
+
+
+def _as_row_error(error: BaseException) -> RowError:
+    # An outage or a refused key concerns every row: settling it here would reject them one by one.
+    if isinstance(error, (JobError, ConfigError, RetryableError)) or not isinstance(
+        error, Exception
+    ):
+        raise error
+    if isinstance(error, RowError):
+        return error
+    wrapped = TransformError(f"{type(error).__name__}: {error}{_place(error)}")
+    wrapped.__cause__ = error
+    return wrapped
+
+
+def _place(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+
+
+@dataclass(slots=True)
+class Counts:
+    """How many source rows ended how; `read = written + skipped + rejected` before publishing.
+
+    Attributes:
+        read: Source rows taken from the source.
+        written: Source rows that became one or more target rows.
+        skipped: Source rows for which the transform gave None or an empty iterable, and those that
+            failed under `on_row_error="skip"`.
+        rejected: Source rows put aside with their error.
+        parts: Target rows, counted after fan-out.
+        row_errors: Source rows that failed, whatever the policy made of them.
+        first_errors: The first few of them, for the report.
+    """
+
+    read: int = 0
+    written: int = 0
+    skipped: int = 0
+    rejected: int = 0
+    parts: int = 0
+    row_errors: int = 0
+    first_errors: list[str] = field(default_factory=list)
+
+    @property
+    def settled(self) -> int:
+        """Source rows whose end is known."""
+        return self.written + self.skipped + self.rejected
+
+    def add(self, num_rows: int) -> None:
+        """Count one source row that became `num_rows` target rows."""
+        if num_rows:
+            self.written += 1
+            self.parts += num_rows
+        else:
+            self.skipped += 1
+
+    def add_error(self, error: RowError) -> None:
+        """Keep one failed row in mind; `add` still counts how it ended."""
+        self.row_errors += 1
+        if len(self.first_errors) < _SHOWN_ERRORS:
+            self.first_errors.append(str(error))

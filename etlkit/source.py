@@ -1,0 +1,62 @@
+"""The seam rows come in through. Implementations live elsewhere and are never imported here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from etlkit.columns import Column
+    from etlkit.context import Run
+
+ROW_ID = "_etlkit_row_id"
+"""First column of every source batch: STRING, unique among the rows of a run, never null."""
+
+
+class SourceReader(Protocol):
+    """The rows of one run. A source gives row ids itself."""
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The user's columns, in order, without `ROW_ID`."""
+
+    @property
+    def num_rows(self) -> int | None:
+        """Rows that `batches` will give; None = not known before they are read."""
+
+    def freeze(self) -> None:
+        """Keep the rows of this run as they are now, so that every later read sees the same ones.
+
+        Raises:
+            SourceError: The rows cannot be kept.
+        """
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Give every row once, in the source's order.
+
+        A run calls it after `freeze`; a preview calls it without, and nothing is written anywhere.
+
+        Returns:
+            Batches of any size, `ROW_ID` first and then `columns`, in the Arrow types of
+            `etlkit.columns.arrow_schema`.
+
+        Raises:
+            SourceError: The rows cannot be read any further.
+        """
+
+    def close(self, *, succeeded: bool) -> None:
+        """Release what the reader holds. After success also the frozen rows; else they expire."""
+
+
+class Source(Protocol):
+    """Where rows come from."""
+
+    def open(self, run: Run) -> SourceReader:
+        """Check that the source can be read and find its columns. Writes nothing.
+
+        Raises:
+            SourceError: The source cannot be read: no such table, bad SQL, no access.
+            ConfigError: The source is described wrongly.
+        """

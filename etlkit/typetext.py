@@ -1,0 +1,223 @@
+"""BigQuery's type text, e.g. `ARRAY<STRUCT<a INT64, b STRING NOT NULL>>`, read into a tree.
+
+Grammar: https://cloud.google.com/bigquery/docs/reference/standard-sql/data-definition-language#column_name_and_column_schema
+(column_schema, without COLLATE, DEFAULT, OPTIONS and keys, which say nothing about rows).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import NamedTuple, NoReturn
+
+from etlkit.errors import ConfigError
+
+TYPES = (
+    "INT64",
+    "FLOAT64",
+    "NUMERIC",
+    "BIGNUMERIC",
+    "BOOL",
+    "STRING",
+    "BYTES",
+    "DATE",
+    "DATETIME",
+    "TIME",
+    "TIMESTAMP",
+    "JSON",
+    "GEOGRAPHY",
+    "STRUCT",
+)
+"""Every type a column may have. INTERVAL and RANGE have no Python value etlkit could promise."""
+
+ALIASES = {
+    "BIGDECIMAL": "BIGNUMERIC",
+    "BIGINT": "INT64",
+    "BOOLEAN": "BOOL",
+    "BYTEINT": "INT64",
+    "DECIMAL": "NUMERIC",
+    "FLOAT": "FLOAT64",
+    "INT": "INT64",
+    "INTEGER": "INT64",
+    "RECORD": "STRUCT",
+    "SMALLINT": "INT64",
+    "TINYINT": "INT64",
+}
+"""Other names BigQuery accepts or its REST API answers with, and what they mean."""
+
+MAX_DEPTH = 15
+"""Nested STRUCTs in one column, https://cloud.google.com/bigquery/quotas#table_limits."""
+
+_PARAMETRISED = frozenset({"NUMERIC", "BIGNUMERIC", "STRING", "BYTES"})
+_TOKEN = re.compile(
+    r"\s*(?:(?P<word>[A-Za-z_]\w*)|(?P<quoted>`(?:[^`\\]|\\.)+`)|(?P<mark>[<>(),]|\d+))",
+    re.ASCII,
+)
+
+
+class TypeNode(NamedTuple):
+    """One parsed type: a standard name, a mode as in `Column.mode`, and a STRUCT's fields."""
+
+    type: str
+    mode: str
+    fields: tuple[tuple[str, TypeNode], ...]
+
+
+class _Token(NamedTuple):
+    text: str
+    start: int
+    kind: str
+
+
+def standard_type(name: str, column: str) -> str:
+    """BigQuery's standard name for a type name or alias, in any case.
+
+    Args:
+        name: A type name without parameters, e.g. `INTEGER`.
+        column: Which column is meant, for the message.
+
+    Raises:
+        ConfigError: No such type; lists the allowed ones.
+    """
+    upper = name.upper()
+    standard = ALIASES.get(upper, upper)
+    if standard not in TYPES:
+        raise ConfigError(
+            f"column {column!r}: type {name!r} is not supported; allowed are {', '.join(TYPES)}, "
+            "ARRAY<type>, and the aliases " + ", ".join(sorted(ALIASES))
+        )
+    return standard
+
+
+def parse_type(column: str, text: str) -> TypeNode:
+    """Parse one column's type text.
+
+    Args:
+        column: The column's name, for messages.
+        text: E.g. `STRING NOT NULL`, `NUMERIC(10, 2)`. Length, precision and scale are read and
+            dropped: BigQuery itself enforces them when the rows are published.
+
+    Raises:
+        ConfigError: The text is no type; says at which character.
+    """
+    return _Parser(column, text, _tokens(column, text)).whole()
+
+
+def _tokens(column: str, text: str) -> list[_Token]:
+    tokens = []
+    position = 0
+    end = len(text.rstrip())
+    while position < end:
+        match = _TOKEN.match(text, position)
+        if match is None:
+            _fail(column, text, position, "a type name, a field name or one of < > ( ) ,")
+        kind = match.lastgroup or "mark"
+        word = match[kind]
+        if kind == "quoted":
+            word = re.sub(r"\\(.)", r"\1", word[1:-1])
+        tokens.append(_Token(word, match.start(kind), kind))
+        position = match.end()
+    return tokens
+
+
+def _fail(column: str, text: str, position: int, expected: str) -> NoReturn:
+    raise ConfigError(
+        f"column {column!r}: expected {expected} at character {position + 1} of {text!r}; "
+        "a type looks like STRING, INT64 NOT NULL or ARRAY<STRUCT<a INT64, b STRING>>"
+    )
+
+
+@dataclass(slots=True)
+class _Parser:
+    """Recursive descent, one method a rule of the grammar."""
+
+    column: str
+    text: str
+    tokens: list[_Token]
+    position: int = 0
+
+    def whole(self) -> TypeNode:
+        node = self.schema(self.column, depth=0)
+        if self.position < len(self.tokens):
+            self.fail("the end of the type")
+        return node
+
+    def schema(self, path: str, depth: int) -> TypeNode:
+        """`type [NOT NULL]`."""
+        start = self.position
+        node = self.array(path, depth) if self.accept("ARRAY") else self.element(path, depth)
+        if not self.accept("NOT"):
+            return node
+        if node.mode == "REPEATED":
+            self.position = start
+            self.fail(f"no NOT NULL for {path!r} (BigQuery stores no NULL arrays, only empty ones)")
+        self.expect("NULL")
+        return node._replace(mode="REQUIRED")
+
+    def array(self, path: str, depth: int) -> TypeNode:
+        """`ARRAY<type [NOT NULL]>`; elements are never NULL in BigQuery, said or not."""
+        self.expect("<")
+        start = self.position
+        if self.accept("ARRAY"):
+            self.position = start
+            self.fail("no ARRAY inside an ARRAY (BigQuery has none; wrap it in a STRUCT)")
+        node = self.schema(path, depth)
+        self.expect(">")
+        return node._replace(mode="REPEATED")
+
+    def element(self, path: str, depth: int) -> TypeNode:
+        """A STRUCT or a scalar, with its parameters."""
+        name = self.name("a type")
+        if name.upper() == "STRUCT" or ALIASES.get(name.upper()) == "STRUCT":
+            return TypeNode("STRUCT", "NULLABLE", self.fields(path, depth + 1))
+        kind = standard_type(name, path)
+        if kind in _PARAMETRISED and self.accept("("):
+            self.integer()
+            while self.accept(","):
+                self.integer()
+            self.expect(")")
+        return TypeNode(kind, "NULLABLE", ())
+
+    def fields(self, path: str, depth: int) -> tuple[tuple[str, TypeNode], ...]:
+        """`<name type, …>`."""
+        if depth > MAX_DEPTH:
+            self.fail(f"at most {MAX_DEPTH} nested STRUCTs")
+        self.expect("<")
+        fields = []
+        while True:
+            name = self.name("a field name")
+            fields.append((name, self.schema(f"{path}.{name}", depth)))
+            if not self.accept(","):
+                break
+        self.expect(">")
+        return tuple(fields)
+
+    def name(self, expected: str) -> str:
+        token = self.peek()
+        if token is None or token.kind == "mark":
+            self.fail(expected)
+        self.position += 1
+        return token.text
+
+    def integer(self) -> None:
+        token = self.peek()
+        if token is None or not token.text.isdecimal():
+            self.fail("a number")
+        self.position += 1
+
+    def expect(self, text: str) -> None:
+        if not self.accept(text):
+            self.fail(repr(text))
+
+    def accept(self, text: str) -> bool:
+        token = self.peek()
+        found = token is not None and token.kind != "quoted" and token.text.upper() == text
+        self.position += found
+        return found
+
+    def peek(self) -> _Token | None:
+        return self.tokens[self.position] if self.position < len(self.tokens) else None
+
+    def fail(self, expected: str) -> NoReturn:
+        token = self.peek()
+        _fail(self.column, self.text, len(self.text) if token is None else token.start, expected)

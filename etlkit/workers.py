@@ -1,0 +1,146 @@
+"""Worker threads: each has its own `Etl` instance and runs the four hooks on it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import TypeVar
+
+from etlkit.base import EtlBase, Row, overrides_batch
+from etlkit.errors import EtlkitError, JobError
+from etlkit.settle import Settled, settle
+
+T = TypeVar("T")
+
+_REPORT_EVERY_S = 0.2
+"""A task of many slow rows hands over what it has this often, so that flushing need not wait."""
+
+
+class Task:
+    """Consecutive rows for one worker, and what became of them so far.
+
+    Attributes:
+        rows: The decoded source rows.
+        settled: One entry per row, in order; grows while the worker is at it.
+    """
+
+    __slots__ = ("rows", "settled")
+
+    def __init__(self, rows: list[Row]) -> None:
+        self.rows = rows
+        self.settled: list[Settled] = []
+
+
+class WorkerPool:
+    """Up to `size` threads that take tasks in order. Never drops a thread: `close` joins them all.
+
+    Args:
+        make: Makes one worker's instance; called on the worker's own thread.
+        size: Calls in flight.
+        wake: Called whenever there is something new to look at, from any thread.
+    """
+
+    def __init__(self, make: Callable[[], EtlBase], size: int, wake: Callable[[], None]) -> None:
+        self._make = make
+        self._size = size
+        self._wake = wake
+        self._tasks: SimpleQueue[Task | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._stop = threading.Event()
+        self._errors: list[BaseException] = []
+
+    @property
+    def error(self) -> BaseException | None:
+        """The first error that ends the run, as soon as there is one."""
+        return self._errors[0] if self._errors else None
+
+    def submit(self, task: Task) -> None:
+        """Queue a task. Starts one more thread until there are `size`, so few rows need few."""
+        self._tasks.put(task)
+        if len(self._threads) < self._size:
+            # Daemon: a call that never returns must not outlive a second Ctrl-C.
+            name = f"etlkit-worker-{len(self._threads) + 1}"
+            thread = threading.Thread(target=self._work, name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def close(self, *, abandon: bool) -> None:
+        """End the workers and wait for them; `after_action` has run on each of them then.
+
+        Args:
+            abandon: Leave queued tasks and the rest of running ones; the call in flight ends.
+        """
+        if abandon:
+            self._stop.set()
+        for _ in self._threads:
+            self._tasks.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        etl = None
+        try:
+            etl = _guard("the transform's constructor", self._make)
+            _guard("before_action", etl.before_action)
+            run_task = _run_batch if overrides_batch(type(etl)) else self._run_rows
+            while (task := self._tasks.get()) is not None and not self._stop.is_set():
+                run_task(etl, task)
+                self._wake()
+        except BaseException as error:
+            self._fail(error)
+        finally:
+            if etl is not None:
+                try:
+                    _guard("after_action", etl.after_action)
+                except BaseException as error:
+                    self._fail(error)
+
+    def _run_rows(self, etl: EtlBase, task: Task) -> None:
+        transform, settled, clock = etl.transform_row, task.settled, time.monotonic
+        report_at = clock() + _REPORT_EVERY_S
+        for row in task.rows:
+            if self._stop.is_set():
+                return
+            try:
+                result = transform(row)
+            except Exception as error:
+                result = error
+            settled.append(settle(result))
+            if clock() > report_at:
+                self._wake()
+                report_at = clock() + _REPORT_EVERY_S
+
+    def _fail(self, error: BaseException) -> None:
+        if self._errors:
+            self._errors[0].add_note(f"also: {type(error).__name__}: {error}")
+        else:
+            self._errors.append(error)
+        self._stop.set()
+        self._wake()
+
+
+def _run_batch(etl: EtlBase, task: Task) -> None:
+    try:
+        results = list(etl.transform_batch(task.rows))
+    except Exception as error:
+        results = [error] * len(task.rows)
+    if len(results) != len(task.rows):
+        raise JobError(
+            f"{type(etl).__name__}.transform_batch returned {len(results)} results for "
+            f"{len(task.rows)} rows: it must return one per row, in their order",
+            stage="transform",
+        )
+    task.settled.extend(map(settle, results))
+
+
+def _guard(what: str, call: Callable[[], T]) -> T:
+    """Call user code that belongs to no row; its errors end the run."""
+    try:
+        return call()
+    except EtlkitError:
+        raise
+    except Exception as error:
+        message = f"{what} failed: {type(error).__name__}: {error}"
+        raise JobError(message, stage="transform") from error

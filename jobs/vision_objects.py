@@ -1,0 +1,14 @@
+"""Which objects are on the photos of the object table? Cloud Vision's answers, one row a photo."""
+
+from etlkit import BigQuerySink, BigQuerySource, TransferJob
+from transforms.vision_rest import Etl
+
+job = TransferJob(
+    source=BigQuerySource("""
+        SELECT uri, generation, content_type, size, md5_hash, updated
+        FROM bqml_vision.object_table
+        ORDER BY uri
+    """),
+    transform=Etl,
+    sink=BigQuerySink("bqml_vision.vision_objects", mode="replace"),
+)

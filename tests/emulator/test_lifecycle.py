@@ -1,0 +1,212 @@
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from google.api_core.exceptions import GoogleAPIError
+from requests.exceptions import ConnectionError as ConnectionFailedError
+
+from etlkit.errors import ConfigError, JobError
+from etlkit.local import join_or_start
+from etlkit.local.endpoints import SERVER_FILE, read_server_info
+from etlkit.local.locks import hold
+
+CLIENT = """
+import sys
+from pathlib import Path
+from etlkit.local import join_or_start
+with join_or_start(Path(sys.argv[1])) as server:
+    print(server.pid, server.started, server.endpoints.bigquery, flush=True)
+    sys.stdin.read()
+"""
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def client_process(local_dir):
+    """Start processes that hold the server until they are killed or their stdin is closed."""
+    processes = []
+
+    def start() -> subprocess.Popen:
+        process = subprocess.Popen(
+            [sys.executable, "-c", CLIENT, str(local_dir)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.stdin.close()
+        process.stdout.close()
+        process.wait(10)
+
+
+@pytest.fixture
+def is_gone(local_dir):
+    """Whether no server holds the data any more."""
+
+    def ask() -> bool:
+        try:
+            with hold(local_dir / "data.lock", timeout_s=0):
+                return True
+        except TimeoutError:
+            return False
+
+    return ask
+
+
+def said(process: subprocess.Popen) -> tuple[int, bool]:
+    pid, started, _ = process.stdout.readline().split()
+    return int(pid), started == "True"
+
+
+def test_server_is_shared_and_ends_after_its_last_client(local_dir, client_process, until, is_gone):
+    """A second process joins; the server outlives its starter, and ends after the last client."""
+    starter = client_process()
+    pid, started = said(starter)
+    assert started
+    joiner = client_process()
+    assert said(joiner) == (pid, False)
+
+    starter.stdin.close()
+    starter.wait(10)
+    with join_or_start(local_dir) as third:
+        assert third.pid == pid
+        assert not third.started
+    assert not is_gone()
+
+    joiner.stdin.close()
+    until(is_gone)
+    assert not (local_dir / SERVER_FILE).exists()
+
+
+def test_server_ends_when_its_client_is_killed_and_the_data_is_whole(
+    local_dir, client_process, connect, until, is_gone
+):
+    """SIGKILL of the only client ends the server cleanly; the next one has every row."""
+    client = client_process()
+    said(client)
+    with join_or_start(local_dir) as server, connect(server) as bq:
+        bq.query_and_wait("CREATE SCHEMA d")
+        bq.query_and_wait("CREATE TABLE d.t AS SELECT * FROM UNNEST(GENERATE_ARRAY(1, 1000)) AS n")
+    client.send_signal(signal.SIGKILL)
+    until(is_gone)
+    assert not (local_dir / "data" / "bqemulator.duckdb.wal").exists()
+
+    with join_or_start(local_dir) as server, connect(server) as bq:
+        assert server.started
+        assert [tuple(row) for row in bq.query_and_wait("SELECT SUM(n) FROM d.t")] == [(500500,)]
+
+
+def test_two_starters_at_once_share_one_server(client_process):
+    """Four processes that start at the same moment end up with one server, started by one of them."""
+    answers = [said(process) for process in [client_process() for _ in range(4)]]
+    assert len({pid for pid, _ in answers}) == 1
+    assert sorted(started for _, started in answers) == [False, False, False, True]
+
+
+def test_server_file_of_a_dead_server_is_not_believed(local_dir):
+    """A left-over file whose port now belongs to somebody else does not fool a client."""
+    local_dir.mkdir()
+    with join_or_start(local_dir) as first:
+        info = json.loads((local_dir / SERVER_FILE).read_text())
+        os.kill(first.pid, signal.SIGKILL)
+    with socket.create_server(("127.0.0.1", 0)) as foreign:
+        info["lifeline_port"] = foreign.getsockname()[1]
+        (local_dir / SERVER_FILE).write_text(json.dumps(info))
+        answer = threading.Thread(target=_answer_nonsense, args=(foreign,), daemon=True)
+        answer.start()
+        with join_or_start(local_dir) as second:
+            assert second.started
+            assert second.pid != first.pid
+        answer.join(5)
+
+
+def _answer_nonsense(listener: socket.socket) -> None:
+    connection, _ = listener.accept()
+    with connection:
+        connection.recv(100)
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}', "null"])
+def test_damaged_server_file_is_no_server(tmp_path, text):
+    """A file that is not what a server writes counts as none."""
+    (tmp_path / SERVER_FILE).write_text(text)
+    assert read_server_info(tmp_path) is None
+
+
+def test_data_survives_a_killed_server(local_dir, connect, until, is_gone):
+    """SIGKILL of the server in the middle of writes loses nothing that was acknowledged."""
+    acknowledged = []
+    with join_or_start(local_dir) as server, connect(server) as bq:
+        bq.query_and_wait("CREATE SCHEMA d")
+        bq.query_and_wait("CREATE TABLE d.t (n INT64)")
+        writer = threading.Thread(target=_write_until_refused, args=(bq, acknowledged))
+        writer.start()
+        until(lambda: len(acknowledged) > 5)
+        os.kill(server.pid, signal.SIGKILL)
+        writer.join(30)
+    until(is_gone)
+
+    with join_or_start(local_dir) as server, connect(server) as bq:
+        assert server.started
+        rows = {row.n for row in bq.query_and_wait("SELECT n FROM d.t")}
+    assert rows.issuperset(acknowledged)
+    assert len(rows) <= len(acknowledged) + 1
+
+
+def _write_until_refused(bq, acknowledged: list[int]) -> None:
+    for number in range(10_000):
+        try:
+            job = bq.query(f"INSERT INTO d.t VALUES ({number})", retry=None, job_retry=None)
+            job.result(retry=None, job_retry=None)
+        except (GoogleAPIError, ConnectionFailedError):
+            return
+        acknowledged.append(number)
+
+
+def test_sigterm_ends_the_server_in_order(local_dir, until, is_gone):
+    """SIGTERM is the same clean end as the last client's leaving."""
+    with join_or_start(local_dir) as server:
+        os.kill(server.pid, signal.SIGTERM)
+        until(is_gone)
+        assert not (local_dir / SERVER_FILE).exists()
+    assert (local_dir / "server.log").read_text() == ""
+
+
+def test_start_error_shows_the_log_and_the_next_step(local_dir):
+    """A server that cannot start says why, and what to do."""
+    (local_dir / "data").mkdir(parents=True)
+    (local_dir / "data" / "bqemulator.duckdb").write_text("this is no database" * 1000)
+    with pytest.raises(JobError, match=r"exit code 1(?s:.)*not a valid DuckDB(?s:.)*move .* away"):
+        join_or_start(local_dir)
+
+
+def test_missing_extra_is_a_config_error(local_dir, monkeypatch):
+    """Without the extra's packages nothing is started; the message has the command to install it."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'etlkit\[local\]'"):
+        join_or_start(local_dir)
+
+
+def test_endpoints_point_the_clients(local_server):
+    """The environment holds exactly what the clients look for."""
+    environ = local_server.endpoints.environ()
+    assert environ.keys() == {
+        "BIGQUERY_EMULATOR_HOST",
+        "ETLKIT_BIGQUERY_GRPC_ENDPOINT",
+        "ETLKIT_VISION_ENDPOINT",
+        "GOOGLE_CLOUD_PROJECT",
+    }
+    assert environ["BIGQUERY_EMULATOR_HOST"].startswith("http://127.0.0.1:")
