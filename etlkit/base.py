@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeAlias
 Row: TypeAlias = dict[str, Any]
 """One row: column name to native Python value. JSON columns arrive parsed."""
 
-RowResult: TypeAlias = "Row | None | Iterable[Row]"
+RowResult: TypeAlias = "Row | Iterable[Row] | None"
 """What a row became: a dict = written, None = skipped, an iterable of dicts = fan-out."""
 
 

@@ -23,7 +23,7 @@ _MAX_CELL = 200
 class ProgressView(Protocol):
     """Shows a run's progress; a context manager."""
 
-    def __call__(self, stage: str, counts: Counts, expected: int | None) -> None:
+    def __call__(self, stage: str, counts: Counts, expected: int | None, /) -> None:
         """Take note; called very often."""
 
     def __enter__(self) -> Self:
@@ -48,7 +48,7 @@ def progress_view(*, quiet: bool, plain: bool) -> ProgressView:
 
 
 class _Silent:
-    def __call__(self, stage: str, counts: Counts, expected: int | None) -> None:
+    def __call__(self, _stage: str, _counts: Counts, _expected: int | None, /) -> None:
         return
 
     def __enter__(self) -> Self:
@@ -67,7 +67,7 @@ class _Lines(_Silent):
         self._next = 0.0
         self._started = time.monotonic()
 
-    def __call__(self, stage: str, counts: Counts, expected: int | None) -> None:
+    def __call__(self, stage: str, counts: Counts, expected: int | None, /) -> None:
         now = time.monotonic()
         if stage == self._stage and now < self._next:
             return
@@ -97,7 +97,7 @@ class _Bar(_Silent):
         self._next = 0.0
         self._started = time.monotonic()
 
-    def __call__(self, stage: str, counts: Counts, expected: int | None) -> None:
+    def __call__(self, stage: str, counts: Counts, expected: int | None, /) -> None:
         now = time.monotonic()
         if now < self._next and counts.read != expected:
             return
@@ -136,7 +136,9 @@ def show_report(report: RunReport) -> None:
     for text in report.first_errors:
         console.print(f"[yellow]left out[/] {_plain(text)}")
     if report.row_errors > len(report.first_errors):
-        console.print(f"[yellow]left out[/] … and {report.row_errors - len(report.first_errors)} more")
+        console.print(
+            f"[yellow]left out[/] … and {report.row_errors - len(report.first_errors)} more"
+        )
     if report.state != "published":
         return
     seconds = sum(report.seconds.values())

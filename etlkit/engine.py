@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("etlkit")
 
+
 def run_transfer(job: TransferJob, run: Run, on_progress: Progress | None = None) -> RunReport:
     """Run a job once, from source to published target.
 

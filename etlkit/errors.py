@@ -117,7 +117,13 @@ class TransformError(RowError):
 
 
 class RowSchemaError(RowError):
-    """A key that no column has, a value of the wrong type, or a null in a required column."""
+    """A key that no column has, a value of the wrong type, or a null in a required column.
+
+    Attributes:
+        index: Position among the rows that were encoded together, 0 = first.
+    """
+
+    index: int = 0
 
 
 class ImageError(RowError):

@@ -171,15 +171,20 @@ class _StructCodec:
         self._make = row_maker(self._names)
 
     def decode(self, array: Any) -> list[Any]:
-        if not pa.types.is_struct(array.type) or array.type.num_fields < len(self._names):
+        kind = array.type
+        places = (
+            [kind.get_field_index(name) for name in self._names]
+            if pa.types.is_struct(kind)
+            else [-1]
+        )
+        if min(places) < 0:
             raise SourceError(
-                f"column {self._path!r} arrived as Arrow {array.type}, expected a struct of "
+                f"column {self._path!r} arrived as Arrow {kind}, expected a struct of "
                 f"{', '.join(self._names)}",
                 stage="read",
             )
         # flatten() gives the fields null where the struct is, and obeys slices; field() does not.
         children = array.flatten()
-        places = map(array.type.get_field_index, self._names)
         columns = [c.decode(children[i]) for c, i in zip(self._codecs, places, strict=True)]
         made: list[Any] = self._make(*columns)
         if array.null_count:

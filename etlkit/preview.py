@@ -125,5 +125,5 @@ class _PreviewWriter:
     def commit(self, counts: Counts) -> int:
         return counts.parts
 
-    def abort(self, error: BaseException) -> None:
+    def abort(self, _error: BaseException) -> None:
         return

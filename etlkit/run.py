@@ -120,7 +120,9 @@ def local_world(local_dir: Path) -> Iterator[None]:
 @click.option(
     "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True
 )
-@click.option("--quiet", is_flag=True, help="No progress, no summary; errors and the report remain.")
+@click.option(
+    "--quiet", is_flag=True, help="No progress, no summary; errors and the report remain."
+)
 @click.option("--debug", is_flag=True, help="Show SQL, stages and tracebacks.")
 def cli(target: str, **options: Any) -> int:
     """Run the job TARGET: package.module, package.module:name or a path to a file.
@@ -199,28 +201,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     try:
-        return int(cli.main(arguments, prog_name="python -m etlkit.run", standalone_mode=False) or 0)
+        return int(
+            cli.main(arguments, prog_name="python -m etlkit.run", standalone_mode=False) or 0
+        )
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        _fail("interrupted; nothing was published", debug=debug)
+    except (KeyboardInterrupt, click.Abort) as error:
+        _fail(error, "interrupted; nothing was published", debug=debug)
         return _INTERRUPTED
     except EtlkitError as error:
-        _fail(f"{error}{_next_step(error)}", debug=debug)
+        _fail(error, f"{error}{_next_step(error)}", debug=debug)
         return error.exit_code
     except Exception as error:
-        _fail(f"unexpected {type(error).__name__}: {error}\nmore with --debug", debug=debug)
+        _fail(error, f"unexpected {type(error).__name__}: {error}\nmore with --debug", debug=debug)
         return 1
 
 
-def _fail(message: str, *, debug: bool) -> None:
+def _fail(error: BaseException, message: str, *, debug: bool) -> None:
     from etlkit.console import show_error
 
     if debug:
-        logging.getLogger("etlkit").exception("traceback:")
+        logging.getLogger("etlkit").error("traceback:", exc_info=error)
     show_error(message)
 
 

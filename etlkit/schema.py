@@ -140,7 +140,7 @@ class RowEncoder:
             try:
                 self._batch((row,), None)
             except RowSchemaError as error:
-                vars(error)["index"] = index
+                error.index = index
                 yield index, error
 
     def _batch(self, rows: Sequence[Row], source: DecodedBatch | None) -> pa.RecordBatch:

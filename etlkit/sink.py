@@ -57,7 +57,7 @@ class SinkWriter(Protocol):
             SinkError: Publishing failed; the target is untouched.
         """
 
-    def abort(self, error: BaseException) -> None:
+    def abort(self, error: BaseException, /) -> None:
         """Record that the run failed. The target stays as it was. Must not raise."""
 
 

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from etlkit.base import EtlBase, Row, overrides_batch
 from etlkit.errors import EtlkitError, JobError
@@ -104,10 +104,10 @@ class WorkerPool:
             if self._stop.is_set():
                 return
             try:
-                result = transform(row)
+                outcome: Any = transform(row)
             except Exception as error:
-                result = error
-            settled.append(settle(result))
+                outcome = error
+            settled.append(settle(outcome))
             if clock() > report_at:
                 self._wake()
                 report_at = clock() + _REPORT_EVERY_S

@@ -1,4 +1,4 @@
-"""BigQuery as source and sink. The only package that imports `google.cloud.bigquery*`, and lazily."""
+"""BigQuery as source and sink: the only package that imports `google.cloud.bigquery*`, lazily."""
 
 from etlkit.bigquery.sink import BigQuerySink
 from etlkit.bigquery.source import BigQuerySource

@@ -238,7 +238,7 @@ def _code_name(error: Exception) -> str:
 
     if isinstance(error, _Refused):
         by_number = {status.value[0]: status.name for status in grpc.StatusCode}
-        return by_number.get(error.code, "UNKNOWN")
+        return str(by_number.get(error.code, "UNKNOWN"))
     status = getattr(error, "grpc_status_code", None)
     return "UNKNOWN" if status is None else str(status.name)
 

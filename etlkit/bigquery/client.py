@@ -13,7 +13,6 @@ from etlkit.errors import ConfigError, JobError, SinkError, SourceError
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
     from google.cloud import bigquery
-    from google.cloud.bigquery_storage_v1 import BigQueryReadClient, BigQueryWriteClient
 
     from etlkit.context import Run
 
@@ -65,7 +64,7 @@ class Connection:
         """Close every connection."""
         for client in self._storage:
             client.transport.close()
-        self.client.close()
+        self.client.close()  # type: ignore[no-untyped-call]
 
     def _make_client(self) -> bigquery.Client:
         from google.auth.exceptions import DefaultCredentialsError
@@ -100,8 +99,8 @@ class Connection:
         credentials: Credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]
         return credentials
 
-    def reader(self) -> BigQueryReadClient:
-        """A client of the Storage Read API."""
+    def reader(self) -> Any:
+        """A new `BigQueryReadClient`, closed with the connection."""
         from google.cloud.bigquery_storage_v1 import BigQueryReadClient
         from google.cloud.bigquery_storage_v1.services.big_query_read.transports import (
             BigQueryReadGrpcTransport,
@@ -109,8 +108,8 @@ class Connection:
 
         return self._open(BigQueryReadClient, BigQueryReadGrpcTransport)
 
-    def writer(self) -> BigQueryWriteClient:
-        """A client of the Storage Write API."""
+    def writer(self) -> Any:
+        """A new `BigQueryWriteClient`, closed with the connection."""
         from google.cloud.bigquery_storage_v1 import BigQueryWriteClient
         from google.cloud.bigquery_storage_v1.services.big_query_write.transports import (
             BigQueryWriteGrpcTransport,
@@ -185,8 +184,16 @@ class Connection:
                 job_retry=None,
             )
         except Conflict:
-            job = self.client.get_job(job_id, location=self.location, retry=self.retry())
+            job = self._find_query(job_id)
         job.result(retry=self.retry(), job_retry=None)
+        return job
+
+    def _find_query(self, job_id: str) -> bigquery.QueryJob:
+        from google.cloud import bigquery
+
+        job = self.client.get_job(job_id, location=self.location, retry=self.retry())
+        if not isinstance(job, bigquery.QueryJob):
+            raise JobError(f"job {job_id} is no query, though we made its id")
         return job
 
     def rows(self, sql: str, purpose: str) -> list[dict[str, Any]]:
@@ -237,7 +244,10 @@ class Connection:
 
 @contextmanager
 def errors_as(
-    kind: type[SourceError | SinkError], stage: str, doing: str, hints: Mapping[int, str] | None = None
+    kind: type[SourceError | SinkError],
+    stage: str,
+    doing: str,
+    hints: Mapping[int, str] | None = None,
 ) -> Iterator[None]:
     """Turn Google's errors into a `SourceError` or `SinkError` that says what to do next.
 

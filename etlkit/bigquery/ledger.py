@@ -56,9 +56,7 @@ class Ledger:
         self._connection.make_dataset(self.table.dataset_id)
         table = bigquery.Table(str(self.table), schema=to_schema_fields(COLUMNS))
         table.description = "etlkit: one row per run"
-        self._connection.client.create_table(
-            table, exists_ok=True, retry=self._connection.retry()
-        )
+        self._connection.client.create_table(table, exists_ok=True, retry=self._connection.retry())
         values = {
             "run_id": self._run.run_id,
             "job": self._run.job,

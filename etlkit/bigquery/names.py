@@ -50,7 +50,9 @@ def check_table(text: str) -> str:
         ConfigError: It is not `dataset.table` or `project.dataset.table`.
     """
     if not isinstance(text, str) or _TABLE.fullmatch(text.replace("`", "")) is None:
-        raise ConfigError(f"{text!r} is no table name: write dataset.table or project.dataset.table")
+        raise ConfigError(
+            f"{text!r} is no table name: write dataset.table or project.dataset.table"
+        )
     return text
 
 

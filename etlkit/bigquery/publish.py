@@ -32,8 +32,10 @@ def audit(connection: Connection, staging: Staging, counts: Counts) -> None:
     found = connection.rows(sql.audit(staging.names), "audit")[0]
     expected = {"written": counts.written, "skipped": counts.skipped, "parts": counts.parts}
     settled = found["written"] + found["skipped"]
-    if found["broken"] or counts.read != counts.settled or any(
-        found[name] != value for name, value in expected.items()
+    if (
+        found["broken"]
+        or counts.read != counts.settled
+        or any(found[name] != value for name, value in expected.items())
     ):
         raise CountMismatchError(
             f"read {counts.read} rows, but the staging table holds {found['written']} written "

@@ -144,9 +144,7 @@ class BigQueryWriter:
             log.warning("the ledger could not be told that the run %s: %s", state, second)
 
 
-def _refuse_mismatch(
-    target: str, columns: tuple[Column, ...], known: tuple[Column, ...]
-) -> None:
+def _refuse_mismatch(target: str, columns: tuple[Column, ...], known: tuple[Column, ...]) -> None:
     """Find before more rows are paid for what the final INSERT would refuse."""
     there = {column.name: column for column in known}
     extra = [column for column in columns if column.name not in there]

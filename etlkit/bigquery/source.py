@@ -118,6 +118,7 @@ class BigQueryReader:
         return self._read_snapshot() if self._frozen else self._read_query()
 
     def _read_snapshot(self) -> Iterator[pa.RecordBatch]:
+        import pyarrow as pa
         from google.cloud.bigquery_storage_v1 import types
 
         client = self._connection.reader()
@@ -128,9 +129,11 @@ class BigQueryReader:
                 read_session=wanted,
                 max_stream_count=1,  # one stream keeps the order of the rows
             )
+            schema = pa.ipc.read_schema(pa.py_buffer(session.arrow_schema.serialized_schema))
             for stream in session.streams:
-                for page in client.read_rows(stream.name).rows(session).pages:
-                    yield self._conform(page.to_arrow())
+                for message in client.read_rows(stream.name):
+                    payload = pa.py_buffer(message.arrow_record_batch.serialized_record_batch)
+                    yield self._conform(pa.ipc.read_record_batch(payload, schema))
 
     def _read_query(self) -> Iterator[pa.RecordBatch]:
         """Read a handful of rows for a preview, over REST: there is no table to read from."""

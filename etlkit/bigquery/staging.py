@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from etlkit.columns import Column
     from etlkit.context import Run
 
+
 class Staging:
     """`out_<run id>`, and `out_<run id>_2`, … when the columns change on the way.
 

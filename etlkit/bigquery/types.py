@@ -41,7 +41,7 @@ def to_schema_fields(columns: Iterable[Column]) -> list[bigquery.SchemaField]:
             column.type,
             mode=column.mode,
             fields=to_schema_fields(column.fields),
-            **({} if column.description is None else {"description": column.description}),
+            description=column.description or "",
         )
         for column in columns
     ]

@@ -44,7 +44,8 @@ def create_object_table(
         The number of rows; 0 = nothing matches, and the table is empty.
 
     Raises:
-        ConfigError: A name or an address is wrong, or a bucket or a named object is not there.
+        ConfigError: A name or an address is wrong, a bucket or a named object is not there, or
+            the table is a view.
         google.api_core.exceptions.GoogleAPICallError: BigQuery refused.
     """
     from google.cloud import bigquery
@@ -55,9 +56,10 @@ def create_object_table(
         bigquery.DatasetReference(target.project, target.dataset_id), exists_ok=True
     )
     schema = _schema()
-    if not objects:
-        # A load job wants at least one row of a file.
+    if not objects or _has_other_columns(client, target, schema):
         client.delete_table(target, not_found_ok=True)
+    if not objects:
+        # A load job wants a file that is not empty.
         client.create_table(bigquery.Table(target, schema=schema))
         return 0
     config = bigquery.LoadJobConfig(
@@ -82,9 +84,24 @@ def _table_reference(client: bigquery.Client, table: str) -> bigquery.TableRefer
         raise ConfigError(f"{table!r} is not a table; write dataset.table") from exc
     if not _DATASET_ID.fullmatch(target.dataset_id) or not _TABLE_ID.fullmatch(target.table_id):
         raise ConfigError(
-            f"{table!r} is not a table name: letters, digits and '_' (in the table also '-')"
+            f"{table!r} is not a table name; write dataset.table in letters, digits and '_'"
         )
     return target
+
+
+def _has_other_columns(
+    client: bigquery.Client, target: bigquery.TableReference, schema: list[bigquery.SchemaField]
+) -> bool:
+    """Whether a table is in the way: after a load the emulator would still name its old columns."""
+    from google.api_core.exceptions import NotFound
+
+    try:
+        existing = client.get_table(target)
+    except NotFound:
+        return False
+    if existing.table_type != "TABLE":
+        raise ConfigError(f"{target} is a {existing.table_type}; drop it, or choose another name")
+    return [field.name for field in existing.schema] != [field.name for field in schema]
 
 
 def _matching(uris: Sequence[str], buckets: Buckets) -> Sequence[StoredObject]:

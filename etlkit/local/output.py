@@ -52,8 +52,8 @@ def write_rows(
 def to_json_value(value: Any) -> Any:
     """A value that `json` can write.
 
-    Bytes become base64; dates, times, NaN and the infinities become text, as in BigQuery's `TO_JSON`.
-    So does NUMERIC, which a JSON number could not carry whole.
+    Bytes become base64; dates, times, NaN and the infinities become text, as in BigQuery's
+    `TO_JSON`. So does NUMERIC, which a JSON number could not carry whole.
     """
     if isinstance(value, dict):
         return {str(key): to_json_value(item) for key, item in value.items()}

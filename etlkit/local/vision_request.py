@@ -18,7 +18,6 @@ from etlkit.local.proto_json import (
     Message,
     Repeated,
     Scalar,
-    Violation,
     read_message,
 )
 
@@ -191,13 +190,3 @@ def _image_request(request: dict[str, Any]) -> ImageRequest:
             raise JsonRequestError(f"Feature {kind} has a negative max_results: {most}.")
         max_results[kind] = max(max_results.get(kind, 0), most or DEFAULT_MAX_RESULTS)
     return ImageRequest(content, uri, max_results)
-
-
-__all__ = [
-    "DEFAULT_MAX_RESULTS",
-    "MAX_IMAGES_PER_REQUEST",
-    "ImageRequest",
-    "JsonRequestError",
-    "Violation",
-    "parse_request",
-]

@@ -3,10 +3,19 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import grpc
+import pyarrow as pa
 import pytest
 from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
+from google.cloud.bigquery_storage_v1 import BigQueryReadClient, BigQueryWriteClient, types
+from google.cloud.bigquery_storage_v1.services.big_query_read.transports import (
+    BigQueryReadGrpcTransport,
+)
+from google.cloud.bigquery_storage_v1.services.big_query_write.transports import (
+    BigQueryWriteGrpcTransport,
+)
 
 from etlkit.local import LocalServer, join_or_start
 
@@ -76,3 +85,73 @@ def until() -> Callable[[Callable[[], object]], None]:
 def local_dir(tmp_path: Path) -> Path:
     """A directory for a server of the test's own."""
     return tmp_path / ".etlkit"
+
+
+@pytest.fixture(scope="session")
+def channel(local_server) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(local_server.endpoints.bigquery_grpc) as channel:
+        yield channel
+
+
+@pytest.fixture(scope="session")
+def read_client(channel) -> BigQueryReadClient:
+    return BigQueryReadClient(transport=BigQueryReadGrpcTransport(channel=channel))
+
+
+@pytest.fixture(scope="session")
+def write_client(channel) -> BigQueryWriteClient:
+    return BigQueryWriteClient(transport=BigQueryWriteGrpcTransport(channel=channel))
+
+
+@pytest.fixture
+def append(write_client) -> Callable[..., list]:
+    """Append Arrow tables to `dataset.table`, one request each, on one connection."""
+
+    def append_tables(table: str, *tables: pa.Table, name_stream: str = "first") -> list:
+        dataset, name = table.split(".")
+        stream = f"projects/local/datasets/{dataset}/tables/{name}/streams/_default"
+
+        def requests() -> Iterator[types.AppendRowsRequest]:
+            for number, rows in enumerate(tables):
+                request = types.AppendRowsRequest()
+                if number == 0 or name_stream == "always":
+                    request.write_stream = stream
+                if number == 0:
+                    schema = rows.schema.serialize().to_pybytes()
+                    request.arrow_rows.writer_schema.serialized_schema = schema
+                (batch,) = rows.combine_chunks().to_batches() or [None]
+                request.arrow_rows.rows.serialized_record_batch = batch.serialize().to_pybytes()
+                yield request
+
+        metadata = [("x-goog-request-params", f"write_stream={stream}")]
+        return list(write_client.append_rows(requests(), metadata=metadata))
+
+    return append_tables
+
+
+@pytest.fixture
+def read_table(read_client) -> Callable[..., pa.Table]:
+    """Read `dataset.table` over the Storage Read API with one stream."""
+
+    def read(table: str, *, offset: int = 0, **options) -> pa.Table:
+        dataset, name = table.split(".")
+        session = read_client.create_read_session(
+            parent="projects/local",
+            read_session=types.ReadSession(
+                table=f"projects/local/datasets/{dataset}/tables/{name}",
+                data_format=types.DataFormat.ARROW,
+                read_options=types.ReadSession.TableReadOptions(**options),
+            ),
+            max_stream_count=1,
+        )
+        schema = pa.ipc.read_schema(pa.py_buffer(session.arrow_schema.serialized_schema))
+        batches = [
+            pa.ipc.read_record_batch(
+                pa.py_buffer(message.arrow_record_batch.serialized_record_batch), schema
+            )
+            for stream in session.streams
+            for message in read_client.read_rows(stream.name, offset)
+        ]
+        return pa.Table.from_batches(batches, schema)
+
+    return read

@@ -10,7 +10,19 @@ from __future__ import annotations
 
 def apply() -> None:
     """Replace the faulty parts. Called once, before the emulator is built."""
-    from etlkit.local.mends import appends, reads, snapshots, turns, types
+    from etlkit.local.mends import (
+        appends,
+        jobs,
+        messages,
+        reads,
+        scripts,
+        snapshots,
+        table_options,
+        table_resource,
+        turns,
+        types,
+    )
 
-    for mend in (types, turns, snapshots, appends, reads):
+    statements = (types, table_options, messages, scripts, jobs)
+    for mend in (turns, snapshots, *statements, table_resource, appends, reads):
         mend.apply()

@@ -97,7 +97,7 @@ class ReadHandler(servicer.BigQueryReadHandler):
         engine: Any = self._ctx.engine
         async with engine.turns.lock:
             if request.read_session.data_format == types.DataFormat.AVRO:
-                emulator_sessions._SESSIONS.clear()  # noqa: SLF001
+                self._forget_avro_sessions()
                 return await asyncio.to_thread(self._handle_create_read_session, raw, context)
             source = self._source(request, context)
             if source is None:
@@ -108,6 +108,11 @@ class ReadHandler(servicer.BigQueryReadHandler):
                 code = grpc.StatusCode.INVALID_ARGUMENT
                 await context.abort(code, str(error).split("\n", maxsplit=1)[0])
         return self._answer(request, schema, session)
+
+    def _forget_avro_sessions(self) -> None:
+        kept = emulator_sessions._SESSIONS  # noqa: SLF001
+        while len(kept) >= MAX_SESSIONS:
+            del kept[next(iter(kept))]
 
     def _source(self, request: Any, context: Any) -> tuple[str, str, list[str] | None] | None:
         """The table, the SELECT with filter and row access policies, and the columns asked for."""

@@ -42,14 +42,28 @@ class Turns:
 
 
 class OneUserEngine(DuckDBEngine):
-    """The engine with its `turns`."""
+    """The engine with what belongs to whoever has the turn.
+
+    Attributes:
+        turns: Who may use DuckDB.
+        transaction: The script transaction that is open; None = each statement is its own.
+        is_dry: True = queries are described, not run.
+    """
 
     turns: Turns
+    transaction: Any = None
+    is_dry = False
 
     async def start(self) -> None:
         """Open DuckDB; called on the loop that serves everything."""
         self.turns = Turns(asyncio.get_running_loop())
         await super().start()
+
+    def fetch_arrow(self, sql: str, parameters: list[Any] | None = None) -> Any:
+        """Run a query; in a dry run, bind it alone."""
+        if self.is_dry:
+            sql = f"SELECT * FROM ({sql}\n) LIMIT 0"
+        return super().fetch_arrow(sql, parameters)
 
 
 class OneRequestApp:

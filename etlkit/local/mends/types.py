@@ -13,11 +13,12 @@ from __future__ import annotations
 from typing import Any, Final
 
 import bqemulator.api.routes.jobs as jobs_routes
+import bqemulator.api.routes.tables as tables_routes
 import bqemulator.catalog.ddl_sync as ddl_sync
 import duckdb
 from bqemulator.catalog.models import TableFieldSchema, TableSchema
 from bqemulator.jobs import executor
-from bqemulator.storage import type_map
+from bqemulator.storage import arrow_bridge, type_map
 from bqemulator.storage.sql_identifiers import quoted_table_ref
 from bqemulator.types.range_type import detect_range_element
 from sqlglot import exp
@@ -157,6 +158,24 @@ def widen(engine: Any, table: str) -> None:
             engine.execute(f"ALTER TABLE {table} ALTER COLUMN {quote(name)} TYPE {stored}")
 
 
+def to_column(field: dict[str, Any]) -> str:
+    """The DuckDB type of a REST field; the emulator's own forgot to quote the names of fields."""
+    if str(field["type"]).upper() in {"RECORD", "STRUCT"}:
+        fields = (f"{quote(child['name'])} {to_column(child)}" for child in field["fields"])
+        kind = f"STRUCT({', '.join(fields)})"
+    else:
+        (_, kind), *_ = _plain_columns([{**field, "mode": "NULLABLE"}])
+    return f"{kind}[]" if field.get("mode") == "REPEATED" else kind
+
+
+def _columns(fields: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Columns of a table made over REST, where the emulator also forgot REQUIRED."""
+    return [
+        (field["name"], to_column(field) + (" NOT NULL" if field.get("mode") == "REQUIRED" else ""))
+        for field in fields
+    ]
+
+
 def _introspect_schema(project_id: str, dataset_id: str, table_id: str, ctx: Any) -> TableSchema:
     return table_schema(ctx.engine, quoted_table_ref(project_id, dataset_id, table_id))
 
@@ -171,7 +190,14 @@ def _build_response_schema(arrow_schema: Any) -> list[dict[str, Any]]:
     return fields
 
 
+_plain_columns = type_map.bq_schema_to_duckdb_columns
+_plain_wkt = arrow_bridge.wkb_to_wkt
 _plain_response_schema = executor.build_response_schema
+
+
+def _wkt(geography: bytes) -> str:
+    """WKT as BigQuery writes it: `POINT(1 2)`, where DuckDB writes `POINT (1 2)`."""
+    return _plain_wkt(geography).replace(" (", "(")
 
 
 def apply() -> None:
@@ -185,3 +211,6 @@ def apply() -> None:
         exp.DType.BIGDECIMAL: ((38, 18), (38, 38)),
     }
     type_map._BQ_TO_DUCKDB["BIGNUMERIC"] = BIGNUMERIC  # noqa: SLF001
+    type_map.bq_schema_to_duckdb_columns = _columns
+    tables_routes.bq_schema_to_duckdb_columns = _columns
+    arrow_bridge.wkb_to_wkt = _wkt

@@ -1,0 +1,128 @@
+"""Jobs and their ids, dry runs, results.
+
+Real BigQuery: a second job with the same id is refused with 409, and so is not run; a dry run runs nothing
+and leaves no job; labels are part of the job. The emulator: it ran the second job too, ran SELECTs
+and scripts of dry runs, forgot labels, and kept every result in memory for ever.
+
+What remains: jobs are in location US whatever was asked for, a dry run estimates 0 bytes, and the results
+of the last `MAX_RESULTS` jobs are kept, until the server ends.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any, Final
+
+import bqemulator.api.routes.jobs as routes
+import sqlglot
+from bqemulator.domain.errors import AlreadyExistsError
+from bqemulator.jobs import executor
+from fastapi import Request
+from sqlglot import exp
+
+MAX_RESULTS: Final = 200
+MAX_RESULT_BYTES: Final = 256 * 1024 * 1024
+
+_answers: OrderedDict[str, dict[str, Any]] = OrderedDict()
+
+
+async def insert_job(
+    project_id: str, request: Request, ctx: routes._Ctx, caller: routes._Caller
+) -> dict[str, Any]:
+    """`jobs.insert`: each id once."""
+    body = await request.json()
+    job_id = body.get("jobReference", {}).get("jobId")
+    if job_id and ctx.catalog.get_job(project_id, job_id) is not None:
+        raise AlreadyExistsError(f"Already Exists: Job {project_id}:US.{job_id}")
+    answer = await routes.insert_job(project_id, request, ctx, caller)
+    _forget_old_results()
+    job_id = answer["jobReference"]["jobId"]
+    if body.get("configuration", {}).get("dryRun"):
+        ctx.catalog.delete_job(project_id, job_id, not_found_ok=True)
+        return answer
+    job = ctx.catalog.get_job(project_id, job_id)
+    if job is not None:
+        configuration = {**body.get("configuration", {}), **answer["configuration"]}
+        ctx.catalog.upsert_job(job.model_copy(update={"configuration": configuration}))
+    return answer
+
+
+async def query(
+    project_id: str, request: Request, ctx: routes._Ctx, caller: routes._Caller
+) -> dict[str, Any]:
+    """`jobs.query`: a request that is sent again is not run again."""
+    request_id = (await request.json()).get("requestId")
+    if request_id in _answers:
+        return _answers[request_id]
+    answer = await routes.query(project_id, request, ctx, caller)
+    _forget_old_results()
+    if request_id:
+        _answers[request_id] = answer
+        while len(_answers) > MAX_RESULTS:
+            _answers.popitem(last=False)
+    return answer
+
+
+def _forget_old_results() -> None:
+    results = executor.JOB_RESULTS
+    total = sum(result.nbytes for result in results.values())
+    while len(results) > 1 and (len(results) > MAX_RESULTS or total > MAX_RESULT_BYTES):
+        oldest = next(iter(results))
+        total -= results.pop(oldest).nbytes
+        executor.JOB_SCHEMAS.pop(oldest, None)
+
+
+async def _dry_run_response(**request: Any) -> dict[str, Any]:
+    sql, ctx = request["bq_sql"], request["ctx"]
+    if isinstance(_single_statement(sql), exp.Query):
+        ctx.engine.is_dry = True
+        try:
+            return await _plain_dry_run(**request)
+        finally:
+            ctx.engine.is_dry = False
+    if routes.classify_statement_type(sql) in routes._DESTRUCTIVE_STATEMENT_TYPES:  # noqa: SLF001
+        if _single_statement(sql) is not None:
+            return await _plain_dry_run(**request)
+    reference = {"projectId": request["project_id"]}
+    if request["wire_shape"] != "query":
+        reference |= {"jobId": request["job_id"], "location": "US"}
+    return {
+        "kind": "bigquery#queryResponse",
+        "jobReference": reference,
+        "jobComplete": True,
+        "totalBytesProcessed": "0",
+        "schema": {"fields": []},
+        "rows": [],
+        "totalRows": "0",
+        "cacheHit": False,
+        "statementType": "SCRIPT",
+    }
+
+
+def _single_statement(sql: str) -> exp.Expression | None:
+    """The statement, if the text is one that sqlglot understands."""
+    executor._parse_script_or_raise(sql)  # noqa: SLF001
+    try:
+        trees = [tree for tree in sqlglot.parse(sql, read="bigquery") if tree is not None]
+    except sqlglot.errors.SqlglotError:
+        return exp.select()  # let the plain dry run say what is wrong with it
+    return trees[0] if len(trees) == 1 else None
+
+
+_plain_dry_run = routes._dry_run_response  # noqa: SLF001
+
+
+def _replace(plain: Any, mended: Any) -> None:
+    """Answer a route with another function."""
+    for route in list(routes.router.routes):
+        if getattr(route, "endpoint", None) is plain:
+            routes.router.routes.remove(route)
+            path = route.path.removeprefix(routes.router.prefix)
+            routes.router.add_api_route(path, mended, methods=list(route.methods))
+
+
+def apply() -> None:
+    """Replace the routes that make jobs."""
+    _replace(routes.insert_job, insert_job)
+    _replace(routes.query, query)
+    routes._dry_run_response = _dry_run_response  # noqa: SLF001

@@ -1,0 +1,112 @@
+"""Error messages.
+
+Real BigQuery: messages name the user's own tables and columns, and the place in the user's own SQL. The
+emulator: for unknown columns and failed conversions it showed DuckDB's message with DuckDB's SQL,
+and the place of a syntax error was that of the next word.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlglot
+from bqemulator.domain.errors import DomainError, InvalidQueryError
+from bqemulator.jobs import error_mapper, executor
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# These look at DuckDB's and the emulator's messages, never at SQL.
+_UNKNOWN_COLUMN: Final = re.compile(r'Referenced column "([^"]+)" not found')
+_UNKNOWN_FIELD: Final = re.compile(r'Table "([^"]+)" does not have a column named "([^"]+)"')
+_BAD_INTEGER: Final = re.compile(r"Could not convert string '([^']*)' to INT")
+_PHYSICAL_NAME: Final = re.compile(r'"?(\w+?)__(\w+)"?\."?(\w+)"?')
+_PLACED: Final = re.compile(r'^(Syntax error: .*?"([^"]+)") at \[\d+:\d+\]')
+_UNPLACED: Final = re.compile(r"^(?:Unrecognized name: |Name )(\w+)")
+
+
+def _translate(error: BaseException, *, duckdb_sql: str | None = None) -> DomainError:
+    text = str(error)
+    if isinstance(error, DomainError):
+        return _plain_translate(error, duckdb_sql=duckdb_sql)
+    for pattern, message in (
+        (_UNKNOWN_COLUMN, r"Unrecognized name: \1"),
+        (_UNKNOWN_FIELD, r"Name \2 not found inside \1"),
+        (_BAD_INTEGER, r"Bad int64 value: \1"),
+    ):
+        match = pattern.search(text)
+        if match is not None:
+            return InvalidQueryError(match.expand(message), location="query")
+    mapped = _plain_translate(error, duckdb_sql=duckdb_sql)
+    return _with_message(mapped, _without_internals(mapped.message))
+
+
+def _without_internals(message: str) -> str:
+    message = message.split("\n\nLINE ", maxsplit=1)[0]
+    return _PHYSICAL_NAME.sub(r"\1.\2.\3", message)
+
+
+def locate(error: InvalidQueryError, sql: str, source: str | None = None) -> InvalidQueryError:
+    """Add or correct the place of an error.
+
+    Args:
+        error: What the emulator raised.
+        sql: The statement that failed.
+        source: The script it stands in; None = it stands alone.
+    """
+    placed, unplaced = _PLACED.match(error.message), _UNPLACED.match(error.message)
+    if placed is None and (unplaced is None or " at [" in error.message):
+        return error
+    word = placed[2] if placed is not None else unplaced[1] if unplaced is not None else ""
+    where = _place_of(word, sql, source or sql)
+    if where is None:
+        return error
+    text = placed[1] if placed is not None else error.message
+    _with_message(error, f"{text} at [{where}]")
+    return error
+
+
+def _place_of(word: str, sql: str, source: str) -> str | None:
+    """Line and column of the first token that is `word`, in the source the user wrote."""
+    begin = max(source.find(sql.strip()), 0)
+    try:
+        tokens = sqlglot.tokenize(source, read="bigquery")
+    except sqlglot.errors.SqlglotError:
+        return None
+    for token in tokens:
+        if token.start >= begin and token.text.casefold() == word.casefold():
+            line_start = source.rfind("\n", 0, token.start) + 1
+            return f"{source.count(chr(10), 0, token.start) + 1}:{token.start - line_start + 1}"
+    return None
+
+
+def _with_message(error: DomainError, message: str) -> DomainError:
+    error.message = message
+    error.args = (message,)
+    return error
+
+
+async def _run_single_sql(
+    project_id: str,
+    bq_sql: str,
+    query_params: list[dict[str, Any]] | None,
+    ctx: Any,
+    *,
+    caller: Any,
+) -> pa.Table:
+    try:
+        return await _plain_run(project_id, bq_sql, query_params, ctx, caller=caller)
+    except InvalidQueryError as error:
+        raise locate(error, bq_sql) from error
+
+
+_plain_translate = error_mapper.translate_runtime_error
+_plain_run = executor._run_single_sql  # noqa: SLF001
+
+
+def apply() -> None:
+    """Speak of what the user wrote."""
+    error_mapper.translate_runtime_error = _translate
+    executor.translate_runtime_error = _translate
+    executor._run_single_sql = _run_single_sql  # noqa: SLF001

@@ -1,0 +1,81 @@
+"""A multi-statement transaction, on DuckDB's own transactions.
+
+Real BigQuery: all of a transaction's changes appear at COMMIT, or none, whatever happens to the server.
+The emulator: it copied tables and put the copies back, so an error or a kill could leave a part.
+
+What remains: where an `EXCEPTION` handler catches an error that happened while rows were being worked
+on, DuckDB has given the transaction up; it is rolled back there. In BigQuery it would go on.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import duckdb
+from bqemulator.domain.errors import InvalidQueryError
+
+NO_DDL: Final = (
+    "DDL statements are not supported in a transaction, except for those creating or dropping "
+    "temporary tables or temporary functions."
+)
+
+
+class Transaction:
+    """From BEGIN to COMMIT or ROLLBACK.
+
+    Attributes:
+        changed: The tables that DML has written to.
+        is_lost: True = an error has ended it; only ROLLBACK is left.
+    """
+
+    def __init__(self, ctx: Any) -> None:
+        self._ctx = ctx
+        self._catalog = _tables_of(ctx.catalog)
+        self.changed: set[tuple[str, str, str]] = set()
+        self.is_lost = False
+        ctx.engine.execute("BEGIN TRANSACTION")
+        ctx.engine.transaction = self
+
+    def commit(self) -> None:
+        """Make the changes visible, all at once."""
+        self.refuse_if_lost()
+        self._ctx.engine.transaction = None
+        self._ctx.engine.execute("COMMIT")
+        for table in sorted(self.changed):
+            self._ctx.snapshots.record_change(*table)
+
+    def rollback(self) -> None:
+        """Undo everything, also what the emulator remembers of its catalog."""
+        self._ctx.engine.transaction = None
+        if not self.is_lost:
+            self._undo()
+
+    def look_after_error(self) -> None:
+        """Find out whether DuckDB has given the transaction up after an error."""
+        if self.is_lost:
+            return
+        try:
+            self._ctx.engine.execute("SELECT 1")
+        except duckdb.Error:
+            self._undo()
+            self.is_lost = True
+
+    def refuse_if_lost(self) -> None:
+        """Let nothing be written as if the transaction still ran."""
+        if self.is_lost:
+            raise InvalidQueryError(
+                "The transaction was rolled back after an error that was caught; "
+                "only ROLLBACK TRANSACTION can follow"
+            )
+
+    def _undo(self) -> None:
+        self._ctx.engine.execute("ROLLBACK")
+        cache = self._ctx.catalog._cache  # noqa: SLF001
+        for name, entries in self._catalog.items():
+            setattr(cache, name, entries)
+
+
+def _tables_of(catalog: Any) -> dict[str, dict[Any, Any]]:
+    """Shallow copies are enough: the entries are frozen."""
+    cache = vars(catalog._cache)  # noqa: SLF001
+    return {name: dict(entries) for name, entries in cache.items() if isinstance(entries, dict)}

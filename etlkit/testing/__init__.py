@@ -1,0 +1,15 @@
+"""For tests of your own: run a transform on fake rows, and sources and sinks in memory.
+
+```python
+from etlkit.testing import run_transform
+
+def test_adds_a_greeting():
+    assert run_transform(Etl, [{"name": "Ada"}]) == [{"name": "Ada", "greeting": "hello Ada"}]
+```
+"""
+
+from etlkit.testing.contracts import SinkContract, SourceContract
+from etlkit.testing.memory import MemorySink, MemorySource
+from etlkit.testing.transforms import run_transform
+
+__all__ = ["MemorySink", "MemorySource", "SinkContract", "SourceContract", "run_transform"]

@@ -1,0 +1,50 @@
+"""Run a transform on fake rows through the real chain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from etlkit.base import EtlBase
+from etlkit.context import Run
+from etlkit.engine import run_transfer
+from etlkit.job import OnRowError, TransferJob
+from etlkit.testing.memory import MemorySink, MemorySource
+
+if TYPE_CHECKING:
+    from etlkit.base import Row
+
+
+def run_transform(
+    etl: EtlBase | type[EtlBase] | Callable[[], EtlBase],
+    rows: Sequence[Row],
+    *,
+    schema: Mapping[str, str] | None = None,
+    on_row_error: OnRowError = "fail",
+) -> list[Row]:
+    """Run rows through a transform as a job would: hooks, types, fan-out, skips.
+
+    Args:
+        etl: The class, or an instance (with fakes already in place), which is then the only worker.
+        rows: Source rows in native Python values.
+        schema: Their columns, e.g. `{"uri": "STRING"}`; None = inferred from `rows`.
+        on_row_error: As in `TransferJob`.
+
+    Returns:
+        The rows the target would hold, in order; a column that a row lacks is None.
+
+    Raises:
+        EtlkitError: What would end the run.
+    """
+    sink = MemorySink("replace")
+    one = isinstance(etl, EtlBase)
+    job = TransferJob(
+        source=MemorySource(rows, schema),
+        transform=(lambda: etl) if isinstance(etl, EtlBase) else etl,
+        sink=sink,
+        on_row_error=on_row_error,
+        max_concurrency=1 if one else None,
+    )
+    with Run("run_transform") as run:
+        run_transfer(job, run)
+    return sink.rows
