@@ -84,11 +84,12 @@ class Pump:
         if self._pool.error is not None:
             self._drain()  # a row error before it in order comes first, as if run one by one
             raise self._pool.error
-        self._submit()
+        # Draining first makes room; after submitting, somebody is left who will ring the bell.
         self._drain()
+        self._submit()
         self._assembler.step()
         self._on_progress("transform", self._counts, None)
-        return self._feed.ended and not self._tasks and not self._more_to_submit()
+        return self._feed.ended and not self._tasks and not self._ahead
 
     def _submit(self) -> None:
         while len(self._tasks) < self._etl.max_concurrency * _IN_FLIGHT and self._more_to_submit():

@@ -164,7 +164,7 @@ def _client(local_dir: Path) -> Iterator[bigquery.Client]:
     from etlkit.local import join_or_start
 
     with join_or_start(local_dir) as server:
-        from google.api_core.exceptions import GoogleAPICallError
+        from google.api_core.exceptions import GoogleAPIError
         from google.auth.credentials import AnonymousCredentials
         from google.cloud import bigquery
 
@@ -176,10 +176,11 @@ def _client(local_dir: Path) -> Iterator[bigquery.Client]:
         with client:
             try:
                 yield client
-            except GoogleAPICallError as exc:
-                # `exc.message` says it twice and adds the job.
-                said = [error["message"] for error in exc.errors if "message" in error]
-                raise JobError("\n".join(said) or str(exc.message)) from exc
+            except GoogleAPIError as exc:
+                # The text of the exception says it twice and adds the job.
+                errors = getattr(exc, "errors", ())
+                said = [error["message"] for error in errors if "message" in error]
+                raise JobError("\n".join(said) or str(exc)) from exc
 
 
 def _is_running(pid: int) -> bool:

@@ -81,7 +81,7 @@ def test_a_second_call_replaces_rows_and_columns(bq, dataset, run, buckets, put)
 
 
 def test_a_view_is_not_replaced(bq, dataset, run, buckets, put):
-    """A view in the place of the table is somebody's work: it stays, and the message says what to do."""
+    """A view in the place of the table is somebody's work: it stays, and a message says so."""
     run(f"CREATE VIEW {dataset}.t AS SELECT 1 AS other")
     put("a.jpg")
     with pytest.raises(ConfigError, match=r"\.t is a VIEW; drop it"):

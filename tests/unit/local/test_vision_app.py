@@ -467,7 +467,7 @@ def test_a_fault_of_our_own_is_a_500_without_its_text(root, monkeypatch):
 
 def test_the_official_client_works_over_rest(base_url):
     """Vision's own client finds the cat, and knows the errors of an image and of a request."""
-    from google.api_core.exceptions import InvalidArgument
+    from google.api_core.exceptions import BadRequest
     from google.auth.credentials import AnonymousCredentials
     from google.cloud import vision
 
@@ -488,6 +488,6 @@ def test_the_official_client_works_over_rest(base_url):
     assert cat.localized_object_annotations[0].name == "Cat"
     assert len(cat.label_annotations) == 3
     assert (gone.error.code, gone.error.message) == (5, "Error opening file: gs://photos/gone.jpg.")
-    with pytest.raises(InvalidArgument, match="Too many images per request"):
+    with pytest.raises(BadRequest, match="Too many images per request"):
         client.batch_annotate_images(requests=asked * 9)
     client.transport.close()
