@@ -17,6 +17,7 @@ BAD_IMAGE_CODE = 3
 # Source: https://cloud.google.com/vision/docs/supported-files
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "ICO", "TIFF")
 
+# Vision's bound for OCR, kept here for every feature: it bounds what a decoded image may hold.
 # Source: https://cloud.google.com/vision/docs/supported-files (75 M pixels, width x height).
 MAX_PIXELS = 75_000_000
 

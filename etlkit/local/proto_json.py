@@ -149,6 +149,8 @@ class _Reader:
         shown = f'"{value}"' if isinstance(value, str) else str(value)
         if len(shown) > _MAX_QUOTED:
             shown = shown[:_MAX_QUOTED] + "..."
+        if type_name == "TYPE_BYTES" and isinstance(value, str):
+            shown = f"Base64 decoding failed for {shown}"
         where = path or "(root)"
         self.violations.append(
             Violation(path, f"Invalid value at '{where}' ({type_name}), {shown}")

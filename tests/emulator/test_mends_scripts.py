@@ -85,7 +85,9 @@ def test_append_does_not_join_a_transaction(append, run, table):
     """Real BigQuery: rows appended while a transaction runs stay when it is rolled back."""
     import pyarrow as pa
 
-    script = f"BEGIN TRANSACTION; DELETE FROM {table} WHERE FALSE; {'SELECT 1; ' * 200} ASSERT FALSE"
+    script = (
+        f"BEGIN TRANSACTION; DELETE FROM {table} WHERE FALSE; {'SELECT 1; ' * 200} ASSERT FALSE"
+    )
     failed = threading.Thread(target=pytest.raises(BadRequest), args=(run, script))
     failed = threading.Thread(target=lambda: pytest.raises(BadRequest, run, script))
     failed.start()

@@ -12,7 +12,9 @@ ALL_TYPES = """
 
 
 def shape(fields) -> list[tuple]:
-    return [(f.name, f.field_type, f.mode, *([shape(f.fields)] if f.fields else [])) for f in fields]
+    return [
+        (f.name, f.field_type, f.mode, *([shape(f.fields)] if f.fields else [])) for f in fields
+    ]
 
 
 EXPECTED = [
@@ -99,9 +101,7 @@ def test_table_made_over_rest_has_its_types(bq, run, dataset):
         SchemaField("bn", "BIGNUMERIC"),
         SchemaField("s", "RECORD", "REPEATED", fields=[SchemaField("end", "INT64")]),
     ]
-    table = bq.create_table(
-        bigquery_table(f"local.{dataset}.t", schema)
-    )
+    table = bq.create_table(bigquery_table(f"local.{dataset}.t", schema))
     assert [field.name for field in table.schema] == ["id", "bn", "s"]
     run(f"INSERT INTO {dataset}.t VALUES ('a', BIGNUMERIC '1.5', [STRUCT(7 AS `end`)])")
     assert run(f"SELECT bn, s[OFFSET(0)].`end` FROM {dataset}.t") == [(Decimal("1.5"), 7)]

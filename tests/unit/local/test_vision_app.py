@@ -305,7 +305,7 @@ def test_a_large_photo_is_read_at_a_fraction_of_its_size(annotate):
         ),
         (
             {"requests": [{"image": {"content": "%%%"}}]},
-            "Invalid value at 'requests[0].image.content' (TYPE_BYTES), \"%%%\"",
+            '(TYPE_BYTES), Base64 decoding failed for "%%%"',
         ),
         (
             {"requests": [{"image": {"source": {"imageUri": 7}}}]},

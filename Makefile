@@ -1,0 +1,41 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LOCAL_DIR ?= .etlkit
+
+.PHONY: help demo test lint clean
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "etlkit needs Python 3.11 or newer; try: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.local: pyproject.toml $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[local]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@ $(VENV)/.local
+
+demo: $(VENV)/.local ## Run the main job on the sample photos and print what was found
+	$(BIN)/python -m etlkit.local --local-dir $(LOCAL_DIR) put photos/*.jpg gs://bqml-vision/
+	$(BIN)/python -m etlkit.local --local-dir $(LOCAL_DIR) object-table bqml_vision.object_table 'gs://bqml-vision/*'
+	$(BIN)/python -m etlkit.run jobs.vision_objects --local --local-dir $(LOCAL_DIR)
+	$(BIN)/python -m etlkit.local --local-dir $(LOCAL_DIR) sql --file jobs/sql/show_objects.sql
+
+test: $(VENV)/.dev ## Run the whole test suite, lint and type checks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev ## Mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove the virtual environment, caches and local data
+	rm -rf $(VENV) $(LOCAL_DIR) .mypy_cache .pytest_cache .ruff_cache .hypothesis

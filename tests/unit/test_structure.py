@@ -1,0 +1,122 @@
+"""The shape of the house: who may import whom, and what an import may cost."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import etlkit
+
+ROOT = Path(etlkit.__file__).parent
+MODULES = sorted(ROOT.rglob("*.py"))
+
+# A module may import from layers below its own, and from its own.
+LAYERS = [
+    {"errors", "_version"},
+    {"typetext", "base"},
+    {"columns", "scalar"},
+    {"datetimes"},
+    {"values"},
+    {"nested", "context"},
+    {"schema", "infer", "settle"},
+    {"source", "sink", "report"},
+    {"job"},
+    {"traits", "feed", "workers", "http"},
+    {"assemble"},
+    {"pump"},
+    {"engine", "preview"},
+    {"bigquery", "local", "testing", "loading", "console"},
+    {"run"},
+]
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+
+
+def imports(path, *, runtime_only=False):
+    """All modules that a file imports, also inside functions."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    skipped = set()
+    if runtime_only:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+                skipped |= {id(inner) for inner in ast.walk(node)}
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def part(path):
+    """The layer's name of a file: its module, or its package."""
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_dependencies_point_one_way(path):
+    """run -> engine -> seams -> schema -> errors, and the core never imports an implementation."""
+    if part(path) == "__init__":
+        return  # the public names are loaded lazily; test_imports_are_cheap covers them
+    own = LEVEL[part(path)]
+    for name in imports(path):
+        head, _, rest = name.partition(".")
+        if head != "etlkit" or not rest:
+            continue
+        other = rest.split(".")[0]
+        assert other == part(path) or LEVEL[other] < own, name
+
+
+@pytest.mark.parametrize(
+    ("library", "homes"),
+    [
+        ("google.cloud.bigquery", {"bigquery", "local"}),
+        ("google.cloud.vision", {"vision", "local"}),
+        ("requests", {"http"}),
+        ("tenacity", {"retry"}),
+        ("bqemulator", {"local"}),
+        ("rich", {"console", "local"}),
+        ("click", {"run", "local"}),
+    ],
+)
+def test_each_library_has_a_home(library, homes):
+    """Google's clients, requests and the rest are imported in their own corner only."""
+    users = {
+        part(p) for p in MODULES for name in imports(p) if f"{name}.".startswith(f"{library}.")
+    }
+    assert users <= homes
+
+
+def test_the_emulator_is_not_known_to_the_core():
+    """There is one BigQuery implementation: outside of `local` and `run` nobody knows of `local`."""
+    users = {part(p) for p in MODULES for n in imports(p) if n.startswith("etlkit.local")}
+    assert users <= {"local", "run"}
+
+
+@pytest.mark.parametrize("module", ["etlkit", "etlkit.run", "etlkit.local"])
+def test_imports_are_cheap(module):
+    """Google's clients cost seconds to import: they stay out until they are used."""
+    code = f"import {module}, sys; print(*sorted(sys.modules))"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    ).stdout.split()
+    heavy = ("google.cloud", "google.api_core", "pyarrow", "requests", "duckdb", "onnxruntime")
+    assert [name for name in loaded if name.startswith(heavy)] == []
+
+
+def test_public_names_are_all_there():
+    """`__all__`, the lazy table and what can be got are the same names."""
+    assert sorted({*etlkit._HOMES, "__version__"}) == sorted(etlkit.__all__)
+    assert all(getattr(etlkit, name) is not None for name in etlkit.__all__)
+    with pytest.raises(AttributeError, match="nothing"):
+        etlkit.nothing  # noqa: B018 - the access is the test
+
+
+def test_modules_stay_small():
+    """A module over 300 lines wants to be split by noun."""
+    long = {
+        str(p.relative_to(ROOT)): n for p in MODULES if (n := len(p.read_text().split("\n"))) > 301
+    }
+    assert long == {}
