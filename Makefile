@@ -22,10 +22,10 @@ $(VENV)/.dev: pyproject.toml $(BIN)/python
 	@touch $@ $(VENV)/.local
 
 demo: $(VENV)/.local ## Run the main job on the sample photos and print what was found
-	$(BIN)/python -m etlkit.local --local-dir $(LOCAL_DIR) put photos/*.jpg gs://bqml-vision/
-	$(BIN)/python -m etlkit.local --local-dir $(LOCAL_DIR) object-table bqml_vision.object_table 'gs://bqml-vision/*'
+	$(BIN)/python -m etlkit.local put photos/*.jpg gs://bqml-vision/ --local-dir $(LOCAL_DIR)
+	$(BIN)/python -m etlkit.local object-table bqml_vision.object_table 'gs://bqml-vision/*' --local-dir $(LOCAL_DIR)
 	$(BIN)/python -m etlkit.run jobs.vision_objects --local --local-dir $(LOCAL_DIR)
-	$(BIN)/python -m etlkit.local --local-dir $(LOCAL_DIR) sql --file jobs/sql/show_objects.sql
+	$(BIN)/python -m etlkit.local sql --file jobs/sql/show_objects.sql --local-dir $(LOCAL_DIR)
 
 test: $(VENV)/.dev ## Run the whole test suite, lint and type checks
 	$(BIN)/ruff check .

@@ -12,7 +12,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
@@ -101,11 +101,22 @@ def ls(uri: str, format_name: str, local_dir: Path) -> None:
 
 
 @main.command()
-@click.argument("statement", metavar="SQL")
+@click.argument("statement", metavar="SQL", required=False)
+@click.option(
+    "-f",
+    "--file",
+    "file",
+    type=click.File(encoding="utf-8"),
+    help="Read the SQL from here; - = stdin.",
+)
 @_format
 @_local_dir
-def sql(statement: str, format_name: str, local_dir: Path) -> None:
+def sql(statement: str | None, file: TextIO | None, format_name: str, local_dir: Path) -> None:
     """Run GoogleSQL in the local BigQuery and print the rows."""
+    if (statement is None) == (file is None):
+        raise click.UsageError("give either SQL or --file FILE")
+    if file is not None:
+        statement = file.read()
     with _client(local_dir) as client:
         job = client.query(statement)
         rows = job.result()

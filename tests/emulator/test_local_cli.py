@@ -149,6 +149,14 @@ def test_sql_as_a_table_cuts_nothing(out):
     assert text.endswith("(1 row(s))\n")
 
 
+def test_sql_from_a_file(out, cli, tmp_path):
+    """A file may start with a comment, which an argument could not; both at once is a usage error."""
+    (tmp_path / "q.sql").write_text("-- comment\nSELECT 1 AS a", encoding="utf-8")
+    assert json.loads(out("sql", "--file", "q.sql", "--format", "json")) == [{"a": 1}]
+    assert_fails(cli("sql", "SELECT 1", "--file", "q.sql"), 2, "either SQL or --file")
+    assert_fails(cli("sql", "--file", "missing.sql"), 2, "missing.sql")
+
+
 def test_sql_without_rows(out):
     """An empty result has a header; statements without a result say what they did."""
     assert (
@@ -187,7 +195,7 @@ def test_object_table_over_a_bucket(out):
         (["sql", "SELECT 1 +"], 1, "^Error: Syntax error: "),
         (["sql", "SELECT * FROM nowhere.t"], 1, "^Error: .*nowhere"),
         (["sql", "SELECT 1", "--format", "xml"], 2, "'table', 'json', 'csv'"),
-        (["sql"], 2, "Missing argument 'SQL'"),
+        (["sql"], 2, "either SQL or --file"),
         (["no-such-command"], 2, "No such command"),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",

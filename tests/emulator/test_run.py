@@ -160,7 +160,7 @@ def test_types_survive_the_whole_way(cli, write_job, run, dataset):
     """Every BigQuery type goes through snapshot, transform, staging and publish unchanged."""
     query = """
         SELECT 1 AS i, 1.5 AS f, NUMERIC '1.25' AS n, BIGNUMERIC '2.5' AS bn, TRUE AS b, 'é🐈' AS s,
-          b'\\x00\\xff' AS by, DATE '2024-02-29' AS d, DATETIME '2024-01-01 01:02:03.000004' AS dt,
+          FROM_HEX('00ff') AS `by`, DATE '2024-02-29' AS d, DATETIME '2024-01-01 01:02:03.000004' AS dt,
           TIME '01:02:03.000004' AS t, TIMESTAMP '1969-12-31 23:59:59.999999+00' AS ts,
           JSON '{"a":[1,null,"x"]}' AS j, [1,2] AS ai, STRUCT(1 AS a, 'x' AS b) AS st,
           [STRUCT(1 AS a, [STRUCT('z' AS z)] AS l)] AS ast,
