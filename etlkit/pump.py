@@ -23,12 +23,15 @@ _IN_FLIGHT = 4
 """Tasks per worker between source and sink: enough that one slow call does not starve the others,
 few enough to bound memory and what a crash can lose."""
 
+_LOOK_EVERY_S = 0.25
+"""How often running tasks are looked at, so that their settled rows are staged in time."""
+
 
 class Pump:
     """Moves rows from reader to writer with a bounded number of them in flight, in order.
 
     One thread (the caller's) decodes, encodes and writes; the feed's thread reads ahead; the pool's
-    threads run the hooks. All of them wake this one; nothing here polls.
+    threads run the hooks and ring a bell when a task has ended.
     """
 
     def __init__(
@@ -121,8 +124,10 @@ class Pump:
         self._bell.put(None)
 
     def _wait(self) -> None:
+        # A worker inside a slow call cannot ring for the rows before it in its task.
+        waits = [self._assembler.due_in(), _LOOK_EVERY_S if self._tasks else None]
         try:
-            self._bell.get(timeout=self._assembler.due_in())
+            self._bell.get(timeout=min((w for w in waits if w is not None), default=None))
             while True:  # many rings, one look
                 self._bell.get_nowait()
         except Empty:

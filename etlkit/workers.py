@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -14,16 +13,13 @@ from etlkit.settle import Settled, settle
 
 T = TypeVar("T")
 
-_REPORT_EVERY_S = 0.2
-"""A task of many slow rows hands over what it has this often, so that flushing need not wait."""
-
 
 class Task:
     """Consecutive rows for one worker, and what became of them so far.
 
     Attributes:
         rows: The decoded source rows.
-        settled: One entry per row, in order; grows while the worker is at it.
+        settled: One entry per row, in order; grows while the worker is at it, and may be read then.
     """
 
     __slots__ = ("rows", "settled")
@@ -98,8 +94,7 @@ class WorkerPool:
                     self._fail(error)
 
     def _run_rows(self, etl: EtlBase, task: Task) -> None:
-        transform, settled, clock = etl.transform_row, task.settled, time.monotonic
-        report_at = clock() + _REPORT_EVERY_S
+        transform, settled = etl.transform_row, task.settled
         for row in task.rows:
             if self._stop.is_set():
                 return
@@ -108,9 +103,6 @@ class WorkerPool:
             except Exception as error:
                 outcome = error
             settled.append(settle(outcome))
-            if clock() > report_at:
-                self._wake()
-                report_at = clock() + _REPORT_EVERY_S
 
     def _fail(self, error: BaseException) -> None:
         if self._errors:

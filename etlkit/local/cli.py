@@ -115,10 +115,9 @@ def sql(statement: str | None, file: TextIO | None, format_name: str, local_dir:
     """Run GoogleSQL in the local BigQuery and print the rows."""
     if (statement is None) == (file is None):
         raise click.UsageError("give either SQL or --file FILE")
-    if file is not None:
-        statement = file.read()
+    text = file.read() if file is not None else statement or ""
     with _client(local_dir) as client:
-        job = client.query(statement)
+        job = client.query(text)
         rows = job.result()
         if job.num_dml_affected_rows is not None:
             click.echo(f"{job.num_dml_affected_rows} row(s) affected", err=True)

@@ -64,7 +64,7 @@ class MemoryReader:
         self.frozen = True
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """See `etlkit.source.SourceReader.batches`; row ids are `row-1`, `row-2`, …"""
+        """See `etlkit.source.SourceReader.batches`; row ids are `row-1`, `row-2` and so on."""
         encoder = RowEncoder(self.columns)
         for start in range(0, len(self._rows), self._batch_rows):
             rows = self._rows[start : start + self._batch_rows]

@@ -63,7 +63,8 @@ def run(bq) -> Callable[..., list[tuple]]:
 
     def run_sql(sql: str, **options) -> list[tuple]:
         config = bigquery.QueryJobConfig(**options)
-        return [tuple(row) for row in bq.query(sql, job_config=config).result()]
+        job = bq.query(sql, job_config=config, retry=None, job_retry=None)
+        return [tuple(row) for row in job.result(retry=None, job_retry=None)]
 
     return run_sql
 

@@ -7,7 +7,7 @@ def test_job_id_is_used_once(bq, run, dataset):
     """Real BigQuery: a second job with the same id is a 409, and is not run."""
     run(f"CREATE TABLE {dataset}.t (n INT64)")
     insert = f"INSERT INTO {dataset}.t VALUES (1)"
-    bq.query(insert, job_id=f"{dataset}_once").result()
+    bq.query(insert, job_id=f"{dataset}_once", job_retry=None).result()
     with pytest.raises(Conflict, match=f"{dataset}_once"):
         bq.query(insert, job_id=f"{dataset}_once", job_retry=None)
     assert run(f"SELECT COUNT(*) FROM {dataset}.t") == [(1,)]
@@ -17,7 +17,7 @@ def test_job_id_is_used_once(bq, run, dataset):
 def test_failed_job_keeps_its_id(bq, dataset):
     """Real BigQuery: also a job that failed has used its id; its error can be fetched."""
     with pytest.raises(BadRequest):
-        bq.query("SELECT nope", job_id=f"{dataset}_failed", job_retry=None).result(job_retry=None)
+        bq.query("SELECT nope", job_id=f"{dataset}_failed", job_retry=None).result()
     with pytest.raises(Conflict):
         bq.query("SELECT 1", job_id=f"{dataset}_failed", job_retry=None)
     assert bq.get_job(f"{dataset}_failed").error_result["reason"] == "invalidQuery"

@@ -2,6 +2,7 @@ import os
 import signal
 import threading
 
+import pyarrow as pa
 import pytest
 from google.api_core.exceptions import BadRequest, GoogleAPIError
 from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter
@@ -83,12 +84,9 @@ def test_lost_transaction_takes_no_more_writes(run, table):
 
 def test_append_does_not_join_a_transaction(append, run, table):
     """Real BigQuery: rows appended while a transaction runs stay when it is rolled back."""
-    import pyarrow as pa
-
     script = (
         f"BEGIN TRANSACTION; DELETE FROM {table} WHERE FALSE; {'SELECT 1; ' * 200} ASSERT FALSE"
     )
-    failed = threading.Thread(target=pytest.raises(BadRequest), args=(run, script))
     failed = threading.Thread(target=lambda: pytest.raises(BadRequest, run, script))
     failed.start()
     rows = pa.table({"n": pa.array([5], pa.int64())})

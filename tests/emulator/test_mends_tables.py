@@ -1,4 +1,6 @@
 import datetime as dt
+import os
+import signal
 
 import pyarrow as pa
 import pytest
@@ -18,12 +20,12 @@ def test_options_of_create_table_show(bq, run, dataset):
     run(
         f"CREATE TABLE {dataset}.t (a INT64) CLUSTER BY a OPTIONS("
         "expiration_timestamp=TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL 7 DAY), "
-        "labels=[('team', 'etl'), ('kind', 'work')], description='it''s work')"
+        "labels=[('team', 'etl'), ('kind', 'work')], description='work of a run')"
     )
     table = bq.get_table(f"{dataset}.t")
     assert abs(table.expires - (now() + WEEK)) < dt.timedelta(minutes=1)
     assert table.labels == {"team": "etl", "kind": "work"}
-    assert table.description == "it's work"
+    assert table.description == "work of a run"
     assert table.clustering_fields == ["a"]
     assert table.location == "US"
     assert bq.get_dataset(dataset).location == "US"

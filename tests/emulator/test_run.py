@@ -175,9 +175,23 @@ def test_types_survive_the_whole_way(cli, write_job, run, dataset):
     assert run(f"SELECT {fields} FROM {dataset}.target") == run(f"SELECT {fields} FROM ({query})")
     kinds = run(f"SELECT seen FROM {dataset}.target")[0][0]
     assert kinds == {
-        **{"i": "int", "f": "float", "n": "Decimal", "bn": "Decimal", "b": "bool", "s": "str"},
-        **{"by": "bytes", "d": "date", "dt": "datetime", "t": "time", "ts": "datetime"},
-        **{"j": "dict", "ai": "list", "st": "dict", "ast": "list", "g_text": "str", "g": "str"},
+        "i": "int",
+        "f": "float",
+        "n": "Decimal",
+        "bn": "Decimal",
+        "b": "bool",
+        "s": "str",
+        "by": "bytes",
+        "d": "date",
+        "dt": "datetime",
+        "t": "time",
+        "ts": "datetime",
+        "j": "dict",
+        "ai": "list",
+        "st": "dict",
+        "ast": "list",
+        "g_text": "str",
+        "g": "str",
     }
     assert report["written"] == 1
 

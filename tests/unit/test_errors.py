@@ -18,7 +18,9 @@ def subclasses(cls):
 
 def test_the_tree_in_the_docstring_is_the_tree():
     """Every class is drawn, with its parent one step to the left, and nothing else is."""
-    drawn = re.findall(r"^( *)(?:\| +)*\+- (\w+)|^(EtlkitError)$", etlkit.errors.__doc__, re.M)
+    drawn = re.findall(
+        r"^( *)(?:\| +)*\+- (\w+)|^(EtlkitError)$", etlkit.errors.__doc__, re.MULTILINE
+    )
     names = {name or root for _, name, root in drawn}
     defined = {EtlkitError.__name__, *(c.__name__ for c in subclasses(EtlkitError))}
     assert names == {n for n in defined if n in vars(etlkit.errors)}

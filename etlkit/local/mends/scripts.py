@@ -16,6 +16,7 @@ from bqemulator.catalog import ddl_sync
 from bqemulator.domain.errors import InvalidQueryError
 from bqemulator.jobs import executor
 from bqemulator.scripting import ast
+from bqemulator.scripting.exceptions import ScriptRaise
 from bqemulator.sql.parameters import _extract_value
 from sqlglot import exp
 from sqlglot.tokens import TokenType
@@ -27,7 +28,7 @@ from etlkit.local.mends.transaction import NO_DDL, Transaction
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_ONLY_IN_SCRIPTS = {"ASSERT", "BEGIN", "COMMIT", "ROLLBACK"}
+_ONLY_IN_SCRIPTS = {"ASSERT", "BEGIN", "START", "COMMIT", "END", "ROLLBACK"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,7 @@ def _first_word(sql: str) -> str:
         tokens = sqlglot.tokenize(sql, read="bigquery")
     except sqlglot.errors.SqlglotError:
         return ""
-    return tokens[0].text.upper() if tokens else ""
+    return tokens[0].text.upper().split()[0] if tokens else ""  # BEGIN TRANSACTION is one token
 
 
 def _is_permanent_ddl(tree: exp.Expression) -> bool:
@@ -237,7 +238,10 @@ async def _run_query_body(
         )
     interpreter = Interpreter(ctx, project_id, caller=effective_caller)
     interpreter.declare_parameters(query_params or [])
-    return await executor._run_script(interpreter, name_positions(bq_sql), ctx)  # noqa: SLF001
+    try:
+        return await executor._run_script(interpreter, name_positions(bq_sql), ctx)  # noqa: SLF001
+    except ScriptRaise as raised:
+        raise raised.error from raised
 
 
 def _parse_script(source: str) -> Any:

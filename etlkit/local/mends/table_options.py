@@ -10,13 +10,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-import bqemulator.scripting.interpreter as interpreter
 import sqlglot
 from bqemulator.catalog import ddl_sync
 from bqemulator.catalog.models import Clustering, TableMeta
 from bqemulator.domain.errors import InvalidQueryError, ResourceRef, resource_not_found
 from bqemulator.jobs import executor
-from bqemulator.sql.translator import SQLTranslator
+from bqemulator.scripting import interpreter
+from bqemulator.sql import translator
 from bqemulator.storage.sql_identifiers import quoted_table_ref
 from sqlglot import exp
 
@@ -104,7 +104,7 @@ def _options(properties: exp.Properties, ctx: Any) -> dict[str, Any]:
     """Fields of `TableMeta` that an OPTIONS list sets."""
     updates: dict[str, Any] = {}
     for option in properties.expressions:
-        if not isinstance(option, exp.Property):
+        if type(option) is not exp.Property:  # PARTITION BY and its like are subclasses
             continue
         key, value = option.name.lower(), option.args["value"]
         if key == "expiration_timestamp":
@@ -118,7 +118,7 @@ def _options(properties: exp.Properties, ctx: Any) -> dict[str, Any]:
 
 
 def _instant(value: exp.Expression, ctx: Any) -> datetime | None:
-    translated: Any = SQLTranslator().translate(f"SELECT {value.sql(dialect='bigquery')} AS instant")
+    translated: Any = translator.SQLTranslator().translate(f"SELECT {value.sql(dialect='bigquery')} AS instant")
     if not hasattr(translated, "value"):
         raise InvalidQueryError("expiration_timestamp is no TIMESTAMP expression")
     sql = f"SELECT epoch_us(CAST(instant AS TIMESTAMPTZ)) FROM ({translated.value})"
@@ -126,8 +126,22 @@ def _instant(value: exp.Expression, ctx: Any) -> datetime | None:
     return None if micros is None else datetime.fromtimestamp(micros / 1e6, UTC)
 
 
+def _without_set_options(sql: str) -> str:
+    """SET OPTIONS has nothing to do in DuckDB; the emulator saw it only in short spellings."""
+    try:
+        tree = sqlglot.parse_one(sql, read="bigquery")
+    except sqlglot.errors.SqlglotError:
+        return sql
+    if isinstance(tree, exp.Alter):
+        actions = tree.args["actions"]
+        if all(isinstance(action, exp.AlterSet) for action in actions):
+            return "SELECT 1"
+    return sql
+
+
 def apply() -> None:
     """Look at every statement after it has run."""
     ddl_sync.sync_created_table = sync_table
     executor.sync_created_table = sync_table
     interpreter.sync_created_table = sync_table
+    translator.rewrite_alter_table_set_options = _without_set_options

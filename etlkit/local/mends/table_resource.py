@@ -107,7 +107,7 @@ def _create_app(ctx: Any) -> OneRequestApp:
     resources = TableResources(ctx)
     routes._table_to_rest = resources.to_rest  # noqa: SLF001
     routes._rest_to_table_meta = resources.from_rest  # noqa: SLF001
-    return OneRequestApp(_plain_create_app(ctx), ctx.engine.turns, resources.drop_expired)
+    return OneRequestApp(_plain_create_app(ctx), ctx.engine, resources.drop_expired)
 
 
 def apply() -> None:

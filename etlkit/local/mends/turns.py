@@ -11,12 +11,16 @@ What is given up: a long query lets everyone else wait, reads included.
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
 import bqemulator.server as emulator_server
 from bqemulator.storage.engine import DuckDBEngine
+
+_log = logging.getLogger(__name__)
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -73,9 +77,9 @@ class OneRequestApp:
     holds nobody up.
     """
 
-    def __init__(self, app: App, turns: Turns, before: Callable[[], None]) -> None:
+    def __init__(self, app: App, engine: OneUserEngine, before: Callable[[], None]) -> None:
         self._app = app
-        self._turns = turns
+        self._engine = engine
         self._before = before
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -90,11 +94,28 @@ class OneRequestApp:
 
         if not scope["path"].startswith("/upload/"):  # files are too large to be kept in memory
             receive = await _with_whole_body(receive)
-        async with self._turns.lock:
-            self._before()
-            await self._app(scope, receive, keep)
+        async with self._engine.turns.lock:
+            try:
+                self._before()
+                await self._app(scope, receive, keep)
+            except Exception as error:
+                _log.exception("%s %s", scope["method"], scope["path"])
+                answer = _not_implemented(error)
         for message in answer:
             await send(message)
+
+
+def _not_implemented(error: Exception) -> list[Message]:
+    """A fault of the emulator, as an answer that clients show; they repeat a 500 for ten minutes."""
+    what = str(error).split("\n", maxsplit=1)[0]
+    message = f"The local BigQuery failed here ({type(error).__name__}: {what}): see server.log"
+    reason = {"reason": "notImplemented", "message": message, "domain": "global"}
+    body = json.dumps({"error": {"code": 501, "message": message, "errors": [reason]}}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    return [
+        {"type": "http.response.start", "status": 501, "headers": headers},
+        {"type": "http.response.body", "body": body},
+    ]
 
 
 async def _with_whole_body(receive: Receive) -> Receive:

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import bqemulator.api.routes.jobs as jobs_routes
 import bqemulator.api.routes.tables as tables_routes
-import bqemulator.catalog.ddl_sync as ddl_sync
 import duckdb
+from bqemulator.catalog import ddl_sync
 from bqemulator.catalog.models import TableFieldSchema, TableSchema
 from bqemulator.jobs import executor
 from bqemulator.storage import arrow_bridge, type_map
