@@ -26,7 +26,7 @@ def build_emulator(local_dir: Path) -> Any:
     """
     _silence()
     _provide_extensions()
-    from bqemulator.config import Settings
+    from bqemulator.config import LogLevel, PersistenceMode, Settings
     from bqemulator.server import EmulatorServer
 
     from etlkit.local import mends
@@ -38,13 +38,13 @@ def build_emulator(local_dir: Path) -> Any:
             rest_port=0,
             grpc_host="127.0.0.1",
             grpc_port=0,
-            persistence_mode="persistent",
+            persistence_mode=PersistenceMode.PERSISTENT,
             data_dir=local_dir / "data",
             gcs_local_root=local_dir / "buckets",
             upload_staging_dir=local_dir / "uploads",
             write_api_max_request_bytes=_MAX_APPEND_BYTES,
             default_project_id=PROJECT,
-            log_level="error",
+            log_level=LogLevel.ERROR,
             admin_enabled=False,
         )
     )

@@ -68,12 +68,12 @@ class Lifeline:
     def __init__(self, token: str) -> None:
         self._token = token
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._listener.setblocking(False)
+        self._listener.settimeout(0)
         self._greeted: set[socket.socket] = set()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._bell, self._button = socket.socketpair()
-        self._button.setblocking(False)
+        self._button.settimeout(0)
         self._selector.register(self._bell, selectors.EVENT_READ)
         self._stopped = False
 
@@ -122,7 +122,7 @@ class Lifeline:
         if ready is self._listener:
             with contextlib.suppress(OSError):
                 line, _ = self._listener.accept()
-                line.setblocking(False)
+                line.settimeout(0)
                 self._selector.register(line, selectors.EVENT_READ)
         elif isinstance(ready, socket.socket) and ready is not self._bell:
             self._read(ready)

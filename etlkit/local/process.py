@@ -128,7 +128,7 @@ def _spawn(local_dir: Path, log: Path) -> subprocess.Popen[bytes]:
     package_root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
     with log.open("ab") as stderr:
-        return subprocess.Popen(
+        return subprocess.Popen(  # noqa: S603 - our own interpreter and module
             [sys.executable, "-P", "-m", "etlkit.local.server", "--local-dir", str(local_dir)],
             env={**os.environ, "PYTHONPATH": path},
             stdin=subprocess.DEVNULL,

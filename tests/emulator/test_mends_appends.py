@@ -165,3 +165,28 @@ def test_many_connections_append_while_queries_run(append, run, dataset):
         assert run("SELECT 1 AS one, 'x' AS x") == [(1, "x")]
     assert failures == []
     assert run(f"SELECT COUNT(*), SUM(a) FROM {dataset}.t") == [(1200, 5400)]
+
+
+def test_pending_streams_are_published_together(write_client, run, dataset):
+    """Real BigQuery: rows of PENDING streams appear when all of them are committed, by name."""
+    run(f"CREATE TABLE {dataset}.t (a INT64, b STRING)")
+    table = f"projects/local/datasets/{dataset}/tables/t"
+    rows = pa.table({"b": ["x"], "a": pa.array([1], pa.int64())})
+    names = []
+    for _ in range(2):
+        wanted = types.WriteStream(type_=types.WriteStream.Type.PENDING)
+        stream = write_client.create_write_stream(parent=table, write_stream=wanted)
+        request = types.AppendRowsRequest(write_stream=stream.name, offset=0)
+        request.arrow_rows.writer_schema.serialized_schema = rows.schema.serialize().to_pybytes()
+        (batch,) = rows.to_batches()
+        request.arrow_rows.rows.serialized_record_batch = batch.serialize().to_pybytes()
+        (answer,) = write_client.append_rows(iter([request]))
+        assert not answer.error.message
+        write_client.finalize_write_stream(name=stream.name)
+        names.append(stream.name)
+    assert run(f"SELECT COUNT(*) FROM {dataset}.t") == [(0,)]
+    committed = write_client.batch_commit_write_streams(
+        types.BatchCommitWriteStreamsRequest(parent=table, write_streams=names)
+    )
+    assert not committed.stream_errors
+    assert run(f"SELECT a, b FROM {dataset}.t") == [(1, "x"), (1, "x")]

@@ -87,7 +87,7 @@ def test_append_does_not_join_a_transaction(append, run, table):
     script = (
         f"BEGIN TRANSACTION; DELETE FROM {table} WHERE FALSE; {'SELECT 1; ' * 200} ASSERT FALSE"
     )
-    failed = threading.Thread(target=lambda: pytest.raises(BadRequest, run, script))
+    failed = threading.Thread(target=_fail, args=(run, script))
     failed.start()
     rows = pa.table({"n": pa.array([5], pa.int64())})
     for _ in range(20):
@@ -140,6 +140,11 @@ def test_transaction_of_a_killed_server_leaves_nothing(local_dir, connect, until
         runner.join(30)
     with join_or_start(local_dir) as server, connect(server) as bq:
         assert [tuple(row) for row in bq.query_and_wait("SELECT n FROM d.t")] == [(1,)]
+
+
+def _fail(run, sql: str) -> None:
+    with pytest.raises(BadRequest):
+        run(sql)
 
 
 def _run_until_refused(bq, sql: str) -> None:

@@ -89,9 +89,7 @@ def check(rows: pa.Table, fields: Sequence[TableFieldSchema]) -> None:
         )
 
 
-def _check_fields(
-    sent: Sequence[pa.Field], fields: Sequence[TableFieldSchema], path: str
-) -> None:
+def _check_fields(sent: Sequence[pa.Field], fields: Sequence[TableFieldSchema], path: str) -> None:
     known = {field.name.casefold(): field for field in fields}
     extra = [path + field.name for field in sent if field.name.casefold() not in known]
     if extra:

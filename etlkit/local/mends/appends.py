@@ -9,9 +9,9 @@ each open connection took one of a few threads.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bqemulator.grpc_api.write_servicer as servicer
 import duckdb
@@ -23,13 +23,15 @@ from bqemulator.streaming.arrow_deserializer import deserialize_arrow_rows
 from bqemulator.streaming.proto_deserializer import ProtoRowDecoder, proto_rows_to_arrow_table
 from bqemulator.streaming.strategies import select_strategy
 from bqemulator.streaming.strategies.base import AppendStatus
-from bqemulator.streaming.write_stream import WriteStream
 from google.cloud.bigquery_storage_v1 import types
 from google.protobuf.any_pb2 import Any as AnyMessage
-from google.rpc import status_pb2
+from google.rpc import status_pb2  # type: ignore[import-untyped]
 
 from etlkit.local.mends.append_checks import AppendRefusedError, check
 from etlkit.local.mends.types import quote
+
+if TYPE_CHECKING:
+    from bqemulator.streaming.write_stream import WriteStream
 
 
 @dataclass
@@ -47,10 +49,23 @@ class AppendHandler(servicer.BigQueryWriteHandler):
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler | None:
-        """Take AppendRows; leave the other calls to the emulator."""
-        if handler_call_details.method == servicer._APPEND_ROWS:  # noqa: SLF001
+        """Take the calls that write; leave the others to the emulator."""
+        method = handler_call_details.method
+        if method == servicer._APPEND_ROWS:  # noqa: SLF001
             return grpc.stream_stream_rpc_method_handler(self._append_rows)
+        if method == servicer._BATCH_COMMIT_WRITE_STREAMS:  # noqa: SLF001
+            return self._in_turn(self._handle_batch_commit_write_streams)
+        if method == servicer._FLUSH_ROWS:  # noqa: SLF001
+            return self._in_turn(self._handle_flush_rows)
         return super().service(handler_call_details)
+
+    def _in_turn(self, handle: Callable[[bytes, Any], bytes]) -> grpc.RpcMethodHandler:
+        async def handle_in_turn(raw: bytes, context: Any) -> bytes:
+            engine: Any = self._ctx.engine
+            async with engine.turns:
+                return await asyncio.to_thread(handle, raw, context)
+
+        return grpc.unary_unary_rpc_method_handler(handle_in_turn)
 
     async def _append_rows(
         self, requests: AsyncIterator[bytes], context: Any
@@ -74,9 +89,7 @@ class AppendHandler(servicer.BigQueryWriteHandler):
             except AppendRefusedError as refused:
                 yield _refusal(stream.name, refused)
 
-    async def _append(
-        self, request: Any, connection: _Connection, stream: WriteStream
-    ) -> bytes:
+    async def _append(self, request: Any, connection: _Connection, stream: WriteStream) -> bytes:
         meta = self._ctx.catalog.get_table(stream.project_id, stream.dataset_id, stream.table_id)
         if meta is None:
             raise AppendRefusedError(f"Table is deleted: {stream.name}", code="TABLE_NOT_FOUND")
@@ -86,7 +99,7 @@ class AppendHandler(servicer.BigQueryWriteHandler):
         offset = int(request.offset) if servicer._has_offset(request) else None  # noqa: SLF001
         limit = self._ctx.settings.write_api_max_stream_rows
         engine: Any = self._ctx.engine
-        async with engine.turns.lock:
+        async with engine.turns:
             return await asyncio.to_thread(self._append_or_undo, stream, rows, offset, limit)
 
     def _append_or_undo(
@@ -103,19 +116,13 @@ class AppendHandler(servicer.BigQueryWriteHandler):
                 return servicer._error_response(stream.name, outcome.detail, code)  # noqa: SLF001
             try:
                 if outcome.committed_rows is not None and outcome.committed_rows.num_rows > 0:
-                    self._insert(stream, outcome.committed_rows)
+                    self._flush_to_target(stream, outcome.committed_rows)
             except (duckdb.Error, pa.ArrowException) as error:
                 stream.next_offset, stream.row_count = before
                 raise AppendRefusedError(_first_line(error)) from error
         return servicer._ok_response(stream.name, outcome)  # noqa: SLF001
 
     def _flush_to_target(self, stream: WriteStream, rows: pa.Table) -> None:
-        """Write what BatchCommitWriteStreams and FlushRows publish; they run on worker threads."""
-        engine: Any = self._ctx.engine
-        with engine.turns.from_thread():
-            self._insert(stream, rows)
-
-    def _insert(self, stream: WriteStream, rows: pa.Table) -> None:
         table = (stream.project_id, stream.dataset_id, stream.table_id)
         columns = ", ".join(map(quote, rows.column_names))
         connection = self._ctx.engine.connection
@@ -133,11 +140,14 @@ class AppendHandler(servicer.BigQueryWriteHandler):
 
 def _decode(request: Any, connection: _Connection, fields: Any) -> pa.Table:
     """The rows of a request, in Arrow."""
-    target = _build_arrow_schema(_fields_raw_from_schema(fields))
+    raw_fields: Any = _fields_raw_from_schema(fields)
+    target = _build_arrow_schema(raw_fields)
     try:
         if "arrow_rows" in request:
             sent = request.arrow_rows
-            connection.arrow_schema = sent.writer_schema.serialized_schema or connection.arrow_schema
+            connection.arrow_schema = (
+                sent.writer_schema.serialized_schema or connection.arrow_schema
+            )
             if connection.arrow_schema is None:
                 raise AppendRefusedError("The first request of a connection needs a writer schema")
             return deserialize_arrow_rows(

@@ -1,11 +1,11 @@
 """Jobs and their ids, dry runs, results.
 
-Real BigQuery: a second job with the same id is refused with 409, and so is not run; a dry run runs nothing
-and leaves no job; labels are part of the job. The emulator: it ran the second job too, ran SELECTs
-and scripts of dry runs, forgot labels, and kept every result in memory for ever.
+Real BigQuery: a second job with the same id is refused with 409, and so is not run; a dry run runs
+nothing and leaves no job; labels are part of the job. The emulator: it ran the second job too, ran
+SELECTs and scripts of dry runs, forgot labels, and kept every result in memory for ever.
 
-What remains: jobs are in location US whatever was asked for, a dry run estimates 0 bytes, and the results
-of the last `MAX_RESULTS` jobs are kept, until the server ends.
+What remains: jobs are in location US whatever was asked for, a dry run estimates 0 bytes, and the
+results of the last `MAX_RESULTS` jobs are kept, until the server ends.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import bqemulator.api.routes.jobs as routes
 import sqlglot
 from bqemulator.domain.errors import AlreadyExistsError
 from bqemulator.jobs import executor
-from fastapi import Request
+from fastapi import Request  # noqa: TC002 - FastAPI looks at it at run time
 from sqlglot import exp
 
 MAX_RESULTS: Final = 200
@@ -80,9 +80,10 @@ async def _dry_run_response(**request: Any) -> dict[str, Any]:
             return await _plain_dry_run(**request)
         finally:
             ctx.engine.is_dry = False
-    if routes.classify_statement_type(sql) in routes._DESTRUCTIVE_STATEMENT_TYPES:  # noqa: SLF001
-        if _single_statement(sql) is not None:
-            return await _plain_dry_run(**request)
+    kind = routes.classify_statement_type(sql)
+    is_described = kind in routes._DESTRUCTIVE_STATEMENT_TYPES  # noqa: SLF001
+    if is_described and _single_statement(sql) is not None:
+        return await _plain_dry_run(**request)
     reference = {"projectId": request["project_id"]}
     if request["wire_shape"] != "query":
         reference |= {"jobId": request["job_id"], "location": "US"}
@@ -99,7 +100,7 @@ async def _dry_run_response(**request: Any) -> dict[str, Any]:
     }
 
 
-def _single_statement(sql: str) -> exp.Expression | None:
+def _single_statement(sql: str) -> Any:
     """The statement, if the text is one that sqlglot understands."""
     executor._parse_script_or_raise(sql)  # noqa: SLF001
     try:

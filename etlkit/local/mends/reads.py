@@ -95,7 +95,7 @@ class ReadHandler(servicer.BigQueryReadHandler):
     async def _create_session(self, raw: bytes, context: Any) -> bytes:
         request = types.CreateReadSessionRequest.deserialize(raw)
         engine: Any = self._ctx.engine
-        async with engine.turns.lock:
+        async with engine.turns:
             if request.read_session.data_format == types.DataFormat.AVRO:
                 self._forget_avro_sessions()
                 return await asyncio.to_thread(self._handle_create_read_session, raw, context)

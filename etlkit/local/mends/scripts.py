@@ -1,8 +1,8 @@
 """Multi-statement scripts.
 
-Real BigQuery: query parameters, `ASSERT` and `@@error.message` work in scripts; transactions are real; one
-that is open when the script ends is rolled back. The emulator: the first three failed, transactions
-were copies of tables, DDL was let through in them, and an open one was committed.
+Real BigQuery: query parameters, `ASSERT` and `@@error.message` work in scripts; transactions are real;
+one that is open when the script ends is rolled back. The emulator: the first three failed,
+transactions were copies of tables, DDL was let through in them, and an open one was committed.
 """
 
 from __future__ import annotations
@@ -121,10 +121,9 @@ class Interpreter(plain.ScriptInterpreter):
     async def _assert(self, sql: str) -> None:
         tokens = sqlglot.tokenize(sql, read="bigquery")
         condition, message = sql[tokens[0].end + 1 :], ""
-        if len(tokens) > 3 and tokens[-1].token_type is TokenType.STRING:
-            if tokens[-2].token_type is TokenType.ALIAS:
-                condition = sql[tokens[0].end + 1 : tokens[-2].start]
-                message = f": {tokens[-1].text}"
+        if [token.token_type for token in tokens[-2:]] == [TokenType.ALIAS, TokenType.STRING]:
+            condition = sql[tokens[0].end + 1 : tokens[-2].start]
+            message = f": {tokens[-1].text}"
         if await self._eval_expr_scalar(condition) is not True:
             raise InvalidQueryError(f"Assertion failed{message}", location="query")
         self._final_table = None
@@ -156,7 +155,7 @@ def _first_word(sql: str) -> str:
     return tokens[0].text.upper().split()[0] if tokens else ""  # BEGIN TRANSACTION is one token
 
 
-def _is_permanent_ddl(tree: exp.Expression) -> bool:
+def _is_permanent_ddl(tree: Any) -> bool:
     if isinstance(tree, exp.Create):
         properties = tree.args.get("properties")
         return properties is None or properties.find(exp.TemporaryProperty) is None

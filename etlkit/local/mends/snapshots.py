@@ -27,9 +27,7 @@ APPEND_INTERVAL: Final = timedelta(seconds=60)
 class SparseSnapshotManager(SnapshotManager):
     """Copies less often."""
 
-    def record_change(
-        self, project_id: str, dataset_id: str, table_id: str
-    ) -> SnapshotMeta | None:
+    def record_change(self, project_id: str, dataset_id: str, table_id: str) -> SnapshotMeta | None:
         """A statement or a load has changed a table: copy it, unless it is a work table."""
         meta = self._catalog.get_table(project_id, dataset_id, table_id)
         if meta is not None and meta.expiration_time is None:
@@ -50,7 +48,7 @@ class SparseSnapshotManager(SnapshotManager):
         """Drop old copies, in a turn of its own."""
         engine: Any = self._engine
         while True:
-            async with engine.turns.lock:
+            async with engine.turns:
                 self.purge_expired()
             await asyncio.sleep(interval_seconds)
 

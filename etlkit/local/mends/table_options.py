@@ -1,8 +1,8 @@
 """What DDL says about a table beyond its columns, and what ALTER TABLE changes.
 
-Real BigQuery: OPTIONS set expiration, labels, description; CLUSTER BY and ALTER TABLE show in the table's
-resource at once; CREATE TABLE IF NOT EXISTS leaves an existing table alone. The emulator: it knew
-the description alone, ignored ALTER TABLE, and reset the resource on IF NOT EXISTS.
+Real BigQuery: OPTIONS set expiration, labels, description; CLUSTER BY and ALTER TABLE show in the
+table's resource at once; CREATE TABLE IF NOT EXISTS leaves an existing table alone. The emulator: it
+knew the description alone, ignored ALTER TABLE, and reset the resource on IF NOT EXISTS.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _sync_created(tree: exp.Create, sql: str, project: str, ctx: Any) -> None:
     if meta is None or properties is None:
         return
     updates = _options(properties, ctx)
-    cluster = properties.find(exp.Cluster)
+    cluster = properties.find(exp.ClusterProperty)
     if cluster is not None:
         columns = tuple(column.name for column in cluster.expressions)
         updates["clustering"] = Clustering(fields=columns)
@@ -118,7 +118,8 @@ def _options(properties: exp.Properties, ctx: Any) -> dict[str, Any]:
 
 
 def _instant(value: exp.Expression, ctx: Any) -> datetime | None:
-    translated: Any = translator.SQLTranslator().translate(f"SELECT {value.sql(dialect='bigquery')} AS instant")
+    text = value.sql(dialect="bigquery")
+    translated: Any = translator.SQLTranslator().translate(f"SELECT {text} AS instant")
     if not hasattr(translated, "value"):
         raise InvalidQueryError("expiration_timestamp is no TIMESTAMP expression")
     sql = f"SELECT epoch_us(CAST(instant AS TIMESTAMPTZ)) FROM ({translated.value})"

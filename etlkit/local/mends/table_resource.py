@@ -1,7 +1,7 @@
 """The table resource of the REST API: expiration, location, row counts, views, added columns.
 
-Real BigQuery: `tables.get` tells the number of rows as of now, the location and the expiration; an expired
-table is gone; `tables.patch` adds columns. The emulator: the count was that of the table's
+Real BigQuery: `tables.get` tells the number of rows as of now, the location and the expiration; an
+expired table is gone; `tables.patch` adds columns. The emulator: the count was that of the table's
 creation, the other fields were missing, and patched columns existed in the catalog alone.
 """
 

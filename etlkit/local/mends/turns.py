@@ -13,8 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 import bqemulator.server as emulator_server
@@ -28,39 +27,22 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
-class Turns:
-    """The right to use DuckDB: an `asyncio.Lock` that worker threads can hold as well."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.lock = asyncio.Lock()
-        self._loop = loop
-
-    @contextmanager
-    def from_thread(self) -> Iterator[None]:
-        """Hold the turn in a worker thread. On the loop's own thread this would wait for itself."""
-        asyncio.run_coroutine_threadsafe(self.lock.acquire(), self._loop).result()
-        try:
-            yield
-        finally:
-            self._loop.call_soon_threadsafe(self.lock.release)
-
-
 class OneUserEngine(DuckDBEngine):
     """The engine with what belongs to whoever has the turn.
 
     Attributes:
-        turns: Who may use DuckDB.
+        turns: Held by whoever uses DuckDB, be it on the loop or on a worker thread.
         transaction: The script transaction that is open; None = each statement is its own.
         is_dry: True = queries are described, not run.
     """
 
-    turns: Turns
+    turns: asyncio.Lock
     transaction: Any = None
     is_dry = False
 
     async def start(self) -> None:
-        """Open DuckDB; called on the loop that serves everything."""
-        self.turns = Turns(asyncio.get_running_loop())
+        """Open DuckDB."""
+        self.turns = asyncio.Lock()
         await super().start()
 
     def fetch_arrow(self, sql: str, parameters: list[Any] | None = None) -> Any:
@@ -94,7 +76,7 @@ class OneRequestApp:
 
         if not scope["path"].startswith("/upload/"):  # files are too large to be kept in memory
             receive = await _with_whole_body(receive)
-        async with self._engine.turns.lock:
+        async with self._engine.turns:
             try:
                 self._before()
                 await self._app(scope, receive, keep)
