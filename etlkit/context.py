@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
+
+from etlkit.checks import Check
 
 T = TypeVar("T")
 
@@ -33,6 +35,22 @@ def new_run_id(now: datetime) -> str:
     return f"{now:%Y%m%d_%H%M%S}_{secrets.token_hex(4)}"
 
 
+LAST = "last"
+"""Stands for the id of the job's last unpublished run."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """The run was asked to stop and did so in good order; it can be resumed.
+
+    Attributes:
+        signum: The signal that asked.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"stopped by signal {signum}")
+        self.signum = signum
+
+
 class Run:
     """One execution of a job; a context manager that closes what was shared through it.
 
@@ -41,7 +59,20 @@ class Run:
         settings: What the runner was told from outside.
         limit: Source rows to read at most; None = all.
         labels: For every BigQuery job of the run, beside `etlkit_job` and `etlkit_run`.
+        resume: Id of an unpublished run to go on with, or `LAST`; None = a new run.
+        allow_code_change: Go on although code or query are not what the run began with.
+        retry_of: Id of a run whose rejected rows this one retries: its rows come on top, whatever
+            the sink's mode; None = it does not.
         now: Start time; None = now.
+
+    Attributes:
+        run_id: How the run is found again. A resumed run keeps its id.
+        attempt: 1 for a new run, one more at every resume; told by the sink.
+        fingerprint: Of code and query; told by the engine.
+        alone: Whether no other run of the job may be in progress; told by the engine.
+        variables: Query parameters and the like, for the ledger; told by the source.
+        on_schema_change: The job's policy; told by the engine.
+        checks: The job's checks; told by the engine.
     """
 
     def __init__(
@@ -51,16 +82,45 @@ class Run:
         *,
         limit: int | None = None,
         labels: Mapping[str, str] | None = None,
+        resume: str | None = None,
+        allow_code_change: bool = False,
+        retry_of: str | None = None,
         now: datetime | None = None,
     ) -> None:
         self.job = job
         self.settings = settings or Settings()
         self.limit = limit
         self.labels = dict(labels or {})
+        self.resume = resume
+        self.allow_code_change = allow_code_change
+        self.retry_of = retry_of
         self.started_at = now or datetime.now(UTC)
-        self.run_id = new_run_id(self.started_at)
+        self.run_id = new_run_id(self.started_at) if resume in {None, LAST} else str(resume)
+        self.attempt = 1
+        self.fingerprint = ""
+        self.alone = True
+        self.variables: dict[str, Any] = {}
+        self.on_schema_change = "add_columns"
+        self.checks: Sequence[Check | str] = ()
+        self._stop_signal: int | None = None
+        self._on_stop: list[Callable[[], None]] = []
         self._shared: dict[str, Any] = {}
         self._closing = ExitStack()
+
+    @property
+    def stop_signal(self) -> int | None:
+        """The signal that asked the run to stop; None = none did."""
+        return self._stop_signal
+
+    def request_stop(self, signum: int) -> None:
+        """Stop reading, settle what is in flight, stay resumable. Safe in a signal handler."""
+        self._stop_signal = signum
+        for tell in self._on_stop:
+            tell()
+
+    def on_stop(self, tell: Callable[[], None]) -> None:
+        """Have a function called when the run is asked to stop."""
+        self._on_stop.append(tell)
 
     def share(self, key: str, make: Callable[[], T], close: Callable[[T], None]) -> T:
         """Make something once per run, such as a client that source and sink both need.

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from etlkit.errors import CountMismatchError
 from etlkit.pump import Pump
 from etlkit.report import Progress, RunReport, State
 from etlkit.settle import Counts
@@ -65,10 +64,15 @@ class _Transfer:
         self._seconds: dict[str, float] = {}
         self._target = ""
         self._published = 0
+        self._resumed = 0
         self._done = False
 
     def run(self) -> RunReport:
         etl = EtlTraits(self._job)
+        self._run.alone = not self._job.is_runnable_concurrently
+        self._run.on_schema_change = self._job.on_schema_change
+        self._run.checks = self._job.checks
+        self._run.fingerprint = etl.fingerprint(self._job.source)
         with self._stage("open"):
             reader = self._job.source.open(self._run)
         try:
@@ -78,7 +82,10 @@ class _Transfer:
                 self._target = writer.target
             try:
                 with self._stage("snapshot"):
-                    reader.freeze()
+                    earlier = writer.recover()
+                    self._counts = earlier.counts
+                    self._resumed = earlier.counts.settled
+                    reader.freeze(earlier)
                 self._transform_and_publish(etl, reader, writer)
             except BaseException as error:
                 if not self._done:
@@ -92,17 +99,11 @@ class _Transfer:
         self, etl: EtlTraits, reader: SourceReader, writer: SinkWriter
     ) -> None:
         with self._stage("transform"):
-            tell = self._tell(reader)
-            Pump(etl, reader, writer, self._job.on_row_error, self._counts, tell).run()
+            Pump(etl, reader, writer, self._job, self._counts, self._run, self._on_progress).run()
         with self._stage("publish"):
-            self._on_progress("publish", self._counts, reader.num_rows)
-            _compare(reader.num_rows, self._counts)
+            self._on_progress("publish", self._counts, self._counts.read)
             self._published = writer.commit(self._counts)
         self._done = True
-
-    def _tell(self, reader: SourceReader) -> Progress:
-        expected = reader.num_rows
-        return lambda stage, counts, _: self._on_progress(stage, counts, expected)
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
@@ -124,6 +125,7 @@ class _Transfer:
             job=self._run.job,
             state=state,
             target=self._target,
+            resumed=self._resumed,
             read=counts.read,
             written=counts.written,
             skipped=counts.skipped,
@@ -131,16 +133,7 @@ class _Transfer:
             rows_published=self._published,
             row_errors=counts.row_errors,
             first_errors=counts.first_errors,
-            rows_per_s=round(counts.read / spent, 1) if spent else 0.0,
+            rows_per_s=round((counts.read - self._resumed) / spent, 1) if spent else 0.0,
             seconds=self._seconds,
             error=None if error is None else str(error) or type(error).__name__,
-        )
-
-
-def _compare(expected: int | None, counts: Counts) -> None:
-    if expected is not None and expected != counts.read:
-        raise CountMismatchError(
-            f"the source holds {expected} rows, but {counts.read} were read; nothing was published",
-            read=counts.read,
-            settled=counts.settled,
         )

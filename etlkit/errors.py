@@ -9,10 +9,14 @@ EtlkitError
  |   +- RowSchemaError                unknown key, wrong type, null in a required column
  |   +- ImageError                    a provider refused this one image
  +- JobError                 exit 1   the run ends; nothing is published
+     +- TooManyRejectedError          max_rejected was passed
+     +- RunStateError                 already in progress, already published, nothing to resume
      +- ApiError                      a call was refused as a whole: 401, 403, 400
      +- SourceError                   the source query or its rows could not be read
+     |   +- ReadExpiredError          the session is over; the engine opens another
      +- SinkError                     staging, publishing or the ledger failed
          +- CountMismatchError        read != written + skipped + rejected
+         +- CheckFailedError          a check of the job found something in the staged rows
 ```
 
 A `JobError` raised inside a transform is never turned into a row error: an outage must not become a
@@ -190,6 +194,18 @@ class SourceError(JobError):
         self.job_id = job_id
 
 
+class ReadExpiredError(SourceError):
+    """The read session is over (BigQuery's last 6 hours); the rows themselves are still there."""
+
+
+class TooManyRejectedError(JobError):
+    """More rows were rejected than `max_rejected` allows."""
+
+
+class RunStateError(JobError):
+    """The run cannot go on as asked: in progress elsewhere, published already, or not found."""
+
+
 class SinkError(JobError):
     """Staging, publishing or the ledger failed.
 
@@ -222,3 +238,11 @@ class CountMismatchError(SinkError):
         self._values = {"read": read, "settled": settled}
         self.read = read
         self.settled = settled
+
+
+class CheckFailedError(SinkError):
+    """A check of the job found something in the staged rows. The target is untouched."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, stage="audit")
+        self._values = {}

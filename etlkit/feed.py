@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from queue import Empty, Queue
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from etlkit.errors import ReadExpiredError
 from etlkit.schema import RowDecoder
 from etlkit.source import ROW_ID
 
 if TYPE_CHECKING:
+    from etlkit.base import Row
     from etlkit.schema import DecodedBatch
     from etlkit.source import SourceReader
 
@@ -32,10 +34,17 @@ class Chunk:
         first_row_number: Position of the first row among those read, 1 = first of the run.
     """
 
-    __slots__ = ("_row_ids", "batch", "decoded", "first_row_number")
+    __slots__ = ("_row_ids", "_whole", "batch", "decoded", "first_row_number")
 
-    def __init__(self, batch: pa.RecordBatch, decoded: DecodedBatch, first_row_number: int) -> None:
+    def __init__(
+        self,
+        batch: pa.RecordBatch,
+        decoded: DecodedBatch,
+        first_row_number: int,
+        whole: RowDecoder,
+    ) -> None:
         self.batch = batch
+        self._whole = whole
         self.decoded = decoded
         self.first_row_number = first_row_number
         self._row_ids: pa.Array = batch.column(ROW_ID)
@@ -44,6 +53,10 @@ class Chunk:
         """The id of one row; `index` counts from 0 inside the chunk."""
         row_id: str = self._row_ids[index].as_py()
         return row_id
+
+    def source_row(self, index: int) -> Row:
+        """One row as it came, all columns; for the few that are put aside."""
+        return self._whole.decode(self.batch.slice(index, 1)).rows[0]
 
 
 class Feed:
@@ -57,6 +70,12 @@ class Feed:
         decoder: For the columns the transform reads.
         chunk_rows: Rows a chunk; only the last one may be smaller.
         wake: Called whenever `next_chunk` may have something new.
+        rows_before: Rows of this run that came earlier, for row numbers.
+
+    Attributes:
+        ended: Nothing more will come.
+        expired: It ended before the source did, because the read session was over.
+        rows_given: Rows that came so far.
     """
 
     def __init__(
@@ -65,17 +84,20 @@ class Feed:
         decoder: RowDecoder,
         chunk_rows: int,
         wake: Callable[[], None],
+        rows_before: int = 0,
     ) -> None:
         self._reader = reader
         self._decoder = decoder
+        self._whole = RowDecoder(reader.columns)
         self._chunk_rows = chunk_rows
         self._wake = wake
         self._queue: Queue[pa.RecordBatch | BaseException | object] = Queue(_BATCHES_AHEAD)
         self._stop = threading.Event()
         self._held: list[pa.RecordBatch] = []
         self._held_rows = 0
-        self._rows_given = 0
+        self.rows_given = rows_before
         self.ended = False
+        self.expired = False
         self._thread = threading.Thread(target=self._fetch, name="etlkit-feed", daemon=True)
         self._thread.start()
 
@@ -92,6 +114,8 @@ class Feed:
                 return None
             if item is _END:
                 self.ended = True
+            elif isinstance(item, ReadExpiredError):
+                self.ended = self.expired = True  # the rows given so far are good
             elif isinstance(item, BaseException):
                 self.ended = True
                 raise item
@@ -124,8 +148,8 @@ class Feed:
             missing -= parts[-1].num_rows
         self._held_rows -= take
         batch = parts[0] if len(parts) == 1 else _join(parts)
-        chunk = Chunk(batch, self._decoder.decode(batch), self._rows_given + 1)
-        self._rows_given += take
+        chunk = Chunk(batch, self._decoder.decode(batch), self.rows_given + 1, self._whole)
+        self.rows_given += take
         return chunk
 
     def _fetch(self) -> None:
@@ -145,13 +169,3 @@ class Feed:
 def _join(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
     table = pa.Table.from_batches(parts).combine_chunks()
     return next(iter(table.to_batches()))
-
-
-def read_all(reader: SourceReader, decoder: RowDecoder, chunk_rows: int) -> Iterator[Chunk]:
-    """Give all chunks without a thread, for previews of a few rows."""
-    given = 0
-    for batch in reader.batches():
-        for start in range(0, batch.num_rows, chunk_rows):
-            piece = batch.slice(start, chunk_rows)
-            yield Chunk(piece, decoder.decode(piece), given + 1)
-            given += piece.num_rows

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from etlkit.base import EtlBase
+from etlkit.checks import Check
 from etlkit.errors import ConfigError
 from etlkit.sink import Sink
 from etlkit.source import Source
 
-OnRowError = Literal["fail", "skip"]
+OnRowError = Literal["fail", "skip", "reject"]
+OnSchemaChange = Literal["fail", "add_columns", "drop_columns"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +27,15 @@ class TransferJob:
         sink: Where rows go, e.g. `BigQuerySink("dataset.table", mode="replace")`.
         name: The job's name in reports, labels and the ledger; None = the module's name.
         on_row_error: `fail` ends the run at the first row that cannot be settled; `skip` leaves
-            such rows out, counts and reports them.
+            such rows out, counts and reports them; `reject` puts them into `<target>_rejects`.
+        max_rejected: Rejected rows that are still acceptable: a count, or a share of the rows read
+            (a float below 1). One more ends the run and nothing is published. None = no bound.
+        on_schema_change: What a new key in the rows, or a column the target lacks, does: `fail`
+            ends the run, `add_columns` adds the column, `drop_columns` leaves it out. A type that
+            differs from the target's always ends the run.
+        checks: SQL over the staged rows, which must hold before anything is published.
         max_concurrency: Calls in flight; None = what the transform declares.
+        is_runnable_concurrently: Whether two runs of this job may be in progress at once.
         labels: Labels for every BigQuery job of the run, beside `etlkit_job` and `etlkit_run`.
     """
 
@@ -35,7 +44,11 @@ class TransferJob:
     sink: Sink
     name: str | None = None
     on_row_error: OnRowError = "fail"
+    max_rejected: float | None = None
+    on_schema_change: OnSchemaChange = "add_columns"
+    checks: Sequence[Check | str] = ()
     max_concurrency: int | None = None
+    is_runnable_concurrently: bool = False
     labels: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -57,10 +70,18 @@ class TransferJob:
                 f"TransferJob(transform=…) got {_describe(self.transform)}: give the class "
                 "itself, not an instance; every worker makes its own"
             )
-        if self.on_row_error not in get_args(OnRowError):
+        for name, allowed in (("on_row_error", OnRowError), ("on_schema_change", OnSchemaChange)):
+            if getattr(self, name) not in get_args(allowed):
+                raise ConfigError(
+                    f"{name}={getattr(self, name)!r}: it is one of "
+                    + ", ".join(repr(value) for value in get_args(allowed))
+                )
+        if self.max_rejected is not None and (
+            self.max_rejected < 0
+            or (isinstance(self.max_rejected, float) and self.max_rejected >= 1)
+        ):
             raise ConfigError(
-                f"on_row_error={self.on_row_error!r}: it is one of "
-                + ", ".join(repr(value) for value in get_args(OnRowError))
+                f"max_rejected={self.max_rejected!r}: it is a count (int) or a share (0.0 to 1.0)"
             )
         if self.max_concurrency is not None and self.max_concurrency < 1:
             raise ConfigError(f"max_concurrency={self.max_concurrency}: it is 1 or more")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from etlkit.pump import Pump
 from etlkit.schema import RowDecoder
-from etlkit.settle import Counts
+from etlkit.settle import Counts, Earlier, Rejected
 from etlkit.sink import PARTS
 from etlkit.source import ROW_ID
 from etlkit.traits import EtlTraits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import pyarrow as pa
 
@@ -67,7 +67,8 @@ def preview_transfer(job: TransferJob, run: Run) -> Preview:
     writer = _PreviewWriter()
     counts = Counts()
     try:
-        Pump(etl, reader, writer, "skip", counts, lambda *_: None).run()
+        lenient = replace(job, on_row_error="skip")
+        Pump(etl, reader, writer, lenient, counts, run, lambda *_: None).run()
     finally:
         reader.close(succeeded=True)
     rows = [PreviewRow(before, tuple(writer.rows.get(of, ()))) for of, before in reader.seen]
@@ -80,10 +81,10 @@ class _Remembering:
     def __init__(self, reader: SourceReader) -> None:
         self._reader = reader
         self.columns = reader.columns
-        self.num_rows = reader.num_rows
+        self.num_rows: int | None = None
         self.seen: list[tuple[str, Row]] = []
 
-    def freeze(self) -> None:
+    def freeze(self, _earlier: Earlier | None = None) -> None:
         raise AssertionError("a preview writes nothing")
 
     def batches(self) -> Iterator[pa.RecordBatch]:
@@ -118,6 +119,12 @@ class _PreviewWriter:
         for row_id, num_parts, row in zip(ids, parts, rows, strict=True):
             if num_parts:
                 self.rows.setdefault(row_id, []).append(row)
+
+    def recover(self) -> Earlier:
+        return Earlier()
+
+    def reject(self, rows: Sequence[Rejected]) -> None:
+        raise AssertionError(f"a preview only skips, but {len(rows)} rows were rejected")
 
     def flush(self) -> None:
         return

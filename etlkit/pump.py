@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from collections import deque
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from etlkit.assemble import Assembler
+from etlkit.context import Interrupted
+from etlkit.errors import CountMismatchError
 from etlkit.feed import Chunk, Feed
 from etlkit.schema import RowDecoder
 from etlkit.workers import Task, WorkerPool
 
 if TYPE_CHECKING:
-    from etlkit.job import OnRowError
+    from etlkit.context import Run
+    from etlkit.job import TransferJob
     from etlkit.report import Progress
     from etlkit.settle import Counts
     from etlkit.sink import SinkWriter
     from etlkit.source import SourceReader
     from etlkit.traits import EtlTraits
+
+log = logging.getLogger("etlkit")
 
 _IN_FLIGHT = 4
 """Tasks per worker between source and sink: enough that one slow call does not starve the others,
@@ -25,6 +32,9 @@ few enough to bound memory and what a crash can lose."""
 
 _LOOK_EVERY_S = 0.25
 """How often running tasks are looked at, so that their settled rows are staged in time."""
+
+GRACE_S = 30.0
+"""A call in flight may take so long to end after a stop was asked for."""
 
 
 class Pump:
@@ -39,36 +49,37 @@ class Pump:
         etl: EtlTraits,
         reader: SourceReader,
         writer: SinkWriter,
-        on_row_error: OnRowError,
+        job: TransferJob,
         counts: Counts,
+        run: Run,
         on_progress: Progress,
     ) -> None:
         source = reader.columns
         read = etl.read_columns(source)
         self._etl = etl
+        self._reader = reader
         self._writer = writer
         self._counts = counts
+        self._run = run
         self._on_progress = on_progress
         self._bell: SimpleQueue[None] = SimpleQueue()
-        self._assembler = Assembler(
-            writer,
-            source,
-            [column.name for column in read],
-            etl.output_schema,
-            on_row_error,
-            counts,
-        )
-        self._feed = Feed(reader, RowDecoder(read), etl.chunk_rows, self._ring)
+        self._decoder = RowDecoder(read)
+        names = [column.name for column in read]
+        self._assembler = Assembler(writer, source, names, etl.output_schema, job, counts)
+        self._feed = Feed(reader, self._decoder, etl.chunk_rows, self._ring)
         self._pool = WorkerPool(etl.make, etl.max_concurrency, self._ring)
         self._tasks: deque[tuple[Chunk, int, Task]] = deque()
         self._ahead: deque[tuple[Chunk, int, Task]] = deque()
         self._taken = 0
+        self._expected = self._expect()
+        run.on_stop(self._ring)
 
     def run(self) -> None:
         """Return when every row is settled, staged and durable.
 
         Raises:
             EtlkitError: What ended the run; the workers are closed.
+            Interrupted: The run was asked to stop; what was settled is durable.
         """
         finished = False
         try:
@@ -77,13 +88,28 @@ class Pump:
             finished = True
         finally:
             self._feed.close()
-            self._pool.close(abandon=not finished)
+            self._pool.close(abandon=not finished, timeout_s=GRACE_S)
+            if not finished:
+                self._save_settled()
         if self._pool.error is not None:  # after_action may have failed last
             raise self._pool.error
         self._assembler.finish()
         self._writer.flush()
+        if self._expected is not None and self._expected != self._counts.read:
+            raise CountMismatchError(
+                f"the source holds {self._expected} rows, but {self._counts.read} were read; "
+                "nothing was published",
+                read=self._counts.read,
+                settled=self._counts.settled,
+            )
+
+    def _expect(self) -> int | None:
+        rest = self._reader.num_rows
+        return None if rest is None else rest + self._counts.read
 
     def _all_settled(self) -> bool:
+        if self._run.stop_signal is not None:
+            raise Interrupted(self._run.stop_signal)
         if self._pool.error is not None:
             self._drain()  # a row error before it in order comes first, as if run one by one
             raise self._pool.error
@@ -91,8 +117,25 @@ class Pump:
         self._drain()
         self._submit()
         self._assembler.step()
-        self._on_progress("transform", self._counts, None)
-        return self._feed.ended and not self._tasks and not self._ahead
+        self._on_progress("transform", self._counts, self._expected)
+        if not self._feed.ended or self._tasks or self._ahead:
+            return False
+        if self._feed.expired:
+            self._read_on()
+            return False
+        return True
+
+    def _read_on(self) -> None:
+        """Open another session for the rows that are not settled, now that all read ones are."""
+        log.info("the read session is over after %d rows; opening another", self._counts.read)
+        self._assembler.write_out()
+        self._writer.flush()
+        before = self._feed.rows_given
+        self._feed.close()
+        self._reader.freeze(self._writer.recover())
+        self._feed = Feed(
+            self._reader, self._decoder, self._etl.chunk_rows, self._ring, rows_before=before
+        )
 
     def _submit(self) -> None:
         while len(self._tasks) < self._etl.max_concurrency * _IN_FLIGHT and self._more_to_submit():
@@ -113,12 +156,23 @@ class Pump:
             chunk, start, task = self._tasks[0]
             ready = task.settled[self._taken :]
             if ready:
-                self._assembler.add(chunk, start + self._taken, ready)
                 self._taken += len(ready)
+                self._assembler.add(chunk, start + self._taken - len(ready), ready)
             if self._taken < len(task.rows):
                 return
             self._tasks.popleft()
             self._taken = 0
+
+    def _save_settled(self) -> None:
+        """Stage what is settled although the run ends here: a resume need not pay for it again."""
+        with contextlib.suppress(Exception):  # the error that ended the run is the one to report
+            for chunk, start, task in self._tasks:
+                good = [each for each in task.settled[self._taken :] if each.error is None]
+                if len(good) == len(task.settled) - self._taken:
+                    self._assembler.add(chunk, start + self._taken, good)
+                self._taken = 0
+            self._assembler.write_out()
+            self._writer.flush()
 
     def _ring(self) -> None:
         self._bell.put(None)

@@ -24,7 +24,8 @@ class RunReport:
         job: The job's name.
         state: `published`, `failed` or `interrupted`.
         target: Where the rows went.
-        read: Source rows read.
+        resumed: Source rows that an earlier attempt at this run had settled already.
+        read: Source rows read, by all attempts.
         written: Source rows that became one or more target rows.
         skipped: Source rows left out.
         rejected: Source rows put aside with their error.
@@ -40,6 +41,7 @@ class RunReport:
     job: str
     state: State
     target: str
+    resumed: int = 0
     read: int = 0
     written: int = 0
     skipped: int = 0

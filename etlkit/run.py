@@ -1,93 +1,29 @@
-"""`python -m etlkit.run TARGET`: run a job. The only place that parses argv, reads env and prints."""
+"""`python -m etlkit.run TARGET`: run a job. Here argv is parsed and the report printed."""
 
 from __future__ import annotations
 
 import logging
-import os
+import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from etlkit.errors import EtlkitError, RetryableError, RowError
+from etlkit.runner import environment, local_world, run_job
 
 if TYPE_CHECKING:
-    from etlkit.context import Settings
+    from etlkit.context import Run, Settings
     from etlkit.job import TransferJob
-    from etlkit.report import Progress, RunReport
+    from etlkit.report import RunReport
+
+__all__ = ["cli", "environment", "local_world", "main", "run_job"]
 
 _PREVIEW_ROWS = 10
-_INTERRUPTED = 130
-"""128 + SIGINT, as shells report it."""
-
-
-def run_job(
-    job: TransferJob,
-    *,
-    name: str | None = None,
-    settings: Settings | None = None,
-    limit: int | None = None,
-    on_progress: Progress | None = None,
-) -> RunReport:
-    """Run a job from a script or a notebook.
-
-    Args:
-        job: What to run.
-        name: The job's name where it has none of its own; None = `job`.
-        settings: Project, location and environment; None = what `environment()` gives.
-        limit: Source rows to read at most; None = all.
-        on_progress: Called often with stage and counts; None = nobody watches.
-
-    Returns:
-        The report of a published run.
-
-    Raises:
-        EtlkitError: The run failed; its attribute `report` is a `RunReport`.
-    """
-    from etlkit.context import Run
-    from etlkit.engine import run_transfer
-
-    labels = job.labels
-    with Run(
-        job.name or name or "job", settings or environment(), limit=limit, labels=labels
-    ) as run:
-        return run_transfer(job, run, on_progress)
-
-
-def environment(*, project: str | None = None, location: str | None = None) -> Settings:
-    """Settings from this process's environment variables."""
-    from etlkit.context import Settings
-
-    return Settings(project=project, location=location, environ=dict(os.environ))
-
-
-@contextmanager
-def local_world(local_dir: Path) -> Iterator[None]:
-    """Point this process at the embedded BigQuery and Vision of `local_dir` while inside.
-
-    Raises:
-        ConfigError: The `local` extra is not installed.
-        JobError: The server does not start.
-    """
-    from etlkit.local import join_or_start
-
-    with join_or_start(local_dir) as server:
-        before = dict(os.environ)
-        mine = server.endpoints.environ()
-        if os.environ.get("ETLKIT_VISION_ENDPOINT"):
-            mine.pop("ETLKIT_VISION_ENDPOINT")  # somebody chose another one on purpose
-        os.environ.update(mine)
-        try:
-            yield
-        finally:
-            for variable in mine:
-                if variable in before:
-                    os.environ[variable] = before[variable]
-                else:
-                    os.environ.pop(variable, None)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -112,6 +48,20 @@ def local_world(local_dir: Path) -> Iterator[None]:
     help=f"Show N rows before and after (default {_PREVIEW_ROWS}); nothing is written.",
 )
 @click.option(
+    "--resume",
+    is_flag=False,
+    flag_value="last",
+    metavar="[RUN_ID]",
+    help="Go on with the job's last unpublished run, or with RUN_ID: only rows not settled yet.",
+)
+@click.option(
+    "--allow-code-change", is_flag=True, help="With --resume: although code or query changed."
+)
+@click.option(
+    "--retry-rejects", metavar="RUN_ID", help="Run only the rows that run RUN_ID rejected."
+)
+@click.option("--only", metavar="CLASS", help="With --retry-rejects: only this class of error.")
+@click.option(
     "--report",
     "report_file",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -128,8 +78,9 @@ def cli(target: str, **options: Any) -> int:
     """Run the job TARGET: package.module, package.module:name or a path to a file.
 
     The last line on stdout is the run report as one JSON object. Exit status: 0 published, 1 the run
-    failed, 2 usage or configuration, 130 interrupted.
+    failed, 2 usage or configuration, 130 stopped by Ctrl-C, 143 by SIGTERM (then --resume goes on).
     """
+    _refuse_lonely(options)
     _configure_logging(options["log_format"], debug=options["debug"], quiet=options["quiet"])
     from etlkit.loading import load_job
 
@@ -150,7 +101,16 @@ def _run(job: TransferJob, name: str, settings: Settings, options: dict[str, Any
     try:
         with progress_view(quiet=options["quiet"], plain=plain) as view:
             report = run_job(
-                job, name=name, settings=settings, limit=options["limit"], on_progress=view
+                job,
+                name=name,
+                settings=settings,
+                limit=options["limit"],
+                resume=options["resume"],
+                allow_code_change=options["allow_code_change"],
+                retry_rejects=options["retry_rejects"],
+                only=options["only"],
+                on_progress=view,
+                on_start=_stop_on_signals,
             )
     except BaseException as error:
         failed = getattr(error, "report", None)
@@ -159,6 +119,26 @@ def _run(job: TransferJob, name: str, settings: Settings, options: dict[str, Any
         raise
     _finish(report, options)
     return 0
+
+
+def _refuse_lonely(options: dict[str, Any]) -> None:
+    for option, partner in (("allow_code_change", "resume"), ("only", "retry_rejects")):
+        if options[option] and not options[partner]:
+            names = [f"--{name.replace('_', '-')}" for name in (option, partner)]
+            raise click.UsageError(f"{names[0]} goes with {names[1]}")
+
+
+def _stop_on_signals(run: Run) -> None:
+    """Let Ctrl-C and SIGTERM end the run in good order; a second Ctrl-C ends it at once."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+
+    def stop(signum: int, _frame: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        run.request_stop(signum)
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
 
 
 def _finish(report: RunReport, options: dict[str, Any]) -> None:
@@ -210,8 +190,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort) as error:
-        _fail(error, "interrupted; nothing was published", debug=debug)
-        return _INTERRUPTED
+        signum = getattr(error, "signum", signal.SIGINT)
+        _fail(error, "interrupted; nothing was published. Go on with --resume", debug=debug)
+        return 128 + int(signum)
     except EtlkitError as error:
         _fail(error, f"{error}{_next_step(error)}", debug=debug)
         return error.exit_code

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +90,36 @@ def _place(error: BaseException) -> str:
     return f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
 
 
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A source row that is put aside.
+
+    Attributes:
+        row_id: Its id in the snapshot.
+        source_row: The row as JSON text, all columns.
+        error_class: Name of the error's class, or of what the user's code raised.
+        code: The provider's code, as text; None = none was given.
+        message: What happened.
+        attempts: Calls made for the row.
+        at: When it was given up.
+    """
+
+    row_id: str
+    source_row: str
+    error_class: str
+    code: str | None
+    message: str
+    attempts: int
+    at: datetime
+
+
+def error_class(error: RowError) -> str:
+    """The class that people filter by: the user's own exception where there is one."""
+    if isinstance(error, TransformError) and error.__cause__ is not None:
+        return type(error.__cause__).__name__
+    return type(error).__name__
+
+
 @dataclass(slots=True)
 class Counts:
     """How many source rows ended how; `read = written + skipped + rejected` before publishing.
@@ -101,6 +133,7 @@ class Counts:
         parts: Target rows, counted after fan-out.
         row_errors: Source rows that failed, whatever the policy made of them.
         first_errors: The first few of them, for the report.
+        error_classes: How often each class of error came; class names are few.
     """
 
     read: int = 0
@@ -110,6 +143,7 @@ class Counts:
     parts: int = 0
     row_errors: int = 0
     first_errors: list[str] = field(default_factory=list)
+    error_classes: Counter[str] = field(default_factory=Counter)
 
     @property
     def settled(self) -> int:
@@ -127,5 +161,22 @@ class Counts:
     def add_error(self, error: RowError) -> None:
         """Keep one failed row in mind; `add` still counts how it ended."""
         self.row_errors += 1
+        self.error_classes[error_class(error)] += 1
         if len(self.first_errors) < _SHOWN_ERRORS:
             self.first_errors.append(str(error))
+
+
+@dataclass(slots=True)
+class Earlier:
+    """What a run has settled before now.
+
+    Attributes:
+        counts: How those rows ended.
+        ids: Gives their row ids, in any order; may be large, so it is asked only where needed.
+        query: SQL that gives the same ids as its only column, for a source in the same warehouse;
+            None = there is none.
+    """
+
+    counts: Counts = field(default_factory=Counts)
+    ids: Callable[[], Iterable[str]] = tuple
+    query: str | None = None

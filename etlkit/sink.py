@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -9,7 +10,7 @@ if TYPE_CHECKING:
 
     from etlkit.columns import Column
     from etlkit.context import Run
-    from etlkit.settle import Counts
+    from etlkit.settle import Counts, Earlier, Rejected
 
 PART = "_etlkit_part"
 """INT64: 0 for the first row a source row became, 1 for the second, …; 0 for a skipped row."""
@@ -29,6 +30,9 @@ class SinkWriter(Protocol):
     def target(self) -> str:
         """The target's full name, for people and reports."""
 
+    def recover(self) -> Earlier:
+        """What this run has settled so far, in this attempt and in those before it."""
+
     def begin(self, columns: tuple[Column, ...]) -> None:
         """Get ready for batches of these columns. A later call changes them from then on."""
 
@@ -43,8 +47,15 @@ class SinkWriter(Protocol):
             SinkError: The rows cannot be staged.
         """
 
+    def reject(self, rows: Sequence[Rejected]) -> None:
+        """Put rows aside with their errors; as durable as what goes through `write`.
+
+        Raises:
+            SinkError: The rows cannot be staged.
+        """
+
     def flush(self) -> None:
-        """Return when every row handed to `write` is durable."""
+        """Return when every row handed to `write` and `reject` is durable."""
 
     def commit(self, counts: Counts) -> int:
         """Audit what was staged against `counts`, then publish it in one atomic step.
@@ -65,9 +76,13 @@ class Sink(Protocol):
     """Where rows go."""
 
     def open(self, run: Run) -> SinkWriter:
-        """Check the target and record that the run has started.
+        """Check the target and record that the run has started or goes on.
+
+        For a run to resume, the sink finds its id if it is `LAST`, makes sure that nobody else is
+        at it, and sets `run.attempt`.
 
         Raises:
+            JobError: Another run of the job is in progress, or there is nothing to resume.
             SinkError: The target cannot be written: no such dataset, no access.
             ConfigError: The sink is described wrongly, found before any I/O.
         """

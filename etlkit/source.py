@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from etlkit.columns import Column
     from etlkit.context import Run
+    from etlkit.settle import Earlier
 
 ROW_ID = "_etlkit_row_id"
 """First column of every source batch: STRING, unique among the rows of a run, never null."""
@@ -26,11 +27,17 @@ class SourceReader(Protocol):
     def num_rows(self) -> int | None:
         """Rows that `batches` will give; None = not known before they are read."""
 
-    def freeze(self) -> None:
+    def freeze(self, earlier: Earlier | None = None) -> None:
         """Keep the rows of this run as they are now, so that every later read sees the same ones.
 
+        A resumed run finds the rows it froze at first. Called again in the same run, after a
+        `ReadExpiredError`, it makes the rest readable again.
+
+        Args:
+            earlier: Rows that are settled already and shall not be read again; None = none are.
+
         Raises:
-            SourceError: The rows cannot be kept.
+            SourceError: The rows cannot be kept, or those of the run to resume are gone.
         """
 
     def batches(self) -> Iterator[pa.RecordBatch]:
@@ -44,6 +51,7 @@ class SourceReader(Protocol):
 
         Raises:
             SourceError: The rows cannot be read any further.
+            ReadExpiredError: Not in this session; `freeze` makes the rest readable again.
         """
 
     def close(self, *, succeeded: bool) -> None:
@@ -52,6 +60,10 @@ class SourceReader(Protocol):
 
 class Source(Protocol):
     """Where rows come from."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A text that changes when the rows this source means to give change, e.g. its query."""
 
     def open(self, run: Run) -> SourceReader:
         """Check that the source can be read and find its columns. Writes nothing.

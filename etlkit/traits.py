@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from etlkit.base import EtlBase, overrides_batch
@@ -11,6 +14,7 @@ from etlkit.errors import ConfigError
 if TYPE_CHECKING:
     from etlkit.columns import Column
     from etlkit.job import TransferJob
+    from etlkit.source import Source
 
 _CHUNK_ROWS = 500
 """Rows decoded at once: their dicts stay in the processor's cache (measured, design page §6)."""
@@ -27,6 +31,7 @@ class EtlTraits:
         self.make = job.transform
         # A factory's product is asked once: what it declares is a matter of its class.
         etl = job.transform if isinstance(job.transform, type) else type(job.transform())
+        self._class = etl
         if not issubclass(etl, EtlBase):
             raise ConfigError(
                 f"transform made a {etl.__name__}: it must make instances of etlkit.EtlBase"
@@ -39,6 +44,19 @@ class EtlTraits:
             raise ConfigError(f"{etl.__name__}.columns is a str; write ({self.columns!r},)")
         schema = etl.output_schema
         self.output_schema = None if schema is None else parse_schema(schema)
+
+    def fingerprint(self, source: Source) -> str:
+        """A text that changes with the transform's code or the source's query.
+
+        The whole module counts: a helper beside the class may matter as much as the class.
+        """
+        try:
+            code = Path(inspect.getfile(self._class)).read_bytes()
+        except (OSError, TypeError):  # typed into a console: there is no file
+            code = self._class.__qualname__.encode()
+        digest = hashlib.sha256(code)
+        digest.update(source.fingerprint.encode())
+        return digest.hexdigest()[:16]
 
     def read_columns(self, source: tuple[Column, ...]) -> tuple[Column, ...]:
         """The source columns that rows will have, in the source's order.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -62,18 +63,20 @@ class WorkerPool:
             self._threads.append(thread)
             thread.start()
 
-    def close(self, *, abandon: bool) -> None:
+    def close(self, *, abandon: bool, timeout_s: float) -> None:
         """End the workers and wait for them; `after_action` has run on each of them then.
 
         Args:
             abandon: Leave queued tasks and the rest of running ones; the call in flight ends.
+            timeout_s: How long to wait, in all, for calls that do not end when abandoned.
         """
         if abandon:
             self._stop.set()
         for _ in self._threads:
             self._tasks.put(None)
+        give_up_at = time.monotonic() + timeout_s
         for thread in self._threads:
-            thread.join()
+            thread.join(timeout=max(0.0, give_up_at - time.monotonic()) if abandon else None)
 
     def _work(self) -> None:
         etl = None

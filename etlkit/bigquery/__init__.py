@@ -2,5 +2,12 @@
 
 from etlkit.bigquery.sink import BigQuerySink
 from etlkit.bigquery.source import BigQuerySource
+from etlkit.bigquery.table import Definition, RangePartitioning, TimePartitioning
 
-__all__ = ["BigQuerySink", "BigQuerySource"]
+__all__ = [
+    "BigQuerySink",
+    "BigQuerySource",
+    "Definition",
+    "RangePartitioning",
+    "TimePartitioning",
+]

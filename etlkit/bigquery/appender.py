@@ -18,6 +18,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from etlkit.bigquery.client import google_message
+from etlkit.bigquery.grpc_errors import code_name, is_transient
 from etlkit.errors import SinkError
 from etlkit.sink import PART
 
@@ -42,9 +43,6 @@ _ACK_DEADLINE_S = 60.0
 
 _ATTEMPTS = 8
 _BACKOFF_S = 0.25
-_TRANSIENT = frozenset(
-    {"ABORTED", "CANCELLED", "DEADLINE_EXCEEDED", "INTERNAL", "RESOURCE_EXHAUSTED", "UNAVAILABLE"}
-)
 _NEW_TABLE_S = 60.0
 """A table made a moment ago may be unknown to the write service for a while."""
 
@@ -212,9 +210,8 @@ class Appender:
     def _worth_another_try(self, error: Exception, failures: int) -> bool:
         if failures >= _ATTEMPTS:
             return False
-        name = _code_name(error)
         young = time.monotonic() - self._opened_at < _NEW_TABLE_S
-        return name in _TRANSIENT or (name == "NOT_FOUND" and young)
+        return is_transient(error) or (code_name(error) == "NOT_FOUND" and young)
 
     def _give_up(self, error: Exception) -> None:
         with self._changed:
@@ -228,19 +225,9 @@ class Appender:
 class _Refused(Exception):  # noqa: N818 - never leaves this module
     """The service answered a request with an error; the connection itself is fine."""
 
-    def __init__(self, code: int, message: str) -> None:
+    def __init__(self, number: int, message: str) -> None:
         super().__init__(message)
-        self.code = code
-
-
-def _code_name(error: Exception) -> str:
-    import grpc
-
-    if isinstance(error, _Refused):
-        by_number = {status.value[0]: status.name for status in grpc.StatusCode}
-        return str(by_number.get(error.code, "UNKNOWN"))
-    status = getattr(error, "grpc_status_code", None)
-    return "UNKNOWN" if status is None else str(status.name)
+        self.grpc_number = number
 
 
 def _split(batch: pa.RecordBatch, max_bytes: int) -> Iterator[pa.RecordBatch]:
@@ -257,5 +244,7 @@ def _split(batch: pa.RecordBatch, max_bytes: int) -> Iterator[pa.RecordBatch]:
 
 def _cut_near_middle(batch: pa.RecordBatch) -> int:
     """Where a source row starts, as near to the middle as may be; 0 = there is no such place."""
+    if PART not in batch.schema.names:  # rejects and direct appends: every row stands alone
+        return int(batch.num_rows // 2)
     starts = [i for i, part in enumerate(batch.column(PART).to_pylist()) if part == 0 and i]
     return min(starts, key=lambda i: abs(i - batch.num_rows // 2), default=0)

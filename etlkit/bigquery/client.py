@@ -27,6 +27,9 @@ _RETRY_S = 120.0
 _MAX_MESSAGE_BYTES = 128 * 1024 * 1024
 """A ReadRowsResponse may have up to 128 MB: https://cloud.google.com/bigquery/docs/reference/storage"""
 
+_KEEPALIVE_MS = 60_000
+"""How often a silent connection is asked whether its other end is still there."""
+
 
 def connect(run: Run) -> Connection:
     """The run's connection: made once, shared by source and sink, closed when the run ends.
@@ -100,8 +103,11 @@ class Connection:
         return credentials
 
     def reader(self) -> Any:
-        """A new `BigQueryReadClient`, closed with the connection."""
-        from google.cloud.bigquery_storage_v1 import BigQueryReadClient
+        """A new `BigQueryReadClient`, closed with the connection.
+
+        The generated one: the hand-written one on top reconnects in ways of its own.
+        """
+        from google.cloud.bigquery_storage_v1.services.big_query_read import BigQueryReadClient
         from google.cloud.bigquery_storage_v1.services.big_query_read.transports import (
             BigQueryReadGrpcTransport,
         )
@@ -129,6 +135,7 @@ class Connection:
             options = [
                 ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
                 ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+                ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
             ]
             channel = grpc.insecure_channel(self._grpc_endpoint, options=options)
             client = kind(transport=transport(channel=channel))
@@ -152,8 +159,8 @@ class Connection:
     ) -> bigquery.QueryJob:
         """Run SQL to its end as a labelled job whose id we made.
 
-        The id is stable in the run, so that a request whose answer was lost finds its job again
-        instead of running twice.
+        The id is stable in an attempt at the run, so that a request whose answer was lost finds its
+        job again instead of running twice.
 
         Args:
             sql: GoogleSQL.
@@ -172,7 +179,7 @@ class Connection:
             config.query_parameters = parameters
         if maximum_bytes_billed is not None:
             config.maximum_bytes_billed = maximum_bytes_billed
-        job_id = f"etlkit_{self._run.run_id}_{purpose}"
+        job_id = f"etlkit_{self._run.run_id}_{self._run.attempt}_{purpose}"
         log.debug("job %s: %s", job_id, sql)
         try:
             job = self.client.query(

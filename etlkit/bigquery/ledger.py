@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import secrets
+import threading
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from etlkit._version import __version__
-from etlkit.bigquery.names import TableName
+from etlkit.bigquery.host import HOST, PID, STARTED, is_dead
+from etlkit.bigquery.names import TableName, literal
 from etlkit.columns import Column
+from etlkit.context import LAST
+from etlkit.errors import RunStateError
 
 if TYPE_CHECKING:
     from etlkit.bigquery.client import Connection
     from etlkit.context import Run
+
+log = logging.getLogger("etlkit.bigquery")
 
 COLUMNS = (
     Column("run_id", "STRING", "REQUIRED", description="Sorts by start time"),
@@ -24,11 +34,22 @@ COLUMNS = (
     Column("rejected", "INT64", description="Source rows put aside with their error"),
     Column("rows_published", "INT64", description="Target rows, counted after fan-out"),
     Column("error", "STRING", description="Why it failed; null = it did not"),
+    Column("attempt", "INT64", description="1, and one more at every resume"),
+    Column("fingerprint", "STRING", description="Of code and query"),
+    Column("variables", "JSON", description="Query parameters"),
+    Column("owner", "STRING", description="Token of the attempt that may publish"),
+    Column("host", "STRING", description="Where the attempt runs"),
+    Column("pid", "INT64", description="Its process"),
+    Column("pid_started", "STRING", description="Tells a process from a later one of that number"),
     Column("etlkit_version", "STRING"),
     Column("started_at", "TIMESTAMP", "REQUIRED"),
-    Column("updated_at", "TIMESTAMP", "REQUIRED"),
-    Column("finished_at", "TIMESTAMP", description="Null = it still runs, or was killed"),
+    Column("updated_at", "TIMESTAMP", "REQUIRED", description="A sign of life while running"),
+    Column("finished_at", "TIMESTAMP", description="Null = it runs, or was killed"),
 )
+
+HEARTBEAT_S = 15.0
+LEASE_S = 60.0
+"""A running attempt that gave no sign of life for so long is taken for dead."""
 
 _MAX_ERROR_CHARS = 2000
 
@@ -46,53 +67,214 @@ class Ledger:
         self._connection = connection
         self._run = run
         self.table = TableName(*dataset, "runs")
+        self.owner = secrets.token_hex(8)
+        self._ended = threading.Event()
+        self._heart: threading.Thread | None = None
 
-    def start(self, target: str, mode: str) -> None:
-        """Make the dataset and the ledger if need be, and write this run's row."""
+    def open(self, target: str, mode: str) -> None:
+        """Make the ledger if need be, then write this run's row or take the run over.
+
+        Raises:
+            RunStateError: Another run of the job is in progress, or there is nothing to resume.
+        """
+        self._connection.make_dataset(self.table.dataset_id)
+        self._make_table()
+        if self._run.resume is None:
+            self._start(target, mode)
+        else:
+            self._take_over(mode)
+        if self._run.alone:
+            self._refuse_company()
+        self._heart = threading.Thread(target=self._beat, name="etlkit-heartbeat", daemon=True)
+        self._heart.start()
+
+    def _make_table(self) -> None:
         from google.cloud import bigquery
 
         from etlkit.bigquery.types import to_schema_fields
 
-        self._connection.make_dataset(self.table.dataset_id)
-        table = bigquery.Table(str(self.table), schema=to_schema_fields(COLUMNS))
-        table.description = "etlkit: one row per run"
-        self._connection.client.create_table(table, exists_ok=True, retry=self._connection.retry())
-        values = {
+        fields = to_schema_fields(COLUMNS)
+        wanted = bigquery.Table(str(self.table), schema=fields)
+        wanted.description = "etlkit: one row per run"
+        client, retry = self._connection.client, self._connection.retry()
+        table = client.create_table(wanted, exists_ok=True, retry=retry)
+        missing = {field.name for field in fields} - {field.name for field in table.schema}
+        for column in COLUMNS:  # a ledger made by an earlier version
+            if column.name in missing:
+                self._connection.query(
+                    f"ALTER TABLE {self.table.sql} ADD COLUMN IF NOT EXISTS "
+                    f"{column.name} {column.ddl}",
+                    f"ledger_add_{column.name}",
+                )
+
+    def _start(self, target: str, mode: str) -> None:
+        values: dict[str, Any] = {
             "run_id": self._run.run_id,
             "job": self._run.job,
-            "state": "running",
             "mode": mode,
             "target": target,
+            "state": "running",
+            "attempt": 1,
+            "fingerprint": self._run.fingerprint,
+            "owner": self.owner,
+            "host": HOST,
+            "pid": PID,
+            "pid_started": STARTED,
             "etlkit_version": __version__,
             "started_at": self._run.started_at,
             "updated_at": self._run.started_at,
         }
         names, marks = ", ".join(values), ", ".join(f"@{name}" for name in values)
+        variables = json.dumps(self._run.variables, ensure_ascii=False, default=str)
         self._connection.query(
-            f"INSERT INTO {self.table.sql} ({names}) VALUES ({marks})",
+            f"INSERT INTO {self.table.sql} ({names}, variables) "
+            f"VALUES ({marks}, PARSE_JSON({literal(variables)}))",
             "ledger_start",
             parameters=[_parameter(*item) for item in values.items()],
         )
 
-    def fail(self, state: str, error: str) -> None:
-        """Record why the run ended; one that is published stays so."""
-        values = {"run_id": self._run.run_id, "state": state, "error": error[:_MAX_ERROR_CHARS]}
+    def _take_over(self, mode: str) -> None:
+        row = self._find()
+        run_id = self._run.run_id = row["run_id"]
+        if row["state"] == "published":
+            raise RunStateError(f"run {run_id} is published already; there is nothing to resume")
+        if row["job"] != self._run.job:
+            raise RunStateError(f"run {run_id} is one of job {row['job']}, not of {self._run.job}")
+        if "append_direct" in {mode, row["mode"]}:
+            raise RunStateError(f"run {run_id} wrote with mode append_direct: it cannot be resumed")
+        if is_alive(row):
+            raise RunStateError(
+                f"run {run_id} is in progress (process {row['pid']} on {row['host']}, last sign of "
+                f"life {row['updated_at']:%H:%M:%S} UTC); wait for it, or stop it first"
+            )
+        if row["fingerprint"] != self._run.fingerprint and not self._run.allow_code_change:
+            raise RunStateError(
+                f"code or query changed since run {run_id} began: rows settled then and rows settled "
+                "now may differ. Go on all the same with --resume --allow-code-change, or start a "
+                "new run"
+            )
+        self._run.attempt = row["attempt"] + 1
+        values = {
+            "run_id": run_id,
+            "seen": row["owner"],
+            "attempt": self._run.attempt,
+            "owner": self.owner,
+            "host": HOST,
+            "pid": PID,
+            "pid_started": STARTED,
+            "fingerprint": self._run.fingerprint,
+        }
+        # Compare and swap: of two processes that resume the same run, one finds its owner changed.
+        job = self._connection.query(
+            f"UPDATE {self.table.sql} SET state = 'running', attempt = @attempt, owner = @owner, "
+            "host = @host, pid = @pid, pid_started = @pid_started, fingerprint = @fingerprint, "
+            "updated_at = CURRENT_TIMESTAMP(), finished_at = NULL, error = NULL "
+            "WHERE run_id = @run_id AND owner = @seen AND state != 'published'",
+            f"ledger_resume_{self.owner}",
+            parameters=[_parameter(*item) for item in values.items()],
+        )
+        if job.num_dml_affected_rows != 1:
+            raise RunStateError(f"run {run_id} was resumed by another process a moment ago")
+
+    def _find(self) -> Any:
+        if self._run.resume == LAST:
+            rows = self.rows("job = @value AND state != 'published'", self._run.job, "find")
+            if not rows:
+                raise RunStateError(
+                    f"job {self._run.job} has no unpublished run to resume; start one without "
+                    "--resume"
+                )
+            return rows[-1]
+        rows = self.rows("run_id = @value", self._run.run_id, "find")
+        if not rows:
+            raise RunStateError(
+                f"there is no run {self._run.run_id} in {self.table}; list runs with: "
+                "python -m etlkit.runs"
+            )
+        return rows[0]
+
+    def rows(self, where: str, value: str, purpose: str) -> list[Any]:
+        """Ledger rows by start time.
+
+        Args:
+            where: A condition over the ledger's columns and `@value`.
+            value: Its value.
+            purpose: See `Connection.query`.
+        """
+        job = self._connection.query(
+            f"SELECT * FROM {self.table.sql} WHERE {where} ORDER BY run_id",
+            f"ledger_{purpose}_{self.owner}",
+            parameters=[_parameter("value", value)],
+        )
+        return list(job.result(retry=self._connection.retry()))
+
+    def _refuse_company(self) -> None:
+        """Let the run that began first go on. Of two that began at once one sees itself first."""
+        others = [
+            row
+            for row in self.rows("job = @value AND state = 'running'", self._run.job, "company")
+            if row["run_id"] != self._run.run_id and is_alive(row)
+        ]
+        first = min((row["run_id"] for row in others), default=None)
+        if first is not None and (first < self._run.run_id or self._run.attempt > 1):
+            self.end("failed", f"run {first} was in progress")
+            raise RunStateError(
+                f"job {self._run.job} is in progress already, as run {first}; wait for it, or "
+                "declare the job with is_runnable_concurrently=True"
+            )
+
+    def end(self, state: str, error: str) -> None:
+        """Record why the attempt ended; a run that is published or was taken over stays as it is."""
+        self.stop_heartbeat()
+        values = {
+            "run_id": self._run.run_id,
+            "owner": self.owner,
+            "state": state,
+            "error": error[:_MAX_ERROR_CHARS],
+        }
         self._connection.query(
             f"UPDATE {self.table.sql} SET state = @state, error = @error, "
             "updated_at = CURRENT_TIMESTAMP(), finished_at = CURRENT_TIMESTAMP() "
-            "WHERE run_id = @run_id AND state != 'published'",
-            "ledger_fail",
+            "WHERE run_id = @run_id AND owner = @owner AND state = 'running'",
+            f"ledger_end_{self.owner}",
             parameters=[_parameter(*item) for item in values.items()],
         )
 
     def is_published(self, purpose: str) -> bool:
-        """Whether the ledger says that this run is published."""
-        sql = f"SELECT state FROM {self.table.sql} WHERE run_id = '{self._run.run_id}'"
-        return [row["state"] for row in self._connection.rows(sql, purpose)] == ["published"]
+        """Whether the ledger says that this attempt has published the run."""
+        rows = self.rows("run_id = @value", self._run.run_id, purpose)
+        return bool(rows) and rows[0]["state"] == "published" and rows[0]["owner"] == self.owner
+
+    def stop_heartbeat(self) -> None:
+        """Be silent: publishing updates the same row, and two at once would conflict."""
+        self._ended.set()
+        if self._heart is not None:
+            self._heart.join()
+
+    def _beat(self) -> None:
+        beats = 0
+        while not self._ended.wait(HEARTBEAT_S):
+            beats += 1
+            try:
+                self._connection.query(
+                    f"UPDATE {self.table.sql} SET updated_at = CURRENT_TIMESTAMP() "
+                    f"WHERE run_id = {literal(self._run.run_id)} "
+                    f"AND owner = {literal(self.owner)} AND state = 'running'",
+                    f"ledger_beat_{self.owner}_{beats}",
+                )
+            except Exception as error:  # the next beat may get through; the lease is four of them
+                log.info("the ledger did not take a sign of life: %s", error)
+
+
+def is_alive(row: Any) -> bool:
+    """Whether the attempt that a ledger row tells of may still be at work."""
+    if row["state"] != "running" or is_dead(row["host"], row["pid"], row["pid_started"]):
+        return False
+    return bool(datetime.now(UTC) - row["updated_at"] < timedelta(seconds=LEASE_S))
 
 
 def _parameter(name: str, value: Any) -> Any:
     from google.cloud import bigquery
 
-    kind = "STRING" if isinstance(value, str) else "TIMESTAMP"
-    return bigquery.ScalarQueryParameter(name, kind, value)
+    kinds = {str: "STRING", int: "INT64"}
+    return bigquery.ScalarQueryParameter(name, kinds.get(type(value), "TIMESTAMP"), value)

@@ -1,4 +1,4 @@
-"""Audit and publish: the end of a run, where repeats are removed and the target changes at once."""
+"""Publish: the end of a run, where repeats are removed and the target changes at once."""
 
 from __future__ import annotations
 
@@ -7,119 +7,204 @@ from typing import TYPE_CHECKING
 
 from etlkit.bigquery import sql
 from etlkit.bigquery.client import google_message
-from etlkit.errors import CountMismatchError
+from etlkit.bigquery.names import TableName
+from etlkit.bigquery.staging import REJECT_COLUMNS
+from etlkit.columns import Column
+from etlkit.errors import RunStateError, SinkError
+from etlkit.source import ROW_ID
 
 if TYPE_CHECKING:
     from etlkit.bigquery.client import Connection
     from etlkit.bigquery.ledger import Ledger
-    from etlkit.bigquery.names import TableName
+    from etlkit.bigquery.sink import BigQuerySink
     from etlkit.bigquery.staging import Staging
-    from etlkit.columns import Column
+    from etlkit.bigquery.target import Target
     from etlkit.context import Run
     from etlkit.settle import Counts
 
 log = logging.getLogger("etlkit.bigquery")
 
 _ATTEMPTS = 5
+_SHOWN_KEYS = 5
+
+REJECTS_COLUMNS = (
+    Column("run_id", "STRING", "REQUIRED", description="The run that rejected the row"),
+    Column("row_id", "STRING", "REQUIRED", description="The row's id in that run"),
+    *REJECT_COLUMNS,
+)
 
 
-def audit(connection: Connection, staging: Staging, counts: Counts) -> None:
-    """Compare what stands in the staging tables with what the engine counted.
+class Publisher:
+    """Makes the staged rows visible in one atomic step. Sent twice, it changes nothing more.
 
-    Raises:
-        CountMismatchError: A row is missing, cut off or too many.
+    A target that exists and fits: one transaction with the ledger's word. One that is missing or is
+    made anew: one `CREATE [OR REPLACE] TABLE … AS`, recognised by its label, then the ledger.
     """
-    found = connection.rows(sql.audit(staging.names), "audit")[0]
-    expected = {"written": counts.written, "skipped": counts.skipped, "parts": counts.parts}
-    settled = found["written"] + found["skipped"]
-    if (
-        found["broken"]
-        or counts.read != counts.settled
-        or any(found[name] != value for name, value in expected.items())
-    ):
-        raise CountMismatchError(
-            f"read {counts.read} rows, but the staging table holds {found['written']} written "
-            f"({found['parts']} rows after fan-out, {found['broken']} incomplete) and "
-            f"{found['skipped']} skipped, where {counts.written} ({counts.parts}) and "
-            f"{counts.skipped} were sent; nothing was published",
-            read=counts.read,
-            settled=settled,
+
+    def __init__(
+        self,
+        sink: BigQuerySink,
+        run: Run,
+        connection: Connection,
+        target: Target,
+        staging: Staging,
+        ledger: Ledger,
+    ) -> None:
+        self._sink = sink
+        self._run = run
+        self._connection = connection
+        self._target = target
+        self._staging = staging
+        self._ledger = ledger
+        self._columns = target.published(staging.columns)
+        self._rows = sql.staged_rows(staging.tables, self._columns)
+
+    def publish(self, counts: Counts) -> None:
+        """Publish rows, rejected rows and the ledger's word.
+
+        Raises:
+            SinkError: Merge keys repeat among the rows, or BigQuery refused.
+            RunStateError: Another process took the run over in the meantime.
+        """
+        self._refuse_repeated_keys()
+        statements: list[str] = []
+        if self._must_create(counts):
+            self._create()
+        elif self._target.columns and self._columns:
+            self._add_columns()
+            statements = self._statements()
+        statements += self._reject_statements()
+        statements += self._retry_statements()
+        numbers = {
+            "read": counts.read,
+            "written": counts.written,
+            "skipped": counts.skipped,
+            "rejected": counts.rejected,
+            "rows_published": counts.parts,
+        }
+        ledger = self._ledger
+        self._transact(
+            sql.transaction(ledger.table, self._run.run_id, ledger.owner, statements, numbers)
         )
 
+    def _must_create(self, counts: Counts) -> bool:
+        if not self._columns:
+            return False
+        if not self._target.columns:
+            return self._target.is_made_anew or counts.parts > 0
+        if self._run.retry_of is not None:
+            return False  # the retried rows come on top of those that the run has published
+        if self._sink.mode == "delete_in_advance":
+            return True
+        return self._sink.mode == "replace" and not self._target.fits(self._columns)
 
-def publish(
-    connection: Connection,
-    staging: Staging,
-    ledger: Ledger,
-    run: Run,
-    target: TableName,
-    *,
-    known: tuple[Column, ...],
-    replace: bool,
-    counts: Counts,
-) -> None:
-    """Make the staged rows visible in one atomic step. Sent twice, it changes nothing more.
+    def _statements(self) -> list[str]:
+        name, rows = self._target.name, self._rows
+        before = [] if self._sink.before_load is None else [_statement(self._sink.before_load)]
+        if self._sink.mode == "merge":
+            keys, update = self._sink.merge_keys, self._sink.merge_update_columns
+            return [*before, sql.merge(name, self._columns, rows, keys, update)]
+        if self._sink.mode == "replace" and self._run.retry_of is None:
+            before = [*before, sql.truncate(name)]
+        return [*before, sql.insert(name, self._columns, rows)]
 
-    A target that exists with these columns: one transaction. One that is missing, or that `replace`
-    gives other columns: one `CREATE [OR REPLACE] TABLE … AS`.
-    """
-    from etlkit.bigquery.types import same_definition
+    def _add_columns(self) -> None:
+        for number, text in enumerate(
+            sql.add_columns(self._target.name, self._target.added(self._columns)), 1
+        ):
+            self._connection.query(text, f"add_column_{number}")
 
-    columns = staging.columns
-    rows = sql.staged_rows(staging.tables, columns)
-    numbers = {
-        "read": counts.read,
-        "written": counts.written,
-        "skipped": counts.skipped,
-        "rejected": counts.rejected,
-        "rows_published": counts.parts,
-    }
-    if known and (not replace or same_definition(columns, known)):
-        text = sql.publish(
-            target, ledger.table, run.run_id, columns, rows, truncate=replace, counts=numbers
-        )
-        _run_until_settled(connection, ledger, text)
-        return
-    if columns and (replace or counts.parts):
-        _create(connection, run, target, columns, rows, replace=replace)
-    marking = sql.mark_published(ledger.table, run.run_id, numbers)
-    connection.query(marking, "ledger_publish")
-
-
-def _run_until_settled(connection: Connection, ledger: Ledger, text: str) -> None:
-    """Run the transaction; BigQuery aborts it when another one touches the same tables."""
-    from google.api_core.exceptions import GoogleAPICallError
-
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            connection.query(text, f"publish_{attempt}")
-        except GoogleAPICallError as error:
-            if ledger.is_published(f"publish_check_{attempt}"):
-                return
-            if "concurrent update" not in google_message(error) or attempt == _ATTEMPTS:
-                raise
-            log.info("publish attempt %d met a concurrent update, trying again", attempt)
-        else:
+    def _refuse_repeated_keys(self) -> None:
+        keys = self._sink.merge_keys
+        if not keys or not self._columns:
             return
+        text = sql.repeated_keys(self._rows, keys, _SHOWN_KEYS)
+        repeated = self._connection.rows(text, "merge_keys")
+        if repeated:
+            shown = "; ".join(
+                ", ".join(f"{key} = {row[key]!r}" for key in keys) + f" ({row['times']} rows)"
+                for row in repeated
+            )
+            raise SinkError(
+                f"merge keys {', '.join(keys)} repeat among the rows: {shown}. Nothing was "
+                "published; make the source query or the transform give each key once"
+            )
+
+    def _create(self) -> None:
+        """Make the table with its rows; partitions by load time cannot be made so, and begin empty."""
+        target, definition = self._target, self._target.definition
+        columns = definition.described(self._columns)
+        labels = self._connection.labels()
+        clauses = definition.clauses(columns, labels)
+        rows = None if definition.by_load_time else self._rows
+        text = sql.create_target(target.name, columns, clauses, rows, replace=bool(target.columns))
+        from google.api_core.exceptions import Conflict
+
+        try:
+            self._connection.query(text, "publish_create")
+        except Conflict:
+            # An earlier attempt's answer was lost: the table is ours if it has this run's label.
+            table = self._connection.find_table(target.name)
+            if table is None or table.labels.get("etlkit_run") != labels["etlkit_run"]:
+                raise
+        log.debug("created %s", target.name)
+        if rows is None:
+            insert = sql.insert(target.name, self._columns, self._rows)
+            self._connection.query(insert, "publish_insert")
+
+    def _reject_statements(self) -> list[str]:
+        rejects = self._staging.rejects
+        if rejects is None:
+            return []
+        table = rejects_table(self._target.name)
+        self._connection.query(
+            sql.create_target(table, REJECTS_COLUMNS, "", None, replace=False).replace(
+                "CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1
+            ),
+            "rejects_table",
+        )
+        names = ", ".join(column.name for column in REJECT_COLUMNS)
+        insert = (
+            f"INSERT INTO {table.sql} (run_id, row_id, {names})\n"
+            f"SELECT '{self._run.run_id}', {ROW_ID}, {names} FROM {rejects.sql}\n"
+            f"QUALIFY ROW_NUMBER() OVER (PARTITION BY {ROW_ID} ORDER BY rejected_at) = 1"
+        )
+        return [insert]
+
+    def _retry_statements(self) -> list[str]:
+        if self._run.retry_of is None:
+            return []
+        settled = sql.settled_ids(self._staging.names, self._staging.rejects)
+        table = rejects_table(self._target.name)
+        return [sql.forget_rejects(table, self._run.retry_of, settled)] if settled else []
+
+    def _transact(self, text: str) -> None:
+        """Run the transaction; BigQuery aborts it when another one touches the same tables."""
+        from google.api_core.exceptions import GoogleAPICallError
+
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                self._connection.query(text, f"publish_{attempt}")
+            except GoogleAPICallError as error:
+                if self._ledger.is_published(f"check_{attempt}"):
+                    return
+                if "concurrent update" not in google_message(error) or attempt == _ATTEMPTS:
+                    raise
+                log.info("publish attempt %d met a concurrent update, trying again", attempt)
+            else:
+                break
+        if not self._ledger.is_published("check"):
+            raise RunStateError(
+                f"run {self._run.run_id} was taken over by another process; this one published "
+                "nothing",
+                stage="publish",
+            )
 
 
-def _create(
-    connection: Connection,
-    run: Run,
-    target: TableName,
-    columns: tuple[Column, ...],
-    rows: str,
-    *,
-    replace: bool,
-) -> None:
-    from google.api_core.exceptions import Conflict
+def rejects_table(target: TableName) -> TableName:
+    """Where a target's rejected rows stand."""
+    return TableName(target.project, target.dataset, f"{target.table}_rejects")
 
-    text = sql.create_target(target, columns, rows, connection.labels(), replace=replace)
-    try:
-        connection.query(text, "publish")
-    except Conflict:
-        # Lost answer: the table is there. It is ours if it carries this run's label.
-        table = connection.find_table(target)
-        if table is None or table.labels.get("etlkit_run") != connection.labels()["etlkit_run"]:
-            raise
-    log.debug("run %s created %s", run.run_id, target)
+
+def _statement(text: str) -> str:
+    return text.strip().rstrip(";")

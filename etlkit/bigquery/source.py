@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from etlkit.columns import Column
     from etlkit.context import Run
+    from etlkit.settle import Earlier
 
 log = logging.getLogger("etlkit.bigquery")
 
@@ -53,6 +54,11 @@ class BigQuerySource:
         if not isinstance(self.query, str) or not self.query.strip():
             raise ConfigError("BigQuerySource needs a query, e.g. 'SELECT uri FROM dataset.table'")
 
+    @property
+    def fingerprint(self) -> str:
+        """See `etlkit.source.Source.fingerprint`."""
+        return repr((self.query, sorted((k, repr(v)) for k, v in self.parameters.items())))
+
     def open(self, run: Run) -> BigQueryReader:
         """See `etlkit.source.Source`: a dry run checks the query and costs nothing."""
         return BigQueryReader(self, run, connect(run))
@@ -67,8 +73,11 @@ class BigQueryReader:
         self._connection = connection
         self._parameters = [_parameter(*item) for item in source.parameters.items()]
         dataset = work_dataset(source.work_dataset, connection.project)
-        self._table = TableName(*dataset, f"src_{run.run_id}")
-        self._frozen = False
+        self._frozen = TableName(*dataset, f"src_{run.run_id}")
+        self._rest = TableName(*dataset, f"src_{run.run_id}_rest")
+        self._rests = 0
+        self._table: TableName | None = None
+        run.variables = {name: _plain(value) for name, value in source.parameters.items()}
         self.num_rows: int | None = None
         self.columns = self._check()
 
@@ -97,43 +106,59 @@ class BigQueryReader:
         check_names(columns)
         return columns
 
-    def freeze(self) -> None:
+    def freeze(self, earlier: Earlier | None = None) -> None:
         """See `etlkit.source.SourceReader.freeze`."""
         from etlkit.bigquery import sql
 
+        settled = 0 if earlier is None else earlier.counts.settled
         with errors_as(SourceError, "snapshot", "freezing the source rows failed", _SNAPSHOT_HINTS):
-            self._connection.make_dataset(self._table.dataset_id)
-            self._connection.query(
-                sql.snapshot(self._table, self._source.query, self._run.limit),
-                "snapshot",
-                parameters=self._parameters,
-                maximum_bytes_billed=self._source.maximum_bytes_billed,
-            )
-            table = self._connection.client.get_table(str(self._table))
-        self.num_rows = table.num_rows
-        self._frozen = True
+            if settled and self._connection.find_table(self._frozen) is None:
+                raise SourceError(
+                    f"the frozen rows of run {self._run.run_id} are gone ({self._frozen}); they "
+                    f"are kept for {sql.EXPIRE_DAYS} days. Start a new run"
+                )
+            if self._table is None:
+                self._connection.make_dataset(self._frozen.dataset_id)
+                self._snapshot()
+            self._table = self._frozen
+            if earlier is not None and settled:
+                self._leave_out(earlier)
+            self.num_rows = self._connection.client.get_table(
+                str(self._table), retry=self._connection.retry()
+            ).num_rows
+
+    def _snapshot(self) -> None:
+        from etlkit.bigquery import sql
+
+        self._connection.query(
+            sql.snapshot(self._frozen, self._source.query, self._run.limit),
+            "snapshot",
+            parameters=self._parameters,
+            maximum_bytes_billed=self._source.maximum_bytes_billed,
+        )
+
+    def _leave_out(self, earlier: Earlier) -> None:
+        """Read from the rows that are not settled, in a table of their own."""
+        from etlkit.bigquery import sql
+
+        if earlier.query is None:
+            raise SourceError("the sink cannot say in SQL which rows it has; resume needs that")
+        self._rests += 1
+        self._connection.query(
+            sql.rest(self._rest, self._frozen, earlier.query), f"rest_{self._rests}"
+        )
+        self._table = self._rest
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """See `etlkit.source.SourceReader.batches`."""
-        return self._read_snapshot() if self._frozen else self._read_query()
+        return self._read_query() if self._table is None else self._read_table(self._table)
 
-    def _read_snapshot(self) -> Iterator[pa.RecordBatch]:
-        import pyarrow as pa
-        from google.cloud.bigquery_storage_v1 import types
+    def _read_table(self, table: TableName) -> Iterator[pa.RecordBatch]:
+        from etlkit.bigquery.reader import read_table
 
-        client = self._connection.reader()
-        wanted = types.ReadSession(table=self._table.path, data_format=types.DataFormat.ARROW)
         with errors_as(SourceError, "read", "reading the frozen rows failed"):
-            session = client.create_read_session(
-                parent=f"projects/{self._connection.project}",
-                read_session=wanted,
-                max_stream_count=1,  # one stream keeps the order of the rows
-            )
-            schema = pa.ipc.read_schema(pa.py_buffer(session.arrow_schema.serialized_schema))
-            for stream in session.streams:
-                for message in client.read_rows(stream.name):
-                    payload = pa.py_buffer(message.arrow_record_batch.serialized_record_batch)
-                    yield self._conform(pa.ipc.read_record_batch(payload, schema))
+            for batch in read_table(self._connection, table):
+                yield self._conform(batch)
 
     def _read_query(self) -> Iterator[pa.RecordBatch]:
         """Read a handful of rows for a preview, over REST: there is no table to read from."""
@@ -158,8 +183,9 @@ class BigQueryReader:
 
     def close(self, *, succeeded: bool) -> None:
         """Drop the frozen rows after success; else they stay for a resume and expire."""
-        if self._frozen and succeeded:
-            self._connection.drop_work_table(self._table)
+        if self._table is not None and succeeded:
+            self._connection.drop_work_table(self._frozen)
+            self._connection.drop_work_table(self._rest)
 
 
 def work_dataset(name: str, project: str) -> tuple[str, str]:
@@ -172,6 +198,10 @@ def work_dataset(name: str, project: str) -> tuple[str, str]:
     if not dataset.isidentifier():
         raise ConfigError(f"work_dataset={name!r}: write dataset or project.dataset")
     return owner or project, dataset
+
+
+def _plain(value: Any) -> Any:
+    return getattr(value, "value", getattr(value, "values", value))
 
 
 def _parameter(name: str, value: Any) -> Any:

@@ -35,11 +35,44 @@ def snapshot(table: TableName, query: str, limit: int | None) -> str:
     )
 
 
+def snapshot_rejects(table: TableName, rejects: TableName, limit: int | None, *, only: bool) -> str:
+    """Freeze the rows that run `@run_id` rejected, or those of error class `@only` among them."""
+    chosen = " AND error_class = @only" if only else ""
+    bound = "" if limit is None else f" LIMIT {limit}"
+    return (
+        f"CREATE TABLE IF NOT EXISTS {table.sql} OPTIONS({_expires()}) AS\n"
+        f"SELECT row_id AS {ROW_ID}, source_row FROM {rejects.sql}\n"
+        f"WHERE run_id = @run_id{chosen}{bound}"
+    )
+
+
+def forget_rejects(rejects: TableName, run_id: str, settled_ids: str) -> str:
+    """Take rows that were settled by a later run out of the rejects of an earlier one."""
+    return (
+        f"DELETE FROM {rejects.sql} WHERE run_id = {literal(run_id)}\n"
+        f"AND row_id IN (\n{settled_ids}\n)"
+    )
+
+
+def rest(table: TableName, frozen: TableName, settled_ids: str) -> str:
+    """The frozen rows that are not settled yet."""
+    return (
+        f"CREATE OR REPLACE TABLE {table.sql} OPTIONS({_expires()}) AS\n"
+        f"SELECT frozen.* FROM {frozen.sql} AS frozen\n"
+        f"LEFT JOIN (\n{settled_ids}\n) AS done ON frozen.{ROW_ID} = done.{ROW_ID}\n"
+        f"WHERE done.{ROW_ID} IS NULL"
+    )
+
+
 def staging(table: TableName, columns: Sequence[Column]) -> str:
     """A staging table. Its columns are nullable: skipped rows have no values."""
-    lines = [f"{ROW_ID} STRING", f"{PART} INT64", f"{PARTS} INT64"]
-    lines += [f"{quoted(column.name)} {column.ddl}" for column in columns]
-    body = ",\n  ".join(lines)
+    meta = (Column(ROW_ID, "STRING"), Column(PART, "INT64"), Column(PARTS, "INT64"))
+    return work_table(table, (*meta, *columns))
+
+
+def work_table(table: TableName, columns: Sequence[Column]) -> str:
+    """A table that expires by itself, all columns nullable."""
+    body = ",\n  ".join(f"{quoted(column.name)} {column.ddl}" for column in columns)
     return f"CREATE TABLE IF NOT EXISTS {table.sql} (\n  {body}\n) OPTIONS({_expires()})"
 
 
@@ -58,11 +91,23 @@ def settled(tables: Sequence[TableName]) -> str:
     )
 
 
+def settled_ids(tables: Sequence[TableName], rejects: TableName | None) -> str:
+    """The ids of all rows whose end is staged whole."""
+    queries = []
+    if tables:
+        whole = "parts = 0 OR standing >= parts"
+        queries.append(f"SELECT {ROW_ID} FROM (\n{settled(tables)}\n) WHERE {whole}")
+    if rejects is not None:
+        queries.append(f"SELECT {ROW_ID} FROM {rejects.sql}")
+    return "\nUNION DISTINCT\n".join(queries)
+
+
 def audit(tables: Sequence[TableName]) -> str:
-    """Counts of settled source rows: `skipped`, `written`, `parts`, and `broken`."""
+    """Counts of source rows: `skipped`, `written` with their `parts`, and those cut off (`broken`)."""
     return (
         "SELECT COUNTIF(parts = 0) AS skipped, COUNTIF(parts > 0) AS written,\n"
-        "  IFNULL(SUM(parts), 0) AS parts, COUNTIF(parts > 0 AND standing < parts) AS broken\n"
+        "  IFNULL(SUM(parts), 0) AS parts, COUNTIF(parts > 0 AND standing < parts) AS broken,\n"
+        "  IFNULL(SUM(IF(standing < parts, parts, 0)), 0) AS broken_parts\n"
         f"FROM (\n{settled(tables)}\n)"
     )
 
@@ -99,58 +144,110 @@ def _part_of(table: TableName, has: Sequence[Column], columns: Sequence[Column])
     return f"SELECT {', '.join([ROW_ID, PART, PARTS, *chosen])} FROM {table.sql}"
 
 
-def publish(
-    target: TableName,
-    ledger: TableName,
-    run_id: str,
-    columns: Sequence[Column],
-    rows: str,
-    *,
-    truncate: bool,
-    counts: dict[str, int],
-) -> str:
-    """One transaction: rows into the target, and the ledger says so, or neither.
-
-    Sent again after it has succeeded it changes nothing. The `UPDATE` of the run's own ledger row
-    makes two publishers of one run conflict, so that BigQuery aborts one of them.
-    """
-    names = ", ".join(quoted(column.name) for column in columns)
-    lines = [f"INSERT INTO {target.sql} ({names})\n{rows};"] if columns else []
-    if truncate:
-        lines.insert(0, f"TRUNCATE TABLE {target.sql};")
-    body = "\n".join(lines)
-    guard = f"SELECT COUNT(*) FROM {ledger.sql} WHERE run_id = {literal(run_id)}"
-    return (
-        "BEGIN TRANSACTION;\n"
-        f"IF ({guard} AND state = 'published') = 0 THEN\n"
-        f"{body}\n{mark_published(ledger, run_id, counts)};\n"
-        "END IF;\n"
-        "COMMIT TRANSACTION;"
-    )
-
-
 def create_target(
     target: TableName,
     columns: Sequence[Column],
-    rows: str,
-    labels: dict[str, str],
+    clauses: str,
+    rows: str | None,
     *,
     replace: bool,
 ) -> str:
     """Make the target in one statement, rows and all: no reader sees it empty.
 
-    The labels hold the run's id: that is how a repeat recognises its own work.
+    Args:
+        target: The table.
+        columns: With descriptions, if any.
+        clauses: PARTITION BY, CLUSTER BY, OPTIONS. Its labels hold the run's id: that is how a
+            repeat recognises its own work.
+        rows: A SELECT; None = the table begins empty.
+        replace: Whether it may be there already.
     """
     verb = "CREATE OR REPLACE TABLE" if replace else "CREATE TABLE"
     body = ",\n  ".join(column.definition for column in columns)
-    pairs = ", ".join(f"({literal(key)}, {literal(value)})" for key, value in labels.items())
-    return f"{verb} {target.sql} (\n  {body}\n) OPTIONS(labels = [{pairs}]) AS\n{rows}"
+    tail = "" if rows is None else f" AS\n{rows}"
+    return f"{verb} {target.sql} (\n  {body}\n)\n{clauses}{tail}"
 
 
-def mark_published(ledger: TableName, run_id: str, counts: dict[str, int]) -> str:
-    """The ledger's word that a run is published."""
-    values = "".join(f", {quoted(name)} = {int(value)}" for name, value in counts.items())
-    return (
-        f"UPDATE {ledger.sql} SET state = 'published', updated_at = CURRENT_TIMESTAMP(), "
-        f"finished_at = CURRENT_TIMESTAMP(){values} WHERE run_id = {literal(run_id)}"
+def add_columns(target: TableName, columns: Sequence[Column]) -> list[str]:
+    """Statements that add columns; a repeat changes nothing. New columns of a table are nullable."""
+    return [
+        f"ALTER TABLE {target.sql} ADD COLUMN IF NOT EXISTS {quoted(c.name)} {c.ddl}"
+        for c in columns
+    ]
+
+
+def insert(target: TableName, columns: Sequence[Column], rows: str) -> str:
+    """Add the rows."""
+    return f"INSERT INTO {target.sql} ({_names(columns)})\n{rows}"
+
+
+def truncate(target: TableName) -> str:
+    """Empty the table; allowed in a transaction."""
+    return f"TRUNCATE TABLE {target.sql}"
+
+
+def merge(
+    target: TableName,
+    columns: Sequence[Column],
+    rows: str,
+    keys: Sequence[str],
+    update: Sequence[str] | None,
+) -> str:
+    """Update rows that are there by `keys`, insert the others.
+
+    BigQuery joins on this form of a null-safe comparison; on `IS NOT DISTINCT FROM` it may not.
+
+    Args:
+        target: The table.
+        columns: Of the rows.
+        rows: A SELECT.
+        keys: Columns that name a row; nulls are equal to each other.
+        update: Columns to update; None = all but the keys.
+    """
+    on = " AND ".join(
+        f"(T.{k} = S.{k} OR (T.{k} IS NULL AND S.{k} IS NULL))" for k in map(quoted, keys)
     )
+    names = [c.name for c in columns if c.name not in keys] if update is None else list(update)
+    sets = ", ".join(f"{quoted(name)} = S.{quoted(name)}" for name in names)
+    matched = f"WHEN MATCHED THEN UPDATE SET {sets}\n" if sets else ""
+    values = ", ".join(f"S.{quoted(column.name)}" for column in columns)
+    return (
+        f"MERGE INTO {target.sql} AS T\nUSING (\n{rows}\n) AS S\nON {on}\n{matched}"
+        f"WHEN NOT MATCHED THEN INSERT ({_names(columns)}) VALUES ({values})"
+    )
+
+
+def repeated_keys(rows: str, keys: Sequence[str], limit: int) -> str:
+    """Merge keys that more than one of the rows has: a few of them, with their number."""
+    names = ", ".join(map(quoted, keys))
+    return (
+        f"SELECT {names}, COUNT(*) AS times FROM (\n{rows}\n)\n"
+        f"GROUP BY {names} HAVING COUNT(*) > 1 LIMIT {limit}"
+    )
+
+
+def transaction(
+    ledger: TableName, run_id: str, owner: str, statements: Sequence[str], counts: dict[str, int]
+) -> str:
+    """Statements and the ledger's word that the run is published: all of it or nothing.
+
+    Sent again after it has succeeded, or by an attempt that lost the run to another one, it changes
+    nothing. The `UPDATE` of the run's own ledger row makes two publishers of one run conflict, so
+    that BigQuery aborts one of them.
+    """
+    mine = f"run_id = {literal(run_id)} AND owner = {literal(owner)} AND state = 'running'"
+    values = "".join(f", {quoted(name)} = {int(value)}" for name, value in counts.items())
+    mark = (
+        f"UPDATE {ledger.sql} SET state = 'published', updated_at = CURRENT_TIMESTAMP(), "
+        f"finished_at = CURRENT_TIMESTAMP(){values} WHERE {mine}"
+    )
+    body = ";\n".join([*statements, mark])
+    return (
+        "BEGIN TRANSACTION;\n"
+        f"IF (SELECT COUNT(*) FROM {ledger.sql} WHERE {mine}) = 1 THEN\n{body};\nEND IF;\n"
+        "COMMIT TRANSACTION;"
+    )
+
+
+def _names(columns: Sequence[Column]) -> str:
+    return ", ".join(quoted(column.name) for column in columns)

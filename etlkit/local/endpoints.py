@@ -9,6 +9,9 @@ from pathlib import Path
 
 SERVER_FILE = "server.json"
 
+KEEP_ALIVE_S = 75
+"""Idle HTTP connections stay open for longer than clients pause between two requests of a run."""
+
 
 @dataclass(frozen=True)
 class Endpoints:

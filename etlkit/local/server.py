@@ -20,7 +20,13 @@ from typing import Any, Final
 
 from etlkit._version import __version__
 from etlkit.local.emulator import PROJECT, build_emulator, emulator_version
-from etlkit.local.endpoints import Endpoints, ServerInfo, grpc_address, http_address
+from etlkit.local.endpoints import (
+    KEEP_ALIVE_S,
+    Endpoints,
+    ServerInfo,
+    grpc_address,
+    http_address,
+)
 from etlkit.local.lifeline import Lifeline
 from etlkit.local.locks import hold
 
@@ -53,6 +59,7 @@ class Services:
                 log_config=None,
                 access_log=False,
                 lifespan="off",
+                timeout_keep_alive=KEEP_ALIVE_S,
             )
         )
         self._vision_task = asyncio.create_task(self._vision.serve())

@@ -8,8 +8,9 @@ def test_adds_a_greeting():
 ```
 """
 
-from etlkit.testing.contracts import SinkContract, SourceContract
 from etlkit.testing.memory import MemorySink, MemorySource
+from etlkit.testing.sink_contract import SinkContract
+from etlkit.testing.source_contract import SourceContract
 from etlkit.testing.transforms import run_transform
 
 __all__ = ["MemorySink", "MemorySource", "SinkContract", "SourceContract", "run_transform"]

@@ -1,33 +1,37 @@
-"""A source and a sink in memory. `contracts` proves that they behave as BigQuery's do."""
+"""A source and a sink in memory. the contracts prove that they behave as BigQuery's do."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
 
 from etlkit.columns import Column, check_names, parse_schema
-from etlkit.errors import CountMismatchError, SinkError
+from etlkit.context import LAST
+from etlkit.errors import CountMismatchError, RunStateError, SinkError, SourceError
 from etlkit.infer import infer_columns
 from etlkit.schema import RowDecoder, RowEncoder
+from etlkit.settle import Counts, Earlier, Rejected
 from etlkit.sink import PART, PARTS
 from etlkit.source import ROW_ID
 
 if TYPE_CHECKING:
     from etlkit.base import Row
     from etlkit.context import Run
-    from etlkit.settle import Counts
 
 
 class MemorySource:
     """Rows from a list.
 
     Args:
-        rows: The rows; taken as they are when a run opens the source.
+        rows: The rows; a run freezes them as they are then.
         schema: Their columns, as in `EtlBase.output_schema`; None = inferred from the rows.
         batch_rows: Rows a batch.
     """
+
+    fingerprint = "memory"
 
     def __init__(
         self,
@@ -37,51 +41,85 @@ class MemorySource:
         batch_rows: int = 1000,
     ) -> None:
         self.rows = rows
+        self.batch_rows = batch_rows
+        self.frozen: dict[str, list[Row]] = {}
         self._schema = schema
-        self._batch_rows = batch_rows
 
     def open(self, run: Run) -> MemoryReader:
         """See `etlkit.source.Source`."""
-        rows = list(self.rows)[: run.limit]
+        rows = list(self.rows)
         columns = infer_columns(rows, {}) if self._schema is None else parse_schema(self._schema)
         check_names(columns)
-        return MemoryReader(columns, rows, self._batch_rows)
+        return MemoryReader(self, run, columns)
 
 
 class MemoryReader:
     """See `etlkit.source.SourceReader`."""
 
-    def __init__(self, columns: tuple[Column, ...], rows: list[Row], batch_rows: int) -> None:
+    def __init__(self, source: MemorySource, run: Run, columns: tuple[Column, ...]) -> None:
+        self._source = source
+        self._run = run
+        self._rows = _with_ids(source.rows, run.limit)
         self.columns = columns
-        self.num_rows: int | None = len(rows)
-        self._rows = rows
-        self._batch_rows = batch_rows
-        self.frozen = False
+        self.num_rows: int | None = None
         self.closed: bool | None = None
 
-    def freeze(self) -> None:
+    def freeze(self, earlier: Earlier | None = None) -> None:
         """See `etlkit.source.SourceReader.freeze`."""
-        self.frozen = True
+        frozen = self._source.frozen
+        if self._run.run_id not in frozen:
+            if self._run.attempt > 1:
+                raise SourceError(f"the frozen rows of run {self._run.run_id} are gone")
+            frozen[self._run.run_id] = [row for _, row in self._rows]
+        settled = set(earlier.ids()) if earlier is not None else set()
+        rows = _with_ids(frozen[self._run.run_id], None)
+        self._rows = [(row_id, row) for row_id, row in rows if row_id not in settled]
+        self.num_rows = len(self._rows)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """See `etlkit.source.SourceReader.batches`; row ids are `row-1`, `row-2` and so on."""
-        encoder = RowEncoder(self.columns)
-        for start in range(0, len(self._rows), self._batch_rows):
-            rows = self._rows[start : start + self._batch_rows]
-            ids = pa.array([f"row-{start + i + 1}" for i in range(len(rows))], pa.string())
-            data = encoder.encode(rows)
+        encoder, step = RowEncoder(self.columns), self._source.batch_rows
+        for start in range(0, len(self._rows), step):
+            some = self._rows[start : start + step]
+            data = encoder.encode([row for _, row in some])
             yield pa.RecordBatch.from_arrays(
-                [ids, *data.columns],
+                [pa.array([row_id for row_id, _ in some], pa.string()), *data.columns],
                 schema=pa.schema([pa.field(ROW_ID, pa.string()), *data.schema]),
             )
 
     def close(self, *, succeeded: bool) -> None:
         """See `etlkit.source.SourceReader.close`."""
         self.closed = succeeded
+        if succeeded:
+            self._source.frozen.pop(self._run.run_id, None)
+
+
+def _with_ids(rows: Sequence[Row], limit: int | None) -> list[tuple[str, Row]]:
+    return [(f"row-{number}", row) for number, row in enumerate(list(rows)[:limit], 1)]
+
+
+@dataclass
+class _Staged:
+    """What one run has staged: row id -> (number of parts, rows by part), and rejects by id."""
+
+    job: str
+    fingerprint: str
+    attempt: int = 0
+    published: bool = False
+    rows: dict[str, tuple[int, dict[int, Row]]] = field(default_factory=dict)
+    rejects: dict[str, Rejected] = field(default_factory=dict)
+
+    def counts(self) -> Counts:
+        counts = Counts(rejected=len(self.rejects), row_errors=len(self.rejects))
+        for num_parts, rows in self.rows.values():
+            if len(rows) == num_parts:
+                counts.add(num_parts)
+        counts.read = counts.settled
+        return counts
 
 
 class MemorySink:
-    """A table in memory.
+    """A table in memory, with the rows that were rejected and the runs that are not published yet.
 
     Args:
         mode: `append` or `replace`, as in `BigQuerySink`.
@@ -89,6 +127,7 @@ class MemorySink:
     Attributes:
         rows: What a reader of the table sees.
         columns: Its columns; empty = it does not exist yet.
+        rejects: What a reader of `<target>_rejects` sees.
         aborted: The error of the last run that failed; None = none did.
     """
 
@@ -96,68 +135,91 @@ class MemorySink:
         self.mode = mode
         self.rows: list[Row] = []
         self.columns: tuple[Column, ...] = ()
+        self.rejects: list[Rejected] = []
         self.aborted: BaseException | None = None
+        self._runs: dict[str, _Staged] = {}
 
     def open(self, run: Run) -> MemoryWriter:
         """See `etlkit.sink.Sink`."""
-        return MemoryWriter(self, run)
+        if run.resume == LAST:
+            unpublished = [
+                run_id
+                for run_id, staged in self._runs.items()
+                if staged.job == run.job and not staged.published
+            ]
+            if not unpublished:
+                raise RunStateError(f"job {run.job} has no unpublished run to resume")
+            run.run_id = max(unpublished)
+        if run.resume is not None and run.run_id not in self._runs:
+            raise RunStateError(f"there is no run {run.run_id}")
+        staged = self._runs.setdefault(run.run_id, _Staged(run.job, run.fingerprint))
+        if staged.published:
+            raise RunStateError(f"run {run.run_id} is published already")
+        if staged.fingerprint != run.fingerprint and not run.allow_code_change:
+            raise RunStateError(f"code or query changed since run {run.run_id} began")
+        staged.attempt += 1
+        run.attempt = staged.attempt
+        return MemoryWriter(self, run, staged)
 
 
 class MemoryWriter:
     """See `etlkit.sink.SinkWriter`."""
 
-    def __init__(self, sink: MemorySink, run: Run) -> None:
+    def __init__(self, sink: MemorySink, run: Run, staged: _Staged) -> None:
         self._sink = sink
+        self._staged = staged
+        self._decoder = RowDecoder(())
         self.known_columns = sink.columns
         self.target = f"memory ({run.job})"
         self.columns: tuple[Column, ...] = ()
-        self._decoder = RowDecoder(())
-        self._staged: dict[str, tuple[int, dict[int, Row]]] = {}
+
+    def recover(self) -> Earlier:
+        """See `etlkit.sink.SinkWriter.recover`."""
+        done = [i for i, (num_parts, rows) in self._staged.rows.items() if len(rows) == num_parts]
+        return Earlier(self._staged.counts(), lambda: [*done, *self._staged.rejects])
 
     def begin(self, columns: tuple[Column, ...]) -> None:
         """See `etlkit.sink.SinkWriter.begin`."""
-        missing = {c.name for c in columns} - {c.name for c in self.known_columns}
-        if self._sink.mode == "append" and self.known_columns and missing:
-            raise SinkError(
-                f"{self.target} has no column {', '.join(sorted(missing))}", stage="stage"
-            )
         self.columns = columns
         self._decoder = RowDecoder(columns)
 
     def write(self, batch: pa.RecordBatch) -> None:
         """See `etlkit.sink.SinkWriter.write`."""
+        if [ROW_ID, PART, PARTS, *(c.name for c in self.columns)] != batch.schema.names:
+            raise SinkError(f"expected {self.columns}, got {batch.schema.names}", stage="stage")
         ids, parts, of = (batch.column(name).to_pylist() for name in (ROW_ID, PART, PARTS))
         rows = self._decoder.decode(batch).rows
         for row_id, part, num_parts, row in zip(ids, parts, of, rows, strict=True):
-            _, settled = self._staged.setdefault(row_id, (num_parts, {}))
+            _, settled = self._staged.rows.setdefault(row_id, (num_parts, {}))
             if num_parts:
                 settled[part] = row
+
+    def reject(self, rows: Sequence[Rejected]) -> None:
+        """See `etlkit.sink.SinkWriter.reject`."""
+        self._staged.rejects.update({row.row_id: row for row in rows})
 
     def flush(self) -> None:
         """See `etlkit.sink.SinkWriter.flush`: memory is as durable as it gets."""
 
     def commit(self, counts: Counts) -> int:
         """See `etlkit.sink.SinkWriter.commit`."""
-        skipped = sum(1 for num_parts, _ in self._staged.values() if num_parts == 0)
-        written = sum(
-            1 for num_parts, rows in self._staged.values() if num_parts and len(rows) == num_parts
-        )
-        if (counts.read, counts.written, counts.skipped) != (
-            len(self._staged) + counts.rejected,
-            written,
-            skipped,
-        ):
-            raise CountMismatchError(
-                f"read {counts.read}, staged {written} written and {skipped} skipped",
-                read=counts.read,
-                settled=written + skipped,
-            )
-        published = [rows[part] for _, rows in self._staged.values() for part in sorted(rows)]
-        names = [c.name for c in self.columns] or [c.name for c in self.known_columns]
-        published = [{name: row.get(name) for name in names} for row in published]
-        self._sink.rows = published if self._sink.mode == "replace" else self._sink.rows + published
-        if self._sink.mode == "replace" or not self._sink.columns:
-            self._sink.columns = self.columns
+        found = self._staged.counts()
+        for name in ("read", "written", "skipped", "rejected", "parts"):
+            if getattr(found, name) != getattr(counts, name):
+                raise CountMismatchError(
+                    f"staged {name} {getattr(found, name)}, counted {getattr(counts, name)}",
+                    read=counts.read,
+                    settled=found.settled,
+                )
+        rows = [by_part[n] for _, by_part in self._staged.rows.values() for n in sorted(by_part)]
+        names = [c.name for c in self.columns]
+        published = [{name: row.get(name) for name in names} for row in rows]
+        sink = self._sink
+        sink.rows = published if sink.mode == "replace" else sink.rows + published
+        sink.rejects = [*sink.rejects, *self._staged.rejects.values()]
+        if sink.mode == "replace" or not sink.columns:
+            sink.columns = self.columns
+        self._staged.published = True
         return len(published)
 
     def abort(self, error: BaseException, /) -> None:

@@ -18,3 +18,6 @@ class TestMemorySink(SinkContract):
 
     def visible_rows(self):
         return self.table.rows
+
+    def visible_rejects(self):
+        return [(row.row_id, row.error_class) for row in self.table.rejects]

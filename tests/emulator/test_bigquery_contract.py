@@ -53,11 +53,18 @@ class TestBigQuerySink(SinkContract):
     def make_sink(self, mode):
         return BigQuerySink(self.table, mode=mode)
 
-    def make_run(self):
-        return Run("contract", self.settings)
+    def make_run(self, *, resume=None):
+        return Run(self.table, self.settings, resume=resume)
 
-    def visible_rows(self):
+    def rows(self, sql):
         try:
-            return [dict(row) for row in self.bq.query(f"SELECT * FROM {self.table}").result()]
+            return list(self.bq.query(sql).result())
         except NotFound:
             return []
+
+    def visible_rows(self):
+        return [dict(row) for row in self.rows(f"SELECT * FROM {self.table}")]
+
+    def visible_rejects(self):
+        sql = f"SELECT row_id, error_class FROM {self.table}_rejects"
+        return [row.values() for row in self.rows(sql)]

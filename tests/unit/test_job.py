@@ -28,7 +28,7 @@ def test_a_job_is_frozen():
         ({"sink": "d.t"}, r"sink=…\) got an object of type str.*BigQuerySink"),
         ({"transform": Etl()}, "give the class itself, not an instance"),
         ({"transform": dict}, "needs a subclass of etlkit.EtlBase"),
-        ({"on_row_error": "ignore"}, "it is one of 'fail', 'skip'"),
+        ({"on_row_error": "ignore"}, "it is one of 'fail', 'skip', 'reject'"),
         ({"max_concurrency": 0}, "it is 1 or more"),
     ],
 )
@@ -43,7 +43,10 @@ def test_a_wrong_job_is_refused_with_the_allowed_values(changes, message):
     [
         (lambda: BigQuerySource("  "), "needs a query"),
         (lambda: BigQuerySink("table"), "write dataset.table"),
-        (lambda: BigQuerySink("d.t", mode="upsert"), "it is one of 'append', 'replace'"),
+        (
+            lambda: BigQuerySink("d.t", mode="upsert"),
+            "it is one of 'append', 'append_direct', 'replace'",
+        ),
         (lambda: BigQuerySink("a.b.c.d e/f"), "no table name"),
     ],
 )

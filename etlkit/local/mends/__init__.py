@@ -12,9 +12,12 @@ def apply() -> None:
     """Replace the faulty parts. Called once, before the emulator is built."""
     from etlkit.local.mends import (
         appends,
+        byte_literals,
         jobs,
+        keep_alive,
         messages,
         reads,
+        row_inserts,
         scripts,
         snapshots,
         table_options,
@@ -23,6 +26,7 @@ def apply() -> None:
         types,
     )
 
-    statements = (types, table_options, messages, scripts, jobs)
-    for mend in (turns, snapshots, *statements, table_resource, appends, reads):
+    statements = (types, table_options, byte_literals, messages, scripts, jobs)
+    rows = (appends, row_inserts, reads)
+    for mend in (turns, keep_alive, snapshots, *statements, table_resource, *rows):
         mend.apply()

@@ -113,17 +113,17 @@ def _single_statement(sql: str) -> Any:
 _plain_dry_run = routes._dry_run_response  # noqa: SLF001
 
 
-def _replace(plain: Any, mended: Any) -> None:
+def replace_route(router: Any, plain: Any, mended: Any) -> None:
     """Answer a route with another function."""
-    for route in list(routes.router.routes):
+    for route in list(router.routes):
         if getattr(route, "endpoint", None) is plain:
-            routes.router.routes.remove(route)
-            path = route.path.removeprefix(routes.router.prefix)
-            routes.router.add_api_route(path, mended, methods=list(route.methods))
+            router.routes.remove(route)
+            path = route.path.removeprefix(router.prefix)
+            router.add_api_route(path, mended, methods=list(route.methods))
 
 
 def apply() -> None:
     """Replace the routes that make jobs."""
-    _replace(routes.insert_job, insert_job)
-    _replace(routes.query, query)
+    replace_route(routes.router, routes.insert_job, insert_job)
+    replace_route(routes.router, routes.query, query)
     routes._dry_run_response = _dry_run_response  # noqa: SLF001

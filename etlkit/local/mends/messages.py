@@ -22,6 +22,7 @@ _UNKNOWN_COLUMN: Final = re.compile(r'Referenced column "([^"]+)" not found')
 _UNKNOWN_FIELD: Final = re.compile(r'Table "([^"]+)" does not have a column named "([^"]+)"')
 _BAD_INTEGER: Final = re.compile(r"Could not convert string '([^']*)' to INT")
 _PHYSICAL_NAME: Final = re.compile(r'"?(\w+?)__(\w+)"?\."?(\w+)"?')
+_WRAPPED: Final = "Query execution failed: "
 _PLACED: Final = re.compile(r'^(Syntax error: .*?"([^"]+)") at \[\d+:\d+\]')
 _UNPLACED: Final = re.compile(r"^(?:Unrecognized name: |Name )(\w+)")
 
@@ -29,7 +30,8 @@ _UNPLACED: Final = re.compile(r"^(?:Unrecognized name: |Name )(\w+)")
 def _translate(error: BaseException, *, duckdb_sql: str | None = None) -> DomainError:
     text = str(error)
     if isinstance(error, DomainError):
-        return _plain_translate(error, duckdb_sql=duckdb_sql)
+        mapped = _plain_translate(error, duckdb_sql=duckdb_sql)
+        return error if mapped.message.startswith(_WRAPPED) else mapped
     for pattern, message in (
         (_UNKNOWN_COLUMN, r"Unrecognized name: \1"),
         (_UNKNOWN_FIELD, r"Name \2 not found inside \1"),

@@ -19,6 +19,8 @@ from typing import Any
 import bqemulator.server as emulator_server
 from bqemulator.storage.engine import DuckDBEngine
 
+from etlkit.local.mends.column_names import refuse_duplicates
+
 _log = logging.getLogger(__name__)
 
 Message = MutableMapping[str, Any]
@@ -46,7 +48,8 @@ class OneUserEngine(DuckDBEngine):
         await super().start()
 
     def fetch_arrow(self, sql: str, parameters: list[Any] | None = None) -> Any:
-        """Run a query; in a dry run, bind it alone."""
+        """Run a statement; in a dry run, bind it alone."""
+        refuse_duplicates(self.connection, sql, parameters)
         if self.is_dry:
             sql = f"SELECT * FROM ({sql}\n) LIMIT 0"
         return super().fetch_arrow(sql, parameters)

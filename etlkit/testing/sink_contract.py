@@ -1,4 +1,4 @@
-"""What every source and every sink promises, as pytest classes to inherit from.
+"""What every sink promises, as a pytest class to inherit from.
 
 ```python
 class TestMySink(SinkContract):
@@ -10,89 +10,28 @@ class TestMySink(SinkContract):
 # ruff: noqa: S101 - these are tests that ship
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
-from etlkit.columns import Column, arrow_schema
-from etlkit.context import Run
-from etlkit.errors import CountMismatchError
-from etlkit.schema import RowDecoder, RowEncoder
-from etlkit.settle import Counts
+from etlkit.columns import Column
+from etlkit.context import LAST, Run
+from etlkit.errors import CountMismatchError, RunStateError
+from etlkit.schema import RowEncoder
+from etlkit.settle import Counts, Rejected
 from etlkit.sink import PART, PARTS
 from etlkit.source import ROW_ID
 
 if TYPE_CHECKING:
     from etlkit.base import Row
     from etlkit.sink import Sink, SinkWriter
-    from etlkit.source import Source, SourceReader
 
 COLUMNS = (Column("name", "STRING"), Column("size", "INT64"))
 
 
-class SourceContract:
-    """Override `make_source`, and `make_run` if the source needs settings."""
-
-    def make_source(self, rows: list[Row]) -> Source:
-        """Make a source of these rows; each has `name` (STRING) and `size` (INT64)."""
-        raise NotImplementedError
-
-    def make_run(self, *, limit: int | None = None) -> Run:
-        """Make a run whose settings fit the source."""
-        return Run("contract", limit=limit)
-
-    def _read(self, reader: SourceReader) -> tuple[list[str], list[Row]]:
-        ids: list[str] = []
-        rows: list[Row] = []
-        decoder = RowDecoder(reader.columns)
-        for batch in reader.batches():
-            assert batch.schema.names == [ROW_ID, *(column.name for column in reader.columns)]
-            assert pa.schema(list(batch.schema)[1:]).types == arrow_schema(reader.columns).types
-            ids += batch.column(ROW_ID).to_pylist()
-            rows += decoder.decode(batch).rows
-        return ids, rows
-
-    def test_gives_every_row_once_in_order(self) -> None:
-        """Rows come in order, each with an id of its own."""
-        expected = [{"name": f"n{i:04}", "size": i} for i in range(2500)]
-        with self.make_run() as run:
-            reader = self.make_source(expected).open(run)
-            assert [(c.name, c.type) for c in reader.columns] == [
-                ("name", "STRING"),
-                ("size", "INT64"),
-            ]
-            reader.freeze()
-            assert reader.num_rows == len(expected)
-            ids, rows = self._read(reader)
-            reader.close(succeeded=True)
-        assert rows == expected
-        assert len(set(ids)) == len(expected)
-
-    def test_reads_the_same_frozen_rows_again(self) -> None:
-        """A second read gives the same rows under the same ids."""
-        with self.make_run() as run:
-            reader = self.make_source([{"name": "a", "size": 1}, {"name": "b", "size": 2}]).open(
-                run
-            )
-            reader.freeze()
-            first, second = self._read(reader), self._read(reader)
-            reader.close(succeeded=True)
-        assert first == second
-
-    def test_reads_no_more_than_the_limit(self) -> None:
-        """`run.limit` bounds the rows, frozen or not."""
-        rows: list[Row] = [{"name": str(i), "size": i} for i in range(5)]
-        for frozen in (True, False):
-            with self.make_run(limit=2) as run:
-                reader = self.make_source(rows).open(run)
-                if frozen:
-                    reader.freeze()
-                assert len(self._read(reader)[0]) == 2
-                reader.close(succeeded=True)
-
-
 class SinkContract:
-    """Override `make_sink`, `visible_rows`, and `make_run` if the sink needs settings.
+    """Override `make_sink`, `visible_rows`, `visible_rejects`; `make_run` if settings are needed.
 
     The target does not exist at first, and every sink of one test writes to the same one.
     """
@@ -105,9 +44,13 @@ class SinkContract:
         """What a reader of the target sees now, in any order; a missing target has no rows."""
         raise NotImplementedError
 
-    def make_run(self) -> Run:
+    def visible_rejects(self) -> list[tuple[str, str]]:
+        """Row id and error class of every row in the table of rejected rows."""
+        raise NotImplementedError
+
+    def make_run(self, *, resume: str | None = None) -> Run:
         """Make a run whose settings fit the sink."""
-        return Run("contract")
+        return Run("contract", resume=resume)
 
     def _seen(self) -> list[tuple[Any, ...]]:
         return sorted((row["name"], row["size"]) for row in self.visible_rows())
@@ -186,6 +129,77 @@ class SinkContract:
             assert _refuses(writer, counts_of([rows, rows]))
         assert self._seen() == [("a", 1)]
 
+    def test_publishes_rejected_rows_beside_the_others(self) -> None:
+        """A rejected row is in the table of rejects, once, when the others are in the target."""
+        with self.make_run() as run:
+            writer = self.make_sink("append").open(run)
+            writer.begin(COLUMNS)
+            rows: list[Row] = [{"name": "a", "size": 1}]
+            writer.write(batch_of("id1", rows))
+            for _ in range(2):
+                writer.reject([rejected("id2", "ValueError")])
+            writer.flush()
+            assert self.visible_rejects() == []
+            counts = counts_of([rows])
+            counts.read, counts.rejected = 2, 1
+            writer.commit(counts)
+        assert self._seen() == [("a", 1)]
+        assert self.visible_rejects() == [("id2", "ValueError")]
+
+    def test_a_resumed_run_knows_what_is_settled(self) -> None:
+        """Written, skipped and rejected rows of an earlier attempt need not be settled again."""
+        first: list[Row] = [{"name": "a", "size": 1}, {"name": "a2", "size": 1}]
+        second: list[Row] = [{"name": "b", "size": 2}]
+        with self.make_run() as run:
+            writer = self.make_sink("append").open(run)
+            assert writer.recover().counts.settled == 0
+            writer.begin(COLUMNS)
+            writer.write(batch_of("id1", first))
+            writer.write(batch_of("id2", []))
+            writer.reject([rejected("id3", "ValueError")])
+            writer.flush()
+            writer.abort(RuntimeError("stop"))
+        for resume in (LAST, run.run_id):
+            with self.make_run(resume=resume) as again:
+                writer = self.make_sink("append").open(again)
+                assert again.run_id == run.run_id
+                earlier = writer.recover()
+                counts = earlier.counts
+                assert (counts.read, counts.parts) == (3, 2)
+                assert (counts.written, counts.skipped, counts.rejected) == (1, 1, 1)
+                assert sorted(earlier.ids()) == ["id1", "id2", "id3"]
+                if resume == LAST:
+                    writer.abort(RuntimeError("stop again"))
+                    continue
+                writer.begin(COLUMNS)
+                writer.write(batch_of("id4", second))
+                writer.flush()
+                counts.read += 1
+                counts.add(1)
+                assert writer.commit(counts) == 3
+        assert self._seen() == [("a", 1), ("a2", 1), ("b", 2)]
+        assert self.visible_rejects() == [("id3", "ValueError")]
+
+    def test_a_published_run_cannot_be_resumed(self) -> None:
+        """There is nothing to go on with, by id or by job."""
+        with self.make_run() as run:
+            writer = self.make_sink("append").open(run)
+            writer.begin(COLUMNS)
+            writer.commit(counts_of([]))
+        for resume in (LAST, run.run_id):
+            with self.make_run(resume=resume) as again:
+                assert _cannot_open(self.make_sink("append"), again)
+
+    def test_changed_code_is_not_resumed_by_accident(self) -> None:
+        """A run whose code changed since goes on only when that is asked for."""
+        with self.make_run() as run:
+            self.make_sink("append").open(run).abort(RuntimeError("stop"))
+        with self.make_run(resume=run.run_id) as again:
+            again.fingerprint = "other"
+            assert _cannot_open(self.make_sink("append"), again)
+            again.allow_code_change = True
+            self.make_sink("append").open(again).abort(RuntimeError("enough seen"))
+
     def test_knows_the_columns_of_its_target(self) -> None:
         """A target that exists tells its columns, so that new values get its types."""
         self._publish("append", [{"name": "a", "size": 1}])
@@ -213,9 +227,23 @@ class SinkContract:
 def _refuses(writer: SinkWriter, counts: Counts) -> bool:
     try:
         writer.commit(counts)
-    except CountMismatchError:
+    except CountMismatchError as error:
+        writer.abort(error)
         return True
     return False
+
+
+def _cannot_open(sink: Sink, run: Run) -> bool:
+    try:
+        sink.open(run)
+    except RunStateError:
+        return True
+    return False
+
+
+def rejected(row_id: str, error_class: str) -> Rejected:
+    """A row put aside."""
+    return Rejected(row_id, "{}", error_class, None, "no good", 1, datetime.now(UTC))
 
 
 def batch_of(row_id: str, rows: list[Row], columns: tuple[Column, ...] = COLUMNS) -> pa.RecordBatch:

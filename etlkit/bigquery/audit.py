@@ -1,0 +1,52 @@
+"""The audit: what is staged is what was settled, and the job's own checks hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from etlkit.bigquery import sql
+from etlkit.checks import STAGED, Check, as_check
+from etlkit.errors import CheckFailedError, CountMismatchError
+
+if TYPE_CHECKING:
+    from etlkit.bigquery.client import Connection
+    from etlkit.bigquery.staging import Staging
+    from etlkit.settle import Counts
+
+_SHOWN_ROWS = 5
+
+
+def audit(
+    connection: Connection, staging: Staging, checks: Sequence[Check | str], counts: Counts
+) -> None:
+    """Compare what stands in the staging tables with what the engine counted, then ask the checks.
+
+    Raises:
+        CountMismatchError: A row is missing, cut off or too many.
+        CheckFailedError: A check found something; the staged rows stay for a look.
+    """
+    found = staging.count()
+    names = ("read", "written", "skipped", "rejected", "parts")
+    if any(getattr(found, name) != getattr(counts, name) for name in names):
+        told = ", ".join(
+            f"{name} {getattr(counts, name):,} counted, {getattr(found, name):,} staged"
+            for name in names
+            if getattr(found, name) != getattr(counts, name)
+        )
+        raise CountMismatchError(
+            f"what is staged is not what was settled ({told}); nothing was published",
+            read=counts.read,
+            settled=found.settled,
+        )
+    rows = sql.staged_rows(staging.tables, staging.columns)
+    for number, check in enumerate(map(as_check, checks), 1):
+        text = check.sql.replace(STAGED, f"(\n{rows}\n)")
+        answer = connection.query(text, f"check_{number}").result(max_results=_SHOWN_ROWS)
+        wrong = check.verdict([row.values() for row in answer])
+        if wrong is not None:
+            tables = ", ".join(map(str, staging.names))
+            raise CheckFailedError(
+                f"check failed: {wrong}. Nothing was published; the staged rows are in {tables} "
+                f"for {sql.EXPIRE_DAYS} days"
+            )

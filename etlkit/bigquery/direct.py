@@ -1,0 +1,136 @@
+"""`append_direct`: rows straight into the target, at least once. Says so loudly."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from etlkit.bigquery import sql
+from etlkit.bigquery.appender import Appender
+from etlkit.bigquery.client import Connection, errors_as
+from etlkit.bigquery.ledger import Ledger
+from etlkit.bigquery.source import work_dataset
+from etlkit.bigquery.target import Target
+from etlkit.errors import ConfigError, SinkError
+from etlkit.settle import Earlier
+from etlkit.sink import PARTS
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from etlkit.bigquery.sink import BigQuerySink
+    from etlkit.columns import Column
+    from etlkit.context import Run
+    from etlkit.settle import Counts, Rejected
+
+log = logging.getLogger("etlkit.bigquery")
+
+
+class DirectWriter:
+    """See `etlkit.sink.SinkWriter`; rows are visible as soon as they are acknowledged."""
+
+    def __init__(self, sink: BigQuerySink, run: Run, connection: Connection) -> None:
+        if run.checks:
+            raise ConfigError("mode='append_direct' has no staged rows that checks could look at")
+        log.warning(
+            "mode append_direct: rows go straight to %s, at least once; a failed run leaves some of "
+            "them there, and it cannot be resumed",
+            sink.table,
+        )
+        self._connection = connection
+        self._run = run
+        self._appender: Appender | None = None
+        with errors_as(SinkError, "open", f"opening the target {sink.table} failed"):
+            self._target = Target(sink, run, connection)
+            dataset = work_dataset(sink.work_dataset, connection.project)
+            self._ledger = Ledger(connection, run, dataset)
+            self.target = str(self._target.name)
+            self._ledger.open(self.target, sink.mode)
+
+    @property
+    def known_columns(self) -> tuple[Column, ...]:
+        """See `etlkit.sink.SinkWriter.known_columns`."""
+        return self._target.columns
+
+    def recover(self) -> Earlier:
+        """See `etlkit.sink.SinkWriter.recover`: what went to the target cannot be told apart."""
+        return Earlier()
+
+    def begin(self, columns: tuple[Column, ...]) -> None:
+        """See `etlkit.sink.SinkWriter.begin`: a missing table is made, missing columns are added."""
+        if self._appender is not None:
+            self.flush()
+            self._appender.close()
+            self._appender = None
+        self._target.plan(columns)
+        self._columns = self._target.published(columns)
+        with errors_as(SinkError, "stage", "preparing the target failed"):
+            if not self._target.columns and columns:
+                definition = self._target.definition
+                described = definition.described(columns)
+                clauses = definition.clauses(described, self._connection.labels())
+                name = self._target.name
+                text = sql.create_target(name, described, clauses, None, replace=False)
+                self._connection.query(text, "create")
+                self._target.columns = columns
+            for text in sql.add_columns(self._target.name, self._target.added(self._columns)):
+                self._connection.query(text, f"add_column_{abs(hash(text))}")
+            self._target.columns = (
+                *self._target.columns,
+                *self._target.added(self._columns),
+            )
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """See `etlkit.sink.SinkWriter.write`."""
+        import pyarrow.compute as pc
+
+        rows = batch.filter(pc.greater(batch.column(PARTS), 0))
+        rows = rows.select([column.name for column in self._columns])
+        if not rows.num_rows:
+            return
+        if self._appender is None:
+            client = self._connection.writer()
+            self._appender = Appender(client, self._target.name, rows.schema)
+        self._appender.append(rows)
+
+    def reject(self, rows: Sequence[Rejected]) -> None:
+        """See `etlkit.sink.SinkWriter.reject`: there is no publish that could bring them along."""
+        raise ConfigError(
+            f"on_row_error='reject' does not go with mode='append_direct' ({len(rows)} rows failed)"
+        )
+
+    def flush(self) -> None:
+        """See `etlkit.sink.SinkWriter.flush`."""
+        if self._appender is not None:
+            self._appender.flush()
+
+    def commit(self, counts: Counts) -> int:
+        """See `etlkit.sink.SinkWriter.commit`: only the ledger is left to be told."""
+        self.flush()
+        if self._appender is not None:
+            self._appender.close()
+        self._ledger.stop_heartbeat()
+        numbers = {
+            "read": counts.read,
+            "written": counts.written,
+            "skipped": counts.skipped,
+            "rows_published": counts.parts,
+        }
+        with errors_as(SinkError, "publish", "telling the ledger failed"):
+            self._connection.query(
+                sql.transaction(
+                    self._ledger.table, self._run.run_id, self._ledger.owner, [], numbers
+                ),
+                "publish",
+            )
+        return counts.parts
+
+    def abort(self, error: BaseException, /) -> None:
+        """See `etlkit.sink.SinkWriter.abort`: what is there stays there."""
+        try:
+            if self._appender is not None:
+                self._appender.close()
+            self._ledger.end("failed", str(error) or type(error).__name__)
+        except Exception as second:  # the first error is the one to report
+            log.warning("the ledger could not be told that the run failed: %s", second)

@@ -1,0 +1,38 @@
+"""Who we are, and whether a process of this machine that left its name is still alive."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+
+def process_start(pid: int) -> str:
+    """When a process began, in a form that only compares; empty = unknown or gone.
+
+    A number alone may belong to a later process. Linux tells the start time in /proc; elsewhere the
+    number has to do.
+    """
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return ""
+    return text.rpartition(")")[2].split()[19]
+
+
+HOST = socket.gethostname()
+PID = os.getpid()
+STARTED = process_start(PID)
+
+
+def is_dead(host: str | None, pid: int | None, started: str | None) -> bool:
+    """Whether a process is certainly gone; of another machine's processes nothing is certain."""
+    if host != HOST or pid is None:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return bool(started) and process_start(pid) != started

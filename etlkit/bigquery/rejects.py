@@ -1,0 +1,100 @@
+"""Rejected rows as a source: run just those rows again, through today's code."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from etlkit.bigquery.client import connect
+from etlkit.bigquery.names import parse_table
+from etlkit.bigquery.publish import rejects_table
+from etlkit.bigquery.source import BigQueryReader, BigQuerySource
+from etlkit.errors import ConfigError
+from etlkit.source import ROW_ID
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from etlkit.bigquery.sink import BigQuerySink
+    from etlkit.context import Run
+    from etlkit.sink import Sink
+    from etlkit.source import Source
+
+
+@dataclass(frozen=True)
+class RejectsSource:
+    """The rows that one run of a job rejected.
+
+    Attributes:
+        source: The job's own source; its query tells the columns.
+        sink: The job's sink; the rejected rows stand beside its table.
+        run_id: The run that rejected them.
+        only: Class of error; None = all.
+    """
+
+    source: BigQuerySource
+    sink: BigQuerySink
+    run_id: str
+    only: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """See `etlkit.source.Source.fingerprint`."""
+        return repr(("rejects", self.run_id, self.only, self.source.fingerprint))
+
+    def open(self, run: Run) -> RejectsReader:
+        """See `etlkit.source.Source`."""
+        return RejectsReader(self, run)
+
+
+def rejects_of(source: Source, sink: Sink, run_id: str, only: str | None) -> RejectsSource:
+    """Make a source of rejected rows.
+
+    Raises:
+        ConfigError: The job does not run from BigQuery to BigQuery.
+    """
+    from etlkit.bigquery.sink import BigQuerySink
+
+    if not isinstance(source, BigQuerySource) or not isinstance(sink, BigQuerySink):
+        raise ConfigError("--retry-rejects works for jobs from BigQuerySource to BigQuerySink")
+    return RejectsSource(source, sink, run_id, only)
+
+
+class RejectsReader(BigQueryReader):
+    """See `etlkit.source.SourceReader`; the rows keep the ids they had."""
+
+    def __init__(self, rejects: RejectsSource, run: Run) -> None:
+        super().__init__(rejects.source, run, connect(run))
+        self._rejects = rejects
+        target = parse_table(rejects.sink.table, self._connection.project)
+        self._rejects_table = rejects_table(target)
+
+    def _snapshot(self) -> None:
+        from google.cloud import bigquery
+
+        from etlkit.bigquery import sql
+
+        values = {"run_id": self._rejects.run_id}
+        values |= {} if self._rejects.only is None else {"only": self._rejects.only}
+        self._connection.query(
+            sql.snapshot_rejects(
+                self._frozen, self._rejects_table, self._run.limit, only="only" in values
+            ),
+            "snapshot",
+            parameters=[bigquery.ScalarQueryParameter(k, "STRING", v) for k, v in values.items()],
+        )
+
+    def _conform(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        import pyarrow as pa
+
+        from etlkit.rowjson import row_from_json
+        from etlkit.schema import RowEncoder
+
+        texts = batch.column("source_row").to_pylist()
+        rows = [row_from_json(json.loads(text), self.columns) for text in texts]
+        data = RowEncoder(self.columns).encode(rows)
+        ids = batch.column(ROW_ID).cast(pa.string())
+        return pa.RecordBatch.from_arrays(
+            [ids, *data.columns], schema=pa.schema([pa.field(ROW_ID, pa.string()), *data.schema])
+        )

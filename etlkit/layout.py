@@ -1,0 +1,122 @@
+"""The layout: which output column comes from where, and how a batch is put together from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from etlkit.columns import Column, arrow_schema, check_names
+from etlkit.errors import ConfigError, RowSchemaError
+from etlkit.infer import infer_columns
+from etlkit.schema import RowEncoder
+from etlkit.sink import PART, PARTS
+from etlkit.source import ROW_ID
+
+if TYPE_CHECKING:
+    from etlkit.base import Row
+    from etlkit.feed import Chunk
+
+_META = [(ROW_ID, pa.string()), (PART, pa.int64()), (PARTS, pa.int64())]
+
+
+class Layout:
+    """The output columns, and which of them pass through from the source in Arrow.
+
+    Args:
+        columns: The output columns, in order.
+        passing: Source columns that the transform does not read, by name.
+
+    Raises:
+        ConfigError: A name breaks a rule of BigQuery, or a passing column would have to be cast.
+    """
+
+    def __init__(self, columns: tuple[Column, ...], passing: Mapping[str, Column]) -> None:
+        check_names(columns)
+        for column in columns:
+            source = passing.get(column.name)
+            if source is not None and source.ddl != column.ddl:
+                raise ConfigError(
+                    f"output_schema says {column.name} {column.ddl}, but the column passes through "
+                    f"as {source.ddl}; add it to the class attribute `columns` to convert it"
+                )
+        self.columns = columns
+        self._passing = passing
+        self._through = [column.name for column in columns if column.name in passing]
+        made = [column for column in columns if column.name not in passing]
+        self._made = {column.name for column in made}
+        self.encoder = RowEncoder(made)
+        self.schema = pa.schema([*_META, *arrow_schema(columns)])
+
+    @classmethod
+    def inferred(
+        cls,
+        source: Sequence[Column],
+        passing: Mapping[str, Column],
+        target: Sequence[Column],
+        sample: Sequence[Row],
+    ) -> Layout:
+        """Decide from rows: source columns keep their type, new ones get the target's or a found one.
+
+        Args:
+            source: The source's columns.
+            passing: Those of them that the transform does not read, by name.
+            target: Columns of the existing target.
+            sample: Rows the transform returned; a source column that none of them has is dropped.
+        """
+        known = {column.name: column for column in (*target, *source)}
+        found = infer_columns(sample, known)
+        _refuse_overwrite(found, passing)
+        kept = {column.name for column in found} | set(passing)
+        old = tuple(column for column in source if column.name in kept)
+        names = {column.name for column in old}
+        return cls(old + tuple(column for column in found if column.name not in names), passing)
+
+    def widened(self, rows: Sequence[Row], target: Sequence[Column]) -> Layout:
+        """The same layout with columns for the new keys that these rows have."""
+        new = infer_columns(
+            [{name: row[name] for name in self.unknown(row)} for row in rows],
+            {column.name: column for column in target},
+        )
+        _refuse_overwrite(new, self._passing)
+        return Layout((*self.columns, *new), self._passing)
+
+    def unknown(self, row: Row) -> list[str]:
+        """The keys of a row that no column has."""
+        return [name for name in row if name not in self._made]
+
+    def batch(
+        self, chunk: Chunk, indices: list[int], parts: list[tuple[int, int]], made: pa.RecordBatch
+    ) -> pa.RecordBatch:
+        """Put one batch together: ids and passing columns by source index, made ones as encoded."""
+        if indices == list(range(indices[0], indices[0] + len(indices))):
+            take = chunk.batch.slice(indices[0], len(indices))
+        else:
+            take = chunk.batch.take(pa.array(indices, pa.int64()))
+        arrays: dict[str, pa.Array] = dict(zip(made.schema.names, made.columns, strict=True))
+        arrays |= {name: take.column(name) for name in self._through}
+        arrays[ROW_ID] = take.column(ROW_ID)
+        arrays[PART] = pa.array([part for part, _ in parts], pa.int64())
+        arrays[PARTS] = pa.array([of for _, of in parts], pa.int64())
+        return pa.RecordBatch.from_arrays(
+            [arrays[name] for name in self.schema.names], schema=self.schema
+        )
+
+    def skipped(self, row_ids: list[str]) -> pa.RecordBatch:
+        """Rows that became nothing are staged too: a resumed run must not pay for them again."""
+        zeros = pa.array([0] * len(row_ids), pa.int64())
+        nulls = [pa.nulls(len(row_ids), field.type) for field in list(self.schema)[len(_META) :]]
+        return pa.RecordBatch.from_arrays(
+            [pa.array(row_ids, pa.string()), zeros, zeros, *nulls], schema=self.schema
+        )
+
+
+def _refuse_overwrite(found: Sequence[Column], passing: Mapping[str, Column]) -> None:
+    for column in found:
+        if column.name in passing:
+            raise RowSchemaError(
+                f"the transform returned a value for {column.name!r}, which passes through "
+                "untouched; add it to the class attribute `columns` to write it",
+                column=column.name,
+            )

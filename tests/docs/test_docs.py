@@ -1,0 +1,219 @@
+"""The documentation tells what is there: its code runs, and it leaves out no option and no name.
+
+On each page the blocks run from top to bottom in one project folder. A `python` block that begins
+with `# path/to/file.py` is written there and imported; `test_*` functions and `Test*` classes are
+run. In `sh` blocks the lines with `python -m etlkit.local` or `--local` are run; `# exit status N`
+says what to expect. `<!-- not run: why -->` on the line before a block exempts it.
+"""
+
+import dataclasses
+import importlib
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+import etlkit
+from etlkit import EtlkitError, RunReport, errors, testing
+from etlkit.local import cli as local_cli
+from etlkit.local import join_or_start
+from etlkit.run import cli as run_cli
+from etlkit.run import main as run_main
+
+ROOT = Path(__file__).parents[2]
+PAGES = {
+    str(page.relative_to(ROOT)): page.read_text(encoding="utf-8")
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+}
+CLI_PAGE = PAGES["docs/reference/cli.md"]
+
+# Fences inside of list items or quotes are not used in these pages.
+BLOCK = re.compile(
+    r"^(?P<exempt><!-- not run: [^\n]+ -->\n)?```(?P<language>\w+)\n(?P<code>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+MAX_EXEMPT = 6
+
+
+def blocks(text):
+    return [match for match in BLOCK.finditer(text) if match["language"] in {"python", "sh"}]
+
+
+def slug(heading):
+    """The anchor of a heading, as GitHub makes it."""
+    kept = re.sub(r"[^\w\- ]", "", heading.strip().lower())
+    return kept.replace(" ", "-")
+
+
+def anchors(text):
+    return {slug(line.lstrip("#")) for line in text.splitlines() if line.startswith("#")}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """One local server for all pages."""
+    with join_or_start(tmp_path_factory.mktemp("docs") / ".etlkit") as server:
+        yield server
+
+
+@pytest.fixture
+def project(server, tmp_path, monkeypatch):
+    """A user's folder as the working directory, with the repository's photos and the shared server."""
+    (tmp_path / ".etlkit").symlink_to(server.local_dir)
+    (tmp_path / "photos").symlink_to(ROOT / "photos")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", None)).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+def run_python(code, page, namespace):
+    """Run a block, or write and import it if its first line names a file; then run its tests."""
+    path = re.match(r"# (\S+\.py)\n", code)
+    if path is None:
+        known = dict(namespace)
+        exec(compile(code, page, "exec"), namespace)  # noqa: S102 - it is our own page
+        made = {name: each for name, each in namespace.items() if known.get(name) is not each}
+    else:
+        file = Path(path[1])
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(code, encoding="utf-8")
+        name = ".".join(file.with_suffix("").parts)
+        if name.startswith("tests."):
+            made = {}
+            exec(compile(code, page, "exec"), made)  # noqa: S102 - as above; `tests` is taken
+        else:
+            sys.modules.pop(name, None)
+            importlib.invalidate_caches()
+            made = vars(importlib.import_module(name))
+        namespace.update(made)
+    for name, each in made.items():
+        if name.startswith("test_"):
+            each()
+        elif name.startswith("Test"):
+            for method in dir(each):
+                if method.startswith("test_"):
+                    instance = each()
+                    instance.setup_method()
+                    getattr(instance, method)()
+
+
+def run_shell(line, page):
+    """Run one line of a `sh` block, if it is a command of the local world."""
+    command, _, remark = line.partition("  # ")
+    words = shlex.split(command)
+    if words[:2] != ["python", "-m"] or not ("etlkit.local" in words or "--local" in words):
+        return
+    expected = re.fullmatch(r"exit status (\d+)", remark)
+    if words[2] == "etlkit.run":
+        status = run_main(words[3:])
+    else:
+        status = CliRunner().invoke(local_cli.main, words[3:]).exit_code
+    assert status == int(expected[1] if expected else 0), f"{page}: {line}"
+
+
+@pytest.mark.parametrize("page", [page for page, text in PAGES.items() if blocks(text)])
+def test_blocks_run(page, project):
+    """Every block of a page runs, from top to bottom, as a reader would do it."""
+    namespace = {"__name__": "docs"}
+    for block in blocks(PAGES[page]):
+        if block["exempt"]:
+            continue
+        if block["language"] == "python":
+            run_python(block["code"], page, namespace)
+        else:
+            for line in block["code"].splitlines():
+                run_shell(line, page)
+
+
+def test_few_blocks_are_exempt():
+    """`not run` stays the exception."""
+    exempt = [page for page, text in PAGES.items() for block in blocks(text) if block["exempt"]]
+    assert len(exempt) <= MAX_EXEMPT, exempt
+
+
+@pytest.mark.parametrize("language", ["python", "sh"])
+def test_every_fence_is_found(language):
+    """No fence is written in a way that the collector above would miss."""
+    for page, text in PAGES.items():
+        found = [block for block in blocks(text) if block["language"] == language]
+        assert len(re.findall(rf"```{language}\b", text)) == len(found), page
+
+
+@pytest.mark.parametrize(
+    "command", [run_cli, *local_cli.main.commands.values()], ids=lambda command: command.name
+)
+def test_every_option_is_documented(command):
+    """Both command lines: each option in each spelling, and each command by name."""
+    section = CLI_PAGE.split("## `python -m etlkit.local`")[command is not run_cli]
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            for option in parameter.opts:
+                assert re.search(rf"`{re.escape(option)}[` ]", section), option
+    if command is not run_cli:
+        assert re.search(rf"^\| `{command.name}[` ]", section, re.MULTILINE)
+
+
+def test_every_report_key_is_documented():
+    """The run report's keys, and its states."""
+    keys = CLI_PAGE.split("### The run report")[1].split("## ")[0]
+    for field in dataclasses.fields(RunReport):
+        assert f"| `{field.name}` |" in keys
+
+
+def test_every_public_name_is_documented():
+    """What `etlkit` and `etlkit.testing` export is on the page of names, and nothing else."""
+    page = PAGES["docs/reference/api.md"]
+    for module in (etlkit, testing):
+        section = page.split(f"## `{module.__name__}`\n")[1].split("\n## ")[0]
+        assert set(re.findall(r"^\| `(\w+)", section, re.MULTILINE)) == set(module.__all__)
+
+
+def test_every_error_is_documented():
+    """Each class of the tree has its row, and stands in the tree."""
+    page = PAGES["docs/reference/errors.md"]
+    tree = page.split("```")[1]
+    classes = [
+        each
+        for each in vars(errors).values()
+        if isinstance(each, type) and issubclass(each, EtlkitError)
+    ]
+    assert len(classes) > 1
+    for each in classes:
+        assert f"| `{each.__name__}` |" in page
+        assert re.search(rf"\b{each.__name__}\b", tree)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    """Relative links name files that are there, and headings that are in them."""
+    text = re.sub(r"```.*?```", "", PAGES[page], flags=re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in link:
+            continue
+        file, _, anchor = link.partition("#")
+        target = (ROOT / page).parent / file if file else ROOT / page
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(target.read_text(encoding="utf-8")), link
+
+
+def test_every_page_is_listed():
+    """The index leads to every page."""
+    for page in PAGES:
+        if page.startswith("docs/") and page != "docs/index.md":
+            assert f"({page.removeprefix('docs/')})" in PAGES["docs/index.md"], page
+
+
+def test_no_page_tells_of_a_machine():
+    """Pages hold no path of the machine they were written on."""
+    for page, text in PAGES.items():
+        assert not re.search(r"/(home|root|work|Users|tmp)/", text), page

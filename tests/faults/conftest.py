@@ -1,0 +1,118 @@
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from google.api_core.client_options import ClientOptions
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
+
+from etlkit.context import Settings
+from etlkit.local import LocalServer, join_or_start
+from tests.faults.proxy import Fault, Proxy
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def fault_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
+    """A server for the tests of this directory; it outlives the children that they kill."""
+    with join_or_start(tmp_path_factory.mktemp("faults") / ".etlkit") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def bq(fault_server) -> Iterator[bigquery.Client]:
+    """The official client, straight to the server."""
+    with bigquery.Client(
+        project=fault_server.endpoints.project,
+        credentials=AnonymousCredentials(),
+        client_options=ClientOptions(api_endpoint=fault_server.endpoints.bigquery),
+    ) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def run(bq) -> Callable[[str], list[tuple]]:
+    """Run SQL and give the rows as tuples."""
+
+    def run_sql(sql: str) -> list[tuple]:
+        return [tuple(row) for row in bq.query_and_wait(sql, retry=None, job_retry=None)]
+
+    return run_sql
+
+
+@pytest.fixture
+def through_proxy(fault_server) -> Iterator[Callable[..., Settings]]:
+    """Settings that lead through a proxy to REST and one to gRPC, with faults of their own."""
+    with ExitStack() as proxies:
+
+        def settings(*, rest: Sequence[Fault] = (), grpc: Sequence[Fault] = ()) -> Settings:
+            ends = fault_server.endpoints
+            to_rest = proxies.enter_context(Proxy(ends.bigquery, rest))
+            to_grpc = proxies.enter_context(Proxy(ends.bigquery_grpc, grpc, http2=True))
+            environ = {
+                **ends.environ(),
+                "BIGQUERY_EMULATOR_HOST": f"http://{to_rest.address}",
+                "ETLKIT_BIGQUERY_GRPC_ENDPOINT": to_grpc.address,
+            }
+            return Settings(environ=environ)
+
+        yield settings
+
+
+class PaidApi:
+    """The stand-in API, from outside."""
+
+    def __init__(self, port: int) -> None:
+        self.address = f"127.0.0.1:{port}"
+
+    def num_calls(self) -> int:
+        return self._get("calls")
+
+    def calls(self) -> list[tuple[int, float]]:
+        """Key and monotonic time of every call, in order."""
+        return [tuple(call) for call in self._get("log")]
+
+    def _get(self, what: str):
+        import json
+
+        with urllib.request.urlopen(f"http://{self.address}/{what}", timeout=30) as answer:
+            return json.loads(answer.read())
+
+
+@pytest.fixture
+def paid_api() -> Iterator[PaidApi]:
+    """A stand-in API in a process of its own."""
+    process = subprocess.Popen(
+        [sys.executable, str(HERE / "paid_api.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield PaidApi(int(process.stdout.readline()))
+    finally:
+        process.stdin.close()
+        try:
+            process.wait(timeout=20)
+        finally:
+            process.kill()
+            process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def until() -> Callable[..., None]:
+    """Wait for an event: ask again and again until the answer is true, or fail."""
+
+    def wait_until(is_true: Callable[[], object], within_s: float = 60.0) -> None:
+        deadline = time.monotonic() + within_s
+        while not is_true():
+            assert time.monotonic() < deadline, f"not true within {within_s:g} s"
+            time.sleep(0.01)
+
+    return wait_until

@@ -1,0 +1,40 @@
+"""The job that `test_kill.py` kills: each row costs a call of the paid API.
+
+By a row's number: every tenth is skipped, the one after it becomes three rows, and some are rejected.
+"""
+
+import http.client
+import os
+
+from etlkit import BigQuerySink, BigQuerySource, EtlBase, RowError, TransferJob
+
+
+class Etl(EtlBase):
+    max_concurrency = 8
+
+    def before_action(self):
+        self.api = http.client.HTTPConnection(os.environ["PAID_API"], timeout=30)
+
+    def transform_row(self, row):
+        n = row["n"]
+        self.api.request("POST", "/call", body=str(n))
+        row["value"] = int(self.api.getresponse().read())
+        if n % 10 == 0:
+            return None
+        if n % 10 == 1:
+            return [dict(row, part=part) for part in range(3)]
+        if n % 50 == 7:
+            raise RowError(f"number {n} is bad")
+        return dict(row, part=0)
+
+    def after_action(self):
+        self.api.close()
+
+
+job = TransferJob(
+    source=BigQuerySource("SELECT n, name FROM under_kill.rows"),
+    transform=Etl,
+    sink=BigQuerySink(os.environ["TARGET"], mode="append"),
+    name="under_kill",
+    on_row_error="reject",
+)
