@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
-from etlkit.errors import RowError, RowSchemaError, TooManyRejectedError
+from etlkit.errors import RowSchemaError
 from etlkit.layout import Layout
-from etlkit.rowjson import row_to_json
-from etlkit.settle import SKIPPED, Counts, Rejected, Settled, error_class
+from etlkit.policy import REJECTED, RowPolicy, located
+from etlkit.settle import Counts, Settled
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,9 +33,6 @@ _WRITE_ROWS = 5000
 FLUSH_S = 0.5
 """A settled row waits this long, at most, before it is staged: what a crash can make us repeat.
 With the time a request takes, it is durable within a second."""
-
-_FEW_ROWS = 100
-"""A share of rejected rows means nothing before so many rows are read."""
 
 
 class Assembler:
@@ -73,7 +69,7 @@ class Assembler:
         self._decided = False
         self._pieces: list[tuple[Chunk, int, list[Settled]]] = []
         self._batches: list[pa.RecordBatch] = []
-        self._rejected: list[Rejected] = []
+        self._policy = RowPolicy(job, counts)
         self._waiting_rows = 0
         self._oldest: float | None = None
         self._told: set[str] = set()
@@ -87,7 +83,7 @@ class Assembler:
         """
         for index, each in enumerate(settled):
             if each.error is not None:
-                settled[index] = self._judge(each.error, chunk, start + index)
+                settled[index] = self._policy.judge(each.error, chunk, start + index)
         last = self._pieces[-1] if self._pieces else None
         if last is not None and last[0] is chunk and last[1] + len(last[2]) == start:
             last[2].extend(settled)
@@ -123,6 +119,35 @@ class Assembler:
             self._encode(chunk, start, settled)
         self._hand_over()
 
+    def settle_refused(self, fetch: Callable[[Sequence[str]], Mapping[str, Row]]) -> bool:
+        """Settle rows that the sink's own system did not take, by the job's policy.
+
+        Args:
+            fetch: Gives source rows again by id: their chunks are gone by now.
+
+        Returns:
+            Whether there were any.
+
+        Raises:
+            RowError: The job's policy is `fail`.
+        """
+        refused = self._writer.refused()
+        if not refused or self._layout is None:
+            return False
+        sources = fetch([r.row_id for r in refused]) if self._job.on_row_error == "reject" else {}
+        for each in refused:
+            error = RowSchemaError(f"the row cannot be stored: {each.message}", row_id=each.row_id)
+            self._counts.take_back(each.num_parts)
+            if self._policy.put_aside(
+                error, each.row_id, partial(sources.__getitem__, each.row_id)
+            ):
+                self._counts.rejected += 1
+            else:
+                self._counts.add(0)
+                self._batches.append(self._layout.skipped([each.row_id]))
+        self._hand_over()
+        return True
+
     def finish(self) -> None:
         """Write the rest. Also without a single row the sink knows its columns afterwards.
 
@@ -133,7 +158,7 @@ class Assembler:
         if not self._decided:
             declared = self._output_schema or tuple(self._writer.known_columns) or self._source
             self._begin(Layout(declared, {}))
-        self._refuse_too_many(few=0)
+        self._policy.refuse_too_many(few=0)
 
     def _decide(self, sample: list[Row]) -> None:
         if self._output_schema is not None:
@@ -155,7 +180,7 @@ class Assembler:
 
     def _hand_over(self) -> None:
         batches, self._batches = self._batches, []
-        rejected, self._rejected = self._rejected, []
+        rejected = self._policy.take_rejected()
         for batch in batches:
             self._writer.write(batch)
         if rejected:
@@ -174,10 +199,10 @@ class Assembler:
                 self._encode(chunk, start, settled)
                 return
             if self._job.on_row_error == "fail":
-                raise _located(error, chunk, indices[error.index]) from error.__cause__
+                raise located(error, chunk, indices[error.index]) from error.__cause__
             bad = {indices[at]: each for at, each in layout.encoder.bad_rows(rows).items()}
             left = [
-                self._judge(bad[i], chunk, i) if i in bad else each
+                self._policy.judge(bad[i], chunk, i) if i in bad else each
                 for i, each in enumerate(settled, start)
             ]
             self._encode(chunk, start, left)
@@ -218,39 +243,6 @@ class Assembler:
             self._told |= news
         return True
 
-    def _judge(self, error: RowError, chunk: Chunk, index: int) -> Settled:
-        located = _located(error, chunk, index)
-        policy = self._job.on_row_error
-        if policy == "fail":
-            raise located
-        self._counts.add_error(located)
-        if policy == "skip":
-            return SKIPPED
-        self._rejected.append(_rejected(located, chunk, index))
-        self._refuse_too_many(few=_FEW_ROWS)
-        return REJECTED
-
-    def _refuse_too_many(self, few: int) -> None:
-        allowed, rejected = self._job.max_rejected, self._counts.row_errors
-        if allowed is None or self._job.on_row_error != "reject":
-            return
-        if isinstance(allowed, float):
-            allowed *= max(self._counts.read, few)
-        if rejected > allowed:
-            top = ", ".join(
-                f"{name} {n:,}" for name, n in self._counts.error_classes.most_common(3)
-            )
-            first = self._counts.first_errors[0] if self._counts.first_errors else ""
-            raise TooManyRejectedError(
-                f"{rejected:,} rows are rejected, more than max_rejected={self._job.max_rejected} "
-                f"allows; nothing was published. Errors by class: {top}. The first one: {first}",
-                stage="transform",
-            )
-
-
-REJECTED = Settled(())
-"""Stands for a row that is put aside: it is not staged among the others."""
-
 
 def _flatten(
     start: int, settled: list[Settled]
@@ -265,20 +257,3 @@ def _flatten(
             indices.append(index)
             parts.append((part, len(each.rows)))
     return rows, indices, parts
-
-
-def _located(error: RowError, chunk: Chunk, index: int) -> RowError:
-    return error.at_row(chunk.first_row_number + index, chunk.row_id(index))
-
-
-def _rejected(error: RowError, chunk: Chunk, index: int) -> Rejected:
-    code = getattr(error, "code", None)
-    return Rejected(
-        row_id=chunk.row_id(index),
-        source_row=json.dumps(row_to_json(chunk.source_row(index)), ensure_ascii=False),
-        error_class=error_class(error),
-        code=None if code is None else str(code),
-        message=str(error),
-        attempts=int(getattr(error, "attempts", 1)),
-        at=datetime.now(UTC),
-    )

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from etlkit.pump import Pump
 from etlkit.schema import RowDecoder
-from etlkit.settle import Counts, Earlier, Rejected
+from etlkit.settle import Counts, Earlier, Refused, Rejected
 from etlkit.sink import PARTS
 from etlkit.source import ROW_ID
 from etlkit.traits import EtlTraits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
@@ -94,6 +94,9 @@ class _Remembering:
             self.seen.extend(zip(ids, decoder.decode(batch).rows, strict=True))
             yield batch
 
+    def fetch(self, row_ids: Sequence[str]) -> Mapping[str, Row]:
+        return self._reader.fetch(row_ids)
+
     def close(self, *, succeeded: bool) -> None:
         self._reader.close(succeeded=succeeded)
 
@@ -125,6 +128,9 @@ class _PreviewWriter:
 
     def reject(self, rows: Sequence[Rejected]) -> None:
         raise AssertionError(f"a preview only skips, but {len(rows)} rows were rejected")
+
+    def refused(self) -> Sequence[Refused]:
+        return ()
 
     def flush(self) -> None:
         return

@@ -95,6 +95,8 @@ class Pump:
             raise self._pool.error
         self._assembler.finish()
         self._writer.flush()
+        while self._assembler.settle_refused(self._reader.fetch):
+            self._writer.flush()
         if self._expected is not None and self._expected != self._counts.read:
             raise CountMismatchError(
                 f"the source holds {self._expected} rows, but {self._counts.read} were read; "
@@ -117,6 +119,7 @@ class Pump:
         self._drain()
         self._submit()
         self._assembler.step()
+        self._assembler.settle_refused(self._reader.fetch)
         self._on_progress("transform", self._counts, self._expected)
         if not self._feed.ended or self._tasks or self._ahead:
             return False

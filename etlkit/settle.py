@@ -113,6 +113,21 @@ class Rejected:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A staged source row that the sink's own system did not take.
+
+    Attributes:
+        row_id: Its id in the snapshot.
+        num_parts: How many target rows it had become.
+        message: The system's reason.
+    """
+
+    row_id: str
+    num_parts: int
+    message: str
+
+
 def error_class(error: RowError) -> str:
     """The class that people filter by: the user's own exception where there is one."""
     if isinstance(error, TransformError) and error.__cause__ is not None:
@@ -157,6 +172,11 @@ class Counts:
             self.parts += num_rows
         else:
             self.skipped += 1
+
+    def take_back(self, num_rows: int) -> None:
+        """A source row that was counted as written turned out not to be."""
+        self.written -= 1
+        self.parts -= num_rows
 
     def add_error(self, error: RowError) -> None:
         """Keep one failed row in mind; `add` still counts how it ended."""

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from etlkit.columns import Column
     from etlkit.context import Run
-    from etlkit.settle import Counts, Earlier, Rejected
+    from etlkit.settle import Counts, Earlier, Refused, Rejected
 
 PART = "_etlkit_part"
 """INT64: 0 for the first row a source row became, 1 for the second, …; 0 for a skipped row."""
@@ -54,8 +54,14 @@ class SinkWriter(Protocol):
             SinkError: The rows cannot be staged.
         """
 
+    def refused(self) -> Sequence[Refused]:
+        """Rows handed to `write` that turned out not to be storable, each told once.
+
+        The rows beside them are stored. Complete after `flush`.
+        """
+
     def flush(self) -> None:
-        """Return when every row handed to `write` and `reject` is durable."""
+        """Return when every row handed to `write` and `reject` is durable, or is `refused`."""
 
     def commit(self, counts: Counts) -> int:
         """Audit what was staged against `counts`, then publish it in one atomic step.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from etlkit.base import Row
     from etlkit.columns import Column
     from etlkit.context import Run
     from etlkit.settle import Earlier
@@ -52,6 +53,13 @@ class SourceReader(Protocol):
         Raises:
             SourceError: The rows cannot be read any further.
             ReadExpiredError: Not in this session; `freeze` makes the rest readable again.
+        """
+
+    def fetch(self, row_ids: Sequence[str]) -> Mapping[str, Row]:
+        """Give a few frozen rows again, by id, with all columns as native values.
+
+        Raises:
+            SourceError: The rows cannot be read.
         """
 
     def close(self, *, succeeded: bool) -> None:

@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any
 from etlkit.bigquery.client import google_message
 from etlkit.bigquery.grpc_errors import code_name, is_transient
 from etlkit.errors import SinkError
+from etlkit.settle import Refused
 from etlkit.sink import PART
+from etlkit.source import ROW_ID
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -62,7 +64,8 @@ class Appender:
         self._stream = f"{table.path}/streams/_default"
         self._schema = schema.serialize().to_pybytes()
         self._changed = threading.Condition()
-        self._unacked: deque[bytes] = deque()
+        self._unacked: deque[tuple[bytes, pa.RecordBatch]] = deque()
+        self._refused: list[Refused] = []
         self._unacked_bytes = 0
         self._acked_at = self._opened_at = time.monotonic()
         self._requests: SimpleQueue[bytes | None] | None = None
@@ -86,7 +89,13 @@ class Appender:
                     f"{MAX_REQUEST_BYTES:,} in one request",
                     stage="stage",
                 )
-            self._send(payload)
+            self._send(payload, piece)
+
+    def take_refused(self) -> list[Refused]:
+        """Source rows that BigQuery did not take, since the last call."""
+        with self._changed:
+            refused, self._refused = self._refused, []
+        return refused
 
     def flush(self) -> None:
         """Return when everything is acknowledged, i.e. durable.
@@ -108,22 +117,25 @@ class Appender:
         if self._thread is not None:
             self._thread.join()
 
-    def _send(self, payload: bytes) -> None:
+    def _send(self, payload: bytes, batch: pa.RecordBatch) -> None:
         self._wait(
             lambda: self._unacked_bytes < _WINDOW_BYTES and len(self._unacked) < _WINDOW_REQUESTS
         )
         with self._changed:
             if not self._unacked:
                 self._acked_at = time.monotonic()
-            self._unacked.append(payload)
-            self._unacked_bytes += len(payload)
-            if self._requests is not None:
-                self._requests.put(payload)
-            self._changed.notify_all()
+            self._enqueue(payload, batch)
         if self._thread is None:
             name = f"etlkit-append-{self._table.table}"
             self._thread = threading.Thread(target=self._talk, name=name, daemon=True)
             self._thread.start()
+
+    def _enqueue(self, payload: bytes, batch: pa.RecordBatch) -> None:
+        self._unacked.append((payload, batch))
+        self._unacked_bytes += len(payload)
+        if self._requests is not None:
+            self._requests.put(payload)
+        self._changed.notify_all()
 
     def _wait(self, ready: Any) -> None:
         with self._changed:
@@ -165,7 +177,7 @@ class Appender:
     def _converse(self) -> None:
         with self._changed:
             requests: SimpleQueue[bytes | None] = SimpleQueue()
-            for payload in self._unacked:
+            for payload, _ in self._unacked:
                 requests.put(payload)
             self._requests = requests
         try:
@@ -196,16 +208,35 @@ class Appender:
             yield types.AppendRowsRequest(write_stream=self._stream, arrow_rows=data)
 
     def _acknowledge(self, response: Any) -> None:
-        if response.error.code:
-            details = "; ".join(f"row {e.index}: {e.message}" for e in response.row_errors[:3])
-            raise _Refused(
-                response.error.code,
-                response.error.message + (f" ({details})" if details else ""),
-            )
         with self._changed:
-            self._unacked_bytes -= len(self._unacked.popleft())
+            if response.error.code and not self._can_leave_out(response):
+                details = "; ".join(f"row {e.index}: {e.message}" for e in response.row_errors[:3])
+                raise _RequestError(
+                    response.error.code,
+                    response.error.message + (f" ({details})" if details else ""),
+                )
+            payload, batch = self._unacked.popleft()
+            self._unacked_bytes -= len(payload)
             self._acked_at = time.monotonic()
+            if response.error.code:
+                self._leave_out(batch, {e.index: e.message for e in response.row_errors})
             self._changed.notify_all()
+
+    def _can_leave_out(self, response: Any) -> bool:
+        """Nothing of a request with bad rows is written; without them the rest can be."""
+        return bool(response.row_errors) and ROW_ID in self._unacked[0][1].schema.names
+
+    def _leave_out(self, batch: pa.RecordBatch, errors: dict[int, str]) -> None:
+        """Put the source rows of bad rows aside, whole, and send the others again."""
+        import pyarrow as pa
+
+        ids = batch.column(ROW_ID).to_pylist()
+        bad = {ids[index]: message for index, message in errors.items() if index < len(ids)}
+        self._refused += [Refused(i, ids.count(i), message) for i, message in bad.items()]
+        keep = [at for at, row_id in enumerate(ids) if row_id not in bad]
+        if keep:
+            rest = batch.take(pa.array(keep, pa.int64()))
+            self._enqueue(rest.serialize().to_pybytes(), rest)
 
     def _worth_another_try(self, error: Exception, failures: int) -> bool:
         if failures >= _ATTEMPTS:
@@ -222,7 +253,7 @@ class Appender:
             self._changed.notify_all()
 
 
-class _Refused(Exception):  # noqa: N818 - never leaves this module
+class _RequestError(Exception):
     """The service answered a request with an error; the connection itself is fine."""
 
     def __init__(self, number: int, message: str) -> None:

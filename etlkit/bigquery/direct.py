@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from etlkit.bigquery.sink import BigQuerySink
     from etlkit.columns import Column
     from etlkit.context import Run
-    from etlkit.settle import Counts, Rejected
+    from etlkit.settle import Counts, Refused, Rejected
 
 log = logging.getLogger("etlkit.bigquery")
 
@@ -99,6 +99,10 @@ class DirectWriter:
         raise ConfigError(
             f"on_row_error='reject' does not go with mode='append_direct' ({len(rows)} rows failed)"
         )
+
+    def refused(self) -> Sequence[Refused]:
+        """See `etlkit.sink.SinkWriter.refused`: rows have no ids here, so a bad one ends the run."""
+        return ()
 
     def flush(self) -> None:
         """See `etlkit.sink.SinkWriter.flush`."""

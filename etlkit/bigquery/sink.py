@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from etlkit.columns import Column
     from etlkit.context import Run
-    from etlkit.settle import Counts, Earlier, Rejected
+    from etlkit.settle import Counts, Earlier, Refused, Rejected
     from etlkit.sink import SinkWriter
 
 log = logging.getLogger("etlkit.bigquery")
@@ -129,6 +129,10 @@ class BigQueryWriter:
         """See `etlkit.sink.SinkWriter.reject`."""
         with errors_as(SinkError, "stage", "creating the table of rejected rows failed"):
             self._staging.reject(rows)
+
+    def refused(self) -> Sequence[Refused]:
+        """See `etlkit.sink.SinkWriter.refused`."""
+        return self._staging.refused()
 
     def flush(self) -> None:
         """See `etlkit.sink.SinkWriter.flush`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from etlkit.source import ROW_ID
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from etlkit.base import Row
     from etlkit.columns import Column
     from etlkit.context import Run
     from etlkit.settle import Earlier
@@ -75,7 +76,7 @@ class BigQueryReader:
         dataset = work_dataset(source.work_dataset, connection.project)
         self._frozen = TableName(*dataset, f"src_{run.run_id}")
         self._rest = TableName(*dataset, f"src_{run.run_id}_rest")
-        self._rests = 0
+        self._rests = self._fetches = 0
         self._table: TableName | None = None
         run.variables = {name: _plain(value) for name, value in source.parameters.items()}
         self.num_rows: int | None = None
@@ -180,6 +181,28 @@ class BigQueryReader:
         from etlkit.columns import Column
 
         return conform(batch, (Column(ROW_ID, "STRING"), *self.columns))
+
+    def fetch(self, row_ids: Sequence[str]) -> Mapping[str, Row]:
+        """See `etlkit.source.SourceReader.fetch`."""
+        from google.cloud import bigquery
+
+        from etlkit.bigquery import sql
+        from etlkit.schema import RowDecoder
+
+        self._fetches += 1
+        with errors_as(SourceError, "read", "reading rows again failed"):
+            job = self._connection.query(
+                sql.rows_by_id(self._frozen),
+                f"fetch_{self._fetches}",
+                parameters=[bigquery.ArrayQueryParameter("ids", "STRING", list(row_ids))],
+            )
+            table = job.result().to_arrow(create_bqstorage_client=False)
+        decoder = RowDecoder(self.columns)
+        found: dict[str, Row] = {}
+        for batch in map(self._conform, table.to_batches()):
+            ids = batch.column(ROW_ID).to_pylist()
+            found |= zip(ids, decoder.decode(batch).rows, strict=True)
+        return found
 
     def close(self, *, succeeded: bool) -> None:
         """Drop the frozen rows after success; else they stay for a resume and expire."""

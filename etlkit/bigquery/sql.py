@@ -54,6 +54,11 @@ def forget_rejects(rejects: TableName, run_id: str, settled_ids: str) -> str:
     )
 
 
+def rows_by_id(frozen: TableName) -> str:
+    """Frozen rows of the ids `@ids`."""
+    return f"SELECT * FROM {frozen.sql} WHERE {ROW_ID} IN UNNEST(@ids)"
+
+
 def rest(table: TableName, frozen: TableName, settled_ids: str) -> str:
     """The frozen rows that are not settled yet."""
     return (

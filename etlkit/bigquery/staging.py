@@ -11,7 +11,7 @@ from etlkit.bigquery.appender import Appender
 from etlkit.bigquery.names import TableName
 from etlkit.columns import Column
 from etlkit.errors import SinkError
-from etlkit.settle import Counts, Earlier
+from etlkit.settle import Counts, Earlier, Refused
 from etlkit.source import ROW_ID
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Staging:
         self._appender: Appender | None = None
         self._rejecter: Appender | None = None
         self._audits = 0
+        self._refused: list[Refused] = []
         self._rejects: TableName | None = None
         self.tables: list[tuple[TableName, tuple[Column, ...]]] = []
 
@@ -125,6 +126,13 @@ class Staging:
         ]
         self._rejecter.append(pa.RecordBatch.from_arrays(arrays, schema=schema))
 
+    def refused(self) -> list[Refused]:
+        """Source rows that BigQuery did not take, since the last call."""
+        refused, self._refused = self._refused, []
+        if self._appender is not None:
+            refused += self._appender.take_refused()
+        return refused
+
     def recover(self) -> Earlier:
         """What is settled by now, from the tables themselves."""
         self.flush()
@@ -172,6 +180,7 @@ class Staging:
 
     def _close_appender(self) -> None:
         if self._appender is not None:
+            self._refused += self._appender.take_refused()
             self._appender.close()
             self._appender = None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -13,7 +13,7 @@ from etlkit.context import LAST
 from etlkit.errors import CountMismatchError, RunStateError, SinkError, SourceError
 from etlkit.infer import infer_columns
 from etlkit.schema import RowDecoder, RowEncoder
-from etlkit.settle import Counts, Earlier, Rejected
+from etlkit.settle import Counts, Earlier, Refused, Rejected
 from etlkit.sink import PART, PARTS
 from etlkit.source import ROW_ID
 
@@ -87,6 +87,11 @@ class MemoryReader:
                 schema=pa.schema([pa.field(ROW_ID, pa.string()), *data.schema]),
             )
 
+    def fetch(self, row_ids: Sequence[str]) -> Mapping[str, Row]:
+        """See `etlkit.source.SourceReader.fetch`."""
+        frozen = dict(_with_ids(self._source.frozen[self._run.run_id], None))
+        return {row_id: dict(frozen[row_id]) for row_id in row_ids}
+
     def close(self, *, succeeded: bool) -> None:
         """See `etlkit.source.SourceReader.close`."""
         self.closed = succeeded
@@ -123,6 +128,7 @@ class MemorySink:
 
     Args:
         mode: `append` or `replace`, as in `BigQuerySink`.
+        refuse: Says why a row cannot be stored, to play a warehouse that refuses some; None = it can.
 
     Attributes:
         rows: What a reader of the table sees.
@@ -131,8 +137,13 @@ class MemorySink:
         aborted: The error of the last run that failed; None = none did.
     """
 
-    def __init__(self, mode: Literal["append", "replace"] = "append") -> None:
+    def __init__(
+        self,
+        mode: Literal["append", "replace"] = "append",
+        refuse: Callable[[Row], str | None] = lambda _: None,
+    ) -> None:
         self.mode = mode
+        self.refuse = refuse
         self.rows: list[Row] = []
         self.columns: tuple[Column, ...] = ()
         self.rejects: list[Rejected] = []
@@ -172,6 +183,7 @@ class MemoryWriter:
         self.known_columns = sink.columns
         self.target = f"memory ({run.job})"
         self.columns: tuple[Column, ...] = ()
+        self._refused: list[Refused] = []
 
     def recover(self) -> Earlier:
         """See `etlkit.sink.SinkWriter.recover`."""
@@ -189,7 +201,11 @@ class MemoryWriter:
             raise SinkError(f"expected {self.columns}, got {batch.schema.names}", stage="stage")
         ids, parts, of = (batch.column(name).to_pylist() for name in (ROW_ID, PART, PARTS))
         rows = self._decoder.decode(batch).rows
+        bad = {i: why for i, row in zip(ids, rows, strict=True) if (why := self._sink.refuse(row))}
+        self._refused += [Refused(i, ids.count(i), why) for i, why in bad.items()]
         for row_id, part, num_parts, row in zip(ids, parts, of, rows, strict=True):
+            if row_id in bad:
+                continue
             _, settled = self._staged.rows.setdefault(row_id, (num_parts, {}))
             if num_parts:
                 settled[part] = row
@@ -197,6 +213,11 @@ class MemoryWriter:
     def reject(self, rows: Sequence[Rejected]) -> None:
         """See `etlkit.sink.SinkWriter.reject`."""
         self._staged.rejects.update({row.row_id: row for row in rows})
+
+    def refused(self) -> Sequence[Refused]:
+        """See `etlkit.sink.SinkWriter.refused`."""
+        refused, self._refused = self._refused, []
+        return refused
 
     def flush(self) -> None:
         """See `etlkit.sink.SinkWriter.flush`: memory is as durable as it gets."""

@@ -10,11 +10,14 @@ from etlkit import (
     CountMismatchError,
     EtlBase,
     JobError,
+    ReadExpiredError,
     RowSchemaError,
+    RunStateError,
+    TooManyRejectedError,
     TransferJob,
     TransformError,
 )
-from etlkit.context import Run
+from etlkit.context import Interrupted, Run
 from etlkit.engine import run_transfer
 from etlkit.testing import MemorySink, MemorySource, run_transform
 
@@ -541,3 +544,156 @@ def test_run_transform_takes_a_prepared_instance():
     assert run_transform(etl, numbers(3)) == [{"n": 0}, {"n": 2}, {"n": 4}]
     with pytest.raises(RowSchemaError):
         run_transform(make(lambda row: {"n": "text"}), numbers(1), schema={"n": "INT64"})
+
+
+def refuse_three(row):
+    return "bad geography" if row["n"] == 3 else None
+
+
+def test_a_row_the_sink_cannot_store_is_rejected_alone():
+    """The warehouse refuses one row of a batch: it is put aside, source row and all; the rest stays."""
+    sink = MemorySink("replace", refuse_three)
+    spread = make(lambda row: [dict(row, part=i) for i in range(2)])
+    report, _ = transfer(spread, numbers(5), sink=sink, on_row_error="reject")
+    assert (report.read, report.written, report.rejected, report.rows_published) == (5, 4, 1, 8)
+    (put_aside,) = sink.rejects
+    assert (put_aside.row_id, put_aside.source_row) == ("row-4", '{"n": 3}')
+    assert "bad geography" in put_aside.message
+
+
+def test_a_row_the_sink_cannot_store_is_skipped_or_ends_the_run():
+    """The other two policies hold for it as well."""
+    same = make(lambda row: row)
+    report, sink = transfer(
+        same, numbers(5), sink=MemorySink("replace", refuse_three), on_row_error="skip"
+    )
+    assert [row["n"] for row in sink.rows] == [0, 1, 2, 4]
+    assert (report.written, report.skipped) == (4, 1)
+    with pytest.raises(RowSchemaError, match=r"id row-4.*bad geography|bad geography"):
+        transfer(same, numbers(5), sink=MemorySink("replace", refuse_three))
+
+
+def test_reject_puts_rows_aside_until_there_are_too_many():
+    """`max_rejected` as a count and as a share; the errors are summed up by class."""
+
+    def odd(row):
+        if row["n"] % 2:
+            raise ValueError("odd")
+        return row
+
+    report, sink = transfer(make(odd), numbers(10), on_row_error="reject", max_rejected=5)
+    assert (report.rejected, len(sink.rejects), report.written) == (5, 5, 5)
+    for allowed in (4, 0.4):
+        sink = MemorySink()
+        with pytest.raises(TooManyRejectedError, match="ValueError 5"):
+            transfer(make(odd), numbers(10), sink=sink, on_row_error="reject", max_rejected=allowed)
+        assert sink.rows == sink.rejects == []
+
+
+def test_a_share_of_rejected_rows_stops_early():
+    """A run that rejects everything does not go through a million rows first."""
+    calls = []
+
+    def fail(row):
+        calls.append(row)
+        raise ValueError("always")
+
+    with pytest.raises(TooManyRejectedError):
+        transfer(make(fail), numbers(20_000), on_row_error="reject", max_rejected=0.1)
+    assert len(calls) < 5000
+
+
+def test_a_session_that_ends_is_opened_again_for_the_rest():
+    """After `ReadExpiredError` only rows that are not settled are read; no call is made twice."""
+    calls = []
+    sessions = []
+
+    class Source(MemorySource):
+        def open(self, run):
+            reader = super().open(run)
+            inner = reader.batches
+
+            def expiring():
+                sessions.append(reader.num_rows)
+                for number, batch in enumerate(inner()):
+                    if number == 3 and len(sessions) < 3:
+                        raise ReadExpiredError("session expired")
+                    yield batch
+
+            reader.batches = expiring
+            return reader
+
+    def note(row):
+        calls.append(row["n"])
+        return row
+
+    sink = MemorySink()
+    etl = make(note, max_concurrency=3)
+    job = TransferJob(source=Source(numbers(1000), batch_rows=100), transform=etl, sink=sink)
+    with Run("test") as run:
+        report = run_transfer(job, run)
+    assert sessions == [1000, 700, 400]
+    assert sorted(calls) == list(range(1000))
+    assert [row["n"] for row in sink.rows] == list(range(1000))
+    assert report.read == 1000
+
+
+def resume(job, **options):
+    with Run("test", resume="last", **options) as run:
+        return run_transfer(job, run)
+
+
+def test_a_failed_run_goes_on_where_it_stood():
+    """Rows settled before the failure, and around it, are not transformed again."""
+    calls = []
+    broken = True
+
+    def sometimes(row):
+        calls.append(row["n"])
+        if broken and row["n"] == 30:
+            raise ValueError("not yet")
+        return row
+
+    sink = MemorySink()
+    source = MemorySource(numbers(50), batch_rows=10)
+    etl = make(sometimes, max_concurrency=4)
+    job = TransferJob(source=source, transform=etl, sink=sink)
+    with Run("test") as run, pytest.raises(TransformError):
+        run_transfer(job, run)
+    first = list(calls)
+    broken = False
+    report = resume(job)
+    assert sorted(row["n"] for row in sink.rows) == list(range(50))
+    assert (report.run_id, report.read, report.written) == (run.run_id, 50, 50)
+    assert report.resumed >= 30
+    repeated = set(first) & set(calls[len(first) :])
+    assert repeated <= set(range(30, 47))
+    with pytest.raises(RunStateError, match="no unpublished run"):
+        resume(job)
+
+
+def test_a_stop_settles_what_is_in_flight():
+    """Asked to stop, the run ends in good order, keeps what is done, and is resumed without loss."""
+    calls = []
+    runs = []
+
+    def stop_at_ten(row):
+        calls.append(row["n"])
+        if row["n"] == 10:
+            runs[0].request_stop(15)
+        return row
+
+    sink = MemorySink()
+    job = TransferJob(source=MemorySource(numbers(5000)), transform=make(stop_at_ten), sink=sink)
+    with Run("test") as run, pytest.raises(Interrupted) as caught:
+        runs.append(run)
+        run_transfer(job, run)
+    assert caught.value.signum == 15
+    assert caught.value.report.state == "interrupted"
+    assert sink.rows == []
+    before = len(calls)
+    assert before < 5000
+    report = resume(job)
+    assert report.resumed == before
+    assert sorted(calls) == list(range(5000))
+    assert len(sink.rows) == 5000

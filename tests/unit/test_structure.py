@@ -25,7 +25,7 @@ LAYERS = [
     {"source", "sink", "report"},
     {"job"},
     {"traits", "feed", "workers", "http"},
-    {"layout"},
+    {"layout", "policy"},
     {"assemble"},
     {"pump"},
     {"engine", "preview"},

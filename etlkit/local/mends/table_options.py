@@ -20,6 +20,7 @@ from bqemulator.sql import translator
 from bqemulator.storage.sql_identifiers import quoted_table_ref
 from sqlglot import exp
 
+from etlkit.local.mends.partitioning import described, partitioning_of
 from etlkit.local.mends.types import table_schema, widen
 
 _plain_sync = ddl_sync.sync_created_table
@@ -46,9 +47,14 @@ def _sync_created(tree: exp.Create, sql: str, project: str, ctx: Any) -> None:
     _plain_sync(sql, project, ctx)
     meta = ctx.catalog.get_table(*name)
     properties = tree.args.get("properties")
-    if meta is None or properties is None:
+    if meta is None:
+        return
+    ctx.catalog.update_table(meta := described(meta, tree))
+    if properties is None:
         return
     updates = _options(properties, ctx)
+    if properties.find(exp.PartitionedByProperty) is not None:
+        updates["time_partitioning"] = partitioning_of(properties)
     cluster = properties.find(exp.ClusterProperty)
     if cluster is not None:
         columns = tuple(column.name for column in cluster.expressions)
