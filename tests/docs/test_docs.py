@@ -23,6 +23,8 @@ from etlkit.local import cli as local_cli
 from etlkit.local import join_or_start
 from etlkit.run import cli as run_cli
 from etlkit.run import main as run_main
+from etlkit.runs import cli as runs_cli
+from etlkit.runs import main as runs_main
 
 ROOT = Path(__file__).parents[2]
 PAGES = {
@@ -113,8 +115,8 @@ def run_shell(line, page):
     if words[:2] != ["python", "-m"] or not ("etlkit.local" in words or "--local" in words):
         return
     expected = re.fullmatch(r"exit status (\d+)", remark)
-    if words[2] == "etlkit.run":
-        status = run_main(words[3:])
+    if words[2] in {"etlkit.run", "etlkit.runs"}:
+        status = {"etlkit.run": run_main, "etlkit.runs": runs_main}[words[2]](words[3:])
     else:
         status = CliRunner().invoke(local_cli.main, words[3:]).exit_code
     assert status == int(expected[1] if expected else 0), f"{page}: {line}"
@@ -149,16 +151,21 @@ def test_every_fence_is_found(language):
 
 
 @pytest.mark.parametrize(
-    "command", [run_cli, *local_cli.main.commands.values()], ids=lambda command: command.name
+    ("module", "command"),
+    [
+        ("run", run_cli),
+        ("runs", runs_cli),
+        *(("local", command) for command in local_cli.main.commands.values()),
+    ],
 )
-def test_every_option_is_documented(command):
-    """Both command lines: each option in each spelling, and each command by name."""
-    section = CLI_PAGE.split("## `python -m etlkit.local`")[command is not run_cli]
+def test_every_option_is_documented(module, command):
+    """All command lines: each option in each spelling, and each command by name."""
+    section = CLI_PAGE.split(f"## `python -m etlkit.{module}`\n")[1].split("\n## ")[0]
     for parameter in command.params:
         if isinstance(parameter, click.Option):
             for option in parameter.opts:
                 assert re.search(rf"`{re.escape(option)}[` ]", section), option
-    if command is not run_cli:
+    if module == "local":
         assert re.search(rf"^\| `{command.name}[` ]", section, re.MULTILINE)
 
 
