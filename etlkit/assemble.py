@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from etlkit.errors import RowSchemaError
+from etlkit.errors import EtlkitError, RowSchemaError
 from etlkit.layout import Layout
 from etlkit.policy import REJECTED, RowPolicy, located
 from etlkit.settle import Counts, Settled
@@ -82,8 +82,18 @@ class Assembler:
             TooManyRejectedError: The job's `max_rejected` is passed.
         """
         for index, each in enumerate(settled):
-            if each.error is not None:
+            if each.error is None:
+                continue
+            try:
                 settled[index] = self._policy.judge(each.error, chunk, start + index)
+            except EtlkitError:
+                self._collect(chunk, start, settled[:index])  # a resume need not repeat them
+                raise
+        self._collect(chunk, start, settled)
+
+    def _collect(self, chunk: Chunk, start: int, settled: list[Settled]) -> None:
+        if not settled:
+            return
         last = self._pieces[-1] if self._pieces else None
         if last is not None and last[0] is chunk and last[1] + len(last[2]) == start:
             last[2].extend(settled)
@@ -114,7 +124,7 @@ class Assembler:
         """
         pieces, self._pieces, self._waiting_rows, self._oldest = self._pieces, [], 0, None
         if pieces and not self._decided:
-            self._decide([row for *_, settled in pieces for each in settled for row in each.rows])
+            self._decide(pieces)
         for chunk, start, settled in pieces:
             self._encode(chunk, start, settled)
         self._hand_over()
@@ -160,17 +170,37 @@ class Assembler:
             self._begin(Layout(declared, {}))
         self._policy.refuse_too_many(few=0)
 
-    def _decide(self, sample: list[Row]) -> None:
+    def _decide(self, pieces: list[tuple[Chunk, int, list[Settled]]]) -> None:
         if self._output_schema is not None:
             self._begin(Layout(self._output_schema, self._passing))
-        elif sample:
-            known = self._writer.known_columns
-            self._begin(Layout.inferred(self._source, self._passing, known, sample))
+        elif _rows_of(pieces):
+            try:
+                layout = self._infer(_rows_of(pieces))
+            except RowSchemaError:
+                self._judge_alone(pieces)
+                layout = self._infer(_rows_of(pieces))
+            self._begin(layout)
         else:
             # Only skipped rows so far: they are staged without columns, which later rows decide.
             self._begin(Layout((), {}))
             return
         self._decided = True
+
+    def _infer(self, sample: list[Row]) -> Layout:
+        known = self._writer.known_columns
+        layout = Layout.inferred(self._source, self._passing, known, sample)
+        if not layout.columns and sample:
+            raise RowSchemaError("the transform returned rows without a single column")
+        return layout
+
+    def _judge_alone(self, pieces: list[tuple[Chunk, int, list[Settled]]]) -> None:
+        """Find the rows that cannot have columns, and settle them by the job's policy."""
+        for chunk, start, settled in pieces:
+            for index, each in enumerate(settled):
+                try:
+                    self._infer(list(each.rows))
+                except RowSchemaError as error:
+                    settled[index] = self._policy.judge(error, chunk, start + index)
 
     def _begin(self, layout: Layout) -> None:
         if self._layout is None or self._layout.columns != layout.columns:
@@ -242,6 +272,10 @@ class Assembler:
             log.warning("columns left out of the rows: %s", ", ".join(sorted(news - self._told)))
             self._told |= news
         return True
+
+
+def _rows_of(pieces: list[tuple[Chunk, int, list[Settled]]]) -> list[Row]:
+    return [row for *_, settled in pieces for each in settled for row in each.rows]
 
 
 def _flatten(

@@ -1,4 +1,4 @@
-"""What a person sees: progress, a preview, an error. Everything here goes to stderr."""
+"""What a person sees: progress and errors on stderr, a preview on stdout."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Settings:
 
 def new_run_id(now: datetime) -> str:
     """Make an id that sorts by start time and is valid in table names and job ids."""
-    return f"{now:%Y%m%d_%H%M%S}_{secrets.token_hex(4)}"
+    return f"{now:%Y%m%d_%H%M%S}{now.microsecond // 1000:03}_{secrets.token_hex(4)}"
 
 
 LAST = "last"

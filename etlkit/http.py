@@ -15,6 +15,12 @@ from etlkit.errors import ApiError, RetryableError
 
 _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 _MAX_REASON_CHARS = 300
+_BROKEN = (
+    requests.ConnectionError,
+    requests.Timeout,
+    requests.exceptions.ChunkedEncodingError,  # the answer was cut off
+    requests.exceptions.ContentDecodingError,
+)
 
 
 class HttpClient:
@@ -61,7 +67,7 @@ class HttpClient:
             response = self._session.post(
                 self._base_url + path, data=data, timeout=self._timeout_s, allow_redirects=False
             )
-        except (requests.ConnectionError, requests.Timeout) as error:
+        except _BROKEN as error:
             # `from None`: the text of requests' errors holds the URL and whatever is in it.
             raise RetryableError(
                 f"{self._service}: {type(error).__name__} while calling {path}"

@@ -190,7 +190,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort) as error:
-        signum = getattr(error, "signum", signal.SIGINT)
+        # click turns every KeyboardInterrupt into an Abort of its own.
+        signum = getattr(error.__cause__ or error, "signum", signal.SIGINT)
         _fail(error, "interrupted; nothing was published. Go on with --resume", debug=debug)
         return 128 + int(signum)
     except EtlkitError as error:

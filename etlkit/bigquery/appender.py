@@ -83,13 +83,17 @@ class Appender:
         for piece in _split(batch, _TARGET_BYTES):
             payload = piece.serialize().to_pybytes()
             if len(payload) + len(self._schema) >= MAX_REQUEST_BYTES:
-                row_id = piece.column(0)[0].as_py()
-                raise SinkError(
-                    f"row id {row_id} takes {len(payload):,} bytes; BigQuery takes less than "
-                    f"{MAX_REQUEST_BYTES:,} in one request",
-                    stage="stage",
-                )
-            self._send(payload, piece)
+                self._refuse_large(piece, len(payload))
+            else:
+                self._send(payload, piece)
+
+    def _refuse_large(self, piece: pa.RecordBatch, num_bytes: int) -> None:
+        message = f"it takes {num_bytes:,} bytes; a request must stay below {MAX_REQUEST_BYTES:,}"
+        if ROW_ID not in piece.schema.names:
+            raise SinkError(f"a row cannot be written: {message}", stage="stage")
+        with self._changed:
+            row_id = piece.column(ROW_ID)[0].as_py()
+            self._refused.append(Refused(row_id, piece.num_rows, message))
 
     def take_refused(self) -> list[Refused]:
         """Source rows that BigQuery did not take, since the last call."""

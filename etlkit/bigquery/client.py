@@ -236,6 +236,8 @@ class Connection:
         """Create a dataset in the run's location; one that is there already is fine."""
         from google.cloud import bigquery
 
+        if self.find_dataset(dataset_id) is not None:  # making one takes a right of its own
+            return
         dataset = bigquery.Dataset(dataset_id)
         if self.location is not None:
             dataset.location = self.location

@@ -68,9 +68,10 @@ class Publisher:
         """
         self._refuse_repeated_keys()
         statements: list[str] = []
-        if self._must_create(counts):
-            self._create()
-        elif self._target.columns and self._columns:
+        if counts.parts and not self._columns:
+            raise SinkError("the rows have no column that the target has; nothing was published")
+        made = self._must_create(counts) and self._create()
+        if not made and self._target.columns and self._columns:
             self._add_columns()
             statements = self._statements()
         statements += self._reject_statements()
@@ -130,14 +131,18 @@ class Publisher:
                 "published; make the source query or the transform give each key once"
             )
 
-    def _create(self) -> None:
-        """Make the table with its rows; partitions by load time cannot be made so, and begin empty."""
+    def _create(self) -> bool:
+        """Make the table with its rows; partitions by load time cannot be made so, and begin empty.
+
+        Returns:
+            False: another run has made it a moment ago, so the rows are still to be added.
+        """
         target, definition = self._target, self._target.definition
         columns = definition.described(self._columns)
         labels = self._connection.labels()
         clauses = definition.clauses(columns, labels)
         rows = None if definition.by_load_time else self._rows
-        text = sql.create_target(target.name, columns, clauses, rows, replace=bool(target.columns))
+        text = sql.create_target(target.name, columns, clauses, rows, replace=target.is_made_anew)
         from google.api_core.exceptions import Conflict
 
         try:
@@ -145,12 +150,16 @@ class Publisher:
         except Conflict:
             # An earlier attempt's answer was lost: the table is ours if it has this run's label.
             table = self._connection.find_table(target.name)
-            if table is None or table.labels.get("etlkit_run") != labels["etlkit_run"]:
+            if table is None:
                 raise
+            if table.labels.get("etlkit_run") != labels["etlkit_run"]:
+                target.look_again(self._columns)
+                return False
         log.debug("created %s", target.name)
         if rows is None:
             insert = sql.insert(target.name, self._columns, self._rows)
             self._connection.query(insert, "publish_insert")
+        return True
 
     def _reject_statements(self) -> list[str]:
         rejects = self._staging.rejects

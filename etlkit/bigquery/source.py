@@ -73,14 +73,21 @@ class BigQueryReader:
         self._run = run
         self._connection = connection
         self._parameters = [_parameter(*item) for item in source.parameters.items()]
-        dataset = work_dataset(source.work_dataset, connection.project)
-        self._frozen = TableName(*dataset, f"src_{run.run_id}")
-        self._rest = TableName(*dataset, f"src_{run.run_id}_rest")
+        self._dataset = work_dataset(source.work_dataset, connection.project)
         self._rests = self._fetches = 0
         self._table: TableName | None = None
         run.variables = {name: _plain(value) for name, value in source.parameters.items()}
         self.num_rows: int | None = None
         self.columns = self._check()
+
+    @property
+    def _frozen(self) -> TableName:
+        # The run's id is settled late: the sink finds the one that is to be resumed.
+        return TableName(*self._dataset, f"src_{self._run.run_id}")
+
+    @property
+    def _rest(self) -> TableName:
+        return TableName(*self._dataset, f"src_{self._run.run_id}_rest")
 
     def _check(self) -> tuple[Column, ...]:
         """Dry-run the query as the user wrote it: positions in BigQuery's messages are theirs."""

@@ -60,6 +60,15 @@ class Target:
                 stage="open",
             )
 
+    def look_again(self, columns: tuple[Column, ...]) -> None:
+        """Another run has made the table in the meantime: see whether the rows fit it.
+
+        Raises:
+            SinkError: They do not.
+        """
+        self._find_table()
+        self.plan(columns)
+
     def _find_table(self) -> None:
         from etlkit.bigquery.types import from_schema_fields
 
@@ -92,6 +101,7 @@ class Target:
             return
         there = {column.name: column for column in self.columns}
         given = {column.name for column in columns}
+        self._refuse_other_case(columns)
         free = self._sink.mode == "replace" and self._policy == "add_columns"
         if not free:
             self._refuse_other_types(columns, there)
@@ -103,6 +113,18 @@ class Target:
                 )
         if self._policy == "fail":
             self._refuse_any_difference(columns, there, given)
+
+    def _refuse_other_case(self, columns: tuple[Column, ...]) -> None:
+        """BigQuery's names ignore case: the two would be one column."""
+        spelled = {column.name.casefold(): column.name for column in self.columns}
+        for column in columns:
+            theirs = spelled.get(column.name.casefold(), column.name)
+            if theirs != column.name:
+                raise SinkError(
+                    f"{self.name}: column {theirs} differs only in case from {column.name} in the "
+                    "rows: rename one of the two",
+                    stage="stage",
+                )
 
     def _refuse_other_types(self, columns: tuple[Column, ...], there: dict[str, Column]) -> None:
         for column in columns:

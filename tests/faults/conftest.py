@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 import time
@@ -74,13 +75,15 @@ class PaidApi:
     def num_calls(self) -> int:
         return self._get("calls")
 
-    def calls(self) -> list[tuple[int, float]]:
-        """Key and monotonic time of every call, in order."""
+    def num_keys(self, since: int) -> int:
+        """How many different keys were called since call number `since`."""
+        return self._get(f"keys/{since}")
+
+    def calls(self) -> list[tuple[int, int, float]]:
+        """Key, caller and monotonic time of every call, in order."""
         return [tuple(call) for call in self._get("log")]
 
     def _get(self, what: str):
-        import json
-
         with urllib.request.urlopen(f"http://{self.address}/{what}", timeout=30) as answer:
             return json.loads(answer.read())
 

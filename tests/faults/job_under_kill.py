@@ -17,7 +17,7 @@ class Etl(EtlBase):
 
     def transform_row(self, row):
         n = row["n"]
-        self.api.request("POST", "/call", body=str(n))
+        self.api.request("POST", "/call", body=f"{n} {os.environ['CHILD']}")
         row["value"] = int(self.api.getresponse().read())
         if n % 10 == 0:
             return None
@@ -35,6 +35,6 @@ job = TransferJob(
     source=BigQuerySource("SELECT n, name FROM under_kill.rows"),
     transform=Etl,
     sink=BigQuerySink(os.environ["TARGET"], mode="append"),
-    name="under_kill",
+    name=os.environ["TARGET"],
     on_row_error="reject",
 )

@@ -3,9 +3,10 @@
 A process of its own, so that it survives the clients that are killed. It prints its port, and ends when
 its standard input is closed.
 
-    POST /call   a row's key as the body -> a value; 2 to 5 ms
-    GET  /calls  the number of calls so far
-    GET  /log    every call: [key, seconds on the machine's monotonic clock]
+    POST /call    a row's key and the caller's number as the body -> a value; 2 to 5 ms
+    GET  /calls   the number of calls so far
+    GET  /keys/N  the number of different keys since call N
+    GET  /log     every call: [key, caller, seconds on the machine's monotonic clock]
 """
 
 import json
@@ -18,7 +19,7 @@ _SHORTEST_S = 0.002
 _STEP_S = 0.001
 _STEPS = 4
 
-CALLS: list[tuple[int, float]] = []
+CALLS: list[tuple[int, int, float]] = []
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -26,13 +27,17 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_POST(self):
-        key = int(self.rfile.read(int(self.headers["Content-Length"])))
-        CALLS.append((key, time.monotonic()))  # atomic; a call counts from its arrival
+        key, caller = map(int, self.rfile.read(int(self.headers["Content-Length"])).split())
+        CALLS.append((key, caller, time.monotonic()))  # a call counts from its arrival
         time.sleep(_SHORTEST_S + key % _STEPS * _STEP_S)
         self._answer(str(key * 2))
 
     def do_GET(self):
-        self._answer(json.dumps(CALLS) if self.path == "/log" else str(len(CALLS)))
+        _, what, *since = self.path.split("/")
+        if what == "keys":
+            self._answer(str(len({key for key, *_ in CALLS[int(since[0]) :]})))
+        else:
+            self._answer(json.dumps(CALLS) if what == "log" else str(len(CALLS)))
 
     def _answer(self, text):
         body = text.encode()
@@ -43,9 +48,15 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_):
+        """Killed clients reset their connections: that is what this is for."""
+
+
 def main():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server = Server(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     sys.stdout.write(f"{server.server_address[1]}\n")
     sys.stdout.flush()

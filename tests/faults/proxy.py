@@ -1,8 +1,8 @@
 """A TCP proxy that breaks connections at chosen points, in front of the local server's ports.
 
-It looks at bytes, not at time: a fault is armed when a request contains a marker, and strikes before the
-request is let through, or once so many bytes of its answer have come. In HTTP/2 (gRPC) the answer
-is looked for on the stream of the request. Each fault strikes a bounded number of times and counts it.
+It looks at bytes, not at time: a fault is armed when a request contains a marker, and strikes before
+the request is let through, or once so many bytes of its answer have come. In HTTP/2 (gRPC) the answer
+is looked for on the stream of the request. A fault strikes a bounded number of times and counts it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import struct
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Self
 
 MAX_WAIT_S = 60.0
 """Nothing here waits longer, whatever a test has forgotten to release."""
@@ -61,9 +61,7 @@ class Fault:
             if self.skip:
                 self.skip -= 1
                 return False
-            if self.struck >= self.times:
-                return False
-            return True
+            return self.struck < self.times
 
     def strike(self) -> bool:
         """Do it; True = the connection is to be cut."""
@@ -100,7 +98,7 @@ class Proxy:
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, name="proxy-accept", daemon=True).start()
 
-    def __enter__(self) -> Proxy:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -207,7 +205,10 @@ class _Connection:
             for fault in self._proxy.faults:
                 longest = max(longest, len(fault.marker))
                 # A marker that ends in the part seen before has been met already.
-                if text.find(fault.marker, max(0, len(text) - len(piece) - len(fault.marker) + 1)) < 0:
+                if (
+                    text.find(fault.marker, max(0, len(text) - len(piece) - len(fault.marker) + 1))
+                    < 0
+                ):
                     continue
                 if not fault.meet():
                     continue

@@ -685,9 +685,10 @@ def test_a_stop_settles_what_is_in_flight():
 
     sink = MemorySink()
     job = TransferJob(source=MemorySource(numbers(5000)), transform=make(stop_at_ten), sink=sink)
-    with Run("test") as run, pytest.raises(Interrupted) as caught:
+    with Run("test") as run:
         runs.append(run)
-        run_transfer(job, run)
+        with pytest.raises(Interrupted) as caught:
+            run_transfer(job, run)
     assert caught.value.signum == 15
     assert caught.value.report.state == "interrupted"
     assert sink.rows == []
@@ -697,3 +698,22 @@ def test_a_stop_settles_what_is_in_flight():
     assert report.resumed == before
     assert sorted(calls) == list(range(5000))
     assert len(sink.rows) == 5000
+
+
+def test_a_row_that_can_have_no_columns_is_that_rows_error():
+    """Also while the columns are still being found, and with its number under every policy."""
+
+    def odd(row):
+        return {"x": {1, 2}} if row["n"] == 1 else {"m": row["n"]}
+
+    report, sink = transfer(make(odd), numbers(3), on_row_error="skip")
+    assert sink.rows == [{"m": 0}, {"m": 2}]
+    assert report.first_errors[0].startswith("row 2 (id row-2), column 'x'")
+    with pytest.raises(RowSchemaError, match=r"row 2 \(id row-2\), column 'x'"):
+        transfer(make(odd), numbers(3))
+
+
+def test_rows_without_a_single_column_are_refused():
+    """An empty dict is no row; publishing it in silence would lose the rows."""
+    with pytest.raises(RowSchemaError, match="without a single column"):
+        transfer(make(lambda row: {}), numbers(2))

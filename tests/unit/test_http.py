@@ -114,3 +114,11 @@ def test_silence_and_a_closed_port_are_retryable(server, client):
     assert KEY not in str(caught.value)
     assert caught.value.__cause__ is None
     assert isinstance(caught.value.__context__, requests.ConnectionError)
+
+
+def test_an_answer_that_is_cut_off_is_retryable(server, client):
+    """A connection that breaks in mid-answer is no bad row."""
+    server.answer = (200, {"Content-Length": "1000"}, b'{"a": 1')
+    server.RequestHandlerClass.protocol_version = "HTTP/1.0"
+    with pytest.raises(RetryableError, match="while calling /v1/x"):
+        client.post_json("/v1/x", {})

@@ -1,0 +1,265 @@
+"""Stopping, resuming, sharing and looking up runs, from the command line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from etlkit.runs import main as runs_main
+
+ROOT = Path(__file__).parents[2]
+
+JOB = """
+import time
+from pathlib import Path
+from etlkit import BigQuerySink, BigQuerySource, EtlBase, TransferJob
+
+CALLS = Path("calls.txt")
+
+class Etl(EtlBase):
+    max_concurrency = {concurrency}
+
+    def transform_row(self, row):
+        with CALLS.open("a") as calls:
+            calls.write(str(row["n"]) + "\\n")
+        {body}
+        return row
+
+job = TransferJob(
+    source=BigQuerySource("SELECT n FROM UNNEST(GENERATE_ARRAY(1, {rows})) AS n"),
+    transform=Etl,
+    sink=BigQuerySink("{dataset}.target", mode="replace"),
+    {options}
+)
+"""
+
+
+@pytest.fixture
+def write_job(tmp_path, dataset):
+    """Write the job of this test; its name is unique to the test."""
+
+    def write(body="pass", rows=50, options="", concurrency=2):
+        name = f"job_{dataset}"
+        text = JOB.format(
+            body=body, rows=rows, dataset=dataset, options=options, concurrency=concurrency
+        )
+        (tmp_path / f"{name}.py").write_text(text)
+        return name
+
+    return write
+
+
+@pytest.fixture
+def start(tmp_path, local_server):
+    """Start the command line as a process of its own; it is gone when the test ends."""
+    processes = []
+
+    def call(*arguments, module="etlkit.run"):
+        where = ["--local", "--local-dir", str(local_server.local_dir)]
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments, *where],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        processes.append(process)
+        return process
+
+    yield call
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        process.stdout.close()
+        process.stderr.close()
+
+
+@pytest.fixture
+def finish(start):
+    """Run the command line to its end; gives exit status, report and what was said."""
+
+    def call(*arguments):
+        process = start(*arguments)
+        out, err = process.communicate(timeout=90)
+        lines = out.strip().splitlines()
+        return process.returncode, json.loads(lines[-1]) if lines else None, err
+
+    return call
+
+
+@pytest.fixture
+def calls(tmp_path):
+    """The rows that were transformed so far."""
+
+    def read():
+        path = tmp_path / "calls.txt"
+        return [int(line) for line in path.read_text().split()] if path.exists() else []
+
+    return read
+
+
+SLOW = "time.sleep(0.02)"
+
+
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_is_resumed(
+    start, finish, write_job, calls, until, run, dataset, signum, status
+):
+    """What was in flight is settled and kept; the rest follows with --resume; no call twice."""
+    module = write_job(SLOW, rows=500)
+    process = start(module)
+    until(lambda: len(calls()) >= 20)
+    process.send_signal(signum)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == status, err
+    report = json.loads(out.strip().splitlines()[-1])
+    assert report["state"] == "interrupted"
+    assert "--resume" in err
+    ledger = f"SELECT state, finished_at IS NULL FROM etlkit_work.runs WHERE run_id = '{report['run_id']}'"
+    assert run(ledger) == [("interrupted", False)]
+    done = len(calls())
+    assert done < 500
+    code, again, err = finish(module, "--resume")
+    assert code == 0, err
+    assert (again["run_id"], again["read"], again["resumed"]) == (report["run_id"], 500, done)
+    assert sorted(calls()) == list(range(1, 501))
+    assert run(f"SELECT COUNT(*), COUNT(DISTINCT n) FROM {dataset}.target") == [(500, 500)]
+    code, _, err = finish(module, "--resume")
+    assert code == 1
+    assert "no unpublished run to resume" in err
+
+
+def test_a_killed_run_is_resumed(start, finish, write_job, calls, until, run, dataset):
+    """After SIGKILL nobody says goodbye; the ledger's process is dead, so the run can go on at once."""
+    module = write_job(SLOW, rows=300)
+    process = start(module)
+    until(lambda: len(calls()) >= 60)
+    process.kill()
+    process.wait()
+    code, report, err = finish(module, "--resume")
+    assert code == 0, err
+    assert report["read"] == report["written"] == 300
+    assert run(f"SELECT COUNT(*), COUNT(DISTINCT n) FROM {dataset}.target") == [(300, 300)]
+    assert len(calls()) <= 300 + 2 * 60  # at most about a second's worth of two calls at a time
+
+
+def test_changed_code_asks_first(finish, write_job, calls, run, dataset):
+    """A mended transform goes on with the failed run only when that is asked for."""
+    code, report, _ = finish(write_job("1 / (row['n'] - 40)", concurrency=1))
+    assert code == 1
+    first = len(calls())
+    module = write_job("pass", concurrency=1)
+    code, _, err = finish(module, "--resume", report["run_id"])
+    assert code == 1
+    assert "--allow-code-change" in err
+    assert len(calls()) == first
+    code, again, err = finish(module, "--resume", "--allow-code-change")
+    assert code == 0, err
+    assert again["resumed"] == 39
+    assert calls()[first:] == list(range(40, 51))
+    assert run(f"SELECT COUNT(*) FROM {dataset}.target") == [(50,)]
+
+
+def test_the_same_job_twice_at_once(start, finish, write_job, calls, until):
+    """The second is refused with the first one's run id, and the first one goes on."""
+    module = write_job(SLOW, rows=400)
+    process = start(module)
+    until(lambda: len(calls()) >= 5)
+    code, _, err = finish(module)
+    assert code == 1
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert f"in progress already, as run {json.loads(out.splitlines()[-1])['run_id']}" in err
+
+
+def test_a_run_in_progress_cannot_be_resumed(start, finish, write_job, calls, until):
+    """Somebody is at it: the message names process and host."""
+    module = write_job(SLOW, rows=400)
+    process = start(module)
+    until(lambda: len(calls()) >= 5)
+    code, _, err = finish(module, "--resume")
+    assert code == 1
+    assert f"is in progress (process {process.pid} on " in err
+
+
+def test_concurrent_runs_where_the_job_allows_them(start, finish, write_job, calls, until):
+    """`is_runnable_concurrently=True` lets both run."""
+    module = write_job(SLOW, rows=100, options="is_runnable_concurrently=True,")
+    process = start(module)
+    until(lambda: len(calls()) >= 5)
+    code, _, err = finish(module)
+    assert code == 0, err
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["--resume", "20200101_000000_deadbeef"], 1, "there is no run 20200101_000000_deadbeef"),
+        (["--allow-code-change"], 2, "--allow-code-change goes with --resume"),
+        (["--only", "ValueError"], 2, "--only goes with --retry-rejects"),
+        (["--retry-rejects", "x"], 1, "target_rejects"),
+    ],
+)
+def test_bad_requests(finish, write_job, arguments, status, message):
+    """Each is one sentence."""
+    code, _, err = finish(write_job(), *arguments)
+    assert code == status
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_work_tables_expire_after_a_failure(finish, write_job, bq):
+    """They stay for a resume, and are gone by themselves after seven days."""
+    _, report, _ = finish(write_job("1 / (row['n'] - 40)"))
+    left = [t.table_id for t in bq.list_tables("etlkit_work") if report["run_id"] in t.table_id]
+    assert sorted(left) == [f"out_{report['run_id']}", f"src_{report['run_id']}"]
+    for name in left:
+        rest = bq.get_table(f"etlkit_work.{name}").expires - datetime.now(UTC)
+        assert timedelta(days=6, hours=23) < rest <= timedelta(days=7)
+
+
+def test_runs_are_listed_shown_and_cleaned_up(finish, write_job, local_server, bq, capsys):
+    """`python -m etlkit.runs` tells state, counts and age; --clean keeps what can be resumed."""
+
+    def runs(*arguments):
+        where = ["--local", "--local-dir", str(local_server.local_dir)]
+        status = runs_main([*arguments, *where])
+        return status, *capsys.readouterr()
+
+    module = write_job()
+    _, good, err = finish(module)
+    assert good["state"] == "published", err
+    _, bad, _ = finish(write_job("1 / (row['n'] - 40)"))
+    bq.query(f"CREATE TABLE etlkit_work.out_{good['run_id']} AS SELECT 1 AS left_behind").result()
+    _, out, _ = runs("--format", "json", "--limit", "2")
+    listed = json.loads(out)
+    assert [row["state"] for row in listed] == ["failed", "published"]
+    assert [row["run_id"] for row in listed] == [bad["run_id"], good["run_id"]]
+    assert listed[1]["written"] == 50
+    assert 0 <= listed[1]["age_s"] < time.monotonic() + 1e6
+    status, out, _ = runs("--limit", "2")
+    assert status == 0
+    assert good["run_id"] in out
+    _, out, _ = runs(bad["run_id"], "--format", "json")
+    assert "ZeroDivisionError" in json.loads(out)["error"]
+    status, out, _ = runs(good["run_id"])
+    assert status == 0
+    assert "fingerprint" in out
+    _, out, _ = runs("--clean", "--format", "json")
+    assert f"etlkit_work.out_{good['run_id']}" in [row["dropped"] for row in json.loads(out)]
+    left = {t.table_id for t in bq.list_tables("etlkit_work")}
+    assert f"out_{bad['run_id']}" in left
+    assert f"out_{good['run_id']}" not in left
+    status, _, err = runs("no_such_run")
+    assert status == 1
+    assert "there is no run no_such_run" in err
