@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCAL_DIR ?= .etlkit
 
-.PHONY: help demo test lint clean
+.PHONY: help demo test faults lint clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ test: $(VENV)/.dev ## Run the whole test suite, lint and type checks
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+faults: $(VENV)/.dev ## Run the long form of the crash tests (200 kills) and print the figures
+	ETLKIT_KILLS=200 $(BIN)/python -m pytest tests/faults -rA -s --timeout 3600
 
 lint: $(VENV)/.dev ## Mend what ruff can mend
 	$(BIN)/ruff check --fix .

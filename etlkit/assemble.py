@@ -168,6 +168,8 @@ class Assembler:
         if not self._decided:
             declared = self._output_schema or tuple(self._writer.known_columns) or self._source
             self._begin(Layout(declared, {}))
+        elif self._layout is not None:
+            self._begin(self._layout.settled())
         self._policy.refuse_too_many(few=0)
 
     def _decide(self, pieces: list[tuple[Chunk, int, list[Settled]]]) -> None:
@@ -188,8 +190,9 @@ class Assembler:
 
     def _infer(self, sample: list[Row]) -> Layout:
         known = self._writer.known_columns
-        layout = Layout.inferred(self._source, self._passing, known, sample)
-        if not layout.columns and sample:
+        waits = self._job.on_schema_change == "add_columns"
+        layout = Layout.inferred(self._source, self._passing, known, sample, wait_for_values=waits)
+        if not layout.columns and not layout.undecided and sample:
             raise RowSchemaError("the transform returned rows without a single column")
         return layout
 
@@ -221,6 +224,7 @@ class Assembler:
         if layout is None:
             raise AssertionError("no layout: _decide comes first")
         rows, indices, parts = _flatten(start, settled)
+        layout.without_nulls(rows)
         one_to_one = indices == list(range(chunk.batch.num_rows))
         try:
             made = layout.encoder.encode(rows, chunk.decoded if one_to_one else None)

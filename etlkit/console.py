@@ -130,32 +130,38 @@ def progress_text(counts: Counts, expected: int | None, elapsed_s: float) -> str
 
 def show_report(report: RunReport) -> None:
     """Tell a person how the run ended; the machine's line goes to stdout."""
-    from rich.console import Console
-
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
     for text in report.first_errors:
-        console.print(f"[yellow]left out[/] {_plain(text)}")
+        _say("yellow", "left out", text)
     if report.row_errors > len(report.first_errors):
-        console.print(
-            f"[yellow]left out[/] … and {report.row_errors - len(report.first_errors)} more"
-        )
+        _say("yellow", "left out", f"… and {report.row_errors - len(report.first_errors):,} more")
     if report.state != "published":
         return
-    seconds = sum(report.seconds.values())
-    console.print(
-        f"[green]published[/] {report.rows_published:,} rows to {report.target} "
-        f"({report.read:,} read, {report.written:,} written, {report.skipped:,} skipped) "
-        f"in {seconds:.1f} s"
+    counts = [f"{report.read:,} read", f"{report.written:,} written", f"{report.skipped:,} skipped"]
+    counts += [f"{report.rejected:,} rejected"] if report.rejected else []
+    counts += [f"{report.resumed:,} from earlier attempts"] if report.resumed else []
+    _say(
+        "green",
+        "published",
+        f"{report.rows_published:,} rows to {report.target} ({', '.join(counts)}) "
+        f"in {sum(report.seconds.values()):.1f} s",
     )
 
 
 def show_error(message: str) -> None:
     """Say what went wrong and what to do next."""
+    _say("bold red", "error", message)
+
+
+def _say(style: str, word: str, text: str) -> None:
+    """One line on stderr, as a JSON object where the log is made of such."""
+    log = logging.getLogger("etlkit")
+    if any(isinstance(handler.formatter, JsonFormatter) for handler in log.handlers):
+        log.log(logging.ERROR if word == "error" else logging.INFO, "%s %s", word, text)
+        return
     from rich.console import Console
 
-    Console(stderr=True, highlight=False, soft_wrap=True).print(
-        f"[bold red]error[/] {_plain(message)}"
-    )
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(f"[{style}]{word}[/] {_plain(text)}")
 
 
 def show_preview(preview: Preview) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -27,13 +27,20 @@ class Layout:
     Args:
         columns: The output columns, in order.
         passing: Source columns that the transform does not read, by name.
+        undecided: Keys that had no value in any row so far: the first value will tell their type.
 
     Raises:
         ConfigError: A name breaks a rule of BigQuery, or a passing column would have to be cast.
     """
 
-    def __init__(self, columns: tuple[Column, ...], passing: Mapping[str, Column]) -> None:
+    def __init__(
+        self,
+        columns: tuple[Column, ...],
+        passing: Mapping[str, Column],
+        undecided: Collection[str] = (),
+    ) -> None:
         check_names(columns)
+        self.undecided = frozenset(undecided)
         for column in columns:
             source = passing.get(column.name)
             if source is not None and source.ddl != column.ddl:
@@ -56,6 +63,8 @@ class Layout:
         passing: Mapping[str, Column],
         target: Sequence[Column],
         sample: Sequence[Row],
+        *,
+        wait_for_values: bool,
     ) -> Layout:
         """Decide from rows: source columns keep their type, new ones get the target's or a found one.
 
@@ -64,14 +73,21 @@ class Layout:
             passing: Those of them that the transform does not read, by name.
             target: Columns of the existing target.
             sample: Rows the transform returned; a source column that none of them has is dropped.
+            wait_for_values: Leave new keys without any value undecided; else they are STRING.
         """
         known = {column.name: column for column in (*target, *source)}
         found = infer_columns(sample, known)
+        undecided: set[str] = set()
+        if wait_for_values:
+            new = {column.name for column in found} - set(known)
+            undecided = {n for n in new if all(row.get(n) is None for row in sample)}
+            found = tuple(column for column in found if column.name not in undecided)
         _refuse_overwrite(found, passing)
         kept = {column.name for column in found} | set(passing)
         old = tuple(column for column in source if column.name in kept)
         names = {column.name for column in old}
-        return cls(old + tuple(column for column in found if column.name not in names), passing)
+        rest = tuple(column for column in found if column.name not in names)
+        return cls(old + rest, passing, undecided)
 
     def widened(self, rows: Sequence[Row], target: Sequence[Column]) -> Layout:
         """The same layout with columns for the new keys that these rows have."""
@@ -80,7 +96,20 @@ class Layout:
             {column.name: column for column in target},
         )
         _refuse_overwrite(new, self._passing)
-        return Layout((*self.columns, *new), self._passing)
+        names = {column.name for column in new}
+        return Layout((*self.columns, *new), self._passing, self.undecided - names)
+
+    def settled(self) -> Layout:
+        """The same layout with STRING columns for the keys that never had a value."""
+        nulls = dict.fromkeys(sorted(self.undecided))
+        return self.widened([nulls], ()) if nulls else self
+
+    def without_nulls(self, rows: Sequence[Row]) -> None:
+        """Take the keys that are still undecided, and null, out of the rows."""
+        for row in rows if self.undecided else ():
+            for name in self.undecided & row.keys():
+                if row[name] is None:
+                    del row[name]
 
     def unknown(self, row: Row) -> list[str]:
         """The keys of a row that no column has."""

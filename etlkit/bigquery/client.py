@@ -121,7 +121,11 @@ class Connection:
             BigQueryWriteGrpcTransport,
         )
 
-        return self._open(BigQueryWriteClient, BigQueryWriteGrpcTransport)
+        client = self._open(BigQueryWriteClient, BigQueryWriteGrpcTransport)
+        # Else api-core waits for the first answer before it hands out the call, and a silent
+        # connection could not be cancelled. The Pub/Sub client does the same.
+        client.transport.append_rows._prefetch_first_result_ = False
+        return client
 
     def _open(self, kind: Any, transport: Any) -> Any:
         if self._grpc_endpoint is None and self._emulator:

@@ -123,8 +123,8 @@ def test_a_stopped_run_is_resumed(
     report = json.loads(out.strip().splitlines()[-1])
     assert report["state"] == "interrupted"
     assert "--resume" in err
-    ledger = f"SELECT state, finished_at IS NULL FROM etlkit_work.runs WHERE run_id = '{report['run_id']}'"
-    assert run(ledger) == [("interrupted", False)]
+    ledger = "SELECT state, finished_at IS NULL FROM etlkit_work.runs"
+    assert run(f"{ledger} WHERE run_id = '{report['run_id']}'") == [("interrupted", False)]
     done = len(calls())
     assert done < 500
     code, again, err = finish(module, "--resume")

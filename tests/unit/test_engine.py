@@ -717,3 +717,19 @@ def test_rows_without_a_single_column_are_refused():
     """An empty dict is no row; publishing it in silence would lose the rows."""
     with pytest.raises(RowSchemaError, match="without a single column"):
         transfer(make(lambda row: {}), numbers(2))
+
+
+def test_a_column_of_nulls_gets_its_type_from_its_first_value():
+    """A key that is null at first is no STRING by accident; one that stays null is."""
+
+    def late(row):
+        return {**row, "score": None if row["n"] < 1500 else 0.5, "never": None}
+
+    _, sink = transfer(make(late), numbers(2000))
+    assert [(c.name, c.type) for c in sink.columns] == [
+        ("n", "INT64"),
+        ("score", "FLOAT64"),
+        ("never", "STRING"),
+    ]
+    assert [row["score"] for row in sink.rows[1498:1502]] == [None, None, 0.5, 0.5]
+    assert sink.rows[0] == {"n": 0, "score": None, "never": None}
