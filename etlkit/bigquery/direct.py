@@ -19,7 +19,7 @@ from etlkit.sink import PARTS
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from etlkit.bigquery.sink import BigQuerySink
+    from etlkit.bigquery.options import SinkOptions
     from etlkit.columns import Column
     from etlkit.context import Run
     from etlkit.settle import Counts, Refused, Rejected
@@ -30,7 +30,7 @@ log = logging.getLogger("etlkit.bigquery")
 class DirectWriter:
     """See `etlkit.sink.SinkWriter`; rows are visible as soon as they are acknowledged."""
 
-    def __init__(self, sink: BigQuerySink, run: Run, connection: Connection) -> None:
+    def __init__(self, sink: SinkOptions, run: Run, connection: Connection) -> None:
         if run.checks:
             raise ConfigError("mode='append_direct' has no staged rows that checks could look at")
         log.warning(

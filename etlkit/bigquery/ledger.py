@@ -51,6 +51,7 @@ HEARTBEAT_S = 15.0
 LEASE_S = 60.0
 """A running attempt that gave no sign of life for so long is taken for dead."""
 
+_BEAT_ENDS_S = 5.0
 _MAX_ERROR_CHARS = 2000
 
 
@@ -249,7 +250,8 @@ class Ledger:
         """Be silent: publishing updates the same row, and two at once would conflict."""
         self._ended.set()
         if self._heart is not None:
-            self._heart.join()
+            # One that hangs in its request cannot harm: it touches running runs alone.
+            self._heart.join(timeout=_BEAT_ENDS_S)
 
     def _beat(self) -> None:
         beats = 0

@@ -16,7 +16,7 @@ from etlkit.source import ROW_ID
 if TYPE_CHECKING:
     from etlkit.bigquery.client import Connection
     from etlkit.bigquery.ledger import Ledger
-    from etlkit.bigquery.sink import BigQuerySink
+    from etlkit.bigquery.options import SinkOptions
     from etlkit.bigquery.staging import Staging
     from etlkit.bigquery.target import Target
     from etlkit.context import Run
@@ -43,7 +43,7 @@ class Publisher:
 
     def __init__(
         self,
-        sink: BigQuerySink,
+        sink: SinkOptions,
         run: Run,
         connection: Connection,
         target: Target,
@@ -176,6 +176,7 @@ class Publisher:
         insert = (
             f"INSERT INTO {table.sql} (run_id, row_id, {names})\n"
             f"SELECT '{self._run.run_id}', {ROW_ID}, {names} FROM {rejects.sql}\n"
+            "WHERE TRUE\n"
             f"QUALIFY ROW_NUMBER() OVER (PARTITION BY {ROW_ID} ORDER BY rejected_at) = 1"
         )
         return [insert]

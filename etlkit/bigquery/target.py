@@ -11,7 +11,7 @@ from etlkit.bigquery.table import definition_of
 from etlkit.errors import SinkError
 
 if TYPE_CHECKING:
-    from etlkit.bigquery.sink import BigQuerySink
+    from etlkit.bigquery.options import SinkOptions
     from etlkit.columns import Column
     from etlkit.context import Run
 
@@ -31,7 +31,7 @@ class Target:
         SinkError: Its dataset is missing or elsewhere.
     """
 
-    def __init__(self, sink: BigQuerySink, run: Run, connection: Connection) -> None:
+    def __init__(self, sink: SinkOptions, run: Run, connection: Connection) -> None:
         self._sink = sink
         self._policy = run.on_schema_change
         self._connection = connection

@@ -6,7 +6,15 @@ By a row's number: every tenth is skipped, the one after it becomes three rows, 
 import http.client
 import os
 
-from etlkit import BigQuerySink, BigQuerySource, EtlBase, RowError, TransferJob
+from etlkit import (
+    BigQuerySink,
+    BigQuerySource,
+    Definition,
+    EtlBase,
+    RowError,
+    TimePartitioning,
+    TransferJob,
+)
 
 
 class Etl(EtlBase):
@@ -34,7 +42,13 @@ class Etl(EtlBase):
 job = TransferJob(
     source=BigQuerySource("SELECT n, name FROM under_kill.rows"),
     transform=Etl,
-    sink=BigQuerySink(os.environ["TARGET"], mode="append"),
+    sink=BigQuerySink(
+        os.environ["TARGET"],
+        mode=os.environ.get("MODE", "append"),
+        definition=Definition(
+            partitioning=TimePartitioning() if "BY_LOAD_TIME" in os.environ else None
+        ),
+    ),
     name=os.environ["TARGET"],
     on_row_error="reject",
 )

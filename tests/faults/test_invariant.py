@@ -33,9 +33,9 @@ class CrashingSink(MemorySink):
         batches = itertools.count()
 
         def crashing_write(batch):
-            if self.crash is not None and self.crash[0] == "stage":
-                if next(batches) >= self.crash[1] % 3:
-                    raise CrashError("staging broke", stage="stage")
+            kind, moment = self.crash or ("", 0)
+            if kind == "stage" and next(batches) >= moment % 3:
+                raise CrashError("staging broke", stage="stage")
             write(batch)
 
         def crashing_commit(counts):
@@ -77,9 +77,9 @@ class Runs(RuleBasedStateMachine):
             def transform_row(self, row):
                 n, fate = row["n"], row["fate"]
                 runs.calls.append(n)
-                if runs.crash is not None and runs.crash[0] == "transform":
-                    if len(runs.calls) > runs.crash[1]:
-                        raise CrashError("the machine is gone", stage="transform")
+                kind, moment = runs.crash or ("", 0)
+                if kind == "transform" and len(runs.calls) > moment:
+                    raise CrashError("the machine is gone", stage="transform")
                 if fate == "skip":
                     return None
                 if fate == "empty":
@@ -116,12 +116,12 @@ class Runs(RuleBasedStateMachine):
         assert by_policy or isinstance(error, CrashError), error
         assert report.resumed >= self.settled_before
         self.settled_before = report.resumed
-        if self.crash is not None and self.crash[0] == "after publishing":
-            if not by_policy:
-                self.expect_rows()
-                self.run_id = None
-                return
-        self.run_id = report.run_id
+        kind, _ = self.crash or ("", 0)
+        if kind == "after publishing" and not by_policy:
+            self.expect_rows()
+            self.run_id = None
+        else:
+            self.run_id = report.run_id
 
     def published(self, report) -> None:
         rows = self.source_rows

@@ -122,6 +122,7 @@ class World:
     target: str
     until: Callable[..., None]
     children: list[Child] = field(default_factory=list)
+    environ: dict[str, str] = field(default_factory=dict)
 
     def start(self, *arguments: str, settings: Settings | None = None) -> Child:
         """Start a child; `settings` lead it through proxies."""
@@ -129,6 +130,7 @@ class World:
             "PAID_API": self.api.address,
             "CHILD": str(len(self.children)),
             "TARGET": self.target,
+            **self.environ,
         }
         if settings is None:
             arguments = (*arguments, "--local", "--local-dir", str(self.server.local_dir))
@@ -291,14 +293,40 @@ def test_a_first_run_has_nothing_to_resume(world):
     assert world.api.num_calls() == 0
 
 
-@pytest.mark.parametrize("step", ["publish_1", "publish_create"])
-def test_killed_while_publishing(world, through_proxy, step):
-    """The request to publish has gone through, its answer never came: resume finds out which."""
-    if step == "publish_1":
+PUBLISHING = {
+    "rows go into the table": (True, {}, "INSERT INTO `local.{target}`"),
+    "the table is made with its rows": (False, {}, "CREATE TABLE `local.{target}`"),
+    "a replaced table": (True, {"MODE": "replace"}, "INSERT INTO `local.{target}`"),
+    "a rebuilt table": (
+        True,
+        {"MODE": "delete_in_advance"},
+        "CREATE OR REPLACE TABLE `local.{target}`",
+    ),
+    "a partitioned table is made": (
+        False,
+        {"BY_LOAD_TIME": "1"},
+        "CREATE TABLE `local.{target}`",
+    ),
+    "rows go into a new partitioned table": (
+        False,
+        {"BY_LOAD_TIME": "1"},
+        "INSERT INTO `local.{target}`",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("exists", "environ", "request_to_hold"), PUBLISHING.values(), ids=PUBLISHING
+)
+def test_killed_while_publishing(world, through_proxy, exists, environ, request_to_hold):
+    """The request to publish has gone through, its answer never came: resume finds out."""
+    if exists:
         world.run(f"CREATE TABLE {world.target} (n INT64, name STRING, part INT64, value INT64)")
-    answer = Fault(f'_{step}"'.encode(), do="hold")
+    answer = Fault(request_to_hold.format(target=world.target).encode(), do="hold")
+    world.environ = environ
     child = world.start(settings=through_proxy(rest=[answer]))
-    assert answer.striking.wait(TIMEOUT_S), child.log.read_text()
+    world.until(lambda: answer.striking.is_set() or not child.is_alive, TIMEOUT_S)
+    assert answer.struck == 1, child.log.read_text()
     assert child.kill() is not None
     answer.released.set()
     calls = world.api.num_calls()
