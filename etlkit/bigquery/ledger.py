@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from etlkit._version import __version__
 from etlkit.bigquery.host import HOST, PID, STARTED, is_dead
 from etlkit.bigquery.names import TableName, literal
+from etlkit.bigquery.sql import EXPIRE_DAYS
 from etlkit.columns import Column
 from etlkit.context import LAST
 from etlkit.errors import RunStateError
@@ -211,12 +212,19 @@ class Ledger:
 
     def _refuse_company(self) -> None:
         """Let the run that began first go on. Of two that began at once one sees itself first."""
+        since = f"TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL {EXPIRE_DAYS} DAY)"
         others = [
             row
-            for row in self.rows("job = @value AND state = 'running'", self._run.job, "company")
-            if row["run_id"] != self._run.run_id and is_alive(row)
+            for row in self.rows(f"job = @value AND started_at > {since}", self._run.job, "others")
+            if row["run_id"] != self._run.run_id
         ]
-        first = min((row["run_id"] for row in others), default=None)
+        if self._run.resume is None and others and others[-1]["state"] != "published":
+            log.info(
+                "note: run %s of this job was not published; --resume %s goes on with it",
+                others[-1]["run_id"],
+                others[-1]["run_id"],
+            )
+        first = min((row["run_id"] for row in others if is_alive(row)), default=None)
         if first is not None and (first < self._run.run_id or self._run.attempt > 1):
             self.end("failed", f"run {first} was in progress")
             raise RunStateError(
