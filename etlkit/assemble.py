@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from etlkit.errors import EtlkitError, RowSchemaError
 from etlkit.layout import Layout
+from etlkit.pieces import Piece, all_plain, flatten, rows_of_pieces
 from etlkit.policy import REJECTED, RowPolicy, located
-from etlkit.settle import Counts, Settled
+from etlkit.settle import Counts, Outcome, rows_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -67,22 +68,22 @@ class Assembler:
         self._clock = clock
         self._layout: Layout | None = None
         self._decided = False
-        self._pieces: list[tuple[Chunk, int, list[Settled]]] = []
+        self._pieces: list[Piece] = []
         self._batches: list[pa.RecordBatch] = []
         self._policy = RowPolicy(job, counts)
         self._waiting_rows = 0
         self._oldest: float | None = None
         self._told: set[str] = set()
 
-    def add(self, chunk: Chunk, start: int, settled: list[Settled]) -> None:
+    def add(self, chunk: Chunk, start: int, settled: list[Outcome]) -> None:
         """Take what consecutive rows of a chunk became, `start` counting from 0 in the chunk.
 
         Raises:
             RowError: A row failed and the job's policy is `fail`.
             TooManyRejectedError: The job's `max_rejected` is passed.
         """
-        for index, each in enumerate(settled):
-            if each.error is None:
+        for index, each in enumerate(settled if not all_plain(settled) else ()):
+            if isinstance(each, dict) or each.error is None:
                 continue
             try:
                 settled[index] = self._policy.judge(each.error, chunk, start + index)
@@ -91,7 +92,7 @@ class Assembler:
                 raise
         self._collect(chunk, start, settled)
 
-    def _collect(self, chunk: Chunk, start: int, settled: list[Settled]) -> None:
+    def _collect(self, chunk: Chunk, start: int, settled: list[Outcome]) -> None:
         if not settled:
             return
         last = self._pieces[-1] if self._pieces else None
@@ -172,15 +173,15 @@ class Assembler:
             self._begin(self._layout.settled())
         self._policy.refuse_too_many(few=0)
 
-    def _decide(self, pieces: list[tuple[Chunk, int, list[Settled]]]) -> None:
+    def _decide(self, pieces: list[Piece]) -> None:
         if self._output_schema is not None:
             self._begin(Layout(self._output_schema, self._passing))
-        elif _rows_of(pieces):
+        elif rows_of_pieces(pieces):
             try:
-                layout = self._infer(_rows_of(pieces))
+                layout = self._infer(rows_of_pieces(pieces))
             except RowSchemaError:
                 self._judge_alone(pieces)
-                layout = self._infer(_rows_of(pieces))
+                layout = self._infer(rows_of_pieces(pieces))
             self._begin(layout)
         else:
             # Only skipped rows so far: they are staged without columns, which later rows decide.
@@ -196,12 +197,12 @@ class Assembler:
             raise RowSchemaError("the transform returned rows without a single column")
         return layout
 
-    def _judge_alone(self, pieces: list[tuple[Chunk, int, list[Settled]]]) -> None:
+    def _judge_alone(self, pieces: list[Piece]) -> None:
         """Find the rows that cannot have columns, and settle them by the job's policy."""
         for chunk, start, settled in pieces:
             for index, each in enumerate(settled):
                 try:
-                    self._infer(list(each.rows))
+                    self._infer(list(rows_of(each)))
                 except RowSchemaError as error:
                     settled[index] = self._policy.judge(error, chunk, start + index)
 
@@ -219,13 +220,13 @@ class Assembler:
         if rejected:
             self._writer.reject(rejected)
 
-    def _encode(self, chunk: Chunk, start: int, settled: list[Settled]) -> None:
+    def _encode(self, chunk: Chunk, start: int, settled: list[Outcome]) -> None:
         layout = self._layout
         if layout is None:
             raise AssertionError("no layout: _decide comes first")
-        rows, indices, parts = _flatten(start, settled)
+        rows, indices, parts = flatten(start, settled)
         layout.without_nulls(rows)
-        one_to_one = indices == list(range(chunk.batch.num_rows))
+        one_to_one = indices == range(chunk.batch.num_rows)
         try:
             made = layout.encoder.encode(rows, chunk.decoded if one_to_one else None)
         except RowSchemaError as error:
@@ -245,14 +246,18 @@ class Assembler:
             self._batches.append(layout.batch(chunk, indices, parts, made))
         self._close_rows(chunk, start, settled, layout)
 
-    def _close_rows(self, chunk: Chunk, start: int, settled: list[Settled], layout: Layout) -> None:
+    def _close_rows(self, chunk: Chunk, start: int, settled: list[Outcome], layout: Layout) -> None:
+        if all_plain(settled):
+            self._counts.add_plain(len(settled))
+            return
         skipped = []
         for index, each in enumerate(settled, start):
             if each is REJECTED:
                 self._counts.rejected += 1
                 continue
-            self._counts.add(len(each.rows))
-            if not each.rows:
+            num_rows = len(rows_of(each))
+            self._counts.add(num_rows)
+            if not num_rows:
                 skipped.append(chunk.row_id(index))
         if skipped:
             self._batches.append(layout.skipped(skipped))
@@ -276,22 +281,3 @@ class Assembler:
             log.warning("columns left out of the rows: %s", ", ".join(sorted(news - self._told)))
             self._told |= news
         return True
-
-
-def _rows_of(pieces: list[tuple[Chunk, int, list[Settled]]]) -> list[Row]:
-    return [row for *_, settled in pieces for each in settled for row in each.rows]
-
-
-def _flatten(
-    start: int, settled: list[Settled]
-) -> tuple[list[Row], list[int], list[tuple[int, int]]]:
-    """Target rows, the source row each comes from, and its part and number of parts."""
-    rows: list[Row] = []
-    indices: list[int] = []
-    parts: list[tuple[int, int]] = []
-    for index, each in enumerate(settled, start):
-        for part, row in enumerate(each.rows):
-            rows.append(row)
-            indices.append(index)
-            parts.append((part, len(each.rows)))
-    return rows, indices, parts

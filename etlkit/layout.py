@@ -55,6 +55,7 @@ class Layout:
         self._made = {column.name for column in made}
         self.encoder = RowEncoder(made)
         self.schema = pa.schema([*_META, *arrow_schema(columns)])
+        self._names = [ROW_ID, PART, PARTS, *(column.name for column in columns)]
 
     @classmethod
     def inferred(
@@ -116,20 +117,35 @@ class Layout:
         return [name for name in row if name not in self._made]
 
     def batch(
-        self, chunk: Chunk, indices: list[int], parts: list[tuple[int, int]], made: pa.RecordBatch
+        self,
+        chunk: Chunk,
+        indices: Sequence[int],
+        parts: list[tuple[int, int]] | None,
+        made: pa.RecordBatch,
     ) -> pa.RecordBatch:
-        """Put one batch together: ids and passing columns by source index, made ones as encoded."""
-        if indices == list(range(indices[0], indices[0] + len(indices))):
+        """Put one batch together: ids and passing columns by source index, made ones as encoded.
+
+        Args:
+            chunk: Where the rows come from.
+            indices: Source row of each target row, counting from 0 in the chunk.
+            parts: Part and number of parts of each target row; None = all are the only one.
+            made: The columns that the transform made.
+        """
+        if isinstance(indices, range):
             take = chunk.batch.slice(indices[0], len(indices))
         else:
             take = chunk.batch.take(pa.array(indices, pa.int64()))
         arrays: dict[str, pa.Array] = dict(zip(made.schema.names, made.columns, strict=True))
         arrays |= {name: take.column(name) for name in self._through}
         arrays[ROW_ID] = take.column(ROW_ID)
-        arrays[PART] = pa.array([part for part, _ in parts], pa.int64())
-        arrays[PARTS] = pa.array([of for _, of in parts], pa.int64())
+        if parts is None:
+            arrays[PART] = pa.repeat(pa.scalar(0, pa.int64()), len(indices))
+            arrays[PARTS] = pa.repeat(pa.scalar(1, pa.int64()), len(indices))
+        else:
+            arrays[PART] = pa.array([part for part, _ in parts], pa.int64())
+            arrays[PARTS] = pa.array([of for _, of in parts], pa.int64())
         return pa.RecordBatch.from_arrays(
-            [arrays[name] for name in self.schema.names], schema=self.schema
+            [arrays[name] for name in self._names], schema=self.schema
         )
 
     def skipped(self, row_ids: list[str]) -> pa.RecordBatch:

@@ -170,9 +170,9 @@ class Pump:
         """Stage what is settled although the run ends here: a resume need not pay for it again."""
         with contextlib.suppress(Exception):  # the error that ended the run is the one to report
             for chunk, start, task in self._tasks:
-                good = [each for each in task.settled[self._taken :] if each.error is None]
-                if len(good) == len(task.settled) - self._taken:
-                    self._assembler.add(chunk, start + self._taken, good)
+                rest = task.settled[self._taken :]
+                if all(isinstance(each, dict) or each.error is None for each in rest):
+                    self._assembler.add(chunk, start + self._taken, rest)
                 self._taken = 0
             self._assembler.write_out()
             self._writer.flush()

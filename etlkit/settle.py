@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from etlkit.base import Row
 from etlkit.errors import ConfigError, JobError, RetryableError, RowError, TransformError
@@ -31,22 +31,29 @@ class Settled:
 
 SKIPPED = Settled(())
 
+Outcome: TypeAlias = Row | Settled
+"""What became of a row. A plain dict stands for "one target row": most rows are just that, and an
+object around each of them would cost more than all the rest."""
 
-def settle(result: Any) -> Settled:
+
+def rows_of(outcome: Outcome) -> tuple[Row, ...]:
+    """The target rows of an outcome."""
+    return (outcome,) if isinstance(outcome, dict) else outcome.rows
+
+
+def settle(result: Any) -> Outcome:
     """Classify what a transform returned or the exception standing in its place.
 
     Raises:
         JobError: The transform said that the whole run cannot go on.
         RetryableError: A call kept failing; the row is not to blame.
     """
-    if type(result) is dict:  # the common case, kept first: this runs once per row
-        return Settled((result,))
+    if isinstance(result, dict):
+        return result
     if result is None:
         return SKIPPED
     if isinstance(result, BaseException):
         return Settled((), _as_row_error(result))
-    if isinstance(result, dict):
-        return Settled((result,))
     if isinstance(result, (str, bytes)) or not isinstance(result, Iterable):
         return Settled((), _wrong_result(type(result).__name__))
     return _fan_out(result)
@@ -164,6 +171,11 @@ class Counts:
     def settled(self) -> int:
         """Source rows whose end is known."""
         return self.written + self.skipped + self.rejected
+
+    def add_plain(self, num_rows: int) -> None:
+        """Count so many source rows that became one target row each."""
+        self.written += num_rows
+        self.parts += num_rows
 
     def add(self, num_rows: int) -> None:
         """Count one source row that became `num_rows` target rows."""

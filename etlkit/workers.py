@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from etlkit.base import EtlBase, Row, overrides_batch
 from etlkit.errors import EtlkitError, JobError
-from etlkit.settle import Settled, settle
+from etlkit.settle import Outcome, settle
 
 T = TypeVar("T")
 
@@ -27,7 +27,7 @@ class Task:
 
     def __init__(self, rows: list[Row]) -> None:
         self.rows = rows
-        self.settled: list[Settled] = []
+        self.settled: list[Outcome] = []
 
 
 class WorkerPool:
@@ -105,7 +105,7 @@ class WorkerPool:
                 outcome: Any = transform(row)
             except Exception as error:
                 outcome = error
-            settled.append(settle(outcome))
+            settled.append(outcome if type(outcome) is dict else settle(outcome))
 
     def _fail(self, error: BaseException) -> None:
         if self._errors:

@@ -1,12 +1,12 @@
 import pytest
 
 from etlkit import ApiError, ConfigError, RetryableError, RowError
-from etlkit.settle import Counts, settle
+from etlkit.settle import Counts, rows_of, settle
 
 
 def test_a_dict_is_written():
     """One dict is one row."""
-    assert settle({"a": 1}).rows == ({"a": 1},)
+    assert rows_of(settle({"a": 1})) == ({"a": 1},)
 
 
 def test_none_is_skipped():

@@ -25,7 +25,7 @@ LAYERS = [
     {"source", "sink", "report"},
     {"job"},
     {"traits", "feed", "workers", "http"},
-    {"layout", "policy"},
+    {"layout", "policy", "pieces"},
     {"assemble"},
     {"pump"},
     {"engine", "preview"},
