@@ -70,7 +70,7 @@ class Publisher:
         statements: list[str] = []
         if counts.parts and not self._columns:
             raise SinkError("the rows have no column that the target has; nothing was published")
-        made = self._must_create(counts) and self._create()
+        made = self._is_made() or (self._must_create(counts) and self._create())
         if not made and self._target.columns and self._columns:
             self._add_columns()
             statements = self._statements()
@@ -87,6 +87,11 @@ class Publisher:
         self._transact(
             sql.transaction(ledger.table, self._run.run_id, ledger.owner, statements, numbers)
         )
+
+    def _is_made(self) -> bool:
+        """Whether an earlier attempt made the table with these rows, but could not say so."""
+        mine = self._connection.labels()["etlkit_run"]
+        return self._run.attempt > 1 and self._target.made_by == mine
 
     def _must_create(self, counts: Counts) -> bool:
         if not self._columns:
@@ -132,34 +137,37 @@ class Publisher:
             )
 
     def _create(self) -> bool:
-        """Make the table with its rows; partitions by load time cannot be made so, and begin empty.
+        """Make the table with its rows.
 
         Returns:
-            False: another run has made it a moment ago, so the rows are still to be added.
+            False: the rows are still to be added, because another run has made the table a moment
+            ago, or because partitions by load time cannot be made with rows in them.
         """
+        from google.api_core.exceptions import Conflict
+
         target, definition = self._target, self._target.definition
         columns = definition.described(self._columns)
         labels = self._connection.labels()
-        clauses = definition.clauses(columns, labels)
-        rows = None if definition.by_load_time else self._rows
-        text = sql.create_target(target.name, columns, clauses, rows, replace=target.is_made_anew)
-        from google.api_core.exceptions import Conflict
-
+        rows: str | None = self._rows
+        if definition.by_load_time:
+            rows = None
+            labels.pop("etlkit_run")  # the label says that the rows are in
+        text = sql.create_target(
+            target.name,
+            columns,
+            definition.clauses(columns, labels),
+            rows,
+            replace=target.is_made_anew,
+        )
         try:
             self._connection.query(text, "publish_create")
         except Conflict:
-            # An earlier attempt's answer was lost: the table is ours if it has this run's label.
-            table = self._connection.find_table(target.name)
-            if table is None:
-                raise
-            if table.labels.get("etlkit_run") != labels["etlkit_run"]:
-                target.look_again(self._columns)
-                return False
+            target.look_again(self._columns)
+            return target.made_by == self._connection.labels()["etlkit_run"]
         log.debug("created %s", target.name)
         if rows is None:
-            insert = sql.insert(target.name, self._columns, self._rows)
-            self._connection.query(insert, "publish_insert")
-        return True
+            target.columns = self._columns
+        return rows is not None
 
     def _reject_statements(self) -> list[str]:
         rejects = self._staging.rejects

@@ -26,6 +26,7 @@ class Target:
         columns: Its columns; empty = it does not exist yet.
         definition: How it is to be made: the job's definition, completed by that of the table
             which is there.
+        made_by: Label of the run that made it with its rows; None = none did, or there is no table.
 
     Raises:
         SinkError: Its dataset is missing or elsewhere.
@@ -38,6 +39,7 @@ class Target:
         self.name = parse_table(sink.table, connection.project)
         self.columns: tuple[Column, ...] = ()
         self.definition = sink.definition
+        self.made_by: str | None = None
         self._find_dataset()
         self._find_table()
 
@@ -78,6 +80,7 @@ class Target:
         if table.table_type not in {None, "TABLE"}:
             raise SinkError(f"{self.name} is a {table.table_type}, not a table", stage="open")
         self.columns = from_schema_fields(table.schema)
+        self.made_by = table.labels.get("etlkit_run")
         for difference in self._sink.definition.differences(table):
             log.warning("%s: %s; a definition applies when a table is made", self.name, difference)
         if self._sink.mode != "delete_in_advance":
