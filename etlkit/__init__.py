@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from etlkit.checks import Check
     from etlkit.errors import (
+        AlreadyPublishedError,
         ApiError,
         CheckFailedError,
         ConfigError,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from etlkit.report import RunReport
 
 _HOMES = {
+    "AlreadyPublishedError": "etlkit.errors",
     "ApiError": "etlkit.errors",
     "BigQuerySink": "etlkit.bigquery",
     "BigQuerySource": "etlkit.bigquery",
@@ -76,6 +78,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AlreadyPublishedError",
     "ApiError",
     "BigQuerySink",
     "BigQuerySource",

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from etlkit.errors import AlreadyPublishedError
 from etlkit.pump import Pump
 from etlkit.report import Progress, RunReport, State
 from etlkit.settle import Counts
@@ -44,6 +45,9 @@ def run_transfer(job: TransferJob, run: Run, on_progress: Progress | None = None
     transfer = _Transfer(job, run, on_progress or _nobody)
     try:
         return transfer.run()
+    except AlreadyPublishedError as done:
+        log.info("%s", done)
+        return transfer.done_before(done)
     except BaseException as error:
         error.report = transfer.report(error)  # type: ignore[attr-defined]
         raise
@@ -114,6 +118,11 @@ class _Transfer:
         finally:
             spent = self._seconds.get(name, 0.0) + time.monotonic() - started
             self._seconds[name] = round(spent, 3)
+
+    def done_before(self, done: AlreadyPublishedError) -> RunReport:
+        self._counts, self._target = done.counts, done.target
+        self._resumed, self._published = done.counts.read, done.counts.parts
+        return self.report(None)
 
     def report(self, error: BaseException | None) -> RunReport:
         state: State = "published" if error is None else "failed"

@@ -10,7 +10,8 @@ EtlkitError
  |   +- ImageError                    a provider refused this one image
  +- JobError                 exit 1   the run ends; nothing is published
      +- TooManyRejectedError          max_rejected was passed
-     +- RunStateError                 already in progress, already published, nothing to resume
+     +- RunStateError                 already in progress, nothing to resume
+     |   +- AlreadyPublishedError     the run to resume is done; the engine gives its report
      +- ApiError                      a call was refused as a whole: 401, 403, 400
      +- SourceError                   the source query or its rows could not be read
      |   +- ReadExpiredError          the session is over; the engine opens another
@@ -204,6 +205,21 @@ class TooManyRejectedError(JobError):
 
 class RunStateError(JobError):
     """The run cannot go on as asked: in progress elsewhere, published already, or not found."""
+
+
+class AlreadyPublishedError(RunStateError):
+    """The run that was to be resumed is published: there is nothing left to do, which is fine.
+
+    Attributes:
+        counts: How its rows ended, an `etlkit.settle.Counts`.
+        target: Where they are.
+    """
+
+    def __init__(self, message: str, *, counts: Any, target: str) -> None:
+        super().__init__(message)
+        self._values = {"counts": counts, "target": target}
+        self.counts = counts
+        self.target = target
 
 
 class SinkError(JobError):

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from etlkit.bigquery.client import connect, errors_as
-from etlkit.bigquery.ledger import COLUMNS, is_alive
+from etlkit.bigquery.host import is_alive
+from etlkit.bigquery.ledger import COLUMNS
 from etlkit.bigquery.names import TableName
 from etlkit.bigquery.source import work_dataset
 from etlkit.errors import RunStateError, SourceError

@@ -1,10 +1,15 @@
-"""Who we are, and whether a process of this machine that left its name is still alive."""
+"""Who we are, and whether the process that a ledger row names is still alive."""
 
 from __future__ import annotations
 
 import os
 import socket
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
+
+LEASE_S = 60.0
+"""A running attempt that gave no sign of life for so long is taken for dead."""
 
 
 def process_start(pid: int) -> str:
@@ -36,3 +41,10 @@ def is_dead(host: str | None, pid: int | None, started: str | None) -> bool:
     except PermissionError:
         return False
     return bool(started) and process_start(pid) != started
+
+
+def is_alive(row: Any) -> bool:
+    """Whether the attempt that a ledger row tells of may still be at work."""
+    if row["state"] != "running" or is_dead(row["host"], row["pid"], row["pid_started"]):
+        return False
+    return bool(datetime.now(UTC) - row["updated_at"] < timedelta(seconds=LEASE_S))

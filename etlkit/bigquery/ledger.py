@@ -6,16 +6,16 @@ import json
 import logging
 import secrets
 import threading
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from etlkit._version import __version__
-from etlkit.bigquery.host import HOST, PID, STARTED, is_dead
+from etlkit.bigquery.host import HOST, PID, STARTED, is_alive
 from etlkit.bigquery.names import TableName, literal
 from etlkit.bigquery.sql import EXPIRE_DAYS
 from etlkit.columns import Column
 from etlkit.context import LAST
-from etlkit.errors import RunStateError
+from etlkit.errors import AlreadyPublishedError, RunStateError
+from etlkit.settle import Counts
 
 if TYPE_CHECKING:
     from etlkit.bigquery.client import Connection
@@ -49,9 +49,6 @@ COLUMNS = (
 )
 
 HEARTBEAT_S = 15.0
-LEASE_S = 60.0
-"""A running attempt that gave no sign of life for so long is taken for dead."""
-
 _BEAT_ENDS_S = 5.0
 _MAX_ERROR_CHARS = 2000
 
@@ -139,7 +136,7 @@ class Ledger:
         row = self._find()
         run_id = self._run.run_id = row["run_id"]
         if row["state"] == "published":
-            raise RunStateError(f"run {run_id} is published already; there is nothing to resume")
+            raise _published(row)
         if row["job"] != self._run.job:
             raise RunStateError(f"run {run_id} is one of job {row['job']}, not of {self._run.job}")
         if "append_direct" in {mode, row["mode"]}:
@@ -180,13 +177,13 @@ class Ledger:
 
     def _find(self) -> Any:
         if self._run.resume == LAST:
-            rows = self.rows("job = @value AND state != 'published'", self._run.job, "find")
+            rows = self.rows("job = @value", self._run.job, "find")
             if not rows:
                 raise RunStateError(
-                    f"job {self._run.job} has no unpublished run to resume; start one without "
-                    "--resume"
+                    f"job {self._run.job} has no run to resume; start one without --resume"
                 )
-            return rows[-1]
+            # The answer of a publish may have been lost: then the last run is done, and that is fine.
+            return next((r for r in reversed(rows) if r["state"] != "published"), rows[-1])
         rows = self.rows("run_id = @value", self._run.run_id, "find")
         if not rows:
             raise RunStateError(
@@ -276,11 +273,19 @@ class Ledger:
                 log.info("the ledger did not take a sign of life: %s", error)
 
 
-def is_alive(row: Any) -> bool:
-    """Whether the attempt that a ledger row tells of may still be at work."""
-    if row["state"] != "running" or is_dead(row["host"], row["pid"], row["pid_started"]):
-        return False
-    return bool(datetime.now(UTC) - row["updated_at"] < timedelta(seconds=LEASE_S))
+def _published(row: Any) -> AlreadyPublishedError:
+    counts = Counts(
+        read=row["read"] or 0,
+        written=row["written"] or 0,
+        skipped=row["skipped"] or 0,
+        rejected=row["rejected"] or 0,
+        parts=row["rows_published"] or 0,
+    )
+    return AlreadyPublishedError(
+        f"run {row['run_id']} is published already, there is nothing left to do",
+        counts=counts,
+        target=row["target"],
+    )
 
 
 def _parameter(name: str, value: Any) -> Any:

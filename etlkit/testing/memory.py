@@ -10,7 +10,13 @@ import pyarrow as pa
 
 from etlkit.columns import Column, check_names, parse_schema
 from etlkit.context import LAST
-from etlkit.errors import CountMismatchError, RunStateError, SinkError, SourceError
+from etlkit.errors import (
+    AlreadyPublishedError,
+    CountMismatchError,
+    RunStateError,
+    SinkError,
+    SourceError,
+)
 from etlkit.infer import infer_columns
 from etlkit.schema import RowDecoder, RowEncoder
 from etlkit.settle import Counts, Earlier, Refused, Rejected
@@ -111,6 +117,7 @@ class _Staged:
     fingerprint: str
     attempt: int = 0
     published: bool = False
+    columns: dict[str, Column] = field(default_factory=dict)
     rows: dict[str, tuple[int, dict[int, Row]]] = field(default_factory=dict)
     rejects: dict[str, Rejected] = field(default_factory=dict)
 
@@ -158,14 +165,17 @@ class MemorySink:
                 for run_id, staged in self._runs.items()
                 if staged.job == run.job and not staged.published
             ]
-            if not unpublished:
-                raise RunStateError(f"job {run.job} has no unpublished run to resume")
-            run.run_id = max(unpublished)
+            mine = unpublished or [i for i, staged in self._runs.items() if staged.job == run.job]
+            if not mine:
+                raise RunStateError(f"job {run.job} has no run to resume")
+            run.run_id = max(mine)
         if run.resume is not None and run.run_id not in self._runs:
             raise RunStateError(f"there is no run {run.run_id}")
         staged = self._runs.setdefault(run.run_id, _Staged(run.job, run.fingerprint))
         if staged.published:
-            raise RunStateError(f"run {run.run_id} is published already")
+            raise AlreadyPublishedError(
+                f"run {run.run_id} is published already", counts=staged.counts(), target="memory"
+            )
         if staged.fingerprint != run.fingerprint and not run.allow_code_change:
             raise RunStateError(f"code or query changed since run {run.run_id} began")
         staged.attempt += 1
@@ -180,7 +190,8 @@ class MemoryWriter:
         self._sink = sink
         self._staged = staged
         self._decoder = RowDecoder(())
-        self.known_columns = sink.columns
+        known = {column.name: column for column in sink.columns} | staged.columns
+        self.known_columns = tuple(known.values())
         self.target = f"memory ({run.job})"
         self.columns: tuple[Column, ...] = ()
         self._refused: list[Refused] = []
@@ -193,6 +204,7 @@ class MemoryWriter:
     def begin(self, columns: tuple[Column, ...]) -> None:
         """See `etlkit.sink.SinkWriter.begin`."""
         self.columns = columns
+        self._staged.columns |= {column.name: column for column in columns}
         self._decoder = RowDecoder(columns)
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -233,13 +245,13 @@ class MemoryWriter:
                     settled=found.settled,
                 )
         rows = [by_part[n] for _, by_part in self._staged.rows.values() for n in sorted(by_part)]
-        names = [c.name for c in self.columns]
+        names = list(self._staged.columns)
         published = [{name: row.get(name) for name in names} for row in rows]
         sink = self._sink
         sink.rows = published if sink.mode == "replace" else sink.rows + published
         sink.rejects = [*sink.rejects, *self._staged.rejects.values()]
         if sink.mode == "replace" or not sink.columns:
-            sink.columns = self.columns
+            sink.columns = tuple(self._staged.columns.values())
         self._staged.published = True
         return len(published)
 

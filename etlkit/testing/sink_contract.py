@@ -168,6 +168,7 @@ class SinkContract:
                 assert (counts.read, counts.parts) == (3, 2)
                 assert (counts.written, counts.skipped, counts.rejected) == (1, 1, 1)
                 assert sorted(earlier.ids()) == ["id1", "id2", "id3"]
+                assert {"name", "size"} <= {column.name for column in writer.known_columns}
                 if resume == LAST:
                     writer.abort(RuntimeError("stop again"))
                     continue

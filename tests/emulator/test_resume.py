@@ -132,9 +132,11 @@ def test_a_stopped_run_is_resumed(
     assert (again["run_id"], again["read"], again["resumed"]) == (report["run_id"], 500, done)
     assert sorted(calls()) == list(range(1, 501))
     assert run(f"SELECT COUNT(*), COUNT(DISTINCT n) FROM {dataset}.target") == [(500, 500)]
-    code, _, err = finish(module, "--resume")
-    assert code == 1
-    assert "no unpublished run to resume" in err
+    code, again, err = finish(module, "--resume")
+    assert code == 0
+    assert (again["state"], again["run_id"]) == ("published", report["run_id"])
+    assert "published already, there is nothing left to do" in err
+    assert len(calls()) == 500
 
 
 def test_a_killed_run_is_resumed(start, finish, write_job, calls, until, run, dataset):

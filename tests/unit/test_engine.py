@@ -668,8 +668,9 @@ def test_a_failed_run_goes_on_where_it_stood():
     assert report.resumed >= 30
     repeated = set(first) & set(calls[len(first) :])
     assert repeated <= set(range(30, 47))
-    with pytest.raises(RunStateError, match="no unpublished run"):
-        resume(job)
+    again = resume(job)  # it is done, and says so instead of doing anything
+    assert (again.state, again.run_id, again.resumed) == ("published", run.run_id, 50)
+    assert len(sink.rows) == 50
 
 
 def test_a_stop_settles_what_is_in_flight():
@@ -733,3 +734,10 @@ def test_a_column_of_nulls_gets_its_type_from_its_first_value():
     ]
     assert [row["score"] for row in sink.rows[1498:1502]] == [None, None, 0.5, 0.5]
     assert sink.rows[0] == {"n": 0, "score": None, "never": None}
+
+
+def test_a_job_that_never_ran_has_nothing_to_resume():
+    """It says so, and how to begin."""
+    job = TransferJob(source=MemorySource([]), transform=make(lambda row: row), sink=MemorySink())
+    with pytest.raises(RunStateError, match="no run to resume"):
+        resume(job)
