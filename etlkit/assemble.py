@@ -31,9 +31,10 @@ SAMPLE_ROWS = 1000
 _WRITE_ROWS = 5000
 """Settled rows that are written at once; the sink splits by bytes."""
 
-FLUSH_S = 0.5
+FLUSH_S = 0.25
 """A settled row waits this long, at most, before it is staged: what a crash can make us repeat.
-With the time a request takes, it is durable within a second."""
+With the time until a running task is looked at and the time a request takes, it is durable within
+a second."""
 
 
 class Assembler:

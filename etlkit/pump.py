@@ -30,7 +30,7 @@ _IN_FLIGHT = 4
 """Tasks per worker between source and sink: enough that one slow call does not starve the others,
 few enough to bound memory and what a crash can lose."""
 
-_LOOK_EVERY_S = 0.25
+_LOOK_EVERY_S = 0.1
 """How often running tasks are looked at, so that their settled rows are staged in time."""
 
 GRACE_S = 30.0

@@ -50,6 +50,7 @@ class Handler(BaseHTTPRequestHandler):
 
 class Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128  # with 5, the kernel drops a connection now and then, for a second
 
     def handle_error(self, *_):
         """Killed clients reset their connections: that is what this is for."""
