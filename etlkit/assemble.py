@@ -83,6 +83,7 @@ class Assembler:
             RowError: A row failed and the job's policy is `fail`.
             TooManyRejectedError: The job's `max_rejected` is passed.
         """
+        self._counts.read += len(settled)  # first: a share of rejected rows is a share of these
         for index, each in enumerate(settled if not all_plain(settled) else ()):
             if isinstance(each, dict) or each.error is None:
                 continue
@@ -102,7 +103,6 @@ class Assembler:
         else:
             self._pieces.append((chunk, start, settled))
         self._waiting_rows += len(settled)
-        self._counts.read += len(settled)
         if self._oldest is None:
             self._oldest = self._clock()
 
@@ -266,10 +266,17 @@ class Assembler:
     def _fit_columns(self, layout: Layout, rows: list[Row]) -> bool:
         """Deal with keys that no column has, as the job says; False = there are none to deal with."""
         policy = self._job.on_schema_change
-        if policy == "fail" or self._output_schema is not None:
+        if self._output_schema is not None:
             return False  # a declared schema is meant as it is
         news = {name for row in rows for name in layout.unknown(row)} - set(self._passing)
         if not news:
+            return False
+        if policy != "add_columns" and (old := news & {c.name for c in self._writer.known_columns}):
+            # The target has the column; only the rows looked at first did not.
+            found = [{name: row[name] for name in old & row.keys()} for row in rows]
+            self._begin(layout.widened(found, self._writer.known_columns))
+            return True
+        if policy == "fail":
             return False
         if policy == "add_columns":
             self._begin(layout.widened(rows, self._writer.known_columns))

@@ -72,6 +72,7 @@ class Run:
         alone: Whether no other run of the job may be in progress; told by the engine.
         variables: Query parameters and the like, for the ledger; told by the source.
         on_schema_change: The job's policy; told by the engine.
+        on_row_error: The job's policy; told by the engine.
         checks: The job's checks; told by the engine.
     """
 
@@ -101,6 +102,7 @@ class Run:
         self.alone = True
         self.variables: dict[str, Any] = {}
         self.on_schema_change = "add_columns"
+        self.on_row_error = "fail"
         self.checks: Sequence[Check | str] = ()
         self._stop_signal: int | None = None
         self._on_stop: list[Callable[[], None]] = []
@@ -115,6 +117,8 @@ class Run:
     def request_stop(self, signum: int) -> None:
         """Stop reading, settle what is in flight, stay resumable. Safe in a signal handler."""
         self._stop_signal = signum
+        if not self._on_stop:  # nothing is settled yet, so there is nothing to end in good order
+            raise Interrupted(signum)
         for tell in self._on_stop:
             tell()
 

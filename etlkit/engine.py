@@ -75,6 +75,7 @@ class _Transfer:
         etl = EtlTraits(self._job)
         self._run.alone = not self._job.is_runnable_concurrently
         self._run.on_schema_change = self._job.on_schema_change
+        self._run.on_row_error = self._job.on_row_error
         self._run.checks = self._job.checks
         self._run.fingerprint = etl.fingerprint(self._job.source)
         with self._stage("open"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from queue import Empty, Queue
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ _BATCHES_AHEAD = 2
 _MAX_CHUNK_BYTES = 32 * 1024 * 1024
 """A chunk of rows with large values is cut short, so that memory is bounded in bytes too."""
 
+_CLOSE_S = 5.0
 _END = object()
 
 
@@ -125,9 +127,10 @@ class Feed:
         return self._cut() if self._held_rows else None
 
     def close(self) -> None:
-        """Stop fetching and wait for the thread."""
+        """Stop fetching and wait for the thread, but not for ever."""
         self._stop.set()
-        while self._thread.is_alive():
+        give_up_at = time.monotonic() + _CLOSE_S  # a source may hang in its read
+        while self._thread.is_alive() and time.monotonic() < give_up_at:
             try:
                 self._queue.get_nowait()  # makes room, should the thread be waiting to put
             except Empty:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -88,7 +89,8 @@ class Layout:
         old = tuple(column for column in source if column.name in kept)
         names = {column.name for column in old}
         rest = tuple(column for column in found if column.name not in names)
-        return cls(old + rest, passing, undecided)
+        with _as_row_error():
+            return cls(old + rest, passing, undecided)
 
     def widened(self, rows: Sequence[Row], target: Sequence[Column]) -> Layout:
         """The same layout with columns for the new keys that these rows have."""
@@ -98,7 +100,8 @@ class Layout:
         )
         _refuse_overwrite(new, self._passing)
         names = {column.name for column in new}
-        return Layout((*self.columns, *new), self._passing, self.undecided - names)
+        with _as_row_error():
+            return Layout((*self.columns, *new), self._passing, self.undecided - names)
 
     def settled(self) -> Layout:
         """The same layout with STRING columns for the keys that never had a value."""
@@ -155,6 +158,15 @@ class Layout:
         return pa.RecordBatch.from_arrays(
             [pa.array(row_ids, pa.string()), zeros, zeros, *nulls], schema=self.schema
         )
+
+
+@contextmanager
+def _as_row_error() -> Iterator[None]:
+    """A name that came out of a row is that row's fault, not the job's."""
+    try:
+        yield
+    except ConfigError as error:
+        raise RowSchemaError(error.message) from error
 
 
 def _refuse_overwrite(found: Sequence[Column], passing: Mapping[str, Column]) -> None:

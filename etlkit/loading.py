@@ -43,7 +43,8 @@ def load_job(target: str) -> tuple[str, TransferJob]:
         raise ConfigError(
             f"{place}:{attribute} is a {type(job).__name__}; it must be a TransferJob"
         )
-    return job.name or module.__name__, job
+    own = module.__name__ if attribute == "job" else f"{module.__name__}:{attribute}"
+    return job.name or own, job
 
 
 def _import(place: str) -> ModuleType:

@@ -87,10 +87,10 @@ class Pump:
                 self._wait()
             finished = True
         finally:
-            self._feed.close()
             self._pool.close(abandon=not finished, timeout_s=GRACE_S)
             if not finished:
                 self._save_settled()
+            self._feed.close()
         if self._pool.error is not None:  # after_action may have failed last
             raise self._pool.error
         self._assembler.finish()
@@ -133,6 +133,8 @@ class Pump:
         log.info("the read session is over after %d rows; opening another", self._counts.read)
         self._assembler.write_out()
         self._writer.flush()
+        while self._assembler.settle_refused(self._reader.fetch):
+            self._writer.flush()
         before = self._feed.rows_given
         self._feed.close()
         self._reader.freeze(self._writer.recover())

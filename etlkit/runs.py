@@ -114,6 +114,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return 130
     except EtlkitError as error:
         click.echo(f"error: {error}", err=True)
         return error.exit_code

@@ -66,7 +66,7 @@ def _fan_out(result: Iterable[Any]) -> Settled:
             if not isinstance(part, dict):
                 kind = f"{type(result).__name__} of {type(part).__name__}"
                 return Settled((), _wrong_result(kind))
-            rows.append(part)
+            rows.append(dict(part))  # a generator may well give one dict again and again
     except Exception as error:
         return Settled((), _as_row_error(error))
     return Settled(tuple(rows))

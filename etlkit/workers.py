@@ -108,6 +108,8 @@ class WorkerPool:
             settled.append(outcome if type(outcome) is dict else settle(outcome))
 
     def _fail(self, error: BaseException) -> None:
+        if isinstance(error, SystemExit):  # it would end the process as if all were well
+            error = JobError(f"the transform called sys.exit({error.code!r})", stage="transform")
         if self._errors:
             self._errors[0].add_note(f"also: {type(error).__name__}: {error}")
         else:

@@ -68,6 +68,7 @@ class Appender:
         self._refused: list[Refused] = []
         self._unacked_bytes = 0
         self._acked_at = self._opened_at = time.monotonic()
+        self._acks = 0
         self._requests: SimpleQueue[bytes | None] | None = None
         self._call: Any = None
         self._error: SinkError | None = None
@@ -156,13 +157,13 @@ class Appender:
         """Keep a connection up while there is something to send; runs on its own thread."""
         failures = 0
         while self._work_to_do():
-            acked_before = self._acked_at
+            acks_before = self._acks
             try:
                 self._converse()
             except Exception as error:
                 if self._closed:
                     return
-                failures = 1 if self._acked_at > acked_before else failures + 1
+                failures = 1 if self._acks > acks_before else failures + 1
                 if not self._worth_another_try(error, failures):
                     self._give_up(error)
                     return
@@ -180,6 +181,8 @@ class Appender:
 
     def _converse(self) -> None:
         with self._changed:
+            if self._closed:
+                return
             requests: SimpleQueue[bytes | None] = SimpleQueue()
             for payload, _ in self._unacked:
                 requests.put(payload)
@@ -222,6 +225,7 @@ class Appender:
             payload, batch = self._unacked.popleft()
             self._unacked_bytes -= len(payload)
             self._acked_at = time.monotonic()
+            self._acks += 1
             if response.error.code:
                 self._leave_out(batch, {e.index: e.message for e in response.row_errors})
             self._changed.notify_all()

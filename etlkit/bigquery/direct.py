@@ -33,6 +33,8 @@ class DirectWriter:
     def __init__(self, sink: SinkOptions, run: Run, connection: Connection) -> None:
         if run.checks:
             raise ConfigError("mode='append_direct' has no staged rows that checks could look at")
+        if run.on_row_error == "reject":
+            raise ConfigError("on_row_error='reject' does not go with mode='append_direct'")
         log.warning(
             "mode append_direct: rows go straight to %s, at least once; a failed run leaves some of "
             "them there, and it cannot be resumed",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from etlkit.bigquery.client import connect, errors_as
 from etlkit.bigquery.host import is_alive
-from etlkit.bigquery.ledger import COLUMNS
+from etlkit.bigquery.ledger_table import COLUMNS
 from etlkit.bigquery.names import TableName
 from etlkit.bigquery.source import work_dataset
 from etlkit.errors import RunStateError, SourceError
@@ -15,7 +16,8 @@ from etlkit.errors import RunStateError, SourceError
 if TYPE_CHECKING:
     from etlkit.context import Run
 
-_WORK_PREFIXES = ("src_", "out_", "rej_")
+_WORK_TABLE = re.compile(r"(?:src|out|rej)_(?P<run_id>\d{8}_\d{9}_[0-9a-f]{8})(?:_rest|_\d+)?")
+"""Nothing else is ours: a dataset may hold tables of people whose names begin alike."""
 
 
 def list_runs(run: Run, dataset: str, *, limit: int) -> list[dict[str, Any]]:
@@ -51,8 +53,8 @@ def show_run(run: Run, dataset: str, run_id: str) -> dict[str, Any]:
 def clean(run: Run, dataset: str) -> list[str]:
     """Drop the work tables that nobody needs any more.
 
-    Those of published runs, of runs the ledger does not know, and expired ones. Tables of a run that
-    can still be resumed stay.
+    Those of published runs. Tables of a run that can still be resumed stay, as does everything that
+    the ledger does not know.
 
     Returns:
         Names of the dropped tables.
@@ -61,15 +63,13 @@ def clean(run: Run, dataset: str) -> list[str]:
     project, name = work_dataset(dataset, connection.project)
     if connection.find_dataset(f"{project}.{name}") is None:
         return []
-    states = {row["run_id"]: row["state"] for row in _read(run, dataset, "SELECT * FROM {ledger}")}
     dropped = []
     with errors_as(SourceError, "clean", "listing the work tables failed"):
         tables = list(connection.client.list_tables(f"{project}.{name}"))
+    states = {row["run_id"]: row["state"] for row in _read(run, dataset, "SELECT * FROM {ledger}")}
     for table in tables:
-        if not table.table_id.startswith(_WORK_PREFIXES):
-            continue
-        run_id = "_".join(table.table_id.split("_")[1:4])  # out_<date>_<time>_<token>[_2]
-        if states.get(run_id, "unknown") in {"published", "unknown"}:
+        match = _WORK_TABLE.fullmatch(table.table_id)
+        if match is not None and states.get(match["run_id"]) == "published":
             connection.drop_work_table(TableName(project, name, table.table_id))
             dropped.append(f"{name}.{table.table_id}")
     return dropped

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from etlkit._version import __version__
 from etlkit.bigquery.host import HOST, PID, STARTED, is_alive
+from etlkit.bigquery.ledger_table import make_ledger
 from etlkit.bigquery.names import TableName, literal
 from etlkit.bigquery.sql import EXPIRE_DAYS
-from etlkit.columns import Column
 from etlkit.context import LAST
 from etlkit.errors import AlreadyPublishedError, RunStateError
 from etlkit.settle import Counts
@@ -22,31 +22,6 @@ if TYPE_CHECKING:
     from etlkit.context import Run
 
 log = logging.getLogger("etlkit.bigquery")
-
-COLUMNS = (
-    Column("run_id", "STRING", "REQUIRED", description="Sorts by start time"),
-    Column("job", "STRING", "REQUIRED", description="Name of the job"),
-    Column("state", "STRING", "REQUIRED", description="running, published, failed, interrupted"),
-    Column("mode", "STRING", description="How the sink publishes"),
-    Column("target", "STRING", description="project.dataset.table"),
-    Column("read", "INT64", description="Source rows read"),
-    Column("written", "INT64", description="Source rows that became target rows"),
-    Column("skipped", "INT64", description="Source rows left out"),
-    Column("rejected", "INT64", description="Source rows put aside with their error"),
-    Column("rows_published", "INT64", description="Target rows, counted after fan-out"),
-    Column("error", "STRING", description="Why it failed; null = it did not"),
-    Column("attempt", "INT64", description="1, and one more at every resume"),
-    Column("fingerprint", "STRING", description="Of code and query"),
-    Column("variables", "JSON", description="Query parameters"),
-    Column("owner", "STRING", description="Token of the attempt that may publish"),
-    Column("host", "STRING", description="Where the attempt runs"),
-    Column("pid", "INT64", description="Its process"),
-    Column("pid_started", "STRING", description="Tells a process from a later one of that number"),
-    Column("etlkit_version", "STRING"),
-    Column("started_at", "TIMESTAMP", "REQUIRED"),
-    Column("updated_at", "TIMESTAMP", "REQUIRED", description="A sign of life while running"),
-    Column("finished_at", "TIMESTAMP", description="Null = it runs, or was killed"),
-)
 
 HEARTBEAT_S = 15.0
 _BEAT_ENDS_S = 5.0
@@ -77,34 +52,15 @@ class Ledger:
             RunStateError: Another run of the job is in progress, or there is nothing to resume.
         """
         self._connection.make_dataset(self.table.dataset_id)
-        self._make_table()
+        make_ledger(self._connection, self.table)
         if self._run.resume is None:
             self._start(target, mode)
         else:
-            self._take_over(mode)
+            self._take_over(target, mode)
         if self._run.alone:
             self._refuse_company()
         self._heart = threading.Thread(target=self._beat, name="etlkit-heartbeat", daemon=True)
         self._heart.start()
-
-    def _make_table(self) -> None:
-        from google.cloud import bigquery
-
-        from etlkit.bigquery.types import to_schema_fields
-
-        fields = to_schema_fields(COLUMNS)
-        wanted = bigquery.Table(str(self.table), schema=fields)
-        wanted.description = "etlkit: one row per run"
-        client, retry = self._connection.client, self._connection.retry()
-        table = client.create_table(wanted, exists_ok=True, retry=retry)
-        missing = {field.name for field in fields} - {field.name for field in table.schema}
-        for column in COLUMNS:  # a ledger made by an earlier version
-            if column.name in missing:
-                self._connection.query(
-                    f"ALTER TABLE {self.table.sql} ADD COLUMN IF NOT EXISTS "
-                    f"{column.name} {column.ddl}",
-                    f"ledger_add_{column.name}",
-                )
 
     def _start(self, target: str, mode: str) -> None:
         values: dict[str, Any] = {
@@ -115,6 +71,7 @@ class Ledger:
             "state": "running",
             "attempt": 1,
             "fingerprint": self._run.fingerprint,
+            "retry_of": self._run.retry_of,
             "owner": self.owner,
             "host": HOST,
             "pid": PID,
@@ -132,13 +89,21 @@ class Ledger:
             parameters=[_parameter(*item) for item in values.items()],
         )
 
-    def _take_over(self, mode: str) -> None:
+    def _take_over(self, target: str, mode: str) -> None:
         row = self._find()
         run_id = self._run.run_id = row["run_id"]
-        if row["state"] == "published":
-            raise _published(row)
         if row["job"] != self._run.job:
             raise RunStateError(f"run {run_id} is one of job {row['job']}, not of {self._run.job}")
+        if (row["target"], row["mode"]) != (target, mode):
+            raise RunStateError(
+                f"run {run_id} goes to {row['target']} with mode {row['mode']}; the job now says "
+                f"{target} with mode {mode}. Start a new run"
+            )
+        if row["retry_of"] != self._run.retry_of:
+            how = f"--retry-rejects {row['retry_of']}" if row["retry_of"] else "no --retry-rejects"
+            raise RunStateError(f"run {run_id} was started with {how}: resume it with the same")
+        if row["state"] == "published":
+            raise _published(row)
         if "append_direct" in {mode, row["mode"]}:
             raise RunStateError(f"run {run_id} wrote with mode append_direct: it cannot be resumed")
         if is_alive(row):
@@ -182,8 +147,13 @@ class Ledger:
                 raise RunStateError(
                     f"job {self._run.job} has no run to resume; start one without --resume"
                 )
-            # The answer of a publish may have been lost: then the last run is done, and that is fine.
-            return next((r for r in reversed(rows) if r["state"] != "published"), rows[-1])
+            # The answer of a publish may have been lost: then the last run is done, and that is
+            # fine. An older one is not taken up in its place: its rows would come on top.
+            if rows[-1]["state"] == "published":
+                left = [r["run_id"] for r in rows if r["state"] != "published"]
+                if left:
+                    log.info("run %s was never published; name it to resume it", left[-1])
+            return rows[-1]
         rows = self.rows("run_id = @value", self._run.run_id, "find")
         if not rows:
             raise RunStateError(
@@ -215,7 +185,8 @@ class Ledger:
             for row in self.rows(f"job = @value AND started_at > {since}", self._run.job, "others")
             if row["run_id"] != self._run.run_id
         ]
-        if self._run.resume is None and others and others[-1]["state"] != "published":
+        last = others[-1] if others else None
+        if self._run.resume is None and last and last["state"] not in {"published", "running"}:
             log.info(
                 "note: run %s of this job was not published; --resume %s goes on with it",
                 others[-1]["run_id"],
@@ -223,11 +194,23 @@ class Ledger:
             )
         first = min((row["run_id"] for row in others if is_alive(row)), default=None)
         if first is not None and (first < self._run.run_id or self._run.attempt > 1):
-            self.end("failed", f"run {first} was in progress")
+            self._withdraw()
             raise RunStateError(
                 f"job {self._run.job} is in progress already, as run {first}; wait for it, or "
                 "declare the job with is_runnable_concurrently=True"
             )
+
+    def _withdraw(self) -> None:
+        """Leave no trace of a run that was refused: a resume must not take it for one that failed."""
+        self.stop_heartbeat()
+        if self._run.attempt > 1:
+            self.end("interrupted", "another run of the job was in progress")
+            return
+        self._connection.query(
+            f"DELETE FROM {self.table.sql} WHERE run_id = {literal(self._run.run_id)} "
+            f"AND owner = {literal(self.owner)}",
+            f"ledger_withdraw_{self.owner}",
+        )
 
     def end(self, state: str, error: str) -> None:
         """Record why the attempt ended; a run that is published or was taken over stays as it is."""
@@ -291,5 +274,5 @@ def _published(row: Any) -> AlreadyPublishedError:
 def _parameter(name: str, value: Any) -> Any:
     from google.cloud import bigquery
 
-    kinds = {str: "STRING", int: "INT64"}
+    kinds = {str: "STRING", int: "INT64", type(None): "STRING"}
     return bigquery.ScalarQueryParameter(name, kinds.get(type(value), "TIMESTAMP"), value)

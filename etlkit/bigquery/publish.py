@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import random
+import threading
 from typing import TYPE_CHECKING
 
 from etlkit.bigquery import sql
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("etlkit.bigquery")
 
-_ATTEMPTS = 5
+_ATTEMPTS = 6
 _SHOWN_KEYS = 5
 
 REJECTS_COLUMNS = (
@@ -84,6 +86,7 @@ class Publisher:
             "rows_published": counts.parts,
         }
         ledger = self._ledger
+        ledger.stop_heartbeat()  # both update the run's row; until here the run shows that it lives
         self._transact(
             sql.transaction(ledger.table, self._run.run_id, ledger.owner, statements, numbers)
         )
@@ -109,7 +112,9 @@ class Publisher:
         before = [] if self._sink.before_load is None else [_statement(self._sink.before_load)]
         if self._sink.mode == "merge":
             keys, update = self._sink.merge_keys, self._sink.merge_update_columns
-            return [*before, sql.merge(name, self._columns, rows, keys, update)]
+            parts = self._target.definition.partitioning
+            by = parts.column if parts is not None and parts.require_filter else None
+            return [*before, sql.merge(name, self._columns, rows, keys, update, by)]
         if self._sink.mode == "replace" and self._run.retry_of is None:
             before = [*before, sql.truncate(name)]
         return [*before, sql.insert(name, self._columns, rows)]
@@ -209,6 +214,7 @@ class Publisher:
                 if "concurrent update" not in google_message(error) or attempt == _ATTEMPTS:
                     raise
                 log.info("publish attempt %d met a concurrent update, trying again", attempt)
+                threading.Event().wait(random.uniform(0.5, 2.0) * 2**attempt)  # noqa: S311
             else:
                 break
         if not self._ledger.is_published("check"):

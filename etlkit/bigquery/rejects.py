@@ -10,7 +10,7 @@ from etlkit.bigquery.client import connect
 from etlkit.bigquery.names import parse_table
 from etlkit.bigquery.publish import rejects_table
 from etlkit.bigquery.source import BigQueryReader, BigQuerySource
-from etlkit.errors import ConfigError
+from etlkit.errors import ConfigError, SourceError
 from etlkit.source import ROW_ID
 
 if TYPE_CHECKING:
@@ -84,6 +84,13 @@ class RejectsReader(BigQueryReader):
             "snapshot",
             parameters=[bigquery.ScalarQueryParameter(k, "STRING", v) for k, v in values.items()],
         )
+        table = self._connection.client.get_table(str(self._frozen))
+        if not table.num_rows:
+            of = "" if self._rejects.only is None else f" of class {self._rejects.only}"
+            raise SourceError(
+                f"run {self._rejects.run_id} has no rejected rows{of} in {self._rejects_table}; see "
+                f"SELECT run_id, error_class, COUNT(*) FROM {self._rejects_table} GROUP BY 1, 2"
+            )
 
     def _conform(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         import pyarrow as pa

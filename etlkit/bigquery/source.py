@@ -104,6 +104,7 @@ class BigQueryReader:
                 job_config=config,
                 location=self._connection.location,
                 retry=self._connection.retry(),
+                job_retry=None,
             )
             schema = job.schema
         log.debug("the source query processes %s bytes", job.total_bytes_processed)

@@ -197,6 +197,7 @@ def merge(
     rows: str,
     keys: Sequence[str],
     update: Sequence[str] | None,
+    partition: str | None = None,
 ) -> str:
     """Update rows that are there by `keys`, insert the others.
 
@@ -208,10 +209,13 @@ def merge(
         rows: A SELECT.
         keys: Columns that name a row; nulls are equal to each other.
         update: Columns to update; None = all but the keys.
+        partition: Partitioning column of a table that wants a filter on it; None = it does not.
     """
     on = " AND ".join(
         f"(T.{k} = S.{k} OR (T.{k} IS NULL AND S.{k} IS NULL))" for k in map(quoted, keys)
     )
+    if partition is not None:  # true of every row, and yet the filter that BigQuery asks for
+        on += f" AND (T.{quoted(partition)} IS NULL OR T.{quoted(partition)} IS NOT NULL)"
     names = [c.name for c in columns if c.name not in keys] if update is None else list(update)
     sets = ", ".join(f"{quoted(name)} = S.{quoted(name)}" for name in names)
     matched = f"WHEN MATCHED THEN UPDATE SET {sets}\n" if sets else ""

@@ -85,7 +85,6 @@ class BigQueryWriter:
         self._staging.close()
         with errors_as(SinkError, "audit", "the audit of the staged rows could not run"):
             audit(self._connection, self._staging, self._run.checks, counts)
-        self._ledger.stop_heartbeat()
         with errors_as(SinkError, "publish", f"publishing to {self.target} failed"):
             Publisher(
                 self._sink, self._run, self._connection, self._target, self._staging, self._ledger

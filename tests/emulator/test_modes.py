@@ -15,6 +15,7 @@ from etlkit import (
     RangePartitioning,
     RowSchemaError,
     SinkError,
+    SourceError,
     TimePartitioning,
     TooManyRejectedError,
     TransferJob,
@@ -377,3 +378,13 @@ def test_integer_ranges_are_declared_as_bigquery_wants_them():
     ]
     with pytest.raises(SinkError, match="cannot partition by v: it is STRING"):
         Definition(RangePartitioning("v", 0, 1, 1)).clauses(columns, {})
+
+
+def test_retrying_rejects_that_are_not_there(transfer):
+    """A mistyped run id or class is said, instead of a success with no rows."""
+    query = "SELECT k FROM UNNEST([1, 2]) AS k"
+    options = {"job": {"on_row_error": "reject"}}
+    first = transfer(query, Picky, **options)
+    for retry in ({"retry_rejects": "nonsense"}, {"retry_rejects": first.run_id, "only": "Typo"}):
+        with pytest.raises(SourceError, match="has no rejected rows"):
+            transfer(query, Mended, run=retry, **options)

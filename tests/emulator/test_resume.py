@@ -265,3 +265,51 @@ def test_runs_are_listed_shown_and_cleaned_up(finish, write_job, local_server, b
     status, _, err = runs("no_such_run")
     assert status == 1
     assert "there is no run no_such_run" in err
+
+
+def test_a_refused_start_leaves_no_trace(start, finish, write_job, calls, until, run, dataset):
+    """After the first run is killed, --resume takes that one, not the one that was refused."""
+    module = write_job(SLOW, rows=300)
+    process = start(module)
+    until(lambda: len(calls()) >= 40)
+    code, _, _ = finish(module)
+    assert code == 1
+    process.kill()
+    process.wait()
+    code, report, err = finish(module, "--resume")
+    assert code == 0, err
+    assert report["resumed"] > 0
+    assert run(f"SELECT COUNT(*), COUNT(DISTINCT n) FROM {dataset}.target") == [(300, 300)]
+
+
+def test_an_older_run_is_not_resumed_by_accident(finish, write_job, run, dataset):
+    """A run older than a published one is taken up only by its id: its rows would come on top."""
+    _, failed, _ = finish(write_job("1 / (row['n'] - 40)"))
+    _, good, _ = finish(write_job())
+    code, report, err = finish(write_job(), "--resume")
+    assert (code, report["run_id"]) == (0, good["run_id"])
+    assert f"run {failed['run_id']} was never published; name it" in err
+    assert run(f"SELECT COUNT(*) FROM {dataset}.target") == [(50,)]
+
+
+def test_a_run_of_another_job_is_not_resumed(finish, write_job, tmp_path):
+    """Neither one that is published nor one that goes elsewhere."""
+    module = write_job()
+    _, report, _ = finish(module)
+    text = (tmp_path / f"{module}.py").read_text()
+    (tmp_path / "another_job.py").write_text(text)
+    code, _, err = finish("another_job", "--resume", report["run_id"])
+    assert code == 1
+    assert f"is one of job {module}, not of another_job" in err
+    (tmp_path / f"{module}.py").write_text(text.replace(".target", ".elsewhere"))
+    code, _, err = finish(module, "--resume", report["run_id"])
+    assert code == 1
+    assert "Start a new run" in err
+
+
+def test_cleaning_up_leaves_tables_of_people_alone(bq, dataset, local_server):
+    """A table is not ours because its name begins like one of ours."""
+    bq.query(f"CREATE TABLE {dataset}.src_customers AS SELECT 1 AS a").result()
+    where = ["--local", "--local-dir", str(local_server.local_dir)]
+    assert runs_main(["--clean", "--work-dataset", dataset, *where]) == 0
+    assert [t.table_id for t in bq.list_tables(dataset)] == ["src_customers"]

@@ -741,3 +741,65 @@ def test_a_job_that_never_ran_has_nothing_to_resume():
     job = TransferJob(source=MemorySource([]), transform=make(lambda row: row), sink=MemorySink())
     with pytest.raises(RunStateError, match="no run to resume"):
         resume(job)
+
+
+def test_a_column_of_the_target_is_never_dropped():
+    """`drop_columns` leaves out what the target lacks, not what the first rows happened to lack."""
+    sink = MemorySink("replace")
+    transfer(make(lambda row: {**row, "b": "old"}), numbers(1), sink=sink)
+
+    def late(row):
+        return {**row, "b": "new", "c": 1} if row["n"] > 5500 else row
+
+    for policy in ("drop_columns", "fail"):
+        if policy == "fail":
+            late_c = late
+
+            def late(row, inner=late_c):
+                return {k: v for k, v in inner(row).items() if k != "c"}
+
+        transfer(make(late), numbers(6000), sink=sink, on_schema_change=policy)
+        assert [row["b"] for row in sink.rows[5500:5502]] == [None, "new"]
+        assert "c" not in sink.rows[-1]
+
+
+def test_a_share_counts_the_rows_of_its_own_batch():
+    """30 % errors pass a bound of 50 %, wherever the batches end."""
+
+    def some(row):
+        if row["n"] % 10 < 3:
+            raise ValueError("some")
+        return row
+
+    report, _ = transfer(make(some), numbers(450), on_row_error="reject", max_rejected=0.5)
+    assert report.rejected == 135
+
+
+def test_a_reused_dict_in_a_generator_keeps_its_values():
+    """Each yielded row is what it was when it was yielded."""
+
+    def reuse(row):
+        for part in range(3):
+            row["part"] = part
+            yield row
+
+    _, sink = transfer(make(reuse), numbers(1))
+    assert [row["part"] for row in sink.rows] == [0, 1, 2]
+
+
+def test_sys_exit_in_a_transform_is_a_failure():
+    """It must not look like a success."""
+
+    def leave(row):
+        raise SystemExit(0)
+
+    with pytest.raises(JobError, match=r"sys.exit\(0\)"):
+        transfer(make(leave), numbers(1))
+
+
+def test_a_bad_key_in_one_row_is_that_rows_error():
+    """Under `skip` the others go on."""
+    etl = make(lambda row: {"a`b": 1} if row["n"] == 1 else row)
+    report, sink = transfer(etl, numbers(3), on_row_error="skip")
+    assert [row["n"] for row in sink.rows] == [0, 2]
+    assert report.row_errors == 1

@@ -49,9 +49,9 @@ def test_a_job_may_have_a_name_of_its_own(here):
 
 
 def test_another_attribute_can_be_named(here):
-    """`module:name` takes that one."""
+    """`module:name` takes that one, and is its name: two jobs of a module are two jobs."""
     write(here / "two.py", name="second")
-    assert load_job("two:second")[0] == "two"
+    assert load_job("two:second")[0] == "two:second"
     with pytest.raises(ConfigError, match="two has no 'job'; it has second: use two:second"):
         load_job("two")
 
