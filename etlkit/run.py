@@ -217,7 +217,7 @@ def _next_step(error: EtlkitError) -> str:
             "leaves such rows out"
         )
     if isinstance(error, RetryableError):
-        return "\nnothing was published. The service may be back in a while: run the job again"
+        return "\nnothing was published. The service may be back in a while: go on with --resume"
     return ""
 
 

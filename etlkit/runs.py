@@ -41,8 +41,8 @@ _COLUMNS = ("run_id", "job", "state", "read", "written", "skipped", "rejected", 
 def cli(run_id: str | None, **options: Any) -> int:
     """List the latest runs, or show RUN_ID in full.
 
-    States: running, published, failed, interrupted, and dead = killed; all but published can be
-    resumed with: python -m etlkit.run JOB --resume RUN_ID
+    States: starting, running, published, failed, interrupted, and dead = killed; the last three can
+    be resumed with: python -m etlkit.run JOB --resume RUN_ID
     """
     if run_id is not None and options["clean"]:
         raise click.UsageError("--clean goes without a RUN_ID")
@@ -86,7 +86,9 @@ def _print(rows: list[dict[str, Any]], columns: tuple[str, ...], form: str) -> N
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(*columns)
+    table = Table()
+    for name in columns:  # an id that is cut is no id
+        table.add_column(name, no_wrap=name in {"run_id", "state"}, overflow="fold")
     for row in rows:
         values = (row.get(name) for name in columns)
         table.add_row(*("" if value is None else escape(str(value)) for value in values))

@@ -43,6 +43,7 @@ _WINDOW_REQUESTS = 64
 _ACK_DEADLINE_S = 60.0
 """A connection that acknowledges nothing for so long is dropped and opened again."""
 
+_UNAVAILABLE = 14
 _ATTEMPTS = 8
 _BACKOFF_S = 0.25
 _NEW_TABLE_S = 60.0
@@ -197,6 +198,8 @@ class Appender:
             self._call = call
             for response in call:
                 self._acknowledge(response)
+            if self._unacked and not self._closed:
+                raise _RequestError(_UNAVAILABLE, "the connection ended without an answer")
         finally:
             with self._changed:
                 self._requests = self._call = None

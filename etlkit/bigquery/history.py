@@ -91,7 +91,7 @@ def _read(
     for row in rows:
         for column in COLUMNS:
             row.setdefault(column.name, None)
-        if row["state"] == "running" and not is_alive(row):
+        if row["state"] in {"starting", "running"} and not is_alive(row):
             row["state"] = "dead"
         row["age_s"] = round((now - row["started_at"]).total_seconds(), 1)
     return rows

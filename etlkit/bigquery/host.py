@@ -45,7 +45,9 @@ def is_dead(host: str | None, pid: int | None, started: str | None) -> bool:
 
 def is_alive(row: Any) -> bool:
     """Whether the attempt that a ledger row tells of may still be at work."""
-    if row["state"] != "running" or is_dead(row["host"], row["pid"], row["pid_started"]):
+    if row["state"] not in {"starting", "running"} or is_dead(
+        row["host"], row["pid"], row["pid_started"]
+    ):
         return False
     if row["host"] == HOST:
         return True  # its process is there; a long publish shows no other sign of life

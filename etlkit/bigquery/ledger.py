@@ -42,6 +42,7 @@ class Ledger:
         self._run = run
         self.table = TableName(*dataset, "runs")
         self.owner = secrets.token_hex(8)
+        self._looks = 0
         self._ended = threading.Event()
         self._heart: threading.Thread | None = None
 
@@ -68,7 +69,7 @@ class Ledger:
             "job": self._run.job,
             "mode": mode,
             "target": target,
-            "state": "running",
+            "state": "starting" if self._run.alone else "running",
             "attempt": 1,
             "fingerprint": self._run.fingerprint,
             "retry_of": self._run.retry_of,
@@ -178,26 +179,47 @@ class Ledger:
         return list(job.result(retry=self._connection.retry()))
 
     def _refuse_company(self) -> None:
-        """Let the run that began first go on. Of two that began at once one sees itself first."""
-        since = f"TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL {EXPIRE_DAYS} DAY)"
-        others = [
-            row
-            for row in self.rows(f"job = @value AND started_at > {since}", self._run.job, "others")
-            if row["run_id"] != self._run.run_id
-        ]
+        """Let one run of the job go on, whoever's row came first.
+
+        A new run is `starting` until it has seen nobody `running`, and looks once more when it is
+        `running` itself: of two that start at once, the second look of the later id sees the other.
+        """
+        others = self._others()
         last = others[-1] if others else None
-        if self._run.resume is None and last and last["state"] not in {"published", "running"}:
-            log.info(
-                "note: run %s of this job was not published; --resume %s goes on with it",
-                others[-1]["run_id"],
-                others[-1]["run_id"],
+        if (
+            self._run.resume is None
+            and last
+            and last["state"] != "published"
+            and not is_alive(last)
+        ):
+            told = last["run_id"]
+            log.info("note: run %s was not published; --resume %s goes on with it", told, told)
+        alive = [row for row in others if is_alive(row)]
+        self._refuse_if(
+            [r for r in alive if r["state"] == "running" or r["run_id"] < self._run.run_id]
+        )
+        if self._run.attempt == 1:
+            self._connection.query(
+                f"UPDATE {self.table.sql} SET state = 'running' WHERE run_id = "
+                f"{literal(self._run.run_id)} AND owner = {literal(self.owner)}",
+                f"ledger_accept_{self.owner}",
             )
-        first = min((row["run_id"] for row in others if is_alive(row)), default=None)
-        if first is not None and (first < self._run.run_id or self._run.attempt > 1):
+            alive = [row for row in self._others() if is_alive(row)]
+            self._refuse_if([row for row in alive if row["run_id"] < self._run.run_id])
+
+    def _others(self) -> list[Any]:
+        since = f"TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL {EXPIRE_DAYS} DAY)"
+        self._looks += 1
+        where = f"job = @value AND started_at > {since}"
+        rows = self.rows(where, self._run.job, f"others_{self._looks}")
+        return [row for row in rows if row["run_id"] != self._run.run_id]
+
+    def _refuse_if(self, company: list[Any]) -> None:
+        if company:
             self._withdraw()
             raise RunStateError(
-                f"job {self._run.job} is in progress already, as run {first}; wait for it, or "
-                "declare the job with is_runnable_concurrently=True"
+                f"job {self._run.job} is in progress already, as run {company[0]['run_id']}; wait "
+                "for it, or declare the job with is_runnable_concurrently=True"
             )
 
     def _withdraw(self) -> None:
@@ -224,7 +246,7 @@ class Ledger:
         self._connection.query(
             f"UPDATE {self.table.sql} SET state = @state, error = @error, "
             "updated_at = CURRENT_TIMESTAMP(), finished_at = CURRENT_TIMESTAMP() "
-            "WHERE run_id = @run_id AND owner = @owner AND state = 'running'",
+            "WHERE run_id = @run_id AND owner = @owner AND state IN ('starting', 'running')",
             f"ledger_end_{self.owner}",
             parameters=[_parameter(*item) for item in values.items()],
         )

@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 COLUMNS = (
     Column("run_id", "STRING", "REQUIRED", description="Sorts by start time"),
     Column("job", "STRING", "REQUIRED", description="Name of the job"),
-    Column("state", "STRING", "REQUIRED", description="running, published, failed, interrupted"),
+    Column(
+        "state",
+        "STRING",
+        "REQUIRED",
+        description="starting, running, published, failed, interrupted",
+    ),
     Column("mode", "STRING", description="How the sink publishes"),
     Column("target", "STRING", description="project.dataset.table"),
     Column("read", "INT64", description="Source rows read"),

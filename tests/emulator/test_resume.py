@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from etlkit import RunStateError
+from etlkit.bigquery.client import connect as connect_run
+from etlkit.bigquery.ledger import Ledger
+from etlkit.context import Run, Settings
 from etlkit.runs import main as runs_main
 
 ROOT = Path(__file__).parents[2]
@@ -313,3 +317,19 @@ def test_cleaning_up_leaves_tables_of_people_alone(bq, dataset, local_server):
     where = ["--local", "--local-dir", str(local_server.local_dir)]
     assert runs_main(["--clean", "--work-dataset", dataset, *where]) == 0
     assert [t.table_id for t in bq.list_tables(dataset)] == ["src_customers"]
+
+
+def test_two_starts_at_the_same_instant(bq, dataset, local_server):
+    """Whichever ledger row comes first, one run is let through and the other is refused."""
+    settings = Settings(environ=local_server.endpoints.environ())
+    now = datetime.now(UTC)
+    later = now + timedelta(milliseconds=2)
+    with Run(dataset, settings, now=now) as early, Run(dataset, settings, now=later) as late:
+        assert early.run_id < late.run_id
+        accepted = Ledger(connect_run(late), late, ("local", "etlkit_work"))
+        accepted.open("local.d.t", "append")
+        with pytest.raises(RunStateError, match=f"in progress already, as run {late.run_id}"):
+            Ledger(connect_run(early), early, ("local", "etlkit_work")).open("local.d.t", "append")
+        accepted.end("failed", "enough seen")
+    rows = bq.query(f"SELECT run_id FROM etlkit_work.runs WHERE job = '{dataset}'").result()
+    assert [row.run_id for row in rows] == [late.run_id]
