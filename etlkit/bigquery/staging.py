@@ -146,11 +146,7 @@ class Staging:
         return [row[ROW_ID] for row in self._connection.rows(query, f"ids_{self._audits}")]
 
     def count(self) -> Counts:
-        """Count what stands in the tables.
-
-        Raises:
-            SinkError: Never for cut-off rows: they count as not settled.
-        """
+        """Count what stands in the tables; rows that were cut off count as not settled."""
         self._audits += 1
         counts = Counts()
         if self.tables:

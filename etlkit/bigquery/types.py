@@ -55,8 +55,3 @@ def conform(batch: pa.RecordBatch, columns: Sequence[Column]) -> pa.RecordBatch:
         array = batch.column(field.name)
         arrays.append(array if array.type == field.type else array.cast(field.type))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-
-def same_definition(left: Sequence[Column], right: Sequence[Column]) -> bool:
-    """Whether rows of one fit the other column by column; order does not matter."""
-    return {c.name: (c.ddl, c.mode) for c in left} == {c.name: (c.ddl, c.mode) for c in right}
