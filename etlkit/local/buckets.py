@@ -123,7 +123,7 @@ class Buckets:
         ]
         return sorted(found, key=lambda stored: stored.uri)
 
-    def put(self, files: Sequence[Path], uri: str) -> Sequence[str]:
+    def put(self, files: Sequence[Path], uri: str, *, recursive: bool = False) -> Sequence[str]:
         """Copy files into a bucket, replacing objects of the same name.
 
         Everything is checked before the first file is copied; a reader sees an object whole or not
@@ -133,6 +133,7 @@ class Buckets:
             files: At least one; folders are refused, as by `gsutil cp` without `-r`.
             uri: `gs://bucket/` or `gs://bucket/prefix/` keeps the names of the files; for a single
                 file also `gs://bucket/name`.
+            recursive: Take folders too: `folder/a/b` becomes `folder/a/b` under the address.
 
         Returns:
             The address of each file, in order.
@@ -141,21 +142,21 @@ class Buckets:
             ConfigError: A file is missing or a folder, two would get one name, or `uri` does not
                 fit.
         """
-        _check_files(files)
+        named = _named(files, recursive=recursive)
         bucket, name = _split(uri)
         if name and not name.endswith("/"):
-            if len(files) > 1:
+            if len(named) > 1 or files[0].is_dir():
                 raise ConfigError(
-                    f"{len(files)} files cannot all become {uri}; to put them under it, end it "
+                    f"{len(named)} files cannot all become {uri}; to put them under it, end it "
                     "with /"
                 )
             targets = {self._inside(bucket, name, uri): uri}
         else:
-            addresses = [f"gs://{bucket}/{name}{file.name}" for file in files]
+            addresses = [f"gs://{bucket}/{name}{own_name}" for _, own_name in named]
             targets = {self.path(address): address for address in addresses}
-        if len(targets) < len(files):
+        if len(targets) < len(named):
             raise ConfigError(f"two of the files have the same name; under {uri} one would be lost")
-        for file, target in zip(files, targets, strict=True):
+        for (file, _), target in zip(named, targets, strict=True):
             self._copy(file, target, targets[target])
         return list(targets.values())
 
@@ -253,14 +254,26 @@ def _split(uri: str) -> tuple[str, str]:
     return bucket, name
 
 
-def _check_files(files: Sequence[Path]) -> None:
-    if not files:
-        raise ConfigError("no files to put")
+def _named(files: Sequence[Path], *, recursive: bool) -> Sequence[tuple[Path, str]]:
+    """Files with the names they get under the address."""
+    named: list[tuple[Path, str]] = []
     for file in files:
         if not file.exists():
             raise ConfigError(f"no file {file}")
-        if not file.is_file():
-            raise ConfigError(f"{file} is not a file; give the files in it, as in {file}/*.jpg")
+        if file.is_file():
+            named.append((file, file.name))
+        elif recursive and file.is_dir():
+            inside = sorted(each for each in file.rglob("*") if each.is_file())
+            folder = file.resolve().name
+            named += [(each, f"{folder}/{each.relative_to(file).as_posix()}") for each in inside]
+        else:
+            raise ConfigError(
+                f"{file} is not a file; give the files in it, as in {file}/*.jpg, or say "
+                "--recursive to take a folder with all that is in it"
+            )
+    if not named:
+        raise ConfigError("no files to put")
+    return named
 
 
 def _is_file(path: Path) -> bool:

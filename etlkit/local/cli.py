@@ -75,10 +75,11 @@ def main() -> None:
     "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path)
 )
 @click.argument("uri", metavar="gs://BUCKET/[PREFIX/]")
+@click.option("-r", "--recursive", is_flag=True, help="Take folders too, with all in them.")
 @_local_dir
-def put(files: tuple[Path, ...], uri: str, local_dir: Path) -> None:
+def put(files: tuple[Path, ...], uri: str, recursive: bool, local_dir: Path) -> None:
     """Copy files into a local bucket, which is made if missing."""
-    for address in _buckets(local_dir).put(files, uri):
+    for address in _buckets(local_dir).put(files, uri, recursive=recursive):
         click.echo(address)
 
 

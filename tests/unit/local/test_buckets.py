@@ -81,6 +81,25 @@ def test_put_refuses_a_folder(buckets, tmp_path):
         buckets.put([tmp_path], "gs://photos/")
 
 
+def test_put_takes_a_folder_when_told_to(buckets, make_file, tmp_path):
+    """Names under the address begin with the folder's own name, as by `gsutil cp -r`."""
+    make_file("model/saved_model.pb")
+    make_file("model/variables/variables.index")
+    assert buckets.put([tmp_path / "files" / "model"], "gs://models/v1/", recursive=True) == [
+        "gs://models/v1/model/saved_model.pb",
+        "gs://models/v1/model/variables/variables.index",
+    ]
+    with pytest.raises(ConfigError, match="end it with /"):
+        buckets.put([tmp_path / "files" / "model"], "gs://models/v1", recursive=True)
+
+
+def test_put_refuses_an_empty_folder(buckets, tmp_path):
+    """Nothing to put is an error, also when it is inside a folder."""
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match="no files to put"):
+        buckets.put([tmp_path / "empty"], "gs://models/", recursive=True)
+
+
 def test_put_refuses_two_files_of_one_name(buckets, make_file):
     """Two files that would become one object are refused: one would be lost."""
     with pytest.raises(ConfigError, match="one would be lost"):
