@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
-import traceback
 from pathlib import Path
 from types import ModuleType
 
-from etlkit.errors import ConfigError, EtlkitError
+from etlkit.errors import ConfigError
 from etlkit.job import TransferJob
+from etlkit.modules import broken, import_file
+from etlkit.trocco import provide_etl_base
 
 
 def load_job(target: str) -> tuple[str, TransferJob]:
@@ -31,6 +31,7 @@ def load_job(target: str) -> tuple[str, TransferJob]:
     # `python -m` puts the working directory first; a console or a test may not have done so.
     if str(Path.cwd()) not in sys.path and "" not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
+    provide_etl_base()
     module = _import(place)
     job = getattr(module, attribute, None)
     if job is None:
@@ -61,9 +62,9 @@ def _import(place: str) -> ModuleType:
             raise ConfigError(
                 f"no module {error.name!r} under {Path.cwd().name}/ or on PYTHONPATH{hint}"
             ) from error
-        raise _broken(place, error) from error
+        raise broken(place, error) from error
     except Exception as error:
-        raise _broken(place, error) from error
+        raise broken(place, error) from error
 
 
 def _import_path(path: Path) -> ModuleType:
@@ -77,25 +78,4 @@ def _import_path(path: Path) -> ModuleType:
         parts = ()
     if parts and all(part.isidentifier() for part in parts):
         return _import(".".join(parts))
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"{path} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise _broken(str(path), error) from error
-    return module
-
-
-def _broken(place: str, error: BaseException) -> ConfigError:
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    if isinstance(error, SyntaxError):
-        where = f"{error.filename}:{error.lineno}"
-        reason = f"SyntaxError: {error.msg}"
-    else:
-        where = f"{frame.filename}:{frame.lineno}"
-        kind = "" if isinstance(error, EtlkitError) else f"{type(error).__name__}: "
-        reason = f"{kind}{error}"
-    return ConfigError(f"{place} cannot be imported: {reason} ({where})")
+    return import_file(path)

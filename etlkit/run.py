@@ -15,6 +15,7 @@ import click
 
 from etlkit.errors import EtlkitError, RetryableError, RowError
 from etlkit.runner import environment, local_world, run_job
+from etlkit.scripts import check_target, script_job, script_options
 
 if TYPE_CHECKING:
     from etlkit.context import Run, Settings
@@ -27,7 +28,8 @@ _PREVIEW_ROWS = 10
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.argument("target")
+@click.argument("target", required=False)
+@script_options
 @click.option("--local", is_flag=True, help="Run on this machine alone, against .etlkit/.")
 @click.option(
     "--local-dir",
@@ -74,17 +76,18 @@ _PREVIEW_ROWS = 10
     "--quiet", is_flag=True, help="No progress, no summary; errors and the report remain."
 )
 @click.option("--debug", is_flag=True, help="Show SQL, stages and tracebacks.")
-def cli(target: str, **options: Any) -> int:
+def cli(target: str | None, **options: Any) -> int:
     """Run the job TARGET: package.module, package.module:name or a path to a file.
 
     The last line on stdout is the run report as one JSON object. Exit status: 0 published, 1 the run
     failed, 2 usage or configuration, 130 stopped by Ctrl-C, 143 by SIGTERM (then --resume goes on).
     """
+    check_target(target, options)
     _refuse_lonely(options)
     _configure_logging(options["log_format"], debug=options["debug"], quiet=options["quiet"])
     from etlkit.loading import load_job
 
-    name, job = load_job(target)
+    name, job = script_job(options) if target is None else load_job(target)
     with ExitStack() as stack:
         if options["local"]:
             stack.enter_context(local_world(options["local_dir"]))

@@ -12,5 +12,6 @@ from etlkit.testing.memory import MemorySink, MemorySource
 from etlkit.testing.sink_contract import SinkContract
 from etlkit.testing.source_contract import SourceContract
 from etlkit.testing.transforms import run_transform
+from etlkit.trocco import load_etl
 
-__all__ = ["MemorySink", "MemorySource", "SinkContract", "SourceContract", "run_transform"]
+__all__ = ["MemorySink", "MemorySource", "SinkContract", "SourceContract", "load_etl", "run_transform"]
