@@ -86,15 +86,19 @@ def local_world(local_dir: Path) -> Iterator[None]:
         JobError: The server does not start.
     """
     from etlkit.local import join_or_start
+    from etlkit.local.detours import detours
 
     with join_or_start(local_dir) as server:
         before = dict(os.environ)
         mine = server.endpoints.environ()
-        if os.environ.get("ETLKIT_VISION_ENDPOINT"):
-            mine.pop("ETLKIT_VISION_ENDPOINT")  # somebody chose another one on purpose
+        mine["ETLKIT_BUCKETS"] = str(server.local_dir / "buckets")
+        for variable in ("ETLKIT_VISION_ENDPOINT", "ETLKIT_VISION_GRPC_ENDPOINT"):
+            if os.environ.get(variable):
+                mine.pop(variable)  # somebody chose another one on purpose
         os.environ.update(mine)
         try:
-            yield
+            with detours():
+                yield
         finally:
             for variable in mine:
                 if variable in before:

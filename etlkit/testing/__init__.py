@@ -14,4 +14,11 @@ from etlkit.testing.source_contract import SourceContract
 from etlkit.testing.transforms import run_transform
 from etlkit.trocco import load_etl
 
-__all__ = ["MemorySink", "MemorySource", "SinkContract", "SourceContract", "load_etl", "run_transform"]
+__all__ = [
+    "MemorySink",
+    "MemorySource",
+    "SinkContract",
+    "SourceContract",
+    "load_etl",
+    "run_transform",
+]
