@@ -21,13 +21,15 @@ class Endpoints:
         project: The project id that the local BigQuery answers for.
         bigquery: REST, `http://127.0.0.1:PORT`.
         bigquery_grpc: Storage Read and Write, `127.0.0.1:PORT`, without TLS.
-        vision: The Vision stand-in, `http://127.0.0.1:PORT`.
+        vision: The Vision stand-in over REST, `http://127.0.0.1:PORT`.
+        vision_grpc: The same over gRPC, `127.0.0.1:PORT`, without TLS.
     """
 
     project: str
     bigquery: str
     bigquery_grpc: str
     vision: str
+    vision_grpc: str
 
     def environ(self) -> dict[str, str]:
         """The environment variables that point clients at this server."""
@@ -35,6 +37,7 @@ class Endpoints:
             "BIGQUERY_EMULATOR_HOST": self.bigquery,
             "ETLKIT_BIGQUERY_GRPC_ENDPOINT": self.bigquery_grpc,
             "ETLKIT_VISION_ENDPOINT": self.vision,
+            "ETLKIT_VISION_GRPC_ENDPOINT": self.vision_grpc,
             "GOOGLE_CLOUD_PROJECT": self.project,
         }
 

@@ -33,6 +33,9 @@ from etlkit.local.locks import hold
 _PREDECESSOR_TIMEOUT_S: Final = 60.0
 """A server that is ending may still be writing its data out; the next one waits for it."""
 
+_GRACE_S: Final = 5.0
+"""A call that is being answered gets this long at the end; uvicorn waits for its own as well."""
+
 
 class Services:
     """BigQuery and Vision on one event loop."""
@@ -42,18 +45,23 @@ class Services:
         self._emulator: Any = None
         self._vision: Any = None
         self._vision_task: asyncio.Task[None] | None = None
+        self._vision_grpc: Any = None
 
     async def start(self) -> Endpoints:
         """Bind free ports on loopback and answer on them."""
         import uvicorn
 
         from etlkit.local.vision import create_app
+        from etlkit.local.vision_grpc import start_grpc
+        from etlkit.local.vision_service import VisionService
 
         self._emulator = build_emulator(self._local_dir)
         await self._emulator.start()
+        service = VisionService(self._local_dir / "buckets")
+        self._vision_grpc, vision_grpc_port = await start_grpc(service)
         self._vision = uvicorn.Server(
             uvicorn.Config(
-                create_app(self._local_dir / "buckets"),
+                create_app(service),
                 host="127.0.0.1",
                 port=0,
                 log_config=None,
@@ -72,6 +80,7 @@ class Services:
             bigquery=http_address(self._emulator.rest_port),
             bigquery_grpc=grpc_address(self._emulator.grpc_port),
             vision=http_address(self._vision.servers[0].sockets[0].getsockname()[1]),
+            vision_grpc=grpc_address(vision_grpc_port),
         )
 
     async def stop(self) -> None:
@@ -79,6 +88,8 @@ class Services:
         if self._vision_task is not None:
             self._vision.should_exit = True
             await self._vision_task
+        if self._vision_grpc is not None:
+            await self._vision_grpc.stop(grace=_GRACE_S)
         if self._emulator is not None:
             # Closing DuckDB writes its log into the database file, so no separate CHECKPOINT.
             await self._emulator.stop()

@@ -8,31 +8,22 @@ Source: https://cloud.google.com/vision/docs/reference/rest/v1/images/annotate
 
 from __future__ import annotations
 
-import asyncio
-import os
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from etlkit.local.annotator import Annotator
-from etlkit.local.buckets import Buckets
 from etlkit.local.proto_json import JsonRequestError
 from etlkit.local.vision_request import parse_request
+from etlkit.local.vision_service import MAX_REQUEST_BYTES, VisionService, refuse_too_large
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
-
-# Source: https://cloud.google.com/vision/quotas (JSON request object size, read 2026-11).
-MAX_REQUEST_BYTES = 10 * 1024 * 1024
 
 _STATUS_NAMES = {
     400: "INVALID_ARGUMENT",
@@ -48,19 +39,23 @@ _PATHS = (
 )
 
 
-def create_app(buckets_root: Path) -> Starlette:
+def create_app(service: VisionService) -> Starlette:
     """Make the app.
 
     Args:
-        buckets_root: `gs://bucket/x` is the file `bucket/x` under it; it need not be there yet.
+        service: What answers; the gRPC server may share it.
 
     Returns:
         An ASGI app without state on disk; the models are loaded with the first image.
     """
-    service = _Service(Annotator(Buckets(buckets_root)))
+
+    async def annotate(request: Request) -> Response:
+        answers = await service.annotate(parse_request(await _read_body(request)))
+        return JSONResponse({"responses": answers} if answers else {})
+
     return Starlette(
         routes=[
-            *(Route(path, service.annotate, methods=["POST"]) for path in _PATHS),
+            *(Route(path, annotate, methods=["POST"]) for path in _PATHS),
             Route("/healthz", _healthz, methods=["GET"]),
         ],
         middleware=[Middleware(_ForgetQuery)],
@@ -70,23 +65,6 @@ def create_app(buckets_root: Path) -> Starlette:
             Exception: _internal_error,
         },
     )
-
-
-class _Service:
-    def __init__(self, annotator: Annotator) -> None:
-        self._annotator = annotator
-        # One image per core: more at once would not be faster, and would hold more decoded images.
-        self._limiter = CapacityLimiter(os.cpu_count() or 1)
-
-    async def annotate(self, request: Request) -> Response:
-        images = parse_request(await _read_body(request))
-        answers = await asyncio.gather(
-            *(
-                to_thread.run_sync(self._annotator.annotate, image, limiter=self._limiter)
-                for image in images
-            )
-        )
-        return JSONResponse({"responses": answers} if answers else {})
 
 
 class _ForgetQuery:
@@ -113,10 +91,7 @@ async def _read_body(request: Request) -> bytes:
         num_bytes += len(chunk)
         if num_bytes <= MAX_REQUEST_BYTES:
             body += chunk
-    if num_bytes > MAX_REQUEST_BYTES:
-        raise JsonRequestError(
-            f"Request payload size exceeds the limit: {MAX_REQUEST_BYTES} bytes."
-        )
+    refuse_too_large(num_bytes)
     return bytes(body)
 
 

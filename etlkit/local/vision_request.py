@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from etlkit.local.proto_json import (
     Enum,
@@ -21,6 +21,9 @@ from etlkit.local.proto_json import (
     read_message,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
 # Source: https://cloud.google.com/vision/quotas (images per request, read 2026-11).
 MAX_IMAGES_PER_REQUEST = 16
 
@@ -30,7 +33,7 @@ DEFAULT_MAX_RESULTS = 10
 
 _PACKAGE = "google.cloud.vision.v1."
 
-_FEATURE_TYPES = {
+FEATURE_TYPES = {
     "TYPE_UNSPECIFIED": 0,
     "FACE_DETECTION": 1,
     "LANDMARK_DETECTION": 2,
@@ -101,7 +104,7 @@ _IMAGE = Message(
 _FEATURE = Message(
     _PACKAGE + "Feature",
     {
-        "type": Enum(_PACKAGE + "Feature.Type", _FEATURE_TYPES),
+        "type": Enum(_PACKAGE + "Feature.Type", FEATURE_TYPES),
         "max_results": Scalar("int32"),
         "model": Scalar("string"),
     },
@@ -148,8 +151,19 @@ def parse_request(body: bytes) -> list[ImageRequest]:
     Raises:
         JsonRequestError: The request as a whole is refused; no image was looked at.
     """
-    batch = read_message(_BATCH, _load(body))
-    requests = batch.get("requests", [])
+    return image_requests(read_message(_BATCH, _load(body)).get("requests", []))
+
+
+def image_requests(requests: Sequence[Mapping[str, Any]]) -> list[ImageRequest]:
+    """Check what a batch asks for, whichever protocol it came over.
+
+    Args:
+        requests: `AnnotateImageRequest`s as dicts of proto names; `content` is bytes, a feature's
+            `type` its name.
+
+    Raises:
+        JsonRequestError: As `parse_request`.
+    """
     if len(requests) > MAX_IMAGES_PER_REQUEST:
         raise JsonRequestError("Too many images per request.")
     return [_image_request(request) for request in requests]
@@ -169,7 +183,7 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"Unexpected token: {name}")
 
 
-def _image_request(request: dict[str, Any]) -> ImageRequest:
+def _image_request(request: Mapping[str, Any]) -> ImageRequest:
     image = request.get("image", {})
     source = image.get("source", {})
     content = image.get("content", b"")

@@ -227,6 +227,7 @@ def test_serve_says_how_to_connect_and_ends_cleanly(local_dir, until, number):
         exports = dict(re.findall(r"^export (\w+)=(\S+)$", printed, re.MULTILINE))
         assert exports["BIGQUERY_EMULATOR_HOST"].startswith("http://127.0.0.1:")
         assert exports["ETLKIT_VISION_ENDPOINT"].startswith("http://127.0.0.1:")
+        assert exports["ETLKIT_VISION_GRPC_ENDPOINT"].startswith("127.0.0.1:")
         snippet = "\n".join(
             re.findall(r"^#   ((?:from|options|client|print).*)$", printed, re.MULTILINE)
         )

@@ -18,6 +18,7 @@ from PIL import Image
 
 from etlkit.local import annotator
 from etlkit.local.vision import create_app
+from etlkit.local.vision_service import VisionService
 
 PHOTOS = Path(__file__).parents[3] / "photos"
 BOTH = [{"type": "LABEL_DETECTION"}, {"type": "OBJECT_LOCALIZATION"}]
@@ -28,7 +29,7 @@ TYPE_NAME = "type.googleapis.com/google.cloud.vision.v1.Feature.Type"
 @contextmanager
 def served(root: Path) -> Iterator[str]:
     """The app on a real socket."""
-    config = uvicorn.Config(create_app(root), port=0, log_config=None, lifespan="off")
+    config = uvicorn.Config(create_app(VisionService(root)), port=0, log_config=None, lifespan="off")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
