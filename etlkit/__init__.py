@@ -25,6 +25,8 @@ if TYPE_CHECKING:
         TimePartitioning,
     )
     from etlkit.checks import Check
+    from etlkit.datamart import Datamart, Lookback, ValidityColumns
+    from etlkit.datamart_report import DatamartReport, StatementReport
     from etlkit.errors import (
         AlreadyPublishedError,
         ApiError,
@@ -41,13 +43,24 @@ if TYPE_CHECKING:
         RunStateError,
         SinkError,
         SourceError,
+        StatementError,
         TooManyRejectedError,
         TransformError,
     )
     from etlkit.job import TransferJob
     from etlkit.report import RunReport
+    from etlkit.variables import String, Timestamp, TimestampRuntime
 
 _HOMES = {
+    "TimestampRuntime": "etlkit.variables",
+    "Timestamp": "etlkit.variables",
+    "String": "etlkit.variables",
+    "StatementReport": "etlkit.datamart_report",
+    "StatementError": "etlkit.errors",
+    "ValidityColumns": "etlkit.datamart",
+    "Lookback": "etlkit.datamart",
+    "DatamartReport": "etlkit.datamart_report",
+    "Datamart": "etlkit.datamart",
     "AlreadyPublishedError": "etlkit.errors",
     "ApiError": "etlkit.errors",
     "BigQuerySink": "etlkit.bigquery",
@@ -86,11 +99,14 @@ __all__ = [
     "CheckFailedError",
     "ConfigError",
     "CountMismatchError",
+    "Datamart",
+    "DatamartReport",
     "Definition",
     "EtlBase",
     "EtlkitError",
     "ImageError",
     "JobError",
+    "Lookback",
     "RangePartitioning",
     "ReadExpiredError",
     "RetryableError",
@@ -101,10 +117,16 @@ __all__ = [
     "RunStateError",
     "SinkError",
     "SourceError",
+    "StatementError",
+    "StatementReport",
+    "String",
     "TimePartitioning",
+    "Timestamp",
+    "TimestampRuntime",
     "TooManyRejectedError",
     "TransferJob",
     "TransformError",
+    "ValidityColumns",
     "__version__",
 ]
 

@@ -4,12 +4,15 @@
 EtlkitError
  +- ConfigError              exit 2   job, options, variables: found before any I/O
  +- RetryableError           exit 1   429, 5xx, timeout, reset: a try later may work
+ |   +- OutageError                   a service was down for longer than the job waits
  +- RowError                 policy   on_row_error decides about this one row
  |   +- TransformError                the user's code raised
  |   +- RowSchemaError                unknown key, wrong type, null in a required column
  |   +- ImageError                    a provider refused this one image
+ |   +- CallFailedError               the calls for this one row keep failing, others do not
  +- JobError                 exit 1   the run ends; nothing is published
      +- TooManyRejectedError          max_rejected was passed
+     +- CapReachedError               max_calls or max_cost would be passed
      +- RunStateError                 already in progress, nothing to resume
      |   +- AlreadyPublishedError     the run to resume is done; the engine gives its report
      +- ApiError                      a call was refused as a whole: 401, 403, 400
@@ -18,6 +21,7 @@ EtlkitError
      +- SinkError                     staging, publishing or the ledger failed
          +- CountMismatchError        read != written + skipped + rejected
          +- CheckFailedError          a check of the job found something in the staged rows
+     +- StatementError                a statement of a datamart failed; later ones did not run
 ```
 
 A `JobError` raised inside a transform is never turned into a row error: an outage must not become a
@@ -70,11 +74,32 @@ class RetryableError(EtlkitError):
 
     Attributes:
         retry_after_s: Seconds the server asked to wait; None = it did not say.
+        status: HTTP status, or the one that a gRPC code stands for; None = no answer.
+        code: What it was in a word: a gRPC code, `timeout`, `unreachable`, `reset`, `truncated`;
+            None = the status says it.
+        attempts: Calls made for the row.
     """
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
-        super().__init__(message, retry_after_s=retry_after_s)
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_s: float | None = None,
+        status: int | None = None,
+        code: str | None = None,
+        attempts: int = 1,
+    ) -> None:
+        super().__init__(
+            message, retry_after_s=retry_after_s, status=status, code=code, attempts=attempts
+        )
         self.retry_after_s = retry_after_s
+        self.status = status
+        self.code = code
+        self.attempts = attempts
+
+
+class OutageError(RetryableError):
+    """A service was down for longer than `RetryPolicy.max_outage_s`; the run can be resumed."""
 
 
 class RowError(EtlkitError):
@@ -144,6 +169,23 @@ class ImageError(RowError):
         self.code = code
 
 
+class CallFailedError(RowError):
+    """The calls for one row kept failing while the service is well; `__cause__` is the last failure.
+
+    Attributes:
+        code: What the last attempt met: an HTTP status, a gRPC code or a word such as `timeout`.
+        attempts: Calls made for the row.
+    """
+
+    def __init__(
+        self, message: str, *, code: str | None = None, attempts: int = 1, **where: Any
+    ) -> None:
+        super().__init__(message, **where)
+        self._values |= {"code": code, "attempts": attempts}
+        self.code = code
+        self.attempts = attempts
+
+
 class JobError(EtlkitError):
     """The run ends here and nothing is published.
 
@@ -201,6 +243,17 @@ class ReadExpiredError(SourceError):
 
 class TooManyRejectedError(JobError):
     """More rows were rejected than `max_rejected` allows."""
+
+
+class CapReachedError(JobError):
+    """The next call would pass the job's `max_calls` or `max_cost`, so it was not made.
+
+    What is settled is staged: a resume goes on, with the caps anew.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, stage="transform")
+        self._values = {}
 
 
 class RunStateError(JobError):
@@ -262,3 +315,17 @@ class CheckFailedError(SinkError):
     def __init__(self, message: str) -> None:
         super().__init__(message, stage="audit")
         self._values = {}
+
+
+class StatementError(JobError):
+    """A statement of a datamart failed; those behind it did not run.
+
+    Attributes:
+        number: Which one, 1 = first.
+        line: Where it begins in the SQL, 1 = first line.
+        job_id: The BigQuery job; None = there was none.
+    """
+
+    number: int
+    line: int
+    job_id: str | None = None

@@ -7,18 +7,21 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+from etlkit.datamart import Datamart
 from etlkit.errors import ConfigError
 from etlkit.job import TransferJob
 from etlkit.modules import broken, import_file
 from etlkit.trocco import provide_etl_base
 
+Job = TransferJob | Datamart
 
-def load_job(target: str) -> tuple[str, TransferJob]:
-    """Import a job.
+
+def load_job(target: str) -> tuple[str, Job]:
+    """Import a job, or make one of a file of SQL.
 
     Args:
         target: `package.module`, `package.module:name` or `path/to/file.py[:name]`; the name is
-            `job` unless given.
+            `job` unless given. `path/to/file.sql` is a datamart in query mode.
 
     Returns:
         The job's name (its own, else the module's) and the job.
@@ -26,6 +29,10 @@ def load_job(target: str) -> tuple[str, TransferJob]:
     Raises:
         ConfigError: No such module, the module raises, or it has no job of that name.
     """
+    if target.endswith(".sql"):
+        if not Path(target).is_file():
+            raise ConfigError(f"no file {target}")
+        return target, Datamart(file=target)
     place, _, attribute = target.partition(":")
     attribute = attribute or "job"
     # `python -m` puts the working directory first; a console or a test may not have done so.
@@ -35,14 +42,14 @@ def load_job(target: str) -> tuple[str, TransferJob]:
     module = _import(place)
     job = getattr(module, attribute, None)
     if job is None:
-        names = [name for name, value in vars(module).items() if isinstance(value, TransferJob)]
+        names = [name for name, value in vars(module).items() if isinstance(value, Job)]
         also = f"; it has {', '.join(names)}: use {place}:{names[0]}" if names else ""
         raise ConfigError(
             f"{place} has no {attribute!r}{also or ': define job = TransferJob(…) in it'}"
         )
-    if not isinstance(job, TransferJob):
+    if not isinstance(job, Job):
         raise ConfigError(
-            f"{place}:{attribute} is a {type(job).__name__}; it must be a TransferJob"
+            f"{place}:{attribute} is a {type(job).__name__}; it must be a TransferJob or a Datamart"
         )
     own = module.__name__ if attribute == "job" else f"{module.__name__}:{attribute}"
     return job.name or own, job

@@ -19,6 +19,7 @@ from etlkit.scripts import check_target, script_job, script_options
 
 if TYPE_CHECKING:
     from etlkit.context import Run, Settings
+    from etlkit.datamart_report import DatamartReport
     from etlkit.job import TransferJob
     from etlkit.report import RunReport
 
@@ -62,6 +63,10 @@ _PREVIEW_ROWS = 10
 @click.option(
     "--retry-rejects", metavar="RUN_ID", help="Run only the rows that run RUN_ID rejected."
 )
+@click.option(
+    "--var", "variables", multiple=True, metavar="NAME=VALUE", help="Value of a variable $NAME$."
+)
+@click.option("--dry-run", is_flag=True, help="Validate a datamart's SQL; nothing is written.")
 @click.option("--only", metavar="CLASS", help="With --retry-rejects: only this class of error.")
 @click.option(
     "--report",
@@ -77,7 +82,7 @@ _PREVIEW_ROWS = 10
 )
 @click.option("--debug", is_flag=True, help="Show SQL, stages and tracebacks.")
 def cli(target: str | None, **options: Any) -> int:
-    """Run the job TARGET: package.module, package.module:name or a path to a file.
+    """Run the job TARGET: package.module, package.module:name or a path to a .py or .sql file.
 
     The last line on stdout is the run report as one JSON object. Exit status: 0 published, 1 the run
     failed, 2 usage or configuration, 130 stopped by Ctrl-C, 143 by SIGTERM (then --resume goes on).
@@ -85,13 +90,18 @@ def cli(target: str | None, **options: Any) -> int:
     check_target(target, options)
     _refuse_lonely(options)
     _configure_logging(options["log_format"], debug=options["debug"], quiet=options["quiet"])
+    from etlkit.datamart import Datamart
+    from etlkit.datamart_console import check_options, run_from_options
     from etlkit.loading import load_job
 
     name, job = script_job(options) if target is None else load_job(target)
+    check_options(job, options)
     with ExitStack() as stack:
         if options["local"]:
             stack.enter_context(local_world(options["local_dir"]))
         settings = environment(project=options["project"], location=options["location"])
+        if isinstance(job, Datamart):
+            return run_from_options(job, name, settings, options, _stop_on_signals, _finish)
         if options["preview"]:
             return _preview(job, name, settings, options["preview"])
         return _run(job, name, settings, options)
@@ -144,11 +154,16 @@ def _stop_on_signals(run: Run) -> None:
     signal.signal(signal.SIGTERM, stop)
 
 
-def _finish(report: RunReport, options: dict[str, Any]) -> None:
+def _finish(report: RunReport | DatamartReport, options: dict[str, Any]) -> None:
     from etlkit.console import show_report
+    from etlkit.datamart_console import show_datamart
+    from etlkit.report import RunReport
 
     if not options["quiet"]:
-        show_report(report)
+        if isinstance(report, RunReport):
+            show_report(report)
+        else:
+            show_datamart(report)
     if options["report_file"] is not None:
         options["report_file"].write_text(report.to_json() + "\n", encoding="utf-8")
     click.echo(report.to_json())

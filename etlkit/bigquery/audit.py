@@ -11,6 +11,7 @@ from etlkit.errors import CheckFailedError, CountMismatchError
 
 if TYPE_CHECKING:
     from etlkit.bigquery.client import Connection
+    from etlkit.bigquery.publish import Staged
     from etlkit.bigquery.staging import Staging
     from etlkit.settle import Counts
 
@@ -39,13 +40,22 @@ def audit(
             read=counts.read,
             settled=found.settled,
         )
-    rows = sql.staged_rows(staging.tables, staging.columns)
+    run_checks(connection, staging, checks)
+
+
+def run_checks(connection: Connection, staged: Staged, checks: Sequence[Check | str]) -> None:
+    """Ask the job's checks about the staged rows.
+
+    Raises:
+        CheckFailedError: One found something; the staged rows stay for a look.
+    """
+    rows = staged.rows(staged.columns)
     for number, check in enumerate(map(as_check, checks), 1):
         text = check.sql.replace(STAGED, f"(\n{rows}\n)")
         answer = connection.query(text, f"check_{number}").result(max_results=_SHOWN_ROWS)
         wrong = check.verdict([row.values() for row in answer])
         if wrong is not None:
-            tables = ", ".join(map(str, staging.names))
+            tables = ", ".join(map(str, staged.names))
             raise CheckFailedError(
                 f"check failed: {wrong}. Nothing was published; the staged rows are in {tables} "
                 f"for {sql.EXPIRE_DAYS} days"

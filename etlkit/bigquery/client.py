@@ -153,6 +153,10 @@ class Connection:
         own = {"etlkit_job": label(self._run.job), "etlkit_run": label(self._run.run_id)}
         return {**self._run.labels, **own}
 
+    def job_id(self, purpose: str) -> str:
+        """The id that `query` gives to a job."""
+        return f"etlkit_{self._run.run_id}_{self._run.attempt}_{purpose}"
+
     def query(
         self,
         sql: str,
@@ -183,7 +187,7 @@ class Connection:
             config.query_parameters = parameters
         if maximum_bytes_billed is not None:
             config.maximum_bytes_billed = maximum_bytes_billed
-        job_id = f"etlkit_{self._run.run_id}_{self._run.attempt}_{purpose}"
+        job_id = self.job_id(purpose)
         log.debug("job %s: %s", job_id, sql)
         try:
             job = self.client.query(

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from etlkit._version import __version__
 from etlkit.bigquery.host import HOST, PID, STARTED, is_alive
-from etlkit.bigquery.ledger_table import make_ledger
+from etlkit.bigquery.ledger_table import already_published, ledger_parameter, make_ledger
 from etlkit.bigquery.names import TableName, literal
 from etlkit.bigquery.sql import EXPIRE_DAYS
 from etlkit.context import LAST
-from etlkit.errors import AlreadyPublishedError, RunStateError
-from etlkit.settle import Counts
+from etlkit.errors import RunStateError
 
 if TYPE_CHECKING:
     from etlkit.bigquery.client import Connection
@@ -43,15 +42,22 @@ class Ledger:
         self.table = TableName(*dataset, "runs")
         self.owner = secrets.token_hex(8)
         self._looks = 0
+        self._can_resume = True
         self._ended = threading.Event()
         self._heart: threading.Thread | None = None
 
-    def open(self, target: str, mode: str) -> None:
+    def open(self, target: str, mode: str, *, can_resume: bool = True) -> None:
         """Make the ledger if need be, then write this run's row or take the run over.
+
+        Args:
+            target: Where the rows go; empty = nowhere in particular.
+            mode: How.
+            can_resume: Whether a run of this job can be resumed.
 
         Raises:
             RunStateError: Another run of the job is in progress, or there is nothing to resume.
         """
+        self._can_resume = can_resume
         self._connection.make_dataset(self.table.dataset_id)
         make_ledger(self._connection, self.table)
         if self._run.resume is None:
@@ -87,7 +93,7 @@ class Ledger:
             f"INSERT INTO {self.table.sql} ({names}, variables) "
             f"VALUES ({marks}, PARSE_JSON({literal(variables)}))",
             "ledger_start",
-            parameters=[_parameter(*item) for item in values.items()],
+            parameters=[ledger_parameter(*item) for item in values.items()],
         )
 
     def _take_over(self, target: str, mode: str) -> None:
@@ -104,7 +110,7 @@ class Ledger:
             how = f"--retry-rejects {row['retry_of']}" if row["retry_of"] else "no --retry-rejects"
             raise RunStateError(f"run {run_id} was started with {how}: resume it with the same")
         if row["state"] == "published":
-            raise _published(row)
+            raise already_published(row)
         if "append_direct" in {mode, row["mode"]}:
             raise RunStateError(f"run {run_id} wrote with mode append_direct: it cannot be resumed")
         if is_alive(row):
@@ -136,7 +142,7 @@ class Ledger:
             "updated_at = CURRENT_TIMESTAMP(), finished_at = NULL, error = NULL "
             "WHERE run_id = @run_id AND owner = @seen AND state != 'published'",
             f"ledger_resume_{self.owner}",
-            parameters=[_parameter(*item) for item in values.items()],
+            parameters=[ledger_parameter(*item) for item in values.items()],
         )
         if job.num_dml_affected_rows != 1:
             raise RunStateError(f"run {run_id} was resumed by another process a moment ago")
@@ -174,7 +180,7 @@ class Ledger:
         job = self._connection.query(
             f"SELECT * FROM {self.table.sql} WHERE {where} ORDER BY run_id",
             f"ledger_{purpose}_{self.owner}",
-            parameters=[_parameter("value", value)],
+            parameters=[ledger_parameter("value", value)],
         )
         return list(job.result(retry=self._connection.retry()))
 
@@ -187,7 +193,8 @@ class Ledger:
         others = self._others()
         last = others[-1] if others else None
         if (
-            self._run.resume is None
+            self._can_resume
+            and self._run.resume is None
             and last
             and last["state"] != "published"
             and not is_alive(last)
@@ -248,7 +255,7 @@ class Ledger:
             "updated_at = CURRENT_TIMESTAMP(), finished_at = CURRENT_TIMESTAMP() "
             "WHERE run_id = @run_id AND owner = @owner AND state IN ('starting', 'running')",
             f"ledger_end_{self.owner}",
-            parameters=[_parameter(*item) for item in values.items()],
+            parameters=[ledger_parameter(*item) for item in values.items()],
         )
 
     def is_published(self, purpose: str) -> bool:
@@ -276,25 +283,3 @@ class Ledger:
                 )
             except Exception as error:  # the next beat may get through; the lease is four of them
                 log.info("the ledger did not take a sign of life: %s", error)
-
-
-def _published(row: Any) -> AlreadyPublishedError:
-    counts = Counts(
-        read=row["read"] or 0,
-        written=row["written"] or 0,
-        skipped=row["skipped"] or 0,
-        rejected=row["rejected"] or 0,
-        parts=row["rows_published"] or 0,
-    )
-    return AlreadyPublishedError(
-        f"run {row['run_id']} is published already, there is nothing left to do",
-        counts=counts,
-        target=row["target"],
-    )
-
-
-def _parameter(name: str, value: Any) -> Any:
-    from google.cloud import bigquery
-
-    kinds = {str: "STRING", int: "INT64", type(None): "STRING"}
-    return bigquery.ScalarQueryParameter(name, kinds.get(type(value), "TIMESTAMP"), value)

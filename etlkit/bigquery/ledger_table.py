@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from etlkit.bigquery.names import TableName
 from etlkit.columns import Column
+from etlkit.errors import AlreadyPublishedError
+from etlkit.settle import Counts
 
 if TYPE_CHECKING:
     from etlkit.bigquery.client import Connection
@@ -59,3 +61,27 @@ def make_ledger(connection: Connection, name: TableName) -> None:
                 f"ALTER TABLE {name.sql} ADD COLUMN IF NOT EXISTS {column.name} {column.ddl}",
                 f"ledger_add_{column.name}",
             )
+
+
+def already_published(row: Any) -> AlreadyPublishedError:
+    """What a ledger row says of a run that is to be resumed though it is done."""
+    counts = Counts(
+        read=row["read"] or 0,
+        written=row["written"] or 0,
+        skipped=row["skipped"] or 0,
+        rejected=row["rejected"] or 0,
+        parts=row["rows_published"] or 0,
+    )
+    return AlreadyPublishedError(
+        f"run {row['run_id']} is published already, there is nothing left to do",
+        counts=counts,
+        target=row["target"],
+    )
+
+
+def ledger_parameter(name: str, value: Any) -> Any:
+    """A query parameter for one of the ledger's columns."""
+    from google.cloud import bigquery
+
+    kinds = {str: "STRING", int: "INT64", type(None): "STRING"}
+    return bigquery.ScalarQueryParameter(name, kinds.get(type(value), "TIMESTAMP"), value)

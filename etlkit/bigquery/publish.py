@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from etlkit.bigquery import sql
 from etlkit.bigquery.client import google_message
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from etlkit.bigquery.client import Connection
     from etlkit.bigquery.ledger import Ledger
     from etlkit.bigquery.options import SinkOptions
-    from etlkit.bigquery.staging import Staging
     from etlkit.bigquery.target import Target
     from etlkit.context import Run
     from etlkit.settle import Counts
@@ -36,6 +36,29 @@ REJECTS_COLUMNS = (
 )
 
 
+class Staged(Protocol):
+    """Rows that stand in work tables, ready to be published."""
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns that the rows have."""
+
+    @property
+    def names(self) -> Sequence[TableName]:
+        """The work tables."""
+
+    @property
+    def rejects(self) -> TableName | None:
+        """The work table of rejected rows; None = no row was rejected."""
+
+    @property
+    def makes_empty_table(self) -> bool:
+        """Whether a missing target is made although there are no rows."""
+
+    def rows(self, columns: Sequence[Column], /) -> str:
+        """A SELECT of the rows, each once."""
+
+
 class Publisher:
     """Makes the staged rows visible in one atomic step. Sent twice, it changes nothing more.
 
@@ -49,7 +72,7 @@ class Publisher:
         run: Run,
         connection: Connection,
         target: Target,
-        staging: Staging,
+        staging: Staged,
         ledger: Ledger,
     ) -> None:
         self._sink = sink
@@ -59,7 +82,8 @@ class Publisher:
         self._staging = staging
         self._ledger = ledger
         self._columns = target.published(staging.columns)
-        self._rows = sql.staged_rows(staging.tables, self._columns)
+        self._rows = staging.rows(self._columns)
+        self._keys = sink.merge_keys
 
     def publish(self, counts: Counts) -> None:
         """Publish rows, rejected rows and the ledger's word.
@@ -100,7 +124,8 @@ class Publisher:
         if not self._columns:
             return False
         if not self._target.columns:
-            return self._target.is_made_anew or counts.parts > 0
+            anyhow = self._target.is_made_anew or self._staging.makes_empty_table
+            return anyhow or counts.parts > 0
         if self._run.retry_of is not None:
             return False  # the retried rows come on top of those that the run has published
         if self._sink.mode == "delete_in_advance":
@@ -126,7 +151,7 @@ class Publisher:
             self._connection.query(text, f"add_column_{number}")
 
     def _refuse_repeated_keys(self) -> None:
-        keys = self._sink.merge_keys
+        keys = self._keys
         if not keys or not self._columns:
             return
         text = sql.repeated_keys(self._rows, keys, _SHOWN_KEYS)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from etlkit.bigquery.client import Connection, connect, errors_as
 from etlkit.bigquery.names import TableName
+from etlkit.bigquery.parameters import query_parameters
 from etlkit.errors import ConfigError, SourceError
 from etlkit.source import ROW_ID
 
@@ -72,7 +73,7 @@ class BigQueryReader:
         self._source = source
         self._run = run
         self._connection = connection
-        self._parameters = [_parameter(*item) for item in source.parameters.items()]
+        self._parameters = query_parameters(source.parameters)
         self._dataset = work_dataset(source.work_dataset, connection.project)
         self._rests = self._fetches = 0
         self._table: TableName | None = None
@@ -233,21 +234,3 @@ def work_dataset(name: str, project: str) -> tuple[str, str]:
 
 def _plain(value: Any) -> Any:
     return getattr(value, "value", getattr(value, "values", value))
-
-
-def _parameter(name: str, value: Any) -> Any:
-    from google.cloud import bigquery
-    from google.cloud.bigquery.query import _AbstractQueryParameter
-
-    if isinstance(value, _AbstractQueryParameter):
-        return value
-    if isinstance(value, (list, tuple)):
-        kind = _parameter_type(name, value[0]) if value else "STRING"
-        return bigquery.ArrayQueryParameter(name, kind, list(value))
-    return bigquery.ScalarQueryParameter(name, _parameter_type(name, value), value)
-
-
-def _parameter_type(name: str, value: Any) -> str:
-    from etlkit.infer import infer_columns
-
-    return infer_columns([{name: value}], {})[0].type

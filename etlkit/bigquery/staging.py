@@ -63,6 +63,15 @@ class Staging:
         return self._rejects
 
     @property
+    def makes_empty_table(self) -> bool:
+        """Without rows nothing is known of the columns that a transform would have given."""
+        return False
+
+    def rows(self, columns: Sequence[Column]) -> str:
+        """A SELECT of the rows to publish, each once."""
+        return sql.staged_rows(self.tables, columns)
+
+    @property
     def columns(self) -> tuple[Column, ...]:
         """The columns that the rows have in the end: every one that any staging table has."""
         merged: dict[str, Column] = {}

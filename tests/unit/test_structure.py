@@ -15,10 +15,10 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # A module may import from layers below its own, and from its own.
 LAYERS = [
     {"errors", "_version"},
-    {"typetext", "base", "checks", "modules"},
-    {"columns", "scalar", "trocco"},
-    {"rowjson"},
-    {"datetimes"},
+    {"typetext", "base", "checks", "modules", "variables", "sqltext", "datamart_report"},
+    {"columns", "scalar", "trocco", "bindings"},
+    {"rowjson", "template", "datamart"},
+    {"datetimes", "plan"},
     {"values"},
     {"nested", "context"},
     {"schema", "infer", "settle"},
@@ -31,6 +31,8 @@ LAYERS = [
     {"engine", "preview"},
     {"bigquery", "local", "testing", "loading", "console"},
     {"runner", "scripts"},
+    {"datamart_run"},
+    {"datamart_console"},
     {"run", "runs"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -80,7 +82,8 @@ def test_dependencies_point_one_way(path):
         ("requests", {"http"}),
         ("tenacity", {"retry"}),
         ("bqemulator", {"local"}),
-        ("rich", {"console", "runs", "local"}),
+        ("rich", {"console", "datamart_console", "runs", "local"}),
+        ("sqlglot", {"sqltext", "local"}),
         ("click", {"run", "runs", "local", "scripts"}),
     ],
 )

@@ -1,0 +1,192 @@
+"""One run of a datamart: its statements as BigQuery jobs, or its rows staged and published."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from etlkit.bigquery import sql
+from etlkit.bigquery.client import Connection, connect, errors_as, google_message
+from etlkit.bigquery.ledger import Ledger
+from etlkit.bigquery.parameters import query_parameters
+from etlkit.bigquery.source import work_dataset
+from etlkit.datamart_report import StatementReport
+from etlkit.errors import SinkError, StatementError
+
+if TYPE_CHECKING:
+    from google.cloud import bigquery
+
+    from etlkit.context import Run
+    from etlkit.datamart_report import DatamartReport
+    from etlkit.plan import Plan, Step
+
+log = logging.getLogger("etlkit.bigquery")
+
+_DML = {"INSERT", "UPDATE", "DELETE", "MERGE"}
+
+
+def run_plan(plan: Plan, run: Run, report: DatamartReport) -> None:
+    """Run a datamart and fill in its report on the way.
+
+    Raises:
+        StatementError: A statement failed; the ones behind it have not been run.
+        JobError: The run could not be opened or its rows not be published.
+    """
+    run.variables = plan.variables
+    run.fingerprint = fingerprint(plan)
+    run.alone = not plan.job.is_runnable_concurrently
+    connection = connect(run)
+    ledger = Ledger(connection, run, work_dataset(plan.job.work_dataset, connection.project))
+    if plan.job.query_mode == "insert":
+        from etlkit.bigquery.datamart_insert import Insert
+
+        with _recorded(ledger):
+            Insert(plan, run, connection, ledger, report).run()
+        return
+    with errors_as(SinkError, "open", "writing to the ledger failed"):
+        ledger.open("", "query", can_resume=False)
+    with _recorded(ledger):
+        for step, statement in zip(plan.steps, report.statements, strict=True):
+            run_step(connection, plan, step, statement, f"statement_{step.number}")
+        with errors_as(SinkError, "ledger", "the ledger could not be told that the run is done"):
+            ledger.stop_heartbeat()
+            text = sql.transaction(ledger.table, run.run_id, ledger.owner, [], {})
+            connection.query(text, "published")
+
+
+def fingerprint(plan: Plan) -> str:
+    """A text that changes with the SQL or the variables."""
+    text = repr([(step.sql, sorted(map(repr, step.parameters.items()))) for step in plan.steps])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def run_step(
+    connection: Connection,
+    plan: Plan,
+    step: Step,
+    statement: StatementReport,
+    purpose: str,
+    text: str | None = None,
+) -> None:
+    """Run one statement as a job, and tell what it cost.
+
+    Args:
+        connection: The run's connection.
+        plan: For the bound on bytes and the number of statements.
+        step: The statement.
+        statement: Its report, to be filled in.
+        purpose: See `Connection.query`.
+        text: SQL to send in its place; None = its own.
+
+    Raises:
+        StatementError: It failed.
+    """
+    from google.api_core.exceptions import GoogleAPIError
+
+    statement.job_id = connection.job_id(purpose)
+    try:
+        job = connection.query(
+            step.sql if text is None else text,
+            purpose,
+            parameters=query_parameters(step.parameters),
+            maximum_bytes_billed=plan.job.maximum_bytes_billed,
+        )
+        job.reload(retry=connection.retry())
+    except (GoogleAPIError, ConnectionError, TimeoutError) as error:
+        statement.state, statement.error = "failed", google_message(error)
+        raise statement_error(plan, step, statement) from error
+    except BaseException:
+        statement.state = "failed"
+        _cancel(connection, statement.job_id)
+        raise
+    statement.state = "done"
+    describe(statement, job)
+    if statement.statement_type == "SCRIPT":
+        statement.children = _children(connection, job, statement)
+
+
+def statement_error(plan: Plan, step: Step, statement: StatementReport) -> StatementError:
+    """Say which statement failed, where it stands, and what has been run."""
+    piece, number, total = step.piece, step.number, len(plan.steps)
+    place = f"line {piece.line}, column {piece.column}"
+    if plan.job.file is not None:
+        place = f"{plan.job.file}, {place}"
+    rest = ""
+    if total > 1:
+        before = "none before it" if number == 1 else f"{_count(number - 1)} before it"
+        rest = f"\n{before} ran and stays as it is; {_count(total - number)} behind it did not run"
+    job = f"\njob {statement.job_id}" if statement.job_id else ""
+    return StatementError(
+        f"statement {number} of {total} failed ({place}: {piece.first_line}): "
+        f"{statement.error}{job}{rest}",
+        number=number,
+        line=piece.line,
+        job_id=statement.job_id,
+    )
+
+
+def _count(number: int) -> str:
+    return "1 statement" if number == 1 else f"{number} statements"
+
+
+def describe(statement: StatementReport, job: bigquery.QueryJob) -> None:
+    """Copy what BigQuery tells of a job; what it does not tell stays None."""
+    statement.statement_type = job.statement_type
+    statement.bytes_processed = job.total_bytes_processed
+    statement.bytes_billed = job.total_bytes_billed
+    statement.slot_ms = job.slot_millis
+    if job.started is not None and job.ended is not None:
+        statement.seconds = round((job.ended - job.started).total_seconds(), 3)
+    if job.statement_type in _DML:
+        statement.rows = job.num_dml_affected_rows
+    elif job.statement_type == "SELECT":
+        statement.rows = _num_rows(job)
+
+
+def _num_rows(job: bigquery.QueryJob) -> int | None:
+    rows: Any = job.result(max_results=0)
+    count: int | None = rows.total_rows
+    return count
+
+
+def _children(
+    connection: Connection, job: bigquery.QueryJob, parent: StatementReport
+) -> list[StatementReport]:
+    """The jobs of a script's statements, oldest first."""
+    jobs = connection.client.list_jobs(parent_job=job.job_id, retry=connection.retry())
+    children = []
+    for number, child in enumerate(sorted(jobs, key=lambda each: each.created), 1):
+        text = (getattr(child, "query", None) or "").strip().split("\n", 1)[0]
+        report = StatementReport(number=number, line=parent.line, statement=text, state="done")
+        report.job_id = child.job_id
+        if hasattr(child, "statement_type"):
+            describe(report, child)
+        if child.error_result:
+            report.state, report.error = "failed", child.error_result.get("message")
+        children.append(report)
+    return children
+
+
+def _cancel(connection: Connection, job_id: str | None) -> None:
+    """Stop a job whose run was told to stop: nobody waits for it any more, and it costs."""
+    try:
+        connection.client.cancel_job(str(job_id), location=connection.location, timeout=10)
+    except Exception as error:
+        log.warning("job %s could not be cancelled: %s", job_id, google_message(error))
+
+
+@contextmanager
+def _recorded(ledger: Ledger) -> Iterator[None]:
+    """Tell the ledger how a failed run ended."""
+    try:
+        yield
+    except BaseException as error:
+        state = "failed" if isinstance(error, Exception) else "interrupted"
+        try:
+            ledger.end(state, str(error) or type(error).__name__)
+        except Exception as second:  # the first error is the one to report
+            log.warning("the ledger could not be told that the run %s: %s", state, second)
+        raise

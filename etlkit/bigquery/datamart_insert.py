@@ -1,0 +1,229 @@
+"""`query_mode="insert"`: the rows of a query are staged, audited and published in one atomic step."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from etlkit.bigquery import datamart_sql
+from etlkit.bigquery.audit import run_checks
+from etlkit.bigquery.client import Connection, errors_as
+from etlkit.bigquery.datamart import run_step, statement_error
+from etlkit.bigquery.dry_run import dry_run
+from etlkit.bigquery.evolution import check_columns, policy
+from etlkit.bigquery.names import TableName
+from etlkit.bigquery.options import Mode, SinkOptions
+from etlkit.bigquery.publish import Publisher
+from etlkit.bigquery.source import work_dataset
+from etlkit.bigquery.table import Definition
+from etlkit.bigquery.target import Target
+from etlkit.columns import Column, check_names
+from etlkit.errors import ConfigError, SinkError
+from etlkit.settle import Counts
+
+if TYPE_CHECKING:
+    from etlkit.bigquery.ledger import Ledger
+    from etlkit.context import Run
+    from etlkit.datamart import Datamart
+    from etlkit.datamart_report import DatamartReport
+    from etlkit.plan import Plan
+
+log = logging.getLogger("etlkit.bigquery")
+
+_MODES: dict[str, Mode] = {
+    "append": "append",
+    "truncate": "replace",
+    "incremental": "merge",
+    "scd_type_2": "append",
+}
+
+
+class StagedQuery:
+    """The rows of the query in `out_<run id>`. See `etlkit.bigquery.publish.Staged`.
+
+    Attributes:
+        table: The work table.
+        columns: Its columns.
+        rejects: None: SQL rejects no rows.
+        makes_empty_table: The columns of a query are known without rows.
+    """
+
+    def __init__(self, table: TableName, columns: tuple[Column, ...]) -> None:
+        self.table = table
+        self.columns = columns
+        self.rejects: TableName | None = None
+        self.makes_empty_table = True
+
+    @property
+    def names(self) -> list[TableName]:
+        """See `Staged.names`."""
+        return [self.table]
+
+    def rows(self, columns: Sequence[Column], /) -> str:
+        """See `Staged.rows`."""
+        return datamart_sql.staged(self.table, columns)
+
+
+class StagedVersions(StagedQuery):
+    """The same rows as versions for `scd_type_2`."""
+
+    def __init__(
+        self, table: TableName, columns: tuple[Column, ...], job: Datamart, run: Run
+    ) -> None:
+        start, end, current = job.validity_columns.names
+        more = (Column(start, "TIMESTAMP"), Column(end, "TIMESTAMP"), Column(current, "BOOL"))
+        super().__init__(table, (*columns, *more))
+        self._job = job
+        self._run = run
+
+    def rows(self, columns: Sequence[Column], /) -> str:
+        """See `Staged.rows`."""
+        validity = self._job.validity_columns
+        own = [column for column in columns if column.name not in validity.names]
+        return datamart_sql.new_versions(self.table, own, validity, self._run.started_at)
+
+
+class VersionPublisher(Publisher):
+    """Publishes versions: those that are superseded end, the new ones begin, in one transaction."""
+
+    def __init__(self, job: Datamart, *parts: Any) -> None:
+        super().__init__(*parts)
+        self._job = job
+        self._keys = job.merge_keys
+
+    def _statements(self) -> list[str]:
+        job, name = self._job, self._target.name
+        parts = self._target.definition.partitioning
+        by = parts.column if parts is not None and parts.require_filter else None
+        close = datamart_sql.close_versions(
+            name,
+            self._rows,
+            job.merge_keys,
+            str(job.incremental_column),
+            job.validity_columns,
+            self._run.started_at,
+            by,
+        )
+        add = datamart_sql.insert_versions(
+            name, self._columns, self._rows, job.merge_keys, job.validity_columns, by
+        )
+        return [close, add]
+
+
+class Insert:
+    """One run in `insert` mode."""
+
+    def __init__(
+        self, plan: Plan, run: Run, connection: Connection, ledger: Ledger, report: DatamartReport
+    ) -> None:
+        self._plan = plan
+        self._job = plan.job
+        self._run = run
+        self._connection = connection
+        self._ledger = ledger
+        self._report = report
+        self._options = sink_options(plan.job)
+        self._query = datamart_sql.wrapped(plan.steps[0].sql, plan.job.lookback, run.started_at)
+
+    def run(self) -> None:
+        """Stage, audit, publish.
+
+        Raises:
+            StatementError: BigQuery refused the query.
+            JobError: The rows do not fit the table, a check failed, or publishing did.
+        """
+        columns = self._columns()
+        self._run.on_schema_change = policy(self._job)
+        with errors_as(SinkError, "open", f"opening the target {self._job.destination} failed"):
+            target = Target(self._options, self._run, self._connection)
+            self._report.target = str(target.name)
+            mode = f"insert {self._job.write_disposition}"
+            self._ledger.open(self._report.target, mode, can_resume=False)
+        staged = self._staged(columns)
+        self._report.warnings += check_columns(self._job, target, columns)
+        target.plan(staged.columns)
+        statement = self._report.statements[0]
+        text = datamart_sql.stage(staged.table, self._query)
+        run_step(self._connection, self._plan, self._plan.steps[0], statement, "stage", text)
+        with errors_as(SinkError, "audit", "the audit of the new rows could not run"):
+            counts = self._count(staged)
+            statement.rows = counts.parts
+            run_checks(self._connection, StagedQuery(staged.table, columns), self._job.checks)
+        parts = (self._options, self._run, self._connection, target, staged, self._ledger)
+        with errors_as(SinkError, "publish", f"publishing to {target.name} failed"):
+            if isinstance(staged, StagedVersions):
+                VersionPublisher(self._job, *parts).publish(counts)
+            else:
+                Publisher(*parts).publish(counts)
+        self._report.rows_published = counts.parts
+        self._connection.drop_work_table(staged.table)
+
+    def _columns(self) -> tuple[Column, ...]:
+        """Have the query validated before anything is written."""
+        from google.api_core.exceptions import GoogleAPIError
+
+        from etlkit.bigquery.client import google_message
+        from etlkit.bigquery.types import from_schema_fields
+
+        step, statement = self._plan.steps[0], self._report.statements[0]
+        try:
+            job = dry_run(self._connection, self._query, step.parameters)
+        except GoogleAPIError as error:
+            statement.state, statement.error = "failed", google_message(error)
+            raise statement_error(self._plan, step, statement) from error
+        self._connection.location = self._connection.location or job.location
+        columns = from_schema_fields(job.schema or ())
+        if not columns or job.statement_type not in {None, "SELECT"}:
+            raise ConfigError(
+                f"query_mode='insert' takes one SELECT, this is {job.statement_type}; other "
+                "statements run with query_mode='query'"
+            )
+        check_names(columns)
+        return columns
+
+    def _staged(self, columns: tuple[Column, ...]) -> StagedQuery:
+        dataset = work_dataset(self._job.work_dataset, self._connection.project)
+        table = TableName(*dataset, f"out_{self._run.run_id}")
+        names = {column.name for column in columns}
+        needed = [*self._job.merge_keys, *filter(None, [self._job.incremental_column])]
+        if missing := [name for name in needed if name not in names]:
+            raise SinkError(
+                f"the query has no column {', '.join(missing)}; it has {', '.join(sorted(names))}",
+                stage="open",
+            )
+        if self._job.write_disposition != "scd_type_2":
+            return StagedQuery(table, columns)
+        if taken := names & set(self._job.validity_columns.names):
+            raise SinkError(
+                f"the query has a column {', '.join(sorted(taken))}, which scd_type_2 adds itself: "
+                "leave it out, or choose other validity_columns",
+                stage="open",
+            )
+        return StagedVersions(table, columns, self._job, self._run)
+
+    def _count(self, staged: StagedQuery) -> Counts:
+        text = f"SELECT COUNT(*) AS n FROM {staged.table.sql}"
+        count = self._connection.rows(text, "count")[0]["n"]
+        return Counts(read=count, written=count, parts=count)
+
+
+def sink_options(job: Datamart) -> SinkOptions:
+    """What a transfer into the same table would say.
+
+    Raises:
+        ConfigError: A bad table name, or a definition that is none of BigQuery's.
+    """
+    definition = job.definition or Definition()
+    if not isinstance(definition, Definition):
+        raise ConfigError(f"definition is a {type(definition).__name__}; give etlkit.Definition(…)")
+    mode = _MODES[str(job.write_disposition)]
+    return SinkOptions(
+        table=str(job.destination),
+        mode=mode,
+        merge_keys=job.merge_keys if mode == "merge" else (),
+        merge_update_columns=() if job.on_matched_action == "skip" else None,
+        before_load=job.before_load,
+        definition=definition,
+        work_dataset=job.work_dataset,
+    )

@@ -1,0 +1,142 @@
+"""The command line's part for datamarts: which options apply, and what a person sees."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from etlkit.bindings import parse_assignments
+from etlkit.datamart import Datamart
+from etlkit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from etlkit.context import Run, Settings
+    from etlkit.datamart_report import DatamartReport, StatementReport
+
+log = logging.getLogger("etlkit")
+
+_OF_TRANSFERS = ("limit", "preview", "resume", "allow_code_change", "retry_rejects", "only")
+_OF_DATAMARTS = ("dry_run", "variables")
+_STATEMENT_CHARS = 60
+
+
+def check_options(job: object, options: dict[str, Any]) -> None:
+    """Refuse options that have no meaning for this kind of job.
+
+    Raises:
+        ConfigError: Names them.
+    """
+    names, what = (
+        (_OF_TRANSFERS, "a datamart")
+        if isinstance(job, Datamart)
+        else (_OF_DATAMARTS, "a transfer, only with a datamart")
+    )
+    spelled = {"variables": "--var"}
+    given = [
+        spelled.get(name, f"--{name.replace('_', '-')}") for name in names if options.get(name)
+    ]
+    if given:
+        raise ConfigError(f"{', '.join(given)} does not go with {what}")
+
+
+def run_from_options(
+    job: Datamart,
+    name: str,
+    settings: Settings,
+    options: dict[str, Any],
+    on_start: Callable[[Run], None],
+    finish: Callable[[DatamartReport, dict[str, Any]], None],
+) -> int:
+    """Run or check a datamart as the command line says.
+
+    Args:
+        job: The datamart.
+        name: Where it has none of its own.
+        settings: Project, location and environment.
+        options: Of the command line.
+        on_start: See `run_datamart`.
+        finish: Given the report, also of a failed run.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        EtlkitError: The run failed.
+    """
+    from etlkit.datamart_run import check_datamart, run_datamart
+
+    variables = parse_assignments(options["variables"])
+    if name == str(job.file):  # a bare file defines no variables: those that are given are its own
+        job = replace(job, variables=variables)
+    try:
+        if options["dry_run"]:
+            report = check_datamart(job, name=name, settings=settings, variables=variables)
+        else:
+            report = run_datamart(
+                job, name=name, settings=settings, variables=variables, on_start=on_start
+            )
+    except BaseException as error:
+        failed = getattr(error, "report", None)
+        if failed is not None and failed.statements:
+            finish(failed, options)
+        raise
+    finish(report, options)
+    return 0
+
+
+def show_datamart(report: DatamartReport) -> None:
+    """Tell a person what each statement did; the machine's line goes to stdout."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from etlkit.console import JsonFormatter
+
+    for warning in report.warnings:
+        log.warning("%s", warning)
+    if any(isinstance(handler.formatter, JsonFormatter) for handler in log.handlers):
+        for statement in report.statements:
+            log.info("%s", " | ".join(_cells(statement)))
+        return
+    table = Table(title=f"{report.job}: {report.state}", title_justify="left")
+    for title in ("", "line", "statement", "type", "state", "rows", "processed", "billed", "slot"):
+        table.add_column(title, overflow="fold")
+    table.add_column("cost" if report.state == "checked" else "time")
+    for statement in report.statements:
+        table.add_row(*map(escape, _cells(statement)))
+    Console(stderr=True, highlight=False).print(table)
+    if report.estimated_cost is not None:
+        log.info("estimated: %s USD", report.estimated_cost)
+    if report.target and report.state == "published":
+        log.info("published %s rows to %s", f"{report.rows_published or 0:,}", report.target)
+
+
+def _cells(statement: StatementReport) -> list[str]:
+    text = statement.statement
+    last = "" if statement.seconds is None else f"{statement.seconds:.1f} s"
+    if statement.estimated_cost is not None:
+        last = f"{statement.estimated_cost:.4f} USD"
+    return [
+        str(statement.number),
+        str(statement.line),
+        text if len(text) <= _STATEMENT_CHARS else f"{text[:_STATEMENT_CHARS]}…",
+        statement.statement_type or "",
+        statement.state,
+        "" if statement.rows is None else f"{statement.rows:,}",
+        _size(statement.bytes_processed),
+        _size(statement.bytes_billed),
+        "" if statement.slot_ms is None else f"{statement.slot_ms / 1000:,.1f} s",
+        last,
+    ]
+
+
+def _size(count: int | None) -> str:
+    if count is None:
+        return ""
+    size, units = float(count), ["B", "KiB", "MiB", "GiB", "TiB"]
+    while size >= 1024 and len(units) > 1:
+        size /= 1024
+        units.pop(0)
+    return f"{size:,.0f} {units[0]}" if units[0] == "B" else f"{size:,.1f} {units[0]}"
