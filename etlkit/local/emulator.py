@@ -29,9 +29,10 @@ def build_emulator(local_dir: Path) -> Any:
     from bqemulator.config import LogLevel, PersistenceMode, Settings
     from bqemulator.server import EmulatorServer
 
-    from etlkit.local import mends
+    from etlkit.local import front, mends
 
     mends.apply()
+    front.apply()
     return EmulatorServer(
         Settings(
             rest_host="127.0.0.1",

@@ -46,7 +46,7 @@ class Interpreter(plain.ScriptInterpreter):
     def declare_parameters(self, parameters: list[dict[str, Any]]) -> None:
         """Bind query parameters; positional ones are named by `name_positions`."""
         for number, parameter in enumerate(parameters):
-            name = parameter.get("name") or _positional(number)
+            name = parameter.get("name") or positional(number)
             kind = parameter["parameterType"].get("type", "ANY")
             self._frames.declare(f"@{name}", kind, _extract_value(parameter))
 
@@ -84,12 +84,15 @@ class Interpreter(plain.ScriptInterpreter):
     async def _run_statement_with_params(self, bq_sql: str, using_values: list[Any]) -> None:
         """EXECUTE IMMEDIATE; the emulator did not tell its catalog about dynamic DDL."""
         targets = self._prepare(bq_sql)
-        await super()._run_statement_with_params(bq_sql, using_values)
+        await self._run_dynamic(bq_sql, using_values)
         ddl_sync.sync_created_schema(bq_sql, self._project_id, self._ctx)
         sync_table(bq_sql, self._project_id, self._ctx)
         ddl_sync.sync_created_view(bq_sql, self._project_id, self._ctx)
         ddl_sync.sync_dropped_object(bq_sql, self._project_id, self._ctx)
         self._record(targets)
+
+    async def _run_dynamic(self, bq_sql: str, using_values: list[Any]) -> None:
+        await super()._run_statement_with_params(bq_sql, using_values)
 
     async def _run_query(self, bq_sql: str) -> pa.Table:
         try:
@@ -164,7 +167,8 @@ def _is_permanent_ddl(tree: Any) -> bool:
     return isinstance(tree, exp.Alter)
 
 
-def _positional(number: int) -> str:
+def positional(number: int) -> str:
+    """The name that `name_positions` gives to a positional parameter, counted from 0."""
     return f"etlkit_{number}"
 
 
@@ -176,7 +180,7 @@ def name_positions(sql: str) -> str:
         return sql
     marks = [token for token in tokens if token.token_type is TokenType.PLACEHOLDER]
     for number, mark in reversed([*enumerate(marks)]):
-        sql = f"{sql[: mark.start]}@{_positional(number)}{sql[mark.end + 1 :]}"
+        sql = f"{sql[: mark.start]}@{positional(number)}{sql[mark.end + 1 :]}"
     return sql
 
 
@@ -235,7 +239,7 @@ async def _run_query_body(
             is_scripted=False,
             effective_caller=effective_caller,
         )
-    interpreter = Interpreter(ctx, project_id, caller=effective_caller)
+    interpreter: Any = executor.ScriptInterpreter(ctx, project_id, caller=effective_caller)
     interpreter.declare_parameters(query_params or [])
     try:
         return await executor._run_script(interpreter, name_positions(bq_sql), ctx)  # noqa: SLF001

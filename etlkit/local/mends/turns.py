@@ -5,7 +5,10 @@ event loop and gRPC handlers on a thread pool, all on one DuckDB connection, so 
 and a `fetch` there mixed up their results, and an append in the middle of a script's transaction
 joined it.
 
-What is given up: a long query lets everyone else wait, reads included.
+REST requests are worked on in a thread of their own, so that a statement may call a service that
+lives on the event loop of this very process, such as the Vision stand-in.
+
+What is given up: a long query lets everyone else who wants BigQuery wait, reads included.
 """
 
 from __future__ import annotations
@@ -13,8 +16,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from threading import Thread
+from typing import Any, ClassVar
 
 import bqemulator.server as emulator_server
 from bqemulator.storage.engine import DuckDBEngine
@@ -38,6 +42,9 @@ class OneUserEngine(DuckDBEngine):
         is_dry: True = queries are described, not run.
     """
 
+    starts: ClassVar[Sequence[Callable[[Any], None]]] = ()
+    """Called with the connection as soon as it is open."""
+
     turns: asyncio.Lock
     transaction: Any = None
     is_dry = False
@@ -46,6 +53,8 @@ class OneUserEngine(DuckDBEngine):
         """Open DuckDB."""
         self.turns = asyncio.Lock()
         await super().start()
+        for prepare in self.starts:
+            prepare(self.connection)
 
     def fetch_arrow(self, sql: str, parameters: list[Any] | None = None) -> Any:
         """Run a statement; in a dry run, bind it alone."""
@@ -66,6 +75,8 @@ class OneRequestApp:
         self._app = app
         self._engine = engine
         self._before = before
+        self._loop = asyncio.new_event_loop()
+        Thread(target=self._loop.run_forever, name="etlkit-local-bigquery", daemon=True).start()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """The ASGI entry."""
@@ -77,17 +88,26 @@ class OneRequestApp:
         async def keep(message: Message) -> None:
             answer.append(message)
 
-        if not scope["path"].startswith("/upload/"):  # files are too large to be kept in memory
+        if scope["path"].startswith("/upload/"):  # files are too large to be kept in memory
+            work = self._app(scope, receive, keep)
+        else:
             receive = await _with_whole_body(receive)
+            work = self._elsewhere(self._app(scope, receive, keep))
         async with self._engine.turns:
             try:
                 self._before()
-                await self._app(scope, receive, keep)
+                await work
             except Exception as error:
                 _log.exception("%s %s", scope["method"], scope["path"])
                 answer = _not_implemented(error)
         for message in answer:
             await send(message)
+
+    async def _elsewhere(self, work: Awaitable[None]) -> None:
+        async def run() -> None:
+            await work
+
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(run(), self._loop))
 
 
 def _not_implemented(error: Exception) -> list[Message]:

@@ -1,0 +1,115 @@
+"""The way of a single statement through the seam: as a job, and as a dry run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bqemulator.api.routes.jobs as routes
+import pyarrow as pa
+from bqemulator.domain.errors import DomainError, InvalidQueryError
+from bqemulator.jobs import executor
+
+from etlkit.local.front import answers, grammar, run, seam
+from etlkit.local.front.place import Place, Running
+from etlkit.local.mends.messages import locate
+
+
+async def execute_query_job(
+    project_id: str,
+    job_id: str,
+    bq_sql: str,
+    query_params: list[dict[str, Any]] | None,
+    ctx: Any,
+    **options: Any,
+) -> Any:
+    """Run a query job: by a statement hook if one takes it, else by the emulator."""
+    Running.job_id = job_id
+    outcome = await _execute(bq_sql, Place(project_id, ctx, options.get("caller")))
+    if outcome is None:
+        return await _plain_execute(project_id, job_id, bq_sql, query_params, ctx, **options)
+    meta = executor._build_ddl_job_meta(  # noqa: SLF001
+        project_id=project_id,
+        job_id=job_id,
+        bq_sql=bq_sql,
+        statement_type=outcome.statement_type,
+        arrow_table=pa.table({}),
+        now=ctx.clock.now(),
+        ctx=ctx,
+    )
+    meta.statistics["query"].update(outcome.statistics())
+    return meta
+
+
+async def _execute(sql: str, place: Place) -> seam.Outcome | None:
+    tree = grammar.parse(sql)
+    if tree is None:
+        return None
+    answers.forget()
+    return await seam.execute(tree, place)
+
+
+async def _run_single_sql(
+    project_id: str,
+    bq_sql: str,
+    query_params: list[dict[str, Any]] | None,
+    ctx: Any,
+    *,
+    caller: Any,
+) -> Any:
+    place = Place(project_id, ctx, caller)
+    try:
+        tree = run.involved_tree(bq_sql, place)
+        if tree is None:
+            answers.forget()
+            return await _plain_run(project_id, bq_sql, query_params, ctx, caller=caller)
+        named_sql, parameters = run.with_names(bq_sql, query_params)
+        if named_sql != bq_sql:
+            tree = grammar.parse(named_sql)
+        return await run.run(tree, place, run.job_parameters(parameters))
+    except DomainError as error:
+        told = answers.carried() or error
+        if isinstance(told, InvalidQueryError):
+            raise locate(told, bq_sql) from error
+        raise told from error
+
+
+async def _dry_run_response(**request: Any) -> dict[str, Any]:
+    """A dry run; a statement of ours is checked by its hook, which writes nothing."""
+    ctx = request["ctx"]
+    place = Place(request["project_id"], ctx, request["caller"])
+    ctx.engine.is_dry = True
+    try:
+        outcome = await _execute(request["bq_sql"], place)
+    finally:
+        ctx.engine.is_dry = False
+    if outcome is None:
+        return dict(await _plain_dry_run(**request))
+    reference = {"projectId": request["project_id"]}
+    if request["wire_shape"] != "query":
+        reference |= {"jobId": request["job_id"], "location": "US"}
+    return {
+        "kind": "bigquery#queryResponse",
+        "jobReference": reference,
+        "jobComplete": True,
+        "totalBytesProcessed": "0",
+        "schema": {"fields": []},
+        "rows": [],
+        "totalRows": "0",
+        "cacheHit": False,
+        **outcome.statistics(),
+    }
+
+
+_plain_execute = executor.execute_query_job
+_plain_run = executor._run_single_sql  # noqa: SLF001
+_plain_dry_run: Any = None
+
+
+def apply() -> None:
+    """Stand before the executor."""
+    global _plain_dry_run  # noqa: PLW0603
+    _plain_dry_run = routes._dry_run_response  # noqa: SLF001
+    executor.execute_query_job = execute_query_job
+    routes.execute_query_job = execute_query_job  # type: ignore[attr-defined]
+    executor._run_single_sql = _run_single_sql  # noqa: SLF001
+    routes._dry_run_response = _dry_run_response  # noqa: SLF001

@@ -1,0 +1,70 @@
+"""Where a statement runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from etlkit.local.buckets import Buckets
+from etlkit.local.front.things import Things
+
+
+class Neighbours:
+    """Services of the same process, known once they are up.
+
+    Attributes:
+        vision_url: The Vision stand-in, as `http://127.0.0.1:PORT`; None = not up yet.
+    """
+
+    vision_url: str | None = None
+
+
+class Running:
+    """The job that has the turn: functions that DuckDB calls have no other way to know.
+
+    Attributes:
+        job_id: Of the last job that began.
+    """
+
+    job_id = ""
+
+
+@dataclass(frozen=True)
+class Place:
+    """The project, the emulator and the local folders that a statement sees.
+
+    Attributes:
+        project: Of names that have none.
+        ctx: The emulator's `AppContext`: catalog, engine, clock, snapshots.
+        caller: Who asks, for row access policies; None = nobody in particular.
+    """
+
+    project: str
+    ctx: Any
+    caller: Any = None
+
+    @property
+    def is_dry(self) -> bool:
+        """Whether nothing may be written, and queries are described alone."""
+        return bool(self.ctx.engine.is_dry)
+
+    @property
+    def things(self) -> Things:
+        """What we know beyond the emulator's catalog."""
+        return Things(self.ctx.engine.connection)
+
+    @property
+    def buckets(self) -> Buckets:
+        """What `gs://` means."""
+        return Buckets(Path(self.ctx.settings.gcs_local_root))
+
+    @property
+    def local_dir(self) -> Path:
+        """The folder of all local data."""
+        return Path(self.ctx.settings.data_dir).parent
+
+    @property
+    def vision_url(self) -> str | None:
+        """The Vision stand-in, as `http://127.0.0.1:PORT`; None = not up yet."""
+        return Neighbours.vision_url
