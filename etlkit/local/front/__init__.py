@@ -11,6 +11,7 @@ def apply() -> None:
     """Stand before the emulator. Called once, after the mends."""
     from etlkit.local.front import grammar, interpreter, jobs, seam, things, views
     from etlkit.local.mends.turns import OneUserEngine
+    from etlkit.local.ml import hooks as ml
 
     grammar.apply()
     jobs.apply()
@@ -21,3 +22,4 @@ def apply() -> None:
     seam.STATEMENTS.extend([views.create_view])
     seam.QUERIES.extend([views.expand_views])
     seam.INVOLVED.extend([views.names_such_view])
+    ml.apply()

@@ -1,0 +1,177 @@
+"""`ML.ANNOTATE_IMAGE(MODEL m, TABLE object_table, STRUCT([…] AS vision_features))`.
+
+The model is a remote one of Cloud Vision; the local stand-in's annotator answers. A row that fails has
+its reason in `ml_annotate_image_status`, and the job succeeds.
+
+Source: https://cloud.google.com/bigquery/docs/reference/standard-sql/bigqueryml-syntax-annotate-image
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+from sqlglot import exp
+
+from etlkit.local.annotator import Annotator
+from etlkit.local.buckets import Buckets
+from etlkit.local.front import answers, grammar, seam
+from etlkit.local.ml.catalog import VISION, find_model
+from etlkit.local.ml.predictor import workers
+from etlkit.local.vision_request import DEFAULT_MAX_RESULTS, ImageRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from etlkit.local.front.place import Place
+    from etlkit.local.front.scope import Scope
+
+FEATURES: Final = (
+    "FACE_DETECTION",
+    "LANDMARK_DETECTION",
+    "LOGO_DETECTION",
+    "LABEL_DETECTION",
+    "TEXT_DETECTION",
+    "DOCUMENT_TEXT_DETECTION",
+    "IMAGE_PROPERTIES",
+    "OBJECT_LOCALIZATION",
+)
+
+_FUNCTION: Final = "etlkit_ml_annotate_image"
+_ANSWER: Final = "_etlkit_answer"
+_RESULT: Final = "ml_annotate_image_result"
+_STATUS: Final = "ml_annotate_image_status"
+
+# google.rpc.Code, by number.
+_CODES: Final = {
+    3: "INVALID_ARGUMENT",
+    5: "NOT_FOUND",
+    7: "PERMISSION_DENIED",
+    8: "RESOURCE_EXHAUSTED",
+    12: "UNIMPLEMENTED",
+    13: "INTERNAL",
+    14: "UNAVAILABLE",
+}
+
+_annotators: Final[dict[Path, Annotator]] = {}
+
+
+async def rewrite(tree: exp.Expr, scope: Scope) -> bool:
+    """The query hook: replace each ML.ANNOTATE_IMAGE by what computes it."""
+    found = [
+        table
+        for table in seam.innermost_first(tree, exp.Table)
+        if isinstance(table.this, grammar.AnnotateImage)
+    ]
+    for table in found:
+        replacement = _call(table.this, scope.place)
+        for key in ("alias", "joins", "pivots", "sample", "laterals"):
+            if table.args.get(key):
+                replacement.set(key, table.args[key])
+        table.replace(replacement)
+    return bool(found)
+
+
+def is_involved(tree: exp.Expr, _place: Place) -> bool:
+    """Whether a tree has an ML.ANNOTATE_IMAGE."""
+    return tree.find(grammar.AnnotateImage) is not None
+
+
+def make_function(root: Path) -> Any:
+    """What DuckDB calls with addresses of images and names of features."""
+    annotator = _annotators.setdefault(root, Annotator(Buckets(root)))
+
+    def annotate(uris: pa.ChunkedArray, features: pa.ChunkedArray) -> pa.StructArray:
+        rows = zip(uris.to_pylist(), features.to_pylist(), strict=True)
+        answered = list(workers().map(lambda row: _annotate(annotator, *row), rows))
+        return pa.StructArray.from_arrays(
+            [
+                pa.array([result for result, _ in answered], pa.string()),
+                pa.array([status for _, status in answered], pa.string()),
+            ],
+            names=["result", "status"],
+        )
+
+    return annotate
+
+
+def _annotate(annotator: Annotator, uri: str, features: list[str]) -> tuple[str | None, str]:
+    """The JSON of one image and the status of its row; "" = all went well."""
+    wanted = dict.fromkeys(features, DEFAULT_MAX_RESULTS)
+    answer = annotator.annotate(ImageRequest(b"", uri, wanted))
+    error = answer.pop("error", None)
+    result = json.dumps(dict(_snake_case(answer))) if answer or error is None else None
+    if error is None:
+        return result, ""
+    return result, f"{_CODES.get(error['code'], 'UNKNOWN')}: {error['message']}"
+
+
+def _snake_case(message: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in message.items():
+        yield re.sub(r"(?<!^)([A-Z])", r"_\1", key).lower(), _snake_case_value(value)
+
+
+def _snake_case_value(value: Any) -> Any:
+    if isinstance(value, dict):
+        return dict(_snake_case(value))
+    return [_snake_case_value(each) for each in value] if isinstance(value, list) else value
+
+
+def _call(node: grammar.AnnotateImage, place: Place) -> exp.Subquery:
+    from etlkit.local.front.object_tables import is_object_table
+
+    name, model = find_model(node.this, place)
+    if model.service != VISION:
+        raise answers.invalid(
+            f"ML.ANNOTATE_IMAGE wants a remote model with remote_service_type '{VISION}'; "
+            f"{'.'.join(name)} is another"
+        )
+    rows = node.expression
+    if not isinstance(rows, exp.Table) or not is_object_table(
+        grammar.name_of(rows, place.project), place
+    ):
+        raise answers.invalid("ML.ANNOTATE_IMAGE wants TABLE and the name of an object table")
+    features = _features(node.args.get("params_struct"))
+    names = exp.array(*(exp.Literal.string(feature) for feature in features))
+    call = exp.func(_FUNCTION, exp.column("uri"), names)
+    answered = exp.select("*", exp.alias_(call, _ANSWER)).from_(rows.copy())
+    result = exp.func("STRUCT_EXTRACT", exp.column(_ANSWER), exp.Literal.string("result"))
+    status = exp.func("STRUCT_EXTRACT", exp.column(_ANSWER), exp.Literal.string("status"))
+    return (
+        exp.select(
+            exp.alias_(exp.ParseJSON(this=result), _RESULT),
+            exp.alias_(status, _STATUS),
+            exp.Star(except_=[exp.to_identifier(_ANSWER)]),
+        )
+        .from_(answered.subquery("_etlkit_rows"))
+        .subquery()
+    )
+
+
+def _features(struct: exp.Expr | None) -> list[str]:
+    """The names in `STRUCT([…] AS vision_features)`, in Vision's spelling."""
+    fields = (
+        {
+            each.this.name.lower(): each.expression
+            for each in struct.expressions
+            if isinstance(each, exp.PropertyEQ)
+        }
+        if struct is not None
+        else {}
+    )
+    array = fields.get("vision_features")
+    given = array.expressions if isinstance(array, exp.Array) else []
+    features = [str(each.this).upper() for each in given if isinstance(each, exp.Literal)]
+    if not features or len(features) != len(given) or set(fields) != {"vision_features"}:
+        raise answers.invalid(
+            "ML.ANNOTATE_IMAGE wants STRUCT(['label_detection', ...] AS vision_features)"
+        )
+    unknown = [feature for feature in features if feature not in FEATURES]
+    if unknown:
+        raise answers.invalid(
+            f"Invalid value in vision_features: {unknown[0]}; choose from {', '.join(FEATURES)}"
+        )
+    return features

@@ -1,0 +1,173 @@
+"""Imported and remote models in the emulator's catalog, which also answers the Models REST resource."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from bqemulator.api.routes import models as routes
+from bqemulator.catalog.etag import generate_etag
+from bqemulator.catalog.models import ModelMeta
+
+from etlkit.errors import ConfigError
+from etlkit.local.front import answers, grammar
+from etlkit.local.ml.store import ModelFiles
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sqlglot import exp
+
+    from etlkit.local.front.place import Place
+    from etlkit.local.ml.runtimes import Runtime
+    from etlkit.local.ml.tensors import Signature
+
+    Name = tuple[str, str, str]
+
+# Source: https://cloud.google.com/bigquery/docs/reference/rest/v2/models#ModelType
+REMOTE: Final = "MODEL_TYPE_UNSPECIFIED"
+VISION: Final = "CLOUD_AI_VISION_V1"
+
+_files: Final[dict[Path, ModelFiles]] = {}
+
+
+@dataclass(frozen=True)
+class Model:
+    """What the emulator's catalog keeps for us of a model.
+
+    Attributes:
+        version: Of the files of an imported model; "" = a remote one.
+        service: `remote_service_type` of a remote model; "" = an imported one.
+        connection: Of a remote model.
+    """
+
+    version: str = ""
+    service: str = ""
+    connection: str = ""
+
+    def to_text(self) -> str:
+        """For the catalog."""
+        return json.dumps({"etlkit": vars(self)})
+
+    @classmethod
+    def of(cls, meta: ModelMeta) -> Model | None:
+        """Of a catalog entry; None = the emulator made it itself, from a training query."""
+        try:
+            return cls(**json.loads(meta.training_query or "")["etlkit"])
+        except (ValueError, KeyError, TypeError):
+            return None
+
+
+def files(place: Place) -> ModelFiles:
+    """The frozen files of the server's models."""
+    root = place.local_dir / "data" / "models"
+    if root not in _files:
+        _files[root] = ModelFiles(root)
+    return _files[root]
+
+
+def get(name: Name, place: Place) -> ModelMeta | None:
+    """The entry of a model; None = there is none."""
+    meta: ModelMeta | None = place.ctx.catalog.get_model(*name)
+    return meta
+
+
+def put(
+    name: Name, model: Model, model_type: str, signature: Signature | None, place: Place
+) -> None:
+    """Add or replace an entry, and drop the files of what it replaces."""
+    now = place.ctx.clock.now()
+    meta = ModelMeta(
+        project_id=name[0],
+        dataset_id=name[1],
+        model_id=name[2],
+        model_type=model_type,
+        feature_columns=tuple(tensor.field() for tensor in signature.inputs) if signature else (),
+        label_columns=tuple(tensor.field() for tensor in signature.outputs) if signature else (),
+        training_query=model.to_text(),
+        creation_time=now,
+        last_modified_time=now,
+        etag=generate_etag(*name, str(now)),
+    )
+    if get(name, place) is None:
+        place.ctx.catalog.create_model(meta)
+    else:
+        drop(name, place)
+        place.ctx.catalog.create_model(meta)
+    remove_orphans(place)
+
+
+def drop(name: Name, place: Place) -> None:
+    """Take an entry away."""
+    place.ctx.catalog.delete_model(*name)
+
+
+def remove_orphans(place: Place) -> None:
+    """Delete files that no model has any more: models also go with their datasets, and over REST."""
+    catalog = place.ctx.catalog
+    used = set()
+    for dataset in catalog.list_datasets(place.project):
+        for meta in catalog.list_models(dataset.project_id, dataset.dataset_id):
+            model = Model.of(meta)
+            used.add(model.version if model is not None else "")
+    store = files(place)
+    for version in set(store.versions()) - used:
+        store.remove(version)
+
+
+def find_model(reference: exp.Expr, place: Place) -> tuple[Name, Model]:
+    """The model that a query names.
+
+    Raises:
+        InvalidQueryError, NotFoundError: The name has no dataset; or there is no such model.
+    """
+    name = grammar.name_of(reference, place.project)
+    answers.require_dataset(place, name)
+    meta = get(name, place)
+    if meta is None:
+        raise answers.not_found("Model", name)
+    model = Model.of(meta)
+    if model is None:
+        raise answers.invalid(
+            f"Model {'.'.join(name)} is of type {meta.model_type}: nothing trains models here. "
+            "Imported models (TENSORFLOW, TENSORFLOW_LITE, ONNX) can be run"
+        )
+    return name, model
+
+
+def load_model(name: Name, model: Model, place: Place) -> Runtime:
+    """An imported model, ready to run.
+
+    Raises:
+        InvalidQueryError: It is a remote one, or cannot be loaded.
+    """
+    if model.service:
+        raise answers.invalid(
+            f"ML.PREDICT does not take the remote model {'.'.join(name)}; its service is "
+            f"{model.service}, which ML.ANNOTATE_IMAGE calls"
+        )
+    try:
+        return files(place).load(model.version)
+    except ConfigError as exc:
+        raise answers.invalid(exc.message) from exc
+
+
+def _to_rest(meta: ModelMeta) -> dict[str, Any]:
+    """models.get also tells of the service of a remote model."""
+    body: dict[str, Any] = _plain_to_rest(meta)
+    model = Model.of(meta)
+    if model is not None and model.service:
+        body["remoteModelInfo"] = {
+            "connection": model.connection,
+            "remoteServiceType": model.service,
+        }
+    return body
+
+
+_plain_to_rest: Any = routes._model_to_rest  # noqa: SLF001
+
+
+def apply() -> None:
+    """Let models.get and models.list show remote models."""
+    routes._model_to_rest = _to_rest  # type: ignore[assignment]  # noqa: SLF001

@@ -1,0 +1,181 @@
+"""`ML.DECODE_IMAGE` and the other image functions, anywhere in a query.
+
+Sources: https://cloud.google.com/bigquery/docs/reference/standard-sql/bigqueryml-syntax-decode-image,
+and the pages of the other three beside it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+from sqlglot import exp
+
+from etlkit.errors import EtlkitError, ImageError
+from etlkit.local.front import answers, seam
+from etlkit.local.ml import arrays, pixels
+from etlkit.local.ml.lineage import object_path
+from etlkit.local.ml.predictor import workers
+from etlkit.local.ml.steps import (
+    COLOR,
+    DECODE,
+    RESIZE,
+    SIGNATURES,
+    TYPE,
+    function_name,
+    picture_of_file,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    import pyarrow as pa
+
+    from etlkit.local.front.scope import Scope
+    from etlkit.local.ml.pixels import Picture
+
+_FLOAT_IMAGE: Final = f"STRUCT({arrays.SIZES} BIGINT[], {arrays.VALUES} DOUBLE[])"
+_WHOLE_IMAGE: Final = f"STRUCT({arrays.SIZES} BIGINT[], {arrays.VALUES} BIGINT[])"
+
+_DECODE_FILE: Final = "etlkit_ml_decode_image"
+DECODE_OBJECT: Final = "etlkit_ml_decode_object"
+_RESIZE_FLOAT: Final = "etlkit_ml_resize_image"
+_RESIZE_WHOLE: Final = "etlkit_ml_resize_whole_image"
+_COLOR: Final = "etlkit_ml_convert_color_space"
+_TYPE: Final = "etlkit_ml_convert_image_type"
+
+_NUM_ARGUMENTS: Final = {DECODE: 1, RESIZE: 4, COLOR: 2, TYPE: 1}
+
+# DuckDB asks for 2,048 rows at once, and decoded photos are large.
+_MAX_RESULT_BYTES: Final = 4 * 1024**3
+
+
+def register(connection: Any) -> None:
+    """Make the functions known to DuckDB; called once, when the engine starts."""
+    functions = (
+        (_DECODE_FILE, pixels.decode, _FLOAT_IMAGE),
+        (DECODE_OBJECT, picture_of_file, _FLOAT_IMAGE),
+        (_RESIZE_FLOAT, _resize_float, _FLOAT_IMAGE),
+        (_RESIZE_WHOLE, _resize, _WHOLE_IMAGE),
+        (_COLOR, _convert_color_space, _FLOAT_IMAGE),
+        (_TYPE, _convert_type, _WHOLE_IMAGE),
+    )
+    for name, function, result in functions:
+        connection.create_function(
+            name,
+            answers.carry(_by_column(function, whole=result == _WHOLE_IMAGE)),
+            None,
+            result,
+            type="arrow",
+            null_handling="special",
+        )
+
+
+async def rewrite(tree: exp.Expr, scope: Scope) -> bool:
+    """The query hook: put DuckDB's names for BigQuery's functions."""
+    changed = False
+    for node in seam.innermost_first(tree, exp.Dot):
+        name = function_name(node)
+        if name is None:
+            continue
+        changed = True
+        call = exp.Anonymous(this="", expressions=node.expression.expressions)
+        _check_arguments(name, call.expressions)
+        call.set("this", _duckdb_name(name, call, scope, node))
+        if node.parent is None:
+            raise answers.invalid(f"ML.{name} is a function, not a statement")
+        node.replace(call)
+    return changed
+
+
+def is_involved(tree: exp.Expr, _place: Any) -> bool:
+    """Whether a tree has an image function."""
+    return any(function_name(node) for node in tree.find_all(exp.Dot))
+
+
+def _duckdb_name(name: str, call: exp.Anonymous, scope: Scope, node: exp.Expr) -> str:
+    if name == DECODE:
+        path = object_path(call.expressions[0], node, scope.place)
+        if path is None:
+            return _DECODE_FILE
+        call.set("expressions", [path])
+        return DECODE_OBJECT
+    if name == RESIZE:
+        inner = call.expressions[0].unnest()
+        is_whole = isinstance(inner, exp.Anonymous) and inner.this in {_TYPE, _RESIZE_WHOLE}
+        return _RESIZE_WHOLE if is_whole else _RESIZE_FLOAT
+    return _COLOR if name == COLOR else _TYPE
+
+
+def _check_arguments(name: str, arguments: list[exp.Expr]) -> None:
+    wanted = f"Supported signature: ML.{name}({SIGNATURES[name]})"
+    if len(arguments) != _NUM_ARGUMENTS[name]:
+        raise answers.invalid(
+            f"Number of arguments does not match for function ML.{name}: {len(arguments)}. {wanted}"
+        )
+    if isinstance(arguments[0], exp.Literal):
+        raise answers.invalid(f"No matching signature for function ML.{name}. {wanted}")
+
+
+def _by_column(function: Callable[..., Picture], *, whole: bool) -> Callable[..., Any]:
+    """Make a function of one image into one of columns; NULL gives NULL."""
+
+    def one(row: tuple[Any, ...]) -> Picture | None:
+        return None if None in row else function(*row)
+
+    def of_columns(*columns: pa.ChunkedArray) -> pa.StructArray:
+        pictures, num_bytes = [], 0
+        try:
+            for picture in workers().map(one, zip(*map(_python, columns), strict=True)):
+                num_bytes += 0 if picture is None else picture.pixels.size * 8
+                if num_bytes > _MAX_RESULT_BYTES:
+                    raise answers.invalid(
+                        "Resources exceeded during query execution: decoded images of more than "
+                        f"{_MAX_RESULT_BYTES >> 30} GB at once. Let ML.PREDICT take them directly, "
+                        "or make them smaller with ML.RESIZE_IMAGE there"
+                    )
+                pictures.append(picture)
+        except EtlkitError as exc:
+            raise answers.invalid(exc.message) from exc
+        return arrays.pictures_to_structs(pictures, whole=whole)
+
+    return of_columns
+
+
+def _python(column: pa.ChunkedArray) -> Iterable[Any]:
+    if not arrays.is_image_struct(column.type):
+        return column.to_pylist()  # type: ignore[no-any-return]
+    return (arrays.picture(value) if value.is_valid else None for value in column)
+
+
+def _resize(picture: Picture, height: int, width: int, keep_ratio: bool) -> Picture:
+    _require_picture(picture, RESIZE)
+    return pixels.resize(picture, height, width, keep_ratio=keep_ratio)
+
+
+def _resize_float(picture: Picture, height: int, width: int, keep_ratio: bool) -> Picture:
+    resized = _resize(picture, height, width, keep_ratio)
+    if resized.is_integer:
+        raise ImageError(
+            "ML.RESIZE_IMAGE of a column with INT64 images works here inside of ML.PREDICT alone; "
+            "elsewhere put ML.CONVERT_IMAGE_TYPE around the column"
+        )
+    return resized
+
+
+def _convert_color_space(picture: Picture, space: str) -> Picture:
+    _require_picture(picture, COLOR)
+    return pixels.convert_color_space(picture, space)
+
+
+def _convert_type(picture: Picture) -> Picture:
+    _require_picture(picture, TYPE)
+    return pixels.convert_type(picture)
+
+
+def _require_picture(value: Any, name: str) -> None:
+    if not isinstance(value, pixels.Picture):
+        raise ImageError(
+            f"No matching signature for function ML.{name}. "
+            f"Supported signature: ML.{name}({SIGNATURES[name]})"
+        )

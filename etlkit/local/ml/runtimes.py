@@ -1,0 +1,180 @@
+"""Models that can be run: ONNX files by onnxruntime, TensorFlow's by OpenVINO.
+
+A session runs on one thread; many threads may call `run` at once. So one image per core is worked
+on from decoding to answer, which is faster than all cores on one image.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from etlkit.errors import ConfigError
+from etlkit.local.ml.tensors import BIGQUERY_TYPES, Signature, Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+ONNX: Final = "ONNX"
+TENSORFLOW: Final = "TENSORFLOW"
+TENSORFLOW_LITE: Final = "TENSORFLOW_LITE"
+MODEL_TYPES: Final = (TENSORFLOW, TENSORFLOW_LITE, ONNX)
+
+_ONNX_DTYPES: Final = {
+    **{f"tensor({name})": name for name in BIGQUERY_TYPES},
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+}
+_ONNX_SILENT: Final = 4
+
+Arrays = list["NDArray[np.generic]"]
+
+
+class Runtime(Protocol):
+    """A loaded model; safe to call from many threads.
+
+    Attributes:
+        signature: Its inputs and outputs.
+    """
+
+    signature: Signature
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+        """One call: arrays with the batch first, in; one array per output, in order, out."""
+        ...
+
+
+def load(model_type: str, path: Path) -> Runtime:
+    """Load a model.
+
+    Args:
+        model_type: One of `MODEL_TYPES`.
+        path: The `.onnx` or `.tflite` file, or the folder with `saved_model.pb`.
+
+    Raises:
+        ConfigError: It cannot be loaded, or works with strings; or OpenVINO is not installed.
+    """
+    if model_type == ONNX:
+        return OnnxRuntime(path)
+    if importlib.util.find_spec("openvino") is None:
+        raise ConfigError(
+            f"Models of type {model_type} are run by the package openvino, which is not installed "
+            "beside the local server: pip install 'etlkit[local-tensorflow]'"
+        )
+    return OpenVinoRuntime(path)
+
+
+class OnnxRuntime:
+    """An ONNX model."""
+
+    def __init__(self, path: Path) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = _ONNX_SILENT
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as exc:  # onnxruntime has a class for each status
+            raise ConfigError(f"The ONNX model cannot be loaded: {_first_line(exc)}") from exc
+        self.signature = Signature(
+            tuple(_onnx_tensor(node) for node in self._session.get_inputs()),
+            tuple(_onnx_tensor(node) for node in self._session.get_outputs()),
+        )
+        self._names = [tensor.name for tensor in self.signature.outputs]
+        self._run_options = onnxruntime.RunOptions()
+        self._run_options.log_severity_level = _ONNX_SILENT
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+        """As `Runtime.run`."""
+        try:
+            answers: Arrays = self._session.run(self._names, dict(inputs), self._run_options)
+        except Exception as exc:
+            raise ConfigError(f"The model failed: {_first_line(exc)}") from exc
+        return answers
+
+
+class OpenVinoRuntime:
+    """A TensorFlow SavedModel, or a TensorFlow Lite model."""
+
+    def __init__(self, path: Path) -> None:
+        import threading
+
+        import openvino
+
+        core = openvino.Core()
+        # CPUs with bfloat16 units would otherwise round to eight bits of mantissa.
+        options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+        try:
+            model = core.read_model(path)
+            _refuse_strings(model)
+            self._compiled = core.compile_model(model, "CPU", options)
+        except ConfigError:
+            raise
+        except Exception as exc:  # OpenVINO raises RuntimeError for everything
+            raise ConfigError(f"The model cannot be loaded: {_openvino_reason(exc)}") from exc
+        self.signature = Signature(
+            tuple(_openvino_tensor(port) for port in self._compiled.inputs),
+            tuple(_openvino_tensor(port) for port in self._compiled.outputs),
+        )
+        # A request holds the buffers of one call, so each thread has its own.
+        self._requests = threading.local()
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
+        """As `Runtime.run`."""
+        request = getattr(self._requests, "request", None)
+        if request is None:
+            request = self._requests.request = self._compiled.create_infer_request()
+        try:
+            answer = request.infer([inputs[tensor.name] for tensor in self.signature.inputs])
+        except Exception as exc:
+            raise ConfigError(f"The model failed: {_openvino_reason(exc)}") from exc
+        return [answer[index].copy() for index in range(len(self.signature.outputs))]
+
+
+def _onnx_tensor(node: Any) -> Tensor:
+    dtype = _ONNX_DTYPES.get(node.type)
+    if dtype is None:
+        raise _unsupported(node.name, node.type)
+    sizes = tuple(size if isinstance(size, int) and size > 0 else None for size in node.shape)
+    return Tensor(node.name, dtype, sizes)
+
+
+def _openvino_tensor(port: Any) -> Tensor:
+    dtype = port.element_type.to_dtype().name
+    if dtype not in BIGQUERY_TYPES:
+        raise _unsupported(port.any_name, port.element_type.get_type_name())
+    sizes = tuple(size.get_length() if size.is_static else None for size in port.partial_shape)
+    return Tensor(port.any_name, dtype, sizes)
+
+
+def _refuse_strings(model: Any) -> None:
+    for port in (*model.inputs, *model.outputs):
+        kind = port.element_type.get_type_name()
+        if kind == "string":
+            raise _unsupported(port.any_name, kind)
+
+
+def _unsupported(name: str, kind: str) -> ConfigError:
+    return ConfigError(
+        f"The tensor {name} is of type {kind}. Here models work with numbers and BOOL only, not "
+        "with strings, sequences or maps: export the model without that part"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", maxsplit=1)[0]
+
+
+def _openvino_reason(error: Exception) -> str:
+    """The line that says something; the first ones name OpenVINO's own source files."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if "ops" in line or "No translator" in line]
+    return (telling or lines[-1:] or ["unknown"])[0]

@@ -1,0 +1,121 @@
+"""What goes into a model and what comes out of it, in the words of models and of BigQuery."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+# numpy's name of an element type to BigQuery's. Strings are left out: no runtime here has them all.
+# Source: https://cloud.google.com/bigquery/docs/reference/standard-sql/bigqueryml-syntax-create-onnx
+BIGQUERY_TYPES: Final[Mapping[str, str]] = {
+    "bool": "BOOL",
+    "float16": "FLOAT64",
+    "float32": "FLOAT64",
+    "float64": "FLOAT64",
+    "int8": "INT64",
+    "int16": "INT64",
+    "int32": "INT64",
+    "int64": "INT64",
+    "uint8": "INT64",
+    "uint16": "INT64",
+    "uint32": "INT64",
+    "uint64": "INT64",
+}
+_DUCKDB_TYPES: Final = {"BOOL": "BOOLEAN", "FLOAT64": "DOUBLE", "INT64": "BIGINT"}
+
+_IMAGE_RANK: Final = 4
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One input or output of a model.
+
+    Attributes:
+        name: As the model has it; the name of the column.
+        dtype: numpy's name of the element type, one of `BIGQUERY_TYPES`.
+        shape: The first one is the batch; None = any size. () = one value for the whole batch.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+    @property
+    def row_shape(self) -> tuple[int | None, ...]:
+        """The shape of one row."""
+        return self.shape[1:]
+
+    @property
+    def row_size(self) -> int | None:
+        """How many values a row has; None = it depends on the row."""
+        if None in self.row_shape:
+            return None
+        return math.prod(size for size in self.row_shape if size is not None)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it takes pictures: batch, height, width, channels."""
+        return len(self.shape) == _IMAGE_RANK and self.shape[-1] in {1, 3, 4}
+
+    @property
+    def takes_batches(self) -> bool:
+        """Whether one call may have many rows."""
+        return bool(self.shape) and self.shape[0] is None and None not in self.row_shape
+
+    @property
+    def bigquery_type(self) -> str:
+        """`FLOAT64`, or `ARRAY<FLOAT64>` where a row has many values; higher ranks are flattened."""
+        element = BIGQUERY_TYPES[self.dtype]
+        return f"ARRAY<{element}>" if self.row_shape else element
+
+    @property
+    def duckdb_type(self) -> str:
+        """The same for DuckDB."""
+        element = _DUCKDB_TYPES[BIGQUERY_TYPES[self.dtype]]
+        return f"{element}[]" if self.row_shape else element
+
+    def describe(self) -> str:
+        """For messages: `input_1 (float32, shape [?, 224, 224, 3])`."""
+        sizes = ", ".join("?" if size is None else str(size) for size in self.shape)
+        return f"{self.name} ({self.dtype}, shape [{sizes}])"
+
+    def field(self) -> dict[str, Any]:
+        """A `StandardSqlField`, as models.get shows it."""
+        element = BIGQUERY_TYPES[self.dtype]
+        kind: dict[str, Any] = {"typeKind": element}
+        if self.row_shape:
+            kind = {"typeKind": "ARRAY", "arrayElementType": kind}
+        return {"name": self.name, "type": kind}
+
+
+@dataclass(frozen=True)
+class Signature:
+    """All inputs and outputs of a model, in its own order."""
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """For the catalog."""
+        return {"inputs": _to_json(self.inputs), "outputs": _to_json(self.outputs)}
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> Signature:
+        """Back from the catalog."""
+        return cls(_from_json(body["inputs"]), _from_json(body["outputs"]))
+
+    def wanted(self) -> str:
+        """All inputs, for messages."""
+        return ", ".join(tensor.describe() for tensor in self.inputs)
+
+
+def _to_json(tensors: Sequence[Tensor]) -> list[dict[str, Any]]:
+    return [{"name": t.name, "dtype": t.dtype, "shape": list(t.shape)} for t in tensors]
+
+
+def _from_json(body: Sequence[Mapping[str, Any]]) -> tuple[Tensor, ...]:
+    return tuple(Tensor(t["name"], t["dtype"], tuple(t["shape"])) for t in body)
