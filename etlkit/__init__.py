@@ -30,12 +30,15 @@ if TYPE_CHECKING:
     from etlkit.errors import (
         AlreadyPublishedError,
         ApiError,
+        CallFailedError,
+        CapReachedError,
         CheckFailedError,
         ConfigError,
         CountMismatchError,
         EtlkitError,
         ImageError,
         JobError,
+        OutageError,
         ReadExpiredError,
         RetryableError,
         RowError,
@@ -48,7 +51,9 @@ if TYPE_CHECKING:
         TransformError,
     )
     from etlkit.job import TransferJob
+    from etlkit.limits import RateLimit
     from etlkit.report import RunReport
+    from etlkit.retry import RetryPolicy
     from etlkit.variables import String, Timestamp, TimestampRuntime
 
 _HOMES = {
@@ -63,6 +68,11 @@ _HOMES = {
     "Datamart": "etlkit.datamart",
     "AlreadyPublishedError": "etlkit.errors",
     "ApiError": "etlkit.errors",
+    "CallFailedError": "etlkit.errors",
+    "CapReachedError": "etlkit.errors",
+    "OutageError": "etlkit.errors",
+    "RateLimit": "etlkit.limits",
+    "RetryPolicy": "etlkit.retry",
     "BigQuerySink": "etlkit.bigquery",
     "BigQuerySource": "etlkit.bigquery",
     "ConfigError": "etlkit.errors",
@@ -95,6 +105,8 @@ __all__ = [
     "ApiError",
     "BigQuerySink",
     "BigQuerySource",
+    "CallFailedError",
+    "CapReachedError",
     "Check",
     "CheckFailedError",
     "ConfigError",
@@ -107,8 +119,11 @@ __all__ = [
     "ImageError",
     "JobError",
     "Lookback",
+    "OutageError",
     "RangePartitioning",
+    "RateLimit",
     "ReadExpiredError",
+    "RetryPolicy",
     "RetryableError",
     "Row",
     "RowError",
