@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,10 @@ log = logging.getLogger("etlkit")
 _OF_TRANSFERS = ("limit", "preview", "resume", "allow_code_change", "retry_rejects", "only")
 _OF_DATAMARTS = ("dry_run", "variables")
 _STATEMENT_CHARS = 60
+_TITLES = (
+    *("", "line", "statement", "type", "state", "rows", "processed", "billed", "slot"),
+    *("time", "cost"),
+)
 
 
 def check_options(job: object, options: dict[str, Any]) -> None:
@@ -100,24 +105,30 @@ def show_datamart(report: DatamartReport) -> None:
         for statement in report.statements:
             log.info("%s", " | ".join(_cells(statement)))
         return
+    rows = [_cells(each) for statement in report.statements for each in _with_children(statement)]
+    used = [number for number in range(len(_TITLES)) if any(row[number] for row in rows)]
     table = Table(title=f"{report.job}: {report.state}", title_justify="left")
-    for title in ("", "line", "statement", "type", "state", "rows", "processed", "billed", "slot"):
-        table.add_column(title, overflow="fold")
-    table.add_column("cost" if report.state == "checked" else "time")
+    for number in used:
+        table.add_column(_TITLES[number], no_wrap=_TITLES[number] != "statement")
+    for row in rows:
+        table.add_row(*(escape(row[number]) for number in used))
+    wide = None if sys.stderr.isatty() else 160
+    Console(stderr=True, highlight=False, width=wide).print(table)
     for statement in report.statements:
-        table.add_row(*map(escape, _cells(statement)))
-    Console(stderr=True, highlight=False).print(table)
+        if statement.state == "unchecked":
+            log.info("statement %d %s", statement.number, statement.error)
     if report.estimated_cost is not None:
-        log.info("estimated: %s USD", report.estimated_cost)
+        log.info("estimated: %.4f USD on demand", report.estimated_cost)
     if report.target and report.state == "published":
         log.info("published %s rows to %s", f"{report.rows_published or 0:,}", report.target)
 
 
+def _with_children(statement: StatementReport) -> list[StatementReport]:
+    return [statement, *statement.children]
+
+
 def _cells(statement: StatementReport) -> list[str]:
-    text = statement.statement
-    last = "" if statement.seconds is None else f"{statement.seconds:.1f} s"
-    if statement.estimated_cost is not None:
-        last = f"{statement.estimated_cost:.4f} USD"
+    text, cost, slot_ms = statement.statement, statement.estimated_cost, statement.slot_ms
     return [
         str(statement.number),
         str(statement.line),
@@ -127,8 +138,9 @@ def _cells(statement: StatementReport) -> list[str]:
         "" if statement.rows is None else f"{statement.rows:,}",
         _size(statement.bytes_processed),
         _size(statement.bytes_billed),
-        "" if statement.slot_ms is None else f"{statement.slot_ms / 1000:,.1f} s",
-        last,
+        "" if slot_ms is None else f"{slot_ms / 1000:,.1f} s",
+        "" if statement.seconds is None else f"{statement.seconds:.1f} s",
+        "" if cost is None else f"{cost:,.4f} USD",
     ]
 
 

@@ -209,8 +209,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort) as error:
         # click turns every KeyboardInterrupt into an Abort of its own.
-        signum = getattr(error.__cause__ or error, "signum", signal.SIGINT)
-        _fail(error, "interrupted; nothing was published. Go on with --resume", debug=debug)
+        cause = error.__cause__ or error
+        signum = getattr(cause, "signum", signal.SIGINT)
+        what = "interrupted; nothing was published. Go on with --resume"
+        if hasattr(getattr(cause, "report", None), "statements"):
+            what = "interrupted; the statement in progress was cancelled, later ones did not run"
+        _fail(error, what, debug=debug)
         return 128 + int(signum)
     except EtlkitError as error:
         _fail(error, f"{error}{_next_step(error)}", debug=debug)

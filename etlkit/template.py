@@ -37,7 +37,9 @@ _BEFORE_LITERAL = frozenset(
 )
 """`DATE '…'` is one literal: a parameter cannot stand in for its second half."""
 
-_ESCAPES = {"\\": "\\\\", "'": "\\'", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t", "`": "\\`"}
+_ESCAPES = {"\\": "\\\\", "'": "\\x27", '"': "\\x22", "`": "\\x60", "\n": "\\n", "\r": "\\r"}
+"""No quote is left, not even an escaped one, so that nobody can read it as the end of the literal."""
+
 _QUOTES = ("'''", '"""', "'", '"')
 
 

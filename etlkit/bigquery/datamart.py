@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from etlkit.plan import Plan, Step
 
 log = logging.getLogger("etlkit.bigquery")
+
+_PLACE = re.compile(r"\[(\d+):(\d+)\]")
+"""Where BigQuery says an error is: line and column of the SQL that was sent."""
 
 _DML = {"INSERT", "UPDATE", "DELETE", "MERGE"}
 
@@ -96,7 +100,7 @@ def run_step(
         )
         job.reload(retry=connection.retry())
     except (GoogleAPIError, ConnectionError, TimeoutError) as error:
-        statement.state, statement.error = "failed", google_message(error)
+        statement.state, statement.error = "failed", in_file(google_message(error), step)
         raise statement_error(plan, step, statement) from error
     except BaseException:
         statement.state = "failed"
@@ -108,6 +112,18 @@ def run_step(
         statement.children = _children(connection, job, statement)
 
 
+def in_file(message: str, step: Step) -> str:
+    """BigQuery's sentence, with the lines of the user's text in place of the statement's."""
+
+    def moved(place: re.Match[str]) -> str:
+        line, column = int(place[1]), int(place[2])
+        if line == 1:
+            column += step.piece.column - 1
+        return f"[{line + step.piece.line - 1}:{column}]"
+
+    return _PLACE.sub(moved, message)
+
+
 def statement_error(plan: Plan, step: Step, statement: StatementReport) -> StatementError:
     """Say which statement failed, where it stands, and what has been run."""
     piece, number, total = step.piece, step.number, len(plan.steps)
@@ -115,9 +131,9 @@ def statement_error(plan: Plan, step: Step, statement: StatementReport) -> State
     if plan.job.file is not None:
         place = f"{plan.job.file}, {place}"
     rest = ""
-    if total > 1:
-        before = "none before it" if number == 1 else f"{_count(number - 1)} before it"
-        rest = f"\n{before} ran and stays as it is; {_count(total - number)} behind it did not run"
+    if total > 1 and statement.job_id:
+        before = f"{_count(number - 1)} before it did run" if number > 1 else "none ran before it"
+        rest = f"\n{before}, {_count(total - number)} behind it did not"
     job = f"\njob {statement.job_id}" if statement.job_id else ""
     return StatementError(
         f"statement {number} of {total} failed ({place}: {piece.first_line}): "
@@ -129,7 +145,7 @@ def statement_error(plan: Plan, step: Step, statement: StatementReport) -> State
 
 
 def _count(number: int) -> str:
-    return "1 statement" if number == 1 else f"{number} statements"
+    return {0: "no statement", 1: "1 statement"}.get(number, f"{number} statements")
 
 
 def describe(statement: StatementReport, job: bigquery.QueryJob) -> None:

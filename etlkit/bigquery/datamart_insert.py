@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from etlkit.bigquery import datamart_sql
 from etlkit.bigquery.audit import run_checks
 from etlkit.bigquery.client import Connection, errors_as
-from etlkit.bigquery.datamart import run_step, statement_error
+from etlkit.bigquery.datamart import in_file, run_step, statement_error
 from etlkit.bigquery.dry_run import dry_run
 from etlkit.bigquery.evolution import check_columns, policy
 from etlkit.bigquery.names import TableName
@@ -170,7 +170,7 @@ class Insert:
         try:
             job = dry_run(self._connection, self._query, step.parameters)
         except GoogleAPIError as error:
-            statement.state, statement.error = "failed", google_message(error)
+            statement.state, statement.error = "failed", in_file(google_message(error), step)
             raise statement_error(self._plan, step, statement) from error
         self._connection.location = self._connection.location or job.location
         columns = from_schema_fields(job.schema or ())

@@ -72,7 +72,7 @@ def _check(
 ) -> StatementError | None:
     from google.api_core.exceptions import GoogleAPIError, NotFound
 
-    from etlkit.bigquery.datamart import statement_error
+    from etlkit.bigquery.datamart import in_file, statement_error
 
     text = step.sql
     if plan.job.query_mode == "insert":
@@ -86,9 +86,9 @@ def _check(
             statement.state = "unchecked"
             statement.error = f"needs what an earlier statement makes: {google_message(error)}"
             return None
-        statement.state, statement.error = "failed", google_message(error)
+        statement.state, statement.error = "failed", in_file(google_message(error), step)
     except GoogleAPIError as error:
-        statement.state, statement.error = "failed", google_message(error)
+        statement.state, statement.error = "failed", in_file(google_message(error), step)
     else:
         statement.state = "checked"
         statement.statement_type = job.statement_type
