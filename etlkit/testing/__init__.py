@@ -8,6 +8,8 @@ def test_adds_a_greeting():
 ```
 """
 
+from etlkit.testing.fault_plan import FaultPlan
+from etlkit.testing.fault_server import FaultServer
 from etlkit.testing.memory import MemorySink, MemorySource
 from etlkit.testing.sink_contract import SinkContract
 from etlkit.testing.source_contract import SourceContract
@@ -15,6 +17,8 @@ from etlkit.testing.transforms import run_transform
 from etlkit.trocco import load_etl
 
 __all__ = [
+    "FaultPlan",
+    "FaultServer",
     "MemorySink",
     "MemorySource",
     "SinkContract",

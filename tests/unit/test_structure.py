@@ -82,7 +82,7 @@ def test_dependencies_point_one_way(path):
     ("library", "homes"),
     [
         ("google.cloud.bigquery", {"bigquery", "local"}),
-        ("google.cloud.vision", {"vision", "local"}),
+        ("google.cloud.vision", {"vision", "local", "testing"}),
         ("requests", {"http"}),
         ("urllib3", {"http"}),
         ("tenacity", {"retry"}),

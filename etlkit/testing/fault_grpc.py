@@ -1,0 +1,142 @@
+"""The gRPC side of a `FaultServer`: `ImageAnnotator.BatchAnnotateImages` in plain text on loopback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+from typing import Any, Final, NoReturn
+
+from etlkit.testing.fault_desk import Desk
+from etlkit.testing.fault_plan import Fault
+from etlkit.testing.fault_vision import (
+    STATUS_NAMES,
+    Answer,
+    Item,
+    RefusedError,
+    answers,
+    message_of,
+    refuse_too_large,
+    refuse_too_many,
+)
+
+_METHOD: Final = "/google.cloud.vision.v1.ImageAnnotator/BatchAnnotateImages"
+
+# Above the limit of the API itself, so that it is the API's words that refuse.
+_MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
+
+# A call that hangs, or waits for its latency, holds a thread.
+_MAX_THREADS: Final = 256
+
+
+class GrpcFront:
+    """Listens on loopback, with a thread for each call that is in flight."""
+
+    def __init__(self, desk: Desk, answer: Answer, latency_s: float) -> None:
+        import grpc
+
+        self._desk, self._answer, self._latency_s = desk, answer, latency_s
+        self._threads = ThreadPoolExecutor(_MAX_THREADS, "etlkit-fault-grpc")
+        self._server = grpc.server(
+            self._threads,
+            handlers=(_handlers(self._call),),
+            options=(
+                ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+                ("grpc.so_reuseport", 0),
+            ),
+        )
+        self.port: int = self._server.add_insecure_port("127.0.0.1:0")
+        self._server.start()
+
+    def close(self) -> None:
+        """Cancel all calls, and end the threads."""
+        self._server.stop(None).wait()
+        self._threads.shutdown()
+
+    def _call(self, data: bytes, context: Any) -> bytes:
+        over = Event()
+        if not context.add_callback(over.set):
+            return b""  # the client is gone already
+        with self._desk.in_flight():
+            try:
+                items = _decode(data)
+            except RefusedError as exc:
+                _abort(context, Fault("status", status=400), str(exc))
+            verdict = self._desk.decide([item.key for item in items])
+            over.wait(self._latency_s)
+            fault = verdict.call
+            if fault.kind in {"hang", "drip"}:
+                over.wait()
+            elif fault.kind == "reset":
+                _abort(context, Fault("status", status=503), "Connection reset by peer")
+            elif fault.kind == "html":
+                said = f"Received http2 header with status: {fault.status}"
+                _abort(context, Fault("status", status=503), said)
+            elif fault.kind == "status":
+                _abort(context, fault, message_of(fault.status))
+            encoded = _encode(answers(items, verdict, self._answer))
+            return encoded[: len(encoded) // 2] if fault.kind == "truncate" else encoded
+
+
+def _handlers(call: Callable[[bytes, Any], bytes]) -> Any:
+    import grpc
+
+    handler = grpc.unary_unary_rpc_method_handler(call)
+
+    class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
+        def service(self, handler_call_details: Any) -> Any:
+            return handler if handler_call_details.method == _METHOD else None
+
+    return Handlers()
+
+
+def _abort(context: Any, fault: Fault, message: str) -> NoReturn:
+    """End the call with an error; all hints become `RetryInfo`, the one form that gRPC has."""
+    import grpc
+
+    code = getattr(grpc.StatusCode, STATUS_NAMES.get(fault.status, "UNKNOWN"))
+    given = (fault.retry_info_s, fault.retry_after_s, fault.retry_after_date_s)
+    hint_s = next((hint for hint in given if hint is not None), None)
+    if hint_s is not None:
+        context.set_trailing_metadata(_hint(code.value[0], message, hint_s))
+    context.abort(code, message)
+    raise AssertionError  # `abort` has raised already
+
+
+def _hint(code: int, message: str, hint_s: float) -> tuple[tuple[str, bytes], ...]:
+    from google.protobuf.duration_pb2 import Duration
+    from google.rpc.error_details_pb2 import RetryInfo
+    from google.rpc.status_pb2 import Status
+
+    delay = Duration()
+    delay.FromNanoseconds(int(hint_s * 1e9))
+    info = RetryInfo(retry_delay=delay)
+    status = Status(code=code, message=message)
+    status.details.add().Pack(info)
+    return (
+        ("google.rpc.retryinfo-bin", info.SerializeToString()),
+        ("grpc-status-details-bin", status.SerializeToString()),
+    )
+
+
+def _decode(data: bytes) -> list[Item]:
+    from google.cloud.vision_v1.types import BatchAnnotateImagesRequest
+
+    refuse_too_large(len(data))
+    batch = BatchAnnotateImagesRequest.pb().FromString(data)
+    items = []
+    for request in batch.requests:
+        source = request.image.source
+        uri = source.image_uri or source.gcs_image_uri
+        features = [int(feature.type_) for feature in request.features]
+        items.append(Item.of(uri, request.image.content, features))
+    refuse_too_many(items)
+    return items
+
+
+def _encode(responses: list[dict[str, Any]]) -> bytes:
+    from google.cloud.vision_v1.types import BatchAnnotateImagesResponse
+    from google.protobuf.json_format import ParseDict
+
+    message = ParseDict({"responses": responses}, BatchAnnotateImagesResponse.pb()())
+    return bytes(message.SerializeToString())

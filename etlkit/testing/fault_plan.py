@@ -1,0 +1,270 @@
+"""What goes wrong, and when: a pure function of the plan, the call and its attempt.
+
+Nothing here depends on the clock or on the order of threads, so a run can be repeated with the same
+faults: what becomes of a call is decided by what it carries and how often that was sent before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal
+
+from etlkit.errors import ConfigError
+
+Kind = Literal["ok", "status", "hang", "reset", "truncate", "html", "drip", "item_error"]
+
+_PLAIN: Final = ("ok", "hang", "reset", "truncate", "html", "drip", "item_error")
+_5XX: Final = (500, 502, 503, 504)
+_HINTS: Final = ("retry-after", "retry-after-date", "retry-info", "none")
+_OPTIONS: Final = {
+    "retry-after": "retry_after_s",
+    "retry-after-date": "retry_after_date_s",
+    "retry-info": "retry_info_s",
+    "status": "status",
+    "every": "every_s",
+    "code": "code",
+    "at": "at",
+}
+
+# google.rpc.Code
+UNAVAILABLE: Final = 14
+INVALID_ARGUMENT: Final = 3
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that happens to a call.
+
+    Attributes:
+        kind: `ok` = it is answered.
+        status: HTTP status of `status` and `html`; over gRPC the code that belongs to it.
+        retry_after_s: `Retry-After` in whole seconds; None = no such header.
+        retry_after_date_s: `Retry-After` as a date, so many seconds from now; None = no such header.
+        retry_info_s: `google.rpc.RetryInfo` among the details; None = none.
+        every_s: Seconds between two bytes of `drip`.
+        code: `google.rpc.Code` of `item_error`: 14 = passes, 3 = bad image.
+        at: Which item of the call `item_error` hits, from 0.
+    """
+
+    kind: Kind = "ok"
+    status: int = 200
+    retry_after_s: float | None = None
+    retry_after_date_s: float | None = None
+    retry_info_s: float | None = None
+    every_s: float = 0.1
+    code: int = UNAVAILABLE
+    at: int = 0
+
+    @property
+    def name(self) -> str:
+        """What it is counted as: the kind, or the status of a plain error."""
+        return str(self.status) if self.kind == "status" else self.kind
+
+    @classmethod
+    def parse(cls, text: str) -> Fault:
+        """Read an entry of a script, e.g. `"429 retry-after=1"`.
+
+        Raises:
+            ConfigError: It is none; the message has what is allowed.
+        """
+        head, *rest = text.split() or [""]
+        if head in _PLAIN:
+            fault = cls(head, status=502 if head == "html" else 200)  # type: ignore[arg-type]
+        elif head.isdigit() and 400 <= int(head) <= 599:
+            fault = cls("status", status=int(head))
+        else:
+            raise ConfigError(
+                f"fault {text!r}: begin with one of {', '.join(_PLAIN)}, or a status of 400-599"
+            )
+        return replace(fault, **dict(_option(text, option) for option in rest))
+
+
+OK: Final = Fault()
+
+
+def _option(text: str, option: str) -> tuple[str, Any]:
+    name, _, value = option.partition("=")
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if name not in _OPTIONS or number < 0:
+        raise ConfigError(
+            f"fault {text!r}: {option!r} is no option; write NAME=NUMBER with one of "
+            f"{', '.join(_OPTIONS)}"
+        )
+    whole = name in {"status", "code", "at"}
+    return _OPTIONS[name], int(number) if whole else number
+
+
+@dataclass(frozen=True)
+class FaultPlan:
+    """A plan for a `FaultServer`; make one with `none`, `script`, `by_item` or `seeded`.
+
+    Plans are pure: they hold no counts. The server counts, and asks for each call.
+    """
+
+    entries: tuple[Fault, ...] = ()
+    items: Mapping[str, tuple[Fault, ...]] = field(default_factory=dict)
+    seed: int = 0
+    shares: tuple[tuple[str, float], ...] = ()
+    item_error: float = 0.0
+    item_refused: float = 0.0
+    hint_s: float = 0.1
+    hints: tuple[str, ...] = _HINTS[:3]
+    drip_every_s: float = 0.1
+
+    @classmethod
+    def none(cls) -> FaultPlan:
+        """Every call is answered."""
+        return cls()
+
+    @classmethod
+    def script(cls, entries: Sequence[str]) -> FaultPlan:
+        """The first call gets the first entry, and so on; calls after the last are answered.
+
+        Calls are numbered as they arrive, so with several threads use `by_item` or `seeded`.
+
+        Args:
+            entries: `ok`, a status (`503`), `hang`, `reset`, `truncate`, `html`, `drip` or
+                `item_error`, each with options: `"429 retry-after=1"`, `"429 retry-after-date=2"`,
+                `"429 retry-info=0.5"`, `"html status=200"`, `"drip every=0.05"`,
+                `"item_error at=2 code=3"`.
+
+        Raises:
+            ConfigError: An entry is none of these.
+        """
+        return cls(entries=tuple(Fault.parse(entry) for entry in entries))
+
+    @classmethod
+    def by_item(cls, entries: Mapping[str, Sequence[str]]) -> FaultPlan:
+        """A script for each item: its first call gets its first entry, and so on.
+
+        Of several items in one call, the first that is hit as a whole decides about the call;
+        `item_error` hits its item alone.
+
+        Args:
+            entries: By item key, as in `FaultServer.calls_by_item`.
+
+        Raises:
+            ConfigError: As `script`.
+        """
+        items = {key: tuple(map(Fault.parse, script)) for key, script in entries.items()}
+        return cls(items=items)
+
+    @classmethod
+    def seeded(
+        cls,
+        seed: int,
+        *,
+        http_429: float = 0.0,
+        http_5xx: float = 0.0,
+        hang: float = 0.0,
+        reset: float = 0.0,
+        truncate: float = 0.0,
+        html: float = 0.0,
+        drip: float = 0.0,
+        item_error: float = 0.0,
+        item_refused: float = 0.0,
+        hint_s: float = 0.1,
+        hints: Sequence[str] = _HINTS[:3],
+        drip_every_s: float = 0.1,
+    ) -> FaultPlan:
+        """Faults by chance, the same for the same seed and calls in whatever order they come.
+
+        Args:
+            seed: Any number.
+            http_429: Share of calls, 0.0-1.0, as all up to `drip`: RESOURCE_EXHAUSTED with a hint.
+            http_5xx: 500, 502, 503 or 504.
+            hang: No answer until the client gives up.
+            reset: The connection is reset in the middle of the answer.
+            truncate: The connection is closed in the middle of the answer.
+            html: 502 with an HTML page, as of a proxy.
+            drip: The answer comes byte by byte.
+            item_error: Share of items in answered calls that fail, and may do better next time.
+            item_refused: Share of items that are refused each time (code 3).
+            hint_s: What the hints say; `Retry-After` is rounded up to whole seconds.
+            hints: Which kinds take turns: `retry-after`, `retry-after-date`, `retry-info`, `none`.
+            drip_every_s: Seconds between two bytes.
+
+        Raises:
+            ConfigError: A share outside of 0.0-1.0, shares of calls over 1.0 together, or an
+                unknown hint.
+        """
+        shares = {
+            "429": http_429,
+            "5xx": http_5xx,
+            "hang": hang,
+            "reset": reset,
+            "truncate": truncate,
+            "html": html,
+            "drip": drip,
+        }
+        for share in (*shares.values(), item_error, item_refused, sum(shares.values())):
+            if not 0 <= share <= 1:
+                raise ConfigError(f"shares of faults are 0.0-1.0, also in sum; got {share:g}")
+        if not hints or not set(hints) <= set(_HINTS):
+            raise ConfigError(f"hints={tuple(hints)}: choose from {', '.join(_HINTS)}")
+        return cls(
+            seed=seed,
+            shares=tuple(shares.items()),
+            item_error=item_error,
+            item_refused=item_refused,
+            hint_s=hint_s,
+            hints=tuple(hints),
+            drip_every_s=drip_every_s,
+        )
+
+    def for_call(
+        self, number: int, call: tuple[str, int], items: Sequence[tuple[str, int]]
+    ) -> Fault:
+        """What happens to a call as a whole.
+
+        Args:
+            number: Of the call, from 1, as calls arrived.
+            call: Its key and which attempt of this very call it is, from 1.
+            items: Key and attempt of each item in it.
+        """
+        if number <= len(self.entries):
+            return self.entries[number - 1]
+        for key, attempt in items:
+            script = self.items.get(key, ())
+            if attempt <= len(script) and script[attempt - 1].kind not in {"ok", "item_error"}:
+                return script[attempt - 1]
+        return self._by_chance(*call)
+
+    def for_item(self, key: str, attempt: int) -> Fault | None:
+        """What happens to one item of an answered call; None = it is answered."""
+        script = self.items.get(key, ())
+        if attempt <= len(script) and script[attempt - 1].kind == "item_error":
+            return script[attempt - 1]
+        if self._chance("refused", key) < self.item_refused:
+            return Fault("item_error", code=INVALID_ARGUMENT)
+        if self._chance("item", key, attempt) < self.item_error:
+            return Fault("item_error", code=UNAVAILABLE)
+        return None
+
+    def _by_chance(self, key: str, attempt: int) -> Fault:
+        point = self._chance("call", key, attempt)
+        for name, share in self.shares:
+            if point < share:
+                return self._fault(name, self._chance("kind", key, attempt))
+            point -= share
+        return OK
+
+    def _fault(self, name: str, which: float) -> Fault:
+        if name == "429":
+            hint = self.hints[int(which * len(self.hints))]
+            options = {} if hint == "none" else {_OPTIONS[hint]: self.hint_s}
+            return replace(Fault("status", status=429), **options)  # type: ignore[arg-type]
+        if name == "5xx":
+            return Fault("status", status=_5XX[int(which * len(_5XX))])
+        return replace(Fault.parse(name), every_s=self.drip_every_s)
+
+    def _chance(self, *parts: object) -> float:
+        """A number in 0.0-1.0 that depends on seed and parts alone."""
+        text = "|".join(map(str, (self.seed, *parts)))
+        digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "big") / 2**64

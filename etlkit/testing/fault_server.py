@@ -1,0 +1,218 @@
+"""A server that misbehaves as planned, for tests of code that calls Vision or any JSON API.
+
+```python
+import requests
+
+from etlkit.testing import FaultPlan, FaultServer
+
+with FaultServer(FaultPlan.script(["503", "429 retry-after=1"])) as server:
+    body = {
+        "requests": [
+            {
+                "image": {"source": {"imageUri": "gs://photos/cat.jpg"}},
+                "features": [{"type": "LABEL_DETECTION"}],
+            }
+        ]
+    }
+    url = server.url + "/v1/images:annotate"
+    statuses = [requests.post(url, json=body, timeout=10).status_code for _ in range(3)]
+    assert statuses == [503, 429, 200]
+    assert server.calls_by_item == {"gs://photos/cat.jpg": 3}
+```
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+from threading import Lock
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from etlkit.testing import fault_vision as vision
+from etlkit.testing.fault_desk import Desk, Verdict
+from etlkit.testing.fault_http import HttpFront, Reply
+from etlkit.testing.fault_plan import FaultPlan
+
+if TYPE_CHECKING:
+    from etlkit.testing.fault_grpc import GrpcFront
+
+_logger = logging.getLogger(__name__)
+
+_HTML = b"<!DOCTYPE html><html><head><title>502</title></head><body>Bad Gateway</body></html>"
+
+
+class FaultServer:
+    """HTTP, and on first use gRPC, on free ports of loopback, in threads of this process.
+
+    It speaks Vision's `images:annotate` and `BatchAnnotateImages`, with Vision's limits (16 images,
+    10 MB), and the JSON routes you give. Use it in a `with` block: the end of it cuts what hangs.
+
+    | Fault | Over HTTP | Over gRPC |
+    |---|---|---|
+    | status | Google's error body; hints as headers or details | its code; hints as `RetryInfo` |
+    | hang | no byte until the client closes | no answer until the deadline |
+    | reset | half an answer, then RST | UNAVAILABLE, as a client reports a reset |
+    | truncate | half an answer, then the end | a message cut in half |
+    | html | 502 and a page | UNAVAILABLE, as a client reports such a page |
+    | drip | a byte now and then | no answer until the deadline |
+    | item_error | that image's `error` | the same |
+
+    Args:
+        plan: What goes wrong; None = nothing.
+        answer: One image's `AnnotateImageResponse` as JSON, given its `Item` (`key`, `uri`,
+            `content`, `features`). It must not block. None = `label_of(item.key)` as a label and as
+            an object, whichever was asked for.
+        routes: JSON answers by path (`{"/v1/geocode": handler}`), given the parsed body of a POST.
+            They must not block. The whole body is one item; `item_error` is an HTTP error.
+        item_key: Names the item in such a body; None = its digest.
+        latency_s: Seconds that every answer takes longer.
+        quota: Calls in a window, e.g. `"1800/min"`; a call over it gets 429 with the time to the
+            next window. None = no quota.
+        outage_after: How many calls come before the outage.
+        outage_s: How long 503 is the answer to everything; None = no outage.
+
+    Attributes:
+        url: `http://127.0.0.1:PORT`.
+    """
+
+    def __init__(
+        self,
+        plan: FaultPlan | None = None,
+        *,
+        answer: vision.Answer | None = None,
+        routes: Mapping[str, Callable[[Any], Any]] | None = None,
+        item_key: Callable[[Any], str] | None = None,
+        latency_s: float = 0.0,
+        quota: str | None = None,
+        outage_after: int = 0,
+        outage_s: float | None = None,
+    ) -> None:
+        self._desk = Desk(plan or FaultPlan.none(), quota, outage_after, outage_s)
+        self._answer = answer or vision.default_answer
+        self._routes = dict(routes or {})
+        self._item_key = item_key
+        self._latency_s = latency_s
+        self._lock = Lock()
+        self._grpc: GrpcFront | None = None
+        self._http = HttpFront(self._respond, self._desk.in_flight, latency_s)
+        self.url = f"http://127.0.0.1:{self._http.port}"
+
+    @property
+    def grpc_endpoint(self) -> str:
+        """`127.0.0.1:PORT`, in plain text; the gRPC side starts when this is first read."""
+        from etlkit.testing.fault_grpc import GrpcFront
+
+        with self._lock:
+            if self._grpc is None:
+                self._grpc = GrpcFront(self._desk, self._answer, self._latency_s)
+            return f"127.0.0.1:{self._grpc.port}"
+
+    @property
+    def calls(self) -> int:
+        """Calls that arrived, over both protocols, whatever became of them."""
+        return self._desk.calls
+
+    @property
+    def calls_by_item(self) -> Counter[str]:
+        """How many calls carried each item: by image address, `sha256:…` of content, or `item_key`."""
+        return self._desk.snapshot(self._desk.calls_by_item)
+
+    @property
+    def answers_by_item(self) -> Counter[str]:
+        """How often each item was answered without an error: what one would have paid for."""
+        return self._desk.snapshot(self._desk.answers_by_item)
+
+    @property
+    def faults(self) -> Counter[str]:
+        """Faults that happened, by status (`"429"`), kind, `"quota"` or `"outage"`."""
+        return self._desk.snapshot(self._desk.faults)
+
+    @property
+    def max_in_flight(self) -> int:
+        """The most calls that were in flight at one time."""
+        return self._desk.max_in_flight
+
+    @staticmethod
+    def label_of(key: str) -> str:
+        """The label that the default answer gives for an item."""
+        return vision.label_of(key)
+
+    def go_down(self, seconds: float = float("inf")) -> None:
+        """Answer everything with 503 from now on, for so long or until `come_up`."""
+        self._desk.go_down(seconds)
+
+    def come_up(self) -> None:
+        """End an outage."""
+        self._desk.come_up()
+
+    def close(self) -> None:
+        """Cut all connections and end all threads; counts stay readable."""
+        with self._lock:
+            if self._grpc is not None:
+                self._grpc.close()
+            self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _respond(self, method: str, path: str, body: bytes) -> Reply:
+        """The reply to one HTTP request, and what goes wrong with it."""
+        handler = self._routes.get(path)
+        is_vision = handler is None and path.startswith("/v1/") and path.endswith("images:annotate")
+        if method != "POST" or not (handler or is_vision):
+            known = ", ".join(["/v1/images:annotate", *self._routes])
+            return _error(404, f"POST to one of: {known}.")
+        try:
+            return self._respond_vision(body) if handler is None else self._route(handler, body)
+        except vision.RefusedError as exc:
+            return _error(400, str(exc))
+        except Exception:
+            _logger.exception("an answer for %s could not be made", path)
+            return _error(500, "The test's own handler raised; its traceback is in the log.")
+
+    def _respond_vision(self, body: bytes) -> Reply:
+        items = vision.read_items(body)
+        verdict = self._desk.decide([item.key for item in items])
+
+        def answer() -> Any:
+            return {"responses": vision.answers(items, verdict, self._answer)} if items else {}
+
+        return _reply(verdict, answer)
+
+    def _route(self, handler: Callable[[Any], Any], body: bytes) -> Reply:
+        try:
+            parsed = json.loads(body)
+        except ValueError as exc:
+            raise vision.RefusedError("Invalid JSON payload received.") from exc
+        digest = "sha256:" + hashlib.sha256(body).hexdigest()
+        verdict = self._desk.decide([self._item_key(parsed) if self._item_key else digest])
+        if verdict.items:
+            status = vision.http_status_of(verdict.items[0])
+            return _error(status, vision.message_of(status))
+        return _reply(verdict, lambda: handler(parsed))
+
+
+def _reply(verdict: Verdict, answer: Callable[[], Any]) -> Reply:
+    fault = verdict.call
+    if fault.kind == "html":
+        return Reply(fault.status, _HTML, content_type="text/html; charset=UTF-8", fault=fault)
+    if fault.kind == "status":
+        body = vision.error_body(fault.status, vision.message_of(fault.status), fault)
+        return Reply(fault.status, body, vision.hint_headers(fault), fault=fault)
+    return Reply(200, json.dumps(answer()).encode(), fault=fault)
+
+
+def _error(status: int, message: str) -> Reply:
+    return Reply(status, vision.error_body(status, message))
