@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         TooManyRejectedError,
         TransformError,
     )
+    from etlkit.files import CsvSource, JsonlSource, ParquetSource
     from etlkit.job import TransferJob
     from etlkit.limits import RateLimit
     from etlkit.report import RunReport
@@ -85,6 +86,9 @@ _HOMES = {
     "ReadExpiredError": "etlkit.errors",
     "CheckFailedError": "etlkit.errors",
     "CountMismatchError": "etlkit.errors",
+    "CsvSource": "etlkit.files",
+    "JsonlSource": "etlkit.files",
+    "ParquetSource": "etlkit.files",
     "EtlBase": "etlkit.base",
     "EtlkitError": "etlkit.errors",
     "ImageError": "etlkit.errors",
@@ -111,6 +115,7 @@ __all__ = [
     "CheckFailedError",
     "ConfigError",
     "CountMismatchError",
+    "CsvSource",
     "Datamart",
     "DatamartReport",
     "Definition",
@@ -118,8 +123,10 @@ __all__ = [
     "EtlkitError",
     "ImageError",
     "JobError",
+    "JsonlSource",
     "Lookback",
     "OutageError",
+    "ParquetSource",
     "RangePartitioning",
     "RateLimit",
     "ReadExpiredError",

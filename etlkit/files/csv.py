@@ -1,0 +1,224 @@
+"""CSV: rows in batches, with types from the first rows, and errors by line."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
+from etlkit.columns import Column, parse_schema
+from etlkit.errors import ConfigError, SourceError
+from etlkit.files.cells import BadCellError, carrier, from_text, misfit
+from etlkit.files.guess import autodetect_names, guess_type
+from etlkit.files.text import as_text, not_in_encoding, opened
+from etlkit.files.types import check_known, other_columns
+
+if TYPE_CHECKING:
+    from etlkit.files.file import File
+    from etlkit.files.source import CsvSource
+
+_SAMPLE_ROWS = 1000
+_BLOCK_BYTES = 4 << 20
+"""Read at once; a row must fit."""
+
+_TRUE = ["true", "True", "TRUE", "t", "T", "yes", "Yes", "YES", "y", "Y", "1"]
+_FALSE = ["false", "False", "FALSE", "f", "F", "no", "No", "NO", "n", "N", "0"]
+"""https://cloud.google.com/bigquery/docs/loading-data-cloud-storage-csv#data_types"""
+
+
+_EMPTY = "Empty CSV file"
+_ROW = re.compile(r"In CSV column #(?P<column>\d+): Row #(?P<row>\d+): ")
+"""pyarrow's words; a test holds them."""
+
+
+class CsvFormat:
+    """See `etlkit.files.reader.Format`."""
+
+    def __init__(self, source: CsvSource) -> None:
+        self._source = source
+        self._said = {column.name: column for column in parse_schema(source.types)}
+        for column in self._said.values():
+            if column.mode == "REPEATED" or column.type == "STRUCT":
+                raise ConfigError(f"column {column.name!r}: a CSV cell cannot hold {column.ddl}")
+
+    def columns(self, file: File) -> tuple[Column, ...]:
+        """See `Format`."""
+        with self._records(file) as records:
+            header = next(records, None) if self._source.header else None
+            rows = list(islice(records, _SAMPLE_ROWS))
+        names = self._names(file, header)
+        width = len(names) if names is not None else max(map(len, rows), default=0)
+        if not width:
+            raise SourceError(
+                f"{file.name} is empty: without a first row there are no columns; say them with "
+                "column_names",
+                stage="open",
+            )
+        types = [self._guess(rows, position) for position in range(width)]
+        if names is None:
+            names = autodetect_names(types)
+        check_known(self._said, names, file)
+        pairs = zip(names, types, strict=True)
+        return tuple(self._said.get(name) or Column(name, kind) for name, kind in pairs)
+
+    def _names(self, file: File, header: list[str] | None) -> list[str] | None:
+        """The names of a file's columns, in its own order; None = it has none."""
+        if self._source.column_names is not None:
+            names = list(self._source.column_names)
+            if header is not None and len(header) != len(names):
+                raise ConfigError(
+                    f"column_names has {len(names)} names, {file.name} has {len(header)} columns"
+                )
+            return names
+        return header
+
+    def _guess(self, rows: Sequence[list[str]], position: int) -> str:
+        null = set(self._source.null_values) | {""}
+        cells = (row[position] for row in rows if position < len(row))
+        return guess_type(cell for cell in cells if cell not in null)
+
+    def batches(self, file: File, columns: tuple[Column, ...]) -> Iterator[pa.RecordBatch]:
+        """See `Format`."""
+        names = self._own_order(file, columns)
+        if names is None:
+            return
+        bad: list[pacsv.InvalidRow] = []
+        row_number = int(self._source.header)
+        with opened(file, self._source.compression) as stream:
+            reader = None
+            try:
+                reader = pacsv.open_csv(stream, *self._options(names, columns, bad))
+                for batch in reader:
+                    try:
+                        yield from_text(batch, columns)
+                    except BadCellError as error:
+                        self._refuse(file, row_number + error.index + 1, error.message)
+                    row_number += batch.num_rows
+            except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
+                if reader is None and str(error) == _EMPTY:
+                    return
+                self._explain(file, columns, bad, error)
+            except UnicodeDecodeError as error:
+                raise not_in_encoding(file, self._source.encoding) from error
+
+    def _own_order(self, file: File, columns: tuple[Column, ...]) -> list[str] | None:
+        """The names of a file's columns in the order of its cells; None = the file is empty."""
+        wanted = [column.name for column in columns]
+        if not self._source.header:
+            return wanted
+        with self._records(file) as records:
+            header = next(records, None)
+        if header is None:
+            return None
+        names = self._names(file, header) or []
+        if len(names) != len(wanted) or set(names) != set(wanted):
+            raise other_columns(file, names, wanted)
+        return names
+
+    def _options(
+        self, names: list[str], columns: tuple[Column, ...], bad: list[pacsv.InvalidRow]
+    ) -> tuple[Any, Any, Any]:
+        source = self._source
+
+        def refuse(row: pacsv.InvalidRow) -> str:
+            bad.append(row)
+            return "error"
+
+        read = pacsv.ReadOptions(
+            use_threads=False,  # rows are counted only then
+            block_size=_BLOCK_BYTES,
+            column_names=names,
+            skip_rows_after_names=int(source.header),
+            encoding="utf8" if _is_utf8(source.encoding) else source.encoding,
+        )
+        parse = pacsv.ParseOptions(
+            delimiter=source.delimiter,
+            quote_char=source.quote or False,
+            newlines_in_values=source.quote is not None,
+            invalid_row_handler=refuse,
+        )
+        convert = pacsv.ConvertOptions(
+            column_types={column.name: carrier(column) for column in columns},
+            include_columns=[column.name for column in columns],
+            null_values=list(source.null_values),
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+            true_values=_TRUE,
+            false_values=_FALSE,
+        )
+        return read, parse, convert
+
+    def _explain(
+        self, file: File, columns: tuple[Column, ...], bad: list[pacsv.InvalidRow], error: Exception
+    ) -> NoReturn:
+        """Say what pyarrow could not read, by file and line and without the value."""
+        text = str(error)
+        if bad:
+            row = bad[0]
+            reason = f"{row.actual_columns} cells, where there are {row.expected_columns} columns"
+            self._refuse(file, row.number, reason)
+        if "straddl" in text:
+            raise SourceError(
+                f"{file.name}: a row is longer than {_BLOCK_BYTES:,} bytes; is a quote missing, or is "
+                "`quote` wrong?",
+                stage="read",
+            ) from error
+        at = _ROW.search(text)
+        column = columns[int(at["column"])] if at is not None and at["column"] else None
+        if at is None or column is None:
+            raise SourceError(f"{file.name} cannot be read as CSV", stage="read") from error
+        self._refuse(file, int(at["row"]), misfit(column))
+
+    def _refuse(self, file: File, row_number: int, reason: str) -> NoReturn:
+        where = self._line(file, row_number)
+        raise SourceError(f"{file.name}{where}: {reason}", stage="read") from None
+
+    def _line(self, file: File, row_number: int) -> str:
+        """Where a row begins: pyarrow counts rows; some span lines, and empty lines are none."""
+        try:
+            with as_text(file, self._source.compression, self._source.encoding) as text:
+                reader, line = csv.reader(text, **self._dialect()), 1
+                for record in reader:
+                    row_number -= bool(record)
+                    if record and not row_number:
+                        return f":{line}"
+                    line = reader.line_num + 1
+        except (csv.Error, SourceError):
+            pass
+        return f", row {row_number}"
+
+    @contextmanager
+    def _records(self, file: File) -> Iterator[Iterator[list[str]]]:
+        with as_text(file, self._source.compression, self._source.encoding) as text, _large_cells():
+            try:
+                yield (record for record in csv.reader(text, **self._dialect()) if record)
+            except csv.Error as error:
+                raise SourceError(
+                    f"{file.name} cannot be read as CSV: {error}", stage="open"
+                ) from error
+
+    def _dialect(self) -> dict[str, Any]:
+        quote = self._source.quote
+        plain = {"quoting": csv.QUOTE_NONE} if quote is None else {"quotechar": quote}
+        return {"delimiter": self._source.delimiter, **plain}
+
+
+@contextmanager
+def _large_cells() -> Iterator[None]:
+    before = csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def _is_utf8(encoding: str) -> bool:
+    return codecs.lookup(encoding).name in {"utf-8", "utf-8-sig", "ascii"}

@@ -1,0 +1,194 @@
+"""One file: opened as often as wanted, and the same bytes each time or an error."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Protocol
+
+from etlkit.errors import SourceError
+
+CHANGED = "was changed while the run was reading it; start a new run"
+
+
+class File(Protocol):
+    """A file of a run.
+
+    Attributes:
+        name: Its path or address, without anything secret; for messages.
+        encoded: A compression that the name does not tell; None = there is none.
+    """
+
+    name: str
+    encoded: str | None
+
+    def open(self, *, whole: bool = False) -> io.BufferedReader:
+        """Begin to read. With `whole`, the file can be read in any order.
+
+        Raises:
+            SourceError: It cannot be read, or was changed since `freeze`.
+        """
+
+    def freeze(self) -> bytes:
+        """Keep the content as it is now; give its SHA-256."""
+
+    def check(self) -> None:
+        """See that what was read is what was frozen.
+
+        Raises:
+            SourceError: It was changed.
+        """
+
+    def close(self) -> None:
+        """Release what is held."""
+
+
+class LocalFile:
+    """A file of this machine. It stays where it is; a change is found by size, time and number."""
+
+    encoded: str | None = None
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.name = name
+        self._path = path
+        self._stamp: tuple[int, ...] | None = None
+
+    def open(self, *, whole: bool = False) -> io.BufferedReader:  # noqa: ARG002 - it always can
+        """See `File`."""
+        self.check()
+        try:
+            return self._path.open("rb")
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def freeze(self) -> bytes:
+        """See `File`; reads the file once."""
+        before = self._look()
+        try:
+            with self._path.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").digest()
+        except OSError as error:
+            raise self._unreadable(error) from error
+        self._stamp = before
+        self.check()
+        return digest
+
+    def check(self) -> None:
+        """See `File`."""
+        if self._stamp is not None and self._look() != self._stamp:
+            raise SourceError(f"{self.name} {CHANGED}", stage="read")
+
+    def close(self) -> None:
+        """See `File`."""
+
+    def _look(self) -> tuple[int, ...]:
+        try:
+            status = self._path.stat()
+        except OSError as error:
+            raise self._unreadable(error) from error
+        return status.st_size, status.st_mtime_ns, status.st_ino
+
+    def _unreadable(self, error: OSError) -> SourceError:
+        return SourceError(f"{self.name} cannot be read: {error.strerror}", stage="read")
+
+
+class CopiedFile:
+    """A file of another machine, copied to a temporary file as far as it was read.
+
+    So it comes over the network once, and every read sees the same bytes. A preview that needs only
+    the first rows copies only these.
+
+    Args:
+        name: See `File`.
+        chunks: Gives the content from its beginning; called once.
+    """
+
+    def __init__(self, name: str, chunks: Callable[[], Iterator[bytes]]) -> None:
+        self.name = name
+        self.encoded: str | None = None
+        self._begin = chunks
+        self._chunks: Iterator[bytes] | None = None
+        self._copy: IO[bytes] | None = None
+        self._digest = hashlib.sha256()
+        self._size = 0
+        self._is_whole = False
+
+    def open(self, *, whole: bool = False) -> io.BufferedReader:
+        """See `File`."""
+        while whole and self.pull():
+            pass
+        return io.BufferedReader(_CopyReader(self), buffer_size=1 << 20)
+
+    def freeze(self) -> bytes:
+        """See `File`."""
+        while self.pull():
+            pass
+        return self._digest.digest()
+
+    def check(self) -> None:
+        """See `File`: nobody else writes to the copy."""
+
+    def pull(self) -> bool:
+        """Copy some more; False = it is whole."""
+        if self._is_whole:
+            return False
+        if self._chunks is None:
+            self._copy = tempfile.TemporaryFile(prefix="etlkit-")  # noqa: SIM115 - until close()
+            self._chunks = self._begin()
+        chunk = next(self._chunks, None)
+        if chunk is None or self._copy is None:
+            self._is_whole = True
+            return False
+        self._copy.write(chunk)
+        self._copy.flush()
+        self._digest.update(chunk)
+        self._size += len(chunk)
+        return True
+
+    def read_at(self, position: int, num_bytes: int) -> bytes:
+        """Give up to so many bytes; empty = the end."""
+        while position >= self._size and self.pull():
+            pass
+        if self._copy is None:
+            return b""
+        return os.pread(self._copy.fileno(), num_bytes, position)
+
+    @property
+    def size(self) -> int:
+        """Bytes in all, once the copy is whole; so far before."""
+        return self._size
+
+    def close(self) -> None:
+        """See `File`."""
+        if self._copy is not None:
+            self._copy.close()
+
+
+class _CopyReader(io.RawIOBase):
+    def __init__(self, file: CopiedFile) -> None:
+        self._file = file
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._file.size}
+        self._position = base[whence] + offset
+        return self._position
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        data = self._file.read_at(self._position, len(buffer))
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)

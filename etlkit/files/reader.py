@@ -1,0 +1,189 @@
+"""`FileReader`: the rows of frozen files, each with an id that says where it stands."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import pyarrow as pa
+
+from etlkit.columns import arrow_schema, check_names
+from etlkit.errors import SourceError
+from etlkit.files.file import CHANGED
+from etlkit.schema import RowDecoder
+from etlkit.source import ROW_ID
+
+if TYPE_CHECKING:
+    from etlkit.base import Row
+    from etlkit.columns import Column
+    from etlkit.context import Run
+    from etlkit.files.file import File
+    from etlkit.settle import Earlier
+
+_DIGITS = 16
+_NOT_FROZEN = "preview"
+_SHOWN_FILES = 20
+
+
+class Format(Protocol):
+    """How one kind of file is read."""
+
+    def columns(self, file: File) -> tuple[Column, ...]:
+        """The columns of a file, from its head.
+
+        Raises:
+            SourceError: It cannot be read.
+            ConfigError: What the source says of its columns does not fit.
+        """
+
+    def batches(self, file: File, columns: tuple[Column, ...]) -> Iterator[pa.RecordBatch]:
+        """The rows of a file in order, in the Arrow types of `columns`.
+
+        Raises:
+            SourceError: A row is bad; names file and line.
+        """
+
+
+class RowId(NamedTuple):
+    """Where a row stands: `<snapshot>-<limit>-<file>-<row>`.
+
+    Attributes:
+        snapshot: Digest of the contents of all files.
+        limit: Rows that the run reads at most; 0 = all.
+        file: Position of its file, 1 = first.
+        row: Its position in the file, 1 = first.
+    """
+
+    snapshot: str
+    limit: int
+    file: int
+    row: int
+
+    @classmethod
+    def parse(cls, text: str) -> RowId:
+        """Read an id.
+
+        Raises:
+            ValueError: It is not of this kind.
+        """
+        snapshot, limit, file, row = text.split("-")
+        return cls(snapshot, int(limit), int(file), int(row))
+
+
+class FileReader:
+    """See `etlkit.source.SourceReader`.
+
+    Freezing reads every file once: it takes the digest of the content, counts the rows and meets
+    each bad one before anything is paid for. The digest is part of the ids, so a resumed run can tell
+    from the ids that are settled whether the files are still the same.
+    """
+
+    def __init__(self, files: Sequence[File], form: Format, run: Run) -> None:
+        self._files = files
+        self._format = form
+        self._run = run
+        self._snapshot = _NOT_FROZEN
+        self._limit = run.limit
+        self._settled: dict[int, bytearray] = {}
+        self.num_rows: int | None = None
+        run.variables = {"files": [file.name for file in files[:_SHOWN_FILES]]}
+        run.variables |= {"num_files": len(files)} if len(files) > _SHOWN_FILES else {}
+        try:
+            self.columns = form.columns(files[0])
+            check_names(self.columns)
+        except BaseException:
+            self.close(succeeded=False)
+            raise
+
+    def freeze(self, earlier: Earlier | None = None) -> None:
+        """See `etlkit.source.SourceReader.freeze`."""
+        digests = [file.freeze() for file in self._files]
+        self._snapshot = hashlib.sha256(b"".join(digests)).hexdigest()[:_DIGITS]
+        settled: Iterable[str] = ()
+        if earlier is not None and earlier.counts.settled:
+            settled = earlier.ids()
+        places = [self._of_this_run(row_id) for row_id in settled]
+        counts = self._count()
+        self._settled = {number: bytearray(rows) for number, rows in counts.items()}
+        for place in places:
+            self._settled[place.file][place.row - 1] = 1
+        self.num_rows = sum(counts.values()) - sum(map(sum, self._settled.values()))
+
+    def _of_this_run(self, row_id: str) -> RowId:
+        try:
+            place = RowId.parse(row_id)
+        except ValueError:
+            place = RowId("", 0, 0, 0)
+        if place.snapshot != self._snapshot:
+            raise SourceError(
+                f"the files are not what they were when run {self._run.run_id} began: one was changed, "
+                "added or taken away. Put back what was there, or start a new run"
+            )
+        self._limit = place.limit or None
+        return place
+
+    def _count(self) -> dict[int, int]:
+        """Rows by file; looks at every row."""
+        counts: dict[int, int] = dict.fromkeys(range(1, len(self._files) + 1), 0)
+        for number, _, batch in self._walk():
+            counts[number] += batch.num_rows
+        return counts
+
+    def _walk(self) -> Iterator[tuple[int, int, pa.RecordBatch]]:
+        """File number, position of the first row in the file (0 = first), rows; up to the limit."""
+        missing = self._limit
+        for number, file in enumerate(self._files, 1):
+            first = 0
+            for whole in self._format.batches(file, self.columns):
+                batch = whole if missing is None else whole.slice(0, missing)
+                if batch.num_rows:
+                    yield number, first, batch
+                first += batch.num_rows
+                if missing is not None:
+                    missing -= batch.num_rows
+                    if not missing:
+                        return
+            file.check()
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """See `etlkit.source.SourceReader.batches`."""
+        for number, first, batch in self._walk():
+            ids = self._ids(number, first, batch.num_rows)
+            arrays = [pa.array(ids, pa.string()), *batch.columns]
+            schema = pa.schema([pa.field(ROW_ID, pa.string()), *arrow_schema(self.columns)])
+            rows = pa.RecordBatch.from_arrays(arrays, schema=schema)
+            if self._settled:
+                done = self._settled[number][first : first + batch.num_rows]
+                if len(done) < batch.num_rows:
+                    raise SourceError(f"{self._files[number - 1].name} {CHANGED}", stage="read")
+                rows = rows.filter(pa.array([not each for each in done])) if any(done) else rows
+            if rows.num_rows:
+                yield rows
+
+    def _ids(self, number: int, first: int, num_rows: int) -> list[str]:
+        prefix = f"{self._snapshot}-{self._limit or 0}-{number}-"
+        return [f"{prefix}{row}" for row in range(first + 1, first + num_rows + 1)]
+
+    def fetch(self, row_ids: Sequence[str]) -> Mapping[str, Row]:
+        """See `etlkit.source.SourceReader.fetch`; reads the files up to the last row wanted."""
+        wanted: dict[int, set[int]] = defaultdict(set)
+        for row_id in row_ids:
+            place = RowId.parse(row_id)
+            wanted[place.file].add(place.row)
+        decoder = RowDecoder(self.columns)
+        found: dict[str, Row] = {}
+        for number, first, batch in self._walk():
+            rows = sorted(r for r in wanted[number] if first < r <= first + batch.num_rows)
+            for row in rows:
+                (row_id,) = self._ids(number, row - 1, 1)
+                found[row_id] = decoder.decode(batch.slice(row - first - 1, 1)).rows[0]
+            if len(found) == len(set(row_ids)):
+                break
+        return found
+
+    def close(self, *, succeeded: bool) -> None:  # noqa: ARG002 - copies are made anew at a resume
+        """See `etlkit.source.SourceReader.close`."""
+        for file in self._files:
+            file.close()

@@ -1,0 +1,178 @@
+"""What a job says of the files it reads."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Literal, get_args
+
+from etlkit.columns import parse_schema
+from etlkit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from etlkit.context import Run
+    from etlkit.files.reader import FileReader, Format
+
+Compression = Literal["infer", "gzip", "bz2", "zstd"]
+
+
+@dataclass(frozen=True)
+class _FileSource:
+    """What all kinds of files have in common.
+
+    Attributes:
+        path: One or more of: a path of this machine, `gs://bucket/name`, `https://host/name`. `*`, `?`
+            and `[…]` match names inside of one folder and `**` runs over folders, except in
+            addresses of web servers. Files are read in the order of `path`, those of a pattern in
+            the order of their names. With `--local`, `gs://` is the local bucket.
+        types: Column name to BigQuery's type, as in `EtlBase.output_schema`; columns that are not
+            in it get their type from the file.
+        headers: Sent to web servers, e.g. `{"Authorization": …}`; in no message, and not to another
+            host that the first one redirects to.
+        timeout_s: Seconds to connect, and seconds without a byte.
+    """
+
+    path: str | Sequence[str]
+    types: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    timeout_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        """Refuse what can be seen to be wrong without any I/O."""
+        if not self.paths or not all(isinstance(each, str) and each for each in self.paths):
+            raise ConfigError(
+                f"{type(self).__name__} needs a path, or a list of them: a file, "
+                "gs://bucket/name or https://host/name"
+            )
+        for each in self.paths:
+            scheme = each.partition("://")[0] if "://" in each else ""
+            if scheme not in {"", "gs", "http", "https"}:
+                raise ConfigError(
+                    f"{type(self).__name__}: {scheme}:// is not supported; allowed are gs://, "
+                    "https://, http:// and paths of this machine"
+                )
+        parse_schema(self.types)
+        if self.timeout_s <= 0:
+            raise ConfigError(f"timeout_s={self.timeout_s}: it is above 0")
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """`path` as a tuple."""
+        return (self.path,) if isinstance(self.path, str) else tuple(self.path)
+
+    @property
+    def fingerprint(self) -> str:
+        """See `etlkit.source.Source.fingerprint`; keys in headers are not part of it."""
+        told = [each.name for each in fields(self) if each.name not in {"headers", "timeout_s"}]
+        return repr((type(self).__name__, [(name, getattr(self, name)) for name in told]))
+
+    def open(self, run: Run) -> FileReader:
+        """See `etlkit.source.Source`."""
+        from etlkit.files.places import find_files
+        from etlkit.files.reader import FileReader
+
+        return FileReader(find_files(self, run.settings.environ), self._format(), run)
+
+    def _format(self) -> Format:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class CsvSource(_FileSource):
+    """The rows of CSV files.
+
+    A column that is not in `types` gets its type from the first 1,000 rows: INT64, FLOAT64, BOOL,
+    DATE, DATETIME, TIMESTAMP, else STRING. A number with leading zeros is text. An empty cell that
+    is not quoted is NULL.
+
+    Attributes:
+        header: The first row of each file holds names.
+        column_names: Names that are used instead of the header's. None without a header = BigQuery's
+            own, `int64_field_0`, `string_field_1` and so on.
+        delimiter: One character.
+        quote: One character; None = quotes mean nothing.
+        encoding: A codec of Python, e.g. `cp932`.
+        compression: `infer` = by the ending of the name: .gz, .bz2 or .zst.
+        null_values: Cells that mean NULL when they are not quoted.
+    """
+
+    header: bool = True
+    column_names: Sequence[str] | None = None
+    delimiter: str = ","
+    quote: str | None = '"'
+    encoding: str = "utf-8"
+    compression: Compression = "infer"
+    null_values: Sequence[str] = ("",)
+
+    def __post_init__(self) -> None:
+        """Refuse what can be seen to be wrong without any I/O."""
+        super().__post_init__()
+        _check_text(self.encoding, self.compression)
+        for name in ("delimiter", "quote"):
+            value = getattr(self, name)
+            if (value is not None or name == "delimiter") and (
+                not isinstance(value, str) or len(value) != 1 or value in "\r\n"
+            ):
+                raise ConfigError(f"CsvSource({name}={value!r}): it is one character")
+        for name in ("column_names", "null_values"):
+            if isinstance(getattr(self, name), str):
+                raise ConfigError(f"CsvSource({name}=…) is a str; write a list of names")
+
+    def _format(self) -> Format:
+        from etlkit.files.csv import CsvFormat
+
+        return CsvFormat(self)
+
+
+@dataclass(frozen=True)
+class JsonlSource(_FileSource):
+    """The rows of files with one JSON object a line.
+
+    Columns that are not in `types` come from the first 1,000 rows, by the rules for new columns; a
+    nested object is a JSON column, unless `types` says STRUCT. DATE, TIMESTAMP and the like, NUMERIC
+    and BYTES (base64) are read from text where `types` names them.
+
+    Attributes:
+        encoding: A codec of Python.
+        compression: `infer` = by the ending of the name: .gz, .bz2 or .zst.
+        ignore_unknown: Leave out keys that are no column; else such a row ends the run.
+    """
+
+    encoding: str = "utf-8"
+    compression: Compression = "infer"
+    ignore_unknown: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what can be seen to be wrong without any I/O."""
+        super().__post_init__()
+        _check_text(self.encoding, self.compression)
+
+    def _format(self) -> Format:
+        from etlkit.files.jsonl import JsonlFormat
+
+        return JsonlFormat(self)
+
+
+@dataclass(frozen=True)
+class ParquetSource(_FileSource):
+    """The rows of Parquet files, in the types that they have; `types` casts, without loss."""
+
+    def _format(self) -> Format:
+        from etlkit.files.parquet import ParquetFormat
+
+        return ParquetFormat(self)
+
+
+def _check_text(encoding: str, compression: str) -> None:
+    try:
+        codecs.lookup(encoding)
+    except LookupError:
+        raise ConfigError(
+            f"encoding={encoding!r} is unknown; write one of Python's, e.g. utf-8, cp932, latin-1"
+        ) from None
+    if compression not in get_args(Compression):
+        raise ConfigError(
+            f"compression={compression!r}: it is one of "
+            + ", ".join(repr(each) for each in get_args(Compression))
+        )

@@ -1,0 +1,89 @@
+"""Bytes of text files: unpacked, and as lines."""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, cast
+
+import pyarrow as pa
+
+from etlkit.errors import SourceError
+
+if TYPE_CHECKING:
+    from etlkit.files.file import File
+
+ENDINGS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
+_UNREADABLE = (EOFError, zlib.error, OSError)
+
+
+def compression_of(file: File, said: str) -> str | None:
+    """How a file is compressed; None = it is not."""
+    if said != "infer":
+        return said
+    ending = next((each for each in ENDINGS if file.name.lower().endswith(each)), "")
+    return file.encoded or ENDINGS.get(ending)
+
+
+@contextmanager
+def opened(file: File, said: str) -> Iterator[IO[bytes]]:
+    """Open a file and unpack it.
+
+    Raises:
+        SourceError: It is not compressed so, or cut off.
+    """
+    with file.open() as raw:
+        raw.peek(1)  # a web server tells its encoding with the first bytes
+        kind = compression_of(file, said)
+        try:
+            with _unpacked(raw, kind) as stream:
+                yield stream
+        except _UNREADABLE as error:
+            if kind is None or getattr(error, "errno", None) is not None:
+                raise
+            raise SourceError(
+                f"{file.name} cannot be unpacked as {kind} ({type(error).__name__}): it is damaged, "
+                "or `compression` is wrong",
+                stage="read",
+            ) from error
+
+
+def _unpacked(raw: io.BufferedReader, kind: str | None) -> IO[bytes]:
+    if kind == "gzip":
+        return cast("IO[bytes]", gzip.GzipFile(fileobj=raw))
+    if kind == "bz2":
+        return bz2.BZ2File(raw)
+    if kind == "zstd":
+        return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd"))
+    return raw
+
+
+@contextmanager
+def as_text(file: File, said: str, encoding: str) -> Iterator[io.TextIOWrapper]:
+    """Open a file as text, with line ends as they are; a byte order mark is no text.
+
+    Raises:
+        SourceError: As `opened`; or it is in another encoding.
+    """
+    codec = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
+    with opened(file, said) as stream:
+        text = io.TextIOWrapper(stream, codec, newline="")
+        try:
+            yield text
+        except UnicodeDecodeError as error:
+            raise not_in_encoding(file, encoding) from error
+        finally:
+            text.detach()
+
+
+def not_in_encoding(file: File, encoding: str) -> SourceError:
+    """The error of text that is not what it was said to be."""
+    return SourceError(
+        f"{file.name} is not in {encoding}; say which one it is in with encoding=…, e.g. cp932",
+        stage="read",
+    )
