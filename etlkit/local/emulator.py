@@ -32,7 +32,7 @@ def build_emulator(local_dir: Path) -> Any:
     from etlkit.local import front, mends
 
     mends.apply()
-    front.apply()
+    front.apply(local_dir)
     return EmulatorServer(
         Settings(
             rest_host="127.0.0.1",

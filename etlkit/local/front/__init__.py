@@ -6,20 +6,45 @@ Every statement passes here, whichever client sends it: `seam` says what a hook 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 
-def apply() -> None:
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def apply(local_dir: Path) -> None:
     """Stand before the emulator. Called once, after the mends."""
-    from etlkit.local.front import grammar, interpreter, jobs, seam, things, views
+    from etlkit.local.buckets import Buckets
+    from etlkit.local.front import (
+        external,
+        grammar,
+        interpreter,
+        jobs,
+        object_columns,
+        procedures,
+        resources,
+        seam,
+        things,
+        views,
+    )
+    from etlkit.local.front.object_tables import ObjectTables
+    from etlkit.local.front.objects import Objects
     from etlkit.local.mends.turns import OneUserEngine
     from etlkit.local.ml import hooks as ml
 
     grammar.apply()
     jobs.apply()
     interpreter.apply()
+    resources.apply()
+    objects = Objects(Buckets(local_dir / "buckets"))
+    object_tables = ObjectTables(objects)
+    procedures.KNOWN["BQ.REFRESH_EXTERNAL_METADATA_CACHE"] = object_tables.refresh_cache
     OneUserEngine.starts = seam.STARTS
     # In this order: what a hook has made of a statement is what the next one sees.
-    seam.STARTS.extend([things.prepare])
-    seam.STATEMENTS.extend([views.create_view])
-    seam.QUERIES.extend([views.expand_views])
-    seam.INVOLVED.extend([views.names_such_view])
+    seam.STARTS.extend([things.prepare, objects.register])
+    seam.STATEMENTS.extend([external.refuse_writes, external.drop])
+    seam.STATEMENTS.extend([object_tables.create, views.create_view])
+    seam.QUERIES.append(views.expand_views)
+    seam.INVOLVED.extend([views.names_such_view, object_columns.names_data])
     ml.apply()
+    seam.QUERIES.append(object_columns.add_data)

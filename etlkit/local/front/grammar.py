@@ -33,7 +33,11 @@ class Connection(exp.Property):
 class AnnotateImage(exp.Expression, exp.Func):
     """`ML.ANNOTATE_IMAGE(MODEL this, TABLE expression | (subquery), params_struct)`."""
 
-    arg_types: ClassVar[dict[str, bool]] = {"this": True, "expression": True, "params_struct": False}
+    arg_types: ClassVar[dict[str, bool]] = {
+        "this": True,
+        "expression": True,
+        "params_struct": False,
+    }
 
 
 def parse(sql: str) -> Any:

@@ -57,14 +57,14 @@ class Interpreter(scripts.Interpreter):
             return rows
         return await super()._run_query_with_params(bq_sql, using_values)
 
-    async def _run_dynamic(self, bq_sql: str, using_values: list[Any]) -> None:
+    async def _run_dynamic(self, bq_sql: str, using_values: list[Any]) -> bool:
         if await self._by_hook(bq_sql):
-            return
+            return False
         rows = await self._through_seam(bq_sql, using_values)
         if rows is None:
-            await super()._run_dynamic(bq_sql, using_values)
-            return
+            return await super()._run_dynamic(bq_sql, using_values)
         self._final_table = rows if plain._is_row_producing(bq_sql) else None  # noqa: SLF001
+        return True
 
     async def _by_hook(self, sql: str) -> bool:
         tree = grammar.parse(sql)

@@ -111,12 +111,18 @@ class Scope:
         Returns:
             What stands for it in a query, without an alias.
         """
+        raw = f"etlkit_raw_{next(_numbers)}"
+        connection = self.place.ctx.engine.connection
+        connection.register(raw, self._spool(schema, batches))
+        self._ends.callback(connection.unregister, raw)
+        columns = ", ".join(_column(field) for field in schema)
+        return self.define(f"SELECT {columns} FROM {raw}")
+
+    def define(self, sql: str) -> exp.Table:
+        """Make a relation of a query in DuckDB's SQL; it lives until the statement ends."""
         name = f"etlkit_rows_{next(_numbers)}"
         connection = self.place.ctx.engine.connection
-        connection.register(f"{name}_raw", self._spool(schema, batches))
-        self._ends.callback(connection.unregister, f"{name}_raw")
-        columns = ", ".join(_column(field) for field in schema)
-        connection.execute(f"CREATE TEMP VIEW {name} AS SELECT {columns} FROM {name}_raw")
+        connection.execute(f"CREATE TEMP VIEW {name} AS {sql}")
         self._ends.callback(connection.execute, f"DROP VIEW IF EXISTS temp.{name}")
         return exp.to_table(name)
 

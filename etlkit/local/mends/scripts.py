@@ -84,15 +84,18 @@ class Interpreter(plain.ScriptInterpreter):
     async def _run_statement_with_params(self, bq_sql: str, using_values: list[Any]) -> None:
         """EXECUTE IMMEDIATE; the emulator did not tell its catalog about dynamic DDL."""
         targets = self._prepare(bq_sql)
-        await self._run_dynamic(bq_sql, using_values)
+        if not await self._run_dynamic(bq_sql, using_values):
+            return
         ddl_sync.sync_created_schema(bq_sql, self._project_id, self._ctx)
         sync_table(bq_sql, self._project_id, self._ctx)
         ddl_sync.sync_created_view(bq_sql, self._project_id, self._ctx)
         ddl_sync.sync_dropped_object(bq_sql, self._project_id, self._ctx)
         self._record(targets)
 
-    async def _run_dynamic(self, bq_sql: str, using_values: list[Any]) -> None:
+    async def _run_dynamic(self, bq_sql: str, using_values: list[Any]) -> bool:
+        """Run a dynamic statement; False = it was none that the catalog has to hear of."""
         await super()._run_statement_with_params(bq_sql, using_values)
+        return True
 
     async def _run_query(self, bq_sql: str) -> pa.Table:
         try:

@@ -8,7 +8,7 @@ creation, the other fields were missing, and patched columns existed in the cata
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import bqemulator.api.routes.tables as routes
 import bqemulator.server as emulator_server
@@ -18,6 +18,8 @@ from etlkit.local.mends.turns import OneRequestApp
 from etlkit.local.mends.types import quote, to_column
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bqemulator.catalog.models import TableMeta
 
 _plain_create_app = emulator_server.create_app
@@ -28,6 +30,9 @@ _WITHOUT_ROWS = {"VIEW", "EXTERNAL"}
 
 class TableResources:
     """Tables to and from REST, with DuckDB at hand."""
+
+    more: ClassVar[list[Callable[[TableMeta, Any], dict[str, Any]]]] = []
+    """Each gives fields of the resource that it knows about, from the table and the emulator."""
 
     def __init__(self, ctx: Any) -> None:
         self._ctx = ctx
@@ -43,6 +48,8 @@ class TableResources:
             body["view"] = {"query": meta.view_query, "useLegacySql": False}
         if meta.table_type not in _WITHOUT_ROWS:
             body["numRows"] = str(self._num_rows(meta))
+        for describe in self.more:
+            body |= describe(meta, self._ctx)
         return body
 
     def from_rest(
