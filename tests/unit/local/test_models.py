@@ -1,0 +1,129 @@
+"""Models without SQL: their files, their runtimes, their signatures."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from etlkit.errors import ConfigError
+from etlkit.local.buckets import Buckets
+from etlkit.local.ml import runtimes, store
+from etlkit.local.ml.store import ModelFiles
+from etlkit.local.ml.tensors import Signature
+from tests import onnx_bytes
+
+MODELS = Path(store.__file__).parents[1] / "models"
+
+
+@pytest.fixture
+def buckets(tmp_path):
+    return Buckets(tmp_path / "buckets")
+
+
+@pytest.fixture
+def put(buckets, tmp_path):
+    """Put bytes into a bucket."""
+
+    def put_bytes(name, data):
+        path = buckets.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+    return put_bytes
+
+
+@pytest.fixture
+def files(tmp_path):
+    return ModelFiles(tmp_path / "models")
+
+
+def test_an_onnx_model_tells_its_tensors(files, buckets, put):
+    """Names, element types and shapes; the first size is the batch."""
+    put("mod/mean.onnx", onnx_bytes.mean_color())
+    signature = files.load(files.freeze("ONNX", "gs://mod/*", buckets)).signature
+    assert signature.wanted() == "image (float32, shape [?, 2, 2, 3])"
+    assert [output.bigquery_type for output in signature.outputs] == ["ARRAY<FLOAT64>"]
+    assert Signature.from_json(signature.to_json()) == signature
+
+
+def test_a_saved_model_runs_without_tensorflow(files, buckets):
+    """The model with the article's tensor names, on a gray picture."""
+    folder = MODELS / "savedmodel_resnet_stand_in"
+    buckets.put(sorted(folder.iterdir()), "gs://mod/resnet/", recursive=True)
+    runtime = files.load(files.freeze("TENSORFLOW", "gs://mod/resnet/*", buckets))
+    assert runtime.signature.wanted() == "input_1 (float32, shape [?, 224, 224, 3])"
+    (scores,) = runtime.run({"input_1": np.full((2, 224, 224, 3), 0.5, np.float32)})
+    assert scores.shape == (2, 1001)
+    assert scores.sum(axis=1) == pytest.approx(1, abs=1e-4)
+
+
+def test_a_model_is_frozen(files, buckets, put, tmp_path):
+    """What happens in the bucket later, and a restart, are of no effect."""
+    put("mod/line.onnx", onnx_bytes.line())
+    version = files.freeze("ONNX", "gs://mod/line.onnx", buckets)
+    put("mod/line.onnx", b"gone bad")
+    later = ModelFiles(tmp_path / "models")
+    assert later.versions() == [version]
+    y, is_big = later.load(version).run({"x": np.array([1, 5], np.float32)})
+    assert (y.tolist(), is_big.tolist()) == ([3, 11], [False, True])
+
+
+def test_a_removed_model_says_what_to_do(files, buckets, put):
+    """Somebody deleted the folder."""
+    put("mod/line.onnx", onnx_bytes.line())
+    version = files.freeze("ONNX", "gs://mod/line.onnx", buckets)
+    files.remove(version)
+    with pytest.raises(ConfigError, match="CREATE OR REPLACE MODEL"):
+        files.load(version)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "path", "message"),
+    [
+        ("ONNX", "gs://gone/*", "no bucket gs://gone"),
+        ("ONNX", "gs://mod/empty/*", "nothing at gs://mod/empty/"),
+        ("ONNX", "gs://mod/gone.onnx", "no object gs://mod/gone.onnx"),
+        ("ONNX", "gs://mod/text/*", r"no file \*.onnx at gs://mod/text/\*; it has readme.txt"),
+        ("ONNX", "gs://mod/two/*", "2 files .*a.onnx, b.onnx"),
+        ("ONNX", "gs://mod/*/x", "one '\\*', at its end"),
+        ("ONNX", "mod/x.onnx", "not an address"),
+        ("ONNX", "gs://mod/bad/*", "cannot be loaded"),
+        ("ONNX", "gs://mod/words/*", r"words is of type tensor\(string\)"),
+        ("TENSORFLOW", "gs://mod/text/*", "no saved_model.pb right under gs://mod/text/"),
+        ("TENSORFLOW", "gs://mod/deep/*", "there is gs://mod/deep/er/saved_model.pb"),
+        ("TENSORFLOW", "gs://mod/badpb/*", "cannot be loaded"),
+        ("TENSORFLOW_LITE", "gs://mod/text/*", r"no file \*.tflite"),
+        ("TENSORFLOW_LITE", "gs://mod/badlite/*", "cannot be loaded"),
+    ],
+)
+def test_what_cannot_be_imported_leaves_nothing_behind(
+    files, buckets, put, model_type, path, message
+):
+    """Each message names what is there, or what to do."""
+    put("mod/text/readme.txt", b"hello")
+    put("mod/two/a.onnx", onnx_bytes.line())
+    put("mod/two/b.onnx", onnx_bytes.line())
+    put("mod/bad/x.onnx", b"not a model")
+    put("mod/words/x.onnx", onnx_bytes.text())
+    put("mod/deep/er/saved_model.pb", b"x")
+    put("mod/badpb/saved_model.pb", b"not a model")
+    put("mod/badlite/x.tflite", b"not a model")
+    with pytest.raises(ConfigError, match=message):
+        files.freeze(model_type, path, buckets)
+    assert files.versions() == []
+
+
+def test_a_model_above_450_mb_is_refused(files, buckets, put):
+    """BigQuery's limit holds for all files of the model together."""
+    put("mod/x.onnx", onnx_bytes.line())
+    with (buckets.root / "mod" / "weights.bin").open("wb") as stream:
+        stream.truncate(450_000_000)  # a hole: no disk is used
+    with pytest.raises(ConfigError, match="at most 450000000"):
+        files.freeze("ONNX", "gs://mod/*", buckets)
+
+
+def test_without_openvino_the_extra_is_named(monkeypatch, tmp_path):
+    """The message is the command that helps."""
+    monkeypatch.setattr(runtimes.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(ConfigError, match=r"pip install 'etlkit\[local-tensorflow\]'"):
+        runtimes.load("TENSORFLOW", tmp_path)
