@@ -23,7 +23,6 @@ with FaultServer(FaultPlan.script(["503", "429 retry-after=1"])) as server:
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections import Counter
@@ -85,7 +84,7 @@ class FaultServer:
         *,
         answer: vision.Answer | None = None,
         routes: Mapping[str, Callable[[Any], Any]] | None = None,
-        item_key: Callable[[Any], str] | None = None,
+        item_key: Callable[[Any], object] | None = None,
         latency_s: float = 0.0,
         quota: str | None = None,
         outage_after: int = 0,
@@ -123,7 +122,7 @@ class FaultServer:
 
     @property
     def answers_by_item(self) -> Counter[str]:
-        """How often each item was answered without an error: what one would have paid for."""
+        """How often each item was answered in full and without an error."""
         return self._desk.snapshot(self._desk.answers_by_item)
 
     @property
@@ -196,8 +195,8 @@ class FaultServer:
             parsed = json.loads(body)
         except ValueError as exc:
             raise vision.RefusedError("Invalid JSON payload received.") from exc
-        digest = "sha256:" + hashlib.sha256(body).hexdigest()
-        verdict = self._desk.decide([self._item_key(parsed) if self._item_key else digest])
+        key = self._item_key(parsed) if self._item_key else vision.digest_key(body)
+        verdict = self._desk.decide([str(key)])
         if verdict.items:
             status = vision.http_status_of(verdict.items[0])
             return _error(status, vision.message_of(status))
