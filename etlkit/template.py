@@ -37,10 +37,14 @@ _BEFORE_LITERAL = frozenset(
 )
 """`DATE '…'` is one literal: a parameter cannot stand in for its second half."""
 
-_ESCAPES = {"\\": "\\\\", "'": "\\x27", '"': "\\x22", "`": "\\x60", "\n": "\\n", "\r": "\\r"}
-"""No quote is left, not even an escaped one, so that nobody can read it as the end of the literal."""
-
-_QUOTES = ("'''", '"""', "'", '"')
+_ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
+_QUOTES = {
+    "'''": {"'": "\\x27"},  # sqlglot takes even an escaped quote for a part of the end
+    '"""': {'"': "\\x22"},
+    "'": {"'": "\\'"},
+    '"': {'"': '\\"'},
+}
+"""What stands around a literal, the longer ones first, and what has to be escaped in it."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,7 @@ def sql_literal(value: Any) -> str:
         zoned = isinstance(value, datetime) and value.tzinfo is not None
         kinds = {Decimal: "NUMERIC", datetime: "TIMESTAMP" if zoned else "DATETIME", date: "DATE"}
         return f"{kinds[type(value)]} '{value}'"
-    return f"'{_escaped(str(value))}'"
+    return "'" + _escaped(str(value), "'") + "'"
 
 
 class _Expansion:
@@ -165,7 +169,7 @@ class _Expansion:
             return self._parameter(name, value.text)
         if "r" in prefix:
             return self._filled(token.text, lambda n: _as_raw(n, self._values[n].text, token.line))
-        return self._filled(token.text, lambda n: _escaped(self._values[n].text))
+        return self._filled(token.text, lambda n: _escaped(self._values[n].text, quote))
 
     def _is_part_of_name(self, token: Token) -> bool:
         """Whether it touches a name: `events_$date$`, `$dataset$.events`."""
@@ -257,9 +261,10 @@ def _as_raw(name: str, text: str, line: int) -> str:
     return text
 
 
-def _escaped(text: str) -> str:
-    """Safe between quotes of any kind."""
-    return "".join(_ESCAPES.get(char) or _printable(char) for char in text)
+def _escaped(text: str, quote: str) -> str:
+    """Safe between these quotes."""
+    escapes = _ESCAPES | _QUOTES[quote]
+    return "".join(escapes.get(char) or _printable(char) for char in text)
 
 
 def _printable(char: str) -> str:

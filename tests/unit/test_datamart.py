@@ -124,7 +124,7 @@ def test_variables_in_destination_and_before_load():
     )
     found = planned(job).job
     assert found.destination == "a.b_2024"
-    assert found.before_load == "DELETE FROM a.b_2024 WHERE who = 'it\\x27s'"
+    assert found.before_load == "DELETE FROM a.b_2024 WHERE who = 'it\\'s'"
 
 
 @pytest.mark.parametrize(

@@ -89,12 +89,12 @@ def test_a_value_becomes_a_parameter(sql, expected, parameters):
             "SELECT JSON '$d$', INTERVAL '$d$' DAY",
             "SELECT JSON '20240131', INTERVAL '20240131' DAY",
         ),
-        ("CREATE VIEW v AS SELECT $q$, '$q$'", "CREATE VIEW v AS SELECT 'it\\x27s', 'it\\x27s'"),
+        ("CREATE VIEW v AS SELECT $q$, '$q$'", "CREATE VIEW v AS SELECT 'it\\'s', 'it\\'s'"),
         (
             "CREATE EXTERNAL TABLE t OPTIONS (uris = ['gs://$ds$/*', '$q$'])",
-            "CREATE EXTERNAL TABLE t OPTIONS (uris = ['gs://logs/*', 'it\\x27s'])",
+            "CREATE EXTERNAL TABLE t OPTIONS (uris = ['gs://logs/*', 'it\\'s'])",
         ),
-        ("ALTER TABLE t SET OPTIONS (x = '$q$')", "ALTER TABLE t SET OPTIONS (x = 'it\\x27s')"),
+        ("ALTER TABLE t SET OPTIONS (x = '$q$')", "ALTER TABLE t SET OPTIONS (x = 'it\\'s')"),
         (
             "EXPORT DATA OPTIONS (uri = '$d$') AS SELECT 1",
             "EXPORT DATA OPTIONS (uri = '20240131') AS SELECT 1",
@@ -241,7 +241,7 @@ def test_literals_of_every_type():
         "DATE '2024-01-31'",
         "TIMESTAMP '2024-01-31 00:00:00+00:00'",
         "DATETIME '2024-01-31 00:00:00'",
-        "'a\\x27\\n'",
+        "'a\\'\\n'",
     ]
 
 
