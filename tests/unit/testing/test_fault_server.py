@@ -25,7 +25,7 @@ from google.cloud.vision_v1.services.image_annotator.transports import (
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
-from etlkit.testing import FaultPlan, FaultServer
+from etlkit.testing import FaultPlan, FaultServer, fault_server
 
 PATH = "/v1/images:annotate"
 METHOD = "/google.cloud.vision.v1.ImageAnnotator/BatchAnnotateImages"
@@ -102,6 +102,11 @@ def until(is_true: Callable[[], object]) -> None:
 
 def own_threads() -> list[str]:
     return [t.name for t in threading.enumerate() if t.name.startswith("etlkit-fault")]
+
+
+def test_the_example_of_the_module_runs():
+    """What the docstring shows is true."""
+    exec(fault_server.__doc__.split("```python")[1].split("```")[0], {})  # noqa: S102
 
 
 def test_without_a_plan_everything_is_answered():
