@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -15,6 +16,9 @@ from etlkit.files.guess import ZONE
 
 if TYPE_CHECKING:
     from etlkit.columns import Column
+
+
+_MISFITS = (pa.ArrowInvalid, ValueError, ArithmeticError)
 
 
 class BadCellError(ValueError):
@@ -60,11 +64,11 @@ def from_text(batch: pa.RecordBatch, columns: tuple[Column, ...]) -> pa.RecordBa
 def _convert(array: pa.Array, convert: Callable[[pa.Array], pa.Array], column: Column) -> pa.Array:
     try:
         return convert(array)
-    except (pa.ArrowInvalid, ValueError):
+    except _MISFITS:
         for index in range(len(array)):
             try:
                 convert(array.slice(index, 1))
-            except (pa.ArrowInvalid, ValueError):
+            except _MISFITS:
                 raise BadCellError(index, misfit(column)) from None
         raise
 
@@ -86,6 +90,11 @@ def _bytes(array: pa.Array) -> pa.Array:
     return pa.array(values, pa.binary())
 
 
+def _bignumerics(array: pa.Array) -> pa.Array:
+    values = [None if text is None else Decimal(text) for text in array.to_pylist()]
+    return pa.array(values, pa.decimal256(76, 38))
+
+
 def _json(array: pa.Array) -> pa.Array:
     for text in array.to_pylist():
         if text is not None:
@@ -95,6 +104,7 @@ def _json(array: pa.Array) -> pa.Array:
 
 _FROM_TEXT: dict[str, Callable[[pa.Array], pa.Array]] = {
     "TIMESTAMP": _timestamps,
+    "BIGNUMERIC": _bignumerics,
     "BYTES": _bytes,
     "JSON": _json,
 }

@@ -164,6 +164,7 @@ class CsvFormat:
         if bad:
             row = bad[0]
             reason = f"{row.actual_columns} cells, where there are {row.expected_columns} columns"
+            reason += "; is a quote missing?" if "\n" in row.text else ""
             self._refuse(file, row.number, reason)
         if "straddl" in text:
             raise SourceError(
@@ -171,6 +172,8 @@ class CsvFormat:
                 "`quote` wrong?",
                 stage="read",
             ) from error
+        if "invalid UTF8" in text:
+            raise not_in_encoding(file, self._source.encoding) from error
         at = _ROW.search(text)
         column = columns[int(at["column"])] if at is not None and at["column"] else None
         if at is None or column is None:
@@ -184,11 +187,14 @@ class CsvFormat:
     def _line(self, file: File, row_number: int) -> str:
         """Where a row begins: pyarrow counts rows; some span lines, and empty lines are none."""
         try:
-            with as_text(file, self._source.compression, self._source.encoding) as text:
-                reader, line = csv.reader(text, **self._dialect()), 1
+            with (
+                as_text(file, self._source.compression, self._source.encoding) as text,
+                _large_cells(),
+            ):
+                reader, line, seen = csv.reader(text, **self._dialect()), 1, 0
                 for record in reader:
-                    row_number -= bool(record)
-                    if record and not row_number:
+                    seen += bool(record)
+                    if seen == row_number:
                         return f":{line}"
                     line = reader.line_num + 1
         except (csv.Error, SourceError):
