@@ -1,0 +1,33 @@
+"""Cloud Vision: packed calls, each image settled alone, over REST or Google's client library.
+
+```python
+from etlkit.vision import Feature, VisionEtl
+
+class Etl(VisionEtl):
+    features = (Feature("LABEL_DETECTION", max_results=5),)
+```
+
+Importing this package imports nothing of Google's; a client is imported when it is made.
+"""
+
+from etlkit.vision.annotator import Annotation, ImageAnnotator
+from etlkit.vision.client import ClientAnnotator
+from etlkit.vision.download import Downloader
+from etlkit.vision.etl import VisionEtl
+from etlkit.vision.request import Feature, ImageRequest
+from etlkit.vision.rest import RestAnnotator
+from etlkit.vision.shapes import JsonColumn, Long, Wide
+
+__all__ = [
+    "Annotation",
+    "ClientAnnotator",
+    "Downloader",
+    "Feature",
+    "ImageAnnotator",
+    "ImageRequest",
+    "JsonColumn",
+    "Long",
+    "RestAnnotator",
+    "VisionEtl",
+    "Wide",
+]

@@ -1,0 +1,187 @@
+"""Vision through Google's client library: gRPC, or the library's own REST transport."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
+from typing import Any, Final, Literal, get_args
+
+from etlkit.errors import ConfigError, RetryableError
+from etlkit.retry import caller, from_grpc
+from etlkit.vision.annotator import Annotation
+from etlkit.vision.connection import (
+    SERVICE,
+    Connection,
+    default_credentials,
+    grpc_connection,
+    rest_connection,
+)
+from etlkit.vision.download import Downloader
+from etlkit.vision.packing import indented_json_bytes, proto_bytes
+from etlkit.vision.request import ImageRequest
+from etlkit.vision.settlement import Settlement
+
+Transport = Literal["grpc", "rest"]
+
+_CHANNEL_OPTIONS: Final = (
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.enable_http_proxy", 0),  # loopback is not behind a proxy
+)
+
+
+class ClientAnnotator:
+    """An `ImageAnnotator` over `google-cloud-vision`.
+
+    The library's own retries are off: `etlkit.retry` is the one retry layer.
+
+    Args:
+        connection: Where and as whom; None = `ETLKIT_VISION_GRPC_ENDPOINT` (for the transport
+            `rest`: `ETLKIT_VISION_ENDPOINT`) or Cloud Vision, with `ETLKIT_VISION_API_KEY` or
+            Google's application default credentials.
+        transport: `grpc` or `rest`.
+        region: `eu` or `us`; None = the global endpoint. Only without `connection`.
+        downloader: Fetches what Vision cannot fetch by itself; None = from the public internet.
+
+    Raises:
+        ConfigError: No credentials, an unknown transport, or an endpoint that is none.
+    """
+
+    def __init__(
+        self,
+        connection: Connection | None = None,
+        *,
+        transport: Transport = "grpc",
+        region: str | None = None,
+        downloader: Downloader | None = None,
+    ) -> None:
+        if transport not in get_args(Transport):
+            raise ConfigError(
+                f"transport {transport!r}: it is one of {', '.join(get_args(Transport))}"
+            )
+        find = grpc_connection if transport == "grpc" else rest_connection
+        found = connection or find(region=region)
+        self._client = _make_client(found, transport)
+        self._settlement = Settlement(
+            self._call,
+            proto_bytes if transport == "grpc" else indented_json_bytes,
+            downloader or Downloader(),
+            (transport, found),
+        )
+
+    def annotate(self, requests: Sequence[ImageRequest]) -> list[Annotation]:
+        """As `ImageAnnotator.annotate`."""
+        return self._settlement.annotate(requests)
+
+    def close(self) -> None:
+        """Close the channel."""
+        self._client.transport.close()
+
+    def _call(self, requests: Sequence[ImageRequest], units: int) -> list[Any]:
+        from google.protobuf.json_format import MessageToDict
+
+        batch = self._messages.batch(requests)
+
+        def attempt(timeout_s: float) -> Any:
+            try:
+                return self._client.batch_annotate_images(
+                    request=batch, retry=None, timeout=timeout_s
+                )
+            except self._messages.parse_error:
+                raise RetryableError(
+                    f"{SERVICE} answered with something that is no answer", code="truncated"
+                ) from None
+            except Exception as error:
+                # `from None`: what lies below may hold the request, and with it the key.
+                raise from_grpc(error, SERVICE) from None
+
+        answer = caller(SERVICE).call(attempt, units=units)
+        return [MessageToDict(each) for each in type(answer).pb(answer).responses]
+
+    @cached_property
+    def _messages(self) -> _Messages:
+        return _Messages()
+
+
+class _Messages:
+    """Google's message types, imported once."""
+
+    def __init__(self) -> None:
+        from google.cloud.vision_v1.types import BatchAnnotateImagesRequest
+        from google.protobuf.json_format import ParseDict, ParseError
+
+        self._request = BatchAnnotateImagesRequest
+        self._parse: Callable[..., Any] = ParseDict
+        self.parse_error = ParseError
+
+    def batch(self, requests: Sequence[ImageRequest]) -> Any:
+        """A call's request; image files are put in as they are, not over base64."""
+        message = self._request.pb()()
+        for request in requests:
+            one = message.requests.add()
+            self._parse(request.json_without_content(), one)
+            if request.content is not None:
+                one.image.content = request.content
+        return self._request.wrap(message)
+
+
+def _make_client(connection: Connection, transport: Transport) -> Any:
+    """An `ImageAnnotatorClient`.
+
+    The key becomes credentials of the channel, not metadata of calls: those the library may log.
+    """
+    from google.api_core.client_options import ClientOptions
+    from google.cloud.vision_v1 import ImageAnnotatorClient
+
+    address = connection.address
+    if not address.secure:
+        made = _plain_grpc(connection) if transport == "grpc" else _plain_rest(connection)
+        return ImageAnnotatorClient(transport=made)
+    options = ClientOptions(api_endpoint=address.target, api_key=connection.api_key)
+    credentials = None if connection.api_key is not None else default_credentials()
+    return ImageAnnotatorClient(
+        transport=transport, client_options=options, credentials=credentials
+    )
+
+
+def _plain_grpc(connection: Connection) -> Any:
+    import grpc
+    from google.cloud.vision_v1.services.image_annotator.transports import (
+        ImageAnnotatorGrpcTransport,
+    )
+
+    target = connection.address.target
+    channel = grpc.insecure_channel(target, options=_CHANNEL_OPTIONS)
+    if connection.api_key is not None:
+        channel = grpc.intercept_channel(channel, _key_interceptor(connection.api_key))
+    return ImageAnnotatorGrpcTransport(host=target, channel=channel)
+
+
+def _key_interceptor(key: str) -> Any:
+    """Sends a key where there is no TLS, and so no credentials of a channel: on loopback."""
+    import grpc
+
+    class Interceptor(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc]
+        def intercept_unary_unary(self, proceed: Any, details: Any, request: Any) -> Any:
+            metadata = [*(details.metadata or ()), ("x-goog-api-key", key)]
+            return proceed(details._replace(metadata=metadata), request)
+
+    return Interceptor()
+
+
+def _plain_rest(connection: Connection) -> Any:
+    from google.auth.api_key import Credentials
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud.vision_v1.services.image_annotator.transports import (
+        ImageAnnotatorRestTransport,
+    )
+
+    key = connection.api_key
+    kind: Any = AnonymousCredentials if key is None else partial(Credentials, key)
+    made = ImageAnnotatorRestTransport(
+        host=connection.address.target,
+        url_scheme="http",
+        credentials=kind(),
+    )
+    made._session.trust_env = False  # noqa: SLF001 - loopback is not behind a proxy
+    return made

@@ -1,0 +1,192 @@
+"""Where Vision is and who asks: endpoints, keys and Google's credentials."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from etlkit.errors import ApiError, ConfigError, RetryableError
+from etlkit.retry import caller
+
+SERVICE: Final = "vision"
+
+KEY: Final = "ETLKIT_VISION_API_KEY"
+REST_ENDPOINT: Final = "ETLKIT_VISION_ENDPOINT"
+GRPC_ENDPOINT: Final = "ETLKIT_VISION_GRPC_ENDPOINT"
+
+_HOST: Final = "vision.googleapis.com"
+REGIONS: Final = ("eu", "us")
+"""Source: https://cloud.google.com/vision/docs/ocr#regionalization"""
+
+_SCOPES: Final = ("https://www.googleapis.com/auth/cloud-vision",)
+"""Source: https://cloud.google.com/vision/docs/auth"""
+
+_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+@dataclass(frozen=True)
+class Address:
+    """One host.
+
+    Attributes:
+        host: Name or IP address.
+        port: Where it listens.
+        secure: With TLS.
+    """
+
+    host: str
+    port: int
+    secure: bool
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is on this machine."""
+        return self.host in _LOOPBACK
+
+    @property
+    def target(self) -> str:
+        """`host:port`."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """`https://host:port`, or `http://…` on loopback."""
+        return f"{'https' if self.secure else 'http'}://{self.target}"
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How to reach Vision.
+
+    Attributes:
+        address: Where it is.
+        api_key: Sent in a header; None = Google's application default credentials.
+    """
+
+    address: Address
+    api_key: str | None = field(default=None, repr=False)
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether nobody has to say who asks: on loopback no Google service listens."""
+        return self.api_key is None and self.address.is_loopback
+
+
+def rest_connection(
+    *, region: str | None = None, environ: Mapping[str, str] = os.environ
+) -> Connection:
+    """The REST side of Vision, as the environment says.
+
+    Args:
+        region: `eu` or `us`: images stay there; None = the global endpoint. An endpoint in the
+            environment comes first.
+        environ: `ETLKIT_VISION_ENDPOINT` and `ETLKIT_VISION_API_KEY` are read.
+
+    Raises:
+        ConfigError: An endpoint that is none, or without TLS to another machine.
+    """
+    key = environ.get(KEY) or None
+    given = environ.get(REST_ENDPOINT)
+    if not given:
+        return Connection(Address(_regional(region), 443, secure=True), key)
+    try:
+        parts = urlsplit(given)
+        port = parts.port
+    except ValueError:
+        raise ConfigError(f"{REST_ENDPOINT} must be http(s)://host:port") from None
+    extra = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
+    if parts.scheme not in {"http", "https"} or not parts.hostname or extra:
+        raise ConfigError(f"{REST_ENDPOINT} must be http(s)://host:port, and nothing after it")
+    secure = parts.scheme == "https"
+    address = Address(parts.hostname, port or (443 if secure else 80), secure=secure)
+    if not secure and not address.is_loopback:
+        raise ConfigError(
+            f"{REST_ENDPOINT} is http:// on another machine: images and key would travel in plain "
+            "text. Use https://, or a server on loopback"
+        )
+    return Connection(address, key)
+
+
+def grpc_connection(
+    *, region: str | None = None, environ: Mapping[str, str] = os.environ
+) -> Connection:
+    """The gRPC side of Vision, as the environment says: plain text on loopback, TLS elsewhere.
+
+    Args:
+        region: As `rest_connection`.
+        environ: `ETLKIT_VISION_GRPC_ENDPOINT` and `ETLKIT_VISION_API_KEY` are read.
+
+    Raises:
+        ConfigError: The endpoint is not `host:port`.
+    """
+    key = environ.get(KEY) or None
+    given = environ.get(GRPC_ENDPOINT)
+    if not given:
+        return Connection(Address(_regional(region), 443, secure=True), key)
+    try:
+        parts = urlsplit(f"//{given}")
+        port = parts.port
+    except ValueError:
+        port = None
+    if port is None or not parts.hostname or given != parts.netloc or "@" in given:
+        raise ConfigError(f"{GRPC_ENDPOINT} must be host:port, without http://")
+    return Connection(Address(parts.hostname, port, secure=parts.hostname not in _LOOPBACK), key)
+
+
+def _regional(region: str | None) -> str:
+    if region is not None and region not in REGIONS:
+        raise ConfigError(f"region {region!r}: it is one of {', '.join(REGIONS)}, or None")
+    return _HOST if region is None else f"{region}-{_HOST}"
+
+
+def default_credentials() -> Any:
+    """Google's application default credentials.
+
+    Raises:
+        ConfigError: There are none.
+    """
+    import google.auth
+    from google.auth.exceptions import DefaultCredentialsError
+
+    try:
+        credentials, _ = google.auth.default(scopes=_SCOPES)
+    except DefaultCredentialsError:
+        # Google's own text names files and is long; ours says what to do.
+        raise ConfigError(
+            f"no credentials to call Cloud Vision with: set {KEY}, or run "
+            "`gcloud auth application-default login`, or run the job with --local"
+        ) from None
+    return credentials
+
+
+def auth_headers(credentials: Any, url: str) -> dict[str, str]:
+    """Headers that say who asks; renews the credentials when they have run out.
+
+    Args:
+        credentials: From `default_credentials`.
+        url: What will be called.
+    """
+    from google.auth.exceptions import GoogleAuthError, TransportError
+    from google.auth.transport.requests import Request
+
+    def renew(_timeout_s: float) -> dict[str, str]:
+        headers: dict[str, str] = {}
+        try:
+            credentials.before_request(Request(), "POST", url, headers)
+        except TransportError:
+            raise RetryableError(
+                "google-auth: the server for tokens is not reachable", code="unreachable"
+            ) from None
+        except GoogleAuthError as error:
+            raise ApiError(
+                f"google-auth: the credentials give no token ({type(error).__name__}): run "
+                "`gcloud auth application-default login` again",
+                service="google-auth",
+            ) from None
+        return headers
+
+    return caller("google-auth").call(renew, units=0)

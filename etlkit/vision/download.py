@@ -1,0 +1,210 @@
+"""Images that Vision cannot fetch by itself: downloaded, distrusting address and answer alike."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
+
+from etlkit._version import __version__
+from etlkit.vision.addresses import (
+    ForbiddenAddressError,
+    Resolve,
+    addresses_of,
+    resolve_public,
+)
+from etlkit.vision.packing import MAX_IMAGE_BYTES
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
+_MAX_HOPS = 5
+_CHUNK_BYTES = 64 * 1024
+_PORTS = {"http": 80, "https": 443}
+
+
+class DownloadError(Exception):
+    """The image cannot be had.
+
+    Attributes:
+        passing: A later try may work.
+    """
+
+    def __init__(self, message: str, *, passing: bool = False) -> None:
+        super().__init__(message)
+        self.passing = passing
+
+
+class Downloader:
+    """Fetches images over http(s), from the public internet alone.
+
+    An address in a table may come from anybody. So each hop is resolved once, checked, and connected
+    to at the very address that was checked; redirects are followed by hand; nothing but the request
+    itself is sent: no key, no cookie, no proxy's password.
+
+    Args:
+        max_bytes: A larger image is refused, as soon as that is known.
+        timeout_s: For all hops together, from the first connection to the last byte.
+        allow_private: Also fetch from loopback and private networks. For tests, and for image servers
+            of your own, where nobody else can write addresses into the source table.
+        resolve: How names are resolved.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_bytes: int = MAX_IMAGE_BYTES,
+        timeout_s: float = 30.0,
+        allow_private: bool = False,
+        resolve: Resolve = socket.getaddrinfo,
+    ) -> None:
+        self.max_bytes = max_bytes
+        self._timeout_s = timeout_s
+        self._allow_private = allow_private
+        self._resolve = resolve
+
+    def fetch(self, url: str, *, max_bytes: int | None = None) -> bytes:
+        """Download one image.
+
+        Args:
+            url: `http(s)://…`.
+            max_bytes: A lower bound than the downloader's own; None = that.
+
+        Raises:
+            DownloadError: Not reachable, refused, too large, or an address that is not public.
+        """
+        most = self.max_bytes if max_bytes is None else min(max_bytes, self.max_bytes)
+        give_up_at = time.monotonic() + self._timeout_s
+        try:
+            for _ in range(_MAX_HOPS + 1):
+                parts = _split(url)
+                status, body, location = self._get(parts, most, give_up_at)
+                if status not in _REDIRECTS:
+                    return _accept(status, body)
+                if not location:
+                    raise DownloadError(f"the host answered {status} without an address")
+                url = urljoin(url, location)
+                if parts.scheme == "https" and urlsplit(url).scheme == "http":
+                    raise DownloadError("the host redirects from https to http")
+        except ForbiddenAddressError as error:
+            raise DownloadError(str(error)) from None
+        except ssl.SSLCertVerificationError:
+            raise DownloadError("the host's certificate is not valid") from None
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            late = time.monotonic() >= give_up_at
+            what = f"no answer within {self._timeout_s:g} s" if late else type(error).__name__
+            raise DownloadError(what, passing=not isinstance(error, ValueError)) from None
+        raise DownloadError(f"more than {_MAX_HOPS} redirects")
+
+    def _get(
+        self, parts: SplitResult, most: int, give_up_at: float
+    ) -> tuple[int, bytes, str | None]:
+        """One hop: status, body of a 200, address of a redirect."""
+        host, port = str(parts.hostname), parts.port or _PORTS[parts.scheme]
+        find = addresses_of if self._allow_private else resolve_public
+        addresses = find(host, port, resolve=self._resolve)
+        with _connected(addresses, port, give_up_at) as sock, _cut_at(sock, give_up_at):
+            connection = http.client.HTTPConnection(host, port)
+            connection.sock = _secured(sock, host) if parts.scheme == "https" else sock
+            try:
+                connection.request("GET", _target(parts), headers=_HEADERS)
+                with connection.getresponse() as response:
+                    body = _read(response, most) if response.status == http.HTTPStatus.OK else b""
+                    return response.status, body, response.getheader("Location")
+            finally:
+                connection.close()
+
+
+_HEADERS = {
+    "Accept": "image/*",
+    "Accept-Encoding": "identity",  # a small answer could unpack to a huge one
+    "Connection": "close",
+    "User-Agent": f"etlkit/{__version__}",
+}
+
+
+def _split(url: str) -> SplitResult:
+    parts = urlsplit(url)
+    if parts.scheme not in _PORTS:
+        raise DownloadError("the address does not begin with http:// or https://")
+    if not parts.hostname:
+        raise DownloadError("the address has no host")
+    if parts.username is not None or parts.password is not None:
+        raise DownloadError("the address has a user name or a password in it")
+    return parts
+
+
+def _target(parts: SplitResult) -> str:
+    path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~")
+    query = quote(parts.query, safe="/?%:@!$&'()*+,;=~")
+    return f"{path}?{query}" if query else path
+
+
+def _read(response: http.client.HTTPResponse, most: int) -> bytes:
+    if (response.length or 0) > most:
+        raise DownloadError(
+            f"the image has {response.length:,} bytes, at most {most:,} can be sent"
+        )
+    body = bytearray()
+    while chunk := response.read(_CHUNK_BYTES):
+        body += chunk
+        if len(body) > most:
+            raise DownloadError(
+                f"the image has more than {most:,} bytes, which can be sent at most"
+            )
+    if response.length:
+        raise http.client.IncompleteRead(b"", response.length)
+    return bytes(body)
+
+
+def _accept(status: int, body: bytes) -> bytes:
+    if status != http.HTTPStatus.OK:
+        raise DownloadError(f"the host answered {status}", passing=status in _TRANSIENT)
+    if not body:
+        raise DownloadError("the host answered with nothing")
+    return body
+
+
+@contextmanager
+def _connected(addresses: list[str], port: int, give_up_at: float) -> Iterator[socket.socket]:
+    """A connection to the first address that answers."""
+    failure: OSError = OSError("no address")
+    for address in addresses:
+        rest = give_up_at - time.monotonic()
+        if rest <= 0:
+            raise TimeoutError
+        try:
+            sock = socket.create_connection((address, port), timeout=rest)
+        except OSError as error:
+            failure = error
+            continue
+        with sock:
+            yield sock
+        return
+    raise failure
+
+
+@contextmanager
+def _cut_at(sock: socket.socket, give_up_at: float) -> Iterator[None]:
+    """Break the connection at the deadline: a host that sends a byte a second never times out."""
+
+    def cut() -> None:
+        with suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(max(0.0, give_up_at - time.monotonic()), cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+
+
+def _secured(sock: socket.socket, host: str) -> ssl.SSLSocket:
+    return ssl.create_default_context().wrap_socket(sock, server_hostname=host)

@@ -1,0 +1,88 @@
+"""Vision over REST, through `HttpClient`: no client library, little work per call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from etlkit.errors import ApiError
+from etlkit.http import HttpClient
+from etlkit.vision.annotator import Annotation
+from etlkit.vision.connection import (
+    SERVICE,
+    Connection,
+    auth_headers,
+    default_credentials,
+    rest_connection,
+)
+from etlkit.vision.download import Downloader
+from etlkit.vision.packing import json_bytes
+from etlkit.vision.request import ImageRequest
+from etlkit.vision.settlement import Settlement
+
+_PATH = "/v1/images:annotate"
+
+
+class RestAnnotator:
+    """An `ImageAnnotator` over REST.
+
+    Args:
+        connection: Where and as whom; None = `ETLKIT_VISION_ENDPOINT` or Cloud Vision, with
+            `ETLKIT_VISION_API_KEY` or Google's application default credentials.
+        region: `eu` or `us`; None = the global endpoint. Only without `connection`.
+        downloader: Fetches what Vision cannot fetch by itself; None = from the public internet.
+
+    Raises:
+        ConfigError: No credentials, or an endpoint that is none.
+    """
+
+    def __init__(
+        self,
+        connection: Connection | None = None,
+        *,
+        region: str | None = None,
+        downloader: Downloader | None = None,
+    ) -> None:
+        self._connection = connection or rest_connection(region=region)
+        self._http: HttpClient | None = None
+        self._headers: dict[str, str] = {}
+        self._credentials: Any = None
+        found = self._connection
+        if found.api_key is None and not found.is_anonymous:
+            self._credentials = default_credentials()
+        self._settlement = Settlement(
+            self._call, json_bytes, downloader or Downloader(), ("rest", found)
+        )
+
+    def annotate(self, requests: Sequence[ImageRequest]) -> list[Annotation]:
+        """As `ImageAnnotator.annotate`."""
+        return self._settlement.annotate(requests)
+
+    def close(self) -> None:
+        """Close the connection pool."""
+        if self._http is not None:
+            self._http.close()
+            self._http = None
+
+    def _call(self, requests: Sequence[ImageRequest], units: int) -> list[Any]:
+        body = {"requests": [request.to_json() for request in requests]}
+        answer = self._client().post_json(_PATH, body, units=units)
+        answers = answer.get("responses", []) if isinstance(answer, dict) else None
+        if not isinstance(answers, list):
+            raise ApiError("vision answered with something that is no answer", service=SERVICE)
+        return answers
+
+    def _client(self) -> HttpClient:
+        """The pool; made anew when the token has changed, about once an hour."""
+        headers = self._auth()
+        if self._http is None or headers != self._headers:
+            self.close()
+            self._http = HttpClient(self._connection.address.url, service=SERVICE, headers=headers)
+            self._headers = headers
+        return self._http
+
+    def _auth(self) -> dict[str, str]:
+        connection = self._connection
+        if self._credentials is not None:
+            return auth_headers(self._credentials, connection.address.url)
+        return {} if connection.api_key is None else {"X-Goog-Api-Key": connection.api_key}

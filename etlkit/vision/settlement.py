@@ -1,0 +1,136 @@
+"""Many images in few calls, and each of them settled alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Final, Protocol
+
+from etlkit.errors import ApiError, CallFailedError, ImageError
+from etlkit.retry import caller
+from etlkit.vision.annotator import Annotation
+from etlkit.vision.connection import SERVICE
+from etlkit.vision.download import Downloader, DownloadError
+from etlkit.vision.lobby import Image, Lobby, lobby_of
+from etlkit.vision.packing import MAX_CALL_BYTES, fits, packs
+from etlkit.vision.request import ImageRequest
+
+_INVALID_ARGUMENT: Final = 3
+_OF_IMAGES: Final = frozenset({400, 413})
+"""INVALID_ARGUMENT and "too large": one image may be to blame, and the others are not."""
+
+_OF_THE_JOB: Final = re.compile(r"API key|Invalid JSON payload|Unknown name|Invalid value at")
+"""400 is also what a wrong key or a misspelt request gets. No image is to blame for that.
+Source: https://cloud.google.com/docs/authentication/api-keys-use (API_KEY_INVALID)"""
+
+
+class Call(Protocol):
+    """Makes one call, retries included."""
+
+    def __call__(self, requests: Sequence[ImageRequest], units: int, /) -> list[Any]:
+        """Vision's `AnnotateImageResponse`s as JSON, in the order of the requests."""
+        ...
+
+
+class Settlement:
+    """Packs images into calls and finds out what became of each.
+
+    An image with a transient error is asked for again, together with others' of its kind. A call that
+    Vision refuses as a whole is halved until the image to blame is alone. What Vision cannot fetch
+    is downloaded and sent.
+
+    Args:
+        call: Makes one call.
+        size_of: Bytes that an image takes in a call.
+        downloader: Fetches what Vision cannot.
+        kind: Equal for annotators that may ask for each other's images.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        size_of: Callable[[ImageRequest], int],
+        downloader: Downloader,
+        kind: Hashable,
+    ) -> None:
+        self._call = call
+        self._size_of = size_of
+        self._downloader = downloader
+        self._kind = kind
+
+    def annotate(self, requests: Sequence[ImageRequest]) -> list[Annotation]:
+        """As `ImageAnnotator.annotate`."""
+        images = [Image(request, self._size_of(request)) for request in requests]
+        for image in images:
+            self._refuse_unsendable(image)
+        lobby = lobby_of(caller(SERVICE), self._kind)
+        try:
+            for pack in packs([image for image in images if not image.settled], _size):
+                self._ask(pack, lobby)
+            lobby.enter(images)
+            self._finish(images, lobby)
+        finally:
+            lobby.leave(images)
+        return [image.result() for image in images]
+
+    def _finish(self, images: Sequence[Image], lobby: Lobby) -> None:
+        """Return when all of them are settled, by this worker or by another one."""
+        while any(not image.settled for image in images):
+            for image in images:
+                if image.wants_bytes and not image.in_flight:
+                    self._download(image, lobby)
+            pack = lobby.next_pack(images)
+            if pack:
+                with lobby.leading(pack):
+                    self._ask(pack, lobby)
+
+    def _ask(self, pack: Sequence[Image], lobby: Lobby) -> None:
+        requests = [image.request for image in pack]
+        try:
+            answers = self._call(requests, sum(len(each.features) for each in requests))
+        except ApiError as error:
+            if error.status not in _OF_IMAGES or _OF_THE_JOB.search(error.reason or ""):
+                raise
+            reason = error.reason or error.message
+            self._halve(pack, lobby, ImageError(reason, code=_INVALID_ARGUMENT))
+        except CallFailedError as error:
+            self._halve(pack, lobby, error)
+        else:
+            lobby.note(pack, answers)
+
+    def _halve(
+        self, pack: Sequence[Image], lobby: Lobby, error: ImageError | CallFailedError
+    ) -> None:
+        if len(pack) == 1:
+            pack[0].settle(Annotation({}, error))
+            return
+        middle = len(pack) // 2
+        self._ask(pack[:middle], lobby)
+        self._ask(pack[middle:], lobby)
+
+    def _refuse_unsendable(self, image: Image) -> None:
+        fault = image.request.fault()
+        if fault is None and not fits(image.size):
+            fault = (
+                f"the image takes {image.size:,} bytes in a call, and a call has "
+                f"{MAX_CALL_BYTES:,} at most: put it into a bucket and give its gs:// address"
+            )
+        if fault is not None:
+            image.settle(Annotation({}, ImageError(fault, code=_INVALID_ARGUMENT)))
+
+    def _download(self, image: Image, lobby: Lobby) -> None:
+        try:
+            content = self._downloader.fetch(str(image.request.uri), max_bytes=MAX_CALL_BYTES)
+        except DownloadError as error:
+            image.download_failed(str(error), passing=error.passing)
+            if error.passing:
+                lobby.try_later(image)
+            return
+        old = image.request
+        request = ImageRequest(content=content, features=old.features, context=old.context)
+        image.send_bytes(request, self._size_of(request))
+        self._refuse_unsendable(image)
+
+
+def _size(image: Image) -> int:
+    return image.size

@@ -1,0 +1,11 @@
+"""Ask Cloud Vision for the best labels of each photo, side by side in columns."""
+
+from etlkit.vision import Feature, VisionEtl, Wide
+
+
+class Etl(VisionEtl):
+    """Gives `uri` and `name_1`, `score_1` to `name_3`, `score_3`; empty where there are fewer."""
+
+    client = "grpc"
+    features = (Feature("LABEL_DETECTION", max_results=3),)
+    shape = Wide(k=3)
