@@ -33,6 +33,10 @@ def insert(settings, dataset):
 
     def run_insert(sql, disposition="append", *, given=None, **options):
         options = {"destination": f"{dataset}.target"} | options
+        if disposition in {"append", "truncate"}:
+            options = {
+                "is_runnable_concurrently": True
+            } | options  # half the questions to the ledger
         job = Datamart(
             sql=sql.replace("DS", dataset),
             query_mode="insert",
@@ -115,7 +119,7 @@ def test_no_rows_are_a_normal_run(insert, target):
 
 
 def test_before_load_runs_in_the_same_transaction(insert, target, dataset):
-    """Only if the table exists, with its variables as literals."""
+    """Only if the table exists, with its variables as literals; the query's are parameters."""
     before = {
         "before_load": f"DELETE FROM {dataset}.target WHERE v = $v$",
         "variables": {"v": "it's"},
@@ -140,20 +144,12 @@ def test_incremental_skips_what_is_there(insert, target):
     assert target() == sorted([(1, "a"), (2, "b"), (None, "n")], key=str)
 
 
-@pytest.mark.parametrize("disposition", ["incremental", "scd_type_2"])
-def test_repeated_keys_are_named(insert, target, disposition):
+def test_repeated_keys_are_named(insert, target):
     """Which of two rows were to win? Nobody knows, so nobody does; NULL counts as a key."""
-    options = {
-        "incremental": merge(),
-        "scd_type_2": {
-            "disposition": "scd_type_2",
-            "merge_keys": ("k",),
-            "incremental_column": "v",
-        },
-    }[disposition]
-    insert(rows((1, "a")), **options)
+    versions = scd(incremental_column="v")
+    insert(rows((1, "a")), **versions)
     with pytest.raises(SinkError, match=r"merge keys k repeat.*k = None \(2 rows\)"):
-        insert(rows((2, "b"), ("NULL", "c"), ("NULL", "d")), **options)
+        insert(rows((2, "b"), ("NULL", "c"), ("NULL", "d")), **versions)
     assert target("k, v") == [(1, "a")]
 
 
@@ -238,11 +234,10 @@ def test_the_period_wraps_the_query(insert, target, run, dataset):
     assert target("k") == [(1,), (2,)]
 
 
-@pytest.mark.parametrize("disposition", ["append", "incremental", "truncate", "scd_type_2"])
+@pytest.mark.parametrize("disposition", ["truncate", "scd_type_2"])
 def test_new_columns(insert, target, disposition):
     """`auto_add_column` adds them, `detect_only` leaves them out and says so."""
-    keys = {"incremental": merge(), "scd_type_2": scd()}.get(disposition, {})
-    options = {"disposition": disposition} | keys
+    options = scd() if disposition == "scd_type_2" else {"disposition": disposition}
     old, new = "SELECT {} AS k, {} AS seq", "SELECT {} AS k, {} AS seq, 'x' AS extra"
     insert(old.format(1, 1), **options)
     report = insert(new.format(2, 1), **options, schema_evolution="detect_only")
@@ -264,14 +259,13 @@ def test_truncate_takes_the_querys_columns(insert, target):
 
 
 @pytest.mark.parametrize(
-    "partitioning",
+    ("partitioning", "disposition"),
     [
-        TimePartitioning("d", "MONTH", require_filter=True),
-        TimePartitioning(),
+        (TimePartitioning("d", "MONTH", require_filter=True), "scd_type_2"),
+        (TimePartitioning(), "append"),
     ],
     ids=["month", "load time"],
 )
-@pytest.mark.parametrize("disposition", ["append", "scd_type_2"])
 def test_definitions(insert, run, bq, dataset, partitioning, disposition):
     """Partitioning and clustering apply when the table is made, and every mode goes on with them."""
     options = scd() if disposition == "scd_type_2" else {}
@@ -298,7 +292,7 @@ def test_checks_see_the_new_rows_alone(insert, target, dataset):
     assert dataset in caught.value.report.target
 
 
-@pytest.mark.parametrize("options", [{}, {"exists": True}, scd(exists=True)], ids=str)
+@pytest.mark.parametrize("options", [{}, scd(exists=True)], ids=str)
 def test_a_publish_whose_answer_was_lost(insert, target, monkeypatch, options):
     """It is found to be done: the rows are there once and the run is a success."""
     exists, query = options.get("exists"), version(1, "a", 1)
@@ -360,11 +354,11 @@ def test_a_run_that_is_in_progress_elsewhere(insert, target, monkeypatch):
         if purpose == "stage":
             monkeypatch.setattr(Connection, "query", send)
             with pytest.raises(Exception, match="is in progress already"):
-                insert(rows((2, "b")))
+                insert(rows((2, "b")), is_runnable_concurrently=False)
         return send(self, text, purpose, **more)
 
     monkeypatch.setattr(Connection, "query", start_another)
-    insert(rows((1, "a")))
+    insert(rows((1, "a")), is_runnable_concurrently=False)
     assert target() == [(1, "a")]
 
 
