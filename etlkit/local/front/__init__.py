@@ -23,12 +23,14 @@ def apply(local_dir: Path) -> None:
         object_columns,
         procedures,
         resources,
+        routines,
         seam,
         things,
         views,
     )
     from etlkit.local.front.object_tables import ObjectTables
     from etlkit.local.front.objects import Objects
+    from etlkit.local.front.remote_functions import RemoteRuntime
     from etlkit.local.mends.turns import OneUserEngine
     from etlkit.local.ml import hooks as ml
 
@@ -36,6 +38,8 @@ def apply(local_dir: Path) -> None:
     jobs.apply()
     interpreter.apply()
     resources.apply()
+    remote = RemoteRuntime()
+    routines.apply(remote)
     objects = Objects(Buckets(local_dir / "buckets"))
     object_tables = ObjectTables(objects)
     procedures.KNOWN["BQ.REFRESH_EXTERNAL_METADATA_CACHE"] = object_tables.refresh_cache
@@ -43,7 +47,7 @@ def apply(local_dir: Path) -> None:
     # In this order: what a hook has made of a statement is what the next one sees.
     seam.STARTS.extend([things.prepare, objects.register])
     seam.STATEMENTS.extend([external.refuse_writes, external.drop])
-    seam.STATEMENTS.extend([object_tables.create, views.create_view])
+    seam.STATEMENTS.extend([object_tables.create, remote.create, views.create_view])
     seam.QUERIES.append(views.expand_views)
     seam.INVOLVED.extend([views.names_such_view, object_columns.names_data])
     ml.apply()

@@ -23,7 +23,8 @@ async def execute_query_job(
     **options: Any,
 ) -> Any:
     """Run a query job: by a statement hook if one takes it, else by the emulator."""
-    Running.job_id = job_id
+    Running.project, Running.job_id = project_id, job_id
+    Running.user = str(getattr(options.get("caller"), "principal", "")).removeprefix("user:")
     outcome = await _execute(bq_sql, Place(project_id, ctx, options.get("caller")))
     if outcome is None:
         return await _plain_execute(project_id, job_id, bq_sql, query_params, ctx, **options)

@@ -24,10 +24,14 @@ class Running:
     """The job that has the turn: functions that DuckDB calls have no other way to know.
 
     Attributes:
-        job_id: Of the last job that began.
+        project: Of the last job that began.
+        job_id: Its id.
+        user: The email of who began it.
     """
 
+    project = ""
     job_id = ""
+    user = ""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,238 @@
+"""`CREATE FUNCTION … REMOTE WITH CONNECTION … OPTIONS(endpoint=…)` and its calls.
+
+Real BigQuery calls an HTTP endpoint with batches of rows. Here DuckDB calls a function of ours with its
+vectors of rows, wherever the call stands in a query, and that makes the same requests; to endpoints of
+this machine alone.
+"""
+
+from __future__ import annotations
+
+from inspect import Parameter, Signature
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+from bqemulator.catalog.etag import generate_etag
+from bqemulator.catalog.models import RoutineArgument, RoutineMeta
+from bqemulator.udf.naming import qualified_routine_name
+from bqemulator.udf.types import parse_bq_type_string, render_duckdb_type
+from sqlglot import exp
+
+from etlkit.local.front import answers, grammar, seam
+from etlkit.local.front.remote_calls import Endpoint, is_loopback
+from etlkit.local.front.remote_values import SUPPORTED, decode, encode
+from etlkit.local.front.things import Things
+from etlkit.local.mends.types import BIGNUMERIC
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from etlkit.local.front.place import Place
+
+    Name = tuple[str, str, str]
+
+KIND: Final = "remote_function"
+_RAW: Final = "__raw"
+_OPTIONS: Final = ("endpoint", "user_defined_context", "max_batching_rows", "description")
+
+
+def is_remote(routine: RoutineMeta) -> bool:
+    """Whether a routine of the catalog is a remote function: no other has an empty body."""
+    return routine.routine_type == "SCALAR_FUNCTION" and not routine.definition_body
+
+
+class RemoteRuntime:
+    """Makes remote functions known to DuckDB; one of the emulator's runtimes of routines.
+
+    Attributes:
+        known: What the routines resource says of each function.
+    """
+
+    def __init__(self) -> None:
+        self.known: dict[Name, dict[str, Any]] = {}
+
+    def materialize(self, routine: RoutineMeta, engine: Any) -> None:
+        """Register a function, in place of one of the same name."""
+        name = _name(routine)
+        body = Things(engine.connection).get(KIND, name)
+        if body is None:
+            raise answers.not_found("Routine", name)
+        if name in self.known:
+            self._unregister(routine, engine)
+        kinds = [each.data_type["typeKind"] for each in routine.arguments if each.data_type]
+        returns: Any = routine.return_type
+        flat = qualified_routine_name(routine)
+        is_json = returns["typeKind"] == "JSON"
+        result = engine.connection.type("VARCHAR" if is_json else _column_type(returns))
+        endpoint = Endpoint(body["endpoint"], body["context"], body["max_rows"])
+        caller = _caller(endpoint, kinds, returns["typeKind"], _arrow_type(result, engine))
+        engine.connection.create_function(
+            f"{flat}{_RAW}" if is_json else flat,
+            answers.carry(caller),
+            [engine.connection.type(_column_type(each.data_type)) for each in routine.arguments],
+            result,
+            type="arrow",
+            null_handling="special",
+            side_effects=True,
+        )
+        if is_json:  # DuckDB takes no JSON from Arrow
+            names = ", ".join(f"argument_{number}" for number in range(len(kinds)))
+            engine.execute(
+                f"CREATE OR REPLACE MACRO {flat}({names}) AS CAST({flat}{_RAW}({names}) AS JSON)"
+            )
+        self.known[name] = body
+
+    def deregister(self, routine: RoutineMeta, engine: Any) -> None:
+        """Forget a function."""
+        if _name(routine) in self.known:
+            self._unregister(routine, engine)
+        Things(engine.connection).drop(KIND, _name(routine))
+
+    def _unregister(self, routine: RoutineMeta, engine: Any) -> None:
+        flat = qualified_routine_name(routine)
+        is_json = (routine.return_type or {}).get("typeKind") == "JSON"
+        if is_json:
+            engine.execute(f"DROP MACRO IF EXISTS {flat}")
+        engine.connection.remove_function(f"{flat}{_RAW}" if is_json else flat)
+        del self.known[_name(routine)]
+
+    async def create(self, tree: exp.Expr, place: Place) -> seam.Outcome | None:
+        """`CREATE FUNCTION … REMOTE WITH CONNECTION`."""
+        if not isinstance(tree, exp.Create) or tree.kind != "FUNCTION":
+            return None
+        properties = tree.args.get("properties")
+        if properties is None or not properties.find(exp.RemoteWithConnectionModelProperty):
+            return None
+        if properties.find(exp.TemporaryProperty):
+            raise answers.invalid("A remote function cannot be TEMPORARY")
+        name = grammar.name_of(tree.this.this, place.project)
+        answers.require_dataset(place, name)
+        returns = properties.find(exp.ReturnsProperty)
+        if returns is None:
+            raise answers.invalid("A remote function must have a RETURNS clause")
+        arguments = [(column.name, _type(column.kind)) for column in tree.this.expressions]
+        body = check_options(grammar.options(tree), grammar.connection(tree))
+        there = place.ctx.catalog.get_routine(*name)
+        if there is not None and tree.args.get("exists"):
+            return seam.Outcome("CREATE_FUNCTION", "SKIP", routine=name)
+        if there is not None and not tree.args.get("replace"):
+            raise answers.already_exists("Routine", name)
+        if not place.is_dry:
+            self.make(name, arguments, _type(returns.this), body, place)
+        operation = "CREATE" if there is None else "REPLACE"
+        return seam.Outcome("CREATE_FUNCTION", operation, routine=name)
+
+    def make(
+        self,
+        name: Name,
+        arguments: list[tuple[str, dict[str, Any]]],
+        returns: dict[str, Any],
+        body: dict[str, Any],
+        place: Place,
+    ) -> RoutineMeta:
+        """Make or replace a remote function."""
+        now = place.ctx.clock.now()
+        routine = RoutineMeta(
+            project_id=name[0],
+            dataset_id=name[1],
+            routine_id=name[2],
+            routine_type="SCALAR_FUNCTION",
+            definition_body="",
+            arguments=tuple(RoutineArgument(name=each, data_type=kind) for each, kind in arguments),
+            return_type=returns,
+            description=body["description"],
+            creation_time=now,
+            last_modified_time=now,
+            etag=generate_etag(*name, str(now)),
+        )
+        catalog = place.ctx.catalog
+        there = catalog.get_routine(*name)
+        if there is not None:
+            place.ctx.udf_registry.deregister(there, place.ctx.engine)
+        place.things.put(KIND, name, body)
+        (catalog.create_routine if there is None else catalog.update_routine)(routine)
+        place.ctx.udf_registry.materialize(routine, place.ctx.engine)
+        return routine
+
+
+def _caller(
+    endpoint: Endpoint, kinds: list[str], returns: str, arrow: pa.DataType
+) -> Callable[..., pa.Array]:
+    """The function that DuckDB calls with a vector for each argument."""
+
+    def call(*columns: Any) -> pa.Array:
+        encoded = [
+            [encode(value, kind) for value in column.to_pylist()]
+            for column, kind in zip(columns, kinds, strict=True)
+        ]
+        rows = [list(row) for row in zip(*encoded, strict=True)]
+        try:
+            replies = [decode(reply, returns) for reply in endpoint.call(rows)]
+        except ValueError as error:
+            raise answers.invalid(f"{error}, from endpoint {endpoint.url}") from error
+        return pa.array(replies, arrow)
+
+    # DuckDB counts the parameters of a function.
+    names = [f"argument_{number}" for number in range(len(kinds))]
+    parameters = [Parameter(name, Parameter.POSITIONAL_ONLY) for name in names]
+    call.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    return call
+
+
+def _column_type(kind: Any) -> str:
+    """The DuckDB type of an argument or a result."""
+    return BIGNUMERIC if kind["typeKind"] == "BIGNUMERIC" else render_duckdb_type(kind)
+
+
+def _arrow_type(kind: Any, engine: Any) -> pa.DataType:
+    """What DuckDB's type is in Arrow."""
+    described = engine.execute(f"SELECT CAST(NULL AS {kind}) AS x LIMIT 0")
+    return described.to_arrow_table().schema.field("x").type
+
+
+def _type(kind: Any) -> dict[str, Any]:
+    return check_type(parse_bq_type_string(kind.sql(dialect="bigquery")))
+
+
+def check_type(kind: dict[str, Any]) -> dict[str, Any]:
+    """A type as REST has it, if remote functions support it."""
+    if kind.get("typeKind") not in SUPPORTED:
+        raise answers.invalid(
+            f"A remote function does not support type {kind.get('typeKind')}; it has "
+            f"{', '.join(SUPPORTED)} (send arrays and structs as JSON)"
+        )
+    return kind
+
+
+def check_options(options: dict[str, Any], connection: str | None) -> dict[str, Any]:
+    """Check the options of a remote function."""
+    unknown = sorted(options.keys() - set(_OPTIONS))
+    if unknown:
+        raise answers.invalid(
+            f"Unknown option: {unknown[0]}; a remote function has {', '.join(_OPTIONS)}"
+        )
+    endpoint = options.get("endpoint")
+    if not isinstance(endpoint, str):
+        raise answers.invalid("A remote function needs option endpoint, a URL")
+    if not is_loopback(endpoint):
+        raise answers.invalid(
+            f"Invalid endpoint {endpoint}: the local BigQuery calls this machine alone, as in "
+            "http://127.0.0.1:8080/path"
+        )
+    context = options.get("user_defined_context") or []
+    pairs = [pair for pair in context if isinstance(pair, tuple) and len(pair) == 2]
+    if len(pairs) < len(context) or not all(isinstance(each, str) for p in pairs for each in p):
+        raise answers.invalid('Option user_defined_context is a list such as [("key", "value")]')
+    max_rows = options.get("max_batching_rows") or 0
+    if not isinstance(max_rows, int) or max_rows < 0:
+        raise answers.invalid("Option max_batching_rows is a positive number of rows")
+    return {
+        "endpoint": endpoint,
+        "context": dict(pairs),
+        "max_rows": max_rows,
+        "connection": connection,
+        "description": options.get("description"),
+    }
+
+
+def _name(routine: RoutineMeta) -> Name:
+    return (routine.project_id, routine.dataset_id, routine.routine_id)
