@@ -22,6 +22,7 @@ class EtlBase:
     Attributes:
         max_concurrency: Calls in flight at the same time, each on a thread with its own instance.
         batch_size: Rows handed to one `transform_batch` call, at most.
+        units_per_row: Billing units that a row costs; for the estimate before the first call.
         columns: The columns the transform reads. All others pass through in Arrow without being
             decoded. None = the transform sees every column.
         output_schema: The target's columns, e.g. `{"uri": "STRING NOT NULL", "response": "JSON"}`;
@@ -31,6 +32,7 @@ class EtlBase:
 
     max_concurrency: ClassVar[int] = 1
     batch_size: ClassVar[int] = 100
+    units_per_row: ClassVar[int] = 1
     columns: ClassVar[Sequence[str] | None] = None
     output_schema: ClassVar[Mapping[str, str] | None] = None
 

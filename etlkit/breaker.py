@@ -185,11 +185,14 @@ class Breaker:
         self._probe_at = clock.now() + max(self._pause_s * jitter, hint_s)
 
     def _refuse_long_outage(self, since: float, call: Attempts) -> None:
-        down_s = clock.now() - since
-        if down_s > self._max_outage_s:
+        down_s, last = clock.now() - since, self._last_error
+        if down_s > self._max_outage_s and last is not None:
             raise OutageError(
                 f"{self._service} has failed for {down_s:,.0f} s, longer than max_outage_s="
-                f"{self._max_outage_s:,.0f} of the job's retry policy. Last: {self._last_error}",
+                f"{self._max_outage_s:,.0f} of the job's retry policy. Last: {last}",
+                retry_after_s=last.retry_after_s,
+                status=last.status,
+                code=last.code,
                 attempts=call.made,
             )
 

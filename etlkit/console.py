@@ -139,6 +139,7 @@ def show_report(report: RunReport) -> None:
     counts = [f"{report.read:,} read", f"{report.written:,} written", f"{report.skipped:,} skipped"]
     counts += [f"{report.rejected:,} rejected"] if report.rejected else []
     counts += [f"{report.resumed:,} from earlier attempts"] if report.resumed else []
+    counts += [f"{report.retries:,} of {report.calls:,} calls repeats"] if report.retries else []
     _say(
         "green",
         "published",

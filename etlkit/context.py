@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from etlkit.checks import Check
+from etlkit.retry import Calls
 
 T = TypeVar("T")
 
@@ -74,6 +75,7 @@ class Run:
         on_schema_change: The job's policy; told by the engine.
         on_row_error: The job's policy; told by the engine.
         checks: The job's checks; told by the engine.
+        calls: What its calls to services have in common; told by the engine.
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class Run:
         self.on_schema_change = "add_columns"
         self.on_row_error = "fail"
         self.checks: Sequence[Check | str] = ()
+        self.calls = Calls()
         self._stop_signal: int | None = None
         self._on_stop: list[Callable[[], None]] = []
         self._shared: dict[str, Any] = {}

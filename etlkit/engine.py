@@ -16,6 +16,7 @@ from etlkit.errors import AlreadyPublishedError
 from etlkit.pump import Pump
 from etlkit.report import Progress, RunReport, State
 from etlkit.settle import Counts
+from etlkit.spending import calls_of, estimate
 from etlkit.traits import EtlTraits
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class _Transfer:
         self._run.on_schema_change = self._job.on_schema_change
         self._run.on_row_error = self._job.on_row_error
         self._run.checks = self._job.checks
+        self._run.calls = calls_of(self._job)
         self._run.fingerprint = etl.fingerprint(self._job.source)
         with self._stage("open"):
             reader = self._job.source.open(self._run)
@@ -103,6 +105,7 @@ class _Transfer:
     def _transform_and_publish(
         self, etl: EtlTraits, reader: SourceReader, writer: SinkWriter
     ) -> None:
+        log.info("%s", estimate(self._job, etl, reader.num_rows, resumed=self._resumed))
         with self._stage("transform"):
             Pump(etl, reader, writer, self._job, self._counts, self._run, self._on_progress).run()
         with self._stage("publish"):
@@ -143,6 +146,10 @@ class _Transfer:
             rows_published=self._published,
             row_errors=counts.row_errors,
             first_errors=counts.first_errors,
+            calls=self._run.calls.meter.calls,
+            retries=self._run.calls.meter.retries,
+            units=self._run.calls.meter.units,
+            cost=self._run.calls.meter.cost,
             rows_per_s=round((counts.read - self._resumed) / spent, 1) if spent else 0.0,
             seconds=self._seconds,
             error=None if error is None else str(error) or type(error).__name__,

@@ -1,36 +1,42 @@
-"""`HttpClient`: JSON over HTTP with deadlines always set and secrets never in a message."""
+"""`HttpClient`: JSON over HTTP, every attempt with a deadline, secrets never in a message."""
 
 from __future__ import annotations
 
+import functools
+import http.client
 import json
+import ssl
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
-import requests
+import urllib3
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
-from etlkit.errors import ApiError, RetryableError
+from etlkit.classify import from_http
+from etlkit.deadline import Deadline, WatchedHTTPConnection, WatchedHTTPSConnection
+from etlkit.errors import ApiError, ConfigError, RetryableError, RowError
+from etlkit.retry import Caller, RetryPolicy, caller, running_caller
 
-_TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
-_MAX_REASON_CHARS = 300
-_BROKEN = (
-    requests.ConnectionError,
-    requests.Timeout,
-    requests.exceptions.ChunkedEncodingError,  # the answer was cut off
-    requests.exceptions.ContentDecodingError,
-)
+_MAX_IDLE = 64
+_CONNECT_S = 10.0
+_MAX_NO_JSON = 3
+"""A 200 that is no JSON comes from a proxy or a portal on the way; they come and go."""
 
 
 class HttpClient:
-    """One connection pool to one service. Make one per worker; it is not shared between threads.
+    """One connection pool to one service. Threads may share it.
+
+    Every call goes through the run's retry layer for the service, see `etlkit.retry.caller`. Redirects
+    are not followed, cookies not kept. `HTTPS_PROXY` and `NO_PROXY` hold as everywhere.
 
     Args:
         base_url: `https://host`, without a path.
-        service: The service's name, for messages.
+        service: The service's name, for messages; callers of one name share limits and health.
         headers: Sent with every call; keys belong here, never into a URL.
-        timeout_s: Seconds to connect, and seconds without a byte of the answer.
+        retry: How long to try, unless the job says so; None = the defaults.
     """
 
     def __init__(
@@ -39,68 +45,135 @@ class HttpClient:
         *,
         service: str,
         headers: Mapping[str, str] | None = None,
-        timeout_s: tuple[float, float] = (10.0, 60.0),
+        retry: RetryPolicy | None = None,
     ) -> None:
-        self._base_url = base_url.rstrip("/")
         self._service = service
-        self._timeout_s = timeout_s
-        self._session = requests.Session()
-        self._session.headers.update({"Content-Type": "application/json", **(headers or {})})
+        self._retry = retry
+        self._caller = running_caller(service, retry)
+        self._headers = {"User-Agent": "etlkit", **(headers or {})}
+        self._json_headers = {"Content-Type": "application/json", **self._headers}
+        self._pool, self._prefix = _pool(base_url)
 
-    def post_json(self, path: str, body: Any) -> Any:
+    def post_json(self, path: str, body: Any, *, units: int = 1) -> Any:
         """Send a JSON document and give the answer's.
 
         Args:
             path: Starts with `/`.
             body: Anything JSON can hold.
+            units: Billing units of the call. 0 = nobody bills or limits it.
 
         Returns:
             The parsed answer of a 2xx.
 
         Raises:
-            RetryableError: 408, 429, 5xx, a timeout or a broken connection; `retry_after_s` holds
-                the server's hint.
             ApiError: The service refused the call, or its answer is no JSON.
+            CallFailedError: The call kept failing, and the service is well.
+            OutageError: The service was down for too long.
         """
         data = json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
-        try:
-            response = self._session.post(
-                self._base_url + path, data=data, timeout=self._timeout_s, allow_redirects=False
-            )
-        except _BROKEN as error:
-            # `from None`: the text of requests' errors holds the URL and whatever is in it.
-            raise RetryableError(
-                f"{self._service}: {type(error).__name__} while calling {path}"
-            ) from None
-        if response.status_code in _TRANSIENT:
-            raise RetryableError(
-                f"{self._service} answered {response.status_code} to {path}",
-                retry_after_s=_retry_after_s(response.headers.get("Retry-After")),
-            )
-        if not response.ok or response.is_redirect:
-            raise self._refused(response, path)
-        try:
-            return response.json()
-        except requests.JSONDecodeError:
-            raise ApiError(
-                f"{self._service} answered {path} with something that is not JSON",
-                service=self._service,
-                status=response.status_code,
-            ) from None
+        no_json = 0
 
-    def _refused(self, response: requests.Response, path: str) -> ApiError:
-        reason = _google_reason(response)
-        return ApiError(
-            f"{self._service} refused {path} with {response.status_code}"
-            + (f": {reason}" if reason else ""),
-            service=self._service,
-            status=response.status_code,
-            reason=reason,
+        def attempt(timeout_s: float) -> Any:
+            nonlocal no_json
+            answer = self._send("POST", path, data, self._json_headers, timeout_s)
+            try:
+                return json.loads(answer)
+            except ValueError:
+                no_json += 1
+                raise self._no_json(path, give_up=no_json >= _MAX_NO_JSON) from None
+
+        return self._calls().call(attempt, units=units)
+
+    def get_bytes(self, path: str, *, max_bytes: int, units: int = 1) -> bytes:
+        """Fetch something.
+
+        Args:
+            path: Starts with `/`.
+            max_bytes: More is not read.
+            units: Billing units of the call. 0 = nobody bills or limits it.
+
+        Returns:
+            The body of a 2xx.
+
+        Raises:
+            RowError: It has more than `max_bytes`.
+            ApiError: The service refused the call.
+            CallFailedError: The call kept failing, and the service is well.
+            OutageError: The service was down for too long.
+        """
+
+        def attempt(timeout_s: float) -> bytes:
+            return self._send("GET", path, None, self._headers, timeout_s, max_bytes)
+
+        return self._calls().call(attempt, units=units)
+
+    def _calls(self) -> Caller:
+        return self._caller or caller(self._service, self._retry)
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        data: bytes | None,
+        headers: Mapping[str, str],
+        timeout_s: float,
+        max_bytes: int | None = None,
+    ) -> bytes:
+        """One attempt: the body of a 2xx, or what the failure means."""
+        what = path.partition("?")[0]
+        with Deadline(timeout_s) as deadline:
+            try:
+                # The socket's own timeout is for systems where a shutdown does not wake a reader.
+                timeout = urllib3.Timeout(connect=min(_CONNECT_S, timeout_s), read=timeout_s)
+                response = self._pool.urlopen(
+                    method,
+                    self._prefix + path,
+                    body=data,
+                    headers=headers,
+                    retries=False,
+                    redirect=False,
+                    assert_same_host=False,
+                    timeout=timeout,
+                    preload_content=max_bytes is None,
+                )
+                answer = response.data if max_bytes is None else _read(response, max_bytes)
+            except (HTTPError, OSError) as error:
+                if _is_certificate(error):
+                    raise ApiError(
+                        f"{self._service}: the server's certificate is not trusted; behind a proxy "
+                        "of your own, name its authority in SSL_CERT_FILE",
+                        service=self._service,
+                    ) from None
+                raise self._broken(error, what, timed_out=deadline.fired) from None
+        if 200 <= response.status < 300:
+            if deadline.fired:  # without a Content-Length, a cut answer looks like a whole one
+                raise self._broken(TimeoutError(), what, timed_out=True)
+            return answer
+        raise from_http(response.status, response.headers, answer, self._service, what)
+
+    def _broken(self, error: Exception, what: str, *, timed_out: bool) -> RetryableError:
+        # Only the error's name: its text holds the URL and whatever is in it.
+        if isinstance(error, (NewConnectionError, ConnectTimeoutError)):
+            code, name = "unreachable", "no connection"
+        elif timed_out or isinstance(error, (TimeoutError, urllib3.exceptions.TimeoutError)):
+            code, name = "timeout", "timeout"
+        elif any(isinstance(each, http.client.IncompleteRead) for each in (error, *error.args)):
+            code, name = "truncated", "the answer was cut off"
+        else:
+            code, name = "reset", type(error).__name__
+        return RetryableError(f"{self._service}: {name} while calling {what}", code=code)
+
+    def _no_json(self, path: str, *, give_up: bool) -> ApiError | RetryableError:
+        message = (
+            f"{self._service} answered {path.partition('?')[0]} with something that is not JSON"
         )
+        if give_up:
+            return ApiError(message, service=self._service, status=200)
+        return RetryableError(message, status=200, code="not_json")
 
     def close(self) -> None:
         """Close the pool."""
-        self._session.close()
+        self._pool.close()
 
     def __enter__(self) -> Self:
         return self
@@ -114,26 +187,43 @@ class HttpClient:
         self.close()
 
 
-def _retry_after_s(value: str | None) -> float | None:
-    """Seconds of a `Retry-After` header, which is a number or a date; None = no hint.
-
-    Source: https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
-    """
-    if value is None:
-        return None
-    if value.strip().isdigit():
-        return float(value)
+def _read(response: urllib3.BaseHTTPResponse, max_bytes: int) -> bytes:
     try:
-        at = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    return max(0.0, (at - datetime.now(UTC)).total_seconds())
+        answer = response.read(max_bytes + 1)
+        if len(answer) > max_bytes:
+            response.close()
+            raise RowError(f"the file is larger than {max_bytes:,} bytes")
+        return answer
+    finally:
+        response.release_conn()
 
 
-def _google_reason(response: requests.Response) -> str | None:
-    """The one sentence in a Google error body; nothing else of a body is ever shown."""
-    try:
-        message = response.json()["error"]["message"]
-    except (requests.JSONDecodeError, KeyError, TypeError):
-        return None
-    return str(message)[:_MAX_REASON_CHARS]
+def _pool(base_url: str) -> tuple[urllib3.HTTPConnectionPool, str]:
+    """A pool of watched connections, and what goes before a path in a request to it."""
+    parts = urlsplit(base_url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ConfigError("HttpClient(base_url=…): write https://host or http://host:port")
+    options: dict[str, Any] = {"maxsize": _MAX_IDLE}
+    if parts.scheme == "https":
+        options["ssl_context"] = _tls()
+    proxy = None if proxy_bypass(parts.hostname) else getproxies().get(parts.scheme)
+    manager = urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
+    pool = manager.connection_from_url(base_url)
+    https = parts.scheme == "https"
+    pool.ConnectionCls = WatchedHTTPSConnection if https else WatchedHTTPConnection
+    origin = f"{parts.scheme}://{parts.netloc}" if proxy and not https else ""
+    return pool, origin + parts.path.rstrip("/")
+
+
+def _is_certificate(error: Exception) -> bool:
+    return any(isinstance(arg, ssl.SSLCertVerificationError) for arg in error.args)
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if not context.cert_store_stats()["x509_ca"]:  # python.org's macOS builds know no authorities
+        import certifi
+
+        context.load_verify_locations(certifi.where())
+    return context

@@ -9,6 +9,8 @@ from typing import Any, Literal, get_args
 from etlkit.base import EtlBase
 from etlkit.checks import Check
 from etlkit.errors import ConfigError
+from etlkit.limits import RateLimit, as_rate_limit
+from etlkit.retry import RetryPolicy
 from etlkit.sink import Sink
 from etlkit.source import Source
 
@@ -35,6 +37,15 @@ class TransferJob:
             differs from the target's always ends the run.
         checks: SQL over the staged rows, which must hold before anything is published.
         max_concurrency: Calls in flight; None = what the transform declares.
+        rate_limit: Calls, or billing units, a period, e.g. `"1800/min"`; for each service that the
+            transform calls through etlkit. Shared by all workers, retries included. None = as fast
+            as they come, slower after a 429.
+        max_calls: The run stops before it makes more calls, retries included. None = no bound.
+        max_cost: The run stops before its calls cost more; needs `price_per_unit`. None = no bound.
+        price_per_unit: What a billing unit costs; for `max_cost`, the estimate and the report.
+        currency: Of the two; for messages.
+        retry: How long failed calls are repeated; None = `RetryPolicy()`, or what the transform's
+            client brings.
         is_runnable_concurrently: Whether two runs of this job may be in progress at once.
         labels: Labels for every BigQuery job of the run, beside `etlkit_job` and `etlkit_run`.
     """
@@ -48,6 +59,12 @@ class TransferJob:
     on_schema_change: OnSchemaChange = "add_columns"
     checks: Sequence[Check | str] = ()
     max_concurrency: int | None = None
+    rate_limit: RateLimit | str | None = None
+    max_calls: int | None = None
+    max_cost: float | None = None
+    price_per_unit: float | None = None
+    currency: str = "USD"
+    retry: RetryPolicy | None = None
     is_runnable_concurrently: bool = False
     labels: dict[str, str] = field(default_factory=dict)
 
@@ -85,6 +102,25 @@ class TransferJob:
             )
         if self.max_concurrency is not None and self.max_concurrency < 1:
             raise ConfigError(f"max_concurrency={self.max_concurrency}: it is 1 or more")
+        self._check_limits()
+
+    def _check_limits(self) -> None:
+        if self.rate_limit is not None and not isinstance(self.rate_limit, (str, RateLimit)):
+            raise ConfigError(
+                f"rate_limit got {_describe(self.rate_limit)}: write a text such as '1800/min', or "
+                "RateLimit(…)"
+            )
+        as_rate_limit(self.rate_limit)
+        if self.retry is not None and not isinstance(self.retry, RetryPolicy):
+            raise ConfigError(f"retry got {_describe(self.retry)}: it needs a RetryPolicy(…)")
+        if self.max_calls is not None and self.max_calls < 1:
+            raise ConfigError(f"max_calls={self.max_calls}: it is 1 or more")
+        for name in ("max_cost", "price_per_unit"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise ConfigError(f"{name}={value}: it is 0 or more")
+        if self.max_cost is not None and self.price_per_unit is None:
+            raise ConfigError(f"max_cost={self.max_cost} needs price_per_unit: what does one cost?")
 
 
 def _describe(thing: Any) -> str:

@@ -54,6 +54,11 @@ class RateLimit:
         return self.rate if self.per == "call" else f"{self.rate} units"
 
 
+def as_rate_limit(limit: RateLimit | str | None) -> RateLimit | None:
+    """A bare text is a limit on calls."""
+    return RateLimit(limit) if isinstance(limit, str) else limit
+
+
 class Limiter:
     """Gives calls their turn, first come first served; slows down when a server says 429.
 

@@ -10,6 +10,7 @@ from etlkit.schema import RowDecoder
 from etlkit.settle import Counts, Earlier, Refused, Rejected
 from etlkit.sink import PARTS
 from etlkit.source import ROW_ID
+from etlkit.spending import calls_of
 from etlkit.traits import EtlTraits
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def preview_transfer(job: TransferJob, run: Run) -> Preview:
         EtlkitError: The source cannot be read, or the transform failed outside of a row.
     """
     etl = EtlTraits(job)
+    run.calls = calls_of(job)
     reader = _Remembering(job.source.open(run))
     writer = _PreviewWriter()
     counts = Counts()

@@ -67,7 +67,7 @@ class Pump:
         names = [column.name for column in read]
         self._assembler = Assembler(writer, source, names, etl.output_schema, job, counts)
         self._feed = Feed(reader, self._decoder, etl.chunk_rows, self._ring)
-        self._pool = WorkerPool(etl.make, etl.max_concurrency, self._ring)
+        self._pool = WorkerPool(etl.make, etl.max_concurrency, self._ring, run.calls)
         self._tasks: deque[tuple[Chunk, int, Task]] = deque()
         self._ahead: deque[tuple[Chunk, int, Task]] = deque()
         self._taken = 0

@@ -32,6 +32,10 @@ class RunReport:
         rows_published: Target rows, counted after fan-out.
         row_errors: Source rows that failed, whatever the policy made of them.
         first_errors: The first few of them.
+        calls: Calls that this attempt made through etlkit's retry layer, retries included.
+        retries: Those among them that were repeats.
+        units: Billing units of all of them.
+        cost: What they cost at the job's `price_per_unit`; None = it has none.
         rows_per_s: Source rows per second of the transform stage.
         seconds: Seconds by stage.
         error: Why the run failed; None = it did not.
@@ -49,6 +53,10 @@ class RunReport:
     rows_published: int = 0
     row_errors: int = 0
     first_errors: list[str] = field(default_factory=list)
+    calls: int = 0
+    retries: int = 0
+    units: int = 0
+    cost: float | None = None
     rows_per_s: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)
     error: str | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, fields
 from typing import TypeVar, cast
 
@@ -17,7 +17,7 @@ from etlkit.classify import from_grpc, from_http
 from etlkit.errors import CallFailedError, ConfigError, OutageError, RetryableError
 from etlkit.limits import Limiter, Meter, RateLimit
 
-__all__ = ["Caller", "Calls", "RetryPolicy", "caller", "from_grpc", "from_http"]
+__all__ = ["Caller", "Calls", "RetryPolicy", "caller", "from_grpc", "from_http", "running_caller"]
 
 T = TypeVar("T")
 
@@ -233,9 +233,14 @@ class Calls:
         for each in callers:
             each.wake()
 
-    def enter(self) -> None:
-        """Make these the calls of the current thread."""
-        _current.set(self)
+    def enter(self) -> Token[Calls | None]:
+        """Make these the calls of the current thread, or task, until `leave`."""
+        return _current.set(self)
+
+    @staticmethod
+    def leave(token: Token[Calls | None]) -> None:
+        """Go back to what was before `enter`."""
+        _current.reset(token)
 
 
 _process = Calls()
@@ -251,6 +256,12 @@ def caller(service: str, policy: RetryPolicy | None = None) -> Caller:
         policy: Used if the job has none and nobody asked before; None = the defaults.
     """
     return (_current.get() or _process).caller(service, policy)
+
+
+def running_caller(service: str, policy: RetryPolicy | None = None) -> Caller | None:
+    """The caller of the run that this thread works for; None = it works for none."""
+    calls = _current.get()
+    return None if calls is None else calls.caller(service, policy)
 
 
 def _may_pass(error: BaseException) -> bool:

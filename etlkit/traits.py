@@ -38,6 +38,7 @@ class EtlTraits:
             )
         self.max_concurrency = job.max_concurrency or _positive(etl, "max_concurrency")
         self.batch_size = _positive(etl, "batch_size")
+        self.units_per_row = _positive(etl, "units_per_row")
         self.batched = overrides_batch(etl)
         self.columns = etl.columns
         if isinstance(self.columns, str):

@@ -9,7 +9,9 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from etlkit.base import EtlBase, Row, overrides_batch
+from etlkit.clock import Stopped
 from etlkit.errors import EtlkitError, JobError
+from etlkit.retry import Calls
 from etlkit.settle import Outcome, settle
 
 T = TypeVar("T")
@@ -37,12 +39,20 @@ class WorkerPool:
         make: Makes one worker's instance; called on the worker's own thread.
         size: Calls in flight.
         wake: Called whenever there is something new to look at, from any thread.
+        calls: The run's calls to services, which wait for each other and end with the pool.
     """
 
-    def __init__(self, make: Callable[[], EtlBase], size: int, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        make: Callable[[], EtlBase],
+        size: int,
+        wake: Callable[[], None],
+        calls: Calls,
+    ) -> None:
         self._make = make
         self._size = size
         self._wake = wake
+        self._calls = calls
         self._tasks: SimpleQueue[Task | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._stop = threading.Event()
@@ -71,7 +81,7 @@ class WorkerPool:
             timeout_s: How long to wait, in all, for calls that do not end when abandoned.
         """
         if abandon:
-            self._stop.set()
+            self._stop_all()
         for _ in self._threads:
             self._tasks.put(None)
         give_up_at = time.monotonic() + timeout_s
@@ -80,6 +90,7 @@ class WorkerPool:
 
     def _work(self) -> None:
         etl = None
+        self._calls.enter()
         try:
             etl = _guard("the transform's constructor", self._make)
             _guard("before_action", etl.before_action)
@@ -87,12 +98,16 @@ class WorkerPool:
             while (task := self._tasks.get()) is not None and not self._stop.is_set():
                 run_task(etl, task)
                 self._wake()
+        except Stopped:
+            pass  # another worker failed, or the run was asked to stop: that is known
         except BaseException as error:
             self._fail(error)
         finally:
             if etl is not None:
                 try:
                     _guard("after_action", etl.after_action)
+                except Stopped:
+                    pass
                 except BaseException as error:
                     self._fail(error)
 
@@ -110,12 +125,16 @@ class WorkerPool:
     def _fail(self, error: BaseException) -> None:
         if isinstance(error, SystemExit):  # it would end the process as if all were well
             error = JobError(f"the transform called sys.exit({error.code!r})", stage="transform")
-        if self._errors:
-            self._errors[0].add_note(f"also: {type(error).__name__}: {error}")
-        else:
+        if not self._errors:
             self._errors.append(error)
-        self._stop.set()
+        elif str(error) != str(self._errors[0]):  # a cap stops all workers with the same words
+            self._errors[0].add_note(f"also: {type(error).__name__}: {error}")
+        self._stop_all()
         self._wake()
+
+    def _stop_all(self) -> None:
+        self._stop.set()
+        self._calls.stop()
 
 
 def _run_batch(etl: EtlBase, task: Task) -> None:

@@ -8,6 +8,7 @@ def test_adds_a_greeting():
 ```
 """
 
+from etlkit.clock import no_sleep
 from etlkit.testing.fault_plan import FaultPlan
 from etlkit.testing.fault_server import FaultServer
 from etlkit.testing.memory import MemorySink, MemorySource
@@ -24,5 +25,6 @@ __all__ = [
     "SinkContract",
     "SourceContract",
     "load_etl",
+    "no_sleep",
     "run_transform",
 ]

@@ -1,14 +1,17 @@
 import json
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-import requests
 
-from etlkit import ApiError, RetryableError
+from etlkit import ApiError, CallFailedError, ConfigError, OutageError, RetryPolicy, RowError
 from etlkit.http import HttpClient
+from etlkit.retry import Calls
+from etlkit.testing import no_sleep
 
 KEY = "sk-very-secret-4711"
+ONCE = RetryPolicy(max_attempts=1, attempt_timeout_s=0.3, max_outage_s=2)
 
 
 @pytest.fixture
@@ -18,10 +21,15 @@ def server():
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def do_GET(self):
+            self.do_POST()
+
         def do_POST(self):
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             http.asked.append((self.path, dict(self.headers), body))
-            status, headers, payload = http.answer
+            status, headers, payload = (
+                http.next_answers.pop(0) if http.next_answers else http.answer
+            )
             self.send_response(status)
             for name, value in {"Content-Length": str(len(payload)), **headers}.items():
                 self.send_header(name, value)
@@ -32,20 +40,38 @@ def server():
             return
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        http.asked, http.answer = [], (200, {}, b"{}")
+        http.asked, http.next_answers, http.answer = [], [], (200, {}, b"{}")
         http.url = f"http://127.0.0.1:{http.server_port}"
-        thread = threading.Thread(target=http.serve_forever)
+        thread = threading.Thread(target=http.serve_forever, args=(0.01,))
         thread.start()
         yield http
         http.shutdown()
         thread.join()
 
 
+@pytest.fixture(autouse=True)
+def run():
+    """A run of its own for every test: health and counts of one must not reach the next."""
+    calls = Calls()
+    token = calls.enter()
+    with no_sleep():
+        yield calls
+    calls.leave(token)
+
+
 @pytest.fixture
-def client(server):
+def client(server, run):
     headers = {"X-Goog-Api-Key": KEY}
-    with HttpClient(server.url, service="vision", headers=headers, timeout_s=(5, 0.3)) as client:
+    with HttpClient(server.url, service="vision", headers=headers, retry=ONCE) as client:
         yield client
+
+
+def failure(client, path="/v1/x"):
+    """What one attempt met."""
+    with pytest.raises((CallFailedError, OutageError)) as caught:
+        client.post_json(path, {})
+    assert KEY not in repr(caught.value) + str(caught.value.__cause__)
+    return caught.value.__cause__ or caught.value
 
 
 def test_json_goes_out_and_comes_back(server, client):
@@ -62,19 +88,19 @@ def test_json_goes_out_and_comes_back(server, client):
 def test_transient_answers_are_retryable(server, client, status):
     """These may work later; the server's hint is kept."""
     server.answer = (status, {"Retry-After": "7"}, b"busy " + KEY.encode())
-    with pytest.raises(RetryableError, match=str(status)) as caught:
-        client.post_json("/v1/x", {})
-    assert caught.value.retry_after_s == 7
-    assert KEY not in repr(caught.value)
+    error = failure(client)
+    assert (error.status, str(status) in error.message) == (status, True)
+    assert error.retry_after_s == 7
 
 
-def test_a_hint_may_be_a_date(server, client):
-    """A date in the past means now; nonsense means no hint."""
-    for value, expected in [("Wed, 21 Oct 2015 07:28:00 GMT", 0.0), ("soon", None)]:
-        server.answer = (429, {"Retry-After": value}, b"")
-        with pytest.raises(RetryableError) as caught:
-            client.post_json("/v1/x", {})
-        assert caught.value.retry_after_s == expected
+def test_a_call_is_repeated_until_it_works(server, run):
+    """The whole call, body and headers, goes out again; both are counted."""
+    answers = [(503, {}, b""), (500, {}, b""), (200, {}, b'{"a": 1}')]
+    server.next_answers = answers
+    with HttpClient(server.url, service="vision", headers={"X-Goog-Api-Key": KEY}) as client:
+        assert client.post_json("/v1/x", {"q": 1}, units=3) == {"a": 1}
+    assert [body for _, _, body in server.asked] == [b'{"q": 1}'] * 3
+    assert (run.meter.calls, run.meter.retries, run.meter.units) == (3, 2, 9)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 302])
@@ -89,36 +115,75 @@ def test_a_refused_call_ends_the_run(server, client, status):
     assert len(server.asked) == 1
 
 
-def test_an_answer_that_is_no_json_is_refused(server, client):
-    """A proxy's HTML page is no answer."""
+def test_an_answer_that_is_no_json_is_tried_again_and_then_refused(server):
+    """A proxy's HTML page is no answer; the page may be gone a moment later."""
     server.answer = (200, {}, b"<html>" + KEY.encode())
-    with pytest.raises(ApiError, match="not JSON") as caught:
-        client.post_json("/v1/x", {})
-    assert KEY not in str(caught.value)
-
-
-def test_silence_and_a_closed_port_are_retryable(server, client):
-    """A timeout fires on the socket, and neither error shows the URL."""
-    release = threading.Event()
-    server.RequestHandlerClass.do_POST = lambda self: release.wait(timeout=30)
-    try:
-        with pytest.raises(RetryableError, match="ReadTimeout while calling /v1/x"):
+    with HttpClient(server.url, service="vision") as client:
+        with pytest.raises(ApiError, match="not JSON") as caught:
             client.post_json("/v1/x", {})
+        assert KEY not in str(caught.value)
+        assert len(server.asked) == 3
+        server.next_answers = [(200, {}, b"<html>"), (200, {}, b"{}")]
+        assert client.post_json("/v1/x", {}) == {}
+
+
+def test_a_closed_port_is_retryable():
+    """Nobody there is an outage, and the error does not show the URL."""
+    with HttpClient(f"http://127.0.0.1:1/?key={KEY}", service="vision", retry=ONCE) as nobody:
+        error = failure(nobody)
+    assert (type(error), "no connection" in error.message) == (OutageError, True)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [b"", b"HTTP/1.1 200 OK\r\nX-Slow: ", b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n{"],
+    ids=["before the answer", "in mid-headers", "in mid-body"],
+)
+@pytest.mark.parametrize("drips", [False, True], ids=["silent", "drips"])
+def test_the_deadline_fires_whatever_the_server_does(server, client, first, drips):
+    """A socket's own timeout starts anew with each byte: a server that drips would win."""
+    release = threading.Event()
+
+    def answer(handler):
+        handler.wfile.write(first)
+        while not release.wait(timeout=0.05 if drips else 30):
+            handler.wfile.write(b"x")
+        handler.close_connection = True
+
+    server.RequestHandlerClass.do_POST = answer
+    server.RequestHandlerClass.finish = lambda _: None  # our side is gone: nothing to flush to
+    try:
+        error = failure(client)
     finally:
         release.set()
-    with (
-        HttpClient(f"http://127.0.0.1:1/?key={KEY}", service="vision") as nobody,
-        pytest.raises(RetryableError, match="ConnectionError") as caught,
-    ):
-        nobody.post_json("/v1/x", {})
-    assert KEY not in str(caught.value)
-    assert caught.value.__cause__ is None
-    assert isinstance(caught.value.__context__, requests.ConnectionError)
+    assert (error.code, error.message) == ("timeout", "vision: timeout while calling /v1/x")
+
+
+def test_the_deadline_fires_in_a_handshake_that_never_ends():
+    """TLS takes the socket over before it speaks: the deadline must reach it all the same."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"https://127.0.0.1:{listening.getsockname()[1]}"
+        with HttpClient(url, service="vision", retry=ONCE) as client:
+            assert failure(client).code == "timeout"
 
 
 def test_an_answer_that_is_cut_off_is_retryable(server, client):
     """A connection that breaks in mid-answer is no bad row."""
     server.answer = (200, {"Content-Length": "1000"}, b'{"a": 1')
     server.RequestHandlerClass.protocol_version = "HTTP/1.0"
-    with pytest.raises(RetryableError, match="while calling /v1/x"):
-        client.post_json("/v1/x", {})
+    assert failure(client).code == "truncated"
+
+
+def test_a_file_has_a_largest_size(server, client):
+    """What is larger is not read to its end."""
+    server.answer = (200, {}, b"x" * 1000)
+    assert client.get_bytes("/cat.jpg", max_bytes=1000) == b"x" * 1000
+    with pytest.raises(RowError, match="larger than 999 bytes"):
+        client.get_bytes("/cat.jpg", max_bytes=999)
+
+
+def test_a_base_url_is_checked():
+    """The text of a wrong one is not shown: there may be a password in it."""
+    with pytest.raises(ConfigError, match="https://host") as caught:
+        HttpClient(f"ftp://me:{KEY}@host", service="vision")
+    assert KEY not in str(caught.value)
