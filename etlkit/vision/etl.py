@@ -9,6 +9,7 @@ from etlkit.base import EtlBase, Row, RowResult
 from etlkit.errors import ConfigError
 from etlkit.vision.annotator import ImageAnnotator
 from etlkit.vision.client import ClientAnnotator
+from etlkit.vision.download import Downloader
 from etlkit.vision.packing import MAX_IMAGES
 from etlkit.vision.request import Feature, ImageRequest, as_features, check_context
 from etlkit.vision.rest import RestAnnotator
@@ -33,6 +34,8 @@ class VisionEtl(EtlBase, abstract=True):
         region: `eu` or `us`: images stay there; None = the global endpoint.
         keep_partial: Write a row also if Vision answered only some of its features; the answer then
             has an `error`. False = such a row is an error.
+        downloader: Fetches images that Vision cannot; `Downloader(allow_private=True)` also from
+            servers of your own.
     """
 
     features: ClassVar[Sequence[Feature | str]] = ()
@@ -42,6 +45,7 @@ class VisionEtl(EtlBase, abstract=True):
     image_context: ClassVar[Mapping[str, Any] | None] = None
     region: ClassVar[Literal["eu", "us"] | None] = None
     keep_partial: ClassVar[bool] = False
+    downloader: ClassVar[Downloader] = Downloader()
 
     max_concurrency = 16
     batch_size = MAX_IMAGES
@@ -68,9 +72,9 @@ class VisionEtl(EtlBase, abstract=True):
     def make_annotator(self) -> ImageAnnotator:
         """Make this worker's annotator; override it for one of your own."""
         if self.client == "rest":
-            return RestAnnotator(region=self.region)
+            return RestAnnotator(region=self.region, downloader=self.downloader)
         transport: Literal["grpc", "rest"] = "grpc" if self.client == "grpc" else "rest"
-        return ClientAnnotator(transport=transport, region=self.region)
+        return ClientAnnotator(transport=transport, region=self.region, downloader=self.downloader)
 
     def before_action(self) -> None:
         """Open this worker's connection."""

@@ -47,9 +47,9 @@ class Image:
         in_flight: Somebody is asking for it.
     """
 
-    def __init__(self, request: ImageRequest, size: int) -> None:
+    def __init__(self, request: ImageRequest) -> None:
         self.request = request
-        self.size = size
+        self.size = 0
         self.attempts = 0
         self.due = 0.0
         self.failing_since = 0.0
@@ -120,9 +120,8 @@ class Image:
         error = CallFailedError(message, code=word, attempts=self.attempts)
         self.settle(Annotation(self._answer, error))
 
-    def send_bytes(self, request: ImageRequest, size: int) -> None:
+    def downloaded(self) -> None:
         """Ask with the image itself, as soon as may be."""
-        self.request, self.size = request, size
         self.due, self.with_others, self.wants_bytes = 0.0, True, False
 
     def download_failed(self, why: str, *, passing: bool) -> None:

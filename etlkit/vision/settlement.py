@@ -60,9 +60,7 @@ class Settlement:
 
     def annotate(self, requests: Sequence[ImageRequest]) -> list[Annotation]:
         """As `ImageAnnotator.annotate`."""
-        images = [Image(request, self._size_of(request)) for request in requests]
-        for image in images:
-            self._refuse_unsendable(image)
+        images = [self._enter(Image(request)) for request in requests]
         lobby = lobby_of(caller(SERVICE), self._kind)
         try:
             for pack in packs([image for image in images if not image.settled], _size):
@@ -108,15 +106,19 @@ class Settlement:
         self._ask(pack[:middle], lobby)
         self._ask(pack[middle:], lobby)
 
-    def _refuse_unsendable(self, image: Image) -> None:
+    def _enter(self, image: Image) -> Image:
+        """Measure an image, and settle it if there is no point in sending it."""
         fault = image.request.fault()
-        if fault is None and not fits(image.size):
-            fault = (
-                f"the image takes {image.size:,} bytes in a call, and a call has "
-                f"{MAX_CALL_BYTES:,} at most: put it into a bucket and give its gs:// address"
-            )
+        if fault is None:
+            image.size = self._size_of(image.request)
+            if not fits(image.size):
+                fault = (
+                    f"the image takes {image.size:,} bytes in a call, and a call has "
+                    f"{MAX_CALL_BYTES:,} at most: put it into a bucket and give its gs:// address"
+                )
         if fault is not None:
             image.settle(Annotation({}, ImageError(fault, code=_INVALID_ARGUMENT)))
+        return image
 
     def _download(self, image: Image, lobby: Lobby) -> None:
         try:
@@ -127,9 +129,8 @@ class Settlement:
                 lobby.try_later(image)
             return
         old = image.request
-        request = ImageRequest(content=content, features=old.features, context=old.context)
-        image.send_bytes(request, self._size_of(request))
-        self._refuse_unsendable(image)
+        image.send_bytes(ImageRequest(content=content, features=old.features, context=old.context))
+        self._enter(image)
 
 
 def _size(image: Image) -> int:
