@@ -6,7 +6,7 @@ import hashlib
 import io
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -107,11 +107,11 @@ class CopiedFile:
         chunks: Gives the content from its beginning; called once.
     """
 
-    def __init__(self, name: str, chunks: Callable[[], Iterator[bytes]]) -> None:
+    def __init__(self, name: str, chunks: Callable[[], Generator[bytes, None, None]]) -> None:
         self.name = name
         self.encoded: str | None = None
         self._begin = chunks
-        self._chunks: Iterator[bytes] | None = None
+        self._chunks: Generator[bytes, None, None] | None = None
         self._copy: IO[bytes] | None = None
         self._digest = hashlib.sha256()
         self._size = 0
@@ -164,6 +164,8 @@ class CopiedFile:
 
     def close(self) -> None:
         """See `File`."""
+        if self._chunks is not None:
+            self._chunks.close()  # ends a download that nobody wants the rest of
         if self._copy is not None:
             self._copy.close()
 

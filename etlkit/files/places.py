@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +95,7 @@ def _in_cloud(uri: str, timeout_s: float) -> list[File]:
 def _cloud_file(storage: Any, info: Mapping[str, Any]) -> CopiedFile:
     uri = f"gs://{info['name']}"
 
-    def chunks() -> Iterator[bytes]:
+    def chunks() -> Generator[bytes, None, None]:
         with _told_as_source_error(uri):
             with storage.open(info["name"], "rb") as stream:
                 while chunk := stream.read(_CHUNK_BYTES):

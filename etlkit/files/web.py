@@ -7,7 +7,7 @@ import http.client
 import socket
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from typing import IO
 from urllib.parse import urlsplit, urlunsplit
 
@@ -35,7 +35,7 @@ def web_file(url: str, headers: Mapping[str, str], timeout_s: float) -> CopiedFi
     # Calls of its own: the job's rate limit and caps are for what its transform calls.
     caller = Calls(policy).caller(f"the server of {shown}")
 
-    def chunks() -> Iterator[bytes]:
+    def chunks() -> Generator[bytes, None, None]:
         download = _Download(url, shown, headers)
         try:
             while chunk := caller.call(download.next_chunk, units=0):

@@ -1,0 +1,112 @@
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from etlkit import ConfigError, ParquetSource, SourceError
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a table and give its path."""
+
+    def call(table, name="a.parquet"):
+        pq.write_table(table, tmp_path / name)
+        return str(tmp_path / name)
+
+    return call
+
+
+AT = datetime(2024, 1, 31, 12, tzinfo=UTC)
+COLUMNS = {
+    "i8": (pa.array([1, None], pa.int8()), "INT64", 1),
+    "u64": (pa.array([2**64 - 1, None], pa.uint64()), "NUMERIC", Decimal(2**64 - 1)),
+    "f32": (pa.array([0.5, None], pa.float32()), "FLOAT64", 0.5),
+    "b": (pa.array([True, None]), "BOOL", True),
+    "s": (pa.array(["x", None], pa.large_string()), "STRING", "x"),
+    "dict": (pa.array(["x", None]).dictionary_encode(), "STRING", "x"),
+    "by": (pa.array([b"12", None], pa.binary(2)), "BYTES", b"12"),
+    "d": (pa.array([date(2024, 2, 29), None]), "DATE", date(2024, 2, 29)),
+    "t": (pa.array([time(12), None], pa.time32("ms")), "TIME", time(12)),
+    "ts": (pa.array([AT, None], pa.timestamp("ns", "Asia/Tokyo")), "TIMESTAMP", AT),
+    "dt": (pa.array([AT, None], pa.timestamp("ms")), "DATETIME", AT.replace(tzinfo=None)),
+    "n": (pa.array([Decimal("1.50"), None], pa.decimal128(10, 2)), "NUMERIC", Decimal("1.5")),
+    "bn": (
+        pa.array([Decimal("1e-20"), None], pa.decimal128(30, 20)),
+        "BIGNUMERIC",
+        Decimal("1e-20"),
+    ),
+    "null": (pa.nulls(2), "STRING", None),
+}
+
+
+def test_types_are_kept(read, write):
+    """Each Arrow type has its BigQuery type, and NULL stays NULL."""
+    table = pa.table({name: array for name, (array, _, _) in COLUMNS.items()})
+    types, _, rows = read(ParquetSource(write(table)))
+    assert types == {name: kind for name, (_, kind, _) in COLUMNS.items()}
+    assert rows[0] == {name: value for name, (_, _, value) in COLUMNS.items()}
+    assert rows[1] == dict.fromkeys(COLUMNS)
+
+
+def test_nested_columns(read, write):
+    """Lists are ARRAY, structs are STRUCT, at any depth."""
+    value = [{"at": AT, "tags": ["a", "b"]}]
+    kind = pa.list_(pa.struct([("at", pa.timestamp("ms", "UTC")), ("tags", pa.list_(pa.string()))]))
+    types, _, rows = read(ParquetSource(write(pa.table({"x": pa.array([value, None], kind)}))))
+    assert types == {"x": "ARRAY<STRUCT<`at` TIMESTAMP, `tags` ARRAY<STRING>>>"}
+    assert [row["x"] for row in rows] == [value, []]
+
+
+def test_types_that_are_said_cast(read, write):
+    """Without loss, or not at all."""
+    path = write(pa.table({"j": ['{"a": 1}'], "f": [1.5]}))
+    types, _, rows = read(ParquetSource(path, types={"j": "JSON"}))
+    assert (types["j"], rows[0]["j"]) == ("JSON", {"a": 1})
+    with pytest.raises(
+        SourceError, match=r"a\.parquet: column 'f' is double, .* fit INT64 without"
+    ):
+        read(ParquetSource(path, types={"f": "INT64"}))
+    with pytest.raises(ConfigError, match=r"types has 'z', but .* has only j, f"):
+        read(ParquetSource(path, types={"z": "INT64"}))
+
+
+def test_finer_times_are_not_cut(read, write):
+    """Nanoseconds that BigQuery cannot hold are an error that says so."""
+    path = write(pa.table({"ts": pa.array([1], pa.timestamp("ns"))}))
+    with pytest.raises(SourceError, match=r"column 'ts' is timestamp\[ns\].* without loss"):
+        read(ParquetSource(path))
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        pa.array([1], pa.duration("s")),
+        pa.array([[[1]]], pa.list_(pa.list_(pa.int64()))),
+        pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64())),
+    ],
+)
+def test_types_without_a_home_are_refused(read, write, array):
+    """A column that BigQuery cannot hold is named, with its type."""
+    with pytest.raises(ConfigError, match=r"column 'x' is .*, which no BigQuery type holds"):
+        read(ParquetSource(write(pa.table({"x": array}))))
+
+
+def test_files_of_a_source_have_the_same_columns(read, write):
+    """In any order and any width of integers, but the same."""
+    one = write(pa.table({"a": pa.array([1], pa.int64()), "b": ["x"]}))
+    two = write(pa.table({"b": ["y"], "a": pa.array([2], pa.int16())}), "b.parquet")
+    assert read(ParquetSource([one, two])).rows == [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]
+    three = write(pa.table({"a": [1]}), "c.parquet")
+    with pytest.raises(SourceError, match=r"c\.parquet has the columns a, but the first file"):
+        read(ParquetSource([one, three]))
+
+
+def test_what_is_no_parquet_file(read, tmp_path):
+    """Said by name."""
+    path = tmp_path / "a.parquet"
+    path.write_bytes(b"PAR1 and nothing else")
+    with pytest.raises(SourceError, match=r"a\.parquet is no whole Parquet file"):
+        read(ParquetSource(str(path)))
