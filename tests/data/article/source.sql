@@ -1,0 +1,9 @@
+select
+  uri,
+  generation,
+  content_type,
+  size,
+  md5_hash,
+  updated,
+from
+  `bqml_vision.object_table`
