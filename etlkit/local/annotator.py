@@ -1,11 +1,13 @@
-"""What the local Vision sees in one image: two small models behind Vision's JSON."""
+"""What the local Vision sees in one image: two small models, and what pixels say."""
 
 from __future__ import annotations
 
+from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from etlkit.errors import ConfigError, ImageError
+from etlkit.local.annotations import crops_json, label_json, object_json, properties_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,8 +29,7 @@ _NOT_FOUND = 5
 _PERMISSION_DENIED = 7
 _UNIMPLEMENTED = 12
 
-# JSON numbers of the real API are float32: about seven digits.
-_DIGITS = 7
+_ANSWERED = "LABEL_DETECTION, OBJECT_LOCALIZATION, IMAGE_PROPERTIES and CROP_HINTS"
 
 
 class Annotator:
@@ -49,25 +50,21 @@ class Annotator:
         be answered stands beside it, as with the real API.
         """
         try:
-            image = self._decode(request.content or self._read(request.uri))
+            data = request.content or self._read(request.uri)
+            image = _decode(data)
         except ImageError as exc:
             return {"error": {"code": exc.code, "message": exc.message}}
-        models = self._loaded_models()
+        look = _Look(data, image, request, self._loaded_models())
         answer: dict[str, Any] = {}
         for feature, max_results in request.max_results.items():
-            if feature == "LABEL_DETECTION":
-                key, found = "labelAnnotations", models.labels(image)
-            elif feature == "OBJECT_LOCALIZATION":
-                key, found = "localizedObjectAnnotations", models.objects(image)
-            else:
+            found = look.for_feature(feature, max_results)
+            if found is None:
                 answer["error"] = {
                     "code": _UNIMPLEMENTED,
-                    "message": f"{feature} is not in the local stand-in, which answers "
-                    "LABEL_DETECTION and OBJECT_LOCALIZATION.",
+                    "message": f"{feature} is not in the local stand-in, which answers {_ANSWERED}.",
                 }
-                continue
-            if found:
-                answer[key] = found[:max_results]
+            else:
+                answer |= {key: value for key, value in found.items() if value}
         return answer
 
     def _read(self, uri: str) -> bytes:
@@ -94,11 +91,6 @@ class Annotator:
             code = _NOT_FOUND if self._buckets.has_bucket(uri) else _PERMISSION_DENIED
             raise ImageError(f"Error opening file: {uri}.", code=code) from exc
 
-    def _decode(self, data: bytes) -> Image:
-        from etlkit.local.images import decode_image
-
-        return decode_image(data, max_bytes=MAX_IMAGE_BYTES)
-
     def _loaded_models(self) -> _Models:
         with self._lock:
             if self._models is None:
@@ -106,8 +98,41 @@ class Annotator:
             return self._models
 
 
+class _Look:
+    """One image while its features are answered."""
+
+    def __init__(self, data: bytes, image: Image, request: ImageRequest, models: _Models) -> None:
+        self._data, self._image, self._request, self._models = data, image, request, models
+
+    def for_feature(self, feature: str, max_results: int) -> dict[str, Any] | None:
+        """The part of the answer that a feature asks for; None = it is not answered here."""
+        if feature == "LABEL_DETECTION":
+            labels = self._models.labels(self._image)[:max_results]
+            return {"labelAnnotations": [label_json(label) for label in labels]}
+        if feature == "OBJECT_LOCALIZATION":
+            things = self._objects[:max_results]
+            return {"localizedObjectAnnotations": [object_json(thing) for thing in things]}
+        if feature == "IMAGE_PROPERTIES":
+            from etlkit.local.colors import dominant_colors
+
+            colors = dominant_colors(self._image)[:max_results]
+            return {"imagePropertiesAnnotation": properties_json(colors)}
+        if feature == "CROP_HINTS":
+            from etlkit.local.crops import crop_hints
+            from etlkit.local.images import upright_size
+
+            size = upright_size(self._data)
+            hints = crop_hints(self._objects, size, self._request.aspect_ratios)
+            return {"cropHintsAnnotation": crops_json(hints)}
+        return None
+
+    @cached_property
+    def _objects(self) -> list[DetectedObject]:
+        return self._models.objects(self._image)
+
+
 class _Models:
-    """Both models and the words for them, in Vision's JSON."""
+    """Both models and the words for them."""
 
     def __init__(self) -> None:
         from etlkit.local.classifier import Classifier
@@ -118,12 +143,17 @@ class _Models:
         self._labeler: Labeler = Labeler()
         self._detector: Detector = Detector()
 
-    def labels(self, image: Image) -> list[dict[str, Any]]:
-        probabilities = self._classifier.probabilities(image)
-        return [_label_json(label) for label in self._labeler.label(probabilities)]
+    def labels(self, image: Image) -> list[Label]:
+        return self._labeler.label(self._classifier.probabilities(image))
 
-    def objects(self, image: Image) -> list[dict[str, Any]]:
-        return [_object_json(thing) for thing in self._detector.detect(image)]
+    def objects(self, image: Image) -> list[DetectedObject]:
+        return self._detector.detect(image)
+
+
+def _decode(data: bytes) -> Image:
+    from etlkit.local.images import decode_image
+
+    return decode_image(data, max_bytes=MAX_IMAGE_BYTES)
 
 
 def _read_file(path: Path) -> bytes:
@@ -134,36 +164,3 @@ def _read_file(path: Path) -> bytes:
         message = f"Image size exceeds the limit: {MAX_IMAGE_BYTES} bytes."
         raise ImageError(message, code=_INVALID_ARGUMENT)
     return path.read_bytes()
-
-
-def _label_json(label: Label) -> dict[str, Any]:
-    """An `EntityAnnotation`. Vision's topicality is nearly always its score; ours always is."""
-    score = round(label.score, _DIGITS)
-    return {
-        "mid": label.mid,
-        "description": label.description,
-        "score": score,
-        "topicality": score,
-    }
-
-
-def _object_json(thing: DetectedObject) -> dict[str, Any]:
-    """A `LocalizedObjectAnnotation`; corners clockwise from the top left."""
-    corners = [
-        (thing.xmin, thing.ymin),
-        (thing.xmax, thing.ymin),
-        (thing.xmax, thing.ymax),
-        (thing.xmin, thing.ymax),
-    ]
-    return {
-        "mid": thing.mid,
-        "name": thing.name,
-        "score": round(thing.score, _DIGITS),
-        "boundingPoly": {"normalizedVertices": [_vertex_json(x, y) for x, y in corners]},
-    }
-
-
-def _vertex_json(x: float, y: float) -> dict[str, float]:
-    """proto3 JSON leaves zeros out: a corner at the left edge has no `x`."""
-    rounded = {"x": round(x, _DIGITS), "y": round(y, _DIGITS)}
-    return {axis: value for axis, value in rounded.items() if value}

@@ -25,6 +25,11 @@ MAX_PIXELS = 75_000_000
 # size, never below this side: a fraction of the time and of the memory.
 _SMALLEST_SIDE = 600
 
+_ORIENTATION_TAG = 0x0112
+
+# EXIF orientations in which width and height change places.
+_SIDEWAYS = frozenset({5, 6, 7, 8})
+
 
 def decode_image(data: bytes, *, max_bytes: int) -> Image.Image:
     """Decode an image file and turn it upright by its EXIF orientation.
@@ -59,3 +64,11 @@ def decode_image(data: bytes, *, max_bytes: int) -> Image.Image:
         f"Image size exceeds the limit: {num_pixels} pixels, at most {MAX_PIXELS}.",
         code=BAD_IMAGE_CODE,
     )
+
+
+def upright_size(data: bytes) -> tuple[int, int]:
+    """Width and height in pixels of an image file that `decode_image` takes, turned upright."""
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        if image.getexif().get(_ORIENTATION_TAG) in _SIDEWAYS:
+            return image.height, image.width
+        return image.width, image.height

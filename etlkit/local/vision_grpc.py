@@ -120,6 +120,11 @@ def _request(request: Any) -> dict[str, Any]:
             {"type": _feature_name(feature), "max_results": feature.max_results}
             for feature in request.features
         ],
+        "image_context": {
+            "crop_hints_params": {
+                "aspect_ratios": list(request.image_context.crop_hints_params.aspect_ratios)
+            }
+        },
     }
 
 

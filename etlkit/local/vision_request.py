@@ -9,6 +9,7 @@ Source: https://github.com/googleapis/googleapis/blob/master/google/cloud/vision
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,9 @@ MAX_IMAGES_PER_REQUEST = 16
 # An API default, for features without `maxResults`.
 # Source: https://cloud.google.com/vision/docs/reference/rest/v1/Feature
 DEFAULT_MAX_RESULTS = 10
+
+# More are ignored. Source: https://cloud.google.com/vision/docs/reference/rest/v1/CropHintsParams
+MAX_ASPECT_RATIOS = 16
 
 _PACKAGE = "google.cloud.vision.v1."
 
@@ -132,11 +136,13 @@ class ImageRequest:
         content: The image file itself; b"" = it is at `uri`.
         uri: `gs://…` or `http(s)://…`; "" = it is in `content`.
         max_results: How many annotations at most, by feature type, in the order asked.
+        aspect_ratios: Width by height of the crops to hint at; () = the best crop.
     """
 
     content: bytes
     uri: str
     max_results: dict[str, int]
+    aspect_ratios: tuple[float, ...] = ()
 
 
 def parse_request(body: bytes) -> list[ImageRequest]:
@@ -203,4 +209,13 @@ def _image_request(request: Mapping[str, Any]) -> ImageRequest:
         if most < 0:
             raise JsonRequestError(f"Feature {kind} has a negative max_results: {most}.")
         max_results[kind] = max(max_results.get(kind, 0), most or DEFAULT_MAX_RESULTS)
-    return ImageRequest(content, uri, max_results)
+    return ImageRequest(content, uri, max_results, _aspect_ratios(request))
+
+
+def _aspect_ratios(request: Mapping[str, Any]) -> tuple[float, ...]:
+    params = request.get("image_context", {}).get("crop_hints_params", {})
+    ratios = params.get("aspect_ratios", [])[:MAX_ASPECT_RATIOS]
+    for ratio in ratios:
+        if not 0 < ratio < math.inf:
+            raise JsonRequestError(f"An aspect ratio is above zero; got {ratio:g}.")
+    return tuple(ratios)

@@ -16,7 +16,7 @@ import requests
 import uvicorn
 from PIL import Image
 
-from etlkit.local import annotator
+from etlkit.local import annotations, annotator
 from etlkit.local.vision import create_app
 from etlkit.local.vision_service import VisionService
 
@@ -29,7 +29,9 @@ TYPE_NAME = "type.googleapis.com/google.cloud.vision.v1.Feature.Type"
 @contextmanager
 def served(root: Path) -> Iterator[str]:
     """The app on a real socket."""
-    config = uvicorn.Config(create_app(VisionService(root)), port=0, log_config=None, lifespan="off")
+    config = uvicorn.Config(
+        create_app(VisionService(root)), port=0, log_config=None, lifespan="off"
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -227,6 +229,137 @@ def test_max_results_limits_each_feature(annotate, max_results, expected):
     assert len(answer["labelAnnotations"]) == expected
 
 
+def two_colors() -> bytes:
+    """Three quarters grey, a quarter red."""
+    image = Image.new("RGB", (80, 80), (128, 128, 128))
+    image.paste((255, 0, 0), (0, 0, 80, 20))
+    return encoded(image, "PNG")
+
+
+def test_colors_are_counted_from_the_pixels(annotate):
+    """Each colour with its share; the vivid one scores higher than its area. Zeros are left out."""
+    (answer,) = annotate(inline(two_colors()), features=[{"type": "IMAGE_PROPERTIES"}])
+    red, grey = answer["imagePropertiesAnnotation"]["dominantColors"]["colors"]
+    assert (red["color"], red["pixelFraction"]) == ({"red": 255}, 0.25)
+    assert grey["color"] == {"red": 128, "green": 128, "blue": 128}
+    assert grey["pixelFraction"] == 0.75
+    assert red["score"] > 0.25
+    assert red["score"] + grey["score"] == pytest.approx(1)
+
+
+def test_a_black_image_has_one_color(annotate):
+    """Black is a colour without numbers in proto3 JSON."""
+    black = encoded(Image.new("RGB", (1, 1)), "PNG")
+    (answer,) = annotate(inline(black), features=[{"type": "IMAGE_PROPERTIES"}])
+    assert answer["imagePropertiesAnnotation"]["dominantColors"]["colors"] == [
+        {"color": {}, "score": 1.0, "pixelFraction": 1.0}
+    ]
+
+
+@pytest.mark.parametrize(("max_results", "expected"), [(3, 3), (0, 10), (50, 16)])
+def test_colors_of_a_photo_come_best_first(annotate, max_results, expected):
+    """At most as many as were asked for, ten if nothing was said."""
+    feature = {"type": "IMAGE_PROPERTIES", "maxResults": max_results}
+    (answer,) = annotate(stored("chelsea.jpg"), features=[feature])
+    colors = answer["imagePropertiesAnnotation"]["dominantColors"]["colors"]
+    assert len(colors) == expected
+    scores = [color["score"] for color in colors]
+    assert scores == sorted(scores, reverse=True)
+    assert sum(color["pixelFraction"] for color in colors) <= 1 + 1e-6
+
+
+def crops(answer: dict) -> list[tuple[int, int, int, int]]:
+    """Left, top, right, bottom of each hint; checks that the corners go clockwise."""
+    found = []
+    for hint in answer["cropHintsAnnotation"]["cropHints"]:
+        corners = [(v.get("x", 0), v.get("y", 0)) for v in hint["boundingPoly"]["vertices"]]
+        (left, top), (right, bottom) = corners[0], corners[2]
+        assert corners == [(left, top), (right, top), (right, bottom), (left, bottom)]
+        found.append((left, top, right, bottom))
+    return found
+
+
+@pytest.fixture(scope="module")
+def ask_crops(post):
+    def ask(where: dict, *ratios: float) -> dict:
+        context = {"cropHintsParams": {"aspectRatios": list(ratios)}}
+        request = {
+            "image": where,
+            "features": [{"type": "CROP_HINTS", "maxResults": 1}],
+            "imageContext": context if ratios else {},
+        }
+        answer = post({"requests": [request]})
+        assert answer.status_code == 200, answer.text
+        return answer.json()["responses"][0]
+
+    return ask
+
+
+def test_crops_are_the_largest_of_their_shape(ask_crops):
+    """In pixels of the image as it was sent (451 x 300), one for each ratio, in order."""
+    answer = ask_crops(stored("chelsea.jpg"), 1.0, 2.0, 0.5, 451 / 300)
+    square, wide, high, whole = crops(answer)
+    assert (square[1], square[3]) == (0, 299)
+    assert square[2] - square[0] + 1 == 300
+    assert (wide[0], wide[2]) == (0, 450)
+    assert wide[3] - wide[1] + 1 == pytest.approx(451 / 2, abs=1)
+    assert (high[1], high[3]) == (0, 299)
+    assert whole == (0, 0, 450, 299)
+    hints = answer["cropHintsAnnotation"]["cropHints"]
+    assert hints[3]["importanceFraction"] == 1.0
+    assert hints[2]["importanceFraction"] < hints[0]["importanceFraction"] < 1.0
+    assert all(hint["confidence"] > 0.8 for hint in hints)
+
+
+def test_without_a_ratio_the_crop_is_around_the_objects(ask_crops, annotate):
+    """The best crop holds what the detector found, and nothing else."""
+    (crop,) = crops(ask_crops(stored("coffee.jpg")))
+    (answer,) = annotate(stored("coffee.jpg"), features=OBJECTS)
+    (cup,) = answer["localizedObjectAnnotations"]
+    corners = cup["boundingPoly"]["normalizedVertices"]
+    with Image.open(PHOTOS / "coffee.jpg") as photo:
+        width, height = photo.size
+    expected = (
+        corners[0].get("x", 0) * width,
+        corners[0].get("y", 0) * height,
+        corners[2]["x"] * width,
+        corners[2]["y"] * height,
+    )
+    assert crop == pytest.approx(expected, abs=1.5)
+
+
+def test_an_image_without_objects_is_kept_whole(ask_crops):
+    """Nothing found: all of it counts, and a crop is taken from its middle."""
+    plain = inline(encoded(Image.new("RGB", (100, 60)), "PNG"))
+    answer = ask_crops(plain)
+    assert crops(answer) == [(0, 0, 99, 59)]
+    assert answer["cropHintsAnnotation"]["cropHints"][0]["confidence"] == 0.5
+    assert crops(ask_crops(plain, 1.0)) == [(20, 0, 79, 59)]
+
+
+def test_a_crop_of_a_photo_taken_sideways_is_upright(ask_crops):
+    """Pixels are counted in the upright picture, also where it was decoded at a fraction."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    large = encoded(Image.new("RGB", (3000, 2000)), "JPEG", exif=exif)
+    assert crops(ask_crops(inline(large))) == [(0, 0, 1999, 2999)]
+
+
+def test_only_sixteen_ratios_are_looked_at(ask_crops):
+    """More are ignored, as by the real API."""
+    assert len(crops(ask_crops(stored("chelsea.jpg"), *[1.0] * 20))) == 16
+
+
+@pytest.mark.parametrize("ratio", [0, -1, "Infinity", "NaN"])
+def test_a_ratio_that_is_none_is_refused(post, ratio):
+    """A shape needs a width and a height."""
+    context = {"cropHintsParams": {"aspectRatios": [ratio]}}
+    request = {"image": stored("chelsea.jpg"), "features": OBJECTS, "imageContext": context}
+    answer = post({"requests": [request]})
+    assert answer.status_code == 400
+    assert "An aspect ratio is above zero" in answer.json()["error"]["message"]
+
+
 def test_nothing_found_is_an_empty_answer(annotate):
     """proto3 JSON leaves empty lists out."""
     black = Image.new("RGB", (64, 64))
@@ -235,8 +368,8 @@ def test_nothing_found_is_an_empty_answer(annotate):
 
 def test_a_corner_at_zero_is_left_out():
     """proto3 JSON leaves zeros out of a vertex."""
-    assert annotator._vertex_json(0.0, 0.5) == {"y": 0.5}
-    assert annotator._vertex_json(0.0, 0.0) == {}
+    assert annotations.vertex_json(0.0, 0.5) == {"y": 0.5}
+    assert annotations.vertex_json(0.0, 0.0) == {}
 
 
 @pytest.mark.parametrize(

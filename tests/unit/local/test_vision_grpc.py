@@ -145,6 +145,12 @@ def test_one_client_sees_the_same_over_both_protocols(clients):
         asked("https://example.com/a.jpg", LABELS),
         asked((PHOTOS / "coffee.jpg").read_bytes(), OBJECTS),
         asked(photo("rocket.jpg"), vision.Feature(type_=vision.Feature.Type.FACE_DETECTION)),
+        asked(
+            photo("chelsea.jpg"),
+            vision.Feature(type_=vision.Feature.Type.IMAGE_PROPERTIES, max_results=3),
+            vision.Feature(type_=vision.Feature.Type.CROP_HINTS),
+            crop_hints_params={"aspect_ratios": [0.5, 2.0]},
+        ),
     ]
     answers = {
         name: client.batch_annotate_images(requests=requests, retry=None)
@@ -155,8 +161,10 @@ def test_one_client_sees_the_same_over_both_protocols(clients):
     assert responses[0].localized_object_annotations[0].name == "Cat"
     assert "cat" in {label.description for label in responses[0].label_annotations}
     assert responses[4].localized_object_annotations[0].name == "Coffee cup"
-    assert [answer.error.code for answer in responses] == [0, 3, 5, 7, 0, 12]
+    assert [answer.error.code for answer in responses] == [0, 3, 5, 7, 0, 12, 0]
     assert responses[1].error.message == "Bad image data."
+    assert len(responses[6].image_properties_annotation.dominant_colors.colors) == 3
+    assert len(responses[6].crop_hints_annotation.crop_hints) == 2
 
 
 def test_the_clients_own_helpers_work(over_grpc):
