@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("etlkit")
 
 _OF_TRANSFERS = ("limit", "preview", "resume", "allow_code_change", "retry_rejects", "only")
-_OF_DATAMARTS = ("dry_run", "variables")
+_OF_DATAMARTS = ("dry_run",)
 _STATEMENT_CHARS = 60
 _TITLES = (
     *("", "line", "statement", "type", "state", "rows", "processed", "billed", "slot"),
@@ -38,10 +38,7 @@ def check_options(job: object, options: dict[str, Any]) -> None:
         if isinstance(job, Datamart)
         else (_OF_DATAMARTS, "a transfer, only with a datamart")
     )
-    spelled = {"variables": "--var"}
-    given = [
-        spelled.get(name, f"--{name.replace('_', '-')}") for name in names if options.get(name)
-    ]
+    given = [f"--{name.replace('_', '-')}" for name in names if options.get(name)]
     if given:
         raise ConfigError(f"{', '.join(given)} does not go with {what}")
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from etlkit.base import EtlBase
+from etlkit.bindings import check_definitions
 from etlkit.checks import Check
 from etlkit.errors import ConfigError
 from etlkit.limits import RateLimit, as_rate_limit
 from etlkit.retry import RetryPolicy
 from etlkit.sink import Sink
 from etlkit.source import Source
+from etlkit.variables import Definition
 
 OnRowError = Literal["fail", "skip", "reject"]
 OnSchemaChange = Literal["fail", "add_columns", "drop_columns"]
@@ -46,6 +48,8 @@ class TransferJob:
         currency: Of the two; for messages.
         retry: How long failed calls are repeated; None = `RetryPolicy()`, or what the transform's
             client brings.
+        variables: Custom variables `$name$` in the source's query and the sink's table: name to
+            `String`, `Timestamp`, `TimestampRuntime` or a plain value.
         is_runnable_concurrently: Whether two runs of this job may be in progress at once.
         labels: Labels for every BigQuery job of the run, beside `etlkit_job` and `etlkit_run`.
     """
@@ -65,6 +69,7 @@ class TransferJob:
     price_per_unit: float | None = None
     currency: str = "USD"
     retry: RetryPolicy | None = None
+    variables: Mapping[str, Definition] = field(default_factory=dict)
     is_runnable_concurrently: bool = False
     labels: dict[str, str] = field(default_factory=dict)
 
@@ -102,6 +107,7 @@ class TransferJob:
             )
         if self.max_concurrency is not None and self.max_concurrency < 1:
             raise ConfigError(f"max_concurrency={self.max_concurrency}: it is 1 or more")
+        check_definitions(self.variables)
         self._check_limits()
 
     def _check_limits(self) -> None:

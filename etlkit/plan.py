@@ -1,4 +1,4 @@
-"""Plans: a datamart's SQL, read and ready to be sent, and the order of datamarts among each other."""
+"""Plans: jobs with their variables expanded, and the order of datamarts among each other."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from etlkit.bindings import refuse_unused, resolve
 from etlkit.datamart import Datamart
 from etlkit.errors import ConfigError
+from etlkit.job import TransferJob
 from etlkit.sqltext import Piece, split
 from etlkit.template import expand_name, expand_sql
 from etlkit.variables import Value
@@ -96,6 +97,37 @@ def _expand_options(job: Datamart, values: Mapping[str, Value]) -> tuple[dict[st
         changed["before_load"] = expanded.sql
         used |= expanded.used
     return changed, used
+
+
+def expand_transfer(
+    job: TransferJob,
+    *,
+    given: Mapping[str, Any] | None = None,
+    loop: Mapping[str, Any] | None = None,
+    queued_at: datetime,
+    started_at: datetime,
+) -> tuple[TransferJob, dict[str, Any]]:
+    """Expand the variables in a transfer's source and sink. For the arguments see `resolve`.
+
+    Returns:
+        The job, and what each variable was worth.
+
+    Raises:
+        ConfigError: A variable is unknown or unused, or a value must not stand where it stands.
+    """
+    values = resolve(
+        job.variables, given=given, loop=loop, queued_at=queued_at, started_at=started_at
+    )
+    changed: dict[str, Any] = {}
+    used: set[str] = set()
+    for role in ("source", "sink"):
+        part = getattr(job, role)
+        if hasattr(part, "expand"):  # a part that has texts: a query, the name of a table
+            changed[role], names = part.expand(values)
+            used |= names
+    refuse_unused(values, used)
+    plain = {name: value.value for name, value in values.items()}
+    return replace(job, variables={}, **changed), plain
 
 
 def in_order(datamarts: Iterable[Datamart]) -> list[Datamart]:

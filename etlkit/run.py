@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from etlkit.bindings import parse_assignments
 from etlkit.errors import EtlkitError, RetryableError, RowError
 from etlkit.runner import environment, local_world, run_job
 from etlkit.scripts import check_target, script_job, script_options
@@ -103,7 +104,7 @@ def cli(target: str | None, **options: Any) -> int:
         if isinstance(job, Datamart):
             return run_from_options(job, name, settings, options, _stop_on_signals, _finish)
         if options["preview"]:
-            return _preview(job, name, settings, options["preview"])
+            return _preview(job, name, settings, options)
         return _run(job, name, settings, options)
 
 
@@ -122,6 +123,7 @@ def _run(job: TransferJob, name: str, settings: Settings, options: dict[str, Any
                 allow_code_change=options["allow_code_change"],
                 retry_rejects=options["retry_rejects"],
                 only=options["only"],
+                variables=parse_assignments(options["variables"]),
                 on_progress=view,
                 on_start=_stop_on_signals,
             )
@@ -169,12 +171,15 @@ def _finish(report: RunReport | DatamartReport, options: dict[str, Any]) -> None
     click.echo(report.to_json())
 
 
-def _preview(job: TransferJob, name: str, settings: Settings, num_rows: int) -> int:
+def _preview(job: TransferJob, name: str, settings: Settings, options: dict[str, Any]) -> int:
     from etlkit.console import show_preview
     from etlkit.context import Run
+    from etlkit.plan import expand_transfer
     from etlkit.preview import preview_transfer
 
-    with Run(job.name or name, settings, limit=num_rows, labels=job.labels) as run:
+    with Run(job.name or name, settings, limit=options["preview"], labels=job.labels) as run:
+        given, now = parse_assignments(options["variables"]), run.started_at
+        job, _ = expand_transfer(job, given=given, queued_at=now, started_at=now)
         preview = preview_transfer(job, run)
     show_preview(preview)
     return 1 if preview.num_errors else 0

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from etlkit.context import Run, Settings
@@ -25,6 +26,9 @@ def run_job(
     allow_code_change: bool = False,
     retry_rejects: str | None = None,
     only: str | None = None,
+    variables: Mapping[str, Any] | None = None,
+    loop: Mapping[str, Any] | None = None,
+    queued_at: datetime | None = None,
     on_progress: Progress | None = None,
     on_start: Callable[[Run], None] | None = None,
 ) -> RunReport:
@@ -39,6 +43,9 @@ def run_job(
         allow_code_change: Resume although code or query changed.
         retry_rejects: Id of a run whose rejected rows to run again, and no others.
         only: Of those, the rows with this class of error; None = all.
+        variables: Values of custom variables, given for this run.
+        loop: Values of this turn of a loop; they win over the ones given.
+        queued_at: Base of `Timestamp` variables, an aware time; None = now.
         on_progress: Called often with stage and counts; None = nobody watches.
         on_start: Given the run before it begins, e.g. to call its `request_stop` later.
 
@@ -51,7 +58,12 @@ def run_job(
     """
     from etlkit.context import Run
     from etlkit.engine import run_transfer
+    from etlkit.plan import expand_transfer
 
+    now = datetime.now(UTC)
+    job, worth = expand_transfer(
+        job, given=variables, loop=loop, queued_at=queued_at or now, started_at=now
+    )
     if retry_rejects is not None:
         from etlkit.bigquery.rejects import rejects_of
 
@@ -65,6 +77,7 @@ def run_job(
         allow_code_change=allow_code_change,
         retry_of=retry_rejects,
     ) as run:
+        run.variables = worth
         if on_start is not None:
             on_start(run)
         return run_transfer(job, run, on_progress)

@@ -132,8 +132,8 @@ def statement_error(plan: Plan, step: Step, statement: StatementReport) -> State
         place = f"{plan.job.file}, {place}"
     rest = ""
     if total > 1 and statement.job_id:
-        before = f"{_count(number - 1)} before it did run" if number > 1 else "none ran before it"
-        rest = f"\n{before}, {_count(total - number)} behind it did not"
+        rest = f"\n{_count(number - 1)} before it did run"
+        rest += f", {_count(total - number)} behind it did not" if number < total else ""
     job = f"\njob {statement.job_id}" if statement.job_id else ""
     return StatementError(
         f"statement {number} of {total} failed ({place}: {piece.first_line}): "

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from etlkit.bigquery.options import SinkOptions
@@ -10,6 +11,7 @@ from etlkit.bigquery.options import SinkOptions
 if TYPE_CHECKING:
     from etlkit.context import Run
     from etlkit.sink import SinkWriter
+    from etlkit.variables import Value
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,24 @@ class BigQuerySink(SinkOptions):
     Its attributes are those of `SinkOptions`: `table`, `mode`, `merge_keys`,
     `merge_update_columns`, `before_load`, `definition`, `create_dataset`, `work_dataset`.
     """
+
+    def expand(self, values: Mapping[str, Value]) -> tuple[BigQuerySink, frozenset[str]]:
+        """Expand custom variables in `table` and `before_load`.
+
+        Returns:
+            The sink, and the variables that stood there.
+
+        Raises:
+            ConfigError: An unknown variable, or a value that cannot be part of a name.
+        """
+        from etlkit.template import expand_name, expand_sql
+
+        table, used = expand_name(self.table, values)
+        before = self.before_load
+        if before is not None and "$" in before:
+            expanded = expand_sql(before, values, as_literals=True)
+            before, used = expanded.sql, used | expanded.used
+        return replace(self, table=table, before_load=before), used
 
     def open(self, run: Run) -> SinkWriter:
         """See `etlkit.sink.Sink`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from etlkit.bigquery.client import Connection, connect, errors_as
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from etlkit.columns import Column
     from etlkit.context import Run
     from etlkit.settle import Earlier
+    from etlkit.variables import Value
 
 log = logging.getLogger("etlkit.bigquery")
 
@@ -61,6 +62,27 @@ class BigQuerySource:
         """See `etlkit.source.Source.fingerprint`."""
         return repr((self.query, sorted((k, repr(v)) for k, v in self.parameters.items())))
 
+    def expand(self, values: Mapping[str, Value]) -> tuple[BigQuerySource, frozenset[str]]:
+        """Expand custom variables in the query.
+
+        Returns:
+            The source, and the variables that stood in its query.
+
+        Raises:
+            ConfigError: An unknown variable, or one that is a parameter already.
+        """
+        from etlkit.template import expand_sql
+
+        if "$" not in self.query:
+            return self, frozenset()
+        found = expand_sql(self.query, values)
+        if twice := sorted(set(found.parameters) & set(self.parameters)):
+            raise ConfigError(
+                f"{', '.join(twice)} is a variable and a query parameter: rename one of the two"
+            )
+        parameters = {**self.parameters, **found.parameters}
+        return replace(self, query=found.sql, parameters=parameters), found.used
+
     def open(self, run: Run) -> BigQueryReader:
         """See `etlkit.source.Source`: a dry run checks the query and costs nothing."""
         return BigQueryReader(self, run, connect(run))
@@ -77,7 +99,7 @@ class BigQueryReader:
         self._dataset = work_dataset(source.work_dataset, connection.project)
         self._rests = self._fetches = 0
         self._table: TableName | None = None
-        run.variables = {name: _plain(value) for name, value in source.parameters.items()}
+        run.variables |= {name: _plain(value) for name, value in source.parameters.items()}
         self.num_rows: int | None = None
         self.columns = self._check()
 

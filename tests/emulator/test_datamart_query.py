@@ -171,7 +171,7 @@ def test_the_estimate_has_a_price(settings):
         (["v.sql"], "unknown variable $v$; the job has none"),
         (["both:job", "--var", "zz=1"], "unknown variable $zz$; the job has $v$"),
         (["transfer", "--dry-run"], "--dry-run does not go with a transfer"),
-        (["transfer", "--var", "a=1"], "--var does not go with a transfer"),
+        (["transfer", "--var", "a=1"], "unknown variable $a$; the job has none"),
     ],
 )
 def test_usage_errors_exit_with_2(cli, here, arguments, message):
@@ -192,6 +192,30 @@ def test_usage_errors_exit_with_2(cli, here, arguments, message):
         sys.modules.pop(module, None)
     assert (status, report) == (2, None)
     assert message in seen
+
+
+def test_a_transfer_has_variables_too(cli, here, run, dataset):
+    """In its query and in the name of its table; the ledger has their values."""
+    (here / "moves.py").write_text(
+        "from etlkit import BigQuerySink, BigQuerySource, EtlBase, String, TransferJob\n"
+        "class Etl(EtlBase):\n"
+        "    def transform_row(self, row):\n"
+        "        return row\n"
+        "job = TransferJob(\n"
+        "    source=BigQuerySource(\"SELECT $n$ AS n, '$who$' AS who, @p AS p\", {'p': 'p'}),\n"
+        "    transform=Etl,\n"
+        f"    sink=BigQuerySink('{dataset}.t_$day$'),\n"
+        "    variables={'n': 1, 'who': String('me'), 'day': '20240101'},\n"
+        ")\n"
+    )
+    status, report, seen = cli("moves", "--var", "n=7", "--var", "day=20240202", "--var", "who='")
+    sys.modules.pop("moves", None)
+    assert status == 0, seen
+    assert report["target"] == f"local.{dataset}.t_20240202"
+    assert run(f"SELECT n, who, p FROM {dataset}.t_20240202") == [(7, "'", "p")]
+    known = run(f"SELECT variables FROM etlkit_work.runs WHERE run_id = '{report['run_id']}'")[0][0]
+    known = json.loads(known) if isinstance(known, str) else known
+    assert known == {"n": 7, "who": "'", "day": "20240202", "p": "p"}
 
 
 def test_datamarts_run_after_those_they_depend_on(settings, run, dataset):

@@ -4,10 +4,22 @@ from datetime import UTC, datetime
 
 import pytest
 
-from etlkit import Check, ConfigError, Datamart, Definition, Lookback, String, Timestamp
+from etlkit import (
+    BigQuerySink,
+    BigQuerySource,
+    Check,
+    ConfigError,
+    Datamart,
+    Definition,
+    EtlBase,
+    Lookback,
+    String,
+    Timestamp,
+    TransferJob,
+)
 from etlkit.bigquery import datamart_sql
 from etlkit.bigquery.datamart_insert import sink_options
-from etlkit.plan import in_order, plan
+from etlkit.plan import expand_transfer, in_order, plan
 
 NOW = datetime(2024, 3, 31, 15, 30, tzinfo=UTC)
 INSERT = {"sql": "SELECT 1 AS id", "query_mode": "insert", "destination": "a.b"}
@@ -206,3 +218,55 @@ def test_orders_that_cannot_be(jobs, message):
     """A circle is named, in the direction of the dependencies."""
     with pytest.raises(ConfigError, match=message):
         in_order(jobs)
+
+
+class Same(EtlBase):
+    def transform_row(self, row):
+        return row
+
+
+def transfer(query="SELECT $n$ AS n", table="a.t_$day$", **options):
+    return TransferJob(
+        source=BigQuerySource(query, options.pop("parameters", {})),
+        transform=Same,
+        sink=BigQuerySink(table, **options.pop("sink", {})),
+        **options,
+    )
+
+
+def expanded(job, **options):
+    return expand_transfer(job, queued_at=NOW, started_at=NOW, **options)
+
+
+def test_the_variables_of_a_transfer():
+    """Query, table and before_load; the job that comes out has none left."""
+    before = {"sink": {"before_load": "DELETE FROM a.t_$day$ WHERE n = $n$"}}
+    job = transfer(variables={"n": 1, "day": Timestamp(format="%Y%m%d")}, **before)
+    found, worth = expanded(job, given={"n": "2"})
+    assert (found.source.query, found.source.parameters) == ("SELECT @n AS n", {"n": 2})
+    assert found.sink.table == "a.t_20240331"
+    assert found.sink.before_load == "DELETE FROM a.t_20240331 WHERE n = 2"
+    assert worth == {"n": 2, "day": "20240331"}
+    assert expanded(found) == (found, {})
+
+
+@pytest.mark.parametrize(
+    ("job", "message"),
+    [
+        (transfer(), r"unknown variable \$n\$; the job has none"),
+        (transfer(variables={"n": 1}), r"unknown variable \$day\$; the job has \$n\$"),
+        (
+            transfer(variables={"n": 1, "day": "1", "more": "x"}),
+            r"\$more\$ is not used anywhere; used: \$day\$, \$n\$",
+        ),
+        (
+            transfer(variables={"n": 1, "day": "1"}, parameters={"n": 1}),
+            "n is a variable and a query parameter",
+        ),
+        (transfer(variables={"n": 1, "day": "a`b"}), "cannot be part of a name"),
+    ],
+)
+def test_variables_of_a_transfer_that_cannot_be(job, message):
+    """Before any connection."""
+    with pytest.raises(ConfigError, match=message):
+        expanded(job)
