@@ -1,23 +1,18 @@
-"""Object tables: one row for each object of a local bucket.
-
-Source: https://cloud.google.com/bigquery/docs/object-table-introduction#object_table_schema
-"""
+"""The command that makes an object table: the statement, with what is wrong said beforehand."""
 
 from __future__ import annotations
 
-import json
 import re
-import tempfile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from etlkit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from google.cloud import bigquery
 
-    from etlkit.local.buckets import Buckets, StoredObject
+    from etlkit.local.buckets import Buckets
 
 # Sources: https://cloud.google.com/bigquery/docs/datasets#dataset-naming and
 # https://cloud.google.com/bigquery/docs/tables#table_naming
@@ -28,51 +23,42 @@ _TABLE_ID = re.compile(r"[\w -]{1,1024}")
 def create_object_table(
     client: bigquery.Client, table: str, uris: Sequence[str], buckets: Buckets
 ) -> int:
-    """Make or replace an object table over local buckets.
+    """Make or replace an object table over local buckets, by `CREATE EXTERNAL TABLE`.
 
-    It is a plain table filled by one load job: readers see the old rows or the new ones. It shows
-    the buckets as they are now; call again after a change. The dataset is created if missing.
+    It shows the buckets as they are at each query. The dataset is created if missing.
 
     Args:
         client: Of the BigQuery that is to have the table.
         table: `dataset.table` or `project.dataset.table`.
-        uris: Addresses of objects, `*` for any run of characters. An object that matches twice is
-            one row.
+        uris: Addresses of objects, with one `*` at most for any run of characters. An object that
+            matches twice is one row.
         buckets: Where the objects are.
 
     Returns:
-        The number of rows; 0 = nothing matches, and the table is empty.
+        The number of rows now; 0 = nothing matches, and the table is empty.
 
     Raises:
         ConfigError: A name or an address is wrong, a bucket or a named object is not there, or
-            the table is a view.
+            something else has the table's name.
         google.api_core.exceptions.GoogleAPICallError: BigQuery refused.
     """
     from google.cloud import bigquery
 
     target = _table_reference(client, table)
-    objects = _matching(uris, buckets)
-    client.create_dataset(
-        bigquery.DatasetReference(target.project, target.dataset_id), exists_ok=True
+    if not uris:
+        raise ConfigError("an object table needs at least one address, such as gs://bucket/*")
+    for uri in uris:
+        _ = buckets.list(uri) if "*" in uri else buckets.get(uri)
+    dataset = bigquery.DatasetReference(target.project, target.dataset_id)
+    client.create_dataset(dataset, exists_ok=True)
+    _refuse_other(client, target)
+    listed = ", ".join(_literal(uri) for uri in uris)
+    client.query_and_wait(
+        f"CREATE OR REPLACE EXTERNAL TABLE `{target}` WITH CONNECTION DEFAULT "
+        f"OPTIONS(object_metadata = 'SIMPLE', uris = [{listed}])"
     )
-    schema = _schema()
-    if not objects or _has_other_columns(client, target, schema):
-        client.delete_table(target, not_found_ok=True)
-    if not objects:
-        # A load job wants a file that is not empty.
-        client.create_table(bigquery.Table(target, schema=schema))
-        return 0
-    config = bigquery.LoadJobConfig(
-        schema=schema,
-        source_format=bigquery.SourceFormat.NEWLINE_DELIMITED_JSON,
-        write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
-    )
-    # Through a file: a bucket may hold any number of objects.
-    with tempfile.TemporaryFile() as upload:
-        for line in _json_lines(objects):
-            upload.write(line)
-        client.load_table_from_file(upload, target, rewind=True, job_config=config).result()
-    return len(objects)
+    ((num_rows,),) = client.query_and_wait(f"SELECT COUNT(*) FROM `{target}`")
+    return int(num_rows)
 
 
 def _table_reference(client: bigquery.Client, table: str) -> bigquery.TableReference:
@@ -89,56 +75,17 @@ def _table_reference(client: bigquery.Client, table: str) -> bigquery.TableRefer
     return target
 
 
-def _has_other_columns(
-    client: bigquery.Client, target: bigquery.TableReference, schema: list[bigquery.SchemaField]
-) -> bool:
-    """Whether a table is in the way: after a load the emulator would still name its old columns."""
+def _refuse_other(client: bigquery.Client, target: bigquery.TableReference) -> None:
     from google.api_core.exceptions import NotFound
 
     try:
         existing = client.get_table(target)
     except NotFound:
-        return False
-    if existing.table_type != "TABLE":
+        return
+    if existing.table_type != "EXTERNAL":
         raise ConfigError(f"{target} is a {existing.table_type}; drop it, or choose another name")
-    return [field.name for field in existing.schema] != [field.name for field in schema]
 
 
-def _matching(uris: Sequence[str], buckets: Buckets) -> Sequence[StoredObject]:
-    if not uris:
-        raise ConfigError("an object table needs at least one address, such as gs://bucket/*")
-    found = {}
-    for uri in uris:
-        for stored in buckets.list(uri) if "*" in uri else [buckets.get(uri)]:
-            found[stored.uri] = stored
-    return list(found.values())
-
-
-def _json_lines(objects: Sequence[StoredObject]) -> Iterator[bytes]:
-    for stored in objects:
-        row: dict[str, Any] = {
-            "uri": stored.uri,
-            "generation": stored.generation,
-            "content_type": stored.content_type,
-            "size": stored.size,
-            "md5_hash": stored.md5_hash,
-            "updated": stored.updated.isoformat(),
-            # A file has no custom metadata.
-            "metadata": [],
-        }
-        yield json.dumps(row).encode() + b"\n"
-
-
-def _schema() -> list[bigquery.SchemaField]:
-    from google.cloud.bigquery import SchemaField
-
-    pair = [SchemaField("name", "STRING"), SchemaField("value", "STRING")]
-    return [
-        SchemaField("uri", "STRING"),
-        SchemaField("generation", "INTEGER"),
-        SchemaField("content_type", "STRING"),
-        SchemaField("size", "INTEGER"),
-        SchemaField("md5_hash", "STRING"),
-        SchemaField("updated", "TIMESTAMP"),
-        SchemaField("metadata", "RECORD", mode="REPEATED", fields=pair),
-    ]
+def _literal(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -1,12 +1,15 @@
 import base64
 import hashlib
+import itertools
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from google.api_core.exceptions import BadRequest, Conflict, GoogleAPICallError, NotFound
 from google.cloud import bigquery
 
 from etlkit.errors import ConfigError
+from etlkit.local import join_or_start
 from etlkit.local.buckets import Buckets
 from etlkit.local.object_table import create_object_table
 
@@ -19,123 +22,409 @@ COLUMNS = [
     ("updated", "TIMESTAMP", "NULLABLE"),
     ("metadata", "RECORD", "REPEATED"),
 ]
-INTEGER_NAMES = {"INT64": "INTEGER"}
+BUCKET_NUMBERS = itertools.count(1)
 
 
 @pytest.fixture
-def buckets(tmp_path: Path) -> Buckets:
-    return Buckets(tmp_path / "buckets")
+def buckets(local_server) -> Buckets:
+    return Buckets(local_server.local_dir / "buckets")
 
 
 @pytest.fixture
-def put(buckets: Buckets, tmp_path: Path):
+def bucket() -> str:
+    """The name of a bucket that no other test uses."""
+    return f"objects-{next(BUCKET_NUMBERS)}"
+
+
+@pytest.fixture
+def put(buckets: Buckets, bucket: str, tmp_path: Path):
     """Put a small object of this name."""
 
-    def put_object(name: str, content: bytes = b"x") -> None:
+    def put_object(name: str, content: bytes = b"x") -> Path:
         file = tmp_path / "file"
         file.write_bytes(content)
-        buckets.put([file], f"gs://photos/{name}")
+        buckets.put([file], f"gs://{bucket}/{name}")
+        return buckets.get(f"gs://{bucket}/{name}").path
 
     return put_object
 
 
+@pytest.fixture
+def create(run, dataset, bucket):
+    """Make an object table with these further options; give its name."""
+
+    def create_table(name: str = "t", *, replace: str = "OR REPLACE", more: str = "") -> str:
+        run(
+            f"CREATE {replace} EXTERNAL TABLE {dataset}.{name} WITH CONNECTION us.photos "
+            f"OPTIONS(uris=['gs://{bucket}/*'], object_metadata='SIMPLE'{more})"
+        )
+        return f"{dataset}.{name}"
+
+    return create_table
+
+
 def columns(bq: bigquery.Client, table: str) -> list[tuple[str, str, str]]:
-    return [
-        (field.name, INTEGER_NAMES.get(field.field_type, field.field_type), field.mode)
-        for field in bq.get_table(table).schema
-    ]
+    return [(field.name, field.field_type, field.mode) for field in bq.get_table(table).schema]
 
 
-def test_each_object_is_a_row_with_its_metadata(bq, dataset, run, buckets, put):
+def test_the_article_s_statement_runs_to_the_letter(bq, dataset, bucket, put):
+    """Comments with #, double quotes, one string for uris, a connection without backticks."""
+    put("cat.jpg")
+    job = bq.query(f"""  # CREATE an object TABLE
+CREATE OR REPLACE EXTERNAL TABLE
+  {dataset}.object_table
+# 下記uriは複数してもできる様子
+WITH CONNECTION us.my-conn OPTIONS(uris="gs://{bucket}/*",
+    object_metadata="SIMPLE")
+    #max_staleness = MAKE_INTERVAL(),
+    #metadata_cache_mode="AUTOMATIC")
+    ;
+""")
+    job.result()
+    assert job.statement_type == "CREATE_EXTERNAL_TABLE"
+    assert job.ddl_operation_performed == "CREATE"
+    assert str(job.ddl_target_table) == f"local.{dataset}.object_table"
+    table = bq.get_table(f"{dataset}.object_table")
+    assert table.table_type == "EXTERNAL"
+    told = table.to_api_repr()["externalDataConfiguration"]
+    assert told["sourceUris"] == [f"gs://{bucket}/*"]
+    assert (told["objectMetadata"], told["connectionId"]) == ("SIMPLE", "local.us.my-conn")
+
+
+def test_each_object_is_a_row_with_its_metadata(bq, dataset, run, put, bucket, create):
     """The table has BigQuery's seven columns, and a row tells what the object is."""
     before = datetime.now(UTC)
     put("cats/猫 'é`.jpg", b"meow")
-    assert create_object_table(bq, f"{dataset}.objects", ["gs://photos/*"], buckets) == 1
-    assert columns(bq, f"{dataset}.objects") == COLUMNS
-    (row,) = run(f"SELECT * FROM {dataset}.objects")
+    table = create()
+    assert columns(bq, table) == COLUMNS
+    (row,) = run(f"SELECT * FROM {table}")
     uri, generation, content_type, size, md5_hash, updated, metadata = row
-    assert uri == "gs://photos/cats/猫 'é`.jpg"
+    assert uri == f"gs://{bucket}/cats/猫 'é`.jpg"
     assert (content_type, size, metadata) == ("image/jpeg", 4, [])
     assert md5_hash == base64.b64encode(hashlib.md5(b"meow").digest()).decode()  # noqa: S324
     assert before - timedelta(seconds=1) <= updated <= datetime.now(UTC)
     assert generation == round(updated.timestamp() * 1_000_000)
+    told = run(f"SELECT COUNT(*) FROM {dataset}.INFORMATION_SCHEMA.COLUMNS WHERE table_name = 't'")
+    assert told == [(7,)]
 
 
-def test_the_dataset_is_created_if_missing(bq, buckets, put):
-    """The first object table of a dataset needs no other step."""
+def test_the_table_shows_the_bucket_as_it_is_at_each_query(run, put, create):
+    """Without metadata caching nothing has to be refreshed."""
+    first = put("a.jpg", b"1")
+    table = create()
+    put("b.jpg", b"22")
+    assert run(f"SELECT COUNT(*), SUM(size) FROM {table}") == [(2, 3)]
+    first.unlink()
+    put("b.jpg", b"333")
+    assert run(f"SELECT size, data FROM {table}") == [(3, b"333")]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT uri, data FROM {t} ORDER BY uri",
+        "SELECT uri, DATA FROM {t} ORDER BY uri",
+        "SELECT o.uri, o.data FROM {t} AS o ORDER BY 1",
+        "SELECT t.uri, t.Data FROM {t} ORDER BY 1",
+        "SELECT a.uri, b.data FROM {t} AS a JOIN {t} AS b USING (uri) ORDER BY 1",
+        "SELECT a.uri, b.data FROM {t} AS a, {t} AS b WHERE a.uri = b.uri ORDER BY 1",
+        "WITH x AS (SELECT uri, data FROM {t}) SELECT uri, data FROM x ORDER BY 1",
+        "WITH x AS (SELECT *, data FROM {t}) SELECT uri, data FROM x ORDER BY 1",
+        "SELECT uri, d FROM (SELECT uri, data AS d FROM {t}) ORDER BY 1",
+        "SELECT uri, (SELECT data) FROM {t} ORDER BY uri",
+        "SELECT uri, data FROM {t} WHERE LENGTH(data) < 9 ORDER BY uri",
+        "SELECT uri, ANY_VALUE(data) FROM {t} GROUP BY uri ORDER BY uri",
+        "SELECT uri, data FROM {t} QUALIFY ROW_NUMBER() OVER (PARTITION BY uri) = 1 ORDER BY uri",
+        (
+            "SELECT uri, data FROM {t} WHERE size = 1 UNION ALL "
+            "SELECT uri, data FROM {t} WHERE size = 2 ORDER BY uri"
+        ),
+        "EXECUTE IMMEDIATE 'SELECT uri, data FROM {t} WHERE size > ? ORDER BY uri' USING 0",
+        "DECLARE n INT64 DEFAULT 0; SELECT uri, data FROM {t} WHERE size > n ORDER BY uri",
+    ],
+)
+def test_data_is_the_content_wherever_a_query_names_it(run, put, bucket, create, query):
+    """In any case, under any alias, through CTEs, joins, subqueries and scripts."""
+    put("a.jpg", b"1")
+    put("b.jpg", b"22")
+    rows = run(query.format(t=create()))
+    assert rows == [(f"gs://{bucket}/a.jpg", b"1"), (f"gs://{bucket}/b.jpg", b"22")]
+
+
+def test_data_is_in_no_star(bq, run, put, create):
+    """`*` gives the seven columns, also beside `data`; a CTE made of `*` has no `data`."""
+    put("a.jpg", b"1")
+    table = create()
+    names = [name for name, *_ in COLUMNS]
+    job = bq.query(f"SELECT *, data FROM {table}").result()
+    assert [field.name for field in job.schema] == [*names, "data"]
+    job = bq.query(f"SELECT o.*, LENGTH(o.data) AS n FROM {table} AS o").result()
+    assert [field.name for field in job.schema] == [*names, "n"]
+    with pytest.raises(BadRequest, match="Unrecognized name: data"):
+        run(f"WITH x AS (SELECT * FROM {table}) SELECT data FROM x")
+
+
+def test_an_ordinary_column_of_that_name_is_left_alone(run, dataset, put, create):
+    """Where a joined table has a `data` of its own, that one is meant; two object tables are not."""
+    put("a.jpg", b"1")
+    table = create()
+    run(f"CREATE TABLE {dataset}.own AS SELECT 'mine' AS data, 1 AS size")
+    assert run(f"SELECT data FROM {table} JOIN {dataset}.own USING (size)") == [("mine",)]
+    assert run(f"SELECT t.data FROM {table} JOIN {dataset}.own USING (size)") == [(b"1",)]
+    with pytest.raises(BadRequest, match="Column name data is ambiguous"):
+        run(f"SELECT data FROM {table} AS a, {table} AS b")
+
+
+def test_tables_and_views_are_made_of_it(run, dataset, put, create):
+    """CREATE TABLE AS copies contents; a view over `data` reads them anew, also through another."""
+    put("a.jpg", b"1")
+    table = create()
+    run(f"CREATE TABLE {dataset}.copy AS SELECT uri, data FROM {table}")
+    run(f"CREATE VIEW {dataset}.sizes AS SELECT LENGTH(data) AS n FROM {table}")
+    run(f"CREATE VIEW {dataset}.more AS SELECT n + 1 AS m FROM {dataset}.sizes")
+    put("a.jpg", b"333")
+    assert run(f"SELECT data FROM {dataset}.copy") == [(b"1",)]
+    assert run(f"SELECT n FROM {dataset}.sizes") == [(3,)]
+    assert run(f"SELECT x.m FROM {dataset}.more AS x") == [(4,)]
+
+
+def test_it_can_be_read_over_the_storage_api(put, create, read_table):
+    """Whatever reads tables reads the objects as they are now."""
+    put("a.jpg", b"1")
+    table = create()
+    put("b.jpg", b"22")
+    assert sorted(read_table(table).column("size").to_pylist()) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("INSERT INTO {t} (uri) VALUES ('x')", "DML over table local:{t} is not supported"),
+        ("UPDATE {t} SET uri = 'x' WHERE TRUE", "DML over table local:{t} is not supported"),
+        ("DELETE FROM {t} WHERE TRUE", "DML over table local:{t} is not supported"),
+        ("TRUNCATE TABLE {t}", "DML over table local:{t} is not supported"),
+        (
+            "MERGE {t} USING (SELECT 'x' AS u) ON uri = u WHEN MATCHED THEN DELETE",
+            "DML over table local:{t} is not supported",
+        ),
+        ("BEGIN DELETE FROM {t} WHERE TRUE; END", "DML over table local:{t} is not supported"),
+        ("DROP TABLE {t}", "local:{t} is not allowed for this operation because it is currently"),
+        ("CREATE OR REPLACE TABLE {t} AS SELECT 1 AS n", "because it is currently a EXTERNAL"),
+        ("ALTER TABLE {t} ADD COLUMN n INT64", "because it is currently a EXTERNAL"),
+    ],
+)
+def test_it_is_read_only(run, put, create, statement, message):
+    """No statement writes to it, or puts another table into its place."""
     put("a.jpg")
-    assert create_object_table(bq, "made_for_objects.t", ["gs://photos/*"], buckets) == 1
-    assert bq.get_table("made_for_objects.t").num_rows == 1
+    table = create()
+    with pytest.raises(BadRequest, match=message.format(t=table)):
+        run(statement.format(t=table))
+    assert run(f"SELECT COUNT(*) FROM {table}") == [(1,)]
 
 
-def test_a_second_call_replaces_rows_and_columns(bq, dataset, run, buckets, put):
-    """A call shows the bucket as it is now, whatever the table was before."""
-    run(f"CREATE TABLE {dataset}.t AS SELECT 1 AS other")
+def test_creating_and_dropping_follow_the_words_of_the_statement(bq, run, dataset, put, create):
+    """OR REPLACE, IF NOT EXISTS, IF EXISTS; and each says what it has done."""
     put("a.jpg")
-    create_object_table(bq, f"{dataset}.t", ["gs://photos/*"], buckets)
+    table = create(replace="")
+    with pytest.raises(Conflict, match=f"Already Exists: Table local:{table}"):
+        create(replace="")
+    run(f"CREATE TABLE {dataset}.plain AS SELECT 1 AS n")
+    for wrong in ("plain", "t"):
+        kind = "EXTERNAL TABLE" if wrong == "plain" else "TABLE"
+        with pytest.raises(BadRequest, match="is not allowed for this operation"):
+            run(f"DROP {kind} {dataset}.{wrong}")
+    with pytest.raises(BadRequest, match="because it is currently a TABLE"):
+        create("plain")
+    job = bq.query(f"DROP EXTERNAL TABLE {table}")
+    job.result()
+    assert (job.statement_type, job.ddl_operation_performed) == ("DROP_EXTERNAL_TABLE", "DROP")
+    with pytest.raises(NotFound, match=f"Not found: Table local:{table}"):
+        run(f"DROP EXTERNAL TABLE {table}")
+    run(f"DROP EXTERNAL TABLE IF EXISTS {table}")
+
+
+def test_it_is_listed_and_deleted_over_rest(bq, dataset, put, create):
+    """tables.list says EXTERNAL; tables.delete takes it away, and what it was made of stays."""
+    file = put("a.jpg")
+    table = create()
+    assert [each.table_type for each in bq.list_tables(dataset)] == ["EXTERNAL"]
+    bq.delete_table(table)
+    assert list(bq.list_tables(dataset)) == []
+    with pytest.raises(NotFound):
+        bq.get_table(table)
+    assert file.exists()
+
+
+def test_a_dry_run_checks_it_and_makes_nothing(bq, dataset, bucket, put):
+    """A dry run of the statement has its type; one with a missing bucket fails."""
+    put("a.jpg")
+    config = bigquery.QueryJobConfig(dry_run=True)
+    sql = (
+        f"CREATE EXTERNAL TABLE {dataset}.t WITH CONNECTION DEFAULT "
+        "OPTIONS(uris=['gs://{}/*'], object_metadata='SIMPLE')"
+    )
+    assert bq.query(sql.format(bucket), config).statement_type == "CREATE_EXTERNAL_TABLE"
+    with pytest.raises(NotFound, match="no bucket gs://nowhere-at-all"):
+        bq.query(sql.format("nowhere-at-all"), config)
+    assert list(bq.list_tables(dataset)) == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("OPTIONS(uris=['gs://{b}/*'], object_metadata='SIMPLE')", "must have a connection"),
+        ("WITH CONNECTION DEFAULT OPTIONS(object_metadata='SIMPLE')", "needs option uris"),
+        (
+            "WITH CONNECTION DEFAULT OPTIONS(uris=['http://x/*'], object_metadata='SIMPLE')",
+            "Invalid uri 'http://x/\\*'",
+        ),
+        (
+            "WITH CONNECTION DEFAULT OPTIONS(uris=['gs://{b}/*/*'], object_metadata='SIMPLE')",
+            "one '\\*', after the bucket",
+        ),
+        (
+            "WITH CONNECTION DEFAULT OPTIONS(uris=['gs://gone-{b}/*'], object_metadata='SIMPLE')",
+            "Not found: URI gs://gone-{b}/",
+        ),
+        (
+            "WITH CONNECTION DEFAULT OPTIONS(uris=['gs://{b}/*'], object_metadata='FULL')",
+            "Invalid value 'FULL' for option object_metadata",
+        ),
+        (
+            "WITH CONNECTION DEFAULT OPTIONS(uris=['gs://{b}/*'], object_metadata='SIMPLE', n=1)",
+            "Unknown option: n",
+        ),
+        (
+            (
+                "WITH CONNECTION DEFAULT OPTIONS(uris=['gs://{b}/*'], object_metadata='SIMPLE', "
+                "metadata_cache_mode='AUTOMATIC')"
+            ),
+            "metadata_cache_mode needs option max_staleness",
+        ),
+        (
+            (
+                "WITH CONNECTION DEFAULT OPTIONS(uris=['gs://{b}/*'], object_metadata='SIMPLE', "
+                "max_staleness=INTERVAL 1 MINUTE, metadata_cache_mode='MANUAL')"
+            ),
+            "between 30 minutes and 7 days",
+        ),
+    ],
+)
+def test_what_is_wrong_with_the_statement_is_said(run, dataset, bucket, put, statement, message):
+    """A missing connection, addresses that are none, unknown options and values."""
+    put("a.jpg")
+    with pytest.raises(GoogleAPICallError, match=message.format(b=bucket)):
+        run(f"CREATE EXTERNAL TABLE {dataset}.t " + statement.format(b=bucket))
+
+
+def test_several_addresses_add_up_and_an_object_counts_once(run, dataset, bucket, put):
+    """Patterns and full names may overlap; a full name is not a prefix, and may match nothing."""
+    for name in ("a.jpg", "a.jpg.bak", "b.jpg"):
+        put(name)
+    uris = [f"gs://{bucket}/{name}" for name in ("b.*", "*.jpg", "a.jpg", "gone.jpg", "*.gif")]
+    run(
+        f"CREATE EXTERNAL TABLE {dataset}.t WITH CONNECTION `us.photos` "
+        f"OPTIONS(uris={uris}, object_metadata='SIMPLE')"
+    )
+    rows = run(f"SELECT uri FROM {dataset}.t ORDER BY uri")
+    assert rows == [(f"gs://{bucket}/a.jpg",), (f"gs://{bucket}/b.jpg",)]
+
+
+def test_a_manual_cache_changes_only_by_a_call(bq, run, put, create):
+    """Until the first call the bucket is read; then the cache, until the next."""
+    more = ", max_staleness=INTERVAL 1 HOUR, metadata_cache_mode='MANUAL'"
+    put("a.jpg")
+    table = create(more=more)
+    count = f"SELECT COUNT(*) FROM {table}"
     put("b.jpg")
-    buckets.get("gs://photos/a.jpg").path.unlink()
-    create_object_table(bq, f"{dataset}.t", ["gs://photos/*"], buckets)
-    assert columns(bq, f"{dataset}.t") == COLUMNS
-    assert run(f"SELECT uri FROM {dataset}.t") == [("gs://photos/b.jpg",)]
+    assert run(count) == [(2,)]
+    run(f"CALL BQ.REFRESH_EXTERNAL_METADATA_CACHE('local.{table}')")
+    put("c.jpg")
+    assert run(count) == [(2,)]
+    run(f"CALL BQ.REFRESH_EXTERNAL_METADATA_CACHE('{table}')")
+    assert run(count) == [(3,)]
+    told = bq.get_table(table).to_api_repr()
+    assert told["externalDataConfiguration"]["metadataCacheMode"] == "MANUAL"
+    assert told["maxStaleness"] == "0-0 0 1:0:0"
 
 
-def test_a_view_is_not_replaced(bq, dataset, run, buckets, put):
-    """A view in the place of the table is somebody's work: it stays, and a message says so."""
-    run(f"CREATE VIEW {dataset}.t AS SELECT 1 AS other")
+def test_an_automatic_cache_is_not_refreshed_by_hand(run, put, create):
+    """It is filled when the table is made, and serves queries within its staleness."""
+    more = ", max_staleness=INTERVAL '0-0 0 4:0:0' YEAR TO SECOND, metadata_cache_mode='AUTOMATIC'"
     put("a.jpg")
+    table = create(more=more)
+    put("b.jpg")
+    assert run(f"SELECT COUNT(*) FROM {table}") == [(1,)]
+    with pytest.raises(BadRequest, match="must have metadata_cache_mode MANUAL"):
+        run(f"CALL BQ.REFRESH_EXTERNAL_METADATA_CACHE('local.{table}')")
+
+
+def test_it_outlives_the_server(local_dir, connect):
+    """A new server over the same directory has the table, the options and the pseudo-column."""
+    folder = local_dir / "buckets" / "photos"
+    folder.mkdir(parents=True)
+    (folder / "a.jpg").write_bytes(b"1")
+    with join_or_start(local_dir) as server, connect(server) as client:
+        client.create_dataset("d")
+        client.query_and_wait(
+            "CREATE EXTERNAL TABLE d.t WITH CONNECTION DEFAULT "
+            "OPTIONS(uris=['gs://photos/*'], object_metadata='SIMPLE')"
+        )
+    (folder / "b.jpg").write_bytes(b"22")
+    with join_or_start(local_dir) as server, connect(server) as client:
+        rows = client.query_and_wait("SELECT data FROM d.t ORDER BY size")
+        assert [row.data for row in rows] == [b"1", b"22"]
+        assert client.get_table("d.t").table_type == "EXTERNAL"
+
+
+def test_the_command_makes_the_table_and_its_dataset(bq, run, buckets, bucket, put):
+    """One call from an empty BigQuery; a second call replaces the table."""
+    put("a.jpg")
+    table = f"made_for_{bucket.replace('-', '_')}.t"
+    assert create_object_table(bq, table, [f"gs://{bucket}/*"], buckets) == 1
+    assert create_object_table(bq, table, [f"gs://{bucket}/*.png"], buckets) == 0
+    assert columns(bq, table) == COLUMNS
+    assert run(f"SELECT COUNT(*) FROM {table}") == [(0,)]
+
+
+def test_the_command_does_not_replace_what_is_no_external_table(
+    bq, run, dataset, buckets, bucket, put
+):
+    """A view or a table in the place is somebody's work: it stays, and a message says so."""
+    put("a.jpg")
+    run(f"CREATE VIEW {dataset}.t AS SELECT 1 AS other")
     with pytest.raises(ConfigError, match=r"\.t is a VIEW; drop it"):
-        create_object_table(bq, f"{dataset}.t", ["gs://photos/*"], buckets)
+        create_object_table(bq, f"{dataset}.t", [f"gs://{bucket}/*"], buckets)
     assert run(f"SELECT * FROM {dataset}.t") == [(1,)]
 
 
-def test_nothing_that_matches_is_an_empty_table(bq, dataset, run, buckets, put):
-    """A pattern without a match empties the table and keeps its columns."""
-    put("a.jpg")
-    create_object_table(bq, f"{dataset}.t", ["gs://photos/*"], buckets)
-    assert create_object_table(bq, f"{dataset}.t", ["gs://photos/*.png"], buckets) == 0
-    assert columns(bq, f"{dataset}.t") == COLUMNS
-    assert run(f"SELECT COUNT(*) FROM {dataset}.t") == [(0,)]
-
-
-def test_addresses_add_up_and_an_object_counts_once(bq, dataset, run, buckets, put):
-    """Patterns and full names may overlap; a full name is not a prefix."""
-    for name in ("a.jpg", "a.jpg.bak", "b.jpg"):
-        put(name)
-    uris = ["gs://photos/b.*", "gs://photos/*.jpg", "gs://photos/a.jpg"]
-    assert create_object_table(bq, f"{dataset}.t", uris, buckets) == 2
-    rows = run(f"SELECT uri FROM {dataset}.t ORDER BY uri")
-    assert rows == [("gs://photos/a.jpg",), ("gs://photos/b.jpg",)]
-
-
-def test_many_objects_are_all_there(bq, dataset, run, buckets, put):
-    """Thousands of objects go through one load."""
-    put("0.txt")
-    folder = buckets.root / "photos"
+def test_many_objects_are_all_there(run, put, create):
+    """Thousands of objects, each with its MD5."""
+    folder = put("0.txt").parent
     for number in range(1, 5000):
         (folder / f"{number}.txt").write_bytes(b"%d" % number)
-    assert create_object_table(bq, f"{dataset}.t", ["gs://photos/*"], buckets) == 5000
-    assert run(f"SELECT COUNT(DISTINCT uri), COUNT(DISTINCT md5_hash) FROM {dataset}.t") == [
-        (5000, 5000)
-    ]
+    counts = run(f"SELECT COUNT(DISTINCT uri), COUNT(DISTINCT md5_hash) FROM {create()}")
+    assert counts == [(5000, 5000)]
 
 
 @pytest.mark.parametrize(
     ("table", "uris", "message"),
     [
-        ("objects", ["gs://photos/*"], "write dataset.table"),
-        ("a.b.c.d", ["gs://photos/*"], "write dataset.table"),
-        ("ds`; DROP.t", ["gs://photos/*"], "write dataset.table"),
-        ("ds.t`x", ["gs://photos/*"], "write dataset.table"),
+        ("objects", ["gs://{b}/*"], "write dataset.table"),
+        ("a.b.c.d", ["gs://{b}/*"], "write dataset.table"),
+        ("ds`; DROP.t", ["gs://{b}/*"], "write dataset.table"),
+        ("ds.t`x", ["gs://{b}/*"], "write dataset.table"),
         ("ds.t", [], "at least one address"),
         ("ds.t", ["photos/*"], "not an address in a bucket"),
         ("ds.t", ["gs://elsewhere/*"], "no bucket gs://elsewhere"),
-        ("ds.t", ["gs://photos/gone.jpg"], "no object gs://photos/gone.jpg"),
+        ("ds.t", ["gs://{b}/gone.jpg"], "no object gs://{b}/gone.jpg"),
     ],
 )
-def test_what_is_wrong_is_said_before_anything_is_made(bq, buckets, put, table, uris, message):
+def test_the_command_says_what_is_wrong_before_anything_is_made(
+    bq, buckets, bucket, put, table, uris, message
+):
     """A bad name, address or bucket is a configuration error, and no dataset is left behind."""
     put("a.jpg")
-    with pytest.raises(ConfigError, match=message):
-        create_object_table(bq, table, uris, buckets)
+    with pytest.raises(ConfigError, match=message.format(b=bucket)):
+        create_object_table(bq, table, [uri.format(b=bucket) for uri in uris], buckets)
     assert "ds" not in [dataset.dataset_id for dataset in bq.list_datasets()]
