@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCAL_DIR ?= .etlkit
 
-.PHONY: help demo test faults lint clean
+.PHONY: help demo article test faults bench lint clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -27,6 +27,14 @@ demo: $(VENV)/.local ## Run the main job on the sample photos and print what was
 	$(BIN)/python -m etlkit.run jobs.vision_objects --local --local-dir $(LOCAL_DIR)
 	$(BIN)/python -m etlkit.local sql --file jobs/sql/show_objects.sql --local-dir $(LOCAL_DIR)
 
+article: $(VENV)/.dev ## Run the whole pipeline of SQL and Vision on the sample photos
+	$(BIN)/python -m etlkit.local put photos/*.jpg gs://bqml-vision/ --local-dir $(LOCAL_DIR)
+	$(BIN)/python -m etlkit.local put -r etlkit/local/models/savedmodel_resnet_stand_in/* gs://resnet-model/ --local-dir $(LOCAL_DIR)
+	for job in object_table resnet_model resnet_predict labels resnet_ranking vision_objects vision_long vision_labels; do \
+	  $(BIN)/python -m etlkit.run jobs.$$job --local --local-dir $(LOCAL_DIR) >/dev/null || exit; \
+	done
+	$(BIN)/python -m etlkit.local sql --file jobs/sql/show_ranking.sql --local-dir $(LOCAL_DIR)
+
 test: $(VENV)/.dev ## Run the whole test suite, lint and type checks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -35,6 +43,9 @@ test: $(VENV)/.dev ## Run the whole test suite, lint and type checks
 
 faults: $(VENV)/.dev ## Run the long form of the crash tests (200 kills) and print the figures
 	ETLKIT_KILLS=200 $(BIN)/python -m pytest tests/faults -rA -s --timeout 3600
+
+bench: $(VENV)/.dev ## Measure how close calls come to the ideal, beside loops written by hand
+	$(BIN)/python -m tests.bench.calls
 
 lint: $(VENV)/.dev ## Mend what ruff can mend
 	$(BIN)/ruff check --fix .

@@ -45,7 +45,7 @@ class RetryPolicy:
     max_wait_s: float = 60.0
     max_hint_s: float = 300.0
     attempt_timeout_s: float = 60.0
-    max_outage_s: float = 900.0
+    max_outage_s: float = 300.0
 
     def __post_init__(self) -> None:
         """Refuse what could never work."""

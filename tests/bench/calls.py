@@ -1,0 +1,202 @@
+"""How close calls come to the ideal: `python -m tests.bench.calls`, or `make bench`.
+
+Latency-bound work is at its best when `max_concurrency` calls are in flight from the first row to the
+last. Ideal is that and nothing else: rows x latency / calls in flight. Everything in one table ran in
+one process, one after the other, against one server; only the ratios mean something.
+"""
+
+import argparse
+import json
+import math
+import threading
+import time
+from collections import deque
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+
+from etlkit import EtlBase, TransferJob
+from etlkit.context import Run
+from etlkit.engine import run_transfer
+from etlkit.http import HttpClient
+from etlkit.testing import MemorySink, MemorySource
+from tests.bench.latency_server import latency_server
+
+PATH = "/v1/images:annotate"
+HEADERS = {"Content-Type": "application/json"}
+PACK = 16
+
+
+def request_for(rows):
+    """A request of Vision's, one image a row."""
+    feature = [{"type": "OBJECT_LOCALIZATION", "maxResults": 10}]
+    images = [{"source": {"imageUri": row["uri"]}} for row in rows]
+    return {"requests": [{"image": image, "features": feature} for image in images]}
+
+
+class EtlkitPost:
+    """`HttpClient`, as a transform uses it."""
+
+    def __init__(self, url):
+        self._client = HttpClient(url, service="bench")
+
+    def __call__(self, body):
+        return self._client.post_json(PATH, body)
+
+
+class RequestsPost:
+    def __init__(self, url):
+        self._session = requests.Session()
+        self._url = url + PATH
+
+    def __call__(self, body):
+        return self._session.post(self._url, json=body, timeout=60).json()
+
+
+class Urllib3Post:
+    def __init__(self, url):
+        parts = urlsplit(url)
+        self._pool = urllib3.HTTPConnectionPool(parts.hostname, parts.port, maxsize=1)
+
+    def __call__(self, body):
+        data = json.dumps(body).encode()
+        answer = self._pool.urlopen("POST", PATH, body=data, headers=HEADERS, retries=False)
+        return json.loads(answer.data)
+
+
+def packed_etl(url, post, calls_in_flight):
+    class Etl(EtlBase):
+        max_concurrency = calls_in_flight
+        batch_size = PACK
+
+        def before_action(self):
+            self.post = post(url)
+
+        def transform_batch(self, rows):
+            answers = self.post(request_for(rows))["responses"]
+            return [{**row, "response": answer} for row, answer in zip(rows, answers, strict=True)]
+
+    return Etl
+
+
+def single_etl(url, post, calls_in_flight):
+    class Etl(EtlBase):
+        max_concurrency = calls_in_flight
+
+        def before_action(self):
+            self.post = post(url)
+
+        def transform_row(self, row):
+            row["response"] = self.post(request_for([row]))["responses"][0]
+            return row
+
+    return Etl
+
+
+def with_engine(etl, rows):
+    """Seconds of a whole run, from the source's opening to the published target."""
+    sink = MemorySink("replace")
+    schema = {"uri": "STRING"}
+    job = TransferJob(source=MemorySource(rows, schema), transform=etl, sink=sink)
+    started = time.perf_counter()
+    with Run("bench") as run:
+        report = run_transfer(job, run)
+    spent = time.perf_counter() - started
+    assert report.written == len(rows) == len(sink.rows)
+    assert all(row["response"] for row in sink.rows)
+    return spent
+
+
+def by_hand(url, post, calls_in_flight, rows, pack):
+    """The loop that people write: threads that take from one queue and put into one list."""
+    queue = deque(rows[i : i + pack] for i in range(0, len(rows), pack))
+    done = []
+
+    def work():
+        send = post(url)
+        while True:
+            try:
+                some = queue.popleft()
+            except IndexError:
+                return
+            answers = send(request_for(some))["responses"]
+            done.extend({**row, "response": a} for row, a in zip(some, answers, strict=True))
+
+    threads = [threading.Thread(target=work) for _ in range(calls_in_flight)]
+    started = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    spent = time.perf_counter() - started
+    assert len(done) == len(rows)
+    return spent
+
+
+def compare(title, *, num_rows, pack, latency_s, calls_in_flight, repeat):
+    """Print one table; gives the best ratio of the engine with HttpClient."""
+    rows = [{"uri": f"gs://bucket/photos/{i:07}.jpg"} for i in range(num_rows)]
+    ideal = math.ceil(num_rows / pack) * latency_s / calls_in_flight
+    etl = packed_etl if pack > 1 else single_etl
+    print(f"\n{title}: {num_rows:,} images, {latency_s * 1000:.0f} ms a call, ideal {ideal:.2f} s")
+    with latency_server(latency_s) as url:
+        ways = {
+            "etlkit, HttpClient": lambda: with_engine(etl(url, EtlkitPost, calls_in_flight), rows),
+            "etlkit, requests": lambda: with_engine(etl(url, RequestsPost, calls_in_flight), rows),
+            "by hand, urllib3": lambda: by_hand(url, Urllib3Post, calls_in_flight, rows, pack),
+            "by hand, requests": lambda: by_hand(url, RequestsPost, calls_in_flight, rows, pack),
+        }
+        ratios = {name: [] for name in ways}
+        for _ in range(repeat):
+            for name, way in ways.items():
+                ratios[name].append(way() / ideal)
+    for name, found in ratios.items():
+        times = ", ".join(f"{ratio:.3f}" for ratio in found)
+        print(f"  {name:<20} {min(found):.3f} x ideal   ({times})")
+    return min(ratios["etlkit, HttpClient"])
+
+
+def against_one_at_a_time(latency_s, calls_in_flight, num_rows, num_sample):
+    """The article's way: one image a call, one call at a time, with requests."""
+    rows = [{"uri": f"gs://bucket/photos/{i:07}.jpg"} for i in range(num_rows)]
+    with latency_server(latency_s) as url:
+        a_row = by_hand(url, RequestsPost, 1, rows[:num_sample], 1) / num_sample
+        packed = with_engine(packed_etl(url, EtlkitPost, calls_in_flight), rows)
+    print(
+        f"\nagainst one image a call, one call at a time, {latency_s * 1000:.0f} ms a call:\n"
+        f"  {num_rows:,} images with etlkit {packed:.2f} s; one at a time {a_row * num_rows:,.0f} s "
+        f"(scaled from {num_sample} images): {a_row * num_rows / packed:.0f} x"
+    )
+
+
+def main():
+    """Parse the command line and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
+    parser.add_argument("--repeat", type=int, default=3, help="runs of each; the best counts")
+    parser.add_argument("--only", choices=["packed", "single", "article"])
+    options = parser.parse_args()
+    if options.only in {None, "packed"}:
+        compare(
+            "16 images a call, 16 calls in flight",
+            num_rows=16_000,
+            pack=PACK,
+            latency_s=0.1,
+            calls_in_flight=16,
+            repeat=options.repeat,
+        )
+    if options.only in {None, "single"}:
+        compare(
+            "one image a call, 64 calls in flight",
+            num_rows=4000,
+            pack=1,
+            latency_s=0.05,
+            calls_in_flight=64,
+            repeat=options.repeat,
+        )
+    if options.only in {None, "article"}:
+        against_one_at_a_time(0.1, 16, num_rows=16_000, num_sample=50)
+
+
+if __name__ == "__main__":
+    main()
