@@ -76,13 +76,13 @@ def _matches(folder: Path, pattern: str) -> list[Path]:
 
 def _in_cloud(uri: str, timeout_s: float) -> list[File]:
     try:
-        import gcsfs
+        from gcsfs.core import GCSFileSystem  # REST alone; the package's own name asks over gRPC too
     except ImportError:
         raise ConfigError(
             f"{uri}: reading Cloud Storage needs gcsfs; install it with: pip install 'etlkit[gcs]', "
             "or run with --local to use the local buckets"
         ) from None
-    storage = gcsfs.GCSFileSystem(requests_timeout=timeout_s, use_listings_cache=False)
+    storage = GCSFileSystem(requests_timeout=timeout_s, use_listings_cache=False)
     with _told_as_source_error(uri):
         names = sorted(storage.glob(uri)) if glob.has_magic(uri) else [uri.removeprefix("gs://")]
         infos = [storage.info(name) for name in names]

@@ -67,6 +67,6 @@ def test_what_is_not_there(read, here, path, message):
 
 def test_cloud_storage_without_gcsfs(read, monkeypatch):
     """Outside of the local world `gs://` needs an extra, and the message says which."""
-    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    monkeypatch.setitem(sys.modules, "gcsfs.core", None)
     with pytest.raises(ConfigError, match=r"pip install 'etlkit\[gcs\]', or run with --local"):
         read(CsvSource("gs://b/a.csv"))
