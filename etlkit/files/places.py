@@ -76,7 +76,9 @@ def _matches(folder: Path, pattern: str) -> list[Path]:
 
 def _in_cloud(uri: str, timeout_s: float) -> list[File]:
     try:
-        from gcsfs.core import GCSFileSystem  # REST alone; the package's own name asks over gRPC too
+        from gcsfs.core import (
+            GCSFileSystem,
+        )  # REST alone; the package's own name asks over gRPC too
     except ImportError:
         raise ConfigError(
             f"{uri}: reading Cloud Storage needs gcsfs; install it with: pip install 'etlkit[gcs]', "

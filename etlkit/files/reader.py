@@ -88,7 +88,7 @@ class FileReader:
         self._limit = run.limit
         self._settled: dict[int, bytearray] = {}
         self.num_rows: int | None = None
-        run.variables = {"files": [file.name for file in files[:_SHOWN_FILES]]}
+        run.variables |= {"files": [file.name for file in files[:_SHOWN_FILES]]}
         run.variables |= {"num_files": len(files)} if len(files) > _SHOWN_FILES else {}
         try:
             self.columns = form.columns(files[0])

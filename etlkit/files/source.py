@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Literal, get_args
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Literal, Self, get_args
 
 from etlkit.columns import parse_schema
 from etlkit.errors import ConfigError
@@ -13,6 +13,7 @@ from etlkit.errors import ConfigError
 if TYPE_CHECKING:
     from etlkit.context import Run
     from etlkit.files.reader import FileReader, Format
+    from etlkit.variables import Value
 
 Compression = Literal["infer", "gzip", "bz2", "zstd"]
 
@@ -25,7 +26,8 @@ class _FileSource:
         path: One or more of: a path of this machine, `gs://bucket/name`, `https://host/name`. `*`, `?`
             and `[…]` match names inside of one folder and `**` runs over folders, except in
             addresses of web servers. Files are read in the order of `path`, those of a pattern in
-            the order of their names. With `--local`, `gs://` is the local bucket.
+            the order of their names. With `--local`, `gs://` is the local bucket. `$name$` is a
+            custom variable of the job.
         types: Column name to BigQuery's type, as in `EtlBase.output_schema`; columns that are not
             in it get their type from the file.
         headers: Sent to web servers, e.g. `{"Authorization": …}`; in no message, and not to another
@@ -66,6 +68,21 @@ class _FileSource:
         """See `etlkit.source.Source.fingerprint`; keys in headers are not part of it."""
         told = [each.name for each in fields(self) if each.name not in {"headers", "timeout_s"}]
         return repr((type(self).__name__, [(name, getattr(self, name)) for name in told]))
+
+    def expand(self, values: Mapping[str, Value]) -> tuple[Self, frozenset[str]]:
+        """Expand custom variables in `path`.
+
+        Returns:
+            The source, and the variables that stood there.
+
+        Raises:
+            ConfigError: An unknown variable, or a value that is more than a part of a name.
+        """
+        from etlkit.template import expand_name
+
+        found = [expand_name(each, values) for each in self.paths]
+        used = frozenset[str]().union(*(names for _, names in found))
+        return (replace(self, path=tuple(text for text, _ in found)) if used else self), used
 
     def open(self, run: Run) -> FileReader:
         """See `etlkit.source.Source`."""

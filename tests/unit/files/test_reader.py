@@ -2,9 +2,10 @@ import os
 
 import pytest
 
-from etlkit import CsvSource, EtlBase, JsonlSource, SourceError, TransferJob
+from etlkit import ConfigError, CsvSource, EtlBase, JsonlSource, SourceError, TransferJob
 from etlkit.context import Run, Settings
 from etlkit.engine import run_transfer
+from etlkit.runner import run_job
 from etlkit.settle import Counts, Earlier
 from etlkit.source import ROW_ID
 from etlkit.testing import MemorySink
@@ -166,3 +167,16 @@ def test_a_bad_line_is_found_before_anything_is_paid(files, tmp_path):
     with Run("files", Settings()) as run, pytest.raises(SourceError, match=r"2\.csv:6: 2 cells"):
         run_transfer(job, run)
     assert calls == []
+
+
+def test_variables_in_paths(files, tmp_path):
+    """`$name$` is a part of a name; a value that leads elsewhere is refused."""
+    source = CsvSource([str(tmp_path / "$part$.csv"), str(tmp_path / "1.csv")])
+    job = TransferJob(source=source, transform=Etl, sink=MemorySink(), variables={"part": "2"})
+    assert run_job(job).read == 10
+    assert [row["n"] for row in job.sink.rows][:5] == [7, 8, 9, 10, 1]
+    for value in ("../2", "*", "2/x"):
+        with pytest.raises(ConfigError, match="cannot be part of a name"):
+            run_job(job, variables={"part": value})
+    with pytest.raises(ConfigError, match="other"):
+        run_job(job, variables={"other": "2"})
