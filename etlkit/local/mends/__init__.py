@@ -15,6 +15,7 @@ def apply() -> None:
         byte_literals,
         jobs,
         keep_alive,
+        loads,
         messages,
         reads,
         row_inserts,
@@ -27,6 +28,6 @@ def apply() -> None:
     )
 
     statements = (types, table_options, byte_literals, messages, scripts, jobs)
-    rows = (appends, row_inserts, reads)
+    rows = (appends, row_inserts, reads, loads)
     for mend in (turns, keep_alive, snapshots, *statements, table_resource, *rows):
         mend.apply()
