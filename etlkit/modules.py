@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 from etlkit.errors import ConfigError, EtlkitError
+from etlkit.redact import without_keys
 
 _HOUSE = str(Path(__file__).parent)
 
@@ -72,5 +73,5 @@ def broken(place: str, error: BaseException) -> ConfigError:
         frame = (theirs or frames)[-1]
         where = f"{frame.filename}:{frame.lineno}"
         kind = "" if isinstance(error, EtlkitError) else f"{type(error).__name__}: "
-        reason = f"{kind}{error}"
+        reason = f"{kind}{without_keys(str(error))}"
     return ConfigError(f"{place} cannot be imported: {reason} ({where})")

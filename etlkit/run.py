@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from etlkit import redact
 from etlkit.bindings import parse_assignments
 from etlkit.errors import EtlkitError, RetryableError, RowError
 from etlkit.runner import environment, local_world, run_job
@@ -192,7 +193,7 @@ def _configure_logging(log_format: str, *, debug: bool, quiet: bool) -> None:
 
         handler.setFormatter(JsonFormatter())
     else:
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(redact.Formatter("%(message)s"))
     logger = logging.getLogger("etlkit")
     logger.handlers[:] = [handler]
     logger.propagate = False
@@ -225,7 +226,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         _fail(error, f"{error}{_next_step(error)}", debug=debug)
         return error.exit_code
     except Exception as error:
-        _fail(error, f"unexpected {type(error).__name__}: {error}\nmore with --debug", debug=debug)
+        _fail(
+            error,
+            f"unexpected {type(error).__name__}: {redact.without_keys(str(error))}\nmore with --debug",
+            debug=debug,
+        )
         return 1
 
 

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from etlkit.base import Row
 from etlkit.errors import ConfigError, JobError, RetryableError, RowError, TransformError
+from etlkit.redact import without_keys
 
 _SHOWN_ERRORS = 5
 
@@ -87,7 +88,7 @@ def _as_row_error(error: BaseException) -> RowError:
         raise error
     if isinstance(error, RowError):
         return error
-    wrapped = TransformError(f"{type(error).__name__}: {error}{_place(error)}")
+    wrapped = TransformError(f"{type(error).__name__}: {without_keys(str(error))}{_place(error)}")
     wrapped.__cause__ = error
     return wrapped
 

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
@@ -21,7 +22,7 @@ SHIM = "etl_base"
 """The module that TROCCO gives to scripts; etlkit answers to the name where nobody else does."""
 
 
-class _ShimFinder:
+class _ShimFinder(MetaPathFinder, Loader):
     """Makes `etl_base` from `EtlBase`.
 
     It stands last in `sys.meta_path`, so a file `etl_base.py` that a user has is found before it.

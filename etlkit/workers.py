@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from etlkit.base import EtlBase, Row, overrides_batch
 from etlkit.clock import Stopped
 from etlkit.errors import EtlkitError, JobError
+from etlkit.redact import without_keys
 from etlkit.retry import Calls
 from etlkit.settle import Outcome, settle
 
@@ -158,5 +159,5 @@ def _guard(what: str, call: Callable[[], T]) -> T:
     except EtlkitError:
         raise
     except Exception as error:
-        message = f"{what} failed: {type(error).__name__}: {error}"
+        message = f"{what} failed: {type(error).__name__}: {without_keys(str(error))}"
         raise JobError(message, stage="transform") from error

@@ -5,6 +5,7 @@ The two programs are the article's; they are compared with it where it lies besi
 
 import json
 import os
+import subprocess
 import sys
 import threading
 import urllib.request
@@ -246,3 +247,42 @@ def test_a_client_with_arguments_is_left_alone(monkeypatch):
             assert own.transport.host == "vision.googleapis.com:443"
         assert vision_v1.ImageAnnotatorClient().transport.host == "127.0.0.1:1"
     assert vision_v1.ImageAnnotatorClient.__init__ is before
+
+
+def test_a_client_that_is_imported_later_is_led_away_too():
+    """Nobody has imported Google's client when the world is entered: it is changed as it comes."""
+    code = (
+        "import sys\n"
+        "from etlkit.local.detours import detours\n"
+        "with detours():\n"
+        "    assert 'google.cloud.vision_v1' not in sys.modules\n"
+        "    from google.cloud import vision_v1\n"
+        "    for _ in range(3):\n"
+        "        with vision_v1.ImageAnnotatorClient() as client:\n"
+        "            print(client.transport.host, id(client.transport) )\n"
+        "print(hasattr(vision_v1.ImageAnnotatorClient.__init__, '__wrapped__'))\n"
+    )
+    environ = {**os.environ, "ETLKIT_VISION_GRPC_ENDPOINT": "127.0.0.1:1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT, env=environ, capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    *clients, is_changed = done.stdout.split("\n")[:-1]
+    assert len(set(clients)) == 1
+    assert clients[0].startswith("127.0.0.1:1 ")
+    assert is_changed == "False"
+
+
+def test_an_error_of_the_rest_program_shows_no_key(cli, dataset, tmp_path, local_server):
+    """What urllib says of an address that it cannot use has the key in it; nobody sees it."""
+    text = (ARTICLE / "rest.py").read_text(encoding="utf-8")
+    script = tmp_path / "broken.py"
+    script.write_text(text.replace(KEY, "s3cret key").replace("vision.googleapis.com", "127.0.0.1"))
+    status, report, said = cli(
+        "--script", script, "--source", f"SELECT '{URI}' AS uri", "--sink", f"{dataset}.found",
+        "--debug",
+    )  # fmt: skip
+    assert status == 1
+    assert "InvalidURL" in report["error"]
+    assert "?key=…" in report["error"]
+    assert "s3cret" not in said
