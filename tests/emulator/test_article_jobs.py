@@ -1,0 +1,102 @@
+"""The repository's jobs, one after the other: the article's pipeline over five photos."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from etlkit.local.buckets import Buckets
+from etlkit.run import main
+
+ROOT = Path(__file__).parents[2]
+MODELS = ROOT / "etlkit" / "local" / "models"
+PHOTOS = sorted((ROOT / "photos").glob("*.jpg"))
+JOBS = ("object_table", "resnet_model", "resnet_predict", "labels", "resnet_ranking")
+VISION_JOBS = ("vision_objects", "vision_long", "vision_labels")
+
+
+@pytest.fixture(scope="module")
+def run_job(local_server):
+    """Run a job of the repository as a person does, from the repository's folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+
+        def run(name, *options):
+            local = ["--local", "--local-dir", str(local_server.local_dir), "--quiet"]
+            return main([f"jobs.{name}", *local, *options])
+
+        yield run
+
+
+@pytest.fixture(scope="module")
+def world(local_server, bq, run_job):
+    """Every job has run, in the order of the article."""
+    buckets = Buckets(local_server.local_dir / "buckets")
+    buckets.put(PHOTOS, "gs://bqml-vision/")
+    model = sorted((MODELS / "savedmodel_resnet_stand_in").iterdir())
+    buckets.put(model, "gs://resnet-model/", recursive=True)
+    for name in (*JOBS, *VISION_JOBS):
+        assert run_job(name) == 0, name
+    yield bq
+    bq.delete_dataset("bqml_vision", delete_contents=True)
+
+
+@pytest.fixture(scope="module")
+def model_says():
+    """What the model says of each photo when it is called directly: uri to its 1001 scores."""
+    import numpy as np
+    import openvino
+    from PIL import Image
+
+    core = openvino.Core()
+    compiled = core.compile_model(
+        MODELS / "savedmodel_resnet_stand_in", "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    )
+    scores = {}
+    for photo in PHOTOS:
+        with Image.open(photo) as image:
+            square = image.convert("RGB").resize((224, 224), Image.Resampling.BILINEAR)
+        tensor = np.asarray(square, np.float32)[None] / 255
+        scores[f"gs://bqml-vision/{photo.name}"] = next(iter(compiled(tensor).values()))[0]
+    return scores
+
+
+def test_the_best_class_of_each_photo_is_the_models(world, model_says):
+    """The right ranking, `WITH OFFSET` and per photo: its first row is the model's best class."""
+    labels = dict(
+        world.query("SELECT int64_field_0, string_field_1 FROM bqml_vision.label").result()
+    )
+    rows = world.query("SELECT uri, label FROM bqml_vision.resnet_ranking WHERE rank = 1").result()
+    best = {uri: labels[int(scores.argmax()) + 1] for uri, scores in model_says.items()}
+    assert dict(row.values() for row in rows) == best
+
+
+def test_every_photo_has_five_ranks(world):
+    """Ranks are 1 to 5 for each photo, best score first."""
+    rows = world.query("""
+        SELECT uri, ARRAY_AGG(rank ORDER BY score DESC) AS ranks
+        FROM bqml_vision.resnet_ranking GROUP BY uri
+    """).result()
+    assert {row["uri"]: row["ranks"] for row in rows} == {
+        f"gs://bqml-vision/{photo.name}": [1, 2, 3, 4, 5] for photo in PHOTOS
+    }
+
+
+def test_objects_as_rows(world):
+    """Vision's answers in long form say what the JSON said: a cat, and where it is."""
+    (row,) = world.query("""
+        SELECT name, x_min, y_max FROM bqml_vision.vision_objects_long
+        WHERE uri = 'gs://bqml-vision/chelsea.jpg' AND rank = 1
+    """).result()
+    assert row["name"] == "Cat"
+    assert 0 <= row["x_min"] < 0.05
+    assert row["y_max"] > 0.9
+
+
+def test_a_job_that_lacks_its_table_says_which(run_job, world, capsys):
+    """A step out of order fails with the name of what is missing, and exit status 1."""
+    world.query("DROP TABLE bqml_vision.label").result()
+    assert run_job("resnet_ranking") == 1
+    printed = capsys.readouterr()
+    assert "bqml_vision.label" in printed.err
+    assert json.loads(printed.out.splitlines()[-1])["state"] == "failed"
