@@ -46,6 +46,7 @@ faults: $(VENV)/.dev ## Run the long form of the crash tests (200 kills) and pri
 
 bench: $(VENV)/.dev ## Measure how close calls come to the ideal, beside loops written by hand
 	$(BIN)/python -m tests.bench.calls
+	$(BIN)/python -m tests.bench.predict
 
 lint: $(VENV)/.dev ## Mend what ruff can mend
 	$(BIN)/ruff check --fix .

@@ -143,7 +143,7 @@ def picture(scalar: pa.StructScalar) -> Picture:
 
 def pictures_to_structs(pictures: Sequence[Picture | None], *, whole: bool) -> pa.StructArray:
     """Images as a column; None = NULL."""
-    sizes: list[Any] = [None if each is None else each.pixels.shape for each in pictures]
+    sizes: list[Any] = [None if each is None else each.shape for each in pictures]
     flat = [np.empty(0) if each is None else each.values().reshape(-1) for each in pictures]
     offsets = np.concatenate([[0], np.cumsum([len(values) for values in flat])])
     element = pa.int64() if whole else pa.float64()

@@ -6,6 +6,7 @@ and the pages of the other three beside it.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -127,7 +128,7 @@ def _by_column(function: Callable[..., Picture], *, whole: bool) -> Callable[...
         pictures, num_bytes = [], 0
         try:
             for picture in workers().map(one, zip(*map(_python, columns), strict=True)):
-                num_bytes += 0 if picture is None else picture.pixels.size * 8
+                num_bytes += 0 if picture is None else math.prod(picture.shape) * 8
                 if num_bytes > _MAX_RESULT_BYTES:
                     raise answers.invalid(
                         "Resources exceeded during query execution: decoded images of more than "

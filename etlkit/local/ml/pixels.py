@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import io
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -57,26 +56,52 @@ _YUV: Final = np.array(
 COLOR_SPACES: Final = ("HSV", "GRAYSCALE", "YIQ", "YUV")
 
 
-@dataclass(frozen=True, slots=True)
 class Picture:
     """One image.
 
-    Attributes:
-        pixels: (height, width, channels). uint8 = n, to be read as n / 255 unless `is_integer`.
+    Args:
+        content: Pillow's RGB image, or an array of (height, width, channels). 8-bit numbers n are to
+            be read as n / 255, unless `is_integer`.
         is_integer: True = SQL sees INT64 values in 0-255, False = FLOAT64 values in 0-1.
     """
 
-    pixels: NDArray[Any]
-    is_integer: bool = False
+    def __init__(self, content: Image.Image | NDArray[Any], *, is_integer: bool = False) -> None:
+        self.is_integer = is_integer
+        self._content = content
+
+    @property
+    def pixels(self) -> NDArray[Any]:
+        """(height, width, channels)."""
+        if isinstance(self._content, Image.Image):
+            self._content = np.asarray(self._content)
+        pixels: NDArray[Any] = self._content
+        return pixels
+
+    @property
+    def image(self) -> Image.Image | None:
+        """As Pillow's image, for which no pixel is copied; None = it is not 8-bit RGB."""
+        if isinstance(self._content, Image.Image):
+            return self._content
+        is_rgb = self._content.dtype == np.uint8 and self._content.shape[2] == 3
+        return Image.fromarray(self._content) if is_rgb else None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width, channels."""
+        if isinstance(self._content, Image.Image):
+            return (self._content.height, self._content.width, 3)
+        height, width, channels = self._content.shape
+        return (height, width, channels)
 
     def values(self) -> NDArray[Any]:
         """The values that SQL sees: int64 or float64, of the shape of `pixels`."""
+        values: NDArray[Any]
         if self.is_integer:
-            whole: NDArray[Any] = self.pixels.astype(np.int64)
-            return whole
-        if self.pixels.dtype == np.uint8:
-            return _UNIT_64[self.pixels]
-        values: NDArray[Any] = self.pixels.astype(np.float64)
+            values = self.pixels.astype(np.int64)
+        elif self.pixels.dtype == np.uint8:
+            values = _UNIT_64[self.pixels]
+        else:
+            values = self.pixels.astype(np.float64)
         return values
 
     def tensor(self, dtype: str) -> NDArray[Any]:
@@ -138,19 +163,19 @@ def resize(picture: Picture, height: int, width: int, *, keep_ratio: bool = Fals
     """
     if height < 1 or width < 1:
         raise _error(f"The target size must be positive; it is {height} x {width}")
-    old_height, old_width, channels = picture.pixels.shape
+    old_height, old_width, channels = picture.shape
     if keep_ratio:
         scale = min(height / old_height, width / old_width)
         height = max(1, round(old_height * scale))
         width = max(1, round(old_width * scale))
     if (old_height, old_width) == (height, width):
         return picture
-    pixels = picture.pixels
-    if pixels.dtype == np.uint8 and channels == 3:
-        image = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
-        return Picture(np.asarray(image), picture.is_integer)
-    planes = [_resized_plane(pixels[:, :, c], (width, height)) for c in range(channels)]
-    return Picture(np.stack(planes, axis=2), picture.is_integer)
+    image = picture.image
+    if image is not None:
+        resized = image.resize((width, height), Image.Resampling.BILINEAR)
+        return Picture(resized, is_integer=picture.is_integer)
+    planes = [_resized_plane(picture.pixels[:, :, c], (width, height)) for c in range(channels)]
+    return Picture(np.stack(planes, axis=2), is_integer=picture.is_integer)
 
 
 def convert_color_space(picture: Picture, space: str) -> Picture:
@@ -161,8 +186,8 @@ def convert_color_space(picture: Picture, space: str) -> Picture:
     """
     if space.upper() not in COLOR_SPACES:
         raise _error(f"{space!r} is not a color space; choose one of {', '.join(COLOR_SPACES)}")
-    if picture.pixels.shape[2] != 3:
-        raise _error(f"An RGB image has 3 channels; this one has {picture.pixels.shape[2]}")
+    if picture.shape[2] != 3:
+        raise _error(f"An RGB image has 3 channels; this one has {picture.shape[2]}")
     rgb = picture.values() / 255.0 if picture.is_integer else picture.values()
     match space.upper():
         case "GRAYSCALE":
@@ -188,10 +213,10 @@ def _bounded(image: Image.Image) -> Picture:
     most = MAX_STRUCT_BYTES // (_VALUE_BYTES * 3)
     num_pixels = image.width * image.height
     if num_pixels <= most:
-        return Picture(np.asarray(image))
+        return Picture(image)
     scale = math.sqrt(most / num_pixels)
     size = (max(1, int(image.width * scale)), max(1, int(image.height * scale)))
-    return Picture(np.asarray(image.resize(size, Image.Resampling.BILINEAR)))
+    return Picture(image.resize(size, Image.Resampling.BILINEAR))
 
 
 def _resized_plane(plane: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:

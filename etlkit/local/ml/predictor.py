@@ -168,10 +168,10 @@ def _picture(kind: str, value: pa.Scalar) -> Picture:
 def _fitted(tensor: Tensor, picture: Picture) -> NDArray[Any]:
     """The picture in the size that the model takes, as BigQuery does it where the query does not."""
     height, width, channels = tensor.row_shape
-    if channels is not None and picture.pixels.shape[2] != channels:
+    if channels is not None and picture.shape[2] != channels:
         raise ConfigError(
             f"Invalid shape of column '{tensor.name}': the image has the shape "
-            f"{list(picture.pixels.shape)}, and the model wants {tensor.describe()}"
+            f"{list(picture.shape)}, and the model wants {tensor.describe()}"
         )
     if height is not None and width is not None:
         picture = pixels.resize(picture, height, width)
