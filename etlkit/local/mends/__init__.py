@@ -13,6 +13,7 @@ def apply() -> None:
     from etlkit.local.mends import (
         appends,
         byte_literals,
+        destinations,
         jobs,
         keep_alive,
         loads,
@@ -27,7 +28,7 @@ def apply() -> None:
         types,
     )
 
-    statements = (types, table_options, byte_literals, messages, scripts, jobs)
+    statements = (types, table_options, byte_literals, messages, scripts, jobs, destinations)
     rows = (appends, row_inserts, reads, loads)
     for mend in (turns, keep_alive, snapshots, *statements, table_resource, *rows):
         mend.apply()
