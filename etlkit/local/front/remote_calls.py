@@ -32,7 +32,7 @@ _TIMEOUT_S: Final = 300.0
 """BigQuery waits 20 minutes; nobody else can use the local one meanwhile."""
 
 _FIRST_WAIT_S: Final = 0.01
-_MAX_WAIT_S: Final = 0.25
+_MAX_WAIT_S: Final = 0.1
 _pool: Final = urllib3.PoolManager(maxsize=_PARALLEL, retries=False)
 
 

@@ -1,0 +1,342 @@
+import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import pytest
+from google.api_core.exceptions import BadRequest, Conflict
+from google.cloud import bigquery
+
+from etlkit.local import join_or_start
+
+CREATE = (
+    "CREATE OR REPLACE FUNCTION {name}({arguments}) RETURNS {returns} "
+    "REMOTE WITH CONNECTION us.my-conn OPTIONS(endpoint='{endpoint}'{more})"
+)
+
+BIG = 2**60
+
+
+class Endpoint(ThreadingHTTPServer):
+    """An endpoint on loopback: its `answer` gives status and body for a request's body."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.requests: list[dict] = []
+        self.answer = echo
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/f"
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Endpoint
+
+    def do_POST(self) -> None:
+        request = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.server.requests.append(request)
+        status, body = self.server.answer(request)
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *arguments) -> None:
+        pass
+
+
+def echo(request: dict) -> tuple[int, dict]:
+    """Each call's arguments, as JSON text."""
+    return 200, {"replies": [json.dumps(call) for call in request["calls"]]}
+
+
+def first(request: dict) -> tuple[int, dict]:
+    """Each call's first argument."""
+    return 200, {"replies": [call[0] for call in request["calls"]]}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Endpoint]:
+    with Endpoint() as endpoint:
+        thread = Thread(target=endpoint.serve_forever)
+        thread.start()
+        yield endpoint
+        endpoint.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def endpoint(server: Endpoint) -> Endpoint:
+    """The endpoint, as if nobody had called it."""
+    server.requests.clear()
+    server.answer = echo
+    return server
+
+
+@pytest.fixture
+def create(run, dataset, endpoint):
+    """Make a remote function; give its name."""
+
+    def create_function(
+        arguments: str = "n INT64", returns: str = "STRING", *, name: str = "f", more: str = ""
+    ) -> str:
+        name = f"{dataset}.{name}"
+        run(
+            CREATE.format(
+                name=name, arguments=arguments, returns=returns, endpoint=endpoint.url, more=more
+            )
+        )
+        return name
+
+    return create_function
+
+
+def test_a_call_is_one_request_of_bigquery_s_form(bq, create, endpoint):
+    """requestId, caller, sessionUser, userDefinedContext and calls; NULLs and big integers as told."""
+    f = create("s STRING, n INT64", more=', user_defined_context=[("mode", "fast")]')
+    job = bq.query(f"SELECT {f}(s, n) FROM UNNEST([STRUCT('a' AS s, 1 AS n), (NULL, {BIG})])")
+    assert sorted(row[0] for row in job.result()) == ['["a", 1]', f'[null, "{BIG}"]']
+    (request,) = endpoint.requests
+    assert len(request.pop("requestId")) > 8
+    assert request == {
+        "caller": f"//bigquery.googleapis.com/projects/local/jobs/local:US.{job.job_id}",
+        "sessionUser": "anonymous@bqemulator.local",
+        "userDefinedContext": {"mode": "fast"},
+        "calls": [["a", 1], [None, str(BIG)]],
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "in_json"),
+    [
+        ("BOOL", "TRUE", True),
+        ("INT64", "42", 42),
+        ("INT64", "-9007199254740993", "-9007199254740993"),
+        ("FLOAT64", "1.5", 1.5),
+        ("FLOAT64", "CAST('-inf' AS FLOAT64)", "-Infinity"),
+        ("NUMERIC", "NUMERIC '1.25'", "1.25"),
+        ("NUMERIC", "NUMERIC '3'", 3),
+        ("BIGNUMERIC", "BIGNUMERIC '1.0000000001'", "1.0000000001"),
+        ("STRING", "'é\"'", 'é"'),
+        ("BYTES", r"b'\x00\xff'", "AP8="),
+        ("DATE", "DATE '2024-01-02'", "2024-01-02"),
+        ("DATETIME", "DATETIME '2024-01-02 03:04:05.5'", "2024-01-02T03:04:05.500"),
+        ("TIME", "TIME '03:04:05'", "03:04:05"),
+        ("TIMESTAMP", "TIMESTAMP '2024-01-02 03:04:05.123456+01'", "2024-01-02T02:04:05.123456Z"),
+        ("JSON", "JSON '{\"a\": [1, null]}'", {"a": [1, None]}),
+    ],
+)
+def test_types_go_out_and_come_back_as_to_json_string_writes_them(
+    run, create, endpoint, kind, value, in_json
+):
+    """Each supported type, there and back; NULL stays NULL."""
+    endpoint.answer = first
+    f = create(f"x {kind}", kind)
+    same = "TO_JSON_STRING({}) = TO_JSON_STRING({})" if kind == "JSON" else "{} = {}"
+    ((is_same, null),) = run(f"SELECT {same.format(f'{f}({value})', value)}, {f}(NULL)")
+    assert (is_same, null) == (True, None)
+    calls = [call for request in endpoint.requests for call in request["calls"]]
+    assert [in_json] in calls
+    assert [None] in calls
+
+
+@pytest.mark.parametrize(
+    ("sql", "rows"),
+    [
+        ("SELECT {f}(n) FROM UNNEST([1, 2]) AS n WHERE {f}(n) = '[2]'", [("[2]",)]),
+        ("WITH x AS (SELECT {f}(1) AS r) SELECT r FROM x", [("[1]",)]),
+        ("SELECT COUNT(*) FROM UNNEST([1, 2]) AS n GROUP BY {f}(1)", [(2,)]),
+        ("SELECT {f}(1) UNION ALL SELECT {f}(1)", [("[1]",), ("[1]",)]),
+        ("SELECT {f}(LENGTH({f}(1)))", [("[3]",)]),
+        ("SELECT {f}(@n)", [("[7]",)]),
+        ("DECLARE n INT64 DEFAULT 3; SELECT {f}(n)", [("[3]",)]),
+        ("EXECUTE IMMEDIATE 'SELECT {f}(?)' USING 4", [("[4]",)]),
+        ("CREATE VIEW {d}.v AS SELECT {f}(1) AS r; SELECT r FROM {d}.v", [("[1]",)]),
+        ("CREATE TABLE {d}.t AS SELECT {f}(1) AS r; SELECT r FROM {d}.t", [("[1]",)]),
+        ("CREATE FUNCTION {d}.g(n INT64) AS (CONCAT({f}(n), '!')); SELECT {d}.g(1)", [("[1]!",)]),
+        ("IF {f}(1) = '[1]' THEN SELECT 'yes'; END IF", [("yes",)]),
+    ],
+)
+def test_it_can_be_called_wherever_an_expression_stands(run, dataset, create, sql, rows):
+    """Filters, CTEs, views, tables made from queries, SQL functions, scripts, parameters."""
+    parameters = [bigquery.ScalarQueryParameter("n", "INT64", 7)] if "@n" in sql else []
+    sql = sql.format(f=create(), d=dataset)
+    assert run(sql, query_parameters=parameters) == rows
+
+
+def test_rows_go_in_batches_of_at_most_the_given_size(run, create, endpoint):
+    """max_batching_rows bounds a request; replies are put to their rows, whichever is first."""
+    f = create(more=", max_batching_rows=7")
+    rows = run(f"SELECT n, {f}(n) FROM UNNEST(GENERATE_ARRAY(1, 100)) AS n ORDER BY n")
+    assert rows == [(n, f"[{n}]") for n in range(1, 101)]
+    sizes = [len(request["calls"]) for request in endpoint.requests]
+    assert (max(sizes), sum(sizes)) == (7, 100)
+    assert len({request["requestId"] for request in endpoint.requests}) == len(sizes)
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 503, 504])
+def test_what_may_pass_is_tried_again(run, create, endpoint, status):
+    """The codes that BigQuery retries, until the endpoint answers."""
+    endpoint.answer = lambda request: (
+        echo(request) if len(endpoint.requests) == 3 else (status, {"errorMessage": "later"})
+    )
+    assert run(f"SELECT {create()}(1)") == [("[1]",)]
+    assert len(endpoint.requests) == 3
+
+
+def test_what_never_passes_ends_after_twenty_attempts(run, create, endpoint):
+    """BigQuery tries 20 times; the server answers others afterwards."""
+    endpoint.answer = lambda _: (503, {"errorMessage": "busy for good"})
+    with pytest.raises(BadRequest, match=r"response code 503 .*: busy for good"):
+        run(f"SELECT {create()}(1)")
+    assert len(endpoint.requests) == 20
+    assert run("SELECT 1") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ((400, {"errorMessage": "no such thing"}), "response code 400 from .*: no such thing"),
+        ((302, {}), "response code 302"),
+        ((200, {"replies": ["a", "b"]}), "gave 2 replies to 1 calls"),
+        ((200, {"replies": []}), "gave 0 replies to 1 calls"),
+        ((200, {"replies": "a"}), 'no JSON object with "replies"'),
+        ((200, b"<html>"), 'no JSON object with "replies"'),
+        ((200, {"replies": [1]}), "Failed to coerce output value 1 to type STRING"),
+        ((200, b" " * (15 * 1024 * 1024 + 1)), "larger than 15,728,640 bytes"),
+    ],
+)
+def test_what_the_endpoint_does_wrong_is_said_once(run, create, endpoint, answer, message):
+    """Any other code, wrong numbers of replies, other types, no JSON, too much of it."""
+    endpoint.answer = lambda _: answer
+    with pytest.raises(BadRequest, match=message):
+        run(f"SELECT {create()}(1)")
+    assert len(endpoint.requests) == 1
+
+
+def test_arguments_of_a_row_are_limited(run, create, endpoint):
+    """5 MB for a row; nothing is sent."""
+    f = create("s STRING")
+    with pytest.raises(BadRequest, match="a remote function takes at most 5,242,880"):
+        run(f"SELECT {f}(REPEAT('x', 6000000))")
+    assert endpoint.requests == []
+
+
+def test_scripts_can_catch_its_errors(run, create, endpoint):
+    """The message of the endpoint is in @@error.message."""
+    endpoint.answer = lambda _: (400, {"errorMessage": "no such thing"})
+    f = create()
+    ((message,),) = run(
+        f"BEGIN SELECT {f}(1); EXCEPTION WHEN ERROR THEN SELECT @@error.message AS m; END"
+    )
+    assert message.endswith("no such thing")
+
+
+def test_a_dry_run_makes_no_call(bq, create, endpoint):
+    """Neither a query nor the statement itself calls the endpoint."""
+    f = create()
+    job = bq.query(f"SELECT {f}(1) AS r", bigquery.QueryJobConfig(dry_run=True))
+    assert [field.field_type for field in job.schema] == ["STRING"]
+    assert endpoint.requests == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "returns", "options", "message"),
+    [
+        ("n INT64", "STRING", "endpoint='https://example.com/'", "calls this machine alone"),
+        ("n INT64", "STRING", "endpoint='http://127.0.0.1.evil.io/'", "calls this machine alone"),
+        ("n INT64", "STRING", "endpoint='file:///etc/passwd'", "calls this machine alone"),
+        ("n INT64", "STRING", "max_batching_rows=1", "needs option endpoint"),
+        ("n INT64", "STRING", "endpoint='http://localhost:1/', n=1", "Unknown option: n"),
+        (
+            "n ARRAY<INT64>",
+            "STRING",
+            "endpoint='http://localhost:1/'",
+            "does not support type ARRAY",
+        ),
+        ("n INT64", "STRUCT<a INT64>", "endpoint='http://localhost:1/'", "not support type STRUCT"),
+    ],
+)
+def test_what_is_wrong_with_the_statement_is_said(
+    run, dataset, arguments, returns, options, message
+):
+    """Endpoints beyond this machine, types that JSON calls have not, unknown options."""
+    with pytest.raises(BadRequest, match=message):
+        run(
+            f"CREATE FUNCTION {dataset}.f({arguments}) RETURNS {returns} "
+            f"REMOTE WITH CONNECTION us.c OPTIONS({options})"
+        )
+
+
+def test_nobody_at_the_endpoint(run, dataset):
+    """A refused connection is told at once."""
+    sql = CREATE.format(
+        name=f"{dataset}.f", arguments="n INT64", returns="STRING",
+        endpoint="http://127.0.0.1:1/", more="",
+    )  # fmt: skip
+    run(sql)
+    with pytest.raises(BadRequest, match="Nobody listens at endpoint"):
+        run(f"SELECT {dataset}.f(1)")
+
+
+def test_the_routine_s_resource_and_its_words(bq, run, dataset, create, endpoint):
+    """routines.get shows remoteFunctionOptions; OR REPLACE, IF NOT EXISTS, DROP say what they did."""
+    f = create(more=", max_batching_rows=5, user_defined_context=[('k', 'v')]")
+    options = bq.get_routine(f).remote_function_options
+    assert (options.endpoint, options.connection) == (endpoint.url, "local.us.my-conn")
+    assert (options.max_batching_rows, options.user_defined_context) == (5, {"k": "v"})
+    sql = CREATE.format(
+        name=f, arguments="n INT64, m INT64", returns="STRING", endpoint=endpoint.url, more=""
+    )
+    with pytest.raises(Conflict, match=f"Already Exists: Routine local:{f}"):
+        run(sql.replace("OR REPLACE ", ""))
+    for words, operation in (
+        ("OR REPLACE FUNCTION", "REPLACE"),
+        ("FUNCTION IF NOT EXISTS", "SKIP"),
+    ):
+        job = bq.query(sql.replace("OR REPLACE FUNCTION", words))
+        job.result()
+        assert (job.statement_type, job.ddl_operation_performed) == ("CREATE_FUNCTION", operation)
+        assert str(job.ddl_target_routine) == f"local.{f}"
+    assert run(f"SELECT {f}(1, 2)") == [("[1, 2]",)]
+    run(f"DROP FUNCTION {f}")
+    with pytest.raises(BadRequest, match="Function not found"):
+        run(f"SELECT {f}(1, 2)")
+
+
+def test_it_can_be_made_over_rest(bq, run, dataset, endpoint):
+    """routines.insert with remoteFunctionOptions."""
+    kinds = bigquery.StandardSqlTypeNames
+    routine = bigquery.Routine(
+        f"local.{dataset}.f",
+        type_="SCALAR_FUNCTION",
+        arguments=[
+            bigquery.RoutineArgument(name="n", data_type=bigquery.StandardSqlDataType(kinds.INT64))
+        ],
+        return_type=bigquery.StandardSqlDataType(kinds.STRING),
+        remote_function_options=bigquery.RemoteFunctionOptions(
+            endpoint=endpoint.url, connection="local.us.c", max_batching_rows=3
+        ),
+    )
+    assert bq.create_routine(routine).remote_function_options.max_batching_rows == 3
+    assert run(f"SELECT {dataset}.f(4)") == [("[4]",)]
+
+
+def test_it_outlives_the_server(local_dir, connect, endpoint):
+    """A new server over the same directory knows the function, and a view that calls it."""
+    with join_or_start(local_dir) as server, connect(server) as client:
+        client.create_dataset("d")
+        client.query_and_wait(
+            CREATE.format(
+                name="d.f", arguments="n INT64", returns="JSON", endpoint=endpoint.url, more=""
+            )
+        )
+        client.query_and_wait("CREATE VIEW d.v AS SELECT d.f(1) AS r")
+    with join_or_start(local_dir) as server, connect(server) as client:
+        rows = client.query_and_wait("SELECT r, d.f(2) AS s FROM d.v")
+        assert [(row.r, row.s) for row in rows] == [("[1]", "[2]")]
