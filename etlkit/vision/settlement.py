@@ -6,12 +6,14 @@ import re
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Final, Protocol
 
+from etlkit import clock
 from etlkit.errors import ApiError, CallFailedError, ImageError
 from etlkit.retry import caller
 from etlkit.vision.annotator import Annotation
 from etlkit.vision.connection import SERVICE
 from etlkit.vision.download import Downloader, DownloadError
-from etlkit.vision.lobby import Image, Lobby, lobby_of
+from etlkit.vision.image import Image
+from etlkit.vision.lobby import Lobby, lobby_of
 from etlkit.vision.packing import MAX_CALL_BYTES, fits, packs
 from etlkit.vision.request import ImageRequest
 
@@ -84,6 +86,7 @@ class Settlement:
 
     def _ask(self, pack: Sequence[Image], lobby: Lobby) -> None:
         requests = [image.request for image in pack]
+        started = clock.now()
         try:
             answers = self._call(requests, sum(len(each.features) for each in requests))
         except ApiError as error:
@@ -94,7 +97,7 @@ class Settlement:
         except CallFailedError as error:
             self._halve(pack, lobby, error)
         else:
-            lobby.note(pack, answers)
+            lobby.note(pack, answers, clock.now() - started)
 
     def _halve(
         self, pack: Sequence[Image], lobby: Lobby, error: ImageError | CallFailedError
@@ -129,8 +132,9 @@ class Settlement:
                 lobby.try_later(image)
             return
         old = image.request
-        image.send_bytes(ImageRequest(content=content, features=old.features, context=old.context))
+        image.request = ImageRequest(content=content, features=old.features, context=old.context)
         self._enter(image)
+        image.downloaded()
 
 
 def _size(image: Image) -> int:
