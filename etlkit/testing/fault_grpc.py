@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event
+from threading import Event, Lock
 from typing import Any, Final, NoReturn
 
 from etlkit.testing.fault_desk import Desk
@@ -25,6 +25,16 @@ _METHOD: Final = "/google.cloud.vision.v1.ImageAnnotator/BatchAnnotateImages"
 # Above the limit of the API itself, so that it is the API's words that refuse.
 _MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 
+# What a client reports of a broken connection. To break it here would hit all other calls on it too,
+# and the shares of a plan would hold no longer.
+_TOLD: Final = {
+    "disconnect": "Socket closed",
+    "reset": "Connection reset by peer",
+    "html": "Received http2 header with status: {status}",
+}
+
+_GRACE_S: Final = 5.0
+
 # A call that hangs, or waits for its latency, holds a thread.
 _MAX_THREADS: Final = 256
 
@@ -36,6 +46,9 @@ class GrpcFront:
         import grpc
 
         self._desk, self._answer, self._latency_s = desk, answer, latency_s
+        self._lock = Lock()
+        self._waiting: set[Event] = set()
+        self._is_closing = False
         self._threads = ThreadPoolExecutor(_MAX_THREADS, "etlkit-fault-grpc")
         self._server = grpc.server(
             self._threads,
@@ -49,33 +62,46 @@ class GrpcFront:
         self._server.start()
 
     def close(self) -> None:
-        """Cancel all calls, and end the threads."""
-        self._server.stop(None).wait()
+        """End all calls, and the threads."""
+        # First in words of ours: gRPC would write of the cancelled calls to stderr, past any logger.
+        with self._lock:
+            self._is_closing = True
+            for over in self._waiting:
+                over.set()
+        self._server.stop(grace=_GRACE_S).wait()
         self._threads.shutdown()
 
     def _call(self, data: bytes, context: Any) -> bytes:
-        over = Event()
-        if not context.add_callback(over.set):
-            return b""  # the client is gone already
         with self._desk.in_flight():
             try:
                 items = _decode(data)
             except RefusedError as exc:
                 _abort(context, Fault("status", status=400), str(exc))
             verdict = self._desk.decide([item.key for item in items])
-            over.wait(self._latency_s)
             fault = verdict.call
-            if fault.kind in {"hang", "drip"}:
-                over.wait()
-            elif fault.kind == "reset":
-                _abort(context, Fault("status", status=503), "Connection reset by peer")
-            elif fault.kind == "html":
-                said = f"Received http2 header with status: {fault.status}"
+            self._wait(context, None if fault.kind in {"hang", "drip"} else self._latency_s)
+            if fault.kind in _TOLD:
+                said = _TOLD[fault.kind].format(status=fault.status)
                 _abort(context, Fault("status", status=503), said)
-            elif fault.kind == "status":
+            if fault.kind == "status":
                 _abort(context, fault, message_of(fault.status))
             encoded = _encode(answers(items, verdict, self._answer))
             return encoded[: len(encoded) // 2] if fault.kind == "truncate" else encoded
+
+    def _wait(self, context: Any, timeout_s: float | None) -> None:
+        """Wait, but no longer than the client and this server do."""
+        over = Event()
+        if not context.add_callback(over.set):
+            return  # the client is gone already
+        with self._lock:
+            self._waiting.add(over)
+            if self._is_closing:
+                over.set()
+        over.wait(timeout_s)
+        with self._lock:
+            self._waiting.discard(over)
+        if self._is_closing:
+            _abort(context, Fault("status", status=503), _TOLD["disconnect"])
 
 
 def _handlers(call: Callable[[bytes, Any], bytes]) -> Any:

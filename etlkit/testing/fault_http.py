@@ -155,6 +155,8 @@ async def _send(reply: Reply, reader: asyncio.StreamReader, writer: asyncio.Stre
     if kind == "hang":
         await reader.read()  # ends when the client closes
         return False
+    if kind == "disconnect":
+        return False
     if kind == "drip":
         return await _drip(whole, reply.fault.every_s, writer)
     if kind in {"reset", "truncate"}:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from etlkit.errors import ConfigError
 
-Kind = Literal["ok", "status", "hang", "reset", "truncate", "html", "drip", "item_error"]
+Kind = Literal[
+    "ok", "status", "hang", "disconnect", "reset", "truncate", "html", "drip", "item_error"
+]
 
-_PLAIN: Final = ("ok", "hang", "reset", "truncate", "html", "drip", "item_error")
+_PLAIN: Final = tuple(kind for kind in get_args(Kind) if kind != "status")
 _5XX: Final = (500, 502, 503, 504)
 _HINTS: Final = ("retry-after", "retry-after-date", "retry-info", "none")
 _OPTIONS: Final = {
@@ -128,10 +130,10 @@ class FaultPlan:
         Calls are numbered as they arrive, so with several threads use `by_item` or `seeded`.
 
         Args:
-            entries: `ok`, a status (`503`), `hang`, `reset`, `truncate`, `html`, `drip` or
-                `item_error`, each with options: `"429 retry-after=1"`, `"429 retry-after-date=2"`,
-                `"429 retry-info=0.5"`, `"html status=200"`, `"drip every=0.05"`,
-                `"item_error at=2 code=3"`.
+            entries: `ok`, a status (`503`), `hang`, `disconnect`, `reset`, `truncate`, `html`,
+                `drip` or `item_error`, some with options: `"429 retry-after=1"`,
+                `"429 retry-after-date=2"`, `"429 retry-info=0.5"`, `"html status=200"`,
+                `"drip every=0.05"`, `"item_error at=2 code=3"`.
 
         Raises:
             ConfigError: An entry is none of these.
@@ -162,6 +164,7 @@ class FaultPlan:
         http_429: float = 0.0,
         http_5xx: float = 0.0,
         hang: float = 0.0,
+        disconnect: float = 0.0,
         reset: float = 0.0,
         truncate: float = 0.0,
         html: float = 0.0,
@@ -179,6 +182,7 @@ class FaultPlan:
             http_429: Share of calls, 0.0-1.0, as all up to `drip`: RESOURCE_EXHAUSTED with a hint.
             http_5xx: 500, 502, 503 or 504.
             hang: No answer until the client gives up.
+            disconnect: The connection is closed without an answer.
             reset: The connection is reset in the middle of the answer.
             truncate: The connection is closed in the middle of the answer.
             html: 502 with an HTML page, as of a proxy.
@@ -197,6 +201,7 @@ class FaultPlan:
             "429": http_429,
             "5xx": http_5xx,
             "hang": hang,
+            "disconnect": disconnect,
             "reset": reset,
             "truncate": truncate,
             "html": html,

@@ -54,9 +54,10 @@ class FaultServer:
     |---|---|---|
     | status | Google's error body; hints as headers or details | its code; hints as `RetryInfo` |
     | hang | no byte until the client closes | no answer until the deadline |
-    | reset | half an answer, then RST | UNAVAILABLE, as a client reports a reset |
+    | disconnect | the end of the connection, without an answer | UNAVAILABLE, as a client reports it |
+    | reset | half an answer, then RST | likewise |
     | truncate | half an answer, then the end | a message cut in half |
-    | html | 502 and a page | UNAVAILABLE, as a client reports such a page |
+    | html | 502 and a page | likewise UNAVAILABLE |
     | drip | a byte now and then | no answer until the deadline |
     | item_error | that image's `error` | the same |
 
@@ -96,6 +97,7 @@ class FaultServer:
         self._item_key = item_key
         self._latency_s = latency_s
         self._lock = Lock()
+        self._is_closed = False
         self._grpc: GrpcFront | None = None
         self._http = HttpFront(self._respond, self._desk.in_flight, latency_s)
         self.url = f"http://127.0.0.1:{self._http.port}"
@@ -149,8 +151,11 @@ class FaultServer:
         self._desk.come_up()
 
     def close(self) -> None:
-        """Cut all connections and end all threads; counts stay readable."""
+        """Cut all connections and end all threads; counts stay readable. Once is enough."""
         with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
             if self._grpc is not None:
                 self._grpc.close()
             self._http.close()

@@ -263,6 +263,17 @@ def test_a_hang_ends_with_the_server():
     assert own_threads() == []
 
 
+def test_a_connection_ends_without_an_answer():
+    """Not a byte, and an orderly end, as when a server stops."""
+    with FaultServer(FaultPlan.script(["disconnect", "disconnect"])) as server:
+        with raw_post(server) as connection:
+            assert connection.recv(1000) == b""
+        failed = fail_grpc(server)
+        assert failed.code() is grpc.StatusCode.UNAVAILABLE
+        assert "Socket closed" in failed.details()
+        assert server.faults == {"disconnect": 2}
+
+
 def test_a_reset_comes_in_the_middle_of_the_answer():
     """The client has part of the body at most, and then a reset, not an end."""
     with FaultServer(FaultPlan.script(["reset", "reset", "reset"])) as server:
@@ -392,7 +403,7 @@ def test_a_seed_gives_the_same_faults_in_any_order_of_threads():
 
 def test_a_seed_keeps_the_shares():
     """Of 20,000 calls as many go wrong as was said, each kind; another seed hits others."""
-    shares = {"http_429": 0.1, "http_5xx": 0.05, "hang": 0.02, "reset": 0.01, "truncate": 0.01}
+    shares = {"http_429": 0.1, "http_5xx": 0.05, "hang": 0.02, "disconnect": 0.01, "reset": 0.01}
     plan = FaultPlan.seeded(1, **shares, item_error=0.03, item_refused=0.01)
     calls = [plan.for_call(0 + 1, (str(n), 1), []) for n in range(20_000)]
     kinds = Counter("5xx" if fault.name[0] == "5" else fault.name for fault in calls)
@@ -428,7 +439,7 @@ def test_a_refused_item_is_refused_each_time():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: FaultPlan.script(["teapot"]), "begin with one of ok, hang, reset"),
+        (lambda: FaultPlan.script(["teapot"]), "begin with one of ok, hang, disconnect, reset"),
         (lambda: FaultPlan.script(["200"]), "a status of 400-599"),
         (lambda: FaultPlan.script([""]), "begin with one of"),
         (lambda: FaultPlan.script(["429 retry=1"]), "'retry=1' is no option"),
@@ -586,6 +597,15 @@ def test_counts_are_exact_under_many_threads():
         list(pool.map(lambda n: post(server, f"gs://b/{n % 10}", CAT), range(200)))
         assert server.calls == 200
         assert server.calls_by_item == {CAT: 200, **{f"gs://b/{n}": 20 for n in range(10)}}
+
+
+def test_a_server_may_be_closed_twice():
+    """By hand and by the end of the block; the counts stay."""
+    with FaultServer() as server:
+        post(server, CAT)
+        server.close()
+    assert server.calls == 1
+    assert own_threads() == []
 
 
 def test_no_http_is_cut_off():
