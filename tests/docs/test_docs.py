@@ -89,7 +89,9 @@ def run_python(code, page, namespace):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(code, encoding="utf-8")
         name = ".".join(file.with_suffix("").parts)
-        if name.startswith("tests."):
+        if name.startswith("scripts."):
+            made = {}  # scripts are run by etlkit.run, which gives them `etl_base`
+        elif name.startswith("tests."):
             made = {}
             exec(compile(code, page, "exec"), made)  # noqa: S102 - as above; `tests` is taken
         else:
