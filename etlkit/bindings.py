@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import InvalidOperation
 from typing import Any, get_args
 
@@ -127,6 +127,21 @@ def parse_assignments(texts: Iterable[str]) -> dict[str, str]:
             raise ConfigError(f"--var {bare} is given twice")
         values[bare] = value
     return values
+
+
+def parse_time(text: str | None) -> datetime | None:
+    """Read a time as the command line writes it; without a zone it is in UTC.
+
+    Raises:
+        ConfigError: It is no ISO 8601 time.
+    """
+    if text is None:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(f"--queued-at {text!r}: write e.g. 2024-01-31T09:00:00+09:00") from error
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
 def _given(name: str, definition: Definition, given: Any) -> Value:

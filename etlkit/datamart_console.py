@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from etlkit.bindings import parse_assignments
+from etlkit.bindings import parse_assignments, parse_time
 from etlkit.datamart import Datamart
 from etlkit.errors import ConfigError
 
@@ -72,13 +72,17 @@ def run_from_options(
     variables = parse_assignments(options["variables"])
     if name == str(job.file):  # a bare file defines no variables: those that are given are its own
         job = replace(job, variables=variables)
+    given: dict[str, Any] = {
+        "name": name,
+        "settings": settings,
+        "variables": variables,
+        "queued_at": parse_time(options["queued_at"]),
+    }
     try:
         if options["dry_run"]:
-            report = check_datamart(job, name=name, settings=settings, variables=variables)
+            report = check_datamart(job, **given)
         else:
-            report = run_datamart(
-                job, name=name, settings=settings, variables=variables, on_start=on_start
-            )
+            report = run_datamart(job, **given, on_start=on_start)
     except BaseException as error:
         failed = getattr(error, "report", None)
         if failed is not None and failed.statements:

@@ -9,6 +9,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from etlkit.bindings import refuse_unused, resolve
+from etlkit.checks import as_check
 from etlkit.datamart import Datamart
 from etlkit.errors import ConfigError
 from etlkit.job import TransferJob
@@ -39,7 +40,7 @@ class Plan:
     """What one run of a datamart does.
 
     Attributes:
-        job: The description, with variables expanded in `destination` and `before_load`.
+        job: The description, with variables expanded in `destination`, `before_load` and `checks`.
         steps: In order; one for `insert`.
         variables: What each variable was worth.
     """
@@ -96,6 +97,12 @@ def _expand_options(job: Datamart, values: Mapping[str, Value]) -> tuple[dict[st
         expanded = expand_sql(job.before_load, values, as_literals=True)
         changed["before_load"] = expanded.sql
         used |= expanded.used
+    checks = []
+    for check in map(as_check, job.checks):
+        expanded = expand_sql(check.sql, values, as_literals=True)
+        checks.append(replace(check, sql=expanded.sql))
+        used |= expanded.used
+    changed["checks"] = tuple(checks)
     return changed, used
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from etlkit import redact
-from etlkit.bindings import parse_assignments
+from etlkit.bindings import parse_assignments, parse_time
 from etlkit.errors import EtlkitError, RetryableError, RowError
 from etlkit.runner import environment, local_world, run_job
 from etlkit.scripts import check_target, script_job, script_options
@@ -68,6 +68,7 @@ _PREVIEW_ROWS = 10
 @click.option(
     "--var", "variables", multiple=True, metavar="NAME=VALUE", help="Value of a variable $NAME$."
 )
+@click.option("--queued-at", metavar="TIME", help="Base of timestamp variables; default now.")
 @click.option("--dry-run", is_flag=True, help="Validate a datamart's SQL; nothing is written.")
 @click.option("--only", metavar="CLASS", help="With --retry-rejects: only this class of error.")
 @click.option(
@@ -125,6 +126,7 @@ def _run(job: TransferJob, name: str, settings: Settings, options: dict[str, Any
                 retry_rejects=options["retry_rejects"],
                 only=options["only"],
                 variables=parse_assignments(options["variables"]),
+                queued_at=parse_time(options["queued_at"]),
                 on_progress=view,
                 on_start=_stop_on_signals,
             )
@@ -180,7 +182,8 @@ def _preview(job: TransferJob, name: str, settings: Settings, options: dict[str,
 
     with Run(job.name or name, settings, limit=options["preview"], labels=job.labels) as run:
         given, now = parse_assignments(options["variables"]), run.started_at
-        job, _ = expand_transfer(job, given=given, queued_at=now, started_at=now)
+        queued_at = parse_time(options["queued_at"]) or now
+        job, _ = expand_transfer(job, given=given, queued_at=queued_at, started_at=now)
         preview = preview_transfer(job, run)
     show_preview(preview)
     return 1 if preview.num_errors else 0

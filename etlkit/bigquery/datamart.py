@@ -47,11 +47,13 @@ def run_plan(plan: Plan, run: Run, report: DatamartReport) -> None:
     if plan.job.query_mode == "insert":
         from etlkit.bigquery.datamart_insert import Insert
 
+        insert = Insert(plan, run, connection, ledger, report)
+        insert.validate()
+        _open(ledger, report.target, f"insert {plan.job.write_disposition}")
         with _recorded(ledger):
-            Insert(plan, run, connection, ledger, report).run()
+            insert.run()
         return
-    with errors_as(SinkError, "open", "writing to the ledger failed"):
-        ledger.open("", "query", can_resume=False)
+    _open(ledger, "", "query")
     with _recorded(ledger):
         for step, statement in zip(plan.steps, report.statements, strict=True):
             run_step(connection, plan, step, statement, f"statement_{step.number}")
@@ -90,17 +92,18 @@ def run_step(
     """
     from google.api_core.exceptions import GoogleAPIError
 
+    sent = step.sql if text is None else text
     statement.job_id = connection.job_id(purpose)
     try:
         job = connection.query(
-            step.sql if text is None else text,
+            sent,
             purpose,
             parameters=query_parameters(step.parameters),
             maximum_bytes_billed=plan.job.maximum_bytes_billed,
         )
         job.reload(retry=connection.retry())
     except (GoogleAPIError, ConnectionError, TimeoutError) as error:
-        statement.state, statement.error = "failed", in_file(google_message(error), step)
+        statement.state, statement.error = "failed", in_file(error, step, sent)
         raise statement_error(plan, step, statement) from error
     except BaseException:
         statement.state = "failed"
@@ -112,16 +115,19 @@ def run_step(
         statement.children = _children(connection, job, statement)
 
 
-def in_file(message: str, step: Step) -> str:
-    """BigQuery's sentence, with the lines of the user's text in place of the statement's."""
+def in_file(error: BaseException, step: Step, sent: str) -> str:
+    """BigQuery's sentence, with places in the user's text instead of places in what was sent."""
+    added = sent[: sent.index(step.sql)].count("\n")
 
     def moved(place: re.Match[str]) -> str:
-        line, column = int(place[1]), int(place[2])
+        line, column = int(place[1]) - added, int(place[2])
+        if line < 1:
+            return place[0]
         if line == 1:
             column += step.piece.column - 1
         return f"[{line + step.piece.line - 1}:{column}]"
 
-    return _PLACE.sub(moved, message)
+    return _PLACE.sub(moved, google_message(error))
 
 
 def statement_error(plan: Plan, step: Step, statement: StatementReport) -> StatementError:
@@ -192,6 +198,11 @@ def _cancel(connection: Connection, job_id: str | None) -> None:
         connection.client.cancel_job(str(job_id), location=connection.location, timeout=10)
     except Exception as error:
         log.warning("job %s could not be cancelled: %s", job_id, google_message(error))
+
+
+def _open(ledger: Ledger, target: str, mode: str) -> None:
+    with errors_as(SinkError, "open", "writing to the ledger failed"):
+        ledger.open(target, mode, can_resume=False)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from etlkit.bigquery.client import Connection, errors_as
 from etlkit.bigquery.datamart import in_file, run_step, statement_error
 from etlkit.bigquery.dry_run import dry_run
 from etlkit.bigquery.evolution import check_columns, policy
-from etlkit.bigquery.names import TableName
+from etlkit.bigquery.names import TableName, parse_table
 from etlkit.bigquery.options import Mode, SinkOptions
 from etlkit.bigquery.publish import Publisher
 from etlkit.bigquery.source import work_dataset
@@ -56,6 +56,11 @@ class StagedQuery:
         self.makes_empty_table = True
 
     @property
+    def plain(self) -> StagedQuery:
+        """The rows as the query gives them."""
+        return self
+
+    @property
     def names(self) -> list[TableName]:
         """See `Staged.names`."""
         return [self.table]
@@ -74,8 +79,14 @@ class StagedVersions(StagedQuery):
         start, end, current = job.validity_columns.names
         more = (Column(start, "TIMESTAMP"), Column(end, "TIMESTAMP"), Column(current, "BOOL"))
         super().__init__(table, (*columns, *more))
+        self._own = columns
         self._job = job
         self._run = run
+
+    @property
+    def plain(self) -> StagedQuery:
+        """See `StagedQuery.plain`."""
+        return StagedQuery(self.table, self._own)
 
     def rows(self, columns: Sequence[Column], /) -> str:
         """See `Staged.rows`."""
@@ -124,32 +135,52 @@ class Insert:
         self._ledger = ledger
         self._report = report
         self._options = sink_options(plan.job)
+        self._columns: tuple[Column, ...] = ()
         self._query = datamart_sql.wrapped(plan.steps[0].sql, plan.job.lookback, run.started_at)
 
-    def run(self) -> None:
-        """Stage, audit, publish.
+    def check(self) -> None:
+        """Have BigQuery validate the query, and compare it with the table. Writes nothing.
 
         Raises:
             StatementError: BigQuery refused the query.
-            JobError: The rows do not fit the table, a check failed, or publishing did.
+            JobError: The rows would not fit the table, or there is no such dataset.
         """
-        columns = self._columns()
+        self.validate()
+        self._fit()
+        self._report.statements[0].state = "checked"
+
+    def validate(self) -> None:
+        """Have BigQuery validate the query, which tells its columns and where it runs.
+
+        Raises:
+            StatementError: BigQuery refused it.
+        """
+        self._columns = self._dry_run()
+        self._report.target = str(parse_table(self._options.table, self._connection.project))
+
+    def _fit(self) -> None:
         self._run.on_schema_change = policy(self._job)
         with errors_as(SinkError, "open", f"opening the target {self._job.destination} failed"):
-            target = Target(self._options, self._run, self._connection)
-            self._report.target = str(target.name)
-            mode = f"insert {self._job.write_disposition}"
-            self._ledger.open(self._report.target, mode, can_resume=False)
-        staged = self._staged(columns)
-        self._report.warnings += check_columns(self._job, target, columns)
-        target.plan(staged.columns)
-        statement = self._report.statements[0]
+            self._target = Target(self._options, self._run, self._connection)
+        self._staged = self._stage_of(self._columns)
+        self._report.warnings += check_columns(self._job, self._target, self._columns)
+        self._target.plan(self._staged.columns)
+
+    def run(self) -> None:
+        """Compare, stage, audit, publish; after `validate`, and with the ledger open.
+
+        Raises:
+            StatementError: The query failed.
+            JobError: The rows do not fit the table, a check failed, or publishing did.
+        """
+        self._fit()
+        target, staged, statement = self._target, self._staged, self._report.statements[0]
         text = datamart_sql.stage(staged.table, self._query)
         run_step(self._connection, self._plan, self._plan.steps[0], statement, "stage", text)
         with errors_as(SinkError, "audit", "the audit of the new rows could not run"):
             counts = self._count(staged)
             statement.rows = counts.parts
-            run_checks(self._connection, StagedQuery(staged.table, columns), self._job.checks)
+            run_checks(self._connection, staged.plain, self._job.checks)
         parts = (self._options, self._run, self._connection, target, staged, self._ledger)
         with errors_as(SinkError, "publish", f"publishing to {target.name} failed"):
             if isinstance(staged, StagedVersions):
@@ -159,19 +190,19 @@ class Insert:
         self._report.rows_published = counts.parts
         self._connection.drop_work_table(staged.table)
 
-    def _columns(self) -> tuple[Column, ...]:
-        """Have the query validated before anything is written."""
+    def _dry_run(self) -> tuple[Column, ...]:
         from google.api_core.exceptions import GoogleAPIError
 
-        from etlkit.bigquery.client import google_message
         from etlkit.bigquery.types import from_schema_fields
 
         step, statement = self._plan.steps[0], self._report.statements[0]
         try:
             job = dry_run(self._connection, self._query, step.parameters)
         except GoogleAPIError as error:
-            statement.state, statement.error = "failed", in_file(google_message(error), step)
+            statement.state, statement.error = "failed", in_file(error, step, self._query)
             raise statement_error(self._plan, step, statement) from error
+        statement.statement_type = job.statement_type
+        statement.bytes_processed = job.total_bytes_processed
         self._connection.location = self._connection.location or job.location
         columns = from_schema_fields(job.schema or ())
         if not columns or job.statement_type not in {None, "SELECT"}:
@@ -182,7 +213,7 @@ class Insert:
         check_names(columns)
         return columns
 
-    def _staged(self, columns: tuple[Column, ...]) -> StagedQuery:
+    def _stage_of(self, columns: tuple[Column, ...]) -> StagedQuery:
         dataset = work_dataset(self._job.work_dataset, self._connection.project)
         table = TableName(*dataset, f"out_{self._run.run_id}")
         names = {column.name for column in columns}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from etlkit.bigquery.client import Connection, connect, google_message
+from etlkit.bigquery.client import Connection, connect
 from etlkit.bigquery.parameters import query_parameters
 from etlkit.errors import StatementError
 
@@ -45,56 +45,64 @@ def check_plan(plan: Plan, run: Run, report: DatamartReport, price_per_tib: floa
 
     Raises:
         StatementError: BigQuery refuses a statement; the report has all of them.
+        JobError: The rows of an insert would not fit its table.
     """
     connection = connect(run)
+    try:
+        if plan.job.query_mode == "insert":
+            _check_insert(plan, run, connection, report)
+        else:
+            _check_statements(plan, connection, report)
+    finally:
+        for statement in report.statements:
+            if statement.bytes_processed is not None:
+                cost = statement.bytes_processed / TIB * price_per_tib
+                statement.estimated_cost = round(cost, 6)
+        costs = [s.estimated_cost for s in report.statements if s.estimated_cost is not None]
+        report.estimated_cost = round(sum(costs), 6) if costs else None
+
+
+def _check_insert(plan: Plan, run: Run, connection: Connection, report: DatamartReport) -> None:
+    from etlkit.bigquery.datamart_insert import Insert
+    from etlkit.bigquery.ledger import Ledger
+    from etlkit.bigquery.source import work_dataset
+
+    ledger = Ledger(connection, run, work_dataset(plan.job.work_dataset, connection.project))
+    Insert(plan, run, connection, ledger, report).check()
+
+
+def _check_statements(plan: Plan, connection: Connection, report: DatamartReport) -> None:
     failed: StatementError | None = None
     made = False
     for step, statement in zip(plan.steps, report.statements, strict=True):
-        error = _check(connection, plan, step, statement, made=made, run=run)
+        error = _check(connection, plan, step, statement, made=made)
         failed = failed or error
-        if statement.bytes_processed is not None:
-            statement.estimated_cost = round(statement.bytes_processed / TIB * price_per_tib, 6)
         made = made or _may_make(step)
-    costs = [s.estimated_cost for s in report.statements if s.estimated_cost is not None]
-    report.estimated_cost = round(sum(costs), 6) if costs else None
     if failed is not None:
         raise failed
 
 
 def _check(
-    connection: Connection,
-    plan: Plan,
-    step: Step,
-    statement: StatementReport,
-    *,
-    made: bool,
-    run: Run,
+    connection: Connection, plan: Plan, step: Step, statement: StatementReport, *, made: bool
 ) -> StatementError | None:
     from google.api_core.exceptions import GoogleAPIError, NotFound
 
     from etlkit.bigquery.datamart import in_file, statement_error
 
-    text = step.sql
-    if plan.job.query_mode == "insert":
-        from etlkit.bigquery.datamart_sql import wrapped
-
-        text = wrapped(step.sql, plan.job.lookback, run.started_at)
     try:
-        job = dry_run(connection, text, step.parameters)
-    except NotFound as error:
-        if made:
-            statement.state = "unchecked"
-            statement.error = f"needs what an earlier statement makes: {google_message(error)}"
-            return None
-        statement.state, statement.error = "failed", in_file(google_message(error), step)
+        job = dry_run(connection, step.sql, step.parameters)
     except GoogleAPIError as error:
-        statement.state, statement.error = "failed", in_file(google_message(error), step)
-    else:
-        statement.state = "checked"
-        statement.statement_type = job.statement_type
-        statement.bytes_processed = job.total_bytes_processed
-        return None
-    return statement_error(plan, step, statement)
+        message = in_file(error, step, step.sql)
+        if made and isinstance(error, NotFound):
+            statement.state = "unchecked"
+            statement.error = f"needs what an earlier statement makes: {message}"
+            return None
+        statement.state, statement.error = "failed", message
+        return statement_error(plan, step, statement)
+    statement.state = "checked"
+    statement.statement_type = job.statement_type
+    statement.bytes_processed = job.total_bytes_processed
+    return None
 
 
 def _may_make(step: Step) -> bool:

@@ -165,6 +165,7 @@ def test_the_estimate_has_a_price(settings):
         (["x.sql", "--limit", "5"], "--limit does not go with"),
         (["x.sql", "--retry-rejects", "r"], "--retry-rejects does not go with"),
         (["x.sql", "--var", "a"], "write name=value"),
+        (["x.sql", "--queued-at", "noon"], "--queued-at 'noon'"),
         (["x.sql", "--var", "a=1"], r"variable $a$ is not used anywhere"),
         (["nope.sql"], "no file nope.sql"),
         (["empty.sql"], "there is no statement"),

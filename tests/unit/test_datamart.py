@@ -124,7 +124,7 @@ def test_a_plan_has_the_statements_with_their_places_and_parameters(tmp_path):
     assert (second.number, second.piece.line, second.piece.column) == (2, 4, 2)
 
 
-def test_variables_in_destination_and_before_load():
+def test_variables_in_destination_before_load_and_checks():
     """A name there, a literal in the publishing script, which takes no parameters."""
     job = Datamart(
         sql="SELECT 1 AS id",
@@ -132,10 +132,12 @@ def test_variables_in_destination_and_before_load():
         destination="a.b_$d$",
         write_disposition="append",
         before_load="DELETE FROM a.b_$d$ WHERE who = $who$",
+        checks=["SELECT 1 FROM {staged} WHERE who != $who$"],
         variables={"d": "2024", "who": String("it's")},
     )
     found = planned(job).job
     assert found.destination == "a.b_2024"
+    assert found.checks == (Check("SELECT 1 FROM {staged} WHERE who != 'it\\'s'"),)
     assert found.before_load == "DELETE FROM a.b_2024 WHERE who = 'it\\'s'"
 
 

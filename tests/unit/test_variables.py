@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etlkit import ConfigError, String, Timestamp, TimestampRuntime
-from etlkit.bindings import loop_values, parse_assignments, refuse_unused, resolve
+from etlkit.bindings import loop_values, parse_assignments, parse_time, refuse_unused, resolve
 from etlkit.variables import Value
 
 QUEUED = datetime(2024, 3, 31, 15, 30, tzinfo=UTC)
@@ -221,3 +221,12 @@ def test_assignments_of_the_command_line():
         parse_assignments(["a"])
     with pytest.raises(ConfigError, match="--var a is given twice"):
         parse_assignments(["a=1", "$a$=2"])
+
+
+def test_times_of_the_command_line():
+    """With a zone, or in UTC; a word is none."""
+    assert parse_time("2024-01-31T09:00+09:00") == datetime(2024, 1, 31, tzinfo=UTC)
+    assert parse_time("2024-01-31") == datetime(2024, 1, 31, tzinfo=UTC)
+    assert parse_time(None) is None
+    with pytest.raises(ConfigError, match=r"--queued-at 'yesterday': write e\.g\."):
+        parse_time("yesterday")
