@@ -95,11 +95,13 @@ def _hint(box: _Box, salient: _Box, size: tuple[int, int], confidence: float) ->
         )
     )
     width, height = size
+    left = min(round(box[0] * width), width - 1)
+    top = min(round(box[1] * height), height - 1)
     return CropHint(
-        left=min(round(box[0] * width), width - 1),
-        top=min(round(box[1] * height), height - 1),
-        right=max(0, round(box[2] * width) - 1),
-        bottom=max(0, round(box[3] * height) - 1),
+        left=left,
+        top=top,
+        right=max(left, round(box[2] * width) - 1),
+        bottom=max(top, round(box[3] * height) - 1),
         confidence=confidence,
         importance_fraction=kept / area if (area := _area(salient)) else 1.0,
     )

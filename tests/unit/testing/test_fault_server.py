@@ -608,8 +608,8 @@ def test_a_server_may_be_closed_twice():
     assert own_threads() == []
 
 
-def test_no_http_is_cut_off():
-    """Bytes that are no request end the connection and nothing else."""
+def test_no_http_is_cut_off(caplog):
+    """Bytes that are no request end the connection and nothing else; no log tells of it."""
     with FaultServer() as server:
         host, port = server.url.removeprefix("http://").split(":")
         for rubbish in (b"POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n", b"\0" * 100_000):
@@ -618,3 +618,4 @@ def test_no_http_is_cut_off():
                 connection.shutdown(socket.SHUT_WR)
                 assert connection.recv(10) == b""
         assert post(server, CAT).status_code == 200
+    assert caplog.records == []
