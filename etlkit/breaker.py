@@ -25,6 +25,8 @@ _LONE_CODE = "unreachable"
 """These say that the service is down or busy, even if only one call has met them. Everything else
 (500, a timeout, a reset) may as well be the fault of one poisonous row."""
 
+_CONTRADICTED = 2
+
 _BUDGET_SHARE = 0.2
 _BUDGET_FLOOR = 20.0
 _BUDGET_MAX = 100.0
@@ -40,17 +42,24 @@ class Attempts:
         made: Attempts made, those of pauses included.
         counted: Attempts that count against the policy's bound.
         spent_s: Seconds in attempts and waits between them; pauses do not count.
-        failed_at: When the last two attempts failed, the older one first.
+        begun_at: When the first attempt began, or the last one failed.
+        contradicted: Failures while other calls were answered.
     """
 
-    __slots__ = ("counted", "failed_at", "made", "spent_s", "units")
+    __slots__ = ("begun_at", "contradicted", "counted", "made", "spent_s", "units")
 
     def __init__(self, units: int) -> None:
         self.units = units
         self.made = 0
         self.counted = 0
         self.spent_s = 0.0
-        self.failed_at = (0.0, 0.0)
+        self.begun_at = 0.0
+        self.contradicted = 0
+
+    @property
+    def is_suspect(self) -> bool:
+        """Likely the row's own fault; one such failure may be chance, or an outage's begin."""
+        return self.contradicted >= _CONTRADICTED
 
 
 class Breaker:
@@ -142,10 +151,13 @@ class Breaker:
     def failed(self, call: Attempts, error: RetryableError, hint_s: float) -> None:
         """A call failed in a way that may be the service's fault."""
         with self._turn:
-            self._failures += 1
-            self._last_error = error
-            self._first = self._first or call
-            self._several = self._several or call is not self._first
+            call.contradicted += self._last_success > call.begun_at
+            call.begun_at = clock.now()
+            if not call.is_suspect:
+                self._failures += 1
+                self._last_error = error
+                self._first = self._first or call
+                self._several = self._several or call is not self._first
             if self._open_since is None:
                 if self._failures >= _OPEN_AFTER and (self._several or _speaks_for_all(error)):
                     self._open(hint_s)
@@ -162,7 +174,7 @@ class Breaker:
         all: it is the service. Nothing else is known: it is the row, and the next one will tell.
         """
         with self._turn:
-            if self._last_success > call.failed_at[0]:
+            if call.is_suspect:
                 return False
             if self._open_since is None and not (self._several or _speaks_for_all(error)):
                 return False

@@ -80,6 +80,7 @@ class Caller:
             retry=retry_if_exception(_may_pass),
             stop=self._is_over,
             wait=self._wait_s,
+            before_sleep=_note_wait,
             sleep=self._sleep,
             reraise=True,
         )
@@ -123,6 +124,8 @@ class Caller:
             self._budget.spend()
         probes = self._take_turn(attempts)
         started = clock.now()
+        if not attempts.made:
+            attempts.begun_at = started
         try:
             if attempts.units:
                 self._meter.take(attempts.units, is_retry=attempts.made > 0)
@@ -154,11 +157,9 @@ class Caller:
     def _note_failure(
         self, attempts: Attempts, error: RetryableError, started: float, *, counts: bool
     ) -> None:
-        now = clock.now()
         if counts:
             attempts.counted += 1
-            attempts.spent_s += now - started
-        attempts.failed_at = (attempts.failed_at[1], now)
+            attempts.spent_s += clock.now() - started
         error.attempts = attempts.made
         if error.status == _THROTTLED:
             self._limiter.throttled()
@@ -266,6 +267,10 @@ def running_caller(service: str, policy: RetryPolicy | None = None) -> Caller | 
 
 def _may_pass(error: BaseException) -> bool:
     return isinstance(error, RetryableError) and not isinstance(error, OutageError)
+
+
+def _note_wait(state: RetryCallState) -> None:
+    _of(state)[0].spent_s += state.upcoming_sleep
 
 
 def _of(state: RetryCallState) -> tuple[Attempts, RetryableError]:

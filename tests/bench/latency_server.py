@@ -8,7 +8,7 @@ import json
 import multiprocessing
 from contextlib import contextmanager
 
-_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=UTF-8\r\nContent-Length: %d\r\n\r\n"
+_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 
 
 class _Api(asyncio.Protocol):
