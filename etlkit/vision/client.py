@@ -19,7 +19,7 @@ from etlkit.vision.connection import (
 from etlkit.vision.download import Downloader
 from etlkit.vision.packing import indented_json_bytes, proto_bytes
 from etlkit.vision.request import ImageRequest
-from etlkit.vision.settlement import Settlement
+from etlkit.vision.settlement import Settlement, keyless
 
 Transport = Literal["grpc", "rest"]
 
@@ -63,7 +63,7 @@ class ClientAnnotator:
         found = connection or find(region=region)
         self._client = _make_client(found, transport)
         self._settlement = Settlement(
-            self._call,
+            keyless(self._call, found.api_key),
             proto_bytes if transport == "grpc" else indented_json_bytes,
             downloader or Downloader(),
             (transport, found),

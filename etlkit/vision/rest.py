@@ -18,7 +18,7 @@ from etlkit.vision.connection import (
 from etlkit.vision.download import Downloader
 from etlkit.vision.packing import json_bytes
 from etlkit.vision.request import ImageRequest
-from etlkit.vision.settlement import Settlement
+from etlkit.vision.settlement import Settlement, keyless
 
 _PATH = "/v1/images:annotate"
 
@@ -51,7 +51,10 @@ class RestAnnotator:
         if found.api_key is None and not found.is_anonymous:
             self._credentials = default_credentials()
         self._settlement = Settlement(
-            self._call, json_bytes, downloader or Downloader(), ("rest", found)
+            keyless(self._call, found.api_key),
+            json_bytes,
+            downloader or Downloader(),
+            ("rest", found),
         )
 
     def annotate(self, requests: Sequence[ImageRequest]) -> list[Annotation]:

@@ -137,5 +137,31 @@ class Settlement:
         image.downloaded()
 
 
+def keyless(call: Call, key: str | None) -> Call:
+    """The same call, without the key in what it raises.
+
+    Google names the key in some refusals: `Consumer 'api_key:…' has been suspended`.
+    """
+    if key is None:
+        return call
+
+    def guarded(requests: Sequence[ImageRequest], units: int) -> list[Any]:
+        try:
+            return call(requests, units)
+        except ApiError as error:
+            if key not in error.message:
+                raise
+            told = error
+        # Outside of `except`: there the original would hang on to the new error as its context.
+        raise ApiError(
+            told.message.replace(key, "[key]"),
+            service=told.service,
+            status=told.status,
+            reason=None if told.reason is None else told.reason.replace(key, "[key]"),
+        )
+
+    return guarded
+
+
 def _size(image: Image) -> int:
     return image.size
