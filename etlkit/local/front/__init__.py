@@ -17,6 +17,7 @@ def apply(local_dir: Path) -> None:
     from etlkit.local.buckets import Buckets
     from etlkit.local.front import (
         external,
+        external_data,
         grammar,
         interpreter,
         jobs,
@@ -37,17 +38,18 @@ def apply(local_dir: Path) -> None:
     grammar.apply()
     jobs.apply()
     interpreter.apply()
-    resources.apply()
     remote = RemoteRuntime()
     routines.apply(remote)
     objects = Objects(Buckets(local_dir / "buckets"))
     object_tables = ObjectTables(objects)
+    resources.apply(object_tables)
     procedures.KNOWN["BQ.REFRESH_EXTERNAL_METADATA_CACHE"] = object_tables.refresh_cache
     OneUserEngine.starts = seam.STARTS
     # In this order: what a hook has made of a statement is what the next one sees.
     seam.STARTS.extend([things.prepare, objects.register])
-    seam.STATEMENTS.extend([external.refuse_writes, external.drop])
-    seam.STATEMENTS.extend([object_tables.create, remote.create, views.create_view])
+    seam.STATEMENTS.extend([external.refuse_writes, external.drop, external_data.refresh])
+    seam.STATEMENTS.extend([object_tables.create, external_data.create])
+    seam.STATEMENTS.extend([remote.create, views.create_view])
     seam.QUERIES.append(views.expand_views)
     seam.INVOLVED.extend([views.names_such_view, object_columns.names_data])
     ml.apply()

@@ -35,6 +35,11 @@ def not_found(what: str, name: Name) -> NotFoundError:
     return NotFoundError(f"Not found: {what} {project}:{dataset}.{table}{where}")
 
 
+def not_found_uri(uri: str, why: str) -> NotFoundError:
+    """404: an address in a bucket."""
+    return NotFoundError(f"Not found: URI {uri}: {why}")
+
+
 def already_exists(what: str, name: Name) -> AlreadyExistsError:
     """409: `Already Exists: Table local:ds.t`."""
     project, dataset, table = name

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from bqemulator.catalog.etag import generate_etag
+from bqemulator.catalog.models import TableMeta, TableSchema
 from bqemulator.jobs import executor
 from bqemulator.sql.translator import SQLTranslator
 from bqemulator.storage.sql_identifiers import quoted_table_ref
 from sqlglot import exp
 
 from etlkit.local.front import answers, grammar, seam
+from etlkit.local.mends.types import to_table_fields
 
 if TYPE_CHECKING:
     from etlkit.local.front.place import Place
@@ -52,6 +55,25 @@ def wrong_type(name: Name, meta: Any) -> Exception:
     return answers.invalid(
         f"{project}:{dataset}.{table} is not allowed for this operation because it is currently "
         f"a {meta.table_type}."
+    )
+
+
+def register(name: Name, fields: list[dict[str, Any]], place: Place, **more: Any) -> None:
+    """Put an external table into the catalog, in place of one of the same name."""
+    clear(name, place)
+    now = place.ctx.clock.now()
+    place.ctx.catalog.create_table(
+        TableMeta(
+            project_id=name[0],
+            dataset_id=name[1],
+            table_id=name[2],
+            table_type="EXTERNAL",
+            schema=TableSchema(fields=to_table_fields(fields)),
+            creation_time=now,
+            last_modified_time=now,
+            etag=generate_etag(*name, str(now)),
+            **more,
+        )
     )
 
 

@@ -12,15 +12,12 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from bqemulator.catalog.etag import generate_etag
-from bqemulator.catalog.models import TableMeta, TableSchema
 from bqemulator.storage.sql_identifiers import quoted_table_ref
 from sqlglot import exp
 
 from etlkit.errors import ConfigError
 from etlkit.local.front import answers, external, grammar, seam
 from etlkit.local.front.objects import Objects, rows_sql
-from etlkit.local.mends.types import to_table_fields
 
 if TYPE_CHECKING:
     from etlkit.local.front.place import Place
@@ -86,15 +83,13 @@ class ObjectTables:
         options = grammar.options(tree)
         if "object_metadata" not in options:
             return None
-        name = grammar.name_of(tree.this, place.project)
         if isinstance(tree.this, exp.Schema):
             raise answers.invalid("An object table has the columns of BigQuery; declare none")
-        body = _body(options, grammar.connection(tree), place)
+        name = grammar.name_of(tree.this, place.project)
         answers.require_dataset(place, name)
-        self._objects.matching(body["uris"])
         operation = external.operation(tree, name, place)
-        if operation != "SKIP" and not place.is_dry:
-            self._make(name, body, place)
+        if operation != "SKIP":
+            self.make(name, options, grammar.connection(tree), place)
         return seam.Outcome("CREATE_EXTERNAL_TABLE", operation, table=name)
 
     def refresh_cache(self, values: list[Any], place: Place) -> None:
@@ -111,26 +106,19 @@ class ObjectTables:
             )
         self._objects.refresh(place.things, name, body["uris"])
 
-    def _make(self, name: Name, body: dict[str, Any], place: Place) -> None:
-        external.clear(name, place)
+    def make(
+        self, name: Name, options: dict[str, Any], connection: str | None, place: Place
+    ) -> None:
+        """Check the options and make or replace the table; in a dry run, check alone."""
+        body = _body(options, connection, place)
+        self._objects.matching(body["uris"])
+        if place.is_dry:
+            return
+        told = {key: body[key] for key in ("description", "friendly_name", "labels")}
+        external.register(name, FIELDS, place, **told)
         place.things.put(KIND, name, body)
         sql = rows_sql(spec_of(name, place))
         place.ctx.engine.execute(f"CREATE OR REPLACE VIEW {quoted_table_ref(*name)} AS {sql}")
-        now = place.ctx.clock.now()
-        meta = TableMeta(
-            project_id=name[0],
-            dataset_id=name[1],
-            table_id=name[2],
-            table_type="EXTERNAL",
-            schema=TableSchema(fields=to_table_fields(FIELDS)),
-            description=body["description"],
-            friendly_name=body["friendly_name"],
-            labels=body["labels"],
-            creation_time=now,
-            last_modified_time=now,
-            etag=generate_etag(*name, str(now)),
-        )
-        place.ctx.catalog.create_table(meta)
         if body["mode"] == "AUTOMATIC":
             self._objects.refresh(place.things, name, body["uris"])
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
 import pyarrow as pa
-from bqemulator.domain.errors import NotFoundError
 
 from etlkit.errors import ConfigError
 from etlkit.local.front import answers
@@ -127,7 +126,7 @@ class Objects:
             try:
                 listed = self._buckets.list(uri)
             except ConfigError as error:
-                raise NotFoundError(f"Not found: URI {uri}: {error}") from error
+                raise answers.not_found_uri(uri, str(error)) from error
             found |= {each.uri: each for each in listed if "*" in uri or each.uri == uri}
         return [*found.values()]
 
@@ -150,7 +149,7 @@ class Objects:
             return Path(path).read_bytes()
         except FileNotFoundError as error:
             uri = f"gs://{Path(path).relative_to(root).as_posix()}"
-            raise NotFoundError(f"Not found: URI {uri}") from error
+            raise answers.not_found_uri(uri, "it has been deleted") from error
 
     def _rows(self, uris: Sequence[str]) -> list[dict[str, Any]]:
         return [

@@ -1,17 +1,24 @@
-"""External tables in the REST resources of tables: how they are shown and deleted."""
+"""External tables and views in the REST resources of tables: made, shown, deleted.
+
+Real BigQuery: `tables.insert` makes them, too, and `tables.delete` deletes views. The emulator made a
+table of no columns, and could not delete views.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bqemulator.api.routes.tables as routes
 from bqemulator.storage.sql_identifiers import quoted_table_ref
-from fastapi import Response
+from fastapi import Request, Response
 
-from etlkit.local.front import answers, external, object_tables
+from etlkit.local.front import answers, external, external_data, jobs, object_tables
 from etlkit.local.front.place import Place
 from etlkit.local.mends.jobs import replace_route
 from etlkit.local.mends.table_resource import TableResources
+
+if TYPE_CHECKING:
+    from etlkit.local.front.object_tables import ObjectTables
 
 
 def describe(meta: Any, ctx: Any) -> dict[str, Any]:
@@ -21,13 +28,16 @@ def describe(meta: Any, ctx: Any) -> dict[str, Any]:
     name = (meta.project_id, meta.dataset_id, meta.table_id)
     place = Place(meta.project_id, ctx)
     body = place.things.get(object_tables.KIND, name)
-    return {} if body is None else object_tables.resource(body, meta.project_id)
+    if body is not None:
+        return object_tables.resource(body, meta.project_id)
+    body = place.things.get(external_data.KIND, name)
+    return {} if body is None else external_data.resource(body)
 
 
 async def delete_table(
     project_id: str, dataset_id: str, table_id: str, ctx: routes._Ctx
 ) -> Response:
-    """`tables.delete`; the emulator could not delete views."""
+    """`tables.delete`."""
     name = (project_id, dataset_id, table_id)
     meta = ctx.catalog.get_table(*name)
     if meta is None:
@@ -42,7 +52,43 @@ async def delete_table(
     return await routes.delete_table(project_id, dataset_id, table_id, ctx)
 
 
-def apply() -> None:
-    """Show and delete external tables."""
+def apply(tables: ObjectTables) -> None:
+    """Make, show and delete them."""
+
+    async def insert_table(
+        project_id: str, dataset_id: str, request: Request, ctx: routes._Ctx
+    ) -> dict[str, Any]:
+        """`tables.insert`."""
+        body = await request.json()
+        config, view = body.get("externalDataConfiguration"), body.get("view")
+        if config is None and view is None:
+            return dict(await routes.insert_table(project_id, dataset_id, request, ctx))
+        name = (project_id, dataset_id, body["tableReference"]["tableId"])
+        place = Place(project_id, ctx)
+        answers.require_dataset(place, name)
+        if ctx.catalog.get_table(*name) is not None:
+            raise answers.already_exists("Table", name)
+        if config is None:
+            statement = f"CREATE VIEW `{'.'.join(name)}` AS {view['query']}"
+            await jobs.execute_query_job(project_id, "", statement, None, ctx)
+        elif config.get("objectMetadata"):
+            tables.make(name, _options(config), config.get("connectionId"), place)
+        else:
+            fields = (config.get("schema") or body.get("schema") or {}).get("fields", [])
+            external_data.make(name, config, fields, place)
+        meta: Any = ctx.catalog.get_table(*name)
+        told = {"description": body.get("description"), "labels": body.get("labels") or {}}
+        ctx.catalog.update_table(meta := meta.model_copy(update=told))
+        return dict(routes._table_to_rest(meta))  # noqa: SLF001
+
     TableResources.more.append(describe)
     replace_route(routes.router, routes.delete_table, delete_table)
+    replace_route(routes.router, routes.insert_table, insert_table)
+
+
+def _options(config: dict[str, Any]) -> dict[str, Any]:
+    """The options of the statement that would make the same object table."""
+    options = {"uris": config.get("sourceUris"), "object_metadata": config["objectMetadata"]}
+    if config.get("metadataCacheMode"):
+        options["metadata_cache_mode"] = config["metadataCacheMode"]
+    return options

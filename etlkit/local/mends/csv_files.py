@@ -72,7 +72,7 @@ class CsvOptions:
     def arguments(self) -> str:
         """For DuckDB's `read_csv`."""
         texts = {"delim": self.delimiter, "quote": self.quote, "nullstr": self.null}
-        given = [f"{name} = {_literal(text)}" for name, text in texts.items()]
+        given = [f"{name} = {literal(text)}" for name, text in texts.items()]
         given += ["header = false", "allow_quoted_nulls = false", "strict_mode = false"]
         if self.has_short_rows:
             given += ["null_padding = true", "parallel = false"]
@@ -116,11 +116,12 @@ def detect(connection: Any, path: str, options: CsvOptions) -> Detected:
     return Detected(_fields(names, [kind for kind, _ in found]), skip)
 
 
-def rows_sql(path: str, columns: Sequence[tuple[str, Any]], options: CsvOptions) -> str:
-    """DuckDB SQL that reads a file into columns of these names and types, by position."""
+def rows_sql(paths: Sequence[str], columns: Sequence[tuple[str, Any]], options: CsvOptions) -> str:
+    """DuckDB SQL that reads files into columns of these names and types, by position."""
+    files = ", ".join(literal(path) for path in paths)
     kinds = {name: str(kind) for name, kind in columns}
     read = ", ".join(
-        f"{_literal(name)}: {_literal('VARCHAR' if kind in _FROM_TEXT else kind)}"
+        f"{literal(name)}: {literal('VARCHAR' if kind in _FROM_TEXT else kind)}"
         for name, kind in kinds.items()
     )
     taken = ", ".join(
@@ -128,7 +129,7 @@ def rows_sql(path: str, columns: Sequence[tuple[str, Any]], options: CsvOptions)
         for name, kind in kinds.items()
     )
     return (
-        f"SELECT {taken} FROM read_csv({_literal(path)}, auto_detect = false, "
+        f"SELECT {taken} FROM read_csv([{files}], auto_detect = false, "
         f"columns = {{{read}}}, skip = {options.skip or 0}, {options.arguments()})"
     )
 
@@ -136,7 +137,7 @@ def rows_sql(path: str, columns: Sequence[tuple[str, Any]], options: CsvOptions)
 def load(engine: Any, path: str, table: str, options: CsvOptions) -> None:
     """Add the rows of a file to a DuckDB table, by position."""
     columns = [(name, kind) for name, kind, _ in columns_of(engine, table)]
-    engine.execute(f"INSERT INTO {table} {rows_sql(path, columns, options)}")
+    engine.execute(f"INSERT INTO {table} {rows_sql([path], columns, options)}")
 
 
 def _types(
@@ -198,6 +199,7 @@ def _fields(names: Sequence[str], kinds: Sequence[str]) -> list[dict[str, Any]]:
     return fields
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
+    """A text in DuckDB's SQL."""
     escaped = text.replace("'", "''")
     return f"'{escaped}'"
