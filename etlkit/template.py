@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 from etlkit.bindings import refuse_unknown
@@ -31,6 +32,7 @@ _STORED = frozenset(
     {"VIEW", "FUNCTION", "PROCEDURE", "MODEL", "EXTERNAL", "SNAPSHOT", "SCHEMA", "POLICY"}
 )
 _NO_PARAMETERS = frozenset({"ALTER", "DROP", "UNDROP", "GRANT", "REVOKE", "LOAD"})
+_BLOCKS = frozenset({"BEGIN", "THEN", "ELSE", "DO", "LOOP", "REPEAT"})
 _BEFORE_LITERAL = frozenset(
     {"DATE", "DATETIME", "TIME", "TIMESTAMP", "NUMERIC", "BIGNUMERIC", "DECIMAL", "BIGDECIMAL"}
     | {"JSON", "INTERVAL", "FORMAT", ">"}
@@ -103,14 +105,18 @@ def sql_literal(value: Any) -> str:
     if isinstance(value, bool):
         return "TRUE" if value else "FALSE"
     if isinstance(value, int):
-        return str(value)
+        return str(value) if value >= 0 else f"({value})"  # a minus before it makes a comment
     if isinstance(value, float):
         return f"CAST('{value!r}' AS FLOAT64)"
     if isinstance(value, (Decimal, date)):
-        zoned = isinstance(value, datetime) and value.tzinfo is not None
-        kinds = {Decimal: "NUMERIC", datetime: "TIMESTAMP" if zoned else "DATETIME", date: "DATE"}
-        return f"{kinds[type(value)]} '{value}'"
+        return f"{_kind(value)} '{value}'"
     return "'" + _escaped(str(value), "'") + "'"
+
+
+def _kind(value: Decimal | date) -> str:
+    if isinstance(value, datetime):
+        return "DATETIME" if value.tzinfo is None else "TIMESTAMP"
+    return "NUMERIC" if isinstance(value, Decimal) else "DATE"
 
 
 class _Expansion:
@@ -198,16 +204,12 @@ def _segments(tokens: list[Token]) -> Iterator[list[Token]]:
     """The statements of a script, those inside of its blocks too."""
     for part in statements(tokens):
         start = 0
-        for number, token in enumerate(tokens_of_block := part):
-            if token.word.split()[0] in {"BEGIN", "THEN", "ELSE", "DO", "LOOP", "REPEAT"}:
-                following = tokens_of_block[number + 1 : number + 2]
-                if following and following[0].word in _BLOCK_STATEMENTS:
-                    yield part[start : number + 1]
-                    start = number + 1
+        for number, (token, following) in enumerate(pairwise(part), 1):
+            opens = token.word.split()[0] in _BLOCKS
+            if opens and following.word in {"CREATE", "EXPORT", *_NO_PARAMETERS}:
+                yield part[start:number]
+                start = number
         yield part[start:]
-
-
-_BLOCK_STATEMENTS = frozenset({"CREATE", "EXPORT", *_NO_PARAMETERS})
 
 
 def _makes(tokens: list[Token], *kinds: str) -> bool:

@@ -1,12 +1,14 @@
 """Datamarts in query mode: statements as jobs, through the command line and the real clients."""
 
 import json
+import signal
 import sys
 import textwrap
 
 import pytest
 
 from etlkit import Datamart, StatementError
+from etlkit.bigquery.client import Connection
 from etlkit.context import Settings
 from etlkit.datamart_run import check_datamart, run_datamart, run_datamarts
 from etlkit.run import main
@@ -236,6 +238,34 @@ def test_a_failed_run_has_its_report(settings):
         run_datamart(Datamart(sql="SELECT 1;\n SELECT nope"), settings=settings)
     assert (caught.value.number, caught.value.line) == (2, 2)
     assert [s.state for s in caught.value.report.statements] == ["done", "failed"]
+
+
+@pytest.fixture
+def own_signals():
+    """The handlers as they were, whatever a run has installed."""
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for each, handler in before.items():
+        signal.signal(each, handler)
+
+
+@pytest.mark.usefixtures("own_signals")
+def test_ctrl_c(cli, sql_file, run, monkeypatch):
+    """The statement in progress ends, later ones do not begin, and the ledger knows why."""
+    send = Connection.query
+
+    def press_ctrl_c(self, text, purpose, **more):
+        if purpose == "statement_2":
+            signal.raise_signal(signal.SIGINT)
+        return send(self, text, purpose, **more)
+
+    monkeypatch.setattr(Connection, "query", press_ctrl_c)
+    status, report, seen = cli(sql_file("SELECT 1; SELECT 2; SELECT 3"))
+    assert (status, report["state"]) == (130, "interrupted")
+    assert states(report) == ["done", "failed", "not_run"]
+    assert "the statement in progress was cancelled, later ones did not run" in seen
+    ledger = f"SELECT state FROM etlkit_work.runs WHERE run_id = '{report['run_id']}'"
+    assert run(ledger) == [("interrupted",)]
 
 
 def test_history_shows_datamarts(cli, sql_file, local_server, capsys):

@@ -245,6 +245,13 @@ def test_literals_of_every_type():
     ]
 
 
+def test_a_negative_number_makes_no_comment():
+    """`1 -$n$` would read on to the end of the line without the value."""
+    assert expand("CREATE VIEW v AS SELECT 1 -$n$", n=-5).sql == "CREATE VIEW v AS SELECT 1 -(-5)"
+    with pytest.raises(ConfigError, match="cannot be part of a name"):
+        expand("SELECT t_$n$", n=-5)
+
+
 def test_names_of_tables():
     """The destination of a datamart takes variables too."""
     assert expand_name("a.b_$d$", {"d": Value("20240131")}) == ("a.b_20240131", {"d"})
