@@ -34,10 +34,9 @@ def is_public(address: str) -> bool:
     if isinstance(parsed, IPv6Address):
         if parsed.ipv4_mapped is not None or parsed.is_site_local or parsed.teredo is not None:
             return False
-        inner = parsed.sixtofour
         if parsed in _NAT64:
-            inner = IPv4Address(parsed.packed[-4:])
-        if inner is not None and not _is_global(inner):
+            return _is_global(IPv4Address(parsed.packed[-4:]))
+        if parsed.sixtofour is not None and not _is_global(parsed.sixtofour):
             return False
     return _is_global(parsed)
 
@@ -83,5 +82,5 @@ def addresses_of(host: str, port: int, *, resolve: Resolve = socket.getaddrinfo)
     try:
         entries = resolve(host, port, type=socket.SOCK_STREAM)
     except UnicodeError as error:  # a label that is too long or empty
-        raise OSError(f"{host!r} is no host name") from error
+        raise socket.gaierror(socket.EAI_NONAME, "no host name") from error
     return list(dict.fromkeys(str(entry[4][0]) for entry in entries))

@@ -92,6 +92,9 @@ class Downloader:
                     raise DownloadError("the host redirects from https to http")
         except ForbiddenAddressError as error:
             raise DownloadError(str(error)) from None
+        except socket.gaierror as error:
+            passing = error.errno == socket.EAI_AGAIN
+            raise DownloadError("the host's name is not known", passing=passing) from None
         except ssl.SSLCertVerificationError:
             raise DownloadError("the host's certificate is not valid") from None
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -109,11 +112,14 @@ class Downloader:
         addresses = find(host, port, resolve=self._resolve)
         with _connected(addresses, port, give_up_at) as sock, _cut_at(sock, give_up_at):
             connection = http.client.HTTPConnection(host, port)
+            connection.default_port = _PORTS[parts.scheme]  # left out of the Host header
             connection.sock = _secured(sock, host) if parts.scheme == "https" else sock
             try:
                 connection.request("GET", _target(parts), headers=_HEADERS)
                 with connection.getresponse() as response:
                     body = _read(response, most) if response.status == http.HTTPStatus.OK else b""
+                    if time.monotonic() >= give_up_at:  # cut off, it looks like a whole answer
+                        raise TimeoutError
                     return response.status, body, response.getheader("Location")
             finally:
                 connection.close()

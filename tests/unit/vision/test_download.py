@@ -1,0 +1,315 @@
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from etlkit.vision.addresses import ForbiddenAddressError, is_public, resolve_public
+from etlkit.vision.download import Downloader, DownloadError
+
+PHOTO = bytes(range(256)) * 40
+PUBLIC = "93.184.215.14"
+
+
+class Host(ThreadingHTTPServer):
+    """An image server on loopback: `answers` by path, `asked` in order."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.asked = []
+        self.answers = {"/photo.jpg": (200, {}, PHOTO)}
+
+    def url(self, path="/photo.jpg", host="127.0.0.1"):
+        return f"http://{host}:{self.server_port}{path}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.server.asked.append((self.path, dict(self.headers)))
+        status, headers, body = self.server.answers[self.path]
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            if value is not None:
+                self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+        if "Content-Length" in headers:
+            self.close_connection = True
+
+    def log_message(self, *args):
+        return
+
+
+@pytest.fixture
+def host():
+    with Host() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def internet(host, monkeypatch):
+    """Names resolve as the test says; the public address leads to the image server on loopback.
+
+    Only the cable is replaced: the checks, the sockets and the HTTP are real.
+    """
+
+    class Internet:
+        def __init__(self):
+            self.names = {"photos.example": [PUBLIC]}
+            self.resolved, self.dialled = [], []
+            self.downloader = Downloader(resolve=self.resolve, timeout_s=10)
+
+        def resolve(self, name, port, **_options):
+            self.resolved.append(name)
+            found = self.names.get(name) or [name]
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, port)) for ip in found]
+
+    internet = Internet()
+    dial = socket.create_connection
+
+    def create_connection(address, timeout):
+        internet.dialled.append(address[0])
+        return dial(("127.0.0.1" if address[0] == PUBLIC else address[0], address[1]), timeout)
+
+    monkeypatch.setattr("etlkit.vision.download.socket.create_connection", create_connection)
+    return internet
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "127.8.8.8",
+        "10.0.0.1",
+        "172.16.0.1",
+        "192.168.1.1",
+        "169.254.169.254",
+        "100.64.0.1",
+        "0.0.0.0",  # noqa: S104 - to be refused
+        "224.0.0.1",
+        "239.255.255.250",
+        "240.0.0.1",
+        "255.255.255.255",
+        "192.0.2.1",
+        "198.18.0.1",
+        "::",
+        "::1",
+        "fe80::1",
+        "fe80::1%eth0",
+        "fc00::1",
+        "fec0::1",
+        "ff02::1",
+        "2001:db8::1",
+        "::ffff:127.0.0.1",
+        "::ffff:8.8.8.8",
+        "64:ff9b::7f00:1",
+        "64:ff9b::a9fe:a9fe",
+        "2002:7f00:1::",
+        "2002:c0a8:101::",
+        "2001:0:4136:e378:8000:63bf:3fff:fdd2",
+        "not an address",
+    ],
+)
+def test_addresses_that_are_not_the_public_internet(address):
+    """Loopback, private, link-local, shared, multicast, reserved, and those inside of IPv6."""
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize(
+    "address", ["8.8.8.8", PUBLIC, "2001:4860:4860::8888", "64:ff9b::808:808", "2002:808:808::"]
+)
+def test_addresses_of_the_public_internet(address):
+    """These may be fetched from."""
+    assert is_public(address)
+
+
+def test_one_bad_address_of_a_name_is_enough():
+    """A name that leads to both is not trusted."""
+
+    def resolve(_name, port, **_options):
+        return [(0, 0, 0, "", (ip, port)) for ip in (PUBLIC, "10.0.0.7")]
+
+    with pytest.raises(ForbiddenAddressError, match=r"leads to 10\.0\.0\.7"):
+        resolve_public("both.example", 80, resolve=resolve)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "127.0.0.1",
+        "localhost",
+        "2130706433",
+        "0x7f.1",
+        "017700000001",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+    ],
+)
+def test_loopback_in_any_spelling_is_refused(host, name):
+    """The system's own resolver turns all of them into loopback; the server is never asked."""
+    with pytest.raises(
+        DownloadError, match=r"no address of the public internet|name is not known"
+    ) as caught:
+        Downloader().fetch(host.url(host=name))
+    assert host.asked == []
+    assert str(host.server_port) not in str(caught.value)
+
+
+def test_a_download_goes_to_the_checked_address(host, internet):
+    """The name is resolved once: a second answer (DNS rebinding) would not be looked at."""
+    assert internet.downloader.fetch(host.url(host="photos.example")) == PHOTO
+    assert internet.resolved == ["photos.example"]
+    assert internet.dialled == [PUBLIC]
+    path, headers = host.asked[0]
+    assert path == "/photo.jpg"
+    assert headers["Host"] == f"photos.example:{host.server_port}"
+
+
+def test_rebinding_between_two_hops_is_seen(host, internet):
+    """Each hop is resolved and checked anew: the second answer leads inside, and is refused."""
+    host.answers["/again"] = (302, {"Location": "/photo.jpg"}, b"")
+    first = internet.resolve
+
+    def resolve(name, port, **options):
+        found = first(name, port, **options)
+        internet.names[name] = ["127.0.0.1"]
+        return found
+
+    downloader = Downloader(resolve=resolve)
+    with pytest.raises(DownloadError, match=r"leads to 127\.0\.0\.1"):
+        downloader.fetch(host.url("/again", host="photos.example"))
+    assert [path for path, _ in host.asked] == ["/again"]
+    assert internet.dialled == [PUBLIC]
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://169.254.169.254/computeMetadata/v1/",
+        "http://[::1]/",
+        "//10.0.0.1/x",
+        "file:///etc/passwd",
+        "gopher://photos.example/",
+        "http://user:pw@photos.example/",
+    ],
+)
+def test_a_redirect_is_checked_like_the_first_address(host, internet, location):
+    """Redirects are followed by hand; nothing is sent to where they must not lead."""
+    host.answers["/away"] = (302, {"Location": location}, b"")
+    with pytest.raises(DownloadError) as caught:
+        internet.downloader.fetch(host.url("/away", host="photos.example"))
+    assert not caught.value.passing
+    assert "pw" not in str(caught.value)
+    assert internet.dialled == [PUBLIC]
+
+
+def test_redirects_are_followed_up_to_a_bound(host, internet):
+    """Relative ones too; a circle ends."""
+    host.answers["/a%20b"] = (301, {"Location": "photo.jpg"}, b"")
+    assert internet.downloader.fetch(host.url("/a b", host="photos.example")) == PHOTO
+    host.answers["/circle"] = (307, {"Location": "/circle"}, b"")
+    with pytest.raises(DownloadError, match="more than 5 redirects"):
+        internet.downloader.fetch(host.url("/circle", host="photos.example"))
+    host.answers["/nowhere"] = (302, {}, b"")
+    with pytest.raises(DownloadError, match="without an address"):
+        internet.downloader.fetch(host.url("/nowhere", host="photos.example"))
+
+
+def test_private_servers_can_be_allowed(host):
+    """For tests, and for image servers of one's own."""
+    assert Downloader(allow_private=True).fetch(host.url()) == PHOTO
+
+
+@pytest.mark.parametrize("length", [str(len(PHOTO)), None])
+def test_what_is_too_large_is_refused(host, length):
+    """By its length if it says so, else as soon as it passes the bound."""
+    host.answers["/photo.jpg"] = (200, {"Content-Length": length, "Connection": "close"}, PHOTO)
+    downloader = Downloader(allow_private=True, max_bytes=len(PHOTO) - 1)
+    with pytest.raises(DownloadError, match="10,239"):
+        downloader.fetch(host.url())
+    with pytest.raises(DownloadError, match=r"at most 100|more than 100"):
+        Downloader(allow_private=True).fetch(host.url(), max_bytes=100)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said", "passing"),
+    [
+        ((404, {}, b"no"), "the host answered 404", False),
+        ((403, {}, b""), "the host answered 403", False),
+        ((503, {}, b""), "the host answered 503", True),
+        ((429, {}, b""), "the host answered 429", True),
+        ((200, {}, b""), "with nothing", False),
+        ((200, {"Content-Length": "20000"}, PHOTO), "IncompleteRead", True),
+    ],
+)
+def test_answers_that_are_no_image(host, answer, said, passing):
+    """What may pass is told from what will not."""
+    host.answers["/photo.jpg"] = answer
+    with pytest.raises(DownloadError, match=said) as caught:
+        Downloader(allow_private=True).fetch(host.url())
+    assert caught.value.passing is passing
+
+
+def test_a_dripping_host_is_cut_off_at_the_deadline():
+    """A byte now and then resets every timeout of a socket, but not the deadline."""
+    dripping, done = threading.Event(), threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def drip():
+            sock, _ = listener.accept()
+            with sock:
+                sock.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+                dripping.set()
+                try:
+                    while not done.wait(0.02):
+                        sock.sendall(b"x")
+                except OSError:
+                    return
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        try:
+            with pytest.raises(DownloadError, match=r"no answer within 0\.3 s") as caught:
+                Downloader(allow_private=True, timeout_s=0.3).fetch(
+                    f"http://127.0.0.1:{listener.getsockname()[1]}/"
+                )
+        finally:
+            done.set()
+            thread.join(20)
+    assert dripping.is_set()
+    assert caught.value.passing
+
+
+def test_a_closed_port_may_open_and_an_unknown_name_stays_unknown():
+    """They are told as what they are, in a word."""
+    with pytest.raises(DownloadError, match="ConnectionRefusedError") as caught:
+        Downloader(allow_private=True).fetch("http://127.0.0.1:1/")
+    assert caught.value.passing
+    with pytest.raises(DownloadError) as caught:
+        Downloader().fetch(f"http://{'x' * 64}.example/")
+    assert not caught.value.passing
+
+
+@pytest.mark.parametrize("url", ["http://h:port/", "http://[::1/", "ftp://h/", "https://"])
+def test_an_address_that_is_none_is_refused(url):
+    """For good, not for a later try."""
+    with pytest.raises(DownloadError) as caught:
+        Downloader().fetch(url)
+    assert not caught.value.passing
+
+
+def test_nothing_of_ours_goes_along(host, monkeypatch):
+    """No cookie, no key, no proxy: only what a download needs."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    Downloader(allow_private=True).fetch(host.url())
+    _, headers = host.asked[0]
+    assert set(headers) == {"Host", "Accept", "Accept-Encoding", "Connection", "User-Agent"}
