@@ -22,6 +22,7 @@ from etlkit.retry import Caller, RetryPolicy, caller, running_caller
 
 _MAX_IDLE = 64
 _CONNECT_S = 10.0
+_NO_REPEAT = urllib3.Retry(total=False, redirect=False)
 _MAX_NO_JSON = 3
 """A 200 that is no JSON comes from a proxy or a portal on the way; they come and go."""
 
@@ -130,7 +131,7 @@ class HttpClient:
                     self._prefix + path,
                     body=data,
                     headers=headers,
-                    retries=False,
+                    retries=_NO_REPEAT,
                     redirect=False,
                     assert_same_host=False,
                     timeout=timeout,

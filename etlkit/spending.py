@@ -49,9 +49,9 @@ def _short_of(job: TransferJob, calls: int, units: int) -> list[str]:
     """The caps that will end the run early."""
     short = []
     if job.max_calls is not None and calls > job.max_calls:
-        short.append(f"max_calls={job.max_calls:,} will stop it earlier")
+        short.append(f"max_calls={job.max_calls:,} will stop it")
     if job.max_cost is not None and units * (job.price_per_unit or 0.0) > job.max_cost:
-        short.append(f"max_cost={job.max_cost:,} will stop it earlier")
+        short.append(f"max_cost={job.max_cost:,} will stop it")
     return short
 
 

@@ -220,11 +220,11 @@ class Packed(EtlBase):
         ),
         (
             {"transform": Packed, "price_per_unit": 0.0015, "currency": "EUR", "max_cost": 1},
-            "; about 100 calls, 3,200 units; about 4.80 EUR; max_cost=1 will stop it earlier",
+            "; about 100 calls, 3,200 units; about 4.80 EUR; max_cost=1 will stop it",
         ),
         (
-            {"max_calls": 900, "resumed": 40},
-            " (40 are settled already); about 1,600 calls, 1,600 units; max_calls=900 will stop it earlier",
+            {"max_calls": 9, "resumed": 4},
+            " (4 are settled already); about 1,600 calls, 1,600 units; max_calls=9 will stop it",
         ),
         ({"rate_limit": "10/s"}, None),
     ],
@@ -246,6 +246,6 @@ def test_the_estimate_comes_before_the_first_call(caplog):
     transfer(job, resume=caught.value.report.run_id)
     told = [text for text in caplog.messages if text.startswith("to transform")]
     assert told == [
-        "to transform: 30 rows; about 30 calls, 30 units; max_calls=20 will stop it earlier",
+        "to transform: 30 rows; about 30 calls, 30 units; max_calls=20 will stop it",
         "to transform: 10 rows (20 are settled already); about 10 calls, 10 units",
     ]
