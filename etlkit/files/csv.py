@@ -9,13 +9,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from etlkit.columns import Column, parse_schema
 from etlkit.errors import ConfigError, SourceError
+from etlkit.files.ahead import Throttle
 from etlkit.files.cells import BadCellError, carrier, from_text, misfit
 from etlkit.files.guess import autodetect_names, guess_type
 from etlkit.files.text import as_text, not_in_encoding, opened
@@ -93,18 +94,14 @@ class CsvFormat:
         bad: list[pacsv.InvalidRow] = []
         row_number = int(self._source.header)
         with opened(file, self._source.compression) as stream:
-            reader = None
             try:
-                reader = pacsv.open_csv(stream, *self._options(names, columns, bad))
-                for batch in reader:
+                for batch in _read(stream, self._options(names, columns, bad)):
                     try:
                         yield from_text(batch, columns)
                     except BadCellError as error:
                         self._refuse(file, row_number + error.index + 1, error.message)
                     row_number += batch.num_rows
-            except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
-                if reader is None and str(error) == _EMPTY:
-                    return
+            except pa.ArrowInvalid as error:
                 self._explain(file, columns, bad, error)
             except UnicodeDecodeError as error:
                 raise not_in_encoding(file, self._source.encoding) from error
@@ -215,6 +212,27 @@ class CsvFormat:
         quote = self._source.quote
         plain = {"quoting": csv.QUOTE_NONE} if quote is None else {"quotechar": quote}
         return {"delimiter": self._source.delimiter, **plain}
+
+
+def _read(stream: IO[bytes], options: tuple[Any, Any, Any]) -> Iterator[pa.RecordBatch]:
+    throttle = Throttle(stream, _BLOCK_BYTES)
+    try:
+        with throttle.wanted():
+            try:
+                reader = pacsv.open_csv(throttle, *options)
+            except pa.ArrowInvalid as error:
+                if str(error) == _EMPTY:
+                    return
+                raise
+        with reader:
+            while True:
+                with throttle.wanted():
+                    batch = next(reader, None)
+                if batch is None:
+                    return
+                yield batch
+    finally:
+        throttle.end()
 
 
 @contextmanager

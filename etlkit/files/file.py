@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import IO, Protocol
@@ -116,6 +117,7 @@ class CopiedFile:
         self._digest = hashlib.sha256()
         self._size = 0
         self._is_whole = False
+        self._lock = threading.Lock()
 
     def open(self, *, whole: bool = False) -> io.BufferedReader:
         """See `File`."""
@@ -133,7 +135,11 @@ class CopiedFile:
         """See `File`: nobody else writes to the copy."""
 
     def pull(self) -> bool:
-        """Copy some more; False = it is whole."""
+        """Copy some more; False = it is whole, or closed."""
+        with self._lock:  # pyarrow reads ahead on a thread of its own
+            return self._pull()
+
+    def _pull(self) -> bool:
         if self._is_whole:
             return False
         if self._chunks is None:
@@ -164,10 +170,12 @@ class CopiedFile:
 
     def close(self) -> None:
         """See `File`."""
-        if self._chunks is not None:
-            self._chunks.close()  # ends a download that nobody wants the rest of
-        if self._copy is not None:
-            self._copy.close()
+        with self._lock:
+            self._is_whole = True
+            if self._chunks is not None:
+                self._chunks.close()  # ends a download that nobody wants the rest of
+            if self._copy is not None:
+                self._copy.close()
 
 
 class _CopyReader(io.RawIOBase):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
-_INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]{0,17})")
-"""Up to 18 digits always fit INT64; a number with leading zeros is a code, not a number."""
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
+"""Up to 18 digits always fit INT64; one with a plus or leading zeros is a code, not a number."""
 
-_FLOAT = re.compile(r"[+-]?(0|[1-9][0-9]*)?(\.[0-9]*)?([eE][+-]?[0-9]{1,3})?")
+_FLOAT = re.compile(r"-?((0|[1-9][0-9]*)(\.[0-9]+)?|\.[0-9]+)([eE][+-]?[0-9]{1,2})?")
 _BOOL = re.compile(r"true|false", re.IGNORECASE)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _DATETIME = re.compile(_DATE.pattern + r"[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?")
@@ -16,7 +17,10 @@ ZONE = r" ?(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?)$"
 _TIMESTAMP = re.compile(_DATETIME.pattern + ZONE)
 
 _MAX_EXACT = 15
-"""Digits that a float keeps; a longer number among floats would be rounded."""
+"""Digits of a whole number that a float keeps; a longer one among floats would be rounded."""
+
+_MAX_PRINTED = 17
+"""Digits that programs print of a float; what has more is no float."""
 
 _PREFIXES = {"FLOAT64": "double"}
 
@@ -33,19 +37,24 @@ def guess_type(cells: Iterable[str]) -> str:
 
 def _kind(cell: str) -> str:
     if _INTEGER.fullmatch(cell):
-        return "INT64" if len(cell.lstrip("+-")) <= _MAX_EXACT else "LONG_INT64"
-    if _FLOAT.fullmatch(cell) and any(map(str.isdigit, cell)):
-        digits = re.sub(r"[eE].*|[^0-9]", "", cell)
-        return "FLOAT64" if len(digits) <= _MAX_EXACT + 2 and cell[-1] != "." else "STRING"
-    for pattern, kind in (
-        (_BOOL, "BOOL"),
-        (_DATE, "DATE"),
-        (_DATETIME, "DATETIME"),
-        (_TIMESTAMP, "TIMESTAMP"),
-    ):
+        return "INT64" if len(cell.lstrip("-")) <= _MAX_EXACT else "LONG_INT64"
+    if _FLOAT.fullmatch(cell):
+        digits = re.sub(r"[eE].*|[^0-9]", "", cell).lstrip("0")
+        return "FLOAT64" if len(digits) <= _MAX_PRINTED else "STRING"
+    if _BOOL.fullmatch(cell):
+        return "BOOL"
+    for pattern, kind in ((_DATE, "DATE"), (_DATETIME, "DATETIME"), (_TIMESTAMP, "TIMESTAMP")):
         if pattern.fullmatch(cell):
-            return kind
+            return kind if _is_in_calendar(cell) else "STRING"
     return "STRING"
+
+
+def _is_in_calendar(cell: str) -> bool:
+    try:
+        datetime.fromisoformat(re.sub(r" ?UTC$", "Z", cell).replace(" +", "+").replace(" -", "-"))
+    except ValueError:
+        return False
+    return True
 
 
 def autodetect_names(types: Sequence[str]) -> list[str]:

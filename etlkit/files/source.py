@@ -6,6 +6,7 @@ import codecs
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Literal, Self, get_args
+from urllib.parse import urlsplit
 
 from etlkit.columns import parse_schema
 from etlkit.errors import ConfigError
@@ -54,6 +55,8 @@ class _FileSource:
                     f"{type(self).__name__}: {scheme}:// is not supported; allowed are gs://, "
                     "https://, http:// and paths of this machine"
                 )
+            if scheme in {"http", "https"}:
+                _check_address(each)
         parse_schema(self.types)
         if self.timeout_s <= 0:
             raise ConfigError(f"timeout_s={self.timeout_s}: it is above 0")
@@ -179,6 +182,21 @@ class ParquetSource(_FileSource):
         from etlkit.files.parquet import ParquetFormat
 
         return ParquetFormat(self)
+
+
+def _check_address(url: str) -> None:
+    parts = urlsplit(url)
+    try:
+        is_whole = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        is_whole = False
+    if not is_whole:
+        raise ConfigError("an address of a web server looks like https://host/name")
+    if parts.username is not None:
+        raise ConfigError(
+            f"the address at {parts.hostname} has a user name in it; send credentials with "
+            "headers={'Authorization': …}, where they are in no message"
+        )
 
 
 def _check_text(encoding: str, compression: str) -> None:

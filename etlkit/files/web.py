@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import http.client
 import socket
+import string
 import urllib.error
 import urllib.request
 from collections.abc import Generator, Mapping
 from typing import IO
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from etlkit.errors import ApiError, CallFailedError, RetryableError, SourceError
 from etlkit.files.file import CHANGED, CopiedFile
@@ -64,7 +65,7 @@ class _Download:
     """Reads on where the connection broke, if what is there is still the same file."""
 
     def __init__(self, url: str, shown: str, headers: Mapping[str, str]) -> None:
-        self._url = url
+        self._url = quote(url, safe=string.punctuation)  # spaces and letters beyond ASCII alone
         self._shown = shown
         self._headers = dict(headers)
         self._opener = urllib.request.build_opener(_Redirects(self._headers))

@@ -221,6 +221,9 @@ def test_a_preview_reads_no_further_than_it_must(read, write):
         ({"path": []}, "needs a path"),
         ({"path": ["a.csv", 3]}, "needs a path"),
         ({"path": "s3://b/a.csv"}, "s3:// is not supported; allowed are gs://"),
+        ({"path": "https:///a.csv"}, "looks like https://host/name"),
+        ({"path": "https://h:x/a.csv"}, "looks like https://host/name"),
+        ({"path": "https://me:secret@h/a.csv"}, "send credentials with headers"),
         ({"path": "a", "delimiter": ";;"}, "it is one character"),
         ({"path": "a", "quote": ""}, "it is one character"),
         ({"path": "a", "column_names": "ab"}, "write a list of names"),
@@ -232,8 +235,9 @@ def test_a_preview_reads_no_further_than_it_must(read, write):
 )
 def test_wrong_descriptions_are_refused_when_made(arguments, message):
     """Before any I/O, with what is allowed."""
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=message) as caught:
         CsvSource(**arguments)
+    assert "secret" not in str(caught.value)
 
 
 def test_nested_types_are_refused(read, write):

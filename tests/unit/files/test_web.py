@@ -92,6 +92,13 @@ def test_a_file_comes_once_over_the_network(read, server):
     assert headers["Accept-Encoding"] == "identity"
 
 
+def test_addresses_with_other_letters(read, server):
+    """As a browser shows them: spaces and letters are escaped on the way, escapes stay."""
+    server.content = b"n\n1\n"
+    assert numbers(read, CsvSource(f"{server.url}/猫 a%20b.csv?q=é")) == [1]
+    assert server.requests[0][0] == "/%E7%8C%AB%20a%20b.csv?q=%C3%A9"
+
+
 def test_every_format_can_be_downloaded(read, server):
     """Parquet is read from its end."""
     sink = pa.BufferOutputStream()

@@ -1,0 +1,65 @@
+"""Reading ahead, but not far: pyarrow's CSV reader would fetch some hundred megabytes on its own."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
+
+_PATIENCE_S = 0.05
+"""A reader that needs more than is usual for one batch gets it, only slower."""
+
+
+class Throttle(io.RawIOBase):
+    """A stream that another thread reads ahead of its consumer, by a bounded number of bytes.
+
+    Args:
+        stream: What is read.
+        block_bytes: What the reader needs for one batch; it may be two of them ahead.
+    """
+
+    def __init__(self, stream: IO[bytes], block_bytes: int) -> None:
+        self._stream = stream
+        self._block_bytes = block_bytes
+        self._changed = threading.Condition()
+        self._is_wanted = False
+        self._is_over = False
+        self._allowed = 2 * block_bytes
+
+    @contextmanager
+    def wanted(self) -> Iterator[None]:
+        """Let the reader go on by a block: somebody waits for what it makes of the data."""
+        with self._changed:
+            self._is_wanted = True
+            self._allowed += self._block_bytes
+            self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._is_wanted = False
+
+    def end(self) -> None:
+        """Nobody wants the rest: the reader is told that the stream is at its end."""
+        with self._changed:
+            self._is_over = True
+            self._changed.notify_all()
+
+    def readable(self) -> bool:
+        """See `io.RawIOBase`."""
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        """See `io.RawIOBase`."""
+        with self._changed:
+            while self._allowed <= 0 and not self._is_over:
+                patience_s = _PATIENCE_S if self._is_wanted else None
+                if not self._changed.wait(patience_s) and self._is_wanted:
+                    break
+            if self._is_over:
+                return b""
+            data = self._stream.read(size)
+            self._allowed -= len(data)
+        return data

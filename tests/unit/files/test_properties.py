@@ -1,0 +1,96 @@
+"""Whatever is in the cells: what one program writes is what comes out, row by row."""
+
+import csv
+import json
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from etlkit import CsvSource, JsonlSource
+from etlkit.context import Run, Settings
+from etlkit.files.guess import guess_type
+from etlkit.schema import RowDecoder
+from etlkit.settle import Counts, Earlier
+from etlkit.source import ROW_ID
+
+# A lone carriage return ends a line for some programs and not for others: it is left out.
+text = st.text(st.characters(exclude_characters="\r\0", exclude_categories=["Cs"]), max_size=12)
+many = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def read(source, earlier=()):
+    with Run("files", Settings()) as run:
+        reader = source.open(run)
+        reader.freeze(Earlier(Counts(written=len(earlier)), lambda: earlier))
+        decoder, found = RowDecoder(reader.columns), {}
+        for batch in reader.batches():
+            rows = decoder.decode(batch).rows
+            found |= zip(batch.column(ROW_ID).to_pylist(), rows, strict=True)
+        reader.close(succeeded=True)
+    return found
+
+
+@many
+@given(rows=st.lists(st.tuples(text, text), min_size=1, max_size=20), data=st.data())
+def test_csv(tmp_path, rows, data):
+    """Quotes, commas, line ends, any script; and a resume gives just the rest."""
+    path = tmp_path / "a.csv"
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, quoting=csv.QUOTE_ALL)
+        writer.writerows([("a", "b"), *rows])
+    source = CsvSource(str(path), types={"a": "STRING", "b": "STRING"})
+    found = read(source)
+    assert [(row["a"], row["b"]) for row in found.values()] == rows
+    settled = data.draw(st.sets(st.sampled_from(sorted(found))))
+    rest = read(source, tuple(settled))
+    assert rest == {row_id: row for row_id, row in found.items() if row_id not in settled}
+
+
+@many
+@given(
+    rows=st.lists(
+        st.fixed_dictionaries(
+            {"t": text | st.none(), "i": st.integers(-(2**63), 2**63 - 1), "b": st.booleans()}
+        ),
+        min_size=1,
+        max_size=20,
+    )
+)
+def test_jsonl(tmp_path, rows):
+    """Also where a line end of another kind is inside of a value."""
+    path = tmp_path / "a.jsonl"
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    path.write_text(lines, encoding="utf-8")
+    types = {"t": "STRING", "i": "INT64", "b": "BOOL"}
+    assert list(read(JsonlSource(str(path), types=types)).values()) == rows
+
+
+number_like = st.from_regex(r"[-+0-9.eE]{1,22}", fullmatch=True)
+time_like = st.from_regex(
+    r"[0-9]{4}-[0-9]{2}-[0-3][0-9]([T ][0-2][0-9]:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?"
+    r"( ?(Z|UTC|[+-][0-2][0-9](:?[0-9]{2})?))?)?",
+    fullmatch=True,
+)
+
+
+@many
+@given(
+    cells=st.lists(number_like, min_size=1, max_size=3)
+    | st.lists(st.integers().map(str), min_size=1, max_size=3)
+    | st.lists(st.floats(allow_nan=False, allow_infinity=False).map(repr), min_size=1, max_size=3)
+    | st.lists(time_like, min_size=1, max_size=3)
+)
+def test_a_guess_fits_every_cell(tmp_path, cells):
+    """What is guessed from cells that look like numbers and times can be read as that, without loss."""
+    path = tmp_path / "a.csv"
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream, quoting=csv.QUOTE_ALL).writerows([["a"], *([each] for each in cells)])
+    kind = guess_type(cells)
+    values = [row["a"] for row in read(CsvSource(str(path))).values()]
+    assert len(values) == len(cells)
+    if kind == "STRING":
+        assert values == cells
+    elif kind in {"INT64", "FLOAT64"}:
+        assert values == [float(each) if kind == "FLOAT64" else int(each) for each in cells]
