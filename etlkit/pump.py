@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from etlkit.context import Run
     from etlkit.job import TransferJob
     from etlkit.report import Progress
-    from etlkit.settle import Counts
+    from etlkit.settle import Counts, Outcome
     from etlkit.sink import SinkWriter
     from etlkit.source import SourceReader
     from etlkit.traits import EtlTraits
@@ -38,7 +38,9 @@ GRACE_S = 30.0
 
 
 class Pump:
-    """Moves rows from reader to writer with a bounded number of them in flight, in order.
+    """Moves rows from reader to writer with a bounded number of them in flight.
+
+    They keep their order, unless a call takes long and the sink has no use for an order.
 
     One thread (the caller's) decodes, encodes and writes; the feed's thread reads ahead; the pool's
     threads run the hooks and ring a bell when a task has ended.
@@ -67,6 +69,7 @@ class Pump:
         names = [column.name for column in read]
         self._assembler = Assembler(writer, source, names, etl.output_schema, job, counts)
         self._feed = Feed(reader, self._decoder, etl.chunk_rows, self._ring)
+        self._keeps_order = getattr(writer, "keeps_order", True)
         self._pool = WorkerPool(etl.make, etl.max_concurrency, self._ring, run.calls)
         self._tasks: deque[tuple[Chunk, int, Task]] = deque()
         self._ahead: deque[tuple[Chunk, int, Task]] = deque()
@@ -164,16 +167,35 @@ class Pump:
                 self._taken += len(ready)
                 self._assembler.add(chunk, start + self._taken - len(ready), ready)
             if self._taken < len(task.rows):
-                return
+                break
             self._tasks.popleft()
             self._taken = 0
+        if not self._keeps_order and self._pool.num_waiting < self._etl.max_concurrency:
+            self._pass_slow_ones()
+
+    def _pass_slow_ones(self) -> None:
+        """Stage what is settled behind calls that take long: it is safe then, and makes room.
+
+        A call that hangs or waits for a retry would else stop all others once the window is full.
+        Rows with errors wait for their turn: the first error is to be the first bad row.
+        """
+        if not self._tasks:
+            return
+        kept = deque([self._tasks.popleft()])  # the head may be half taken
+        for chunk, start, task in self._tasks:
+            settled = task.settled
+            if len(settled) == len(task.rows) and _is_clean(settled):
+                self._assembler.add(chunk, start, settled)
+            else:
+                kept.append((chunk, start, task))
+        self._tasks = kept
 
     def _save_settled(self) -> None:
         """Stage what is settled although the run ends here: a resume need not pay for it again."""
         with contextlib.suppress(Exception):  # the error that ended the run is the one to report
             for chunk, start, task in self._tasks:
                 rest = task.settled[self._taken :]
-                if all(isinstance(each, dict) or each.error is None for each in rest):
+                if _is_clean(rest):
                     self._assembler.add(chunk, start + self._taken, rest)
                 self._taken = 0
             self._assembler.write_out()
@@ -191,3 +213,7 @@ class Pump:
                 self._bell.get_nowait()
         except Empty:
             return
+
+
+def _is_clean(settled: list[Outcome]) -> bool:
+    return all(isinstance(each, dict) or each.error is None for each in settled)

@@ -20,7 +20,11 @@ PARTS = "_etlkit_parts"
 
 
 class SinkWriter(Protocol):
-    """One run's way into the target. Nothing is visible there before `commit`."""
+    """One run's way into the target. Nothing is visible there before `commit`.
+
+    Rows come in the source's order. A writer that has no use for it says `keeps_order = False`; then
+    what is settled behind a slow call comes before that call's rows.
+    """
 
     @property
     def known_columns(self) -> tuple[Column, ...]:

@@ -64,6 +64,11 @@ class WorkerPool:
         """The first error that ends the run, as soon as there is one."""
         return self._errors[0] if self._errors else None
 
+    @property
+    def num_waiting(self) -> int:
+        """Tasks that no worker has begun."""
+        return self._tasks.qsize()
+
     def submit(self, task: Task) -> None:
         """Queue a task. Starts one more thread until there are `size`, so few rows need few."""
         self._tasks.put(task)

@@ -30,6 +30,8 @@ log = logging.getLogger("etlkit.bigquery")
 class DirectWriter:
     """See `etlkit.sink.SinkWriter`; rows are visible as soon as they are acknowledged."""
 
+    keeps_order = False  # a table has none
+
     def __init__(self, sink: SinkOptions, run: Run, connection: Connection) -> None:
         if run.checks:
             raise ConfigError("mode='append_direct' has no staged rows that checks could look at")

@@ -24,6 +24,8 @@ log = logging.getLogger("etlkit.bigquery")
 class BigQueryWriter:
     """See `etlkit.sink.SinkWriter`."""
 
+    keeps_order = False  # a table has none
+
     def __init__(self, sink: SinkOptions, run: Run, connection: Connection) -> None:
         from etlkit.bigquery.ledger import Ledger
         from etlkit.bigquery.staging import Staging

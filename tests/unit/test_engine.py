@@ -85,6 +85,61 @@ def test_order_is_kept_under_concurrency():
     assert [row["n"] for row in sink.rows] == list(range(50))
 
 
+class Unordered(MemorySink):
+    """A sink without an order, as a table has none."""
+
+    def open(self, run):
+        writer = super().open(run)
+        writer.keeps_order = False
+        return writer
+
+
+@pytest.mark.parametrize("size", [1, 3], ids=["rows", "batches"])
+def test_a_slow_call_does_not_stop_the_others(size):
+    """One call ends after all others of the run, far beyond the window behind it."""
+    others, done = 200 // size * size, threading.Event()
+    seen = []
+
+    def one_waits(rows):
+        if rows[0]["n"] == 0:
+            assert done.wait(timeout=30)
+        else:
+            seen.extend(rows)
+            if len(seen) >= others - size:
+                done.set()
+        return rows
+
+    class Etl(EtlBase):
+        max_concurrency = 2
+        batch_size = size
+
+        def transform_batch(self, rows):
+            return one_waits(rows)
+
+    report, sink = transfer(Etl, numbers(others), sink=Unordered("replace"))
+    assert sorted(row["n"] for row in sink.rows) == list(range(others))
+    assert sink.rows[0]["n"] != 0
+    assert report.written == others
+
+
+def test_a_row_error_behind_a_slow_call_waits_for_its_turn():
+    """Also where rows need no order, the first error is the first bad row."""
+    later = threading.Event()
+
+    def fail(row):
+        if row["n"] == 0:
+            assert later.wait(timeout=30)
+            raise ValueError("the first")
+        if row["n"] == 1:
+            raise ValueError("the second")
+        later.set()
+        return row
+
+    etl = make(fail, max_concurrency=2)
+    with pytest.raises(TransformError, match=r"row 1 .*the first"):
+        transfer(etl, numbers(50), sink=Unordered("replace"))
+
+
 def test_max_concurrency_calls_are_in_flight():
     """Four calls meet at a barrier that only four together can pass, and never are there more."""
     barrier = threading.Barrier(4)
