@@ -67,7 +67,7 @@ def run_from_options(
     Raises:
         EtlkitError: The run failed.
     """
-    from etlkit.datamart_run import check_datamart, run_datamart
+    from etlkit.datamart_run import PRICE_PER_TIB, check_datamart, run_datamart
 
     variables = parse_assignments(options["variables"])
     if name == str(job.file):  # a bare file defines no variables: those that are given are its own
@@ -80,7 +80,10 @@ def run_from_options(
     }
     try:
         if options["dry_run"]:
-            report = check_datamart(job, **given)
+            price = options["price_per_tib"]
+            report = check_datamart(
+                job, **given, price_per_tib=PRICE_PER_TIB if price is None else price
+            )
         else:
             report = run_datamart(job, **given, on_start=on_start)
     except BaseException as error:

@@ -70,6 +70,9 @@ _PREVIEW_ROWS = 10
 )
 @click.option("--queued-at", metavar="TIME", help="Base of timestamp variables; default now.")
 @click.option("--dry-run", is_flag=True, help="Validate a datamart's SQL; nothing is written.")
+@click.option(
+    "--price-per-tib", type=click.FloatRange(min=0), metavar="USD", help="With --dry-run."
+)
 @click.option("--only", metavar="CLASS", help="With --retry-rejects: only this class of error.")
 @click.option(
     "--report",
@@ -140,7 +143,12 @@ def _run(job: TransferJob, name: str, settings: Settings, options: dict[str, Any
 
 
 def _refuse_lonely(options: dict[str, Any]) -> None:
-    for option, partner in (("allow_code_change", "resume"), ("only", "retry_rejects")):
+    pairs = {
+        "allow_code_change": "resume",
+        "only": "retry_rejects",
+        "price_per_tib": "dry_run",
+    }
+    for option, partner in pairs.items():
         if options[option] and not options[partner]:
             names = [f"--{name.replace('_', '-')}" for name in (option, partner)]
             raise click.UsageError(f"{names[0]} goes with {names[1]}")

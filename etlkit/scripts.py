@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 import click
 
 from etlkit.bigquery.options import Mode
+from etlkit.bindings import parse_assignments
 from etlkit.job import OnRowError
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ def script_job(options: dict[str, Any]) -> tuple[str, TransferJob]:
         sink=sink,
         on_row_error=options["on_row_error"] or "fail",
         max_concurrency=options["max_concurrency"],
+        variables=parse_assignments(options["variables"]),
     )
     return options["name"] or script.stem, job
 

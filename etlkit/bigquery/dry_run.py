@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from etlkit.plan import Plan, Step
 
 TIB = 1024**4
+_PERHAPS = "or perhaps it does not exist"
+"""What BigQuery says, with 403, of a table in a dataset that is not there or may not be looked into."""
 
 
 def dry_run(connection: Connection, text: str, parameters: dict[str, Any]) -> bigquery.QueryJob:
@@ -93,7 +95,7 @@ def _check(
         job = dry_run(connection, step.sql, step.parameters)
     except GoogleAPIError as error:
         message = in_file(error, step, step.sql)
-        if made and isinstance(error, NotFound):
+        if made and (isinstance(error, NotFound) or _PERHAPS in message):
             statement.state = "unchecked"
             statement.error = f"needs what an earlier statement makes: {message}"
             return None

@@ -167,6 +167,7 @@ def test_the_estimate_has_a_price(settings):
         (["x.sql", "--limit", "5"], "--limit does not go with"),
         (["x.sql", "--retry-rejects", "r"], "--retry-rejects does not go with"),
         (["x.sql", "--var", "a"], "write name=value"),
+        (["x.sql", "--price-per-tib", "5"], "--price-per-tib goes with --dry-run"),
         (["x.sql", "--queued-at", "noon"], "--queued-at 'noon'"),
         (["x.sql", "--var", "a=1"], r"variable $a$ is not used anywhere"),
         (["nope.sql"], "no file nope.sql"),
@@ -219,6 +220,22 @@ def test_a_transfer_has_variables_too(cli, here, run, dataset):
     known = run(f"SELECT variables FROM etlkit_work.runs WHERE run_id = '{report['run_id']}'")[0][0]
     known = json.loads(known) if isinstance(known, str) else known
     assert known == {"n": 7, "who": "'", "day": "20240202", "p": "p"}
+
+
+def test_a_script_of_a_transform_has_variables_too(cli, here, run, dataset):
+    """Those that are given are its own, as text."""
+    (here / "own.py").write_text(
+        "from etl_base import EtlBase\n"
+        "class Etl(EtlBase):\n"
+        "    def transform_row(self, row):\n"
+        "        return row\n"
+    )
+    options = ["--script", "own.py", "--source", "SELECT $v$ AS v", "--sink", f"{dataset}.t_$day$"]
+    status, _, seen = cli(*options, "--var", "v=it's", "--var", "day=1")
+    assert status == 0, seen
+    assert run(f"SELECT v FROM {dataset}.t_1") == [("it's",)]
+    status, _, seen = cli(*options, "--var", "v=1")
+    assert (status, "unknown variable $day$" in seen) == (2, True)
 
 
 def test_datamarts_run_after_those_they_depend_on(settings, run, dataset):

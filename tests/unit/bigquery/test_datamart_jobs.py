@@ -221,10 +221,14 @@ def test_an_estimate(server, run):
         "totalBytesProcessed": str(tib // 2),
     }
     server.errors["SELECT * FROM t"] = "Not found: Table p:d.t"
-    ready, report = made("SELECT a; CREATE TABLE t AS SELECT 1; SELECT * FROM t; SELECT a")
+    server.errors["SELECT * FROM u"] = "Access Denied: Table u, or perhaps it does not exist."
+    ready, report = made(
+        "SELECT a; CREATE TABLE t AS SELECT 1; SELECT * FROM t; SELECT * FROM u; SELECT a"
+    )
     check_plan(ready, run, report, 6.0)
-    assert [s.state for s in report.statements] == ["checked", "checked", "unchecked", "checked"]
-    assert [s.estimated_cost for s in report.statements] == [3.0, None, None, 3.0]
+    states = ["checked", "checked", "unchecked", "unchecked", "checked"]
+    assert [s.state for s in report.statements] == states
+    assert [s.estimated_cost for s in report.statements] == [3.0, None, None, None, 3.0]
     assert report.estimated_cost == 6.0
     assert all(body["configuration"]["dryRun"] for body in server.sent)
 
