@@ -240,15 +240,15 @@ class Connection:
         except NotFound:
             return None
 
-    def make_dataset(self, dataset_id: str) -> None:
-        """Create a dataset in the run's location; one that is there already is fine."""
+    def make_dataset(self, dataset_id: str, location: str | None = None) -> None:
+        """Create a dataset, by default in the run's location; one that is there is fine."""
         from google.cloud import bigquery
 
         if self.find_dataset(dataset_id) is not None:  # making one takes a right of its own
             return
         dataset = bigquery.Dataset(dataset_id)
-        if self.location is not None:
-            dataset.location = self.location
+        if (location or self.location) is not None:
+            dataset.location = location or self.location
         self.client.create_dataset(dataset, exists_ok=True, retry=self.retry())
 
     def drop_work_table(self, name: TableName) -> None:

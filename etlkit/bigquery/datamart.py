@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from etlkit.bigquery import sql
 from etlkit.bigquery.client import Connection, connect, errors_as, google_message
+from etlkit.bigquery.dry_run import dry_run
 from etlkit.bigquery.ledger import Ledger
 from etlkit.bigquery.parameters import query_parameters
 from etlkit.bigquery.source import work_dataset
@@ -53,6 +54,8 @@ def run_plan(plan: Plan, run: Run, report: DatamartReport) -> None:
         with _recorded(ledger):
             insert.run()
         return
+    if connection.location is None:
+        _make_work_dataset(connection, plan, ledger.table.dataset_id)
     _open(ledger, "", "query")
     with _recorded(ledger):
         for step, statement in zip(plan.steps, report.statements, strict=True):
@@ -198,6 +201,26 @@ def _cancel(connection: Connection, job_id: str | None) -> None:
         connection.client.cancel_job(str(job_id), location=connection.location, timeout=10)
     except Exception as error:
         log.warning("job %s could not be cancelled: %s", job_id, google_message(error))
+
+
+def _make_work_dataset(connection: Connection, plan: Plan, dataset_id: str) -> None:
+    """Make a missing work dataset where the statements' tables are, and not where nobody looks.
+
+    BigQuery tells the place of a statement that names tables, and `US` for one that names none.
+    """
+    from google.api_core.exceptions import GoogleAPIError
+
+    with errors_as(SinkError, "open", f"looking for {dataset_id} failed"):
+        if connection.find_dataset(dataset_id) is not None:
+            return
+        places = []
+        for step in plan.steps:
+            try:
+                places.append(dry_run(connection, step.sql, step.parameters).location)
+            except GoogleAPIError:  # it is told when the statement runs
+                continue
+        elsewhere = [place for place in places if place not in {None, "US"}]
+        connection.make_dataset(dataset_id, elsewhere[0] if elsewhere else None)
 
 
 def _open(ledger: Ledger, target: str, mode: str) -> None:

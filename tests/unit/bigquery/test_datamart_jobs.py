@@ -5,6 +5,7 @@ The embedded BigQuery counts no bytes and lists no jobs of a script; real BigQue
 
 import json
 import signal
+import sys
 import threading
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,7 +15,7 @@ import pytest
 
 from etlkit import Datamart, StatementError
 from etlkit.bigquery.client import connect
-from etlkit.bigquery.datamart import run_step
+from etlkit.bigquery.datamart import _make_work_dataset, run_step
 from etlkit.bigquery.dry_run import check_plan
 from etlkit.context import Run, Settings
 from etlkit.datamart_report import DatamartReport, StatementReport
@@ -34,6 +35,8 @@ class Jobs(ThreadingHTTPServer):
         sent: What was asked for, in order.
         cancelled: Ids of jobs that were cancelled.
         hold: SQL whose answer waits for this event.
+        places: By SQL: where its tables are; else it names none.
+        datasets: Those that were made.
     """
 
     daemon_threads = True
@@ -43,6 +46,12 @@ class Jobs(ThreadingHTTPServer):
         self.statistics, self.errors, self.children = {}, {}, []
         self.sent, self.jobs, self.cancelled = [], {}, []
         self.hold, self.asked = {}, threading.Event()
+        self.places, self.datasets = {}, []
+
+    def handle_error(self, request, client_address):
+        """A client that was stopped waits for no answer."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
     def job(self, body):
         """The resource of a job that is done."""
@@ -73,6 +82,10 @@ class Handler(BaseHTTPRequestHandler):
             self.server.cancelled.append(path.split("/")[-2])
             self.answer({"job": self.server.jobs.get(path.split("/")[-2], {})})
             return
+        if path.endswith("/datasets"):
+            self.server.datasets.append(body)
+            self.answer(body)
+            return
         query = body["configuration"]["query"]["query"]
         self.server.sent.append(body)
         if body["configuration"].get("dryRun") and query in self.server.errors:
@@ -81,7 +94,9 @@ class Handler(BaseHTTPRequestHandler):
             self.answer({"error": {"code": code, "message": message}}, code)
             return
         job = self.server.job(body)
-        self.server.jobs[body.get("jobReference", {}).get("jobId")] = job
+        reference = job.setdefault("jobReference", {"projectId": "p"})
+        reference["location"] = self.server.places.get(query, "US")
+        self.server.jobs[reference.get("jobId")] = job
         self.answer(job)
 
     def do_GET(self):
@@ -89,6 +104,9 @@ class Handler(BaseHTTPRequestHandler):
         parent = parse_qs(url.query).get("parentJobId")
         if parent:
             self.answer({"jobs": self.server.children})
+            return
+        if "/datasets/" in url.path:
+            self.answer({"error": {"code": 404, "message": "Not found"}}, 404)
             return
         job = self.server.jobs[url.path.rpartition("/")[2]]
         if "/queries/" not in url.path:
@@ -264,3 +282,16 @@ def test_a_run_that_is_stopped_cancels_its_job(server, run):
         server.hold["SELECT 1"].set()
     assert server.cancelled == [f"etlkit_{run.run_id}_1_statement_1"]
     assert report.statements[0].state == "failed"
+
+
+@pytest.mark.parametrize("places", [{"SELECT * FROM t": "asia-northeast1"}, {}])
+def test_the_work_dataset_is_made_where_the_tables_are(server, run, places):
+    """In `US`, where BigQuery would make it, no later run could use it beside tables elsewhere."""
+    server.places = places
+    server.errors["SELECT * FROM nope"] = "Not found: Table p:d.nope"
+    run.settings = Settings(project="p", environ=run.settings.environ)
+    ready, _ = made("CREATE SCHEMA s; SELECT * FROM nope; SELECT * FROM t; SELECT 1")
+    _make_work_dataset(connect(run), ready, "p.etlkit_work")
+    (dataset,) = server.datasets
+    assert dataset["datasetReference"]["datasetId"] == "etlkit_work"
+    assert dataset.get("location") == places.get("SELECT * FROM t")
