@@ -22,6 +22,7 @@ def apply(local_dir: Path) -> None:
         interpreter,
         jobs,
         object_columns,
+        pivots,
         procedures,
         resources,
         routines,
@@ -50,7 +51,7 @@ def apply(local_dir: Path) -> None:
     seam.STATEMENTS.extend([external.refuse_writes, external.drop, external_data.refresh])
     seam.STATEMENTS.extend([object_tables.create, external_data.create])
     seam.STATEMENTS.extend([remote.create, views.create_view])
-    seam.QUERIES.append(views.expand_views)
-    seam.INVOLVED.extend([views.names_such_view, object_columns.names_data])
-    ml.apply()
+    seam.QUERIES.extend([views.expand_views, pivots.name_columns])
+    seam.INVOLVED.extend([views.names_such_view, object_columns.names_data, pivots.has_pivots])
+    ml.apply(Buckets(local_dir / "buckets").root)
     seam.QUERIES.append(object_columns.add_data)

@@ -56,8 +56,6 @@ _CODES: Final = {
     14: "UNAVAILABLE",
 }
 
-_annotators: Final[dict[Path, Annotator]] = {}
-
 
 async def rewrite(tree: exp.Expr, scope: Scope) -> bool:
     """The query hook: replace each ML.ANNOTATE_IMAGE by what computes it."""
@@ -80,9 +78,22 @@ def is_involved(tree: exp.Expr, _place: Place) -> bool:
     return tree.find(grammar.AnnotateImage) is not None
 
 
-def make_function(root: Path) -> Any:
+def register(connection: Any, buckets_root: Path) -> None:
+    """Make the function known to DuckDB; called once, when the engine starts."""
+    connection.create_function(
+        _FUNCTION,
+        _make_function(Annotator(Buckets(buckets_root))),
+        ["VARCHAR", "VARCHAR[]"],
+        "STRUCT(result VARCHAR, status VARCHAR)",
+        type="arrow",
+        null_handling="special",
+        # As Vision's calls, which cost money: once per row, and not for rows that are left out.
+        side_effects=True,
+    )
+
+
+def _make_function(annotator: Annotator) -> Any:
     """What DuckDB calls with addresses of images and names of features."""
-    annotator = _annotators.setdefault(root, Annotator(Buckets(root)))
 
     def annotate(uris: pa.ChunkedArray, features: pa.ChunkedArray) -> pa.StructArray:
         rows = zip(uris.to_pylist(), features.to_pylist(), strict=True)

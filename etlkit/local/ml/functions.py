@@ -16,7 +16,7 @@ from etlkit.errors import EtlkitError, ImageError
 from etlkit.local.front import answers, seam
 from etlkit.local.ml import arrays, pixels
 from etlkit.local.ml.lineage import object_path
-from etlkit.local.ml.predictor import workers
+from etlkit.local.ml.predictor import address, image_error, workers
 from etlkit.local.ml.steps import (
     COLOR,
     DECODE,
@@ -29,6 +29,7 @@ from etlkit.local.ml.steps import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
     import pyarrow as pa
 
@@ -51,11 +52,18 @@ _NUM_ARGUMENTS: Final = {DECODE: 1, RESIZE: 4, COLOR: 2, TYPE: 1}
 _MAX_RESULT_BYTES: Final = 4 * 1024**3
 
 
-def register(connection: Any) -> None:
+def register(connection: Any, buckets_root: Path) -> None:
     """Make the functions known to DuckDB; called once, when the engine starts."""
+
+    def decode_object(path: str) -> Picture:
+        try:
+            return picture_of_file(path)
+        except ImageError as exc:
+            raise image_error(exc, address(path, buckets_root)) from exc
+
     functions = (
         (_DECODE_FILE, pixels.decode, _FLOAT_IMAGE),
-        (DECODE_OBJECT, picture_of_file, _FLOAT_IMAGE),
+        (DECODE_OBJECT, decode_object, _FLOAT_IMAGE),
         (_RESIZE_FLOAT, _resize_float, _FLOAT_IMAGE),
         (_RESIZE_WHOLE, _resize, _WHOLE_IMAGE),
         (_COLOR, _convert_color_space, _FLOAT_IMAGE),

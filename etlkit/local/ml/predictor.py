@@ -129,10 +129,9 @@ class Predictor:
         """Say which picture it was."""
         if feed.kind == FILE and value.is_valid:
             uri = address(value.as_py(), self._buckets_root)
-        where = f" of {uri}" if uri else ""
         if isinstance(error, ImageError):
-            return ImageError(f"The image{where} cannot be read: {error.message}", code=error.code)
-        return ConfigError(f"The row{where}: {error.message}" if where else error.message)
+            return image_error(error, uri)
+        return ConfigError(f"The row of {uri}: {error.message}" if uri else error.message)
 
 
 def make_function(predictor: Predictor, refuse: Callable[[str], Exception]) -> Callable[..., Any]:
@@ -150,6 +149,12 @@ def make_function(predictor: Predictor, refuse: Callable[[str], Exception]) -> C
             raise refuse(exc.message) from exc
 
     return predict
+
+
+def image_error(error: ImageError, uri: str | None) -> ImageError:
+    """Say which image it was; None = nobody knows."""
+    where = f" of {uri}" if uri else ""
+    return ImageError(f"The image{where} cannot be read: {error.message}", code=error.code)
 
 
 def address(path: str, buckets_root: Path) -> str:

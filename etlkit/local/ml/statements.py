@@ -98,13 +98,13 @@ def _check_imported(options: dict[str, Any], _connection: str | None, place: Pla
 
 
 def _check_remote(options: dict[str, Any], connection: str | None, _place: Place) -> Kept:
-    _refuse_others(options, _REMOTE_OPTIONS)
     service = str(options.get("remote_service_type") or "").upper()
     if service != VISION:
         raise answers.invalid(
             f"Invalid value of option 'remote_service_type': "
             f"{options.get('remote_service_type')!r}. The local BigQuery has {VISION}"
         )
+    _refuse_others(options, _REMOTE_OPTIONS)
     return Model(service=service, connection=connection or ""), REMOTE, None
 
 
