@@ -1,8 +1,8 @@
 """BigQuery statements that sqlglot does not know, taught to its BigQuery dialect.
 
-`WITH CONNECTION` on tables, `DROP EXTERNAL TABLE` and `ML.ANNOTATE_IMAGE(MODEL …)`: sqlglot 30 fails
-on them or falls back to an unparsed `Command`. The dialect itself is extended, in the server process
-alone, so that every part of the emulator that parses SQL understands them, too.
+`WITH CONNECTION` on tables, `DROP EXTERNAL TABLE`, `ML.ANNOTATE_IMAGE(MODEL …)`, JSON_QUERY without
+a path: sqlglot 30 fails on them or falls back to an unparsed `Command`. The dialect itself is extended,
+in the server process alone, so that every part of the emulator that parses SQL understands them, too.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sqlglot
 from bqemulator.domain.errors import InvalidQueryError
 from sqlglot import exp
 from sqlglot.dialects.bigquery import BigQuery
+from sqlglot.parser import build_extract_json_with_path
 from sqlglot.tokens import TokenType
 
 EXTERNAL_TABLE: Final = "EXTERNAL TABLE"
@@ -148,6 +149,12 @@ def _parse_drop(parser: Any, exists: bool = False) -> Any:
     return tree
 
 
+def _json_query(arguments: list[Any], dialect: Any) -> Any:
+    """The path of JSON_QUERY may be left out, as that of JSON_VALUE."""
+    path = arguments[1:] or [exp.Literal.string("$")]
+    return build_extract_json_with_path(exp.JSONExtract)([arguments[0], *path], dialect)
+
+
 _plain_parse_drop = _Parser._parse_drop  # noqa: SLF001
 
 
@@ -157,6 +164,7 @@ def apply() -> None:
     _Parser._parse_remote_with_connection = _parse_remote  # noqa: SLF001
     _Parser._parse_drop = _parse_drop  # noqa: SLF001
     _Parser.FUNCTION_PARSERS["ANNOTATE_IMAGE"] = lambda parser: parser._parse_ml(AnnotateImage)  # noqa: SLF001
+    _Parser.FUNCTIONS["JSON_QUERY"] = _json_query
     _Generator.TRANSFORMS[Connection] = lambda generator, node: (
         f"WITH CONNECTION {generator.sql(node, 'this')}"
     )

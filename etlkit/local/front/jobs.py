@@ -8,10 +8,12 @@ import bqemulator.api.routes.jobs as routes
 import pyarrow as pa
 from bqemulator.domain.errors import DomainError, InvalidQueryError
 from bqemulator.jobs import executor
+from sqlglot import exp
 
 from etlkit.local.front import answers, grammar, run, seam
 from etlkit.local.front.place import Place, Running
 from etlkit.local.mends.messages import locate
+from etlkit.local.mends.scripts import is_lone_assert
 
 
 async def execute_query_job(
@@ -27,7 +29,8 @@ async def execute_query_job(
     Running.user = str(getattr(options.get("caller"), "principal", "")).removeprefix("user:")
     outcome = await _execute(bq_sql, Place(project_id, ctx, options.get("caller")))
     if outcome is None:
-        return await _plain_execute(project_id, job_id, bq_sql, query_params, ctx, **options)
+        done = await _plain_execute(project_id, job_id, bq_sql, query_params, ctx, **options)
+        return _as_assert(done) if is_lone_assert(bq_sql) else done
     meta = executor._build_ddl_job_meta(  # noqa: SLF001
         project_id=project_id,
         job_id=job_id,
@@ -41,12 +44,25 @@ async def execute_query_job(
     return meta
 
 
+def _as_assert(meta: Any) -> Any:
+    """A lone ASSERT runs as a script of one statement here, but is none."""
+    query = {**meta.statistics["query"], "statementType": "ASSERT"}
+    return meta.model_copy(update={"statistics": {"query": query}})
+
+
 async def _execute(sql: str, place: Place) -> seam.Outcome | None:
     tree = grammar.parse(sql)
     if tree is None:
         return None
     answers.forget()
     return await seam.execute(tree, place)
+
+
+def _writes(tree: Any) -> bool:
+    """Whether a statement is one that DuckDB can check without running it."""
+    if isinstance(tree, exp.Create):
+        return tree.kind in {"TABLE", "VIEW"} and isinstance(tree.expression, exp.Query)
+    return isinstance(tree, exp.Insert | exp.Update | exp.Delete | exp.Merge)
 
 
 async def _run_single_sql(
@@ -81,6 +97,11 @@ async def _dry_run_response(**request: Any) -> dict[str, Any]:
     ctx.engine.is_dry = True
     try:
         outcome = await _execute(request["bq_sql"], place)
+        if outcome is None and _writes(grammar.parse(request["bq_sql"])):
+            # The emulator looks at nothing but the words of such a statement.
+            await executor._run_single_sql(  # noqa: SLF001
+                place.project, request["bq_sql"], request["query_params"], ctx, caller=place.caller
+            )
     finally:
         ctx.engine.is_dry = False
     if outcome is None:

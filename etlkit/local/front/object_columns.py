@@ -129,7 +129,8 @@ def _sources(query: exp.Expr) -> Iterator[exp.Expr]:
     yield from query.args.get("laterals") or ()
     if query.args.get("using") is not None:
         yield query.args["using"]
-    if isinstance(query, exp.Merge | exp.Update):
+    # The UPDATE within a MERGE has no table of its own.
+    if isinstance(query, exp.Merge | exp.Update) and query.this is not None:
         yield query.this
 
 

@@ -41,6 +41,15 @@ def refuse_duplicates(connection: Any, sql: str, parameters: list[Any] | None) -
         )
 
 
+def is_query(sql: str) -> bool:
+    """Whether DuckDB SQL gives rows; what sqlglot does not know is taken for a query."""
+    try:
+        tree = sqlglot.parse_one(sql, read="duckdb")
+    except sqlglot.errors.SqlglotError:
+        return True
+    return isinstance(tree, exp.Query)
+
+
 def _query_of(sql: str) -> exp.Query | None:
     try:
         tree = sqlglot.parse_one(sql, read="duckdb")

@@ -161,6 +161,14 @@ def _first_word(sql: str) -> str:
     return tokens[0].text.upper().split()[0] if tokens else ""  # BEGIN TRANSACTION is one token
 
 
+def is_lone_assert(sql: str) -> bool:
+    """Whether a text is one ASSERT and nothing else."""
+    if _first_word(sql) != "ASSERT":
+        return False
+    tokens = sqlglot.tokenize(sql, read="bigquery")
+    return all(token.token_type is not TokenType.SEMICOLON for token in tokens[:-1])
+
+
 def _is_permanent_ddl(tree: Any) -> bool:
     if isinstance(tree, exp.Create):
         properties = tree.args.get("properties")

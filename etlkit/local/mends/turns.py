@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 import bqemulator.server as emulator_server
 from bqemulator.storage.engine import DuckDBEngine
 
-from etlkit.local.mends.column_names import refuse_duplicates
+from etlkit.local.mends.column_names import is_query, refuse_duplicates
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class OneUserEngine(DuckDBEngine):
         """Run a statement; in a dry run, bind it alone."""
         refuse_duplicates(self.connection, sql, parameters)
         if self.is_dry:
-            sql = f"SELECT * FROM ({sql}\n) LIMIT 0"
+            sql = f"SELECT * FROM ({sql}\n) LIMIT 0" if is_query(sql) else f"EXPLAIN {sql}"
         return super().fetch_arrow(sql, parameters)
 
 
