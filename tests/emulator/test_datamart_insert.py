@@ -1,5 +1,6 @@
 """Datamarts in insert mode: what each disposition does to its table, and what failures leave."""
 
+import random
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -210,6 +211,35 @@ def test_the_same_input_twice_changes_nothing(insert, target):
     insert(query, **scd())
     insert("SELECT k, v, seq FROM (SELECT 1 AS k, 'a' AS v, 1 AS seq) WHERE FALSE", **scd())
     assert target() == before
+
+
+def test_versions_of_random_batches(insert, run, dataset):
+    """Whatever comes in whatever order: the table is what a few lines of Python say it is."""
+    chance = random.Random(20240131)  # noqa: S311
+    expected = {}
+    for batch in range(5):
+        keys = chance.sample([None, *range(6)], chance.randrange(1, 7))
+        rows = [(key, f"{batch}", chance.choice([None, *range(9)])) for key in keys]
+        for key, value, seq in rows:
+            versions = expected.setdefault(key, [])
+            newest = versions[-1][1] if versions else None
+            if not versions or (seq is not None and (newest is None or seq > newest)):
+                versions.append((value, seq))
+        sql = [version(*("NULL" if each is None else each for each in row)) for row in rows]
+        insert(union(*sql), **scd())
+    found = run(
+        "SELECT k, v, seq, etlkit_is_current, etlkit_valid_to IS NULL, LEAD(etlkit_valid_from) "
+        "OVER (PARTITION BY k ORDER BY etlkit_valid_from) IS NOT DISTINCT FROM etlkit_valid_to "
+        f"FROM {dataset}.target"
+    )
+    assert sorted(found, key=str) == sorted(
+        (
+            (key, value, seq, number == len(versions), number == len(versions), True)
+            for key, versions in expected.items()
+            for number, (value, seq) in enumerate(versions, 1)
+        ),
+        key=str,
+    )
 
 
 def test_versions_with_troccos_names(insert, target):
