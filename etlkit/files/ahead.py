@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
-_PATIENCE_S = 0.05
+_PATIENCE_S = 0.5
 """A reader that needs more than is usual for one batch gets it, only slower."""
+
+_EXIT_S = 1.0
+
+_open: weakref.WeakSet[Throttle] = weakref.WeakSet()
 
 
 class Throttle(io.RawIOBase):
@@ -26,7 +32,9 @@ class Throttle(io.RawIOBase):
         self._changed = threading.Condition()
         self._is_wanted = False
         self._is_over = False
+        self._is_reading = False
         self._allowed = 2 * block_bytes
+        _open.add(self)
 
     @contextmanager
     def wanted(self) -> Iterator[None]:
@@ -54,12 +62,31 @@ class Throttle(io.RawIOBase):
     def read(self, size: int = -1, /) -> bytes:
         """See `io.RawIOBase`."""
         with self._changed:
-            while self._allowed <= 0 and not self._is_over:
-                patience_s = _PATIENCE_S if self._is_wanted else None
-                if not self._changed.wait(patience_s) and self._is_wanted:
-                    break
-            if self._is_over:
-                return b""
-            data = self._stream.read(size)
+            self._is_reading = True
+            self._wait()
+            is_over = self._is_over
+        data = b"" if is_over else self._stream.read(size)
+        with self._changed:
+            self._is_reading = False
             self._allowed -= len(data)
+            self._changed.notify_all()
         return data
+
+    def _wait(self) -> None:
+        while self._allowed <= 0 and not self._is_over:
+            patience_s = _PATIENCE_S if self._is_wanted else None
+            if not self._changed.wait(patience_s) and self._is_wanted:
+                return
+
+    def leave(self) -> None:
+        """End, and wait a moment until the reader's thread is out of here."""
+        self.end()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_reading, _EXIT_S)
+
+
+@atexit.register
+def _leave_all() -> None:
+    """A thread of pyarrow that still waits in Python would keep the process from ending."""
+    for throttle in list(_open):
+        throttle.leave()
