@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import openvino
 import pytest
 from google.api_core.exceptions import BadRequest, NotFound
 from google.cloud import bigquery
@@ -17,7 +18,8 @@ from PIL import Image
 from etlkit.local.buckets import Buckets
 from tests import onnx_bytes
 
-PHOTOS = Path(__file__).parents[2] / "photos"
+ROOT = Path(__file__).parents[2]
+PHOTOS = ROOT / "photos"
 NUMBERS = {1: -3.0, 2: 0.5, 3: 2.0, 4: 40.0}
 MODELS = {
     "mean": onnx_bytes.mean_color(),
@@ -47,7 +49,7 @@ def called_directly(model, **inputs):
 
 def decoded(data, size=(2, 2)):
     with Image.open(io.BytesIO(data)) as image:
-        small = image.resize(size, Image.Resampling.BILINEAR)
+        small = image.convert("RGB").resize(size, Image.Resampling.BILINEAR)
     return np.asarray(small, np.float32)[np.newaxis] / np.float32(255)
 
 
@@ -374,3 +376,31 @@ def test_a_damaged_photo_of_a_bytes_column_is_named_by_its_uri(world, run):
     inputs = "SELECT 'photo 7' AS uri, ML.DECODE_IMAGE(b'x') AS image"
     with pytest.raises(BadRequest, match="image of photo 7 cannot be read"):
         run(f"SELECT mean FROM ML.PREDICT(MODEL ml.mean, ({inputs}))")
+
+
+def test_the_best_class_of_five_photos(world, rows, local_server):
+    """The TensorFlow model with the article's names says in SQL what it says when called directly."""
+    buckets = Buckets(local_server.local_dir / "buckets")
+    folder = ROOT / "etlkit" / "local" / "models" / "savedmodel_resnet_stand_in"
+    buckets.put(sorted(folder.iterdir()), "gs://predict-resnet/", recursive=True)
+    files = sorted(PHOTOS.glob("*.jpg"))
+    buckets.put(files, "gs://predict-five/")
+    world.query("""
+        CREATE MODEL ml.resnet
+          OPTIONS(model_type = 'TENSORFLOW', model_path = 'gs://predict-resnet/*');
+        CREATE EXTERNAL TABLE ml.five WITH CONNECTION us.c
+          OPTIONS(object_metadata = 'SIMPLE', uris = ['gs://predict-five/*']);
+    """).result()
+    model = openvino.compile_model(folder, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    expected = {
+        f"gs://predict-five/{file.name}": model(decoded(file.read_bytes(), (224, 224)))[0][0]
+        for file in files
+    }
+    answered = rows("""
+        SELECT uri, activation_49 FROM ML.PREDICT(MODEL ml.resnet,
+          (SELECT uri, ML.DECODE_IMAGE(data) AS input_1 FROM ml.five))
+    """)
+    assert [uri for uri, _ in answered] == list(expected)
+    for uri, scores in answered:
+        assert int(np.argmax(scores)) == int(expected[uri].argmax())
+        assert scores == pytest.approx(expected[uri].tolist(), abs=1e-5)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from etlkit.local.buckets import Buckets, StoredObject
+    from etlkit.local.ml.tensors import Tensor
 
 # Source: https://cloud.google.com/bigquery/docs/reference/standard-sql/bigqueryml-syntax-create-onnx
 MAX_MODEL_BYTES: Final = 450_000_000
@@ -73,7 +74,7 @@ class ModelFiles:
                 _copy(stored, folder / "files" / stored.uri.removeprefix(base).lstrip("/"))
             name = "." if model_type == TENSORFLOW else PurePosixPath(main.uri).name
             (folder / "main").write_text(f"{model_type}\n{name}", encoding="utf-8")
-            self.load(version)
+            _check_batch(self.load(version).signature.inputs)
         except BaseException:
             self.remove(version)
             raise
@@ -116,6 +117,19 @@ class ModelFiles:
                 "REPLACE MODEL"
             ) from exc
         return load(model_type, folder / "files" / name)
+
+
+def _check_batch(inputs: Sequence[Tensor]) -> None:
+    """One row at a time has to be possible.
+
+    Source: https://cloud.google.com/bigquery/docs/object-table-inference#limitations
+    """
+    for tensor in inputs:
+        if not tensor.shape or tensor.shape[0] not in {None, 1}:
+            raise ConfigError(
+                f"The input {tensor.describe()} takes no single row: its first size is the batch, "
+                "which must be 1 or unknown"
+            )
 
 
 def _objects(model_path: str, buckets: Buckets) -> Sequence[StoredObject]:

@@ -10,7 +10,7 @@ from etlkit.local.buckets import Buckets
 from etlkit.local.ml import runtimes, store
 from etlkit.local.ml.store import ModelFiles
 from etlkit.local.ml.tensors import Signature
-from tests import onnx_bytes
+from tests import onnx_bytes, tflite_bytes
 
 MODELS = Path(store.__file__).parents[1] / "models"
 
@@ -57,6 +57,15 @@ def test_a_saved_model_runs_without_tensorflow(files, buckets):
     assert scores.sum(axis=1) == pytest.approx(1, abs=1e-4)
 
 
+def test_a_tensorflow_lite_model_runs(files, buckets, put):
+    """One file, and a batch of one."""
+    put("mod/twice.tflite", tflite_bytes.twice())
+    runtime = files.load(files.freeze("TENSORFLOW_LITE", "gs://mod/twice.tflite", buckets))
+    assert runtime.signature.wanted() == "image (float32, shape [1, 2, 2, 3])"
+    (answer,) = runtime.run({"image": np.full((1, 2, 2, 3), 0.25, np.float32)})
+    assert (answer == 0.5).all()
+
+
 def test_a_model_is_frozen(files, buckets, put, tmp_path):
     """What happens in the bucket later, and a restart, are of no effect."""
     put("mod/line.onnx", onnx_bytes.line())
@@ -89,6 +98,7 @@ def test_a_removed_model_says_what_to_do(files, buckets, put):
         ("ONNX", "mod/x.onnx", "not an address"),
         ("ONNX", "gs://mod/bad/*", "cannot be loaded"),
         ("ONNX", "gs://mod/words/*", r"words is of type tensor\(string\)"),
+        ("ONNX", "gs://mod/eight/*", r"image \(float32, shape \[8, 2, 2, 3\]\) .* batch"),
         ("TENSORFLOW", "gs://mod/text/*", "no saved_model.pb right under gs://mod/text/"),
         ("TENSORFLOW", "gs://mod/deep/*", "there is gs://mod/deep/er/saved_model.pb"),
         ("TENSORFLOW", "gs://mod/badpb/*", "cannot be loaded"),
@@ -105,6 +115,7 @@ def test_what_cannot_be_imported_leaves_nothing_behind(
     put("mod/two/b.onnx", onnx_bytes.line())
     put("mod/bad/x.onnx", b"not a model")
     put("mod/words/x.onnx", onnx_bytes.text())
+    put("mod/eight/x.onnx", onnx_bytes.mean_color(batch=8))
     put("mod/deep/er/saved_model.pb", b"x")
     put("mod/badpb/saved_model.pb", b"not a model")
     put("mod/badlite/x.tflite", b"not a model")
