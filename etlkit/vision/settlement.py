@@ -92,22 +92,25 @@ class Settlement:
         except ApiError as error:
             if error.status not in _OF_IMAGES or _OF_THE_JOB.search(error.reason or ""):
                 raise
-            reason = error.reason or error.message
-            self._halve(pack, lobby, ImageError(reason, code=_INVALID_ARGUMENT))
+            middle = len(pack) // 2
+            refused = ImageError(error.reason or error.message, code=_INVALID_ARGUMENT)
+            self._split([pack[:middle], pack[middle:]], lobby, refused)
         except CallFailedError as error:
-            self._halve(pack, lobby, error)
+            # Not in halves: each failing half would cost all attempts again.
+            self._split([[image] for image in pack], lobby, error)
         else:
             lobby.note(pack, answers, clock.now() - started)
 
-    def _halve(
-        self, pack: Sequence[Image], lobby: Lobby, error: ImageError | CallFailedError
+    def _split(
+        self, parts: Sequence[Sequence[Image]], lobby: Lobby, error: ImageError | CallFailedError
     ) -> None:
-        if len(pack) == 1:
-            pack[0].settle(Annotation({}, error))
+        """Ask for parts of a call that failed as a whole; alone, an image is to blame."""
+        whole = [image for part in parts for image in part]
+        if len(whole) == 1:
+            whole[0].settle(Annotation({}, error))
             return
-        middle = len(pack) // 2
-        self._ask(pack[:middle], lobby)
-        self._ask(pack[middle:], lobby)
+        for part in parts:
+            self._ask(part, lobby)
 
     def _enter(self, image: Image) -> Image:
         """Measure an image, and settle it if there is no point in sending it."""
