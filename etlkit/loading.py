@@ -51,8 +51,16 @@ def load_job(target: str) -> tuple[str, Job]:
         raise ConfigError(
             f"{place}:{attribute} is a {type(job).__name__}; it must be a TransferJob or a Datamart"
         )
-    own = module.__name__ if attribute == "job" else f"{module.__name__}:{attribute}"
+    own = _own_name(place, module)
+    own = own if attribute == "job" else f"{own}:{attribute}"
     return job.name or own, job
+
+
+def _own_name(place: str, module: ModuleType) -> str:
+    """A file outside of the working directory is called after itself, on every machine."""
+    path = Path(place)
+    in_package = "." in module.__name__
+    return path.stem if path.suffix == ".py" and not in_package else module.__name__
 
 
 def _import(place: str) -> ModuleType:

@@ -63,6 +63,17 @@ def test_a_file_outside_of_the_working_directory(here, tmp_path_factory):
     assert load_job(str(elsewhere))[0] == "far"
 
 
+def test_a_job_is_called_after_its_file_whatever_else_has_that_name(here, tmp_path_factory):
+    """The ledger finds a job by name, so the name does not depend on the folder or on what is loaded."""
+    for folder in ("one", "two"):
+        elsewhere = tmp_path_factory.mktemp(folder) / "statistics.py"
+        write(elsewhere)
+        assert load_job(str(elsewhere))[0] == "statistics"
+    import statistics
+
+    assert statistics.mean([1, 3]) == 2
+
+
 @pytest.mark.parametrize(
     ("files", "target", "message"),
     [
