@@ -64,7 +64,7 @@ def test_a_file_outside_of_the_working_directory(here, tmp_path_factory):
 
 
 def test_a_job_is_called_after_its_file_whatever_else_has_that_name(here, tmp_path_factory):
-    """The ledger finds a job by name, so the name does not depend on the folder or on what is loaded."""
+    """The ledger finds a job by its name, on every machine and whatever else is loaded."""
     for folder in ("one", "two"):
         elsewhere = tmp_path_factory.mktemp(folder) / "statistics.py"
         write(elsewhere)
