@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from etlkit.bigquery.sink import BigQuerySink
+    from etlkit.columns import Column
     from etlkit.context import Run
     from etlkit.sink import Sink
     from etlkit.source import Source
@@ -27,13 +28,13 @@ class RejectsSource:
     """The rows that one run of a job rejected.
 
     Attributes:
-        source: The job's own source; its query tells the columns.
+        source: The job's own source, of any kind; it tells the columns.
         sink: The job's sink; the rejected rows stand beside its table.
         run_id: The run that rejected them.
         only: Class of error; None = all.
     """
 
-    source: BigQuerySource
+    source: Source
     sink: BigQuerySink
     run_id: str
     only: str | None = None
@@ -52,12 +53,12 @@ def rejects_of(source: Source, sink: Sink, run_id: str, only: str | None) -> Rej
     """Make a source of rejected rows.
 
     Raises:
-        ConfigError: The job does not run from BigQuery to BigQuery.
+        ConfigError: The job's rejected rows are not in BigQuery.
     """
     from etlkit.bigquery.sink import BigQuerySink
 
-    if not isinstance(source, BigQuerySource) or not isinstance(sink, BigQuerySink):
-        raise ConfigError("--retry-rejects works for jobs from BigQuerySource to BigQuerySink")
+    if not isinstance(sink, BigQuerySink):
+        raise ConfigError("--retry-rejects works for jobs whose sink is a BigQuerySink")
     return RejectsSource(source, sink, run_id, only)
 
 
@@ -65,10 +66,20 @@ class RejectsReader(BigQueryReader):
     """See `etlkit.source.SourceReader`; the rows keep the ids they had."""
 
     def __init__(self, rejects: RejectsSource, run: Run) -> None:
-        super().__init__(rejects.source, run, connect(run))
         self._rejects = rejects
+        source = rejects.source
+        if not isinstance(source, BigQuerySource):  # only its work dataset is of use here
+            source = BigQuerySource("rejected rows", work_dataset=rejects.sink.work_dataset)
+        super().__init__(source, run, connect(run))
         target = parse_table(rejects.sink.table, self._connection.project)
         self._rejects_table = rejects_table(target)
+
+    def _check(self) -> tuple[Column, ...]:
+        if isinstance(self._rejects.source, BigQuerySource):
+            return super()._check()
+        reader = self._rejects.source.open(self._run)
+        reader.close(succeeded=True)
+        return reader.columns
 
     def _snapshot(self) -> None:
         from google.cloud import bigquery

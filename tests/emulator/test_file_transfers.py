@@ -117,7 +117,7 @@ def test_a_changed_file_is_not_resumed(cli, bucket, dataset, tmp_path, run, loca
 
 
 def test_rejected_rows_carry_the_file_they_came_from(cli, bucket, dataset, tmp_path, run):
-    """The id says which row of which file it was, and the ledger which files."""
+    """The id says which row of which file it was, and the ledger which files; they can be retried."""
     write_job(tmp_path, f'"{bucket}*.csv"', f"{dataset}.numbers", options='on_row_error="reject",')
     status, report, said = cli("file_job")
     assert status == 0, said
@@ -133,6 +133,15 @@ def test_rejected_rows_carry_the_file_they_came_from(cli, bucket, dataset, tmp_p
         f"WHERE run_id = '{report['run_id']}'"
     )
     assert f"{bucket}1.csv" in variables
+    (tmp_path / "mended").touch()
+    status, report, said = cli("file_job", "--retry-rejects", report["run_id"])
+    assert status == 0, said
+    assert (report["read"], report["written"]) == (1, 1)
+    counts = (
+        f"SELECT COUNT(*), COUNT(DISTINCT n), MAX(IF(n = 1500, code, '')) FROM {dataset}.numbers"
+    )
+    assert run(counts) == [(2000, 2000, "001500")]
+    assert run(f"SELECT COUNT(*) FROM {dataset}.numbers_rejects") == [(0,)]
 
 
 def test_the_list_of_labels_over_http(cli, dataset, bq, run, monkeypatch):
