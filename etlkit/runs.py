@@ -41,8 +41,8 @@ _COLUMNS = ("run_id", "job", "state", "read", "written", "skipped", "rejected", 
 def cli(run_id: str | None, **options: Any) -> int:
     """List the latest runs, or show RUN_ID in full.
 
-    States: starting, running, published, failed, interrupted, and dead = killed; the last three can
-    be resumed with: python -m etlkit.run JOB --resume RUN_ID
+    States: starting, running, published, failed, interrupted, and dead = killed; transfers in one of
+    the last three can be resumed with: python -m etlkit.run JOB --resume RUN_ID
     """
     if run_id is not None and options["clean"]:
         raise click.UsageError("--clean goes without a RUN_ID")

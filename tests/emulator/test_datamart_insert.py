@@ -315,26 +315,6 @@ def test_checks_see_the_new_rows_alone(insert, target, dataset):
     assert dataset in caught.value.report.target
 
 
-@pytest.mark.parametrize("options", [{}, scd(exists=True)], ids=str)
-def test_a_publish_whose_answer_was_lost(insert, target, monkeypatch, options):
-    """It is found to be done: the rows are there once and the run is a success."""
-    exists, query = options.get("exists"), version(1, "a", 1)
-    options = {name: value for name, value in options.items() if name != "exists"}
-    if exists:
-        insert(version(0, "z", 1), **options)
-    send = Connection.query
-
-    def lose_answer(self, text, purpose, **more):
-        job = send(self, text, purpose, **more)
-        if purpose == "publish_1":
-            raise ServiceUnavailable("the answer was lost")
-        return job
-
-    monkeypatch.setattr(Connection, "query", lose_answer)
-    assert insert(query, **options).state == "published"
-    assert target("k, v") == ([(0, "z")] if exists else []) + [(1, "a")]
-
-
 def test_a_publish_that_is_sent_again_changes_nothing(insert, target, monkeypatch):
     """The ledger's row guards it: whoever comes second finds the run published."""
     insert(rows((0, "z")))

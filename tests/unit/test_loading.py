@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from etlkit import ConfigError, TransferJob
+from etlkit import ConfigError, Datamart, TransferJob
 from etlkit.loading import load_job
 
 JOB = """
@@ -56,6 +56,14 @@ def test_another_attribute_can_be_named(here):
         load_job("two")
 
 
+def test_a_file_of_sql_is_a_datamart(here):
+    """In query mode, under the name of its path; so is a `job` that is a datamart."""
+    (here / "x.sql").write_text("SELECT 1")
+    assert load_job("x.sql") == ("x.sql", Datamart(file="x.sql"))
+    (here / "mart.py").write_text("from etlkit import Datamart\njob = Datamart(sql='SELECT 1')\n")
+    assert load_job("mart") == ("mart", Datamart(sql="SELECT 1"))
+
+
 def test_a_file_outside_of_the_working_directory(here, tmp_path_factory):
     """A path to anywhere works too."""
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "far.py"
@@ -79,10 +87,15 @@ def test_a_job_is_called_after_its_file_whatever_else_has_that_name(here, tmp_pa
     [
         ({}, "nowhere.job", "no module 'nowhere'"),
         ({}, "missing.py", "no file missing.py"),
+        ({}, "missing.sql", "no file missing.sql"),
         ({}, "", "name a job"),
         ({"pkg.py": ""}, "pkg.deeper", "no module 'pkg.deeper'"),
         ({"empty.py": "x = 1"}, "empty", r"empty has no 'job': define job = TransferJob"),
-        ({"text.py": "job = 'no'"}, "text", "text:job is a str; it must be a TransferJob"),
+        (
+            {"text.py": "job = 'no'"},
+            "text",
+            "text:job is a str; it must be a TransferJob or a Data",
+        ),
         ({"boom.py": "\n1 / 0"}, "boom", r"boom cannot be imported: ZeroDivisionError.*boom.py:2"),
         (
             {"dep.py": "import not_there"},
