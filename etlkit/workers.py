@@ -17,6 +17,10 @@ from etlkit.settle import Outcome, settle
 
 T = TypeVar("T")
 
+_WAKE_BELOW = 2
+"""The pump is woken when fewer tasks a worker wait: a look at each single one would cost the workers
+much of the interpreter's time. What is settled meanwhile is seen by its regular look."""
+
 
 class Task:
     """Consecutive rows for one worker, and what became of them so far.
@@ -39,7 +43,7 @@ class WorkerPool:
     Args:
         make: Makes one worker's instance; called on the worker's own thread.
         size: Calls in flight.
-        wake: Called whenever there is something new to look at, from any thread.
+        wake: Called when there is something new to look at and tasks run low, from any thread.
         calls: The run's calls to services, which wait for each other and end with the pool.
     """
 
@@ -103,7 +107,8 @@ class WorkerPool:
             run_task = _run_batch if overrides_batch(type(etl)) else self._run_rows
             while (task := self._tasks.get()) is not None and not self._stop.is_set():
                 run_task(etl, task)
-                self._wake()
+                if self._tasks.qsize() < _WAKE_BELOW * self._size:
+                    self._wake()
         except Stopped:
             pass  # another worker failed, or the run was asked to stop: that is known
         except BaseException as error:
