@@ -94,7 +94,8 @@ class Datamart:
         file: A file with them instead, from the working directory.
         query_mode: `query` runs statements as they are; `insert` writes the rows of one SELECT to
             `destination`, all of them at once.
-        destination: `dataset.table` or `project.dataset.table`; made if missing. Its dataset is not.
+        destination: `dataset.table` or `project.dataset.table`; made if missing.
+        create_dataset: Create the destination's dataset when it is missing.
         write_disposition: What becomes of rows that are there. `append` keeps them. `truncate`
             replaces them. `incremental` goes by `merge_keys`. `scd_type_2` keeps every version of a
             row. `insert` needs one.
@@ -125,6 +126,7 @@ class Datamart:
     file: str | Path | None = None
     query_mode: QueryMode = "query"
     destination: str | None = None
+    create_dataset: bool = False
     write_disposition: WriteDisposition | None = None
     merge_keys: tuple[str, ...] = ()
     on_matched_action: OnMatchedAction | None = None
@@ -161,8 +163,8 @@ class Datamart:
             self._check_insert()
 
     def _refuse_options_of_insert(self) -> None:
-        names = "destination write_disposition merge_keys on_matched_action incremental_column"
-        names += " lookback before_load definition checks schema_evolution"
+        names = "destination create_dataset write_disposition merge_keys on_matched_action"
+        names += " incremental_column lookback before_load definition checks schema_evolution"
         if given := [name for name in names.split() if getattr(self, name)]:
             raise ConfigError(f"{', '.join(given)} goes with query_mode='insert'")
 

@@ -146,7 +146,9 @@ class Insert:
             JobError: The rows would not fit the table, or there is no such dataset.
         """
         self.validate()
-        self._fit()
+        dataset = parse_table(self._options.table, self._connection.project).dataset_id
+        if not self._options.create_dataset or self._connection.find_dataset(dataset) is not None:
+            self._fit()  # else there is no table to compare with, and nothing may be made
         self._report.statements[0].state = "checked"
 
     def validate(self) -> None:
@@ -256,5 +258,6 @@ def sink_options(job: Datamart) -> SinkOptions:
         merge_update_columns=() if job.on_matched_action == "skip" else None,
         before_load=job.before_load,
         definition=definition,
+        create_dataset=job.create_dataset,
         work_dataset=job.work_dataset,
     )

@@ -49,7 +49,7 @@ class Target:
             if not self._sink.create_dataset:
                 raise SinkError(
                     f"dataset {self.name.dataset_id} does not exist: create it, or let the job "
-                    f"do it with BigQuerySink({self._sink.table!r}, create_dataset=True)",
+                    "do it with create_dataset=True",
                     stage="open",
                 )
             self._connection.make_dataset(self.name.dataset_id)

@@ -391,7 +391,15 @@ def test_other_statements_are_no_insert(insert, settings, dataset, bq):
     assert list(bq.list_tables(dataset)) == []
 
 
-def test_a_missing_dataset(insert):
-    """Told with the next thing to do."""
-    with pytest.raises(SinkError, match=r"dataset local\.nowhere does not exist"):
+def test_a_missing_dataset(insert, settings, run, bq, dataset):
+    """Told with the next thing to do; made where the job says so, but not by a dry run."""
+    with pytest.raises(
+        SinkError, match=r"dataset local\.nowhere does not exist.*create_dataset=True"
+    ):
         insert(rows((1, "a")), destination="nowhere.t")
+    options = {"destination": f"{dataset}_new.t", "create_dataset": True}
+    job = Datamart(sql=rows((1, "a")), query_mode="insert", write_disposition="append", **options)
+    assert check_datamart(job, settings=settings).state == "checked"
+    assert f"{dataset}_new" not in [each.dataset_id for each in bq.list_datasets()]
+    insert(rows((1, "a")), **options)
+    assert run(f"SELECT * FROM {dataset}_new.t") == [(1, "a")]
