@@ -7,6 +7,7 @@ and the pages of the other three beside it.
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -29,7 +30,6 @@ from etlkit.local.ml.steps import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
     import pyarrow as pa
 
@@ -56,6 +56,8 @@ def register(connection: Any, buckets_root: Path) -> None:
     """Make the functions known to DuckDB; called once, when the engine starts."""
 
     def decode_object(path: str) -> Picture:
+        if not Path(path).resolve().is_relative_to(buckets_root):
+            raise ImageError(f"{path} is no object of a local bucket")
         try:
             return picture_of_file(path)
         except ImageError as exc:

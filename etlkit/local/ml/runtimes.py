@@ -1,12 +1,13 @@
 """Models that can be run: ONNX files by onnxruntime, TensorFlow's by OpenVINO.
 
-A session runs on one thread; many threads may call `run` at once. So one image per core is worked
-on from decoding to answer, which is faster than all cores on one image.
+A call runs on one thread; many threads may call `run` at once. So one image per core is worked on from
+decoding to answer, which is faster than all cores on one image.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import os
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from etlkit.errors import ConfigError
@@ -110,8 +111,14 @@ class OpenVinoRuntime:
         import openvino
 
         core = openvino.Core()
-        # CPUs with bfloat16 units would otherwise round to eight bits of mantissa.
-        options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+        cores = os.cpu_count() or 1
+        options = {
+            # CPUs with bfloat16 units would otherwise round to eight bits of mantissa.
+            "INFERENCE_PRECISION_HINT": "f32",
+            # A stream works on one request at a time.
+            "NUM_STREAMS": cores,
+            "INFERENCE_NUM_THREADS": cores,
+        }
         try:
             model = core.read_model(path)
             _refuse_strings(model)
