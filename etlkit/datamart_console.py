@@ -21,6 +21,8 @@ log = logging.getLogger("etlkit")
 _OF_TRANSFERS = ("limit", "preview", "resume", "allow_code_change", "retry_rejects", "only")
 _OF_DATAMARTS = ("dry_run",)
 _STATEMENT_CHARS = 60
+_WIDTH = 160
+"""Of the table where stderr is no terminal."""
 _TITLES = (
     *("", "line", "statement", "type", "state", "rows", "processed", "billed", "slot"),
     *("time", "cost"),
@@ -97,27 +99,16 @@ def run_from_options(
 
 def show_datamart(report: DatamartReport) -> None:
     """Tell a person what each statement did; the machine's line goes to stdout."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
     from etlkit.console import JsonFormatter
 
     for warning in report.warnings:
         log.warning("%s", warning)
+    rows = [row for statement in report.statements for row in _rows(statement)]
     if any(isinstance(handler.formatter, JsonFormatter) for handler in log.handlers):
-        for statement in report.statements:
-            log.info("%s", " | ".join(_cells(statement)))
-        return
-    rows = [_cells(each) for statement in report.statements for each in _with_children(statement)]
-    used = [number for number in range(len(_TITLES)) if any(row[number] for row in rows)]
-    table = Table(title=f"{report.job}: {report.state}", title_justify="left")
-    for number in used:
-        table.add_column(_TITLES[number], no_wrap=_TITLES[number] != "statement")
-    for row in rows:
-        table.add_row(*(escape(row[number]) for number in used))
-    wide = None if sys.stderr.isatty() else 160
-    Console(stderr=True, highlight=False, width=wide).print(table)
+        for row in rows:
+            log.info("%s", " | ".join(filter(None, row)))
+    else:
+        _print_table(f"{report.job}: {report.state}", rows)
     for statement in report.statements:
         if statement.state == "unchecked":
             log.info("statement %d %s", statement.number, statement.error)
@@ -127,12 +118,34 @@ def show_datamart(report: DatamartReport) -> None:
         log.info("published %s rows to %s", f"{report.rows_published or 0:,}", report.target)
 
 
-def _with_children(statement: StatementReport) -> list[StatementReport]:
-    return [statement, *statement.children]
+def _print_table(title: str, rows: list[list[str]]) -> None:
+    """A table on stderr, without the columns that nobody fills."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    used = [number for number in range(len(_TITLES)) if any(row[number] for row in rows)]
+    table = Table(title=escape(title), title_justify="left")
+    for number in used:
+        table.add_column(_TITLES[number], no_wrap=_TITLES[number] != "statement")
+    for row in rows:
+        table.add_row(*(escape(row[number]) for number in used))
+    wide = None if sys.stderr.isatty() else _WIDTH
+    Console(stderr=True, highlight=False, width=wide).print(table)
+
+
+def _rows(statement: StatementReport) -> list[list[str]]:
+    """A statement, and the jobs of a script below it as 1.1, 1.2, …."""
+    rows = [_cells(statement)]
+    for child in statement.children:
+        _, _, *rest = _cells(child)
+        rows.append([f"{statement.number}.{child.number}", "", *rest])
+    return rows
 
 
 def _cells(statement: StatementReport) -> list[str]:
-    text, cost, slot_ms = statement.statement, statement.estimated_cost, statement.slot_ms
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in statement.statement)
+    cost, slot_ms = statement.estimated_cost, statement.slot_ms
     return [
         str(statement.number),
         str(statement.line),
