@@ -66,7 +66,6 @@ def from_http(
             f"{service} answered {status} to {what}",
             retry_after_s=max((hint for hint in given if hint is not None), default=None),
             status=429 if status == 403 else status,
-            code=code if code in TRANSIENT_CODES else None,
         )
     reason = _short(error.get("message"))
     return ApiError(

@@ -6,6 +6,7 @@ one process, one after the other, against one server; only the ratios mean somet
 """
 
 import argparse
+import http.client
 import json
 import math
 import threading
@@ -63,6 +64,17 @@ class Urllib3Post:
         data = json.dumps(body).encode()
         answer = self._pool.urlopen("POST", PATH, body=data, headers=HEADERS, retries=False)
         return json.loads(answer.data)
+
+
+class HttpClientPost:
+    """The standard library's, for comparison."""
+
+    def __init__(self, url):
+        self._connection = http.client.HTTPConnection(urlsplit(url).netloc)
+
+    def __call__(self, body):
+        self._connection.request("POST", PATH, json.dumps(body).encode(), HEADERS)
+        return json.loads(self._connection.getresponse().read())
 
 
 def packed_etl(url, post, calls_in_flight):
@@ -135,7 +147,7 @@ def by_hand(url, post, calls_in_flight, rows, pack):
 
 
 def compare(title, *, num_rows, pack, latency_s, calls_in_flight, repeat):
-    """Print one table; gives the best ratio of the engine with HttpClient."""
+    """Print one table."""
     rows = [{"uri": f"gs://bucket/photos/{i:07}.jpg"} for i in range(num_rows)]
     ideal = math.ceil(num_rows / pack) * latency_s / calls_in_flight
     etl = packed_etl if pack > 1 else single_etl
@@ -154,7 +166,6 @@ def compare(title, *, num_rows, pack, latency_s, calls_in_flight, repeat):
     for name, found in ratios.items():
         times = ", ".join(f"{ratio:.3f}" for ratio in found)
         print(f"  {name:<20} {min(found):.3f} x ideal   ({times})")
-    return min(ratios["etlkit, HttpClient"])
 
 
 def against_one_at_a_time(latency_s, calls_in_flight, num_rows, num_sample):
@@ -170,11 +181,32 @@ def against_one_at_a_time(latency_s, calls_in_flight, num_rows, num_sample):
     )
 
 
+def cost_of_a_call(num_calls, repeat):
+    """Processor time of one thread that calls a server without latency."""
+    posts = {
+        "etlkit's HttpClient": EtlkitPost,
+        "requests": RequestsPost,
+        "urllib3's pool": Urllib3Post,
+        "http.client": HttpClientPost,
+    }
+    body = request_for([{"uri": "gs://bucket/photos/0000001.jpg"}])
+    print(f"\nprocessor time of a call, the best of {repeat} times {num_calls:,} calls:")
+    with latency_server(0) as url:
+        for name, make in posts.items():
+            post, found = make(url), []
+            for _ in range(repeat):
+                started = time.thread_time()
+                for _ in range(num_calls):
+                    post(body)
+                found.append(time.thread_time() - started)
+            print(f"  {name:<20} {min(found) / num_calls * 1000:.3f} ms")
+
+
 def main():
     """Parse the command line and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("--repeat", type=int, default=3, help="runs of each; the best counts")
-    parser.add_argument("--only", choices=["packed", "single", "article"])
+    parser.add_argument("--only", choices=["packed", "single", "article", "cost"])
     options = parser.parse_args()
     if options.only in {None, "packed"}:
         compare(
@@ -196,6 +228,8 @@ def main():
         )
     if options.only in {None, "article"}:
         against_one_at_a_time(0.1, 16, num_rows=16_000, num_sample=50)
+    if options.only in {None, "cost"}:
+        cost_of_a_call(1000, options.repeat)
 
 
 if __name__ == "__main__":
