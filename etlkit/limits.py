@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 from dataclasses import dataclass, field
@@ -13,11 +14,17 @@ from etlkit.errors import CapReachedError, ConfigError
 Per = Literal["call", "unit"]
 
 _PERIODS_S = {"s": 1, "min": 60, "h": 3600, "day": 86_400}
-_DECREASE = 0.8
-_INCREASE = 0.1
-_LEAST_PACE = 0.05
 _STEP_S = 1.0
 """One second is one step of adapting: many calls in flight learn of one and the same overload."""
+
+_MEASURED_S = 10.0
+_FEW = 10
+_TOLERATED = 0.3
+"""Services refuse single calls for reasons of their own, below every quota. Slowing all calls down
+for each of them would leave a run at a crawl without a call less being refused."""
+
+_INCREASE = 0.1
+_LEAST_PER_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -60,10 +67,12 @@ def as_rate_limit(limit: RateLimit | str | None) -> RateLimit | None:
 
 
 class Limiter:
-    """Gives calls their turn, first come first served; slows down when a server says 429.
+    """Gives calls their turn, first come first served; slows down when a server says 429 too often.
 
-    Without a declared limit it does nothing until the first 429; then it takes the pace so far for
-    the limit, until it has been at full pace again.
+    A few 429s are left to the waits of the calls that met them. Only when more than a share of
+    `_TOLERATED` of the calls is refused does the pace of all calls go down, to what the server took;
+    then it grows again by `_INCREASE` a second. Without a declared limit there is no pace at other
+    times.
 
     Args:
         limit: The declared rate; None = none is.
@@ -71,20 +80,21 @@ class Limiter:
     """
 
     def __init__(self, limit: RateLimit | None, stop: clock.Stop) -> None:
-        self._limit = limit
+        self._weighs_units = limit is not None and limit.per == "unit"
         self._stop = stop
-        self._per_s = limit.per_s if limit else 0.0
+        self._full_per_s = limit.per_s if limit else math.inf
+        self._per_s = self._full_per_s
         self._lock = threading.Lock()
         self._next = 0.0
-        self._pace = 1.0
-        self._adapted_at = 0.0
-        self._first_at: float | None = None
-        self._seen = 0
+        self._grown_at = 0.0
+        self._since = clock.now()
+        self._sent = 0.0
+        self._refused = 0.0
 
     @property
-    def pace(self) -> float:
-        """Share of the full rate that is used now, 0 to 1."""
-        return self._pace
+    def per_s(self) -> float:
+        """Calls, or units, that are let through a second; infinity = as many as come."""
+        return self._per_s
 
     def wait(self, units: int) -> None:
         """Wait for the turn of a call.
@@ -92,38 +102,52 @@ class Limiter:
         Raises:
             Stopped: The run ended first.
         """
-        if not self._per_s:
-            self._seen += 1
-            if self._first_at is None:
-                self._first_at = clock.now()
-            return
-        weight = units if self._limit is not None and self._limit.per == "unit" else 1
+        weight = units if self._weighs_units else 1
         with self._lock:
             now = clock.now()
-            self._recover(now)
+            self._grow(now)
+            self._forget(now)
+            self._sent += weight
+            if self._per_s == math.inf:
+                return
             at = max(now, self._next)
-            if self._per_s:
-                self._next = at + weight / (self._per_s * self._pace)
+            self._next = at + weight / self._per_s
         self._stop.wait_until(at)
 
-    def throttled(self) -> None:
-        """Learn that the server found it too much."""
+    def throttled(self, units: int) -> None:
+        """Learn that the server found a call too much."""
         with self._lock:
             now = clock.now()
-            if not self._per_s and self._first_at is not None:
-                self._per_s = self._seen / max(now - self._first_at, _STEP_S)
-            if self._pace == 1.0 or now - self._adapted_at >= _STEP_S:
-                self._pace = max(self._pace * _DECREASE, _LEAST_PACE)
-                self._adapted_at = now
+            self._refused += units if self._weighs_units else 1
+            measured_s = now - self._since
+            if (
+                measured_s < _STEP_S
+                or self._sent < _FEW
+                or self._refused <= self._sent * _TOLERATED
+            ):
+                return
+            taken_per_s = max(self._sent - self._refused, 0.0) / measured_s
+            at_most = min(self._per_s, self._sent / measured_s)
+            self._per_s = max(min(taken_per_s or at_most / 2, at_most), _LEAST_PER_S)
+            self._grown_at = self._since = now
+            self._sent = self._refused = 0.0
 
-    def _recover(self, now: float) -> None:
-        steps = (now - self._adapted_at) / _STEP_S
-        if self._pace == 1.0 or steps < 1:
+    def _grow(self, now: float) -> None:
+        steps = (now - self._grown_at) // _STEP_S
+        if self._per_s == self._full_per_s or steps < 1:
             return
-        self._pace = min(1.0, self._pace + _INCREASE * steps)
-        self._adapted_at = now
-        if self._pace == 1.0 and self._limit is None:
-            self._per_s, self._seen, self._first_at = 0.0, 0, now
+        self._per_s = min(self._full_per_s, self._per_s * (1 + _INCREASE) ** steps)
+        self._grown_at = now
+        is_idle = self._sent * 2 < self._per_s * max(now - self._since, _STEP_S)
+        if self._full_per_s == math.inf and is_idle and now - self._since >= _STEP_S:
+            self._per_s = math.inf  # what comes is far less than what is let through
+
+    def _forget(self, now: float) -> None:
+        """Count about the last ten seconds."""
+        if now - self._since > _MEASURED_S:
+            self._since = now - _MEASURED_S / 2
+            self._sent /= 2
+            self._refused /= 2
 
 
 class Meter:

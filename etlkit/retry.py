@@ -162,7 +162,7 @@ class Caller:
             attempts.spent_s += clock.now() - started
         error.attempts = attempts.made
         if error.status == _THROTTLED:
-            self._limiter.throttled()
+            self._limiter.throttled(attempts.units)
         self._breaker.failed(attempts, error, self._hint_s(error))
 
     def _is_over(self, state: RetryCallState) -> bool:

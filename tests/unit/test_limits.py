@@ -128,19 +128,48 @@ def test_turns_are_taken_in_the_order_of_asking():
     assert all(gap > 0.99 for gap in gaps)
 
 
+def send(limiter, num_calls, refuse_every, within_s):
+    """So many calls, evenly in so many seconds, every n-th of them refused."""
+    begun = clock.now()
+    for number in range(1, num_calls + 1):
+        clock.skip_to(begun + within_s * number / num_calls)
+        limiter.wait(1)
+        if number % refuse_every == 0:
+            limiter.throttled(1)
+
+
 @pytest.mark.parametrize("limit", [RateLimit("100/s"), None], ids=["declared", "undeclared"])
-def test_a_429_slows_all_down_and_the_pace_recovers(limit):
-    """64 calls in flight that are all refused are one and the same overload."""
+def test_many_429s_slow_all_down_to_what_the_server_takes(limit):
+    """Half of 50 calls a second are refused: 25 a second are let through, then slowly more."""
     limiter = Limiter(limit, clock.Stop())
-    for _ in range(200):
-        limiter.wait(1)
-    for _ in range(64):
-        limiter.throttled()
-    assert limiter.pace == 0.8
+    full = limiter.per_s
+    send(limiter, 52, refuse_every=2, within_s=1.04)
+    assert limiter.per_s == pytest.approx(25, rel=0.1)
     before = clock.now()
-    while limiter.pace < 1:
+    while limiter.per_s < 50:
         limiter.wait(1)
-    assert clock.now() - before > 1.9  # two steps of a tenth, one a second
+    assert clock.now() - before > 6.9  # 25 to 50 at a tenth a second
+    while limiter.per_s < full:  # nobody needs half of it any more
+        clock.skip_to(clock.now() + 1)
+        limiter.wait(1)
+
+
+def test_a_burst_of_refusals_is_one_overload():
+    """64 calls in flight that are all refused in one moment slow down once, not 64 times."""
+    limiter = Limiter(RateLimit("100/s"), clock.Stop())
+    send(limiter, 64, refuse_every=100, within_s=1.0)
+    for _ in range(64):
+        limiter.throttled(1)
+    assert limiter.per_s > 30
+
+
+@pytest.mark.parametrize("limit", [RateLimit("100/s"), None], ids=["declared", "undeclared"])
+def test_a_few_429s_slow_nobody_down(limit):
+    """One call in ten is refused whatever the pace: its own wait is enough."""
+    limiter = Limiter(limit, clock.Stop())
+    full = limiter.per_s
+    send(limiter, 1000, refuse_every=10, within_s=10.0)
+    assert limiter.per_s == full
 
 
 def test_a_cap_on_calls_is_never_passed():
