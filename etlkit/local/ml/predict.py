@@ -48,6 +48,8 @@ async def rewrite(tree: exp.Expr, scope: Scope) -> bool:
         for table in seam.innermost_first(tree, exp.Table)
         if isinstance(table.this, exp.Predict)
     ]
+    if found:
+        _work_alone(scope)
     for table in found:
         replacement = await _call(table, scope)
         for key in ("alias", "joins", "pivots", "sample", "laterals"):
@@ -60,6 +62,18 @@ async def rewrite(tree: exp.Expr, scope: Scope) -> bool:
 def is_involved(tree: exp.Expr, _place: Place) -> bool:
     """Whether a tree has an ML.PREDICT."""
     return tree.find(exp.Predict) is not None
+
+
+def _work_alone(scope: Scope) -> None:
+    """Let DuckDB have one thread until the statement ends.
+
+    While one of its threads is in our function another one polls for work, and takes up to half a core
+    from the model.
+    """
+    connection = scope.place.ctx.engine.connection
+    (threads,) = connection.execute("SELECT current_setting('threads')").fetchone()
+    connection.execute("SET threads TO 1")
+    scope.defer(lambda: connection.execute(f"SET threads TO {threads}"))
 
 
 async def _call(table: exp.Table, scope: Scope) -> exp.Subquery:
