@@ -1,0 +1,132 @@
+"""A bad day of Vision: refusals, crashes, silence, cut connections and failing images, all at once."""
+
+import contextlib
+import io
+import json
+import logging
+import threading
+
+import pytest
+
+from etlkit import RateLimit, RetryPolicy, TransferJob
+from etlkit.run import run_job
+from etlkit.testing import FaultPlan, FaultServer, MemorySink, MemorySource
+from etlkit.vision import VisionEtl
+
+KEY = "AIzaSy-very-secret-4711"
+ROWS = [{"uri": f"gs://photos/{number}.jpg"} for number in range(3200)]
+NUM_CALLS = len(ROWS) // 16
+
+# 10 % 429 with hints, 5 % 5xx, 2 % silence, 1 % cut connections; 3 % of the images fail for once.
+BAD_DAY = {"http_429": 0.10, "http_5xx": 0.05, "hang": 0.02, "reset": 0.01, "item_error": 0.03}
+
+
+class Rest(VisionEtl):
+    client = "rest"
+    features = ("LABEL_DETECTION",)
+
+
+class Grpc(Rest):
+    client = "grpc"
+
+
+def job(etl, rows, **options):
+    """Silence is cut short and the limit leaves room: faults are to cost calls, not the test time."""
+    return TransferJob(
+        source=MemorySource(rows),
+        transform=etl,
+        sink=MemorySink(),
+        rate_limit=RateLimit("2000/s"),
+        retry=RetryPolicy(attempt_timeout_s=1.0),
+        **options,
+    )
+
+
+@contextlib.contextmanager
+def everything_told(caplog, capfd):
+    """Collect whatever leaves the process: log records of all libraries, output, errors."""
+    told = io.StringIO()
+    for name in ("", "google", "google.cloud.vision_v1", "urllib3", "grpc"):
+        caplog.set_level(logging.DEBUG, logger=name)
+    yield told
+    for record in caplog.records:
+        told.write(f"{vars(record)} {record.getMessage()}\n")
+    told.write("".join(capfd.readouterr()))
+
+
+@pytest.fixture
+def vision(monkeypatch):
+    """Vision with a plan, for one test; calls go there with a key."""
+    with contextlib.ExitStack() as stack:
+
+        def start(plan, **options):
+            server = stack.enter_context(FaultServer(plan, **options))
+            monkeypatch.setenv("ETLKIT_VISION_ENDPOINT", server.url)
+            monkeypatch.setenv("ETLKIT_VISION_GRPC_ENDPOINT", server.grpc_endpoint)
+            monkeypatch.setenv("ETLKIT_VISION_API_KEY", KEY)
+            return server
+
+        yield start
+
+
+def workers():
+    return [thread.name for thread in threading.enumerate() if "worker" in thread.name]
+
+
+@pytest.mark.parametrize("etl", [Rest, Grpc])
+def test_every_row_settles_right_with_few_calls(vision, etl, caplog, capfd):
+    """No wrong answer, no stuck thread, no key told, and at most 1.3 times the fewest calls."""
+    server = vision(FaultPlan.seeded(7, hints=["retry-info"], **BAD_DAY), latency_s=0.02)
+    described = job(etl, ROWS)
+    with everything_told(caplog, capfd) as told:
+        report = run_job(described)
+        told.write(report.to_json() + json.dumps(described.sink.rows))
+    assert (report.state, report.written) == ("published", len(ROWS))
+    assert [
+        row["response"]["responses"][0]["labelAnnotations"][0]["description"]
+        for row in described.sink.rows
+    ] == [FaultServer.label_of(row["uri"]) for row in ROWS]
+    assert server.calls <= 1.3 * NUM_CALLS
+    faults = server.faults
+    bad_calls = faults.total() - faults["item_error"]
+    assert bad_calls >= 0.15 * server.calls, faults
+    assert {"429", "hang", "reset", "item_error"} <= set(faults)
+    assert workers() == []
+    assert KEY not in told.getvalue()
+
+
+@pytest.mark.parametrize("etl", [Rest, Grpc])
+def test_bad_images_are_put_aside_with_their_reasons(vision, etl, caplog, capfd):
+    """Images that Vision refuses, among everything else that goes wrong: each is one reject."""
+    plan = FaultPlan.seeded(5, http_429=0.1, http_5xx=0.05, item_error=0.03, item_refused=0.05)
+    vision(plan)
+    described = job(etl, ROWS[:480], on_row_error="reject")
+    with everything_told(caplog, capfd) as told:
+        report = run_job(described)
+        told.write(report.to_json() + repr(described.sink.rejects))
+    assert (report.read, report.written + report.rejected) == (480, 480)
+    assert 5 < report.rejected < 60
+    assert {each.error_class for each in described.sink.rejects} == {"ImageError"}
+    assert {each.code for each in described.sink.rejects} == {"3"}
+    for row in described.sink.rows:
+        (answer,) = row["response"]["responses"]
+        assert answer["labelAnnotations"][0]["description"] == FaultServer.label_of(row["uri"])
+    assert workers() == []
+    assert KEY not in told.getvalue()
+
+
+@pytest.mark.parametrize("etl", [Rest, Grpc])
+def test_a_refused_key_ends_the_run_untold(vision, etl, caplog, capfd):
+    """403 for everything: one error, no row written, and the key in none of its texts."""
+    vision(FaultPlan.script(["403"] * 400))
+    described = job(etl, ROWS[:320])
+    with everything_told(caplog, capfd) as told:
+        with pytest.raises(Exception, match="refused") as caught:
+            run_job(described)
+        error = caught.value
+        while error is not None:
+            told.write(f"{error!r} {error} {vars(error)} {getattr(error, '__notes__', '')}")
+            error = error.__cause__ or error.__context__
+    assert described.sink.rows == []
+    assert workers() == []
+    assert KEY not in told.getvalue()
