@@ -51,7 +51,7 @@ class HttpClient:
         self._service = service
         self._retry = retry
         self._caller = running_caller(service, retry)
-        self._headers = {"User-Agent": "etlkit", **(headers or {})}
+        self._headers = {"User-Agent": "etlkit", **_checked(headers or {})}
         self._json_headers = {"Content-Type": "application/json", **self._headers}
         self._pool, self._prefix = _pool(base_url)
 
@@ -206,7 +206,7 @@ def _pool(base_url: str) -> tuple[urllib3.HTTPConnectionPool, str]:
         raise ConfigError("HttpClient(base_url=…): write https://host or http://host:port")
     options: dict[str, Any] = {"maxsize": _MAX_IDLE}
     if parts.scheme == "https":
-        options["ssl_context"] = _tls()
+        options["ssl_context"] = tls_context()
     proxy = None if proxy_bypass(parts.hostname) else getproxies().get(parts.scheme)
     manager = urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
     pool = manager.connection_from_url(base_url)
@@ -216,12 +216,24 @@ def _pool(base_url: str) -> tuple[urllib3.HTTPConnectionPool, str]:
     return pool, origin + parts.path.rstrip("/")
 
 
+def _checked(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Refuse what could not be sent; the library below would show the value, and keys are values."""
+    for name, value in headers.items():
+        if not value.isascii() or not value.isprintable():
+            raise ConfigError(
+                f"HttpClient(headers=…): the value of {name} has a line break or another character "
+                "that no header can hold; a key that was read from a file may need .strip()"
+            )
+    return headers
+
+
 def _is_certificate(error: Exception) -> bool:
     return any(isinstance(arg, ssl.SSLCertVerificationError) for arg in error.args)
 
 
 @functools.cache
-def _tls() -> ssl.SSLContext:
+def tls_context() -> ssl.SSLContext:
+    """What the system trusts, or `SSL_CERT_FILE`; read once a process."""
     context = ssl.create_default_context()
     if not context.cert_store_stats()["x509_ca"]:  # python.org's macOS builds know no authorities
         import certifi

@@ -14,7 +14,14 @@ from tenacity import RetryCallState, Retrying, retry_if_exception
 from etlkit import clock
 from etlkit.breaker import Attempts, Breaker, RetryBudget
 from etlkit.classify import from_grpc, from_http
-from etlkit.errors import CallFailedError, ConfigError, OutageError, RetryableError
+from etlkit.errors import (
+    ApiError,
+    CallFailedError,
+    ConfigError,
+    OutageError,
+    RetryableError,
+    RowError,
+)
 from etlkit.limits import Limiter, Meter, RateLimit
 
 __all__ = ["Caller", "Calls", "RetryPolicy", "caller", "from_grpc", "from_http", "running_caller"]
@@ -134,6 +141,9 @@ class Caller:
             result = attempt(self.policy.attempt_timeout_s)
         except RetryableError as error:
             self._note_failure(attempts, error, started, counts=not probes)
+            raise
+        except (ApiError, RowError):  # it said no, but it is there
+            self._breaker.succeeded()
             raise
         except BaseException:
             self._breaker.left(attempts)

@@ -1,12 +1,18 @@
+import datetime as dt
+import ipaddress
 import json
 import socket
+import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from etlkit import ApiError, CallFailedError, ConfigError, OutageError, RetryPolicy, RowError
-from etlkit.http import HttpClient
+from etlkit.http import HttpClient, tls_context
 from etlkit.retry import Calls
 from etlkit.testing import no_sleep
 
@@ -187,3 +193,95 @@ def test_a_base_url_is_checked():
     with pytest.raises(ConfigError, match="https://host") as caught:
         HttpClient(f"ftp://me:{KEY}@host", service="vision")
     assert KEY not in str(caught.value)
+
+
+def test_a_key_with_a_line_break_is_refused_without_being_shown():
+    """As it comes from a file; the library below would print it."""
+    with pytest.raises(ConfigError, match=r"X-Goog-Api-Key has a line break.*\.strip") as caught:
+        HttpClient("https://host", service="vision", headers={"X-Goog-Api-Key": f"{KEY}\n"})
+    assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize("bypass", ["", "api.invalid"], ids=["proxy", "no_proxy"])
+def test_a_proxy_is_used_as_everywhere(server, monkeypatch, bypass):
+    """`http_proxy` gets the whole address; `no_proxy` is left alone."""
+    for name in ("HTTP_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", server.url)
+    monkeypatch.setenv("no_proxy", bypass)
+    with HttpClient("http://api.invalid:1", service="vision", retry=ONCE) as client:
+        if bypass:
+            failure(client)
+        else:
+            client.post_json("/v1/x", {})
+    expected = [] if bypass else ["http://api.invalid:1/v1/x"]
+    assert [path for path, _, _ in server.asked] == expected
+
+
+def test_a_refusal_shows_that_the_service_is_there(server, client, run):
+    """After failures, a 400 ends the doubt about the service: it closes the breaker."""
+    server.next_answers = [(503, {}, b""), (400, {}, b"")]
+    with pytest.raises(ApiError):
+        client.post_json("/v1/x", {})
+    assert client.post_json("/v1/x", {}) == {}
+    assert run.meter.calls == 3
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A certificate for loopback, signed by nobody else, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "loopback")])
+    now = dt.datetime.now(dt.UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    file = tmp_path_factory.mktemp("tls") / "loopback.pem"
+    file.write_bytes(
+        made.public_bytes(pem)
+        + key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return file
+
+
+@pytest.fixture
+def tls_server(server, certificate):
+    """The server over TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.url = server.url.replace("http:", "https:")
+    server.handle_error = lambda *_: None  # a client that hangs up in the handshake
+    return server
+
+
+def test_a_certificate_that_nobody_trusts_ends_the_run(tls_server):
+    """It will not be trusted in a minute either."""
+    with (
+        HttpClient(tls_server.url, service="vision", headers={"X-Goog-Api-Key": KEY}) as client,
+        pytest.raises(ApiError, match=r"certificate is not trusted.*SSL_CERT_FILE"),
+    ):
+        client.post_json("/v1/x", {})
+    assert tls_server.asked == []
+
+
+def test_an_authority_of_ones_own_is_named_in_the_environment(tls_server, certificate, monkeypatch):
+    """`SSL_CERT_FILE`, as for everything that uses OpenSSL; the deadline fires there too."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    tls_context.cache_clear()
+    release = threading.Event()
+    try:
+        with HttpClient(tls_server.url, service="vision", retry=ONCE) as client:
+            assert client.post_json("/v1/x", {"n": 1}) == {}
+            tls_server.RequestHandlerClass.do_POST = lambda _: release.wait(timeout=30)
+            assert failure(client).code == "timeout"
+    finally:
+        release.set()
+        tls_context.cache_clear()
