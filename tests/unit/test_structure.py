@@ -84,7 +84,7 @@ def test_dependencies_point_one_way(path):
         ("google.cloud.bigquery", {"bigquery", "local"}),
         ("google.cloud.vision", {"vision", "local", "testing"}),
         ("requests", set()),
-        ("urllib3", {"http", "deadline"}),
+        ("urllib3", {"http", "deadline", "local"}),
         ("tenacity", {"retry"}),
         ("bqemulator", {"local"}),
         ("rich", {"console", "datamart_console", "runs", "local"}),
