@@ -311,6 +311,23 @@ def test_the_routine_s_resource_and_its_words(bq, run, dataset, create, endpoint
         run(f"SELECT {f}(1, 2)")
 
 
+def test_it_goes_and_comes_back_with_its_dataset(bq, run, dataset, create, endpoint):
+    """After its dataset was deleted with all in it, a function of the same name is a new one."""
+    f = create()
+    assert run(f"SELECT {f}(1)") == [("[1]",)]
+    for _ in range(3):
+        bq.delete_dataset(dataset, delete_contents=True)
+        bq.create_dataset(dataset)
+        create("s STRING", more=", max_batching_rows=1")
+        assert run(f"SELECT {f}('x')") == [('["x"]',)]
+
+
+def test_a_function_without_arguments(run, create, endpoint):
+    """A call of its own for each row, with no arguments."""
+    f = create("")
+    assert run(f"SELECT {f}() FROM UNNEST([1, 2]) AS n") == [("[]",), ("[]",)]
+
+
 def test_it_can_be_made_over_rest(bq, run, dataset, endpoint):
     """routines.insert with remoteFunctionOptions."""
     kinds = bigquery.StandardSqlTypeNames

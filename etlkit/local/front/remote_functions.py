@@ -7,6 +7,7 @@ this machine alone.
 
 from __future__ import annotations
 
+import itertools
 from inspect import Parameter, Signature
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     Name = tuple[str, str, str]
 
 KIND: Final = "remote_function"
-_RAW: Final = "__raw"
+_numbers: Final = itertools.count(1)
 _OPTIONS: Final = ("endpoint", "user_defined_context", "max_batching_rows", "description")
 
 
@@ -56,44 +57,36 @@ class RemoteRuntime:
         body = Things(engine.connection).get(KIND, name)
         if body is None:
             raise answers.not_found("Routine", name)
-        if name in self.known:
-            self._unregister(routine, engine)
-        kinds = [each.data_type["typeKind"] for each in routine.arguments if each.data_type]
         returns: Any = routine.return_type
-        flat = qualified_routine_name(routine)
         is_json = returns["typeKind"] == "JSON"
         result = engine.connection.type("VARCHAR" if is_json else _column_type(returns))
         endpoint = Endpoint(body["endpoint"], body["context"], body["max_rows"])
+        kinds = [each.data_type["typeKind"] for each in routine.arguments if each.data_type]
         caller = _caller(endpoint, kinds, returns["typeKind"], _arrow_type(result, engine))
+        # Each version has a name of its own and stays until the server ends: DuckDB may still hold a
+        # function that was removed, and calls freed memory when its name is taken again.
+        raw = f"etlkit_remote_{next(_numbers)}"
         engine.connection.create_function(
-            f"{flat}{_RAW}" if is_json else flat,
+            raw,
             answers.carry(caller),
             [engine.connection.type(_column_type(each.data_type)) for each in routine.arguments],
             result,
-            type="arrow",
+            type="arrow" if kinds else "native",
             null_handling="special",
             side_effects=True,
         )
-        if is_json:  # DuckDB takes no JSON from Arrow
-            names = ", ".join(f"argument_{number}" for number in range(len(kinds)))
-            engine.execute(
-                f"CREATE OR REPLACE MACRO {flat}({names}) AS CAST({flat}{_RAW}({names}) AS JSON)"
-            )
+        names = ", ".join(f"argument_{number}" for number in range(len(kinds)))
+        call = f"{raw}({names})"  # DuckDB takes no JSON from Arrow
+        call = f"CAST({call} AS JSON)" if is_json else call
+        flat = qualified_routine_name(routine)
+        engine.execute(f"CREATE OR REPLACE MACRO {flat}({names}) AS {call}")
         self.known[name] = body
 
     def deregister(self, routine: RoutineMeta, engine: Any) -> None:
         """Forget a function."""
-        if _name(routine) in self.known:
-            self._unregister(routine, engine)
+        self.known.pop(_name(routine), None)
+        engine.execute(f"DROP MACRO IF EXISTS {qualified_routine_name(routine)}")
         Things(engine.connection).drop(KIND, _name(routine))
-
-    def _unregister(self, routine: RoutineMeta, engine: Any) -> None:
-        flat = qualified_routine_name(routine)
-        is_json = (routine.return_type or {}).get("typeKind") == "JSON"
-        if is_json:
-            engine.execute(f"DROP MACRO IF EXISTS {flat}")
-        engine.connection.remove_function(f"{flat}{_RAW}" if is_json else flat)
-        del self.known[_name(routine)]
 
     async def create(self, tree: exp.Expr, place: Place) -> seam.Outcome | None:
         """`CREATE FUNCTION … REMOTE WITH CONNECTION`."""
@@ -157,7 +150,10 @@ class RemoteRuntime:
 def _caller(
     endpoint: Endpoint, kinds: list[str], returns: str, arrow: pa.DataType
 ) -> Callable[..., pa.Array]:
-    """The function that DuckDB calls with a vector for each argument."""
+    """The function that DuckDB calls with a vector for each argument; without any, for each row."""
+
+    def call_alone() -> Any:
+        return replies_to([[]])[0]
 
     def call(*columns: Any) -> pa.Array:
         encoded = [
@@ -165,11 +161,16 @@ def _caller(
             for column, kind in zip(columns, kinds, strict=True)
         ]
         rows = [list(row) for row in zip(*encoded, strict=True)]
+        return pa.array(replies_to(rows), arrow)
+
+    def replies_to(rows: list[list[Any]]) -> list[Any]:
         try:
-            replies = [decode(reply, returns) for reply in endpoint.call(rows)]
+            return [decode(reply, returns) for reply in endpoint.call(rows)]
         except ValueError as error:
             raise answers.invalid(f"{error}, from endpoint {endpoint.url}") from error
-        return pa.array(replies, arrow)
+
+    if not kinds:
+        return call_alone
 
     # DuckDB counts the parameters of a function.
     names = [f"argument_{number}" for number in range(len(kinds))]
