@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import Any, Final, Literal, get_args
@@ -22,6 +23,8 @@ from etlkit.vision.request import ImageRequest
 from etlkit.vision.settlement import Settlement, keyless
 
 Transport = Literal["grpc", "rest"]
+
+_ADDRESS: Final = re.compile(r"^POST https?://\S+: ")
 
 _CHANNEL_OPTIONS: Final = (
     ("grpc.max_send_message_length", -1),
@@ -92,6 +95,7 @@ class ClientAnnotator:
                     f"{SERVICE} answered with something that is no answer", code="truncated"
                 ) from None
             except Exception as error:
+                _leave_address_out(error)
                 # `from None`: what lies below may hold the request, and with it the key.
                 raise from_grpc(error, SERVICE) from None
 
@@ -113,16 +117,37 @@ class _Messages:
         self._request = BatchAnnotateImagesRequest
         self._parse: Callable[..., Any] = ParseDict
         self.parse_error = ParseError
+        self._asked: tuple[Any, Any] = (None, None)
+        self._template: Any = None
 
     def batch(self, requests: Sequence[ImageRequest]) -> Any:
         """A call's request; image files are put in as they are, not over base64."""
         message = self._request.pb()()
         for request in requests:
             one = message.requests.add()
-            self._parse(request.json_without_content(), one)
+            one.CopyFrom(self._without_image(request))
             if request.content is not None:
                 one.image.content = request.content
+            else:
+                one.image.source.image_uri = request.uri
         return self._request.wrap(message)
+
+    def _without_image(self, request: ImageRequest) -> Any:
+        """Features and context; the same for all images of a transform, so made once for them."""
+        features, context = self._asked
+        if features is not request.features or context is not request.context:
+            asked = request.json_without_content()
+            del asked["image"]
+            self._template = self._parse(asked, self._request.pb()().requests.add())
+            self._asked = (request.features, request.context)
+        return self._template
+
+
+def _leave_address_out(error: Exception) -> None:
+    """Google's REST transport puts `POST https://…: ` before what the service said."""
+    message = getattr(error, "message", None)
+    if isinstance(message, str):
+        error.message = _ADDRESS.sub("", message)  # type: ignore[attr-defined]
 
 
 def _make_client(connection: Connection, transport: Transport) -> Any:

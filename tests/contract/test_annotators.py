@@ -183,6 +183,35 @@ class TestAnnotators:
         (found,) = ask(kind, local, [request])
         assert len(found.answer["labelAnnotations"]) == 1
 
+    def test_an_image_refused_with_its_call_is_told_alike(self, kind, ask):
+        """400 for the whole call, and the image to blame has the service's words alone."""
+        plan = FaultPlan.by_item({"gs://b/1": ["400"] * 4})
+        with FaultServer(plan) as server:
+            found = ask(
+                kind,
+                of(server),
+                [ImageRequest(uri=f"gs://b/{number}", features=LABELS) for number in range(3)],
+            )
+        assert [each.error is None for each in found] == [True, False, True]
+        assert found[1].error.message == "The call was refused: INVALID_ARGUMENT."
+        assert found[1].error.code == 3
+
+    def test_images_of_one_call_are_asked_their_own_things(self, kind, ask):
+        """Features belong to the image, not to the call."""
+        objects = (Feature("OBJECT_LOCALIZATION"),)
+        with FaultServer() as server:
+            found = ask(
+                kind,
+                of(server),
+                [
+                    ImageRequest(uri=f"gs://b/{number}", features=features)
+                    for number, features in enumerate([LABELS, objects, BOTH, LABELS])
+                ],
+            )
+            assert server.calls == 1
+        assert [len(each.answer) for each in found] == [1, 1, 2, 1]
+        assert list(found[1].answer) == ["localizedObjectAnnotations"]
+
     def test_a_refusal_of_all_calls_ends_the_run(self, kind, ask):
         """403 concerns every image."""
         with (
