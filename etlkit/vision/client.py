@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import Any, Final, Literal, get_args
 
-from etlkit.errors import ConfigError, RetryableError
+from etlkit.errors import ApiError, ConfigError, EtlkitError, RetryableError
 from etlkit.retry import caller, from_grpc
 from etlkit.vision.annotator import Annotation
 from etlkit.vision.connection import (
@@ -25,6 +25,7 @@ from etlkit.vision.settlement import Settlement, keyless
 Transport = Literal["grpc", "rest"]
 
 _ADDRESS: Final = re.compile(r"^POST https?://\S+: ")
+"""What Google's REST transport puts before the service's own words."""
 
 _CHANNEL_OPTIONS: Final = (
     ("grpc.max_send_message_length", -1),
@@ -90,14 +91,13 @@ class ClientAnnotator:
                 return self._client.batch_annotate_images(
                     request=batch, retry=None, timeout=timeout_s
                 )
-            except self._messages.parse_error:
+            except (self._messages.parse_error, UnicodeDecodeError):
                 raise RetryableError(
                     f"{SERVICE} answered with something that is no answer", code="truncated"
                 ) from None
             except Exception as error:
-                _leave_address_out(error)
                 # `from None`: what lies below may hold the request, and with it the key.
-                raise from_grpc(error, SERVICE) from None
+                raise _classified(error) from None
 
         answer = caller(SERVICE).call(attempt, units=units)
         return [MessageToDict(each) for each in type(answer).pb(answer).responses]
@@ -143,11 +143,18 @@ class _Messages:
         return self._template
 
 
-def _leave_address_out(error: Exception) -> None:
-    """Google's REST transport puts `POST https://…: ` before what the service said."""
+def _classified(error: Exception) -> Exception:
+    """What a failed call means; what nobody knows ends the run, for it is no image's fault."""
     message = getattr(error, "message", None)
     if isinstance(message, str):
         error.message = _ADDRESS.sub("", message)  # type: ignore[attr-defined]
+    found = from_grpc(error, SERVICE)
+    if isinstance(found, EtlkitError):
+        return found
+    name = type(error).__name__
+    if getattr(error, "retryable", False):  # google.auth
+        return RetryableError(f"{SERVICE}: no token ({name})", code="unreachable")
+    return ApiError(f"{SERVICE}: the call failed with {name}", service=SERVICE)
 
 
 def _make_client(connection: Connection, transport: Transport) -> Any:

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import grpc
 import pytest
+from google.auth.exceptions import RefreshError
 
 from etlkit import ApiError, ConfigError, RetryableError
 from etlkit.retry import Calls, RetryPolicy
@@ -215,6 +216,33 @@ def test_a_token_server_that_is_away_is_asked_again(credentials, monkeypatch):
         with pytest.raises(RetryableError, match="tokens is not reachable"):
             auth_headers(credentials, "https://vision.googleapis.com")
     Calls().enter()
+
+
+@pytest.mark.parametrize(
+    ("made_up", "error"),
+    [
+        (RefreshError("invalid_grant: secret words"), ApiError),
+        (RefreshError("try again", retryable=True), RetryableError),
+        (ValueError("secret words"), ApiError),
+    ],
+)
+def test_what_the_library_raises_is_no_rows_fault(recorder, monkeypatch, made_up, error):
+    """Refused credentials would otherwise reject every row of the table."""
+    annotator = ClientAnnotator(
+        rest_connection(environ=environ(rest=recorder.url, key=KEY)), transport="rest"
+    )
+
+    def fail(*_args):
+        raise made_up
+
+    monkeypatch.setattr("google.auth.api_key.Credentials.before_request", fail)
+    with no_sleep():
+        Calls(RetryPolicy(max_attempts=2, max_outage_s=5)).enter()
+        with pytest.raises(error) as caught:
+            annotator.annotate([REQUEST])
+    annotator.close()
+    Calls().enter()
+    assert "secret words" not in str(caught.value)
 
 
 @pytest.mark.parametrize("transport", [None, "rest"])
