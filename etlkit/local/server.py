@@ -51,7 +51,6 @@ class Services:
         """Bind free ports on loopback and answer on them."""
         import uvicorn
 
-        from etlkit.local.front.place import Neighbours
         from etlkit.local.vision import create_app
         from etlkit.local.vision_grpc import start_grpc
         from etlkit.local.vision_service import VisionService
@@ -76,13 +75,11 @@ class Services:
             if self._vision_task.done():
                 await self._vision_task
             await asyncio.sleep(0.01)
-        vision_port = self._vision.servers[0].sockets[0].getsockname()[1]
-        Neighbours.vision_url = http_address(vision_port)
         return Endpoints(
             project=PROJECT,
             bigquery=http_address(self._emulator.rest_port),
             bigquery_grpc=grpc_address(self._emulator.grpc_port),
-            vision=Neighbours.vision_url,
+            vision=http_address(self._vision.servers[0].sockets[0].getsockname()[1]),
             vision_grpc=grpc_address(vision_grpc_port),
         )
 

@@ -96,16 +96,7 @@ def make(
         place: Where.
         description: Of the table.
     """
-    kind = str(config.get("sourceFormat") or "").upper()
-    kind = "NEWLINE_DELIMITED_JSON" if kind == "JSON" else kind
-    if kind not in _FORMATS:
-        raise answers.invalid(
-            f"The local BigQuery knows no external tables of format {kind or 'NULL'}; it has "
-            f"{', '.join(_FORMATS)}"
-        )
-    uris = config.get("sourceUris")
-    if not uris or not all(isinstance(uri, str) for uri in uris):
-        raise answers.invalid("An external table needs uris, such as ['gs://BUCKET/*.csv']")
+    kind, uris = _checked(config)
     paths = _paths(uris, place)
     if not paths and not fields:
         raise answers.not_found_uri(uris[0], "matches no object")
@@ -126,6 +117,21 @@ def make(
     external.register(name, fields, place, description=description)
     place.things.put(KIND, name, body)
     _make_view(name, body, place)
+
+
+def _checked(config: dict[str, Any]) -> tuple[str, list[str]]:
+    """Format and addresses of a configuration."""
+    kind = str(config.get("sourceFormat") or "").upper()
+    kind = "NEWLINE_DELIMITED_JSON" if kind == "JSON" else kind
+    if kind not in _FORMATS:
+        raise answers.invalid(
+            f"The local BigQuery knows no external tables of format {kind or 'NULL'}; it has "
+            f"{', '.join(_FORMATS)}"
+        )
+    uris = config.get("sourceUris")
+    if not uris or not all(isinstance(uri, str) for uri in uris):
+        raise answers.invalid("An external table needs uris, such as ['gs://BUCKET/*.csv']")
+    return kind, list(uris)
 
 
 def resource(body: dict[str, Any]) -> dict[str, Any]:

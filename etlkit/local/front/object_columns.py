@@ -114,7 +114,10 @@ def _visible_queries(column: exp.Column) -> Iterator[exp.Expr]:
             yield parent
         if isinstance(child, exp.Subquery | exp.Table):
             # A query in FROM or JOIN does not see the tables beside it.
-            is_source = isinstance(parent, exp.From) or child.arg_key in {"this", "using"}
+            is_joined = isinstance(parent, exp.Join | exp.Merge)
+            is_source = isinstance(parent, exp.From) or (
+                is_joined and child.arg_key in {"this", "using"}
+            )
         elif isinstance(parent, exp.Select):
             is_source = False
         child = parent

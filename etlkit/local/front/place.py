@@ -10,16 +10,6 @@ from etlkit.local.buckets import Buckets
 from etlkit.local.front.things import Things
 
 
-class Neighbours:
-    """Services of the same process, known once they are up.
-
-    Attributes:
-        vision_url: The Vision stand-in, as `http://127.0.0.1:PORT`; None = not up yet.
-    """
-
-    vision_url: str | None = None
-
-
 class Running:
     """The job that has the turn: functions that DuckDB calls have no other way to know.
 
@@ -67,8 +57,3 @@ class Place:
     def local_dir(self) -> Path:
         """The folder of all local data."""
         return Path(self.ctx.settings.data_dir).parent
-
-    @property
-    def vision_url(self) -> str | None:
-        """The Vision stand-in, as `http://127.0.0.1:PORT`; None = not up yet."""
-        return Neighbours.vision_url

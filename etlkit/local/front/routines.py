@@ -27,19 +27,19 @@ def _translate_body(sql: str, translator: Any) -> str:
 
 
 _plain_translate = sql_udf._translate_body  # noqa: SLF001
-_plain_dispatch = UDFRegistry._dispatch  # noqa: SLF001
-_plain_to_rest = routes._routine_to_rest  # noqa: SLF001
 
 
-def apply(runtime: RemoteRuntime) -> None:
-    """Let the emulator know of remote functions."""
+class RemoteRoutines:
+    """Routines to and from REST, remote functions among them."""
 
-    def dispatch(registry: UDFRegistry, routine: Any) -> Any:
-        return runtime if is_remote(routine) else _plain_dispatch(registry, routine)
+    def __init__(self, runtime: RemoteRuntime) -> None:
+        self._runtime = runtime
 
-    def to_rest(routine: Any) -> dict[str, Any]:
+    def to_rest(self, routine: Any) -> dict[str, Any]:
+        """The resource of a routine."""
         body = _plain_to_rest(routine)
-        known = runtime.known.get((routine.project_id, routine.dataset_id, routine.routine_id))
+        name = (routine.project_id, routine.dataset_id, routine.routine_id)
+        known = self._runtime.known.get(name)
         if known is None or not is_remote(routine):
             return body
         del body["definitionBody"], body["language"]
@@ -54,7 +54,7 @@ def apply(runtime: RemoteRuntime) -> None:
         return body | {"remoteFunctionOptions": options}
 
     async def insert(
-        project_id: str, dataset_id: str, request: Request, ctx: routes._Ctx
+        self, project_id: str, dataset_id: str, request: Request, ctx: routes._Ctx
     ) -> dict[str, Any]:
         """`routines.insert`, with remote functions."""
         body = await request.json()
@@ -77,10 +77,22 @@ def apply(runtime: RemoteRuntime) -> None:
             "description": body.get("description"),
         }
         told = check_options(options, given.get("connection", "DEFAULT"))
-        routine = runtime.make(name, arguments, check_type(body["returnType"]), told, place)
-        return to_rest(routine)
+        returns = check_type(body["returnType"])
+        return self.to_rest(self._runtime.make(name, arguments, returns, told, place))
 
-    sql_udf._translate_body = _translate_body  # noqa: SLF001
+
+_plain_dispatch = UDFRegistry._dispatch  # noqa: SLF001
+_plain_to_rest = routes._routine_to_rest  # noqa: SLF001
+
+
+def apply(runtime: RemoteRuntime) -> None:
+    """Let the emulator know of remote functions."""
+    routines = RemoteRoutines(runtime)
+
+    def dispatch(registry: UDFRegistry, routine: Any) -> Any:
+        return runtime if is_remote(routine) else _plain_dispatch(registry, routine)
+
     UDFRegistry._dispatch = dispatch  # noqa: SLF001
-    routes._routine_to_rest = to_rest  # noqa: SLF001
-    replace_route(routes.router, routes.insert_routine, insert)
+    sql_udf._translate_body = _translate_body  # noqa: SLF001
+    routes._routine_to_rest = routines.to_rest  # noqa: SLF001
+    replace_route(routes.router, routes.insert_routine, routines.insert)
