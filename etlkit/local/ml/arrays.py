@@ -1,4 +1,4 @@
-"""Arrow columns to the arrays of a model, and back."""
+"""Arrow columns to what a model takes."""
 
 from __future__ import annotations
 
@@ -198,28 +198,6 @@ def null_error(tensor: Tensor) -> ConfigError:
         f"Column '{tensor.name}' is NULL in a row, and the model has no NULL: leave such rows out "
         f"with WHERE, or give a value with IFNULL"
     )
-
-
-def to_column(tensor: Tensor, values: NDArray[Any], num_rows: int) -> pa.Array:
-    """One output of a call as a column of `num_rows` rows.
-
-    Raises:
-        ConfigError: The model did not answer once per row.
-    """
-    if not values.shape or values.shape[0] != num_rows:
-        if num_rows != 1:
-            raise ConfigError(
-                f"The output {tensor.describe()} has no batch: it cannot be shared out over rows"
-            )
-        values = values[np.newaxis]
-    whole = BIGQUERY_TYPES[tensor.dtype] == "INT64"
-    dtype = np.bool_ if tensor.dtype == "bool" else np.int64 if whole else np.float64
-    flat = pa.array(values.reshape(-1).astype(dtype, copy=False))
-    if not tensor.row_shape:
-        return flat
-    length = len(flat) // max(1, num_rows)
-    offsets = pa.array(np.arange(num_rows + 1) * length, pa.int32())
-    return pa.ListArray.from_arrays(offsets, flat)
 
 
 def _row_shape(tensor: Tensor, length: int) -> list[int]:

@@ -191,14 +191,7 @@ def _select(
         query: Any = source.unnest() if isinstance(source, exp.Subquery) else source
         source = query.subquery(_ROWS)
     answered = exp.select("*", exp.alias_(call, _ANSWER)).from_(source)
-    outputs = [
-        exp.alias_(
-            exp.func("STRUCT_EXTRACT", _column(_ANSWER), exp.Literal.string(each.name)),
-            each.name,
-            quoted=True,
-        )
-        for each in signature.outputs
-    ]
+    outputs = [exp.alias_(_output(each), each.name, quoted=True) for each in signature.outputs]
     hidden = {each.name.casefold() for each in signature.outputs}
     twice = [name for name in schema.names if name.casefold() in hidden]
     pictures = [
@@ -210,6 +203,14 @@ def _select(
     if pictures:
         star.set("replace", pictures)
     return exp.select(*outputs, star).from_(answered.subquery(_ROWS)).subquery()
+
+
+def _output(tensor: Tensor) -> exp.Expr:
+    """One output of the model out of the answer, in its type of BigQuery."""
+    value = exp.func("STRUCT_EXTRACT", _column(_ANSWER), exp.Literal.string(tensor.name))
+    if not tensor.is_single:
+        return value
+    return exp.cast(value, exp.DataType.build(tensor.bigquery_type, dialect="bigquery"))
 
 
 def _again(each: _Input) -> exp.Expr:

@@ -15,6 +15,7 @@ import pyarrow as pa
 from etlkit.errors import ConfigError, EtlkitError, ImageError
 from etlkit.local.ml import arrays, pixels
 from etlkit.local.ml.arrays import BYTES, FILE, NUMBERS
+from etlkit.local.ml.outputs import OutputColumn
 from etlkit.local.ml.steps import picture_of_file
 
 if TYPE_CHECKING:
@@ -82,28 +83,27 @@ class Predictor:
         """
         whole = [_combined(column) for column in columns]
         num_rows = len(whole[0])
-        starts = range(0, num_rows, self._call_rows)
-        calls = [[column.slice(start, self._call_rows) for column in whole] for start in starts]
-        answers = list(workers().map(self._call, calls))
-        outputs = self._runtime.signature.outputs
-        merged = [
-            pa.concat_arrays([answer[index] for answer in answers]) for index in range(len(outputs))
-        ]
-        return pa.StructArray.from_arrays(merged, names=[tensor.name for tensor in outputs])
+        tensors = self._runtime.signature.outputs
+        outputs = [OutputColumn(tensor, num_rows) for tensor in tensors]
 
-    def _call(self, columns: list[pa.Array]) -> list[pa.Array]:
+        def call(start: int) -> None:
+            self._call([column.slice(start, self._call_rows) for column in whole], start, outputs)
+
+        for _ in workers().map(call, range(0, num_rows, self._call_rows)):
+            pass  # the first error of a call is raised here
+        return pa.StructArray.from_arrays(
+            [output.column() for output in outputs], names=[tensor.name for tensor in tensors]
+        )
+
+    def _call(self, columns: list[pa.Array], start: int, outputs: list[OutputColumn]) -> None:
         num_rows = len(columns[0])
         uris = columns[len(self._feeds)] if self._has_uri else None
         inputs = {
             feed.tensor.name: self._values(feed, column, uris)
             for feed, column in zip(self._feeds, columns, strict=False)
         }
-        values = self._runtime.run(inputs)
-        outputs = self._runtime.signature.outputs
-        return [
-            arrays.to_column(tensor, each, num_rows)
-            for tensor, each in zip(outputs, values, strict=True)
-        ]
+        for output, values in zip(outputs, self._runtime.run(inputs), strict=True):
+            output.put(start, values, num_rows)
 
     def _values(self, feed: Feed, column: pa.Array, uris: pa.Array | None) -> NDArray[Any]:
         if feed.kind == NUMBERS:

@@ -73,9 +73,14 @@ class Tensor:
         return f"ARRAY<{element}>" if self.row_shape else element
 
     @property
+    def is_single(self) -> bool:
+        """Whether its numbers are exact in FLOAT, which takes half the room of FLOAT64."""
+        return self.dtype in {"float16", "float32"}
+
+    @property
     def duckdb_type(self) -> str:
-        """The same for DuckDB."""
-        element = _DUCKDB_TYPES[BIGQUERY_TYPES[self.dtype]]
+        """What DuckDB gets; FLOAT where that is enough."""
+        element = "FLOAT" if self.is_single else _DUCKDB_TYPES[BIGQUERY_TYPES[self.dtype]]
         return f"{element}[]" if self.row_shape else element
 
     def describe(self) -> str:
