@@ -5,13 +5,14 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from etlkit._version import __version__
+from etlkit.deadline import Deadline
 from etlkit.vision.addresses import (
     ForbiddenAddressError,
     Resolve,
@@ -78,11 +79,14 @@ class Downloader:
             DownloadError: Not reachable, refused, too large, or an address that is not public.
         """
         most = self.max_bytes if max_bytes is None else min(max_bytes, self.max_bytes)
-        give_up_at = time.monotonic() + self._timeout_s
+        with Deadline(self._timeout_s) as deadline:
+            return self._follow(url, most, deadline)
+
+    def _follow(self, url: str, most: int, deadline: Deadline) -> bytes:
         try:
             for _ in range(_MAX_HOPS + 1):
                 parts = _split(url)
-                status, body, location = self._get(parts, most, give_up_at)
+                status, body, location = self._get(parts, most, deadline)
                 if status not in _REDIRECTS:
                     return _accept(status, body)
                 if not location:
@@ -98,31 +102,40 @@ class Downloader:
         except ssl.SSLCertVerificationError:
             raise DownloadError("the host's certificate is not valid") from None
         except (OSError, http.client.HTTPException, ValueError) as error:
-            late = time.monotonic() >= give_up_at
+            late = deadline.fired or isinstance(error, TimeoutError)
             what = f"no answer within {self._timeout_s:g} s" if late else type(error).__name__
             raise DownloadError(what, passing=not isinstance(error, ValueError)) from None
         raise DownloadError(f"more than {_MAX_HOPS} redirects")
 
     def _get(
-        self, parts: SplitResult, most: int, give_up_at: float
+        self, parts: SplitResult, most: int, deadline: Deadline
     ) -> tuple[int, bytes, str | None]:
         """One hop: status, body of a 200, address of a redirect."""
         host, port = str(parts.hostname), parts.port or _PORTS[parts.scheme]
         find = addresses_of if self._allow_private else resolve_public
         addresses = find(host, port, resolve=self._resolve)
-        with _connected(addresses, port, give_up_at) as sock, _cut_at(sock, give_up_at):
+        with _connected(addresses, port, deadline) as sock:
             connection = http.client.HTTPConnection(host, port)
             connection.default_port = _PORTS[parts.scheme]  # left out of the Host header
-            connection.sock = _secured(sock, host) if parts.scheme == "https" else sock
+            connection.sock = sock if parts.scheme == "http" else _secured(sock, host, deadline)
+            deadline.held = _Held(connection.sock)
             try:
                 connection.request("GET", _target(parts), headers=_HEADERS)
                 with connection.getresponse() as response:
                     body = _read(response, most) if response.status == http.HTTPStatus.OK else b""
-                    if time.monotonic() >= give_up_at:  # cut off, it looks like a whole answer
+                    if deadline.fired:  # cut off, it looks like a whole answer
                         raise TimeoutError
                     return response.status, body, response.getheader("Location")
             finally:
+                deadline.held = None
                 connection.close()
+
+
+@dataclass
+class _Held:
+    """Keeps the socket, which `http.client` forgets before the body is read."""
+
+    sock: socket.socket
 
 
 _HEADERS = {
@@ -176,12 +189,12 @@ def _accept(status: int, body: bytes) -> bytes:
 
 
 @contextmanager
-def _connected(addresses: list[str], port: int, give_up_at: float) -> Iterator[socket.socket]:
+def _connected(addresses: list[str], port: int, deadline: Deadline) -> Iterator[socket.socket]:
     """A connection to the first address that answers."""
     failure: OSError = OSError("no address")
     for address in addresses:
-        rest = give_up_at - time.monotonic()
-        if rest <= 0:
+        rest = deadline.at - time.monotonic()
+        if rest <= 0 or deadline.fired:
             raise TimeoutError
         try:
             sock = socket.create_connection((address, port), timeout=rest)
@@ -194,23 +207,12 @@ def _connected(addresses: list[str], port: int, give_up_at: float) -> Iterator[s
     raise failure
 
 
-@contextmanager
-def _cut_at(sock: socket.socket, give_up_at: float) -> Iterator[None]:
-    """Break the connection at the deadline: a host that sends a byte a second never times out."""
-
-    def cut() -> None:
-        with suppress(OSError):
-            sock.shutdown(socket.SHUT_RDWR)
-
-    timer = threading.Timer(max(0.0, give_up_at - time.monotonic()), cut)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        timer.join()
-
-
-def _secured(sock: socket.socket, host: str) -> ssl.SSLSocket:
-    return ssl.create_default_context().wrap_socket(sock, server_hostname=host)
+def _secured(sock: socket.socket, host: str, deadline: Deadline) -> ssl.SSLSocket:
+    """TLS for the name, over a connection to the address that was checked."""
+    # ssl takes the socket over before the handshake: only a copy can end that.
+    with sock.dup() as copy:
+        deadline.handshake = copy
+        try:
+            return ssl.create_default_context().wrap_socket(sock, server_hostname=host)
+        finally:
+            deadline.handshake = None

@@ -288,6 +288,15 @@ def test_a_dripping_host_is_cut_off_at_the_deadline():
     assert caught.value.passing
 
 
+def test_a_handshake_that_never_ends_is_cut_off_too():
+    """The kernel takes the connection, and nobody ever speaks TLS on it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}/"
+        with pytest.raises(DownloadError, match=r"no answer within 0\.2 s") as caught:
+            Downloader(allow_private=True, timeout_s=0.2).fetch(url)
+    assert caught.value.passing
+
+
 def test_a_closed_port_may_open_and_an_unknown_name_stays_unknown():
     """They are told as what they are, in a word."""
     with pytest.raises(DownloadError, match="ConnectionRefusedError") as caught:

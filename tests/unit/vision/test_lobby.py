@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from etlkit.clock import Stopped
 from etlkit.retry import Calls, RetryPolicy
 from etlkit.testing import FaultPlan, FaultServer
 from etlkit.vision import Feature, ImageRequest, RestAnnotator
@@ -46,3 +47,32 @@ def test_workers_of_a_run_ask_again_together(calls):
     for uris, annotations in found.values():
         said = [each.answer["labelAnnotations"][0]["description"] for each in annotations]
         assert said == [FaultServer.label_of(uri) for uri in uris]
+
+
+def test_a_stop_ends_those_who_wait():
+    """A run that is asked to stop does not ask for images any more; their rows stay unsettled."""
+    calls, failed, ended = Calls(RetryPolicy(first_wait_s=0.1)), threading.Event(), []
+    error = {"error": {"code": 14, "message": "The service is currently unavailable."}}
+
+    def answer(_item):
+        failed.set()
+        return error
+
+    def work():
+        calls.enter()
+        annotator = RestAnnotator(rest_connection(environ={"ETLKIT_VISION_ENDPOINT": server.url}))
+        try:
+            annotator.annotate([ImageRequest(uri="gs://b/1", features=LABELS)])
+        except Stopped:
+            ended.append("stopped")
+        finally:
+            annotator.close()
+
+    with FaultServer(answer=answer) as server:
+        thread = threading.Thread(target=work)
+        thread.start()
+        assert failed.wait(20)
+        calls.stop()
+        thread.join(20)
+    assert not thread.is_alive()
+    assert ended == ["stopped"]
