@@ -122,6 +122,11 @@ class Caller:
                 attempts=attempts.made,
             ) from error
 
+    @property
+    def stopping(self) -> clock.Stop:
+        """Set when the run ends; for waits between calls."""
+        return self._stop
+
     def wake(self) -> None:
         """Let waiting calls look whether the run is ending."""
         self._breaker.wake()

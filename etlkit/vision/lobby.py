@@ -24,6 +24,9 @@ from etlkit.vision.packing import MAX_IMAGES, packs
 _MAX_WAIT_S: Final = 10.0
 """Short, because an image that is due takes along others: the calls are few anyway."""
 
+_LOOK_S: Final = 0.5
+"""How often those who wait look whether the run is ending."""
+
 _QUIET_CALLS: Final = 2.0
 """For so many times the duration of a call nobody has come in: then no more are waited for."""
 
@@ -36,10 +39,12 @@ class Lobby:
 
     Args:
         policy: How often, and for how long, an image is worth asking for.
+        stop: Ends the waits.
     """
 
-    def __init__(self, policy: RetryPolicy) -> None:
+    def __init__(self, policy: RetryPolicy, stop: clock.Stop) -> None:
         self._policy = policy
+        self._stop = stop
         self._changed = threading.Condition()
         self._here: list[Image] = []
         self._call_s = 0.0
@@ -127,9 +132,13 @@ class Lobby:
         Returns:
             Images to ask for now, others' among them; [] = none: yours are settled, or want to be
             downloaded.
+
+        Raises:
+            Stopped: The run is ending.
         """
         with self._changed:
             while not all(image.settled for image in mine):
+                self._stop.check()
                 if any(image.wants_bytes and not image.in_flight for image in mine):
                     break
                 waiting = [image for image in mine if image.waits]
@@ -138,7 +147,8 @@ class Lobby:
                 along = [image for image in self._here if image.waits and _may_go(image)]
                 if is_due or (len(along) >= MAX_IMAGES and any(map(_may_go, waiting))):
                     return self._take(along, set(waiting))
-                self._changed.wait(None if due is None else self._rest_s(due))
+                rest_s = _LOOK_S if due is None else self._rest_s(due)
+                self._changed.wait(min(rest_s, _LOOK_S))
             return []
 
     def _is_time(self, due: float) -> bool:
@@ -182,7 +192,7 @@ def lobby_of(caller: Caller, kind: Hashable) -> Lobby:
     """The lobby that the workers of a run share; `Caller` is what a run has one of."""
     with _lock:
         lobbies = _lobbies.setdefault(caller, {})
-        return lobbies.setdefault(kind, Lobby(caller.policy))
+        return lobbies.setdefault(kind, Lobby(caller.policy, caller.stopping))
 
 
 def _may_go(image: Image) -> bool:

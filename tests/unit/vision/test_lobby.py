@@ -51,7 +51,7 @@ def test_workers_of_a_run_ask_again_together(calls):
 
 def test_a_stop_ends_those_who_wait():
     """A run that is asked to stop does not ask for images any more; their rows stay unsettled."""
-    calls, failed, ended = Calls(RetryPolicy(first_wait_s=0.1)), threading.Event(), []
+    calls, failed, ended = Calls(RetryPolicy(first_wait_s=20)), threading.Event(), []
     error = {"error": {"code": 14, "message": "The service is currently unavailable."}}
 
     def answer(_item):
