@@ -139,7 +139,7 @@ class Breaker:
     def succeeded(self) -> None:
         """A call was answered: the service is well."""
         self._last_success = clock.now()
-        if self._failures:
+        if self._failures or self._open_since is not None:
             with self._turn:
                 if self._open_since is not None:
                     down_s = self._last_success - self._open_since
@@ -176,10 +176,11 @@ class Breaker:
         with self._turn:
             if call.is_suspect:
                 return False
-            if self._open_since is None and not (self._several or _speaks_for_all(error)):
+            if self._open_since is not None or not self._failures:
+                return True  # it pauses; or somebody was answered just now, which is no proof yet
+            if not (self._several or _speaks_for_all(error)):
                 return False
-            if self._open_since is None:
-                self._open(hint_s)
+            self._open(hint_s)
             return True
 
     def _open(self, hint_s: float) -> None:

@@ -22,6 +22,7 @@ from etlkit import (
     TransferJob,
     clock,
 )
+from etlkit.breaker import Attempts, Breaker
 from etlkit.context import Interrupted, Run
 from etlkit.engine import run_transfer
 from etlkit.retry import Calls, caller, from_grpc, from_http
@@ -227,6 +228,20 @@ def test_a_long_outage_ends_the_run_which_can_be_resumed(calls):
     again = transfer(api, 100, resume=report.run_id, **options)
     assert (again.resumed, again.calls, again.written) == (settled, 100 - settled, 100)
     assert doubled(sink) == [(n, n * 2) for n in range(100)]
+
+
+def test_an_answer_between_failure_and_verdict_keeps_the_service_well():
+    """Somebody is answered just before a failure is judged: no pause, and no verdict yet."""
+    breaker = Breaker("api", 100, clock.Stop())
+    call, error = Attempts(1), RetryableError("busy", status=503)
+    breaker.failed(call, error, 0.0)
+    breaker.succeeded()
+    assert breaker.blames_service(call, error, 0.0)
+    assert not breaker.is_open
+    breaker.failed(call, error, 0.0)
+    breaker.succeeded()
+    breaker.failed(call, error, 0.0)
+    assert not breaker.blames_service(call, error, 0.0)  # twice by now: it is the row
 
 
 def test_one_worker_alone_cannot_tell_a_poisonous_row_from_an_outage(calls):
