@@ -175,6 +175,14 @@ PHOTO_QUERIES = [
     f"EXECUTE IMMEDIATE 'SELECT uri, mean FROM {P}'",
 ]
 
+PHOTO_QUERIES += [
+    (
+        f"CREATE OR REPLACE VIEW ml.decoded AS {DECODED}; "
+        f"SELECT uri, mean FROM ML.PREDICT(MODEL ml.mean, {input_})"
+    )
+    for input_ in ("TABLE ml.decoded", "(SELECT * FROM ml.decoded)")
+]
+
 # Each gives (id, y) for all numbers.
 NUMBER_QUERIES = [
     f"SELECT id, y FROM {L}",

@@ -106,6 +106,15 @@ def test_dropped_models_are_gone_however_they_are_dropped(bq, dataset, run, line
     assert len(copies(local_server)) <= len(before) + 1
 
 
+def test_models_of_another_project_keep_their_files(bq, dataset, run, line):
+    """A project is a part of the name, and nothing else."""
+    bq.create_dataset(bigquery.DatasetReference("another", dataset))
+    run(f"CREATE MODEL another.{dataset}.m {line}")
+    run(f"CREATE MODEL {dataset}.m {line}; DROP MODEL {dataset}.m")
+    ask = f"SELECT y FROM ML.PREDICT(MODEL `another.{dataset}.m`, (SELECT 1 AS x))"
+    assert run(ask) == [(3.0,)]
+
+
 def test_labels_and_descriptions_can_be_set(bq, dataset, run, line):
     """models.patch changes what may be changed; the model goes on working."""
     run(f"CREATE MODEL {dataset}.m {line}")

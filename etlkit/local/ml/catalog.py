@@ -107,7 +107,7 @@ def remove_orphans(place: Place) -> None:
     """Delete files that no model has any more: models also go with their datasets, and over REST."""
     catalog = place.ctx.catalog
     used = set()
-    for dataset in catalog.list_datasets(place.project):
+    for dataset in catalog.list_all_datasets():
         for meta in catalog.list_models(dataset.project_id, dataset.dataset_id):
             model = Model.of(meta)
             used.add(model.version if model is not None else "")

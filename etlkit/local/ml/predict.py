@@ -80,6 +80,8 @@ async def _call(table: exp.Table, scope: Scope) -> exp.Subquery:
     node = table.this
     name, model = find_model(node.this, scope.place)
     runtime = load_model(name, model, scope.place)
+    # A view after TABLE has been expanded to a sub-query with its name.
+    node.expression.set("alias", None)
     query = scope.self_contained(node.expression)
     origins = {
         tensor.name: origin
