@@ -51,6 +51,8 @@ class VisionEtl(EtlBase, abstract=True):
     batch_size = MAX_IMAGES
 
     _asked: ClassVar[tuple[Feature, ...]] = ()
+    _derived_columns: ClassVar[tuple[str, ...] | None] = None
+    _derived_schema: ClassVar[Mapping[str, str] | None] = None
 
     def __init_subclass__(cls, *, abstract: bool = False, **kwargs: Any) -> None:
         """Refuse a wrong description when the class is defined, and derive what follows from it."""
@@ -63,11 +65,13 @@ class VisionEtl(EtlBase, abstract=True):
             raise ConfigError(f"client {cls.client!r}: it is one of {', '.join(get_args(Client))}")
         cls.shape.check(cls._asked)
         cls.units_per_row = len(cls._asked)
-        if cls.columns is None:
-            cls.columns = (cls.uri_column,)
-        made = cls.shape.schema()
-        if made is not None and cls.output_schema is None:
-            cls.output_schema = {cls.uri_column: "STRING", **made}
+        # What a parent class derived is derived anew: shape or address may be others here.
+        if cls.columns is None or cls.columns is cls._derived_columns:
+            cls.columns = cls._derived_columns = (cls.uri_column,)
+        if cls.output_schema is None or cls.output_schema is cls._derived_schema:
+            made = cls.shape.schema()
+            cls._derived_schema = None if made is None else {cls.uri_column: "STRING", **made}
+            cls.output_schema = cls._derived_schema
 
     def make_annotator(self) -> ImageAnnotator:
         """Make this worker's annotator; override it for one of your own."""

@@ -52,6 +52,22 @@ def test_what_follows_from_the_description():
     assert wide.batch_size == 16
 
 
+def test_a_subclass_derives_anew_and_keeps_what_was_said():
+    """Another shape has other columns; a schema that somebody wrote stays."""
+    wide = etl(shape=Wide(k=1))
+    narrow = type("Etl", (wide,), {"shape": JsonColumn(), "uri_column": "photo"})
+    assert (narrow.columns, narrow.output_schema) == (("photo",), None)
+    assert list(type("Etl", (narrow,), {"shape": Wide(k=2)}).output_schema)[0::2] == [
+        "photo",
+        "score_1",
+        "score_2",
+    ]
+    said = {"uri": "STRING", "size": "INT64", "name_1": "STRING", "score_1": "FLOAT64"}
+    mine = etl(shape=Wide(k=1), output_schema=said, columns=("uri", "size"))
+    child = type("Etl", (mine,), {"max_concurrency": 2})
+    assert (child.output_schema, child.columns) == (said, ("uri", "size"))
+
+
 @pytest.mark.parametrize(
     ("attributes", "said"),
     [
