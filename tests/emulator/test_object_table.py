@@ -4,12 +4,12 @@ import itertools
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from google.api_core.exceptions import BadRequest, Conflict, GoogleAPICallError, NotFound
 from google.cloud import bigquery
 
 from etlkit.errors import ConfigError
-from etlkit.local import join_or_start
 from etlkit.local.buckets import Buckets
 from etlkit.local.object_table import create_object_table
 
@@ -225,6 +225,25 @@ def test_it_is_read_only(run, put, create, statement, message):
     assert run(f"SELECT COUNT(*) FROM {table}") == [(1,)]
 
 
+def test_nothing_is_put_into_it_by_other_ways_either(bq, run, dataset, put, create, append):
+    """insertAll, load and copy jobs, AppendRows, a query's destination."""
+    put("a.jpg")
+    table = create()
+    run(f"CREATE TABLE {dataset}.rows AS SELECT 'x' AS uri")
+    with pytest.raises(BadRequest, match="Cannot add rows to a table of type EXTERNAL"):
+        bq.insert_rows_json(table, [{"uri": "x"}], retry=None)
+    config = bigquery.LoadJobConfig(autodetect=True)
+    with pytest.raises(BadRequest, match="currently a EXTERNAL"):
+        bq.load_table_from_json([{"uri": "x"}], table, job_config=config).result()
+    with pytest.raises(BadRequest, match="currently a EXTERNAL"):
+        bq.copy_table(f"{dataset}.rows", table, retry=None).result()
+    with pytest.raises(BadRequest, match="currently a EXTERNAL"):
+        run("SELECT 'x' AS uri", destination=f"local.{table}", write_disposition="WRITE_APPEND")
+    (answer,) = append(table, pa.table({"uri": ["x"]}))
+    assert "Cannot add rows to a table of type EXTERNAL" in answer.error.message
+    assert run(f"SELECT COUNT(*) FROM {table}") == [(1,)]
+
+
 def test_creating_and_dropping_follow_the_words_of_the_statement(bq, run, dataset, put, create):
     """OR REPLACE, IF NOT EXISTS, IF EXISTS; and each says what it has done."""
     put("a.jpg")
@@ -360,24 +379,6 @@ def test_an_automatic_cache_is_not_refreshed_by_hand(run, put, create):
     assert run(f"SELECT COUNT(*) FROM {table}") == [(1,)]
     with pytest.raises(BadRequest, match="must have metadata_cache_mode MANUAL"):
         run(f"CALL BQ.REFRESH_EXTERNAL_METADATA_CACHE('local.{table}')")
-
-
-def test_it_outlives_the_server(local_dir, connect):
-    """A new server over the same directory has the table, the options and the pseudo-column."""
-    folder = local_dir / "buckets" / "photos"
-    folder.mkdir(parents=True)
-    (folder / "a.jpg").write_bytes(b"1")
-    with join_or_start(local_dir) as server, connect(server) as client:
-        client.create_dataset("d")
-        client.query_and_wait(
-            "CREATE EXTERNAL TABLE d.t WITH CONNECTION DEFAULT "
-            "OPTIONS(uris=['gs://photos/*'], object_metadata='SIMPLE')"
-        )
-    (folder / "b.jpg").write_bytes(b"22")
-    with join_or_start(local_dir) as server, connect(server) as client:
-        rows = client.query_and_wait("SELECT data FROM d.t ORDER BY size")
-        assert [row.data for row in rows] == [b"1", b"22"]
-        assert client.get_table("d.t").table_type == "EXTERNAL"
 
 
 def test_the_command_makes_the_table_and_its_dataset(bq, run, buckets, bucket, put):

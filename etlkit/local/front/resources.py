@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import bqemulator.api.routes.jobs as jobs_routes
 import bqemulator.api.routes.tables as routes
 from bqemulator.storage.sql_identifiers import quoted_table_ref
 from fastapi import Request, Response
@@ -52,6 +53,19 @@ async def delete_table(
     return await routes.delete_table(project_id, dataset_id, table_id, ctx)
 
 
+async def execute_copy_job(project_id: str, job_id: str, config: dict[str, Any], ctx: Any) -> Any:
+    """A copy job; nothing is copied over a view or an external table."""
+    target = config["copy"]["destinationTable"]
+    name = (target.get("projectId", project_id), target["datasetId"], target["tableId"])
+    meta = ctx.catalog.get_table(*name)
+    if meta is not None and meta.table_type in {"EXTERNAL", "VIEW"}:
+        raise external.wrong_type(name, meta)
+    return await _plain_copy(project_id, job_id, config, ctx)
+
+
+_plain_copy: Any = jobs_routes.execute_copy_job
+
+
 def apply(tables: ObjectTables) -> None:
     """Make, show and delete them."""
 
@@ -81,6 +95,7 @@ def apply(tables: ObjectTables) -> None:
         ctx.catalog.update_table(meta := meta.model_copy(update=told))
         return dict(routes._table_to_rest(meta))  # noqa: SLF001
 
+    jobs_routes.execute_copy_job = execute_copy_job
     TableResources.more.append(describe)
     replace_route(routes.router, routes.delete_table, delete_table)
     replace_route(routes.router, routes.insert_table, insert_table)

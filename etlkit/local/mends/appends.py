@@ -93,6 +93,8 @@ class AppendHandler(servicer.BigQueryWriteHandler):
         meta = self._ctx.catalog.get_table(stream.project_id, stream.dataset_id, stream.table_id)
         if meta is None:
             raise AppendRefusedError(f"Table is deleted: {stream.name}", code="TABLE_NOT_FOUND")
+        if meta.table_type in {"EXTERNAL", "VIEW"}:
+            raise AppendRefusedError(f"Cannot add rows to a table of type {meta.table_type}.")
         fields = meta.schema_.fields
         rows = _decode(request, connection, fields)
         check(rows, fields)

@@ -13,7 +13,7 @@ from typing import Any
 import bqemulator.api.routes.tabledata as routes
 import pyarrow as pa
 from bqemulator.api.routes import upload
-from bqemulator.domain.errors import ResourceRef, resource_not_found
+from bqemulator.domain.errors import InvalidQueryError, ResourceRef, resource_not_found
 from bqemulator.storage.sql_identifiers import quoted_table_ref
 from fastapi import Request  # noqa: TC002 - FastAPI looks at it at run time
 
@@ -31,6 +31,8 @@ async def insert_all(
     meta = ctx.catalog.get_table(*name)
     if meta is None:
         raise resource_not_found(ResourceRef("table", *name))
+    if meta.table_type in {"EXTERNAL", "VIEW"}:
+        raise InvalidQueryError(f"Cannot add rows to a table of type {meta.table_type}.")
     body = await request.json()
     fields: Any = meta.schema_.fields
     raw_fields: Any = routes._fields_raw_from_schema(fields)  # noqa: SLF001
