@@ -41,7 +41,7 @@ class TransferJob:
         max_concurrency: Calls in flight; None = what the transform declares.
         rate_limit: Calls, or billing units, a period, e.g. `"1800/min"`; for each service that the
             transform calls through etlkit. Shared by all workers, retries included. None = as fast
-            as they come, slower after a 429.
+            as they come, slower after many a 429.
         max_calls: The run stops before it makes more calls, retries included. None = no bound.
         max_cost: The run stops before its calls cost more; needs `price_per_unit`. None = no bound.
         price_per_unit: What a billing unit costs; for `max_cost`, the estimate and the report.

@@ -180,6 +180,7 @@ class Meter:
         self.calls = 0
         self.retries = 0
         self.units = 0
+        self._refused: dict[int, CapReachedError] = {}
 
     @property
     def cost(self) -> float | None:
@@ -193,20 +194,41 @@ class Meter:
             CapReachedError: It would be one too many. Nothing is counted then.
         """
         with self._lock:
-            if self._max_calls is not None and self.calls >= self._max_calls:
-                raise CapReachedError(
-                    f"max_calls={self._max_calls:,} is reached: the run stops before its next "
-                    "call. What is settled is kept; raise the cap, or go on with --resume"
-                )
-            if self._max_cost is not None and self._price is not None:
-                cost = (self.units + units) * self._price
-                if cost > self._max_cost * (1 + 1e-9):  # 3 units at 0.1 are 0.30000000000000004
-                    raise CapReachedError(
-                        f"max_cost={self._max_cost:,} {self._currency} would be passed: "
-                        f"{self.units:,} units are used, the next call takes {units:,} more at "
-                        f"{self._price} {self._currency}. The run stops before it. What is settled "
-                        "is kept; raise the cap, or go on with --resume"
-                    )
+            error = self._cap_before(units)
+            if error is not None:
+                self._refused[threading.get_ident()] = error
+                raise error
             self.calls += 1
             self.units += units
             self.retries += is_retry
+
+    @property
+    def is_capped(self) -> bool:
+        """Whether there is a cap at all."""
+        return self._max_calls is not None or self._max_cost is not None
+
+    def check(self) -> None:
+        """Raise again what the current thread was told: a transform may catch everything.
+
+        Raises:
+            CapReachedError: A call of this thread was not made.
+        """
+        if self._refused and (error := self._refused.get(threading.get_ident())) is not None:
+            raise error
+
+    def _cap_before(self, units: int) -> CapReachedError | None:
+        if self._max_calls is not None and self.calls >= self._max_calls:
+            return CapReachedError(
+                f"max_calls={self._max_calls:,} is reached: the run stops before its next call. "
+                "What is settled is kept; raise the cap, or go on with --resume"
+            )
+        if self._max_cost is None or self._price is None:
+            return None
+        cost = (self.units + units) * self._price
+        if cost <= self._max_cost * (1 + 1e-9):  # 3 units at 0.1 are 0.30000000000000004
+            return None
+        return CapReachedError(
+            f"max_cost={self._max_cost:,} {self._currency} would be passed: {self.units:,} units "
+            f"are used, the next call takes {units:,} more at {self._price} {self._currency}. The "
+            "run stops before it. What is settled is kept; raise the cap, or go on with --resume"
+        )

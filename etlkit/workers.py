@@ -104,7 +104,7 @@ class WorkerPool:
         try:
             etl = _guard("the transform's constructor", self._make)
             _guard("before_action", etl.before_action)
-            run_task = _run_batch if overrides_batch(type(etl)) else self._run_rows
+            run_task = self._run_batch if overrides_batch(type(etl)) else self._run_rows
             while (task := self._tasks.get()) is not None and not self._stop.is_set():
                 run_task(etl, task)
                 if self._tasks.qsize() < _WAKE_BELOW * self._size:
@@ -123,7 +123,8 @@ class WorkerPool:
                     self._fail(error)
 
     def _run_rows(self, etl: EtlBase, task: Task) -> None:
-        transform, settled = etl.transform_row, task.settled
+        transform, settled, meter = etl.transform_row, task.settled, self._calls.meter
+        is_capped = meter.is_capped  # asked once: rows without calls are settled in a microsecond
         for row in task.rows:
             if self._stop.is_set():
                 return
@@ -131,7 +132,23 @@ class WorkerPool:
                 outcome: Any = transform(row)
             except Exception as error:
                 outcome = error
+            if is_capped:
+                meter.check()
             settled.append(outcome if type(outcome) is dict else settle(outcome))
+
+    def _run_batch(self, etl: EtlBase, task: Task) -> None:
+        try:
+            results = list(etl.transform_batch(task.rows))
+        except Exception as error:
+            results = [error] * len(task.rows)
+        self._calls.meter.check()
+        if len(results) != len(task.rows):
+            raise JobError(
+                f"{type(etl).__name__}.transform_batch returned {len(results)} results for "
+                f"{len(task.rows)} rows: it must return one per row, in their order",
+                stage="transform",
+            )
+        task.settled.extend(map(settle, results))
 
     def _fail(self, error: BaseException) -> None:
         if isinstance(error, SystemExit):  # it would end the process as if all were well
@@ -146,20 +163,6 @@ class WorkerPool:
     def _stop_all(self) -> None:
         self._stop.set()
         self._calls.stop()
-
-
-def _run_batch(etl: EtlBase, task: Task) -> None:
-    try:
-        results = list(etl.transform_batch(task.rows))
-    except Exception as error:
-        results = [error] * len(task.rows)
-    if len(results) != len(task.rows):
-        raise JobError(
-            f"{type(etl).__name__}.transform_batch returned {len(results)} results for "
-            f"{len(task.rows)} rows: it must return one per row, in their order",
-            stage="transform",
-        )
-    task.settled.extend(map(settle, results))
 
 
 def _guard(what: str, call: Callable[[], T]) -> T:

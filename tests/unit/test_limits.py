@@ -188,6 +188,27 @@ def test_a_cap_on_calls_is_never_passed():
     assert [row["answer"] for row in job.sink.rows] == list(range(120))
 
 
+@pytest.mark.parametrize("batched", [False, True], ids=["rows", "batches"])
+def test_a_cap_ends_the_run_although_the_transform_catches_everything(batched):
+    """Else the rest of the table would be published as rows of errors."""
+
+    def ask(row):
+        try:
+            row["answer"] = caller("api").call(lambda _timeout_s: row["n"])
+        except Exception as error:
+            row["answer"] = repr(error)
+        return row
+
+    rows = {"transform_row": lambda _self, row: ask(row)}
+    batches = {"transform_batch": lambda _self, rows: list(map(ask, rows)), "batch_size": 5}
+    etl = type("Lenient", (EtlBase,), {"max_concurrency": 4, **(batches if batched else rows)})
+    with pytest.raises(CapReachedError) as caught:
+        transfer(job_of(100, transform=etl, max_calls=30))
+    report = caught.value.report
+    assert (report.state, report.calls, report.row_errors) == ("failed", 30, 0)
+    assert report.read <= 30
+
+
 def test_a_cap_on_money_counts_retries_and_units():
     """At 0.1 a unit and 3 units a call, 3.0 pays for ten calls exactly, repeats among them."""
     failures = [RetryableError("now and then", status=500) for _ in range(4)]
