@@ -31,6 +31,7 @@ _ONNX_DTYPES: Final = {
     "tensor(double)": "float64",
 }
 _ONNX_SILENT: Final = 4
+_NO_RULE: Final = "No conversion rule found for operations:"
 
 Arrays = list["NDArray[np.generic]"]
 
@@ -182,6 +183,9 @@ def _first_line(error: Exception) -> str:
 
 def _openvino_reason(error: Exception) -> str:
     """The line that says something; the first ones name OpenVINO's own source files."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if "ops" in line or "No translator" in line]
-    return (telling or lines[-1:] or ["unknown"])[0]
+    lines = [line.strip(" -") for line in str(error).splitlines() if line.strip()]
+    for line in lines:
+        _, is_there, operations = line.partition(_NO_RULE)
+        if is_there:
+            return f"it has operations that do not work here:{operations}"
+    return (lines[-1:] or ["unknown"])[0]

@@ -10,7 +10,7 @@ from etlkit.local.buckets import Buckets
 from etlkit.local.ml import runtimes, store
 from etlkit.local.ml.store import ModelFiles
 from etlkit.local.ml.tensors import Signature
-from tests import onnx_bytes, tflite_bytes
+from tests import onnx_bytes, savedmodel_bytes, tflite_bytes
 
 MODELS = Path(store.__file__).parents[1] / "models"
 
@@ -57,6 +57,16 @@ def test_a_saved_model_runs_without_tensorflow(files, buckets):
     assert scores.sum(axis=1) == pytest.approx(1, abs=1e-4)
 
 
+def test_a_small_saved_model_runs(files, buckets, put):
+    """Numbers in and out, one per row."""
+    kind = savedmodel_bytes.FLOAT
+    put("mod/saved_model.pb", savedmodel_bytes.one_operation("Neg", kind, kind, generic=True))
+    runtime = files.load(files.freeze("TENSORFLOW", "gs://mod/*", buckets))
+    assert [tensor.name for tensor in runtime.signature.outputs] == ["out"]
+    (answer,) = runtime.run({"x": np.array([1, -2], np.float32)})
+    assert answer.tolist() == [-1, 2]
+
+
 def test_a_tensorflow_lite_model_runs(files, buckets, put):
     """One file, and a batch of one."""
     put("mod/twice.tflite", tflite_bytes.twice())
@@ -100,6 +110,9 @@ def test_a_removed_model_says_what_to_do(files, buckets, put):
         ("ONNX", "gs://mod/words/*", r"words is of type tensor\(string\)"),
         ("ONNX", "gs://mod/eight/*", r"image \(float32, shape \[8, 2, 2, 3\]\) .* batch"),
         ("TENSORFLOW", "gs://mod/text/*", "no saved_model.pb right under gs://mod/text/"),
+        ("TENSORFLOW", "gs://mod/strings/*", "x is of type string"),
+        ("TENSORFLOW", "gs://mod/length/*", "operations that do not work here: StringLength"),
+        ("TENSORFLOW", "gs://mod/print/*", "operations that do not work here: AsString"),
         ("TENSORFLOW", "gs://mod/deep/*", "there is gs://mod/deep/er/saved_model.pb"),
         ("TENSORFLOW", "gs://mod/badpb/*", "cannot be loaded"),
         ("TENSORFLOW_LITE", "gs://mod/text/*", r"no file \*.tflite"),
@@ -117,6 +130,13 @@ def test_what_cannot_be_imported_leaves_nothing_behind(
     put("mod/words/x.onnx", onnx_bytes.text())
     put("mod/eight/x.onnx", onnx_bytes.mean_color(batch=8))
     put("mod/deep/er/saved_model.pb", b"x")
+    strings = savedmodel_bytes.STRING
+    identity = savedmodel_bytes.one_operation("Identity", strings, strings, generic=True)
+    put("mod/strings/saved_model.pb", identity)
+    length = savedmodel_bytes.one_operation("StringLength", strings, savedmodel_bytes.INT32)
+    put("mod/length/saved_model.pb", length)
+    text = savedmodel_bytes.one_operation("AsString", savedmodel_bytes.FLOAT, strings, generic=True)
+    put("mod/print/saved_model.pb", text)
     put("mod/badpb/saved_model.pb", b"not a model")
     put("mod/badlite/x.tflite", b"not a model")
     with pytest.raises(ConfigError, match=message):
