@@ -164,6 +164,13 @@ def test_no_ddl_of_ours_in_a_transaction(run, dataset, objects):
     assert run(f"SELECT COUNT(*) FROM {objects}") == [(1,)]
 
 
+def test_an_error_in_a_transaction_is_told_as_it_was(run, objects):
+    """What has to be cleaned up after a statement does not hide its error."""
+    with pytest.raises(BadRequest, match="ivision by zero"):
+        run(f"BEGIN TRANSACTION; SELECT 1 / (LENGTH(data) - 3) FROM {objects}; COMMIT TRANSACTION")
+    assert run(f"SELECT LENGTH(data) FROM {objects}") == [(3,)]
+
+
 def test_dml_takes_rows_from_object_tables(run, dataset, objects):
     """INSERT … SELECT, MERGE … USING."""
     run(f"CREATE TABLE {dataset}.t (uri STRING, n INT64)")

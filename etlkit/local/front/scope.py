@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
@@ -16,7 +15,6 @@ from bqemulator.sql.translator import SQLTranslator
 from sqlglot import exp
 
 from etlkit.local.front import seam
-from etlkit.local.mends.types import quote
 
 if TYPE_CHECKING:
     from etlkit.local.front.place import Place
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
     Bind = Callable[[str], tuple[str, Any]]
 
 _KIND: Final = b"bqemu.duckdb_type"
-_LOST_IN_ARROW: Final = ("JSON", "GEOMETRY", "HUGEINT", "UUID")
 _numbers: Final = itertools.count(1)
 _translator: Final = SQLTranslator()
 
@@ -101,29 +98,12 @@ class Scope:
         batches = (pa.RecordBatch.from_arrays(batch.columns, schema=schema) for batch in reader)
         return pa.RecordBatchReader.from_batches(schema, batches)
 
-    def store(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> exp.Table:
-        """Make a relation of rows; it lives until the statement ends.
-
-        Args:
-            schema: Of the rows; `bqemu.duckdb_type` in a field's metadata is its type in DuckDB.
-            batches: Taken one by one into a file, so that no more than one is in memory.
-
-        Returns:
-            What stands for it in a query, without an alias.
-        """
-        raw = f"etlkit_raw_{next(_numbers)}"
-        connection = self.place.ctx.engine.connection
-        connection.register(raw, self._spool(schema, batches))
-        self._ends.callback(connection.unregister, raw)
-        columns = ", ".join(_column(field) for field in schema)
-        return self.define(f"SELECT {columns} FROM {raw}")
-
     def define(self, sql: str) -> exp.Table:
         """Make a relation of a query in DuckDB's SQL; it lives until the statement ends."""
         name = f"etlkit_rows_{next(_numbers)}"
         connection = self.place.ctx.engine.connection
         connection.execute(f"CREATE TEMP VIEW {name} AS {sql}")
-        self._ends.callback(connection.execute, f"DROP VIEW IF EXISTS temp.{name}")
+        self._ends.callback(_drop_view, connection, name)
         return exp.to_table(name)
 
     def defer(self, callback: Callable[[], Any]) -> None:
@@ -134,27 +114,11 @@ class Scope:
         """The statement has ended."""
         self._ends.close()
 
-    def _spool(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> pa.Table:
-        folder = self.place.local_dir / "spool"
-        folder.mkdir(exist_ok=True)
-        unnamed = tempfile.NamedTemporaryFile(dir=folder, suffix=".arrow")  # noqa: SIM115
-        file = self._ends.enter_context(unnamed)
-        with pa.ipc.new_file(file, schema) as writer:
-            for batch in batches:
-                writer.write_batch(batch)
-        file.flush()
-        mapped = self._ends.enter_context(pa.memory_map(file.name))
-        return pa.ipc.open_file(mapped).read_all()
 
-
-def _column(field: pa.Field) -> str:
-    kind = (field.metadata or {}).get(_KIND, b"").decode()
-    name = quote(field.name)
-    if kind and any(lost in kind for lost in _LOST_IN_ARROW):
-        if kind == "GEOMETRY":
-            return f"ST_GeomFromWKB({name}) AS {name}"
-        return f"CAST({name} AS {duckdb.type(kind)}) AS {name}"
-    return name
+def _drop_view(connection: Any, name: str) -> None:
+    # A transaction that has failed takes nothing more, and undoes the view itself.
+    with suppress(duckdb.TransactionException):
+        connection.execute(f"DROP VIEW IF EXISTS temp.{name}")
 
 
 def _visible_tables(node: exp.Expr) -> list[exp.CTE]:

@@ -50,12 +50,3 @@ class Things:
             f"DELETE FROM {_TABLE} WHERE {_KEY} RETURNING name", [kind, *name]
         ).fetchall()
         return bool(found)
-
-    def list(self, kind: str, project: str, dataset: str) -> list[tuple[str, dict[str, Any]]]:
-        """Names and bodies of a dataset's things of one kind, by name."""
-        rows = self._connection.execute(
-            f"SELECT name, body FROM {_TABLE} WHERE kind = ? AND project = ? AND dataset = ? "
-            "ORDER BY name",
-            [kind, project, dataset],
-        ).fetchall()
-        return [(name, dict(json.loads(body))) for name, body in rows]
