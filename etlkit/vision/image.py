@@ -58,8 +58,10 @@ class Image:
         return not (self.settled or self.in_flight or self.wants_bytes)
 
     def settle(self, annotation: Annotation) -> None:
-        """Say what became of it."""
+        """Say what became of it; a file that was downloaded for it is let go."""
         self._annotation = annotation
+        if self.request.content is not None:
+            self.request = ImageRequest(features=self.request.features)
 
     def fail(self, error: BaseException) -> None:
         """The run ends while it was asked for."""

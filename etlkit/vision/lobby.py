@@ -123,11 +123,12 @@ class Lobby:
                 self._here = [image for image in self._here if image not in mine]
                 self._failing -= mine
 
-    def next_pack(self, mine: Sequence[Image]) -> list[Image]:
+    def next_pack(self, mine: Sequence[Image], *, may_download: bool) -> list[Image]:
         """Wait until there is something to do.
 
         Args:
             mine: Images of the worker that asks.
+            may_download: It has room for more downloads; else those it has are to be sent first.
 
         Returns:
             Images to ask for now, others' among them; [] = none: yours are settled, or want to be
@@ -139,14 +140,17 @@ class Lobby:
         with self._changed:
             while not all(image.settled for image in mine):
                 self._stop.check()
-                if any(image.wants_bytes and not image.in_flight for image in mine):
-                    break
                 waiting = [image for image in mine if image.waits]
                 due = min((image.due for image in waiting), default=None)
                 is_due = due is not None and self._is_time(due)
                 along = [image for image in self._here if image.waits and _may_go(image)]
                 if is_due or (len(along) >= MAX_IMAGES and any(map(_may_go, waiting))):
                     return self._take(along, set(waiting))
+                busy = any(image.waits or image.in_flight for image in mine)
+                if any(image.wants_bytes and not image.in_flight for image in mine) and (
+                    may_download or not busy
+                ):
+                    break
                 rest_s = _LOOK_S if due is None else self._rest_s(due)
                 self._changed.wait(min(rest_s, _LOOK_S))
             return []

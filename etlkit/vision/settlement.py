@@ -76,10 +76,13 @@ class Settlement:
     def _finish(self, images: Sequence[Image], lobby: Lobby) -> None:
         """Return when all of them are settled, by this worker or by another one."""
         while any(not image.settled for image in images):
+            # No more than one call takes: 16 workers with 16 photos each would fill the memory.
+            loaded = sum(image.size for image in images if image.waits)
             for image in images:
-                if image.wants_bytes and not image.in_flight:
+                if image.wants_bytes and not image.in_flight and loaded < MAX_CALL_BYTES:
                     self._download(image, lobby)
-            pack = lobby.next_pack(images)
+                    loaded += image.size
+            pack = lobby.next_pack(images, may_download=loaded < MAX_CALL_BYTES)
             if pack:
                 with lobby.leading(pack):
                     self._ask(pack, lobby)

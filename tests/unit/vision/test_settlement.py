@@ -1,5 +1,6 @@
 """What becomes of each image when calls and images fail; `RestAnnotator` against a real server."""
 
+import hashlib
 import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -37,13 +38,13 @@ def photo_host():
             server.asked[self.path] += 1
             self.send_response(server.status)
             self.end_headers()
-            self.wfile.write(PHOTO)
+            self.wfile.write(server.photo)
 
         def log_message(self, *args):
             return
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.asked, server.status = Counter(), 200
+        server.asked, server.status, server.photo = Counter(), 200, PHOTO
         server.url = f"http://127.0.0.1:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -205,6 +206,25 @@ def test_what_vision_cannot_fetch_is_downloaded_and_sent(photo_host, code):
         assert labels(found) == [str(PHOTO), str(PHOTO), "gs://b/1"]
         assert server.calls == 2
     assert photo_host.asked == {"/a.jpg": 1, "/b.jpg": 1}
+
+
+def test_large_downloads_are_sent_before_more_are_made(photo_host):
+    """Memory holds about one call's worth, however many photos have to be downloaded."""
+    photo_host.photo = bytes(6_000_000)
+    web = [f"{photo_host.url}/{number}.jpg" for number in range(6)]
+    downloaded_before = []
+
+    def answer(item):
+        if item.content:
+            downloaded_before.append(photo_host.asked.total())
+        return _label(len(item.content))
+
+    key = "sha256:" + hashlib.sha256(photo_host.photo).hexdigest()
+    plan = {address: ["item_error code=7"] for address in web} | {key: ["item_error code=14"]}
+    with FaultServer(FaultPlan.by_item(plan), answer=answer) as server:
+        found = ask(server, web, downloader=Downloader(allow_private=True))
+    assert labels(found) == ["6000000"] * 6
+    assert all(asked <= sent + 2 for sent, asked in enumerate(downloaded_before))
 
 
 def test_a_download_that_is_not_allowed_is_an_error_of_its_row(photo_host):
