@@ -31,6 +31,7 @@ _RESHAPING: Final = (
     "qualify",
     "pivots",
     "operation_modifiers",
+    "kind",
 )
 
 
@@ -116,7 +117,7 @@ def _is_object_table(table: exp.Table, place: Place) -> bool:
 
 def _follow_star(select: exp.Select, column: str, place: Place) -> Origin | None:
     stars = [each for each in select.expressions if each.is_star]
-    if len(stars) != 1 or any(stars[0].find(kind) for kind in (exp.Alias,)):
+    if len(stars) != 1:
         return None
     (star,) = stars
     inner = star if isinstance(star, exp.Star) else star.this
@@ -140,6 +141,8 @@ def _follow(
     if len(sources) != 1 or _is_used(select, column, [projection] if projection else []):
         return None
     (source,) = sources
+    if any(source.args.get(key) for key in ("pivots", "sample", "joins")):
+        return None
     if isinstance(source, exp.Subquery):
         return pull_out(source.this, column, place)
     table = _cte(source)

@@ -92,16 +92,16 @@ def chain_of(node: exp.Expr) -> Chain | None:
     inner = node.unnest()
     while (name := function_name(inner)) is not None:
         arguments = inner.expression.expressions
-        if not arguments:
+        literals = [_literal(argument) for argument in arguments[1:]]
+        if not arguments or None in literals or not _is_complete(name, literals):
             return None
         if name == DECODE:
-            return Chain(arguments[0], True, tuple(reversed(steps)), node)  # noqa: FBT003
-        literals = [_literal(argument) for argument in arguments[1:]]
-        if None in literals or not _is_complete(name, literals):
-            return None
+            steps.reverse()
+            return Chain(arguments[0], decodes=True, steps=tuple(steps), outermost=node)
         steps.append(Step(name, tuple(literals)))
         inner = arguments[0].unnest()
-    return Chain(inner, False, tuple(reversed(steps)), node) if steps else None  # noqa: FBT003
+    steps.reverse()
+    return Chain(inner, decodes=False, steps=tuple(steps), outermost=node) if steps else None
 
 
 def around(chain: Chain, source: exp.Expr, *, decoded: exp.Expr | None = None) -> exp.Expr:
