@@ -213,6 +213,8 @@ def test_it_can_be_read_over_the_storage_api(put, create, read_table):
         ("BEGIN DELETE FROM {t} WHERE TRUE; END", "DML over table local:{t} is not supported"),
         ("DROP TABLE {t}", "local:{t} is not allowed for this operation because it is currently"),
         ("CREATE OR REPLACE TABLE {t} AS SELECT 1 AS n", "because it is currently a EXTERNAL"),
+        ("CREATE OR REPLACE VIEW {t} AS SELECT 1 AS n", "because it is currently a EXTERNAL"),
+        ("DROP VIEW {t}", "because it is currently a EXTERNAL"),
         ("ALTER TABLE {t} ADD COLUMN n INT64", "because it is currently a EXTERNAL"),
     ],
 )
@@ -250,6 +252,8 @@ def test_creating_and_dropping_follow_the_words_of_the_statement(bq, run, datase
     table = create(replace="")
     with pytest.raises(Conflict, match=f"Already Exists: Table local:{table}"):
         create(replace="")
+    with pytest.raises(Conflict, match=f"Already Exists: Table local:{table}"):
+        run(f"CREATE TABLE {table} AS SELECT 1 AS n")
     run(f"CREATE TABLE {dataset}.plain AS SELECT 1 AS n")
     for wrong in ("plain", "t"):
         kind = "EXTERNAL TABLE" if wrong == "plain" else "TABLE"

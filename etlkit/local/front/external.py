@@ -86,14 +86,14 @@ def clear(name: Name, place: Place) -> None:
 
 
 async def drop(tree: exp.Expr, place: Place) -> seam.Outcome | None:
-    """`DROP EXTERNAL TABLE`; and `DROP TABLE` of an external table, which is refused."""
-    if not isinstance(tree, exp.Drop) or tree.kind not in {grammar.EXTERNAL_TABLE, "TABLE"}:
+    """`DROP EXTERNAL TABLE`; and DROP of an external table as something else, which is refused."""
+    if not isinstance(tree, exp.Drop) or tree.kind not in {grammar.EXTERNAL_TABLE, "TABLE", "VIEW"}:
         return None
     if not isinstance(tree.this, exp.Table) or not tree.this.db:
         return None
     name = grammar.name_of(tree.this, place.project)
     meta = place.ctx.catalog.get_table(*name)
-    if tree.kind == "TABLE":
+    if tree.kind != grammar.EXTERNAL_TABLE:
         if meta is not None and meta.table_type == "EXTERNAL":
             raise wrong_type(name, meta)
         return None
@@ -116,16 +116,22 @@ async def refuse_writes(tree: exp.Expr, place: Place) -> seam.Outcome | None:
             continue
         if isinstance(tree, _WRITES):
             raise answers.invalid(f"DML over table {name[0]}:{name[1]}.{name[2]} is not supported")
-        if not tree.args.get("exists"):
-            raise wrong_type(name, meta)
+        if isinstance(tree, exp.Create) and not tree.args.get("replace"):
+            raise answers.already_exists("Table", name)
+        raise wrong_type(name, meta)
     return None
 
 
 def _written(tree: exp.Expr, project: str) -> list[Name]:
     if isinstance(tree, _WRITES):
         return list(executor._dml_target_tables(tree, project))  # noqa: SLF001
-    changes = isinstance(tree, exp.Create) and tree.args.get("replace") and not is_create(tree)
-    if not (changes or isinstance(tree, exp.Alter)):
+    is_made = (
+        isinstance(tree, exp.Create)
+        and tree.kind in {"TABLE", "VIEW"}
+        and not is_create(tree)
+        and not tree.args.get("exists")
+    )
+    if not (is_made or isinstance(tree, exp.Alter)):
         return []
     target = tree.this.this if isinstance(tree.this, exp.Schema) else tree.this
     if not isinstance(target, exp.Table) or not target.db:
