@@ -275,6 +275,17 @@ def test_what_is_wrong_with_the_statement_is_said(
         )
 
 
+def test_a_service_of_the_server_s_own_process_can_be_called(run, dataset, local_server):
+    """A statement that calls the Vision stand-in does not wait for itself."""
+    sql = CREATE.format(
+        name=f"{dataset}.f", arguments="n INT64", returns="STRING",
+        endpoint=f"{local_server.endpoints.vision}/nothing", more="",
+    )  # fmt: skip
+    run(sql)
+    with pytest.raises(BadRequest, match="Received response code 404 from endpoint"):
+        run(f"SELECT {dataset}.f(1)")
+
+
 def test_nobody_at_the_endpoint(run, dataset):
     """A refused connection is told at once."""
     sql = CREATE.format(
