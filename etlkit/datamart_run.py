@@ -94,7 +94,7 @@ def check_datamart(
     """
 
     def check(plan: Plan, run: Run, report: DatamartReport) -> None:
-        from etlkit.bigquery.dry_run import check_plan
+        from etlkit.bigquery.datamart_check import check_plan
 
         check_plan(plan, run, report, price_per_tib)
         report.state = "checked"

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from etlkit.bigquery import datamart_sql
 from etlkit.bigquery.audit import run_checks
 from etlkit.bigquery.client import Connection, errors_as
-from etlkit.bigquery.datamart import in_file, run_step, statement_error
 from etlkit.bigquery.dry_run import dry_run
 from etlkit.bigquery.evolution import check_columns, policy
 from etlkit.bigquery.names import TableName, parse_table
 from etlkit.bigquery.options import Mode, SinkOptions
 from etlkit.bigquery.publish import Publisher
 from etlkit.bigquery.source import work_dataset
+from etlkit.bigquery.statements import in_file, run_step, statement_error
 from etlkit.bigquery.table import Definition
 from etlkit.bigquery.target import Target
 from etlkit.columns import Column, check_names

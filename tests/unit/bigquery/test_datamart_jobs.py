@@ -15,8 +15,9 @@ import pytest
 
 from etlkit import Datamart, StatementError
 from etlkit.bigquery.client import connect
-from etlkit.bigquery.datamart import _make_work_dataset, run_step
-from etlkit.bigquery.dry_run import check_plan
+from etlkit.bigquery.datamart import _make_work_dataset
+from etlkit.bigquery.datamart_check import check_plan
+from etlkit.bigquery.statements import run_step
 from etlkit.context import Run, Settings
 from etlkit.datamart_report import DatamartReport, StatementReport
 from etlkit.plan import plan
