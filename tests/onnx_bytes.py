@@ -68,6 +68,15 @@ def mean_color(height=2, width=2, batch="n"):
     )
 
 
+def channels_first():
+    """As `mean_color`, with the channels before the pixels, as PyTorch has them."""
+    return model(
+        [node("ReduceMean", ["image"], ["mean"], axes=[2, 3], keepdims=0)],
+        [("image", FLOAT, ["n", 3, 2, 2])],
+        [("mean", FLOAT, ["n", 3])],
+    )
+
+
 def mean_of_bytes():
     """As `mean_color`, for a model that takes whole numbers."""
     return model(

@@ -26,6 +26,7 @@ MODELS = {
     "any_size": onnx_bytes.mean_color("h", "w"),
     "one": onnx_bytes.mean_color(batch=1),
     "whole": onnx_bytes.mean_of_bytes(),
+    "pytorch": onnx_bytes.channels_first(),
     "line": onnx_bytes.line(),
     "total": onnx_bytes.total(),
 }
@@ -307,6 +308,26 @@ def test_more_rows_than_one_call_takes(rows):
     assert rows(sql) == [(5000, 0, 5000 * 5001 // 2)]
 
 
+@pytest.mark.parametrize("rows_of", ["({})", "(SELECT * FROM ({}))", "TABLE many"])
+def test_photos_that_feed_a_model_are_not_in_memory_together(world, rows, local_server, rows_of):
+    """200 of a megapixel would be 4.8 GB as STRUCTs, for which the local BigQuery has no room."""
+    path = local_server.local_dir / "buckets" / "predict-large" / "large.png"
+    path.parent.mkdir(exist_ok=True)
+    Image.new("RGB", (1000, 1000), (51, 102, 153)).save(path)
+    many = (
+        "SELECT uri, ML.DECODE_IMAGE(data) AS image "
+        "FROM ml.large CROSS JOIN UNNEST(GENERATE_ARRAY(1, 200))"
+    )
+    answered = rows(f"""
+        CREATE OR REPLACE EXTERNAL TABLE ml.large WITH CONNECTION us.c
+          OPTIONS(object_metadata = 'SIMPLE', uris = ['gs://predict-large/*']);
+        WITH many AS ({many})
+        SELECT COUNT(*), MIN(mean[OFFSET(0)]), MAX(mean[OFFSET(2)])
+        FROM ML.PREDICT(MODEL ml.mean, {rows_of.format(many)})
+    """)
+    assert answered == [(200, pytest.approx(0.2), pytest.approx(0.6))]
+
+
 def test_no_rows_is_no_rows(rows):
     """An empty input gives an empty output with the right columns."""
     assert rows(f"SELECT * FROM ML.PREDICT(MODEL ml.mean, ({DECODED} WHERE FALSE))") == []
@@ -350,6 +371,7 @@ def test_an_input_that_does_not_fit_says_what_is_wanted(world, run, inputs, mess
         ("total", "SELECT [1.0, 2.0] AS v, 1.0 AS w", "has 2 elements"),
         ("total", "SELECT [1.0, 2.0, 3.0, 4.0] AS v", "column 'w' is not found"),
         ("whole", DECODED, "ML.CONVERT_IMAGE_TYPE"),
+        ("pytorch", DECODED, "batch x height x width x channels"),
     ],
 )
 def test_numbers_that_do_not_fit(world, run, model, inputs, message):

@@ -64,6 +64,10 @@ def check_type(tensor: Tensor, kind: pa.DataType) -> None:
         hint = ". ML.CONVERT_IMAGE_TYPE makes whole numbers of an image"
     elif tensor.is_image:
         hint = ", which ML.DECODE_IMAGE gives"
+    elif is_image_struct(kind):
+        hint = (
+            f". Images are for inputs of batch x height x width x channels, not {tensor.describe()}"
+        )
     else:
         hint = ""
     raise ConfigError(

@@ -59,7 +59,7 @@ class Tensor:
     @property
     def is_image(self) -> bool:
         """Whether it takes pictures: batch, height, width, channels."""
-        return len(self.shape) == _IMAGE_RANK and self.shape[-1] in {1, 3, 4}
+        return len(self.shape) == _IMAGE_RANK and self.shape[-1] in {1, 3, 4, None}
 
     @property
     def takes_batches(self) -> bool:
