@@ -15,8 +15,8 @@ from urllib.request import getproxies, proxy_bypass
 import urllib3
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
-from etlkit.classify import from_http
-from etlkit.deadline import Deadline, WatchedHTTPConnection, WatchedHTTPSConnection
+from etlkit.calls.classify import from_http
+from etlkit.calls.deadline import Deadline, WatchedHTTPConnection, WatchedHTTPSConnection
 from etlkit.errors import ApiError, ConfigError, RetryableError, RowError
 from etlkit.retry import Caller, RetryPolicy, caller, running_caller
 

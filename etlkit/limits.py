@@ -8,7 +8,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from etlkit import clock
+from etlkit.calls import clock
 from etlkit.errors import CapReachedError, ConfigError
 
 Per = Literal["call", "unit"]

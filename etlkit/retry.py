@@ -11,9 +11,9 @@ from typing import TypeVar, cast
 
 from tenacity import RetryCallState, Retrying, retry_if_exception
 
-from etlkit import clock
-from etlkit.breaker import Attempts, Breaker, RetryBudget
-from etlkit.classify import from_grpc, from_http
+from etlkit.calls import clock
+from etlkit.calls.breaker import Attempts, Breaker, RetryBudget
+from etlkit.calls.classify import from_grpc, from_http
 from etlkit.errors import (
     ApiError,
     CallFailedError,

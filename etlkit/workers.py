@@ -9,7 +9,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from etlkit.base import EtlBase, Row, overrides_batch
-from etlkit.clock import Stopped
+from etlkit.calls.clock import Stopped
 from etlkit.errors import EtlkitError, JobError
 from etlkit.redact import without_keys
 from etlkit.retry import Calls

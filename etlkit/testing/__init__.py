@@ -8,7 +8,7 @@ def test_adds_a_greeting():
 ```
 """
 
-from etlkit.clock import no_sleep
+from etlkit.calls.clock import no_sleep
 from etlkit.testing.fault_plan import FaultPlan
 from etlkit.testing.fault_server import FaultServer
 from etlkit.testing.memory import MemorySink, MemorySource

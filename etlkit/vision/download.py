@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from etlkit._version import __version__
-from etlkit.deadline import Deadline
+from etlkit.calls.deadline import Deadline
 from etlkit.vision.addresses import (
     ForbiddenAddressError,
     Resolve,

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from etlkit import clock
+from etlkit.calls import clock
 from etlkit.errors import OutageError
 from etlkit.retry import Caller, RetryPolicy
 from etlkit.vision.annotator import plain

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Final, Protocol
 
-from etlkit import clock
+from etlkit.calls import clock
 from etlkit.errors import ApiError, CallFailedError, ImageError
 from etlkit.retry import caller
 from etlkit.vision.annotator import Annotation

@@ -11,8 +11,8 @@ from etlkit import (
     RateLimit,
     RetryableError,
     TransferJob,
-    clock,
 )
+from etlkit.calls import clock
 from etlkit.context import Run
 from etlkit.engine import run_transfer
 from etlkit.limits import Limiter

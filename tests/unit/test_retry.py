@@ -20,9 +20,9 @@ from etlkit import (
     RetryPolicy,
     RowError,
     TransferJob,
-    clock,
 )
-from etlkit.breaker import Attempts, Breaker
+from etlkit.calls import clock
+from etlkit.calls.breaker import Attempts, Breaker
 from etlkit.context import Interrupted, Run
 from etlkit.engine import run_transfer
 from etlkit.retry import Calls, caller, from_grpc, from_http

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from etlkit.clock import Stopped
+from etlkit.calls.clock import Stopped
 from etlkit.retry import Calls, RetryPolicy
 from etlkit.testing import FaultPlan, FaultServer
 from etlkit.vision import Feature, ImageRequest, RestAnnotator

@@ -7,7 +7,7 @@ import random
 import threading
 from collections import deque
 
-from etlkit import clock
+from etlkit.calls import clock
 from etlkit.errors import OutageError, RetryableError
 
 log = logging.getLogger("etlkit")

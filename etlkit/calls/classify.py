@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from etlkit import hints
+from etlkit.calls import hints
 from etlkit.errors import ApiError, EtlkitError, RetryableError
 
 TRANSIENT_STATUS = frozenset({408, 429, 500, 502, 503, 504})
