@@ -9,6 +9,7 @@ import io
 import numpy as np
 import pytest
 from google.api_core.exceptions import BadRequest
+from google.cloud import bigquery
 from PIL import Image
 
 PIXELS = np.array([[[255, 0, 0], [0, 51, 0]], [[0, 0, 102], [9, 9, 9]], [[1, 2, 3], [4, 5, 6]]])
@@ -41,6 +42,17 @@ def test_decode(select):
     sizes, values = select(DECODE)
     assert sizes == [3, 2, 3]
     assert values == (PIXELS.reshape(-1) / 255).tolist()
+
+
+def test_the_file_as_a_query_parameter(run):
+    """BYTES parameters may hold any byte, in scripts as well."""
+    image = bigquery.ScalarQueryParameter("image", "BYTES", png())
+    images = bigquery.ArrayQueryParameter("images", "BYTES", [png(), b"\0\xff"])
+    for before in ("", "DECLARE x INT64; "):
+        sql = f"{before}SELECT ML.CONVERT_IMAGE_TYPE(ML.DECODE_IMAGE(@image)), @image, @images"
+        ((whole, same, all_),) = run(sql, query_parameters=[image, images])
+        assert [*whole.values()] == [[3, 2, 3], PIXELS.reshape(-1).tolist()]
+        assert (same, all_) == (png(), [png(), b"\0\xff"])
 
 
 def test_null_is_null(select):

@@ -1,17 +1,20 @@
-r"""BYTES literals.
+r"""BYTES literals and parameters.
 
-Real BigQuery: `b'\xff\000'` may hold any byte. The emulator: it handed the escapes to DuckDB as those
-of text, which must be valid UTF-8 and have no NUL ("pg_verifymbstr NOT IMPLEMENTED").
+Real BigQuery: `b'\xff\000'` may hold any byte, and a BYTES parameter is what was sent. The emulator: it
+handed the escapes to DuckDB as those of text, which must be valid UTF-8 and have no NUL
+("pg_verifymbstr NOT IMPLEMENTED"), and took the base64 of parameters for their value.
 
 What remains: raw BYTES literals (`rb'…'`) are not understood.
 """
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import Any, Final
 
 import sqlglot
+from bqemulator.sql import parameters
 from bqemulator.sql.translator import SQLTranslator
 from sqlglot.tokens import TokenType
 
@@ -64,5 +67,6 @@ _plain_translate = SQLTranslator.translate
 
 
 def apply() -> None:
-    """Translate what has no such literal any more."""
+    """Translate what has no such literal any more; decode parameters."""
     SQLTranslator.translate = _translate  # type: ignore[method-assign]
+    parameters._SCALAR_CONVERTERS["BYTES"] = base64.b64decode  # noqa: SLF001
