@@ -155,6 +155,13 @@ def test_types_go_out_and_come_back_as_to_json_string_writes_them(
         ("SELECT COUNT(*) FROM UNNEST([1, 2]) AS n GROUP BY {f}(1)", [(2,)]),
         ("SELECT {f}(1) UNION ALL SELECT {f}(1)", [("[1]",), ("[1]",)]),
         ("SELECT {f}(LENGTH({f}(1)))", [("[3]",)]),
+        (
+            (
+                "SELECT COALESCE(NULL, {f}(12345678901)), IF({f}(1) = '', '', {f}(12345678901)), "
+                "CASE WHEN TRUE THEN CONCAT({f}(12345678901), '!') END"
+            ),
+            [("[12345678901]", "[12345678901]", "[12345678901]!")],
+        ),
         ("SELECT {f}(@n)", [("[7]",)]),
         ("DECLARE n INT64 DEFAULT 3; SELECT {f}(n)", [("[3]",)]),
         ("EXECUTE IMMEDIATE 'SELECT {f}(?)' USING 4", [("[4]",)]),

@@ -33,16 +33,23 @@ AUTOMATIC_REFRESH: Final = timedelta(minutes=30)
 https://cloud.google.com/bigquery/docs/metadata-caching-object-tables
 """
 
-_ROW: Final = {
-    "uri": "VARCHAR",
-    "path": "VARCHAR",
-    "generation": "BIGINT",
-    "content_type": "VARCHAR",
-    "size": "BIGINT",
-    "md5": "VARCHAR",
-}
+_ROW: Final = pa.struct(
+    {
+        "uri": pa.string(),
+        "path": pa.string(),
+        "generation": pa.int64(),
+        "content_type": pa.string(),
+        "size": pa.int64(),
+        "md5": pa.string(),
+    }
+)
+_ROWS: Final = (
+    "STRUCT(uri VARCHAR, path VARCHAR, generation BIGINT, content_type VARCHAR, size BIGINT, "
+    "md5 VARCHAR)[]"
+)
 _COLUMNS: Final = (
-    "o.uri AS uri, o.generation AS generation, o.content_type AS content_type, o.size AS size, "
+    "o.uri || '' AS uri, o.generation AS generation, o.content_type || '' AS content_type, "
+    "o.size AS size, "
     "coalesce(o.md5, etlkit_object_md5(o.path, o.generation)) AS md5_hash, "
     "make_timestamptz(o.generation) AS updated, "
     'CAST([] AS STRUCT("name" VARCHAR, "value" VARCHAR)[]) AS metadata'
@@ -56,8 +63,9 @@ def rows_sql(spec: dict[str, Any], *, with_path: bool = False) -> str:
         spec: What `Objects.list_objects` wants to know, in JSON.
         with_path: Add the hidden column of the files.
     """
+    # `|| ''` makes texts DuckDB's own: what comes from Arrow is not kept alive in CASE or COALESCE.
     text = json.dumps(spec).replace("'", "''")
-    hidden = f", o.path AS {quote(PATH)}" if with_path else ""
+    hidden = f", o.path || '' AS {quote(PATH)}" if with_path else ""
     return f"SELECT {_COLUMNS}{hidden} FROM (SELECT unnest(etlkit_objects('{text}')) AS o)"
 
 
@@ -72,21 +80,26 @@ class Objects:
         """Make the functions known to DuckDB."""
         # A function that the connection calls in the middle of a query cannot use that connection.
         self._cursor = connection.cursor()
-        row: Any = duckdb.struct_type(_ROW)  # type: ignore[arg-type]
-        functions = (
-            ("etlkit_objects", self.list_objects, ["VARCHAR"], duckdb.list_type(row), "native"),
-            ("etlkit_object_md5", self.md5, ["VARCHAR", "BIGINT"], "VARCHAR", "native"),
-            (DATA, self.contents, ["VARCHAR"], "BLOB", "arrow"),
+        functions: tuple[tuple[str, Any, list[str], Any], ...] = (
+            ("etlkit_objects", self.tables, ["VARCHAR"], duckdb.type(_ROWS)),
+            ("etlkit_object_md5", self.md5, ["VARCHAR", "BIGINT"], "VARCHAR"),
+            (DATA, self.content, ["VARCHAR"], "BLOB"),
         )
-        for name, function, arguments, kind, style in functions:
+        for name, function, arguments, kind in functions:
+            is_list = name == "etlkit_objects"
             connection.create_function(
                 name,
                 answers.carry(function),
                 arguments,
                 kind,
-                type=style,
-                side_effects=name == "etlkit_objects",
+                type="arrow" if is_list else "native",
+                side_effects=is_list,
             )
+
+    def tables(self, specs: pa.Array) -> pa.Array:
+        """The rows of an object table for each of some; Arrow is 20 times as fast as dicts here."""
+        rows = [self.list_objects(spec.as_py()) for spec in specs]
+        return pa.array(rows, pa.list_(_ROW))
 
     def list_objects(self, spec: str) -> list[dict[str, Any]]:
         """The rows of an object table: as its cache has them, or as the buckets are now.
@@ -131,17 +144,12 @@ class Objects:
         return [*found.values()]
 
     def md5(self, path: str, generation: int) -> str:
-        """The MD5 of an object's content."""
+        """The MD5 of an object's content, which is read once as long as the file stays the same."""
         del generation  # an object that was overwritten is another one for DuckDB
         return _md5(path, Path(path).stat().st_mtime_ns)
 
-    def contents(self, paths: pa.Array) -> pa.Array:
-        """The bytes of objects."""
-        return pa.array([self._content(each.as_py()) for each in paths], pa.binary())
-
-    def _content(self, path: str | None) -> bytes | None:
-        if path is None:
-            return None
+    def content(self, path: str) -> bytes:
+        """The bytes of an object."""
         root = self._buckets.root
         if not Path(path).resolve().is_relative_to(root):
             raise answers.invalid(f"{path} is no object of a local bucket")

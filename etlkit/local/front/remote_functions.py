@@ -76,10 +76,9 @@ class RemoteRuntime:
             side_effects=True,
         )
         names = ", ".join(f"argument_{number}" for number in range(len(kinds)))
-        call = f"{raw}({names})"  # DuckDB takes no JSON from Arrow
-        call = f"CAST({call} AS JSON)" if is_json else call
+        call = _kept(f"{raw}({names})", returns["typeKind"])
         flat = qualified_routine_name(routine)
-        engine.execute(f"CREATE OR REPLACE MACRO {flat}({names}) AS {call}")
+        engine.execute(f"CREATE OR REPLACE MACRO {flat}({names}) AS ({call})")
         self.known[name] = body
 
     def deregister(self, routine: RoutineMeta, engine: Any) -> None:
@@ -177,6 +176,14 @@ def _caller(
     parameters = [Parameter(name, Parameter.POSITIONAL_ONLY) for name in names]
     call.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     return call
+
+
+def _kept(call: str, kind: str) -> str:
+    """A call whose result DuckDB owns: texts from Arrow are not kept alive in CASE or COALESCE."""
+    if kind == "JSON":  # DuckDB takes none from Arrow
+        return f"CAST({call} || '' AS JSON)"
+    empty = {"STRING": "''", "BYTES": "''::BLOB"}.get(kind)
+    return f"{call} || {empty}" if empty else call
 
 
 def _column_type(kind: Any) -> str:
