@@ -22,6 +22,8 @@ from etlkit.context import Run
 from etlkit.engine import run_transfer
 from etlkit.http import HttpClient
 from etlkit.testing import MemorySink, MemorySource
+from etlkit.vision import Feature, RestAnnotator, VisionEtl
+from etlkit.vision.connection import REST_ENDPOINT, rest_connection
 from tests.bench.latency_server import latency_server
 
 PATH = "/v1/images:annotate"
@@ -92,6 +94,19 @@ def packed_etl(url, post, calls_in_flight):
     return Etl
 
 
+def vision_etl(url, calls_in_flight):
+    """The transform that ships: packing, settling each image, the answer as a JSON column."""
+
+    class Etl(VisionEtl):
+        features = (Feature("OBJECT_LOCALIZATION", max_results=10),)
+        max_concurrency = calls_in_flight
+
+        def make_annotator(self):
+            return RestAnnotator(rest_connection(environ={REST_ENDPOINT: url}))
+
+    return Etl
+
+
 def single_etl(url, post, calls_in_flight):
     class Etl(EtlBase):
         max_concurrency = calls_in_flight
@@ -156,9 +171,12 @@ def compare(title, *, num_rows, pack, latency_s, calls_in_flight, repeat):
         ways = {
             "etlkit, HttpClient": lambda: with_engine(etl(url, EtlkitPost, calls_in_flight), rows),
             "etlkit, requests": lambda: with_engine(etl(url, RequestsPost, calls_in_flight), rows),
+            "etlkit, VisionEtl": lambda: with_engine(vision_etl(url, calls_in_flight), rows),
             "by hand, urllib3": lambda: by_hand(url, Urllib3Post, calls_in_flight, rows, pack),
             "by hand, requests": lambda: by_hand(url, RequestsPost, calls_in_flight, rows, pack),
         }
+        if pack == 1:
+            del ways["etlkit, VisionEtl"]  # it packs
         ratios = {name: [] for name in ways}
         for _ in range(repeat):
             for name, way in ways.items():
