@@ -39,7 +39,8 @@ test: $(VENV)/.dev ## Run the whole test suite, lint and type checks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/faults
+	$(BIN)/python -m pytest tests/faults
 
 faults: $(VENV)/.dev ## Run the long form of the fault tests (200 kills, a minute's outage) and print the figures
 	ETLKIT_KILLS=200 ETLKIT_OUTAGE_S=60 $(BIN)/python -m pytest tests/faults -rA -s --timeout 3600
