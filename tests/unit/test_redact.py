@@ -1,7 +1,11 @@
+import json
+import logging
+
 import pytest
 
 from etlkit import EtlBase, JobError, TransformError
-from etlkit.redact import without_keys
+from etlkit.console import JsonFormatter
+from etlkit.redact import Formatter, without_keys
 from etlkit.testing import run_transform
 
 URL = "https://vision.googleapis.com/v1/images:annotate?key=s3cret-Key&x=1"
@@ -45,3 +49,16 @@ def test_messages_of_a_users_exceptions_hold_no_keys():
         with pytest.raises(kind, match=r"no answer from https://vision.*\?key=…&x=1") as caught:
             run_transform(etl, [{"n": 1}])
         assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("formatter", [Formatter("%(message)s"), JsonFormatter()])
+def test_log_lines_hold_no_keys_in_either_format(formatter):
+    """Neither the message nor the traceback, which `--debug` shows."""
+    error = ValueError(f"no answer from {URL}")
+    trace = (ValueError, error, None)
+    record = logging.LogRecord("etlkit", logging.ERROR, "x.py", 1, "asked %s", (URL,), trace)
+    line = formatter.format(record)
+    assert "s3cret" not in line
+    assert line.count("?key=…&x=1") == 2
+    if isinstance(formatter, JsonFormatter):
+        assert json.loads(line)["traceback"].startswith("ValueError: no answer")
