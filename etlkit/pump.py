@@ -114,6 +114,9 @@ class Pump:
 
     def _all_settled(self) -> bool:
         if self._run.stop_signal is not None:
+            log.warning(
+                "stopping: calls in flight have %.0f s to end; another Ctrl-C ends at once", GRACE_S
+            )
             raise Interrupted(self._run.stop_signal)
         if self._pool.error is not None:
             self._drain()  # a row error before it in order comes first, as if run one by one

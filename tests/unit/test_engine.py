@@ -728,7 +728,7 @@ def test_a_failed_run_goes_on_where_it_stood():
     assert len(sink.rows) == 50
 
 
-def test_a_stop_settles_what_is_in_flight():
+def test_a_stop_settles_what_is_in_flight(caplog):
     """Asked to stop, the run ends in good order, keeps what is done, and is resumed without loss."""
     calls = []
     runs = []
@@ -747,6 +747,7 @@ def test_a_stop_settles_what_is_in_flight():
             run_transfer(job, run)
     assert caught.value.signum == 15
     assert caught.value.report.state == "interrupted"
+    assert "calls in flight have 30 s to end; another Ctrl-C ends at once" in caplog.text
     assert sink.rows == []
     before = len(calls)
     assert before < 5000
