@@ -87,9 +87,9 @@ def rest_connection(
         environ: `ETLKIT_VISION_ENDPOINT` and `ETLKIT_VISION_API_KEY` are read.
 
     Raises:
-        ConfigError: An endpoint that is none, or without TLS to another machine.
+        ConfigError: An endpoint that is none, or without TLS to another machine; a key that is none.
     """
-    key = environ.get(KEY) or None
+    key = _api_key(environ)
     given = environ.get(REST_ENDPOINT)
     if not given:
         return Connection(Address(_regional(region), 443, secure=True), key)
@@ -121,9 +121,9 @@ def grpc_connection(
         environ: `ETLKIT_VISION_GRPC_ENDPOINT` and `ETLKIT_VISION_API_KEY` are read.
 
     Raises:
-        ConfigError: The endpoint is not `host:port`.
+        ConfigError: The endpoint is not `host:port`; a key that is none.
     """
-    key = environ.get(KEY) or None
+    key = _api_key(environ)
     given = environ.get(GRPC_ENDPOINT)
     if not given:
         return Connection(Address(_regional(region), 443, secure=True), key)
@@ -137,10 +137,30 @@ def grpc_connection(
     return Connection(Address(parts.hostname, port, secure=parts.hostname not in _LOOPBACK), key)
 
 
+def _api_key(environ: Mapping[str, str]) -> str | None:
+    """The key; gRPC would call one that no header can hold a passing fault of the service."""
+    key = environ.get(KEY) or None
+    if key is not None and not (key.isascii() and key.isprintable() and " " not in key):
+        raise ConfigError(
+            f"{KEY} has a space, a line break or another character that no key has; "
+            "does the file that it comes from end with a line break?"
+        )
+    return key
+
+
 def _regional(region: str | None) -> str:
+    check_region(region)
+    return _HOST if region is None else f"{region}-{_HOST}"
+
+
+def check_region(region: str | None) -> None:
+    """Refuse a region that Vision does not have.
+
+    Raises:
+        ConfigError: With those that it has.
+    """
     if region is not None and region not in REGIONS:
         raise ConfigError(f"region {region!r}: it is one of {', '.join(REGIONS)}, or None")
-    return _HOST if region is None else f"{region}-{_HOST}"
 
 
 def default_credentials() -> Any:

@@ -9,11 +9,12 @@ from etlkit.base import EtlBase, Row, RowResult
 from etlkit.errors import ConfigError
 from etlkit.vision.annotator import ImageAnnotator
 from etlkit.vision.client import ClientAnnotator
+from etlkit.vision.connection import check_region
 from etlkit.vision.download import Downloader
 from etlkit.vision.packing import MAX_IMAGES
 from etlkit.vision.request import Feature, ImageRequest, as_features, check_context
 from etlkit.vision.rest import RestAnnotator
-from etlkit.vision.shapes import JsonColumn, Shape
+from etlkit.vision.shapes import JsonColumn, Shape, check_shape
 
 Client = Literal["rest", "grpc", "grpc-rest"]
 
@@ -63,6 +64,9 @@ class VisionEtl(EtlBase, abstract=True):
         check_context(cls.image_context)
         if cls.client not in get_args(Client):
             raise ConfigError(f"client {cls.client!r}: it is one of {', '.join(get_args(Client))}")
+        # Said now: where an endpoint is set, as with `--local`, a region is not looked at later.
+        check_region(cls.region)
+        check_shape(cls.shape)
         cls.shape.check(cls._asked)
         cls.units_per_row = len(cls._asked)
         # What a parent class derived is derived anew: shape or address may be others here.

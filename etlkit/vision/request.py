@@ -134,6 +134,8 @@ def as_features(given: Sequence[Feature | str]) -> tuple[Feature, ...]:
     """
     if isinstance(given, str):
         raise ConfigError(f"features is a str; write ({given!r},)")
+    if not isinstance(given, Sequence):
+        raise ConfigError(f"features is {given!r}; write a tuple, e.g. ({FEATURES[0]!r},)")
     features = tuple(each if isinstance(each, Feature) else Feature(each) for each in given)
     types = [feature.type for feature in features]
     if not types:

@@ -138,6 +138,16 @@ class Wide:
         return row
 
 
+def check_shape(shape: Any) -> None:
+    """Refuse what is no shape, such as its name, or its class where an instance has to be.
+
+    Raises:
+        ConfigError: With what can be written.
+    """
+    if isinstance(shape, type) or not callable(getattr(shape, "result", None)):
+        raise ConfigError(f"shape {shape!r}: it is JsonColumn(), Long() or Wide(k=5)")
+
+
 def _list_at(*path: str) -> Callable[[Mapping[str, Any]], list[Any]]:
     *way, last = path
 

@@ -120,6 +120,17 @@ def test_what_is_no_endpoint_over_grpc_is_refused(given):
     assert KEY not in str(caught.value)
 
 
+@pytest.mark.parametrize("find", [rest_connection, grpc_connection])
+@pytest.mark.parametrize("given", [f"{KEY}\n", f" {KEY}", f"{KEY}\t", f"{KEY} x", f"{KEY}é"])
+def test_what_is_no_key_is_refused(find, given):
+    """By name and not repeated: gRPC would try it eight times for each image, and blame the image."""
+    with pytest.raises(
+        ConfigError, match="ETLKIT_VISION_API_KEY has a space, a line break"
+    ) as caught:
+        find(environ=environ(key=given))
+    assert KEY not in str(caught.value)
+
+
 @pytest.mark.parametrize("make", [RestAnnotator, ClientAnnotator])
 def test_the_real_api_wants_credentials(make, monkeypatch, tmp_path):
     """Without a key and without Google's credentials nothing is called."""

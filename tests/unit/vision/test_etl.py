@@ -73,7 +73,11 @@ def test_a_subclass_derives_anew_and_keeps_what_was_said():
     [
         ({"features": ()}, "features is empty"),
         ({"features": ("LABELS",)}, "LABEL_DETECTION"),
+        ({"features": None}, "write a tuple"),
         ({"client": "soap"}, "rest, grpc, grpc-rest"),
+        ({"region": "asia"}, "eu, us"),
+        ({"shape": "long"}, r"JsonColumn\(\), Long\(\) or Wide"),
+        ({"shape": Long}, r"JsonColumn\(\), Long\(\) or Wide"),
         ({"image_context": {"hints": []}}, "languageHints"),
         ({"shape": Wide(k=0)}, "1 or more"),
         ({"shape": Wide(), "features": ("LABEL_DETECTION", "FACE_DETECTION")}, "use Long"),
