@@ -28,6 +28,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import status_pb2  # type: ignore[import-untyped]
 
 from etlkit.local.mends.append_checks import AppendRefusedError, check
+from etlkit.local.mends.turns import to_its_end
 from etlkit.local.mends.types import quote
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class AppendHandler(servicer.BigQueryWriteHandler):
         async def handle_in_turn(raw: bytes, context: Any) -> bytes:
             engine: Any = self._ctx.engine
             async with engine.turns:
-                return await asyncio.to_thread(handle, raw, context)
+                return await to_its_end(asyncio.to_thread(handle, raw, context))
 
         return grpc.unary_unary_rpc_method_handler(handle_in_turn)
 
@@ -102,7 +103,8 @@ class AppendHandler(servicer.BigQueryWriteHandler):
         limit = self._ctx.settings.write_api_max_stream_rows
         engine: Any = self._ctx.engine
         async with engine.turns:
-            return await asyncio.to_thread(self._append_or_undo, stream, rows, offset, limit)
+            work = asyncio.to_thread(self._append_or_undo, stream, rows, offset, limit)
+            return await to_its_end(work)
 
     def _append_or_undo(
         self, stream: WriteStream, rows: pa.Table, offset: int | None, limit: int

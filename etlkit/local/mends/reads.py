@@ -28,6 +28,7 @@ from bqemulator.row_access.identity import resolve_caller_from_metadata
 from google.cloud.bigquery_storage_v1 import types
 
 from etlkit.local.mends.arrow_types import read_expression, read_field
+from etlkit.local.mends.turns import to_its_end
 from etlkit.local.mends.types import columns_of, quote
 
 MAX_SESSIONS: Final = 32
@@ -98,12 +99,13 @@ class ReadHandler(servicer.BigQueryReadHandler):
         async with engine.turns:
             if request.read_session.data_format == types.DataFormat.AVRO:
                 self._forget_avro_sessions()
-                return await asyncio.to_thread(self._handle_create_read_session, raw, context)
+                work = asyncio.to_thread(self._handle_create_read_session, raw, context)
+                return await to_its_end(work)
             source = self._source(request, context)
             if source is None:
                 return b""
             try:
-                schema, session = await asyncio.to_thread(self._freeze, *source)
+                schema, session = await to_its_end(asyncio.to_thread(self._freeze, *source))
             except duckdb.Error as error:
                 code = grpc.StatusCode.INVALID_ARGUMENT
                 await context.abort(code, str(error).split("\n", maxsplit=1)[0])

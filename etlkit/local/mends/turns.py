@@ -18,7 +18,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from threading import Thread
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import bqemulator.server as emulator_server
 from bqemulator.storage.engine import DuckDBEngine
@@ -26,6 +26,8 @@ from bqemulator.storage.engine import DuckDBEngine
 from etlkit.local.mends.column_names import is_query, refuse_duplicates
 
 _log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -96,7 +98,7 @@ class OneRequestApp:
         async with self._engine.turns:
             try:
                 self._before()
-                await work
+                await to_its_end(work)
             except Exception as error:
                 _log.exception("%s %s", scope["method"], scope["path"])
                 answer = _not_implemented(error)
@@ -108,6 +110,20 @@ class OneRequestApp:
             await work
 
         await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(run(), self._loop))
+
+
+async def to_its_end(work: Awaitable[_T]) -> _T:
+    """Wait for work that uses DuckDB on a thread, also when whoever asked for it has gone.
+
+    Cancelling does not stop a thread. Were the turn given up then, the next one would meet it inside
+    of DuckDB, where the two may wait for each other for ever.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 def _not_implemented(error: Exception) -> list[Message]:
