@@ -6,7 +6,8 @@ import logging
 from pathlib import Path
 from typing import Any, Final
 
-PROJECT: Final = "local"
+from etlkit.local.endpoints import PROJECT
+
 _EXTENSIONS: Final = ("spatial", "avro", "icu")
 _MAX_APPEND_BYTES: Final = 20 * 1024 * 1024
 """BigQuery takes AppendRows requests below 20 MB since 2024; the emulator's default is the older 10.

@@ -6,6 +6,10 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
+
+PROJECT: Final = "local"
+"""The project id that every local BigQuery answers for."""
 
 SERVER_FILE = "server.json"
 

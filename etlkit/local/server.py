@@ -19,9 +19,10 @@ from threading import Thread
 from typing import Any, Final
 
 from etlkit._version import __version__
-from etlkit.local.emulator import PROJECT, build_emulator, emulator_version
+from etlkit.local.emulator import build_emulator, emulator_version
 from etlkit.local.endpoints import (
     KEEP_ALIVE_S,
+    PROJECT,
     Endpoints,
     ServerInfo,
     grpc_address,

@@ -14,7 +14,7 @@ from bqemulator.udf import sql_udf
 from bqemulator.udf.runtime import UDFRegistry
 from fastapi import Request  # noqa: TC002 - FastAPI looks at it at run time
 
-from etlkit.local.emulator import PROJECT
+from etlkit.local.endpoints import PROJECT
 from etlkit.local.front import answers
 from etlkit.local.front.place import Place
 from etlkit.local.front.remote_functions import RemoteRuntime, check_options, check_type, is_remote
