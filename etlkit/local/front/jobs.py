@@ -12,6 +12,7 @@ from sqlglot import exp
 
 from etlkit.local.front import answers, grammar, run, seam
 from etlkit.local.front.place import Place, Running
+from etlkit.local.mends.jobs import checked
 from etlkit.local.mends.messages import locate
 from etlkit.local.mends.scripts import is_lone_assert
 
@@ -106,20 +107,7 @@ async def _dry_run_response(**request: Any) -> dict[str, Any]:
         ctx.engine.is_dry = False
     if outcome is None:
         return dict(await _plain_dry_run(**request))
-    reference = {"projectId": request["project_id"]}
-    if request["wire_shape"] != "query":
-        reference |= {"jobId": request["job_id"], "location": "US"}
-    return {
-        "kind": "bigquery#queryResponse",
-        "jobReference": reference,
-        "jobComplete": True,
-        "totalBytesProcessed": "0",
-        "schema": {"fields": []},
-        "rows": [],
-        "totalRows": "0",
-        "cacheHit": False,
-        **outcome.statistics(),
-    }
+    return checked(request, outcome.statistics())
 
 
 _plain_execute = executor.execute_query_job

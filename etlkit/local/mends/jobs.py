@@ -84,6 +84,11 @@ async def _dry_run_response(**request: Any) -> dict[str, Any]:
     is_described = kind in routes._DESTRUCTIVE_STATEMENT_TYPES  # noqa: SLF001
     if is_described and _single_statement(sql) is not None:
         return await _plain_dry_run(**request)
+    return checked(request, {"statementType": "SCRIPT"})
+
+
+def checked(request: dict[str, Any], statistics: dict[str, Any]) -> dict[str, Any]:
+    """The answer to a dry run of a statement that gives no rows."""
     reference = {"projectId": request["project_id"]}
     if request["wire_shape"] != "query":
         reference |= {"jobId": request["job_id"], "location": "US"}
@@ -96,7 +101,7 @@ async def _dry_run_response(**request: Any) -> dict[str, Any]:
         "rows": [],
         "totalRows": "0",
         "cacheHit": False,
-        "statementType": "SCRIPT",
+        **statistics,
     }
 
 
