@@ -41,7 +41,7 @@ def estimate(job: TransferJob, etl: EtlTraits, num_rows: int | None, *, resumed:
     if limit is not None:
         parts.append(f"at least {_duration(limit.seconds(calls, units))} at {limit}")
     if job.price_per_unit is not None:
-        parts.append(f"about {units * job.price_per_unit:,.2f} {job.currency}")
+        parts.append(f"about {_amount(units * job.price_per_unit)} {job.currency}")
     return "; ".join(parts + _short_of(job, calls, units))
 
 
@@ -53,6 +53,11 @@ def _short_of(job: TransferJob, calls: int, units: int) -> list[str]:
     if job.max_cost is not None and units * (job.price_per_unit or 0.0) > job.max_cost:
         short.append(f"max_cost={job.max_cost:,} will stop it")
     return short
+
+
+def _amount(cost: float) -> str:
+    """Two digits after the point, or as many as a small amount needs to be seen."""
+    return f"{cost:,.2f}" if cost >= 1 or not cost else f"{cost:.2g}"
 
 
 def _duration(seconds: float) -> str:

@@ -24,10 +24,16 @@ class Throttle(io.RawIOBase):
     Args:
         stream: What is read.
         block_bytes: What the reader needs for one batch; it may be two of them ahead.
+        count: A byte that is counted on the way.
+
+    Attributes:
+        counted: How often it came so far.
     """
 
-    def __init__(self, stream: IO[bytes], block_bytes: int) -> None:
+    def __init__(self, stream: IO[bytes], block_bytes: int, count: bytes | None = None) -> None:
+        self.counted = 0
         self._stream = stream
+        self._count = count
         self._block_bytes = block_bytes
         self._changed = threading.Condition()
         self._is_wanted = False
@@ -66,6 +72,8 @@ class Throttle(io.RawIOBase):
             self._wait()
             is_over = self._is_over
         data = b"" if is_over else self._stream.read(size)
+        if self._count is not None:
+            self.counted += data.count(self._count)
         with self._changed:
             self._is_reading = False
             self._allowed -= len(data)

@@ -8,8 +8,8 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
-from typing import IO, TYPE_CHECKING, Any, NoReturn
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -34,6 +34,9 @@ _TRUE = ["true", "True", "TRUE", "t", "T", "yes", "Yes", "YES", "y", "Y", "1"]
 _FALSE = ["false", "False", "FALSE", "f", "F", "no", "No", "NO", "n", "N", "0"]
 """https://cloud.google.com/bigquery/docs/loading-data-cloud-storage-csv#data_types"""
 
+
+_AFTER = "after the file"
+"""A line behind the last one: a record of its own, unless the file ends inside of a quoted cell."""
 
 _EMPTY = "Empty CSV file"
 _ROW = re.compile(r"In CSV column #(?P<column>\d+): Row #(?P<row>\d+): ")
@@ -93,9 +96,11 @@ class CsvFormat:
             return
         bad: list[pacsv.InvalidRow] = []
         row_number = int(self._source.header)
+        quote = self._source.quote
         with opened(file, self._source.compression) as stream:
+            throttle = Throttle(stream, _BLOCK_BYTES, quote.encode()[:1] if quote else None)
             try:
-                for batch in _read(stream, self._options(names, columns, bad)):
+                for batch in _read(throttle, self._options(names, columns, bad)):
                     try:
                         yield from_text(batch, columns)
                     except BadCellError as error:
@@ -105,6 +110,23 @@ class CsvFormat:
                 self._explain(file, columns, bad, error)
             except UnicodeDecodeError as error:
                 raise not_in_encoding(file, self._source.encoding) from error
+        if throttle.counted % 2:
+            self._refuse_open_quote(file)
+
+    def _refuse_open_quote(self, file: File) -> None:
+        """Refuse a file that ends inside of a quoted cell: pyarrow takes the rest for the cell."""
+        with as_text(file, self._source.compression, self._source.encoding) as text, _large_cells():
+            reader = csv.reader(chain(text, [_AFTER]), **self._dialect())
+            line = begins = 1
+            for record in reader:
+                begins, line = line, reader.line_num + 1
+                last = record
+        if last != [_AFTER]:
+            raise SourceError(
+                f"{file.name}:{begins}: the file ends inside of a quoted cell; is it cut off, or is a "
+                "quote missing?",
+                stage="read",
+            )
 
     def _own_order(self, file: File, columns: tuple[Column, ...]) -> list[str] | None:
         """The names of a file's columns in the order of its cells; None = the file is empty."""
@@ -214,8 +236,7 @@ class CsvFormat:
         return {"delimiter": self._source.delimiter, **plain}
 
 
-def _read(stream: IO[bytes], options: tuple[Any, Any, Any]) -> Iterator[pa.RecordBatch]:
-    throttle = Throttle(stream, _BLOCK_BYTES)
+def _read(throttle: Throttle, options: tuple[Any, Any, Any]) -> Iterator[pa.RecordBatch]:
     try:
         with throttle.wanted():
             try:

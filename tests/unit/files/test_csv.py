@@ -180,6 +180,8 @@ ROWS = "a,b\n" + "1,x\n" * 1200
         ("a\nAAE=\nsecret!\n", {"types": {"a": "BYTES"}}, r"a\.csv:3: column 'a': .* no BYTES"),
         ("a\n1.5\n1.0000000001\n", {"types": {"a": "NUMERIC"}}, r"a\.csv:3: .* no NUMERIC"),
         ('a,b\n"1,x\n' + "2,y\n" * 2_000_000, {}, r"a\.csv:2: 1 cells, .*is a quote missing"),
+        ('a,b\n1,"x"\n2,"y', {}, r"a\.csv:3: the file ends inside of a quoted cell"),
+        ('a,b\n1,2\n3,"x\ny\n', {}, r"a\.csv:3: the file ends inside of a quoted cell"),
         ("a\n" + "x" * 9_000_000 + "\n", {}, "longer than 4,194,304 bytes; is a quote missing"),
         ("", {}, "is empty: without a first row there are no columns; say them"),
         ("a,a\n1,2\n", {}, "columns 'a' and 'a' are one column"),
