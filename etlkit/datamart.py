@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, get_args
 from etlkit.bindings import check_definitions
 from etlkit.checks import Check
 from etlkit.errors import ConfigError
-from etlkit.variables import Definition
+from etlkit.variables import Definition, zone_of
 
 QueryMode = Literal["query", "insert"]
 WriteDisposition = Literal["append", "truncate", "incremental", "scd_type_2"]
@@ -56,6 +56,7 @@ class Lookback:
         _check_choice("Lookback", "unit", self.unit, LookbackUnit)
         if not 0 <= self.end <= self.start:
             raise ConfigError(f"Lookback(start={self.start}, end={self.end}): start ≥ end ≥ 0")
+        zone_of(self.time_zone)
         if self.column_type == "DATE" and self.unit == "hours":
             raise ConfigError("Lookback: a DATE has no hours; use unit='days'")
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -197,8 +197,16 @@ def _preview(job: TransferJob, name: str, settings: Settings, options: dict[str,
     return 1 if preview.num_errors else 0
 
 
+class _StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to what stderr is now: a progress bar takes its place, to keep lines above itself."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
 def _configure_logging(log_format: str, *, debug: bool, quiet: bool) -> None:
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _StderrHandler()
     if log_format == "json":
         from etlkit.console import JsonFormatter
 
@@ -256,8 +264,8 @@ def _fail(error: BaseException, message: str, *, debug: bool) -> None:
 def _next_step(error: EtlkitError) -> str:
     if isinstance(error, RowError):
         return (
-            "\nnothing was published. Look at rows with --preview; on_row_error='skip' in the job "
-            "leaves such rows out"
+            "\nnothing was published. Look at rows with --preview; on_row_error='skip' in the job, or "
+            "--on-row-error skip of a script, leaves such rows out"
         )
     if isinstance(error, RetryableError):
         return "\nnothing was published. The service may be back in a while: go on with --resume"

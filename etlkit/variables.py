@@ -85,7 +85,7 @@ class Timestamp:
         if self.unit in _FIXED and self.quantity:
             raise ConfigError(f"{kind}(unit={self.unit!r}) is one day and takes no quantity")
         _check_format(kind, self.format)
-        _zone(self.time_zone)
+        zone_of(self.time_zone)
 
     def expand(self, base: datetime) -> str:
         """The text, counted from `base`, an aware time.
@@ -94,7 +94,7 @@ class Timestamp:
             ConfigError: The time lies outside of the years 1 to 9999.
         """
         try:
-            return self._at(base.astimezone(_zone(self.time_zone))).strftime(self.format)
+            return self._at(base.astimezone(zone_of(self.time_zone))).strftime(self.format)
         except (OverflowError, ValueError) as error:
             raise ConfigError(
                 f"{self.quantity} {self.unit} {self.direction} is outside of the years 1 to 9999"
@@ -162,7 +162,12 @@ def _check_format(kind: str, text: str) -> None:
             raise ConfigError(f"{kind}(format={text!r}): %{directive} is none of {known}{hint}")
 
 
-def _zone(name: str) -> ZoneInfo:
+def zone_of(name: str) -> ZoneInfo:
+    """A time zone by its name.
+
+    Raises:
+        ConfigError: There is none.
+    """
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:

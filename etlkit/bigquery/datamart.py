@@ -52,7 +52,7 @@ def run_plan(plan: Plan, run: Run, report: DatamartReport) -> None:
             run_step(connection, plan, step, statement, f"statement_{step.number}")
         with errors_as(SinkError, "ledger", "the ledger could not be told that the run is done"):
             ledger.stop_heartbeat()
-            text = sql.transaction(ledger.table, run.run_id, ledger.owner, [], {})
+            text = sql.mark_published(ledger.table, run.run_id, ledger.owner, {})
             connection.query(text, "published")
 
 

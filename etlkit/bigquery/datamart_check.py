@@ -18,8 +18,14 @@ if TYPE_CHECKING:
     from etlkit.plan import Plan, Step
 
 TIB = 1024**4
-_PERHAPS = "or perhaps it does not exist"
-"""What BigQuery says, with 403, of a table in a dataset that is not there or may not be looked into."""
+_NOT_THERE_YET = (
+    "or perhaps it does not exist",
+    "Function not found",
+    "Procedure not found",
+    "Unrecognized name",
+)
+"""What BigQuery says, not with 404, of things that an earlier statement may make: a table in a dataset
+that is not there or may not be looked into, a function, a procedure, a column."""
 
 
 def check_plan(plan: Plan, run: Run, report: DatamartReport, price_per_tib: float) -> None:
@@ -72,7 +78,9 @@ def _check(
         job = dry_run(connection, step.sql, step.parameters)
     except GoogleAPIError as error:
         message = in_file(error, step, step.sql)
-        if made and (isinstance(error, NotFound) or _PERHAPS in message):
+        if made and (
+            isinstance(error, NotFound) or any(each in message for each in _NOT_THERE_YET)
+        ):
             statement.state = "unchecked"
             statement.error = f"needs what an earlier statement makes: {message}"
             return None
@@ -85,4 +93,9 @@ def _check(
 
 
 def _may_make(step: Step) -> bool:
-    return step.piece.is_script or step.sql.split(None, 1)[0].upper() in {"CREATE", "ALTER", "CALL"}
+    return step.piece.is_script or step.sql.split(None, 1)[0].upper() in {
+        "CREATE",
+        "ALTER",
+        "CALL",
+        "DROP",
+    }

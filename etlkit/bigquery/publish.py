@@ -256,4 +256,4 @@ def rejects_table(target: TableName) -> TableName:
 
 
 def _statement(text: str) -> str:
-    return text.strip().rstrip(";")
+    return text.strip().rstrip(";") + "\n"  # it may end with a comment

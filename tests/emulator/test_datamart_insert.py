@@ -122,7 +122,7 @@ def test_no_rows_are_a_normal_run(insert, target):
 def test_before_load_runs_in_the_same_transaction(insert, target, dataset):
     """Only if the table exists, with its variables as literals; the query's are parameters."""
     before = {
-        "before_load": f"DELETE FROM {dataset}.target WHERE v = $v$",
+        "before_load": f"DELETE FROM {dataset}.target WHERE v = $v$; -- those of before",
         "variables": {"v": "it's"},
     }
     insert('SELECT 1 AS k, "it\'s" AS v', **before)
