@@ -43,7 +43,7 @@ test: $(VENV)/.dev ## Run the whole test suite, lint and type checks
 	$(BIN)/python -m pytest tests/faults
 
 faults: $(VENV)/.dev ## Run the long form of the fault tests (200 kills, a minute's outage) and print the figures
-	ETLKIT_KILLS=200 ETLKIT_OUTAGE_S=60 $(BIN)/python -m pytest tests/faults -rA -s --timeout 3600
+	ETLKIT_KILLS=200 ETLKIT_IMAGES=9600 ETLKIT_OUTAGE_S=60 $(BIN)/python -m pytest tests/faults -rA -s --timeout 3600
 
 bench: $(VENV)/.dev ## Measure how close calls come to the ideal, beside loops written by hand
 	$(BIN)/python -m tests.bench.calls
