@@ -16,7 +16,11 @@ from typing import TYPE_CHECKING, Any
 from etlkit._version import __version__
 
 if TYPE_CHECKING:
-    from etlkit.base import EtlBase, Row
+    from etlkit.api.checks import Check
+    from etlkit.api.datamart import Datamart, Lookback, ValidityColumns
+    from etlkit.api.job import TransferJob
+    from etlkit.api.report import DatamartReport, RunReport, StatementReport
+    from etlkit.api.transform import EtlBase
     from etlkit.bigquery import (
         BigQuerySink,
         BigQuerySource,
@@ -24,9 +28,8 @@ if TYPE_CHECKING:
         RangePartitioning,
         TimePartitioning,
     )
-    from etlkit.checks import Check
-    from etlkit.datamart import Datamart, Lookback, ValidityColumns
-    from etlkit.datamart_report import DatamartReport, StatementReport
+    from etlkit.calls.limits import RateLimit
+    from etlkit.calls.retry import RetryPolicy
     from etlkit.errors import (
         AlreadyPublishedError,
         ApiError,
@@ -51,33 +54,30 @@ if TYPE_CHECKING:
         TransformError,
     )
     from etlkit.files import CsvSource, JsonlSource, ParquetSource
-    from etlkit.job import TransferJob
-    from etlkit.limits import RateLimit
-    from etlkit.report import RunReport
-    from etlkit.retry import RetryPolicy
-    from etlkit.variables import String, Timestamp, TimestampRuntime
+    from etlkit.rows.row import Row
+    from etlkit.variables.definitions import String, Timestamp, TimestampRuntime
 
 _HOMES = {
-    "TimestampRuntime": "etlkit.variables",
-    "Timestamp": "etlkit.variables",
-    "String": "etlkit.variables",
-    "StatementReport": "etlkit.datamart_report",
+    "TimestampRuntime": "etlkit.variables.definitions",
+    "Timestamp": "etlkit.variables.definitions",
+    "String": "etlkit.variables.definitions",
+    "StatementReport": "etlkit.api.report",
     "StatementError": "etlkit.errors",
-    "ValidityColumns": "etlkit.datamart",
-    "Lookback": "etlkit.datamart",
-    "DatamartReport": "etlkit.datamart_report",
-    "Datamart": "etlkit.datamart",
+    "ValidityColumns": "etlkit.api.datamart",
+    "Lookback": "etlkit.api.datamart",
+    "DatamartReport": "etlkit.api.report",
+    "Datamart": "etlkit.api.datamart",
     "AlreadyPublishedError": "etlkit.errors",
     "ApiError": "etlkit.errors",
     "CallFailedError": "etlkit.errors",
     "CapReachedError": "etlkit.errors",
     "OutageError": "etlkit.errors",
-    "RateLimit": "etlkit.limits",
-    "RetryPolicy": "etlkit.retry",
+    "RateLimit": "etlkit.calls.limits",
+    "RetryPolicy": "etlkit.calls.retry",
     "BigQuerySink": "etlkit.bigquery",
     "BigQuerySource": "etlkit.bigquery",
     "ConfigError": "etlkit.errors",
-    "Check": "etlkit.checks",
+    "Check": "etlkit.api.checks",
     "TimePartitioning": "etlkit.bigquery",
     "RangePartitioning": "etlkit.bigquery",
     "Definition": "etlkit.bigquery",
@@ -89,18 +89,18 @@ _HOMES = {
     "CsvSource": "etlkit.files",
     "JsonlSource": "etlkit.files",
     "ParquetSource": "etlkit.files",
-    "EtlBase": "etlkit.base",
+    "EtlBase": "etlkit.api.transform",
     "EtlkitError": "etlkit.errors",
     "ImageError": "etlkit.errors",
     "JobError": "etlkit.errors",
     "RetryableError": "etlkit.errors",
-    "Row": "etlkit.base",
+    "Row": "etlkit.rows.row",
     "RowError": "etlkit.errors",
     "RowSchemaError": "etlkit.errors",
-    "RunReport": "etlkit.report",
+    "RunReport": "etlkit.api.report",
     "SinkError": "etlkit.errors",
     "SourceError": "etlkit.errors",
-    "TransferJob": "etlkit.job",
+    "TransferJob": "etlkit.api.job",
     "TransformError": "etlkit.errors",
 }
 

@@ -2,7 +2,7 @@
 
 from etlkit.bigquery.sink import BigQuerySink
 from etlkit.bigquery.source import BigQuerySource
-from etlkit.bigquery.table import Definition, RangePartitioning, TimePartitioning
+from etlkit.bigquery.table_definition import Definition, RangePartitioning, TimePartitioning
 
 __all__ = [
     "BigQuerySink",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from google.auth.credentials import Credentials
     from google.cloud import bigquery
 
-    from etlkit.context import Run
+    from etlkit.api.run import Run
 
 log = logging.getLogger("etlkit.bigquery")
 

@@ -28,6 +28,6 @@ def _parameter(name: str, value: Any) -> Any:
 
 
 def _type_of(name: str, value: Any) -> str:
-    from etlkit.infer import infer_columns
+    from etlkit.rows.inference import infer_columns
 
     return infer_columns([{name: value}], {})[0].type

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from etlkit.bigquery.options import SinkOptions
+from etlkit.bigquery.sink_options import SinkOptions
 
 if TYPE_CHECKING:
-    from etlkit.context import Run
-    from etlkit.sink import SinkWriter
-    from etlkit.variables import Value
+    from etlkit.api.run import Run
+    from etlkit.api.sink import SinkWriter
+    from etlkit.variables.definitions import Value
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class BigQuerySink(SinkOptions):
         Raises:
             ConfigError: An unknown variable, or a value that cannot be part of a name.
         """
-        from etlkit.template import expand_name, expand_sql
+        from etlkit.variables.substitution import expand_name, expand_sql
 
         table, used = expand_name(self.table, values)
         before = self.before_load
@@ -41,12 +41,12 @@ class BigQuerySink(SinkOptions):
         return replace(self, table=table, before_load=before), used
 
     def open(self, run: Run) -> SinkWriter:
-        """See `etlkit.sink.Sink`."""
+        """See `etlkit.api.sink.Sink`."""
         from etlkit.bigquery.client import connect
-        from etlkit.bigquery.writer import BigQueryWriter
+        from etlkit.bigquery.publish.staged_writer import BigQueryWriter
 
         if self.mode == "append_direct":
-            from etlkit.bigquery.direct import DirectWriter
+            from etlkit.bigquery.publish.direct_writer import DirectWriter
 
             return DirectWriter(self, run, connect(run))
         return BigQueryWriter(self, run, connect(run))

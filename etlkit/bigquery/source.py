@@ -7,20 +7,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from etlkit.api.source import ROW_ID
 from etlkit.bigquery.client import Connection, connect, errors_as
 from etlkit.bigquery.names import TableName
 from etlkit.bigquery.parameters import query_parameters
 from etlkit.errors import ConfigError, SourceError
-from etlkit.source import ROW_ID
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from etlkit.base import Row
-    from etlkit.columns import Column
-    from etlkit.context import Run
-    from etlkit.settle import Earlier
-    from etlkit.variables import Value
+    from etlkit.api.outcomes import Recovered
+    from etlkit.api.run import Run
+    from etlkit.rows.columns import Column
+    from etlkit.rows.row import Row
+    from etlkit.variables.definitions import Value
 
 log = logging.getLogger("etlkit.bigquery")
 
@@ -59,7 +59,7 @@ class BigQuerySource:
 
     @property
     def fingerprint(self) -> str:
-        """See `etlkit.source.Source.fingerprint`."""
+        """See `etlkit.api.source.Source.fingerprint`."""
         return repr((self.query, sorted((k, repr(v)) for k, v in self.parameters.items())))
 
     def expand(self, values: Mapping[str, Value]) -> tuple[BigQuerySource, frozenset[str]]:
@@ -71,7 +71,7 @@ class BigQuerySource:
         Raises:
             ConfigError: An unknown variable, or one that is a parameter already.
         """
-        from etlkit.template import expand_sql
+        from etlkit.variables.substitution import expand_sql
 
         if "$" not in self.query:
             return self, frozenset()
@@ -84,12 +84,12 @@ class BigQuerySource:
         return replace(self, query=found.sql, parameters=parameters), found.used
 
     def open(self, run: Run) -> BigQueryReader:
-        """See `etlkit.source.Source`: a dry run checks the query and costs nothing."""
+        """See `etlkit.api.source.Source`: a dry run checks the query and costs nothing."""
         return BigQueryReader(self, run, connect(run))
 
 
 class BigQueryReader:
-    """See `etlkit.source.SourceReader`."""
+    """See `etlkit.api.source.SourceReader`."""
 
     def __init__(self, source: BigQuerySource, run: Run, connection: Connection) -> None:
         self._source = source
@@ -116,8 +116,8 @@ class BigQueryReader:
         """Dry-run the query as the user wrote it: positions in BigQuery's messages are theirs."""
         from google.cloud import bigquery
 
-        from etlkit.bigquery.types import from_schema_fields
-        from etlkit.columns import check_names
+        from etlkit.bigquery.schema_fields import from_schema_fields
+        from etlkit.rows.columns import check_names
 
         config = bigquery.QueryJobConfig(dry_run=True, labels=self._connection.labels())
         config.query_parameters = self._parameters
@@ -138,8 +138,8 @@ class BigQueryReader:
         check_names(columns)
         return columns
 
-    def freeze(self, earlier: Earlier | None = None) -> None:
-        """See `etlkit.source.SourceReader.freeze`."""
+    def freeze(self, earlier: Recovered | None = None) -> None:
+        """See `etlkit.api.source.SourceReader.freeze`."""
         from etlkit.bigquery import sql
 
         settled = 0 if earlier is None else earlier.counts.settled
@@ -169,7 +169,7 @@ class BigQueryReader:
             maximum_bytes_billed=self._source.maximum_bytes_billed,
         )
 
-    def _leave_out(self, earlier: Earlier) -> None:
+    def _leave_out(self, earlier: Recovered) -> None:
         """Read from the rows that are not settled, in a table of their own."""
         from etlkit.bigquery import sql
 
@@ -182,11 +182,11 @@ class BigQueryReader:
         self._table = self._rest
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """See `etlkit.source.SourceReader.batches`."""
+        """See `etlkit.api.source.SourceReader.batches`."""
         return self._read_query() if self._table is None else self._read_table(self._table)
 
     def _read_table(self, table: TableName) -> Iterator[pa.RecordBatch]:
-        from etlkit.bigquery.reader import read_table
+        from etlkit.bigquery.storage.read_rows import read_table
 
         with errors_as(SourceError, "read", "reading the frozen rows failed"):
             for batch in read_table(self._connection, table):
@@ -208,17 +208,17 @@ class BigQueryReader:
             yield self._conform(batch)
 
     def _conform(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        from etlkit.bigquery.types import conform
-        from etlkit.columns import Column
+        from etlkit.bigquery.schema_fields import conform
+        from etlkit.rows.columns import Column
 
         return conform(batch, (Column(ROW_ID, "STRING"), *self.columns))
 
     def fetch(self, row_ids: Sequence[str]) -> Mapping[str, Row]:
-        """See `etlkit.source.SourceReader.fetch`."""
+        """See `etlkit.api.source.SourceReader.fetch`."""
         from google.cloud import bigquery
 
         from etlkit.bigquery import sql
-        from etlkit.schema import RowDecoder
+        from etlkit.rows.batches import RowDecoder
 
         self._fetches += 1
         with errors_as(SourceError, "read", "reading rows again failed"):

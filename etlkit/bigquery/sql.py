@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from etlkit.api.sink import PART, PARTS
+from etlkit.api.source import ROW_ID
 from etlkit.bigquery.names import TableName, literal
-from etlkit.columns import Column, quoted
-from etlkit.sink import PART, PARTS
-from etlkit.source import ROW_ID
+from etlkit.rows.columns import Column, quoted
 
 EXPIRE_DAYS = 7
 """Work tables of a run that was never finished are gone after this."""

@@ -1,4 +1,4 @@
 """What makes calls safe: time and how waits end, deadlines, hints, kinds of failure, health.
 
-`etlkit.retry` and `etlkit.limits` are what users see of it.
+`etlkit.calls.retry` and `etlkit.calls.limits` are what users see of it.
 """

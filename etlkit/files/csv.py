@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from etlkit.columns import Column, parse_schema
 from etlkit.errors import ConfigError, SourceError
-from etlkit.files.ahead import Throttle
-from etlkit.files.cells import BadCellError, carrier, from_text, misfit
-from etlkit.files.guess import autodetect_names, guess_type
+from etlkit.files.arrow_types import check_known, other_columns
+from etlkit.files.csv_cells import BadCellError, carrier, from_text, misfit
+from etlkit.files.csv_types import autodetect_names, guess_type
 from etlkit.files.text import as_text, not_in_encoding, opened
-from etlkit.files.types import check_known, other_columns
+from etlkit.files.throttle import Throttle
+from etlkit.rows.columns import Column, parse_schema
 
 if TYPE_CHECKING:
     from etlkit.files.file import File

@@ -10,18 +10,18 @@ from decimal import Decimal
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from etlkit.columns import Column, parse_schema
 from etlkit.errors import RowSchemaError, SourceError
 from etlkit.files.text import as_text
-from etlkit.infer import infer_columns
-from etlkit.schema import RowEncoder
+from etlkit.rows.batches import RowEncoder
+from etlkit.rows.columns import Column, parse_schema
+from etlkit.rows.inference import infer_columns
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from etlkit.base import Row
     from etlkit.files.file import File
     from etlkit.files.source import JsonlSource
+    from etlkit.rows.row import Row
 
 _SAMPLE_ROWS = 1000
 _BATCH_ROWS = 1000

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from etlkit.errors import SourceError
-from etlkit.files.types import columns_of, conform
+from etlkit.files.arrow_types import columns_of, conform
 
 if TYPE_CHECKING:
-    from etlkit.columns import Column
     from etlkit.files.file import File
     from etlkit.files.source import ParquetSource
+    from etlkit.rows.columns import Column
 
 _BATCH_ROWS = 8192
 

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import pyarrow as pa
 
-from etlkit.columns import arrow_schema, check_names
+from etlkit.api.source import ROW_ID
 from etlkit.errors import SourceError
 from etlkit.files.file import CHANGED
-from etlkit.schema import RowDecoder
-from etlkit.source import ROW_ID
+from etlkit.rows.batches import RowDecoder
+from etlkit.rows.columns import arrow_schema, check_names
 
 if TYPE_CHECKING:
-    from etlkit.base import Row
-    from etlkit.columns import Column
-    from etlkit.context import Run
+    from etlkit.api.outcomes import Recovered
+    from etlkit.api.run import Run
     from etlkit.files.file import File
-    from etlkit.settle import Earlier
+    from etlkit.rows.columns import Column
+    from etlkit.rows.row import Row
 
 _DIGITS = 16
 _NOT_FROZEN = "preview"
@@ -73,7 +73,7 @@ class RowId(NamedTuple):
 
 
 class FileReader:
-    """See `etlkit.source.SourceReader`.
+    """See `etlkit.api.source.SourceReader`.
 
     Freezing reads every file once: it takes the digest of the content, counts the rows and meets
     each bad one before anything is paid for. The digest is part of the ids, so a resumed run can tell
@@ -97,8 +97,8 @@ class FileReader:
             self.close(succeeded=False)
             raise
 
-    def freeze(self, earlier: Earlier | None = None) -> None:
-        """See `etlkit.source.SourceReader.freeze`."""
+    def freeze(self, earlier: Recovered | None = None) -> None:
+        """See `etlkit.api.source.SourceReader.freeze`."""
         digests = [file.freeze() for file in self._files]
         self._snapshot = hashlib.sha256(b"".join(digests)).hexdigest()[:_DIGITS]
         settled: Iterable[str] = ()
@@ -148,7 +148,7 @@ class FileReader:
             file.check()
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """See `etlkit.source.SourceReader.batches`."""
+        """See `etlkit.api.source.SourceReader.batches`."""
         for number, first, batch in self._walk():
             ids = self._ids(number, first, batch.num_rows)
             arrays = [pa.array(ids, pa.string()), *batch.columns]
@@ -167,7 +167,7 @@ class FileReader:
         return [f"{prefix}{row}" for row in range(first + 1, first + num_rows + 1)]
 
     def fetch(self, row_ids: Sequence[str]) -> Mapping[str, Row]:
-        """See `etlkit.source.SourceReader.fetch`; reads the files up to the last row wanted."""
+        """See `etlkit.api.source.SourceReader.fetch`; reads the files up to the last row wanted."""
         wanted: dict[int, set[int]] = defaultdict(set)
         for row_id in row_ids:
             place = RowId.parse(row_id)
@@ -184,6 +184,6 @@ class FileReader:
         return found
 
     def close(self, *, succeeded: bool) -> None:  # noqa: ARG002 - copies are made anew at a resume
-        """See `etlkit.source.SourceReader.close`."""
+        """See `etlkit.api.source.SourceReader.close`."""
         for file in self._files:
             file.close()

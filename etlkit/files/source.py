@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Literal, Self, get_args
 from urllib.parse import urlsplit
 
-from etlkit.columns import parse_schema
 from etlkit.errors import ConfigError
+from etlkit.rows.columns import parse_schema
 
 if TYPE_CHECKING:
-    from etlkit.context import Run
+    from etlkit.api.run import Run
     from etlkit.files.reader import FileReader, Format
-    from etlkit.variables import Value
+    from etlkit.variables.definitions import Value
 
 Compression = Literal["infer", "gzip", "bz2", "zstd"]
 
@@ -68,7 +68,7 @@ class _FileSource:
 
     @property
     def fingerprint(self) -> str:
-        """See `etlkit.source.Source.fingerprint`; keys in headers are not part of it."""
+        """See `etlkit.api.source.Source.fingerprint`; keys in headers are not part of it."""
         told = [each.name for each in fields(self) if each.name not in {"headers", "timeout_s"}]
         return repr((type(self).__name__, [(name, getattr(self, name)) for name in told]))
 
@@ -81,15 +81,15 @@ class _FileSource:
         Raises:
             ConfigError: An unknown variable, or a value that is more than a part of a name.
         """
-        from etlkit.template import expand_name
+        from etlkit.variables.substitution import expand_name
 
         found = [expand_name(each, values) for each in self.paths]
         used = frozenset[str]().union(*(names for _, names in found))
         return (replace(self, path=tuple(text for text, _ in found)) if used else self), used
 
     def open(self, run: Run) -> FileReader:
-        """See `etlkit.source.Source`."""
-        from etlkit.files.places import find_files
+        """See `etlkit.api.source.Source`."""
+        from etlkit.files.find_files import find_files
         from etlkit.files.reader import FileReader
 
         return FileReader(find_files(self, run.settings.environ), self._format(), run)

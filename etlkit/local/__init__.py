@@ -3,7 +3,7 @@
 Importing this package is cheap: the emulator is imported by the server process alone.
 """
 
-from etlkit.local.endpoints import Endpoints
-from etlkit.local.process import LocalServer, join_or_start
+from etlkit.local.server.endpoints import Endpoints
+from etlkit.local.server.process import LocalServer, join_or_start
 
 __all__ = ["Endpoints", "LocalServer", "join_or_start"]

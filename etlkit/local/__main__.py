@@ -1,6 +1,6 @@
 """`python -m etlkit.local`: buckets, SQL and the server of the local world."""
 
-from etlkit.local.cli import main
+from etlkit.cli.local import main
 
 if __name__ == "__main__":
     main(prog_name="python -m etlkit.local")

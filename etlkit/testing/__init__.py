@@ -9,13 +9,13 @@ def test_adds_a_greeting():
 """
 
 from etlkit.calls.clock import no_sleep
+from etlkit.engine.trocco import load_etl
 from etlkit.testing.fault_plan import FaultPlan
 from etlkit.testing.fault_server import FaultServer
 from etlkit.testing.memory import MemorySink, MemorySource
 from etlkit.testing.sink_contract import SinkContract
 from etlkit.testing.source_contract import SourceContract
 from etlkit.testing.transforms import run_transform
-from etlkit.trocco import load_etl
 
 __all__ = [
     "FaultPlan",

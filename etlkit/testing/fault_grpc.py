@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Event, Lock
 from typing import Any, Final, NoReturn
 
-from etlkit.testing.fault_desk import Desk
+from etlkit.testing.fault_handler import FaultHandler
 from etlkit.testing.fault_plan import Fault
 from etlkit.testing.fault_vision import (
     STATUS_NAMES,
@@ -42,7 +42,7 @@ _MAX_THREADS: Final = 256
 class GrpcFront:
     """Listens on loopback, with a thread for each call that is in flight."""
 
-    def __init__(self, desk: Desk, answer: Answer, latency_s: float) -> None:
+    def __init__(self, desk: FaultHandler, answer: Answer, latency_s: float) -> None:
         import grpc
 
         self._desk, self._answer, self._latency_s = desk, answer, latency_s

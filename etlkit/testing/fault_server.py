@@ -32,7 +32,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from etlkit.testing import fault_vision as vision
-from etlkit.testing.fault_desk import Desk, Verdict
+from etlkit.testing.fault_handler import FaultHandler, Verdict
 from etlkit.testing.fault_http import HttpFront, Reply
 from etlkit.testing.fault_plan import FaultPlan
 
@@ -91,7 +91,7 @@ class FaultServer:
         outage_after: int = 0,
         outage_s: float | None = None,
     ) -> None:
-        self._desk = Desk(plan or FaultPlan.none(), quota, outage_after, outage_s)
+        self._desk = FaultHandler(plan or FaultPlan.none(), quota, outage_after, outage_s)
         self._answer = answer or vision.default_answer
         self._routes = dict(routes or {})
         self._item_key = item_key

@@ -14,7 +14,7 @@ from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from etlkit.testing.fault_desk import Verdict
+    from etlkit.testing.fault_handler import Verdict
     from etlkit.testing.fault_plan import Fault
 
 # Source: https://cloud.google.com/vision/quotas (read 2026-11).

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
 
-from etlkit.columns import Column, check_names, parse_schema
-from etlkit.context import LAST
+from etlkit.api.outcomes import Counts, Recovered, RefusedRow, RejectedRow
+from etlkit.api.run import LAST
+from etlkit.api.sink import PART, PARTS
+from etlkit.api.source import ROW_ID
 from etlkit.errors import (
     AlreadyPublishedError,
     CountMismatchError,
@@ -17,15 +19,13 @@ from etlkit.errors import (
     SinkError,
     SourceError,
 )
-from etlkit.infer import infer_columns
-from etlkit.schema import RowDecoder, RowEncoder
-from etlkit.settle import Counts, Earlier, Refused, Rejected
-from etlkit.sink import PART, PARTS
-from etlkit.source import ROW_ID
+from etlkit.rows.batches import RowDecoder, RowEncoder
+from etlkit.rows.columns import Column, check_names, parse_schema
+from etlkit.rows.inference import infer_columns
 
 if TYPE_CHECKING:
-    from etlkit.base import Row
-    from etlkit.context import Run
+    from etlkit.api.run import Run
+    from etlkit.rows.row import Row
 
 
 class MemorySource:
@@ -52,7 +52,7 @@ class MemorySource:
         self._schema = schema
 
     def open(self, run: Run) -> MemoryReader:
-        """See `etlkit.source.Source`."""
+        """See `etlkit.api.source.Source`."""
         rows = list(self.rows)
         columns = infer_columns(rows, {}) if self._schema is None else parse_schema(self._schema)
         check_names(columns)
@@ -60,7 +60,7 @@ class MemorySource:
 
 
 class MemoryReader:
-    """See `etlkit.source.SourceReader`."""
+    """See `etlkit.api.source.SourceReader`."""
 
     def __init__(self, source: MemorySource, run: Run, columns: tuple[Column, ...]) -> None:
         self._source = source
@@ -70,8 +70,8 @@ class MemoryReader:
         self.num_rows: int | None = None
         self.closed: bool | None = None
 
-    def freeze(self, earlier: Earlier | None = None) -> None:
-        """See `etlkit.source.SourceReader.freeze`."""
+    def freeze(self, earlier: Recovered | None = None) -> None:
+        """See `etlkit.api.source.SourceReader.freeze`."""
         frozen = self._source.frozen
         if self._run.run_id not in frozen:
             if self._run.attempt > 1:
@@ -83,7 +83,7 @@ class MemoryReader:
         self.num_rows = len(self._rows)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """See `etlkit.source.SourceReader.batches`; row ids are `row-1`, `row-2` and so on."""
+        """See `etlkit.api.source.SourceReader.batches`; row ids are `row-1`, `row-2` and so on."""
         encoder, step = RowEncoder(self.columns), self._source.batch_rows
         for start in range(0, len(self._rows), step):
             some = self._rows[start : start + step]
@@ -94,12 +94,12 @@ class MemoryReader:
             )
 
     def fetch(self, row_ids: Sequence[str]) -> Mapping[str, Row]:
-        """See `etlkit.source.SourceReader.fetch`."""
+        """See `etlkit.api.source.SourceReader.fetch`."""
         frozen = dict(_with_ids(self._source.frozen[self._run.run_id], None))
         return {row_id: dict(frozen[row_id]) for row_id in row_ids}
 
     def close(self, *, succeeded: bool) -> None:
-        """See `etlkit.source.SourceReader.close`."""
+        """See `etlkit.api.source.SourceReader.close`."""
         self.closed = succeeded
         if succeeded:
             self._source.frozen.pop(self._run.run_id, None)
@@ -119,7 +119,7 @@ class _Staged:
     published: bool = False
     columns: dict[str, Column] = field(default_factory=dict)
     rows: dict[str, tuple[int, dict[int, Row]]] = field(default_factory=dict)
-    rejects: dict[str, Rejected] = field(default_factory=dict)
+    rejects: dict[str, RejectedRow] = field(default_factory=dict)
 
     def counts(self) -> Counts:
         counts = Counts(rejected=len(self.rejects), row_errors=len(self.rejects))
@@ -153,12 +153,12 @@ class MemorySink:
         self.refuse = refuse
         self.rows: list[Row] = []
         self.columns: tuple[Column, ...] = ()
-        self.rejects: list[Rejected] = []
+        self.rejects: list[RejectedRow] = []
         self.aborted: BaseException | None = None
         self._runs: dict[str, _Staged] = {}
 
     def open(self, run: Run) -> MemoryWriter:
-        """See `etlkit.sink.Sink`."""
+        """See `etlkit.api.sink.Sink`."""
         if run.resume == LAST:
             unpublished = [
                 run_id
@@ -184,7 +184,7 @@ class MemorySink:
 
 
 class MemoryWriter:
-    """See `etlkit.sink.SinkWriter`."""
+    """See `etlkit.api.sink.SinkWriter`."""
 
     def __init__(self, sink: MemorySink, run: Run, staged: _Staged) -> None:
         self._sink = sink
@@ -194,27 +194,27 @@ class MemoryWriter:
         self.known_columns = tuple(known.values())
         self.target = f"memory ({run.job})"
         self.columns: tuple[Column, ...] = ()
-        self._refused: list[Refused] = []
+        self._refused: list[RefusedRow] = []
 
-    def recover(self) -> Earlier:
-        """See `etlkit.sink.SinkWriter.recover`."""
+    def recover(self) -> Recovered:
+        """See `etlkit.api.sink.SinkWriter.recover`."""
         done = [i for i, (num_parts, rows) in self._staged.rows.items() if len(rows) == num_parts]
-        return Earlier(self._staged.counts(), lambda: [*done, *self._staged.rejects])
+        return Recovered(self._staged.counts(), lambda: [*done, *self._staged.rejects])
 
     def begin(self, columns: tuple[Column, ...]) -> None:
-        """See `etlkit.sink.SinkWriter.begin`."""
+        """See `etlkit.api.sink.SinkWriter.begin`."""
         self.columns = columns
         self._staged.columns |= {column.name: column for column in columns}
         self._decoder = RowDecoder(columns)
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """See `etlkit.sink.SinkWriter.write`."""
+        """See `etlkit.api.sink.SinkWriter.write`."""
         if [ROW_ID, PART, PARTS, *(c.name for c in self.columns)] != batch.schema.names:
             raise SinkError(f"expected {self.columns}, got {batch.schema.names}", stage="stage")
         ids, parts, of = (batch.column(name).to_pylist() for name in (ROW_ID, PART, PARTS))
         rows = self._decoder.decode(batch).rows
         bad = {i: why for i, row in zip(ids, rows, strict=True) if (why := self._sink.refuse(row))}
-        self._refused += [Refused(i, ids.count(i), why) for i, why in bad.items()]
+        self._refused += [RefusedRow(i, ids.count(i), why) for i, why in bad.items()]
         for row_id, part, num_parts, row in zip(ids, parts, of, rows, strict=True):
             if row_id in bad:
                 continue
@@ -222,20 +222,20 @@ class MemoryWriter:
             if num_parts:
                 settled[part] = row
 
-    def reject(self, rows: Sequence[Rejected]) -> None:
-        """See `etlkit.sink.SinkWriter.reject`."""
+    def reject(self, rows: Sequence[RejectedRow]) -> None:
+        """See `etlkit.api.sink.SinkWriter.reject`."""
         self._staged.rejects.update({row.row_id: row for row in rows})
 
-    def refused(self) -> Sequence[Refused]:
-        """See `etlkit.sink.SinkWriter.refused`."""
+    def refused(self) -> Sequence[RefusedRow]:
+        """See `etlkit.api.sink.SinkWriter.refused`."""
         refused, self._refused = self._refused, []
         return refused
 
     def flush(self) -> None:
-        """See `etlkit.sink.SinkWriter.flush`: memory is as durable as it gets."""
+        """See `etlkit.api.sink.SinkWriter.flush`: memory is as durable as it gets."""
 
     def commit(self, counts: Counts) -> int:
-        """See `etlkit.sink.SinkWriter.commit`."""
+        """See `etlkit.api.sink.SinkWriter.commit`."""
         found = self._staged.counts()
         for name in ("read", "written", "skipped", "rejected", "parts"):
             if getattr(found, name) != getattr(counts, name):
@@ -256,5 +256,5 @@ class MemoryWriter:
         return len(published)
 
     def abort(self, error: BaseException, /) -> None:
-        """See `etlkit.sink.SinkWriter.abort`."""
+        """See `etlkit.api.sink.SinkWriter.abort`."""
         self._sink.aborted = error

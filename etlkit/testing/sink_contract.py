@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
-from etlkit.columns import Column
-from etlkit.context import LAST, Run
+from etlkit.api.outcomes import Counts, RejectedRow
+from etlkit.api.run import LAST, Run
+from etlkit.api.sink import PART, PARTS
+from etlkit.api.source import ROW_ID
 from etlkit.errors import CountMismatchError, RunStateError
-from etlkit.schema import RowEncoder
-from etlkit.settle import Counts, Rejected
-from etlkit.sink import PART, PARTS
-from etlkit.source import ROW_ID
+from etlkit.rows.batches import RowEncoder
+from etlkit.rows.columns import Column
 
 if TYPE_CHECKING:
-    from etlkit.base import Row
-    from etlkit.sink import Sink, SinkWriter
+    from etlkit.api.sink import Sink, SinkWriter
+    from etlkit.rows.row import Row
 
 COLUMNS = (Column("name", "STRING"), Column("size", "INT64"))
 
@@ -242,9 +242,9 @@ def _cannot_open(sink: Sink, run: Run) -> bool:
     return False
 
 
-def rejected(row_id: str, error_class: str) -> Rejected:
+def rejected(row_id: str, error_class: str) -> RejectedRow:
     """A row put aside."""
-    return Rejected(row_id, "{}", error_class, None, "no good", 1, datetime.now(UTC))
+    return RejectedRow(row_id, "{}", error_class, None, "no good", 1, datetime.now(UTC))
 
 
 def batch_of(row_id: str, rows: list[Row], columns: tuple[Column, ...] = COLUMNS) -> pa.RecordBatch:

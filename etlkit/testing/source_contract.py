@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from etlkit.columns import arrow_schema
-from etlkit.context import Run
-from etlkit.schema import RowDecoder
-from etlkit.source import ROW_ID
+from etlkit.api.run import Run
+from etlkit.api.source import ROW_ID
+from etlkit.rows.batches import RowDecoder
+from etlkit.rows.columns import arrow_schema
 
 if TYPE_CHECKING:
-    from etlkit.base import Row
-    from etlkit.source import Source, SourceReader
+    from etlkit.api.source import Source, SourceReader
+    from etlkit.rows.row import Row
 
 
 class SourceContract:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from etlkit.base import EtlBase
-from etlkit.context import Run
-from etlkit.engine import run_transfer
-from etlkit.job import OnRowError, TransferJob
+from etlkit.api.job import OnRowError, TransferJob
+from etlkit.api.run import Run
+from etlkit.api.transform import EtlBase
+from etlkit.engine.transfer import run_transfer
 from etlkit.testing.memory import MemorySink, MemorySource
 
 if TYPE_CHECKING:
-    from etlkit.base import Row
+    from etlkit.rows.row import Row
 
 
 def run_transform(

@@ -14,9 +14,9 @@ from etlkit.vision.annotator import Annotation, ImageAnnotator
 from etlkit.vision.client import ClientAnnotator
 from etlkit.vision.download import Downloader
 from etlkit.vision.etl import VisionEtl
+from etlkit.vision.output_shapes import JsonColumn, Long, Wide
 from etlkit.vision.request import Feature, ImageRequest
 from etlkit.vision.rest import RestAnnotator
-from etlkit.vision.shapes import JsonColumn, Long, Wide
 
 __all__ = [
     "Annotation",

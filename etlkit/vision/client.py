@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import Any, Final, Literal, get_args
 
+from etlkit.calls.retry import caller, from_grpc
 from etlkit.errors import ApiError, ConfigError, EtlkitError, RetryableError
-from etlkit.retry import caller, from_grpc
 from etlkit.vision.annotator import Annotation
+from etlkit.vision.batching import Settlement, keyless
 from etlkit.vision.connection import (
     SERVICE,
     Connection,
@@ -20,7 +21,6 @@ from etlkit.vision.connection import (
 from etlkit.vision.download import Downloader
 from etlkit.vision.packing import indented_json_bytes, proto_bytes
 from etlkit.vision.request import ImageRequest
-from etlkit.vision.settlement import Settlement, keyless
 
 Transport = Literal["grpc", "rest"]
 
@@ -37,7 +37,7 @@ _CHANNEL_OPTIONS: Final = (
 class ClientAnnotator:
     """An `ImageAnnotator` over `google-cloud-vision`.
 
-    The library's own retries are off: `etlkit.retry` is the one retry layer.
+    The library's own retries are off: `etlkit.calls.retry` is the one retry layer.
 
     Args:
         connection: Where and as whom; None = `ETLKIT_VISION_GRPC_ENDPOINT` (for the transport

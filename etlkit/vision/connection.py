@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from etlkit.calls.retry import caller
 from etlkit.errors import ApiError, ConfigError, RetryableError
-from etlkit.retry import caller
 
 SERVICE: Final = "vision"
 

@@ -13,13 +13,13 @@ from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from etlkit._version import __version__
 from etlkit.calls.deadline import Deadline
-from etlkit.vision.addresses import (
+from etlkit.vision.packing import MAX_IMAGE_BYTES
+from etlkit.vision.public_addresses import (
     ForbiddenAddressError,
     Resolve,
     addresses_of,
     resolve_public,
 )
-from etlkit.vision.packing import MAX_IMAGE_BYTES
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, get_args
 
-from etlkit.base import EtlBase, Row, RowResult
+from etlkit.api.transform import EtlBase, RowResult
 from etlkit.errors import ConfigError
+from etlkit.rows.row import Row
 from etlkit.vision.annotator import ImageAnnotator
 from etlkit.vision.client import ClientAnnotator
 from etlkit.vision.connection import check_region
 from etlkit.vision.download import Downloader
+from etlkit.vision.output_shapes import JsonColumn, Shape, check_shape
 from etlkit.vision.packing import MAX_IMAGES
 from etlkit.vision.request import Feature, ImageRequest, as_features, check_context
 from etlkit.vision.rest import RestAnnotator
-from etlkit.vision.shapes import JsonColumn, Shape, check_shape
 
 Client = Literal["rest", "grpc", "grpc-rest"]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from etlkit.calls.http import HttpClient
 from etlkit.errors import ApiError
-from etlkit.http import HttpClient
 from etlkit.vision.annotator import Annotation
+from etlkit.vision.batching import Settlement, keyless
 from etlkit.vision.connection import (
     SERVICE,
     Connection,
@@ -18,7 +19,6 @@ from etlkit.vision.connection import (
 from etlkit.vision.download import Downloader
 from etlkit.vision.packing import json_bytes
 from etlkit.vision.request import ImageRequest
-from etlkit.vision.settlement import Settlement, keyless
 
 _PATH = "/v1/images:annotate"
 

@@ -18,9 +18,9 @@ import requests
 import urllib3
 
 from etlkit import EtlBase, TransferJob
-from etlkit.context import Run
-from etlkit.engine import run_transfer
-from etlkit.http import HttpClient
+from etlkit.api.run import Run
+from etlkit.calls.http import HttpClient
+from etlkit.engine.transfer import run_transfer
 from etlkit.testing import MemorySink, MemorySource
 from etlkit.vision import Feature, RestAnnotator, VisionEtl
 from etlkit.vision.connection import REST_ENDPOINT, rest_connection

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from etlkit import CsvSource, JsonlSource, ParquetSource
-from etlkit.context import Run, Settings
+from etlkit.api.run import Run, Settings
 from etlkit.testing import SourceContract
 
 

@@ -19,12 +19,12 @@ from click.testing import CliRunner
 
 import etlkit
 from etlkit import EtlkitError, RunReport, errors, testing
+from etlkit.cli.run import cli as run_cli
+from etlkit.cli.run import main as run_main
+from etlkit.cli.runs import cli as runs_cli
+from etlkit.cli.runs import main as runs_main
 from etlkit.local import cli as local_cli
 from etlkit.local import join_or_start
-from etlkit.run import cli as run_cli
-from etlkit.run import main as run_main
-from etlkit.runs import cli as runs_cli
-from etlkit.runs import main as runs_main
 
 ROOT = Path(__file__).parents[2]
 PAGES = {

@@ -7,7 +7,7 @@ from google.api_core.exceptions import NotFound
 from google.cloud import bigquery
 
 from etlkit import BigQuerySink, BigQuerySource
-from etlkit.context import Run, Settings
+from etlkit.api.run import Run, Settings
 from etlkit.testing import SinkContract, SourceContract
 
 NUMBERS = itertools.count(1)

@@ -17,10 +17,10 @@ from etlkit import (
     StatementError,
     TimePartitioning,
 )
+from etlkit.api.datamart import TROCCO_COLUMNS
+from etlkit.api.run import Settings
 from etlkit.bigquery.client import Connection
-from etlkit.context import Settings
-from etlkit.datamart import TROCCO_COLUMNS
-from etlkit.datamart_run import check_datamart, run_datamart
+from etlkit.runner import check_datamart, run_datamart
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import textwrap
 import pytest
 
 from etlkit import Datamart, StatementError
+from etlkit.api.run import Settings
 from etlkit.bigquery.client import Connection
-from etlkit.context import Settings
-from etlkit.datamart_run import check_datamart, run_datamart, run_datamarts
-from etlkit.run import main
+from etlkit.cli.run import main
+from etlkit.runner import check_datamart, run_datamart, run_datamarts
 
 
 @pytest.fixture

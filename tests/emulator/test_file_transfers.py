@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from etlkit.cli.run import main
 from etlkit.local.buckets import Buckets
-from etlkit.run import main
 
 ROOT = Path(__file__).parents[2]
 LABELS = ROOT / "etlkit" / "local" / "models" / "imagenet_labels_1001.csv"

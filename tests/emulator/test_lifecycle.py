@@ -13,8 +13,8 @@ from requests.exceptions import ConnectionError as ConnectionFailedError
 
 from etlkit.errors import ConfigError, JobError
 from etlkit.local import join_or_start
-from etlkit.local.endpoints import SERVER_FILE, read_server_info
-from etlkit.local.locks import hold
+from etlkit.local.server.endpoints import SERVER_FILE, read_server_info
+from etlkit.local.server.locks import hold
 
 CLIENT = """
 import sys

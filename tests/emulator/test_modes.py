@@ -20,9 +20,9 @@ from etlkit import (
     TooManyRejectedError,
     TransferJob,
 )
-from etlkit.columns import Column
-from etlkit.context import Settings
-from etlkit.run import run_job
+from etlkit.api.run import Settings
+from etlkit.cli.run import run_job
+from etlkit.rows.columns import Column
 
 
 class Same(EtlBase):
@@ -185,7 +185,7 @@ def test_a_different_definition_is_reported(transfer, caplog):
     ],
 )
 def test_options_that_do_not_go_together(options, message):
-    """Refused before any I/O."""
+    """RefusedRow before any I/O."""
     with pytest.raises(ConfigError, match=message):
         BigQuerySink("d.t", **options)
 

@@ -10,8 +10,8 @@ from google.api_core.exceptions import BadRequest, Conflict, GoogleAPICallError,
 from google.cloud import bigquery
 
 from etlkit.errors import ConfigError
+from etlkit.local.bigquery.object_table import create_object_table
 from etlkit.local.buckets import Buckets
-from etlkit.local.object_table import create_object_table
 
 COLUMNS = [
     ("uri", "STRING", "NULLABLE"),

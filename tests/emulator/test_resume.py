@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from etlkit import RunStateError
+from etlkit.api.run import Run, Settings
 from etlkit.bigquery.client import connect as connect_run
-from etlkit.bigquery.ledger import Ledger
-from etlkit.context import Run, Settings
-from etlkit.runs import main as runs_main
+from etlkit.bigquery.runs.ledger import Ledger
+from etlkit.cli.runs import main as runs_main
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from etlkit.cli.run import main
+from etlkit.local.bigquery.object_table import create_object_table
 from etlkit.local.buckets import Buckets
-from etlkit.local.object_table import create_object_table
-from etlkit.run import main
 
 ROOT = Path(__file__).parents[2]
 PHOTOS = sorted((ROOT / "photos").glob("*.jpg"))

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from etlkit.cli.run import main
+from etlkit.local.bigquery.object_table import create_object_table
 from etlkit.local.buckets import Buckets
-from etlkit.local.detours import detours
-from etlkit.local.object_table import create_object_table
-from etlkit.run import main
+from etlkit.local.vision.redirects import detours
 
 ROOT = Path(__file__).parents[2]
 ARTICLE = ROOT / "tests" / "data" / "article"
@@ -253,7 +253,7 @@ def test_a_client_that_is_imported_later_is_led_away_too():
     """Nobody has imported Google's client when the world is entered: it is changed as it comes."""
     code = (
         "import sys\n"
-        "from etlkit.local.detours import detours\n"
+        "from etlkit.local.vision.redirects import detours\n"
         "with detours():\n"
         "    assert 'google.cloud.vision_v1' not in sys.modules\n"
         "    from google.cloud import vision_v1\n"

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from etlkit import BigQuerySink, BigQuerySource, TransferJob
+from etlkit.cli.run import environment, local_world, main, run_job
 from etlkit.local.buckets import Buckets
-from etlkit.run import environment, local_world, main, run_job
 from etlkit.vision import Long, VisionEtl
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
-from etlkit.context import Settings
+from etlkit.api.run import Settings
 from etlkit.local import LocalServer, join_or_start
 from tests.faults.proxy import Fault, Proxy
 

@@ -20,9 +20,9 @@ from etlkit import (
     RetryPolicy,
     TransferJob,
 )
-from etlkit.context import Run
-from etlkit.engine import run_transfer
-from etlkit.http import HttpClient
+from etlkit.api.run import Run
+from etlkit.calls.http import HttpClient
+from etlkit.engine.transfer import run_transfer
 from etlkit.testing import FaultPlan, FaultServer, MemorySink, MemorySource, no_sleep
 
 KEY = "AIzaSy-made-up-0815-key"

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from etlkit import Datamart
-from etlkit.datamart_run import run_datamart
+from etlkit.runner import run_datamart
 from tests.faults.proxy import Fault
 
 NUMBERS = itertools.count(1)

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from etlkit import EtlBase, JobError, RowError, TransferJob
-from etlkit.context import Settings
-from etlkit.run import run_job
+from etlkit.api.run import Settings
+from etlkit.cli.run import run_job
 from etlkit.testing import MemorySink, MemorySource
 
 FATES = ["write", "write", "write", "skip", "empty", "fan out", "error"]

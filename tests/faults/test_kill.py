@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from etlkit.context import Settings
+from etlkit.api.run import Settings
 from etlkit.local import LocalServer
 from tests.faults.proxy import Fault
 

@@ -4,10 +4,10 @@ import itertools
 
 import pytest
 
-import etlkit.bigquery.appender
-import etlkit.bigquery.reader
+import etlkit.bigquery.storage.append_rows
+import etlkit.bigquery.storage.read_rows
 from etlkit import BigQuerySink, BigQuerySource, EtlBase, RowError, TransferJob
-from etlkit.run import run_job
+from etlkit.cli.run import run_job
 from tests.faults.proxy import Fault
 
 NUM_ROWS = 4000
@@ -171,13 +171,13 @@ def test_everything_is_cut_once(transfer):
 
 def test_an_append_stalls(transfer, monkeypatch):
     """A connection that acknowledges nothing is given up in time, and opened again."""
-    monkeypatch.setattr(etlkit.bigquery.appender, "_ACK_DEADLINE_S", 1.0)
+    monkeypatch.setattr(etlkit.bigquery.storage.append_rows, "_ACK_DEADLINE_S", 1.0)
     transfer(grpc=[Fault(b"/tables/out_", do="hold", hold_s=4)])
 
 
 def test_the_read_stream_stalls(transfer, monkeypatch):
     """A stream that gives nothing more is given up in time, and goes on at the row."""
-    monkeypatch.setattr(etlkit.bigquery.reader, "_CALL_S", 2.0)
+    monkeypatch.setattr(etlkit.bigquery.storage.read_rows, "_CALL_S", 2.0)
     transfer(grpc=[Fault(b"/sessions/", answer_bytes=MESSAGE_BYTES, do="hold", hold_s=4)])
 
 

@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 from sqlglot import exp
 
-from etlkit.local.annotator import Annotator
+from etlkit.local.bigquery.extensions import api_errors, grammar, hooks
 from etlkit.local.buckets import Buckets
-from etlkit.local.front import answers, grammar, seam
 from etlkit.local.ml.catalog import VISION, find_model
 from etlkit.local.ml.predictor import workers
-from etlkit.local.vision_request import DEFAULT_MAX_RESULTS, ImageRequest
+from etlkit.local.vision.annotator import Annotator
+from etlkit.local.vision.request import DEFAULT_MAX_RESULTS, ImageRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from etlkit.local.front.place import Place
-    from etlkit.local.front.scope import Scope
+    from etlkit.local.bigquery.extensions.statement_context import Place
+    from etlkit.local.bigquery.extensions.subqueries import Scope
 
 FEATURES: Final = (
     "FACE_DETECTION",
@@ -61,7 +61,7 @@ async def rewrite(tree: exp.Expr, scope: Scope) -> bool:
     """The query hook: replace each ML.ANNOTATE_IMAGE by what computes it."""
     found = [
         table
-        for table in seam.innermost_first(tree, exp.Table)
+        for table in hooks.innermost_first(tree, exp.Table)
         if isinstance(table.this, grammar.AnnotateImage)
     ]
     for table in found:
@@ -132,11 +132,11 @@ def _snake_case_value(value: Any) -> Any:
 
 
 def _call(node: grammar.AnnotateImage, place: Place) -> exp.Subquery:
-    from etlkit.local.front.object_tables import is_object_table
+    from etlkit.local.bigquery.extensions.object_tables import is_object_table
 
     name, model = find_model(node.this, place)
     if model.service != VISION:
-        raise answers.invalid(
+        raise api_errors.invalid(
             f"ML.ANNOTATE_IMAGE wants a remote model with remote_service_type '{VISION}'; "
             f"{'.'.join(name)} is another"
         )
@@ -144,7 +144,7 @@ def _call(node: grammar.AnnotateImage, place: Place) -> exp.Subquery:
     if not isinstance(rows, exp.Table) or not is_object_table(
         grammar.name_of(rows, place.project), place
     ):
-        raise answers.invalid("ML.ANNOTATE_IMAGE wants TABLE and the name of an object table")
+        raise api_errors.invalid("ML.ANNOTATE_IMAGE wants TABLE and the name of an object table")
     features = _features(node.args.get("params_struct"))
     names = exp.array(*(exp.Literal.string(feature) for feature in features))
     call = exp.func(_FUNCTION, exp.column("uri"), names)
@@ -177,12 +177,12 @@ def _features(struct: exp.Expr | None) -> list[str]:
     given = array.expressions if isinstance(array, exp.Array) else []
     features = [str(each.this).upper() for each in given if isinstance(each, exp.Literal)]
     if not features or len(features) != len(given) or set(fields) != {"vision_features"}:
-        raise answers.invalid(
+        raise api_errors.invalid(
             "ML.ANNOTATE_IMAGE wants STRUCT(['label_detection', ...] AS vision_features)"
         )
     unknown = [feature for feature in features if feature not in FEATURES]
     if unknown:
-        raise answers.invalid(
+        raise api_errors.invalid(
             f"Invalid value in vision_features: {unknown[0]}; choose from {', '.join(FEATURES)}"
         )
     return features

@@ -11,7 +11,7 @@ from bqemulator.catalog.etag import generate_etag
 from bqemulator.catalog.models import ModelMeta
 
 from etlkit.errors import ConfigError
-from etlkit.local.front import answers, grammar
+from etlkit.local.bigquery.extensions import api_errors, grammar
 from etlkit.local.ml.store import ModelFiles
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from sqlglot import exp
 
-    from etlkit.local.front.place import Place
+    from etlkit.local.bigquery.extensions.statement_context import Place
     from etlkit.local.ml.runtimes import Runtime
     from etlkit.local.ml.tensors import Signature
 
@@ -123,13 +123,13 @@ def find_model(reference: exp.Expr, place: Place) -> tuple[Name, Model]:
         InvalidQueryError, NotFoundError: The name has no dataset; or there is no such model.
     """
     name = grammar.name_of(reference, place.project)
-    answers.require_dataset(place, name)
+    api_errors.require_dataset(place, name)
     meta = get(name, place)
     if meta is None:
-        raise answers.not_found("Model", name)
+        raise api_errors.not_found("Model", name)
     model = Model.of(meta)
     if model is None:
-        raise answers.invalid(
+        raise api_errors.invalid(
             f"Model {'.'.join(name)} is of type {meta.model_type}: nothing trains models here. "
             "Imported models (TENSORFLOW, TENSORFLOW_LITE, ONNX) can be run"
         )
@@ -143,14 +143,14 @@ def load_model(name: Name, model: Model, place: Place) -> Runtime:
         InvalidQueryError: It is a remote one, or cannot be loaded.
     """
     if model.service:
-        raise answers.invalid(
+        raise api_errors.invalid(
             f"ML.PREDICT does not take the remote model {'.'.join(name)}; its service is "
             f"{model.service}, which ML.ANNOTATE_IMAGE calls"
         )
     try:
         return files(place).load(model.version)
     except ConfigError as exc:
-        raise answers.invalid(exc.message) from exc
+        raise api_errors.invalid(exc.message) from exc
 
 
 def _to_rest(meta: ModelMeta) -> dict[str, Any]:

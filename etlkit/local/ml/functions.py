@@ -14,7 +14,7 @@ import pyarrow as pa
 from sqlglot import exp
 
 from etlkit.errors import EtlkitError, ImageError
-from etlkit.local.front import answers, seam
+from etlkit.local.bigquery.extensions import api_errors, hooks
 from etlkit.local.ml import arrays, pixels
 from etlkit.local.ml.lineage import object_path
 from etlkit.local.ml.predictor import address, image_error, workers
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from etlkit.local.front.scope import Scope
+    from etlkit.local.bigquery.extensions.subqueries import Scope
     from etlkit.local.ml.pixels import Picture
 
 _FLOAT_IMAGE: Final = f"STRUCT({arrays.SIZES} BIGINT[], {arrays.VALUES} DOUBLE[])"
@@ -74,7 +74,7 @@ def register(connection: Any, buckets_root: Path) -> None:
     for name, function, result in functions:
         connection.create_function(
             name,
-            answers.carry(_by_column(function, whole=result == _WHOLE_IMAGE)),
+            api_errors.carry(_by_column(function, whole=result == _WHOLE_IMAGE)),
             None,
             result,
             type="arrow",
@@ -85,7 +85,7 @@ def register(connection: Any, buckets_root: Path) -> None:
 async def rewrite(tree: exp.Expr, scope: Scope) -> bool:
     """The query hook: put DuckDB's names for BigQuery's functions."""
     changed = False
-    for node in seam.innermost_first(tree, exp.Dot):
+    for node in hooks.innermost_first(tree, exp.Dot):
         name = function_name(node)
         if name is None:
             continue
@@ -94,7 +94,7 @@ async def rewrite(tree: exp.Expr, scope: Scope) -> bool:
         _check_arguments(name, call.expressions)
         call.set("this", _duckdb_name(name, call, scope, node))
         if node.parent is None:
-            raise answers.invalid(f"ML.{name} is a function, not a statement")
+            raise api_errors.invalid(f"ML.{name} is a function, not a statement")
         node.replace(call)
     return changed
 
@@ -121,11 +121,11 @@ def _duckdb_name(name: str, call: exp.Anonymous, scope: Scope, node: exp.Expr) -
 def _check_arguments(name: str, arguments: list[exp.Expr]) -> None:
     wanted = f"Supported signature: ML.{name}({SIGNATURES[name]})"
     if len(arguments) != _NUM_ARGUMENTS[name]:
-        raise answers.invalid(
+        raise api_errors.invalid(
             f"Number of arguments does not match for function ML.{name}: {len(arguments)}. {wanted}"
         )
     if isinstance(arguments[0], exp.Literal):
-        raise answers.invalid(f"No matching signature for function ML.{name}. {wanted}")
+        raise api_errors.invalid(f"No matching signature for function ML.{name}. {wanted}")
 
 
 def _by_column(function: Callable[..., Picture], *, whole: bool) -> Callable[..., Any]:
@@ -140,14 +140,14 @@ def _by_column(function: Callable[..., Picture], *, whole: bool) -> Callable[...
             for picture in workers().map(one, zip(*map(_python, columns), strict=True)):
                 num_bytes += 0 if picture is None else math.prod(picture.shape) * 8
                 if num_bytes > _MAX_RESULT_BYTES:
-                    raise answers.invalid(
+                    raise api_errors.invalid(
                         "Resources exceeded during query execution: decoded images of more than "
                         f"{_MAX_RESULT_BYTES >> 30} GB at once. Let ML.PREDICT take them directly, "
                         "or make them smaller with ML.RESIZE_IMAGE there"
                     )
                 pictures.append(picture)
         except EtlkitError as exc:
-            raise answers.invalid(exc.message) from exc
+            raise api_errors.invalid(exc.message) from exc
         return arrays.pictures_to_structs(pictures, whole=whole)
 
     return of_columns

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 from bqemulator.domain.errors import InvalidQueryError
 from sqlglot import exp
 
-from etlkit.local.front import grammar
+from etlkit.local.bigquery.extensions import grammar
 from etlkit.local.ml.steps import Chain, chain_of
 
 if TYPE_CHECKING:
-    from etlkit.local.front.place import Place
+    from etlkit.local.bigquery.extensions.statement_context import Place
 
 _DATA: Final = "data"
 _PATH: Final = "_etlkit_path"
@@ -107,7 +107,7 @@ def object_path(source: exp.Expr, at: exp.Expr, place: Place) -> exp.Column | No
 def _is_object_table(table: exp.Table, place: Place) -> bool:
     if not isinstance(table.this, exp.Identifier) or _cte(table) is not None:
         return False
-    from etlkit.local.front.object_tables import is_object_table
+    from etlkit.local.bigquery.extensions.object_tables import is_object_table
 
     try:
         return bool(is_object_table(grammar.name_of(table, place.project), place))

@@ -18,8 +18,8 @@ import pyarrow as pa
 from sqlglot import exp
 
 from etlkit.errors import ConfigError
-from etlkit.local.front import answers, seam
-from etlkit.local.mends.types import quote
+from etlkit.local.bigquery.extensions import api_errors, hooks
+from etlkit.local.bigquery.patches.types import quote
 from etlkit.local.ml import arrays
 from etlkit.local.ml.arrays import BYTES, FILE, NUMBERS, STRUCT
 from etlkit.local.ml.catalog import find_model, load_model
@@ -31,8 +31,8 @@ from etlkit.local.ml.steps import around
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from etlkit.local.front.place import Place
-    from etlkit.local.front.scope import Scope
+    from etlkit.local.bigquery.extensions.statement_context import Place
+    from etlkit.local.bigquery.extensions.subqueries import Scope
     from etlkit.local.ml.tensors import Signature, Tensor
 
 _ANSWER: Final = "_etlkit_answer"
@@ -45,7 +45,7 @@ async def rewrite(tree: exp.Expr, scope: Scope) -> bool:
     """The query hook: replace each ML.PREDICT by what computes it."""
     found = [
         table
-        for table in seam.innermost_first(tree, exp.Table)
+        for table in hooks.innermost_first(tree, exp.Table)
         if isinstance(table.this, exp.Predict)
     ]
     if found:
@@ -135,7 +135,7 @@ def _input(
     """
     field = next((each for each in schema if each.name.casefold() == tensor.name.casefold()), None)
     if field is None:
-        raise answers.invalid(
+        raise api_errors.invalid(
             f"Invalid table-valued function ML.PREDICT: column '{tensor.name}' is not found in the "
             f"input. The model wants {signature.wanted()}; the input has the columns "
             f"{', '.join(schema.names)}"
@@ -149,7 +149,7 @@ def _input(
         kind = FILE if origin.is_path else BYTES if origin.chain.decodes else STRUCT
         arrays.check_source(tensor, field.type, kind)
     except ConfigError as exc:
-        raise answers.invalid(exc.message) from exc
+        raise api_errors.invalid(exc.message) from exc
     return _Input(Feed(tensor, kind, origin.chain.steps), field.name, origin)
 
 
@@ -160,7 +160,7 @@ def _register(predictor: Predictor, signature: Signature, scope: Scope) -> str:
     connection = scope.place.ctx.engine.connection
     connection.create_function(
         name,
-        answers.carry(make_function(predictor, answers.invalid)),
+        api_errors.carry(make_function(predictor, api_errors.invalid)),
         None,
         f"STRUCT({outputs})",
         type="arrow",

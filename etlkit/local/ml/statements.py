@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlglot import exp
 
 from etlkit.errors import ConfigError
-from etlkit.local.front import answers, grammar
-from etlkit.local.front.seam import Outcome
+from etlkit.local.bigquery.extensions import api_errors, grammar
+from etlkit.local.bigquery.extensions.hooks import StatementResult
 from etlkit.local.ml import catalog
 from etlkit.local.ml.catalog import REMOTE, VISION, Model
 from etlkit.local.ml.runtimes import MODEL_TYPES
 
 if TYPE_CHECKING:
-    from etlkit.local.front.place import Place
+    from etlkit.local.bigquery.extensions.statement_context import Place
     from etlkit.local.ml.tensors import Signature
 
     Name = tuple[str, str, str]
@@ -27,7 +27,7 @@ _OPTIONS: Final = ("model_type", "model_path", "kms_key_name")
 _REMOTE_OPTIONS: Final = ("remote_service_type",)
 
 
-async def create_model(tree: exp.Expr, place: Place) -> Outcome | None:
+async def create_model(tree: exp.Expr, place: Place) -> StatementResult | None:
     """The statement hook of CREATE MODEL; one with a training query is the emulator's."""
     if not isinstance(tree, exp.Create) or tree.kind != "MODEL":
         return None
@@ -36,36 +36,36 @@ async def create_model(tree: exp.Expr, place: Place) -> Outcome | None:
     if connection is None and "model_path" not in options and tree.expression is not None:
         return None
     name = grammar.name_of(tree.this, place.project)
-    answers.require_dataset(place, name)
+    api_errors.require_dataset(place, name)
     there = catalog.get(name, place)
     if there is not None and tree.args.get("exists"):
-        return Outcome("CREATE_MODEL", "SKIP")
+        return StatementResult("CREATE_MODEL", "SKIP")
     if place.ctx.catalog.get_table(*name) is not None:
-        raise answers.already_exists("Table", name)
+        raise api_errors.already_exists("Table", name)
     if there is not None and not tree.args.get("replace"):
-        raise answers.already_exists("Model", name)
+        raise api_errors.already_exists("Model", name)
     if tree.expression is not None:
-        raise answers.invalid("CREATE MODEL takes model_path or a query, not both")
+        raise api_errors.invalid("CREATE MODEL takes model_path or a query, not both")
     make = _check_remote if connection is not None else _check_imported
     kept = make(options, connection, place)
     if not place.is_dry:
         model, model_type, signature = kept
         catalog.put(name, model, model_type, signature, place)
-    return Outcome("CREATE_MODEL", "CREATE" if there is None else "REPLACE")
+    return StatementResult("CREATE_MODEL", "CREATE" if there is None else "REPLACE")
 
 
-async def drop_model(tree: exp.Expr, place: Place) -> Outcome | None:
+async def drop_model(tree: exp.Expr, place: Place) -> StatementResult | None:
     """The statement hook of DROP MODEL."""
     if not isinstance(tree, exp.Drop) or tree.kind != "MODEL":
         return None
     name = grammar.name_of(tree.this, place.project)
     is_there = catalog.get(name, place) is not None
     if not is_there and not tree.args.get("exists"):
-        raise answers.not_found("Model", name)
+        raise api_errors.not_found("Model", name)
     if is_there and not place.is_dry:
         catalog.drop(name, place)
         catalog.remove_orphans(place)
-    return Outcome("DROP_MODEL", "DROP" if is_there else "SKIP")
+    return StatementResult("DROP_MODEL", "DROP" if is_there else "SKIP")
 
 
 Kept = tuple[Model, str, "Signature | None"]
@@ -76,13 +76,13 @@ def _check_imported(options: dict[str, Any], _connection: str | None, place: Pla
     _refuse_others(options, _OPTIONS)
     model_type = str(options.get("model_type") or "").upper()
     if model_type not in MODEL_TYPES:
-        raise answers.invalid(
+        raise api_errors.invalid(
             f"Invalid value of option 'model_type': {options.get('model_type')!r}. With "
             f"model_path it is one of {', '.join(MODEL_TYPES)}"
         )
     path = options.get("model_path")
     if not isinstance(path, str) or not path:
-        raise answers.invalid(
+        raise api_errors.invalid(
             f"The option 'model_path' is required for model_type {model_type}, as in "
             "model_path = 'gs://bucket/folder/*'"
         )
@@ -91,7 +91,7 @@ def _check_imported(options: dict[str, Any], _connection: str | None, place: Pla
         version = files.freeze(model_type, path, place.buckets)
         signature = files.load(version).signature
     except ConfigError as exc:
-        raise answers.invalid(f"Cannot import the model: {exc.message}") from exc
+        raise api_errors.invalid(f"Cannot import the model: {exc.message}") from exc
     if place.is_dry:
         files.remove(version)
     return Model(version=version), model_type, signature
@@ -100,7 +100,7 @@ def _check_imported(options: dict[str, Any], _connection: str | None, place: Pla
 def _check_remote(options: dict[str, Any], connection: str | None, _place: Place) -> Kept:
     service = str(options.get("remote_service_type") or "").upper()
     if service != VISION:
-        raise answers.invalid(
+        raise api_errors.invalid(
             f"Invalid value of option 'remote_service_type': "
             f"{options.get('remote_service_type')!r}. The local BigQuery has {VISION}"
         )
@@ -111,6 +111,6 @@ def _check_remote(options: dict[str, Any], connection: str | None, _place: Place
 def _refuse_others(options: dict[str, Any], known: tuple[str, ...]) -> None:
     unknown = [name for name in options if name not in known]
     if unknown:
-        raise answers.invalid(
+        raise api_errors.invalid(
             f"Unknown option: {unknown[0]}; the options here are {', '.join(known)}"
         )

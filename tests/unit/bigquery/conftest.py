@@ -54,8 +54,8 @@ def service():
 @pytest.fixture
 def connection(service):
     """What reader and appender need of a connection, on the real clients."""
+    from etlkit.api.run import Run, Settings
     from etlkit.bigquery.client import Connection
-    from etlkit.context import Run, Settings
 
     environ = {
         "BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:1",

@@ -3,9 +3,9 @@ from typing import NamedTuple
 
 import pytest
 
-from etlkit.context import Run, Settings
-from etlkit.schema import RowDecoder
-from etlkit.source import ROW_ID
+from etlkit.api.run import Run, Settings
+from etlkit.api.source import ROW_ID
+from etlkit.rows.batches import RowDecoder
 
 
 class Read(NamedTuple):

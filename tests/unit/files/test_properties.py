@@ -7,11 +7,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from etlkit import CsvSource, JsonlSource
-from etlkit.context import Run, Settings
-from etlkit.files.guess import guess_type
-from etlkit.schema import RowDecoder
-from etlkit.settle import Counts, Earlier
-from etlkit.source import ROW_ID
+from etlkit.api.outcomes import Counts, Recovered
+from etlkit.api.run import Run, Settings
+from etlkit.api.source import ROW_ID
+from etlkit.files.csv_types import guess_type
+from etlkit.rows.batches import RowDecoder
 
 # A lone carriage return ends a line for some programs and not for others: it is left out.
 text = st.text(st.characters(exclude_characters="\r\0", exclude_categories=["Cs"]), max_size=12)
@@ -23,7 +23,7 @@ many = settings(
 def read(source, earlier=()):
     with Run("files", Settings()) as run:
         reader = source.open(run)
-        reader.freeze(Earlier(Counts(written=len(earlier)), lambda: earlier))
+        reader.freeze(Recovered(Counts(written=len(earlier)), lambda: earlier))
         decoder, found = RowDecoder(reader.columns), {}
         for batch in reader.batches():
             rows = decoder.decode(batch).rows

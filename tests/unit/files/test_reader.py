@@ -3,11 +3,11 @@ import os
 import pytest
 
 from etlkit import ConfigError, CsvSource, EtlBase, JsonlSource, SourceError, TransferJob
-from etlkit.context import Run, Settings
-from etlkit.engine import run_transfer
+from etlkit.api.outcomes import Counts, Recovered
+from etlkit.api.run import Run, Settings
+from etlkit.api.source import ROW_ID
+from etlkit.engine.transfer import run_transfer
 from etlkit.runner import run_job
-from etlkit.settle import Counts, Earlier
-from etlkit.source import ROW_ID
 from etlkit.testing import MemorySink
 
 
@@ -28,7 +28,7 @@ def read(source, *, limit=None, earlier=()):
     with Run("files", Settings(), limit=limit) as run:
         reader = source.open(run)
         ids = tuple(earlier)
-        reader.freeze(Earlier(Counts(written=len(ids)), lambda: ids))
+        reader.freeze(Recovered(Counts(written=len(ids)), lambda: ids))
         got = ids_and_rows(reader)
         assert reader.num_rows == len(got)
         reader.close(succeeded=True)

@@ -476,7 +476,7 @@ def test_a_quota_turns_calls_away_until_its_window_ends():
 
 def test_a_window_of_a_quota_begins_with_a_call():
     """The clock is given, so nothing waits."""
-    from etlkit.testing.fault_desk import Quota
+    from etlkit.testing.fault_handler import Quota
 
     quota = Quota("2/min")
     assert [quota.wait_s(now) for now in (100, 110, 120, 159, 160, 161)] == [0, 0, 40, 1, 0, 0]

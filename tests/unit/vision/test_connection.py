@@ -11,7 +11,7 @@ import pytest
 from google.auth.exceptions import RefreshError
 
 from etlkit import ApiError, ConfigError, RetryableError
-from etlkit.retry import Calls, RetryPolicy
+from etlkit.calls.retry import Calls, RetryPolicy
 from etlkit.testing import FaultPlan, FaultServer, no_sleep
 from etlkit.vision import ClientAnnotator, Feature, ImageRequest, RestAnnotator
 from etlkit.vision.connection import (

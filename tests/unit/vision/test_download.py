@@ -4,8 +4,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from etlkit.vision.addresses import ForbiddenAddressError, is_public, resolve_public
 from etlkit.vision.download import Downloader, DownloadError
+from etlkit.vision.public_addresses import ForbiddenAddressError, is_public, resolve_public
 
 PHOTO = bytes(range(256)) * 40
 PUBLIC = "93.184.215.14"

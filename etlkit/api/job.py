@@ -1,0 +1,135 @@
+"""Jobs: frozen descriptions of what to run. Nothing happens when one is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from etlkit.api.checks import Check
+from etlkit.api.sink import Sink
+from etlkit.api.source import Source
+from etlkit.api.transform import EtlBase
+from etlkit.calls.limits import RateLimit, as_rate_limit
+from etlkit.calls.retry import RetryPolicy
+from etlkit.errors import ConfigError
+from etlkit.variables.definitions import VariableDefinition
+from etlkit.variables.values import check_definitions
+
+OnRowError = Literal["fail", "skip", "reject"]
+OnSchemaChange = Literal["fail", "add_columns", "drop_columns"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferJob:
+    """Stream the rows of a source through a transform into a sink.
+
+    Attributes:
+        source: Where rows come from, e.g. `BigQuerySource("SELECT …")`.
+        transform: The `Etl` class, or a function without arguments that makes an instance; called
+            once per worker.
+        sink: Where rows go, e.g. `BigQuerySink("dataset.table", mode="replace")`.
+        name: The job's name in reports, labels and the ledger; None = the module's name.
+        on_row_error: `fail` ends the run at the first row that cannot be settled; `skip` leaves
+            such rows out, counts and reports them; `reject` puts them into `<target>_rejects`.
+        max_rejected: RejectedRow rows that are still acceptable: a count, or a share of the rows read
+            (a float below 1). One more ends the run and nothing is published. None = no bound.
+        on_schema_change: What a new key in the rows, or a column the target lacks, does: `fail`
+            ends the run, `add_columns` adds the column, `drop_columns` leaves it out. A type that
+            differs from the target's always ends the run.
+        checks: SQL over the staged rows, which must hold before anything is published.
+        max_concurrency: Calls in flight; None = what the transform declares.
+        rate_limit: Calls, or billing units, a period, e.g. `"1800/min"`; for each service that the
+            transform calls through etlkit. Shared by all workers, retries included. None = as fast
+            as they come, slower after many a 429.
+        max_calls: The run stops before it makes more calls, retries included. None = no bound.
+        max_cost: The run stops before its calls cost more; needs `price_per_unit`. None = no bound.
+        price_per_unit: What a billing unit costs; for `max_cost`, the estimate and the report.
+        currency: Of the two; for messages.
+        retry: How long failed calls are repeated; None = `RetryPolicy()`, or what the transform's
+            client brings.
+        variables: Custom variables `$name$` in the source's query and the sink's table: name to
+            `String`, `Timestamp`, `TimestampRuntime` or a plain value.
+        is_runnable_concurrently: Whether two runs of this job may be in progress at once.
+        labels: Labels for every BigQuery job of the run, beside `etlkit_job` and `etlkit_run`.
+    """
+
+    source: Source
+    transform: type[EtlBase] | Callable[[], EtlBase]
+    sink: Sink
+    name: str | None = None
+    on_row_error: OnRowError = "fail"
+    max_rejected: float | None = None
+    on_schema_change: OnSchemaChange = "add_columns"
+    checks: Sequence[Check | str] = ()
+    max_concurrency: int | None = None
+    rate_limit: RateLimit | str | None = None
+    max_calls: int | None = None
+    max_cost: float | None = None
+    price_per_unit: float | None = None
+    currency: str = "USD"
+    retry: RetryPolicy | None = None
+    variables: Mapping[str, VariableDefinition] = field(default_factory=dict)
+    is_runnable_concurrently: bool = False
+    labels: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what can be seen to be wrong without any I/O."""
+        for role in ("source", "sink"):
+            thing = getattr(self, role)
+            if isinstance(thing, type) or not hasattr(thing, "open"):
+                raise ConfigError(
+                    f"TransferJob({role}=…) got {_describe(thing)}: it needs an object that opens "
+                    f"a run, e.g. BigQuery{role.capitalize()}(…)"
+                )
+        if isinstance(self.transform, type) and not issubclass(self.transform, EtlBase):
+            raise ConfigError(
+                f"TransferJob(transform=…) got {_describe(self.transform)}: it needs a subclass "
+                "of etlkit.EtlBase"
+            )
+        if not callable(self.transform):
+            raise ConfigError(
+                f"TransferJob(transform=…) got {_describe(self.transform)}: give the class "
+                "itself, not an instance; every worker makes its own"
+            )
+        for name, allowed in (("on_row_error", OnRowError), ("on_schema_change", OnSchemaChange)):
+            if getattr(self, name) not in get_args(allowed):
+                raise ConfigError(
+                    f"{name}={getattr(self, name)!r}: it is one of "
+                    + ", ".join(repr(value) for value in get_args(allowed))
+                )
+        if self.max_rejected is not None and (
+            self.max_rejected < 0
+            or (isinstance(self.max_rejected, float) and self.max_rejected >= 1)
+        ):
+            raise ConfigError(
+                f"max_rejected={self.max_rejected!r}: it is a count (int) or a share (0.0 to 1.0)"
+            )
+        if self.max_concurrency is not None and self.max_concurrency < 1:
+            raise ConfigError(f"max_concurrency={self.max_concurrency}: it is 1 or more")
+        check_definitions(self.variables)
+        self._check_limits()
+
+    def _check_limits(self) -> None:
+        if self.rate_limit is not None and not isinstance(self.rate_limit, (str, RateLimit)):
+            raise ConfigError(
+                f"rate_limit got {_describe(self.rate_limit)}: write a text such as '1800/min', or "
+                "RateLimit(…)"
+            )
+        as_rate_limit(self.rate_limit)
+        if self.retry is not None and not isinstance(self.retry, RetryPolicy):
+            raise ConfigError(f"retry got {_describe(self.retry)}: it needs a RetryPolicy(…)")
+        if self.max_calls is not None and self.max_calls < 1:
+            raise ConfigError(f"max_calls={self.max_calls}: it is 1 or more")
+        for name in ("max_cost", "price_per_unit"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise ConfigError(f"{name}={value}: it is 0 or more")
+        if self.max_cost is not None and self.price_per_unit is None:
+            raise ConfigError(f"max_cost={self.max_cost} needs price_per_unit: what does one cost?")
+
+
+def _describe(thing: Any) -> str:
+    if isinstance(thing, type):
+        return f"the class {thing.__name__}"
+    return f"an object of type {type(thing).__name__}"

@@ -1,0 +1,90 @@
+"""`EtlBase`: the class users write. No I/O happens here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, TypeAlias
+
+from etlkit.rows.row import Row
+
+RowResult: TypeAlias = "Row | Iterable[Row] | None"
+"""What a row became: a dict = written, None = skipped, an iterable of dicts = fan-out."""
+
+
+class EtlBase:
+    """Turn source rows into target rows. Subclass it, name the class `Etl`, write `transform_row`.
+
+    A subclass overrides `transform_row` or `transform_batch` (a `TypeError` at import says so if it
+    does neither; `class MyBase(EtlBase, abstract=True)` is exempt). An own `__init__` need not call
+    `super().__init__()`. Each worker has an instance of its own, so `self` needs no locks.
+
+    Attributes:
+        max_concurrency: Calls in flight at the same time, each on a thread with its own instance.
+        batch_size: Rows handed to one `transform_batch` call, at most.
+        units_per_row: Billing units that a row costs; for the estimate before the first call.
+        columns: The columns the transform reads. All others pass through in Arrow without being
+            decoded. None = the transform sees every column.
+        output_schema: The target's columns, e.g. `{"uri": "STRING NOT NULL", "response": "JSON"}`;
+            types are BigQuery's own names, as in DDL. None = columns passed through keep their
+            type, new ones take theirs from the target or from the first rows.
+    """
+
+    max_concurrency: ClassVar[int] = 1
+    batch_size: ClassVar[int] = 100
+    units_per_row: ClassVar[int] = 1
+    columns: ClassVar[Sequence[str] | None] = None
+    output_schema: ClassVar[Mapping[str, str] | None] = None
+
+    def __init_subclass__(cls, *, abstract: bool = False, **kwargs: Any) -> None:
+        """Refuse a class without a transform when it is defined, not at row one."""
+        super().__init_subclass__(**kwargs)
+        if abstract or overrides_row(cls) or overrides_batch(cls):
+            return
+        raise TypeError(
+            f"{cls.__name__} overrides neither transform_row(self, row) nor "
+            "transform_batch(self, rows): write one of them, or declare the class with "
+            "abstract=True if it is a base of your own"
+        )
+
+    def before_action(self) -> None:
+        """Prepare this worker: open clients, load models. Runs once, before the first row."""
+
+    def transform_row(self, row: Row) -> RowResult:
+        """Turn one row into what is to be written.
+
+        Args:
+            row: Column name to native Python value; yours to change in place.
+
+        Returns:
+            A dict: one target row; a new key is a new column, a deleted key drops the column.
+            None: the row is skipped. An iterable of dicts: several target rows.
+
+        Raises:
+            Exception: Settles this row by the job's `on_row_error`; a `JobError` ends the run.
+        """
+        raise NotImplementedError
+
+    def transform_batch(self, rows: list[Row]) -> Sequence[RowResult | BaseException]:
+        """Turn several rows with one call, for providers that take many items at once.
+
+        Args:
+            rows: Up to `batch_size` rows.
+
+        Returns:
+            One result per row, in the order of `rows`: what `transform_row` would return, or an
+            exception object, which settles that row alone.
+        """
+        raise NotImplementedError
+
+    def after_action(self) -> None:
+        """Clean up this worker. Runs once, always, also after a failure."""
+
+
+def overrides_row(cls: type[EtlBase]) -> bool:
+    """Whether the class brings its own `transform_row`."""
+    return cls.transform_row is not EtlBase.transform_row
+
+
+def overrides_batch(cls: type[EtlBase]) -> bool:
+    """Whether the class brings its own `transform_batch`."""
+    return cls.transform_batch is not EtlBase.transform_batch

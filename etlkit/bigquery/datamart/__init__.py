@@ -1,0 +1,1 @@
+"""Datamarts: SQL statements that run inside BigQuery."""

@@ -1,0 +1,101 @@
+"""A datamart looked at without running it: what each statement would cost, and whether it would fit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from etlkit.bigquery.client import Connection, connect
+from etlkit.bigquery.datamart.dry_run import dry_run
+from etlkit.bigquery.datamart.insert import Insert
+from etlkit.bigquery.datamart.statements import in_file, statement_error
+from etlkit.bigquery.runs.ledger import Ledger
+from etlkit.bigquery.source import work_dataset
+from etlkit.errors import StatementError
+
+if TYPE_CHECKING:
+    from etlkit.api.report import DatamartReport, StatementReport
+    from etlkit.api.run import Run
+    from etlkit.bigquery.datamart.plan import Plan, Step
+
+TIB = 1024**4
+_NOT_THERE_YET = (
+    "or perhaps it does not exist",
+    "Function not found",
+    "Procedure not found",
+    "Unrecognized name",
+)
+"""What BigQuery says, not with 404, of things that an earlier statement may make: a table in a dataset
+that is not there or may not be looked into, a function, a procedure, a column."""
+
+
+def check_plan(plan: Plan, run: Run, report: DatamartReport, price_per_tib: float) -> None:
+    """Validate every statement and write into the report what each would cost. Nothing is written.
+
+    A statement that needs what an earlier one makes cannot be validated: BigQuery looks at what is
+    there now. It is `unchecked`, which is no failure.
+
+    Raises:
+        StatementError: BigQuery refuses a statement; the report has all of them.
+        JobError: The rows of an insert would not fit its table.
+    """
+    connection = connect(run)
+    try:
+        if plan.job.query_mode == "insert":
+            _check_insert(plan, run, connection, report)
+        else:
+            _check_statements(plan, connection, report)
+    finally:
+        for statement in report.statements:
+            if statement.bytes_processed is not None:
+                cost = statement.bytes_processed / TIB * price_per_tib
+                statement.estimated_cost = round(cost, 6)
+        costs = [s.estimated_cost for s in report.statements if s.estimated_cost is not None]
+        report.estimated_cost = round(sum(costs), 6) if costs else None
+
+
+def _check_insert(plan: Plan, run: Run, connection: Connection, report: DatamartReport) -> None:
+    ledger = Ledger(connection, run, work_dataset(plan.job.work_dataset, connection.project))
+    Insert(plan, run, connection, ledger, report).check()
+
+
+def _check_statements(plan: Plan, connection: Connection, report: DatamartReport) -> None:
+    failed: StatementError | None = None
+    made = False
+    for step, statement in zip(plan.steps, report.statements, strict=True):
+        error = _check(connection, plan, step, statement, made=made)
+        failed = failed or error
+        made = made or _may_make(step)
+    if failed is not None:
+        raise failed
+
+
+def _check(
+    connection: Connection, plan: Plan, step: Step, statement: StatementReport, *, made: bool
+) -> StatementError | None:
+    from google.api_core.exceptions import GoogleAPIError, NotFound
+
+    try:
+        job = dry_run(connection, step.sql, step.parameters)
+    except GoogleAPIError as error:
+        message = in_file(error, step, step.sql)
+        if made and (
+            isinstance(error, NotFound) or any(each in message for each in _NOT_THERE_YET)
+        ):
+            statement.state = "unchecked"
+            statement.error = f"needs what an earlier statement makes: {message}"
+            return None
+        statement.state, statement.error = "failed", message
+        return statement_error(plan, step, statement)
+    statement.state = "checked"
+    statement.statement_type = job.statement_type
+    statement.bytes_processed = job.total_bytes_processed
+    return None
+
+
+def _may_make(step: Step) -> bool:
+    return step.piece.is_script or step.sql.split(None, 1)[0].upper() in {
+        "CREATE",
+        "ALTER",
+        "CALL",
+        "DROP",
+    }

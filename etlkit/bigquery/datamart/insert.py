@@ -1,0 +1,263 @@
+"""`query_mode="insert"`: the rows of a query are staged, audited and published in one atomic step."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from etlkit.api.outcomes import Counts
+from etlkit.bigquery.client import Connection, errors_as
+from etlkit.bigquery.datamart import sql
+from etlkit.bigquery.datamart.dry_run import dry_run
+from etlkit.bigquery.datamart.schema_evolution import check_columns, policy
+from etlkit.bigquery.datamart.statements import in_file, run_step, statement_error
+from etlkit.bigquery.names import TableName, parse_table
+from etlkit.bigquery.publish.audit import run_checks
+from etlkit.bigquery.publish.publisher import Publisher
+from etlkit.bigquery.publish.target import Target
+from etlkit.bigquery.sink_options import Mode, SinkOptions
+from etlkit.bigquery.source import work_dataset
+from etlkit.bigquery.table_definition import Definition
+from etlkit.errors import ConfigError, SinkError
+from etlkit.rows.columns import Column, check_names
+
+if TYPE_CHECKING:
+    from etlkit.api.datamart import Datamart
+    from etlkit.api.report import DatamartReport
+    from etlkit.api.run import Run
+    from etlkit.bigquery.datamart.plan import Plan
+    from etlkit.bigquery.runs.ledger import Ledger
+
+log = logging.getLogger("etlkit.bigquery")
+
+_MODES: dict[str, Mode] = {
+    "append": "append",
+    "truncate": "replace",
+    "incremental": "merge",
+    "scd_type_2": "append",
+}
+
+
+class StagedQuery:
+    """The rows of the query in `out_<run id>`. See `etlkit.bigquery.publish.publisher.Staged`.
+
+    Attributes:
+        table: The work table.
+        columns: Its columns.
+        rejects: None: SQL rejects no rows.
+        makes_empty_table: The columns of a query are known without rows.
+    """
+
+    def __init__(self, table: TableName, columns: tuple[Column, ...]) -> None:
+        self.table = table
+        self.columns = columns
+        self.rejects: TableName | None = None
+        self.makes_empty_table = True
+
+    @property
+    def plain(self) -> StagedQuery:
+        """The rows as the query gives them."""
+        return self
+
+    @property
+    def names(self) -> list[TableName]:
+        """See `Staged.names`."""
+        return [self.table]
+
+    def rows(self, columns: Sequence[Column], /) -> str:
+        """See `Staged.rows`."""
+        return sql.staged(self.table, columns)
+
+
+class StagedVersions(StagedQuery):
+    """The same rows as versions for `scd_type_2`."""
+
+    def __init__(
+        self, table: TableName, columns: tuple[Column, ...], job: Datamart, run: Run
+    ) -> None:
+        start, end, current = job.validity_columns.names
+        more = (Column(start, "TIMESTAMP"), Column(end, "TIMESTAMP"), Column(current, "BOOL"))
+        super().__init__(table, (*columns, *more))
+        self._own = columns
+        self._job = job
+        self._run = run
+
+    @property
+    def plain(self) -> StagedQuery:
+        """See `StagedQuery.plain`."""
+        return StagedQuery(self.table, self._own)
+
+    def rows(self, columns: Sequence[Column], /) -> str:
+        """See `Staged.rows`."""
+        validity = self._job.validity_columns
+        own = [column for column in columns if column.name not in validity.names]
+        return sql.new_versions(self.table, own, validity, self._run.started_at)
+
+
+class VersionPublisher(Publisher):
+    """Publishes versions: those that are superseded end, the new ones begin, in one transaction."""
+
+    def __init__(self, job: Datamart, *parts: Any) -> None:
+        super().__init__(*parts)
+        self._job = job
+        self._keys = job.merge_keys
+
+    def _statements(self) -> list[str]:
+        job, name = self._job, self._target.name
+        parts = self._target.definition.partitioning
+        by = parts.column if parts is not None and parts.require_filter else None
+        close = sql.close_versions(
+            name,
+            self._rows,
+            job.merge_keys,
+            str(job.incremental_column),
+            job.validity_columns,
+            self._run.started_at,
+            by,
+        )
+        add = sql.insert_versions(
+            name, self._columns, self._rows, job.merge_keys, job.validity_columns, by
+        )
+        return [close, add]
+
+
+class Insert:
+    """One run in `insert` mode."""
+
+    def __init__(
+        self, plan: Plan, run: Run, connection: Connection, ledger: Ledger, report: DatamartReport
+    ) -> None:
+        self._plan = plan
+        self._job = plan.job
+        self._run = run
+        self._connection = connection
+        self._ledger = ledger
+        self._report = report
+        self._options = sink_options(plan.job)
+        self._columns: tuple[Column, ...] = ()
+        self._query = sql.wrapped(plan.steps[0].sql, plan.job.lookback, run.started_at)
+
+    def check(self) -> None:
+        """Have BigQuery validate the query, and compare it with the table. Writes nothing.
+
+        Raises:
+            StatementError: BigQuery refused the query.
+            JobError: The rows would not fit the table, or there is no such dataset.
+        """
+        self.validate()
+        dataset = parse_table(self._options.table, self._connection.project).dataset_id
+        if not self._options.create_dataset or self._connection.find_dataset(dataset) is not None:
+            self._fit()  # else there is no table to compare with, and nothing may be made
+        self._report.statements[0].state = "checked"
+
+    def validate(self) -> None:
+        """Have BigQuery validate the query, which tells its columns and where it runs.
+
+        Raises:
+            StatementError: BigQuery refused it.
+        """
+        self._columns = self._dry_run()
+        self._report.target = str(parse_table(self._options.table, self._connection.project))
+
+    def _fit(self) -> None:
+        self._run.on_schema_change = policy(self._job)
+        with errors_as(SinkError, "open", f"opening the target {self._job.destination} failed"):
+            self._target = Target(self._options, self._run, self._connection)
+        self._staged = self._stage_of(self._columns)
+        self._report.warnings += check_columns(self._job, self._target, self._columns)
+        self._target.plan(self._staged.columns)
+
+    def run(self) -> None:
+        """Compare, stage, audit, publish; after `validate`, and with the ledger open.
+
+        Raises:
+            StatementError: The query failed.
+            JobError: The rows do not fit the table, a check failed, or publishing did.
+        """
+        self._fit()
+        target, staged, statement = self._target, self._staged, self._report.statements[0]
+        text = sql.stage(staged.table, self._query)
+        run_step(self._connection, self._plan, self._plan.steps[0], statement, "stage", text)
+        with errors_as(SinkError, "audit", "the audit of the new rows could not run"):
+            counts = self._count(staged)
+            statement.rows = counts.parts
+            run_checks(self._connection, staged.plain, self._job.checks)
+        parts = (self._options, self._run, self._connection, target, staged, self._ledger)
+        with errors_as(SinkError, "publish", f"publishing to {target.name} failed"):
+            if isinstance(staged, StagedVersions):
+                VersionPublisher(self._job, *parts).publish(counts)
+            else:
+                Publisher(*parts).publish(counts)
+        self._report.rows_published = counts.parts
+        self._connection.drop_work_table(staged.table)
+
+    def _dry_run(self) -> tuple[Column, ...]:
+        from google.api_core.exceptions import GoogleAPIError
+
+        from etlkit.bigquery.schema_fields import from_schema_fields
+
+        step, statement = self._plan.steps[0], self._report.statements[0]
+        try:
+            job = dry_run(self._connection, self._query, step.parameters)
+        except GoogleAPIError as error:
+            statement.state, statement.error = "failed", in_file(error, step, self._query)
+            raise statement_error(self._plan, step, statement) from error
+        statement.statement_type = job.statement_type
+        statement.bytes_processed = job.total_bytes_processed
+        self._connection.location = self._connection.location or job.location
+        columns = from_schema_fields(job.schema or ())
+        if not columns or job.statement_type not in {None, "SELECT"}:
+            raise ConfigError(
+                f"query_mode='insert' takes one SELECT, this is {job.statement_type}; other "
+                "statements run with query_mode='query'"
+            )
+        check_names(columns)
+        return columns
+
+    def _stage_of(self, columns: tuple[Column, ...]) -> StagedQuery:
+        dataset = work_dataset(self._job.work_dataset, self._connection.project)
+        table = TableName(*dataset, f"out_{self._run.run_id}")
+        names = {column.name for column in columns}
+        needed = [*self._job.merge_keys, *filter(None, [self._job.incremental_column])]
+        if missing := [name for name in needed if name not in names]:
+            raise SinkError(
+                f"the query has no column {', '.join(missing)}; it has {', '.join(sorted(names))}",
+                stage="open",
+            )
+        if self._job.write_disposition != "scd_type_2":
+            return StagedQuery(table, columns)
+        if taken := names & set(self._job.validity_columns.names):
+            raise SinkError(
+                f"the query has a column {', '.join(sorted(taken))}, which scd_type_2 adds itself: "
+                "leave it out, or choose other validity_columns",
+                stage="open",
+            )
+        return StagedVersions(table, columns, self._job, self._run)
+
+    def _count(self, staged: StagedQuery) -> Counts:
+        text = f"SELECT COUNT(*) AS n FROM {staged.table.sql}"
+        count = self._connection.rows(text, "count")[0]["n"]
+        return Counts(read=count, written=count, parts=count)
+
+
+def sink_options(job: Datamart) -> SinkOptions:
+    """What a transfer into the same table would say.
+
+    Raises:
+        ConfigError: A bad table name, or a definition that is none of BigQuery's.
+    """
+    definition = job.definition or Definition()
+    if not isinstance(definition, Definition):
+        raise ConfigError(f"definition is a {type(definition).__name__}; give etlkit.Definition(…)")
+    mode = _MODES[str(job.write_disposition)]
+    return SinkOptions(
+        table=str(job.destination),
+        mode=mode,
+        merge_keys=job.merge_keys if mode == "merge" else (),
+        merge_update_columns=() if job.on_matched_action == "skip" else None,
+        before_load=job.before_load,
+        definition=definition,
+        create_dataset=job.create_dataset,
+        work_dataset=job.work_dataset,
+    )

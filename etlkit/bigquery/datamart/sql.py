@@ -1,0 +1,146 @@
+"""The SQL texts of datamarts, as pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from etlkit.api.datamart import Lookback, ValidityColumns
+from etlkit.bigquery.names import TableName
+from etlkit.bigquery.sql import EXPIRE_DAYS
+from etlkit.rows.columns import Column, quoted
+
+
+def wrapped(query: str, lookback: Lookback | None, now: datetime) -> str:
+    """The user's query, cut to its period.
+
+    Args:
+        query: A SELECT.
+        lookback: The period; None = all of it.
+        now: What the period is counted back from, an aware time.
+    """
+    if lookback is None:
+        return query
+    first, end = period(lookback, now)
+    column = quoted(lookback.column)
+    return (
+        f"SELECT * FROM (\n{query}\n)\n"
+        f"WHERE {column} >= {_bound(lookback, first)} AND {column} < {_bound(lookback, end)}"
+    )
+
+
+def period(lookback: Lookback, now: datetime) -> tuple[datetime, datetime]:
+    """From when, and until before when, rows are processed; aware times in the zone of the period."""
+    local = now.astimezone(ZoneInfo(lookback.time_zone))
+    if lookback.unit == "hours":
+        instant = local.astimezone(UTC)
+        bounds = (instant - timedelta(hours=hours) for hours in (lookback.start, lookback.end))
+        first, end = (bound.astimezone(local.tzinfo) for bound in bounds)
+        return first, end
+    today = local.replace(hour=0, minute=0, second=0, microsecond=0)
+    return today - timedelta(days=lookback.start), today - timedelta(days=lookback.end - 1)
+
+
+def _bound(lookback: Lookback, at: datetime) -> str:
+    if lookback.column_type == "DATE":
+        return f"DATE '{at:%Y-%m-%d}'"
+    if lookback.column_type == "DATETIME":
+        return f"DATETIME '{at:%Y-%m-%d %H:%M:%S.%f}'"
+    return timestamp(at)
+
+
+def timestamp(at: datetime) -> str:
+    """A TIMESTAMP literal."""
+    return f"TIMESTAMP '{at.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}+00:00'"
+
+
+def stage(table: TableName, query: str) -> str:
+    """Keep the rows of a query in a work table; a repeat changes nothing."""
+    expires = f"TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL {EXPIRE_DAYS} DAY)"
+    return (
+        f"CREATE TABLE IF NOT EXISTS {table.sql} OPTIONS(expiration_timestamp = {expires}) AS\n"
+        f"SELECT * FROM (\n{query}\n)"
+    )
+
+
+def staged(table: TableName, columns: Sequence[Column]) -> str:
+    """The staged rows."""
+    return f"SELECT {_names(columns)} FROM {table.sql}"
+
+
+def new_versions(
+    table: TableName, columns: Sequence[Column], validity: ValidityColumns, at: datetime
+) -> str:
+    """The staged rows as versions that are valid from `at` on."""
+    return (
+        f"SELECT {_names(columns)}, {timestamp(at)} AS {quoted(validity.valid_from)}, "
+        f"CAST(NULL AS TIMESTAMP) AS {quoted(validity.valid_to)}, "
+        f"TRUE AS {quoted(validity.is_current)} FROM {table.sql}"
+    )
+
+
+def close_versions(
+    target: TableName,
+    rows: str,
+    keys: Sequence[str],
+    incremental: str,
+    validity: ValidityColumns,
+    at: datetime,
+    partition: str | None = None,
+) -> str:
+    """End the current version of every row that has a newer one.
+
+    Args:
+        target: The table.
+        rows: A SELECT of the new versions.
+        keys: Columns that name a row.
+        incremental: The column that tells which of two versions is newer; null is oldest.
+        validity: Names of the validity columns.
+        at: When the old versions end.
+        partition: Partitioning column of a table that wants a filter on it; None = it does not.
+    """
+    column = quoted(incremental)
+    return (
+        f"UPDATE {target.sql} AS T SET {quoted(validity.valid_to)} = {timestamp(at)}, "
+        f"{quoted(validity.is_current)} = FALSE\nFROM (\n{rows}\n) AS S\n"
+        f"WHERE T.{quoted(validity.is_current)} AND {same_keys(keys)}{_any_partition(partition)}\n"
+        f"AND (S.{column} > T.{column} OR (T.{column} IS NULL AND S.{column} IS NOT NULL))"
+    )
+
+
+def insert_versions(
+    target: TableName,
+    columns: Sequence[Column],
+    rows: str,
+    keys: Sequence[str],
+    validity: ValidityColumns,
+    partition: str | None = None,
+) -> str:
+    """Add the new versions of rows that have no current one: unknown rows, and those just closed."""
+    chosen = ", ".join(f"S.{quoted(column.name)}" for column in columns)
+    names = ", ".join(map(quoted, keys))
+    return (
+        f"INSERT INTO {target.sql} ({_names(columns)})\nSELECT {chosen} FROM (\n{rows}\n) AS S\n"
+        f"LEFT JOIN (\n  SELECT {names}, TRUE AS etlkit_there FROM {target.sql} AS T\n"
+        f"  WHERE {quoted(validity.is_current)}{_any_partition(partition)}\n) AS T\n"
+        f"ON {same_keys(keys)}\nWHERE T.etlkit_there IS NULL"
+    )
+
+
+def same_keys(keys: Sequence[str]) -> str:
+    """A null-safe comparison of `T` and `S` in the one form that BigQuery joins on."""
+    return " AND ".join(
+        f"(T.{k} = S.{k} OR (T.{k} IS NULL AND S.{k} IS NULL))" for k in map(quoted, keys)
+    )
+
+
+def _any_partition(column: str | None) -> str:
+    """True of every row, and yet the filter that a table may ask for."""
+    if column is None:
+        return ""
+    return f" AND (T.{quoted(column)} IS NULL OR T.{quoted(column)} IS NOT NULL)"
+
+
+def _names(columns: Sequence[Column]) -> str:
+    return ", ".join(quoted(column.name) for column in columns)

@@ -1,0 +1,155 @@
+"""One statement of a datamart as a BigQuery job: run, described, errors placed in the user's file."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import TYPE_CHECKING, Any
+
+from etlkit.api.report import StatementReport
+from etlkit.bigquery.client import Connection, google_message
+from etlkit.bigquery.parameters import query_parameters
+from etlkit.errors import StatementError
+
+if TYPE_CHECKING:
+    from google.cloud import bigquery
+
+    from etlkit.bigquery.datamart.plan import Plan, Step
+
+log = logging.getLogger("etlkit.bigquery")
+
+_PLACE = re.compile(r"\[(\d+):(\d+)\]")
+"""Where BigQuery says an error is: line and column of the SQL that was sent."""
+
+_DML = {"INSERT", "UPDATE", "DELETE", "MERGE"}
+
+
+def run_step(
+    connection: Connection,
+    plan: Plan,
+    step: Step,
+    statement: StatementReport,
+    purpose: str,
+    text: str | None = None,
+) -> None:
+    """Run one statement as a job, and tell what it cost.
+
+    Args:
+        connection: The run's connection.
+        plan: For the bound on bytes and the number of statements.
+        step: The statement.
+        statement: Its report, to be filled in.
+        purpose: See `Connection.query`.
+        text: SQL to send in its place; None = its own.
+
+    Raises:
+        StatementError: It failed.
+    """
+    from google.api_core.exceptions import GoogleAPIError
+
+    sent = step.sql if text is None else text
+    statement.job_id = connection.job_id(purpose)
+    try:
+        job = connection.query(
+            sent,
+            purpose,
+            parameters=query_parameters(step.parameters),
+            maximum_bytes_billed=plan.job.maximum_bytes_billed,
+        )
+        job.reload(retry=connection.retry())
+    except (GoogleAPIError, ConnectionError, TimeoutError) as error:
+        statement.state, statement.error = "failed", in_file(error, step, sent)
+        raise statement_error(plan, step, statement) from error
+    except BaseException:
+        statement.state = "failed"
+        _cancel(connection, statement.job_id)
+        raise
+    statement.state = "done"
+    describe(statement, job)
+    if statement.statement_type == "SCRIPT":
+        statement.children = _children(connection, job, statement)
+
+
+def in_file(error: BaseException, step: Step, sent: str) -> str:
+    """BigQuery's sentence, with places in the user's text instead of places in what was sent."""
+    added = sent[: sent.index(step.sql)].count("\n")
+
+    def moved(place: re.Match[str]) -> str:
+        line, column = int(place[1]) - added, int(place[2])
+        if line < 1:
+            return place[0]
+        if line == 1:
+            column += step.piece.column - 1
+        return f"[{line + step.piece.line - 1}:{column}]"
+
+    return _PLACE.sub(moved, google_message(error))
+
+
+def statement_error(plan: Plan, step: Step, statement: StatementReport) -> StatementError:
+    """Say which statement failed, where it stands, and what has been run."""
+    piece, number, total = step.piece, step.number, len(plan.steps)
+    place = f"line {piece.line}, column {piece.column}"
+    if plan.job.file is not None:
+        place = f"{plan.job.file}, {place}"
+    rest = ""
+    if total > 1 and statement.job_id:
+        rest = f"\n{_count(number - 1)} before it did run"
+        rest += f", {_count(total - number)} behind it did not" if number < total else ""
+    job = f"\njob {statement.job_id}" if statement.job_id else ""
+    return StatementError(
+        f"statement {number} of {total} failed ({place}: {piece.first_line}): "
+        f"{statement.error}{job}{rest}",
+        number=number,
+        line=piece.line,
+        job_id=statement.job_id,
+    )
+
+
+def _count(number: int) -> str:
+    return {0: "no statement", 1: "1 statement"}.get(number, f"{number} statements")
+
+
+def describe(statement: StatementReport, job: bigquery.QueryJob) -> None:
+    """Copy what BigQuery tells of a job; what it does not tell stays None."""
+    statement.statement_type = job.statement_type
+    statement.bytes_processed = job.total_bytes_processed
+    statement.bytes_billed = job.total_bytes_billed
+    statement.slot_ms = job.slot_millis
+    if job.started is not None and job.ended is not None:
+        statement.seconds = round((job.ended - job.started).total_seconds(), 3)
+    if job.statement_type in _DML:
+        statement.rows = job.num_dml_affected_rows
+    elif job.statement_type == "SELECT":
+        statement.rows = _num_rows(job)
+
+
+def _num_rows(job: bigquery.QueryJob) -> int | None:
+    rows: Any = job.result(max_results=0)
+    count: int | None = rows.total_rows
+    return count
+
+
+def _children(
+    connection: Connection, job: bigquery.QueryJob, parent: StatementReport
+) -> list[StatementReport]:
+    """The jobs of a script's statements, oldest first."""
+    jobs = connection.client.list_jobs(parent_job=job.job_id, retry=connection.retry())
+    children = []
+    for number, child in enumerate(sorted(jobs, key=lambda each: each.created), 1):
+        text = (getattr(child, "query", None) or "").strip().split("\n", 1)[0]
+        report = StatementReport(number=number, line=parent.line, statement=text, state="done")
+        report.job_id = child.job_id
+        if hasattr(child, "statement_type"):
+            describe(report, child)
+        if child.error_result:
+            report.state, report.error = "failed", child.error_result.get("message")
+        children.append(report)
+    return children
+
+
+def _cancel(connection: Connection, job_id: str | None) -> None:
+    """Stop a job whose run was told to stop: nobody waits for it any more, and it costs."""
+    try:
+        connection.client.cancel_job(str(job_id), location=connection.location, timeout=10)
+    except Exception as error:
+        log.warning("job %s could not be cancelled: %s", job_id, google_message(error))

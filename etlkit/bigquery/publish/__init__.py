@@ -1,0 +1,1 @@
+"""From staged rows to the published target."""

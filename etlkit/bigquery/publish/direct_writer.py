@@ -1,0 +1,144 @@
+"""`append_direct`: rows straight into the target, at least once. Says so loudly."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from etlkit.api.outcomes import Recovered
+from etlkit.api.sink import PARTS
+from etlkit.bigquery import sql
+from etlkit.bigquery.client import Connection, errors_as
+from etlkit.bigquery.publish.target import Target
+from etlkit.bigquery.runs.ledger import Ledger
+from etlkit.bigquery.source import work_dataset
+from etlkit.bigquery.storage.append_rows import Appender
+from etlkit.errors import ConfigError, SinkError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from etlkit.api.outcomes import Counts, RefusedRow, RejectedRow
+    from etlkit.api.run import Run
+    from etlkit.bigquery.sink_options import SinkOptions
+    from etlkit.rows.columns import Column
+
+log = logging.getLogger("etlkit.bigquery")
+
+
+class DirectWriter:
+    """See `etlkit.api.sink.SinkWriter`; rows are visible as soon as they are acknowledged."""
+
+    keeps_order = False  # a table has none
+
+    def __init__(self, sink: SinkOptions, run: Run, connection: Connection) -> None:
+        if run.checks:
+            raise ConfigError("mode='append_direct' has no staged rows that checks could look at")
+        if run.on_row_error == "reject":
+            raise ConfigError("on_row_error='reject' does not go with mode='append_direct'")
+        log.warning(
+            "mode append_direct: rows go straight to %s, at least once; a failed run leaves some of "
+            "them there, and it cannot be resumed",
+            sink.table,
+        )
+        self._connection = connection
+        self._run = run
+        self._appender: Appender | None = None
+        with errors_as(SinkError, "open", f"opening the target {sink.table} failed"):
+            self._target = Target(sink, run, connection)
+            dataset = work_dataset(sink.work_dataset, connection.project)
+            self._ledger = Ledger(connection, run, dataset)
+            self.target = str(self._target.name)
+            self._ledger.open(self.target, sink.mode)
+
+    @property
+    def known_columns(self) -> tuple[Column, ...]:
+        """See `etlkit.api.sink.SinkWriter.known_columns`."""
+        return self._target.columns
+
+    def recover(self) -> Recovered:
+        """See `etlkit.api.sink.SinkWriter.recover`: what went to the target cannot be told apart."""
+        return Recovered()
+
+    def begin(self, columns: tuple[Column, ...]) -> None:
+        """See `etlkit.api.sink.SinkWriter.begin`: makes a missing table, adds missing columns."""
+        if self._appender is not None:
+            self.flush()
+            self._appender.close()
+            self._appender = None
+        self._target.plan(columns)
+        self._columns = self._target.published(columns)
+        with errors_as(SinkError, "stage", "preparing the target failed"):
+            if not self._target.columns and columns:
+                definition = self._target.definition
+                described = definition.described(columns)
+                clauses = definition.clauses(described, self._connection.labels())
+                name = self._target.name
+                text = sql.create_target(name, described, clauses, None, replace=False)
+                self._connection.query(text, "create")
+                self._target.columns = columns
+            for text in sql.add_columns(self._target.name, self._target.added(self._columns)):
+                self._connection.query(text, f"add_column_{abs(hash(text))}")
+            self._target.columns = (
+                *self._target.columns,
+                *self._target.added(self._columns),
+            )
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """See `etlkit.api.sink.SinkWriter.write`."""
+        import pyarrow.compute as pc
+
+        rows = batch.filter(pc.greater(batch.column(PARTS), 0))
+        rows = rows.select([column.name for column in self._columns])
+        if not rows.num_rows:
+            return
+        if self._appender is None:
+            client = self._connection.writer()
+            self._appender = Appender(client, self._target.name, rows.schema)
+        self._appender.append(rows)
+
+    def reject(self, rows: Sequence[RejectedRow]) -> None:
+        """See `etlkit.api.sink.SinkWriter.reject`: there is no publish that could bring them along."""
+        raise ConfigError(
+            f"on_row_error='reject' does not go with mode='append_direct' ({len(rows)} rows failed)"
+        )
+
+    def refused(self) -> Sequence[RefusedRow]:
+        """See `etlkit.api.sink.SinkWriter.refused`: rows have no ids here; a bad one ends the run."""
+        return ()
+
+    def flush(self) -> None:
+        """See `etlkit.api.sink.SinkWriter.flush`."""
+        if self._appender is not None:
+            self._appender.flush()
+
+    def commit(self, counts: Counts) -> int:
+        """See `etlkit.api.sink.SinkWriter.commit`: only the ledger is left to be told."""
+        self.flush()
+        if self._appender is not None:
+            self._appender.close()
+        self._ledger.stop_heartbeat()
+        numbers = {
+            "read": counts.read,
+            "written": counts.written,
+            "skipped": counts.skipped,
+            "rows_published": counts.parts,
+        }
+        with errors_as(SinkError, "publish", "telling the ledger failed"):
+            self._connection.query(
+                sql.mark_published(
+                    self._ledger.table, self._run.run_id, self._ledger.owner, numbers
+                ),
+                "publish",
+            )
+        return counts.parts
+
+    def abort(self, error: BaseException, /) -> None:
+        """See `etlkit.api.sink.SinkWriter.abort`: what is there stays there."""
+        try:
+            if self._appender is not None:
+                self._appender.close()
+            self._ledger.end("failed", str(error) or type(error).__name__)
+        except Exception as second:  # the first error is the one to report
+            log.warning("the ledger could not be told that the run failed: %s", second)

@@ -1,0 +1,104 @@
+"""One run's way into its target: staged in Arrow, audited, published in one step."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from etlkit.bigquery.client import Connection, errors_as
+from etlkit.bigquery.sink_options import SinkOptions
+from etlkit.bigquery.source import work_dataset
+from etlkit.errors import SinkError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from etlkit.api.outcomes import Counts, Recovered, RefusedRow, RejectedRow
+    from etlkit.api.run import Run
+    from etlkit.rows.columns import Column
+
+log = logging.getLogger("etlkit.bigquery")
+
+
+class BigQueryWriter:
+    """See `etlkit.api.sink.SinkWriter`."""
+
+    keeps_order = False  # a table has none
+
+    def __init__(self, sink: SinkOptions, run: Run, connection: Connection) -> None:
+        from etlkit.bigquery.publish.staging import Staging
+        from etlkit.bigquery.publish.target import Target
+        from etlkit.bigquery.runs.ledger import Ledger
+
+        self._sink = sink
+        self._run = run
+        self._connection = connection
+        dataset = work_dataset(sink.work_dataset, connection.project)
+        self._ledger = Ledger(connection, run, dataset)
+        with errors_as(SinkError, "open", f"opening the target {sink.table} failed"):
+            self._target = Target(sink, run, connection)
+            self.target = str(self._target.name)
+            self._ledger.open(self.target, sink.mode)
+            self._staging = Staging(connection, run, dataset)
+            if run.attempt > 1:
+                self._staging.find()
+
+    @property
+    def known_columns(self) -> tuple[Column, ...]:
+        """See `etlkit.api.sink.SinkWriter.known_columns`; columns staged by an earlier attempt win."""
+        known = {column.name: column for column in self._target.columns}
+        known |= {column.name: column for column in self._staging.columns}
+        return tuple(known.values())
+
+    def recover(self) -> Recovered:
+        """See `etlkit.api.sink.SinkWriter.recover`."""
+        with errors_as(SinkError, "snapshot", "counting what is staged already failed"):
+            return self._staging.recover()
+
+    def begin(self, columns: tuple[Column, ...]) -> None:
+        """See `etlkit.api.sink.SinkWriter.begin`."""
+        self._target.plan(columns)
+        with errors_as(SinkError, "stage", "creating the staging table failed"):
+            self._staging.begin(columns)
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """See `etlkit.api.sink.SinkWriter.write`."""
+        self._staging.append(batch)
+
+    def reject(self, rows: Sequence[RejectedRow]) -> None:
+        """See `etlkit.api.sink.SinkWriter.reject`."""
+        with errors_as(SinkError, "stage", "creating the table of rejected rows failed"):
+            self._staging.reject(rows)
+
+    def refused(self) -> Sequence[RefusedRow]:
+        """See `etlkit.api.sink.SinkWriter.refused`."""
+        return self._staging.refused()
+
+    def flush(self) -> None:
+        """See `etlkit.api.sink.SinkWriter.flush`."""
+        self._staging.flush()
+
+    def commit(self, counts: Counts) -> int:
+        """See `etlkit.api.sink.SinkWriter.commit`."""
+        from etlkit.bigquery.publish.audit import audit
+        from etlkit.bigquery.publish.publisher import Publisher
+
+        self._staging.close()
+        with errors_as(SinkError, "audit", "the audit of the staged rows could not run"):
+            audit(self._connection, self._staging, self._run.checks, counts)
+        with errors_as(SinkError, "publish", f"publishing to {self.target} failed"):
+            Publisher(
+                self._sink, self._run, self._connection, self._target, self._staging, self._ledger
+            ).publish(counts)
+        self._staging.drop()
+        return counts.parts
+
+    def abort(self, error: BaseException, /) -> None:
+        """See `etlkit.api.sink.SinkWriter.abort`."""
+        state = "failed" if isinstance(error, Exception) else "interrupted"
+        try:
+            self._staging.close()
+            self._ledger.end(state, str(error) or type(error).__name__)
+        except Exception as second:  # the first error is the one to report
+            log.warning("the ledger could not be told that the run %s: %s", state, second)

@@ -1,0 +1,118 @@
+"""RejectedRow rows as a source: run just those rows again, through today's code."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from etlkit.api.source import ROW_ID
+from etlkit.bigquery.client import connect
+from etlkit.bigquery.names import parse_table
+from etlkit.bigquery.publish.publisher import rejects_table
+from etlkit.bigquery.source import BigQueryReader, BigQuerySource
+from etlkit.errors import ConfigError, SourceError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from etlkit.api.run import Run
+    from etlkit.api.sink import Sink
+    from etlkit.api.source import Source
+    from etlkit.bigquery.sink import BigQuerySink
+    from etlkit.rows.columns import Column
+
+
+@dataclass(frozen=True)
+class RejectsSource:
+    """The rows that one run of a job rejected.
+
+    Attributes:
+        source: The job's own source, of any kind; it tells the columns.
+        sink: The job's sink; the rejected rows stand beside its table.
+        run_id: The run that rejected them.
+        only: Class of error; None = all.
+    """
+
+    source: Source
+    sink: BigQuerySink
+    run_id: str
+    only: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """See `etlkit.api.source.Source.fingerprint`."""
+        return repr(("rejects", self.run_id, self.only, self.source.fingerprint))
+
+    def open(self, run: Run) -> RejectsReader:
+        """See `etlkit.api.source.Source`."""
+        return RejectsReader(self, run)
+
+
+def rejects_of(source: Source, sink: Sink, run_id: str, only: str | None) -> RejectsSource:
+    """Make a source of rejected rows.
+
+    Raises:
+        ConfigError: The job's rejected rows are not in BigQuery.
+    """
+    from etlkit.bigquery.sink import BigQuerySink
+
+    if not isinstance(sink, BigQuerySink):
+        raise ConfigError("--retry-rejects works for jobs whose sink is a BigQuerySink")
+    return RejectsSource(source, sink, run_id, only)
+
+
+class RejectsReader(BigQueryReader):
+    """See `etlkit.api.source.SourceReader`; the rows keep the ids they had."""
+
+    def __init__(self, rejects: RejectsSource, run: Run) -> None:
+        self._rejects = rejects
+        source = rejects.source
+        if not isinstance(source, BigQuerySource):  # only its work dataset is of use here
+            source = BigQuerySource("rejected rows", work_dataset=rejects.sink.work_dataset)
+        super().__init__(source, run, connect(run))
+        target = parse_table(rejects.sink.table, self._connection.project)
+        self._rejects_table = rejects_table(target)
+
+    def _check(self) -> tuple[Column, ...]:
+        if isinstance(self._rejects.source, BigQuerySource):
+            return super()._check()
+        reader = self._rejects.source.open(self._run)
+        reader.close(succeeded=True)
+        return reader.columns
+
+    def _snapshot(self) -> None:
+        from google.cloud import bigquery
+
+        from etlkit.bigquery import sql
+
+        values = {"run_id": self._rejects.run_id}
+        values |= {} if self._rejects.only is None else {"only": self._rejects.only}
+        self._connection.query(
+            sql.snapshot_rejects(
+                self._frozen, self._rejects_table, self._run.limit, only="only" in values
+            ),
+            "snapshot",
+            parameters=[bigquery.ScalarQueryParameter(k, "STRING", v) for k, v in values.items()],
+        )
+        table = self._connection.client.get_table(str(self._frozen))
+        if not table.num_rows:
+            of = "" if self._rejects.only is None else f" of class {self._rejects.only}"
+            raise SourceError(
+                f"run {self._rejects.run_id} has no rejected rows{of} in {self._rejects_table}; see "
+                f"SELECT run_id, error_class, COUNT(*) FROM {self._rejects_table} GROUP BY 1, 2"
+            )
+
+    def _conform(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        import pyarrow as pa
+
+        from etlkit.rows.batches import RowEncoder
+        from etlkit.rows.json_rows import row_from_json
+
+        texts = batch.column("source_row").to_pylist()
+        rows = [row_from_json(json.loads(text), self.columns) for text in texts]
+        data = RowEncoder(self.columns).encode(rows)
+        ids = batch.column(ROW_ID).cast(pa.string())
+        return pa.RecordBatch.from_arrays(
+            [ids, *data.columns], schema=pa.schema([pa.field(ROW_ID, pa.string()), *data.schema])
+        )

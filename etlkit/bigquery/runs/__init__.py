@@ -1,0 +1,1 @@
+"""The ledger of runs: how a run is found, owned and resumed."""

@@ -1,0 +1,1 @@
+"""The Storage Read and Write APIs."""

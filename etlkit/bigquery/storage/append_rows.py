@@ -1,0 +1,292 @@
+"""Rows into one table over the Storage Write API, in Arrow, at least once.
+
+What the Python client lacks is here: several requests in flight with a bounded window, a dropped or
+idle-closed connection opened again, and everything unacknowledged sent again. Repeats are harmless:
+staged rows carry ids, and publishing removes them.
+
+Protocol: https://cloud.google.com/bigquery/docs/write-api
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from etlkit.api.outcomes import RefusedRow
+from etlkit.api.sink import PART
+from etlkit.api.source import ROW_ID
+from etlkit.bigquery.client import google_message
+from etlkit.bigquery.storage.grpc_errors import code_name, is_transient
+from etlkit.errors import SinkError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from google.cloud.bigquery_storage_v1 import BigQueryWriteClient
+
+    from etlkit.bigquery.names import TableName
+
+log = logging.getLogger("etlkit.bigquery")
+
+MAX_REQUEST_BYTES = 20 * 1000 * 1000
+"""An AppendRows request must be smaller: https://cloud.google.com/bigquery/quotas#write-api-limits"""
+
+_TARGET_BYTES = 4 * 1024 * 1024
+"""Requests are cut to about this: several of them in flight are faster than one large one."""
+
+_WINDOW_BYTES = 32 * 1024 * 1024
+_WINDOW_REQUESTS = 64
+_ACK_DEADLINE_S = 60.0
+"""A connection that acknowledges nothing for so long is dropped and opened again."""
+
+_UNAVAILABLE = 14
+_ATTEMPTS = 8
+_BACKOFF_S = 0.25
+_NEW_TABLE_S = 60.0
+"""A table made a moment ago may be unknown to the write service for a while."""
+
+
+class Appender:
+    """The `_default` stream of one table.
+
+    Args:
+        client: Storage Write client.
+        table: The table; its columns are those of `schema`.
+        schema: Of every batch that will be appended.
+    """
+
+    def __init__(self, client: BigQueryWriteClient, table: TableName, schema: pa.Schema) -> None:
+        self._client = client
+        self._table = table
+        self._stream = f"{table.path}/streams/_default"
+        self._schema = schema.serialize().to_pybytes()
+        self._changed = threading.Condition()
+        self._unacked: deque[tuple[bytes, pa.RecordBatch]] = deque()
+        self._refused: list[RefusedRow] = []
+        self._unacked_bytes = 0
+        self._acked_at = self._opened_at = time.monotonic()
+        self._acks = 0
+        self._requests: SimpleQueue[bytes | None] | None = None
+        self._call: Any = None
+        self._error: SinkError | None = None
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    def append(self, batch: pa.RecordBatch) -> None:
+        """Send rows; waits while too much is unacknowledged.
+
+        Raises:
+            SinkError: BigQuery refused rows, now or earlier, or the connection cannot be kept.
+        """
+        for piece in _split(batch, _TARGET_BYTES):
+            payload = piece.serialize().to_pybytes()
+            if len(payload) + len(self._schema) >= MAX_REQUEST_BYTES:
+                self._refuse_large(piece, len(payload))
+            else:
+                self._send(payload, piece)
+
+    def _refuse_large(self, piece: pa.RecordBatch, num_bytes: int) -> None:
+        message = f"it takes {num_bytes:,} bytes; a request must stay below {MAX_REQUEST_BYTES:,}"
+        if ROW_ID not in piece.schema.names:
+            raise SinkError(f"a row cannot be written: {message}", stage="stage")
+        with self._changed:
+            row_id = piece.column(ROW_ID)[0].as_py()
+            self._refused.append(RefusedRow(row_id, piece.num_rows, message))
+
+    def take_refused(self) -> list[RefusedRow]:
+        """Source rows that BigQuery did not take, since the last call."""
+        with self._changed:
+            refused, self._refused = self._refused, []
+        return refused
+
+    def flush(self) -> None:
+        """Return when everything is acknowledged, i.e. durable.
+
+        Raises:
+            SinkError: As `append`.
+        """
+        self._wait(lambda: not self._unacked)
+
+    def close(self) -> None:
+        """End the connection without waiting for anything."""
+        with self._changed:
+            self._closed = True
+            if self._requests is not None:
+                self._requests.put(None)
+            if self._call is not None:
+                self._call.cancel()
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _send(self, payload: bytes, batch: pa.RecordBatch) -> None:
+        self._wait(
+            lambda: self._unacked_bytes < _WINDOW_BYTES and len(self._unacked) < _WINDOW_REQUESTS
+        )
+        with self._changed:
+            if not self._unacked:
+                self._acked_at = time.monotonic()
+            self._enqueue(payload, batch)
+        if self._thread is None:
+            name = f"etlkit-append-{self._table.table}"
+            self._thread = threading.Thread(target=self._talk, name=name, daemon=True)
+            self._thread.start()
+
+    def _enqueue(self, payload: bytes, batch: pa.RecordBatch) -> None:
+        self._unacked.append((payload, batch))
+        self._unacked_bytes += len(payload)
+        if self._requests is not None:
+            self._requests.put(payload)
+        self._changed.notify_all()
+
+    def _wait(self, ready: Any) -> None:
+        with self._changed:
+            while self._error is None and not ready():
+                silent_s = time.monotonic() - self._acked_at
+                if silent_s > _ACK_DEADLINE_S and self._call is not None:
+                    self._acked_at = time.monotonic()
+                    self._call.cancel()  # the talking thread opens a new connection
+                self._changed.wait(timeout=_ACK_DEADLINE_S / 10)
+            if self._error is not None:
+                raise self._error
+
+    def _talk(self) -> None:
+        """Keep a connection up while there is something to send; runs on its own thread."""
+        failures = 0
+        while self._work_to_do():
+            acks_before = self._acks
+            try:
+                self._converse()
+            except Exception as error:
+                if self._closed:
+                    return
+                failures = 1 if self._acks > acks_before else failures + 1
+                if not self._worth_another_try(error, failures):
+                    self._give_up(error)
+                    return
+                log.info("append connection to %s dropped, opening again: %s", self._table, error)
+                with self._changed:
+                    self._changed.wait_for(
+                        lambda: self._closed, timeout=_BACKOFF_S * 2 ** min(failures, 6)
+                    )
+
+    def _work_to_do(self) -> bool:
+        # An idle connection is closed by the server after 600 s; it is opened again on demand.
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._unacked)
+            return not self._closed
+
+    def _converse(self) -> None:
+        with self._changed:
+            if self._closed:
+                return
+            requests: SimpleQueue[bytes | None] = SimpleQueue()
+            for payload, _ in self._unacked:
+                requests.put(payload)
+            self._requests = requests
+        try:
+            # Outside of the US the service needs the stream's name for routing.
+            call = self._client.append_rows(
+                self._messages(requests),
+                retry=None,
+                metadata=[("x-goog-request-params", f"write_stream={self._stream}")],
+            )
+            self._call = call
+            for response in call:
+                self._acknowledge(response)
+            if self._unacked and not self._closed:
+                raise _RequestError(_UNAVAILABLE, "the connection ended without an answer")
+        finally:
+            with self._changed:
+                self._requests = self._call = None
+            requests.put(None)  # ends the generator, which gRPC reads on a thread of its own
+
+    def _messages(self, requests: SimpleQueue[bytes | None]) -> Iterator[Any]:
+        from google.cloud.bigquery_storage_v1 import types
+
+        schema: Any = types.ArrowSchema(serialized_schema=self._schema)
+        while (payload := requests.get()) is not None:
+            rows = types.ArrowRecordBatch(serialized_record_batch=payload)
+            data = types.AppendRowsRequest.ArrowData(rows=rows)
+            if schema is not None:  # once per connection
+                data.writer_schema = schema
+                schema = None
+            yield types.AppendRowsRequest(write_stream=self._stream, arrow_rows=data)
+
+    def _acknowledge(self, response: Any) -> None:
+        with self._changed:
+            if response.error.code and not self._can_leave_out(response):
+                details = "; ".join(f"row {e.index}: {e.message}" for e in response.row_errors[:3])
+                raise _RequestError(
+                    response.error.code,
+                    response.error.message + (f" ({details})" if details else ""),
+                )
+            payload, batch = self._unacked.popleft()
+            self._unacked_bytes -= len(payload)
+            self._acked_at = time.monotonic()
+            self._acks += 1
+            if response.error.code:
+                self._leave_out(batch, {e.index: e.message for e in response.row_errors})
+            self._changed.notify_all()
+
+    def _can_leave_out(self, response: Any) -> bool:
+        """Nothing of a request with bad rows is written; without them the rest can be."""
+        return bool(response.row_errors) and ROW_ID in self._unacked[0][1].schema.names
+
+    def _leave_out(self, batch: pa.RecordBatch, errors: dict[int, str]) -> None:
+        """Put the source rows of bad rows aside, whole, and send the others again."""
+        import pyarrow as pa
+
+        ids = batch.column(ROW_ID).to_pylist()
+        bad = {ids[index]: message for index, message in errors.items() if index < len(ids)}
+        self._refused += [RefusedRow(i, ids.count(i), message) for i, message in bad.items()]
+        keep = [at for at, row_id in enumerate(ids) if row_id not in bad]
+        if keep:
+            rest = batch.take(pa.array(keep, pa.int64()))
+            self._enqueue(rest.serialize().to_pybytes(), rest)
+
+    def _worth_another_try(self, error: Exception, failures: int) -> bool:
+        if failures >= _ATTEMPTS:
+            return False
+        young = time.monotonic() - self._opened_at < _NEW_TABLE_S
+        return is_transient(error) or (code_name(error) == "NOT_FOUND" and young)
+
+    def _give_up(self, error: Exception) -> None:
+        with self._changed:
+            self._error = SinkError(
+                f"staging rows in {self._table} failed: {google_message(error)}", stage="stage"
+            )
+            self._error.__cause__ = error
+            self._changed.notify_all()
+
+
+class _RequestError(Exception):
+    """The service answered a request with an error; the connection itself is fine."""
+
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(message)
+        self.grpc_number = number
+
+
+def _split(batch: pa.RecordBatch, max_bytes: int) -> Iterator[pa.RecordBatch]:
+    """Halve a batch until each piece is small, never between the parts of one source row."""
+    if batch.num_rows == 0:
+        return
+    cut = _cut_near_middle(batch) if batch.nbytes > max_bytes else 0
+    if cut == 0:
+        yield batch
+        return
+    yield from _split(batch.slice(0, cut), max_bytes)
+    yield from _split(batch.slice(cut), max_bytes)
+
+
+def _cut_near_middle(batch: pa.RecordBatch) -> int:
+    """Where a source row starts, as near to the middle as may be; 0 = there is no such place."""
+    if PART not in batch.schema.names:  # rejects and direct appends: every row stands alone
+        return int(batch.num_rows // 2)
+    starts = [i for i, part in enumerate(batch.column(PART).to_pylist()) if part == 0 and i]
+    return min(starts, key=lambda i: abs(i - batch.num_rows // 2), default=0)

@@ -1,0 +1,224 @@
+"""How a target table is to be made: partitioning, clustering, description, labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, get_args
+
+from etlkit.bigquery.names import literal
+from etlkit.errors import ConfigError, SinkError
+from etlkit.rows.columns import Column, quoted
+
+if TYPE_CHECKING:
+    from google.cloud import bigquery
+
+MAX_CLUSTERING = 4
+"""https://cloud.google.com/bigquery/docs/clustered-tables#limitations"""
+
+Unit = Literal["HOUR", "DAY", "MONTH", "YEAR"]
+
+
+@dataclass(frozen=True)
+class TimePartitioning:
+    """Partitions by time.
+
+    Attributes:
+        column: A DATE, TIMESTAMP or DATETIME column; None = by the time of loading.
+        unit: `HOUR`, `DAY`, `MONTH` or `YEAR`; boundaries are in UTC.
+        expiration_days: Partitions older than this disappear; None = never.
+        require_filter: Queries must name the partitions they read.
+    """
+
+    column: str | None = None
+    unit: Unit = "DAY"
+    expiration_days: float | None = None
+    require_filter: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown unit."""
+        if self.unit not in get_args(Unit):
+            raise ConfigError(
+                f"TimePartitioning(unit={self.unit!r}): it is one of {', '.join(get_args(Unit))}"
+            )
+
+    def expression(self, columns: Sequence[Column]) -> str:
+        """What stands behind PARTITION BY.
+
+        Raises:
+            SinkError: The column is missing, or its type cannot be partitioned by.
+        """
+        if self.column is None:
+            return (
+                "_PARTITIONDATE"
+                if self.unit == "DAY"
+                else f"TIMESTAMP_TRUNC(_PARTITIONTIME, {self.unit})"
+            )
+        kind = _type_of(self.column, columns, "DATE", "TIMESTAMP", "DATETIME")
+        name = quoted(self.column)
+        if kind == "DATE":
+            return name if self.unit == "DAY" else f"DATE_TRUNC({name}, {self.unit})"
+        if self.unit == "DAY":
+            return f"DATE({name})"
+        return f"{kind}_TRUNC({name}, {self.unit})"
+
+    def options(self) -> dict[str, str]:
+        """Table options, as SQL."""
+        options = {}
+        if self.expiration_days is not None:
+            options["partition_expiration_days"] = repr(float(self.expiration_days))
+        if self.require_filter:
+            options["require_partition_filter"] = "TRUE"
+        return options
+
+
+@dataclass(frozen=True)
+class RangePartitioning:
+    """Partitions by ranges of an INT64 column, `start` included, `end` excluded.
+
+    Attributes:
+        column: An INT64 column.
+        start: Where the first range begins.
+        end: Where the last range ends.
+        interval: How wide a range is.
+        require_filter: Queries must name the partitions they read.
+    """
+
+    column: str
+    start: int
+    end: int
+    interval: int
+    require_filter: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse ranges that hold nothing."""
+        if self.interval < 1 or self.end <= self.start:
+            raise ConfigError("RangePartitioning needs start < end and an interval of 1 or more")
+
+    def expression(self, columns: Sequence[Column]) -> str:
+        """What stands behind PARTITION BY.
+
+        Raises:
+            SinkError: The column is missing or no INT64.
+        """
+        _type_of(self.column, columns, "INT64")
+        ranges = f"GENERATE_ARRAY({self.start}, {self.end}, {self.interval})"
+        return f"RANGE_BUCKET({quoted(self.column)}, {ranges})"
+
+    def options(self) -> dict[str, str]:
+        """Table options, as SQL."""
+        return {"require_partition_filter": "TRUE"} if self.require_filter else {}
+
+
+Partitioning = TimePartitioning | RangePartitioning
+
+
+def _type_of(name: str, columns: Sequence[Column], *allowed: str) -> str:
+    kind = {column.name: column.ddl for column in columns}.get(name)
+    if kind not in allowed:
+        raise SinkError(
+            f"cannot partition by {name}: it is {kind or 'no column'}, and must be "
+            + " or ".join(allowed)
+        )
+    return kind
+
+
+@dataclass(frozen=True)
+class Definition:
+    """Everything about a table but its columns and rows. Applies when the table is made.
+
+    Attributes:
+        partitioning: None = one partition.
+        clustering: Up to 4 columns.
+        description: None = none.
+        labels: Key to value.
+        column_descriptions: Column name to text.
+    """
+
+    partitioning: Partitioning | None = None
+    clustering: tuple[str, ...] = ()
+    description: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    column_descriptions: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse more clustering columns than BigQuery takes."""
+        if isinstance(self.clustering, str):
+            raise ConfigError(f"clustering is a str; write ({self.clustering!r},)")
+        if len(self.clustering) > MAX_CLUSTERING:
+            raise ConfigError(f"clustering: BigQuery takes at most {MAX_CLUSTERING} columns")
+
+    @property
+    def by_load_time(self) -> bool:
+        """Whether partitions go by the time of loading, which `CREATE TABLE … AS` cannot do."""
+        return isinstance(self.partitioning, TimePartitioning) and self.partitioning.column is None
+
+    def described(self, columns: Sequence[Column]) -> tuple[Column, ...]:
+        """The columns with their descriptions."""
+        texts = self.column_descriptions
+        return tuple(replace(c, description=texts.get(c.name, c.description)) for c in columns)
+
+    def clauses(self, columns: Sequence[Column], labels: Mapping[str, str]) -> str:
+        """PARTITION BY, CLUSTER BY and OPTIONS, as DDL writes them.
+
+        Args:
+            columns: The table's columns.
+            labels: More labels, which win over the definition's own.
+        """
+        lines = []
+        options: dict[str, str] = {}
+        if self.partitioning is not None:
+            lines.append(f"PARTITION BY {self.partitioning.expression(columns)}")
+            options |= self.partitioning.options()
+        if self.clustering:
+            lines.append(f"CLUSTER BY {', '.join(quoted(name) for name in self.clustering)}")
+        if self.description is not None:
+            options["description"] = literal(self.description)
+        pairs = {**self.labels, **labels}
+        if pairs:
+            text = ", ".join(f"({literal(k)}, {literal(v)})" for k, v in pairs.items())
+            options["labels"] = f"[{text}]"
+        if options:
+            text = ", ".join(f"{name} = {value}" for name, value in options.items())
+            lines.append(f"OPTIONS({text})")
+        return "\n".join(lines)
+
+    def differences(self, table: bigquery.Table) -> list[str]:
+        """Where an existing table is not as defined; what the job leaves open is no difference."""
+        there = definition_of(table)
+        told = []
+        for name in ("partitioning", "clustering", "description"):
+            mine, theirs = getattr(self, name), getattr(there, name)
+            if mine and mine != theirs:
+                told.append(f"{name} is {theirs or 'not set'}, the job says {mine}")
+        return told
+
+
+def definition_of(table: bigquery.Table) -> Definition:
+    """Read an existing table's definition, so that a table made anew can keep it."""
+    partitioning: Partitioning | None = None
+    required = bool(table.require_partition_filter)
+    if table.time_partitioning is not None:
+        expires_ms = table.time_partitioning.expiration_ms
+        partitioning = TimePartitioning(
+            column=table.time_partitioning.field,
+            unit=table.time_partitioning.type_,
+            expiration_days=None if expires_ms is None else expires_ms / 86_400_000,
+            require_filter=required,
+        )
+    elif table.range_partitioning is not None:
+        ranges = table.range_partitioning.range_
+        partitioning = RangePartitioning(
+            column=table.range_partitioning.field,
+            start=ranges.start,
+            end=ranges.end,
+            interval=ranges.interval,
+            require_filter=required,
+        )
+    return Definition(
+        partitioning=partitioning,
+        clustering=tuple(table.clustering_fields or ()),
+        description=table.description,
+        labels={k: v for k, v in table.labels.items() if not k.startswith("etlkit_")},
+        column_descriptions={f.name: f.description for f in table.schema if f.description},
+    )

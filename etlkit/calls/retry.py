@@ -1,0 +1,294 @@
+"""The one retry layer: every call to a service goes through its `Caller`."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from contextvars import ContextVar, Token
+from dataclasses import dataclass, fields
+from typing import TypeVar, cast
+
+from tenacity import RetryCallState, Retrying, retry_if_exception
+
+from etlkit.calls import clock
+from etlkit.calls.breaker import Attempts, Breaker, RetryBudget
+from etlkit.calls.classify import from_grpc, from_http
+from etlkit.calls.limits import Limiter, Meter, RateLimit
+from etlkit.errors import (
+    ApiError,
+    CallFailedError,
+    ConfigError,
+    OutageError,
+    RetryableError,
+    RowError,
+)
+
+__all__ = ["Caller", "Calls", "RetryPolicy", "caller", "from_grpc", "from_http", "running_caller"]
+
+T = TypeVar("T")
+
+_THROTTLED = 429
+_current: ContextVar[Calls | None] = ContextVar("etlkit_calls", default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryPolicy:
+    """How long a failed call is worth trying.
+
+    Attributes:
+        max_attempts: Attempts of one call; those that try whether a service is back do not count.
+        max_total_s: Seconds of one call's attempts and the waits between them; pauses do not count.
+        first_wait_s: Upper end of the first random wait; it doubles with every attempt.
+        max_wait_s: Upper end of every random wait.
+        max_hint_s: A server's wish to be left alone is granted up to here.
+        attempt_timeout_s: Deadline of one attempt, from connecting to the last byte.
+        max_outage_s: A service that is down for longer ends the run.
+    """
+
+    max_attempts: int = 8
+    max_total_s: float = 600.0
+    first_wait_s: float = 0.5
+    max_wait_s: float = 60.0
+    max_hint_s: float = 300.0
+    attempt_timeout_s: float = 60.0
+    max_outage_s: float = 300.0
+
+    def __post_init__(self) -> None:
+        """Refuse what could never work."""
+        if not isinstance(self.max_attempts, int) or self.max_attempts < 1:
+            raise ConfigError(f"RetryPolicy(max_attempts={self.max_attempts!r}): it is 1 or more")
+        for name in (each.name for each in fields(self) if each.name.endswith("_s")):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"RetryPolicy({name}={getattr(self, name)!r}): it is above 0")
+
+
+class Caller:
+    """Makes the calls to one service; shared by all threads of a run. Get it from `caller`.
+
+    Every attempt waits for its turn by the rate limit and, while the service is down, for its return;
+    is counted; and has a deadline. What is transient is repeated.
+
+    Args:
+        service: The service's name, for messages.
+        policy: How long to try.
+        calls: What the callers of a run have in common.
+    """
+
+    def __init__(self, service: str, policy: RetryPolicy, calls: Calls) -> None:
+        self.service = service
+        self.policy = policy
+        self._meter = calls.meter
+        self._stop = calls.stopping
+        self._limiter = Limiter(calls.rate_limit, self._stop)
+        self._breaker = Breaker(service, policy.max_outage_s, self._stop)
+        self._budget = RetryBudget(self._stop)
+        self._retrying = Retrying(
+            retry=retry_if_exception(_may_pass),
+            stop=self._is_over,
+            wait=self._wait_s,
+            before_sleep=_note_wait,
+            sleep=self._sleep,
+            reraise=True,
+        )
+
+    def call(self, attempt: Callable[[float], T], *, units: int = 1) -> T:
+        """Make one call, as often as it takes.
+
+        Args:
+            attempt: Makes it once; given the seconds it may take. Raises `RetryableError` when it may
+                work later; everything else it raises is passed on at once.
+            units: Billing units of the call. 0 = nobody bills or limits it.
+
+        Returns:
+            What `attempt` returned.
+
+        Raises:
+            CallFailedError: It kept failing, and the service is well: the row is to blame.
+            OutageError: The service was down for too long.
+            CapReachedError: The job may make no more calls.
+            Stopped: The run is ending.
+        """
+        attempts = Attempts(units)
+        try:
+            return cast("T", self._retrying(self._once, attempts, attempt))
+        except OutageError:
+            raise
+        except RetryableError as error:
+            word = error.code or (None if error.status is None else str(error.status))
+            raise CallFailedError(
+                f"{error.message}, {attempts.made} attempts, while other calls do not fail so",
+                code=word,
+                attempts=attempts.made,
+            ) from error
+
+    @property
+    def stopping(self) -> clock.Stop:
+        """Set when the run ends; for waits between calls."""
+        return self._stop
+
+    def wake(self) -> None:
+        """Let waiting calls look whether the run is ending."""
+        self._breaker.wake()
+
+    def _once(self, attempts: Attempts, attempt: Callable[[float], T]) -> T:
+        if attempts.made:
+            self._budget.spend()
+        probes = self._take_turn(attempts)
+        started = clock.now()
+        if not attempts.made:
+            attempts.begun_at = started
+        try:
+            if attempts.units:
+                self._meter.take(attempts.units, is_retry=attempts.made > 0)
+            self._budget.earn()
+            attempts.made += 1
+            result = attempt(self.policy.attempt_timeout_s)
+        except RetryableError as error:
+            self._note_failure(attempts, error, started, counts=not probes)
+            raise
+        except (ApiError, RowError):  # it said no, but it is there
+            self._breaker.succeeded()
+            raise
+        except BaseException:
+            self._breaker.left(attempts)
+            raise
+        self._breaker.succeeded()
+        return result
+
+    def _take_turn(self, attempts: Attempts) -> bool:
+        """Wait for breaker and rate limit; True = the attempt tries whether the service is back."""
+        while True:
+            probes = self._breaker.admit(attempts)
+            if attempts.units:
+                try:
+                    self._limiter.wait(attempts.units)
+                except BaseException:
+                    self._breaker.left(attempts)
+                    raise
+            if probes or not self._breaker.is_open:  # it may have opened while this one waited
+                return probes
+
+    def _note_failure(
+        self, attempts: Attempts, error: RetryableError, started: float, *, counts: bool
+    ) -> None:
+        if counts:
+            attempts.counted += 1
+            attempts.spent_s += clock.now() - started
+        error.attempts = attempts.made
+        if error.status == _THROTTLED:
+            self._limiter.throttled(attempts.units)
+        self._breaker.failed(attempts, error, self._hint_s(error))
+
+    def _is_over(self, state: RetryCallState) -> bool:
+        attempts, error = _of(state)
+        over = (
+            attempts.counted >= self.policy.max_attempts
+            or attempts.spent_s + state.upcoming_sleep > self.policy.max_total_s
+        )
+        return over and not self._breaker.blames_service(attempts, error, self._hint_s(error))
+
+    def _wait_s(self, state: RetryCallState) -> float:
+        attempts, error = _of(state)
+        if self._breaker.is_open:
+            return 0.0  # the breaker says when
+        doubled = self.policy.first_wait_s * 2.0 ** min(max(attempts.counted - 1, 0), 32)
+        jitter = random.uniform(0.0, min(doubled, self.policy.max_wait_s))  # noqa: S311
+        return max(jitter, self._hint_s(error))
+
+    def _sleep(self, seconds: float) -> None:
+        self._stop.wait_until(clock.now() + seconds)
+
+    def _hint_s(self, error: RetryableError) -> float:
+        return min(error.retry_after_s or 0.0, self.policy.max_hint_s)
+
+
+class Calls:
+    """What all calls of one run have in common: caps, counts, limits, and how they end.
+
+    Args:
+        policy: For callers that bring none; None = the defaults.
+        rate_limit: For each service; None = not declared.
+        meter: Counts and caps; None = counts alone.
+
+    Attributes:
+        meter: What was used so far.
+        rate_limit: As given.
+        stopping: Set when the run ends.
+    """
+
+    def __init__(
+        self,
+        policy: RetryPolicy | None = None,
+        rate_limit: RateLimit | None = None,
+        meter: Meter | None = None,
+    ) -> None:
+        self.meter = meter or Meter()
+        self.rate_limit = rate_limit
+        self.stopping = clock.Stop()
+        self._policy = policy
+        self._lock = threading.Lock()
+        self._callers: dict[str, Caller] = {}
+
+    def caller(self, service: str, policy: RetryPolicy | None = None) -> Caller:
+        """The caller of a service; whoever asks first may bring a policy, the job's comes before it."""
+        found = self._callers.get(service)
+        if found is not None:
+            return found
+        with self._lock:
+            if service not in self._callers:
+                chosen = self._policy or policy or RetryPolicy()
+                self._callers[service] = Caller(service, chosen, self)
+            return self._callers[service]
+
+    def stop(self) -> None:
+        """End all waits, now and from now on: the run ends."""
+        self.stopping.set()
+        with self._lock:
+            callers = list(self._callers.values())
+        for each in callers:
+            each.wake()
+
+    def enter(self) -> Token[Calls | None]:
+        """Make these the calls of the current thread, or task, until `leave`."""
+        return _current.set(self)
+
+    @staticmethod
+    def leave(token: Token[Calls | None]) -> None:
+        """Go back to what was before `enter`."""
+        _current.reset(token)
+
+
+_process = Calls()
+
+
+def caller(service: str, policy: RetryPolicy | None = None) -> Caller:
+    """The current run's caller of a service; its threads share it.
+
+    Outside of a run the process has one per service.
+
+    Args:
+        service: The service's name.
+        policy: Used if the job has none and nobody asked before; None = the defaults.
+    """
+    return (_current.get() or _process).caller(service, policy)
+
+
+def running_caller(service: str, policy: RetryPolicy | None = None) -> Caller | None:
+    """The caller of the run that this thread works for; None = it works for none."""
+    calls = _current.get()
+    return None if calls is None else calls.caller(service, policy)
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, RetryableError) and not isinstance(error, OutageError)
+
+
+def _note_wait(state: RetryCallState) -> None:
+    _of(state)[0].spent_s += state.upcoming_sleep
+
+
+def _of(state: RetryCallState) -> tuple[Attempts, RetryableError]:
+    if state.outcome is None:
+        raise AssertionError("no outcome: tenacity asks after an attempt")
+    return state.args[0], cast("RetryableError", state.outcome.exception())

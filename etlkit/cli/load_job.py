@@ -1,0 +1,96 @@
+"""Find the job that a command line names."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from etlkit.api.datamart import Datamart
+from etlkit.api.job import TransferJob
+from etlkit.engine.import_file import broken, import_file
+from etlkit.engine.trocco import provide_etl_base
+from etlkit.errors import ConfigError
+
+Job = TransferJob | Datamart
+
+
+def load_job(target: str) -> tuple[str, Job]:
+    """Import a job, or make one of a file of SQL.
+
+    Args:
+        target: `package.module`, `package.module:name` or `path/to/file.py[:name]`; the name is
+            `job` unless given. `path/to/file.sql` is a datamart in query mode.
+
+    Returns:
+        The job's name (its own, else the module's) and the job.
+
+    Raises:
+        ConfigError: No such module, the module raises, or it has no job of that name.
+    """
+    if target.endswith(".sql"):
+        if not Path(target).is_file():
+            raise ConfigError(f"no file {target}")
+        return target, Datamart(file=target)
+    place, _, attribute = target.partition(":")
+    attribute = attribute or "job"
+    # `python -m` puts the working directory first; a console or a test may not have done so.
+    if str(Path.cwd()) not in sys.path and "" not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    provide_etl_base()
+    module = _import(place)
+    job = getattr(module, attribute, None)
+    if job is None:
+        names = [name for name, value in vars(module).items() if isinstance(value, Job)]
+        also = f"; it has {', '.join(names)}: use {place}:{names[0]}" if names else ""
+        raise ConfigError(
+            f"{place} has no {attribute!r}{also or ': define job = TransferJob(…) in it'}"
+        )
+    if not isinstance(job, Job):
+        raise ConfigError(
+            f"{place}:{attribute} is a {type(job).__name__}; it must be a TransferJob or a Datamart"
+        )
+    own = _own_name(place, module)
+    own = own if attribute == "job" else f"{own}:{attribute}"
+    return job.name or own, job
+
+
+def _own_name(place: str, module: ModuleType) -> str:
+    """A file outside of the working directory is called after itself, on every machine."""
+    path = Path(place)
+    in_package = "." in module.__name__
+    return path.stem if path.suffix == ".py" and not in_package else module.__name__
+
+
+def _import(place: str) -> ModuleType:
+    if not place:
+        raise ConfigError("name a job: package.module, package.module:name or a path to a .py file")
+    path = Path(place)
+    if path.suffix == ".py" or "/" in place:
+        return _import_path(path)
+    try:
+        return importlib.import_module(place)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{place}.".startswith(f"{error.name}."):
+            hint = f"; did you mean the file {place}.py?" if Path(f"{place}.py").exists() else ""
+            raise ConfigError(
+                f"no module {error.name!r} under {Path.cwd().name}/ or on PYTHONPATH{hint}"
+            ) from error
+        raise broken(place, error) from error
+    except Exception as error:
+        raise broken(place, error) from error
+
+
+def _import_path(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise ConfigError(f"no file {path}")
+    # Under the working directory a file is imported by its dotted name, so that other processes
+    # find its classes under the same one.
+    try:
+        parts = path.resolve().relative_to(Path.cwd().resolve()).with_suffix("").parts
+    except ValueError:
+        parts = ()
+    if parts and all(part.isidentifier() for part in parts):
+        return _import(".".join(parts))
+    return import_file(path)

@@ -1,0 +1,220 @@
+"""The commands of `python -m etlkit.local`.
+
+Exit codes: 0 done, 1 failed, 2 usage or configuration. Google's clients are imported where they are
+used: they cost two seconds, and `--help`, `put` and `ls` need none of them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+
+import click
+
+from etlkit.cli.sql_output import FORMATS, write_rows
+from etlkit.errors import EtlkitError, JobError
+from etlkit.local.buckets import Buckets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from google.cloud import bigquery
+
+    from etlkit.local import Endpoints
+
+_F = TypeVar("_F", bound="Callable[..., Any]")
+
+# How soon `serve` notices that the server has died.
+_WATCH_S = 0.5
+
+
+class _Commands(click.Group):
+    """Ends with the message and the exit code of our own errors, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EtlkitError as exc:
+            click.echo(f"Error: {exc}", err=True)
+            ctx.exit(exc.exit_code)
+
+
+def _local_dir(command: _F) -> _F:
+    return click.option(
+        "--local-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=Path(".etlkit"),
+        show_default=True,
+        help="Where the local data, buckets and log are.",
+    )(command)
+
+
+def _format(command: _F) -> _F:
+    return click.option(
+        "--format",
+        "format_name",
+        type=click.Choice(FORMATS),
+        default=FORMATS[0],
+        show_default=True,
+        help="How to print the rows.",
+    )(command)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Work with the local BigQuery and the local buckets."""
+
+
+@main.command()
+@click.argument(
+    "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path)
+)
+@click.argument("uri", metavar="gs://BUCKET/[PREFIX/]")
+@click.option("-r", "--recursive", is_flag=True, help="Take folders too, with all in them.")
+@_local_dir
+def put(files: tuple[Path, ...], uri: str, recursive: bool, local_dir: Path) -> None:
+    """Copy files into a local bucket, which is made if missing."""
+    for address in _buckets(local_dir).put(files, uri, recursive=recursive):
+        click.echo(address)
+
+
+@main.command()
+@click.argument("uri", metavar="gs://BUCKET/[PREFIX]")
+@_format
+@_local_dir
+def ls(uri: str, format_name: str, local_dir: Path) -> None:
+    """List objects under a prefix, or matching it where it has a `*`."""
+    objects = _buckets(local_dir).list(uri)
+    if format_name == "table":
+        for stored in objects:
+            click.echo(f"{stored.size:>13,}  {stored.updated:%Y-%m-%d %H:%M:%S}Z  {stored.uri}")
+        total = sum(stored.size for stored in objects)
+        click.echo(f"{total:>13,}  bytes in {len(objects)} object(s)")
+        return
+    names = ("uri", "generation", "content_type", "size", "md5_hash", "updated")
+    rows = ([getattr(stored, name) for name in names] for stored in objects)
+    write_rows(sys.stdout, format_name, names, rows)
+
+
+@main.command()
+@click.argument("statement", metavar="SQL", required=False)
+@click.option(
+    "-f",
+    "--file",
+    "file",
+    type=click.File(encoding="utf-8"),
+    help="Read the SQL from here; - = stdin.",
+)
+@_format
+@_local_dir
+def sql(statement: str | None, file: TextIO | None, format_name: str, local_dir: Path) -> None:
+    """Run GoogleSQL in the local BigQuery and print the rows."""
+    if (statement is None) == (file is None):
+        raise click.UsageError("give either SQL or --file FILE")
+    text = file.read() if file is not None else statement or ""
+    with _client(local_dir) as client:
+        job = client.query(text)
+        rows = job.result()
+        if job.num_dml_affected_rows is not None:
+            click.echo(f"{job.num_dml_affected_rows} row(s) affected", err=True)
+        elif job.ddl_operation_performed or not rows.schema:
+            click.echo(f"done: {job.ddl_operation_performed or 'no rows'}", err=True)
+        else:
+            names = [field.name for field in rows.schema]
+            write_rows(sys.stdout, format_name, names, (row.values() for row in rows))
+            return
+        if format_name == "json":
+            click.echo("[]")
+
+
+@main.command("object-table")
+@click.argument("table", metavar="DATASET.TABLE")
+@click.argument("uris", nargs=-1, required=True, metavar="gs://BUCKET/*...")
+@_local_dir
+def object_table(table: str, uris: tuple[str, ...], local_dir: Path) -> None:
+    """Make or replace a table that has one row for each object."""
+    with _client(local_dir) as client:
+        from etlkit.local.bigquery.object_table import create_object_table
+
+        num_rows = create_object_table(client, table, uris, _buckets(local_dir))
+    click.echo(f"{table}: {num_rows} rows")
+
+
+@main.command()
+@_local_dir
+def serve(local_dir: Path) -> None:
+    """Keep the local server up until Ctrl-C, and say how to reach it."""
+    from etlkit.local import join_or_start
+
+    stop = Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stop.set())
+    with join_or_start(local_dir) as server:
+        click.echo(_how_to_connect(server.endpoints))
+        sys.stdout.flush()
+        while not stop.wait(_WATCH_S):
+            if not _is_running(server.pid):
+                raise JobError(
+                    f"the local server (process {server.pid}) has ended; see "
+                    f"{server.local_dir / 'server.log'}, then start it again"
+                )
+
+
+def _buckets(local_dir: Path) -> Buckets:
+    return Buckets(local_dir / "buckets")
+
+
+@contextmanager
+def _client(local_dir: Path) -> Iterator[bigquery.Client]:
+    """A client of the local server; what BigQuery refuses is a `JobError` in its own words."""
+    from etlkit.local import join_or_start
+
+    with join_or_start(local_dir) as server:
+        from google.api_core.exceptions import GoogleAPIError
+        from google.auth.credentials import AnonymousCredentials
+        from google.cloud import bigquery
+
+        client = bigquery.Client(
+            project=server.endpoints.project,
+            credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
+            client_options={"api_endpoint": server.endpoints.bigquery},
+        )
+        with client:
+            try:
+                yield client
+            except GoogleAPIError as exc:
+                # The text of the exception says it twice and adds the job.
+                errors = getattr(exc, "errors", ())
+                said = [error["message"] for error in errors if "message" in error]
+                raise JobError("\n".join(said) or str(exc)) from exc
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _how_to_connect(endpoints: Endpoints) -> str:
+    exports = "\n".join(f"export {name}={value}" for name, value in endpoints.environ().items())
+    return f"""\
+# The local server is up until Ctrl-C. For any Google client in another terminal:
+{exports}
+
+# bq:
+#   bq --api {endpoints.bigquery} --project_id {endpoints.project} \\
+#     query --nouse_legacy_sql 'SELECT 1 AS one'
+
+# Python:
+#   from google.auth.credentials import AnonymousCredentials
+#   from google.cloud import bigquery
+#   options = {{"api_endpoint": "{endpoints.bigquery}"}}
+#   client = bigquery.Client("{endpoints.project}", AnonymousCredentials(), client_options=options)
+#   print(list(client.query("SELECT 1 AS one").result()))"""

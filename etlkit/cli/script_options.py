@@ -1,0 +1,123 @@
+"""`python -m etlkit.run --script FILE`: a job made of a script and a few options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
+
+import click
+
+from etlkit.api.job import OnRowError
+from etlkit.bigquery.sink_options import Mode
+from etlkit.variables.values import parse_assignments
+
+if TYPE_CHECKING:
+    from etlkit.api.job import TransferJob
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.option(
+        "--script",
+        metavar="FILE",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Run the class Etl of FILE, without a job module; scripts of TROCCO work unchanged.",
+    ),
+    click.option("--source", metavar="SQL", help="With --script: the SELECT to read."),
+    click.option("--sink", metavar="DATASET.TABLE", help="With --script: where the rows go."),
+    click.option(
+        "--mode",
+        type=click.Choice(get_args(Mode)),
+        help="With --script: how they are published (default append).",
+    ),
+    click.option(
+        "--merge-keys", metavar="COLUMN,…", help="With --mode merge: the columns that name a row."
+    ),
+    click.option(
+        "--on-row-error",
+        type=click.Choice(get_args(OnRowError)),
+        help="With --script: what becomes of a row that fails (default fail).",
+    ),
+    click.option(
+        "--max-concurrency",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="With --script: calls in flight (default: what the script's class says, else 1).",
+    ),
+    click.option(
+        "--name", help="With --script: the job's name in reports and ledger (default: the file's)."
+    ),
+)
+_PARTNERS = ("source", "sink", "mode", "merge_keys", "on_row_error", "max_concurrency", "name")
+
+
+def script_options(command: _F) -> _F:
+    """Give a command the options that make a job of a script."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def check_target(target: str | None, options: dict[str, Any]) -> None:
+    """Refuse options that do not go together, before anything is imported.
+
+    Raises:
+        click.UsageError: Neither a target nor a script, both of them, a script without source or
+            sink, or options of a script without one.
+    """
+    given = [_spelled(name) for name in _PARTNERS if options[name] is not None]
+    if options["script"] is None:
+        if given:
+            raise click.UsageError(f"{', '.join(given)} goes with --script FILE")
+        if target is None:
+            raise click.UsageError(
+                "name a job (package.module or a file), or a script: "
+                "--script FILE --source SQL --sink DATASET.TABLE"
+            )
+        return
+    if target is not None:
+        raise click.UsageError(
+            f"give either the job {target} or --script {options['script']}, not both"
+        )
+    missing = [_spelled(name) for name in ("source", "sink") if not options[name]]
+    if missing:
+        raise click.UsageError(
+            f"--script needs {' and '.join(missing)}: "
+            "--script FILE --source 'SELECT …' --sink DATASET.TABLE"
+        )
+
+
+def script_job(options: dict[str, Any]) -> tuple[str, TransferJob]:
+    """Make the job that the options of `script_options` describe.
+
+    Returns:
+        Its name (`--name`, else the file's without `.py`) and the job.
+
+    Raises:
+        ConfigError: The script cannot be loaded, or an option has no sense.
+    """
+    from etlkit.api.job import TransferJob
+    from etlkit.bigquery import BigQuerySink, BigQuerySource
+    from etlkit.engine.trocco import load_etl
+
+    script: Path = options["script"]
+    keys = (options["merge_keys"] or "").split(",")
+    sink = BigQuerySink(
+        options["sink"],
+        mode=options["mode"] or "append",
+        merge_keys=tuple(key.strip() for key in keys if key.strip()),
+    )
+    job = TransferJob(
+        source=BigQuerySource(options["source"]),
+        transform=load_etl(script),
+        sink=sink,
+        on_row_error=options["on_row_error"] or "fail",
+        max_concurrency=options["max_concurrency"],
+        variables=parse_assignments(options["variables"]),
+    )
+    return options["name"] or script.stem, job
+
+
+def _spelled(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

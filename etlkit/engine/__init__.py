@@ -1,0 +1,1 @@
+"""Runs a transfer: rows from a source through a transform to a sink."""

@@ -1,0 +1,76 @@
+"""Users' files imported as modules, with every failure told as one sentence and its place."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+from etlkit.errors import ConfigError, EtlkitError, without_keys
+
+_HOUSE = str(Path(__file__).parents[1])
+
+
+def import_file(path: Path) -> ModuleType:
+    """Run a Python file as a module, each time anew, and keep it in `sys.modules`.
+
+    Under the working directory the module has the dotted name that an import would give it; else
+    it is called after the file. A name that is taken by another file gets a suffix, so a script
+    called `json.py` does no harm.
+
+    Raises:
+        ConfigError: No such file, or it raises.
+    """
+    if not path.is_file():
+        raise ConfigError(f"no file {path}")
+    name = _module_name(path.resolve())
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    before = sys.modules.get(name)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        if before is not None:
+            sys.modules[name] = before
+        raise broken(str(path), error) from error
+    return module
+
+
+def _module_name(path: Path) -> str:
+    try:
+        parts = path.relative_to(Path.cwd().resolve()).with_suffix("").parts
+    except ValueError:
+        parts = ()
+    name = ".".join(parts) if parts and all(map(str.isidentifier, parts)) else path.stem
+    taken = sys.modules.get(name)
+    # A module of the standard library that is not loaded yet will be looked for by its name later.
+    if name in sys.stdlib_module_names or (taken is not None and _file(taken) != path):
+        name = f"{name}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    return name
+
+
+def _file(module: ModuleType) -> Path | None:
+    file = getattr(module, "__file__", None)
+    return None if file is None else Path(file).resolve()
+
+
+def broken(place: str, error: BaseException) -> ConfigError:
+    """What an import that failed is told as: the error, with the user's line that led to it."""
+    if isinstance(error, SyntaxError):
+        where = f"{error.filename}:{error.lineno}"
+        reason = f"{type(error).__name__}: {error.msg}"
+    else:
+        frames = traceback.extract_tb(error.__traceback__)
+        theirs = [each for each in frames if not each.filename.startswith((_HOUSE, "<frozen"))]
+        frame = (theirs or frames)[-1]
+        where = f"{frame.filename}:{frame.lineno}"
+        kind = "" if isinstance(error, EtlkitError) else f"{type(error).__name__}: "
+        reason = f"{kind}{without_keys(str(error))}"
+    return ConfigError(f"{place} cannot be imported: {reason} ({where})")

@@ -1,0 +1,179 @@
+"""The layout: which output column comes from where, and how a batch is put together from it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from etlkit.api.sink import PART, PARTS
+from etlkit.api.source import ROW_ID
+from etlkit.errors import ConfigError, RowSchemaError
+from etlkit.rows.batches import RowEncoder
+from etlkit.rows.columns import Column, arrow_schema, check_names
+from etlkit.rows.inference import infer_columns
+
+if TYPE_CHECKING:
+    from etlkit.engine.prefetch import Chunk
+    from etlkit.rows.row import Row
+
+_META = [(ROW_ID, pa.string()), (PART, pa.int64()), (PARTS, pa.int64())]
+
+
+class OutputSchema:
+    """The output columns, and which of them pass through from the source in Arrow.
+
+    Args:
+        columns: The output columns, in order.
+        passing: Source columns that the transform does not read, by name.
+        undecided: Keys that had no value in any row so far: the first value will tell their type.
+
+    Raises:
+        ConfigError: A name breaks a rule of BigQuery, or a passing column would have to be cast.
+    """
+
+    def __init__(
+        self,
+        columns: tuple[Column, ...],
+        passing: Mapping[str, Column],
+        undecided: Collection[str] = (),
+    ) -> None:
+        check_names(columns)
+        self.undecided = frozenset(undecided)
+        for column in columns:
+            source = passing.get(column.name)
+            if source is not None and source.ddl != column.ddl:
+                raise ConfigError(
+                    f"output_schema says {column.name} {column.ddl}, but the column passes through "
+                    f"as {source.ddl}; add it to the class attribute `columns` to convert it"
+                )
+        self.columns = columns
+        self._passing = passing
+        self._through = [column.name for column in columns if column.name in passing]
+        made = [column for column in columns if column.name not in passing]
+        self._made = {column.name for column in made}
+        self.encoder = RowEncoder(made)
+        self.schema = pa.schema([*_META, *arrow_schema(columns)])
+        self._names = [ROW_ID, PART, PARTS, *(column.name for column in columns)]
+
+    @classmethod
+    def inferred(
+        cls,
+        source: Sequence[Column],
+        passing: Mapping[str, Column],
+        target: Sequence[Column],
+        sample: Sequence[Row],
+        *,
+        wait_for_values: bool,
+    ) -> OutputSchema:
+        """Decide from rows: source columns keep their type, new ones get the target's or a found one.
+
+        Args:
+            source: The source's columns.
+            passing: Those of them that the transform does not read, by name.
+            target: Columns of the existing target.
+            sample: Rows the transform returned; a source column that none of them has is dropped.
+            wait_for_values: Leave new keys without any value undecided; else they are STRING.
+        """
+        known = {column.name: column for column in (*target, *source)}
+        found = infer_columns(sample, known)
+        undecided: set[str] = set()
+        if wait_for_values:
+            new = {column.name for column in found} - set(known)
+            undecided = {n for n in new if all(row.get(n) is None for row in sample)}
+            found = tuple(column for column in found if column.name not in undecided)
+        _refuse_overwrite(found, passing)
+        kept = {column.name for column in found} | set(passing)
+        old = tuple(column for column in source if column.name in kept)
+        names = {column.name for column in old}
+        rest = tuple(column for column in found if column.name not in names)
+        with _as_row_error():
+            return cls(old + rest, passing, undecided)
+
+    def widened(self, rows: Sequence[Row], target: Sequence[Column]) -> OutputSchema:
+        """The same layout with columns for the new keys that these rows have."""
+        new = infer_columns(
+            [{name: row[name] for name in self.unknown(row)} for row in rows],
+            {column.name: column for column in target},
+        )
+        _refuse_overwrite(new, self._passing)
+        names = {column.name for column in new}
+        with _as_row_error():
+            return OutputSchema((*self.columns, *new), self._passing, self.undecided - names)
+
+    def settled(self) -> OutputSchema:
+        """The same layout with STRING columns for the keys that never had a value."""
+        nulls = dict.fromkeys(sorted(self.undecided))
+        return self.widened([nulls], ()) if nulls else self
+
+    def without_nulls(self, rows: Sequence[Row]) -> None:
+        """Take the keys that are still undecided, and null, out of the rows."""
+        for row in rows if self.undecided else ():
+            for name in self.undecided & row.keys():
+                if row[name] is None:
+                    del row[name]
+
+    def unknown(self, row: Row) -> list[str]:
+        """The keys of a row that no column has."""
+        return [name for name in row if name not in self._made]
+
+    def batch(
+        self,
+        chunk: Chunk,
+        indices: Sequence[int],
+        parts: list[tuple[int, int]] | None,
+        made: pa.RecordBatch,
+    ) -> pa.RecordBatch:
+        """Put one batch together: ids and passing columns by source index, made ones as encoded.
+
+        Args:
+            chunk: Where the rows come from.
+            indices: Source row of each target row, counting from 0 in the chunk.
+            parts: Part and number of parts of each target row; None = all are the only one.
+            made: The columns that the transform made.
+        """
+        if isinstance(indices, range):
+            take = chunk.batch.slice(indices[0], len(indices))
+        else:
+            take = chunk.batch.take(pa.array(indices, pa.int64()))
+        arrays: dict[str, pa.Array] = dict(zip(made.schema.names, made.columns, strict=True))
+        arrays |= {name: take.column(name) for name in self._through}
+        arrays[ROW_ID] = take.column(ROW_ID)
+        if parts is None:
+            arrays[PART] = pa.repeat(pa.scalar(0, pa.int64()), len(indices))
+            arrays[PARTS] = pa.repeat(pa.scalar(1, pa.int64()), len(indices))
+        else:
+            arrays[PART] = pa.array([part for part, _ in parts], pa.int64())
+            arrays[PARTS] = pa.array([of for _, of in parts], pa.int64())
+        return pa.RecordBatch.from_arrays(
+            [arrays[name] for name in self._names], schema=self.schema
+        )
+
+    def skipped(self, row_ids: list[str]) -> pa.RecordBatch:
+        """Rows that became nothing are staged too: a resumed run must not pay for them again."""
+        zeros = pa.array([0] * len(row_ids), pa.int64())
+        nulls = [pa.nulls(len(row_ids), field.type) for field in list(self.schema)[len(_META) :]]
+        return pa.RecordBatch.from_arrays(
+            [pa.array(row_ids, pa.string()), zeros, zeros, *nulls], schema=self.schema
+        )
+
+
+@contextmanager
+def _as_row_error() -> Iterator[None]:
+    """A name that came out of a row is that row's fault, not the job's."""
+    try:
+        yield
+    except ConfigError as error:
+        raise RowSchemaError(error.message) from error
+
+
+def _refuse_overwrite(found: Sequence[Column], passing: Mapping[str, Column]) -> None:
+    for column in found:
+        if column.name in passing:
+            raise RowSchemaError(
+                f"the transform returned a value for {column.name!r}, which passes through "
+                "untouched; add it to the class attribute `columns` to write it",
+                column=column.name,
+            )

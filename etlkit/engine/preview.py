@@ -1,0 +1,144 @@
+"""Preview: a few rows through the real chain, before and after, nothing written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from etlkit.api.outcomes import Counts, Recovered, RefusedRow, RejectedRow
+from etlkit.api.sink import PARTS
+from etlkit.api.source import ROW_ID
+from etlkit.engine.estimate import calls_of
+from etlkit.engine.pipeline import Pipeline
+from etlkit.engine.transform_spec import TransformSpec
+from etlkit.rows.batches import RowDecoder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import pyarrow as pa
+
+    from etlkit.api.job import TransferJob
+    from etlkit.api.run import Run
+    from etlkit.api.source import SourceReader
+    from etlkit.rows.columns import Column
+    from etlkit.rows.row import Row
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewRow:
+    """One source row and what it would become.
+
+    Attributes:
+        before: The source row.
+        after: The target rows; empty = skipped or failed.
+    """
+
+    before: Row
+    after: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The outcome of a preview.
+
+    Attributes:
+        columns: The columns the target would get.
+        rows: In the source's order.
+        errors: The first few rows that failed, with row number and reason.
+        num_errors: All that failed.
+    """
+
+    columns: tuple[Column, ...]
+    rows: list[PreviewRow]
+    errors: list[str] = field(default_factory=list)
+    num_errors: int = 0
+
+
+def preview_transfer(job: TransferJob, run: Run) -> Preview:
+    """Run the first `run.limit` rows through the transform and the encoder.
+
+    Rows that fail are listed instead of ending the preview, whatever the job's policy.
+
+    Raises:
+        EtlkitError: The source cannot be read, or the transform failed outside of a row.
+    """
+    etl = TransformSpec(job)
+    run.calls = calls_of(job)
+    reader = _Remembering(job.source.open(run))
+    writer = _PreviewWriter()
+    counts = Counts()
+    try:
+        lenient = replace(job, on_row_error="skip")
+        Pipeline(etl, reader, writer, lenient, counts, run, lambda *_: None).run()
+    finally:
+        reader.close(succeeded=True)
+    rows = [PreviewRow(before, tuple(writer.rows.get(of, ()))) for of, before in reader.seen]
+    return Preview(writer.columns, rows, counts.first_errors, counts.row_errors)
+
+
+class _Remembering:
+    """A reader that keeps the rows it gave; previews are a handful."""
+
+    def __init__(self, reader: SourceReader) -> None:
+        self._reader = reader
+        self.columns = reader.columns
+        self.num_rows: int | None = None
+        self.seen: list[tuple[str, Row]] = []
+
+    def freeze(self, _earlier: Recovered | None = None) -> None:
+        raise AssertionError("a preview writes nothing")
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        decoder = RowDecoder(self.columns)
+        for batch in self._reader.batches():
+            ids = batch.column(ROW_ID).to_pylist()
+            self.seen.extend(zip(ids, decoder.decode(batch).rows, strict=True))
+            yield batch
+
+    def fetch(self, row_ids: Sequence[str]) -> Mapping[str, Row]:
+        return self._reader.fetch(row_ids)
+
+    def close(self, *, succeeded: bool) -> None:
+        self._reader.close(succeeded=succeeded)
+
+
+class _PreviewWriter:
+    """A sink's writer that only remembers, by source row id."""
+
+    known_columns: tuple[Column, ...] = ()
+    target = "(preview)"
+
+    def __init__(self) -> None:
+        self.columns: tuple[Column, ...] = ()
+        self.rows: dict[str, list[Row]] = {}
+        self._decoder = RowDecoder(())
+
+    def begin(self, columns: tuple[Column, ...]) -> None:
+        self.columns = columns
+        self._decoder = RowDecoder(columns)
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        ids, parts = batch.column(ROW_ID).to_pylist(), batch.column(PARTS).to_pylist()
+        rows = self._decoder.decode(batch).rows
+        for row_id, num_parts, row in zip(ids, parts, rows, strict=True):
+            if num_parts:
+                self.rows.setdefault(row_id, []).append(row)
+
+    def recover(self) -> Recovered:
+        return Recovered()
+
+    def reject(self, rows: Sequence[RejectedRow]) -> None:
+        raise AssertionError(f"a preview only skips, but {len(rows)} rows were rejected")
+
+    def refused(self) -> Sequence[RefusedRow]:
+        return ()
+
+    def flush(self) -> None:
+        return
+
+    def commit(self, counts: Counts) -> int:
+        return counts.parts
+
+    def abort(self, _error: BaseException) -> None:
+        return

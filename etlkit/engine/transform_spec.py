@@ -1,0 +1,95 @@
+"""What the engine needs to know of a transform before its first row."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from etlkit.api.transform import EtlBase, overrides_batch
+from etlkit.errors import ConfigError
+from etlkit.rows.columns import parse_schema
+
+if TYPE_CHECKING:
+    from etlkit.api.job import TransferJob
+    from etlkit.api.source import Source
+    from etlkit.rows.columns import Column
+
+_CHUNK_ROWS = 500
+"""Rows decoded at once: their dicts stay in the processor's cache (measured, design page §6)."""
+
+
+class TransformSpec:
+    """What the engine needs to know of a transform before its first row.
+
+    Raises:
+        ConfigError: A class attribute is out of range or names no type.
+    """
+
+    def __init__(self, job: TransferJob) -> None:
+        self.make = job.transform
+        # A factory's product is asked once: what it declares is a matter of its class.
+        etl = job.transform if isinstance(job.transform, type) else type(job.transform())
+        self._class = etl
+        if not issubclass(etl, EtlBase):
+            raise ConfigError(
+                f"transform made a {etl.__name__}: it must make instances of etlkit.EtlBase"
+            )
+        self.max_concurrency = job.max_concurrency or _positive(etl, "max_concurrency")
+        self.batch_size = _positive(etl, "batch_size")
+        self.units_per_row = _positive(etl, "units_per_row")
+        self.batched = overrides_batch(etl)
+        self.columns = etl.columns
+        if isinstance(self.columns, str):
+            raise ConfigError(f"{etl.__name__}.columns is a str; write ({self.columns!r},)")
+        schema = etl.output_schema
+        self.output_schema = None if schema is None else parse_schema(schema)
+
+    def fingerprint(self, source: Source) -> str:
+        """A text that changes with the transform's code or the source's query.
+
+        The whole module counts: a helper beside the class may matter as much as the class.
+        """
+        try:
+            code = Path(inspect.getfile(self._class)).read_bytes()
+        except (OSError, TypeError):  # typed into a console: there is no file
+            code = self._class.__qualname__.encode()
+        digest = hashlib.sha256(code)
+        digest.update(source.fingerprint.encode())
+        return digest.hexdigest()[:16]
+
+    def read_columns(self, source: tuple[Column, ...]) -> tuple[Column, ...]:
+        """The source columns that rows will have, in the source's order.
+
+        Raises:
+            ConfigError: The transform declares a column that the source does not give.
+        """
+        if self.columns is None:
+            return source
+        missing = set(self.columns) - {column.name for column in source}
+        if missing:
+            raise ConfigError(
+                f"the transform reads {', '.join(sorted(missing))}, but the source gives only "
+                + ", ".join(column.name for column in source)
+            )
+        return tuple(column for column in source if column.name in set(self.columns))
+
+    @property
+    def task_rows(self) -> int:
+        """Rows a task: one call's worth, or a whole chunk where nothing is concurrent."""
+        if self.batched:
+            return self.batch_size
+        return _CHUNK_ROWS if self.max_concurrency == 1 else 1
+
+    @property
+    def chunk_rows(self) -> int:
+        """Rows decoded at once: about `_CHUNK_ROWS`, so that no task straddles two chunks."""
+        return max(1, _CHUNK_ROWS // self.task_rows) * self.task_rows
+
+
+def _positive(etl: type[EtlBase], name: str) -> int:
+    value = getattr(etl, name)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(f"{etl.__name__}.{name} = {value!r}: it is a whole number, 1 or more")
+    return value

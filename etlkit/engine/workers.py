@@ -1,0 +1,176 @@
+"""Worker threads: each has its own `Etl` instance and runs the four hooks on it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from etlkit.api.outcomes import RowOutcome, classify
+from etlkit.api.transform import EtlBase, overrides_batch
+from etlkit.calls.clock import Stopped
+from etlkit.calls.retry import Calls
+from etlkit.errors import EtlkitError, JobError, without_keys
+from etlkit.rows.row import Row
+
+T = TypeVar("T")
+
+_WAKE_BELOW = 2
+"""The pump is woken when fewer tasks a worker wait: a look at each single one would cost the workers
+much of the interpreter's time. What is settled meanwhile is seen by its regular look."""
+
+
+class Task:
+    """Consecutive rows for one worker, and what became of them so far.
+
+    Attributes:
+        rows: The decoded source rows.
+        settled: One entry per row, in order; grows while the worker is at it, and may be read then.
+    """
+
+    __slots__ = ("rows", "settled")
+
+    def __init__(self, rows: list[Row]) -> None:
+        self.rows = rows
+        self.settled: list[RowOutcome] = []
+
+
+class WorkerPool:
+    """Up to `size` threads that take tasks in order. Never drops a thread: `close` joins them all.
+
+    Args:
+        make: Makes one worker's instance; called on the worker's own thread.
+        size: Calls in flight.
+        wake: Called when there is something new to look at and tasks run low, from any thread.
+        calls: The run's calls to services, which wait for each other and end with the pool.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], EtlBase],
+        size: int,
+        wake: Callable[[], None],
+        calls: Calls,
+    ) -> None:
+        self._make = make
+        self._size = size
+        self._wake = wake
+        self._calls = calls
+        self._tasks: SimpleQueue[Task | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._stop = threading.Event()
+        self._errors: list[BaseException] = []
+
+    @property
+    def error(self) -> BaseException | None:
+        """The first error that ends the run, as soon as there is one."""
+        return self._errors[0] if self._errors else None
+
+    @property
+    def num_waiting(self) -> int:
+        """Tasks that no worker has begun."""
+        return self._tasks.qsize()
+
+    def submit(self, task: Task) -> None:
+        """Queue a task. Starts one more thread until there are `size`, so few rows need few."""
+        self._tasks.put(task)
+        if len(self._threads) < self._size:
+            # Daemon: a call that never returns must not outlive a second Ctrl-C.
+            name = f"etlkit-worker-{len(self._threads) + 1}"
+            thread = threading.Thread(target=self._work, name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def close(self, *, abandon: bool, timeout_s: float) -> None:
+        """End the workers and wait for them; `after_action` has run on each of them then.
+
+        Args:
+            abandon: Leave queued tasks and the rest of running ones; the call in flight ends.
+            timeout_s: How long to wait, in all, for calls that do not end when abandoned.
+        """
+        if abandon:
+            self._stop_all()
+        for _ in self._threads:
+            self._tasks.put(None)
+        give_up_at = time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(timeout=max(0.0, give_up_at - time.monotonic()) if abandon else None)
+
+    def _work(self) -> None:
+        etl = None
+        self._calls.enter()
+        try:
+            etl = _guard("the transform's constructor", self._make)
+            _guard("before_action", etl.before_action)
+            run_task = self._run_batch if overrides_batch(type(etl)) else self._run_rows
+            while (task := self._tasks.get()) is not None and not self._stop.is_set():
+                run_task(etl, task)
+                if self._tasks.qsize() < _WAKE_BELOW * self._size:
+                    self._wake()
+        except Stopped:
+            pass  # another worker failed, or the run was asked to stop: that is known
+        except BaseException as error:
+            self._fail(error)
+        finally:
+            if etl is not None:
+                try:
+                    _guard("after_action", etl.after_action)
+                except Stopped:
+                    pass
+                except BaseException as error:
+                    self._fail(error)
+
+    def _run_rows(self, etl: EtlBase, task: Task) -> None:
+        transform, settled, meter = etl.transform_row, task.settled, self._calls.meter
+        is_capped = meter.is_capped  # asked once: rows without calls are settled in a microsecond
+        for row in task.rows:
+            if self._stop.is_set():
+                return
+            try:
+                outcome: Any = transform(row)
+            except Exception as error:
+                outcome = error
+            if is_capped:
+                meter.check()
+            settled.append(outcome if type(outcome) is dict else classify(outcome))
+
+    def _run_batch(self, etl: EtlBase, task: Task) -> None:
+        try:
+            results = list(etl.transform_batch(task.rows))
+        except Exception as error:
+            results = [error] * len(task.rows)
+        self._calls.meter.check()
+        if len(results) != len(task.rows):
+            raise JobError(
+                f"{type(etl).__name__}.transform_batch returned {len(results)} results for "
+                f"{len(task.rows)} rows: it must return one per row, in their order",
+                stage="transform",
+            )
+        task.settled.extend(map(classify, results))
+
+    def _fail(self, error: BaseException) -> None:
+        if isinstance(error, SystemExit):  # it would end the process as if all were well
+            error = JobError(f"the transform called sys.exit({error.code!r})", stage="transform")
+        if not self._errors:
+            self._errors.append(error)
+        elif str(error) != str(self._errors[0]):  # a cap stops all workers with the same words
+            self._errors[0].add_note(f"also: {type(error).__name__}: {error}")
+        self._stop_all()
+        self._wake()
+
+    def _stop_all(self) -> None:
+        self._stop.set()
+        self._calls.stop()
+
+
+def _guard(what: str, call: Callable[[], T]) -> T:
+    """Call user code that belongs to no row; its errors end the run."""
+    try:
+        return call()
+    except EtlkitError:
+        raise
+    except Exception as error:
+        message = f"{what} failed: {type(error).__name__}: {without_keys(str(error))}"
+        raise JobError(message, stage="transform") from error

@@ -1,0 +1,131 @@
+"""From paths and patterns to files: on this machine, in buckets, on web servers."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from etlkit.errors import ConfigError, SourceError
+from etlkit.files.file import CHANGED, CopiedFile, File, LocalFile
+
+if TYPE_CHECKING:
+    from etlkit.files.source import _FileSource
+
+BUCKETS = "ETLKIT_BUCKETS"
+"""Folder that stands for Cloud Storage: `gs://bucket/x` is the file `bucket/x` in it."""
+
+_CHUNK_BYTES = 1 << 20
+
+
+def find_files(source: _FileSource, environ: Mapping[str, str]) -> list[File]:
+    """The files of a source, in its order; at least one.
+
+    Raises:
+        SourceError: A path or a pattern leads to nothing, or the place cannot be reached.
+        ConfigError: Something is missing to reach it.
+    """
+    files: list[File] = []
+    for path in source.paths:
+        if path.startswith(("http://", "https://")):
+            from etlkit.files.web_file import web_file
+
+            files.append(web_file(path, source.headers, source.timeout_s))
+        elif path.startswith("gs://"):
+            root = environ.get(BUCKETS)
+            files += _in_cloud(path, source.timeout_s) if root is None else _in_bucket(path, root)
+        else:
+            files += _on_disk(path)
+    return files
+
+
+def _on_disk(path: str) -> list[File]:
+    found = _matches(Path(), path)
+    if found:
+        return [LocalFile(each, str(each)) for each in found]
+    if Path(path).is_dir():
+        raise SourceError(
+            f"{path} is a folder; name its files, e.g. {path.rstrip('/')}/*.csv", stage="open"
+        )
+    what = "no file matches" if glob.has_magic(path) else "no file"
+    raise SourceError(f"{what} {path} (in {Path.cwd().name}/)", stage="open")
+
+
+def _in_bucket(uri: str, root: str) -> list[File]:
+    bucket, _, name = uri.removeprefix("gs://").partition("/")
+    folder = Path(root, bucket)
+    found = [each for each in _matches(folder, name) if each.resolve().is_relative_to(folder)]
+    if not bucket or not name or not found:
+        raise SourceError(
+            f"no object {uri} in the local buckets; see what is there with: python -m etlkit.local "
+            f"ls gs://{bucket or 'bucket'}/, or put files with: python -m etlkit.local put FILE… "
+            f"gs://{bucket or 'bucket'}/",
+            stage="open",
+        )
+    return [LocalFile(each, f"gs://{bucket}/{each.relative_to(folder)}") for each in found]
+
+
+def _matches(folder: Path, pattern: str) -> list[Path]:
+    """Files in the order of their names; a file that is called like the pattern is meant first."""
+    if (folder / pattern).is_file():
+        return [folder / pattern]
+    names = glob.glob(pattern, root_dir=folder, recursive=True)  # noqa: PTH207 - root_dir, recursive
+    return [folder / name for name in sorted(names) if (folder / name).is_file()]
+
+
+def _in_cloud(uri: str, timeout_s: float) -> list[File]:
+    try:
+        from gcsfs.core import (
+            GCSFileSystem,
+        )  # REST alone; the package's own name asks over gRPC too
+    except ImportError:
+        raise ConfigError(
+            f"{uri}: reading Cloud Storage needs gcsfs; install it with: pip install 'etlkit[gcs]', "
+            "or run with --local to use the local buckets"
+        ) from None
+    storage = GCSFileSystem(requests_timeout=timeout_s, use_listings_cache=False)
+    with _told_as_source_error(uri):
+        names = sorted(storage.glob(uri)) if glob.has_magic(uri) else [uri.removeprefix("gs://")]
+        infos = [storage.info(name) for name in names]
+    files = [info for info in infos if info["type"] == "file"]
+    if not files:
+        raise SourceError(f"no object matches {uri}", stage="open")
+    return [_cloud_file(storage, info) for info in files]
+
+
+def _cloud_file(storage: Any, info: Mapping[str, Any]) -> CopiedFile:
+    uri = f"gs://{info['name']}"
+
+    def chunks() -> Generator[bytes, None, None]:
+        with _told_as_source_error(uri):
+            with storage.open(info["name"], "rb") as stream:
+                while chunk := stream.read(_CHUNK_BYTES):
+                    yield chunk
+            now = storage.info(info["name"])
+        if now.get("generation") != info.get("generation"):
+            raise SourceError(f"{uri} {CHANGED}", stage="read")
+
+    return CopiedFile(uri, chunks)
+
+
+class _told_as_source_error:  # noqa: N801 - used as a statement
+    """Tells what gcsfs raises; it has retried what is transient by then."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if error is None or not isinstance(error, Exception) or isinstance(error, SourceError):
+            return
+        if isinstance(error, FileNotFoundError):
+            text = f"no object {self._uri}; check bucket and name"
+        else:
+            text = (
+                f"{self._uri} cannot be read ({type(error).__name__}): check that the account may "
+                "read the bucket"
+            )
+        raise SourceError(text, stage="open") from error

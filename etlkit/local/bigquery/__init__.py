@@ -1,0 +1,1 @@
+"""The embedded BigQuery: the emulator, its patches and its extensions."""

@@ -1,0 +1,57 @@
+"""What stands before the emulator: what BigQuery has and the emulator lacks.
+
+Every statement passes here, whichever client sends it: `seam` says what a hook is, `jobs` and
+`interpreter` lead statements through, `grammar` parses what sqlglot does not know.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def apply(local_dir: Path) -> None:
+    """Stand before the emulator. Called once, after the mends."""
+    from etlkit.local.bigquery.extensions import (
+        catalog_store,
+        external,
+        external_data,
+        grammar,
+        hooks,
+        interpreter,
+        object_columns,
+        pivots,
+        procedures,
+        query_jobs,
+        resources,
+        routines,
+        views,
+    )
+    from etlkit.local.bigquery.extensions.object_tables import ObjectTables
+    from etlkit.local.bigquery.extensions.objects import Objects
+    from etlkit.local.bigquery.extensions.remote_functions import RemoteRuntime
+    from etlkit.local.bigquery.patches.single_connection import OneUserEngine
+    from etlkit.local.buckets import Buckets
+    from etlkit.local.ml import register as ml
+
+    grammar.apply()
+    query_jobs.apply()
+    interpreter.apply()
+    remote = RemoteRuntime()
+    routines.apply(remote)
+    objects = Objects(Buckets(local_dir / "buckets"))
+    object_tables = ObjectTables(objects)
+    resources.apply(object_tables)
+    procedures.KNOWN["BQ.REFRESH_EXTERNAL_METADATA_CACHE"] = object_tables.refresh_cache
+    OneUserEngine.starts = hooks.STARTS
+    # In this order: what a hook has made of a statement is what the next one sees.
+    hooks.STARTS.extend([catalog_store.prepare, objects.register])
+    hooks.STATEMENTS.extend([external.refuse_writes, external.drop, external_data.refresh])
+    hooks.STATEMENTS.extend([object_tables.create, external_data.create])
+    hooks.STATEMENTS.extend([remote.create, views.create_view])
+    hooks.QUERIES.extend([views.expand_views, pivots.name_columns])
+    hooks.INVOLVED.extend([views.names_such_view, object_columns.names_data, pivots.has_pivots])
+    ml.apply(Buckets(local_dir / "buckets").root)
+    hooks.QUERIES.append(object_columns.add_data)

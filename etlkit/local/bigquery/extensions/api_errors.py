@@ -1,0 +1,81 @@
+"""Errors in BigQuery's words, and how they come back out of Python functions that DuckDB calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from bqemulator.domain.errors import (
+    AlreadyExistsError,
+    DomainError,
+    InvalidQueryError,
+    NotFoundError,
+)
+
+if TYPE_CHECKING:
+    from etlkit.local.bigquery.extensions.statement_context import Place
+
+    Name = tuple[str, str, str]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+_carried: Final[list[DomainError]] = []
+
+
+def invalid(message: str, location: str = "query") -> InvalidQueryError:
+    """400 `invalidQuery`."""
+    return InvalidQueryError(message, location=location)
+
+
+def not_found(what: str, name: Name) -> NotFoundError:
+    """404: `Not found: Model local:ds.m`."""
+    project, dataset, table = name
+    where = " was not found in location US" if what == "Table" else ""
+    return NotFoundError(f"Not found: {what} {project}:{dataset}.{table}{where}")
+
+
+def not_found_uri(uri: str, why: str) -> NotFoundError:
+    """404: an address in a bucket."""
+    return NotFoundError(f"Not found: URI {uri}: {why}")
+
+
+def already_exists(what: str, name: Name) -> AlreadyExistsError:
+    """409: `Already Exists: Table local:ds.t`."""
+    project, dataset, table = name
+    return AlreadyExistsError(f"Already Exists: {what} {project}:{dataset}.{table}")
+
+
+def require_dataset(place: Place, name: Name) -> None:
+    """Refuse a name whose dataset is not there."""
+    project, dataset, _ = name
+    if place.ctx.catalog.get_dataset(project, dataset) is None:
+        raise NotFoundError(f"Not found: Dataset {project}:{dataset} was not found in location US")
+
+
+def carry(function: _F) -> _F:
+    """Let an error of a function that DuckDB calls reach the client as it was raised.
+
+    DuckDB turns exceptions into texts of its own. Statements run one at a time, so the first error
+    that is kept here is that of the running statement.
+    """
+
+    @wraps(function)
+    def carried(*arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except DomainError as error:
+            _carried.append(error)
+            raise
+
+    return carried  # type: ignore[return-value]
+
+
+def forget() -> None:
+    """A statement begins."""
+    _carried.clear()
+
+
+def carried() -> DomainError | None:
+    """The first error that a carried function has raised since `forget`."""
+    return _carried[0] if _carried else None

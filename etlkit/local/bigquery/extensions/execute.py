@@ -1,0 +1,85 @@
+"""Run one statement that the seam rewrites; every other goes the emulator's own way, untouched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from bqemulator.domain.errors import DomainError, InvalidQueryError
+from bqemulator.jobs.error_mapper import translate_runtime_error
+from bqemulator.sql.parameters import bind_parameters
+from sqlglot import exp, parse_one
+
+from etlkit.local.bigquery.extensions import api_errors, grammar, hooks
+from etlkit.local.bigquery.extensions.statement_context import Place
+from etlkit.local.bigquery.extensions.subqueries import Scope
+from etlkit.local.bigquery.patches.scripts import name_positions, positional
+
+Bind = Callable[[str], tuple[str, Any]]
+
+
+async def run(tree: exp.Expr, place: Place, bind: Bind) -> Any:
+    """The rows of a statement, as an Arrow table.
+
+    Raises:
+        DomainError: In BigQuery's words; what a hook or a function that DuckDB called has raised comes
+            as it was raised.
+    """
+    api_errors.forget()
+    scope = Scope(place, bind)
+    sql = ""
+    try:
+        await scope.rewrite(tree)
+        sql, parameters = await scope.lower(tree)
+        return place.ctx.engine.fetch_arrow(sql, parameters)
+    except Exception as error:
+        raise _told(error, sql) from error
+    finally:
+        scope.close()
+
+
+def _told(error: Exception, sql: str) -> Exception:
+    carried = api_errors.carried()
+    if carried is not None:
+        return carried
+    told = translate_runtime_error(error, duckdb_sql=sql)
+    if isinstance(told, DomainError):
+        return told
+    return InvalidQueryError(f"The statement failed: {error}")
+
+
+def involved_tree(sql: str, place: Place) -> exp.Expr | None:
+    """The tree of a statement that the hooks have to see; None = the emulator runs it as it is."""
+    tree = grammar.parse(sql)
+    return tree if tree is not None and hooks.is_involved(tree, place) else None
+
+
+def with_names(
+    sql: str, parameters: list[dict[str, Any]] | None
+) -> tuple[str, list[dict[str, Any]] | None]:
+    """Name positional parameters: a hook may move a part of the statement elsewhere."""
+    if not parameters or any(parameter.get("name") for parameter in parameters):
+        return sql, parameters
+    named = [{**each, "name": positional(number)} for number, each in enumerate(parameters)]
+    return name_positions(sql), named
+
+
+def job_parameters(parameters: list[dict[str, Any]] | None) -> Bind:
+    """Put the parameters of a job into DuckDB SQL."""
+
+    def bind(sql: str) -> tuple[str, Any]:
+        bound, values = bind_parameters(sql, parameters)
+        return bound, values or None
+
+    return bind
+
+
+def script_parameters(values: dict[str, Any]) -> Bind:
+    """Put the numbered variables of a script into DuckDB SQL, those that it names."""
+
+    def bind(sql: str) -> tuple[str, Any]:
+        named = {node.name for node in parse_one(sql, read="duckdb").find_all(exp.Parameter)}
+        named |= {node.name for node in parse_one(sql, read="duckdb").find_all(exp.Placeholder)}
+        return sql, {name: values[name] for name in named if name in values} or None
+
+    return bind

@@ -1,0 +1,107 @@
+"""The seam before the emulator: hooks that see every statement before it does.
+
+A statement hook executes statements of its own (`CREATE EXTERNAL TABLE`, `CREATE MODEL`); a query hook
+rewrites relations and functions within any query. Hooks may block: nothing but the REST API of the
+local BigQuery waits for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlglot import exp
+
+if TYPE_CHECKING:
+    from etlkit.local.bigquery.extensions.statement_context import Place
+    from etlkit.local.bigquery.extensions.subqueries import Scope
+
+    Name = tuple[str, str, str]
+
+    StatementHook = Callable[[exp.Expr, Place], Awaitable["StatementResult | None"]]
+    QueryHook = Callable[[exp.Expr, Scope], Awaitable[bool]]
+    StartHook = Callable[[Any], None]
+    Predicate = Callable[[exp.Expr, Place], bool]
+
+
+@dataclass(frozen=True)
+class StatementResult:
+    """What a job says of a statement that a hook has executed.
+
+    Attributes:
+        statement_type: Such as CREATE_MODEL.
+        operation: CREATE, REPLACE, SKIP or DROP; "" = the statement is no DDL.
+        table: The table or model that it was about; None = none.
+        routine: The function that it was about; None = none.
+    """
+
+    statement_type: str
+    operation: str = ""
+    table: Name | None = None
+    routine: Name | None = None
+
+    def statistics(self) -> dict[str, Any]:
+        """Fields of `statistics.query`.
+
+        https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobStatistics2
+        """
+        fields: dict[str, Any] = {"statementType": self.statement_type}
+        if self.operation:
+            fields["ddlOperationPerformed"] = self.operation
+        if self.table is not None:
+            fields["ddlTargetTable"] = _reference(self.table, "tableId")
+        if self.routine is not None:
+            fields["ddlTargetRoutine"] = _reference(self.routine, "routineId")
+        return fields
+
+
+STATEMENTS: Final[list[StatementHook]] = []
+"""Asked in order; the first that gives an `StatementResult` has executed the statement."""
+
+QUERIES: Final[list[QueryHook]] = []
+"""Each mutates the tree of a statement in place, in order; True = it did."""
+
+STARTS: Final[list[StartHook]] = []
+"""Each gets the DuckDB connection when the engine starts: the place to register functions."""
+
+INVOLVED: Final[list[Predicate]] = []
+"""Whether a tree needs query hooks. A view whose body does is expanded at each query."""
+
+
+def is_involved(tree: exp.Expr, place: Place) -> bool:
+    """Whether a tree needs query hooks."""
+    return any(needs_hooks(tree, place) for needs_hooks in INVOLVED)
+
+
+async def execute(tree: exp.Expr, place: Place) -> StatementResult | None:
+    """Let a statement hook execute a statement; None = it is none of theirs."""
+    for hook in STATEMENTS:
+        outcome = await hook(tree, place)
+        if outcome is not None:
+            return outcome
+    return None
+
+
+def innermost_first(tree: exp.Expr, kind: type[exp.Expr]) -> list[Any]:
+    """Nodes of a kind in the order in which they can be computed.
+
+    A node within another comes before it, and the tables of a WITH before the query that uses them.
+    """
+    found: list[Any] = []
+    stack: list[tuple[Any, bool]] = [(tree, False)]
+    while stack:
+        node, is_done = stack.pop()
+        if is_done:
+            found.append(node)
+            continue
+        if isinstance(node, kind):
+            stack.append((node, True))
+        children = [*node.iter_expressions()]
+        children.sort(key=lambda child: not isinstance(child, exp.With))
+        stack.extend((child, False) for child in reversed(children))
+    return found
+
+
+def _reference(name: Name, key: str) -> dict[str, str]:
+    return {"projectId": name[0], "datasetId": name[1], key: name[2]}

@@ -1,0 +1,214 @@
+"""`CREATE EXTERNAL TABLE … WITH CONNECTION … OPTIONS(object_metadata='SIMPLE', uris=[…])`.
+
+Real BigQuery: an object table is read-only, shows the bucket as it is now (or as its metadata cache has
+it), and has the pseudo-column `data`. Here it is a DuckDB view over functions of ours, so whatever
+reads tables reads it; `object_columns` adds the pseudo-column to queries that name it.
+
+https://cloud.google.com/bigquery/docs/object-tables
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from bqemulator.storage.sql_identifiers import quoted_table_ref
+from sqlglot import exp
+
+from etlkit.errors import ConfigError
+from etlkit.local.bigquery.extensions import api_errors, external, grammar, hooks
+from etlkit.local.bigquery.extensions.objects import Objects, rows_sql
+
+if TYPE_CHECKING:
+    from etlkit.local.bigquery.extensions.statement_context import Place
+
+    Name = tuple[str, str, str]
+
+KIND: Final = "object_table"
+_PAIR: Final = [
+    {"name": "name", "type": "STRING", "mode": "NULLABLE"},
+    {"name": "value", "type": "STRING", "mode": "NULLABLE"},
+]
+FIELDS: Final[list[dict[str, Any]]] = [
+    {"name": "uri", "type": "STRING", "mode": "NULLABLE"},
+    {"name": "generation", "type": "INTEGER", "mode": "NULLABLE"},
+    {"name": "content_type", "type": "STRING", "mode": "NULLABLE"},
+    {"name": "size", "type": "INTEGER", "mode": "NULLABLE"},
+    {"name": "md5_hash", "type": "STRING", "mode": "NULLABLE"},
+    {"name": "updated", "type": "TIMESTAMP", "mode": "NULLABLE"},
+    {"name": "metadata", "type": "RECORD", "mode": "REPEATED", "fields": _PAIR},
+]
+"""https://cloud.google.com/bigquery/docs/object-table-introduction#object_table_schema"""
+
+_OPTIONS: Final = {
+    "uris",
+    "object_metadata",
+    "max_staleness",
+    "metadata_cache_mode",
+    "description",
+    "friendly_name",
+    "labels",
+    "expiration_timestamp",
+}
+_CACHE_MODES: Final = ("AUTOMATIC", "MANUAL")
+_STALENESS: Final = (timedelta(minutes=30), timedelta(days=7))
+
+
+def is_object_table(name: Name, place: Place) -> bool:
+    """Whether a name is that of an object table."""
+    meta = place.ctx.catalog.get_table(*name)
+    is_external = meta is not None and meta.table_type == "EXTERNAL"
+    return is_external and place.things.get(KIND, name) is not None
+
+
+def spec_of(name: Name, place: Place) -> dict[str, Any]:
+    """What `objects.rows_sql` wants to know of an object table."""
+    body = place.things.get(KIND, name) or {}
+    spec: dict[str, Any] = {"uris": body["uris"]}
+    if body.get("mode"):
+        spec |= {"name": name, "mode": body["mode"], "staleness_s": body["staleness_s"]}
+    return spec
+
+
+class ObjectTables:
+    """The statements and the procedure that concern object tables."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+
+    async def create(self, tree: exp.Expr, place: Place) -> hooks.StatementResult | None:
+        """`CREATE EXTERNAL TABLE` with `object_metadata`."""
+        if not external.is_create(tree):
+            return None
+        options = grammar.options(tree)
+        if "object_metadata" not in options:
+            return None
+        if isinstance(tree.this, exp.Schema):
+            raise api_errors.invalid("An object table has the columns of BigQuery; declare none")
+        name = grammar.name_of(tree.this, place.project)
+        api_errors.require_dataset(place, name)
+        operation = external.operation(tree, name, place)
+        if operation != "SKIP":
+            self.make(name, options, grammar.connection(tree), place)
+        return hooks.StatementResult("CREATE_EXTERNAL_TABLE", operation, table=name)
+
+    def refresh_cache(self, values: list[Any], place: Place) -> None:
+        """`CALL BQ.REFRESH_EXTERNAL_METADATA_CACHE('project.dataset.table')`."""
+        if not values or not isinstance(values[0], str):
+            raise api_errors.invalid("BQ.REFRESH_EXTERNAL_METADATA_CACHE takes the name of a table")
+        name = grammar.name_of(exp.to_table(f"`{values[0]}`", dialect="bigquery"), place.project)
+        if not is_object_table(name, place):
+            raise api_errors.not_found("Table", name)
+        body = place.things.get(KIND, name) or {}
+        if body.get("mode") != "MANUAL":
+            raise api_errors.invalid(
+                f"{'.'.join(name)} must have metadata_cache_mode MANUAL to be refreshed by a call"
+            )
+        self._objects.refresh(place.things, name, body["uris"])
+
+    def make(
+        self, name: Name, options: dict[str, Any], connection: str | None, place: Place
+    ) -> None:
+        """Check the options and make or replace the table; in a dry run, check alone."""
+        body = _body(options, connection, place)
+        self._objects.matching(body["uris"])
+        if place.is_dry:
+            return
+        told = {key: body[key] for key in ("description", "friendly_name", "labels")}
+        external.register(name, FIELDS, place, **told)
+        place.things.put(KIND, name, body)
+        sql = rows_sql(spec_of(name, place))
+        place.ctx.engine.execute(f"CREATE OR REPLACE VIEW {quoted_table_ref(*name)} AS {sql}")
+        if body["mode"] == "AUTOMATIC":
+            self._objects.refresh(place.things, name, body["uris"])
+
+
+def resource(body: dict[str, Any], project: str) -> dict[str, Any]:
+    """What `tables.get` says of an object table beyond other tables."""
+    connection = body["connection"]
+    if connection.count(".") == 1:
+        connection = f"{project}.{connection}"
+    external_data: dict[str, Any] = {
+        "sourceUris": body["uris"],
+        "objectMetadata": "SIMPLE",
+        "connectionId": connection,
+    }
+    if not body["mode"]:
+        return {"externalDataConfiguration": external_data}
+    external_data["metadataCacheMode"] = body["mode"]
+    minutes, seconds = divmod(int(body["staleness_s"]), 60)
+    staleness = f"0-0 0 {minutes // 60}:{minutes % 60}:{seconds}"
+    return {"externalDataConfiguration": external_data, "maxStaleness": staleness}
+
+
+def _body(options: dict[str, Any], connection: str | None, place: Place) -> dict[str, Any]:
+    """Check the options of an object table."""
+    unknown = sorted(options.keys() - _OPTIONS)
+    if unknown:
+        raise api_errors.invalid(
+            f"Unknown option: {unknown[0]}; an object table has {', '.join(sorted(_OPTIONS))}"
+        )
+    if str(options["object_metadata"]).upper() != "SIMPLE":
+        raise api_errors.invalid(
+            f"Invalid value '{options['object_metadata']}' for option object_metadata; "
+            "it must be 'SIMPLE'"
+        )
+    if connection is None:
+        raise api_errors.invalid(
+            "An object table must have a connection: add WITH CONNECTION "
+            "`PROJECT.LOCATION.CONNECTION` or WITH CONNECTION DEFAULT"
+        )
+    mode, staleness_s = _caching(options, place)
+    return {
+        "uris": _uris(options.get("uris"), place),
+        "connection": connection,
+        "mode": mode,
+        "staleness_s": staleness_s,
+        "description": options.get("description"),
+        "friendly_name": options.get("friendly_name"),
+        "labels": dict(options.get("labels") or ()),
+    }
+
+
+def _uris(given: Any, place: Place) -> list[str]:
+    uris = [given] if isinstance(given, str) else given
+    if not isinstance(uris, list) or not uris or not all(isinstance(uri, str) for uri in uris):
+        raise api_errors.invalid("An object table needs option uris: ['gs://BUCKET/*']")
+    for uri in uris:
+        bucket, _, name = uri.removeprefix("gs://").partition("/")
+        if not uri.startswith("gs://") or not name:
+            raise api_errors.invalid(
+                f"Invalid uri '{uri}' in option uris: an object table reads Cloud Storage, "
+                "as in 'gs://BUCKET/*'"
+            )
+        if "*" in bucket or name.count("*") > 1:
+            raise api_errors.invalid(
+                f"Invalid uri '{uri}' in option uris: it may have one '*', after the bucket"
+            )
+        try:
+            place.buckets.path(uri)
+        except ConfigError as error:
+            raise api_errors.invalid(f"Invalid uri '{uri}' in option uris: {error}") from error
+    return uris
+
+
+def _caching(options: dict[str, Any], place: Place) -> tuple[str | None, float]:
+    """Cache mode and seconds of staleness; None = the table is current at each query."""
+    given = options.get("max_staleness")
+    staleness_s = 0.0 if given is None else external.interval_s(given, place)
+    mode = options.get("metadata_cache_mode")
+    if mode is not None and str(mode).upper() not in _CACHE_MODES:
+        raise api_errors.invalid(
+            f"Invalid value '{mode}' for option metadata_cache_mode; it must be "
+            f"{' or '.join(_CACHE_MODES)}"
+        )
+    if not staleness_s:
+        if mode is not None:
+            raise api_errors.invalid("Option metadata_cache_mode needs option max_staleness")
+        return None, 0.0
+    if mode is None:
+        raise api_errors.invalid("Option max_staleness needs option metadata_cache_mode")
+    least, most = _STALENESS
+    if not least.total_seconds() <= staleness_s <= most.total_seconds():
+        raise api_errors.invalid("Option max_staleness must be between 30 minutes and 7 days")
+    return str(mode).upper(), staleness_s

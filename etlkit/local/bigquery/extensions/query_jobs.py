@@ -1,0 +1,125 @@
+"""The way of a single statement through the seam: as a job, and as a dry run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bqemulator.api.routes.jobs as routes
+import pyarrow as pa
+from bqemulator.domain.errors import DomainError, InvalidQueryError
+from bqemulator.jobs import executor
+from sqlglot import exp
+
+from etlkit.local.bigquery.extensions import api_errors, execute, grammar, hooks
+from etlkit.local.bigquery.extensions.statement_context import Place, Running
+from etlkit.local.bigquery.patches.dry_runs import checked
+from etlkit.local.bigquery.patches.messages import locate
+from etlkit.local.bigquery.patches.scripts import is_lone_assert
+
+
+async def execute_query_job(
+    project_id: str,
+    job_id: str,
+    bq_sql: str,
+    query_params: list[dict[str, Any]] | None,
+    ctx: Any,
+    **options: Any,
+) -> Any:
+    """Run a query job: by a statement hook if one takes it, else by the emulator."""
+    Running.project, Running.job_id = project_id, job_id
+    Running.user = str(getattr(options.get("caller"), "principal", "")).removeprefix("user:")
+    outcome = await _execute(bq_sql, Place(project_id, ctx, options.get("caller")))
+    if outcome is None:
+        done = await _plain_execute(project_id, job_id, bq_sql, query_params, ctx, **options)
+        return _as_assert(done) if is_lone_assert(bq_sql) else done
+    meta = executor._build_ddl_job_meta(  # noqa: SLF001
+        project_id=project_id,
+        job_id=job_id,
+        bq_sql=bq_sql,
+        statement_type=outcome.statement_type,
+        arrow_table=pa.table({}),
+        now=ctx.clock.now(),
+        ctx=ctx,
+    )
+    meta.statistics["query"].update(outcome.statistics())
+    return meta
+
+
+def _as_assert(meta: Any) -> Any:
+    """A lone ASSERT runs as a script of one statement here, but is none."""
+    query = {**meta.statistics["query"], "statementType": "ASSERT"}
+    return meta.model_copy(update={"statistics": {"query": query}})
+
+
+async def _execute(sql: str, place: Place) -> hooks.StatementResult | None:
+    tree = grammar.parse(sql)
+    if tree is None:
+        return None
+    api_errors.forget()
+    return await hooks.execute(tree, place)
+
+
+def _writes(tree: Any) -> bool:
+    """Whether a statement is one that DuckDB can check without running it."""
+    if isinstance(tree, exp.Create):
+        return tree.kind in {"TABLE", "VIEW"} and isinstance(tree.expression, exp.Query)
+    return isinstance(tree, exp.Insert | exp.Update | exp.Delete | exp.Merge)
+
+
+async def _run_single_sql(
+    project_id: str,
+    bq_sql: str,
+    query_params: list[dict[str, Any]] | None,
+    ctx: Any,
+    *,
+    caller: Any,
+) -> Any:
+    place = Place(project_id, ctx, caller)
+    try:
+        tree = execute.involved_tree(bq_sql, place)
+        if tree is None:
+            api_errors.forget()
+            return await _plain_run(project_id, bq_sql, query_params, ctx, caller=caller)
+        named_sql, parameters = execute.with_names(bq_sql, query_params)
+        if named_sql != bq_sql:
+            tree = grammar.parse(named_sql)
+        return await execute.run(tree, place, execute.job_parameters(parameters))
+    except DomainError as error:
+        told = api_errors.carried() or error
+        if isinstance(told, InvalidQueryError):
+            raise locate(told, bq_sql) from error
+        raise told from error
+
+
+async def _dry_run_response(**request: Any) -> dict[str, Any]:
+    """A dry run; a statement of ours is checked by its hook, which writes nothing."""
+    ctx = request["ctx"]
+    place = Place(request["project_id"], ctx, request["caller"])
+    ctx.engine.is_dry = True
+    try:
+        outcome = await _execute(request["bq_sql"], place)
+        if outcome is None and _writes(grammar.parse(request["bq_sql"])):
+            # The emulator looks at nothing but the words of such a statement.
+            await executor._run_single_sql(  # noqa: SLF001
+                place.project, request["bq_sql"], request["query_params"], ctx, caller=place.caller
+            )
+    finally:
+        ctx.engine.is_dry = False
+    if outcome is None:
+        return dict(await _plain_dry_run(**request))
+    return checked(request, outcome.statistics())
+
+
+_plain_execute = executor.execute_query_job
+_plain_run = executor._run_single_sql  # noqa: SLF001
+_plain_dry_run: Any = None
+
+
+def apply() -> None:
+    """Stand before the executor."""
+    global _plain_dry_run  # noqa: PLW0603
+    _plain_dry_run = routes._dry_run_response  # noqa: SLF001
+    executor.execute_query_job = execute_query_job
+    routes.execute_query_job = execute_query_job  # type: ignore[attr-defined]
+    executor._run_single_sql = _run_single_sql  # noqa: SLF001
+    routes._dry_run_response = _dry_run_response  # noqa: SLF001

@@ -1,0 +1,115 @@
+"""External tables and views in the REST resources of tables: made, shown, deleted.
+
+Real BigQuery: `tables.insert` makes them, too, and `tables.delete` deletes views. The emulator made a
+table of no columns, and could not delete views.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import bqemulator.api.routes.jobs as jobs_routes
+import bqemulator.api.routes.tables as routes
+from bqemulator.storage.sql_identifiers import quoted_table_ref
+from fastapi import Request, Response
+
+from etlkit.local.bigquery.extensions import (
+    api_errors,
+    external,
+    external_data,
+    object_tables,
+    query_jobs,
+)
+from etlkit.local.bigquery.extensions.statement_context import Place
+from etlkit.local.bigquery.patches.dry_runs import replace_route
+from etlkit.local.bigquery.patches.table_resource import TableResources
+
+if TYPE_CHECKING:
+    from etlkit.local.bigquery.extensions.object_tables import ObjectTables
+
+
+def describe(meta: Any, ctx: Any) -> dict[str, Any]:
+    """What `tables.get` says of an external table beyond other tables."""
+    if meta.table_type != "EXTERNAL":
+        return {}
+    name = (meta.project_id, meta.dataset_id, meta.table_id)
+    place = Place(meta.project_id, ctx)
+    body = place.things.get(object_tables.KIND, name)
+    if body is not None:
+        return object_tables.resource(body, meta.project_id)
+    body = place.things.get(external_data.KIND, name)
+    return {} if body is None else external_data.resource(body)
+
+
+async def delete_table(
+    project_id: str, dataset_id: str, table_id: str, ctx: routes._Ctx
+) -> Response:
+    """`tables.delete`."""
+    name = (project_id, dataset_id, table_id)
+    meta = ctx.catalog.get_table(*name)
+    if meta is None:
+        raise api_errors.not_found("Table", name)
+    if meta.table_type == "EXTERNAL":
+        external.clear(name, Place(project_id, ctx))
+        return Response(status_code=204)
+    if meta.table_type == "VIEW":
+        ctx.engine.execute(f"DROP VIEW IF EXISTS {quoted_table_ref(*name)}")
+        ctx.catalog.delete_table(*name)
+        return Response(status_code=204)
+    return await routes.delete_table(project_id, dataset_id, table_id, ctx)
+
+
+async def execute_copy_job(project_id: str, job_id: str, config: dict[str, Any], ctx: Any) -> Any:
+    """A copy job; nothing is copied over a view or an external table."""
+    target = config["copy"]["destinationTable"]
+    name = (target.get("projectId", project_id), target["datasetId"], target["tableId"])
+    meta = ctx.catalog.get_table(*name)
+    if meta is not None and meta.table_type in {"EXTERNAL", "VIEW"}:
+        raise external.wrong_type(name, meta)
+    return await _plain_copy(project_id, job_id, config, ctx)
+
+
+_plain_copy: Any = jobs_routes.execute_copy_job
+
+
+def apply(tables: ObjectTables) -> None:
+    """Make, show and delete them."""
+
+    async def insert_table(
+        project_id: str, dataset_id: str, request: Request, ctx: routes._Ctx
+    ) -> dict[str, Any]:
+        """`tables.insert`."""
+        body = await request.json()
+        config, view = body.get("externalDataConfiguration"), body.get("view")
+        if config is None and view is None:
+            return dict(await routes.insert_table(project_id, dataset_id, request, ctx))
+        name = (project_id, dataset_id, body["tableReference"]["tableId"])
+        place = Place(project_id, ctx)
+        api_errors.require_dataset(place, name)
+        if ctx.catalog.get_table(*name) is not None:
+            raise api_errors.already_exists("Table", name)
+        if config is None:
+            statement = f"CREATE VIEW `{'.'.join(name)}` AS {view['query']}"
+            await query_jobs.execute_query_job(project_id, "", statement, None, ctx)
+        elif config.get("objectMetadata"):
+            tables.make(name, _options(config), config.get("connectionId"), place)
+        else:
+            fields = (config.get("schema") or body.get("schema") or {}).get("fields", [])
+            external_data.make(name, config, fields, place)
+        meta: Any = ctx.catalog.get_table(*name)
+        told = {"description": body.get("description"), "labels": body.get("labels") or {}}
+        ctx.catalog.update_table(meta := meta.model_copy(update=told))
+        return dict(routes._table_to_rest(meta))  # noqa: SLF001
+
+    jobs_routes.execute_copy_job = execute_copy_job
+    TableResources.more.append(describe)
+    replace_route(routes.router, routes.delete_table, delete_table)
+    replace_route(routes.router, routes.insert_table, insert_table)
+
+
+def _options(config: dict[str, Any]) -> dict[str, Any]:
+    """The options of the statement that would make the same object table."""
+    options = {"uris": config.get("sourceUris"), "object_metadata": config["objectMetadata"]}
+    if config.get("metadataCacheMode"):
+        options["metadata_cache_mode"] = config["metadataCacheMode"]
+    return options

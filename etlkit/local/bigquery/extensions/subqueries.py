@@ -1,0 +1,155 @@
+"""One statement that runs: sub-queries of it, and relations that live until it ends."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import duckdb
+import pyarrow as pa
+from bqemulator.sql.inner_query import rewrite_and_translate_statement
+from bqemulator.sql.table_rewriter import rewrite_table_refs
+from bqemulator.sql.translator import SQLTranslator
+from sqlglot import exp
+
+from etlkit.local.bigquery.extensions import hooks
+
+if TYPE_CHECKING:
+    from etlkit.local.bigquery.extensions.statement_context import Place
+
+    Bind = Callable[[str], tuple[str, Any]]
+
+_KIND: Final = b"bqemu.duckdb_type"
+_numbers: Final = itertools.count(1)
+_translator: Final = SQLTranslator()
+
+
+class Scope:
+    """What a query hook works with.
+
+    Attributes:
+        place: Where the statement runs.
+    """
+
+    def __init__(self, place: Place, bind: Bind) -> None:
+        """Bind puts the job's parameters into DuckDB SQL and gives the values along."""
+        self.place = place
+        self._bind = bind
+        self._ends = ExitStack()
+
+    async def rewrite(self, tree: exp.Expr) -> None:
+        """Let every query hook see a tree."""
+        for hook in hooks.QUERIES:
+            await hook(tree, self)
+
+    async def lower(self, tree: exp.Expr) -> tuple[str, Any]:
+        """DuckDB SQL and its parameters for a tree that the hooks have seen."""
+        translated = await rewrite_and_translate_statement(
+            tree.sql(dialect="bigquery"),
+            project_id=self.place.project,
+            ctx=self.place.ctx,
+            caller=self.place.caller,
+            translator=_translator,
+        )
+        return self._bind(rewrite_table_refs(translated, self.place.project))
+
+    def self_contained(self, node: exp.Expr) -> exp.Query:
+        """A copy of a sub-query that runs by itself: with the tables of the WITHs around it.
+
+        Args:
+            node: A query, a query in parentheses, or a table, for which all its rows are meant.
+        """
+        query: Any = node.copy()
+        if isinstance(query, exp.Table):
+            query = exp.select("*").from_(query)
+        elif isinstance(query, exp.Subquery) and not query.alias:
+            query = query.unnest()
+        visible = _needed(query, _visible_tables(node))
+        if not visible:
+            return query  # type: ignore[no-any-return]
+        outer = exp.select("*").from_(query.subquery("etlkit_sub"))
+        for table in visible:
+            outer = outer.with_(table.args["alias"], as_=table.this.copy())
+        return outer
+
+    async def read(self, query: exp.Query, batch_rows: int = 64) -> pa.RecordBatchReader:
+        """Run a sub-query through all hooks, and give its rows as they come.
+
+        Nothing else may use DuckDB until the reader is drained. In a dry run there are no rows. The
+        DuckDB type of a column is in its field's metadata, under `bqemu.duckdb_type`.
+
+        Args:
+            query: Of our own, such as `self_contained` gives; it is changed.
+            batch_rows: Most rows of a batch.
+        """
+        await self.rewrite(query)
+        sql, parameters = await self.lower(query)
+        engine = self.place.ctx.engine
+        if self.place.is_dry:
+            sql = f"SELECT * FROM ({sql}\n) LIMIT 0"
+        result = engine.execute(sql, parameters)
+        kinds = {name: str(kind) for name, kind, *_ in result.description}
+        reader = result.to_arrow_reader(batch_rows)
+        schema = pa.schema(
+            [field.with_metadata({_KIND: kinds[field.name]}) for field in reader.schema]
+        )
+        batches = (pa.RecordBatch.from_arrays(batch.columns, schema=schema) for batch in reader)
+        return pa.RecordBatchReader.from_batches(schema, batches)
+
+    def define(self, sql: str) -> exp.Table:
+        """Make a relation of a query in DuckDB's SQL; it lives until the statement ends."""
+        name = f"etlkit_rows_{next(_numbers)}"
+        connection = self.place.ctx.engine.connection
+        connection.execute(f"CREATE TEMP VIEW {name} AS {sql}")
+        self._ends.callback(_drop_view, connection, name)
+        return exp.to_table(name)
+
+    def defer(self, callback: Callable[[], Any]) -> None:
+        """Call this when the statement ends, whatever its end is."""
+        self._ends.callback(callback)
+
+    def close(self) -> None:
+        """The statement has ended."""
+        self._ends.close()
+
+
+def _drop_view(connection: Any, name: str) -> None:
+    # A transaction that has failed takes nothing more, and undoes the view itself.
+    with suppress(duckdb.TransactionException):
+        connection.execute(f"DROP VIEW IF EXISTS temp.{name}")
+
+
+def _visible_tables(node: exp.Expr) -> list[exp.CTE]:
+    """The tables of the WITHs around a node that it may name, outermost first."""
+    visible: list[exp.CTE] = []
+    child: Any = node
+    parent: Any = node.parent
+    while parent is not None:
+        if isinstance(parent, exp.With):
+            position = next(i for i, each in enumerate(parent.expressions) if each is child)
+            visible = [*parent.expressions[:position], *visible]
+            child, parent = parent.parent, parent.parent.parent if parent.parent else None
+            continue
+        with_ = parent.args.get("with_")
+        if with_ is not None:
+            visible = [*with_.expressions, *visible]
+        child, parent = parent, parent.parent
+    return visible
+
+
+def _needed(query: exp.Expr, visible: list[exp.CTE]) -> list[exp.CTE]:
+    """Those of the tables that a query names, itself or through others."""
+    names = set(_names(query))
+    needed: list[exp.CTE] = []
+    for table in reversed(visible):
+        if table.alias.casefold() in names:
+            names.discard(table.alias.casefold())
+            names.update(_names(table.this))
+            needed.append(table)
+    return needed[::-1]
+
+
+def _names(query: exp.Expr) -> Iterator[str]:
+    return (table.name.casefold() for table in query.find_all(exp.Table) if not table.db)

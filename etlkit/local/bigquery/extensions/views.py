@@ -1,0 +1,97 @@
+"""Views over what only the seam understands.
+
+Real BigQuery: a view may name object tables, models and remote functions. The emulator makes a DuckDB
+view of its translated text once, where no hook would see it again; so such a view is kept as text,
+and put into each query that names it. In DuckDB stands a view of its columns that refuses to be read.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bqemulator.catalog import ddl_sync
+from bqemulator.storage.sql_identifiers import quoted_table_ref
+from sqlglot import exp
+
+from etlkit.local.bigquery.extensions import api_errors, grammar, hooks
+from etlkit.local.bigquery.extensions.execute import job_parameters
+from etlkit.local.bigquery.extensions.statement_context import Place
+from etlkit.local.bigquery.extensions.subqueries import Scope
+from etlkit.local.bigquery.patches.types import quote
+
+Name = tuple[str, str, str]
+
+
+async def create_view(tree: exp.Expr, place: Place) -> hooks.StatementResult | None:
+    """`CREATE VIEW` over something that needs hooks."""
+    if not isinstance(tree, exp.Create) or tree.kind != "VIEW" or tree.expression is None:
+        return None
+    if tree.find(exp.MaterializedProperty) or not hooks.is_involved(tree.expression, place):
+        return None
+    target = tree.this.this if isinstance(tree.this, exp.Schema) else tree.this
+    name = grammar.name_of(target, place.project)
+    api_errors.require_dataset(place, name)
+    there = place.ctx.catalog.get_table(*name)
+    if there is not None and tree.args.get("exists"):
+        return hooks.StatementResult("CREATE_VIEW", "SKIP", table=name)
+    if there is not None and not (tree.args.get("replace") and there.table_type == "VIEW"):
+        raise api_errors.already_exists("Table", name)
+    stub = await _stub(tree, place)
+    if not place.is_dry:
+        place.ctx.engine.execute(f"CREATE OR REPLACE VIEW {quoted_table_ref(*name)} AS {stub}")
+        ddl_sync.sync_created_view(tree.sql(dialect="bigquery"), place.project, place.ctx)
+    return hooks.StatementResult(
+        "CREATE_VIEW", "CREATE" if there is None else "REPLACE", table=name
+    )
+
+
+async def _stub(tree: exp.Create, place: Place) -> str:
+    """A DuckDB query with the view's columns; whoever runs it gets an error instead of no rows."""
+    scope = Scope(place, job_parameters(None))
+    query: Any = tree.expression.copy()
+    try:
+        await scope.rewrite(query)
+        sql, _ = await scope.lower(query)
+        described = place.ctx.engine.execute(f"SELECT * FROM ({sql}\n) LIMIT 0").description
+    finally:
+        scope.close()
+    names = [name for name, *_ in described]
+    if isinstance(tree.this, exp.Schema):
+        names = [column.name for column in tree.this.expressions]
+    columns = ", ".join(
+        f"CAST(NULL AS {kind}) AS {quote(name)}"
+        for name, (_, kind, *_) in zip(names, described, strict=True)
+    )
+    return f"SELECT {columns} WHERE CAST(error('Only queries can read this view') AS BOOLEAN)"
+
+
+async def expand_views(tree: exp.Expr, scope: Scope) -> bool:
+    """Put the text of such views into a statement that names them."""
+    changed = False
+    for table in list(tree.find_all(exp.Table)):
+        query = _text(table, scope.place)
+        if query is None:
+            continue
+        await expand_views(query, scope)
+        alias = table.args.get("alias") or exp.TableAlias(this=exp.to_identifier(table.name))
+        table.replace(exp.Subquery(this=query, alias=alias, joins=table.args.get("joins")))
+        changed = True
+    return changed
+
+
+def names_such_view(tree: exp.Expr, place: Place) -> bool:
+    """Whether a tree names a view that has to be expanded."""
+    return any(_text(table, place) is not None for table in tree.find_all(exp.Table))
+
+
+def _text(table: exp.Table, place: Place) -> Any:
+    """The query of the view that a table is; None = it is none, or DuckDB can read it itself."""
+    if not table.db or not isinstance(table.this, exp.Identifier):
+        return None
+    if isinstance(table.parent, exp.Create | exp.Drop | exp.Schema):
+        return None
+    meta = place.ctx.catalog.get_table(*grammar.name_of(table, place.project))
+    if meta is None or meta.table_type != "VIEW" or not meta.view_query:
+        return None
+    query = grammar.parse(meta.view_query)
+    return query if query is not None and hooks.is_involved(query, place) else None

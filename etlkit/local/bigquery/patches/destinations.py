@@ -1,0 +1,213 @@
+"""The destination table of a SELECT.
+
+Real BigQuery: `destinationTable` of a query job receives the rows, as `writeDisposition` and
+`createDisposition` say; the results of the job are that table. The emulator: it ran the query and wrote
+nothing.
+
+What remains: partitions cannot be addressed with `$`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import bqemulator.api.routes.jobs as routes
+import sqlglot
+from bqemulator.catalog.models import Clustering, TimePartitioning
+from bqemulator.domain.errors import AlreadyExistsError, InvalidQueryError, NotFoundError
+from bqemulator.jobs import executor
+from bqemulator.storage.sql_identifiers import quoted_table_ref
+from sqlglot import exp
+from sqlglot.tokens import TokenType
+
+from etlkit.local.bigquery.patches.types import quote, table_schema, to_column
+
+_ANONYMOUS: Final = executor._ANONYMOUS_RESULTS_DATASET  # noqa: SLF001
+_MORE_FIELDS: Final = "ALLOW_FIELD_ADDITION"
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where the rows of a query go.
+
+    Attributes:
+        name: Project, dataset, table.
+        write: WRITE_EMPTY, WRITE_TRUNCATE or WRITE_APPEND.
+        may_add: A missing column of the table is added.
+    """
+
+    name: tuple[str, str, str]
+    write: str
+    may_add: bool
+
+    @property
+    def text(self) -> str:
+        """The name as messages have it."""
+        return f"{self.name[0]}:{self.name[1]}.{self.name[2]}"
+
+    @property
+    def quoted(self) -> str:
+        """The name as statements have it."""
+        return f"`{self.name[0]}.{self.name[1]}.{self.name[2]}`"
+
+
+def destination_of(config: dict[str, Any], project: str) -> Destination | None:
+    """The destination that a query job asks for; None = it leaves it to BigQuery."""
+    target = config.get("destinationTable")
+    if not target or target.get("datasetId") == _ANONYMOUS:
+        return None
+    if "$" in target["tableId"]:
+        raise InvalidQueryError(
+            f"The local BigQuery cannot write a partition by its name, {target['tableId']}: "
+            "write the table, or delete and insert the partition's rows"
+        )
+    return Destination(
+        name=(target.get("projectId") or project, target["datasetId"], target["tableId"]),
+        write=config.get("writeDisposition") or "WRITE_EMPTY",
+        may_add=_MORE_FIELDS in (config.get("schemaUpdateOptions") or ()),
+    )
+
+
+async def execute_or_fail(**job: Any) -> Any:
+    """Run a query job; what is wrong with it is told by the job."""
+    config, ctx = job["query_config"], job["ctx"]
+    try:
+        destination = destination_of(config, job["project_id"])
+        if destination is None:
+            return await _plain_execute(**job)
+        _refuse_others(job["bq_sql"])
+        statement = await _writing(destination, job)
+        await _run(statement, job)
+        _lay_out(destination, config, ctx)
+        meta = await _run(f"SELECT * FROM {destination.quoted}", {**job, "query_params": None})
+    except routes._SQL_EXECUTION_DOMAIN_ERRORS as error:  # noqa: SLF001
+        return routes._failed_job_meta(  # noqa: SLF001
+            project_id=job["project_id"],
+            job_id=job["job_id"],
+            job_type="QUERY",
+            config=job["config"],
+            error_result=routes._domain_error_to_error_result(error),  # noqa: SLF001
+            now=ctx.clock.now(),
+        )
+    query = {"query": job["bq_sql"], "destinationTable": config["destinationTable"]}
+    return meta.model_copy(update={"configuration": {"query": query}})
+
+
+async def _run(sql: str, job: dict[str, Any]) -> Any:
+    return await routes.execute_query_job(
+        job["project_id"],
+        job["job_id"],
+        sql,
+        job["query_params"],
+        job["ctx"],
+        caller=job["caller"],
+    )
+
+
+async def _writing(destination: Destination, job: dict[str, Any]) -> str:
+    """The statement that writes the rows."""
+    ctx, query = job["ctx"], _without_semicolon(job["bq_sql"])
+    project, dataset, _ = destination.name
+    if ctx.catalog.get_dataset(project, dataset) is None:
+        raise NotFoundError(f"Not found: Dataset {project}:{dataset} was not found in location US")
+    table = ctx.catalog.get_table(*destination.name)
+    if table is None:
+        return f"CREATE TABLE {destination.quoted} AS {query}\n"
+    if table.table_type not in {"TABLE", "CLONE"}:
+        raise InvalidQueryError(
+            f"{destination.text} is not allowed for this operation because it is currently "
+            f"a {table.table_type}."
+        )
+    if destination.write == "WRITE_TRUNCATE":
+        return f"CREATE OR REPLACE TABLE {destination.quoted} AS {query}\n"
+    if destination.write == "WRITE_EMPTY":
+        physical = quoted_table_ref(*destination.name)
+        (num_rows,) = ctx.engine.execute(f"SELECT count(*) FROM {physical}").fetchone()
+        if num_rows:
+            raise AlreadyExistsError(f"Already Exists: Table {destination.text}")
+    fields = await _fields_of(query, job)
+    _match(fields, table, destination, ctx)
+    names = ", ".join(f"`{field['name']}`" for field in fields)
+    return f"INSERT INTO {destination.quoted} ({names}) {query}\n"
+
+
+async def _fields_of(query: str, job: dict[str, Any]) -> list[dict[str, Any]]:
+    """The columns that a query gives."""
+    engine, job_id = job["ctx"].engine, job["job_id"]
+    engine.is_dry = True
+    try:
+        await _run(query, job)
+    finally:
+        engine.is_dry = False
+    executor.JOB_RESULTS.pop(job_id, None)
+    return list(executor.JOB_SCHEMAS.pop(job_id))
+
+
+def _match(fields: list[dict[str, Any]], table: Any, destination: Destination, ctx: Any) -> None:
+    """Let the table have the query's columns, or refuse."""
+    known = {field.name.casefold(): field for field in table.schema_.fields}
+    refused = f"Invalid schema update. Provided Schema does not match Table {destination.text}."
+    for field in fields:
+        there = known.get(field["name"].casefold())
+        if there is None and not destination.may_add:
+            raise InvalidQueryError(f"{refused} Cannot add fields (field: {field['name']})")
+        if there is not None and there.type != field["type"]:
+            raise InvalidQueryError(
+                f"{refused} Field {there.name} has changed type from {there.type} to "
+                f"{field['type']}"
+            )
+    new = [field for field in fields if field["name"].casefold() not in known]
+    if new:
+        physical = quoted_table_ref(*destination.name)
+        for field in new:
+            column = f"{quote(field['name'])} {to_column(field)}"
+            ctx.engine.execute(f"ALTER TABLE {physical} ADD COLUMN {column}")
+        schema = table_schema(ctx.engine, physical)
+        ctx.catalog.update_table(table.model_copy(update={"schema_": schema}))
+
+
+def _lay_out(destination: Destination, config: dict[str, Any], ctx: Any) -> None:
+    """Keep the partitioning and clustering that the job asks for."""
+    updates: dict[str, Any] = {}
+    if partitioning := config.get("timePartitioning"):
+        expiration = partitioning.get("expirationMs")
+        updates["time_partitioning"] = TimePartitioning(
+            type=partitioning.get("type", "DAY"),
+            field=partitioning.get("field"),
+            expiration_ms=None if expiration is None else int(expiration),
+        )
+    if clustering := config.get("clustering"):
+        updates["clustering"] = Clustering(fields=tuple(clustering["fields"]))
+    table = ctx.catalog.get_table(*destination.name)
+    if updates and table is not None:
+        ctx.catalog.update_table(table.model_copy(update=updates))
+
+
+def _refuse_others(sql: str) -> None:
+    """A destination is for the rows of a query."""
+    try:
+        trees = [tree for tree in sqlglot.parse(sql, read="bigquery") if tree is not None]
+    except sqlglot.errors.SqlglotError:
+        return  # the query itself will tell what is wrong with it
+    if len(trees) > 1:
+        raise InvalidQueryError("configuration.query.destinationTable cannot be set for scripts")
+    if trees and not isinstance(trees[0], exp.Query):
+        is_dml = isinstance(trees[0], exp.Insert | exp.Update | exp.Delete | exp.Merge)
+        kind = "DML" if is_dml else "DDL"
+        raise InvalidQueryError(f"Cannot set destination table in jobs with {kind} statements")
+
+
+def _without_semicolon(sql: str) -> str:
+    tokens = sqlglot.tokenize(sql, read="bigquery")
+    while tokens and tokens[-1].token_type is TokenType.SEMICOLON:
+        sql = sql[: tokens.pop().start]
+    return sql
+
+
+_plain_execute: Any = routes._execute_query_or_failed_meta  # noqa: SLF001
+
+
+def apply() -> None:
+    """Write the rows of queries where they are wanted."""
+    routes._execute_query_or_failed_meta = execute_or_fail  # noqa: SLF001

@@ -1,0 +1,229 @@
+"""The Storage Read API.
+
+Real BigQuery: GEOGRAPHY comes as WKT, JSON as text, BIGNUMERIC as decimal256(76, 38), integers have 64
+bits and an empty array is never NULL; a stream goes on at the offset asked for; messages are small.
+The emulator: it sent DuckDB's own types, always began at row 0, put a whole table into one message
+and kept each session's table in memory for ever.
+
+What is given up: a session is a file on disk, gone with the server; the newest `MAX_SESSIONS` are kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+import bqemulator.grpc_api.read_servicer as servicer
+import bqemulator.streaming.read_session as emulator_sessions
+import duckdb
+import grpc
+import pyarrow as pa
+from bqemulator.row_access.identity import resolve_caller_from_metadata
+from google.cloud.bigquery_storage_v1 import types
+
+from etlkit.local.bigquery.patches.arrow_types import read_expression, read_field
+from etlkit.local.bigquery.patches.single_connection import to_its_end
+from etlkit.local.bigquery.patches.types import columns_of, quote
+
+MAX_SESSIONS: Final = 32
+MAX_MESSAGE_BYTES: Final = 1_000_000
+"""A gRPC client takes 4 MB unless told otherwise; BigQuery's own messages are around 1 MB."""
+
+_FILE_BATCH_ROWS: Final = 20_000
+
+
+@dataclass
+class _Session:
+    """Frozen rows in a file.
+
+    Attributes:
+        path: An Arrow IPC file.
+        num_rows: Rows in it.
+        streams: Stream name to its first row and the row after its last.
+    """
+
+    path: Path
+    num_rows: int
+    streams: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def read(self, start: int, end: int) -> Iterator[pa.RecordBatch]:
+        """Rows `start` to `end`, in batches of at most `MAX_MESSAGE_BYTES`."""
+        first = 0
+        with pa.memory_map(str(self.path)) as source, pa.ipc.open_file(source) as reader:
+            for number in range(reader.num_record_batches):
+                batch = reader.get_batch(number)
+                low, high = max(start - first, 0), min(end - first, batch.num_rows)
+                if low < high:
+                    yield from _split(batch.slice(low, high - low))
+                first += batch.num_rows
+
+
+def _split(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    if batch.num_rows <= 1 or batch.nbytes <= MAX_MESSAGE_BYTES:
+        yield batch
+        return
+    half = batch.num_rows // 2
+    yield from _split(batch.slice(0, half))
+    yield from _split(batch.slice(half))
+
+
+class ReadHandler(servicer.BigQueryReadHandler):
+    """The emulator's Read API with sessions of its own for Arrow; Avro is left to the emulator."""
+
+    def __init__(self, context: Any) -> None:
+        super().__init__(context)
+        self._sessions: OrderedDict[str, _Session] = OrderedDict()
+        self._root = Path(context.settings.data_dir) / "read_sessions"
+        shutil.rmtree(self._root, ignore_errors=True)  # of a server that was killed
+        self._root.mkdir(parents=True)
+
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler | None:
+        """Route to coroutines: a sync handler would hold a thread for as long as a reader reads."""
+        if handler_call_details.method == servicer._CREATE_READ_SESSION:  # noqa: SLF001
+            return grpc.unary_unary_rpc_method_handler(self._create_session)
+        if handler_call_details.method == servicer._READ_ROWS:  # noqa: SLF001
+            return grpc.unary_stream_rpc_method_handler(self._read_rows)
+        return super().service(handler_call_details)
+
+    async def _create_session(self, raw: bytes, context: Any) -> bytes:
+        request = types.CreateReadSessionRequest.deserialize(raw)
+        engine: Any = self._ctx.engine
+        async with engine.turns:
+            if request.read_session.data_format == types.DataFormat.AVRO:
+                self._forget_avro_sessions()
+                work = asyncio.to_thread(self._handle_create_read_session, raw, context)
+                return await to_its_end(work)
+            source = self._source(request, context)
+            if source is None:
+                return b""
+            try:
+                schema, session = await to_its_end(asyncio.to_thread(self._freeze, *source))
+            except duckdb.Error as error:
+                code = grpc.StatusCode.INVALID_ARGUMENT
+                await context.abort(code, str(error).split("\n", maxsplit=1)[0])
+        return self._answer(request, schema, session)
+
+    def _forget_avro_sessions(self) -> None:
+        kept = emulator_sessions._SESSIONS  # noqa: SLF001
+        while len(kept) >= MAX_SESSIONS:
+            del kept[next(iter(kept))]
+
+    def _source(self, request: Any, context: Any) -> tuple[str, str, list[str] | None] | None:
+        """The table, the SELECT with filter and row access policies, and the columns asked for."""
+        wanted = request.read_session
+        target = servicer._resolve_read_target(wanted, context)  # noqa: SLF001
+        if target is None:
+            return None
+        project, dataset, table, table_ref, columns = target
+        if self._ctx.catalog.get_table(project, dataset, table) is None:
+            context.set_code(grpc.StatusCode.NOT_FOUND)
+            context.set_details(f"Not found: Table {project}:{dataset}.{table}")
+            return None
+        caller = resolve_caller_from_metadata(list(context.invocation_metadata()))
+        plain = servicer._build_read_sql(table_ref, None, wanted, caller=caller)  # noqa: SLF001
+        select = self._apply_row_access_rewrite(
+            sql=plain,
+            project_id=project,
+            dataset_id=dataset,
+            table_id=table,
+            selected_fields=None,
+            read_session=wanted,
+            caller=caller,
+            context=context,
+        )
+        return None if select is None else (table_ref, select, columns)
+
+    def _freeze(
+        self, table_ref: str, select: str, wanted: list[str] | None
+    ) -> tuple[pa.Schema, _Session]:
+        """Write the rows to a file; memory holds one batch."""
+        names = None if wanted is None else {name.casefold() for name in wanted}
+        columns = [
+            column
+            for column in columns_of(self._ctx.engine, table_ref)
+            if names is None or column[0].casefold() in names
+        ]
+        schema = pa.schema([read_field(name, kind, required) for name, kind, required in columns])
+        shown = ", ".join(
+            f"{read_expression(quote(name), kind)} AS {quote(name)}" for name, kind, _ in columns
+        )
+        result = self._ctx.engine.execute(f"SELECT {shown} FROM ({select}) AS t")
+        session = _Session(self._root / f"{uuid4().hex}.arrow", 0)
+        with pa.OSFile(str(session.path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+            for batch in result.to_arrow_reader(_FILE_BATCH_ROWS):
+                writer.write_batch(batch.cast(schema))
+                session.num_rows += batch.num_rows
+        return schema, session
+
+    def _answer(self, request: Any, schema: pa.Schema, session: _Session) -> bytes:
+        wanted = request.read_session
+        project = wanted.table.split("/")[1]
+        name = f"projects/{project}/locations/us/sessions/{session.path.stem}"
+        size = session.path.stat().st_size
+        count, chunk = emulator_sessions._compute_stream_layout(  # noqa: SLF001
+            session.num_rows, size, request.max_stream_count or 1
+        )
+        for stream in emulator_sessions._build_streams(  # noqa: SLF001
+            name, count, chunk, session.num_rows
+        ):
+            session.streams[stream.name] = (stream.start_row, stream.end_row)
+        self._sessions[name] = session
+        while len(self._sessions) > MAX_SESSIONS:
+            _, oldest = self._sessions.popitem(last=False)
+            oldest.path.unlink(missing_ok=True)
+        answer = types.ReadSession(
+            name=name,
+            table=wanted.table,
+            data_format=types.DataFormat.ARROW,
+            streams=[types.ReadStream(name=stream) for stream in session.streams],
+            estimated_total_bytes_scanned=size,
+            estimated_row_count=session.num_rows,
+            read_options=wanted.read_options,
+            arrow_schema=types.ArrowSchema(serialized_schema=schema.serialize().to_pybytes()),
+        )
+        serialized: bytes = types.ReadSession.serialize(answer)
+        return serialized
+
+    async def _read_rows(self, raw: bytes, context: Any) -> AsyncIterator[bytes]:
+        request = types.ReadRowsRequest.deserialize(raw)
+        session = self._sessions.get(request.read_stream.rpartition("/streams/")[0])
+        if session is None or request.read_stream not in session.streams:
+            for message in self._handle_read_rows(raw, context):
+                yield message
+            return
+        start, end = session.streams[request.read_stream]
+        if not 0 <= request.offset <= end - start:
+            reason = f"Offset {request.offset} is beyond the end of the stream"
+            await context.abort(grpc.StatusCode.OUT_OF_RANGE, reason)
+        done = request.offset
+        for batch in session.read(start + request.offset, end):
+            answer = types.ReadRowsResponse(
+                row_count=batch.num_rows,
+                arrow_record_batch=types.ArrowRecordBatch(
+                    serialized_record_batch=batch.serialize().to_pybytes()
+                ),
+                stats=types.StreamStats(
+                    progress=types.StreamStats.Progress(
+                        at_response_start=done / (end - start),
+                        at_response_end=(done + batch.num_rows) / (end - start),
+                    )
+                ),
+            )
+            if done == request.offset:
+                schema = batch.schema.serialize().to_pybytes()
+                answer.arrow_schema = types.ArrowSchema(serialized_schema=schema)
+            done += batch.num_rows
+            yield types.ReadRowsResponse.serialize(answer)
+
+
+def apply() -> None:
+    """Serve the Read API with this handler."""
+    servicer.BigQueryReadHandler = ReadHandler  # type: ignore[misc]

@@ -1,0 +1,99 @@
+"""Rows over REST: `tabledata.insertAll`, and files that come with a load job.
+
+Real BigQuery: insertAll matches columns by name, and tells unknown fields and bad values row by row; a
+file may have any content type. The emulator: it matched by position, dropped unknown fields, failed as
+a whole on a bad value, and refused `*/*`, which is what the official client sends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import bqemulator.api.routes.tabledata as routes
+import pyarrow as pa
+from bqemulator.api.routes import upload
+from bqemulator.domain.errors import InvalidQueryError, ResourceRef, resource_not_found
+from bqemulator.storage.sql_identifiers import quoted_table_ref
+from fastapi import Request  # noqa: TC002 - FastAPI looks at it at run time
+
+from etlkit.local.bigquery.patches.dry_runs import replace_route
+from etlkit.local.bigquery.patches.types import quote
+
+_INSERT = "etlkit_insert_all"
+
+
+async def insert_all(
+    project_id: str, dataset_id: str, table_id: str, request: Request, ctx: routes._Ctx
+) -> dict[str, Any]:
+    """`tabledata.insertAll`: each row by the names of its fields, or none of the request."""
+    name = (project_id, dataset_id, table_id)
+    meta = ctx.catalog.get_table(*name)
+    if meta is None:
+        raise resource_not_found(ResourceRef("table", *name))
+    if meta.table_type in {"EXTERNAL", "VIEW"}:
+        raise InvalidQueryError(f"Cannot add rows to a table of type {meta.table_type}.")
+    body = await request.json()
+    fields: Any = meta.schema_.fields
+    raw_fields: Any = routes._fields_raw_from_schema(fields)  # noqa: SLF001
+    schema = routes._build_arrow_schema(raw_fields)  # noqa: SLF001
+    good: list[pa.Table] = []
+    errors: dict[int, list[dict[str, str]]] = {}
+    for index, row in enumerate(body.get("rows", ())):
+        values, unknown = _by_name(row.get("json", {}), fields)
+        if unknown and not body.get("ignoreUnknownValues"):
+            errors[index] = [_error(field, f"no such field: {field}.") for field in unknown]
+        elif missing := [*_missing(values, fields)]:
+            errors[index] = [
+                _error(field, f"Missing required field: {field}.") for field in missing
+            ]
+        else:
+            try:
+                good.append(routes.bq_rows_to_arrow([{"json": values}], schema))
+            except (ValueError, TypeError) as error:
+                errors[index] = [_error("", f"Cannot convert the row's values: {error}")]
+    if errors and not body.get("skipInvalidRows"):
+        for index in range(len(body["rows"])):
+            errors.setdefault(index, [_error("", "", reason="stopped")])
+        good = []
+    if good:
+        _insert(name, pa.concat_tables(good), fields, ctx)
+    told = [{"index": index, "errors": those} for index, those in sorted(errors.items())]
+    return {"kind": "bigquery#tableDataInsertAllResponse", "insertErrors": told}
+
+
+def _by_name(row: dict[str, Any], fields: Sequence[Any]) -> tuple[dict[str, Any], list[str]]:
+    """The values under the names the table has, and the fields it has not."""
+    known = {field.name.casefold(): field.name for field in fields}
+    values = {known[key.casefold()]: row[key] for key in row if key.casefold() in known}
+    return values, [key for key in row if key.casefold() not in known]
+
+
+def _missing(values: dict[str, Any], fields: Sequence[Any]) -> Iterator[str]:
+    for field in fields:
+        if field.mode == "REQUIRED" and values.get(field.name) is None:
+            yield field.name
+
+
+def _error(location: str, message: str, *, reason: str = "invalid") -> dict[str, str]:
+    return {"reason": reason, "location": location, "debugInfo": "", "message": message}
+
+
+def _insert(name: tuple[str, str, str], rows: pa.Table, fields: Sequence[Any], ctx: Any) -> None:
+    columns = ", ".join(quote(field.name) for field in fields)
+    values = routes._build_insert_select(list(fields), _INSERT)  # noqa: SLF001
+    connection = ctx.engine.connection
+    connection.register(_INSERT, rows)
+    try:
+        connection.execute(
+            f"INSERT INTO {quoted_table_ref(*name)} ({columns}) SELECT {values} FROM {_INSERT}"
+        )
+    finally:
+        connection.unregister(_INSERT)
+    ctx.snapshots.record_append(*name)
+
+
+def apply() -> None:
+    """Replace the route, and take files as they come."""
+    replace_route(routes.router, routes.insert_all, insert_all)
+    upload._PERMITTED_MEDIA_CONTENT_TYPES += ("*/*",)  # noqa: SLF001

@@ -1,0 +1,281 @@
+"""Multi-statement scripts.
+
+Real BigQuery: query parameters, `ASSERT` and `@@error.message` work in scripts; transactions are real;
+one that is open when the script ends is rolled back. The emulator: the first three failed,
+transactions were copies of tables, DDL was let through in them, and an open one was committed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import bqemulator.scripting.interpreter as plain
+import sqlglot
+from bqemulator.catalog import ddl_sync
+from bqemulator.domain.errors import InvalidQueryError
+from bqemulator.jobs import executor
+from bqemulator.scripting import ast
+from bqemulator.scripting.exceptions import ScriptRaise
+from bqemulator.sql.parameters import _extract_value
+from sqlglot import exp
+from sqlglot.tokens import TokenType
+
+from etlkit.local.bigquery.patches.messages import locate
+from etlkit.local.bigquery.patches.table_options import sync_table
+from etlkit.local.bigquery.patches.transaction import NO_DDL, Transaction
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_ONLY_IN_SCRIPTS = {"ASSERT", "BEGIN", "START", "COMMIT", "END", "ROLLBACK"}
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptOnlyStmt(ast.Statement):
+    """A statement that DuckDB must never see by itself."""
+
+    sql: str
+
+
+class Interpreter(plain.ScriptInterpreter):
+    """The emulator's interpreter with the mends of this module."""
+
+    _source = ""
+
+    def declare_parameters(self, parameters: list[dict[str, Any]]) -> None:
+        """Bind query parameters; positional ones are named by `name_positions`."""
+        for number, parameter in enumerate(parameters):
+            name = parameter.get("name") or positional(number)
+            kind = parameter["parameterType"].get("type", "ANY")
+            self._frames.declare(f"@{name}", kind, _extract_value(parameter))
+
+    async def run(self, source: str) -> plain.ScriptResult:
+        """Run the script; a transaction that it leaves open is rolled back."""
+        self._source = source
+        outer = self._transaction
+        try:
+            return await super().run(source)
+        finally:
+            if outer is None and self._transaction is not None:
+                self._transaction.rollback()
+
+    @property
+    def _transaction(self) -> Transaction | None:
+        engine: Any = self._ctx.engine
+        found: Transaction | None = engine.transaction
+        return found
+
+    async def _exec_statement(self, stmt: ast.Statement) -> None:
+        if self._transaction is not None and isinstance(
+            stmt, ast.CreateFunctionStmt | ast.CreateProcedureStmt
+        ):
+            raise InvalidQueryError(NO_DDL)
+        await super()._exec_statement(stmt)
+
+    async def _exec_sql(self, sql: str) -> None:
+        if _first_word(sql) == "ASSERT":
+            await self._assert(sql)
+            return
+        targets = self._prepare(sql)
+        await super()._exec_sql(sql)
+        self._record(targets)
+
+    async def _run_statement_with_params(self, bq_sql: str, using_values: list[Any]) -> None:
+        """EXECUTE IMMEDIATE; the emulator did not tell its catalog about dynamic DDL."""
+        targets = self._prepare(bq_sql)
+        if not await self._run_dynamic(bq_sql, using_values):
+            return
+        ddl_sync.sync_created_schema(bq_sql, self._project_id, self._ctx)
+        sync_table(bq_sql, self._project_id, self._ctx)
+        ddl_sync.sync_created_view(bq_sql, self._project_id, self._ctx)
+        ddl_sync.sync_dropped_object(bq_sql, self._project_id, self._ctx)
+        self._record(targets)
+
+    async def _run_dynamic(self, bq_sql: str, using_values: list[Any]) -> bool:
+        """Run a dynamic statement; False = it was none that the catalog has to hear of."""
+        await super()._run_statement_with_params(bq_sql, using_values)
+        return True
+
+    async def _run_query(self, bq_sql: str) -> pa.Table:
+        try:
+            return await super()._run_query(bq_sql)
+        except InvalidQueryError as error:
+            raise locate(error, bq_sql, self._source) from error
+
+    def _prepare(self, sql: str) -> list[tuple[str, str, str]]:
+        """Check a statement against the open transaction, and say which tables it writes to."""
+        try:
+            tree = sqlglot.parse_one(sql, read="bigquery")
+        except sqlglot.errors.SqlglotError:
+            return []
+        targets = executor._dml_target_tables(tree, self._project_id)  # noqa: SLF001
+        if self._transaction is not None:
+            if _is_permanent_ddl(tree):
+                raise InvalidQueryError(NO_DDL)
+            if targets:
+                self._transaction.refuse_if_lost()
+        return targets
+
+    def _record(self, targets: list[tuple[str, str, str]]) -> None:
+        if self._transaction is not None:
+            self._transaction.changed.update(targets)
+            return
+        for target in targets:
+            self._ctx.snapshots.record_change(*target)
+
+    async def _assert(self, sql: str) -> None:
+        tokens = sqlglot.tokenize(sql, read="bigquery")
+        condition, message = sql[tokens[0].end + 1 :], ""
+        if [token.token_type for token in tokens[-2:]] == [TokenType.ALIAS, TokenType.STRING]:
+            condition = sql[tokens[0].end + 1 : tokens[-2].start]
+            message = f": {tokens[-1].text}"
+        if await self._eval_expr_scalar(condition) is not True:
+            raise InvalidQueryError(f"Assertion failed{message}", location="query")
+        self._final_table = None
+
+    async def _handle_txn_statement(self, op: str) -> None:
+        transaction = self._transaction
+        if op == "BEGIN":
+            if transaction is not None:
+                raise InvalidQueryError("Nested transactions are not supported")
+            Transaction(self._ctx)
+        elif transaction is None:
+            raise InvalidQueryError(f"There is no active transaction for {op} TRANSACTION")
+        elif op == "COMMIT":
+            transaction.commit()
+        else:
+            transaction.rollback()
+
+    async def _drop_txn_snapshots(self) -> None:
+        """An EXCEPTION handler starts: the interpreter calls this nowhere else any more."""
+        if self._transaction is not None:
+            self._transaction.look_after_error()
+
+
+def _first_word(sql: str) -> str:
+    try:
+        tokens = sqlglot.tokenize(sql, read="bigquery")
+    except sqlglot.errors.SqlglotError:
+        return ""
+    return tokens[0].text.upper().split()[0] if tokens else ""  # BEGIN TRANSACTION is one token
+
+
+def is_lone_assert(sql: str) -> bool:
+    """Whether a text is one ASSERT and nothing else."""
+    if _first_word(sql) != "ASSERT":
+        return False
+    tokens = sqlglot.tokenize(sql, read="bigquery")
+    return all(token.token_type is not TokenType.SEMICOLON for token in tokens[:-1])
+
+
+def _is_permanent_ddl(tree: Any) -> bool:
+    if isinstance(tree, exp.Create):
+        properties = tree.args.get("properties")
+        return properties is None or properties.find(exp.TemporaryProperty) is None
+    if isinstance(tree, exp.Drop):
+        return bool(tree.this is not None and tree.this.args.get("db"))
+    return isinstance(tree, exp.Alter)
+
+
+def positional(number: int) -> str:
+    """The name that `name_positions` gives to a positional parameter, counted from 0."""
+    return f"etlkit_{number}"
+
+
+def name_positions(sql: str) -> str:
+    """Turn each `?` into a name, so that it keeps its value wherever its statement runs."""
+    try:
+        tokens = sqlglot.tokenize(sql, read="bigquery")
+    except sqlglot.errors.SqlglotError:
+        return sql
+    marks = [token for token in tokens if token.token_type is TokenType.PLACEHOLDER]
+    for number, mark in reversed([*enumerate(marks)]):
+        sql = f"{sql[: mark.start]}@{positional(number)}{sql[mark.end + 1 :]}"
+    return sql
+
+
+def _rewrite_vars_to_params(sql: str, frames: Any) -> tuple[str, list[Any]]:
+    """Put numbered placeholders for variables, query parameters and `@@error`."""
+    visible = frames.all_visible()
+    try:
+        tree = sqlglot.parse_one(sql, read="bigquery")
+    except sqlglot.errors.SqlglotError:
+        return sql, []
+    values: list[Any] = []
+    found = False
+    for node in list(tree.find_all(exp.Dot, exp.Parameter, exp.Column)):
+        if isinstance(node, exp.Column):
+            found |= plain._rewrite_one_column(node, visible, values)  # noqa: SLF001
+        else:
+            found |= _rewrite_parameter(node, visible, values)
+    return (tree.sql(dialect="bigquery") if found else sql), values
+
+
+def _rewrite_parameter(node: exp.Expression, visible: dict[str, Any], values: list[Any]) -> bool:
+    name = node.name
+    if isinstance(node, exp.Dot):
+        inner = node.this.this if isinstance(node.this, exp.Parameter) else None
+        if not isinstance(inner, exp.Parameter) or inner.name.lower() != "error":
+            return False
+        key = "__error_message__" if name.lower() == "message" else ""
+    else:
+        key = f"@{name}"
+        if key not in visible or isinstance(node.this, exp.Parameter):
+            return False
+    variable = visible.get(key)
+    value, kind = (variable.value, variable.type_name) if variable else (None, "STRING")
+    placeholder = plain._build_scalar_placeholder(value, kind, values)  # noqa: SLF001
+    if isinstance(node, exp.Dot) and isinstance(node.parent, exp.Select):
+        placeholder = exp.alias_(placeholder, name)
+    node.replace(placeholder)
+    return True
+
+
+async def _run_query_body(
+    *,
+    project_id: str,
+    bq_sql: str,
+    query_params: list[dict[str, Any]] | None,
+    ctx: Any,
+    is_scripted: bool,
+    effective_caller: Any,
+) -> pa.Table:
+    if not is_scripted:
+        return await _plain_query_body(
+            project_id=project_id,
+            bq_sql=bq_sql,
+            query_params=query_params,
+            ctx=ctx,
+            is_scripted=False,
+            effective_caller=effective_caller,
+        )
+    interpreter: Any = executor.ScriptInterpreter(ctx, project_id, caller=effective_caller)
+    interpreter.declare_parameters(query_params or [])
+    try:
+        return await executor._run_script(interpreter, name_positions(bq_sql), ctx)  # noqa: SLF001
+    except ScriptRaise as raised:
+        raise raised.error from raised
+
+
+def _parse_script(source: str) -> Any:
+    """Let a lone ASSERT or transaction statement run as a script."""
+    script = _plain_parse_script(source)
+    if len(script.statements) == 1 and isinstance(script.statements[0], ast.SqlStmt):
+        sql = script.statements[0].sql
+        if _first_word(sql) in _ONLY_IN_SCRIPTS:
+            return type(script)(statements=(ScriptOnlyStmt(sql),))
+    return script
+
+
+_plain_query_body = executor._run_query_body  # noqa: SLF001
+_plain_parse_script = executor.parse_script
+
+
+def apply() -> None:
+    """Run scripts with this interpreter."""
+    plain._rewrite_vars_to_params = _rewrite_vars_to_params  # noqa: SLF001
+    plain.ScriptInterpreter = Interpreter  # type: ignore[misc]
+    executor.ScriptInterpreter = Interpreter  # type: ignore[misc]
+    executor._run_query_body = _run_query_body  # noqa: SLF001
+    executor.parse_script = _parse_script

@@ -1,0 +1,156 @@
+"""One DuckDB connection, one user at a time.
+
+Real BigQuery: jobs and streams are isolated from one another. The emulator: REST handlers ran on the
+event loop and gRPC handlers on a thread pool, all on one DuckDB connection, so that an `execute` here
+and a `fetch` there mixed up their results, and an append in the middle of a script's transaction
+joined it.
+
+REST requests are worked on in a thread of their own, so that a statement may call a service that
+lives on the event loop of this very process, such as the Vision stand-in.
+
+What is given up: a long query lets everyone else who wants BigQuery wait, reads included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from threading import Thread
+from typing import Any, ClassVar, TypeVar
+
+import bqemulator.server as emulator_server
+from bqemulator.storage.engine import DuckDBEngine
+
+from etlkit.local.bigquery.patches.column_names import is_query, refuse_duplicates
+
+_log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
+
+
+class OneUserEngine(DuckDBEngine):
+    """The engine with what belongs to whoever has the turn.
+
+    Attributes:
+        turns: Held by whoever uses DuckDB, be it on the loop or on a worker thread.
+        transaction: The script transaction that is open; None = each statement is its own.
+        is_dry: True = queries are described, not run.
+    """
+
+    starts: ClassVar[Sequence[Callable[[Any], None]]] = ()
+    """Called with the connection as soon as it is open."""
+
+    turns: asyncio.Lock
+    transaction: Any = None
+    is_dry = False
+
+    async def start(self) -> None:
+        """Open DuckDB."""
+        self.turns = asyncio.Lock()
+        await super().start()
+        for prepare in self.starts:
+            prepare(self.connection)
+
+    def fetch_arrow(self, sql: str, parameters: list[Any] | None = None) -> Any:
+        """Run a statement; in a dry run, bind it alone."""
+        refuse_duplicates(self.connection, sql, parameters)
+        if self.is_dry:
+            sql = f"SELECT * FROM ({sql}\n) LIMIT 0" if is_query(sql) else f"EXPLAIN {sql}"
+        return super().fetch_arrow(sql, parameters)
+
+
+class OneRequestApp:
+    """Hand HTTP requests to the emulator one by one.
+
+    Bodies and answers pass outside of the turn, so a client that is stopped in the middle of either
+    holds nobody up.
+    """
+
+    def __init__(self, app: App, engine: OneUserEngine, before: Callable[[], None]) -> None:
+        self._app = app
+        self._engine = engine
+        self._before = before
+        self._loop = asyncio.new_event_loop()
+        Thread(target=self._loop.run_forever, name="etlkit-local-bigquery", daemon=True).start()
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """The ASGI entry."""
+        if scope["type"] != "http" or "/bigquery/v2/" not in scope["path"]:
+            await self._app(scope, receive, send)
+            return
+        answer: list[Message] = []
+
+        async def keep(message: Message) -> None:
+            answer.append(message)
+
+        if scope["path"].startswith("/upload/"):  # files are too large to be kept in memory
+            work = self._app(scope, receive, keep)
+        else:
+            receive = await _with_whole_body(receive)
+            work = self._elsewhere(self._app(scope, receive, keep))
+        async with self._engine.turns:
+            try:
+                self._before()
+                await to_its_end(work)
+            except Exception as error:
+                _log.exception("%s %s", scope["method"], scope["path"])
+                answer = _not_implemented(error)
+        for message in answer:
+            await send(message)
+
+    async def _elsewhere(self, work: Awaitable[None]) -> None:
+        async def run() -> None:
+            await work
+
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(run(), self._loop))
+
+
+async def to_its_end(work: Awaitable[_T]) -> _T:
+    """Wait for work that uses DuckDB on a thread, also when whoever asked for it has gone.
+
+    Cancelling does not stop a thread. Were the turn given up then, the next one would meet it inside
+    of DuckDB, where the two may wait for each other for ever.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
+
+
+def _not_implemented(error: Exception) -> list[Message]:
+    """A fault of the emulator, as an answer that clients show; they repeat a 500 for ten minutes."""
+    what = str(error).split("\n", maxsplit=1)[0]
+    message = f"The local BigQuery failed here ({type(error).__name__}: {what}): see server.log"
+    reason = {"reason": "notImplemented", "message": message, "domain": "global"}
+    body = json.dumps({"error": {"code": 501, "message": message, "errors": [reason]}}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    return [
+        {"type": "http.response.start", "status": 501, "headers": headers},
+        {"type": "http.response.body", "body": body},
+    ]
+
+
+async def _with_whole_body(receive: Receive) -> Receive:
+    body = [await receive()]
+    while body[-1].get("more_body"):
+        body.append(await receive())
+    messages = iter(body)
+
+    async def replay() -> Message:
+        return next(messages, None) or await receive()
+
+    return replay
+
+
+def apply() -> None:
+    """Build the emulator around this engine."""
+    emulator_server.DuckDBEngine = OneUserEngine  # type: ignore[misc]

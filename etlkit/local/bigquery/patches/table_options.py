@@ -1,0 +1,154 @@
+"""What DDL says about a table beyond its columns, and what ALTER TABLE changes.
+
+Real BigQuery: OPTIONS set expiration, labels, description; CLUSTER BY and ALTER TABLE show in the
+table's resource at once; CREATE TABLE IF NOT EXISTS leaves an existing table alone. The emulator: it
+knew the description alone, ignored ALTER TABLE, and reset the resource on IF NOT EXISTS.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlglot
+from bqemulator.catalog import ddl_sync
+from bqemulator.catalog.models import Clustering, TableMeta
+from bqemulator.domain.errors import InvalidQueryError, ResourceRef, resource_not_found
+from bqemulator.jobs import executor
+from bqemulator.scripting import interpreter
+from bqemulator.sql import translator
+from bqemulator.storage.sql_identifiers import quoted_table_ref
+from sqlglot import exp
+
+from etlkit.local.bigquery.patches.partitioning import described, partitioning_of
+from etlkit.local.bigquery.patches.types import table_schema, widen
+
+_plain_sync = ddl_sync.sync_created_table
+
+
+def sync_table(sql: str, project: str, ctx: Any) -> None:
+    """Bring the catalog up to date after a statement; nothing happens unless it is table DDL."""
+    try:
+        tree = sqlglot.parse_one(sql, read="bigquery")
+    except sqlglot.errors.SqlglotError:
+        return
+    if isinstance(tree, exp.Create) and tree.kind == "TABLE":
+        _sync_created(tree, sql, project, ctx)
+    elif isinstance(tree, exp.Alter) and tree.args.get("kind") == "TABLE":
+        _sync_altered(tree, project, ctx)
+
+
+def _sync_created(tree: exp.Create, sql: str, project: str, ctx: Any) -> None:
+    name = _name(tree.this, project)
+    if name is None or (tree.args.get("exists") and ctx.catalog.get_table(*name) is not None):
+        return
+    if tree.expression is not None:
+        widen(ctx.engine, quoted_table_ref(*name))
+    _plain_sync(sql, project, ctx)
+    meta = ctx.catalog.get_table(*name)
+    properties = tree.args.get("properties")
+    if meta is None:
+        return
+    ctx.catalog.update_table(meta := described(meta, tree))
+    if properties is None:
+        return
+    updates = _options(properties, ctx)
+    if properties.find(exp.PartitionedByProperty) is not None:
+        updates["time_partitioning"] = partitioning_of(properties)
+    cluster = properties.find(exp.ClusterProperty)
+    if cluster is not None:
+        columns = tuple(column.name for column in cluster.expressions)
+        updates["clustering"] = Clustering(fields=columns)
+    if updates:
+        ctx.catalog.update_table(meta.model_copy(update=updates))
+
+
+def _sync_altered(tree: exp.Alter, project: str, ctx: Any) -> None:
+    name = _name(tree.this, project)
+    if name is None:
+        return
+    meta = ctx.catalog.get_table(*name)
+    if meta is None:
+        if tree.args.get("exists"):
+            return
+        raise resource_not_found(ResourceRef("table", *name))
+    updates: dict[str, Any] = {"last_modified_time": ctx.clock.now()}
+    for action in tree.args["actions"]:
+        if isinstance(action, exp.AlterSet):
+            for properties in action.find_all(exp.Properties):
+                updates |= _options(properties, ctx)
+        elif isinstance(action, exp.AlterRename):
+            ctx.catalog.delete_table(*name)
+            updates["table_id"] = action.this.name
+            name = (*name[:2], action.this.name)
+            ctx.catalog.create_table(meta.model_copy(update=updates))
+    ctx.catalog.update_table(_with_columns(meta.model_copy(update=updates), name, ctx))
+
+
+def _with_columns(meta: TableMeta, name: tuple[str, str, str], ctx: Any) -> TableMeta:
+    """The columns as they are now; those that stayed keep what else was known about them."""
+    known = {field.name: field for field in meta.schema_.fields}
+    now = table_schema(ctx.engine, quoted_table_ref(*name))
+    fields = tuple(
+        field.model_copy(update={"description": known[field.name].description})
+        if field.name in known
+        else field
+        for field in now.fields
+    )
+    return meta.model_copy(update={"schema_": now.model_copy(update={"fields": fields})})
+
+
+def _name(target: Any, project: str) -> tuple[str, str, str] | None:
+    table = ddl_sync._unwrap_table_target(target)  # noqa: SLF001
+    if table is None:
+        return None
+    name = ddl_sync._split_target(table, project)  # noqa: SLF001
+    return name if name[1] and name[2] else None
+
+
+def _options(properties: exp.Properties, ctx: Any) -> dict[str, Any]:
+    """Fields of `TableMeta` that an OPTIONS list sets."""
+    updates: dict[str, Any] = {}
+    for option in properties.expressions:
+        if type(option) is not exp.Property:  # PARTITION BY and its like are subclasses
+            continue
+        key, value = option.name.lower(), option.args["value"]
+        if key == "expiration_timestamp":
+            updates["expiration_time"] = _instant(value, ctx)
+        elif key == "labels":
+            pairs = [pair.expressions for pair in value.find_all(exp.Tuple)]
+            updates["labels"] = {label.name: text.name for label, text in pairs}
+        elif key in {"description", "friendly_name"}:
+            updates[key] = None if isinstance(value, exp.Null) else value.name
+    return updates
+
+
+def _instant(value: exp.Expression, ctx: Any) -> datetime | None:
+    text = value.sql(dialect="bigquery")
+    translated: Any = translator.SQLTranslator().translate(f"SELECT {text} AS instant")
+    if not hasattr(translated, "value"):
+        raise InvalidQueryError("expiration_timestamp is no TIMESTAMP expression")
+    sql = f"SELECT epoch_us(CAST(instant AS TIMESTAMPTZ)) FROM ({translated.value})"
+    (micros,) = ctx.engine.execute(sql).fetchone()
+    return None if micros is None else datetime.fromtimestamp(micros / 1e6, UTC)
+
+
+def _without_set_options(sql: str) -> str:
+    """SET OPTIONS has nothing to do in DuckDB; the emulator saw it only in short spellings."""
+    try:
+        tree = sqlglot.parse_one(sql, read="bigquery")
+    except sqlglot.errors.SqlglotError:
+        return sql
+    if isinstance(tree, exp.Alter):
+        actions = tree.args["actions"]
+        if all(isinstance(action, exp.AlterSet) for action in actions):
+            return "SELECT 1"
+    return sql
+
+
+def apply() -> None:
+    """Look at every statement after it has run."""
+    ddl_sync.sync_created_table = sync_table
+    executor.sync_created_table = sync_table
+    interpreter.sync_created_table = sync_table
+    translator.rewrite_alter_table_set_options = _without_set_options

@@ -1,0 +1,122 @@
+"""The table resource of the REST API: expiration, location, row counts, views, added columns.
+
+Real BigQuery: `tables.get` tells the number of rows as of now, the location and the expiration; an
+expired table is gone; `tables.patch` adds columns. The emulator: the count was that of the table's
+creation, the other fields were missing, and patched columns existed in the catalog alone.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import bqemulator.api.routes.tables as routes
+import bqemulator.server as emulator_server
+from bqemulator.storage.sql_identifiers import quoted_table_ref
+
+from etlkit.local.bigquery.patches.single_connection import OneRequestApp
+from etlkit.local.bigquery.patches.types import quote, to_column
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bqemulator.catalog.models import TableMeta
+
+_plain_create_app = emulator_server.create_app
+_plain_to_rest = routes._table_to_rest  # noqa: SLF001
+_plain_from_rest = routes._rest_to_table_meta  # noqa: SLF001
+_WITHOUT_ROWS = {"VIEW", "EXTERNAL"}
+
+
+class TableResources:
+    """Tables to and from REST, with DuckDB at hand."""
+
+    more: ClassVar[list[Callable[[TableMeta, Any], dict[str, Any]]]] = []
+    """Each gives fields of the resource that it knows about, from the table and the emulator."""
+
+    def __init__(self, ctx: Any) -> None:
+        self._ctx = ctx
+
+    def to_rest(self, meta: TableMeta) -> dict[str, Any]:
+        """The resource of a table."""
+        body = _plain_to_rest(meta)
+        dataset = self._ctx.catalog.get_dataset(meta.project_id, meta.dataset_id)
+        body["location"] = dataset.location if dataset is not None else "US"
+        if meta.expiration_time is not None:
+            body["expirationTime"] = str(int(meta.expiration_time.timestamp() * 1000))
+        if meta.view_query is not None:
+            body["view"] = {"query": meta.view_query, "useLegacySql": False}
+        if meta.table_type not in _WITHOUT_ROWS:
+            body["numRows"] = str(self._num_rows(meta))
+        for describe in self.more:
+            body |= describe(meta, self._ctx)
+        return body
+
+    def from_rest(
+        self,
+        project_id: str,
+        dataset_id: str,
+        body: dict[str, Any],
+        clock: Any,
+        existing: TableMeta | None = None,
+    ) -> TableMeta:
+        """What an insert or a patch makes of a table."""
+        labels = body.get("labels")
+        if labels is not None and existing is not None:
+            merged = {**existing.labels, **labels}
+            body = {**body, "labels": {k: v for k, v in merged.items() if v is not None}}
+        meta = _plain_from_rest(project_id, dataset_id, body, clock, existing)
+        if existing is None:
+            return meta.model_copy(update={"expiration_time": _expiration(body)})
+        self._add_columns(meta, existing)
+        at = _expiration(body) if "expirationTime" in body else existing.expiration_time
+        kept = ("range_partitioning", "base_table", "snapshot_time", "num_rows")
+        updates = {name: getattr(existing, name) for name in kept}
+        return meta.model_copy(update={**updates, "expiration_time": at})
+
+    def drop_expired(self) -> None:
+        """Drop the tables whose time has come."""
+        now = self._ctx.clock.now()
+        for dataset in self._ctx.catalog.list_all_datasets():
+            for meta in self._ctx.catalog.list_tables(dataset.project_id, dataset.dataset_id):
+                if meta.expiration_time is not None and meta.expiration_time <= now:
+                    self._drop(meta)
+
+    def _drop(self, meta: TableMeta) -> None:
+        name = (meta.project_id, meta.dataset_id, meta.table_id)
+        kind = "VIEW" if meta.table_type == "VIEW" else "TABLE"
+        self._ctx.engine.execute(f"DROP {kind} IF EXISTS {quoted_table_ref(*name)}")
+        self._ctx.catalog.delete_table(*name)
+        self._ctx.snapshots.drop_snapshots_for_table(*name, include_user=False)
+
+    def _num_rows(self, meta: TableMeta) -> int:
+        table = quoted_table_ref(meta.project_id, meta.dataset_id, meta.table_id)
+        (count,) = self._ctx.engine.execute(f"SELECT count(*) FROM {table}").fetchone()
+        return int(count)
+
+    def _add_columns(self, meta: TableMeta, existing: TableMeta) -> None:
+        known = {field.name.casefold() for field in existing.schema_.fields}
+        table = quoted_table_ref(meta.project_id, meta.dataset_id, existing.table_id)
+        for field in meta.schema_.fields:
+            if field.name.casefold() not in known:
+                kind = to_column(routes._field_to_rest(field))  # noqa: SLF001
+                self._ctx.engine.execute(
+                    f"ALTER TABLE {table} ADD COLUMN {quote(field.name)} {kind}"
+                )
+
+
+def _expiration(body: dict[str, Any]) -> datetime | None:
+    millis = body.get("expirationTime")
+    return None if millis is None else datetime.fromtimestamp(int(millis) / 1000, UTC)
+
+
+def _create_app(ctx: Any) -> OneRequestApp:
+    resources = TableResources(ctx)
+    routes._table_to_rest = resources.to_rest  # noqa: SLF001
+    routes._rest_to_table_meta = resources.from_rest  # noqa: SLF001
+    return OneRequestApp(_plain_create_app(ctx), ctx.engine, resources.drop_expired)
+
+
+def apply() -> None:
+    """Build the REST app with these resources, one request at a time."""
+    emulator_server.create_app = _create_app  # type: ignore[assignment]

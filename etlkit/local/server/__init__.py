@@ -1,0 +1,1 @@
+"""The local server process and how its clients find it."""

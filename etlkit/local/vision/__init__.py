@@ -1,0 +1,1 @@
+"""The local Vision: REST and gRPC in front of two small models."""

@@ -1,0 +1,1 @@
+"""Rows, columns and types: Python values to Arrow and back."""

@@ -1,0 +1,212 @@
+"""Codecs: a whole column's values <-> one Arrow array, also for ARRAY and STRUCT.
+
+Nested values are flattened and handed on column by column, so that a field inside a STRUCT inside
+an ARRAY is checked and encoded as fast as a column of its own.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate, chain, pairwise
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pyarrow as pa
+
+from etlkit.errors import RowSchemaError, SourceError
+from etlkit.rows.columns import Column, arrow_type
+from etlkit.rows.scalar import RefusedError, type_name
+from etlkit.rows.scalars import SCALARS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from etlkit.rows.row import Row
+
+_MAX_NAMES_SHOWN = 10
+
+
+class Codec(Protocol):
+    """Both ways of one column, or of one field inside it."""
+
+    def decode(self, array: Any) -> list[Any]:
+        """Arrow -> Python values, as many; null = None, a null ARRAY = [].
+
+        Raises:
+            SourceError: The array is not of the column's Arrow type.
+        """
+
+    def encode(self, values: Sequence[Any]) -> Any:
+        """Python values -> Arrow array of as many; None = null. REQUIRED is the caller's to check.
+
+        Raises:
+            RowSchemaError: A value does not fit; has `column` (a path like `address.zip`), no row.
+        """
+
+
+def codec_for(column: Column, path: str) -> Codec:
+    """The codec of a column.
+
+    Args:
+        column: The column or field.
+        path: What messages call it.
+    """
+    element: Codec = _StructCodec(column, path) if column.fields else _ScalarCodec(column, path)
+    return _ArrayCodec(element, path) if column.mode == "REPEATED" else element
+
+
+def row_maker(names: Sequence[str]) -> Callable[..., list[Row]]:
+    """A function that turns columns into rows: one list per name in, one dict per position out.
+
+    It is compiled once: a dict display with constant keys makes rows about twice as fast as
+    `dict(zip(names, values))`. `names` must not be empty: the rows would not know their number.
+    """
+    targets = [f"v{i}" for i in range(len(names))]
+    # repr() of a str is a str literal whatever the name holds, so no name can become code.
+    pairs = ", ".join(f"{name!r}: {v}" for name, v in zip(names, targets, strict=True))
+    source = f"lambda *columns: [{{{pairs}}} for {', '.join(targets)}, in zip(*columns)]"
+    made: Callable[..., list[Row]] = eval(source, {"zip": zip})  # noqa: S307 - see above
+    return made
+
+
+def unknown_key(key: Any, names: Iterable[str], path: str) -> RowSchemaError:
+    """The error for a key that is none of `names`; `path` leads to the names, e.g. `address.`."""
+    if not isinstance(key, str):
+        return RowSchemaError(
+            f"a key is a {type_name(type(key))}; column names are str", column=path + repr(key)
+        )
+    known = list(names)
+    column = path + key
+    for name in known:
+        if name.casefold() == key.casefold():
+            return RowSchemaError(
+                f"the key differs only in case from the column {path + name!r}, and BigQuery takes "
+                f"them for one; write {name!r}",
+                column=column,
+            )
+    shown = ", ".join(known[:_MAX_NAMES_SHOWN]) + (", …" if len(known) > _MAX_NAMES_SHOWN else "")
+    return RowSchemaError(
+        f"no column has this name; there are {shown or 'none'}. Delete the key, or add the column "
+        "to output_schema",
+        column=column,
+    )
+
+
+def missing_value(path: str) -> RowSchemaError:
+    """The error for a REQUIRED column without a value."""
+    return RowSchemaError("it is None or missing, but the column is NOT NULL", column=path)
+
+
+def _expected(what: str, value: Any, path: str) -> RowSchemaError:
+    return RowSchemaError(f"expected {what}, got {type_name(type(value))}", column=path)
+
+
+class _ScalarCodec:
+    def __init__(self, column: Column, path: str) -> None:
+        self._path = path
+        self._scalar = SCALARS[column.type]
+        self._expected = f"{column.type} ({self._scalar.expected})"
+        self._arrow = arrow_type(Column(column.name, column.type))
+
+    def decode(self, array: Any) -> list[Any]:
+        if array.type != self._arrow:
+            raise SourceError(
+                f"column {self._path!r} arrived as Arrow {array.type}, expected {self._arrow}",
+                stage="read",
+            )
+        return self._scalar.read(array)
+
+    def encode(self, values: Sequence[Any]) -> Any:
+        try:
+            return self._scalar.encode(values)
+        except RefusedError as error:
+            raise RowSchemaError(
+                f"expected {self._expected}, {error}", column=self._path
+            ) from error
+
+
+class _ArrayCodec:
+    def __init__(self, element: Codec, path: str) -> None:
+        self._element = element
+        self._path = path
+
+    def decode(self, array: Any) -> list[Any]:
+        if not pa.types.is_list(array.type):
+            raise SourceError(
+                f"column {self._path!r} arrived as Arrow {array.type}, expected a list",
+                stage="read",
+            )
+        if not len(array):
+            return []  # an empty list array may come without a single offset
+        offsets = array.offsets.to_pylist()
+        first = offsets[0]
+        items = self._element.decode(array.values.slice(first, offsets[-1] - first))
+        lists = [items[start - first : end - first] for start, end in pairwise(offsets)]
+        if array.null_count:
+            valid = array.is_valid().to_pylist()
+            return [each if ok else [] for each, ok in zip(lists, valid, strict=True)]
+        return lists
+
+    def encode(self, values: Sequence[Any]) -> Any:
+        for value in values:
+            if value is not None and not isinstance(value, list | tuple):
+                raise _expected("ARRAY (a list)", value, self._path)
+        lists = [() if value is None else value for value in values]
+        offsets = pa.array(accumulate(map(len, lists), initial=0), pa.int32())
+        items = self._element.encode(list(chain.from_iterable(lists)))
+        if items.null_count:
+            raise RowSchemaError(
+                "an element of the list is None, and BigQuery arrays hold no NULL; leave it out",
+                column=self._path,
+            )
+        return pa.ListArray.from_arrays(offsets, items)
+
+
+class _StructCodec:
+    def __init__(self, column: Column, path: str) -> None:
+        self._path = path
+        self._names = tuple(field.name for field in column.fields)
+        self._known = frozenset(self._names)
+        self._codecs = tuple(codec_for(f, f"{path}.{f.name}") for f in column.fields)
+        self._required = tuple(field.mode == "REQUIRED" for field in column.fields)
+        self._fields = [pa.field(field.name, arrow_type(field)) for field in column.fields]
+        self._make = row_maker(self._names)
+
+    def decode(self, array: Any) -> list[Any]:
+        kind = array.type
+        places = (
+            [kind.get_field_index(name) for name in self._names]
+            if pa.types.is_struct(kind)
+            else [-1]
+        )
+        if min(places) < 0:
+            raise SourceError(
+                f"column {self._path!r} arrived as Arrow {kind}, expected a struct of "
+                f"{', '.join(self._names)}",
+                stage="read",
+            )
+        # flatten() gives the fields null where the struct is, and obeys slices; field() does not.
+        children = array.flatten()
+        columns = [c.decode(children[i]) for c, i in zip(self._codecs, places, strict=True)]
+        made: list[Any] = self._make(*columns)
+        if array.null_count:
+            valid = array.is_valid().to_pylist()
+            return [each if ok else None for each, ok in zip(made, valid, strict=True)]
+        return made
+
+    def encode(self, values: Sequence[Any]) -> Any:
+        num_nulls = 0
+        for value in values:
+            if value is None:
+                num_nulls += 1
+            elif not isinstance(value, dict):
+                raise _expected("STRUCT (a dict)", value, self._path)
+            elif not value.keys() <= self._known:
+                key = next(key for key in value if key not in self._known)
+                raise unknown_key(key, self._names, f"{self._path}.")
+        arrays = []
+        for name, codec, required in zip(self._names, self._codecs, self._required, strict=True):
+            array = codec.encode([None if value is None else value.get(name) for value in values])
+            if required and array.null_count > num_nulls:
+                raise missing_value(f"{self._path}.{name}")
+            arrays.append(array)
+        mask = pa.array([value is None for value in values], pa.bool_()) if num_nulls else None
+        return pa.StructArray.from_arrays(arrays, fields=self._fields, mask=mask)

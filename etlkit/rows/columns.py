@@ -1,0 +1,259 @@
+"""Columns: their names, BigQuery types and modes, and the Arrow types that carry them."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from etlkit.errors import ConfigError
+from etlkit.rows.ddl_types import TypeNode, parse_type, standard_type
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import pyarrow as pa
+
+MODES = ("NULLABLE", "REQUIRED", "REPEATED")
+
+MAX_COLUMNS = 9_997
+"""BigQuery's 10,000 (https://cloud.google.com/bigquery/quotas#table_limits) less the three
+`_etlkit_*` columns of a staging table. Fields of a STRUCT count one by one."""
+
+MAX_NAME_CHARS = 300
+"""https://cloud.google.com/bigquery/docs/schemas#column_names."""
+
+RESERVED_PREFIXES = (
+    "_TABLE_",
+    "_FILE_",
+    "_PARTITION",
+    "_ROW_TIMESTAMP",
+    "__ROOT__",
+    "_COLIDENTIFIER",
+)
+"""BigQuery refuses names that start so, in any case, as `MAX_NAME_CHARS` says."""
+
+OWN_PREFIX = "_etlkit_"
+"""Columns of staging tables: row id, part, parts."""
+
+# Flexible column names: https://cloud.google.com/bigquery/docs/schemas#flexible-column-names
+_NAME_CATEGORIES = frozenset("LNM")
+_NAME_PUNCTUATION = frozenset({"Pc", "Pd"})
+_NAME_CHARS = frozenset("&%=+:'<>#| ")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table, or one field of a STRUCT.
+
+    Attributes:
+        name: As in BigQuery; `check_names` judges it.
+        type: BigQuery's standard name, e.g. `INT64`; aliases (`INTEGER`, `RECORD`, …) in any case
+            are turned into it.
+        mode: `NULLABLE`, `REQUIRED` or `REPEATED`; a repeated column is `ARRAY<type>`.
+        fields: A STRUCT's fields, at least one; empty for every other type.
+        description: Shown in BigQuery; None = none.
+
+    Raises:
+        ConfigError: Unknown type or mode, a STRUCT without fields, fields without a STRUCT.
+    """
+
+    name: str
+    type: str
+    mode: str = "NULLABLE"
+    fields: tuple[Column, ...] = ()
+    description: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "type", standard_type(self.type, self.name))
+        object.__setattr__(self, "mode", self.mode.upper())
+        if self.mode not in MODES:
+            raise ConfigError(
+                f"column {self.name!r}: mode {self.mode!r} is unknown; allowed: {', '.join(MODES)}"
+            )
+        if (self.type == "STRUCT") != bool(self.fields):
+            need = "needs at least one field" if self.type == "STRUCT" else "has no fields"
+            raise ConfigError(f"column {self.name!r}: a {self.type} {need}")
+
+    @classmethod
+    def parse(cls, name: str, text: str) -> Column:
+        """Read a column from BigQuery's type text.
+
+        Args:
+            name: The column's name.
+            text: E.g. `STRING NOT NULL` or `ARRAY<STRUCT<a INT64, b STRING NOT NULL>>`. Parameters
+                (`NUMERIC(10, 2)`, `STRING(50)`) are accepted and dropped: rows are checked against
+                the full range of the type, the target table enforces its own.
+
+        Raises:
+            ConfigError: The text is no type; says at which character.
+        """
+        return _from_node(name, parse_type(name, text))
+
+    @property
+    def ddl(self) -> str:
+        """The type as DDL writes it, without NOT NULL, e.g. ``ARRAY<STRUCT<`a` INT64>>``."""
+        return self._type_text(", ".join(f"{quoted(f.name)} {f.ddl}" for f in self.fields))
+
+    @property
+    def definition(self) -> str:
+        """The column as it stands between the brackets of `CREATE TABLE`.
+
+        Has the quoted name, the type, NOT NULL (also of nested fields) and the description, e.g.
+        ``'`uri` STRING NOT NULL OPTIONS(description="where")'``.
+        """
+        text = (
+            f"{quoted(self.name)} {self._type_text(', '.join(f.definition for f in self.fields))}"
+        )
+        if self.mode == "REQUIRED":
+            text += " NOT NULL"
+        if self.description is not None:
+            # JSON's escapes are a subset of BigQuery's, as long as emoji are not cut into halves.
+            text += f" OPTIONS(description={json.dumps(self.description, ensure_ascii=False)})"
+        return text
+
+    def _type_text(self, fields: str) -> str:
+        text = f"STRUCT<{fields}>" if self.fields else self.type
+        return f"ARRAY<{text}>" if self.mode == "REPEATED" else text
+
+
+def quoted(name: str) -> str:
+    """A name as a quoted identifier of BigQuery, whatever is in it."""
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+
+
+def parse_schema(schema: Mapping[str, str]) -> tuple[Column, ...]:
+    """Columns from name -> type text, in the mapping's order, e.g. `EtlBase.output_schema`.
+
+    Raises:
+        ConfigError: A text is no type, or a name breaks a rule of `check_names`.
+    """
+    columns = tuple(Column.parse(name, text) for name, text in schema.items())
+    check_names(columns)
+    return columns
+
+
+def check_names(columns: Sequence[Column]) -> None:
+    """Check what BigQuery would refuse only at the end of the run.
+
+    Rules: at most `MAX_COLUMNS` columns; no two that differ only in case; BigQuery's characters for
+    flexible names; at most `MAX_NAME_CHARS` characters; no reserved prefix. Fields of a STRUCT obey
+    the same rules among themselves.
+
+    Raises:
+        ConfigError: The first rule that is broken, with the names.
+    """
+    num_columns = _num_leaves(columns)
+    if num_columns > MAX_COLUMNS:
+        raise ConfigError(
+            f"{num_columns:,} columns are too many: BigQuery tables hold 10,000, and etlkit needs "
+            f"three of them while it stages rows, so {MAX_COLUMNS:,} are allowed"
+        )
+    for siblings, path in _levels(columns, ""):
+        seen: dict[str, str] = {}
+        for column in siblings:
+            name = path + column.name
+            _check_name(column.name, name)
+            key = column.name.casefold()
+            if key in seen:
+                raise ConfigError(
+                    f"columns {seen[key]!r} and {name!r} are one column to BigQuery, whose "
+                    "names do not depend on case; rename one of them"
+                )
+            seen[key] = name
+
+
+def arrow_type(column: Column) -> pa.DataType:
+    """The Arrow type that carries a column's values, the one BigQuery's Storage API uses.
+
+    REPEATED gives a list of it; fields are nullable on every level.
+
+    Source: https://cloud.google.com/bigquery/docs/reference/storage#arrow_schema_details
+    """
+    import pyarrow as pa
+
+    if column.fields:
+        carrier = pa.struct([pa.field(f.name, arrow_type(f)) for f in column.fields])
+    else:
+        carrier = _scalar_types()[column.type]
+    return pa.list_(carrier) if column.mode == "REPEATED" else carrier
+
+
+def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
+    """The Arrow schema of a table's columns.
+
+    Every field is nullable, REQUIRED or not: a staging table also holds skipped rows, all of whose
+    columns are NULL. `RowEncoder` checks REQUIRED.
+    """
+    import pyarrow as pa
+
+    return pa.schema([pa.field(column.name, arrow_type(column)) for column in columns])
+
+
+@cache
+def _scalar_types() -> dict[str, Any]:
+    import pyarrow as pa
+
+    return {
+        "INT64": pa.int64(),
+        "FLOAT64": pa.float64(),
+        "NUMERIC": pa.decimal128(38, 9),
+        "BIGNUMERIC": pa.decimal256(76, 38),
+        "BOOL": pa.bool_(),
+        "STRING": pa.string(),
+        "BYTES": pa.binary(),
+        "DATE": pa.date32(),
+        "DATETIME": pa.timestamp("us"),
+        "TIME": pa.time64("us"),
+        "TIMESTAMP": pa.timestamp("us", tz="UTC"),
+        "JSON": pa.string(),
+        "GEOGRAPHY": pa.string(),
+    }
+
+
+def _from_node(name: str, node: TypeNode) -> Column:
+    fields = tuple(_from_node(field, child) for field, child in node.fields)
+    return Column(name, node.type, node.mode, fields)
+
+
+def _num_leaves(columns: Sequence[Column]) -> int:
+    return sum(_num_leaves(column.fields) if column.fields else 1 for column in columns)
+
+
+def _levels(columns: Sequence[Column], path: str) -> Iterator[tuple[Sequence[Column], str]]:
+    """The columns, then the fields of each STRUCT, with the path that leads to them."""
+    yield columns, path
+    for column in columns:
+        if column.fields:
+            yield from _levels(column.fields, f"{path}{column.name}.")
+
+
+def _check_name(name: str, path: str) -> None:
+    if not name or len(name) > MAX_NAME_CHARS:
+        raise ConfigError(
+            f"column name {path!r} has {len(name)} characters; "
+            f"BigQuery allows 1 to {MAX_NAME_CHARS}"
+        )
+    for character in name:
+        if not _is_allowed(character):
+            raise ConfigError(
+                f"column name {path!r} has the character {character!r}; BigQuery allows letters, "
+                "digits, marks, underscores, dashes, spaces and & % = + : ' < > # |"
+            )
+    upper = name.upper()
+    for prefix in (*RESERVED_PREFIXES, OWN_PREFIX):
+        if upper.startswith(prefix.upper()):
+            owner = "etlkit" if prefix == OWN_PREFIX else "BigQuery"
+            raise ConfigError(
+                f"column name {path!r} starts with {prefix!r}, which {owner} keeps for itself; "
+                "rename the column"
+            )
+
+
+def _is_allowed(character: str) -> bool:
+    category = unicodedata.category(character)
+    return (
+        category[0] in _NAME_CATEGORIES or category in _NAME_PUNCTUATION or character in _NAME_CHARS
+    )

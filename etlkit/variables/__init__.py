@@ -1,0 +1,1 @@
+"""Custom variables `$name$`: definitions, values, substitution into SQL."""

@@ -1,0 +1,147 @@
+"""GoogleSQL as tokens: where its statements begin and end, and which of them need one script.
+
+The tokens are sqlglot's. Nothing here parses: SQL that only BigQuery understands passes through as it
+is written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+from etlkit.errors import ConfigError
+
+_ALONE = frozenset(
+    {"SELECT", "WITH", "FROM", "(", "INSERT", "UPDATE", "DELETE", "MERGE", "TRUNCATE", "CREATE"}
+    | {"DROP", "UNDROP", "ALTER", "EXPORT", "LOAD", "GRANT", "REVOKE", "ASSERT", "CALL"}
+)
+"""A statement that begins so can be a job of its own. Anything else (DECLARE, SET, BEGIN, IF, LOOP,
+EXECUTE IMMEDIATE, COMMIT, a label, the END of a procedure) belongs to a script:
+https://cloud.google.com/bigquery/docs/reference/standard-sql/procedural-language"""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One token.
+
+    Attributes:
+        kind: sqlglot's name of it, e.g. `STRING`, `RAW_STRING`, `IDENTIFIER`, `VAR`.
+        text: As it is written, quotes and all.
+        start: Its place in the SQL, 0 = first character.
+        end: The place behind it.
+        line: Line in the SQL, 1 = first.
+    """
+
+    kind: str
+    text: str
+    start: int
+    end: int
+    line: int
+
+    @property
+    def word(self) -> str:
+        """In capitals, for comparison with keywords."""
+        return self.text.upper()
+
+
+@dataclass(frozen=True, slots=True)
+class SqlStatement:
+    """One statement of a text, or all of them if they only work together.
+
+    Attributes:
+        text: Its SQL, without the semicolon that ends it.
+        line: Where it begins, 1 = first line of the text.
+        column: Likewise, 1 = first character of the line.
+        is_script: Whether BigQuery runs it as a script.
+    """
+
+    text: str
+    line: int
+    column: int
+    is_script: bool
+
+    @property
+    def first_line(self) -> str:
+        """For messages."""
+        return self.text.split("\n", 1)[0].strip()
+
+
+def tokenize(sql: str) -> list[Token]:
+    """Split SQL into tokens; comments are left out.
+
+    Raises:
+        ConfigError: A quote or a comment has no end.
+    """
+    from sqlglot.errors import TokenError
+
+    try:
+        found = _tokenizer()().tokenize(sql)
+    except TokenError as error:
+        raise ConfigError("the SQL cannot be read: a quote or a comment has no end") from error
+    tokens, line, counted = [], 1, 0
+    for t in found:
+        line += sql.count("\n", counted, t.start)
+        counted = t.start
+        tokens.append(Token(t.token_type.name, sql[t.start : t.end + 1], t.start, t.end + 1, line))
+    return tokens
+
+
+@cache
+def _tokenizer() -> Any:
+    from sqlglot.dialects import BigQuery
+
+    class Tokenizer(BigQuery.Tokenizer):  # type: ignore[misc]
+        COMMANDS: frozenset[Any] = frozenset()  # else what follows CALL is one opaque token
+        NESTED_COMMENTS = False  # BigQuery's do not nest
+
+    return Tokenizer
+
+
+def split(sql: str) -> list[SqlStatement]:
+    """The statements of a text, in order; one piece for all of them if one needs the others.
+
+    Statements run as jobs of their own when every one of them can stand alone. One that declares,
+    branches, opens a transaction, makes something temporary or reads a system variable needs the
+    session of the script it stands in, and so the whole text runs as one.
+
+    Raises:
+        ConfigError: There is no statement in it, or a quote has no end.
+    """
+    tokens = tokenize(sql)
+    parts = statements(tokens)
+    if not parts:
+        raise ConfigError("there is no statement in the SQL")
+    if len(parts) > 1 and not all(map(_stands_alone, parts)):
+        return [_piece(sql, parts[0][0], tokens[-1], is_script=True)]
+    return [_piece(sql, p[0], p[-1], is_script=not _begins_alone(p)) for p in parts]
+
+
+def statements(tokens: list[Token]) -> list[list[Token]]:
+    """Tokens by statement, without the semicolons; empty statements are left out."""
+    parts: list[list[Token]] = [[]]
+    for token in tokens:
+        if token.kind == "SEMICOLON":
+            parts.append([])
+        else:
+            parts[-1].append(token)
+    return [part for part in parts if part]
+
+
+def _begins_alone(tokens: list[Token]) -> bool:
+    return tokens[0].word in _ALONE and not (len(tokens) > 1 and tokens[1].kind == "COLON")
+
+
+def _stands_alone(tokens: list[Token]) -> bool:
+    if not _begins_alone(tokens):
+        return False
+    makes = tokens[0].word in {"CREATE", "LOAD"}
+    if makes and {"TEMP", "TEMPORARY"} & {token.word for token in tokens[1:5]}:
+        return False
+    return not any(a.text == b.text == "@" and a.end == b.start for a, b in pairwise(tokens))
+
+
+def _piece(sql: str, first: Token, last: Token, *, is_script: bool) -> SqlStatement:
+    column = first.start - (sql.rfind("\n", 0, first.start) + 1) + 1
+    return SqlStatement(sql[first.start : last.end], first.line, column, is_script)

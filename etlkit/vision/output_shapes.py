@@ -1,0 +1,214 @@
+"""What a row becomes: Vision's answer as JSON, a row for each annotation, or a column for each rank."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from etlkit.api.transform import RowResult
+from etlkit.errors import ConfigError
+from etlkit.rows.row import Row
+from etlkit.vision.request import Feature
+
+_BOX: Final = "STRUCT<x_min FLOAT64, y_min FLOAT64, x_max FLOAT64, y_max FLOAT64>"
+
+
+class Shape(Protocol):
+    """Turns a source row and Vision's answer into what is written."""
+
+    def check(self, features: Sequence[Feature]) -> None:
+        """Refuse features that do not fit the shape.
+
+        Raises:
+            ConfigError: With those that do.
+        """
+        ...
+
+    def schema(self) -> Mapping[str, str] | None:
+        """The columns it makes, as in `EtlBase.output_schema`, without the address of the image.
+
+        None = the target gets the source's columns too, and types are found as usual.
+        """
+        ...
+
+    def result(self, row: Row, answer: Mapping[str, Any], features: Sequence[Feature]) -> RowResult:
+        """What `transform_row` would return.
+
+        Args:
+            row: The source row; may be changed and returned.
+            answer: `Annotation.answer`.
+            features: What was asked.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class JsonColumn:
+    """One column with the whole answer, as one image's answer to `images:annotate` looks.
+
+    `{"responses": [{"labelAnnotations": […]}]}`, so that SQL reads `$.responses[0].labelAnnotations`.
+
+    Attributes:
+        column: Its name.
+    """
+
+    column: str = "response"
+
+    def check(self, _features: Sequence[Feature]) -> None:
+        """Every feature fits."""
+
+    def schema(self) -> None:
+        """Source columns stay."""
+
+    def result(self, row: Row, answer: Mapping[str, Any], _features: Sequence[Feature]) -> Row:
+        """The row with one column more."""
+        row[self.column] = {"responses": [answer]}
+        return row
+
+
+@dataclass(frozen=True)
+class Long:
+    """One row per annotation: address, `feature`, `rank`, `mid`, `name`, `score`, `box`.
+
+    `rank` counts from 1 within a feature, best first, as Vision gives them. `box` is where it is on the
+    image, NULL = everywhere: for objects in parts of width and height (0.0 to 1.0), else in pixels.
+    An image without an annotation gives no row and counts as skipped.
+    """
+
+    def check(self, features: Sequence[Feature]) -> None:
+        """Every feature that gives a list fits."""
+        for feature in features:
+            _list_of(feature)
+
+    def schema(self) -> Mapping[str, str]:
+        """Seven columns with the address."""
+        return {
+            "feature": "STRING",
+            "rank": "INT64",
+            "mid": "STRING",
+            "name": "STRING",
+            "score": "FLOAT64",
+            "box": _BOX,
+        }
+
+    def result(self, row: Row, answer: Mapping[str, Any], features: Sequence[Feature]) -> list[Row]:
+        """As many rows as there are annotations."""
+        return [
+            {**row, "feature": feature.type, "rank": rank, **_read(feature, found)}
+            for feature in features
+            for rank, found in enumerate(_list_of(feature)(answer), 1)
+        ]
+
+
+@dataclass(frozen=True)
+class Wide:
+    """The best `k` annotations side by side: `name_1`, `score_1`, …; NULL where there are fewer.
+
+    Attributes:
+        k: How many.
+        prefix: Stands before each name, e.g. `label_` for `label_name_1`.
+    """
+
+    k: int = 5
+    prefix: str = ""
+
+    def check(self, features: Sequence[Feature]) -> None:
+        """One feature that gives a list."""
+        if not isinstance(self.k, int) or isinstance(self.k, bool) or self.k < 1:
+            raise ConfigError(f"Wide(k={self.k!r}): it is a whole number, 1 or more")
+        if len(features) != 1:
+            raise ConfigError(f"Wide is for one feature, and there are {len(features)}; use Long")
+        _list_of(features[0])
+
+    def schema(self) -> Mapping[str, str]:
+        """Two columns a rank."""
+        return {
+            f"{self.prefix}{name}_{rank}": kind
+            for rank in range(1, self.k + 1)
+            for name, kind in (("name", "STRING"), ("score", "FLOAT64"))
+        }
+
+    def result(self, row: Row, answer: Mapping[str, Any], features: Sequence[Feature]) -> Row:
+        """The row with `2 * k` columns more."""
+        best = [_read(features[0], found) for found in _list_of(features[0])(answer)[: self.k]]
+        best += [{"name": None, "score": None}] * (self.k - len(best))
+        for rank, found in enumerate(best, 1):
+            row[f"{self.prefix}name_{rank}"] = found["name"]
+            row[f"{self.prefix}score_{rank}"] = found["score"]
+        return row
+
+
+def check_shape(shape: Any) -> None:
+    """Refuse what is no shape, such as its name, or its class where an instance has to be.
+
+    Raises:
+        ConfigError: With what can be written.
+    """
+    if isinstance(shape, type) or not callable(getattr(shape, "result", None)):
+        raise ConfigError(f"shape {shape!r}: it is JsonColumn(), Long() or Wide(k=5)")
+
+
+def _list_at(*path: str) -> Callable[[Mapping[str, Any]], list[Any]]:
+    *way, last = path
+
+    def find(answer: Mapping[str, Any]) -> list[Any]:
+        for name in way:
+            answer = answer.get(name, {})
+        found = answer.get(last, [])
+        return found if isinstance(found, list) else []
+
+    return find
+
+
+_LISTS: Final[Mapping[str, Callable[[Mapping[str, Any]], list[Any]]]] = {
+    "LABEL_DETECTION": _list_at("labelAnnotations"),
+    "OBJECT_LOCALIZATION": _list_at("localizedObjectAnnotations"),
+    "FACE_DETECTION": _list_at("faceAnnotations"),
+    "LANDMARK_DETECTION": _list_at("landmarkAnnotations"),
+    "LOGO_DETECTION": _list_at("logoAnnotations"),
+    "TEXT_DETECTION": _list_at("textAnnotations"),
+    "DOCUMENT_TEXT_DETECTION": _list_at("textAnnotations"),
+    "CROP_HINTS": _list_at("cropHintsAnnotation", "cropHints"),
+    "WEB_DETECTION": _list_at("webDetection", "webEntities"),
+    "IMAGE_PROPERTIES": _list_at("imagePropertiesAnnotation", "dominantColors", "colors"),
+}
+"""Source: https://cloud.google.com/vision/docs/reference/rest/v1/AnnotateImageResponse"""
+
+
+def _list_of(feature: Feature) -> Callable[[Mapping[str, Any]], list[Any]]:
+    if feature.type not in _LISTS:
+        raise ConfigError(
+            f"{feature.type} gives no list of annotations: use JsonColumn for it. The shapes Long and "
+            f"Wide are for {', '.join(_LISTS)}"
+        )
+    return _LISTS[feature.type]
+
+
+def _read(feature: Feature, found: Mapping[str, Any]) -> dict[str, Any]:
+    """`mid`, `name`, `score` and `box` of one annotation; None = Vision does not say."""
+    name = found.get("name") or found.get("description")
+    if feature.type == "IMAGE_PROPERTIES":
+        name = _hex(found.get("color", {}))
+    score = found.get("score", found.get("detectionConfidence", found.get("confidence")))
+    return {
+        "mid": found.get("mid") or found.get("entityId"),
+        "name": name,
+        "score": None if score is None else float(score),
+        "box": _box(found.get("boundingPoly", {})),
+    }
+
+
+def _box(poly: Mapping[str, Any]) -> dict[str, float] | None:
+    """The upright box around a polygon; proto3 JSON leaves out a coordinate that is 0."""
+    corners = poly.get("normalizedVertices") or poly.get("vertices")
+    if not corners:
+        return None
+    xs = [float(corner.get("x", 0)) for corner in corners]
+    ys = [float(corner.get("y", 0)) for corner in corners]
+    return {"x_min": min(xs), "y_min": min(ys), "x_max": max(xs), "y_max": max(ys)}
+
+
+def _hex(color: Mapping[str, Any]) -> str:
+    """`#rrggbb`."""
+    return "#" + "".join(f"{round(color.get(part, 0)):02x}" for part in ("red", "green", "blue"))

@@ -1,0 +1,201 @@
+import threading
+
+import grpc
+import pyarrow as pa
+import pytest
+from google.cloud.bigquery_storage_v1 import types
+
+from etlkit import SinkError
+from etlkit.bigquery.names import TableName
+from etlkit.bigquery.storage import append_rows as module
+from etlkit.bigquery.storage.append_rows import Appender
+
+APPEND = "/google.cloud.bigquery.storage.v1.BigQueryWrite/AppendRows"
+TABLE = TableName("p", "d", "out")
+
+
+@pytest.fixture
+def stored(service):
+    """Numbers in the order the server took them; `react(requests so far, numbers)` may interfere."""
+    rows = []
+    state = {"requests": 0, "schemas": 0, "connections": 0, "react": lambda number, numbers: None}
+
+    def append(requests, context):
+        schema = None
+        state["connections"] += 1
+        for request in requests:
+            assert request.write_stream == f"{TABLE.path}/streams/_default"
+            data = request.arrow_rows
+            if data.writer_schema.serialized_schema:
+                state["schemas"] += 1
+                schema = pa.ipc.read_schema(pa.py_buffer(data.writer_schema.serialized_schema))
+            batch = pa.ipc.read_record_batch(
+                pa.py_buffer(data.rows.serialized_record_batch), schema
+            )
+            state["requests"] += 1
+            numbers = batch.column("n").to_pylist()
+            answer = state["react"](state["requests"], numbers)
+            if isinstance(answer, tuple):
+                context.abort(*answer)
+            if answer is not None:
+                yield answer
+                continue
+            rows.extend(numbers)
+            yield types.AppendRowsResponse(append_result={})
+
+    service.calls = {APPEND: append}
+    state["rows"] = rows
+    return state
+
+
+@pytest.fixture
+def appender(connection, batch):
+    made = Appender(connection.writer(), TABLE, batch(1).schema)
+    yield made
+    made.close()
+
+
+def test_rows_are_durable_after_flush(appender, batch, stored):
+    """All of them, in order, over one connection that says its schema once."""
+    for n in range(20):
+        appender.append(batch(n))
+    appender.flush()
+    assert stored["rows"] == list(range(20))
+    assert (stored["connections"], stored["schemas"]) == (1, 1)
+
+
+def test_a_dropped_connection_loses_nothing(appender, batch, stored):
+    """Everything unacknowledged is sent again; repeats are possible, holes are not."""
+    stored["react"] = lambda number, _: (
+        (grpc.StatusCode.UNAVAILABLE, "reset") if number in {3, 7} else None
+    )
+    for n in range(10):
+        appender.append(batch(n))
+    appender.flush()
+    assert set(stored["rows"]) == set(range(10))
+    assert stored["connections"] == stored["schemas"] == 3
+
+
+def test_an_idle_connection_that_was_closed_is_opened_again(appender, batch, stored):
+    """The server closes a connection after 600 idle seconds; the next rows open another one."""
+    stored["react"] = lambda number, _: (
+        (grpc.StatusCode.ABORTED, "inactive for 600 seconds") if number == 2 else None
+    )
+    appender.append(batch(1))
+    appender.flush()
+    appender.append(batch(2))
+    appender.flush()
+    assert stored["rows"] == [1, 2]
+
+
+def test_one_bad_row_is_refused_and_its_batch_is_not(appender, batch, stored):
+    """The bad row is told with BigQuery's reason; the others of its request are stored."""
+
+    def refuse_three(number, numbers):
+        bad = [i for i, n in enumerate(numbers) if n == 3]
+        if not bad:
+            return None
+        errors = [{"index": i, "message": "Invalid geography", "code": 1} for i in bad]
+        return types.AppendRowsResponse(
+            error={"code": 3, "message": "row errors"}, row_errors=errors
+        )
+
+    stored["react"] = refuse_three
+    appender.append(batch(1, 2, 3, 4))
+    appender.append(batch(5))
+    appender.flush()
+    assert sorted(stored["rows"]) == [1, 2, 4, 5]
+    (refused,) = appender.take_refused()
+    assert (refused.row_id, refused.num_parts) == ("id3", 1)
+    assert "Invalid geography" in refused.message
+    assert appender.take_refused() == []
+
+
+def test_a_refusal_ends_the_run(appender, batch, stored):
+    """What a repeat cannot mend is raised, at the latest by flush, and not repeated."""
+    stored["react"] = lambda number, _: (grpc.StatusCode.PERMISSION_DENIED, "no access")
+    appender.append(batch(1))
+    with pytest.raises(SinkError, match=r"staging rows in p\.d\.out failed: .*no access"):
+        appender.flush()
+    assert stored["connections"] == 1
+
+
+def test_an_outage_that_goes_on_ends_the_run(appender, batch, stored, monkeypatch):
+    """Tries are bounded."""
+    monkeypatch.setattr(module, "_BACKOFF_S", 0.001)
+    stored["react"] = lambda number, _: (grpc.StatusCode.UNAVAILABLE, "down")
+    appender.append(batch(1))
+    with pytest.raises(SinkError, match="down"):
+        appender.flush()
+    assert stored["connections"] == module._ATTEMPTS
+
+
+def test_a_silent_connection_is_dropped(appender, batch, stored, monkeypatch):
+    """A server that acknowledges nothing is left for another connection."""
+    monkeypatch.setattr(module, "_ACK_DEADLINE_S", 0.3)
+    silence = threading.Event()
+    stored["react"] = lambda number, _: silence.wait(timeout=20) and None if number == 1 else None
+    appender.append(batch(1))
+    appender.flush()
+    silence.set()
+    assert set(stored["rows"]) == {1}
+    assert stored["connections"] == 2
+
+
+def test_the_window_is_bounded(appender, batch, stored, monkeypatch):
+    """`append` waits while too much is unacknowledged."""
+    monkeypatch.setattr(module, "_WINDOW_REQUESTS", 4)
+    gate = threading.Semaphore(0)
+    stored["react"] = lambda number, _: gate.acquire(timeout=30) and None
+    sent = []
+
+    def send():
+        for n in range(10):
+            appender.append(batch(n))
+            sent.append(n)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    while stored["requests"] < 1 or len(sent) < 4:
+        sender.join(timeout=0.01)
+    assert len(sent) == 4
+    for _ in range(10):
+        gate.release()
+    sender.join(timeout=30)
+    appender.flush()
+    assert stored["rows"] == list(range(10))
+
+
+def test_large_batches_are_split_between_source_rows(appender, stored, monkeypatch):
+    """Requests stay small, and the parts of one source row stay together."""
+    monkeypatch.setattr(module, "_TARGET_BYTES", 400)
+    seen = []
+    stored["react"] = lambda number, numbers: seen.append(numbers)
+    ids = [f"row{i // 3}" for i in range(30)]
+    rows = pa.RecordBatch.from_pydict(
+        {
+            "_etlkit_row_id": ids,
+            "_etlkit_part": [i % 3 for i in range(30)],
+            "_etlkit_parts": [3] * 30,
+            "n": list(range(30)),
+        }
+    )
+    appender.append(rows)
+    appender.flush()
+    assert stored["rows"] == list(range(30))
+    assert len(seen) > 2
+    assert all(numbers[0] % 3 == 0 and len(numbers) % 3 == 0 for numbers in seen)
+
+
+def test_a_row_larger_than_a_request_is_refused_alone(appender, batch, stored, monkeypatch):
+    """BigQuery takes no request of 20 MB; the rows beside it are stored."""
+    monkeypatch.setattr(module, "MAX_REQUEST_BYTES", 3000)
+    monkeypatch.setattr(module, "_TARGET_BYTES", 100)
+    schema = pa.schema([*batch(1).schema, ("s", pa.string())])
+    rows = [["x"], ["y" * 5000], ["z"]]
+    appender._schema = schema.serialize().to_pybytes()
+    columns = [*batch(1, 2, 3).columns, pa.array([text for (text,) in rows])]
+    appender.append(pa.RecordBatch.from_arrays(columns, schema=schema))
+    appender.flush()
+    assert sorted(stored["rows"]) == [1, 3]
+    assert [refused.row_id for refused in appender.take_refused()] == ["id2"]

@@ -1,0 +1,287 @@
+import datetime as dt
+import ipaddress
+import json
+import socket
+import ssl
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from etlkit import ApiError, CallFailedError, ConfigError, OutageError, RetryPolicy, RowError
+from etlkit.calls.http import HttpClient, tls_context
+from etlkit.calls.retry import Calls
+from etlkit.testing import no_sleep
+
+KEY = "sk-very-secret-4711"
+ONCE = RetryPolicy(max_attempts=1, attempt_timeout_s=0.3, max_outage_s=2)
+
+
+@pytest.fixture
+def server():
+    """A real HTTP server that answers as each test says and remembers what it was asked."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            self.do_POST()
+
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            http.asked.append((self.path, dict(self.headers), body))
+            status, headers, payload = (
+                http.next_answers.pop(0) if http.next_answers else http.answer
+            )
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(payload)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(payload)
+
+        def log_message(self, *args):
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        http.asked, http.next_answers, http.answer = [], [], (200, {}, b"{}")
+        http.url = f"http://127.0.0.1:{http.server_port}"
+        thread = threading.Thread(target=http.serve_forever, args=(0.01,))
+        thread.start()
+        yield http
+        http.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def run():
+    """A run of its own for every test: health and counts of one must not reach the next."""
+    calls = Calls()
+    token = calls.enter()
+    with no_sleep():
+        yield calls
+    calls.leave(token)
+
+
+@pytest.fixture
+def client(server, run):
+    headers = {"X-Goog-Api-Key": KEY}
+    with HttpClient(server.url, service="vision", headers=headers, retry=ONCE) as client:
+        yield client
+
+
+def failure(client, path="/v1/x"):
+    """What one attempt met."""
+    with pytest.raises((CallFailedError, OutageError)) as caught:
+        client.post_json(path, {})
+    assert KEY not in repr(caught.value) + str(caught.value.__cause__)
+    return caught.value.__cause__ or caught.value
+
+
+def test_json_goes_out_and_comes_back(server, client):
+    """The body is JSON in UTF-8, whatever is in it, and the key travels in a header."""
+    server.answer = (200, {}, '{"a": "犬\\u0000"}'.encode())
+    assert client.post_json("/v1/x", {"uri": 'a"b\\c 🐈'}) == {"a": "犬\x00"}
+    path, headers, body = server.asked[0]
+    assert path == "/v1/x"
+    assert json.loads(body) == {"uri": 'a"b\\c 🐈'}
+    assert headers["X-Goog-Api-Key"] == KEY
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_transient_answers_are_retryable(server, client, status):
+    """These may work later; the server's hint is kept."""
+    server.answer = (status, {"Retry-After": "7"}, b"busy " + KEY.encode())
+    error = failure(client)
+    assert (error.status, str(status) in error.message) == (status, True)
+    assert error.retry_after_s == 7
+
+
+def test_a_call_is_repeated_until_it_works(server, run):
+    """The whole call, body and headers, goes out again; both are counted."""
+    answers = [(503, {}, b""), (500, {}, b""), (200, {}, b'{"a": 1}')]
+    server.next_answers = answers
+    with HttpClient(server.url, service="vision", headers={"X-Goog-Api-Key": KEY}) as client:
+        assert client.post_json("/v1/x", {"q": 1}, units=3) == {"a": 1}
+    assert [body for _, _, body in server.asked] == [b'{"q": 1}'] * 3
+    assert (run.meter.calls, run.meter.retries, run.meter.units) == (3, 2, 9)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 302])
+def test_a_refused_call_ends_the_run(server, client, status):
+    """What a repeat cannot mend is an ApiError with Google's reason and nothing else of the body."""
+    body = {"error": {"message": "API key not valid", "details": KEY}}
+    server.answer = (status, {"Location": "http://127.0.0.1:1/"}, json.dumps(body).encode())
+    with pytest.raises(ApiError, match="API key not valid") as caught:
+        client.post_json("/v1/x", {})
+    assert (caught.value.status, caught.value.service) == (status, "vision")
+    assert KEY not in repr(caught.value)
+    assert len(server.asked) == 1
+
+
+def test_an_answer_that_is_no_json_is_tried_again_and_then_refused(server):
+    """A proxy's HTML page is no answer; the page may be gone a moment later."""
+    server.answer = (200, {}, b"<html>" + KEY.encode())
+    with HttpClient(server.url, service="vision") as client:
+        with pytest.raises(ApiError, match="not JSON") as caught:
+            client.post_json("/v1/x", {})
+        assert KEY not in str(caught.value)
+        assert len(server.asked) == 3
+        server.next_answers = [(200, {}, b"<html>"), (200, {}, b"{}")]
+        assert client.post_json("/v1/x", {}) == {}
+
+
+def test_a_closed_port_is_retryable():
+    """Nobody there is an outage, and the error does not show the URL."""
+    with HttpClient(f"http://127.0.0.1:1/?key={KEY}", service="vision", retry=ONCE) as nobody:
+        error = failure(nobody)
+    assert (type(error), "no connection" in error.message) == (OutageError, True)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [b"", b"HTTP/1.1 200 OK\r\nX-Slow: ", b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n{"],
+    ids=["before the answer", "in mid-headers", "in mid-body"],
+)
+@pytest.mark.parametrize("drips", [False, True], ids=["silent", "drips"])
+def test_the_deadline_fires_whatever_the_server_does(server, client, first, drips):
+    """A socket's own timeout starts anew with each byte: a server that drips would win."""
+    release = threading.Event()
+
+    def answer(handler):
+        handler.wfile.write(first)
+        while not release.wait(timeout=0.05 if drips else 30):
+            handler.wfile.write(b"x")
+        handler.close_connection = True
+
+    server.RequestHandlerClass.do_POST = answer
+    server.RequestHandlerClass.finish = lambda _: None  # our side is gone: nothing to flush to
+    try:
+        error = failure(client)
+    finally:
+        release.set()
+    assert (error.code, error.message) == ("timeout", "vision: timeout while calling /v1/x")
+
+
+def test_the_deadline_fires_in_a_handshake_that_never_ends():
+    """TLS takes the socket over before it speaks: the deadline must reach it all the same."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"https://127.0.0.1:{listening.getsockname()[1]}"
+        with HttpClient(url, service="vision", retry=ONCE) as client:
+            assert failure(client).code == "timeout"
+
+
+def test_an_answer_that_is_cut_off_is_retryable(server, client):
+    """A connection that breaks in mid-answer is no bad row."""
+    server.answer = (200, {"Content-Length": "1000"}, b'{"a": 1')
+    server.RequestHandlerClass.protocol_version = "HTTP/1.0"
+    assert failure(client).code == "truncated"
+
+
+def test_a_file_has_a_largest_size(server, client):
+    """What is larger is not read to its end."""
+    server.answer = (200, {}, b"x" * 1000)
+    assert client.get_bytes("/cat.jpg", max_bytes=1000) == b"x" * 1000
+    with pytest.raises(RowError, match="larger than 999 bytes"):
+        client.get_bytes("/cat.jpg", max_bytes=999)
+
+
+def test_a_base_url_is_checked():
+    """The text of a wrong one is not shown: there may be a password in it."""
+    with pytest.raises(ConfigError, match="https://host") as caught:
+        HttpClient(f"ftp://me:{KEY}@host", service="vision")
+    assert KEY not in str(caught.value)
+
+
+def test_a_key_with_a_line_break_is_refused_without_being_shown():
+    """As it comes from a file; the library below would print it."""
+    with pytest.raises(ConfigError, match=r"X-Goog-Api-Key has a line break.*\.strip") as caught:
+        HttpClient("https://host", service="vision", headers={"X-Goog-Api-Key": f"{KEY}\n"})
+    assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize("bypass", ["", "api.invalid"], ids=["proxy", "no_proxy"])
+def test_a_proxy_is_used_as_everywhere(server, monkeypatch, bypass):
+    """`http_proxy` gets the whole address; `no_proxy` is left alone."""
+    for name in ("HTTP_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", server.url)
+    monkeypatch.setenv("no_proxy", bypass)
+    with HttpClient("http://api.invalid:1", service="vision", retry=ONCE) as client:
+        if bypass:
+            failure(client)
+        else:
+            client.post_json("/v1/x", {})
+    expected = [] if bypass else ["http://api.invalid:1/v1/x"]
+    assert [path for path, _, _ in server.asked] == expected
+
+
+def test_a_refusal_shows_that_the_service_is_there(server, client, run):
+    """After failures, a 400 ends the doubt about the service: it closes the breaker."""
+    server.next_answers = [(503, {}, b""), (400, {}, b"")]
+    with pytest.raises(ApiError):
+        client.post_json("/v1/x", {})
+    assert client.post_json("/v1/x", {}) == {}
+    assert run.meter.calls == 3
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A certificate for loopback, signed by nobody else, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "loopback")])
+    now = dt.datetime.now(dt.UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    file = tmp_path_factory.mktemp("tls") / "loopback.pem"
+    file.write_bytes(
+        made.public_bytes(pem)
+        + key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return file
+
+
+@pytest.fixture
+def tls_server(server, certificate):
+    """The server over TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.url = server.url.replace("http:", "https:")
+    server.handle_error = lambda *_: None  # a client that hangs up in the handshake
+    return server
+
+
+def test_a_certificate_that_nobody_trusts_ends_the_run(tls_server):
+    """It will not be trusted in a minute either."""
+    with (
+        HttpClient(tls_server.url, service="vision", headers={"X-Goog-Api-Key": KEY}) as client,
+        pytest.raises(ApiError, match=r"certificate is not trusted.*SSL_CERT_FILE"),
+    ):
+        client.post_json("/v1/x", {})
+    assert tls_server.asked == []
+
+
+def test_an_authority_of_ones_own_is_named_in_the_environment(tls_server, certificate, monkeypatch):
+    """`SSL_CERT_FILE`, as for everything that uses OpenSSL; the deadline fires there too."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    tls_context.cache_clear()
+    release = threading.Event()
+    try:
+        with HttpClient(tls_server.url, service="vision", retry=ONCE) as client:
+            assert client.post_json("/v1/x", {"n": 1}) == {}
+            tls_server.RequestHandlerClass.do_POST = lambda _: release.wait(timeout=30)
+            assert failure(client).code == "timeout"
+    finally:
+        release.set()
+        tls_context.cache_clear()

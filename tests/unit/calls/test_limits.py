@@ -1,0 +1,301 @@
+import itertools
+import logging
+import threading
+
+import pytest
+
+from etlkit import (
+    CapReachedError,
+    ConfigError,
+    EtlBase,
+    RateLimit,
+    RetryableError,
+    TransferJob,
+)
+from etlkit.api.run import Run
+from etlkit.calls import clock
+from etlkit.calls.limits import Limiter
+from etlkit.calls.retry import caller
+from etlkit.engine.estimate import estimate
+from etlkit.engine.transfer import run_transfer
+from etlkit.engine.transform_spec import TransformSpec
+from etlkit.testing import MemorySink, MemorySource, no_sleep
+
+
+@pytest.fixture(autouse=True)
+def _no_sleep():
+    with no_sleep():
+        yield
+
+
+class Etl(EtlBase):
+    max_concurrency = 8
+
+    def transform_row(self, row):
+        row["answer"] = caller("api").call(lambda _timeout_s: row["n"])
+        return row
+
+
+def job_of(num_rows, **options):
+    parts = {
+        "source": MemorySource([{"n": i} for i in range(num_rows)]),
+        "transform": Etl,
+        "sink": MemorySink("replace"),
+    }
+    return TransferJob(**{**parts, **options})
+
+
+def transfer(job, resume=None):
+    with Run("test", resume=resume) as run:
+        return run_transfer(job, run)
+
+
+@pytest.mark.parametrize(
+    ("text", "per_s"),
+    [("30/s", 30), ("1800/min", 30), ("1,800 / min", 30), ("36_000/h", 10), ("86400/day", 1)],
+)
+def test_a_rate_is_a_number_and_a_period(text, per_s):
+    """As people write them."""
+    assert RateLimit(text).per_s == per_s
+
+
+@pytest.mark.parametrize("text", ["fast", "30", "30/sec", "0/s", "-1/s", "/min", "", "nan/s"])
+def test_a_wrong_rate_is_refused_with_the_allowed_periods(text):
+    """Also where a job declares it."""
+    with pytest.raises(ConfigError, match="one of s, min, h, day"):
+        job_of(1, rate_limit=text)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rate_limit": 30}, "object of type int.*'1800/min'"),
+        ({"retry": 3}, "needs a RetryPolicy"),
+        ({"max_calls": 0}, "max_calls=0: it is 1 or more"),
+        ({"max_cost": 5.0}, "max_cost=5.0 needs price_per_unit"),
+        ({"max_cost": -1, "price_per_unit": 1}, "max_cost=-1: it is 0 or more"),
+        ({"price_per_unit": -1}, "price_per_unit=-1: it is 0 or more"),
+        ({"price_per_unit": float("nan")}, "it is 0 or more"),
+    ],
+)
+def test_a_job_with_wrong_limits_is_refused(options, message):
+    """Before any I/O."""
+    with pytest.raises(ConfigError, match=message):
+        job_of(1, **options)
+
+
+def test_all_threads_share_a_rate_and_retries_count():
+    """100 calls and as many repeats at 10 a second: in no second are there more than ten."""
+    starts, failed, lock = [], set(), threading.Lock()
+
+    class Twice(EtlBase):
+        max_concurrency = 8
+
+        def transform_row(self, row):
+            return caller("api").call(lambda _timeout_s: self.once(row))
+
+        def once(self, row):
+            with lock:
+                starts.append(clock.now())
+                if row["n"] not in failed:
+                    failed.add(row["n"])
+                    raise RetryableError("once", status=500)
+            return row
+
+    report = transfer(job_of(100, transform=Twice, rate_limit="10/s"))
+    assert (report.calls, report.retries) == (200, 100)
+    assert max(starts) - min(starts) > 19.8  # 199 gaps of 0.1 s
+    assert starts[-1] - starts[0] > 19
+
+
+def test_a_rate_per_unit_counts_what_is_billed():
+    """Ten calls of 16 units at 16 units a second take nine seconds, first to last."""
+    limiter = Limiter(RateLimit("16/s", per="unit"), clock.Stop())
+    before = clock.now()
+    for _ in range(10):
+        limiter.wait(16)
+    assert 9 <= clock.now() - before < 10 * 16
+
+
+def test_turns_are_taken_in_the_order_of_asking():
+    """Nobody starves: each caller waits for its own slot, not for luck."""
+    limiter = Limiter(RateLimit("1/s"), clock.Stop())
+    slots = []
+    for _ in range(5):
+        limiter.wait(1)
+        slots.append(clock.now())
+    gaps = [after - before for before, after in itertools.pairwise(slots)]
+    assert all(gap > 0.99 for gap in gaps)
+
+
+def send(limiter, num_calls, refuse_every, within_s):
+    """So many calls, evenly in so many seconds, every n-th of them refused."""
+    begun = clock.now()
+    for number in range(1, num_calls + 1):
+        clock.skip_to(begun + within_s * number / num_calls)
+        limiter.wait(1)
+        if number % refuse_every == 0:
+            limiter.throttled(1)
+
+
+@pytest.mark.parametrize("limit", [RateLimit("100/s"), None], ids=["declared", "undeclared"])
+def test_many_429s_slow_all_down_to_what_the_server_takes(limit):
+    """Half of 50 calls a second are refused: 25 a second are let through, then slowly more."""
+    limiter = Limiter(limit, clock.Stop())
+    full = limiter.per_s
+    send(limiter, 52, refuse_every=2, within_s=1.04)
+    assert limiter.per_s == pytest.approx(25, rel=0.1)
+    before = clock.now()
+    while limiter.per_s < 50:
+        limiter.wait(1)
+    assert clock.now() - before > 6.9  # 25 to 50 at a tenth a second
+    while limiter.per_s < full:  # nobody needs half of it any more
+        clock.skip_to(clock.now() + 1)
+        limiter.wait(1)
+
+
+def test_a_burst_of_refusals_is_one_overload():
+    """64 calls in flight that are all refused in one moment slow down once, not 64 times."""
+    limiter = Limiter(RateLimit("100/s"), clock.Stop())
+    send(limiter, 64, refuse_every=100, within_s=1.0)
+    for _ in range(64):
+        limiter.throttled(1)
+    assert limiter.per_s > 30
+
+
+@pytest.mark.parametrize("limit", [RateLimit("100/s"), None], ids=["declared", "undeclared"])
+def test_a_few_429s_slow_nobody_down(limit):
+    """One call in ten is refused whatever the pace: its own wait is enough."""
+    limiter = Limiter(limit, clock.Stop())
+    full = limiter.per_s
+    send(limiter, 1000, refuse_every=10, within_s=10.0)
+    assert limiter.per_s == full
+
+
+def test_a_cap_on_calls_is_never_passed():
+    """Eight threads, 50 calls: not one more; what they gave is kept, and a resume goes on."""
+    source = MemorySource([{"n": i} for i in range(120)])
+    job = job_of(0, source=source, max_calls=50)
+    with pytest.raises(CapReachedError, match="max_calls=50 is reached") as caught:
+        transfer(job)
+    report = caught.value.report
+    assert (report.state, report.calls, report.read) == ("failed", 50, 50)
+    with pytest.raises(CapReachedError) as caught:
+        transfer(job, resume=report.run_id)
+    assert (caught.value.report.calls, caught.value.report.resumed) == (50, 50)
+    last = transfer(job, resume=report.run_id)
+    assert (last.calls, last.resumed, last.written) == (20, 100, 120)
+    assert [row["answer"] for row in job.sink.rows] == list(range(120))
+
+
+@pytest.mark.parametrize("batched", [False, True], ids=["rows", "batches"])
+def test_a_cap_ends_the_run_although_the_transform_catches_everything(batched):
+    """Else the rest of the table would be published as rows of errors."""
+
+    def ask(row):
+        try:
+            row["answer"] = caller("api").call(lambda _timeout_s: row["n"])
+        except Exception as error:
+            row["answer"] = repr(error)
+        return row
+
+    rows = {"transform_row": lambda _self, row: ask(row)}
+    batches = {"transform_batch": lambda _self, rows: list(map(ask, rows)), "batch_size": 5}
+    etl = type("Lenient", (EtlBase,), {"max_concurrency": 4, **(batches if batched else rows)})
+    with pytest.raises(CapReachedError) as caught:
+        transfer(job_of(100, transform=etl, max_calls=30))
+    report = caught.value.report
+    assert (report.state, report.calls, report.row_errors) == ("failed", 30, 0)
+    assert report.read <= 30
+
+
+def test_a_cap_on_money_counts_retries_and_units():
+    """At 0.1 a unit and 3 units a call, 3.0 pays for ten calls exactly, repeats among them."""
+    failures = [RetryableError("now and then", status=500) for _ in range(4)]
+
+    class Priced(EtlBase):
+        def transform_row(self, row):
+            return caller("api").call(lambda _timeout_s: self.once(row), units=3)
+
+        def once(self, row):
+            if row["n"] % 2 and failures:
+                raise failures.pop()
+            return row
+
+    job = job_of(100, transform=Priced, price_per_unit=0.1, max_cost=3.0)
+    with pytest.raises(
+        CapReachedError, match=r"max_cost=3.0 USD would be passed: 30 units"
+    ) as caught:
+        transfer(job)
+    report = caught.value.report
+    assert (report.calls, report.retries, report.units, report.cost) == (10, 4, 30, 3.0)
+    assert report.read == 6
+
+
+def test_calls_that_nobody_bills_pass_by_limits_and_caps():
+    """A download on the way is repeated like any call, but is neither limited nor counted."""
+
+    class Free(EtlBase):
+        def transform_row(self, row):
+            return caller("web").call(lambda _timeout_s: row, units=0)
+
+    report = transfer(job_of(20, transform=Free, max_calls=1, rate_limit="1/day"))
+    assert (report.calls, report.units, report.written) == (0, 0, 20)
+
+
+def estimated(num_rows, transform=Etl, resumed=0, **options):
+    job = job_of(0, transform=transform, **options)
+    return estimate(job, TransformSpec(job), num_rows, resumed=resumed)
+
+
+class Packed(EtlBase):
+    batch_size = 16
+    units_per_row = 2
+
+    def transform_batch(self, rows):
+        return rows
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({}, ""),
+        (
+            {"rate_limit": "1800/min"},
+            "; about 1,600 calls, 1,600 units; at least 54 s at 1800/min",
+        ),
+        (
+            {"transform": Packed, "rate_limit": RateLimit("10/min", per="unit")},
+            "; about 100 calls, 3,200 units; at least 5 h 20 min at 10/min units",
+        ),
+        (
+            {"transform": Packed, "price_per_unit": 0.0015, "currency": "EUR", "max_cost": 1},
+            "; about 100 calls, 3,200 units; about 4.80 EUR; max_cost=1 will stop it",
+        ),
+        (
+            {"max_calls": 9, "resumed": 4},
+            " (4 are settled already); about 1,600 calls, 1,600 units; max_calls=9 will stop it",
+        ),
+        ({"rate_limit": "10/s"}, None),
+    ],
+)
+def test_the_estimate_says_what_is_known(options, text):
+    """Rows always; calls, time and money only where somebody declared what they depend on."""
+    if text is None:
+        assert estimated(None, **options) == "to transform: a number of rows that is not known yet"
+    else:
+        assert estimated(1600, **options) == f"to transform: 1,600 rows{text}"
+
+
+def test_the_estimate_comes_before_the_first_call(caplog):
+    """And a resumed run tells of the rest alone."""
+    caplog.set_level(logging.INFO, "etlkit")
+    job = job_of(0, source=MemorySource([{"n": i} for i in range(30)]), max_calls=20)
+    with pytest.raises(CapReachedError) as caught:
+        transfer(job)
+    transfer(job, resume=caught.value.report.run_id)
+    told = [text for text in caplog.messages if text.startswith("to transform")]
+    assert told == [
+        "to transform: 30 rows; about 30 calls, 30 units; max_calls=20 will stop it",
+        "to transform: 10 rows (20 are settled already); about 10 calls, 10 units",
+    ]

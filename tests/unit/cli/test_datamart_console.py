@@ -1,0 +1,82 @@
+"""What a person sees of a datamart's run."""
+
+import logging
+import sys
+
+import pytest
+
+from etlkit import DatamartReport, StatementReport
+from etlkit.cli.console import JsonFormatter
+from etlkit.cli.datamart_console import show_datamart
+
+
+@pytest.fixture
+def logs():
+    """The log of the command line, in the form that is asked for."""
+    logger = logging.getLogger("etlkit")
+    before = logger.handlers[:], logger.level, logger.propagate
+
+    def start(formatter=None):
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(formatter or logging.Formatter("%(message)s"))
+        logger.handlers[:], logger.propagate = [handler], False
+        logger.setLevel(logging.INFO)
+
+    yield start
+    logger.handlers[:], level, logger.propagate = before
+    logger.setLevel(level)
+
+
+def script():
+    """A script with two jobs of its own."""
+    numbers = {"state": "done", "seconds": 1.5, "bytes_billed": 10 * 2**20, "slot_ms": 4321}
+    children = [
+        StatementReport(number=1, line=3, statement="SELECT [bold]1", rows=7, **numbers),
+        StatementReport(number=2, line=3, statement="INSERT \x1b[31mx", rows=1234, **numbers),
+    ]
+    parent = StatementReport(number=1, line=3, statement="BEGIN " + "x" * 80, children=children)
+    parent.state, parent.statement_type = "done", "SCRIPT"
+    return DatamartReport(run_id="r", job="mart", state="published", statements=[parent])
+
+
+def test_the_jobs_of_a_script_stand_below_it(logs, capsys):
+    """With their figures; brackets are no markup, control characters do nothing, text is cut."""
+    logs()
+    show_datamart(script())
+    seen = capsys.readouterr().err
+    lines = {line.split("│")[1].strip(): line for line in seen.splitlines() if "│" in line}
+    assert list(lines) == ["1", "1.1", "1.2"]
+    assert "SELECT [bold]1" in lines["1.1"]
+    assert "10.0 MiB" in lines["1.1"]
+    assert "4.3 s" in lines["1.1"]
+    assert "1,234" in lines["1.2"]
+    assert "\x1b[31m" not in seen
+    assert "BEGIN " + "x" * 54 + "…" in lines["1"]
+    assert "cost" not in seen
+
+
+def test_json_logs_have_no_table(logs, capsys):
+    """A line for each row of it, and the notes."""
+    logs(JsonFormatter())
+    report = script()
+    report.warnings = ["a column was left out"]
+    report.estimated_cost = 1.25
+    show_datamart(report)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 5
+    assert '"level": "warning"' in lines[0]
+    assert "1.2 | INSERT" in lines[3]
+    assert "1.2500 USD" in lines[4]
+
+
+def test_an_insert_says_where_the_rows_are(logs, capsys):
+    """And what could not be validated says why."""
+    logs()
+    report = DatamartReport(run_id="r", job="m", state="published", target="p.d.t")
+    report.rows_published = 1200
+    report.statements = [StatementReport(number=1, line=1, statement="SELECT 1")]
+    report.statements[0].state, report.statements[0].error = "unchecked", "needs another"
+    show_datamart(report)
+    seen = capsys.readouterr().err
+    assert "published 1,200 rows to p.d.t" in seen
+    assert "statement 1 needs another" in seen

@@ -1,0 +1,83 @@
+import subprocess
+import sys
+import threading
+
+from etlkit.files.throttle import Throttle
+
+BLOCK = 10
+
+
+class Stream:
+    """Gives blocks for ever and tells how many were read."""
+
+    def __init__(self):
+        self.blocks = 0
+
+    def read(self, size):
+        self.blocks += 1
+        return b"x" * size
+
+
+def test_a_reader_stays_two_blocks_ahead_and_is_let_out_at_the_end():
+    """Without a consumer it waits; each time one wants data it may go on by a block."""
+    stream, reads = Stream(), []
+    throttle = Throttle(stream, BLOCK)
+
+    def read_ahead():
+        while data := throttle.read(BLOCK):
+            reads.append(data)
+            progress.release()
+
+    progress = threading.Semaphore(0)
+    thread = threading.Thread(target=read_ahead)
+    thread.start()
+    for _ in range(2):
+        assert progress.acquire(timeout=10)
+    assert not progress.acquire(timeout=0.05)
+    with throttle.wanted():
+        assert progress.acquire(timeout=10)
+    throttle.end()
+    thread.join(timeout=10)
+    assert not thread.is_alive()
+    assert len(reads) <= 4
+
+
+def test_a_consumer_that_needs_more_gets_it():
+    """Else both would wait for each other, e.g. over a file of empty lines."""
+    throttle = Throttle(Stream(), BLOCK)
+    with throttle.wanted():
+        for _ in range(4):
+            assert throttle.read(BLOCK) == b"x" * BLOCK
+    throttle.end()
+    assert throttle.read(BLOCK) == b""
+
+
+CODE = """
+import sys, threading
+from etlkit import CsvSource
+from etlkit.api.run import Run, Settings
+
+with open(sys.argv[1], "w") as file:
+    file.write("a,b\\n" + f"1,{'x' * 60}\\n" * 500_000)
+ready = threading.Event()
+
+def read():
+    with Run("abandoned", Settings()) as run:
+        batches = CsvSource(sys.argv[1]).open(run).batches()
+        next(batches)
+        ready.set()
+        threading.Event().wait()
+
+threading.Thread(target=read, daemon=True).start()
+assert ready.wait(60)
+sys.exit(3)
+"""
+
+
+def test_a_process_ends_although_a_file_is_half_read(tmp_path):
+    """As after a second Ctrl-C: nothing that reads ahead holds the process back."""
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, str(tmp_path / "a.csv")],
+        capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 3, done.stderr

@@ -1,0 +1,51 @@
+import asyncio
+import threading
+
+import pytest
+
+from etlkit.local.bigquery.patches.single_connection import to_its_end
+
+
+def test_a_turn_is_kept_until_the_work_has_ended():
+    """A client that goes away stops no thread: nobody else has the turn before the thread is done."""
+    begun, may_end, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def work():
+        begun.set()
+        may_end.wait(30)
+        ended.set()
+
+    async def play():
+        turns = asyncio.Lock()
+
+        async def ask():
+            async with turns:
+                await to_its_end(asyncio.to_thread(work))
+
+        client = asyncio.create_task(ask())
+        await asyncio.to_thread(begun.wait, 30)
+        client.cancel()
+        for _ in range(5):
+            await asyncio.sleep(0)  # the cancellation arrives
+        assert turns.locked()
+        may_end.set()
+        async with turns:
+            assert ended.is_set()
+        with pytest.raises(asyncio.CancelledError):
+            await client
+
+    asyncio.run(play())
+
+
+def test_the_answer_and_the_error_come_through():
+    """Undisturbed work gives what it gives."""
+
+    async def answer():
+        return 7
+
+    async def fail():
+        raise ValueError("no")
+
+    assert asyncio.run(to_its_end(answer())) == 7
+    with pytest.raises(ValueError, match="no"):
+        asyncio.run(to_its_end(fail()))

@@ -1,0 +1,78 @@
+"""Images that failed alone are asked for in common; time is real here, for they wait for each other."""
+
+import threading
+
+import pytest
+
+from etlkit.calls.clock import Stopped
+from etlkit.calls.retry import Calls, RetryPolicy
+from etlkit.testing import FaultPlan, FaultServer
+from etlkit.vision import Feature, ImageRequest, RestAnnotator
+from etlkit.vision.connection import rest_connection
+
+LABELS = (Feature("LABEL_DETECTION"),)
+WORKERS = 8
+
+
+@pytest.fixture
+def calls():
+    """Calls of a run of the test's own; alone, an image would wait for ten seconds or more."""
+    yield Calls(RetryPolicy(attempt_timeout_s=20, first_wait_s=20))
+    Calls().enter()
+
+
+def test_workers_of_a_run_ask_again_together(calls):
+    """Eight workers with two failed images each: 16 images are one call more, and not eight."""
+    found = {}
+
+    def work(worker):
+        calls.enter()
+        uris = [f"gs://b/{worker}-{number}.jpg" for number in range(3)]
+        environ = {"ETLKIT_VISION_ENDPOINT": server.url}
+        annotator = RestAnnotator(rest_connection(environ=environ))
+        requests = [ImageRequest(uri=uri, features=LABELS) for uri in uris]
+        found[worker] = (uris, annotator.annotate(requests))
+        annotator.close()
+
+    failing = [f"gs://b/{worker}-{n}.jpg" for worker in range(WORKERS) for n in (0, 1)]
+    plan = FaultPlan.by_item({uri: ["item_error code=14"] for uri in failing})
+    with FaultServer(plan) as server:
+        threads = [threading.Thread(target=work, args=(worker,)) for worker in range(WORKERS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+            assert not thread.is_alive()
+        assert server.calls == WORKERS + 1
+    for uris, annotations in found.values():
+        said = [each.answer["labelAnnotations"][0]["description"] for each in annotations]
+        assert said == [FaultServer.label_of(uri) for uri in uris]
+
+
+def test_a_stop_ends_those_who_wait():
+    """A run that is asked to stop does not ask for images any more; their rows stay unsettled."""
+    calls, failed, ended = Calls(RetryPolicy(first_wait_s=20)), threading.Event(), []
+    error = {"error": {"code": 14, "message": "The service is currently unavailable."}}
+
+    def answer(_item):
+        failed.set()
+        return error
+
+    def work():
+        calls.enter()
+        annotator = RestAnnotator(rest_connection(environ={"ETLKIT_VISION_ENDPOINT": server.url}))
+        try:
+            annotator.annotate([ImageRequest(uri="gs://b/1", features=LABELS)])
+        except Stopped:
+            ended.append("stopped")
+        finally:
+            annotator.close()
+
+    with FaultServer(answer=answer) as server:
+        thread = threading.Thread(target=work)
+        thread.start()
+        assert failed.wait(20)
+        calls.stop()
+        thread.join(20)
+    assert not thread.is_alive()
+    assert ended == ["stopped"]
