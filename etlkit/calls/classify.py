@@ -1,22 +1,51 @@
-"""What a failed call means: try again, or not. One table for HTTP, gRPC and Google's own exceptions."""
+"""Which failures are transient: the one table for HTTP, gRPC, BigQuery jobs and connections."""
 
 from __future__ import annotations
 
+import http.client
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from etlkit.calls import hints
-from etlkit.errors import ApiError, EtlkitError, RetryableError
+from etlkit.errors import ApiError, EtlkitError, OutageError, RetryableError
 
-TRANSIENT_STATUS = frozenset({408, 429, 500, 502, 503, 504})
-TRANSIENT_CODES = frozenset(
+TRANSIENT_STATUS: Final = frozenset(
+    {408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529}
+)
+"""HTTP statuses. 520 to 524 come from Cloudflare, 529 from overloaded services.
+Source: https://developers.cloudflare.com/support/troubleshooting/http-status-codes/"""
+
+TRANSIENT_CODES: Final = frozenset(
     {"UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "INTERNAL", "ABORTED"}
 )
-_THROTTLED_REASONS = frozenset({"rateLimitExceeded", "userRateLimitExceeded"})
-"""Older Google APIs say 403 with one of these where newer ones say 429.
+"""gRPC codes. Source: https://cloud.google.com/apis/design/errors#handling_errors"""
+
+STREAM_CODES: Final = TRANSIENT_CODES | {"CANCELLED"}
+"""gRPC codes of long streams. The Storage API cancels a stream when it moves the connection, and so do
+we when it is silent for too long.
+Source: https://cloud.google.com/bigquery/docs/write-api-best-practices#manage-errors"""
+
+TRANSIENT_REASONS: Final = frozenset(
+    {
+        "backendError",
+        "badGateway",
+        "internalError",
+        "jobBackendError",
+        "jobInternalError",
+        "jobRateLimitExceeded",
+        "rateLimitExceeded",
+        "userRateLimitExceeded",
+    }
+)
+"""Reasons in errors of Google's JSON APIs, of BigQuery's jobs among them. Older APIs answer 403 with
+`rateLimitExceeded` where newer ones answer 429.
 Source: https://cloud.google.com/bigquery/docs/error-messages"""
 
-_HTTP_OF_CODE = {
+_TRANSIENT_SENTENCE: Final = "could not serialize access"
+"""BigQuery reports a conflict between transactions as `invalidQuery`; only its sentence is specific.
+Source: https://cloud.google.com/bigquery/docs/transactions#transaction_concurrency"""
+
+_HTTP_OF_CODE: Final = {
     "CANCELLED": 499,
     "INVALID_ARGUMENT": 400,
     "DEADLINE_EXCEEDED": 504,
@@ -36,13 +65,84 @@ _HTTP_OF_CODE = {
 }
 """Source: https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto"""
 
-_MAX_REASON_CHARS = 300
+_BROKEN_CONNECTIONS: Final = frozenset(
+    {
+        "BadStatusLine",
+        "ChunkedEncodingError",
+        "ConnectionError",
+        "IncompleteRead",
+        "ProtocolError",
+    }
+)
+"""Names of errors of Python, requests and urllib3."""
+
+_MAX_REASON_CHARS: Final = 300
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same call may work a moment later. What is not known to be transient is not.
+
+    Args:
+        error: Anything a call raises: one of etlkit's errors, a `google.api_core` exception (of a
+            request or of a BigQuery job), a `grpc.RpcError`, or a connection that broke below a
+            client library.
+    """
+    if isinstance(error, EtlkitError):
+        return isinstance(error, RetryableError) and not isinstance(error, OutageError)
+    if not isinstance(error, Exception):
+        return False
+    code = code_name(error)
+    if code is None:
+        return _broken_connection(error) not in {None, "tls"}
+    reasons = _reasons({"errors": getattr(error, "errors", None)})
+    if reasons & TRANSIENT_REASONS or _TRANSIENT_SENTENCE in str(_message(error)).lower():
+        return True
+    status = getattr(error, "code", None)
+    if status == http.client.INTERNAL_SERVER_ERROR and reasons:
+        return False  # BigQuery's client gives this status to every reason it does not know
+    return code in TRANSIENT_CODES or (isinstance(status, int) and status in TRANSIENT_STATUS)
+
+
+def is_transient_on_stream(error: BaseException) -> bool:
+    """As `is_transient`, for a long gRPC stream: a cancelled one may be opened again."""
+    return is_transient(error) or code_name(error) in STREAM_CODES
+
+
+def is_transient_when_new(error: BaseException) -> bool:
+    """As `is_transient`, for something made a moment ago: "not found" (404) may pass as well.
+
+    For a job whose id was answered with 409, and for a table that was just created.
+    Source: https://github.com/googleapis/python-bigquery/issues/2134
+    """
+    return is_transient(error) or code_name(error) == "NOT_FOUND"
+
+
+def hint_s(error: BaseException) -> float | None:
+    """Seconds the server asked to wait; None = it did not say.
+
+    Args:
+        error: As `is_transient`.
+    """
+    if isinstance(error, RetryableError):
+        return error.retry_after_s
+    details = getattr(error, "details", None)
+    given: list[float | None] = []
+    if details and not callable(details):
+        given.append(hints.from_details(details))
+    for inner in (error, *(getattr(error, "errors", None) or ())):
+        trailing = getattr(inner, "trailing_metadata", None)
+        if callable(trailing):
+            given.append(hints.from_trailing_metadata(trailing() or ()))
+    headers = getattr(getattr(error, "response", None), "headers", None)
+    if headers is not None:
+        given.append(hints.from_headers(headers))
+    return max((hint for hint in given if hint is not None), default=None)
 
 
 def from_http(
     status: int, headers: Mapping[str, str], body: bytes, service: str, what: str
 ) -> EtlkitError:
-    """Classify an HTTP answer that is no success.
+    """Turn an HTTP answer other than 2xx into one of etlkit's errors.
 
     Args:
         status: The HTTP status.
@@ -55,17 +155,16 @@ def from_http(
         A `RetryableError` with the server's hint, or an `ApiError`.
     """
     error = hints.google_error(body)
-    code = error.get("status")
     if (
         status in TRANSIENT_STATUS
-        or code in TRANSIENT_CODES
-        or (status == 403 and _THROTTLED_REASONS & _reasons(error))
+        or error.get("status") in TRANSIENT_CODES
+        or _reasons(error) & TRANSIENT_REASONS
     ):
         given = [hints.from_headers(headers), hints.from_google_error(error)]
         return RetryableError(
             f"{service} answered {status} to {what}",
             retry_after_s=max((hint for hint in given if hint is not None), default=None),
-            status=429 if status == 403 else status,
+            status=_not_forbidden(status),
         )
     reason = _short(error.get("message"))
     return ApiError(
@@ -77,11 +176,10 @@ def from_http(
 
 
 def from_grpc(error: BaseException, service: str) -> Exception:
-    """Classify what one of Google's clients or gRPC itself raised.
+    """Turn what gRPC or one of Google's clients raised into one of etlkit's errors.
 
     Args:
-        error: A `google.api_core` exception (of either transport), a `grpc.RpcError`, or a broken
-            connection below the REST transport.
+        error: As `is_transient`.
         service: Who was called, for the message.
 
     Returns:
@@ -90,16 +188,21 @@ def from_grpc(error: BaseException, service: str) -> Exception:
     """
     if isinstance(error, EtlkitError):
         return error
-    code = _code_name(error)
+    code = code_name(error)
     if code is None:
         broken = _broken_connection(error)
+        if broken == "tls":
+            return untrusted(service)
         if broken is not None:
             return RetryableError(f"{service}: {type(error).__name__}", code=broken)
         return error if isinstance(error, Exception) else RuntimeError(type(error).__name__)
     status = _HTTP_OF_CODE.get(code) or int(getattr(error, "code", None) or 500)
-    if code in TRANSIENT_CODES or status in TRANSIENT_STATUS - {500}:
+    if is_transient(error):
         return RetryableError(
-            f"{service} answered {code}", retry_after_s=_hint(error), status=status, code=code
+            f"{service} answered {code}",
+            retry_after_s=hint_s(error),
+            status=_not_forbidden(status),
+            code=code,
         )
     reason = _short(_message(error))
     return ApiError(
@@ -110,8 +213,20 @@ def from_grpc(error: BaseException, service: str) -> Exception:
     )
 
 
-def _code_name(error: BaseException) -> str | None:
-    """`UNAVAILABLE` and the like; None = the error has no code."""
+def untrusted(service: str) -> ApiError:
+    """The error for a server whose certificate is not trusted."""
+    return ApiError(
+        f"{service}: the server's certificate is not trusted. If a proxy of your own is in between, "
+        "set SSL_CERT_FILE to a file with its certificate authority",
+        service=service,
+    )
+
+
+def code_name(error: BaseException) -> str | None:
+    """The gRPC code of an error, e.g. `UNAVAILABLE`; None = it has neither a code nor an HTTP status.
+
+    An HTTP status is given as the gRPC code that stands for it, or as `HTTP 418` if there is none.
+    """
     grpc_code = getattr(error, "grpc_status_code", None)  # google.api_core
     code = getattr(error, "code", None)
     if grpc_code is None and callable(code):  # grpc.RpcError
@@ -129,28 +244,24 @@ def _message(error: BaseException) -> Any:
     return getattr(error, "message", None) or (details() if callable(details) else None)
 
 
-def _hint(error: BaseException) -> float | None:
-    details = getattr(error, "details", None)
-    given: list[float | None] = []
-    if details and not callable(details):
-        given.append(hints.from_details(details))
-    for inner in (error, *(getattr(error, "errors", None) or ())):
-        trailing = getattr(inner, "trailing_metadata", None)
-        if callable(trailing):
-            given.append(hints.from_trailing_metadata(trailing() or ()))
-    headers = getattr(getattr(error, "response", None), "headers", None)
-    if headers is not None:
-        given.append(hints.from_headers(headers))
-    return max((hint for hint in given if hint is not None), default=None)
-
-
 def _broken_connection(error: BaseException) -> str | None:
-    """The word for a connection that broke below a client library; None = it is something else."""
+    """Why no answer arrived: `timeout`, `unreachable`, `reset`, `not_json`, `tls`; None = unknown.
+
+    Libraries are known by the names of their errors: importing them here would cost seconds.
+    """
     names = {kind.__name__ for kind in type(error).__mro__}
+    if "SSLError" in names:
+        return "tls"  # a certificate or a protocol version: it would fail again
     if "Timeout" in names or isinstance(error, TimeoutError):
         return "timeout"
-    if names & {"ConnectionError", "TransportError", "ChunkedEncodingError"}:
+    if "TransportError" in names or (
+        "GoogleAuthError" in names and getattr(error, "retryable", False)
+    ):
+        return "unreachable"  # google-auth: the server for tokens
+    if names & _BROKEN_CONNECTIONS:
         return "reset"
+    if {"JSONDecodeError", "RequestException"} <= names:
+        return "not_json"  # requests: a page of a proxy where JSON was expected
     return None
 
 
@@ -162,3 +273,8 @@ def _reasons(error: Mapping[str, Any]) -> set[str]:
 
 def _short(message: Any) -> str | None:
     return None if message is None else str(message)[:_MAX_REASON_CHARS]
+
+
+def _not_forbidden(status: int) -> int:
+    """429 instead of 403: older APIs say 403 when the caller is too fast."""
+    return 429 if status == 403 else status

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import random
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar, Token
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TypeVar, cast
 
 from tenacity import RetryCallState, Retrying, retry_if_exception
 
 from etlkit.calls import clock
+from etlkit.calls.backoff import Backoff, BackoffPolicy, error_of
 from etlkit.calls.breaker import Attempts, Breaker, RetryBudget
-from etlkit.calls.classify import from_grpc, from_http
+from etlkit.calls.classify import from_grpc, from_http, is_transient
 from etlkit.calls.limits import Limiter, Meter, RateLimit
 from etlkit.errors import (
     ApiError,
@@ -24,7 +24,18 @@ from etlkit.errors import (
     RowError,
 )
 
-__all__ = ["Caller", "Calls", "RetryPolicy", "caller", "from_grpc", "from_http", "running_caller"]
+__all__ = [
+    "Backoff",
+    "BackoffPolicy",
+    "Caller",
+    "Calls",
+    "RetryPolicy",
+    "caller",
+    "from_grpc",
+    "from_http",
+    "is_transient",
+    "running_caller",
+]
 
 T = TypeVar("T")
 
@@ -33,17 +44,18 @@ _current: ContextVar[Calls | None] = ContextVar("etlkit_calls", default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetryPolicy:
-    """How long a failed call is worth trying.
+class RetryPolicy(BackoffPolicy):
+    """How often and how long to repeat a failed call to a service.
 
     Attributes:
-        max_attempts: Attempts of one call; those that try whether a service is back do not count.
-        max_total_s: Seconds of one call's attempts and the waits between them; pauses do not count.
+        max_attempts: Attempts of one call, the first one included. Attempts that test whether a
+            service is back do not count.
+        max_total_s: Seconds of one call's attempts and the waits between them. Pauses do not count.
         first_wait_s: Upper end of the first random wait; it doubles with every attempt.
         max_wait_s: Upper end of every random wait.
-        max_hint_s: A server's wish to be left alone is granted up to here.
+        max_hint_s: Longest wait that a server may ask for.
         attempt_timeout_s: Deadline of one attempt, from connecting to the last byte.
-        max_outage_s: A service that is down for longer ends the run.
+        max_outage_s: The run ends when a service is down for longer.
     """
 
     max_attempts: int = 8
@@ -55,12 +67,14 @@ class RetryPolicy:
     max_outage_s: float = 300.0
 
     def __post_init__(self) -> None:
-        """Refuse what could never work."""
-        if not isinstance(self.max_attempts, int) or self.max_attempts < 1:
-            raise ConfigError(f"RetryPolicy(max_attempts={self.max_attempts!r}): it is 1 or more")
-        for name in (each.name for each in fields(self) if each.name.endswith("_s")):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"RetryPolicy({name}={getattr(self, name)!r}): it is above 0")
+        """Raise if a value can never work.
+
+        Raises:
+            ConfigError: With the name of the value.
+        """
+        super().__post_init__()
+        if self.max_attempts is None:
+            raise ConfigError("RetryPolicy(max_attempts=None): it must be 1 or more")
 
 
 class Caller:
@@ -84,7 +98,7 @@ class Caller:
         self._breaker = Breaker(service, policy.max_outage_s, self._stop)
         self._budget = RetryBudget(self._stop)
         self._retrying = Retrying(
-            retry=retry_if_exception(_may_pass),
+            retry=retry_if_exception(_is_worth_repeating),
             stop=self._is_over,
             wait=self._wait_s,
             before_sleep=_note_wait,
@@ -182,25 +196,21 @@ class Caller:
 
     def _is_over(self, state: RetryCallState) -> bool:
         attempts, error = _of(state)
-        over = (
-            attempts.counted >= self.policy.max_attempts
-            or attempts.spent_s + state.upcoming_sleep > self.policy.max_total_s
-        )
-        return over and not self._breaker.blames_service(attempts, error, self._hint_s(error))
+        if self.policy.allows(attempts.counted, attempts.spent_s + state.upcoming_sleep):
+            return False
+        return not self._breaker.blames_service(attempts, error, self._hint_s(error))
 
     def _wait_s(self, state: RetryCallState) -> float:
         attempts, error = _of(state)
         if self._breaker.is_open:
-            return 0.0  # the breaker says when
-        doubled = self.policy.first_wait_s * 2.0 ** min(max(attempts.counted - 1, 0), 32)
-        jitter = random.uniform(0.0, min(doubled, self.policy.max_wait_s))  # noqa: S311
-        return max(jitter, self._hint_s(error))
+            return 0.0  # the breaker decides when
+        return self.policy.wait_s(attempts.counted, error.retry_after_s)
 
     def _sleep(self, seconds: float) -> None:
         self._stop.wait_until(clock.now() + seconds)
 
     def _hint_s(self, error: RetryableError) -> float:
-        return min(error.retry_after_s or 0.0, self.policy.max_hint_s)
+        return self.policy.bounded(error.retry_after_s)
 
 
 class Calls:
@@ -280,8 +290,8 @@ def running_caller(service: str, policy: RetryPolicy | None = None) -> Caller | 
     return None if calls is None else calls.caller(service, policy)
 
 
-def _may_pass(error: BaseException) -> bool:
-    return isinstance(error, RetryableError) and not isinstance(error, OutageError)
+def _is_worth_repeating(error: BaseException) -> bool:
+    return isinstance(error, RetryableError) and is_transient(error)
 
 
 def _note_wait(state: RetryCallState) -> None:
@@ -289,6 +299,4 @@ def _note_wait(state: RetryCallState) -> None:
 
 
 def _of(state: RetryCallState) -> tuple[Attempts, RetryableError]:
-    if state.outcome is None:
-        raise AssertionError("no outcome: tenacity asks after an attempt")
-    return state.args[0], cast("RetryableError", state.outcome.exception())
+    return state.args[0], cast("RetryableError", error_of(state))
