@@ -287,16 +287,18 @@ class RunStateError(JobError):
 
 
 class AlreadyPublishedError(RunStateError):
-    """The run that was to be resumed is published: there is nothing left to do, which is fine.
+    """The run to resume is published: there is nothing left to do. The engine returns its report.
 
     Attributes:
+        run_id: The run.
         counts: How its rows ended, an `etlkit.api.outcomes.Counts`.
         target: Where they are.
     """
 
-    def __init__(self, message: str, *, counts: Any, target: str) -> None:
+    def __init__(self, message: str, *, run_id: str, counts: Any, target: str) -> None:
         super().__init__(message)
-        self._values = {"counts": counts, "target": target}
+        self._values = {"run_id": run_id, "counts": counts, "target": target}
+        self.run_id = run_id
         self.counts = counts
         self.target = target
 
@@ -321,18 +323,18 @@ class SinkError(JobError):
 
 
 class CountMismatchError(SinkError):
-    """The audit failed: what was read is not what was settled. The target is untouched.
+    """The audit failed: the staged rows are not the rows that were read. The target is untouched.
 
     Attributes:
         read: Rows read from the source.
-        settled: Rows found in the staging table.
+        staged: Rows found in the staging tables.
     """
 
-    def __init__(self, message: str, *, read: int, settled: int) -> None:
+    def __init__(self, message: str, *, read: int, staged: int) -> None:
         super().__init__(message, stage="audit")
-        self._values = {"read": read, "settled": settled}
+        self._values = {"read": read, "staged": staged}
         self.read = read
-        self.settled = settled
+        self.staged = staged
 
 
 class CheckFailedError(SinkError):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from etlkit.api.report import DatamartReport, StatementReport
-from etlkit.bigquery.datamart.plan import in_order, plan
+from etlkit.bigquery.datamart.plan import in_order, make_plan
 
 if TYPE_CHECKING:
     from etlkit.api.datamart import Datamart
@@ -65,31 +65,27 @@ def run_job(
         EtlkitError: The run failed; its attribute `report` is a `RunReport`.
         Interrupted: The run was asked to stop; likewise. It can be resumed.
     """
-    from etlkit.api.run import Run
+    from etlkit.api.run import RunRequest
     from etlkit.engine.expand_transfer import expand_transfer
     from etlkit.engine.transfer import run_transfer
 
     now = datetime.now(UTC)
-    job, worth = expand_transfer(
+    job, values = expand_transfer(
         job, given=variables, loop=loop, queued_at=queued_at or now, started_at=now
     )
     if retry_rejects is not None:
-        from etlkit.bigquery.rejects_source import rejects_of
-
-        job = replace(job, source=rejects_of(job.source, job.sink, retry_rejects, only))
-    with Run(
-        job.name or name or "job",
-        settings or environment(),
+        job = replace(job, source=job.sink.rejected_rows(job.source, retry_rejects, only))
+    request = RunRequest(
+        job_name=job.name or name or "job",
+        settings=settings or environment(),
         limit=limit,
-        labels=job.labels,
+        variables=values,
         resume=resume,
         allow_code_change=allow_code_change,
         retry_of=retry_rejects,
-    ) as run:
-        run.variables = worth
-        if on_start is not None:
-            on_start(run)
-        return run_transfer(job, run, on_progress)
+        started_at=now,
+    )
+    return run_transfer(job, request, on_start=on_start, on_progress=on_progress)
 
 
 def environment(*, project: str | None = None, location: str | None = None) -> Settings:
@@ -235,24 +231,26 @@ def _run(
     queued_at: datetime | None,
     execute: Callable[[Plan, Run, DatamartReport], None],
 ) -> DatamartReport:
-    from etlkit.api.run import Run
+    from etlkit.api.run import Run, RunRequest
 
     settings = settings or environment()
     settings = replace(settings, location=settings.location or job.location)
-    with Run(job.name or name or "datamart", settings, labels=job.labels) as run:
-        report = DatamartReport(run_id=run.run_id, job=run.job, query_mode=job.query_mode)
-        with _reported(report):
-            ready = plan(
-                job, **given, queued_at=queued_at or run.started_at, started_at=run.started_at
+    now = datetime.now(UTC)
+    job_name = job.name or name or "datamart"
+    report = DatamartReport(run_id="", job=job_name, query_mode=job.query_mode)
+    with _reported(report):
+        plan = make_plan(job, **given, queued_at=queued_at or now, started_at=now)
+        report.variables = {name: str(value) for name, value in plan.variables.items()}
+        report.statements = [
+            StatementReport(
+                number=step.number, line=step.piece.line, statement=step.piece.first_line
             )
-            report.variables = {name: str(value) for name, value in ready.variables.items()}
-            report.statements = [
-                StatementReport(
-                    number=step.number, line=step.piece.line, statement=step.piece.first_line
-                )
-                for step in ready.steps
-            ]
-            execute(ready, run, report)
+            for step in plan.steps
+        ]
+        request = RunRequest(job_name, settings, variables=plan.variables, started_at=now)
+        with Run(request, fingerprint=plan.fingerprint, labels=job.labels) as run:
+            report.run_id = run.run_id
+            execute(plan, run, report)
     return report
 
 

@@ -175,8 +175,8 @@ class Counts:
     error_classes: Counter[str] = field(default_factory=Counter)
 
     @property
-    def settled(self) -> int:
-        """Source rows whose end is known."""
+    def finished(self) -> int:
+        """Source rows that have an outcome: written, skipped or rejected."""
         return self.written + self.skipped + self.rejected
 
     def add_plain(self, num_rows: int) -> None:

@@ -1,16 +1,16 @@
-"""What one run knows of itself: its id, its limits and the settings it was started with."""
+"""Runs: what a caller asks for, what a sink remembers, and what one attempt knows."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from etlkit.api.checks import Check
+from etlkit.api.outcomes import Counts
 from etlkit.calls.retry import Calls
 
 T = TypeVar("T")
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the runner was told from outside; the only way environment reaches a source or a sink.
+    """What the runner was given; the only way the environment reaches a source or a sink.
 
     Attributes:
         project: Google Cloud project that is billed; None = the one of the credentials.
@@ -37,11 +37,11 @@ def new_run_id(now: datetime) -> str:
 
 
 LAST = "last"
-"""Stands for the id of the job's last unpublished run."""
+"""Stands for the id of the job's latest run."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """The run was asked to stop and did so in good order; it can be resumed.
+    """The run was asked to stop, and stopped cleanly; it can be resumed.
 
     Attributes:
         signum: The signal that asked.
@@ -52,61 +52,92 @@ class Interrupted(KeyboardInterrupt):
         self.signum = signum
 
 
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What a caller asks for: a new run of a job, or to resume one.
+
+    Attributes:
+        job_name: The job's name in reports, labels and the ledger.
+        settings: Project, location and environment.
+        limit: Source rows to read at most; None = all.
+        variables: Values of the job's custom variables, for the ledger.
+        resume: Id of an unpublished run to resume, or `LAST`; None = a new run.
+        allow_code_change: Resume although code or query changed since the run began.
+        retry_of: Id of a run whose rejected rows are run again. They are added to the target,
+            whatever the sink's mode. None = a run of the whole source.
+        started_at: When the run was asked for, an aware time.
+    """
+
+    job_name: str
+    settings: Settings = field(default_factory=Settings)
+    limit: int | None = None
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    resume: str | None = None
+    allow_code_change: bool = False
+    retry_of: str | None = None
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """What a sink remembers of a run.
+
+    Attributes:
+        run_id: Its id.
+        job_name: The job it is a run of.
+        attempts: Attempts made so far, at least 1.
+        fingerprint: Of the code and query it began with.
+        retry_of: The run whose rejected rows it retries; None = it does not.
+        published: How its rows ended, if it is published; None = it is not.
+        target: Where its rows go.
+    """
+
+    run_id: str
+    job_name: str
+    attempts: int
+    fingerprint: str
+    retry_of: str | None = None
+    published: Counts | None = None
+    target: str = ""
+
+
 class Run:
-    """One execution of a job; a context manager that closes what was shared through it.
+    """One attempt at a run of a job; a context manager that closes what was shared through it.
 
     Args:
-        job: The job's name.
-        settings: What the runner was told from outside.
-        limit: Source rows to read at most; None = all.
+        request: What the caller asked for.
+        fingerprint: Changes with the transform's code and the source's query.
         labels: For every BigQuery job of the run, beside `etlkit_job` and `etlkit_run`.
-        resume: Id of an unpublished run to go on with, or `LAST`; None = a new run.
-        allow_code_change: Go on although code or query are not what the run began with.
-        retry_of: Id of a run whose rejected rows this one retries: its rows come on top, whatever
-            the sink's mode; None = it does not.
-        now: Start time; None = now.
+        calls: What the calls to services have in common; None = no limits, nothing used yet.
+        record: The run to resume; None = a new run.
 
     Attributes:
         run_id: How the run is found again. A resumed run keeps its id.
-        attempt: 1 for a new run, one more at every resume; told by the sink.
-        fingerprint: Of code and query; told by the engine.
-        alone: Whether no other run of the job may be in progress; told by the engine.
-        variables: Query parameters and the like, for the ledger; told by the source.
-        on_schema_change: The job's policy; told by the engine.
-        on_row_error: The job's policy; told by the engine.
-        checks: The job's checks; told by the engine.
-        calls: What its calls to services have in common; told by the engine.
+        attempt: 1 for a new run, one more at every resume.
+        job_name: As in `RunRequest`; likewise `settings`, `limit`, `variables`, `retry_of` and
+            `started_at`.
     """
 
     def __init__(
         self,
-        job: str,
-        settings: Settings | None = None,
+        request: RunRequest,
         *,
-        limit: int | None = None,
+        fingerprint: str = "",
         labels: Mapping[str, str] | None = None,
-        resume: str | None = None,
-        allow_code_change: bool = False,
-        retry_of: str | None = None,
-        now: datetime | None = None,
+        calls: Calls | None = None,
+        record: RunRecord | None = None,
     ) -> None:
-        self.job = job
-        self.settings = settings or Settings()
-        self.limit = limit
+        self.job_name = request.job_name
+        self.settings = request.settings
+        self.limit = request.limit
+        self.variables = dict(request.variables)
+        self.retry_of = request.retry_of
+        self.started_at = request.started_at
+        self.fingerprint = fingerprint
         self.labels = dict(labels or {})
-        self.resume = resume
-        self.allow_code_change = allow_code_change
-        self.retry_of = retry_of
-        self.started_at = now or datetime.now(UTC)
-        self.run_id = new_run_id(self.started_at) if resume in {None, LAST} else str(resume)
-        self.attempt = 1
-        self.fingerprint = ""
-        self.alone = True
-        self.variables: dict[str, Any] = {}
-        self.on_schema_change = "add_columns"
-        self.on_row_error = "fail"
-        self.checks: Sequence[Check | str] = ()
-        self.calls = Calls()
+        self.calls = calls or Calls()
+        self.run_id = new_run_id(request.started_at) if record is None else record.run_id
+        self.attempt = 1 if record is None else record.attempts + 1
         self._stop_signal: int | None = None
         self._on_stop: list[Callable[[], None]] = []
         self._shared: dict[str, Any] = {}
@@ -118,16 +149,16 @@ class Run:
         return self._stop_signal
 
     def request_stop(self, signum: int) -> None:
-        """Stop reading, settle what is in flight, stay resumable. Safe in a signal handler."""
+        """Stop reading, finish the rows in flight, stay resumable. Safe in a signal handler."""
         self._stop_signal = signum
-        if not self._on_stop:  # nothing is settled yet, so there is nothing to end in good order
+        if not self._on_stop:  # no row is in flight yet: nothing has to be finished first
             raise Interrupted(signum)
-        for tell in self._on_stop:
-            tell()
+        for notify in self._on_stop:
+            notify()
 
-    def on_stop(self, tell: Callable[[], None]) -> None:
-        """Have a function called when the run is asked to stop."""
-        self._on_stop.append(tell)
+    def on_stop(self, notify: Callable[[], None]) -> None:
+        """Call a function when the run is asked to stop."""
+        self._on_stop.append(notify)
 
     def share(self, key: str, make: Callable[[], T], close: Callable[[T], None]) -> T:
         """Make something once per run, such as a client that source and sink both need.

@@ -1,16 +1,19 @@
-"""The seam settled rows go out through. Implementations live elsewhere; none is imported here."""
+"""`Sink` and `SinkWriter`: the protocols of everything that rows are written to."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from etlkit.api.job import TransferJob
     from etlkit.api.outcomes import Counts, Recovered, RefusedRow, RejectedRow
-    from etlkit.api.run import Run
+    from etlkit.api.run import Run, RunRecord, RunRequest
+    from etlkit.api.source import Source, SourceReader
     from etlkit.rows.columns import Column
+    from etlkit.variables.definitions import Value
 
 PART = "_etlkit_part"
 """INT64: 0 for the first row a source row became, 1 for the second, …; 0 for a skipped row."""
@@ -20,11 +23,14 @@ PARTS = "_etlkit_parts"
 
 
 class SinkWriter(Protocol):
-    """One run's way into the target. Nothing is visible there before `commit`.
+    """One run's way into the target. Nothing is visible there before `commit`."""
 
-    Rows come in the source's order. A writer that has no use for it says `keeps_order = False`; then
-    what is settled behind a slow call comes before that call's rows.
-    """
+    @property
+    def keeps_order(self) -> bool:
+        """Whether rows have to come in the source's order.
+
+        False = the target has no order: rows that finished behind a slow call come before it.
+        """
 
     @property
     def known_columns(self) -> tuple[Column, ...]:
@@ -35,37 +41,37 @@ class SinkWriter(Protocol):
         """The target's full name, for people and reports."""
 
     def recover(self) -> Recovered:
-        """What this run has settled so far, in this attempt and in those before it."""
+        """Find the rows that this run has finished so far, in this attempt and in earlier ones."""
 
     def begin(self, columns: tuple[Column, ...]) -> None:
-        """Get ready for batches of these columns. A later call changes them from then on."""
+        """Prepare for batches of these columns. A later call changes them from then on."""
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Stage settled rows; may return before they are durable.
+        """Stage rows; may return before they are durable.
 
         Args:
-            batch: `ROW_ID`, `PART`, `PARTS`, then the columns of `begin`. All rows of one source
-                row stand together.
+            batch: `ROW_ID`, `PART`, `PARTS`, then the columns of `begin`. All rows that one source
+                row became stand together.
 
         Raises:
             SinkError: The rows cannot be staged.
         """
 
     def reject(self, rows: Sequence[RejectedRow]) -> None:
-        """Put rows aside with their errors; as durable as what goes through `write`.
+        """Stage rejected rows with their errors; as durable as what goes through `write`.
 
         Raises:
             SinkError: The rows cannot be staged.
         """
 
     def refused(self) -> Sequence[RefusedRow]:
-        """Rows handed to `write` that turned out not to be storable, each told once.
+        """Rows given to `write` that could not be stored; each is returned once.
 
         The rows beside them are stored. Complete after `flush`.
         """
 
     def flush(self) -> None:
-        """Return when every row handed to `write` and `reject` is durable, or is `refused`."""
+        """Return when every row given to `write` and `reject` is durable, or is `refused`."""
 
     def commit(self, counts: Counts) -> int:
         """Audit what was staged against `counts`, then publish it in one atomic step.
@@ -85,14 +91,47 @@ class SinkWriter(Protocol):
 class Sink(Protocol):
     """Where rows go."""
 
-    def open(self, run: Run) -> SinkWriter:
-        """Check the target and record that the run has started or goes on.
+    def expand(self, values: Mapping[str, Value]) -> tuple[Sink, frozenset[str]]:
+        """Put the values of custom variables into the sink's texts; see `Source.expand`."""
 
-        For a run to resume, the sink finds its id if it is `LAST`, makes sure that nobody else is
-        at it, and sets `run.attempt`.
+    def find_run(self, request: RunRequest) -> RunRecord:
+        """Look up the run to resume. Writes nothing.
+
+        Args:
+            request: Its `resume` is an id, or `LAST` for the latest run of the job.
 
         Raises:
-            JobError: Another run of the job is in progress, or there is nothing to resume.
+            RunStateError: There is no such run, it is in progress, or it cannot be resumed with
+                this sink (another target, another mode).
+            SinkError: The sink's records cannot be read.
+        """
+
+    def open(self, job: TransferJob, run: Run, reader: SourceReader) -> SinkWriter:
+        """Check the target and record that the run has started, or that it goes on.
+
+        If `run.attempt` is above 1, the sink takes the run over: of two processes that try, one
+        succeeds.
+
+        Args:
+            job: What the user described; this sink is its `sink`.
+            run: What this attempt knows. It is complete, and stays as it is.
+            reader: The opened source.
+
+        Raises:
+            RunStateError: Another run of the job is in progress, or another process has resumed
+                this run.
             SinkError: The target cannot be written: no such dataset, no access.
             ConfigError: The sink is described wrongly, found before any I/O.
+        """
+
+    def rejected_rows(self, source: Source, run_id: str, only: str | None) -> Source:
+        """Make a source of the rows that an earlier run rejected.
+
+        Args:
+            source: The job's own source; its columns are those of the rows.
+            run_id: The run that rejected them.
+            only: Rows with this class of error; None = all.
+
+        Raises:
+            ConfigError: This sink keeps no rejected rows that could be read again.
         """

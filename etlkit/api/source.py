@@ -1,24 +1,26 @@
-"""The seam rows come in through. Implementations live elsewhere and are never imported here."""
+"""`Source` and `SourceReader`: the protocols of everything that rows are read from."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from etlkit.api.job import TransferJob
     from etlkit.api.outcomes import Recovered
     from etlkit.api.run import Run
     from etlkit.rows.columns import Column
     from etlkit.rows.row import Row
+    from etlkit.variables.definitions import Value
 
 ROW_ID = "_etlkit_row_id"
 """First column of every source batch: STRING, unique among the rows of a run, never null."""
 
 
 class SourceReader(Protocol):
-    """The rows of one run. A source gives row ids itself."""
+    """The rows of one run. The source itself gives each row its id."""
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -27,6 +29,10 @@ class SourceReader(Protocol):
     @property
     def num_rows(self) -> int | None:
         """Rows that `batches` will give; None = not known before they are read."""
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """Where the rows come from, for the run's history: query parameters, files, …."""
 
     def freeze(self, earlier: Recovered | None = None) -> None:
         """Keep the rows of this run as they are now, so that every later read sees the same ones.
@@ -71,10 +77,25 @@ class Source(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """A text that changes when the rows this source means to give change, e.g. its query."""
+        """A text that changes when the source would give other rows, e.g. its query."""
 
-    def open(self, run: Run) -> SourceReader:
+    def expand(self, values: Mapping[str, Value]) -> tuple[Source, frozenset[str]]:
+        """Put the values of custom variables `$name$` into the source's texts.
+
+        Returns:
+            The source, and the names of the variables that it uses; `self` and an empty set for a
+            source without texts.
+
+        Raises:
+            ConfigError: An unknown variable, or a value that cannot stand where it is used.
+        """
+
+    def open(self, job: TransferJob, run: Run) -> SourceReader:
         """Check that the source can be read and find its columns. Writes nothing.
+
+        Args:
+            job: What the user described; this source is its `source`.
+            run: What this attempt knows. It is complete, and stays as it is.
 
         Raises:
             SourceError: The source cannot be read: no such table, bad SQL, no access.

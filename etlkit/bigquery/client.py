@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from google.auth.credentials import Credentials
     from google.cloud import bigquery
 
-    from etlkit.api.run import Run
+    from etlkit.api.run import Run, Settings
 
 log = logging.getLogger("etlkit.bigquery")
 
@@ -37,24 +37,43 @@ def connect(run: Run) -> Connection:
     Raises:
         ConfigError: There are no credentials, or no project.
     """
-    return run.share("bigquery", lambda: Connection(run), Connection.close)
+    own = {"etlkit_job": label(run.job_name), "etlkit_run": label(run.run_id)}
+    return run.share(
+        "bigquery",
+        lambda: Connection(
+            run.settings,
+            job_prefix=f"etlkit_{run.run_id}_{run.attempt}",
+            labels={**run.labels, **own},
+        ),
+        Connection.close,
+    )
 
 
 class Connection:
     """Clients for REST, Storage Read and Storage Write, and the location everything happens in.
 
+    Args:
+        settings: Project, location and environment.
+        job_prefix: How the ids of its BigQuery jobs begin.
+        labels: Of every job and table it makes.
+
     Attributes:
         client: The REST client.
         location: Where jobs run and datasets are made; None = not known yet.
+        labels: As given.
     """
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        environ = run.settings.environ
+    def __init__(
+        self, settings: Settings, *, job_prefix: str, labels: Mapping[str, str] | None = None
+    ) -> None:
+        self._settings = settings
+        self._job_prefix = job_prefix
+        self.labels = dict(labels or {})
+        environ = settings.environ
         self._emulator = environ.get(EMULATOR_VARIABLE)
         self._grpc_endpoint = environ.get(GRPC_VARIABLE)
         self._storage: list[Any] = []
-        self.location = run.settings.location
+        self.location = settings.location
         self.client = self._make_client()
 
     @property
@@ -73,7 +92,7 @@ class Connection:
         from google.auth.exceptions import DefaultCredentialsError
         from google.cloud import bigquery
 
-        settings = self._run.settings
+        settings = self._settings
         options: dict[str, Any] = {"project": settings.project, "location": settings.location}
         if self._emulator:
             options |= {
@@ -148,14 +167,9 @@ class Connection:
         self._storage.append(client)
         return client
 
-    def labels(self) -> dict[str, str]:
-        """The labels that every job and table of this run carries."""
-        own = {"etlkit_job": label(self._run.job), "etlkit_run": label(self._run.run_id)}
-        return {**self._run.labels, **own}
-
     def job_id(self, purpose: str) -> str:
         """The id that `query` gives to a job."""
-        return f"etlkit_{self._run.run_id}_{self._run.attempt}_{purpose}"
+        return f"{self._job_prefix}_{purpose}"
 
     def query(
         self,
@@ -182,7 +196,7 @@ class Connection:
         from google.api_core.exceptions import Conflict
         from google.cloud import bigquery
 
-        config = bigquery.QueryJobConfig(labels=self.labels(), use_query_cache=False)
+        config = bigquery.QueryJobConfig(labels=self.labels, use_query_cache=False)
         if parameters:
             config.query_parameters = parameters
         if maximum_bytes_billed is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,16 +12,17 @@ from etlkit.bigquery.client import connect
 from etlkit.bigquery.names import parse_table
 from etlkit.bigquery.publish.publisher import rejects_table
 from etlkit.bigquery.source import BigQueryReader, BigQuerySource
-from etlkit.errors import ConfigError, SourceError
+from etlkit.errors import SourceError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from etlkit.api.job import TransferJob
     from etlkit.api.run import Run
-    from etlkit.api.sink import Sink
     from etlkit.api.source import Source
     from etlkit.bigquery.sink import BigQuerySink
     from etlkit.rows.columns import Column
+    from etlkit.variables.definitions import Value
 
 
 @dataclass(frozen=True)
@@ -44,29 +46,21 @@ class RejectsSource:
         """See `etlkit.api.source.Source.fingerprint`."""
         return repr(("rejects", self.run_id, self.only, self.source.fingerprint))
 
-    def open(self, run: Run) -> RejectsReader:
-        """See `etlkit.api.source.Source`."""
-        return RejectsReader(self, run)
+    def expand(self, values: Mapping[str, Value]) -> tuple[RejectsSource, frozenset[str]]:  # noqa: ARG002
+        """See `etlkit.api.source.Source.expand`; the job is expanded before this source is made."""
+        return self, frozenset()
 
-
-def rejects_of(source: Source, sink: Sink, run_id: str, only: str | None) -> RejectsSource:
-    """Make a source of rejected rows.
-
-    Raises:
-        ConfigError: The job's rejected rows are not in BigQuery.
-    """
-    from etlkit.bigquery.sink import BigQuerySink
-
-    if not isinstance(sink, BigQuerySink):
-        raise ConfigError("--retry-rejects works for jobs whose sink is a BigQuerySink")
-    return RejectsSource(source, sink, run_id, only)
+    def open(self, job: TransferJob, run: Run) -> RejectsReader:
+        """See `etlkit.api.source.Source.open`."""
+        return RejectsReader(self, job, run)
 
 
 class RejectsReader(BigQueryReader):
     """See `etlkit.api.source.SourceReader`; the rows keep the ids they had."""
 
-    def __init__(self, rejects: RejectsSource, run: Run) -> None:
+    def __init__(self, rejects: RejectsSource, job: TransferJob, run: Run) -> None:
         self._rejects = rejects
+        self._job = job
         source = rejects.source
         if not isinstance(source, BigQuerySource):  # only its work dataset is of use here
             source = BigQuerySource("rejected rows", work_dataset=rejects.sink.work_dataset)
@@ -77,7 +71,7 @@ class RejectsReader(BigQueryReader):
     def _check(self) -> tuple[Column, ...]:
         if isinstance(self._rejects.source, BigQuerySource):
             return super()._check()
-        reader = self._rejects.source.open(self._run)
+        reader = self._rejects.source.open(self._job, self._run)
         reader.close(succeeded=True)
         return reader.columns
 

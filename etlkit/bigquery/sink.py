@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from etlkit.api.run import new_run_id
 from etlkit.bigquery.sink_options import SinkOptions
+from etlkit.bigquery.source import work_dataset
+from etlkit.errors import SinkError
 
 if TYPE_CHECKING:
-    from etlkit.api.run import Run
+    from etlkit.api.job import TransferJob
+    from etlkit.api.run import Run, RunRecord, RunRequest
     from etlkit.api.sink import SinkWriter
+    from etlkit.api.source import Source, SourceReader
     from etlkit.variables.definitions import Value
 
 
@@ -40,13 +46,38 @@ class BigQuerySink(SinkOptions):
             before, used = expanded.sql, used | expanded.used
         return replace(self, table=table, before_load=before), used
 
-    def open(self, run: Run) -> SinkWriter:
-        """See `etlkit.api.sink.Sink`."""
+    def find_run(self, request: RunRequest) -> RunRecord:
+        """See `etlkit.api.sink.Sink.find_run`."""
+        from etlkit.bigquery.client import Connection, errors_as
+        from etlkit.bigquery.names import TableName, parse_table
+        from etlkit.bigquery.runs.find_run import find_run
+        from etlkit.bigquery.runs.ledger_table import LEDGER
+
+        prefix = f"etlkit_find_{new_run_id(datetime.now(UTC))}"
+        connection = Connection(request.settings, job_prefix=prefix)
+        try:
+            target = parse_table(self.table, connection.project)
+            dataset = work_dataset(self.work_dataset, connection.project)
+            with errors_as(SinkError, "open", "reading the ledger failed"):
+                return find_run(
+                    connection, TableName(*dataset, LEDGER), request, str(target), self.mode
+                )
+        finally:
+            connection.close()
+
+    def open(self, job: TransferJob, run: Run, reader: SourceReader) -> SinkWriter:
+        """See `etlkit.api.sink.Sink.open`."""
         from etlkit.bigquery.client import connect
         from etlkit.bigquery.publish.staged_writer import BigQueryWriter
 
         if self.mode == "append_direct":
             from etlkit.bigquery.publish.direct_writer import DirectWriter
 
-            return DirectWriter(self, run, connect(run))
-        return BigQueryWriter(self, run, connect(run))
+            return DirectWriter(self, job, run, connect(run), reader.details)
+        return BigQueryWriter(self, job, run, connect(run), reader.details)
+
+    def rejected_rows(self, source: Source, run_id: str, only: str | None) -> Source:
+        """See `etlkit.api.sink.Sink.rejected_rows`."""
+        from etlkit.bigquery.rejects_source import RejectsSource
+
+        return RejectsSource(source, self, run_id, only)

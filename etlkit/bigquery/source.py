@@ -16,6 +16,7 @@ from etlkit.errors import ConfigError, SourceError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from etlkit.api.job import TransferJob
     from etlkit.api.outcomes import Recovered
     from etlkit.api.run import Run
     from etlkit.rows.columns import Column
@@ -83,7 +84,7 @@ class BigQuerySource:
         parameters = {**self.parameters, **found.parameters}
         return replace(self, query=found.sql, parameters=parameters), found.used
 
-    def open(self, run: Run) -> BigQueryReader:
+    def open(self, job: TransferJob, run: Run) -> BigQueryReader:  # noqa: ARG002
         """See `etlkit.api.source.Source`: a dry run checks the query and costs nothing."""
         return BigQueryReader(self, run, connect(run))
 
@@ -99,13 +100,12 @@ class BigQueryReader:
         self._dataset = work_dataset(source.work_dataset, connection.project)
         self._rests = self._fetches = 0
         self._table: TableName | None = None
-        run.variables |= {name: _plain(value) for name, value in source.parameters.items()}
+        self.details = {name: _plain(value) for name, value in source.parameters.items()}
         self.num_rows: int | None = None
         self.columns = self._check()
 
     @property
     def _frozen(self) -> TableName:
-        # The run's id is settled late: the sink finds the one that is to be resumed.
         return TableName(*self._dataset, f"src_{self._run.run_id}")
 
     @property
@@ -119,7 +119,7 @@ class BigQueryReader:
         from etlkit.bigquery.schema_fields import from_schema_fields
         from etlkit.rows.columns import check_names
 
-        config = bigquery.QueryJobConfig(dry_run=True, labels=self._connection.labels())
+        config = bigquery.QueryJobConfig(dry_run=True, labels=self._connection.labels)
         config.query_parameters = self._parameters
         with errors_as(SourceError, "open", "the source query was refused", _SNAPSHOT_HINTS):
             job = self._connection.client.query(
@@ -142,7 +142,7 @@ class BigQueryReader:
         """See `etlkit.api.source.SourceReader.freeze`."""
         from etlkit.bigquery import sql
 
-        settled = 0 if earlier is None else earlier.counts.settled
+        settled = 0 if earlier is None else earlier.counts.finished
         with errors_as(SourceError, "snapshot", "freezing the source rows failed", _SNAPSHOT_HINTS):
             if settled and self._connection.find_table(self._frozen) is None:
                 raise SourceError(

@@ -181,16 +181,16 @@ def _finish(report: RunReport | DatamartReport, options: dict[str, Any]) -> None
 
 
 def _preview(job: TransferJob, name: str, settings: Settings, options: dict[str, Any]) -> int:
-    from etlkit.api.run import Run
+    from etlkit.api.run import RunRequest
     from etlkit.cli.console import show_preview
     from etlkit.engine.expand_transfer import expand_transfer
     from etlkit.engine.preview import preview_transfer
 
-    with Run(job.name or name, settings, limit=options["preview"], labels=job.labels) as run:
-        given, now = parse_assignments(options["variables"]), run.started_at
-        queued_at = parse_time(options["queued_at"]) or now
-        job, _ = expand_transfer(job, given=given, queued_at=queued_at, started_at=now)
-        preview = preview_transfer(job, run)
+    request = RunRequest(job.name or name, settings, limit=options["preview"])
+    given, now = parse_assignments(options["variables"]), request.started_at
+    queued_at = parse_time(options["queued_at"]) or now
+    job, _ = expand_transfer(job, given=given, queued_at=queued_at, started_at=now)
+    preview = preview_transfer(job, request)
     show_preview(preview)
     return 1 if preview.num_errors else 0
 

@@ -46,13 +46,13 @@ def cli(run_id: str | None, **options: Any) -> int:
     """
     if run_id is not None and options["clean"]:
         raise click.UsageError("--clean goes without a RUN_ID")
-    from etlkit.api.run import Run
+    from etlkit.api.run import Run, RunRequest
 
     with ExitStack() as stack:
         if options["local"]:
             stack.enter_context(local_world(options["local_dir"]))
         settings = environment(project=options["project"], location=options["location"])
-        run = stack.enter_context(Run("etlkit-runs", settings))
+        run = stack.enter_context(Run(RunRequest("etlkit-runs", settings)))
         return _answer(run, run_id, options)
 
 

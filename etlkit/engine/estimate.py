@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from etlkit.engine.transform_spec import TransformSpec
 
 
-def calls_of(job: TransferJob) -> Calls:
+def calls_for(job: TransferJob) -> Calls:
     """The calls of one run of a job: its policy, limits and caps, nothing used yet."""
     meter = Meter(job.max_calls, job.max_cost, job.price_per_unit, job.currency)
     return Calls(job.retry, as_rate_limit(job.rate_limit), meter)

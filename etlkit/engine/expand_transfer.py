@@ -33,10 +33,8 @@ def expand_transfer(
     changed: dict[str, Any] = {}
     used: set[str] = set()
     for role in ("source", "sink"):
-        part = getattr(job, role)
-        if hasattr(part, "expand"):  # a part that has texts: a query, the name of a table
-            changed[role], names = part.expand(values)
-            used |= names
+        changed[role], names = getattr(job, role).expand(values)
+        used |= names
     refuse_unused(values, used)
     plain = {name: value.value for name, value in values.items()}
     return replace(job, variables={}, **changed), plain

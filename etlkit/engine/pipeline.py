@@ -69,7 +69,7 @@ class Pipeline:
         names = [column.name for column in read]
         self._assembler = BatchWriter(writer, source, names, etl.output_schema, job, counts)
         self._feed = Prefetcher(reader, self._decoder, etl.chunk_rows, self._ring)
-        self._keeps_order = getattr(writer, "keeps_order", True)
+        self._keeps_order = writer.keeps_order
         self._pool = WorkerPool(etl.make, etl.max_concurrency, self._ring, run.calls)
         self._tasks: deque[tuple[Chunk, int, Task]] = deque()
         self._ahead: deque[tuple[Chunk, int, Task]] = deque()
@@ -105,7 +105,7 @@ class Pipeline:
                 f"the source holds {self._expected} rows, but {self._counts.read} were read; "
                 "nothing was published",
                 read=self._counts.read,
-                settled=self._counts.settled,
+                staged=self._counts.finished,
             )
 
     def _expect(self) -> int | None:

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from etlkit.api.outcomes import Counts, Recovered, RefusedRow, RejectedRow
+from etlkit.api.run import Run
 from etlkit.api.sink import PARTS
 from etlkit.api.source import ROW_ID
-from etlkit.engine.estimate import calls_of
+from etlkit.engine.estimate import calls_for
 from etlkit.engine.pipeline import Pipeline
 from etlkit.engine.transform_spec import TransformSpec
 from etlkit.rows.batches import RowDecoder
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from etlkit.api.job import TransferJob
-    from etlkit.api.run import Run
+    from etlkit.api.run import RunRequest
     from etlkit.api.source import SourceReader
     from etlkit.rows.columns import Column
     from etlkit.rows.row import Row
@@ -55,24 +56,24 @@ class Preview:
     num_errors: int = 0
 
 
-def preview_transfer(job: TransferJob, run: Run) -> Preview:
-    """Run the first `run.limit` rows through the transform and the encoder.
+def preview_transfer(job: TransferJob, request: RunRequest) -> Preview:
+    """Run the first `request.limit` rows through the transform and the encoder.
 
     Rows that fail are listed instead of ending the preview, whatever the job's policy.
 
     Raises:
         EtlkitError: The source cannot be read, or the transform failed outside of a row.
     """
-    etl = TransformSpec(job)
-    run.calls = calls_of(job)
-    reader = _Remembering(job.source.open(run))
+    spec = TransformSpec(job)
     writer = _PreviewWriter()
     counts = Counts()
-    try:
-        lenient = replace(job, on_row_error="skip")
-        Pipeline(etl, reader, writer, lenient, counts, run, lambda *_: None).run()
-    finally:
-        reader.close(succeeded=True)
+    with Run(request, labels=job.labels, calls=calls_for(job)) as run:
+        reader = _Remembering(job.source.open(job, run))
+        try:
+            lenient = replace(job, on_row_error="skip")
+            Pipeline(spec, reader, writer, lenient, counts, run, lambda *_: None).run()
+        finally:
+            reader.close(succeeded=True)
     rows = [PreviewRow(before, tuple(writer.rows.get(of, ()))) for of, before in reader.seen]
     return Preview(writer.columns, rows, counts.first_errors, counts.row_errors)
 
@@ -84,6 +85,7 @@ class _Remembering:
         self._reader = reader
         self.columns = reader.columns
         self.num_rows: int | None = None
+        self.details = reader.details
         self.seen: list[tuple[str, Row]] = []
 
     def freeze(self, _earlier: Recovered | None = None) -> None:
@@ -106,6 +108,7 @@ class _Remembering:
 class _PreviewWriter:
     """A sink's writer that only remembers, by source row id."""
 
+    keeps_order = True
     known_columns: tuple[Column, ...] = ()
     target = "(preview)"
 

@@ -1,40 +1,49 @@
-"""The engine: batches in, hooks, settled batches out. It knows nothing but the seams.
+"""`run_transfer`: one run of a transfer job, stage by stage.
 
-A run is a row of stages. Whatever goes wrong in one of them, the workers are closed, `after_action`
-has run, and the sink is told to abort; success is the one path that says so.
+The stages are open, snapshot, transform, publish. Whatever fails in one of them, the workers are
+closed, `after_action` has run, and the sink aborts; only the last line of the last stage publishes.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from etlkit.api.outcomes import Counts
 from etlkit.api.report import Progress, RunReport, State
-from etlkit.engine.estimate import calls_of, estimate
+from etlkit.api.run import Run
+from etlkit.calls.limits import Meter
+from etlkit.engine.estimate import calls_for, estimate
 from etlkit.engine.pipeline import Pipeline
 from etlkit.engine.transform_spec import TransformSpec
-from etlkit.errors import AlreadyPublishedError
+from etlkit.errors import AlreadyPublishedError, RunStateError
 
 if TYPE_CHECKING:
     from etlkit.api.job import TransferJob
-    from etlkit.api.run import Run
+    from etlkit.api.run import RunRecord, RunRequest
     from etlkit.api.sink import SinkWriter
     from etlkit.api.source import SourceReader
 
 log = logging.getLogger("etlkit")
 
 
-def run_transfer(job: TransferJob, run: Run, on_progress: Progress | None = None) -> RunReport:
+def run_transfer(
+    job: TransferJob,
+    request: RunRequest,
+    *,
+    on_start: Callable[[Run], None] | None = None,
+    on_progress: Progress | None = None,
+) -> RunReport:
     """Run a job once, from source to published target.
 
     Args:
         job: What to run.
-        run: This run's id, limits and settings; entered by the caller.
-        on_progress: Called with stage and counts, often; None = nobody watches.
+        request: A new run, or the one to resume.
+        on_start: Called with the run before it begins, e.g. to keep its `request_stop`.
+        on_progress: Called often with stage and counts; None = nobody watches.
 
     Returns:
         The report, state `published`.
@@ -43,73 +52,119 @@ def run_transfer(job: TransferJob, run: Run, on_progress: Progress | None = None
         EtlkitError: The run failed and nothing was published; `report` on it holds a `RunReport`.
         KeyboardInterrupt: The run was interrupted; likewise.
     """
-    transfer = _Transfer(job, run, on_progress or _nobody)
+    transfer = _Transfer(job, request, on_progress or _ignore_progress)
     try:
-        return transfer.run()
+        return transfer.run(on_start)
     except AlreadyPublishedError as done:
         log.info("%s", done)
-        return transfer.done_before(done)
+        return transfer.report_published(done)
     except BaseException as error:
         error.report = transfer.report(error)  # type: ignore[attr-defined]
         raise
 
 
-def _nobody(_stage: str, _counts: Counts, _expected: int | None) -> None:
+def make_run(job: TransferJob, request: RunRequest, spec: TransformSpec) -> Run:
+    """Make the run that a request asks for, complete: id, attempt, fingerprint, calls.
+
+    Raises:
+        AlreadyPublishedError: The run to resume is published.
+        RunStateError: It cannot be resumed.
+    """
+    fingerprint = spec.fingerprint(job.source)
+    record = None if request.resume is None else job.sink.find_run(request)
+    if record is not None:
+        _check_resumable(record, request, fingerprint)
+    return Run(
+        request,
+        fingerprint=fingerprint,
+        labels=job.labels,
+        calls=calls_for(job),
+        record=record,
+    )
+
+
+def _check_resumable(record: RunRecord, request: RunRequest, fingerprint: str) -> None:
+    run_id = record.run_id
+    if record.job_name != request.job_name:
+        raise RunStateError(
+            f"run {run_id} is a run of job {record.job_name}, not of {request.job_name}"
+        )
+    if record.retry_of != request.retry_of:
+        how = f"--retry-rejects {record.retry_of}" if record.retry_of else "no --retry-rejects"
+        raise RunStateError(f"run {run_id} was started with {how}: resume it with the same")
+    if record.published is not None:
+        raise AlreadyPublishedError(
+            f"run {run_id} is already published; there is nothing left to do",
+            run_id=run_id,
+            counts=record.published,
+            target=record.target,
+        )
+    if record.fingerprint != fingerprint and not request.allow_code_change:
+        raise RunStateError(
+            f"code or query changed since run {run_id} began: rows transformed then and now may "
+            "differ. To resume anyway, add --allow-code-change to --resume; or start a new run"
+        )
+
+
+def _ignore_progress(_stage: str, _counts: Counts, _expected: int | None) -> None:
     return
 
 
 class _Transfer:
     """One run in progress."""
 
-    def __init__(self, job: TransferJob, run: Run, on_progress: Progress) -> None:
+    def __init__(self, job: TransferJob, request: RunRequest, on_progress: Progress) -> None:
         self._job = job
-        self._run = run
+        self._request = request
         self._on_progress = on_progress
         self._counts = Counts()
         self._seconds: dict[str, float] = {}
+        self._meter = Meter()
+        self._run_id = request.resume or ""
         self._target = ""
         self._published = 0
         self._resumed = 0
         self._done = False
 
-    def run(self) -> RunReport:
-        etl = TransformSpec(self._job)
-        self._run.alone = not self._job.is_runnable_concurrently
-        self._run.on_schema_change = self._job.on_schema_change
-        self._run.on_row_error = self._job.on_row_error
-        self._run.checks = self._job.checks
-        self._run.calls = calls_of(self._job)
-        self._run.fingerprint = etl.fingerprint(self._job.source)
+    def run(self, on_start: Callable[[Run], None] | None) -> RunReport:
+        spec = TransformSpec(self._job)
         with self._stage("open"):
-            reader = self._job.source.open(self._run)
+            run = make_run(self._job, self._request, spec)
+        with run:
+            self._run_id, self._meter = run.run_id, run.calls.meter
+            if on_start is not None:
+                on_start(run)
+            self._execute(spec, run)
+        return self.report(None)
+
+    def _execute(self, spec: TransformSpec, run: Run) -> None:
+        with self._stage("open"):
+            reader = self._job.source.open(self._job, run)
         try:
             with self._stage("open"):
-                etl.read_columns(reader.columns)  # a wrong name is found before anything is paid
-                writer = self._job.sink.open(self._run)
+                spec.read_columns(reader.columns)  # a wrong name is found before anything is paid
+                writer = self._job.sink.open(self._job, run, reader)
                 self._target = writer.target
             try:
                 with self._stage("snapshot"):
-                    earlier = writer.recover()
-                    self._counts = earlier.counts
-                    self._resumed = earlier.counts.settled
-                    reader.freeze(earlier)
-                self._transform_and_publish(etl, reader, writer)
+                    recovered = writer.recover()
+                    self._counts = recovered.counts
+                    self._resumed = recovered.counts.finished
+                    reader.freeze(recovered)
+                self._transform_and_publish(spec, run, reader, writer)
             except BaseException as error:
                 if not self._done:
                     writer.abort(error)
                 raise
         finally:
             reader.close(succeeded=self._done)
-        return self.report(None)
 
     def _transform_and_publish(
-        self, etl: TransformSpec, reader: SourceReader, writer: SinkWriter
+        self, spec: TransformSpec, run: Run, reader: SourceReader, writer: SinkWriter
     ) -> None:
-        log.info("%s", estimate(self._job, etl, reader.num_rows, resumed=self._resumed))
+        log.info("%s", estimate(self._job, spec, reader.num_rows, resumed=self._resumed))
         with self._stage("transform"):
-            Pipeline(
-                etl, reader, writer, self._job, self._counts, self._run, self._on_progress
-            ).run()
+            Pipeline(spec, reader, writer, self._job, self._counts, run, self._on_progress).run()
         with self._stage("publish"):
             self._on_progress("publish", self._counts, self._counts.read)
             self._published = writer.commit(self._counts)
@@ -125,8 +180,8 @@ class _Transfer:
             spent = self._seconds.get(name, 0.0) + time.monotonic() - started
             self._seconds[name] = round(spent, 3)
 
-    def done_before(self, done: AlreadyPublishedError) -> RunReport:
-        self._counts, self._target = done.counts, done.target
+    def report_published(self, done: AlreadyPublishedError) -> RunReport:
+        self._run_id, self._counts, self._target = done.run_id, done.counts, done.target
         self._resumed, self._published = done.counts.read, done.counts.parts
         return self.report(None)
 
@@ -136,8 +191,8 @@ class _Transfer:
             state = "interrupted"
         counts, spent = self._counts, self._seconds.get("transform", 0.0)
         return RunReport(
-            run_id=self._run.run_id,
-            job=self._run.job,
+            run_id=self._run_id,
+            job=self._request.job_name,
             state=state,
             target=self._target,
             resumed=self._resumed,
@@ -148,10 +203,10 @@ class _Transfer:
             rows_published=self._published,
             row_errors=counts.row_errors,
             first_errors=counts.first_errors,
-            calls=self._run.calls.meter.calls,
-            retries=self._run.calls.meter.retries,
-            units=self._run.calls.meter.units,
-            cost=self._run.calls.meter.cost,
+            calls=self._meter.calls,
+            retries=self._meter.retries,
+            units=self._meter.units,
+            cost=self._meter.cost,
             rows_per_s=round((counts.read - self._resumed) / spent, 1) if spent else 0.0,
             seconds=self._seconds,
             error=None if error is None else str(error) or type(error).__name__,

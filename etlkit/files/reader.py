@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import pyarrow as pa
 
@@ -88,8 +88,9 @@ class FileReader:
         self._limit = run.limit
         self._settled: dict[int, bytearray] = {}
         self.num_rows: int | None = None
-        run.variables |= {"files": [file.name for file in files[:_SHOWN_FILES]]}
-        run.variables |= {"num_files": len(files)} if len(files) > _SHOWN_FILES else {}
+        self.details: dict[str, Any] = {"files": [file.name for file in files[:_SHOWN_FILES]]}
+        if len(files) > _SHOWN_FILES:
+            self.details["num_files"] = len(files)
         try:
             self.columns = form.columns(files[0])
             check_names(self.columns)
@@ -102,7 +103,7 @@ class FileReader:
         digests = [file.freeze() for file in self._files]
         self._snapshot = hashlib.sha256(b"".join(digests)).hexdigest()[:_DIGITS]
         settled: Iterable[str] = ()
-        if earlier is not None and earlier.counts.settled:
+        if earlier is not None and earlier.counts.finished:
             settled = earlier.ids()
         places = [self._of_this_run(row_id) for row_id in settled]
         counts = self._count()

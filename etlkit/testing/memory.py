@@ -1,19 +1,19 @@
-"""A source and a sink in memory. the contracts prove that they behave as BigQuery's do."""
+"""A source and a sink in memory. The contracts prove that they behave as BigQuery's do."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
 from etlkit.api.outcomes import Counts, Recovered, RefusedRow, RejectedRow
-from etlkit.api.run import LAST
+from etlkit.api.run import LAST, RunRecord
 from etlkit.api.sink import PART, PARTS
 from etlkit.api.source import ROW_ID
 from etlkit.errors import (
-    AlreadyPublishedError,
+    ConfigError,
     CountMismatchError,
     RunStateError,
     SinkError,
@@ -24,8 +24,11 @@ from etlkit.rows.columns import Column, check_names, parse_schema
 from etlkit.rows.inference import infer_columns
 
 if TYPE_CHECKING:
-    from etlkit.api.run import Run
+    from etlkit.api.job import TransferJob
+    from etlkit.api.run import Run, RunRequest
+    from etlkit.api.source import Source, SourceReader
     from etlkit.rows.row import Row
+    from etlkit.variables.definitions import Value
 
 
 class MemorySource:
@@ -51,8 +54,12 @@ class MemorySource:
         self.frozen: dict[str, list[Row]] = {}
         self._schema = schema
 
-    def open(self, run: Run) -> MemoryReader:
-        """See `etlkit.api.source.Source`."""
+    def expand(self, values: Mapping[str, Value]) -> tuple[MemorySource, frozenset[str]]:  # noqa: ARG002
+        """See `etlkit.api.source.Source.expand`: rows have no variables."""
+        return self, frozenset()
+
+    def open(self, job: TransferJob, run: Run) -> MemoryReader:  # noqa: ARG002
+        """See `etlkit.api.source.Source.open`."""
         rows = list(self.rows)
         columns = infer_columns(rows, {}) if self._schema is None else parse_schema(self._schema)
         check_names(columns)
@@ -67,6 +74,7 @@ class MemoryReader:
         self._run = run
         self._rows = _with_ids(source.rows, run.limit)
         self.columns = columns
+        self.details: Mapping[str, Any] = {}
         self.num_rows: int | None = None
         self.closed: bool | None = None
 
@@ -113,9 +121,10 @@ def _with_ids(rows: Sequence[Row], limit: int | None) -> list[tuple[str, Row]]:
 class _Staged:
     """What one run has staged: row id -> (number of parts, rows by part), and rejects by id."""
 
-    job: str
+    job_name: str
     fingerprint: str
-    attempt: int = 0
+    retry_of: str | None = None
+    attempts: int = 0
     published: bool = False
     columns: dict[str, Column] = field(default_factory=dict)
     rows: dict[str, tuple[int, dict[int, Row]]] = field(default_factory=dict)
@@ -126,7 +135,7 @@ class _Staged:
         for num_parts, rows in self.rows.values():
             if len(rows) == num_parts:
                 counts.add(num_parts)
-        counts.read = counts.settled
+        counts.read = counts.finished
         return counts
 
 
@@ -157,34 +166,51 @@ class MemorySink:
         self.aborted: BaseException | None = None
         self._runs: dict[str, _Staged] = {}
 
-    def open(self, run: Run) -> MemoryWriter:
-        """See `etlkit.api.sink.Sink`."""
-        if run.resume == LAST:
-            unpublished = [
-                run_id
-                for run_id, staged in self._runs.items()
-                if staged.job == run.job and not staged.published
-            ]
-            mine = unpublished or [i for i, staged in self._runs.items() if staged.job == run.job]
+    def expand(self, values: Mapping[str, Value]) -> tuple[MemorySink, frozenset[str]]:  # noqa: ARG002
+        """See `etlkit.api.sink.Sink.expand`: a list has no variables."""
+        return self, frozenset()
+
+    def find_run(self, request: RunRequest) -> RunRecord:
+        """See `etlkit.api.sink.Sink.find_run`."""
+        run_id = str(request.resume)
+        if run_id == LAST:
+            mine = [i for i, staged in self._runs.items() if staged.job_name == request.job_name]
             if not mine:
-                raise RunStateError(f"job {run.job} has no run to resume")
-            run.run_id = max(mine)
-        if run.resume is not None and run.run_id not in self._runs:
-            raise RunStateError(f"there is no run {run.run_id}")
-        staged = self._runs.setdefault(run.run_id, _Staged(run.job, run.fingerprint))
-        if staged.published:
-            raise AlreadyPublishedError(
-                f"run {run.run_id} is published already", counts=staged.counts(), target="memory"
-            )
-        if staged.fingerprint != run.fingerprint and not run.allow_code_change:
-            raise RunStateError(f"code or query changed since run {run.run_id} began")
-        staged.attempt += 1
-        run.attempt = staged.attempt
+                raise RunStateError(f"job {request.job_name} has no run to resume")
+            unpublished = [i for i in mine if not self._runs[i].published]
+            run_id = max(unpublished or mine)
+        if run_id not in self._runs:
+            raise RunStateError(f"there is no run {run_id}")
+        staged = self._runs[run_id]
+        return RunRecord(
+            run_id,
+            staged.job_name,
+            staged.attempts,
+            staged.fingerprint,
+            staged.retry_of,
+            published=staged.counts() if staged.published else None,
+            target="memory",
+        )
+
+    def open(self, job: TransferJob, run: Run, reader: SourceReader) -> MemoryWriter:  # noqa: ARG002
+        """See `etlkit.api.sink.Sink.open`."""
+        staged = self._runs.setdefault(
+            run.run_id, _Staged(run.job_name, run.fingerprint, run.retry_of)
+        )
+        if staged.published or staged.attempts != run.attempt - 1:
+            raise RunStateError(f"run {run.run_id} was resumed by another process")
+        staged.attempts = run.attempt
         return MemoryWriter(self, run, staged)
+
+    def rejected_rows(self, source: Source, run_id: str, only: str | None) -> Source:  # noqa: ARG002
+        """See `etlkit.api.sink.Sink.rejected_rows`."""
+        raise ConfigError("--retry-rejects needs a sink with a table of rejected rows")
 
 
 class MemoryWriter:
     """See `etlkit.api.sink.SinkWriter`."""
+
+    keeps_order = True
 
     def __init__(self, sink: MemorySink, run: Run, staged: _Staged) -> None:
         self._sink = sink
@@ -192,7 +218,7 @@ class MemoryWriter:
         self._decoder = RowDecoder(())
         known = {column.name: column for column in sink.columns} | staged.columns
         self.known_columns = tuple(known.values())
-        self.target = f"memory ({run.job})"
+        self.target = f"memory ({run.job_name})"
         self.columns: tuple[Column, ...] = ()
         self._refused: list[RefusedRow] = []
 
@@ -242,7 +268,7 @@ class MemoryWriter:
                 raise CountMismatchError(
                     f"staged {name} {getattr(found, name)}, counted {getattr(counts, name)}",
                     read=counts.read,
-                    settled=found.settled,
+                    staged=found.finished,
                 )
         rows = [by_part[n] for _, by_part in self._staged.rows.values() for n in sorted(by_part)]
         names = list(self._staged.columns)

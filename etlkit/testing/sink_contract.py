@@ -10,18 +10,21 @@ class TestMySink(SinkContract):
 # ruff: noqa: S101 - these are tests that ship
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
 from etlkit.api.outcomes import Counts, RejectedRow
-from etlkit.api.run import LAST, Run
+from etlkit.api.run import LAST, Run, RunRequest
 from etlkit.api.sink import PART, PARTS
 from etlkit.api.source import ROW_ID
 from etlkit.errors import CountMismatchError, RunStateError
 from etlkit.rows.batches import RowEncoder
 from etlkit.rows.columns import Column
+from etlkit.testing.contract_job import contract_job
 
 if TYPE_CHECKING:
     from etlkit.api.sink import Sink, SinkWriter
@@ -31,7 +34,7 @@ COLUMNS = (Column("name", "STRING"), Column("size", "INT64"))
 
 
 class SinkContract:
-    """Override `make_sink`, `visible_rows`, `visible_rejects`; `make_run` if settings are needed.
+    """Override `make_sink`, `visible_rows`, `visible_rejects`; `make_request` if settings are needed.
 
     The target does not exist at first, and every sink of one test writes to the same one.
     """
@@ -48,17 +51,29 @@ class SinkContract:
         """Row id and error class of every row in the table of rejected rows."""
         raise NotImplementedError
 
-    def make_run(self, *, resume: str | None = None) -> Run:
-        """Make a run whose settings fit the sink."""
-        return Run("contract", resume=resume)
+    def make_request(self, *, resume: str | None = None) -> RunRequest:
+        """Make a request whose settings fit the sink."""
+        return RunRequest("contract", resume=resume)
+
+    def _start(self, sink: Sink, *, resume: str | None = None) -> Run:
+        request = self.make_request(resume=resume)
+        return Run(request, record=None if resume is None else sink.find_run(request))
+
+    @contextmanager
+    def _writing(
+        self, mode: Literal["append", "replace"], *, resume: str | None = None
+    ) -> Iterator[tuple[Run, SinkWriter]]:
+        sink = self.make_sink(mode)
+        job = contract_job(sink=sink)
+        with self._start(sink, resume=resume) as run:
+            yield run, sink.open(job, run, job.source.open(job, run))
 
     def _seen(self) -> list[tuple[Any, ...]]:
         return sorted((row["name"], row["size"]) for row in self.visible_rows())
 
     def _publish(self, mode: Literal["append", "replace"], *rows: list[Row]) -> int:
         """One run; each argument is what one source row became."""
-        with self.make_run() as run:
-            writer = self.make_sink(mode).open(run)
+        with self._writing(mode) as (_run, writer):
             writer.begin(COLUMNS)
             for number, parts in enumerate(rows):
                 writer.write(batch_of(f"id{number}", parts))
@@ -67,8 +82,7 @@ class SinkContract:
 
     def test_shows_nothing_before_commit(self) -> None:
         """Staged rows are invisible until `commit`, and all of them are visible after it."""
-        with self.make_run() as run:
-            writer = self.make_sink("append").open(run)
+        with self._writing("append") as (_run, writer):
             writer.begin(COLUMNS)
             rows: list[Row] = [{"name": "a", "size": 1}]
             writer.write(batch_of("id1", rows))
@@ -79,8 +93,7 @@ class SinkContract:
 
     def test_publishes_repeats_once(self) -> None:
         """Staging is at least once: a row that was staged twice is published once."""
-        with self.make_run() as run:
-            writer = self.make_sink("append").open(run)
+        with self._writing("append") as (_run, writer):
             writer.begin(COLUMNS)
             rows: list[Row] = [{"name": "a", "size": 1}, {"name": "b", "size": 2}]
             writer.write(batch_of("id1", rows))
@@ -110,8 +123,7 @@ class SinkContract:
     def test_abort_leaves_the_target_alone(self) -> None:
         """What was staged before an abort is never seen."""
         self._publish("replace", [{"name": "a", "size": 1}])
-        with self.make_run() as run:
-            writer = self.make_sink("replace").open(run)
+        with self._writing("replace") as (_run, writer):
             writer.begin(COLUMNS)
             writer.write(batch_of("id1", [{"name": "b", "size": 2}]))
             writer.abort(RuntimeError("stop"))
@@ -120,8 +132,7 @@ class SinkContract:
     def test_publishes_nothing_when_a_row_is_missing(self) -> None:
         """Counts that do not match what was staged fail the audit; the target is untouched."""
         self._publish("replace", [{"name": "a", "size": 1}])
-        with self.make_run() as run:
-            writer = self.make_sink("replace").open(run)
+        with self._writing("replace") as (_run, writer):
             writer.begin(COLUMNS)
             rows: list[Row] = [{"name": "b", "size": 2}]
             writer.write(batch_of("id1", rows))
@@ -131,8 +142,7 @@ class SinkContract:
 
     def test_publishes_rejected_rows_beside_the_others(self) -> None:
         """A rejected row is in the table of rejects, once, when the others are in the target."""
-        with self.make_run() as run:
-            writer = self.make_sink("append").open(run)
+        with self._writing("append") as (_run, writer):
             writer.begin(COLUMNS)
             rows: list[Row] = [{"name": "a", "size": 1}]
             writer.write(batch_of("id1", rows))
@@ -146,23 +156,21 @@ class SinkContract:
         assert self._seen() == [("a", 1)]
         assert self.visible_rejects() == [("id2", "ValueError")]
 
-    def test_a_resumed_run_knows_what_is_settled(self) -> None:
-        """Written, skipped and rejected rows of an earlier attempt need not be settled again."""
+    def test_a_resumed_run_knows_the_finished_rows(self) -> None:
+        """Written, skipped and rejected rows of an earlier attempt are not transformed again."""
         first: list[Row] = [{"name": "a", "size": 1}, {"name": "a2", "size": 1}]
         second: list[Row] = [{"name": "b", "size": 2}]
-        with self.make_run() as run:
-            writer = self.make_sink("append").open(run)
-            assert writer.recover().counts.settled == 0
+        with self._writing("append") as (run, writer):
+            assert writer.recover().counts.finished == 0
             writer.begin(COLUMNS)
             writer.write(batch_of("id1", first))
             writer.write(batch_of("id2", []))
             writer.reject([rejected("id3", "ValueError")])
             writer.flush()
             writer.abort(RuntimeError("stop"))
-        for resume in (LAST, run.run_id):
-            with self.make_run(resume=resume) as again:
-                writer = self.make_sink("append").open(again)
-                assert again.run_id == run.run_id
+        for attempt, resume in ((2, LAST), (3, run.run_id)):
+            with self._writing("append", resume=resume) as (again, writer):
+                assert (again.run_id, again.attempt) == (run.run_id, attempt)
                 earlier = writer.recover()
                 counts = earlier.counts
                 assert (counts.read, counts.parts) == (3, 2)
@@ -181,31 +189,54 @@ class SinkContract:
         assert self._seen() == [("a", 1), ("a2", 1), ("b", 2)]
         assert self.visible_rejects() == [("id3", "ValueError")]
 
-    def test_a_published_run_cannot_be_resumed(self) -> None:
-        """There is nothing to go on with, by id or by job."""
-        with self.make_run() as run:
-            writer = self.make_sink("append").open(run)
+    def test_a_published_run_is_known_as_published(self) -> None:
+        """There is nothing to resume, by id or by job; the record says how its rows ended."""
+        rows: list[Row] = [{"name": "a", "size": 1}]
+        with self._writing("append") as (run, writer):
             writer.begin(COLUMNS)
-            writer.commit(counts_of([]))
+            writer.write(batch_of("id1", rows))
+            writer.commit(counts_of([rows]))
         for resume in (LAST, run.run_id):
-            with self.make_run(resume=resume) as again:
-                assert _cannot_open(self.make_sink("append"), again)
+            sink = self.make_sink("append")
+            record = sink.find_run(self.make_request(resume=resume))
+            assert record.run_id == run.run_id
+            assert record.published is not None
+            assert (record.published.written, record.published.parts) == (1, 1)
 
-    def test_changed_code_is_not_resumed_by_accident(self) -> None:
-        """A run whose code changed since goes on only when that is asked for."""
-        with self.make_run() as run:
-            self.make_sink("append").open(run).abort(RuntimeError("stop"))
-        with self.make_run(resume=run.run_id) as again:
-            again.fingerprint = "other"
-            assert _cannot_open(self.make_sink("append"), again)
-            again.allow_code_change = True
-            self.make_sink("append").open(again).abort(RuntimeError("enough seen"))
+    def test_an_unknown_run_is_not_resumed(self) -> None:
+        """Neither an id that nobody knows nor a job without runs can be resumed."""
+        for resume in (LAST, "20200101_000000000_00000000"):
+            assert _cannot_find(self.make_sink("append"), self.make_request(resume=resume))
+
+    def test_a_record_has_what_the_run_began_with(self) -> None:
+        """The fingerprint tells changed code, the number of attempts tells who may go on."""
+        sink = self.make_sink("append")
+        job = contract_job(sink=sink)
+        with Run(self.make_request(), fingerprint="code-1") as run:
+            writer = sink.open(job, run, job.source.open(job, run))
+            writer.abort(RuntimeError("stop"))
+        record = sink.find_run(self.make_request(resume=run.run_id))
+        assert (record.run_id, record.job_name) == (run.run_id, run.job_name)
+        assert (record.fingerprint, record.attempts) == ("code-1", 1)
+        assert (record.retry_of, record.published) == (None, None)
+
+    def test_two_processes_do_not_resume_the_same_attempt(self) -> None:
+        """Of two that found the same record, the second one to open is refused."""
+        sink = self.make_sink("append")
+        job = contract_job(sink=sink)
+        with self._writing("append") as (run, writer):
+            writer.abort(RuntimeError("stop"))
+        request = self.make_request(resume=run.run_id)
+        record = sink.find_run(request)
+        with Run(request, record=record) as first, Run(request, record=record) as second:
+            writer = sink.open(job, first, job.source.open(job, first))
+            assert _cannot_open(sink, second)
+            writer.abort(RuntimeError("enough seen"))
 
     def test_knows_the_columns_of_its_target(self) -> None:
         """A target that exists tells its columns, so that new values get its types."""
         self._publish("append", [{"name": "a", "size": 1}])
-        with self.make_run() as run:
-            writer = self.make_sink("append").open(run)
+        with self._writing("append") as (_run, writer):
             known = {column.name: column.type for column in writer.known_columns}
             writer.abort(RuntimeError("enough seen"))
         assert known == {"name": "STRING", "size": "INT64"}
@@ -214,8 +245,7 @@ class SinkContract:
         """A second `begin` changes the columns; rows staged before have nulls there."""
         first: list[Row] = [{"name": "a"}]
         second: list[Row] = [{"name": "b", "size": 2}]
-        with self.make_run() as run:
-            writer = self.make_sink("replace").open(run)
+        with self._writing("replace") as (_run, writer):
             writer.begin(COLUMNS[:1])
             writer.write(batch_of("id1", first, COLUMNS[:1]))
             writer.begin(COLUMNS)
@@ -235,20 +265,29 @@ def _refuses(writer: SinkWriter, counts: Counts) -> bool:
 
 
 def _cannot_open(sink: Sink, run: Run) -> bool:
+    job = contract_job(sink=sink)
     try:
-        sink.open(run)
+        sink.open(job, run, job.source.open(job, run))
+    except RunStateError:
+        return True
+    return False
+
+
+def _cannot_find(sink: Sink, request: RunRequest) -> bool:
+    try:
+        sink.find_run(request)
     except RunStateError:
         return True
     return False
 
 
 def rejected(row_id: str, error_class: str) -> RejectedRow:
-    """A row put aside."""
+    """A rejected row."""
     return RejectedRow(row_id, "{}", error_class, None, "no good", 1, datetime.now(UTC))
 
 
 def batch_of(row_id: str, rows: list[Row], columns: tuple[Column, ...] = COLUMNS) -> pa.RecordBatch:
-    """A settled batch of what one source row became; no rows = skipped."""
+    """A batch of what one source row became; no rows = skipped."""
     data = RowEncoder(columns).encode(rows or [{}])
     parts = list(range(max(1, len(rows))))
     meta = [

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from etlkit.api.job import OnRowError, TransferJob
-from etlkit.api.run import Run
+from etlkit.api.run import RunRequest
 from etlkit.api.transform import EtlBase
 from etlkit.engine.transfer import run_transfer
 from etlkit.testing.memory import MemorySink, MemorySource
@@ -45,6 +45,5 @@ def run_transform(
         on_row_error=on_row_error,
         max_concurrency=1 if one else None,
     )
-    with Run("run_transform") as run:
-        run_transfer(job, run)
+    run_transfer(job, RunRequest("run_transform"))
     return sink.rows

@@ -18,7 +18,7 @@ import requests
 import urllib3
 
 from etlkit import EtlBase, TransferJob
-from etlkit.api.run import Run
+from etlkit.api.run import RunRequest
 from etlkit.calls.http import HttpClient
 from etlkit.engine.transfer import run_transfer
 from etlkit.testing import MemorySink, MemorySource
@@ -127,8 +127,7 @@ def with_engine(etl, rows):
     schema = {"uri": "STRING"}
     job = TransferJob(source=MemorySource(rows, schema), transform=etl, sink=sink)
     started = time.perf_counter()
-    with Run("bench") as run:
-        report = run_transfer(job, run)
+    report = run_transfer(job, RunRequest("bench"))
     spent = time.perf_counter() - started
     assert report.written == len(rows) == len(sink.rows)
     assert all(row["response"] for row in sink.rows)

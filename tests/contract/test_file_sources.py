@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from etlkit import CsvSource, JsonlSource, ParquetSource
-from etlkit.api.run import Run, Settings
+from etlkit.api.run import Run, RunRequest, Settings
 from etlkit.testing import SourceContract
 
 
@@ -27,7 +27,11 @@ class _InTwoFiles(SourceContract):
         return [("1", rows[:middle]), ("2", rows[middle:])]
 
     def make_run(self, *, limit=None):
-        return Run("contract", Settings(environ={"ETLKIT_BUCKETS": str(self.root)}), limit=limit)
+        return Run(
+            RunRequest(
+                "contract", Settings(environ={"ETLKIT_BUCKETS": str(self.root)}), limit=limit
+            )
+        )
 
 
 class TestCsvSource(_InTwoFiles):

@@ -7,7 +7,7 @@ from google.api_core.exceptions import NotFound
 from google.cloud import bigquery
 
 from etlkit import BigQuerySink, BigQuerySource
-from etlkit.api.run import Run, Settings
+from etlkit.api.run import Run, RunRequest, Settings
 from etlkit.testing import SinkContract, SourceContract
 
 NUMBERS = itertools.count(1)
@@ -40,7 +40,7 @@ class TestBigQuerySource(SourceContract):
         return BigQuerySource(f"SELECT name, size FROM {self.table} ORDER BY name -- a comment")
 
     def make_run(self, *, limit=None):
-        return Run("contract", self.settings, limit=limit)
+        return Run(RunRequest("contract", self.settings, limit=limit))
 
 
 class TestBigQuerySink(SinkContract):
@@ -53,8 +53,8 @@ class TestBigQuerySink(SinkContract):
     def make_sink(self, mode):
         return BigQuerySink(self.table, mode=mode)
 
-    def make_run(self, *, resume=None):
-        return Run(self.table, self.settings, resume=resume)
+    def make_request(self, *, resume=None):
+        return RunRequest(self.table, self.settings, resume=resume)
 
     def rows(self, sql):
         try:

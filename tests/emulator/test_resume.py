@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from etlkit import RunStateError
-from etlkit.api.run import Run, Settings
+from etlkit.api.run import Run, RunRequest, Settings
 from etlkit.bigquery.client import connect as connect_run
 from etlkit.bigquery.runs.ledger import Ledger
 from etlkit.cli.runs import main as runs_main
@@ -139,7 +139,7 @@ def test_a_stopped_run_is_resumed(
     code, again, err = finish(module, "--resume")
     assert code == 0
     assert (again["state"], again["run_id"]) == ("published", report["run_id"])
-    assert "published already, there is nothing left to do" in err
+    assert "already published; there is nothing left to do" in err
     assert len(calls()) == 500
 
 
@@ -304,7 +304,7 @@ def test_a_run_of_another_job_is_not_resumed(finish, write_job, tmp_path):
     (tmp_path / "another_job.py").write_text(text)
     code, _, err = finish("another_job", "--resume", report["run_id"])
     assert code == 1
-    assert f"is one of job {module}, not of another_job" in err
+    assert f"is a run of job {module}, not of another_job" in err
     (tmp_path / f"{module}.py").write_text(text.replace(".target", ".elsewhere"))
     code, _, err = finish(module, "--resume", report["run_id"])
     assert code == 1
@@ -324,12 +324,16 @@ def test_two_starts_at_the_same_instant(bq, dataset, local_server):
     settings = Settings(environ=local_server.endpoints.environ())
     now = datetime.now(UTC)
     later = now + timedelta(milliseconds=2)
-    with Run(dataset, settings, now=now) as early, Run(dataset, settings, now=later) as late:
+    with (
+        Run(RunRequest(dataset, settings, started_at=now)) as early,
+        Run(RunRequest(dataset, settings, started_at=later)) as late,
+    ):
         assert early.run_id < late.run_id
         accepted = Ledger(connect_run(late), late, ("local", "etlkit_work"))
-        accepted.open("local.d.t", "append")
+        accepted.open("local.d.t", "append", exclusive=True)
+        refused = Ledger(connect_run(early), early, ("local", "etlkit_work"))
         with pytest.raises(RunStateError, match=f"in progress already, as run {late.run_id}"):
-            Ledger(connect_run(early), early, ("local", "etlkit_work")).open("local.d.t", "append")
+            refused.open("local.d.t", "append", exclusive=True)
         accepted.end("failed", "enough seen")
     rows = bq.query(f"SELECT run_id FROM etlkit_work.runs WHERE job = '{dataset}'").result()
     assert [row.run_id for row in rows] == [late.run_id]

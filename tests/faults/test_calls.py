@@ -20,7 +20,7 @@ from etlkit import (
     RetryPolicy,
     TransferJob,
 )
-from etlkit.api.run import Run
+from etlkit.api.run import RunRequest
 from etlkit.calls.http import HttpClient
 from etlkit.engine.transfer import run_transfer
 from etlkit.testing import FaultPlan, FaultServer, MemorySink, MemorySource, no_sleep
@@ -45,8 +45,7 @@ class Seen:
             **{"on_row_error": "reject", "retry": HASTY, **options},
         )
         try:
-            with Run("calls", resume=resume) as run:
-                report = run_transfer(job, run)
+            report = run_transfer(job, RunRequest("calls", resume=resume))
         except BaseException as error:
             self.texts += [*traceback.format_exception(error), repr(error), repr(vars(error))]
             self.texts.append(error.report.to_json())

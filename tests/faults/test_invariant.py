@@ -27,8 +27,8 @@ class CrashingSink(MemorySink):
 
     crash: tuple[str, int] | None = None
 
-    def open(self, run):
-        writer = super().open(run)
+    def open(self, job, run, reader):
+        writer = super().open(job, run, reader)
         write, commit = writer.write, writer.commit
         batches = itertools.count()
 

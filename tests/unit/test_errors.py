@@ -33,7 +33,7 @@ def test_the_tree_in_the_docstring_is_the_tree():
         ImageError("bad image", code=3),
         RetryableError("slow down", retry_after_s=2.5),
         ApiError("no", service="vision", status=403, reason="denied"),
-        CountMismatchError("off by one", read=2, settled=1),
+        CountMismatchError("off by one", read=2, staged=1),
     ],
 )
 def test_errors_survive_another_process(error):

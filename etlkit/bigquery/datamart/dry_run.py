@@ -19,7 +19,7 @@ def dry_run(connection: Connection, text: str, parameters: dict[str, Any]) -> bi
     """
     from google.cloud import bigquery
 
-    config = bigquery.QueryJobConfig(dry_run=True, labels=connection.labels())
+    config = bigquery.QueryJobConfig(dry_run=True, labels=connection.labels)
     config.query_parameters = query_parameters(parameters)
     return connection.client.query(
         text,

@@ -161,12 +161,11 @@ class Insert:
         self._report.target = str(parse_table(self._options.table, self._connection.project))
 
     def _fit(self) -> None:
-        self._run.on_schema_change = policy(self._job)
         with errors_as(SinkError, "open", f"opening the target {self._job.destination} failed"):
-            self._target = Target(self._options, self._run, self._connection)
+            self._target = Target(self._options, policy(self._job), self._connection)
         self._staged = self._stage_of(self._columns)
         self._report.warnings += check_columns(self._job, self._target, self._columns)
-        self._target.plan(self._staged.columns)
+        self._target.check_fit(self._staged.columns)
 
     def run(self) -> None:
         """Compare, stage, audit, publish; after `validate`, and with the ledger open.

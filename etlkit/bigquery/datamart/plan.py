@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -48,8 +49,14 @@ class Plan:
     steps: tuple[Step, ...]
     variables: dict[str, Any]
 
+    @property
+    def fingerprint(self) -> str:
+        """A text that changes with the SQL or the variables."""
+        text = repr([(step.sql, sorted(map(repr, step.parameters.items()))) for step in self.steps])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-def plan(
+
+def make_plan(
     job: Datamart,
     *,
     given: Mapping[str, Any] | None = None,

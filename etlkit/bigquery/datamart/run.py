@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,21 +31,18 @@ def run_plan(plan: Plan, run: Run, report: DatamartReport) -> None:
         StatementError: A statement failed; the ones behind it have not been run.
         JobError: The run could not be opened or its rows not be published.
     """
-    run.variables = plan.variables
-    run.fingerprint = fingerprint(plan)
-    run.alone = not plan.job.is_runnable_concurrently
     connection = connect(run)
     ledger = Ledger(connection, run, work_dataset(plan.job.work_dataset, connection.project))
     if plan.job.query_mode == "insert":
         insert = Insert(plan, run, connection, ledger, report)
         insert.validate()
-        _open(ledger, report.target, f"insert {plan.job.write_disposition}")
+        _open(ledger, plan, report.target, f"insert {plan.job.write_disposition}")
         with _recorded(ledger):
             insert.run()
         return
     if connection.location is None:
         _make_work_dataset(connection, plan, ledger.table.dataset_id)
-    _open(ledger, "", "query")
+    _open(ledger, plan, "", "query")
     with _recorded(ledger):
         for step, statement in zip(plan.steps, report.statements, strict=True):
             run_step(connection, plan, step, statement, f"statement_{step.number}")
@@ -54,12 +50,6 @@ def run_plan(plan: Plan, run: Run, report: DatamartReport) -> None:
             ledger.stop_heartbeat()
             text = sql.mark_published(ledger.table, run.run_id, ledger.owner, {})
             connection.query(text, "published")
-
-
-def fingerprint(plan: Plan) -> str:
-    """A text that changes with the SQL or the variables."""
-    text = repr([(step.sql, sorted(map(repr, step.parameters.items()))) for step in plan.steps])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _make_work_dataset(connection: Connection, plan: Plan, dataset_id: str) -> None:
@@ -82,9 +72,10 @@ def _make_work_dataset(connection: Connection, plan: Plan, dataset_id: str) -> N
         connection.make_dataset(dataset_id, elsewhere[0] if elsewhere else None)
 
 
-def _open(ledger: Ledger, target: str, mode: str) -> None:
+def _open(ledger: Ledger, plan: Plan, target: str, mode: str) -> None:
     with errors_as(SinkError, "open", "writing to the ledger failed"):
-        ledger.open(target, mode, can_resume=False)
+        exclusive = not plan.job.is_runnable_concurrently
+        ledger.open(target, mode, exclusive=exclusive, can_resume=False)
 
 
 @contextmanager

@@ -9,14 +9,15 @@ from etlkit.errors import SinkError
 
 if TYPE_CHECKING:
     from etlkit.api.datamart import Datamart
+    from etlkit.api.job import OnSchemaChange
     from etlkit.bigquery.publish.target import Target
     from etlkit.rows.columns import Column
 
 log = logging.getLogger("etlkit.bigquery")
 
 
-def policy(job: Datamart) -> str:
-    """The word that transfers have for it."""
+def policy(job: Datamart) -> OnSchemaChange:
+    """The `on_schema_change` of transfers that means the same."""
     if job.schema_evolution == "detect_only":
         return "drop_columns"
     if job.schema_evolution == "auto_add_column" or _takes_any(job):

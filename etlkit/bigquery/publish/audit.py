@@ -38,7 +38,7 @@ def audit(
         raise CountMismatchError(
             f"what is staged is not what was settled ({told}); nothing was published",
             read=counts.read,
-            settled=found.settled,
+            staged=found.finished,
         )
     run_checks(connection, staging, checks)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from etlkit.api.outcomes import Recovered
 from etlkit.api.sink import PARTS
@@ -19,6 +19,7 @@ from etlkit.errors import ConfigError, SinkError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from etlkit.api.job import TransferJob
     from etlkit.api.outcomes import Counts, RefusedRow, RejectedRow
     from etlkit.api.run import Run
     from etlkit.bigquery.sink_options import SinkOptions
@@ -32,10 +33,17 @@ class DirectWriter:
 
     keeps_order = False  # a table has none
 
-    def __init__(self, sink: SinkOptions, run: Run, connection: Connection) -> None:
-        if run.checks:
+    def __init__(
+        self,
+        sink: SinkOptions,
+        job: TransferJob,
+        run: Run,
+        connection: Connection,
+        details: Mapping[str, Any],
+    ) -> None:
+        if job.checks:
             raise ConfigError("mode='append_direct' has no staged rows that checks could look at")
-        if run.on_row_error == "reject":
+        if job.on_row_error == "reject":
             raise ConfigError("on_row_error='reject' does not go with mode='append_direct'")
         log.warning(
             "mode append_direct: rows go straight to %s, at least once; a failed run leaves some of "
@@ -46,11 +54,16 @@ class DirectWriter:
         self._run = run
         self._appender: Appender | None = None
         with errors_as(SinkError, "open", f"opening the target {sink.table} failed"):
-            self._target = Target(sink, run, connection)
+            self._target = Target(sink, job.on_schema_change, connection)
             dataset = work_dataset(sink.work_dataset, connection.project)
             self._ledger = Ledger(connection, run, dataset)
             self.target = str(self._target.name)
-            self._ledger.open(self.target, sink.mode)
+            self._ledger.open(
+                self.target,
+                sink.mode,
+                exclusive=not job.is_runnable_concurrently,
+                details=details,
+            )
 
     @property
     def known_columns(self) -> tuple[Column, ...]:
@@ -67,13 +80,13 @@ class DirectWriter:
             self.flush()
             self._appender.close()
             self._appender = None
-        self._target.plan(columns)
+        self._target.check_fit(columns)
         self._columns = self._target.published(columns)
         with errors_as(SinkError, "stage", "preparing the target failed"):
             if not self._target.columns and columns:
                 definition = self._target.definition
                 described = definition.described(columns)
-                clauses = definition.clauses(described, self._connection.labels())
+                clauses = definition.clauses(described, self._connection.labels)
                 name = self._target.name
                 text = sql.create_target(name, described, clauses, None, replace=False)
                 self._connection.query(text, "create")

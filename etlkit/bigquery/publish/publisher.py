@@ -117,7 +117,7 @@ class Publisher:
 
     def _is_made(self) -> bool:
         """Whether an earlier attempt made the table with these rows, but could not say so."""
-        mine = self._connection.labels()["etlkit_run"]
+        mine = self._connection.labels["etlkit_run"]
         return self._run.attempt > 1 and self._target.made_by == mine
 
     def _must_create(self, counts: Counts) -> bool:
@@ -177,7 +177,7 @@ class Publisher:
 
         target, definition = self._target, self._target.definition
         columns = definition.described(self._columns)
-        labels = self._connection.labels()
+        labels = dict(self._connection.labels)
         rows: str | None = self._rows
         if definition.by_load_time:
             rows = None
@@ -193,7 +193,7 @@ class Publisher:
             self._connection.query(text, "publish_create")
         except Conflict:
             target.look_again(self._columns)
-            return target.made_by == self._connection.labels()["etlkit_run"]
+            return target.made_by == self._connection.labels["etlkit_run"]
         log.debug("created %s", target.name)
         if rows is None:
             target.columns = self._columns

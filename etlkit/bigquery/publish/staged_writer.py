@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from etlkit.bigquery.client import Connection, errors_as
 from etlkit.bigquery.sink_options import SinkOptions
@@ -14,6 +14,7 @@ from etlkit.errors import SinkError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from etlkit.api.job import TransferJob
     from etlkit.api.outcomes import Counts, Recovered, RefusedRow, RejectedRow
     from etlkit.api.run import Run
     from etlkit.rows.columns import Column
@@ -26,20 +27,33 @@ class BigQueryWriter:
 
     keeps_order = False  # a table has none
 
-    def __init__(self, sink: SinkOptions, run: Run, connection: Connection) -> None:
+    def __init__(
+        self,
+        sink: SinkOptions,
+        job: TransferJob,
+        run: Run,
+        connection: Connection,
+        details: Mapping[str, Any],
+    ) -> None:
         from etlkit.bigquery.publish.staging import Staging
         from etlkit.bigquery.publish.target import Target
         from etlkit.bigquery.runs.ledger import Ledger
 
         self._sink = sink
+        self._job = job
         self._run = run
         self._connection = connection
         dataset = work_dataset(sink.work_dataset, connection.project)
         self._ledger = Ledger(connection, run, dataset)
         with errors_as(SinkError, "open", f"opening the target {sink.table} failed"):
-            self._target = Target(sink, run, connection)
+            self._target = Target(sink, job.on_schema_change, connection)
             self.target = str(self._target.name)
-            self._ledger.open(self.target, sink.mode)
+            self._ledger.open(
+                self.target,
+                sink.mode,
+                exclusive=not job.is_runnable_concurrently,
+                details=details,
+            )
             self._staging = Staging(connection, run, dataset)
             if run.attempt > 1:
                 self._staging.find()
@@ -58,7 +72,7 @@ class BigQueryWriter:
 
     def begin(self, columns: tuple[Column, ...]) -> None:
         """See `etlkit.api.sink.SinkWriter.begin`."""
-        self._target.plan(columns)
+        self._target.check_fit(columns)
         with errors_as(SinkError, "stage", "creating the staging table failed"):
             self._staging.begin(columns)
 
@@ -86,7 +100,7 @@ class BigQueryWriter:
 
         self._staging.close()
         with errors_as(SinkError, "audit", "the audit of the staged rows could not run"):
-            audit(self._connection, self._staging, self._run.checks, counts)
+            audit(self._connection, self._staging, self._job.checks, counts)
         with errors_as(SinkError, "publish", f"publishing to {self.target} failed"):
             Publisher(
                 self._sink, self._run, self._connection, self._target, self._staging, self._ledger

@@ -167,7 +167,7 @@ class Staging:
             text = f"SELECT COUNT(DISTINCT {ROW_ID}) AS n FROM {self._rejects.sql}"
             counts.rejected = self._connection.rows(text, f"rejects_{self._audits}")[0]["n"]
             counts.row_errors = counts.rejected
-        counts.read = counts.settled
+        counts.read = counts.finished
         return counts
 
     def flush(self) -> None:

@@ -11,7 +11,7 @@ from etlkit.bigquery.table_definition import definition_of
 from etlkit.errors import SinkError
 
 if TYPE_CHECKING:
-    from etlkit.api.run import Run
+    from etlkit.api.job import OnSchemaChange
     from etlkit.bigquery.sink_options import SinkOptions
     from etlkit.rows.columns import Column
 
@@ -32,9 +32,9 @@ class Target:
         SinkError: Its dataset is missing or elsewhere.
     """
 
-    def __init__(self, sink: SinkOptions, run: Run, connection: Connection) -> None:
+    def __init__(self, sink: SinkOptions, policy: OnSchemaChange, connection: Connection) -> None:
         self._sink = sink
-        self._policy = run.on_schema_change
+        self._policy = policy
         self._connection = connection
         self.name = parse_table(sink.table, connection.project)
         self.columns: tuple[Column, ...] = ()
@@ -69,7 +69,7 @@ class Target:
             SinkError: They do not.
         """
         self._find_table()
-        self.plan(columns)
+        self.check_fit(columns)
 
     def _find_table(self) -> None:
         from etlkit.bigquery.schema_fields import from_schema_fields
@@ -91,7 +91,7 @@ class Target:
         """Whether the mode brings the table's definition along."""
         return self._sink.mode in {"replace", "delete_in_advance"}
 
-    def plan(self, columns: tuple[Column, ...]) -> None:
+    def check_fit(self, columns: tuple[Column, ...]) -> None:
         """Find before more rows are paid for what publishing would refuse.
 
         Raises:

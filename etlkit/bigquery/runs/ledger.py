@@ -6,12 +6,12 @@ import json
 import logging
 import secrets
 import threading
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from etlkit._version import __version__
-from etlkit.api.run import LAST
 from etlkit.bigquery.names import TableName, literal
-from etlkit.bigquery.runs.ledger_table import already_published, ledger_parameter, make_ledger
+from etlkit.bigquery.runs.ledger_table import LEDGER, ledger_parameter, ledger_rows, make_ledger
 from etlkit.bigquery.runs.process_identity import HOST, PID, STARTED, is_alive
 from etlkit.bigquery.sql import EXPIRE_DAYS
 from etlkit.errors import RunStateError
@@ -39,32 +39,45 @@ class Ledger:
     def __init__(self, connection: Connection, run: Run, dataset: tuple[str, str]) -> None:
         self._connection = connection
         self._run = run
-        self.table = TableName(*dataset, "runs")
+        self.table = TableName(*dataset, LEDGER)
         self.owner = secrets.token_hex(8)
         self._looks = 0
         self._can_resume = True
         self._ended = threading.Event()
         self._heart: threading.Thread | None = None
 
-    def open(self, target: str, mode: str, *, can_resume: bool = True) -> None:
-        """Make the ledger if need be, then write this run's row or take the run over.
+    def open(
+        self,
+        target: str,
+        mode: str,
+        *,
+        exclusive: bool,
+        details: Mapping[str, Any] | None = None,
+        can_resume: bool = True,
+    ) -> None:
+        """Create the ledger if it is missing, then add this run or take it over.
 
         Args:
-            target: Where the rows go; empty = nowhere in particular.
-            mode: How.
+            target: Where the rows go; empty = no one table.
+            mode: How they are published.
+            exclusive: Refuse to start while another run of the job is in progress.
+            details: Query parameters, files and the like, recorded beside the run's variables.
             can_resume: Whether a run of this job can be resumed.
 
         Raises:
-            RunStateError: Another run of the job is in progress, or there is nothing to resume.
+            RunStateError: Another run of the job is in progress, or another process has resumed
+                this run.
         """
         self._can_resume = can_resume
+        self._exclusive = exclusive
+        self._details = {**self._run.variables, **(details or {})}
         self._connection.make_dataset(self.table.dataset_id)
         make_ledger(self._connection, self.table)
-        if self._run.resume is None:
+        if self._run.attempt == 1:
             self._start(target, mode)
         else:
-            self._take_over(target, mode)
-        if self._run.alone:
+            self._take_over()
+        if exclusive:
             self._refuse_company()
         self._heart = threading.Thread(target=self._beat, name="etlkit-heartbeat", daemon=True)
         self._heart.start()
@@ -72,10 +85,10 @@ class Ledger:
     def _start(self, target: str, mode: str) -> None:
         values: dict[str, Any] = {
             "run_id": self._run.run_id,
-            "job": self._run.job,
+            "job": self._run.job_name,
             "mode": mode,
             "target": target,
-            "state": "starting" if self._run.alone else "running",
+            "state": "starting" if self._exclusive else "running",
             "attempt": 1,
             "fingerprint": self._run.fingerprint,
             "retry_of": self._run.retry_of,
@@ -88,7 +101,7 @@ class Ledger:
             "updated_at": self._run.started_at,
         }
         names, marks = ", ".join(values), ", ".join(f"@{name}" for name in values)
-        variables = json.dumps(self._run.variables, ensure_ascii=False, default=str)
+        variables = json.dumps(self._details, ensure_ascii=False, default=str)
         self._connection.query(
             f"INSERT INTO {self.table.sql} ({names}, variables) "
             f"VALUES ({marks}, PARSE_JSON({literal(variables)}))",
@@ -96,38 +109,10 @@ class Ledger:
             parameters=[ledger_parameter(*item) for item in values.items()],
         )
 
-    def _take_over(self, target: str, mode: str) -> None:
-        row = self._find()
-        run_id = self._run.run_id = row["run_id"]
-        if row["job"] != self._run.job:
-            raise RunStateError(f"run {run_id} is one of job {row['job']}, not of {self._run.job}")
-        if (row["target"], row["mode"]) != (target, mode):
-            raise RunStateError(
-                f"run {run_id} goes to {row['target']} with mode {row['mode']}; the job now says "
-                f"{target} with mode {mode}. Start a new run"
-            )
-        if row["retry_of"] != self._run.retry_of:
-            how = f"--retry-rejects {row['retry_of']}" if row["retry_of"] else "no --retry-rejects"
-            raise RunStateError(f"run {run_id} was started with {how}: resume it with the same")
-        if row["state"] == "published":
-            raise already_published(row)
-        if "append_direct" in {mode, row["mode"]}:
-            raise RunStateError(f"run {run_id} wrote with mode append_direct: it cannot be resumed")
-        if is_alive(row):
-            raise RunStateError(
-                f"run {run_id} is in progress (process {row['pid']} on {row['host']}, last sign of "
-                f"life {row['updated_at']:%H:%M:%S} UTC); wait for it, or stop it first"
-            )
-        if row["fingerprint"] != self._run.fingerprint and not self._run.allow_code_change:
-            raise RunStateError(
-                f"code or query changed since run {run_id} began: rows settled then and rows settled "
-                "now may differ. Go on all the same with --resume --allow-code-change, or start a "
-                "new run"
-            )
-        self._run.attempt = row["attempt"] + 1
+    def _take_over(self) -> None:
+        """Compare and swap: of two processes that resume the same attempt, one is refused."""
         values = {
-            "run_id": run_id,
-            "seen": row["owner"],
+            "run_id": self._run.run_id,
             "attempt": self._run.attempt,
             "owner": self.owner,
             "host": HOST,
@@ -135,39 +120,16 @@ class Ledger:
             "pid_started": STARTED,
             "fingerprint": self._run.fingerprint,
         }
-        # Compare and swap: of two processes that resume the same run, one finds its owner changed.
         job = self._connection.query(
             f"UPDATE {self.table.sql} SET state = 'running', attempt = @attempt, owner = @owner, "
             "host = @host, pid = @pid, pid_started = @pid_started, fingerprint = @fingerprint, "
             "updated_at = CURRENT_TIMESTAMP(), finished_at = NULL, error = NULL "
-            "WHERE run_id = @run_id AND owner = @seen AND state != 'published'",
+            "WHERE run_id = @run_id AND attempt = @attempt - 1 AND state != 'published'",
             f"ledger_resume_{self.owner}",
             parameters=[ledger_parameter(*item) for item in values.items()],
         )
         if job.num_dml_affected_rows != 1:
-            raise RunStateError(f"run {run_id} was resumed by another process a moment ago")
-
-    def _find(self) -> Any:
-        if self._run.resume == LAST:
-            rows = self.rows("job = @value", self._run.job, "find")
-            if not rows:
-                raise RunStateError(
-                    f"job {self._run.job} has no run to resume; start one without --resume"
-                )
-            # The answer of a publish may have been lost: then the last run is done, and that is
-            # fine. An older one is not taken up in its place: its rows would come on top.
-            if rows[-1]["state"] == "published":
-                left = [r["run_id"] for r in rows if r["state"] != "published"]
-                if left:
-                    log.info("run %s was never published; name it to resume it", left[-1])
-            return rows[-1]
-        rows = self.rows("run_id = @value", self._run.run_id, "find")
-        if not rows:
-            raise RunStateError(
-                f"there is no run {self._run.run_id} in {self.table}; list runs with: "
-                "python -m etlkit.runs"
-            )
-        return rows[0]
+            raise RunStateError(f"run {self._run.run_id} was resumed by another process")
 
     def rows(self, where: str, value: str, purpose: str) -> list[Any]:
         """Ledger rows by start time.
@@ -177,12 +139,9 @@ class Ledger:
             value: Its value.
             purpose: See `Connection.query`.
         """
-        job = self._connection.query(
-            f"SELECT * FROM {self.table.sql} WHERE {where} ORDER BY run_id",
-            f"ledger_{purpose}_{self.owner}",
-            parameters=[ledger_parameter("value", value)],
+        return ledger_rows(
+            self._connection, self.table, where, value, f"ledger_{purpose}_{self.owner}"
         )
-        return list(job.result(retry=self._connection.retry()))
 
     def _refuse_company(self) -> None:
         """Let one run of the job go on, whoever's row came first.
@@ -194,7 +153,7 @@ class Ledger:
         last = others[-1] if others else None
         if (
             self._can_resume
-            and self._run.resume is None
+            and self._run.attempt == 1
             and last
             and last["state"] != "published"
             and not is_alive(last)
@@ -218,14 +177,14 @@ class Ledger:
         since = f"TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL {EXPIRE_DAYS} DAY)"
         self._looks += 1
         where = f"job = @value AND started_at > {since}"
-        rows = self.rows(where, self._run.job, f"others_{self._looks}")
+        rows = self.rows(where, self._run.job_name, f"others_{self._looks}")
         return [row for row in rows if row["run_id"] != self._run.run_id]
 
     def _refuse_if(self, company: list[Any]) -> None:
         if company:
             self._withdraw()
             raise RunStateError(
-                f"job {self._run.job} is in progress already, as run {company[0]['run_id']}; wait "
+                f"job {self._run.job_name} is in progress already, as run {company[0]['run_id']}; wait "
                 "for it, or declare the job with is_runnable_concurrently=True"
             )
 

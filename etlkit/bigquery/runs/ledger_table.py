@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from etlkit.api.outcomes import Counts
 from etlkit.bigquery.names import TableName
-from etlkit.errors import AlreadyPublishedError
 from etlkit.rows.columns import Column
 
 if TYPE_CHECKING:
     from etlkit.bigquery.client import Connection
+
+LEDGER = "runs"
+"""Name of the ledger's table in the work dataset."""
 
 COLUMNS = (
     Column("run_id", "STRING", "REQUIRED", description="Sorts by start time"),
@@ -63,20 +64,24 @@ def make_ledger(connection: Connection, name: TableName) -> None:
             )
 
 
-def already_published(row: Any) -> AlreadyPublishedError:
-    """What a ledger row says of a run that is to be resumed though it is done."""
-    counts = Counts(
-        read=row["read"] or 0,
-        written=row["written"] or 0,
-        skipped=row["skipped"] or 0,
-        rejected=row["rejected"] or 0,
-        parts=row["rows_published"] or 0,
+def ledger_rows(
+    connection: Connection, ledger: TableName, where: str, value: str, purpose: str
+) -> list[Any]:
+    """Ledger rows by start time.
+
+    Args:
+        connection: To read with.
+        ledger: The table.
+        where: A condition over the ledger's columns and `@value`.
+        value: Its value.
+        purpose: See `Connection.query`.
+    """
+    job = connection.query(
+        f"SELECT * FROM {ledger.sql} WHERE {where} ORDER BY run_id",
+        purpose,
+        parameters=[ledger_parameter("value", value)],
     )
-    return AlreadyPublishedError(
-        f"run {row['run_id']} is published already, there is nothing left to do",
-        counts=counts,
-        target=row["target"],
-    )
+    return list(job.result(retry=connection.retry()))
 
 
 def ledger_parameter(name: str, value: Any) -> Any:

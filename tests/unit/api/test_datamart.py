@@ -19,7 +19,7 @@ from etlkit import (
 )
 from etlkit.bigquery.datamart import sql
 from etlkit.bigquery.datamart.insert import sink_options
-from etlkit.bigquery.datamart.plan import in_order, plan
+from etlkit.bigquery.datamart.plan import in_order, make_plan
 from etlkit.engine.expand_transfer import expand_transfer
 
 NOW = datetime(2024, 3, 31, 15, 30, tzinfo=UTC)
@@ -29,7 +29,7 @@ SCD = {"write_disposition": "scd_type_2", "merge_keys": ("id",), "incremental_co
 
 
 def planned(job, **options):
-    return plan(job, queued_at=NOW, started_at=NOW, **options)
+    return make_plan(job, queued_at=NOW, started_at=NOW, **options)
 
 
 @pytest.mark.parametrize(

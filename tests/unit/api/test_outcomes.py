@@ -78,7 +78,7 @@ def test_counts_add_up():
     counts = Counts(read=3)
     for parts in (1, 0, 3):
         counts.add(parts)
-    assert (counts.written, counts.skipped, counts.parts, counts.settled) == (2, 1, 4, 3)
+    assert (counts.written, counts.skipped, counts.parts, counts.finished) == (2, 1, 4, 3)
 
 
 def test_only_the_first_errors_are_kept():

@@ -54,7 +54,7 @@ def service():
 @pytest.fixture
 def connection(service):
     """What reader and appender need of a connection, on the real clients."""
-    from etlkit.api.run import Run, Settings
+    from etlkit.api.run import Settings
     from etlkit.bigquery.client import Connection
 
     environ = {
@@ -62,7 +62,7 @@ def connection(service):
         "ETLKIT_BIGQUERY_GRPC_ENDPOINT": service.target,
         "GOOGLE_CLOUD_PROJECT": "p",
     }
-    made = Connection(Run("test", Settings(environ=environ)))
+    made = Connection(Settings(environ=environ), job_prefix="etlkit_test")
     yield made
     made.close()
 

@@ -12,7 +12,7 @@ from etlkit import (
     RetryableError,
     TransferJob,
 )
-from etlkit.api.run import Run
+from etlkit.api.run import RunRequest
 from etlkit.calls import clock
 from etlkit.calls.limits import Limiter
 from etlkit.calls.retry import caller
@@ -46,8 +46,7 @@ def job_of(num_rows, **options):
 
 
 def transfer(job, resume=None):
-    with Run("test", resume=resume) as run:
-        return run_transfer(job, run)
+    return run_transfer(job, RunRequest("test", resume=resume))
 
 
 @pytest.mark.parametrize(

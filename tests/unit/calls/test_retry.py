@@ -21,7 +21,7 @@ from etlkit import (
     RowError,
     TransferJob,
 )
-from etlkit.api.run import Interrupted, Run
+from etlkit.api.run import Interrupted, RunRequest
 from etlkit.calls import clock
 from etlkit.calls.breaker import Attempts, Breaker
 from etlkit.calls.retry import Calls, caller, from_grpc, from_http
@@ -100,8 +100,7 @@ def transfer(api, num_rows, *, sink=None, concurrency=4, resume=None, source=Non
         sink=sink or MemorySink("replace"),
         **options,
     )
-    with Run("test", resume=resume) as run:
-        return run_transfer(job, run)
+    return run_transfer(job, RunRequest("test", resume=resume))
 
 
 def doubled(sink):
@@ -184,8 +183,7 @@ def test_a_poisonous_row_is_rejected_with_its_attempts(calls, failure):
         on_row_error="reject",
         retry=RetryPolicy(max_attempts=4),
     )
-    with Run("test") as run:
-        report = run_transfer(job, run)
+    report = run_transfer(job, RunRequest("test"))
     assert [row["n"] for row in sink.rows] == list(range(1, 50))
     rejected = [(r.error_class, r.code, r.attempts) for r in sink.rejects]
     assert rejected == [("CallFailedError", str(next(iter(failure.values()))), 4)]
@@ -276,8 +274,8 @@ def test_waits_end_when_another_worker_fails():
     job = TransferJob(
         source=MemorySource([{"n": 0}, {"n": 1}]), transform=Etl, sink=MemorySink("replace")
     )
-    with Run("test") as run, pytest.raises(JobError, match="the other one"):
-        run_transfer(job, run)
+    with pytest.raises(JobError, match="the other one"):
+        run_transfer(job, RunRequest("test"))
     assert [t.name for t in threading.enumerate() if t.name.startswith("etlkit-worker")] == []
 
 
@@ -285,6 +283,7 @@ def test_waits_end_when_another_worker_fails():
 def test_waits_end_when_the_run_is_asked_to_stop(failure):
     """Ctrl-C while all workers wait, for a hint or for the service to be back."""
     everyone = threading.Barrier(3)
+    runs = []
 
     class Etl(EtlBase):
         max_concurrency = 3
@@ -299,7 +298,7 @@ def test_waits_end_when_the_run_is_asked_to_stop(failure):
             if not self.met:
                 self.met = True
                 if everyone.wait(timeout=60) == 0:
-                    run.request_stop(2)
+                    runs[0].request_stop(2)
             raise RetryableError("down", **failure)
 
     job = TransferJob(
@@ -307,8 +306,8 @@ def test_waits_end_when_the_run_is_asked_to_stop(failure):
         transform=Etl,
         sink=MemorySink("replace"),
     )
-    with Run("test") as run, pytest.raises(Interrupted) as caught:
-        run_transfer(job, run)
+    with pytest.raises(Interrupted) as caught:
+        run_transfer(job, RunRequest("test"), on_start=runs.append)
     assert caught.value.report.state == "interrupted"
     assert [t.name for t in threading.enumerate() if t.name.startswith("etlkit-worker")] == []
 
@@ -342,8 +341,7 @@ def test_threads_of_one_run_share_a_caller():
             transform=Etl,
             sink=MemorySink("replace"),
         )
-        with Run("test") as run:
-            run_transfer(job, run)
+        run_transfer(job, RunRequest("test"))
     assert len(seen) == 2
     assert caller("api") not in seen
     assert caller("api") is caller("api")

@@ -17,7 +17,7 @@ from etlkit import (
     TransferJob,
     TransformError,
 )
-from etlkit.api.run import Interrupted, Run
+from etlkit.api.run import Interrupted, RunRequest
 from etlkit.engine.transfer import run_transfer
 from etlkit.testing import MemorySink, MemorySource, run_transform
 
@@ -27,8 +27,7 @@ def transfer(etl, rows, *, sink=None, limit=None, schema=None, batch_rows=1000, 
     sink = MemorySink("replace") if sink is None else sink
     source = MemorySource(rows, schema, batch_rows=batch_rows)
     job = TransferJob(source=source, transform=etl, sink=sink, **options)
-    with Run("test", limit=limit) as run:
-        return run_transfer(job, run), sink
+    return run_transfer(job, RunRequest("test", limit=limit)), sink
 
 
 def make(transform_row, **attributes):
@@ -88,8 +87,8 @@ def test_order_is_kept_under_concurrency():
 class Unordered(MemorySink):
     """A sink without an order, as a table has none."""
 
-    def open(self, run):
-        writer = super().open(run)
+    def open(self, job, run, reader):
+        writer = super().open(job, run, reader)
         writer.keeps_order = False
         return writer
 
@@ -178,8 +177,8 @@ def test_rows_in_flight_are_bounded():
     seen = threading.Event()
 
     class Source(MemorySource):
-        def open(self, run):
-            reader = super().open(run)
+        def open(self, job, run):
+            reader = super().open(job, run)
             inner = reader.batches
 
             def counting():
@@ -200,13 +199,12 @@ def test_rows_in_flight_are_bounded():
     job = TransferJob(
         source=Source(numbers(20_000), batch_rows=100), transform=make(wait), sink=sink
     )
-    with Run("test") as run:
-        worker = threading.Thread(target=run_transfer, args=(job, run))
-        worker.start()
-        assert seen.wait(timeout=30)
-        ahead = given
-        release.set()
-        worker.join(timeout=60)
+    worker = threading.Thread(target=run_transfer, args=(job, RunRequest("test")))
+    worker.start()
+    assert seen.wait(timeout=30)
+    ahead = given
+    release.set()
+    worker.join(timeout=60)
     assert ahead < 60
     assert len(sink.rows) == 20_000
 
@@ -373,8 +371,8 @@ def test_columns_not_named_are_never_decoded(monkeypatch):
 class _Discard(MemorySink):
     """A sink that takes Arrow without decoding it."""
 
-    def open(self, run):
-        writer = super().open(run)
+    def open(self, job, run, reader):
+        writer = super().open(job, run, reader)
         writer.write = lambda batch: None
         writer.commit = lambda counts: counts.parts
         return writer
@@ -501,8 +499,8 @@ def test_a_short_read_is_never_published():
     """A source that gives fewer rows than it froze fails the audit."""
 
     class Source(MemorySource):
-        def open(self, run):
-            reader = super().open(run)
+        def open(self, job, run):
+            reader = super().open(job, run)
             freeze = reader.freeze
 
             def count_wrong(earlier=None):
@@ -514,8 +512,8 @@ def test_a_short_read_is_never_published():
 
     sink = MemorySink()
     job = TransferJob(source=Source(numbers(3)), transform=make(lambda row: row), sink=sink)
-    with Run("test") as run, pytest.raises(CountMismatchError, match="holds 5 rows, but 3"):
-        run_transfer(job, run)
+    with pytest.raises(CountMismatchError, match="holds 5 rows, but 3"):
+        run_transfer(job, RunRequest("test"))
     assert sink.rows == []
 
 
@@ -524,8 +522,8 @@ def test_a_broken_source_ends_the_run_and_keeps_its_rows():
     readers = []
 
     class Source(MemorySource):
-        def open(self, run):
-            reader = super().open(run)
+        def open(self, job, run):
+            reader = super().open(job, run)
             readers.append(reader)
 
             def broken():
@@ -536,8 +534,8 @@ def test_a_broken_source_ends_the_run_and_keeps_its_rows():
             return reader
 
     job = TransferJob(source=Source(numbers(3)), transform=make(lambda row: row), sink=MemorySink())
-    with Run("test") as run, pytest.raises(JobError, match="stream cut"):
-        run_transfer(job, run)
+    with pytest.raises(JobError, match="stream cut"):
+        run_transfer(job, RunRequest("test"))
     assert readers[0].closed is False
 
 
@@ -555,8 +553,8 @@ def test_a_slow_row_does_not_hold_back_staging():
     staged, release = threading.Event(), threading.Event()
 
     class Sink(MemorySink):
-        def open(self, run):
-            writer = super().open(run)
+        def open(self, job, run, reader):
+            writer = super().open(job, run, reader)
             inner = writer.write
             writer.write = lambda batch: (inner(batch), staged.set())
             return writer
@@ -664,8 +662,8 @@ def test_a_session_that_ends_is_opened_again_for_the_rest():
     sessions = []
 
     class Source(MemorySource):
-        def open(self, run):
-            reader = super().open(run)
+        def open(self, job, run):
+            reader = super().open(job, run)
             inner = reader.batches
 
             def expiring():
@@ -685,8 +683,7 @@ def test_a_session_that_ends_is_opened_again_for_the_rest():
     sink = MemorySink()
     etl = make(note, max_concurrency=3)
     job = TransferJob(source=Source(numbers(1000), batch_rows=100), transform=etl, sink=sink)
-    with Run("test") as run:
-        report = run_transfer(job, run)
+    report = run_transfer(job, RunRequest("test"))
     assert sessions == [1000, 700, 400]
     assert sorted(calls) == list(range(1000))
     assert [row["n"] for row in sink.rows] == list(range(1000))
@@ -694,8 +691,7 @@ def test_a_session_that_ends_is_opened_again_for_the_rest():
 
 
 def resume(job, **options):
-    with Run("test", resume="last", **options) as run:
-        return run_transfer(job, run)
+    return run_transfer(job, RunRequest("test", resume="last", **options))
 
 
 def test_a_failed_run_goes_on_where_it_stood():
@@ -713,19 +709,55 @@ def test_a_failed_run_goes_on_where_it_stood():
     source = MemorySource(numbers(50), batch_rows=10)
     etl = make(sometimes, max_concurrency=4)
     job = TransferJob(source=source, transform=etl, sink=sink)
-    with Run("test") as run, pytest.raises(TransformError):
-        run_transfer(job, run)
+    with pytest.raises(TransformError) as caught:
+        run_transfer(job, RunRequest("test"))
+    run_id = caught.value.report.run_id
     first = list(calls)
     broken = False
     report = resume(job)
     assert sorted(row["n"] for row in sink.rows) == list(range(50))
-    assert (report.run_id, report.read, report.written) == (run.run_id, 50, 50)
+    assert (report.run_id, report.read, report.written) == (run_id, 50, 50)
     assert report.resumed >= 30
     repeated = set(first) & set(calls[len(first) :])
     assert repeated <= set(range(30, 47))
     again = resume(job)  # it is done, and says so instead of doing anything
-    assert (again.state, again.run_id, again.resumed) == ("published", run.run_id, 50)
+    assert (again.state, again.run_id, again.resumed) == ("published", run_id, 50)
     assert len(sink.rows) == 50
+
+
+def test_changed_code_is_not_resumed_by_accident():
+    """A run whose code changed since goes on only when that is asked for."""
+
+    def fail(row):
+        raise ValueError("not yet")
+
+    sink, source = MemorySink(), MemorySource(numbers(3))
+    with pytest.raises(TransformError):
+        run_transfer(
+            TransferJob(source=source, transform=make(fail), sink=sink), RunRequest("test")
+        )
+    source.fingerprint = "another query"
+    job = TransferJob(source=source, transform=make(dict), sink=sink)
+    with pytest.raises(RunStateError, match="code or query changed since run"):
+        resume(job)
+    assert resume(job, allow_code_change=True).written == 3
+
+
+def test_a_run_of_another_job_or_of_rejects_is_not_resumed():
+    """An id that belongs to something else is refused, with the way out."""
+
+    def fail(row):
+        raise ValueError("not yet")
+
+    sink, source = MemorySink(), MemorySource(numbers(3))
+    job = TransferJob(source=source, transform=make(fail), sink=sink)
+    with pytest.raises(TransformError) as caught:
+        run_transfer(job, RunRequest("test"))
+    run_id = caught.value.report.run_id
+    with pytest.raises(RunStateError, match="is a run of job test, not of other"):
+        run_transfer(job, RunRequest("other", resume=run_id))
+    with pytest.raises(RunStateError, match="was started with no --retry-rejects"):
+        run_transfer(job, RunRequest("test", resume=run_id, retry_of="20240101"))
 
 
 def test_a_stop_settles_what_is_in_flight(caplog):
@@ -741,10 +773,8 @@ def test_a_stop_settles_what_is_in_flight(caplog):
 
     sink = MemorySink()
     job = TransferJob(source=MemorySource(numbers(5000)), transform=make(stop_at_ten), sink=sink)
-    with Run("test") as run:
-        runs.append(run)
-        with pytest.raises(Interrupted) as caught:
-            run_transfer(job, run)
+    with pytest.raises(Interrupted) as caught:
+        run_transfer(job, RunRequest("test"), on_start=runs.append)
     assert caught.value.signum == 15
     assert caught.value.report.state == "interrupted"
     assert "calls in flight have 30 s to end; another Ctrl-C ends at once" in caplog.text

@@ -3,9 +3,10 @@ from typing import NamedTuple
 
 import pytest
 
-from etlkit.api.run import Run, Settings
+from etlkit.api.run import Run, RunRequest, Settings
 from etlkit.api.source import ROW_ID
 from etlkit.rows.batches import RowDecoder
+from etlkit.testing.contract_job import contract_job
 
 
 class Read(NamedTuple):
@@ -19,8 +20,8 @@ def read() -> Callable[..., Read]:
     """Read a source as a run does, or as a preview."""
 
     def call(source, *, limit=None, frozen=True, environ=None) -> Read:
-        with Run("files", Settings(environ=environ or {}), limit=limit) as run:
-            reader = source.open(run)
+        with Run(RunRequest("files", Settings(environ=environ or {}), limit=limit)) as run:
+            reader = source.open(contract_job(source=source), run)
             try:
                 if frozen:
                     reader.freeze()

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from etlkit import CsvSource, JsonlSource
 from etlkit.api.outcomes import Counts, Recovered
-from etlkit.api.run import Run, Settings
+from etlkit.api.run import Run, RunRequest, Settings
 from etlkit.api.source import ROW_ID
 from etlkit.files.csv_types import guess_type
 from etlkit.rows.batches import RowDecoder
+from etlkit.testing.contract_job import contract_job
 
 # A lone carriage return ends a line for some programs and not for others: it is left out.
 text = st.text(st.characters(exclude_characters="\r\0", exclude_categories=["Cs"]), max_size=12)
@@ -21,8 +22,8 @@ many = settings(
 
 
 def read(source, earlier=()):
-    with Run("files", Settings()) as run:
-        reader = source.open(run)
+    with Run(RunRequest("files", Settings())) as run:
+        reader = source.open(contract_job(source=source), run)
         reader.freeze(Recovered(Counts(written=len(earlier)), lambda: earlier))
         decoder, found = RowDecoder(reader.columns), {}
         for batch in reader.batches():

@@ -4,11 +4,12 @@ import pytest
 
 from etlkit import ConfigError, CsvSource, EtlBase, JsonlSource, SourceError, TransferJob
 from etlkit.api.outcomes import Counts, Recovered
-from etlkit.api.run import Run, Settings
+from etlkit.api.run import Run, RunRequest, Settings
 from etlkit.api.source import ROW_ID
 from etlkit.engine.transfer import run_transfer
 from etlkit.runner import run_job
 from etlkit.testing import MemorySink
+from etlkit.testing.contract_job import contract_job
 
 
 @pytest.fixture
@@ -25,8 +26,8 @@ def ids_and_rows(reader):
 
 
 def read(source, *, limit=None, earlier=()):
-    with Run("files", Settings(), limit=limit) as run:
-        reader = source.open(run)
+    with Run(RunRequest("files", Settings(), limit=limit)) as run:
+        reader = source.open(contract_job(source=source), run)
         ids = tuple(earlier)
         reader.freeze(Recovered(Counts(written=len(ids)), lambda: ids))
         got = ids_and_rows(reader)
@@ -99,8 +100,8 @@ def test_ids_of_another_kind_are_refused(files, earlier):
 
 def test_a_file_that_changes_under_the_run_is_an_error(files, tmp_path):
     """After freezing, other content is never read as if it were the same."""
-    with Run("files", Settings()) as run:
-        reader = files.open(run)
+    with Run(RunRequest("files", Settings())) as run:
+        reader = files.open(contract_job(source=files), run)
         reader.freeze()
         path = tmp_path / "2.csv"
         path.write_text(path.read_text() + "11\n")
@@ -114,8 +115,8 @@ def test_a_file_that_changes_under_the_run_is_an_error(files, tmp_path):
 
 def test_fetch_gives_rows_again(files):
     """By id, whatever is settled, all columns."""
-    with Run("files", Settings()) as run:
-        reader = files.open(run)
+    with Run(RunRequest("files", Settings())) as run:
+        reader = files.open(contract_job(source=files), run)
         reader.freeze()
         ids = {n: row_id for row_id, n in ids_and_rows(reader).items()}
         wanted = [ids[9], ids[2], ids[6]]
@@ -143,13 +144,16 @@ class Etl(EtlBase):
 
 
 def test_a_job_runs_from_files(files):
-    """Through the real chain; the run's variables name the files."""
+    """Through the real chain; and the reader's details name the files."""
     sink = MemorySink()
-    with Run("files", Settings()) as run:
-        report = run_transfer(TransferJob(source=files, transform=Etl, sink=sink), run)
+    report = run_transfer(
+        TransferJob(source=files, transform=Etl, sink=sink), RunRequest("files", Settings())
+    )
     assert (report.read, report.written) == (10, 10)
     assert sink.rows == [{"n": n, "twice": 2 * n} for n in range(1, 11)]
-    assert [name[-5:] for name in run.variables["files"]] == ["1.csv", "2.csv"]
+    with Run(RunRequest("files", Settings())) as run:
+        details = files.open(contract_job(source=files), run).details
+    assert [name[-5:] for name in details["files"]] == ["1.csv", "2.csv"]
 
 
 def test_a_bad_line_is_found_before_anything_is_paid(files, tmp_path):
@@ -164,8 +168,8 @@ def test_a_bad_line_is_found_before_anything_is_paid(files, tmp_path):
             return row
 
     job = TransferJob(source=files, transform=Paid, sink=MemorySink())
-    with Run("files", Settings()) as run, pytest.raises(SourceError, match=r"2\.csv:6: 2 cells"):
-        run_transfer(job, run)
+    with pytest.raises(SourceError, match=r"2\.csv:6: 2 cells"):
+        run_transfer(job, RunRequest("files", Settings()))
     assert calls == []
 
 

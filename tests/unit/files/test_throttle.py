@@ -55,15 +55,16 @@ def test_a_consumer_that_needs_more_gets_it():
 CODE = """
 import sys, threading
 from etlkit import CsvSource
-from etlkit.api.run import Run, Settings
+from etlkit.api.run import Run, RunRequest, Settings
+from etlkit.testing.contract_job import contract_job
 
 with open(sys.argv[1], "w") as file:
     file.write("a,b\\n" + f"1,{'x' * 60}\\n" * 500_000)
 ready = threading.Event()
 
 def read():
-    with Run("abandoned", Settings()) as run:
-        batches = CsvSource(sys.argv[1]).open(run).batches()
+    with Run(RunRequest("abandoned", Settings())) as run:
+        batches = CsvSource(sys.argv[1]).open(contract_job(), run).batches()
         next(batches)
         ready.set()
         threading.Event().wait()

@@ -8,9 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from etlkit import CsvSource, JsonlSource, ParquetSource, SourceError
-from etlkit.api.run import Run, Settings
+from etlkit.api.run import Run, RunRequest, Settings
 from etlkit.api.source import ROW_ID
 from etlkit.testing import no_sleep
+from etlkit.testing.contract_job import contract_job
 
 ROWS = "n,t\n" + "".join(f"{n},{'x' * 80}\n" for n in range(40_000))
 
@@ -119,8 +120,8 @@ def test_a_server_that_packs_on_the_way(read, server):
 def test_a_preview_copies_the_beginning_only(server):
     """The first rows need the first piece, not the whole file."""
     server.content = ROWS.encode() + b"1,x\n" * 20_000_000
-    with Run("files", Settings(), limit=5) as run:
-        reader = CsvSource(f"{server.url}/a.csv").open(run)
+    with Run(RunRequest("files", Settings(), limit=5)) as run:
+        reader = CsvSource(f"{server.url}/a.csv").open(contract_job(), run)
         got = [n for batch in reader.batches() for n in batch.column("n").to_pylist()]
         copied = reader._files[0].size
         reader.close(succeeded=True)
@@ -225,8 +226,8 @@ def test_another_attempt_downloads_again_and_finds_the_same_ids(server):
     """Ids hold the content's digest, so a resume needs nothing of the first attempt's copy."""
 
     def ids():
-        with Run("files", Settings()) as run:
-            reader = CsvSource(f"{server.url}/a.csv").open(run)
+        with Run(RunRequest("files", Settings())) as run:
+            reader = CsvSource(f"{server.url}/a.csv").open(contract_job(), run)
             reader.freeze()
             got = [i for batch in reader.batches() for i in batch.column(ROW_ID).to_pylist()]
             reader.close(succeeded=False)

@@ -15,10 +15,10 @@ import pytest
 
 from etlkit import Datamart, StatementError
 from etlkit.api.report import DatamartReport, StatementReport
-from etlkit.api.run import Run, Settings
+from etlkit.api.run import Run, RunRequest, Settings
 from etlkit.bigquery.client import connect
 from etlkit.bigquery.datamart.dry_run_all import check_plan
-from etlkit.bigquery.datamart.plan import plan
+from etlkit.bigquery.datamart.plan import make_plan
 from etlkit.bigquery.datamart.run import _make_work_dataset
 from etlkit.bigquery.datamart.statements import run_step
 
@@ -149,13 +149,15 @@ def server():
 @pytest.fixture
 def run(server):
     environ = {"BIGQUERY_EMULATOR_HOST": f"http://127.0.0.1:{server.server_port}"}
-    with Run("mart", Settings(project="p", location="US", environ=environ), now=NOW) as run:
+    with Run(
+        RunRequest("mart", Settings(project="p", location="US", environ=environ), started_at=NOW)
+    ) as run:
         yield run
 
 
 def made(sql, **options):
     """A plan and an empty report."""
-    ready = plan(Datamart(sql=sql, **options), queued_at=NOW, started_at=NOW)
+    ready = make_plan(Datamart(sql=sql, **options), queued_at=NOW, started_at=NOW)
     statements = [
         StatementReport(number=s.number, line=s.piece.line, statement=s.piece.first_line)
         for s in ready.steps
