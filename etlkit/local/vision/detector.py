@@ -34,7 +34,7 @@ MIDS: Final[Mapping[str, str]] = {
     "Coffee cup": "/m/02p5f1q",
     "Computer monitor": "/m/02522",
     "Computer mouse": "/m/020lf",
-    "FaultHandler": "/m/01y9k5",
+    "Desk": "/m/01y9k5",
     "Dog": "/m/0bt9lr",
     "Footwear": "/m/09j5n",
     "High heels": "/m/06k2mb",
