@@ -1,12 +1,11 @@
 """The commands of `python -m etlkit.local`.
 
-Exit codes: 0 done, 1 failed, 2 usage or configuration. Google's clients are imported where they are
-used: they cost two seconds, and `--help`, `put` and `ls` need none of them.
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration. Google's clients are imported where they
+are used: that takes two seconds, and `--help`, `put` and `ls` do not need them.
 """
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from contextlib import contextmanager
@@ -29,12 +28,12 @@ if TYPE_CHECKING:
 
 _F = TypeVar("_F", bound="Callable[..., Any]")
 
-# How soon `serve` notices that the server has died.
+# How long `serve` takes to notice that the server has ended.
 _WATCH_S = 0.5
 
 
 class _Commands(click.Group):
-    """Ends with the message and the exit code of our own errors, without a traceback."""
+    """Prints etlkit's own errors without a traceback and exits with their code."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -75,10 +74,10 @@ def main() -> None:
     "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path)
 )
 @click.argument("uri", metavar="gs://BUCKET/[PREFIX/]")
-@click.option("-r", "--recursive", is_flag=True, help="Take folders too, with all in them.")
+@click.option("-r", "--recursive", is_flag=True, help="Copy folders too, with everything in them.")
 @_local_dir
 def put(files: tuple[Path, ...], uri: str, recursive: bool, local_dir: Path) -> None:
-    """Copy files into a local bucket, which is made if missing."""
+    """Copy files into a local bucket. A missing bucket is created."""
     for address in _buckets(local_dir).put(files, uri, recursive=recursive):
         click.echo(address)
 
@@ -88,7 +87,7 @@ def put(files: tuple[Path, ...], uri: str, recursive: bool, local_dir: Path) -> 
 @_format
 @_local_dir
 def ls(uri: str, format_name: str, local_dir: Path) -> None:
-    """List objects under a prefix, or matching it where it has a `*`."""
+    """List the objects under a prefix, or those that match it if it has a `*`."""
     objects = _buckets(local_dir).list(uri)
     if format_name == "table":
         for stored in objects:
@@ -108,7 +107,7 @@ def ls(uri: str, format_name: str, local_dir: Path) -> None:
     "--file",
     "file",
     type=click.File(encoding="utf-8"),
-    help="Read the SQL from here; - = stdin.",
+    help="Read the SQL from this file; - = stdin.",
 )
 @_format
 @_local_dir
@@ -137,7 +136,7 @@ def sql(statement: str | None, file: TextIO | None, format_name: str, local_dir:
 @click.argument("uris", nargs=-1, required=True, metavar="gs://BUCKET/*...")
 @_local_dir
 def object_table(table: str, uris: tuple[str, ...], local_dir: Path) -> None:
-    """Make or replace a table that has one row for each object."""
+    """Create or replace a table that has one row for each object."""
     with _client(local_dir) as client:
         from etlkit.local.bigquery.object_table import create_object_table
 
@@ -148,12 +147,13 @@ def object_table(table: str, uris: tuple[str, ...], local_dir: Path) -> None:
 @main.command()
 @_local_dir
 def serve(local_dir: Path) -> None:
-    """Keep the local server up until Ctrl-C, and say how to reach it."""
+    """Keep the local server running until Ctrl-C, and print how to connect to it."""
     from etlkit.local import join_or_start
 
     stop = Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: stop.set())
+    # Windows has no SIGHUP.
+    for name in {"SIGINT", "SIGTERM", "SIGHUP"} & signal.Signals.__members__.keys():
+        signal.signal(signal.Signals[name], lambda *_: stop.set())
     with join_or_start(local_dir) as server:
         click.echo(_how_to_connect(server.endpoints))
         sys.stdout.flush()
@@ -171,7 +171,7 @@ def _buckets(local_dir: Path) -> Buckets:
 
 @contextmanager
 def _client(local_dir: Path) -> Iterator[bigquery.Client]:
-    """A client of the local server; what BigQuery refuses is a `JobError` in its own words."""
+    """A client of the local server. What BigQuery refuses becomes a `JobError` with its message."""
     from etlkit.local import join_or_start
 
     with join_or_start(local_dir) as server:
@@ -188,24 +188,25 @@ def _client(local_dir: Path) -> Iterator[bigquery.Client]:
             try:
                 yield client
             except GoogleAPIError as exc:
-                # The text of the exception says it twice and adds the job.
+                # `str(exc)` repeats the message and adds the job's address.
                 errors = getattr(exc, "errors", ())
-                said = [error["message"] for error in errors if "message" in error]
-                raise JobError("\n".join(said) or str(exc)) from exc
+                messages = [error["message"] for error in errors if "message" in error]
+                raise JobError("\n".join(messages) or str(exc)) from exc
 
 
 def _is_running(pid: int) -> bool:
+    import psutil
+
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
         return False
-    return True
 
 
 def _how_to_connect(endpoints: Endpoints) -> str:
     exports = "\n".join(f"export {name}={value}" for name, value in endpoints.environ().items())
     return f"""\
-# The local server is up until Ctrl-C. For any Google client in another terminal:
+# The local server runs until Ctrl-C. For any Google client in another terminal:
 {exports}
 
 # bq:

@@ -1,4 +1,4 @@
-"""Rows for a person (`table`) or a program (`json`, `csv`)."""
+"""Prints rows for a person (`table`) or for a program (`json`, `csv`)."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ FORMATS = ("table", "json", "csv")
 
 _NULL = "NULL"
 
-# A table of more than this many widths of the terminal is shown row by row: in a grid its cells
-# would be folded into columns of a few letters.
+# A table wider than this many terminals is printed row by row. In a grid its columns would be only a
+# few letters wide.
 _MAX_FOLDS = 2
 
 _BORDER_WIDTH = 3
@@ -32,14 +32,14 @@ def write_rows(
 ) -> None:
     """Print rows.
 
-    Nothing is ever cut. `json` is one array of objects; it and `csv` are written row by row, while
-    `table` needs all rows to know its widths.
+    No value is cut. `json` is one array of objects. `json` and `csv` are written row by row; `table`
+    reads all rows first, to know how wide its columns are.
 
     Args:
-        stream: Where to; a terminal gets a table that fits its width.
+        stream: Where to print. On a terminal the table fits its width.
         format_name: One of `FORMATS`.
         names: Column names.
-        rows: Native values, as the BigQuery client gives them; None = NULL.
+        rows: Values as the BigQuery client returns them; None = NULL.
     """
     if format_name == "json":
         _write_json(stream, names, rows)
@@ -50,10 +50,10 @@ def write_rows(
 
 
 def to_json_value(value: Any) -> Any:
-    """A value that `json` can write.
+    """Convert a value to one that `json` can write.
 
-    Bytes become base64; dates, times, NaN and the infinities become text, as in BigQuery's
-    `TO_JSON`. So does NUMERIC, which a JSON number could not carry whole.
+    Bytes become base64. Dates, times, NaN and infinities become strings, as in BigQuery's `TO_JSON`.
+    NUMERIC becomes a string too, because a JSON number could lose digits.
     """
     if isinstance(value, dict):
         return {str(key): to_json_value(item) for key, item in value.items()}
@@ -77,7 +77,7 @@ def _scalar_text(value: Any) -> str:
 
 
 def to_text(value: Any) -> str:
-    """A value on one line: strings as they are, the rest as in JSON; None = an empty text."""
+    """Convert a value to text: strings stay as they are, others become JSON; None becomes ""."""
     if value is None:
         return ""
     plain = to_json_value(value)
@@ -121,7 +121,7 @@ def _write_table(stream: TextIO, names: Sequence[str], rows: Iterable[Sequence[A
 
 
 def _write_records(stream: TextIO, names: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
-    """One line for each value; the terminal folds them at its full width."""
+    """Print one line for each value. The terminal wraps long lines at its full width."""
     label_width = max(map(len, names))
     for number, row in enumerate(cells, start=1):
         stream.write(f"-- row {number} --\n")
@@ -152,7 +152,7 @@ def _write_grid(
 
 
 def _printable(text: str) -> str:
-    """Control characters spelled out: data must not steer the terminal."""
+    """Escape control characters, so that data cannot control the terminal."""
     return "".join(
         letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text
     )

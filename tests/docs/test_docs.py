@@ -19,11 +19,11 @@ from click.testing import CliRunner
 
 import etlkit
 from etlkit import EtlkitError, RunReport, errors, testing
+from etlkit.cli import local as local_cli
 from etlkit.cli.run import cli as run_cli
 from etlkit.cli.run import main as run_main
 from etlkit.cli.runs import cli as runs_cli
 from etlkit.cli.runs import main as runs_main
-from etlkit.local import cli as local_cli
 from etlkit.local import join_or_start
 
 ROOT = Path(__file__).parents[2]

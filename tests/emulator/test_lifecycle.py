@@ -8,13 +8,13 @@ import threading
 from pathlib import Path
 
 import pytest
+from filelock import FileLock, Timeout
 from google.api_core.exceptions import GoogleAPIError
 from requests.exceptions import ConnectionError as ConnectionFailedError
 
 from etlkit.errors import ConfigError, JobError
 from etlkit.local import join_or_start
-from etlkit.local.server.endpoints import SERVER_FILE, read_server_info
-from etlkit.local.server.locks import hold
+from etlkit.local.server.server_info import SERVER_FILE, read_server_info
 
 CLIENT = """
 import sys
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def client_process(local_dir):
-    """Start processes that hold the server until they are killed or their stdin is closed."""
+    """Start client processes. Each ends when it is killed or its stdin is closed."""
     processes = []
 
     def start() -> subprocess.Popen:
@@ -53,13 +53,13 @@ def client_process(local_dir):
 
 @pytest.fixture
 def is_gone(local_dir):
-    """Whether no server holds the data any more."""
+    """Whether no server has the data open any more."""
 
     def ask() -> bool:
         try:
-            with hold(local_dir / "data.lock", timeout_s=0):
+            with FileLock(local_dir / "data.lock", timeout=0):
                 return True
-        except TimeoutError:
+        except Timeout:
             return False
 
     return ask
@@ -71,7 +71,7 @@ def said(process: subprocess.Popen) -> tuple[int, bool]:
 
 
 def test_server_is_shared_and_ends_after_its_last_client(local_dir, client_process, until, is_gone):
-    """A second process joins; the server outlives its starter, and ends after the last client."""
+    """A second process joins; the server outlives the one that started it and ends after the last."""
     starter = client_process()
     pid, started = said(starter)
     assert started
@@ -93,7 +93,7 @@ def test_server_is_shared_and_ends_after_its_last_client(local_dir, client_proce
 def test_server_ends_when_its_client_is_killed_and_the_data_is_whole(
     local_dir, client_process, connect, until, is_gone
 ):
-    """SIGKILL of the only client ends the server cleanly; the next one has every row."""
+    """SIGKILL of the only client ends the server cleanly, and the next server has every row."""
     client = client_process()
     said(client)
     with join_or_start(local_dir) as server, connect(server) as bq:
@@ -109,20 +109,20 @@ def test_server_ends_when_its_client_is_killed_and_the_data_is_whole(
 
 
 def test_two_starters_at_once_share_one_server(client_process):
-    """Four processes that start at the same moment end up with one server, started by one of them."""
+    """Four processes that start at the same moment share one server, which one of them started."""
     answers = [said(process) for process in [client_process() for _ in range(4)]]
     assert len({pid for pid, _ in answers}) == 1
     assert sorted(started for _, started in answers) == [False, False, False, True]
 
 
 def test_server_file_of_a_dead_server_is_not_believed(local_dir):
-    """A left-over file whose port now belongs to somebody else does not fool a client."""
+    """A client ignores a left-over file whose port now belongs to another process."""
     local_dir.mkdir()
     with join_or_start(local_dir) as first:
         info = json.loads((local_dir / SERVER_FILE).read_text())
         os.kill(first.pid, signal.SIGKILL)
     with socket.create_server(("127.0.0.1", 0)) as foreign:
-        info["lifeline_port"] = foreign.getsockname()[1]
+        info["lease_port"] = foreign.getsockname()[1]
         (local_dir / SERVER_FILE).write_text(json.dumps(info))
         answer = threading.Thread(target=_answer_nonsense, args=(foreign,), daemon=True)
         answer.start()
@@ -141,13 +141,13 @@ def _answer_nonsense(listener: socket.socket) -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}', "null"])
 def test_damaged_server_file_is_no_server(tmp_path, text):
-    """A file that is not what a server writes counts as none."""
+    """A file that no server could have written counts as missing."""
     (tmp_path / SERVER_FILE).write_text(text)
     assert read_server_info(tmp_path) is None
 
 
 def test_data_survives_a_killed_server(local_dir, connect, until, is_gone):
-    """SIGKILL of the server in the middle of writes loses nothing that was acknowledged."""
+    """SIGKILL of the server in the middle of writes loses no acknowledged row."""
     acknowledged = []
     with join_or_start(local_dir) as server, connect(server) as bq:
         bq.query_and_wait("CREATE SCHEMA d")
@@ -177,7 +177,7 @@ def _write_until_refused(bq, acknowledged: list[int]) -> None:
 
 
 def test_sigterm_ends_the_server_in_order(local_dir, until, is_gone):
-    """SIGTERM is the same clean end as the last client's leaving."""
+    """SIGTERM ends the server as cleanly as the end of its last client."""
     with join_or_start(local_dir) as server:
         os.kill(server.pid, signal.SIGTERM)
         until(is_gone)
@@ -186,7 +186,7 @@ def test_sigterm_ends_the_server_in_order(local_dir, until, is_gone):
 
 
 def test_start_error_shows_the_log_and_the_next_step(local_dir):
-    """A server that cannot start says why, and what to do."""
+    """The error of a server that cannot start says why and what to do."""
     (local_dir / "data").mkdir(parents=True)
     (local_dir / "data" / "bqemulator.duckdb").write_text("this is no database" * 1000)
     with pytest.raises(JobError, match=r"exit code 1(?s:.)*not a valid DuckDB(?s:.)*move .* away"):
@@ -194,14 +194,14 @@ def test_start_error_shows_the_log_and_the_next_step(local_dir):
 
 
 def test_missing_extra_is_a_config_error(local_dir, monkeypatch):
-    """Without the extra's packages nothing is started; the message has the command to install it."""
+    """Without the extra's packages nothing is started; the message says what is missing."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"pip install 'etlkit\[local\]'"):
+    with pytest.raises(ConfigError, match=r"bqemulator.* packages of the 'local' extra"):
         join_or_start(local_dir)
 
 
 def test_endpoints_point_the_clients(local_server):
-    """The environment holds exactly what the clients look for."""
+    """The environment has exactly the variables that the clients read."""
     environ = local_server.endpoints.environ()
     assert environ.keys() == {
         "BIGQUERY_EMULATOR_HOST",

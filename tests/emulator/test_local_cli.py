@@ -25,7 +25,7 @@ SELECT 1 AS i, NULL AS n, 'say "é", \n' AS s, FROM_BASE64('AP8=') AS b, TRUE AS
 
 @pytest.fixture
 def cli(local_server, tmp_path):
-    """Run `python -m etlkit.local` as a user does; the server is the one that the tests share."""
+    """Run `python -m etlkit.local` as a user does, against the server that the tests share."""
 
     def run(*arguments: object, local_dir: Path = local_server.local_dir, **options):
         command = [sys.executable, "-m", "etlkit.local", *map(str, arguments)]
@@ -47,7 +47,7 @@ def cli(local_server, tmp_path):
 
 @pytest.fixture
 def out(cli):
-    """Run a command that must succeed, and give what it printed."""
+    """Run a command that must succeed and return what it printed."""
 
     def run(*arguments: object, **options) -> str:
         done = cli(*arguments, **options)
@@ -58,7 +58,7 @@ def out(cli):
 
 
 def assert_fails(done: subprocess.CompletedProcess[str], code: int, message: str) -> None:
-    """One message on stderr, nothing on stdout, no traceback."""
+    """Check that there is one message on stderr, nothing on stdout and no traceback."""
     assert done.returncode == code, done.stderr
     assert re.search(message, done.stderr), done.stderr
     assert "Traceback" not in done.stderr
@@ -71,7 +71,7 @@ def test_help_names_every_command_and_imports_nothing_heavy(out):
     for command in ("put", "ls", "sql", "object-table", "serve"):
         assert command in text
         assert "--local-dir" in out(command, "--help")
-    script = "import sys, etlkit.local.cli; print(*sorted(sys.modules))"
+    script = "import sys, etlkit.cli.local; print(*sorted(sys.modules))"
     modules = subprocess.run(
         [sys.executable, "-c", script],
         capture_output=True,
@@ -84,7 +84,7 @@ def test_help_names_every_command_and_imports_nothing_heavy(out):
 
 
 def test_put_then_ls(out, tmp_path):
-    """Photos go in by `put` and are listed by `ls`, without any server."""
+    """`put` stores photos and `ls` lists them, without a server."""
     local_dir = tmp_path / "own"
     photos = [PHOTOS / "chelsea.jpg", PHOTOS / "coffee.jpg"]
     printed = out("put", *photos, "gs://photos/a/", local_dir=local_dir)
@@ -97,7 +97,7 @@ def test_put_then_ls(out, tmp_path):
 
 
 def test_ls_for_programs(out, tmp_path):
-    """`ls` gives JSON and CSV with what an object table has; a prefix without a match is empty."""
+    """`ls` prints an object table's columns as JSON and CSV; a prefix without a match gives none."""
     local_dir = tmp_path / "own"
     out("put", PHOTOS / "chelsea.jpg", "gs://photos/", local_dir=local_dir)
     (row,) = json.loads(out("ls", "gs://photos/", "--format", "json", local_dir=local_dir))
@@ -111,7 +111,7 @@ def test_ls_for_programs(out, tmp_path):
 
 
 def test_sql_as_json_is_one_array_of_native_values(out):
-    """Every type is printable: NULL, nested, bytes, times; unsafe numbers are text."""
+    """JSON has every type: NULL, nested, bytes, times; numbers that could lose digits are strings."""
     (row,) = json.loads(out("sql", ODD_VALUES, "--format", "json"))
     assert row.pop("d") in {"1.5", "1.500000000"}
     assert row == {
@@ -133,7 +133,7 @@ def test_sql_as_json_is_one_array_of_native_values(out):
 
 
 def test_sql_as_csv_has_a_header_and_json_for_what_is_nested(out):
-    """CSV quotes what must be quoted; NULL is an empty cell."""
+    """CSV quotes where it has to, and NULL is an empty cell."""
     (row,) = csv.DictReader(io.StringIO(out("sql", ODD_VALUES, "--format", "csv")))
     assert (row["n"], row["s"], row["b"], row["t"]) == ("", 'say "é", \n', "AP8=", "true")
     assert json.loads(row["st"]) == {"x": 1, "y": ["a", "b"]}
@@ -141,7 +141,7 @@ def test_sql_as_csv_has_a_header_and_json_for_what_is_nested(out):
 
 
 def test_sql_as_a_table_cuts_nothing(out):
-    """Off a terminal a table is as wide as it must be, and NULL is told from an empty text."""
+    """Outside a terminal a table is as wide as its content, and NULL differs from an empty string."""
     text = out("sql", f"SELECT '{'x' * 500}' AS long, NULL AS gone, '' AS empty, '\\x1b[31m' AS c")
     assert "x" * 500 in text
     assert "NULL" in text
@@ -150,7 +150,7 @@ def test_sql_as_a_table_cuts_nothing(out):
 
 
 def test_sql_from_a_file(out, cli, tmp_path):
-    """A file may start with a comment, which an argument could not; both at once is a usage error."""
+    """SQL can come from a file or from an argument; both at once is a usage error."""
     (tmp_path / "q.sql").write_text("-- comment\nSELECT 1 AS a", encoding="utf-8")
     assert json.loads(out("sql", "--file", "q.sql", "--format", "json")) == [{"a": 1}]
     assert_fails(cli("sql", "SELECT 1", "--file", "q.sql"), 2, "either SQL or --file")
@@ -158,7 +158,7 @@ def test_sql_from_a_file(out, cli, tmp_path):
 
 
 def test_sql_without_rows(out):
-    """An empty result has a header; statements without a result say what they did."""
+    """An empty result has a header; a statement without a result prints what it did."""
     assert (
         json.loads(out("sql", "SELECT 1 AS a FROM (SELECT 1) WHERE FALSE", "--format", "json"))
         == []
@@ -172,7 +172,7 @@ def test_sql_without_rows(out):
 
 
 def test_object_table_over_a_bucket(out):
-    """One command makes the table that the article's source query reads."""
+    """One command creates the table that the article's source query reads."""
     out("put", *PHOTOS.glob("*.jpg"), "gs://cli-photos/")
     assert out("object-table", "cli_vision.object_table", "gs://cli-photos/*") == (
         "cli_vision.object_table: 5 rows\n"
@@ -201,12 +201,12 @@ def test_object_table_over_a_bucket(out):
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
 )
 def test_bad_input_is_one_message(cli, arguments, code, message):
-    """Wrong usage and configuration end with 2, a refused query with 1; never a traceback."""
+    """Wrong usage and configuration exit with 2, a refused query with 1, and none has a traceback."""
     assert_fails(cli(*arguments), code, message)
 
 
 def test_a_local_dir_that_is_a_file_is_refused(cli, tmp_path):
-    """`--local-dir` must be a directory or not be there."""
+    """`--local-dir` must be a directory, or must not exist."""
     (tmp_path / "file").touch()
     assert_fails(cli("ls", "gs://photos/", local_dir=tmp_path / "file"), 2, "is a file")
 
@@ -246,7 +246,7 @@ def test_serve_says_how_to_connect_and_ends_cleanly(local_dir, until, number):
 
 
 def test_serve_says_so_when_the_server_dies(local_dir):
-    """`serve` does not go on waiting for a server that was killed."""
+    """`serve` ends when its server was killed."""
     command = [sys.executable, "-m", "etlkit.local", "serve", "--local-dir", str(local_dir)]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY

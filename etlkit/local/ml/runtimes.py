@@ -64,8 +64,8 @@ def load(model_type: str, path: Path) -> Runtime:
         return OnnxRuntime(path)
     if importlib.util.find_spec("openvino") is None:
         raise ConfigError(
-            f"Models of type {model_type} are run by the package openvino, which is not installed "
-            "beside the local server: pip install 'etlkit[local-tensorflow]'"
+            f"Models of type {model_type} need the package openvino, which is not installed. Install "
+            "the packages of the 'local-tensorflow' extra; see the README"
         )
     return OpenVinoRuntime(path)
 

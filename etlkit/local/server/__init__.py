@@ -1,1 +1,1 @@
-"""The local server process and how its clients find it."""
+"""The local server process, and how its clients start, find and hold it."""

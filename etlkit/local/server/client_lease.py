@@ -1,7 +1,7 @@
-"""The connection that keeps a local server alive.
+"""The lease of a client: an open connection that keeps the local server alive.
 
-Each client holds one TCP connection on loopback. The kernel closes it however the client ends, also by
-SIGKILL, so the server needs no heartbeat. The server sends nothing after the greeting.
+Each client holds one TCP connection on loopback. The kernel closes it however the client ends, also
+by SIGKILL, so no heartbeat is needed. After the greeting the server sends nothing.
 """
 
 from __future__ import annotations
@@ -15,66 +15,71 @@ from collections.abc import Iterable
 from typing import Final
 
 GRACE_S: Final = 1.0
-"""How long a server without clients waits for the next one; lets a shell run command after command."""
+"""How long a server without clients waits for the next one, so that a shell can run many commands."""
 
 UNCLAIMED_S: Final = 30.0
 """How long a server waits for its first client."""
 
 GREETING_TIMEOUT_S: Final = 5.0
-"""The server answers from a thread of its own, so only a dead or foreign listener takes longer."""
+"""The server greets from a thread of its own, so only a dead or foreign listener takes longer."""
 
 _GREETING_BYTES: Final = 256
 
 
-def connect(port: int, token: str) -> socket.socket | None:
-    """Take hold of the server behind `port`.
+def take_lease(port: int, token: str) -> socket.socket | None:
+    """Connect to the server that listens on `port`.
 
     Args:
-        port: The server's lifeline port.
-        token: What `server.json` says; a foreign process on a reused port does not know it.
+        port: `ServerInfo.lease_port`.
+        token: `ServerInfo.token`. A foreign process that now listens on the port does not know it.
 
     Returns:
-        The open connection, to be held for as long as the server is needed; None = no such server.
+        The open connection. Keep it open for as long as the server is needed. None = the server
+        that wrote the token does not listen there.
     """
     try:
-        line = socket.create_connection(("127.0.0.1", port), timeout=GREETING_TIMEOUT_S)
+        connection = socket.create_connection(("127.0.0.1", port), timeout=GREETING_TIMEOUT_S)
     except OSError:
         return None
     with contextlib.ExitStack() as undo:
-        undo.callback(line.close)
+        undo.callback(connection.close)
         try:
-            line.sendall(f"hello {token}\n".encode())
-            answer = line.recv(_GREETING_BYTES)
+            connection.sendall(f"hello {token}\n".encode())
+            answer = connection.recv(_GREETING_BYTES)
         except OSError:
             return None
         if answer != _welcome(token):
             return None
-        line.settimeout(None)
+        connection.settimeout(None)
         undo.pop_all()
-        return line
+        return connection
 
 
 def _welcome(token: str) -> bytes:
     return f"welcome {token}\n".encode()
 
 
-class Lifeline:
-    """The server's end: counts clients and says when the last one has gone.
+class LeaseListener:
+    """The server's side: accepts the connections of clients and notices when the last one closes.
 
-    It runs on the main thread, away from the event loop, so that a long query delays neither the
+    It runs on the main thread, not on the event loop, so that a long query delays neither the
     greeting nor a signal.
+
+    Args:
+        token: Clients must send it.
     """
 
     def __init__(self, token: str) -> None:
         self._token = token
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(0)
-        self._greeted: set[socket.socket] = set()
+        self._clients: set[socket.socket] = set()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
-        self._bell, self._button = socket.socketpair()
-        self._button.settimeout(0)
-        self._selector.register(self._bell, selectors.EVENT_READ)
+        # A byte sent into one end wakes `select`, which waits for the other.
+        self._wake_receiver, self._wake_sender = socket.socketpair()
+        self._wake_sender.settimeout(0)
+        self._selector.register(self._wake_receiver, selectors.EVENT_READ)
         self._stopped = False
 
     @property
@@ -83,63 +88,64 @@ class Lifeline:
         return int(self._listener.getsockname()[1])
 
     def stop_on(self, signals: Iterable[signal.Signals]) -> None:
-        """Let these signals end `wait`."""
+        """Let each of these signals end `wait`."""
         for number in signals:
             signal.signal(number, lambda *_: self.stop())
 
     def stop(self) -> None:
-        """End `wait` now. May be called from any thread and from a signal handler."""
+        """End `wait` now. Any thread and any signal handler may call this."""
         self._stopped = True
         with contextlib.suppress(OSError):
-            self._button.send(b"x")
+            self._wake_sender.send(b"x")
 
     def is_stopped(self) -> bool:
         """Whether `stop` was called."""
         return self._stopped
 
     def wait(self) -> None:
-        """Return once the last client has gone, or none came, or `stop` was called."""
+        """Return once the last client is gone, or no client came in time, or `stop` was called."""
         deadline = time.monotonic() + UNCLAIMED_S
         while not self._stopped:
-            timeout = None if self._greeted else deadline - time.monotonic()
+            timeout = None if self._clients else deadline - time.monotonic()
             if timeout is not None and timeout <= 0:
                 return
-            had_clients = bool(self._greeted)
+            had_clients = bool(self._clients)
             for key, _ in self._selector.select(timeout):
                 self._handle(key.fileobj)
-            if had_clients and not self._greeted:
+            if had_clients and not self._clients:
                 deadline = time.monotonic() + GRACE_S
 
     def close(self) -> None:
-        """Refuse everyone from now on and let go of the clients."""
+        """Close all connections and accept no more."""
         for key in list(self._selector.get_map().values()):
             if isinstance(key.fileobj, socket.socket):
                 key.fileobj.close()
         self._selector.close()
-        self._greeted.clear()
+        self._clients.clear()
 
     def _handle(self, ready: object) -> None:
         if ready is self._listener:
             with contextlib.suppress(OSError):
-                line, _ = self._listener.accept()
-                line.settimeout(0)
-                self._selector.register(line, selectors.EVENT_READ)
-        elif isinstance(ready, socket.socket) and ready is not self._bell:
+                connection, _ = self._listener.accept()
+                connection.settimeout(0)
+                self._selector.register(connection, selectors.EVENT_READ)
+        elif isinstance(ready, socket.socket) and ready is not self._wake_receiver:
             self._read(ready)
 
-    def _read(self, line: socket.socket) -> None:
-        """Greet a client that knows the token; drop one that is gone or does not."""
+    def _read(self, connection: socket.socket) -> None:
+        """Greet a client that knows the token. Close a connection that ended or does not know it."""
         try:
-            said = line.recv(_GREETING_BYTES)
-            if line not in self._greeted and said == f"hello {self._token}\n".encode():
-                line.sendall(_welcome(self._token))
-                self._greeted.add(line)
+            received = connection.recv(_GREETING_BYTES)
+            is_new = connection not in self._clients
+            if is_new and received == f"hello {self._token}\n".encode():
+                connection.sendall(_welcome(self._token))
+                self._clients.add(connection)
                 return
         except BlockingIOError:
             return
         except OSError:
-            said = b""
-        if not said or line not in self._greeted:
-            self._selector.unregister(line)
-            self._greeted.discard(line)
-            line.close()
+            received = b""
+        if not received or connection not in self._clients:
+            self._selector.unregister(connection)
+            self._clients.discard(connection)
+            connection.close()

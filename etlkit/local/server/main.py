@@ -1,7 +1,7 @@
 """The local server process: `python -m etlkit.local.server.main --local-dir DIR`.
 
-The main thread watches clients and signals; a second thread runs the event loop with BigQuery (REST
-and gRPC) and Vision in it. It ends when the last client has let go, or on SIGTERM.
+The main thread watches clients and signals. A second thread runs the event loop with BigQuery and
+Vision, each over REST and gRPC. The process ends when the last client is gone, or on SIGTERM.
 """
 
 from __future__ import annotations
@@ -18,24 +18,32 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, Final
 
+from filelock import FileLock
+
 from etlkit._version import __version__
 from etlkit.local.bigquery.emulator import build_emulator, emulator_version
-from etlkit.local.server.client_lease import Lifeline
+from etlkit.local.server.client_lease import LeaseListener
 from etlkit.local.server.endpoints import (
     KEEP_ALIVE_S,
     PROJECT,
     Endpoints,
-    ServerInfo,
     grpc_address,
     http_address,
 )
-from etlkit.local.server.locks import hold
+from etlkit.local.server.server_info import ServerInfo
 
 _PREDECESSOR_TIMEOUT_S: Final = 60.0
-"""A server that is ending may still be writing its data out; the next one waits for it."""
+"""How long to wait for the previous server, which may still be writing its data."""
 
 _GRACE_S: Final = 5.0
-"""A call that is being answered gets this long at the end; uvicorn waits for its own as well."""
+"""How long gRPC calls in progress may take once the server stops; uvicorn has its own limit."""
+
+# Windows has no SIGHUP.
+_STOP_SIGNALS: Final = [
+    signal.Signals[name]
+    for name in ("SIGTERM", "SIGINT", "SIGHUP")
+    if name in signal.Signals.__members__
+]
 
 
 class Services:
@@ -49,7 +57,7 @@ class Services:
         self._vision_grpc: Any = None
 
     async def start(self) -> Endpoints:
-        """Bind free ports on loopback and answer on them."""
+        """Listen on free ports of loopback."""
         import uvicorn
 
         from etlkit.local.vision.app import create_app
@@ -85,7 +93,7 @@ class Services:
         )
 
     async def stop(self) -> None:
-        """Finish what is running and write everything out."""
+        """Finish the calls in progress and write all data to disk."""
         if self._vision_task is not None:
             self._vision.should_exit = True
             await self._vision_task
@@ -97,14 +105,14 @@ class Services:
 
 
 def serve(local_dir: Path) -> None:
-    """Serve `local_dir` until nobody needs it any more."""
+    """Serve `local_dir` until its last client is gone."""
     local_dir.mkdir(parents=True, exist_ok=True)
     (local_dir / "buckets").mkdir(exist_ok=True)
     token = secrets.token_hex(16)
-    lifeline = Lifeline(token)
-    lifeline.stop_on((signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
-    give_up = lifeline.is_stopped
-    with hold(local_dir / "data.lock", timeout_s=_PREDECESSOR_TIMEOUT_S, give_up=give_up):
+    leases = LeaseListener(token)
+    leases.stop_on(_STOP_SIGNALS)
+    data_lock = FileLock(local_dir / "data.lock", timeout=_PREDECESSOR_TIMEOUT_S, mode=0o600)
+    with data_lock.acquire(cancel_check=leases.is_stopped):
         loop = asyncio.new_event_loop()
         thread = Thread(target=loop.run_forever, name="etlkit-local-services", daemon=True)
         thread.start()
@@ -114,17 +122,17 @@ def serve(local_dir: Path) -> None:
             info = ServerInfo(
                 pid=os.getpid(),
                 token=token,
-                lifeline_port=lifeline.port,
+                lease_port=leases.port,
                 endpoints=endpoints,
                 etlkit=__version__,
                 emulator=emulator_version(),
             )
             info.write(local_dir)
             try:
-                lifeline.wait()
+                leases.wait()
             finally:
                 info.remove(local_dir)
-                lifeline.close()
+                leases.close()
         finally:
             _run(loop, services.stop()).result()
             loop.call_soon_threadsafe(loop.stop)
@@ -136,7 +144,7 @@ def _run(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any]) -> Fut
 
 
 def main(arguments: list[str]) -> int:
-    """Run the server; 0 = it ended because nobody needed it any more."""
+    """Run the server. Returns 0 when its last client is gone."""
     parser = argparse.ArgumentParser(prog="python -m etlkit.local.server.main", description=__doc__)
     parser.add_argument("--local-dir", type=Path, required=True, help="where the data is")
     serve(parser.parse_args(arguments).local_dir.resolve())

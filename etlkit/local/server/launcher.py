@@ -1,4 +1,4 @@
-"""The client's side of the local server: join the one that runs, or start one."""
+"""Join the local server of a directory, or start it."""
 
 from __future__ import annotations
 
@@ -14,38 +14,45 @@ from types import TracebackType
 from typing import Final, Self
 
 from etlkit.errors import ConfigError, JobError
-from etlkit.local.server import client_lease
-from etlkit.local.server.endpoints import Endpoints, ServerInfo, read_server_info, truncate_log
-from etlkit.local.server.locks import hold
+from etlkit.local.server.client_lease import take_lease
+from etlkit.local.server.endpoints import Endpoints
+from etlkit.local.server.server_info import ServerInfo, read_server_info
 
 _POLL_S: Final = 0.02
 _MAX_LOG_BYTES: Final = 1_000_000
 _SHOWN_LOG_LINES: Final = 20
-_EXTRA_MODULES: Final = ("bqemulator", "duckdb", "duckdb_extensions", "uvicorn", "starlette")
+_EXTRA_MODULES: Final = (
+    "bqemulator",
+    "duckdb",
+    "duckdb_extensions",
+    "filelock",
+    "uvicorn",
+    "starlette",
+)
 
 
 class LocalServer:
-    """A hold on the local server. The server lives for as long as anybody holds it.
+    """A lease on the local server, which runs for as long as anybody has one.
 
     Attributes:
-        endpoints: Where its services are.
+        endpoints: The addresses of its services.
         local_dir: The directory whose data it serves.
-        started: True = this call started it; False = it was running already.
+        started: True = this call started the server; False = it was already running.
         pid: The server process.
     """
 
     def __init__(
-        self, info: ServerInfo, line: socket.socket, local_dir: Path, *, started: bool
+        self, info: ServerInfo, lease: socket.socket, local_dir: Path, *, started: bool
     ) -> None:
         self.endpoints: Endpoints = info.endpoints
         self.local_dir = local_dir
         self.started = started
         self.pid = info.pid
-        self._line = line
+        self._lease = lease
 
     def close(self) -> None:
-        """Let go. The server ends about a second after the last holder has let go."""
-        self._line.close()
+        """Give the lease back. The server ends about a second after the last lease is closed."""
+        self._lease.close()
 
     def __enter__(self) -> Self:
         return self
@@ -60,52 +67,64 @@ class LocalServer:
 
 
 def join_or_start(local_dir: Path = Path(".etlkit"), *, timeout_s: float = 60.0) -> LocalServer:
-    """Reach the local server of a directory; start it if none runs.
+    """Connect to the local server of a directory; start it if it is not running.
 
     Args:
-        local_dir: Where its data, its buckets and its log are; it is made if missing.
-        timeout_s: How long the server may take until it answers.
+        local_dir: Where its data, its buckets and its log are. It is created if it is missing.
+        timeout_s: How long to wait until the server answers.
 
     Returns:
-        A hold on the server, to be closed (or used with `with`).
+        A lease on the server. Close it, or use it with `with`.
 
     Raises:
-        ConfigError: The packages of the `local` extra are missing.
-        JobError: The server did not come up; the end of its log is in the message.
+        ConfigError: Packages of the `local` extra are missing.
+        JobError: The server did not start; the message has the end of its log.
     """
+    _check_extra()
+    from filelock import FileLock, Timeout
+
     local_dir = local_dir.resolve()
     local_dir.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + timeout_s
+    # Only the holder of this lock looks for a server and starts one, so two callers get one server.
+    lock = FileLock(local_dir / "start.lock", timeout=timeout_s, mode=0o600, poll_interval=_POLL_S)
     try:
-        # Whoever holds this looks and starts alone, so two starters end up with one server.
-        with hold(local_dir / "start.lock", timeout_s=timeout_s):
+        with lock:
             found = read_server_info(local_dir)
             return _join(local_dir, found) or _start(local_dir, deadline, stale=found)
-    except TimeoutError as error:
+    except Timeout as error:
         raise JobError(
-            f"{error}: another process has been starting the local server for {timeout_s:g} s. "
+            f"{error} Another process has been starting the local server for {timeout_s:g} s. "
             f"See {local_dir / 'server.log'}, or end that process"
         ) from error
 
 
+def _check_extra() -> None:
+    missing = [name for name in _EXTRA_MODULES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f"The local server needs packages that are not installed ({', '.join(missing)}). "
+            "Install the packages of the 'local' extra; see the README"
+        )
+
+
 def _join(local_dir: Path, info: ServerInfo | None) -> LocalServer | None:
-    line = client_lease.connect(info.lifeline_port, info.token) if info else None
-    if info is None or line is None:
+    lease = take_lease(info.lease_port, info.token) if info else None
+    if info is None or lease is None:
         return None
-    return LocalServer(info, line, local_dir, started=False)
+    return LocalServer(info, lease, local_dir, started=False)
 
 
 def _start(local_dir: Path, deadline: float, *, stale: ServerInfo | None) -> LocalServer:
-    _check_extra()
     log = local_dir / "server.log"
-    log_offset = truncate_log(log, _MAX_LOG_BYTES)
+    log_offset = _truncate_log(log)
     process = _spawn(local_dir, log)
     while time.monotonic() < deadline:
         info = read_server_info(local_dir)
-        # A stale file is not asked twice: a foreign listener on its port may let us wait each time.
+        # Try a stale file only once: a foreign listener on its port may keep us waiting each time.
         server = _join(local_dir, info) if info != stale else None
         if server is not None:
-            return _settle(server, process)
+            return _adopt(server, process)
         if process.poll() is not None:
             raise _start_error(f"ended with exit code {process.returncode}", log, log_offset)
         time.sleep(_POLL_S)
@@ -114,17 +133,17 @@ def _start(local_dir: Path, deadline: float, *, stale: ServerInfo | None) -> Loc
     raise _start_error("did not answer in time", log, log_offset)
 
 
-def _check_extra() -> None:
-    missing = [name for name in _EXTRA_MODULES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ConfigError(
-            f"The local server needs packages that are not installed ({', '.join(missing)}): "
-            "pip install 'etlkit[local]'"
-        )
+def _truncate_log(path: Path) -> int:
+    """Empty a log that is too large, and return the offset at which the next line will begin."""
+    size = path.stat().st_size if path.exists() else 0
+    if size > _MAX_LOG_BYTES:
+        os.truncate(path, 0)
+        return 0
+    return size
 
 
 def _spawn(local_dir: Path, log: Path) -> subprocess.Popen[bytes]:
-    """Start the server in a session of its own: Ctrl-C in the terminal is for its clients alone."""
+    """Start the server in its own session, so that Ctrl-C in the terminal reaches only its clients."""
     package_root = str(Path(__file__).resolve().parents[3])
     path = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
     with log.open("ab") as stderr:
@@ -138,8 +157,8 @@ def _spawn(local_dir: Path, log: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def _settle(server: LocalServer, process: subprocess.Popen[bytes]) -> LocalServer:
-    """Keep our child if it is the one that answers; a starter that was killed may have left another."""
+def _adopt(server: LocalServer, process: subprocess.Popen[bytes]) -> LocalServer:
+    """End our child if another server answered: a process killed while starting may have left one."""
     server.started = server.pid == process.pid
     if not server.started:
         process.terminate()
@@ -148,7 +167,7 @@ def _settle(server: LocalServer, process: subprocess.Popen[bytes]) -> LocalServe
 
 
 def _reap(process: subprocess.Popen[bytes]) -> None:
-    """Collect the child whenever it ends, so that it does not stay behind as a zombie."""
+    """Wait for the child in the background, so that it does not become a zombie."""
     threading.Thread(target=process.wait, name="etlkit-local-reaper", daemon=True).start()
 
 
@@ -159,6 +178,6 @@ def _start_error(what: str, log: Path, offset: int) -> JobError:
     tail = "\n".join(f"  {line}" for line in lines[-_SHOWN_LOG_LINES:]) or "  (it wrote nothing)"
     return JobError(
         f"The local server {what}. The end of {log}:\n{tail}\n"
-        "Repair what it names and run the command again. If the data itself is damaged, move "
-        f"{log.parent / 'data'} away and start afresh"
+        "Fix what the log names and run the command again. If the data itself is damaged, move "
+        f"{log.parent / 'data'} away and start again"
     )
