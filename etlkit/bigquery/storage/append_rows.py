@@ -9,7 +9,6 @@ Protocol: https://cloud.google.com/bigquery/docs/write-api
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
@@ -21,7 +20,10 @@ from etlkit.api.outcomes import RefusedRow
 from etlkit.api.sink import PART
 from etlkit.api.source import ROW_ID
 from etlkit.bigquery.client import google_message
-from etlkit.bigquery.storage.grpc_errors import code_name, is_transient
+from etlkit.bigquery.storage.reconnect import RECONNECT
+from etlkit.calls import clock
+from etlkit.calls.backoff import AttemptLoop, Backoff
+from etlkit.calls.classify import is_transient_on_stream, is_transient_when_new
 from etlkit.errors import SinkError
 
 if TYPE_CHECKING:
@@ -29,8 +31,6 @@ if TYPE_CHECKING:
     from google.cloud.bigquery_storage_v1 import BigQueryWriteClient
 
     from etlkit.bigquery.names import TableName
-
-log = logging.getLogger("etlkit.bigquery")
 
 MAX_REQUEST_BYTES = 20 * 1000 * 1000
 """An AppendRows request must be smaller: https://cloud.google.com/bigquery/quotas#write-api-limits"""
@@ -41,11 +41,9 @@ _TARGET_BYTES = 4 * 1024 * 1024
 _WINDOW_BYTES = 32 * 1024 * 1024
 _WINDOW_REQUESTS = 64
 _ACK_DEADLINE_S = 60.0
-"""A connection that acknowledges nothing for so long is dropped and opened again."""
+"""A connection that acknowledges nothing for this long is closed and opened again."""
 
 _UNAVAILABLE = 14
-_ATTEMPTS = 8
-_BACKOFF_S = 0.25
 _NEW_TABLE_S = 60.0
 """A table made a moment ago may be unknown to the write service for a while."""
 
@@ -69,7 +67,8 @@ class Appender:
         self._refused: list[RefusedRow] = []
         self._unacked_bytes = 0
         self._acked_at = self._opened_at = time.monotonic()
-        self._acks = 0
+        self._attempts: AttemptLoop | None = None
+        self._stop = clock.Stop()
         self._requests: SimpleQueue[bytes | None] | None = None
         self._call: Any = None
         self._error: SinkError | None = None
@@ -115,6 +114,7 @@ class Appender:
         """End the connection without waiting for anything."""
         with self._changed:
             self._closed = True
+            self._stop.set()
             if self._requests is not None:
                 self._requests.put(None)
             if self._call is not None:
@@ -156,23 +156,21 @@ class Appender:
 
     def _talk(self) -> None:
         """Keep a connection up while there is something to send; runs on its own thread."""
-        failures = 0
-        while self._work_to_do():
-            acks_before = self._acks
-            try:
-                self._converse()
-            except Exception as error:
-                if self._closed:
-                    return
-                failures = 1 if self._acks > acks_before else failures + 1
-                if not self._worth_another_try(error, failures):
-                    self._give_up(error)
-                    return
-                log.info("append connection to %s dropped, opening again: %s", self._table, error)
-                with self._changed:
-                    self._changed.wait_for(
-                        lambda: self._closed, timeout=_BACKOFF_S * 2 ** min(failures, 6)
-                    )
+        backoff = Backoff(
+            f"appending to {self._table}",
+            RECONNECT,
+            is_transient=self._is_transient,
+            stop=self._stop,
+        )
+        try:
+            while self._work_to_do():
+                self._attempts = backoff.attempts()
+                self._attempts.call(self._converse)
+        except clock.Stopped:
+            return
+        except Exception as error:
+            if not self._closed:
+                self._give_up(error)
 
     def _work_to_do(self) -> bool:
         # An idle connection is closed by the server after 600 s; it is opened again on demand.
@@ -199,7 +197,7 @@ class Appender:
             for response in call:
                 self._acknowledge(response)
             if self._unacked and not self._closed:
-                raise _RequestError(_UNAVAILABLE, "the connection ended without an answer")
+                raise _grpc_error(_UNAVAILABLE, "the connection ended without an answer")
         finally:
             with self._changed:
                 self._requests = self._call = None
@@ -221,14 +219,15 @@ class Appender:
         with self._changed:
             if response.error.code and not self._can_leave_out(response):
                 details = "; ".join(f"row {e.index}: {e.message}" for e in response.row_errors[:3])
-                raise _RequestError(
+                raise _grpc_error(
                     response.error.code,
                     response.error.message + (f" ({details})" if details else ""),
                 )
             payload, batch = self._unacked.popleft()
             self._unacked_bytes -= len(payload)
             self._acked_at = time.monotonic()
-            self._acks += 1
+            if self._attempts is not None:
+                self._attempts.progressed()
             if response.error.code:
                 self._leave_out(batch, {e.index: e.message for e in response.row_errors})
             self._changed.notify_all()
@@ -249,11 +248,9 @@ class Appender:
             rest = batch.take(pa.array(keep, pa.int64()))
             self._enqueue(rest.serialize().to_pybytes(), rest)
 
-    def _worth_another_try(self, error: Exception, failures: int) -> bool:
-        if failures >= _ATTEMPTS:
-            return False
-        young = time.monotonic() - self._opened_at < _NEW_TABLE_S
-        return is_transient(error) or (code_name(error) == "NOT_FOUND" and young)
+    def _is_transient(self, error: BaseException) -> bool:
+        is_new = time.monotonic() - self._opened_at < _NEW_TABLE_S
+        return is_transient_on_stream(error) or (is_new and is_transient_when_new(error))
 
     def _give_up(self, error: Exception) -> None:
         with self._changed:
@@ -264,12 +261,12 @@ class Appender:
             self._changed.notify_all()
 
 
-class _RequestError(Exception):
-    """The service answered a request with an error; the connection itself is fine."""
+def _grpc_error(number: int, message: str) -> Exception:
+    """The error of a gRPC code, as Google's clients raise it."""
+    from google.api_core.exceptions import from_grpc_status
 
-    def __init__(self, number: int, message: str) -> None:
-        super().__init__(message)
-        self.grpc_number = number
+    error: Exception = from_grpc_status(number, message)  # type: ignore[no-untyped-call]
+    return error
 
 
 def _split(batch: pa.RecordBatch, max_bytes: int) -> Iterator[pa.RecordBatch]:

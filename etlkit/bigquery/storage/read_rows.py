@@ -5,13 +5,13 @@ Protocol: https://cloud.google.com/bigquery/docs/reference/storage
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from etlkit.bigquery.client import google_message
-from etlkit.bigquery.storage.grpc_errors import code_name, is_transient
+from etlkit.bigquery.storage.reconnect import RECONNECT
+from etlkit.calls.backoff import Backoff
+from etlkit.calls.classify import code_name, is_transient_on_stream
 from etlkit.errors import ReadExpiredError
 
 if TYPE_CHECKING:
@@ -20,18 +20,13 @@ if TYPE_CHECKING:
     from etlkit.bigquery.client import Connection
     from etlkit.bigquery.names import TableName
 
-log = logging.getLogger("etlkit.bigquery")
-
 _CALL_S = 600.0
-"""One call is ended after this, whether it stalls or just waits for a slow transform; the next one
-goes on at its offset."""
-
-_ATTEMPTS = 8
-_BACKOFF_S = 0.25
+"""Deadline of one call, which may stall or only wait for a slow transform. The next call goes on at
+its offset."""
 
 
 def read_table(connection: Connection, table: TableName) -> Iterator[pa.RecordBatch]:
-    """Give all rows of a table in order, each once. A cut stream goes on at its offset.
+    """Give all rows of a table in order, each once. A stream that breaks goes on at its offset.
 
     Raises:
         ReadExpiredError: The session is over (6 hours after it began); the table is still there.
@@ -55,24 +50,21 @@ def read_table(connection: Connection, table: TableName) -> Iterator[pa.RecordBa
 
 
 def _messages(client: Any, stream: str) -> Iterator[Any]:
-    offset = failures = 0
-    while True:
-        try:
-            for message in client.read_rows(
-                read_stream=stream, offset=offset, retry=None, timeout=_CALL_S
-            ):
-                offset += message.row_count
-                failures = 0
-                yield message
-        except Exception as error:
-            if code_name(error) in {"FAILED_PRECONDITION", "NOT_FOUND"}:
-                raise ReadExpiredError(
-                    f"the read session is over: {google_message(error)}", stage="read"
-                ) from error
-            failures += 1
-            if failures >= _ATTEMPTS or not is_transient(error):
+    offset = 0
+    backoff = Backoff("reading rows", RECONNECT, is_transient=is_transient_on_stream)
+    attempts = backoff.attempts()
+    for attempt in attempts:
+        with attempt:
+            try:
+                for message in client.read_rows(
+                    read_stream=stream, offset=offset, retry=None, timeout=_CALL_S
+                ):
+                    offset += message.row_count
+                    attempts.progressed()
+                    yield message
+            except Exception as error:
+                if code_name(error) in {"FAILED_PRECONDITION", "NOT_FOUND"}:
+                    raise ReadExpiredError(
+                        f"the read session is over: {google_message(error)}", stage="read"
+                    ) from error
                 raise
-            log.info("read stream cut after %d rows, going on there: %s", offset, error)
-            threading.Event().wait(_BACKOFF_S * 2 ** min(failures, 6))
-        else:
-            return

@@ -9,6 +9,8 @@ from etlkit import SinkError
 from etlkit.bigquery.names import TableName
 from etlkit.bigquery.storage import append_rows as module
 from etlkit.bigquery.storage.append_rows import Appender
+from etlkit.bigquery.storage.reconnect import RECONNECT
+from etlkit.calls.clock import no_sleep
 
 APPEND = "/google.cloud.bigquery.storage.v1.BigQueryWrite/AppendRows"
 TABLE = TableName("p", "d", "out")
@@ -56,7 +58,7 @@ def appender(connection, batch):
 
 
 def test_rows_are_durable_after_flush(appender, batch, stored):
-    """All of them, in order, over one connection that says its schema once."""
+    """All of them, in order, over one connection that sends its schema once."""
     for n in range(20):
         appender.append(batch(n))
     appender.flush()
@@ -65,7 +67,7 @@ def test_rows_are_durable_after_flush(appender, batch, stored):
 
 
 def test_a_dropped_connection_loses_nothing(appender, batch, stored):
-    """Everything unacknowledged is sent again; repeats are possible, holes are not."""
+    """Everything unacknowledged is sent again: rows may come twice, but none is lost."""
     stored["react"] = lambda number, _: (
         (grpc.StatusCode.UNAVAILABLE, "reset") if number in {3, 7} else None
     )
@@ -89,7 +91,7 @@ def test_an_idle_connection_that_was_closed_is_opened_again(appender, batch, sto
 
 
 def test_one_bad_row_is_refused_and_its_batch_is_not(appender, batch, stored):
-    """The bad row is told with BigQuery's reason; the others of its request are stored."""
+    """The bad row is reported with BigQuery's reason; the others of its request are stored."""
 
     def refuse_three(number, numbers):
         bad = [i for i, n in enumerate(numbers) if n == 3]
@@ -112,7 +114,7 @@ def test_one_bad_row_is_refused_and_its_batch_is_not(appender, batch, stored):
 
 
 def test_a_refusal_ends_the_run(appender, batch, stored):
-    """What a repeat cannot mend is raised, at the latest by flush, and not repeated."""
+    """What another attempt cannot change is raised, at the latest by flush, and not repeated."""
     stored["react"] = lambda number, _: (grpc.StatusCode.PERMISSION_DENIED, "no access")
     appender.append(batch(1))
     with pytest.raises(SinkError, match=r"staging rows in p\.d\.out failed: .*no access"):
@@ -120,18 +122,47 @@ def test_a_refusal_ends_the_run(appender, batch, stored):
     assert stored["connections"] == 1
 
 
-def test_an_outage_that_goes_on_ends_the_run(appender, batch, stored, monkeypatch):
-    """Tries are bounded."""
-    monkeypatch.setattr(module, "_BACKOFF_S", 0.001)
+def test_an_outage_that_goes_on_ends_the_run(appender, batch, stored):
+    """The number of attempts without an acknowledgement is bounded."""
     stored["react"] = lambda number, _: (grpc.StatusCode.UNAVAILABLE, "down")
-    appender.append(batch(1))
-    with pytest.raises(SinkError, match="down"):
+    with no_sleep():
+        appender.append(batch(1))
+        with pytest.raises(SinkError, match="down"):
+            appender.flush()
+    assert stored["connections"] == RECONNECT.max_attempts
+
+
+def test_progress_resets_the_number_of_attempts(appender, batch, stored):
+    """A connection that breaks after every acknowledgement still brings all rows."""
+    stored["react"] = lambda number, _: (
+        (grpc.StatusCode.UNAVAILABLE, "reset") if number % 2 == 0 else None
+    )
+    with no_sleep():
+        for n in range(30):
+            appender.append(batch(n))
         appender.flush()
-    assert stored["connections"] == module._ATTEMPTS
+    assert set(stored["rows"]) == set(range(30))
+    assert stored["connections"] > RECONNECT.max_attempts
+
+
+def test_a_table_that_was_just_made_may_be_unknown_for_a_moment(appender, batch, stored):
+    """NOT_FOUND is repeated while the table is new, and ends the run later."""
+    stored["react"] = lambda number, _: (
+        (grpc.StatusCode.NOT_FOUND, "no table") if number < 3 else None
+    )
+    with no_sleep():
+        appender.append(batch(1))
+        appender.flush()
+        appender._opened_at -= module._NEW_TABLE_S
+        stored["react"] = lambda number, _: (grpc.StatusCode.NOT_FOUND, "no table")
+        appender.append(batch(2))
+        with pytest.raises(SinkError, match="no table"):
+            appender.flush()
+    assert stored["rows"] == [1]
 
 
 def test_a_silent_connection_is_dropped(appender, batch, stored, monkeypatch):
-    """A server that acknowledges nothing is left for another connection."""
+    """A connection on which nothing is acknowledged is closed, and another one is opened."""
     monkeypatch.setattr(module, "_ACK_DEADLINE_S", 0.3)
     silence = threading.Event()
     stored["react"] = lambda number, _: silence.wait(timeout=20) and None if number == 1 else None

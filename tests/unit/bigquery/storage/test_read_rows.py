@@ -46,7 +46,7 @@ def read_all(connection):
 
 
 def test_a_cut_stream_goes_on_at_its_offset(connection, script):
-    """No row is lost and none comes twice, however often the stream is cut."""
+    """No row is lost and none comes twice, however often the stream breaks."""
     asked, faults = script
     faults |= {
         4: (grpc.StatusCode.UNAVAILABLE, "reset"),
@@ -70,7 +70,7 @@ def test_an_expired_session_says_so(connection, script, code):
 
 
 def test_a_refusal_is_not_repeated(connection, script):
-    """What a repeat cannot mend is raised at once."""
+    """What another attempt cannot change is raised at once."""
     asked, faults = script
     faults[0] = (grpc.StatusCode.PERMISSION_DENIED, "no")
     with pytest.raises(PermissionDenied):
