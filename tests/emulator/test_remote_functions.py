@@ -188,9 +188,9 @@ def test_rows_go_in_batches_of_at_most_the_given_size(run, create, endpoint):
     assert len({request["requestId"] for request in endpoint.requests}) == len(sizes)
 
 
-@pytest.mark.parametrize("status", [408, 429, 500, 503, 504])
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
 def test_what_may_pass_is_tried_again(run, create, endpoint, status):
-    """The codes that BigQuery retries, until the endpoint answers."""
+    """Transient statuses are repeated until the endpoint answers."""
     endpoint.answer = lambda request: (
         echo(request) if len(endpoint.requests) == 3 else (status, {"errorMessage": "later"})
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import time
+import math
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,12 +17,14 @@ from urllib.parse import urlsplit
 
 import urllib3
 
+from etlkit.calls.backoff import Backoff, BackoffPolicy
+from etlkit.calls.classify import TRANSIENT_STATUS
+from etlkit.errors import RetryableError
 from etlkit.local.bigquery.extensions import api_errors
 from etlkit.local.bigquery.extensions.statement_context import Running
 
-RETRIED: Final = frozenset({408, 429, 500, 503, 504})
 MAX_ATTEMPTS: Final = 20
-"""https://cloud.google.com/bigquery/docs/remote-functions#quotas-and-limits"""
+"""Source: https://cloud.google.com/bigquery/docs/remote-functions#quotas-and-limits"""
 
 MAX_ARGUMENTS_BYTES: Final = 5 * 1024 * 1024
 MAX_RESPONSE_BYTES: Final = 15 * 1024 * 1024
@@ -31,8 +33,9 @@ _PARALLEL: Final = 8
 _TIMEOUT_S: Final = 300.0
 """BigQuery waits 20 minutes; nobody else can use the local one meanwhile."""
 
-_FIRST_WAIT_S: Final = 0.01
-_MAX_WAIT_S: Final = 0.1
+_BACKOFF: Final = BackoffPolicy(
+    max_attempts=MAX_ATTEMPTS, max_total_s=math.inf, first_wait_s=0.01, max_wait_s=0.1
+)
 _pool: Final = urllib3.PoolManager(maxsize=_PARALLEL, retries=False)
 
 
@@ -115,45 +118,53 @@ class Endpoint:
         return replies
 
     def _send(self, body: bytes) -> tuple[int, bytes]:
-        wait_s = _FIRST_WAIT_S
-        for attempt in range(1, MAX_ATTEMPTS + 1):
-            try:
-                status, answer = self._send_once(body)
-            except urllib3.exceptions.NewConnectionError as error:
-                raise api_errors.invalid(f"Nobody listens at endpoint {self.url}") from error
-            except urllib3.exceptions.HTTPError as error:
-                status, answer = 0, type(error).__name__.encode()
-            if status and status not in RETRIED:
-                break
-            if attempt < MAX_ATTEMPTS:
-                time.sleep(wait_s)
-                wait_s = min(wait_s * 2, _MAX_WAIT_S)
-        if not status:
-            raise api_errors.invalid(
-                f"Endpoint {self.url} did not answer in {MAX_ATTEMPTS} attempts: {answer.decode()}"
-            )
-        return status, answer
+        """Status and body of the answer, which may still be an error after the last attempt."""
+        answer = (0, b"")
+
+        def attempt() -> None:
+            nonlocal answer
+            answer = self._send_once(body)
+            if answer[0] in TRANSIENT_STATUS:
+                raise RetryableError(f"{self.url} answered {answer[0]}", status=answer[0])
+
+        try:
+            Backoff("a remote function", _BACKOFF).call(attempt)
+        except RetryableError as error:
+            if error.status is None:
+                raise api_errors.invalid(
+                    f"Endpoint {self.url} did not answer in {MAX_ATTEMPTS} attempts: {error.code}"
+                ) from error
+        return answer
 
     def _send_once(self, body: bytes) -> tuple[int, bytes]:
-        response = _pool.request(
-            "POST",
-            self.url,
-            body=body,
-            headers={"content-type": "application/json"},
-            timeout=_TIMEOUT_S,
-            redirect=False,
-            preload_content=False,
-        )
-        with response:
-            answer = response.read(MAX_RESPONSE_BYTES + 1)
-            if len(answer) > MAX_RESPONSE_BYTES:
-                response.close()
-                raise api_errors.invalid(
-                    f"The response of endpoint {self.url} is larger than {MAX_RESPONSE_BYTES:,} "
-                    "bytes; a smaller max_batching_rows makes it smaller"
-                )
-            response.release_conn()
-        return response.status, answer
+        try:
+            response = _pool.request(
+                "POST",
+                self.url,
+                body=body,
+                headers={"content-type": "application/json"},
+                timeout=_TIMEOUT_S,
+                redirect=False,
+                preload_content=False,
+            )
+            with response:
+                return response.status, self._read(response)
+        except urllib3.exceptions.NewConnectionError as error:
+            raise api_errors.invalid(f"Nobody listens at endpoint {self.url}") from error
+        except urllib3.exceptions.HTTPError as error:
+            name = type(error).__name__
+            raise RetryableError(f"{self.url}: {name}", code=name) from error
+
+    def _read(self, response: urllib3.BaseHTTPResponse) -> bytes:
+        answer = response.read(MAX_RESPONSE_BYTES + 1)
+        if len(answer) > MAX_RESPONSE_BYTES:
+            response.close()
+            raise api_errors.invalid(
+                f"The response of endpoint {self.url} is larger than {MAX_RESPONSE_BYTES:,} "
+                "bytes; a smaller max_batching_rows makes it smaller"
+            )
+        response.release_conn()
+        return answer
 
 
 def is_loopback(url: str) -> bool:
