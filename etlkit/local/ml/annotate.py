@@ -1,7 +1,7 @@
 """`ML.ANNOTATE_IMAGE(MODEL m, TABLE object_table, STRUCT([…] AS vision_features))`.
 
-The model is a remote one of Cloud Vision; the local stand-in's annotator answers. A row that fails has
-its reason in `ml_annotate_image_status`, and the job succeeds.
+The model is a remote model of Cloud Vision; the annotator of the local Vision answers. If an image
+fails, `ml_annotate_image_status` of its row says why, and the job succeeds.
 
 Source: https://cloud.google.com/bigquery/docs/reference/standard-sql/bigqueryml-syntax-annotate-image
 """
@@ -9,7 +9,6 @@ Source: https://cloud.google.com/bigquery/docs/reference/standard-sql/bigqueryml
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -23,7 +22,6 @@ from etlkit.local.vision.annotator import Annotator
 from etlkit.local.vision.request import DEFAULT_MAX_RESULTS, ImageRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from etlkit.local.bigquery.extensions.statement_context import Place
@@ -44,17 +42,6 @@ _FUNCTION: Final = "etlkit_ml_annotate_image"
 _ANSWER: Final = "_etlkit_answer"
 _RESULT: Final = "ml_annotate_image_result"
 _STATUS: Final = "ml_annotate_image_status"
-
-# google.rpc.Code, by number.
-_CODES: Final = {
-    3: "INVALID_ARGUMENT",
-    5: "NOT_FOUND",
-    7: "PERMISSION_DENIED",
-    8: "RESOURCE_EXHAUSTED",
-    12: "UNIMPLEMENTED",
-    13: "INTERNAL",
-    14: "UNAVAILABLE",
-}
 
 
 async def rewrite(tree: exp.Expr, scope: Scope) -> bool:
@@ -87,13 +74,13 @@ def register(connection: Any, buckets_root: Path) -> None:
         "STRUCT(result VARCHAR, status VARCHAR)",
         type="arrow",
         null_handling="special",
-        # As Vision's calls, which cost money: once per row, and not for rows that are left out.
+        # Like a paid call of Vision: once per row, and not for rows that are filtered out.
         side_effects=True,
     )
 
 
 def _make_function(annotator: Annotator) -> Any:
-    """What DuckDB calls with addresses of images and names of features."""
+    """Make the function that DuckDB calls with the addresses of images and the wanted features."""
 
     def annotate(uris: pa.ChunkedArray, features: pa.ChunkedArray) -> pa.StructArray:
         rows = zip(uris.to_pylist(), features.to_pylist(), strict=True)
@@ -110,25 +97,18 @@ def _make_function(annotator: Annotator) -> Any:
 
 
 def _annotate(annotator: Annotator, uri: str, features: list[str]) -> tuple[str | None, str]:
-    """The JSON of one image and the status of its row; "" = all went well."""
+    """The JSON of one image and the status of its row; "" = no error."""
+    from google.protobuf.json_format import MessageToDict
+    from google.rpc.code_pb2 import Code
+
     wanted = dict.fromkeys(features, DEFAULT_MAX_RESULTS)
-    answer = annotator.annotate(ImageRequest(b"", uri, wanted))
-    error = answer.pop("error", None)
-    result = json.dumps(dict(_snake_case(answer))) if answer or error is None else None
-    if error is None:
-        return result, ""
-    return result, f"{_CODES.get(error['code'], 'UNKNOWN')}: {error['message']}"
-
-
-def _snake_case(message: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in message.items():
-        yield re.sub(r"(?<!^)([A-Z])", r"_\1", key).lower(), _snake_case_value(value)
-
-
-def _snake_case_value(value: Any) -> Any:
-    if isinstance(value, dict):
-        return dict(_snake_case(value))
-    return [_snake_case_value(each) for each in value] if isinstance(value, list) else value
+    response = annotator.annotate(ImageRequest(b"", uri, wanted))
+    status = ""
+    if response.HasField("error"):
+        status = f"{Code.Name(response.error.code)}: {response.error.message}"
+        response.ClearField("error")
+    found = MessageToDict(response, preserving_proto_field_name=True)
+    return (json.dumps(found) if found or not status else None), status
 
 
 def _call(node: grammar.AnnotateImage, place: Place) -> exp.Subquery:

@@ -1,4 +1,4 @@
-"""What was found in an image, in Vision's JSON: proto3 rules, so zeros and empty lists are left out.
+"""Turns what was found in an image into the messages of Vision's answer.
 
 Source: https://cloud.google.com/vision/docs/reference/rest/v1/AnnotateImageResponse
 """
@@ -7,77 +7,75 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from google.cloud.vision_v1 import types
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from etlkit.local.vision.colors import DominantColor
     from etlkit.local.vision.crops import CropHint
     from etlkit.local.vision.detector import DetectedObject
     from etlkit.local.vision.labeler import Label
 
-# JSON numbers of the real API are float32: about seven digits.
-_DIGITS = 7
+
+def response() -> Any:
+    """An empty `AnnotateImageResponse`."""
+    return types.AnnotateImageResponse.pb()()
 
 
-def label_json(label: Label) -> dict[str, Any]:
+def batch(responses: Iterable[Any]) -> Any:
+    """A `BatchAnnotateImagesResponse` of the answers to single images, in order."""
+    return types.BatchAnnotateImagesResponse.pb()(responses=responses)
+
+
+def label_annotation(label: Label) -> Any:
     """An `EntityAnnotation`. Vision's topicality is nearly always its score; ours always is."""
-    score = round(label.score, _DIGITS)
-    return {
-        "mid": label.mid,
-        "description": label.description,
-        "score": score,
-        "topicality": score,
-    }
+    return types.EntityAnnotation.pb()(
+        mid=label.mid, description=label.description, score=label.score, topicality=label.score
+    )
 
 
-def object_json(thing: DetectedObject) -> dict[str, Any]:
+def object_annotation(detected: DetectedObject) -> Any:
     """A `LocalizedObjectAnnotation`."""
-    corners = _corners(thing.xmin, thing.ymin, thing.xmax, thing.ymax)
-    return {
-        "mid": thing.mid,
-        "name": thing.name,
-        "score": round(thing.score, _DIGITS),
-        "boundingPoly": {"normalizedVertices": [vertex_json(x, y) for x, y in corners]},
-    }
+    corners = _corners(detected.xmin, detected.ymin, detected.xmax, detected.ymax)
+    vertices = [types.NormalizedVertex.pb()(x=x, y=y) for x, y in corners]
+    return types.LocalizedObjectAnnotation.pb()(
+        mid=detected.mid,
+        name=detected.name,
+        score=detected.score,
+        bounding_poly=types.BoundingPoly.pb()(normalized_vertices=vertices),
+    )
 
 
-def properties_json(colors: Sequence[DominantColor]) -> dict[str, Any]:
+def image_properties(colors: Sequence[DominantColor]) -> Any:
     """An `ImageProperties`."""
-    return {"dominantColors": {"colors": [_color_json(color) for color in colors]}}
+    return types.ImageProperties.pb()(
+        dominant_colors=types.DominantColorsAnnotation.pb()(colors=map(_color_info, colors))
+    )
 
 
-def crops_json(hints: Sequence[CropHint]) -> dict[str, Any]:
+def crop_hints_annotation(hints: Sequence[CropHint]) -> Any:
     """A `CropHintsAnnotation`."""
-    return {"cropHints": [_crop_json(hint) for hint in hints]}
+    return types.CropHintsAnnotation.pb()(crop_hints=map(_crop_hint, hints))
 
 
-def vertex_json(x: float, y: float) -> dict[str, float]:
-    """A corner; at the left edge it has no `x`."""
-    return _without_zeros({"x": round(x, _DIGITS), "y": round(y, _DIGITS)})
+def _color_info(color: DominantColor) -> Any:
+    info = types.ColorInfo.pb()(score=color.score, pixel_fraction=color.pixel_fraction)
+    info.color.SetInParent()  # black has no field but is a color
+    info.color.red, info.color.green, info.color.blue = color.red, color.green, color.blue
+    return info
 
 
-def _color_json(color: DominantColor) -> dict[str, Any]:
-    return {
-        "color": _without_zeros({"red": color.red, "green": color.green, "blue": color.blue}),
-        "score": round(color.score, _DIGITS),
-        "pixelFraction": round(color.pixel_fraction, _DIGITS),
-    }
-
-
-def _crop_json(hint: CropHint) -> dict[str, Any]:
+def _crop_hint(hint: CropHint) -> Any:
     corners = _corners(hint.left, hint.top, hint.right, hint.bottom)
-    shares = {
-        "confidence": round(hint.confidence, _DIGITS),
-        "importanceFraction": round(hint.importance_fraction, _DIGITS),
-    }
-    vertices = [_without_zeros({"x": x, "y": y}) for x, y in corners]
-    return {"boundingPoly": {"vertices": vertices}, **_without_zeros(shares)}
+    vertices = [types.Vertex.pb()(x=int(x), y=int(y)) for x, y in corners]
+    return types.CropHint.pb()(
+        bounding_poly=types.BoundingPoly.pb()(vertices=vertices),
+        confidence=hint.confidence,
+        importance_fraction=hint.importance_fraction,
+    )
 
 
 def _corners(left: float, top: float, right: float, bottom: float) -> list[tuple[float, float]]:
     """Clockwise from the top left."""
     return [(left, top), (right, top), (right, bottom), (left, bottom)]
-
-
-def _without_zeros(values: Mapping[str, float]) -> dict[str, float]:
-    return {name: value for name, value in values.items() if value}

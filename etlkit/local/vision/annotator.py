@@ -1,4 +1,4 @@
-"""What the local Vision sees in one image: two small models, and what pixels say."""
+"""Annotates one image, with two small models and with rules over its pixels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from etlkit.errors import ConfigError, ImageError
-from etlkit.local.vision.annotations import crops_json, label_json, object_json, properties_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,19 +22,21 @@ if TYPE_CHECKING:
 # Source: https://cloud.google.com/vision/quotas (image file size, read 2026-11).
 MAX_IMAGE_BYTES = 20 * 1024 * 1024
 
-# google.rpc.Code
+# Numbers of google.rpc.Code.
+# Source: https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto
 _INVALID_ARGUMENT = 3
 _NOT_FOUND = 5
 _PERMISSION_DENIED = 7
 _UNIMPLEMENTED = 12
 
-_ANSWERED = "LABEL_DETECTION, OBJECT_LOCALIZATION, IMAGE_PROPERTIES and CROP_HINTS"
+_SUPPORTED = "LABEL_DETECTION, OBJECT_LOCALIZATION, IMAGE_PROPERTIES and CROP_HINTS"
 
 
 class Annotator:
-    """Answers one image at a time; safe to call from many threads.
+    """Annotates one image at a time. Many threads may use it at once.
 
-    The models are loaded with the first image, not with the server: that takes half a second.
+    The models are loaded with the first image, because loading takes half a second and would delay
+    the start of the server.
     """
 
     def __init__(self, buckets: Buckets) -> None:
@@ -43,35 +44,36 @@ class Annotator:
         self._models: _Models | None = None
         self._lock = Lock()
 
-    def annotate(self, request: ImageRequest) -> dict[str, Any]:
-        """One `AnnotateImageResponse` as JSON.
+    def annotate(self, request: ImageRequest) -> Any:
+        """Annotate one image.
 
-        A fault of the image, or a feature that is not answered here, is in its `error`; what could
-        be answered stands beside it, as with the real API.
+        Returns:
+            The protobuf message `AnnotateImageResponse`. Its `error` says what is wrong with the
+            image, or which feature is not supported here. As with the real API, the other features
+            are answered beside the error.
         """
+        from etlkit.local.vision import annotations
+
+        response = annotations.response()
         try:
             data = request.content or self._read(request.uri)
-            image = _decode(data)
+            features = _ImageFeatures(data, _decode(data), request, self._loaded_models())
         except ImageError as exc:
-            return {"error": {"code": exc.code, "message": exc.message}}
-        look = _Look(data, image, request, self._loaded_models())
-        answer: dict[str, Any] = {}
+            response.error.code, response.error.message = exc.code, exc.message
+            return response
         for feature, max_results in request.max_results.items():
-            found = look.for_feature(feature, max_results)
-            if found is None:
-                answer["error"] = {
-                    "code": _UNIMPLEMENTED,
-                    "message": f"{feature} is not in the local stand-in, which answers {_ANSWERED}.",
-                }
-            else:
-                answer |= {key: value for key, value in found.items() if value}
-        return answer
+            if not features.add(response, feature, max_results):
+                response.error.code = _UNIMPLEMENTED
+                response.error.message = (
+                    f"{feature} is not in the local Vision, which supports {_SUPPORTED}."
+                )
+        return response
 
     def _read(self, uri: str) -> bytes:
-        """The image's bytes; the codes and words of the faults are the real API's."""
+        """Read an image. The error codes and messages are those of the real API."""
         if uri.startswith(("http://", "https://")):
-            # Vision says so of hosts that forbid it. Its code 14 is for hosts that do not answer
-            # just now, and clients would try again: in vain, for the stand-in uses no network.
+            # Vision answers this for hosts that forbid access. Its code 14, for hosts that do not
+            # respond, would make clients retry, which is useless: there is no network here.
             raise ImageError(
                 "We're not allowed to access the URL on your behalf. Please download the content "
                 "and pass it in.",
@@ -85,8 +87,8 @@ class Annotator:
         try:
             return _read_file(path)
         except OSError as exc:
-            # Observed: 5 for an object that is missing (cloud-samples-data), 7 for a bucket that
-            # one may not look into, and another's bucket looks no different from none at all:
+            # Observed: 5 for a missing object (cloud-samples-data), 7 for a bucket without access.
+            # A missing bucket cannot be told from a bucket without access:
             # https://github.com/googlecodelabs/feedback/issues/691
             code = _NOT_FOUND if self._buckets.has_bucket(uri) else _PERMISSION_DENIED
             raise ImageError(f"Error opening file: {uri}.", code=code) from exc
@@ -98,33 +100,37 @@ class Annotator:
             return self._models
 
 
-class _Look:
-    """One image while its features are answered."""
+class _ImageFeatures:
+    """Computes the features of one image."""
 
     def __init__(self, data: bytes, image: Image, request: ImageRequest, models: _Models) -> None:
         self._data, self._image, self._request, self._models = data, image, request, models
 
-    def for_feature(self, feature: str, max_results: int) -> dict[str, Any] | None:
-        """The part of the answer that a feature asks for; None = it is not answered here."""
+    def add(self, response: Any, feature: str, max_results: int) -> bool:
+        """Add what a feature asks for to the response; False = it is not supported here."""
+        from etlkit.local.vision import annotations
+
         if feature == "LABEL_DETECTION":
             labels = self._models.labels(self._image)[:max_results]
-            return {"labelAnnotations": [label_json(label) for label in labels]}
-        if feature == "OBJECT_LOCALIZATION":
-            things = self._objects[:max_results]
-            return {"localizedObjectAnnotations": [object_json(thing) for thing in things]}
-        if feature == "IMAGE_PROPERTIES":
+            response.label_annotations.extend(map(annotations.label_annotation, labels))
+        elif feature == "OBJECT_LOCALIZATION":
+            detected = map(annotations.object_annotation, self._objects[:max_results])
+            response.localized_object_annotations.extend(detected)
+        elif feature == "IMAGE_PROPERTIES":
             from etlkit.local.vision.colors import dominant_colors
 
-            colors = dominant_colors(self._image)[:max_results]
-            return {"imagePropertiesAnnotation": properties_json(colors)}
-        if feature == "CROP_HINTS":
+            properties = annotations.image_properties(dominant_colors(self._image)[:max_results])
+            response.image_properties_annotation.CopyFrom(properties)
+        elif feature == "CROP_HINTS":
             from etlkit.local.vision.crops import crop_hints
             from etlkit.local.vision.images import upright_size
 
             size = upright_size(self._data)
             hints = crop_hints(self._objects, size, self._request.aspect_ratios)
-            return {"cropHintsAnnotation": crops_json(hints)}
-        return None
+            response.crop_hints_annotation.CopyFrom(annotations.crop_hints_annotation(hints))
+        else:
+            return False
+        return True
 
     @cached_property
     def _objects(self) -> list[DetectedObject]:
@@ -132,7 +138,7 @@ class _Look:
 
 
 class _Models:
-    """Both models and the words for them."""
+    """The models for labels and for objects."""
 
     def __init__(self) -> None:
         from etlkit.local.vision.classifier import Classifier
@@ -157,7 +163,7 @@ def _decode(data: bytes) -> Image:
 
 
 def _read_file(path: Path) -> bytes:
-    # Asked first: a pipe would hold the thread for ever, and a huge file fill the memory.
+    # Check first: reading a pipe would block forever, and a huge file would fill the memory.
     if not path.is_file():
         raise FileNotFoundError(path)
     if path.stat().st_size > MAX_IMAGE_BYTES:

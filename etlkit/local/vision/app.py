@@ -1,7 +1,7 @@
-"""The local Vision: `images:annotate` over REST, in the shapes and limits of the real one.
+"""The local Vision over REST: `images:annotate`, with the messages and limits of the real one.
 
-Any API key is taken, and none is kept or logged. Errors of a whole request have Google's error
-body; errors of one image stand in that image's answer.
+Any API key is accepted; no key is kept or logged. The error of a whole request has Google's error
+body. The error of one image is in that image's answer.
 
 Source: https://cloud.google.com/vision/docs/reference/rest/v1/images/annotate
 """
@@ -17,8 +17,7 @@ from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from etlkit.local.vision.proto_json import JsonRequestError
-from etlkit.local.vision.request import parse_request
+from etlkit.local.vision.bad_request import BadRequestError
 from etlkit.local.vision.service import MAX_REQUEST_BYTES, VisionService, refuse_too_large
 
 if TYPE_CHECKING:
@@ -40,35 +39,32 @@ _PATHS = (
 
 
 def create_app(service: VisionService) -> Starlette:
-    """Make the app.
+    """Make the ASGI app.
 
     Args:
-        service: What answers; the gRPC server may share it.
-
-    Returns:
-        An ASGI app without state on disk; the models are loaded with the first image.
+        service: Answers the calls. The gRPC server may share it.
     """
 
     async def annotate(request: Request) -> Response:
-        answers = await service.annotate(parse_request(await _read_body(request)))
-        return JSONResponse({"responses": answers} if answers else {})
+        answer = await service.annotate_json(await _read_body(request))
+        return Response(answer, media_type="application/json")
 
     return Starlette(
         routes=[
             *(Route(path, annotate, methods=["POST"]) for path in _PATHS),
             Route("/healthz", _healthz, methods=["GET"]),
         ],
-        middleware=[Middleware(_ForgetQuery)],
+        middleware=[Middleware(_DropQuery)],
         exception_handlers={
             HTTPException: _http_error,
-            JsonRequestError: _bad_request,
+            BadRequestError: _bad_request,
             Exception: _internal_error,
         },
     )
 
 
-class _ForgetQuery:
-    """Takes the query string away before a server can log it: it may hold `?key=`."""
+class _DropQuery:
+    """Removes the query string before a server can log it: it may have `?key=`."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -80,10 +76,10 @@ class _ForgetQuery:
 
 
 async def _read_body(request: Request) -> bytes:
-    """The body, at most `MAX_REQUEST_BYTES` of it in memory.
+    """Read the body, and keep at most `MAX_REQUEST_BYTES` of it in memory.
 
-    What is too much is read to its end all the same: a client that is cut off while it sends sees a
-    broken connection instead of the answer.
+    A body that is too large is read to its end too. A client that is cut off while it sends would
+    see a broken connection instead of the answer.
     """
     body = bytearray()
     num_bytes = 0
@@ -102,7 +98,7 @@ async def _healthz(request: Request) -> Response:
 
 async def _bad_request(request: Request, exc: Exception) -> Response:
     del request
-    violations = exc.violations if isinstance(exc, JsonRequestError) else ()
+    violations = exc.violations if isinstance(exc, BadRequestError) else ()
     details = []
     if violations:
         fields = [{"field": v.field, "description": v.description} for v in violations]

@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 import requests
 import uvicorn
+from google.protobuf.json_format import MessageToDict
 from PIL import Image
 
 from etlkit.local.vision import annotations, annotator
 from etlkit.local.vision.app import create_app
+from etlkit.local.vision.detector import DetectedObject
 from etlkit.local.vision.service import VisionService
 
 PHOTOS = Path(__file__).parents[4] / "photos"
@@ -218,7 +220,7 @@ def test_a_feature_that_is_not_here_is_an_error_beside_the_others(annotate):
     (answer,) = annotate(stored("chelsea.jpg"), features=features)
     assert_is_chelsea(answer)
     assert answer["error"]["code"] == 12
-    assert answer["error"]["message"].startswith("TEXT_DETECTION is not in the local stand-in")
+    assert answer["error"]["message"].startswith("TEXT_DETECTION is not in the local Vision")
 
 
 @pytest.mark.parametrize(("max_results", "expected"), [(1, 1), (2, 2), ("2", 2), (0, 5), (None, 5)])
@@ -227,6 +229,24 @@ def test_max_results_limits_each_feature(annotate, max_results, expected):
     features = [{"type": "LABEL_DETECTION", "maxResults": max_results}]
     (answer,) = annotate(stored("chelsea.jpg"), features=features)
     assert len(answer["labelAnnotations"]) == expected
+
+
+@pytest.mark.parametrize("kind", ["LABEL_DETECTION", 4])
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+@pytest.mark.parametrize("padding", ["=", ""])
+def test_a_request_may_use_every_form_of_proto3_json(annotate, kind, encode, padding):
+    """Enums by name or number, base64 in both alphabets, with and without its padding."""
+    content = encode((PHOTOS / "coffee.jpg").read_bytes() + b"\xff\xff\xfe\xfe").decode()
+    image = {"content": content.rstrip("=") + padding * (-len(content.rstrip("=")) % 4)}
+    assert {"-", "+"} & set(content)
+    (answer,) = annotate(image, features=[{"type": kind}])
+    assert answer["labelAnnotations"]
+
+
+def test_an_enum_number_without_a_name_is_a_feature_that_is_not_supported(annotate):
+    """Enums of proto3 are open: an unknown number is accepted, and answered as unknown."""
+    (answer,) = annotate(stored("chelsea.jpg"), features=[{"type": 8}])
+    assert (answer["error"]["code"], answer["error"]["message"][:9]) == (12, "8 is not ")
 
 
 def two_colors() -> bytes:
@@ -368,8 +388,10 @@ def test_nothing_found_is_an_empty_answer(annotate):
 
 def test_a_corner_at_zero_is_left_out():
     """proto3 JSON leaves zeros out of a vertex."""
-    assert annotations.vertex_json(0.0, 0.5) == {"y": 0.5}
-    assert annotations.vertex_json(0.0, 0.0) == {}
+    cat = DetectedObject("Cat", "/m/01yrx", 0.5, xmin=0.0, ymin=0.0, xmax=0.5, ymax=0.25)
+    annotation = MessageToDict(annotations.object_annotation(cat))
+    corners = annotation["boundingPoly"]["normalizedVertices"]
+    assert corners == [{}, {"x": 0.5}, {"x": 0.5, "y": 0.25}, {"y": 0.25}]
 
 
 @pytest.mark.parametrize(
@@ -429,6 +451,16 @@ def test_a_large_photo_is_read_at_a_fraction_of_its_size(annotate):
             {"requests": [{"features": [{"type": "FOO"}]}]},
             f"Invalid value at 'requests[0].features[0].type' ({TYPE_NAME}), \"FOO\"",
         ),
+        (
+            {"requests": [{"features": [{"type": True}]}]},
+            f"Invalid value at 'requests[0].features[0].type' ({TYPE_NAME}), true",
+        ),
+        (
+            {"requests": [{"imageContext": {"languageHints": ["en", 7]}}]},
+            "Invalid value at 'requests[0].image_context.language_hints[1]' (TYPE_STRING), 7",
+        ),
+        ({"labels": {"team": 7}}, "Invalid value at 'labels'"),
+        ({"requests": [{"features": [{"type_": 4}]}]}, 'Unknown name "type_"'),
         (
             {"requests": [{"features": [{"maxResults": "ten"}]}]},
             "Invalid value at 'requests[0].features[0].max_results' (TYPE_INT32), \"ten\"",
@@ -563,7 +595,7 @@ def test_the_server_answers_others_while_it_looks_at_an_image(root, monkeypatch)
     def wait(self, request):
         started.set()
         assert release.wait(60)
-        return {}
+        return annotations.response()
 
     monkeypatch.setattr(annotator.Annotator, "annotate", wait)
     answers = []
