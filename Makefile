@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCAL_DIR ?= .etlkit
 
-.PHONY: help demo article test faults bench lint clean
+.PHONY: help demo article unit test faults bench lint clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ article: $(VENV)/.dev ## Run the whole pipeline of SQL and Vision on the sample 
 	done
 	$(BIN)/python -m etlkit.local sql --file jobs/sql/show_ranking.sql --local-dir $(LOCAL_DIR)
 
+unit: $(VENV)/.dev ## Run the unit tests: no server, less than a minute
+	$(BIN)/python -m pytest -q -n 2 tests/unit
+
 test: $(VENV)/.dev ## Run the whole test suite, lint and type checks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -42,14 +45,14 @@ test: $(VENV)/.dev ## Run the whole test suite, lint and type checks
 	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/faults
 	$(BIN)/python -m pytest tests/faults
 
-faults: $(VENV)/.dev ## Run the long form of the fault tests (200 kills, a minute's outage) and print the figures
+faults: $(VENV)/.dev ## Run the long form of the fault tests (200 kills, an outage of a minute) and print the figures
 	ETLKIT_KILLS=200 ETLKIT_IMAGES=9600 ETLKIT_OUTAGE_S=60 $(BIN)/python -m pytest tests/faults -rA -s --timeout 3600
 
-bench: $(VENV)/.dev ## Measure how close calls come to the ideal, beside loops written by hand
+bench: $(VENV)/.dev ## Compare the speed of calls with the ideal and with hand-written loops
 	$(BIN)/python -m tests.bench.calls
 	$(BIN)/python -m tests.bench.predict
 
-lint: $(VENV)/.dev ## Mend what ruff can mend
+lint: $(VENV)/.dev ## Fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

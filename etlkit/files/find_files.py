@@ -81,8 +81,8 @@ def _in_cloud(uri: str, timeout_s: float) -> list[File]:
         )  # REST alone; the package's own name asks over gRPC too
     except ImportError:
         raise ConfigError(
-            f"{uri}: reading Cloud Storage needs gcsfs; install it with: pip install 'etlkit[gcs]', "
-            "or run with --local to use the local buckets"
+            f"{uri}: reading Cloud Storage needs gcsfs. In a checkout of etlkit: "
+            "pip install -e '.[gcs]', or run with --local to use the local buckets"
         ) from None
     storage = GCSFileSystem(requests_timeout=timeout_s, use_listings_cache=False)
     with _told_as_source_error(uri):

@@ -1,28 +1,20 @@
-"""The article's SQL, letter for letter: only the placeholders for bucket and connection are filled in.
+"""A pipeline of SQL over photos, written by hand: our statements, and the article's to the letter.
 
-The statements are read out of the article itself where it lies beside the checkout, else from the
-copies in tests/data/article.
+In the article's statements only the placeholders for bucket and connection are filled in.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from google.cloud import bigquery
 
 from etlkit.local.buckets import Buckets
+from tests import article
 
 ROOT = Path(__file__).parents[2]
-COPIES = ROOT / "tests" / "data" / "article"
-SEED = ROOT.parent / "shared" / "seed"
+OURS = ROOT / "tests" / "data" / "photos_pipeline"
 
-# First and last line of each statement in the article.
-STATEMENTS = {
-    "object_table.sql": ("  # CREATE an object TABLE\n", "    ;\n"),
-    "create_model.sql": ("CREATE MODEL bqml_vision.resnet\n", "/*');\n"),
-    "predict.sql": ("SELECT *\nFROM ML.PREDICT(\n", ");\n"),
-    "ranking.sql": ("WITH predict AS(\n", "    t_score.score desc\n"),
-    "source.sql": ("select\n  uri,\n", "  `bqml_vision.object_table`\n"),
-}
 PLACEHOLDERS = {
     "作成した外部コネクタ名": "us.bucket_connection",
     "具体的に読み込みたいバケットやフォルダ": "article-photos",
@@ -32,74 +24,78 @@ PLACEHOLDERS = {
 CATS = {"tabby", "tiger cat", "Persian cat", "Siamese cat", "Egyptian cat"}
 
 
-def in_the_article(name):
-    """A statement as the article prints it; None = the article is not there."""
-    for page in SEED.glob("*.txt"):
-        text = page.read_text(encoding="utf-8")
-        first, last = STATEMENTS[name]
-        start = text.index(first)
-        return text[start : text.index(last, start) + len(last)]
-    return None
+@dataclass(frozen=True)
+class Pipeline:
+    """One wording of the statements, and the names that they use."""
+
+    dataset: str
+    labels: str
+    photos: str
+    model: str
+
+    def statement(self, name: str) -> str:
+        """The text of a statement."""
+        if self.dataset == "gallery":
+            return (OURS / name).read_text(encoding="utf-8")
+        text = article.statement(name)
+        for placeholder, value in PLACEHOLDERS.items():
+            text = text.replace(placeholder, value)
+        return text
 
 
-def statement(name):
-    text = in_the_article(name) or (COPIES / name).read_text(encoding="utf-8")
-    for placeholder, value in PLACEHOLDERS.items():
-        text = text.replace(placeholder, value)
-    return text
+PIPELINES = {
+    "ours": Pipeline("gallery", "class_names", "gallery-pictures", "gallery-model"),
+    "article": Pipeline("bqml_vision", "label", "article-photos", "article-model"),
+}
 
 
-@pytest.mark.parametrize("name", STATEMENTS)
-def test_the_copies_are_the_articles_words(name):
-    """What is tested here is what the article prints, to the letter."""
-    printed = in_the_article(name)
-    if printed is None:
-        pytest.skip("the article is not beside this checkout")
-    assert (COPIES / name).read_text(encoding="utf-8") == printed
-
-
-@pytest.fixture(scope="module")
-def world(local_server, bq):
-    """What the article has before its first statement: a cat in a bucket, a model in another."""
+@pytest.fixture(scope="module", params=PIPELINES)
+def pipeline(request, local_server, bq):
+    """What exists before the first query: a cat in a bucket, a model in another, both as tables."""
+    words = PIPELINES[request.param]
+    statements = [words.statement(name) for name in ("object_table.sql", "create_model.sql")]
     buckets = Buckets(local_server.local_dir / "buckets")
-    buckets.put([ROOT / "photos" / "chelsea.jpg"], "gs://article-photos/")
+    buckets.put([ROOT / "photos" / "chelsea.jpg"], f"gs://{words.photos}/")
     models = ROOT / "etlkit" / "local" / "models"
     model = sorted((models / "savedmodel_resnet_stand_in").iterdir())
-    buckets.put(model, "gs://article-model/", recursive=True)
-    bq.create_dataset("bqml_vision", exists_ok=True)
-    # In the article somebody loads the list of classes by hand, without naming its columns.
+    buckets.put(model, f"gs://{words.model}/", recursive=True)
+    bq.create_dataset(words.dataset, exists_ok=True)
+    # People load the list of classes by hand, without naming its columns.
     config = bigquery.LoadJobConfig(source_format="CSV", autodetect=True)
     with (models / "imagenet_labels_1001.csv").open("rb") as stream:
-        bq.load_table_from_file(stream, "bqml_vision.label", job_config=config).result()
-    bq.query(statement("object_table.sql")).result()
-    bq.query(statement("create_model.sql")).result()
-    yield bq
-    bq.delete_dataset("bqml_vision", delete_contents=True)
+        table = f"{words.dataset}.{words.labels}"
+        bq.load_table_from_file(stream, table, job_config=config).result()
+    for statement in statements:
+        bq.query(statement).result()
+    yield words
+    bq.delete_dataset(words.dataset, delete_contents=True)
 
 
-def test_the_source_query(world):
-    """The metadata of the object table; the comma before FROM is the article's."""
-    (row,) = world.query(statement("source.sql")).result()
-    assert row["uri"] == "gs://article-photos/chelsea.jpg"
+def test_the_source_query(bq, pipeline):
+    """The metadata of the object table can be selected, with a comma before FROM."""
+    text = pipeline.statement("source.sql")
+    assert "updated,\nfrom" in text
+    (row,) = bq.query(text).result()
+    assert row["uri"] == f"gs://{pipeline.photos}/chelsea.jpg"
     assert row["content_type"] == "image/jpeg"
     assert row["size"] == (ROOT / "photos" / "chelsea.jpg").stat().st_size
 
 
-def test_the_prediction(world):
-    """One row, with the scores of 1001 classes, and the columns of the query beside it."""
-    (row,) = world.query(statement("predict.sql")).result()
-    assert row["uri"] == "gs://article-photos/chelsea.jpg"
+def test_the_prediction(bq, pipeline):
+    """The prediction is one row: 1001 scores, and the columns of the query beside them."""
+    (row,) = bq.query(pipeline.statement("predict.sql")).result()
+    assert row["uri"] == f"gs://{pipeline.photos}/chelsea.jpg"
     assert len(row["activation_49"]) == 1001
     assert sum(row["activation_49"]) == pytest.approx(1, abs=1e-3)
 
 
-def test_the_ranking(world):
-    """The first rows are cats.
+def test_the_ranking(bq, pipeline):
+    """The best classes are cats.
 
-    `ROW_NUMBER() OVER ()` numbers rows that have no order, about which BigQuery promises nothing;
-    the job `jobs.resnet_ranking` does it right.
+    `ROW_NUMBER() OVER ()` numbers rows without an order, so BigQuery promises nothing about it.
+    The job `jobs.resnet_ranking` shows the right way.
     """
-    rows = list(world.query(statement("ranking.sql")).result())
+    rows = list(bq.query(pipeline.statement("ranking.sql")).result())
     assert len(rows) == 1001
     assert {row["label"] for row in rows[:3]} <= CATS
     assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)

@@ -6,4 +6,4 @@ select
   md5_hash,
   updated,
 from
-  `bqml_vision.object_table`
+  `gallery.pictures`
