@@ -1,4 +1,4 @@
-"""The documentation tells what is there: its code runs, and it leaves out no option and no name.
+"""The documentation matches the code: its examples run, and no option and no name is missing.
 
 On each page the blocks run from top to bottom in one project folder. A `python` block that begins
 with `# path/to/file.py` is written there and imported; `test_*` functions and `Test*` classes are
@@ -29,7 +29,10 @@ from etlkit.local import join_or_start
 ROOT = Path(__file__).parents[2]
 PAGES = {
     str(page.relative_to(ROOT)): page.read_text(encoding="utf-8")
-    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    for page in [
+        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
+        *sorted((ROOT / "docs").rglob("*.md")),
+    ]
 }
 CLI_PAGE = PAGES["docs/reference/cli.md"]
 
@@ -111,7 +114,7 @@ def run_python(code, page, namespace):
 
 
 def run_shell(line, page):
-    """Run one line of a `sh` block, if it is a command of the local world."""
+    """Run one line of a `sh` block, if it is a command for the local world."""
     command, _, remark = line.partition("  # ")
     words = shlex.split(command)
     if words[:2] != ["python", "-m"] or not ("etlkit.local" in words or "--local" in words):
@@ -139,14 +142,14 @@ def test_blocks_run(page, project):
 
 
 def test_few_blocks_are_exempt():
-    """`not run` stays the exception."""
+    """Few blocks are marked `not run`."""
     exempt = [page for page, text in PAGES.items() for block in blocks(text) if block["exempt"]]
     assert len(exempt) <= MAX_EXEMPT, exempt
 
 
 @pytest.mark.parametrize("language", ["python", "sh"])
 def test_every_fence_is_found(language):
-    """No fence is written in a way that the collector above would miss."""
+    """Every fence is written so that the pattern above finds it."""
     for page, text in PAGES.items():
         found = [block for block in blocks(text) if block["language"] == language]
         assert len(re.findall(rf"```{language}\b", text)) == len(found), page
@@ -161,7 +164,7 @@ def test_every_fence_is_found(language):
     ],
 )
 def test_every_option_is_documented(module, command):
-    """All command lines: each option in each spelling, and each command by name."""
+    """Each option of each command line is documented in each spelling, and each command by name."""
     section = CLI_PAGE.split(f"## `python -m etlkit.{module}`\n")[1].split("\n## ")[0]
     for parameter in command.params:
         if isinstance(parameter, click.Option):
@@ -172,14 +175,14 @@ def test_every_option_is_documented(module, command):
 
 
 def test_every_report_key_is_documented():
-    """The run report's keys, and its states."""
+    """Each key of the run report is documented."""
     keys = CLI_PAGE.split("### The run report")[1].split("## ")[0]
     for field in dataclasses.fields(RunReport):
         assert f"| `{field.name}` |" in keys
 
 
 def test_every_public_name_is_documented():
-    """What `etlkit` and `etlkit.testing` export is on the page of names, and nothing else."""
+    """The page of names lists what `etlkit` and `etlkit.testing` export, and nothing else."""
     page = PAGES["docs/reference/api.md"]
     for module in (etlkit, testing):
         section = page.split(f"## `{module.__name__}`\n")[1].split("\n## ")[0]
@@ -187,7 +190,7 @@ def test_every_public_name_is_documented():
 
 
 def test_every_error_is_documented():
-    """Each class of the tree has its row, and stands in the tree."""
+    """Each error class has its row, and is in the tree."""
     page = PAGES["docs/reference/errors.md"]
     tree = page.split("```")[1]
     classes = [
@@ -203,7 +206,7 @@ def test_every_error_is_documented():
 
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page):
-    """Relative links name files that are there, and headings that are in them."""
+    """Relative links name existing files, and headings that are in them."""
     text = re.sub(r"```.*?```", "", PAGES[page], flags=re.DOTALL)
     for link in re.findall(r"\]\(([^)\s]+)\)", text):
         if "://" in link:
@@ -222,7 +225,42 @@ def test_every_page_is_listed():
             assert f"({page.removeprefix('docs/')})" in PAGES["docs/index.md"], page
 
 
-def test_no_page_tells_of_a_machine():
+PATH = re.compile(r"`([\w.*-]+(?:/[\w.*-]*)+|[\w-]+\.(?:py|md|toml|sql))(?: [^`]*)?`")
+GENERATED = {".etlkit/", ".venv/"}
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_named_files_exist(page):
+    """Every file and folder that the pages for contributors name is in the repository."""
+    named = set(PATH.findall(PAGES[page])) - GENERATED
+    named = {name for name in named if not name.startswith(".venv/")}
+    assert len(named) > 10
+    missing = [name for name in named if not list(ROOT.glob(name.rstrip("/")))]
+    assert missing == []
+
+
+def test_a_change_touches_three_files_at_most():
+    """The table of changes names at most three files for each, and all twelve changes."""
+    table = PAGES["docs/architecture.md"].split("## Where to change what")[1].split("\n\n")[2]
+    rows = [row.split("|") for row in table.splitlines()[2:]]
+    assert len(rows) == 12
+    for _, change, files, _ in rows:
+        assert len(PATH.findall(files)) <= 3, change
+
+
+def test_every_field_is_documented():
+    """The page of names lists every option of the public classes that describe something."""
+    described = (etlkit.TransferJob, etlkit.Datamart, etlkit.BigQuerySource, etlkit.BigQuerySink,
+                 etlkit.Definition, etlkit.Check, etlkit.Lookback, etlkit.RetryPolicy,
+                 etlkit.TimePartitioning, etlkit.RangePartitioning, etlkit.RateLimit)  # fmt: skip
+    page = PAGES["docs/reference/api.md"]
+    for each in described:
+        (row,) = re.findall(rf"^\| `{each.__name__}` \|.*$", page, re.MULTILINE)
+        for field in (field for field in dataclasses.fields(each) if field.init):
+            assert f"`{field.name}`" in row, f"{each.__name__}.{field.name}"
+
+
+def test_no_page_contains_a_path_of_a_machine():
     """Pages hold no path of the machine they were written on."""
     for page, text in PAGES.items():
         assert not re.search(r"/(home|root|work|Users|tmp)/", text), page
