@@ -154,8 +154,8 @@ class RetryableError(EtlkitError):
     Attributes:
         retry_after_s: Seconds the server asked to wait; None = it did not say.
         status: HTTP status, or the one that a gRPC code stands for; None = no answer.
-        code: What it was in a word: a gRPC code, `timeout`, `unreachable`, `reset`, `truncated`;
-            None = the status says it.
+        code: What it was in a word: a gRPC code, `timeout`, `unreachable`, `unknown_host`, `reset`,
+            `truncated`; None = the status says it.
         attempts: Calls made for the row.
     """
 

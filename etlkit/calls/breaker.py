@@ -21,7 +21,7 @@ _MAX_PAUSE_S = 5.0
 """A service that is back is noticed so many seconds later, at most."""
 
 _LONE_STATUS = frozenset({429, 503})
-_LONE_CODE = "unreachable"
+_LONE_CODES = frozenset({"unreachable", "unknown_host"})
 """These say that the service is down or busy, even if only one call has met them. Everything else
 (500, a timeout, a reset) may as well be the fault of one poisonous row."""
 
@@ -251,4 +251,4 @@ class RetryBudget:
 
 
 def _speaks_for_all(error: RetryableError) -> bool:
-    return error.status in _LONE_STATUS or error.code == _LONE_CODE
+    return error.status in _LONE_STATUS or error.code in _LONE_CODES

@@ -1,6 +1,7 @@
-"""Deadlines that fire: a socket is shut down when its time is over, whatever its peer is doing.
+"""Deadlines that fire: a socket is shut down when its time is over, whatever the other end does.
 
-A socket's own timeout starts anew with every byte, so a server that drips keeps a call for ever.
+A socket's own timeout starts again with every byte, so a server that sends a byte now and then would
+keep a call for ever.
 """
 
 from __future__ import annotations
@@ -10,16 +11,10 @@ import socket
 import threading
 import time
 from types import TracebackType
-from typing import Any, Protocol, Self
-
-from urllib3.connection import HTTPConnection, HTTPSConnection
+from typing import Any, Self
 
 _AGAIN_S = 0.05
-"""A socket may be made just after its time was over: an attempt is ended until it has ended."""
-
-
-class _HasSocket(Protocol):
-    sock: Any
+"""A socket may be connected just after its time was over, so an attempt is ended until it has ended."""
 
 
 class Deadline:
@@ -27,17 +22,21 @@ class Deadline:
 
     Args:
         seconds: How long it may take.
+        sock: The socket in use, if there is one already; connections of `etlkit.calls.connections`
+            tell the deadline of their thread.
 
     Attributes:
         fired: It took longer and was ended.
+        sock: The socket in use. Not the connection, which may forget it before the body is read.
+        handshake: A copy of a socket that TLS is taking over.
     """
 
-    __slots__ = ("at", "fired", "handshake", "held")
+    __slots__ = ("at", "fired", "handshake", "sock")
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, sock: Any = None) -> None:
         self.at = time.monotonic() + seconds
         self.fired = False
-        self.held: _HasSocket | None = None
+        self.sock = sock
         self.handshake: socket.socket | None = None
 
     def __enter__(self) -> Self:
@@ -55,13 +54,18 @@ class Deadline:
         _current.deadline = None
 
     def fire(self) -> None:
-        """End the attempt: whatever reads from or writes to its socket fails now."""
+        """End the attempt: everything that reads from or writes to its socket fails now."""
         self.fired = True
-        for sock in (self.handshake, getattr(self.held, "sock", None)):
+        for sock in (self.handshake, self.sock):
             if isinstance(sock, socket.socket):
                 with contextlib.suppress(OSError):
-                    # Not ssl's own shutdown, which takes the TLS state from under the reader.
+                    # Not ssl's own shutdown: it would drop the TLS state that the reader still uses.
                     socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+
+def current() -> Deadline | None:
+    """The deadline of this thread; None = there is none."""
+    return _current.deadline
 
 
 class _Current(threading.local):
@@ -69,7 +73,7 @@ class _Current(threading.local):
 
 
 class _Watchdog:
-    """One thread for all deadlines of the process; it sleeps until the earliest."""
+    """One thread for all deadlines of the process; it sleeps until the earliest of them."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -107,36 +111,3 @@ class _Watchdog:
 
 _current = _Current()
 _watchdog = _Watchdog()
-
-
-class _Watched(HTTPConnection):
-    """Tells the thread's deadline which socket is in use."""
-
-    def _new_conn(self) -> socket.socket:
-        sock = super()._new_conn()
-        if _current.deadline is not None:
-            # ssl takes the socket over before the handshake: only a copy can end that.
-            _current.deadline.handshake = sock.dup()
-        return sock
-
-    def connect(self) -> None:
-        deadline = _current.deadline
-        try:
-            super().connect()
-        finally:
-            if deadline is not None and deadline.handshake is not None:
-                copy, deadline.handshake = deadline.handshake, None
-                copy.close()
-
-    def request(self, *args: Any, **options: Any) -> None:
-        if _current.deadline is not None:
-            _current.deadline.held = self
-        super().request(*args, **options)
-
-
-class WatchedHTTPConnection(_Watched):
-    """urllib3's connection, ended by a `Deadline`."""
-
-
-class WatchedHTTPSConnection(_Watched, HTTPSConnection):
-    """The same over TLS."""

@@ -34,7 +34,7 @@ class _FileSource:
             in it get their type from the file.
         headers: Sent to web servers, e.g. `{"Authorization": …}`; in no message, and not to another
             host that the first one redirects to.
-        timeout_s: Seconds to connect, and seconds without a byte.
+        timeout_s: Seconds until a web server's answer begins, and for each further 64 KiB of it.
     """
 
     path: str | Sequence[str]

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
-import socket
 import string
-import urllib.error
-import urllib.request
 from collections.abc import Generator, Mapping
-from typing import IO
-from urllib.parse import quote, urlsplit, urlunsplit
+from typing import Final
+from urllib.parse import SplitResult, quote, urljoin, urlsplit, urlunsplit
 
+from etlkit.calls.connections import HttpPool, HttpStream
 from etlkit.calls.retry import Calls, RetryPolicy, from_http
 from etlkit.errors import ApiError, CallFailedError, RetryableError, SourceError
 from etlkit.files.file import CHANGED, CopiedFile
 
-_CHUNK_BYTES = 1 << 20
-_MAX_BODY_BYTES = 10_000
-_MAX_ATTEMPTS = 6
-_MAX_OUTAGE_S = 60.0
-_PARTIAL, _OK = 206, 200
-_BROKEN = (OSError, http.client.HTTPException)
+_PIECE_BYTES: Final = 64 * 1024
+"""What must arrive within `timeout_s`."""
+
+_MAX_ERROR_BYTES: Final = 10_000
+_MAX_ATTEMPTS: Final = 6
+_MAX_OUTAGE_S: Final = 60.0
+_MAX_REDIRECTS: Final = 10
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_OK, _PARTIAL, _BEYOND_THE_END = 200, 206, 416
 
 
 def web_file(url: str, headers: Mapping[str, str], timeout_s: float) -> CopiedFile:
-    """A file behind an address; nothing is asked before it is read."""
+    """A file of a web server. Nothing is requested before it is read.
+
+    Args:
+        url: `http(s)://…`.
+        headers: Sent to the host of `url`, and to no other host that it redirects to.
+        timeout_s: Seconds until the answer begins, and seconds for each further piece of 64 KiB.
+    """
     parts = urlsplit(url)
     host = parts.hostname or ""
     shown = urlunsplit((parts.scheme, host if parts.port is None else f"{host}:{parts.port}",
@@ -44,7 +50,7 @@ def web_file(url: str, headers: Mapping[str, str], timeout_s: float) -> CopiedFi
                 yield chunk
             file.encoded = download.encoded
         except (ApiError, CallFailedError, RetryableError) as error:
-            raise SourceError(_told(shown, error), stage="read") from error
+            raise SourceError(_message(shown, error), stage="read") from error
         finally:
             download.close()
 
@@ -52,7 +58,7 @@ def web_file(url: str, headers: Mapping[str, str], timeout_s: float) -> CopiedFi
     return file
 
 
-def _told(shown: str, error: Exception) -> str:
+def _message(shown: str, error: Exception) -> str:
     status = getattr(error, "status", None)
     if status in {404, 410}:
         return f"no file at {shown}: the server answered {status}; check the address"
@@ -62,115 +68,114 @@ def _told(shown: str, error: Exception) -> str:
 
 
 class _Download:
-    """Reads on where the connection broke, if what is there is still the same file."""
+    """Goes on where the connection broke, if the file there is still the same."""
 
     def __init__(self, url: str, shown: str, headers: Mapping[str, str]) -> None:
-        self._url = quote(url, safe=string.punctuation)  # spaces and letters beyond ASCII alone
+        self._url = quote(url, safe=string.punctuation)  # only spaces and letters beyond ASCII
         self._shown = shown
         self._headers = dict(headers)
-        self._opener = urllib.request.build_opener(_Redirects(self._headers))
-        self._answer: http.client.HTTPResponse | None = None
+        self._pool: HttpPool | None = None
+        self._stream: HttpStream | None = None
         self._etag: str | None = None
-        self._sent = 0
+        self._num_bytes = 0
         self._digest = hashlib.sha256()
         self.encoded: str | None = None
 
     def next_chunk(self, timeout_s: float) -> bytes:
-        """The next piece; empty = that was all.
+        """The next piece; empty = the end.
 
         Raises:
             RetryableError: The connection broke; call again.
             ApiError: The server refused.
-            SourceError: The file is another one than before.
+            SourceError: The file is not the same as before.
         """
         try:
-            if self._answer is None:
-                self._answer = self._ask(timeout_s)
-            chunk = self._answer.read(_CHUNK_BYTES)
-            if not chunk and self._answer.length:  # http.client says nothing of a short body
-                raise http.client.IncompleteRead(b"", self._answer.length)
-        except urllib.error.HTTPError as error:
-            with error:
-                raise self._classified(error) from None
-        except _BROKEN as error:
+            stream = self._stream or self._open(timeout_s)
+            chunk = stream.read(_PIECE_BYTES, timeout_s)
+        except RetryableError as error:
             self.close()
-            # `from None`: the text of such errors may hold the address and what is secret in it.
-            cause = getattr(error, "reason", error)
-            if isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME:
+            if error.code == "unknown_host":
                 raise SourceError(
                     f"{self._shown}: there is no such host; check the address", stage="read"
                 ) from None
-            reason = type(cause).__name__
-            raise RetryableError(f"{self._shown}: the connection broke ({reason})") from None
-        self._sent += len(chunk)
+            raise
+        self._num_bytes += len(chunk)
         self._digest.update(chunk)
         return chunk
 
-    def _classified(self, error: urllib.error.HTTPError) -> Exception:
-        self.close()
-        if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return SourceError(f"{self._shown} {CHANGED}", stage="read")
-        body = error.read(_MAX_BODY_BYTES)
-        host = urlsplit(self._shown).netloc
-        return from_http(error.code, dict(error.headers.items()), body, host, self._shown)
-
-    def _ask(self, timeout_s: float) -> http.client.HTTPResponse:
-        # identity: what is stored there is wanted, not what a server may make of it on the way
-        headers = {"Accept-Encoding": "identity", "User-Agent": "etlkit", **self._headers}
-        if self._sent and self._etag is not None:
-            headers |= {"Range": f"bytes={self._sent}-", "If-Range": self._etag}
-        request = urllib.request.Request(self._url, headers=headers)  # noqa: S310 - checked
-        answer: http.client.HTTPResponse = self._opener.open(request, timeout=timeout_s)
-        etag = answer.headers.get("ETag")
+    def _open(self, timeout_s: float) -> HttpStream:
+        """Begin to read the rest of the file."""
+        stream = self._stream = self._follow(timeout_s)
+        if stream.status not in {_OK, _PARTIAL}:
+            raise self._refusal(stream, timeout_s)
+        etag = stream.headers.get("ETag")
         self._etag = etag if etag is not None and not etag.startswith("W/") else None
-        coding = answer.headers.get("Content-Encoding", "identity").lower()
+        coding = stream.headers.get("Content-Encoding", "identity").lower()
         self.encoded = "gzip" if coding in {"gzip", "x-gzip"} else None
-        if self._sent and answer.status != _PARTIAL:
-            self._skip(answer)
-        return answer
+        if self._num_bytes and stream.status != _PARTIAL:
+            self._skip(stream, timeout_s)
+        return stream
 
-    def _skip(self, answer: http.client.HTTPResponse) -> None:
-        """Read again what came before the break, and see that it is the same."""
-        again, missing = hashlib.sha256(), self._sent
+    def _follow(self, timeout_s: float) -> HttpStream:
+        """Ask, and follow redirects: without secrets to another host, and never out of TLS."""
+        url, secret = self._url, self._headers
+        for _ in range(_MAX_REDIRECTS + 1):
+            parts = urlsplit(url)
+            stream = self._ask(parts, secret, timeout_s)
+            location = stream.headers.get("Location")
+            if stream.status not in _REDIRECTS or location is None:
+                return stream
+            stream.close()
+            url = quote(urljoin(url, location), safe=string.punctuation)
+            new = urlsplit(url)
+            leaves_tls = (parts.scheme, new.scheme) == ("https", "http")
+            if leaves_tls or new.scheme not in {"http", "https"}:
+                raise SourceError(
+                    f"the server of {parts.hostname} redirects to {new.scheme}://{new.hostname}, "
+                    "which is not followed",
+                    stage="read",
+                )
+            if (parts.hostname, parts.port) != (new.hostname, new.port):
+                secret = {}
+        raise SourceError(
+            f"{self._shown} cannot be read: more than {_MAX_REDIRECTS} redirects", stage="read"
+        )
+
+    def _ask(self, parts: SplitResult, secret: Mapping[str, str], timeout_s: float) -> HttpStream:
+        # identity: the stored file is wanted, not what a server may make of it on the way
+        headers = {"Accept-Encoding": "identity", "User-Agent": "etlkit", **secret}
+        if self._num_bytes and self._etag is not None:
+            headers |= {"Range": f"bytes={self._num_bytes}-", "If-Range": self._etag}
+        self.close()
+        self._pool = HttpPool(f"{parts.scheme}://{parts.netloc}", service=str(parts.hostname))
+        path = urlunsplit(("", "", parts.path or "/", parts.query, ""))
+        return self._pool.open(path, headers, timeout_s=timeout_s)
+
+    def _refusal(self, stream: HttpStream, timeout_s: float) -> Exception:
+        body = stream.read(_MAX_ERROR_BYTES, timeout_s)
+        self.close()
+        if stream.status == _BEYOND_THE_END:
+            return SourceError(f"{self._shown} {CHANGED}", stage="read")
+        host = urlsplit(self._shown).netloc
+        return from_http(stream.status, stream.headers, body, host, self._shown)
+
+    def _skip(self, stream: HttpStream, timeout_s: float) -> None:
+        """Read again what came before the break, and check that it is the same."""
+        again, missing = hashlib.sha256(), self._num_bytes
         while missing:
-            chunk = answer.read(min(missing, _CHUNK_BYTES))
+            chunk = stream.read(min(missing, _PIECE_BYTES), timeout_s)
             if not chunk:
                 break
             again.update(chunk)
             missing -= len(chunk)
-        if missing and answer.length:
-            answer.close()
-            raise http.client.IncompleteRead(b"", missing)
         if missing or again.digest() != self._digest.digest():
-            answer.close()
             raise SourceError(f"{self._shown} {CHANGED}", stage="read")
 
     def close(self) -> None:
         """End the connection; the next piece opens another."""
-        if self._answer is not None:
-            self._answer.close()
-            self._answer = None
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows, but takes no secret to another host, and never leaves TLS."""
-
-    def __init__(self, headers: Mapping[str, str]) -> None:
-        self._secret = {name.capitalize() for name in headers}
-
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str,
-        headers: http.client.HTTPMessage, newurl: str,
-    ) -> urllib.request.Request | None:  # fmt: skip
-        old, new = urlsplit(req.full_url), urlsplit(newurl)
-        if new.scheme not in {"http", "https"} or (old.scheme, new.scheme) == ("https", "http"):
-            raise SourceError(
-                f"the server of {old.hostname} redirects to {new.scheme}://{new.hostname}, which is "
-                "not followed",
-                stage="read",
-            )
-        request = super().redirect_request(req, fp, code, msg, headers, newurl)
-        if request is not None and (old.hostname, old.port) != (new.hostname, new.port):
-            for name in self._secret:
-                request.remove_header(name)
-        return request
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None

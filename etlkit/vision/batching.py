@@ -136,8 +136,8 @@ class Settlement:
         try:
             content = self._downloader.fetch(str(image.request.uri), max_bytes=MAX_CALL_BYTES)
         except DownloadError as error:
-            image.download_failed(str(error), passing=error.passing)
-            if error.passing:
+            image.download_failed(str(error), is_transient=error.is_transient)
+            if error.is_transient:
                 lobby.try_later(image)
             return
         old = image.request

@@ -1,18 +1,17 @@
-"""Images that Vision cannot fetch by itself: downloaded, distrusting address and answer alike."""
+"""Downloads images that Vision cannot fetch by itself. Neither address nor answer is trusted."""
 
 from __future__ import annotations
 
-import http.client
+import http
 import socket
-import ssl
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import Final
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from etlkit._version import __version__
-from etlkit.calls.deadline import Deadline
+from etlkit.calls.classify import TRANSIENT_STATUS
+from etlkit.calls.connections import HttpPool, HttpStream
+from etlkit.errors import ApiError, RetryableError
 from etlkit.vision.packing import MAX_IMAGE_BYTES
 from etlkit.vision.public_addresses import (
     ForbiddenAddressError,
@@ -21,37 +20,49 @@ from etlkit.vision.public_addresses import (
     resolve_public,
 )
 
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
-_MAX_HOPS = 5
-_CHUNK_BYTES = 64 * 1024
-_PORTS = {"http": 80, "https": 443}
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_MAX_HOPS: Final = 5
+_CHUNK_BYTES: Final = 64 * 1024
+_PORTS: Final = {"http": 80, "https": 443}
+_HEADERS: Final = {
+    "Accept": "image/*",
+    "Accept-Encoding": "identity",  # a small answer could unpack to a huge one
+    "Connection": "close",
+    "User-Agent": f"etlkit/{__version__}",
+}
+_REASONS: Final = {
+    "reset": "the connection broke",
+    "truncated": "the answer was cut off",
+    "unreachable": "the host cannot be reached",
+}
+"""By the code of a `RetryableError`; the others are timeouts."""
 
 
 class DownloadError(Exception):
-    """The image cannot be had.
+    """An image cannot be downloaded.
 
     Attributes:
-        passing: A later try may work.
+        is_transient: A later attempt may work.
     """
 
-    def __init__(self, message: str, *, passing: bool = False) -> None:
+    def __init__(self, message: str, *, is_transient: bool = False) -> None:
         super().__init__(message)
-        self.passing = passing
+        self.is_transient = is_transient
 
 
 class Downloader:
-    """Fetches images over http(s), from the public internet alone.
+    """Downloads images over http(s), only from the public internet.
 
-    An address in a table may come from anybody. So each hop is resolved once, checked, and connected
-    to at the very address that was checked; redirects are followed by hand; nothing but the request
-    itself is sent: no key, no cookie, no proxy's password.
+    Anybody may have written an address that stands in a table. So the name in each hop is resolved
+    once, its addresses are checked, and the connection goes to the very address that was checked.
+    Redirects are followed by hand. Nothing but the request itself is sent: no key, no cookie, no
+    password of a proxy.
 
     Args:
-        max_bytes: A larger image is refused, as soon as that is known.
+        max_bytes: A larger image is refused as soon as its size is known.
         timeout_s: For all hops together, from the first connection to the last byte.
-        allow_private: Also fetch from loopback and private networks. For tests, and for image servers
-            of your own, where nobody else can write addresses into the source table.
+        allow_private: Also download from loopback and private networks. For tests, and for image
+            servers of your own if nobody else can write addresses into the source table.
         resolve: How names are resolved.
     """
 
@@ -73,77 +84,69 @@ class Downloader:
 
         Args:
             url: `http(s)://…`.
-            max_bytes: A lower bound than the downloader's own; None = that.
+            max_bytes: A lower limit than the downloader's own; None = the downloader's.
 
         Raises:
             DownloadError: Not reachable, refused, too large, or an address that is not public.
         """
         most = self.max_bytes if max_bytes is None else min(max_bytes, self.max_bytes)
-        with Deadline(self._timeout_s) as deadline:
-            return self._follow(url, most, deadline)
-
-    def _follow(self, url: str, most: int, deadline: Deadline) -> bytes:
         try:
-            for _ in range(_MAX_HOPS + 1):
-                parts = _split(url)
-                status, body, location = self._get(parts, most, deadline)
-                if status not in _REDIRECTS:
-                    return _accept(status, body)
-                if not location:
-                    raise DownloadError(f"the host answered {status} without an address")
-                url = urljoin(url, location)
-                if parts.scheme == "https" and urlsplit(url).scheme == "http":
-                    raise DownloadError("the host redirects from https to http")
+            return self._follow(url, most, time.monotonic() + self._timeout_s)
         except ForbiddenAddressError as error:
             raise DownloadError(str(error)) from None
         except socket.gaierror as error:
-            passing = error.errno == socket.EAI_AGAIN
-            raise DownloadError("the host's name is not known", passing=passing) from None
-        except ssl.SSLCertVerificationError:
-            raise DownloadError("the host's certificate is not valid") from None
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            late = deadline.fired or isinstance(error, TimeoutError)
-            what = f"no answer within {self._timeout_s:g} s" if late else type(error).__name__
-            raise DownloadError(what, passing=not isinstance(error, ValueError)) from None
+            is_transient = error.errno == socket.EAI_AGAIN
+            raise DownloadError("the host's name is not known", is_transient=is_transient) from None
+        except ApiError:
+            raise DownloadError("the host's certificate is not trusted") from None
+        except RetryableError as error:
+            late = f"no answer within {self._timeout_s:g} s"
+            raise DownloadError(_REASONS.get(error.code or "", late), is_transient=True) from None
+        except (OSError, ValueError) as error:
+            is_transient = not isinstance(error, ValueError)
+            raise DownloadError(type(error).__name__, is_transient=is_transient) from None
+
+    def _follow(self, url: str, most: int, ends_at: float) -> bytes:
+        for _ in range(_MAX_HOPS + 1):
+            parts = _split(url)
+            with self._open(parts, ends_at) as stream:
+                if stream.status not in _REDIRECTS:
+                    return _image(stream, most, ends_at)
+                location = stream.headers.get("Location")
+            if not location:
+                raise DownloadError(f"the host answered {stream.status} without an address")
+            url = urljoin(url, location)
+            if parts.scheme == "https" and urlsplit(url).scheme == "http":
+                raise DownloadError("the host redirects from https to http")
         raise DownloadError(f"more than {_MAX_HOPS} redirects")
 
-    def _get(
-        self, parts: SplitResult, most: int, deadline: Deadline
-    ) -> tuple[int, bytes, str | None]:
-        """One hop: status, body of a 200, address of a redirect."""
+    def _open(self, parts: SplitResult, ends_at: float) -> HttpStream:
+        """The answer of the first address that can be reached."""
         host, port = str(parts.hostname), parts.port or _PORTS[parts.scheme]
         find = addresses_of if self._allow_private else resolve_public
-        addresses = find(host, port, resolve=self._resolve)
-        with _connected(addresses, port, deadline) as sock:
-            connection = http.client.HTTPConnection(host, port)
-            connection.default_port = _PORTS[parts.scheme]  # left out of the Host header
-            connection.sock = sock if parts.scheme == "http" else _secured(sock, host, deadline)
-            deadline.held = _Held(connection.sock)
+        failure = RetryableError("no address", code="unreachable")
+        for address in find(host, port, resolve=self._resolve):
+            origin = f"{parts.scheme}://{parts.netloc}"
+            pool = HttpPool(origin, service=host, address=address)
             try:
-                connection.request("GET", _target(parts), headers=_HEADERS)
-                with connection.getresponse() as response:
-                    body = _read(response, most) if response.status == http.HTTPStatus.OK else b""
-                    if deadline.fired:  # cut off, it looks like a whole answer
-                        raise TimeoutError
-                    return response.status, body, response.getheader("Location")
-            finally:
-                deadline.held = None
-                connection.close()
+                return pool.open(_target(parts), _HEADERS, timeout_s=_rest_s(ends_at))
+            except RetryableError as error:
+                if error.code != "unreachable":
+                    raise
+                failure = error
+        raise failure
 
 
-@dataclass
-class _Held:
-    """Keeps the socket, which `http.client` forgets before the body is read."""
+def _rest_s(ends_at: float) -> float:
+    """Seconds that are left.
 
-    sock: socket.socket
-
-
-_HEADERS = {
-    "Accept": "image/*",
-    "Accept-Encoding": "identity",  # a small answer could unpack to a huge one
-    "Connection": "close",
-    "User-Agent": f"etlkit/{__version__}",
-}
+    Raises:
+        RetryableError: No time is left.
+    """
+    rest_s = ends_at - time.monotonic()
+    if rest_s <= 0:
+        raise RetryableError("no time is left", code="timeout")
+    return rest_s
 
 
 def _split(url: str) -> SplitResult:
@@ -163,56 +166,19 @@ def _target(parts: SplitResult) -> str:
     return f"{path}?{query}" if query else path
 
 
-def _read(response: http.client.HTTPResponse, most: int) -> bytes:
-    if (response.length or 0) > most:
-        raise DownloadError(
-            f"the image has {response.length:,} bytes, at most {most:,} can be sent"
-        )
+def _image(stream: HttpStream, most: int, ends_at: float) -> bytes:
+    """The body of an answer that is an image of at most `most` bytes."""
+    if stream.status != http.HTTPStatus.OK:
+        is_transient = stream.status in TRANSIENT_STATUS
+        raise DownloadError(f"the host answered {stream.status}", is_transient=is_transient)
+    length = stream.headers.get("Content-Length", "")
+    if length.isdigit() and int(length) > most:
+        raise DownloadError(f"the image has {int(length):,} bytes; at most {most:,} can be sent")
     body = bytearray()
-    while chunk := response.read(_CHUNK_BYTES):
+    while chunk := stream.read(_CHUNK_BYTES, _rest_s(ends_at)):
         body += chunk
         if len(body) > most:
-            raise DownloadError(
-                f"the image has more than {most:,} bytes, which can be sent at most"
-            )
-    if response.length:
-        raise http.client.IncompleteRead(b"", response.length)
-    return bytes(body)
-
-
-def _accept(status: int, body: bytes) -> bytes:
-    if status != http.HTTPStatus.OK:
-        raise DownloadError(f"the host answered {status}", passing=status in _TRANSIENT)
+            raise DownloadError(f"the image has more than {most:,} bytes, and no more can be sent")
     if not body:
         raise DownloadError("the host answered with nothing")
-    return body
-
-
-@contextmanager
-def _connected(addresses: list[str], port: int, deadline: Deadline) -> Iterator[socket.socket]:
-    """A connection to the first address that answers."""
-    failure: OSError = OSError("no address")
-    for address in addresses:
-        rest = deadline.at - time.monotonic()
-        if rest <= 0 or deadline.fired:
-            raise TimeoutError
-        try:
-            sock = socket.create_connection((address, port), timeout=rest)
-        except OSError as error:
-            failure = error
-            continue
-        with sock:
-            yield sock
-        return
-    raise failure
-
-
-def _secured(sock: socket.socket, host: str, deadline: Deadline) -> ssl.SSLSocket:
-    """TLS for the name, over a connection to the address that was checked."""
-    # ssl takes the socket over before the handshake: only a copy can end that.
-    with sock.dup() as copy:
-        deadline.handshake = copy
-        try:
-            return ssl.create_default_context().wrap_socket(sock, server_hostname=host)
-        finally:
-            deadline.handshake = None
+    return bytes(body)

@@ -111,10 +111,15 @@ class Image:
         """Ask with the image itself, as soon as may be."""
         self.due, self.with_others, self.wants_bytes = 0.0, True, False
 
-    def download_failed(self, why: str, *, passing: bool) -> None:
-        """Vision could not fetch it, and neither could we; `passing` = not this time."""
+    def download_failed(self, why: str, *, is_transient: bool) -> None:
+        """Vision could not fetch it, and neither could we.
+
+        Args:
+            why: For the message.
+            is_transient: A later attempt may work.
+        """
         self.message, self.wants_bytes = f"{self.message} Downloading it failed: {why}", False
-        if passing:
+        if is_transient:
             self._code = _UNAVAILABLE
         else:
             self.settle(Annotation(self._answer, ImageError(self.message, code=self._code)))

@@ -1,8 +1,11 @@
+import base64
 import datetime as dt
 import ipaddress
 import json
+import shutil
 import socket
 import ssl
+import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -11,10 +14,20 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from etlkit import ApiError, CallFailedError, ConfigError, OutageError, RetryPolicy, RowError
-from etlkit.calls.http import HttpClient, tls_context
+from etlkit import (
+    ApiError,
+    CallFailedError,
+    ConfigError,
+    OutageError,
+    RetryPolicy,
+    RowError,
+    SourceError,
+)
+from etlkit.calls.http import HttpClient
 from etlkit.calls.retry import Calls
+from etlkit.files.web_file import web_file
 from etlkit.testing import no_sleep
+from etlkit.vision.download import Downloader, DownloadError
 
 KEY = "sk-very-secret-4711"
 ONCE = RetryPolicy(max_attempts=1, attempt_timeout_s=0.3, max_outage_s=2)
@@ -272,10 +285,19 @@ def test_a_certificate_that_nobody_trusts_ends_the_run(tls_server):
     assert tls_server.asked == []
 
 
-def test_an_authority_of_ones_own_is_named_in_the_environment(tls_server, certificate, monkeypatch):
-    """`SSL_CERT_FILE`, as for everything that uses OpenSSL; the deadline fires there too."""
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    tls_context.cache_clear()
+@pytest.fixture
+def _no_authorities_named(monkeypatch):
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("_no_authorities_named")
+@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_an_authority_of_ones_own_is_named_in_the_environment(
+    tls_server, certificate, monkeypatch, name
+):
+    """By the variables of requests and of OpenSSL. The deadline fires over TLS, too."""
+    monkeypatch.setenv(name, str(certificate))
     release = threading.Event()
     try:
         with HttpClient(tls_server.url, service="vision", retry=ONCE) as client:
@@ -284,4 +306,77 @@ def test_an_authority_of_ones_own_is_named_in_the_environment(tls_server, certif
             assert failure(client).code == "timeout"
     finally:
         release.set()
-        tls_context.cache_clear()
+
+
+@pytest.mark.usefixtures("_no_authorities_named")
+def test_the_same_authorities_hold_for_calls_files_and_images(
+    tls_server, certificate, monkeypatch, tmp_path
+):
+    """Each of the three trusts the authority that is named, and nothing of it without the name."""
+    tls_server.answer = (200, {}, b"n\n1\n")
+    url = f"{tls_server.url}/a.csv"
+
+    def by_call():
+        with HttpClient(tls_server.url, service="api", retry=ONCE) as client:
+            return client.get_bytes("/a.csv", max_bytes=100)
+
+    def by_file():
+        file = web_file(url, {}, 5.0)
+        try:
+            return file.open(whole=True).read()
+        finally:
+            file.close()
+
+    def by_image():
+        return Downloader(allow_private=True).fetch(url)
+
+    for fetch, error in (
+        (by_call, ApiError),
+        (by_file, SourceError),
+        (by_image, DownloadError),
+    ):
+        with pytest.raises(error, match="certificate is not trusted"):
+            fetch()
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "not asked"))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    assert [fetch() for fetch in (by_call, by_file, by_image)] == [b"n\n1\n"] * 3
+
+
+@pytest.mark.usefixtures("_no_authorities_named")
+def test_authorities_in_a_folder(tls_server, certificate, monkeypatch, tmp_path):
+    """OpenSSL finds them there by the hash of their names."""
+    digest = subprocess.run(
+        ["openssl", "x509", "-hash", "-noout", "-in", certificate],  # noqa: S607
+        capture_output=True, text=True, check=True, timeout=30,
+    ).stdout.strip()  # fmt: skip
+    shutil.copy(certificate, tmp_path / f"{digest}.0")
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    with HttpClient(tls_server.url, service="vision", retry=ONCE) as client:
+        assert client.post_json("/v1/x", {}) == {}
+
+
+@pytest.mark.usefixtures("_no_authorities_named")
+@pytest.mark.parametrize("content", [None, b"no certificate"])
+def test_authorities_that_cannot_be_read(monkeypatch, tmp_path, content):
+    """The variable is named; it is a mistake in the configuration, and no fault of a service."""
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_bytes(content)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(file))
+    with pytest.raises(
+        ConfigError, match=r"REQUESTS_CA_BUNDLE=.*ca\.pem: no certificate authorities"
+    ):
+        HttpClient("https://host", service="vision")
+
+
+@pytest.mark.parametrize("user", ["me:p%40ss@", ""])
+def test_a_proxy_with_a_password(server, monkeypatch, user):
+    """The user and the password in the proxy's address are sent to the proxy, in a header."""
+    for name in ("HTTP_PROXY", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", server.url.replace("http://", f"http://{user}"))
+    with HttpClient("http://api.invalid:1", service="vision", retry=ONCE) as client:
+        client.post_json("/v1/x", {})
+    expected = f"Basic {base64.b64encode(b'me:p@ss').decode()}" if user else None
+    headers = {name.lower(): value for name, value in server.asked[0][1].items()}
+    assert headers.get("proxy-authorization") == expected

@@ -10,6 +10,7 @@ import pytest
 from etlkit import CsvSource, JsonlSource, ParquetSource, SourceError
 from etlkit.api.run import Run, RunRequest, Settings
 from etlkit.api.source import ROW_ID
+from etlkit.calls.connections import HttpStream
 from etlkit.testing import no_sleep
 from etlkit.testing.contract_job import contract_job
 
@@ -192,6 +193,49 @@ def test_a_server_that_stays_away_ends_the_run(read, server):
         read(CsvSource(f"{server.url}/a.csv"))
 
 
+@pytest.mark.parametrize(
+    "first",
+    [b"HTTP/1.1 200 OK\r\nX-Slow: ", b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nn,t\n"],
+    ids=["in the headers", "in the body"],
+)
+def test_a_server_that_drips_is_left_at_the_deadline(read, server, first, monkeypatch):
+    """A byte now and then resets every timeout of a socket, but not the deadline of an attempt."""
+    release, left = threading.Event(), threading.Semaphore(0)
+
+    def drip(handler):
+        handler.close_connection = True
+        try:
+            handler.wfile.write(first)
+            while not release.wait(0.02):
+                handler.wfile.write(b"1")
+        except OSError:
+            left.release()
+
+    monkeypatch.setattr(Handler, "do_GET", drip)
+    try:
+        with pytest.raises(SourceError, match=r"/a\.csv cannot be read: .*timeout"):
+            read(CsvSource(f"{server.url}/a.csv", timeout_s=0.2))
+        assert left.acquire(timeout=30)  # the server sees that the client has gone
+    finally:
+        release.set()
+
+
+def test_a_slow_server_is_not_left(read, server, monkeypatch):
+    """The deadline is that of one piece, so a large file may take longer in all."""
+    monkeypatch.setattr("etlkit.files.web_file._PIECE_BYTES", 1000)
+    server.content = b"n\n" + b"1\n" * 3000
+    pieces = []
+    read_piece = HttpStream.read
+
+    def read_slowly(stream, num_bytes, timeout_s):
+        pieces.append(timeout_s)
+        return read_piece(stream, num_bytes, timeout_s)
+
+    monkeypatch.setattr(HttpStream, "read", read_slowly)
+    assert numbers(read, CsvSource(f"{server.url}/a.csv", timeout_s=5)) == [1] * 3000
+    assert pieces == [5] * 8
+
+
 def test_a_host_that_is_not_there(read):
     """A misspelt name is not asked again and again."""
     with pytest.raises(SourceError, match=r"there is no such host; check the address"):
@@ -211,8 +255,8 @@ def test_secrets_do_not_follow_a_redirect_to_another_host(read, server):
         assert numbers(read, source) == [1]
         other.shutdown()
         thread.join()
-    assert server.requests[0][1]["X-Api-Key"] == "secret"
-    assert "X-Api-Key" not in other.requests[0][1]
+    assert server.requests[0][1]["x-api-key"] == "secret"
+    assert "x-api-key" not in {name.lower() for name in other.requests[0][1]}
 
 
 def test_a_redirect_out_of_http_is_not_followed(read, server):

@@ -3,6 +3,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from urllib3.util import connection
 
 from etlkit.vision.download import Downloader, DownloadError
 from etlkit.vision.public_addresses import ForbiddenAddressError, is_public, resolve_public
@@ -73,13 +74,14 @@ def internet(host, monkeypatch):
             return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, port)) for ip in found]
 
     internet = Internet()
-    dial = socket.create_connection
+    dial = connection.create_connection
 
-    def create_connection(address, timeout):
-        internet.dialled.append(address[0])
-        return dial(("127.0.0.1" if address[0] == PUBLIC else address[0], address[1]), timeout)
+    def create_connection(address, *options, **more):
+        host, port = address
+        internet.dialled.append(host)
+        return dial(("127.0.0.1" if host == PUBLIC else host, port), *options, **more)
 
-    monkeypatch.setattr("etlkit.vision.download.socket.create_connection", create_connection)
+    monkeypatch.setattr(connection, "create_connection", create_connection)
     return internet
 
 
@@ -206,7 +208,7 @@ def test_a_redirect_is_checked_like_the_first_address(host, internet, location):
     host.answers["/away"] = (302, {"Location": location}, b"")
     with pytest.raises(DownloadError) as caught:
         internet.downloader.fetch(host.url("/away", host="photos.example"))
-    assert not caught.value.passing
+    assert not caught.value.is_transient
     assert "pw" not in str(caught.value)
     assert internet.dialled == [PUBLIC]
 
@@ -240,22 +242,22 @@ def test_what_is_too_large_is_refused(host, length):
 
 
 @pytest.mark.parametrize(
-    ("answer", "said", "passing"),
+    ("answer", "message", "is_transient"),
     [
         ((404, {}, b"no"), "the host answered 404", False),
         ((403, {}, b""), "the host answered 403", False),
         ((503, {}, b""), "the host answered 503", True),
         ((429, {}, b""), "the host answered 429", True),
         ((200, {}, b""), "with nothing", False),
-        ((200, {"Content-Length": "20000"}, PHOTO), "IncompleteRead", True),
+        ((200, {"Content-Length": "20000"}, PHOTO), "the answer was cut off", True),
     ],
 )
-def test_answers_that_are_no_image(host, answer, said, passing):
+def test_answers_that_are_no_image(host, answer, message, is_transient):
     """What may pass is told from what will not."""
     host.answers["/photo.jpg"] = answer
-    with pytest.raises(DownloadError, match=said) as caught:
+    with pytest.raises(DownloadError, match=message) as caught:
         Downloader(allow_private=True).fetch(host.url())
-    assert caught.value.passing is passing
+    assert caught.value.is_transient is is_transient
 
 
 def test_a_dripping_host_is_cut_off_at_the_deadline():
@@ -285,7 +287,7 @@ def test_a_dripping_host_is_cut_off_at_the_deadline():
             done.set()
             thread.join(20)
     assert dripping.is_set()
-    assert caught.value.passing
+    assert caught.value.is_transient
 
 
 def test_a_handshake_that_never_ends_is_cut_off_too():
@@ -294,17 +296,17 @@ def test_a_handshake_that_never_ends_is_cut_off_too():
         url = f"https://127.0.0.1:{listener.getsockname()[1]}/"
         with pytest.raises(DownloadError, match=r"no answer within 0\.2 s") as caught:
             Downloader(allow_private=True, timeout_s=0.2).fetch(url)
-    assert caught.value.passing
+    assert caught.value.is_transient
 
 
 def test_a_closed_port_may_open_and_an_unknown_name_stays_unknown():
     """They are told as what they are, in a word."""
-    with pytest.raises(DownloadError, match="ConnectionRefusedError") as caught:
+    with pytest.raises(DownloadError, match="cannot be reached") as caught:
         Downloader(allow_private=True).fetch("http://127.0.0.1:1/")
-    assert caught.value.passing
+    assert caught.value.is_transient
     with pytest.raises(DownloadError) as caught:
         Downloader().fetch(f"http://{'x' * 64}.example/")
-    assert not caught.value.passing
+    assert not caught.value.is_transient
 
 
 @pytest.mark.parametrize("url", ["http://h:port/", "http://[::1/", "ftp://h/", "https://"])
@@ -312,7 +314,7 @@ def test_an_address_that_is_none_is_refused(url):
     """For good, not for a later try."""
     with pytest.raises(DownloadError) as caught:
         Downloader().fetch(url)
-    assert not caught.value.passing
+    assert not caught.value.is_transient
 
 
 def test_nothing_of_ours_goes_along(host, monkeypatch):

@@ -1,0 +1,290 @@
+"""The one way out over HTTP: a pool of connections with one deadline, one TLS rule, one proxy rule."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
+
+from etlkit.calls import deadline as deadlines
+from etlkit.calls.classify import untrusted
+from etlkit.calls.deadline import Deadline
+from etlkit.calls.tls import tls_context
+from etlkit.errors import ApiError, RetryableError
+
+_CONNECT_S: Final = 10.0
+_NO_REPEAT: Final = urllib3.Retry(total=False, redirect=False)
+"""etlkit's own loop repeats, and redirects are followed by those who know where they may lead."""
+
+
+class HttpPool:
+    """Connections to one origin. Threads may share it.
+
+    Every attempt has a deadline. Certificates are checked by `tls_context`. `HTTP_PROXY`,
+    `HTTPS_PROXY` and `NO_PROXY` apply unless an address is given. Nothing is repeated and no redirect
+    is followed.
+
+    Args:
+        origin: `https://host` or `http://host:port`; a path is put before every request's.
+        service: Who is called, for messages.
+        max_idle: Connections that are kept open for later requests.
+        address: The IP address to connect to, instead of what the host's name leads to, and past
+            any proxy; None = the host's.
+    """
+
+    def __init__(
+        self, origin: str, *, service: str, max_idle: int = 1, address: str | None = None
+    ) -> None:
+        parts = urlsplit(origin)
+        self._service = service
+        self._prefix = parts.path.rstrip("/")
+        self._headers: dict[str, str] = {}
+        is_secure = parts.scheme == "https"
+        options: dict[str, Any] = {"maxsize": max_idle}
+        if is_secure:
+            options["ssl_context"] = tls_context()
+        if address is None:
+            proxy = _proxy(parts.scheme, str(parts.hostname))
+            if proxy is not None and not is_secure:  # the proxy wants the whole address
+                self._prefix = f"{parts.scheme}://{parts.netloc}{self._prefix}"
+            self._pool = _manager(proxy, options).connection_from_url(origin)
+        else:
+            self._headers["Host"] = _host_header(parts)
+            kind = urllib3.HTTPSConnectionPool if is_secure else urllib3.HTTPConnectionPool
+            if is_secure:
+                options["server_hostname"] = parts.hostname
+            self._pool = kind(address, parts.port, **options)
+        self._pool.ConnectionCls = _WatchedHTTPSConnection if is_secure else _WatchedHTTPConnection
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        *,
+        timeout_s: float,
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Make one request and read the whole answer.
+
+        Args:
+            method: E.g. `POST`.
+            path: Starts with `/`. What follows `?` is shown in no message.
+            headers: Of the request.
+            body: None = there is none.
+            timeout_s: From connecting to the last byte.
+
+        Returns:
+            Status, headers and body.
+
+        Raises:
+            RetryableError: No answer, or only a part of one.
+            ApiError: The server's certificate is not trusted.
+        """
+        with Deadline(timeout_s) as deadline:
+            try:
+                response = self._urlopen(method, path, headers, body, timeout_s, preload=True)
+            except (HTTPError, OSError) as error:
+                raise self._failure(error, path, is_late=deadline.fired) from None
+            # Without a Content-Length, an answer that was cut off looks like a whole one.
+            if deadline.fired:
+                raise self._failure(TimeoutError(), path, is_late=True)
+        return response.status, response.headers, response.data
+
+    def open(self, path: str, headers: Mapping[str, str], *, timeout_s: float) -> HttpStream:
+        """GET something and read its headers only.
+
+        Args:
+            path: As `send`.
+            headers: Of the request.
+            timeout_s: From connecting to the last header.
+
+        Raises:
+            RetryableError: No answer.
+            ApiError: The server's certificate is not trusted.
+        """
+        with Deadline(timeout_s) as deadline:
+            try:
+                response = self._urlopen("GET", path, headers, None, timeout_s, preload=False)
+            except (HTTPError, OSError) as error:
+                raise self._failure(error, path, is_late=deadline.fired) from None
+            if deadline.fired:  # headers that were cut off look like all of them
+                response.close()
+                raise self._failure(TimeoutError(), path, is_late=True)
+            return HttpStream(self, path, response, deadline.sock)
+
+    def close(self) -> None:
+        """Close the connections that are idle."""
+        self._pool.close()
+
+    def _urlopen(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        timeout_s: float,
+        *,
+        preload: bool,
+    ) -> urllib3.BaseHTTPResponse:
+        return self._pool.urlopen(
+            method,
+            self._prefix + path,
+            body=body,
+            headers={**self._headers, **headers} if self._headers else headers,
+            retries=_NO_REPEAT,
+            redirect=False,
+            assert_same_host=False,
+            # The socket's own timeout is for systems where a shutdown does not wake a reader.
+            timeout=urllib3.Timeout(connect=min(_CONNECT_S, timeout_s), read=timeout_s),
+            preload_content=preload,
+        )
+
+    def _failure(self, error: Exception, path: str, *, is_late: bool) -> ApiError | RetryableError:
+        # Only the error's name: its text holds the URL and whatever is in it.
+        if any(isinstance(each, ssl.SSLCertVerificationError) for each in error.args):
+            return untrusted(self._service)
+        if _is_unknown_host(error):
+            code, name = "unknown_host", "there is no such host"
+        elif isinstance(error, (NewConnectionError, ConnectTimeoutError)):
+            code, name = "unreachable", "no connection"
+        elif is_late or isinstance(error, (TimeoutError, urllib3.exceptions.TimeoutError)):
+            code, name = "timeout", "timeout"
+        elif any(isinstance(each, http.client.IncompleteRead) for each in (error, *error.args)):
+            code, name = "truncated", "the answer was cut off"
+        else:
+            code, name = "reset", type(error).__name__
+        what = path.partition("?")[0]
+        return RetryableError(f"{self._service}: {name} while calling {what}", code=code)
+
+
+class HttpStream:
+    """An answer whose body is read piece by piece, each with a deadline of its own.
+
+    Args:
+        pool: Where it came from.
+        path: What was asked for.
+        response: urllib3's.
+        sock: What it is read from.
+
+    Attributes:
+        status: The HTTP status.
+        headers: The answer's headers.
+    """
+
+    def __init__(
+        self, pool: HttpPool, path: str, response: urllib3.BaseHTTPResponse, sock: Any
+    ) -> None:
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+        self._pool = pool
+        self._path = path
+        self._response = response
+        self._sock = sock
+
+    def read(self, num_bytes: int, timeout_s: float, *, decode: bool = False) -> bytes:
+        """The next bytes; empty = the end.
+
+        Args:
+            num_bytes: At most this many; fewer only at the end.
+            timeout_s: How long they may take.
+            decode: Undo the answer's `Content-Encoding`.
+
+        Raises:
+            RetryableError: The connection broke, or it took too long.
+        """
+        with Deadline(timeout_s, self._sock) as deadline:
+            try:
+                piece = self._response.read(num_bytes, decode_content=decode)
+            except (HTTPError, OSError) as error:
+                raise self._pool._failure(  # noqa: SLF001 - its other half
+                    error, self._path, is_late=deadline.fired
+                ) from None
+            if deadline.fired:
+                raise self._pool._failure(TimeoutError(), self._path, is_late=True)  # noqa: SLF001
+        return piece
+
+    def close(self) -> None:
+        """End the connection if the body was not read to its end; else keep it for the next request."""
+        self._response.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class _Watched(HTTPConnection):
+    """Tells the deadline of its thread which socket is in use."""
+
+    def _new_conn(self) -> socket.socket:
+        sock = super()._new_conn()
+        if (deadline := deadlines.current()) is not None:
+            # ssl takes the socket over before the handshake: only a copy can end that.
+            deadline.handshake = sock.dup()
+        return sock
+
+    def connect(self) -> None:
+        deadline = deadlines.current()
+        try:
+            super().connect()
+        finally:
+            if deadline is not None and deadline.handshake is not None:
+                deadline.sock = self.sock
+                copy, deadline.handshake = deadline.handshake, None
+                copy.close()
+
+    def request(self, *args: Any, **options: Any) -> None:
+        if self.sock is not None and (deadline := deadlines.current()) is not None:
+            deadline.sock = self.sock  # an idle connection is used again
+        super().request(*args, **options)
+
+
+class _WatchedHTTPConnection(_Watched):
+    """urllib3's connection, ended by a `Deadline`."""
+
+
+class _WatchedHTTPSConnection(_Watched, HTTPSConnection):
+    """The same over TLS."""
+
+
+def _host_header(parts: SplitResult) -> str:
+    host = str(parts.hostname)
+    host = f"[{host}]" if ":" in host else host.encode("idna").decode()
+    return host if parts.port is None else f"{host}:{parts.port}"
+
+
+def _proxy(scheme: str, host: str) -> str | None:
+    """The proxy that the environment names for a host; None = there is none."""
+    return None if proxy_bypass(host) else getproxies().get(scheme)
+
+
+def _manager(proxy: str | None, options: dict[str, Any]) -> urllib3.PoolManager:
+    if proxy is None:
+        return urllib3.PoolManager(**options)
+    parts = urlsplit(proxy)
+    headers = None
+    if parts.username is not None:
+        user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        headers = urllib3.make_headers(proxy_basic_auth=user)
+    return urllib3.ProxyManager(proxy, proxy_headers=headers, **options)
+
+
+def _is_unknown_host(error: Exception) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME
