@@ -251,7 +251,9 @@ def certificate(tmp_path_factory):
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(days=1))
         .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([address, x509.DNSName("photos.example")]), critical=False
+        )
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
@@ -340,6 +342,26 @@ def test_the_same_authorities_hold_for_calls_files_and_images(
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "not asked"))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
     assert [fetch() for fetch in (by_call, by_file, by_image)] == [b"n\n1\n"] * 3
+
+
+@pytest.mark.usefixtures("_no_authorities_named")
+def test_an_image_comes_from_the_checked_address_under_the_hosts_name(
+    tls_server, certificate, monkeypatch
+):
+    """The connection goes to the address, but the certificate must be that of the name."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    tls_server.answer = (200, {}, b"photo")
+    port = tls_server.server_port
+
+    def resolve(_name, port, **_options):
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    downloader = Downloader(allow_private=True, resolve=resolve)
+    assert downloader.fetch(f"https://photos.example:{port}/cat.jpg") == b"photo"
+    assert tls_server.asked[0][1]["Host"] == f"photos.example:{port}"
+    with pytest.raises(DownloadError, match="certificate is not trusted"):
+        downloader.fetch(f"https://other.example:{port}/cat.jpg")
+    assert len(tls_server.asked) == 1
 
 
 @pytest.mark.usefixtures("_no_authorities_named")
