@@ -1,6 +1,6 @@
-"""The classifier's 1001 classes, from a list without a header, as `bqml_vision.label`.
+"""Load the names of the classifier's 1001 classes, from a CSV file without a header.
 
-`ETLKIT_LABELS` names another list: a file, `gs://bucket/name` or `https://host/name`.
+Set `ETLKIT_LABELS` to use another list: a file, `gs://bucket/name` or `https://host/name`.
 """
 
 import os
@@ -13,17 +13,17 @@ PACKAGED = Path(etlkit.__file__).parent / "local" / "models" / "imagenet_labels_
 
 
 class Etl(EtlBase):
-    """Leaves every row as it is: no column is read, so all pass through."""
+    """Pass every row through: no column is read."""
 
     columns = ()
 
     def transform_row(self, row: etlkit.Row) -> etlkit.Row:
-        """Nothing to do."""
+        """Return the row unchanged."""
         return row
 
 
 job = TransferJob(
-    # The columns get BigQuery's own names, int64_field_0 and string_field_1.
+    # Without a header, the columns get BigQuery's names: int64_field_0 and string_field_1.
     source=CsvSource(os.environ.get("ETLKIT_LABELS", str(PACKAGED)), header=False),
     transform=Etl,
     sink=BigQuerySink("bqml_vision.label", mode="replace", create_dataset=True),

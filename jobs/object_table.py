@@ -1,4 +1,4 @@
-"""The photos of a bucket as an object table: the article's first statement."""
+"""Create an object table over the photos of a bucket."""
 
 from etlkit import Datamart
 

@@ -1,4 +1,4 @@
-"""An image classifier from a bucket, for use in SQL."""
+"""Import an image classifier from a bucket, for use in SQL."""
 
 from etlkit import Datamart
 

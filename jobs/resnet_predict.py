@@ -1,4 +1,4 @@
-"""What does the classifier say of each photo? Its 1001 scores, one row a photo."""
+"""Classify each photo: one row per photo, with 1001 scores."""
 
 from etlkit import Datamart
 

@@ -1,4 +1,4 @@
-"""The five best classes of each photo, with their names."""
+"""Find the five best classes of each photo, with their names."""
 
 from etlkit import Datamart
 

@@ -1,4 +1,4 @@
-"""What do the photos of the object table show? Cloud Vision's answers, one row a photo."""
+"""Ask Cloud Vision what the photos of the object table show: one row per photo."""
 
 from etlkit import BigQuerySink, BigQuerySource, TransferJob
 from transforms.vision_client import Etl

@@ -1,4 +1,4 @@
-"""Vision's JSON answers of `jobs.vision_objects`, one row per object found."""
+"""Turn Vision's JSON answers from `jobs.vision_objects` into one row per object found."""
 
 from etlkit import Datamart
 

@@ -1,4 +1,4 @@
-"""Which objects are on the photos of the object table? Cloud Vision's answers, one row a photo."""
+"""Ask Cloud Vision which objects are in the photos of the object table: one row per photo."""
 
 from etlkit import BigQuerySink, BigQuerySource, TransferJob
 from transforms.vision_rest import Etl

@@ -1,4 +1,4 @@
-"""The best labels of each photo of the object table, side by side in columns."""
+"""Put the best labels of each photo of the object table side by side in columns."""
 
 from etlkit import BigQuerySink, BigQuerySource, TransferJob
 from transforms.vision_wide import Etl

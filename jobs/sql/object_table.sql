@@ -1,4 +1,4 @@
--- The photos of a bucket as a table: a row per object, the file itself behind the hidden column `data`.
+-- The photos of a bucket as a table: one row per object, with the file itself in the hidden column `data`.
 CREATE SCHEMA IF NOT EXISTS bqml_vision;
 
 CREATE OR REPLACE EXTERNAL TABLE bqml_vision.object_table

@@ -1,4 +1,4 @@
--- A score for each of the model's 1001 classes, per photo.
+-- For each photo, a score for each of the model's 1001 classes.
 SELECT uri, activation_49
 FROM ML.PREDICT(
   MODEL bqml_vision.resnet,

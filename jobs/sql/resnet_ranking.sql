@@ -1,5 +1,5 @@
--- The best classes of each photo. WITH OFFSET, and not ROW_NUMBER() OVER (): rows of a query have no
--- order, so only the offset says which of the 1001 classes a score belongs to. Label 1 is class 0.
+-- The best classes of each photo. This uses WITH OFFSET instead of ROW_NUMBER() OVER (): the rows of a
+-- query have no order, so only the offset says which class a score belongs to. Label 1 is class 0.
 SELECT
   predictions.uri,
   ROW_NUMBER() OVER (PARTITION BY predictions.uri ORDER BY score DESC, class) AS rank,

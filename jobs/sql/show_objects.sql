@@ -1,5 +1,5 @@
--- What was found on each photo: one row per object, and a photo without any has empty cells.
--- The box is left, top, right, bottom. Vision leaves out a coordinate that is 0.
+-- What was found in each photo: one row per object; a photo without objects has one row with NULLs.
+-- The box is left, top, right, bottom. Vision omits a coordinate that is 0.
 SELECT
   photo.uri,
   JSON_VALUE(object, '$.name') AS object,

@@ -1,4 +1,4 @@
--- Vision's JSON answers as one row per object found. Vision leaves out a coordinate that is 0.
+-- Vision's JSON answers as one row per object found. Vision omits a coordinate that is 0.
 SELECT
   photo.uri,
   position + 1 AS rank,

@@ -1,4 +1,4 @@
-"""The repository's jobs, one after the other: the article's pipeline over five photos."""
+"""The jobs of the repository run one after the other over five photos."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ VISION_JOBS = ("vision_objects", "vision_long", "vision_labels")
 
 @pytest.fixture(scope="module")
 def run_job(local_server):
-    """Run a job of the repository as a person does, from the repository's folder."""
+    """Run a job as a person does, from the folder of the repository."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
 
@@ -30,7 +30,7 @@ def run_job(local_server):
 
 @pytest.fixture(scope="module")
 def world(local_server, bq, run_job):
-    """Every job has run, in the order of the article."""
+    """Every job has run, in the order of the pipeline."""
     buckets = Buckets(local_server.local_dir / "buckets")
     buckets.put(PHOTOS, "gs://bqml-vision/")
     model = sorted((MODELS / "savedmodel_resnet_stand_in").iterdir())
@@ -43,7 +43,7 @@ def world(local_server, bq, run_job):
 
 @pytest.fixture(scope="module")
 def model_says():
-    """What the model says of each photo when it is called directly: uri to its 1001 scores."""
+    """The model's 1001 scores of each photo when it is called directly, by uri."""
     import numpy as np
     import openvino
     from PIL import Image
@@ -62,7 +62,7 @@ def model_says():
 
 
 def test_the_best_class_of_each_photo_is_the_models(world, model_says):
-    """The right ranking, `WITH OFFSET` and per photo: its first row is the model's best class."""
+    """The first rank of each photo is the model's best class."""
     labels = dict(
         world.query("SELECT int64_field_0, string_field_1 FROM bqml_vision.label").result()
     )
@@ -83,7 +83,7 @@ def test_every_photo_has_five_ranks(world):
 
 
 def test_objects_as_rows(world):
-    """Vision's answers in long form say what the JSON said: a cat, and where it is."""
+    """The long form of Vision's answers has the cat and its position."""
     (row,) = world.query("""
         SELECT name, x_min, y_max FROM bqml_vision.vision_objects_long
         WHERE uri = 'gs://bqml-vision/chelsea.jpg' AND rank = 1
@@ -94,7 +94,7 @@ def test_objects_as_rows(world):
 
 
 def test_a_job_that_lacks_its_table_says_which(run_job, world, capsys):
-    """A step out of order fails with the name of what is missing, and exit status 1."""
+    """A job whose input table is missing fails with the table's name and exit status 1."""
     world.query("DROP TABLE bqml_vision.label").result()
     assert run_job("resnet_ranking") == 1
     printed = capsys.readouterr()
