@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
 def query_parameters(values: Mapping[str, Any]) -> list[Any]:
-    """Query parameters of the client library, their types inferred.
+    """Make the client library's query parameters; types are inferred as for new columns.
 
     Args:
-        values: Name to a Python value, a list of such, or a `ScalarQueryParameter` and kin.
+        values: Name to a Python value, a list of values, or a `ScalarQueryParameter` or similar.
+
+    Raises:
+        RowSchemaError: No BigQuery type holds a value, or the values of a list do not go together.
     """
     return [_parameter(name, value) for name, value in values.items()]
 
@@ -22,12 +25,13 @@ def _parameter(name: str, value: Any) -> Any:
     if isinstance(value, _AbstractQueryParameter):
         return value
     if isinstance(value, (list, tuple)):
-        kind = _type_of(name, value[0]) if value else "STRING"
-        return bigquery.ArrayQueryParameter(name, kind, list(value))
-    return bigquery.ScalarQueryParameter(name, _type_of(name, value), value)
+        return bigquery.ArrayQueryParameter(name, _type_of(name, value), list(value))
+    return bigquery.ScalarQueryParameter(name, _type_of(name, (value,)), value)
 
 
-def _type_of(name: str, value: Any) -> str:
+def _type_of(name: str, values: Sequence[Any]) -> str:
+    """The one type of all values; STRING if there are none."""
     from etlkit.rows.inference import infer_columns
 
-    return infer_columns([{name: value}], {})[0].type
+    (column,) = infer_columns([{name: None}, *({name: value} for value in values)], {})
+    return column.type

@@ -208,7 +208,7 @@ class BigQueryReader:
             yield self._conform(batch)
 
     def _conform(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        from etlkit.bigquery.schema_fields import conform
+        from etlkit.rows.batches import conform
         from etlkit.rows.columns import Column
 
         return conform(batch, (Column(ROW_ID, "STRING"), *self.columns))

@@ -1,4 +1,4 @@
-"""CSV: rows in batches, with types from the first rows, and errors by line."""
+"""CSV files: types from the first rows, batches, and errors with the line number."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import codecs
 import csv
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -15,20 +16,26 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from etlkit.errors import ConfigError, SourceError
-from etlkit.files.arrow_types import check_known, other_columns
-from etlkit.files.csv_cells import BadCellError, carrier, from_text, misfit
-from etlkit.files.csv_types import autodetect_names, guess_type
+from etlkit.files.csv_cells import (
+    BadCellError,
+    autodetect_names,
+    from_text,
+    guess_type,
+    misfit,
+    parsed_type,
+)
+from etlkit.files.file_columns import check_declared, other_columns
 from etlkit.files.text import as_text, not_in_encoding, opened
 from etlkit.files.throttle import Throttle
 from etlkit.rows.columns import Column, parse_schema
+from etlkit.rows.types import STRUCT
 
 if TYPE_CHECKING:
     from etlkit.files.file import File
-    from etlkit.files.source import CsvSource
 
 _SAMPLE_ROWS = 1000
 _BLOCK_BYTES = 4 << 20
-"""Read at once; a row must fit."""
+"""How much is parsed at once; a row must fit."""
 
 _TRUE = ["true", "True", "TRUE", "t", "T", "yes", "Yes", "YES", "y", "Y", "1"]
 _FALSE = ["false", "False", "FALSE", "f", "F", "no", "No", "NO", "n", "N", "0"]
@@ -36,47 +43,61 @@ _FALSE = ["false", "False", "FALSE", "f", "F", "no", "No", "NO", "n", "N", "0"]
 
 
 _AFTER = "after the file"
-"""A line behind the last one: a record of its own, unless the file ends inside of a quoted cell."""
+"""A line added after the last one: a record of its own, unless the file ends in a quoted cell."""
 
 _EMPTY = "Empty CSV file"
 _ROW = re.compile(r"In CSV column #(?P<column>\d+): Row #(?P<row>\d+): ")
-"""pyarrow's words; a test holds them."""
+"""pyarrow's wording; tests fail if it changes."""
 
 
+@dataclass
 class CsvFormat:
-    """See `etlkit.files.reader.Format`."""
+    """CSV as an `etlkit.files.reader.Format`. The options are those of `CsvSource`.
 
-    def __init__(self, source: CsvSource) -> None:
-        self._source = source
-        self._said = {column.name: column for column in parse_schema(source.types)}
-        for column in self._said.values():
-            if column.mode == "REPEATED" or column.type == "STRUCT":
+    Raises:
+        ConfigError: A type that a CSV cell cannot hold.
+    """
+
+    types: Mapping[str, str]
+    header: bool
+    column_names: Sequence[str] | None
+    delimiter: str
+    quote: str | None
+    encoding: str
+    compression: str
+    null_values: Sequence[str]
+    _declared: dict[str, Column] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._declared = {column.name: column for column in parse_schema(self.types)}
+        for column in self._declared.values():
+            if column.mode == "REPEATED" or column.type == STRUCT:
                 raise ConfigError(f"column {column.name!r}: a CSV cell cannot hold {column.ddl}")
 
     def columns(self, file: File) -> tuple[Column, ...]:
         """See `Format`."""
         with self._records(file) as records:
-            header = next(records, None) if self._source.header else None
+            header = next(records, None) if self.header else None
             rows = list(islice(records, _SAMPLE_ROWS))
         names = self._names(file, header)
         width = len(names) if names is not None else max(map(len, rows), default=0)
         if not width:
             raise SourceError(
-                f"{file.name} is empty: without a first row there are no columns; say them with "
+                f"{file.name} is empty, and columns come from the first row; set them with "
                 "column_names",
                 stage="open",
             )
         types = [self._guess(rows, position) for position in range(width)]
         if names is None:
             names = autodetect_names(types)
-        check_known(self._said, names, file)
+        check_declared(self._declared, names, file)
         pairs = zip(names, types, strict=True)
-        return tuple(self._said.get(name) or Column(name, kind) for name, kind in pairs)
+        return tuple(self._declared.get(name) or Column(name, kind) for name, kind in pairs)
 
     def _names(self, file: File, header: list[str] | None) -> list[str] | None:
-        """The names of a file's columns, in its own order; None = it has none."""
-        if self._source.column_names is not None:
-            names = list(self._source.column_names)
+        """The names of a file's columns, in the file's order; None = it has no names."""
+        if self.column_names is not None:
+            names = list(self.column_names)
             if header is not None and len(header) != len(names):
                 raise ConfigError(
                     f"column_names has {len(names)} names, {file.name} has {len(header)} columns"
@@ -85,7 +106,7 @@ class CsvFormat:
         return header
 
     def _guess(self, rows: Sequence[list[str]], position: int) -> str:
-        null = set(self._source.null_values) | {""}
+        null = set(self.null_values) | {""}
         cells = (row[position] for row in rows if position < len(row))
         return guess_type(cell for cell in cells if cell not in null)
 
@@ -95,9 +116,9 @@ class CsvFormat:
         if names is None:
             return
         bad: list[pacsv.InvalidRow] = []
-        row_number = int(self._source.header)
-        quote = self._source.quote
-        with opened(file, self._source.compression) as stream:
+        row_number = int(self.header)
+        quote = self.quote
+        with opened(file, self.compression) as stream:
             throttle = Throttle(stream, _BLOCK_BYTES, quote.encode()[:1] if quote else None)
             try:
                 for batch in _read(throttle, self._options(names, columns, bad)):
@@ -109,13 +130,13 @@ class CsvFormat:
             except pa.ArrowInvalid as error:
                 self._explain(file, columns, bad, error)
             except UnicodeDecodeError as error:
-                raise not_in_encoding(file, self._source.encoding) from error
+                raise not_in_encoding(file, self.encoding) from error
         if throttle.counted % 2:
             self._refuse_open_quote(file)
 
     def _refuse_open_quote(self, file: File) -> None:
-        """Refuse a file that ends inside of a quoted cell: pyarrow takes the rest for the cell."""
-        with as_text(file, self._source.compression, self._source.encoding) as text, _large_cells():
+        """Refuse a file that ends in a quoted cell: pyarrow would take the rest for the cell."""
+        with as_text(file, self.compression, self.encoding) as text, _large_cells():
             reader = csv.reader(chain(text, [_AFTER]), **self._dialect())
             line = begins = 1
             for record in reader:
@@ -123,15 +144,15 @@ class CsvFormat:
                 last = record
         if last != [_AFTER]:
             raise SourceError(
-                f"{file.name}:{begins}: the file ends inside of a quoted cell; is it cut off, or is a "
+                f"{file.name}:{begins}: the file ends inside a quoted cell; is it cut off, or is a "
                 "quote missing?",
                 stage="read",
             )
 
     def _own_order(self, file: File, columns: tuple[Column, ...]) -> list[str] | None:
-        """The names of a file's columns in the order of its cells; None = the file is empty."""
+        """The columns' names in the order of this file's cells; None = the file is empty."""
         wanted = [column.name for column in columns]
-        if not self._source.header:
+        if not self.header:
             return wanted
         with self._records(file) as records:
             header = next(records, None)
@@ -145,29 +166,27 @@ class CsvFormat:
     def _options(
         self, names: list[str], columns: tuple[Column, ...], bad: list[pacsv.InvalidRow]
     ) -> tuple[Any, Any, Any]:
-        source = self._source
-
         def refuse(row: pacsv.InvalidRow) -> str:
             bad.append(row)
             return "error"
 
         read = pacsv.ReadOptions(
-            use_threads=False,  # rows are counted only then
+            use_threads=False,  # pyarrow counts rows only without threads
             block_size=_BLOCK_BYTES,
             column_names=names,
-            skip_rows_after_names=int(source.header),
-            encoding="utf8" if _is_utf8(source.encoding) else source.encoding,
+            skip_rows_after_names=int(self.header),
+            encoding="utf8" if _is_utf8(self.encoding) else self.encoding,
         )
         parse = pacsv.ParseOptions(
-            delimiter=source.delimiter,
-            quote_char=source.quote or False,
-            newlines_in_values=source.quote is not None,
+            delimiter=self.delimiter,
+            quote_char=self.quote or False,
+            newlines_in_values=self.quote is not None,
             invalid_row_handler=refuse,
         )
         convert = pacsv.ConvertOptions(
-            column_types={column.name: carrier(column) for column in columns},
+            column_types={column.name: parsed_type(column) for column in columns},
             include_columns=[column.name for column in columns],
-            null_values=list(source.null_values),
+            null_values=list(self.null_values),
             strings_can_be_null=True,
             quoted_strings_can_be_null=False,
             true_values=_TRUE,
@@ -178,11 +197,11 @@ class CsvFormat:
     def _explain(
         self, file: File, columns: tuple[Column, ...], bad: list[pacsv.InvalidRow], error: Exception
     ) -> NoReturn:
-        """Say what pyarrow could not read, by file and line and without the value."""
+        """Say what pyarrow could not read: file and line, but not the value."""
         text = str(error)
         if bad:
             row = bad[0]
-            reason = f"{row.actual_columns} cells, where there are {row.expected_columns} columns"
+            reason = f"{row.actual_columns} cells, but there are {row.expected_columns} columns"
             reason += "; is a quote missing?" if "\n" in row.text else ""
             self._refuse(file, row.number, reason)
         if "straddl" in text:
@@ -192,7 +211,7 @@ class CsvFormat:
                 stage="read",
             ) from error
         if "invalid UTF8" in text:
-            raise not_in_encoding(file, self._source.encoding) from error
+            raise not_in_encoding(file, self.encoding) from error
         at = _ROW.search(text)
         column = columns[int(at["column"])] if at is not None and at["column"] else None
         if at is None or column is None:
@@ -204,10 +223,10 @@ class CsvFormat:
         raise SourceError(f"{file.name}{where}: {reason}", stage="read") from None
 
     def _line(self, file: File, row_number: int) -> str:
-        """Where a row begins: pyarrow counts rows; some span lines, and empty lines are none."""
+        """The line where a row begins; pyarrow only counts rows, and skips empty lines."""
         try:
             with (
-                as_text(file, self._source.compression, self._source.encoding) as text,
+                as_text(file, self.compression, self.encoding) as text,
                 _large_cells(),
             ):
                 reader, line, seen = csv.reader(text, **self._dialect()), 1, 0
@@ -222,7 +241,7 @@ class CsvFormat:
 
     @contextmanager
     def _records(self, file: File) -> Iterator[Iterator[list[str]]]:
-        with as_text(file, self._source.compression, self._source.encoding) as text, _large_cells():
+        with as_text(file, self.compression, self.encoding) as text, _large_cells():
             try:
                 yield (record for record in csv.reader(text, **self._dialect()) if record)
             except csv.Error as error:
@@ -231,9 +250,9 @@ class CsvFormat:
                 ) from error
 
     def _dialect(self) -> dict[str, Any]:
-        quote = self._source.quote
+        quote = self.quote
         plain = {"quoting": csv.QUOTE_NONE} if quote is None else {"quotechar": quote}
-        return {"delimiter": self._source.delimiter, **plain}
+        return {"delimiter": self.delimiter, **plain}
 
 
 def _read(throttle: Throttle, options: tuple[Any, Any, Any]) -> Iterator[pa.RecordBatch]:

@@ -1,22 +1,20 @@
-"""CSV cells as values: what pyarrow converts, and what it has to leave as text at first."""
+"""CSV cells: which type they look like, and how they become values of it.
+
+What is special about a type is in its row of `etlkit.rows.types`.
+"""
 
 from __future__ import annotations
 
-import base64
-import json
-from collections.abc import Callable
-from decimal import Decimal
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from etlkit.files.csv_types import ZONE
 from etlkit.rows.columns import arrow_schema, arrow_type
+from etlkit.rows.types import TYPES, ScalarType
 
 if TYPE_CHECKING:
     from etlkit.rows.columns import Column
-
 
 _MISFITS = (pa.ArrowInvalid, ValueError, ArithmeticError)
 
@@ -26,7 +24,7 @@ class BadCellError(ValueError):
 
     Attributes:
         index: Its row in the batch, 0 = first.
-        message: What it should have been; without the value.
+        message: What it should have been, without the value.
     """
 
     def __init__(self, index: int, message: str) -> None:
@@ -35,76 +33,60 @@ class BadCellError(ValueError):
         self.message = message
 
 
+def guess_type(cells: Iterable[str]) -> str:
+    """The first type in the registry that every cell looks like; STRING if there is none."""
+    each_once = set(cells)
+    if each_once:
+        for each in TYPES.values():
+            if each.looks_like is not None and all(map(each.looks_like, each_once)):
+                return each.name
+    return "STRING"
+
+
+def autodetect_names(types: Sequence[str]) -> list[str]:
+    """The names that BigQuery's autodetection gives columns without one, e.g. `int64_field_0`."""
+    return [
+        f"{TYPES[kind].guessed_name or kind.lower()}_field_{position}"
+        for position, kind in enumerate(types)
+    ]
+
+
 def misfit(column: Column) -> str:
-    """What is said of a cell that does not fit."""
+    """What a message says about a cell that does not fit."""
     return (
-        f"column {column.name!r}: the value is no {column.ddl}; say the type with "
-        f"types={{{column.name!r}: 'STRING'}}, or what stands for NULL with null_values"
+        f"column {column.name!r}: the value is not a valid {column.ddl}; set the type with "
+        f"types={{{column.name!r}: 'STRING'}}, or the text that stands for NULL with null_values"
     )
 
 
-def carrier(column: Column) -> pa.DataType:
-    """The type that pyarrow's CSV reader is asked for."""
-    return pa.string() if column.type in _FROM_TEXT else arrow_type(column)
+def parsed_type(column: Column) -> pa.DataType:
+    """The Arrow type that pyarrow's CSV reader is asked for: text where we convert it ourselves."""
+    return arrow_type(column) if TYPES[column.type].from_text is None else pa.string()
 
 
 def from_text(batch: pa.RecordBatch, columns: tuple[Column, ...]) -> pa.RecordBatch:
-    """Convert what came as text.
+    """Convert the columns that arrived as text.
 
     Raises:
         BadCellError: The first cell that does not fit.
     """
-    arrays = []
-    for column, array in zip(columns, batch.columns, strict=True):
-        convert = _FROM_TEXT.get(column.type)
-        arrays.append(array if convert is None else _convert(array, convert, column))
+    arrays = [
+        _convert(array, TYPES[column.type], column)
+        for column, array in zip(columns, batch.columns, strict=True)
+    ]
     return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema(columns))
 
 
-def _convert(array: pa.Array, convert: Callable[[pa.Array], pa.Array], column: Column) -> pa.Array:
+def _convert(array: pa.Array, scalar: ScalarType, column: Column) -> pa.Array:
+    convert, kind = scalar.from_text, arrow_type(column)
+    if convert is None:
+        return array
     try:
-        return convert(array)
+        return convert(array, kind)
     except _MISFITS:
         for index in range(len(array)):
             try:
-                convert(array.slice(index, 1))
+                convert(array.slice(index, 1), kind)
             except _MISFITS:
                 raise BadCellError(index, misfit(column)) from None
         raise
-
-
-def _timestamps(array: pa.Array) -> pa.Array:
-    """Text to instants; a time without a zone is in UTC, as in BigQuery."""
-    text = pc.replace_substring_regex(array, r" ?UTC$", "Z")
-    zoned = pc.match_substring_regex(text, r"[0-9]" + ZONE)
-    text = pc.if_else(zoned, text, pc.binary_join_element_wise(text, "Z", ""))
-    text = pc.replace_substring_regex(text, r" ([+-][0-9:]+|Z)$", r"\1")
-    return pc.cast(text, pa.timestamp("us", tz="UTC"))
-
-
-def _bytes(array: pa.Array) -> pa.Array:
-    values = [
-        None if text is None else base64.b64decode(text, validate=True)
-        for text in array.to_pylist()
-    ]
-    return pa.array(values, pa.binary())
-
-
-def _bignumerics(array: pa.Array) -> pa.Array:
-    values = [None if text is None else Decimal(text) for text in array.to_pylist()]
-    return pa.array(values, pa.decimal256(76, 38))
-
-
-def _json(array: pa.Array) -> pa.Array:
-    for text in array.to_pylist():
-        if text is not None:
-            json.loads(text)
-    return array
-
-
-_FROM_TEXT: dict[str, Callable[[pa.Array], pa.Array]] = {
-    "TIMESTAMP": _timestamps,
-    "BIGNUMERIC": _bignumerics,
-    "BYTES": _bytes,
-    "JSON": _json,
-}

@@ -1,4 +1,4 @@
-"""One file: opened as often as wanted, and the same bytes each time or an error."""
+"""One file: can be opened again and again, and gives the same bytes each time or an error."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ class File(Protocol):
     """A file of a run.
 
     Attributes:
-        name: Its path or address, without anything secret; for messages.
-        encoded: A compression that the name does not tell; None = there is none.
+        name: Its path or address for messages, without anything secret.
+        encoded: A compression that the name does not show; None = there is none.
     """
 
     name: str
     encoded: str | None
 
     def open(self, *, whole: bool = False) -> io.BufferedReader:
-        """Begin to read. With `whole`, the file can be read in any order.
+        """Open it for reading. With `whole`, the result can seek.
 
         Raises:
-            SourceError: It cannot be read, or was changed since `freeze`.
+            SourceError: It cannot be read, or it was changed after `freeze`.
         """
 
     def freeze(self) -> bytes:
-        """Keep the content as it is now; give its SHA-256."""
+        """Fix the content as it is now and return its SHA-256 digest, 32 bytes."""
 
     def check(self) -> None:
-        """See that what was read is what was frozen.
+        """Check that the content read is the frozen content.
 
         Raises:
             SourceError: It was changed.
         """
 
     def close(self) -> None:
-        """Release what is held."""
+        """Release its resources."""
 
 
 class LocalFile:
-    """A file of this machine. It stays where it is; a change is found by size, time and number."""
+    """A file on this machine. It is not copied; size, modification time and inode show a change."""
 
     encoded: str | None = None
 
@@ -98,14 +98,14 @@ class LocalFile:
 
 
 class CopiedFile:
-    """A file of another machine, copied to a temporary file as far as it was read.
+    """A file on another machine, copied to a temporary file as far as it was read.
 
-    So it comes over the network once, and every read sees the same bytes. A preview that needs only
-    the first rows copies only these.
+    So it crosses the network once, and every read sees the same bytes. A preview that needs only the
+    first rows copies only these.
 
     Args:
         name: See `File`.
-        chunks: Gives the content from its beginning; called once.
+        chunks: Called once; yields the content from its beginning.
     """
 
     def __init__(self, name: str, chunks: Callable[[], Generator[bytes, None, None]]) -> None:
@@ -132,10 +132,10 @@ class CopiedFile:
         return self._digest.digest()
 
     def check(self) -> None:
-        """See `File`: nobody else writes to the copy."""
+        """See `File`; does nothing: nobody else writes to the copy."""
 
     def pull(self) -> bool:
-        """Copy some more; False = it is whole, or closed."""
+        """Copy the next chunk; False = the copy is complete, or the file is closed."""
         with self._lock:  # pyarrow reads ahead on a thread of its own
             return self._pull()
 
@@ -156,7 +156,7 @@ class CopiedFile:
         return True
 
     def read_at(self, position: int, num_bytes: int) -> bytes:
-        """Give up to so many bytes; empty = the end."""
+        """Read up to `num_bytes` bytes; empty = the end."""
         while position >= self._size and self.pull():
             pass
         if self._copy is None:
@@ -165,7 +165,7 @@ class CopiedFile:
 
     @property
     def size(self) -> int:
-        """Bytes in all, once the copy is whole; so far before."""
+        """Bytes copied so far; all of them once the copy is complete."""
         return self._size
 
     def close(self) -> None:
@@ -173,7 +173,7 @@ class CopiedFile:
         with self._lock:
             self._is_whole = True
             if self._chunks is not None:
-                self._chunks.close()  # ends a download that nobody wants the rest of
+                self._chunks.close()  # ends a download whose rest nobody needs
             if self._copy is not None:
                 self._copy.close()
 

@@ -1,40 +1,49 @@
-"""From paths and patterns to files: on this machine, in buckets, on web servers."""
+"""Find the files of paths and patterns: on this machine, in buckets, on web servers."""
 
 from __future__ import annotations
 
 import glob
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from etlkit.errors import ConfigError, SourceError
 from etlkit.files.file import CHANGED, CopiedFile, File, LocalFile
 
-if TYPE_CHECKING:
-    from etlkit.files.source import _FileSource
-
 BUCKETS = "ETLKIT_BUCKETS"
-"""Folder that stands for Cloud Storage: `gs://bucket/x` is the file `bucket/x` in it."""
+"""Names the folder that stands for Cloud Storage: `gs://bucket/x` is the file `bucket/x` in it."""
 
 _CHUNK_BYTES = 1 << 20
 
 
-def find_files(source: _FileSource, environ: Mapping[str, str]) -> list[File]:
-    """The files of a source, in its order; at least one.
+def find_files(
+    paths: Sequence[str],
+    environ: Mapping[str, str],
+    *,
+    headers: Mapping[str, str],
+    timeout_s: float,
+) -> list[File]:
+    """Find files, in the order of `paths`; at least one.
+
+    Args:
+        paths: Paths, patterns and addresses, as in `CsvSource.path`.
+        environ: May name the local folder for buckets, see `BUCKETS`.
+        headers: Sent to web servers.
+        timeout_s: See `CsvSource.timeout_s`.
 
     Raises:
-        SourceError: A path or a pattern leads to nothing, or the place cannot be reached.
-        ConfigError: Something is missing to reach it.
+        SourceError: No file matches a path or pattern, or the bucket cannot be reached.
+        ConfigError: A package that is needed is not installed.
     """
     files: list[File] = []
-    for path in source.paths:
+    for path in paths:
         if path.startswith(("http://", "https://")):
             from etlkit.files.web_file import web_file
 
-            files.append(web_file(path, source.headers, source.timeout_s))
+            files.append(web_file(path, headers, timeout_s))
         elif path.startswith("gs://"):
             root = environ.get(BUCKETS)
-            files += _in_cloud(path, source.timeout_s) if root is None else _in_bucket(path, root)
+            files += _in_cloud(path, timeout_s) if root is None else _in_bucket(path, root)
         else:
             files += _on_disk(path)
     return files
@@ -67,7 +76,7 @@ def _in_bucket(uri: str, root: str) -> list[File]:
 
 
 def _matches(folder: Path, pattern: str) -> list[Path]:
-    """Files in the order of their names; a file that is called like the pattern is meant first."""
+    """Files in the order of their names; only one if the pattern itself is the name of a file."""
     if (folder / pattern).is_file():
         return [folder / pattern]
     names = glob.glob(pattern, root_dir=folder, recursive=True)  # noqa: PTH207 - root_dir, recursive
@@ -76,16 +85,15 @@ def _matches(folder: Path, pattern: str) -> list[Path]:
 
 def _in_cloud(uri: str, timeout_s: float) -> list[File]:
     try:
-        from gcsfs.core import (
-            GCSFileSystem,
-        )  # REST alone; the package's own name asks over gRPC too
+        # The class in gcsfs.core uses only REST; the one in the package's root also uses gRPC.
+        from gcsfs.core import GCSFileSystem
     except ImportError:
         raise ConfigError(
             f"{uri}: reading Cloud Storage needs gcsfs. In a checkout of etlkit: "
             "pip install -e '.[gcs]', or run with --local to use the local buckets"
         ) from None
     storage = GCSFileSystem(requests_timeout=timeout_s, use_listings_cache=False)
-    with _told_as_source_error(uri):
+    with _errors_as_source_error(uri):
         names = sorted(storage.glob(uri)) if glob.has_magic(uri) else [uri.removeprefix("gs://")]
         infos = [storage.info(name) for name in names]
     files = [info for info in infos if info["type"] == "file"]
@@ -98,7 +106,7 @@ def _cloud_file(storage: Any, info: Mapping[str, Any]) -> CopiedFile:
     uri = f"gs://{info['name']}"
 
     def chunks() -> Generator[bytes, None, None]:
-        with _told_as_source_error(uri):
+        with _errors_as_source_error(uri):
             with storage.open(info["name"], "rb") as stream:
                 while chunk := stream.read(_CHUNK_BYTES):
                     yield chunk
@@ -109,8 +117,8 @@ def _cloud_file(storage: Any, info: Mapping[str, Any]) -> CopiedFile:
     return CopiedFile(uri, chunks)
 
 
-class _told_as_source_error:  # noqa: N801 - used as a statement
-    """Tells what gcsfs raises; it has retried what is transient by then."""
+class _errors_as_source_error:  # noqa: N801 - used as a statement
+    """Turns gcsfs's errors into SourceError. gcsfs has already retried transient ones."""
 
     def __init__(self, uri: str) -> None:
         self._uri = uri

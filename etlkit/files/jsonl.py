@@ -1,12 +1,10 @@
-"""JSON Lines: one object a line, checked line by line."""
+"""JSON Lines files: one JSON object per line, checked line by line."""
 
 from __future__ import annotations
 
-import base64
 import json
-from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime, time
-from decimal import Decimal
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -15,36 +13,43 @@ from etlkit.files.text import as_text
 from etlkit.rows.batches import RowEncoder
 from etlkit.rows.columns import Column, parse_schema
 from etlkit.rows.inference import infer_columns
+from etlkit.rows.types import STRUCT, TYPES
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from etlkit.files.file import File
-    from etlkit.files.source import JsonlSource
     from etlkit.rows.row import Row
 
 _SAMPLE_ROWS = 1000
 _BATCH_ROWS = 1000
 
 
+@dataclass
 class JsonlFormat:
-    """See `etlkit.files.reader.Format`."""
+    """JSON Lines as an `etlkit.files.reader.Format`. The options are those of `JsonlSource`."""
 
-    def __init__(self, source: JsonlSource) -> None:
-        self._source = source
-        self._said = {column.name: column for column in parse_schema(source.types)}
+    types: Mapping[str, str]
+    encoding: str
+    compression: str
+    ignore_unknown: bool
+    _declared: dict[str, Column] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._declared = {column.name: column for column in parse_schema(self.types)}
 
     def columns(self, file: File) -> tuple[Column, ...]:
         """See `Format`."""
         rows = [row for _, row in islice(self._rows(file), _SAMPLE_ROWS)]
         try:
-            found = {each.name: each for each in infer_columns(rows, self._said)}
+            found = {each.name: each for each in infer_columns(rows, self._declared)}
         except RowSchemaError as error:
             raise SourceError(
-                f"{file.name}: {error}; or say its type in types", stage="open"
+                f"{file.name}: {error}; or set its type with types", stage="open"
             ) from None
         # A declared column that no row of the sample has may well come later.
-        return tuple((found | {k: v for k, v in self._said.items() if k not in found}).values())
+        later = {name: each for name, each in self._declared.items() if name not in found}
+        return tuple((found | later).values())
 
     def batches(self, file: File, columns: tuple[Column, ...]) -> Iterator[pa.RecordBatch]:
         """See `Format`."""
@@ -52,7 +57,7 @@ class JsonlFormat:
         readers = [(each.name, read) for each in columns if (read := _reader(each)) is not None]
         rows = self._rows(file)
         while some := list(islice(rows, _BATCH_ROWS)):
-            if self._source.ignore_unknown:
+            if self.ignore_unknown:
                 some = [(at, {k: v for k, v in row.items() if k in known}) for at, row in some]
             for line, row in some:
                 _read_values(row, readers, f"{file.name}:{line}")
@@ -62,8 +67,8 @@ class JsonlFormat:
                 raise _misfit(file, some[error.index][0], error) from None
 
     def _rows(self, file: File) -> Iterator[tuple[int, Row]]:
-        """Line number (1 = first) and row; empty lines are no rows."""
-        with as_text(file, self._source.compression, self._source.encoding) as text:
+        """Line number (1 = first) and row; empty lines are skipped."""
+        with as_text(file, self.compression, self.encoding) as text:
             for number, line in enumerate(text, 1):
                 if line.strip():
                     yield number, _parse(line, f"{file.name}:{number}")
@@ -79,23 +84,23 @@ def _parse(line: str, where: str) -> Row:
         ) from None
     if not isinstance(row, dict):
         raise SourceError(
-            f"{where}: a row has to be a JSON object, this is a {type(row).__name__}", stage="read"
+            f"{where}: a row must be a JSON object, this is a {type(row).__name__}", stage="read"
         )
     return row
 
 
 def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON; write null")
+    raise ValueError(f"{name} is not JSON; write null")
 
 
 _decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
-"""Made once: `json.loads` with an option makes a decoder for each line."""
+"""Made once: `json.loads` with an option makes a new decoder for each line."""
 
 
 def _misfit(file: File, line: int, error: RowSchemaError) -> SourceError:
     return SourceError(
         f"{file.name}:{line}: column {error.column!r}: {error.message}. Columns come from the first "
-        f"{_SAMPLE_ROWS:,} rows; say them with types={{…}}, or leave unknown keys out with "
+        f"{_SAMPLE_ROWS:,} rows; set them with types={{…}}, or leave unknown keys out with "
         "ignore_unknown=True",
         stage="read",
     )
@@ -108,42 +113,21 @@ def _read_values(row: Row, readers: list[tuple[str, Callable[[Any], Any]]], wher
                 row[name] = read(row[name])
             except (ValueError, ArithmeticError, TypeError, AttributeError):
                 raise SourceError(
-                    f"{where}: column {name!r}: the value is not what types says", stage="read"
+                    f"{where}: column {name!r}: the value is not of the column's type", stage="read"
                 ) from None
 
 
 def _reader(column: Column) -> Callable[[Any], Any] | None:
-    """What turns JSON's value into the row's; None = they are the same."""
+    """How a JSON value becomes the row's value; None = they are the same."""
     if column.mode == "REPEATED":
         single = _reader(Column(column.name, column.type, fields=column.fields))
         return None if single is None else lambda values: [single(value) for value in values]
-    if column.type == "STRUCT":
+    if column.type == STRUCT:
         inner = [(each.name, read) for each in column.fields if (read := _reader(each))]
         return (lambda value: _read_struct(value, inner)) if inner else None
-    return _READERS.get(column.type)
+    return TYPES[column.type].from_json
 
 
 def _read_struct(value: Row, readers: list[tuple[str, Callable[[Any], Any]]]) -> Row:
     changed = {name: read(value[name]) for name, read in readers if value.get(name) is not None}
     return value | changed
-
-
-def _decimal(value: Any) -> Any:
-    # repr: a float in JSON is decimal text, and its shortest form is that text again.
-    return Decimal(value if isinstance(value, str) else repr(value))
-
-
-def _timestamp(value: str) -> datetime:
-    at = datetime.fromisoformat(value)
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at
-
-
-_READERS: dict[str, Callable[[Any], Any]] = {
-    "NUMERIC": _decimal,
-    "BIGNUMERIC": _decimal,
-    "BYTES": lambda value: base64.b64decode(value, validate=True),
-    "DATE": date.fromisoformat,
-    "DATETIME": datetime.fromisoformat,
-    "TIME": time.fromisoformat,
-    "TIMESTAMP": _timestamp,
-}

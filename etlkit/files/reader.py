@@ -1,4 +1,4 @@
-"""`FileReader`: the rows of frozen files, each with an id that says where it stands."""
+"""`FileReader`: the rows of frozen files, each with an id that says where it is."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Format(Protocol):
 
         Raises:
             SourceError: It cannot be read.
-            ConfigError: What the source says of its columns does not fit.
+            ConfigError: The source declares columns that the file does not have.
         """
 
     def batches(self, file: File, columns: tuple[Column, ...]) -> Iterator[pa.RecordBatch]:
@@ -47,11 +47,11 @@ class Format(Protocol):
 
 
 class RowId(NamedTuple):
-    """Where a row stands: `<snapshot>-<limit>-<file>-<row>`.
+    """Where a row is: `<snapshot>-<limit>-<file>-<row>`.
 
     Attributes:
         snapshot: Digest of the contents of all files.
-        limit: Rows that the run reads at most; 0 = all.
+        limit: How many rows the run reads at most; 0 = all.
         file: Position of its file, 1 = first.
         row: Its position in the file, 1 = first.
     """
@@ -75,24 +75,24 @@ class RowId(NamedTuple):
 class FileReader:
     """See `etlkit.api.source.SourceReader`.
 
-    Freezing reads every file once: it takes the digest of the content, counts the rows and meets
-    each bad one before anything is paid for. The digest is part of the ids, so a resumed run can tell
-    from the ids that are settled whether the files are still the same.
+    Freezing reads every file once: it computes the digest of the content, counts the rows and finds
+    each bad one before anything is paid for. The digest is part of the ids, so a resumed run sees
+    from the ids of finished rows whether the files are still the same.
     """
 
-    def __init__(self, files: Sequence[File], form: Format, run: Run) -> None:
+    def __init__(self, files: Sequence[File], file_format: Format, run: Run) -> None:
         self._files = files
-        self._format = form
+        self._format = file_format
         self._run = run
         self._snapshot = _NOT_FROZEN
         self._limit = run.limit
-        self._settled: dict[int, bytearray] = {}
+        self._finished: dict[int, bytearray] = {}
         self.num_rows: int | None = None
         self.details: dict[str, Any] = {"files": [file.name for file in files[:_SHOWN_FILES]]}
         if len(files) > _SHOWN_FILES:
             self.details["num_files"] = len(files)
         try:
-            self.columns = form.columns(files[0])
+            self.columns = file_format.columns(files[0])
             check_names(self.columns)
         except BaseException:
             self.close(succeeded=False)
@@ -102,31 +102,31 @@ class FileReader:
         """See `etlkit.api.source.SourceReader.freeze`."""
         digests = [file.freeze() for file in self._files]
         self._snapshot = hashlib.sha256(b"".join(digests)).hexdigest()[:_DIGITS]
-        settled: Iterable[str] = ()
+        finished: Iterable[str] = ()
         if earlier is not None and earlier.counts.finished:
-            settled = earlier.ids()
-        places = [self._of_this_run(row_id) for row_id in settled]
+            finished = earlier.ids()
+        row_ids = [self._of_this_run(text) for text in finished]
         counts = self._count()
-        self._settled = {number: bytearray(rows) for number, rows in counts.items()}
-        for place in places:
-            self._settled[place.file][place.row - 1] = 1
-        self.num_rows = sum(counts.values()) - sum(map(sum, self._settled.values()))
+        self._finished = {number: bytearray(rows) for number, rows in counts.items()}
+        for row_id in row_ids:
+            self._finished[row_id.file][row_id.row - 1] = 1
+        self.num_rows = sum(counts.values()) - sum(map(sum, self._finished.values()))
 
-    def _of_this_run(self, row_id: str) -> RowId:
+    def _of_this_run(self, text: str) -> RowId:
         try:
-            place = RowId.parse(row_id)
+            row_id = RowId.parse(text)
         except ValueError:
-            place = RowId("", 0, 0, 0)
-        if place.snapshot != self._snapshot:
+            row_id = RowId("", 0, 0, 0)
+        if row_id.snapshot != self._snapshot:
             raise SourceError(
-                f"the files are not what they were when run {self._run.run_id} began: one was changed, "
-                "added or taken away. Put back what was there, or start a new run"
+                f"the files have changed since run {self._run.run_id} began: one was edited, added or "
+                "removed. Restore them, or start a new run"
             )
-        self._limit = place.limit or None
-        return place
+        self._limit = row_id.limit or None
+        return row_id
 
     def _count(self) -> dict[int, int]:
-        """Rows by file; looks at every row."""
+        """Count the rows of each file by reading all of them."""
         counts: dict[int, int] = dict.fromkeys(range(1, len(self._files) + 1), 0)
         for number, _, batch in self._walk():
             counts[number] += batch.num_rows
@@ -155,8 +155,8 @@ class FileReader:
             arrays = [pa.array(ids, pa.string()), *batch.columns]
             schema = pa.schema([pa.field(ROW_ID, pa.string()), *arrow_schema(self.columns)])
             rows = pa.RecordBatch.from_arrays(arrays, schema=schema)
-            if self._settled:
-                done = self._settled[number][first : first + batch.num_rows]
+            if self._finished:
+                done = self._finished[number][first : first + batch.num_rows]
                 if len(done) < batch.num_rows:
                     raise SourceError(f"{self._files[number - 1].name} {CHANGED}", stage="read")
                 rows = rows.filter(pa.array([not each for each in done])) if any(done) else rows
@@ -168,11 +168,11 @@ class FileReader:
         return [f"{prefix}{row}" for row in range(first + 1, first + num_rows + 1)]
 
     def fetch(self, row_ids: Sequence[str]) -> Mapping[str, Row]:
-        """See `etlkit.api.source.SourceReader.fetch`; reads the files up to the last row wanted."""
+        """See `etlkit.api.source.SourceReader.fetch`; reads the files up to the last wanted row."""
         wanted: dict[int, set[int]] = defaultdict(set)
         for row_id in row_ids:
-            place = RowId.parse(row_id)
-            wanted[place.file].add(place.row)
+            parsed = RowId.parse(row_id)
+            wanted[parsed.file].add(parsed.row)
         decoder = RowDecoder(self.columns)
         found: dict[str, Row] = {}
         for number, first, batch in self._walk():
@@ -184,7 +184,7 @@ class FileReader:
                 break
         return found
 
-    def close(self, *, succeeded: bool) -> None:  # noqa: ARG002 - copies are made anew at a resume
+    def close(self, *, succeeded: bool) -> None:  # noqa: ARG002 - a resume copies the files again
         """See `etlkit.api.source.SourceReader.close`."""
         for file in self._files:
             file.close()

@@ -1,4 +1,4 @@
-"""What a job says of the files it reads."""
+"""File sources: what a job declares about the files that it reads."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ Compression = Literal["infer", "gzip", "bz2", "zstd"]
 
 @dataclass(frozen=True)
 class _FileSource:
-    """What all kinds of files have in common.
+    """What all file sources have in common.
 
     Attributes:
-        path: One or more of: a path of this machine, `gs://bucket/name`, `https://host/name`. `*`, `?`
-            and `[…]` match names inside of one folder and `**` runs over folders, except in
-            addresses of web servers. Files are read in the order of `path`, those of a pattern in
-            the order of their names. With `--local`, `gs://` is the local bucket. `$name$` is a
-            custom variable of the job.
-        types: Column name to BigQuery's type, as in `EtlBase.output_schema`; columns that are not
-            in it get their type from the file.
-        headers: Sent to web servers, e.g. `{"Authorization": …}`; in no message, and not to another
-            host that the first one redirects to.
+        path: One or more of: a path on this machine, `gs://bucket/name`, `https://host/name`. `*`, `?`
+            and `[…]` match names inside one folder and `**` crosses folders, but not in addresses
+            of web servers. Files are read in the order of `path`, those of a pattern in the order
+            of their names. With `--local`, `gs://` is the local bucket. `$name$` is a custom
+            variable of the job.
+        types: Column name to BigQuery type, as in `EtlBase.output_schema`; columns that are not in
+            it get their type from the file.
+        headers: Sent to web servers, e.g. `{"Authorization": …}`. They appear in no message and are
+            not sent to another host that the first one redirects to.
         timeout_s: Seconds until a web server's answer begins, and for each further 64 KiB of it.
     """
 
@@ -43,7 +43,7 @@ class _FileSource:
     timeout_s: float = 60.0
 
     def __post_init__(self) -> None:
-        """Refuse what can be seen to be wrong without any I/O."""
+        """Refuse what is wrong for certain, without any I/O."""
         if not self.paths or not all(isinstance(each, str) and each for each in self.paths):
             raise ConfigError(
                 f"{type(self).__name__} needs a path, or a list of them: a file, "
@@ -54,13 +54,13 @@ class _FileSource:
             if scheme not in {"", "gs", "http", "https"}:
                 raise ConfigError(
                     f"{type(self).__name__}: {scheme}:// is not supported; allowed are gs://, "
-                    "https://, http:// and paths of this machine"
+                    "https://, http:// and paths on this machine"
                 )
             if scheme in {"http", "https"}:
                 _check_address(each)
         parse_schema(self.types)
         if self.timeout_s <= 0:
-            raise ConfigError(f"timeout_s={self.timeout_s}: it is above 0")
+            raise ConfigError(f"timeout_s={self.timeout_s}: it must be above 0")
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -69,18 +69,20 @@ class _FileSource:
 
     @property
     def fingerprint(self) -> str:
-        """See `etlkit.api.source.Source.fingerprint`; keys in headers are not part of it."""
-        told = [each.name for each in fields(self) if each.name not in {"headers", "timeout_s"}]
-        return repr((type(self).__name__, [(name, getattr(self, name)) for name in told]))
+        """See `etlkit.api.source.Source.fingerprint`; headers, which hold secrets, are not in it."""
+        described = [
+            each.name for each in fields(self) if each.name not in {"headers", "timeout_s"}
+        ]
+        return repr((type(self).__name__, [(name, getattr(self, name)) for name in described]))
 
     def expand(self, values: Mapping[str, Value]) -> tuple[Self, frozenset[str]]:
         """Expand custom variables in `path`.
 
         Returns:
-            The source, and the variables that stood there.
+            The source, and the variables that `path` uses.
 
         Raises:
-            ConfigError: An unknown variable, or a value that is more than a part of a name.
+            ConfigError: A variable is unknown, or its value is more than a part of a name.
         """
         from etlkit.variables.substitution import expand_name
 
@@ -93,7 +95,10 @@ class _FileSource:
         from etlkit.files.find_files import find_files
         from etlkit.files.reader import FileReader
 
-        return FileReader(find_files(self, run.settings.environ), self._format(), run)
+        files = find_files(
+            self.paths, run.settings.environ, headers=self.headers, timeout_s=self.timeout_s
+        )
+        return FileReader(files, self._format(), run)
 
     def _format(self) -> Format:
         raise NotImplementedError
@@ -104,16 +109,16 @@ class CsvSource(_FileSource):
     """The rows of CSV files.
 
     A column that is not in `types` gets its type from the first 1,000 rows: INT64, FLOAT64, BOOL,
-    DATE, DATETIME, TIMESTAMP, else STRING. A number with leading zeros is text. An empty cell that
-    is not quoted is NULL.
+    DATE, DATETIME, TIMESTAMP, else STRING. A number with leading zeros is text. An empty cell
+    without quotes is NULL.
 
     Attributes:
-        header: The first row of each file holds names.
-        column_names: Names that are used instead of the header's. None without a header = BigQuery's
-            own, `int64_field_0`, `string_field_1` and so on.
+        header: Whether the first row of each file holds the names.
+        column_names: Names to use instead of the header's. None without a header = BigQuery's own
+            names, `int64_field_0`, `string_field_1` and so on.
         delimiter: One character.
-        quote: One character; None = quotes mean nothing.
-        encoding: A codec of Python, e.g. `cp932`.
+        quote: One character; None = quotes have no meaning.
+        encoding: One of Python's codecs, e.g. `cp932`.
         compression: `infer` = by the ending of the name: .gz, .bz2 or .zst.
         null_values: Cells that mean NULL when they are not quoted.
     """
@@ -127,7 +132,7 @@ class CsvSource(_FileSource):
     null_values: Sequence[str] = ("",)
 
     def __post_init__(self) -> None:
-        """Refuse what can be seen to be wrong without any I/O."""
+        """Refuse what is wrong for certain, without any I/O."""
         super().__post_init__()
         _check_text(self.encoding, self.compression)
         for name in ("delimiter", "quote"):
@@ -135,7 +140,7 @@ class CsvSource(_FileSource):
             if (value is not None or name == "delimiter") and (
                 not isinstance(value, str) or len(value) != 1 or value in "\r\n"
             ):
-                raise ConfigError(f"CsvSource({name}={value!r}): it is one character")
+                raise ConfigError(f"CsvSource({name}={value!r}): it must be one character")
         for name in ("column_names", "null_values"):
             if isinstance(getattr(self, name), str):
                 raise ConfigError(f"CsvSource({name}=…) is a str; write a list of names")
@@ -143,21 +148,30 @@ class CsvSource(_FileSource):
     def _format(self) -> Format:
         from etlkit.files.csv import CsvFormat
 
-        return CsvFormat(self)
+        return CsvFormat(
+            types=self.types,
+            header=self.header,
+            column_names=self.column_names,
+            delimiter=self.delimiter,
+            quote=self.quote,
+            encoding=self.encoding,
+            compression=self.compression,
+            null_values=self.null_values,
+        )
 
 
 @dataclass(frozen=True)
 class JsonlSource(_FileSource):
-    """The rows of files with one JSON object a line.
+    """The rows of files with one JSON object per line.
 
-    Columns that are not in `types` come from the first 1,000 rows, by the rules for new columns; a
+    Columns that are not in `types` come from the first 1,000 rows, by the rules for new columns. A
     nested object is a JSON column, unless `types` says STRUCT. DATE, TIMESTAMP and the like, NUMERIC
     and BYTES (base64) are read from text where `types` names them.
 
     Attributes:
-        encoding: A codec of Python.
+        encoding: One of Python's codecs.
         compression: `infer` = by the ending of the name: .gz, .bz2 or .zst.
-        ignore_unknown: Leave out keys that are no column; else such a row ends the run.
+        ignore_unknown: Whether to leave out keys that have no column; else such a row ends the run.
     """
 
     encoding: str = "utf-8"
@@ -165,24 +179,29 @@ class JsonlSource(_FileSource):
     ignore_unknown: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what can be seen to be wrong without any I/O."""
+        """Refuse what is wrong for certain, without any I/O."""
         super().__post_init__()
         _check_text(self.encoding, self.compression)
 
     def _format(self) -> Format:
         from etlkit.files.jsonl import JsonlFormat
 
-        return JsonlFormat(self)
+        return JsonlFormat(
+            types=self.types,
+            encoding=self.encoding,
+            compression=self.compression,
+            ignore_unknown=self.ignore_unknown,
+        )
 
 
 @dataclass(frozen=True)
 class ParquetSource(_FileSource):
-    """The rows of Parquet files, in the types that they have; `types` casts, without loss."""
+    """The rows of Parquet files, in the files' own types; `types` casts, without loss."""
 
     def _format(self) -> Format:
         from etlkit.files.parquet import ParquetFormat
 
-        return ParquetFormat(self)
+        return ParquetFormat(self.types)
 
 
 def _check_address(url: str) -> None:
@@ -196,7 +215,7 @@ def _check_address(url: str) -> None:
     if parts.username is not None:
         raise ConfigError(
             f"the address at {parts.hostname} has a user name in it; send credentials with "
-            "headers={'Authorization': …}, where they are in no message"
+            "headers={'Authorization': …}, which no message shows"
         )
 
 
@@ -205,10 +224,10 @@ def _check_text(encoding: str, compression: str) -> None:
         codecs.lookup(encoding)
     except LookupError:
         raise ConfigError(
-            f"encoding={encoding!r} is unknown; write one of Python's, e.g. utf-8, cp932, latin-1"
+            f"encoding={encoding!r} is unknown; use one of Python's, e.g. utf-8, cp932, latin-1"
         ) from None
     if compression not in get_args(Compression):
         raise ConfigError(
-            f"compression={compression!r}: it is one of "
+            f"compression={compression!r}: it must be one of "
             + ", ".join(repr(each) for each in get_args(Compression))
         )

@@ -1,4 +1,4 @@
-"""Bytes of text files: unpacked, and as lines."""
+"""Text files: decompressed, and decoded into lines."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ ENDINGS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 _UNREADABLE = (EOFError, zlib.error, OSError)
 
 
-def compression_of(file: File, said: str) -> str | None:
-    """How a file is compressed; None = it is not."""
-    if said != "infer":
-        return said
+def compression_of(file: File, declared: str) -> str | None:
+    """How a file is compressed; `declared` is the source's option. None = it is not."""
+    if declared != "infer":
+        return declared
     ending = next((each for each in ENDINGS if file.name.lower().endswith(each)), "")
     return file.encoded or ENDINGS.get(ending)
 
 
 @contextmanager
-def opened(file: File, said: str) -> Iterator[IO[bytes]]:
-    """Open a file and unpack it.
+def opened(file: File, declared: str) -> Iterator[IO[bytes]]:
+    """Open a file and decompress it; `declared` is the source's `compression`.
 
     Raises:
-        SourceError: It is not compressed so, or cut off.
+        SourceError: It is not compressed like that, or it is cut off.
     """
     with file.open() as raw:
-        raw.peek(1)  # a web server tells its encoding with the first bytes
-        kind = compression_of(file, said)
+        raw.peek(1)  # a web server says how it compressed the file before the first byte
+        kind = compression_of(file, declared)
         try:
-            with _unpacked(raw, kind) as stream:
+            with _decompressed(raw, kind) as stream:
                 yield stream
         except _UNREADABLE as error:
             if kind is None or getattr(error, "errno", None) is not None:
                 raise
             raise SourceError(
-                f"{file.name} cannot be unpacked as {kind} ({type(error).__name__}): it is damaged, "
-                "or `compression` is wrong",
+                f"{file.name} cannot be decompressed as {kind} ({type(error).__name__}): it is "
+                "damaged, or `compression` is wrong",
                 stage="read",
             ) from error
 
 
-def _unpacked(raw: io.BufferedReader, kind: str | None) -> IO[bytes]:
+def _decompressed(raw: io.BufferedReader, kind: str | None) -> IO[bytes]:
     if kind == "gzip":
         return cast("IO[bytes]", gzip.GzipFile(fileobj=raw))
     if kind == "bz2":
@@ -64,14 +64,14 @@ def _unpacked(raw: io.BufferedReader, kind: str | None) -> IO[bytes]:
 
 
 @contextmanager
-def as_text(file: File, said: str, encoding: str) -> Iterator[io.TextIOWrapper]:
-    """Open a file as text, with line ends as they are; a byte order mark is no text.
+def as_text(file: File, declared: str, encoding: str) -> Iterator[io.TextIOWrapper]:
+    """Open a file as text, with its own line ends and without a byte order mark.
 
     Raises:
-        SourceError: As `opened`; or it is in another encoding.
+        SourceError: As `opened`, or it is in another encoding.
     """
     codec = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
-    with opened(file, said) as stream:
+    with opened(file, declared) as stream:
         text = io.TextIOWrapper(stream, codec, newline="")
         try:
             yield text
@@ -82,8 +82,8 @@ def as_text(file: File, said: str, encoding: str) -> Iterator[io.TextIOWrapper]:
 
 
 def not_in_encoding(file: File, encoding: str) -> SourceError:
-    """The error of text that is not what it was said to be."""
+    """The error for a file whose text is in another encoding."""
     return SourceError(
-        f"{file.name} is not in {encoding}; say which one it is in with encoding=…, e.g. cp932",
+        f"{file.name} is not in {encoding}; set its encoding with encoding=…, e.g. cp932",
         stage="read",
     )

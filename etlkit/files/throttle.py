@@ -1,4 +1,4 @@
-"""Reading ahead, but not far: pyarrow's CSV reader would fetch some hundred megabytes on its own."""
+"""A limit on reading ahead: pyarrow's CSV reader would otherwise read hundreds of megabytes ahead."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import IO
 
 _PATIENCE_S = 0.5
-"""A reader that needs more than is usual for one batch gets it, only slower."""
+"""A reader that needs more than usual for one batch gets it, but has to wait this long each time."""
 
 _EXIT_S = 1.0
 
@@ -22,12 +22,12 @@ class Throttle(io.RawIOBase):
     """A stream that another thread reads ahead of its consumer, by a bounded number of bytes.
 
     Args:
-        stream: What is read.
-        block_bytes: What the reader needs for one batch; it may be two of them ahead.
-        count: A byte that is counted on the way.
+        stream: The stream to read.
+        block_bytes: What the reader needs for one batch; it may be two such blocks ahead.
+        count: A byte to count on the way; None = count nothing.
 
     Attributes:
-        counted: How often it came so far.
+        counted: How many of these bytes have been read so far.
     """
 
     def __init__(self, stream: IO[bytes], block_bytes: int, count: bytes | None = None) -> None:
@@ -44,7 +44,7 @@ class Throttle(io.RawIOBase):
 
     @contextmanager
     def wanted(self) -> Iterator[None]:
-        """Let the reader go on by a block: somebody waits for what it makes of the data."""
+        """Let the reader go on by one block: a consumer waits for its next batch."""
         with self._changed:
             self._is_wanted = True
             self._allowed += self._block_bytes
@@ -56,7 +56,7 @@ class Throttle(io.RawIOBase):
                 self._is_wanted = False
 
     def end(self) -> None:
-        """Nobody wants the rest: the reader is told that the stream is at its end."""
+        """Make the stream look finished to the reader: nobody needs the rest."""
         with self._changed:
             self._is_over = True
             self._changed.notify_all()
@@ -87,7 +87,7 @@ class Throttle(io.RawIOBase):
                 return
 
     def leave(self) -> None:
-        """End, and wait a moment until the reader's thread is out of here."""
+        """End, and wait a moment until the reader's thread has left `read`."""
         self.end()
         with self._changed:
             self._changed.wait_for(lambda: not self._is_reading, _EXIT_S)
@@ -95,6 +95,6 @@ class Throttle(io.RawIOBase):
 
 @atexit.register
 def _leave_all() -> None:
-    """A thread of pyarrow that still waits in Python would keep the process from ending."""
+    """Release pyarrow's threads: one that still waits in Python keeps the process from ending."""
     for throttle in list(_open):
         throttle.leave()

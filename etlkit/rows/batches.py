@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from etlkit.errors import RowSchemaError, SourceError
 from etlkit.rows.codecs import codec_for, missing_value, row_maker, unknown_key
-from etlkit.rows.columns import arrow_schema
-from etlkit.rows.scalar import type_name
-from etlkit.rows.scalars import SCALARS
+from etlkit.rows.columns import arrow_schema, arrow_type
+from etlkit.rows.refused import type_name
+from etlkit.rows.types import TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -178,9 +178,38 @@ class RowEncoder:
         return array
 
 
+def conform(batch: pa.RecordBatch, columns: Sequence[Column]) -> pa.RecordBatch:
+    """Give a batch the Arrow types of `columns`, by name and without loss; free where they match.
+
+    Raises:
+        SourceError: A value does not fit its column's type.
+        KeyError: A column is missing.
+    """
+    arrays = [_cast(batch.column(column.name), column) for column in columns]
+    return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema(columns))
+
+
+def _cast(array: pa.Array, column: Column) -> pa.Array:
+    kind = arrow_type(column)
+    if array.type == kind:
+        return array
+    try:
+        if pa.types.is_dictionary(array.type):
+            array = array.dictionary_decode()
+        if pa.types.is_fixed_size_binary(array.type):
+            array = array.cast(pa.binary())
+        return array.cast(kind)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise SourceError(
+            f"column {column.name!r} is {array.type}, and a value of it does not fit {column.ddl} "
+            "without loss",
+            stage="read",
+        ) from error
+
+
 def _reuse_key(column: Column) -> tuple[str, str] | None:
     """What a source column must share to stand in for this one; None = rows can change it."""
-    if column.fields or column.mode == "REPEATED" or SCALARS[column.type].is_mutable:
+    if column.fields or column.mode == "REPEATED" or TYPES[column.type].is_mutable:
         return None
     return column.name, column.type
 

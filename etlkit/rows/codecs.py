@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from etlkit.errors import RowSchemaError, SourceError
 from etlkit.rows.columns import Column, arrow_type
-from etlkit.rows.scalar import RefusedError, type_name
-from etlkit.rows.scalars import SCALARS
+from etlkit.rows.refused import RefusedError, type_name
+from etlkit.rows.types import TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -102,9 +102,10 @@ def _expected(what: str, value: Any, path: str) -> RowSchemaError:
 class _ScalarCodec:
     def __init__(self, column: Column, path: str) -> None:
         self._path = path
-        self._scalar = SCALARS[column.type]
-        self._expected = f"{column.type} ({self._scalar.expected})"
-        self._arrow = arrow_type(Column(column.name, column.type))
+        self._type = TYPES[column.type]
+        self._exact = self._type.exact
+        self._build = self._type.build
+        self._arrow = self._type.arrow(pa)
 
     def decode(self, array: Any) -> list[Any]:
         if array.type != self._arrow:
@@ -112,14 +113,26 @@ class _ScalarCodec:
                 f"column {self._path!r} arrived as Arrow {array.type}, expected {self._arrow}",
                 stage="read",
             )
-        return self._scalar.read(array)
+        return self._type.read(array)
 
     def encode(self, values: Sequence[Any]) -> Any:
+        kinds = set(map(type, values))
+        nulls = type(None) in kinds
+        kinds.discard(type(None))
+        if kinds <= self._exact:
+            try:
+                return self._build(values, nulls, self._arrow)
+            except Exception:  # noqa: S110 - whatever it was, clean() below names it
+                pass
+        return self._build(self._cleaned(values), nulls, self._arrow)
+
+    def _cleaned(self, values: Sequence[Any]) -> list[Any]:
+        clean = self._type.clean
         try:
-            return self._scalar.encode(values)
+            return [None if value is None else clean(value) for value in values]
         except RefusedError as error:
             raise RowSchemaError(
-                f"expected {self._expected}, {error}", column=self._path
+                f"expected {self._type.name} ({self._type.expected}), {error}", column=self._path
             ) from error
 
 

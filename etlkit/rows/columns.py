@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import unicodedata
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from etlkit.errors import ConfigError
-from etlkit.rows.ddl_types import TypeNode, parse_type, standard_type
+from etlkit.rows.ddl_types import TypeNode, parse_type
+from etlkit.rows.types import STRUCT, TYPES, standard_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -67,14 +67,14 @@ class Column:
     description: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "type", standard_type(self.type, self.name))
+        object.__setattr__(self, "type", standard_name(self.type, self.name))
         object.__setattr__(self, "mode", self.mode.upper())
         if self.mode not in MODES:
             raise ConfigError(
                 f"column {self.name!r}: mode {self.mode!r} is unknown; allowed: {', '.join(MODES)}"
             )
-        if (self.type == "STRUCT") != bool(self.fields):
-            need = "needs at least one field" if self.type == "STRUCT" else "has no fields"
+        if (self.type == STRUCT) != bool(self.fields):
+            need = "needs at least one field" if self.type == STRUCT else "has no fields"
             raise ConfigError(f"column {self.name!r}: a {self.type} {need}")
 
     @classmethod
@@ -177,7 +177,7 @@ def arrow_type(column: Column) -> pa.DataType:
     if column.fields:
         carrier = pa.struct([pa.field(f.name, arrow_type(f)) for f in column.fields])
     else:
-        carrier = _scalar_types()[column.type]
+        carrier = TYPES[column.type].arrow(pa)
     return pa.list_(carrier) if column.mode == "REPEATED" else carrier
 
 
@@ -190,27 +190,6 @@ def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
     import pyarrow as pa
 
     return pa.schema([pa.field(column.name, arrow_type(column)) for column in columns])
-
-
-@cache
-def _scalar_types() -> dict[str, Any]:
-    import pyarrow as pa
-
-    return {
-        "INT64": pa.int64(),
-        "FLOAT64": pa.float64(),
-        "NUMERIC": pa.decimal128(38, 9),
-        "BIGNUMERIC": pa.decimal256(76, 38),
-        "BOOL": pa.bool_(),
-        "STRING": pa.string(),
-        "BYTES": pa.binary(),
-        "DATE": pa.date32(),
-        "DATETIME": pa.timestamp("us"),
-        "TIME": pa.time64("us"),
-        "TIMESTAMP": pa.timestamp("us", tz="UTC"),
-        "JSON": pa.string(),
-        "GEOGRAPHY": pa.string(),
-    }
 
 
 def _from_node(name: str, node: TypeNode) -> Column:

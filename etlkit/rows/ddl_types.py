@@ -11,44 +11,11 @@ from dataclasses import dataclass
 from typing import NamedTuple, NoReturn
 
 from etlkit.errors import ConfigError
-
-TYPES = (
-    "INT64",
-    "FLOAT64",
-    "NUMERIC",
-    "BIGNUMERIC",
-    "BOOL",
-    "STRING",
-    "BYTES",
-    "DATE",
-    "DATETIME",
-    "TIME",
-    "TIMESTAMP",
-    "JSON",
-    "GEOGRAPHY",
-    "STRUCT",
-)
-"""Every type a column may have. INTERVAL and RANGE have no Python value etlkit could promise."""
-
-ALIASES = {
-    "BIGDECIMAL": "BIGNUMERIC",
-    "BIGINT": "INT64",
-    "BOOLEAN": "BOOL",
-    "BYTEINT": "INT64",
-    "DECIMAL": "NUMERIC",
-    "FLOAT": "FLOAT64",
-    "INT": "INT64",
-    "INTEGER": "INT64",
-    "RECORD": "STRUCT",
-    "SMALLINT": "INT64",
-    "TINYINT": "INT64",
-}
-"""Other names BigQuery accepts or its REST API answers with, and what they mean."""
+from etlkit.rows.types import STRUCT, TYPES, standard_name
 
 MAX_DEPTH = 15
 """Nested STRUCTs in one column, https://cloud.google.com/bigquery/quotas#table_limits."""
 
-_PARAMETRISED = frozenset({"NUMERIC", "BIGNUMERIC", "STRING", "BYTES"})
 _TOKEN = re.compile(
     r"\s*(?:(?P<word>[A-Za-z_]\w*)|(?P<quoted>`(?:[^`\\]|\\.)+`)|(?P<mark>[<>(),]|\d+))",
     re.ASCII,
@@ -67,26 +34,6 @@ class _Token(NamedTuple):
     text: str
     start: int
     kind: str
-
-
-def standard_type(name: str, column: str) -> str:
-    """BigQuery's standard name for a type name or alias, in any case.
-
-    Args:
-        name: A type name without parameters, e.g. `INTEGER`.
-        column: Which column is meant, for the message.
-
-    Raises:
-        ConfigError: No such type; lists the allowed ones.
-    """
-    upper = name.upper()
-    standard = ALIASES.get(upper, upper)
-    if standard not in TYPES:
-        raise ConfigError(
-            f"column {column!r}: type {name!r} is not supported; allowed are {', '.join(TYPES)}, "
-            "ARRAY<type>, and the aliases " + ", ".join(sorted(ALIASES))
-        )
-    return standard
 
 
 def parse_type(column: str, text: str) -> TypeNode:
@@ -167,16 +114,20 @@ class _Parser:
 
     def element(self, path: str, depth: int) -> TypeNode:
         """A STRUCT or a scalar, with its parameters."""
-        name = self.name("a type")
-        if name.upper() == "STRUCT" or ALIASES.get(name.upper()) == "STRUCT":
-            return TypeNode("STRUCT", "NULLABLE", self.fields(path, depth + 1))
-        kind = standard_type(name, path)
-        if kind in _PARAMETRISED and self.accept("("):
-            self.integer()
-            while self.accept(","):
-                self.integer()
-            self.expect(")")
+        kind = standard_name(self.name("a type"), path)
+        if kind == STRUCT:
+            return TypeNode(STRUCT, "NULLABLE", self.fields(path, depth + 1))
+        if TYPES[kind].max_parameters and self.accept("("):
+            self.parameters(TYPES[kind].max_parameters)
         return TypeNode(kind, "NULLABLE", ())
+
+    def parameters(self, at_most: int) -> None:
+        """`number, …)`."""
+        self.integer()
+        for _ in range(at_most - 1):
+            if self.accept(","):
+                self.integer()
+        self.expect(")")
 
     def fields(self, path: str, depth: int) -> tuple[tuple[str, TypeNode], ...]:
         """`<name type, …>`."""

@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, time
-from decimal import Decimal
 from itertools import chain
-from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 from etlkit.errors import RowSchemaError
 from etlkit.rows.columns import Column
-from etlkit.rows.scalar import RefusedError, type_name
-from etlkit.rows.scalars import INT64_MAX, INT64_MIN, decimal_fits, json_text
+from etlkit.rows.refused import RefusedError, type_name
+from etlkit.rows.types import TYPES, native_class
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from etlkit.rows.row import Row
-
-# The first match wins: bool is an Integral, datetime is a date.
-_KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
-    (bool, "BOOL"),
-    (Integral, "INT64"),
-    (Real, "FLOAT64"),
-    (Decimal, "NUMERIC"),
-    (str, "STRING"),
-    ((bytes, bytearray, memoryview), "BYTES"),
-    (datetime, "TIMESTAMP"),
-    (date, "DATE"),
-    (time, "TIME"),
-    (dict, "JSON"),
-    ((list, tuple), "ARRAY"),
-)
 
 
 def infer_columns(rows: Sequence[Row], known: Mapping[str, Column]) -> tuple[Column, ...]:
@@ -96,78 +78,62 @@ def _keys(rows: Sequence[Row], known: Mapping[str, Column]) -> list[str]:
 def _infer(name: str, values: list[Any]) -> Column:
     if not values:
         return Column(name, "STRING")
-    kinds = _kinds(name, values)
-    if kinds == {"ARRAY"}:
+    classes = _native_classes(name, values)
+    if classes == {list}:
         items = list(chain.from_iterable(values))
         filled = [item for item in items if item is not None]
         kind = _scalar(name, filled) if len(filled) == len(items) else None
-        return Column(name, kind, "REPEATED") if kind else Column(name, "JSON")
+        # A list of dicts is one JSON value, not an array of them.
+        return Column(name, "JSON") if kind in {None, "JSON"} else Column(name, kind, "REPEATED")
     kind = _scalar(name, values)
-    if kind is None and kinds != {"JSON"}:
-        _check_json(name, values, kinds)
+    if kind is None:
+        _check_json(name, values)
     return Column(name, kind or "JSON")
 
 
-def _kinds(name: str, values: list[Any]) -> set[str]:
-    """The BigQuery types (or ARRAY) that the values' Python types point to."""
-    kinds = set()
+def _native_classes(name: str, values: list[Any]) -> set[type]:
+    """The classes in the registry that the values are of; `list` for lists and tuples."""
+    classes = set()
     for each in set(map(type, values)):
-        kind = next((kind for types, kind in _KINDS if issubclass(each, types)), None)
-        if kind is None:
+        native = list if issubclass(each, (list, tuple)) else native_class(each)
+        if native is None:
             raise RowSchemaError(
                 f"got {type_name(each)}, which no column type holds: convert it, e.g. to a str, a "
                 "list or a dict",
                 column=name,
             )
-        kinds.add(kind)
-    return kinds
+        classes.add(native)
+    return classes
 
 
 def _scalar(name: str, values: list[Any]) -> str | None:
-    """The one scalar type that holds all values; None = there is none."""
-    kinds = _kinds(name, values)
-    if kinds == {"INT64"} and min(values) >= INT64_MIN and max(values) <= INT64_MAX:
-        return "INT64"
-    if kinds == {"INT64", "FLOAT64"}:
-        return "FLOAT64"
-    if kinds and kinds <= {"INT64", "NUMERIC"}:
-        return _decimal_type(name, values)
-    if kinds == {"TIMESTAMP"}:
-        return _datetime_type(name, values)
-    if len(kinds) == 1 and not kinds & {"JSON", "ARRAY"}:
-        return kinds.pop()
+    """The first type in the registry that holds all values; None = their classes do not go together.
+
+    Raises:
+        RowSchemaError: There is a type for the classes, but a value does not fit it.
+    """
+    classes = _native_classes(name, values)
+    candidates = [
+        each
+        for each in TYPES.values()
+        if classes.intersection(each.infers) and classes <= {*each.infers, *each.mixes}
+    ]
+    for each in candidates:
+        if each.fits is None or all(map(each.fits, values)):
+            return each.name
+    if candidates:
+        raise RowSchemaError(candidates[-1].misfit, column=name)
     return None
 
 
-def _decimal_type(name: str, values: list[Any]) -> str:
-    for kind in ("NUMERIC", "BIGNUMERIC"):
-        if all(decimal_fits(value, kind) for value in values):
-            return kind
-    raise RowSchemaError(
-        "got a number that not even BIGNUMERIC holds exactly (38 digits before and after the "
-        "point): round it, or write it as a str",
-        column=name,
-    )
-
-
-def _datetime_type(name: str, values: list[datetime]) -> str:
-    aware = {value.utcoffset() is not None for value in values}
-    if len(aware) > 1:
-        raise RowSchemaError(
-            "got datetimes with and without a timezone: add one to all of them (TIMESTAMP) or "
-            "remove it from all of them (DATETIME)",
-            column=name,
-        )
-    return "TIMESTAMP" if aware.pop() else "DATETIME"
-
-
-def _check_json(name: str, values: list[Any], kinds: set[str]) -> None:
+def _check_json(name: str, values: list[Any]) -> None:
     for value in values:
         try:
-            json_text(value)
+            TYPES["JSON"].clean(value)
         except RefusedError as error:
+            names = ", ".join(sorted({type_name(type(each)) for each in values}))
             raise RowSchemaError(
-                f"got values of several types ({', '.join(sorted(kinds))}), and not even JSON "
-                f"holds all of them ({error}): convert them to one type",
+                f"got values of several types ({names}), and not even JSON holds all of them "
+                f"({error}): convert them to one type",
                 column=name,
             ) from error

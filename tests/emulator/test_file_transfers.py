@@ -111,7 +111,7 @@ def test_a_changed_file_is_not_resumed(cli, bucket, dataset, tmp_path, run, loca
     (tmp_path / "mended").touch()
     status, _, said = cli("file_job", "--resume")
     assert status == 1
-    assert "the files are not what they were" in said
+    assert "the files have changed since" in said
     assert cli("file_job")[1]["written"] == 2001
     assert run(f"SELECT COUNT(*) FROM {dataset}.numbers") == [(2001,)]
 

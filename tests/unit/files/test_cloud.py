@@ -99,7 +99,7 @@ def test_an_object_that_changes_during_the_download(read, cloud):
     [
         (CsvSource("gs://labels/z.csv"), r"no object gs://labels/z\.csv; check bucket and name"),
         (CsvSource("gs://labels/z*.csv"), r"no object matches gs://labels/z\*\.csv"),
-        (ParquetSource("gs://labels/b.csv"), r"gs://labels/b\.csv is no whole Parquet file"),
+        (ParquetSource("gs://labels/b.csv"), r"gs://labels/b\.csv is not a complete Parquet file"),
     ],
 )
 def test_what_is_not_there(read, cloud, source, message):

@@ -93,14 +93,14 @@ GOOD = '{"n": 1}\n' * 1200
     ("content", "options", "message"),
     [
         (GOOD + '{"n": \n', {}, r"a\.jsonl:1201: not one JSON object on a line"),
-        (GOOD + "\n[1]\n", {}, r"a\.jsonl:1202: a row has to be a JSON object, this is a list"),
-        (GOOD + '{"n": NaN}\n', {}, r"a\.jsonl:1201: .*NaN is no JSON; write null"),
+        (GOOD + "\n[1]\n", {}, r"a\.jsonl:1202: a row must be a JSON object, this is a list"),
+        (GOOD + '{"n": NaN}\n', {}, r"a\.jsonl:1201: .*NaN is not JSON; write null"),
         (GOOD + '{"n": 1} {"n": 2}\n', {}, r"a\.jsonl:1201: .*Extra data"),
-        (GOOD + '{"n": "secret"}\n', {}, r"a\.jsonl:1201: column 'n': .* say them with types"),
+        (GOOD + '{"n": "secret"}\n', {}, r"a\.jsonl:1201: column 'n': .* set them with types"),
         (
             '{"d": "secret"}\n',
             {"types": {"d": "DATE"}},
-            r"a\.jsonl:1: column 'd': the value is not",
+            r"a\.jsonl:1: column 'd': the value is not of",
         ),
         ('{"n": 1}\n{"n": "secret"}\n', {"types": {"n": "INT64"}}, r"a\.jsonl:2: column 'n'"),
         ('{"n": 1}\n{"n": 1' + "0" * 80 + "}\n", {}, r"column 'n'.*types"),

@@ -108,5 +108,5 @@ def test_what_is_no_parquet_file(read, tmp_path):
     """Said by name."""
     path = tmp_path / "a.parquet"
     path.write_bytes(b"PAR1 and nothing else")
-    with pytest.raises(SourceError, match=r"a\.parquet is no whole Parquet file"):
+    with pytest.raises(SourceError, match=r"a\.parquet is not a complete Parquet file"):
         read(ParquetSource(str(path)))

@@ -10,7 +10,7 @@ from etlkit import CsvSource, JsonlSource
 from etlkit.api.outcomes import Counts, Recovered
 from etlkit.api.run import Run, RunRequest, Settings
 from etlkit.api.source import ROW_ID
-from etlkit.files.csv_types import guess_type
+from etlkit.files.csv_cells import guess_type
 from etlkit.rows.batches import RowDecoder
 from etlkit.testing.contract_job import contract_job
 

@@ -76,7 +76,7 @@ def test_changed_files_are_not_resumed(files, tmp_path, change):
         one.write_text(texts[1])
         two.write_text(texts[0])
     with pytest.raises(
-        SourceError, match=r"not what they were when run .* began: .* start a new run"
+        SourceError, match=r"files have changed since run .* began: .* start a new run"
     ):
         read(files, earlier=settled)
 
