@@ -104,7 +104,7 @@ def local_world(local_dir: Path) -> Iterator[None]:
         JobError: The server does not start.
     """
     from etlkit.local import join_or_start
-    from etlkit.local.vision.redirects import detours
+    from etlkit.local.vision.redirects import redirect_vision
 
     with join_or_start(local_dir) as server:
         before = dict(os.environ)
@@ -115,7 +115,7 @@ def local_world(local_dir: Path) -> Iterator[None]:
                 mine.pop(variable)  # somebody chose another one on purpose
         os.environ.update(mine)
         try:
-            with detours():
+            with redirect_vision():
                 yield
         finally:
             for variable in mine:

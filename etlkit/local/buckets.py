@@ -1,4 +1,4 @@
-"""Local buckets: `gs://bucket/x` is the file `bucket/x` under one folder."""
+"""Local buckets: `gs://bucket/x` is the file `bucket/x` in one folder."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MAX_OBJECT_NAME_BYTES = 1024
 _DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
 
-# The built-in table alone: the system's own files would give an image another type on each machine.
+# Only the built-in table. The system's files would give an image another type on each machine.
 _TYPES = mimetypes.MimeTypes()
 
 
@@ -41,10 +41,10 @@ class StoredObject:
 
     Attributes:
         uri: `gs://bucket/name`.
-        path: The file that holds it.
+        path: The file with its content.
         size: Bytes.
         updated: When it was last written, in UTC.
-        generation: Grows with each overwrite: microseconds of `updated`, as in Cloud Storage.
+        generation: The microseconds of `updated`. It grows with each overwrite, as in Cloud Storage.
     """
 
     uri: str
@@ -55,29 +55,29 @@ class StoredObject:
 
     @property
     def content_type(self) -> str:
-        """Told by the name alone, as by `gsutil cp`."""
+        """The MIME type, guessed from the name as `gsutil cp` does."""
         return _TYPES.guess_type(self.path.name, strict=False)[0] or _DEFAULT_CONTENT_TYPE
 
     @property
     def md5_hash(self) -> str:
-        """MD5 of the content in base64, as object tables show it; reads the whole file."""
+        """The MD5 of the content in base64, as in object tables. Reads the whole file."""
         with self.path.open("rb") as stream:
             digest = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False))
         return base64.b64encode(digest.digest()).decode("ascii")
 
 
 class Buckets:
-    """The buckets under one folder. A bucket is there as soon as something is put into it."""
+    """The buckets in one folder. A bucket exists as soon as something is put into it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
 
     def path(self, uri: str) -> Path:
-        """The file of an object, whether it is there or not; always inside its bucket's folder.
+        """The file of an object, which need not exist. It is always in the bucket's folder.
 
         Raises:
-            ConfigError: Not `gs://bucket/name`, or a name that cannot be a file or leads out of
-                the bucket.
+            ConfigError: The address is not `gs://bucket/name`, or the name cannot be a file or
+                leads out of the bucket.
         """
         bucket, name = _split(uri)
         if not name or name.endswith("/"):
@@ -85,10 +85,10 @@ class Buckets:
         return self._inside(bucket, name, uri)
 
     def get(self, uri: str) -> StoredObject:
-        """One object.
+        """Get one object.
 
         Raises:
-            ConfigError: As `path`; or it is not there.
+            ConfigError: As in `path`, or there is no such object.
         """
         path = self.path(uri)
         if not _is_file(path):
@@ -100,17 +100,17 @@ class Buckets:
         return self._stored(uri, path)
 
     def list(self, uri: str) -> Sequence[StoredObject]:
-        """Objects whose address starts with `uri`; or that match it where it has a `*`.
+        """List the objects whose address starts with `uri`, or matches it if it has a `*`.
 
         Args:
             uri: `gs://bucket`, `gs://bucket/prefix` or `gs://bucket/*.jpg`. As in the `uris` of an
-                object table, `*` also runs over `/`.
+                object table, `*` also matches `/`.
 
         Returns:
-            In the order of their addresses; [] = nothing matches.
+            The objects in the order of their addresses; [] = nothing matches.
 
         Raises:
-            ConfigError: Not a `gs://` address, or the bucket is not there.
+            ConfigError: Not a `gs://` address, or the bucket does not exist.
         """
         bucket, pattern = _split(uri)
         prefix = f"gs://{bucket}/"
@@ -126,21 +126,21 @@ class Buckets:
     def put(self, files: Sequence[Path], uri: str, *, recursive: bool = False) -> Sequence[str]:
         """Copy files into a bucket, replacing objects of the same name.
 
-        Everything is checked before the first file is copied; a reader sees an object whole or not
-        at all.
+        All files are checked before the first one is copied. A reader sees all of an object or
+        none of it.
 
         Args:
-            files: At least one; folders are refused, as by `gsutil cp` without `-r`.
-            uri: `gs://bucket/` or `gs://bucket/prefix/` keeps the names of the files; for a single
-                file also `gs://bucket/name`.
-            recursive: Take folders too: `folder/a/b` becomes `folder/a/b` under the address.
+            files: At least one. Folders are refused, as by `gsutil cp` without `-r`.
+            uri: `gs://bucket/` or `gs://bucket/prefix/` keeps the names of the files. For a single
+                file it may also be `gs://bucket/name`.
+            recursive: Copy folders too: `folder/a/b` becomes `folder/a/b` under the address.
 
         Returns:
             The address of each file, in order.
 
         Raises:
-            ConfigError: A file is missing or a folder, two would get one name, or `uri` does not
-                fit.
+            ConfigError: A file is missing or is a folder, two files would get the same name, or
+                `uri` is not an address in a bucket.
         """
         named = _named(files, recursive=recursive)
         bucket, name = _split(uri)
@@ -161,11 +161,11 @@ class Buckets:
         return list(targets.values())
 
     def has_bucket(self, uri: str) -> bool:
-        """Whether the bucket of an address is there."""
+        """Whether the bucket of an address exists."""
         return (self.root / _split(uri)[0]).is_dir()
 
     def _inside(self, bucket: str, name: str, uri: str) -> Path:
-        """Join and check, also through symbolic links."""
+        """Join the names, and check that the file is in the bucket, also through symbolic links."""
         folder = self.root / bucket
         path = folder / name
         try:
@@ -181,7 +181,7 @@ class Buckets:
         if not folder.is_dir():
             there = ", ".join(f"gs://{name}" for name in self._bucket_names()) or "none"
             raise ConfigError(
-                f"no bucket gs://{bucket} under {self.root} (there: {there}); put files with: "
+                f"no bucket gs://{bucket} in {self.root} (buckets there: {there}); put files with: "
                 f"python -m etlkit.local put FILE... gs://{bucket}/"
             )
         return folder
@@ -191,7 +191,7 @@ class Buckets:
         return sorted(folder.name for folder in folders if _BUCKET_NAME.fullmatch(folder.name))
 
     def _walk(self, folder: Path) -> Iterator[tuple[str, Path]]:
-        """Names and files of a bucket; links that lead out of it are not its objects."""
+        """The names and files of a bucket, without links that lead out of it."""
         for parent, _, file_names in os.walk(folder):
             for file_name in file_names:
                 path = Path(parent, file_name)
@@ -211,7 +211,7 @@ class Buckets:
         )
 
     def _copy(self, file: Path, target: Path, uri: str) -> None:
-        # No bucket can begin with a dot, so what is half written is in no listing.
+        # No bucket's name begins with a dot, so a partly written file is in no listing.
         partial_folder = self.root / ".partial"
         try:
             partial_folder.mkdir(parents=True, exist_ok=True)
@@ -226,15 +226,15 @@ class Buckets:
                 Path(partial).unlink(missing_ok=True)
         except (FileExistsError, NotADirectoryError, IsADirectoryError) as exc:
             raise ConfigError(
-                f"{uri} cannot be stored: in a local bucket a name is an object or a folder, "
-                "not both"
+                f"{uri} cannot be stored: in a local bucket a name cannot be both an object and a "
+                "folder"
             ) from exc
         except OSError as exc:
             raise ConfigError(f"{file} cannot be stored as {uri}: {exc}") from exc
 
 
 def _split(uri: str) -> tuple[str, str]:
-    """`gs://bucket/a/b` into `bucket` and `a/b`; both are checked against the rules for names."""
+    """Split `gs://bucket/a/b` into `bucket` and `a/b`, and check both names."""
     if not uri.startswith("gs://"):
         raise ConfigError(f"{uri!r} is not an address in a bucket; write gs://bucket/name")
     bucket, _, name = uri.removeprefix("gs://").partition("/")
@@ -255,7 +255,7 @@ def _split(uri: str) -> tuple[str, str]:
 
 
 def _named(files: Sequence[Path], *, recursive: bool) -> Sequence[tuple[Path, str]]:
-    """Files with the names they get under the address."""
+    """The files, with the names that they get under the address."""
     named: list[tuple[Path, str]] = []
     for file in files:
         if not file.exists():
@@ -268,8 +268,8 @@ def _named(files: Sequence[Path], *, recursive: bool) -> Sequence[tuple[Path, st
             named += [(each, f"{folder}/{each.relative_to(file).as_posix()}") for each in inside]
         else:
             raise ConfigError(
-                f"{file} is not a file; give the files in it, as in {file}/*.jpg, or say "
-                "--recursive to take a folder with all that is in it"
+                f"{file} is not a file; name the files in it, such as {file}/*.jpg, or use "
+                "--recursive to copy a folder with everything in it"
             )
     if not named:
         raise ConfigError("no files to put")

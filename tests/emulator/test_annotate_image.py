@@ -86,5 +86,5 @@ def test_remote_models_are_for_this_alone(vision, run):
         run("SELECT * FROM ML.PREDICT(MODEL vision.m, (SELECT 1 AS x))")
     info = vision.get_model("vision.m").to_api_repr()["remoteModelInfo"]
     assert info == {"connection": "us.c", "remoteServiceType": "CLOUD_AI_VISION_V1"}
-    with pytest.raises(BadRequest, match="has CLOUD_AI_VISION_V1"):
+    with pytest.raises(BadRequest, match="supports CLOUD_AI_VISION_V1"):
         run("CREATE MODEL vision.n REMOTE WITH CONNECTION us.c OPTIONS(endpoint = 'x')")

@@ -160,7 +160,7 @@ def test_a_model_outlives_the_server(local_dir, connect, until):
         ("model_path = 'gs://some-models/line/*'", "one of TENSORFLOW, TENSORFLOW_LITE, ONNX"),
         ("model_type = 'XGBOOST', model_path = 'gs://a/*'", "'XGBOOST'. With model_path"),
         ("model_type = 'ONNX', model_path = 'gs://no-such/*'", "no bucket gs://no-such"),
-        ("model_type = 'ONNX', model_path = 'gs://some-models/none/*'", "nothing at gs://some-models"),
+        ("model_type = 'ONNX', model_path = 'gs://some-models/none/*'", "no object at gs://some-models"),
         ("model_type = 'ONNX', model_path = 'gs://some-models/text/*'", "no file \\*.onnx"),
         ("model_type = 'ONNX', model_path = 'gs://some-models/two/*'", "2 files \\*.onnx"),
         ("model_type = 'ONNX', model_path = 'gs://some-models/words/*'", "not with strings"),

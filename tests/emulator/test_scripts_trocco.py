@@ -16,7 +16,7 @@ import pytest
 from etlkit.cli.run import main
 from etlkit.local.bigquery.object_table import create_object_table
 from etlkit.local.buckets import Buckets
-from etlkit.local.vision.redirects import detours
+from etlkit.local.vision.redirects import redirect_vision
 from tests import article
 
 ROOT = Path(__file__).parents[2]
@@ -225,7 +225,7 @@ def test_other_hosts_are_not_led_away(local_server, monkeypatch):
     headers = {"Content-Type": "application/json"}
     url = f"https://eu-vision.googleapis.com/v1/images:annotate?key={KEYS['ours']}"
     request = urllib.request.Request(url, body, headers)
-    with detours():
+    with redirect_vision():
         with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - https
             assert answer.url.startswith("http://127.0.0.1")
             assert json.loads(answer.read())["responses"]
@@ -238,7 +238,7 @@ def test_an_opener_of_the_users_own_is_left_alone(monkeypatch):
     """An opener that somebody installed is not replaced."""
     own = urllib.request.build_opener()
     monkeypatch.setattr(urllib.request, "_opener", own)
-    with detours():
+    with redirect_vision():
         assert urllib.request._opener is own
     assert urllib.request._opener is own
 
@@ -250,7 +250,7 @@ def test_a_client_with_arguments_is_left_alone(monkeypatch):
 
     monkeypatch.setitem(os.environ, "ETLKIT_VISION_GRPC_ENDPOINT", "127.0.0.1:1")
     before = vision_v1.ImageAnnotatorClient.__init__
-    with detours():
+    with redirect_vision():
         with vision_v1.ImageAnnotatorClient(credentials=AnonymousCredentials()) as own:
             assert own.transport.host == "vision.googleapis.com:443"
         assert vision_v1.ImageAnnotatorClient().transport.host == "127.0.0.1:1"
@@ -261,8 +261,8 @@ def test_a_client_that_is_imported_later_is_led_away_too():
     """Google's client is redirected also if it is imported after the local world was entered."""
     code = (
         "import sys\n"
-        "from etlkit.local.vision.redirects import detours\n"
-        "with detours():\n"
+        "from etlkit.local.vision.redirects import redirect_vision\n"
+        "with redirect_vision():\n"
         "    assert 'google.cloud.vision_v1' not in sys.modules\n"
         "    from google.cloud import vision_v1\n"
         "    transports = []\n"

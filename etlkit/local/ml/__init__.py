@@ -1,5 +1,5 @@
-"""BigQuery ML for imported models, beside the emulator: files, runtimes, images, SQL functions.
+"""BigQuery ML for imported and remote models.
 
-`tensors`, `pixels`, `runtimes` and `store` know nothing of SQL; `arrays`, `predictor` and `outputs`
-bring Arrow columns to a model and back; the rest hooks them into statements.
+`tensors`, `pixels`, `runtimes` and `model_files` know nothing of SQL. `arrow_columns`, `predictor` and
+`output_column` carry Arrow columns to a model and back. The others rewrite statements.
 """

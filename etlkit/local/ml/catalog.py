@@ -1,4 +1,4 @@
-"""Imported and remote models in the emulator's catalog, which also answers the Models REST resource."""
+"""Models in the emulator's catalog, which also answers the REST resource for models."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bqemulator.catalog.models import ModelMeta
 
 from etlkit.errors import ConfigError
 from etlkit.local.bigquery.extensions import api_errors, grammar
-from etlkit.local.ml.store import ModelFiles
+from etlkit.local.ml.model_files import ModelFiles
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,12 +34,12 @@ _files: Final[dict[Path, ModelFiles]] = {}
 
 @dataclass(frozen=True)
 class Model:
-    """What the emulator's catalog keeps for us of a model.
+    """What etlkit stores about a model in the emulator's catalog.
 
     Attributes:
-        version: Of the files of an imported model; "" = a remote one.
-        service: `remote_service_type` of a remote model; "" = an imported one.
-        connection: Of a remote model.
+        version: The version of an imported model's files; "" = a remote model.
+        service: `remote_service_type` of a remote model; "" = an imported model.
+        connection: The connection of a remote model.
     """
 
     version: str = ""
@@ -47,12 +47,12 @@ class Model:
     connection: str = ""
 
     def to_text(self) -> str:
-        """For the catalog."""
+        """Convert to the text that the catalog stores."""
         return json.dumps({"etlkit": vars(self)})
 
     @classmethod
     def of(cls, meta: ModelMeta) -> Model | None:
-        """Of a catalog entry; None = the emulator made it itself, from a training query."""
+        """Read a catalog entry; None = the emulator made it from a training query."""
         try:
             return cls(**json.loads(meta.training_query or "")["etlkit"])
         except (ValueError, KeyError, TypeError):
@@ -60,7 +60,7 @@ class Model:
 
 
 def files(place: Place) -> ModelFiles:
-    """The frozen files of the server's models."""
+    """The files of the server's models."""
     root = place.local_dir / "data" / "models"
     if root not in _files:
         _files[root] = ModelFiles(root)
@@ -68,7 +68,7 @@ def files(place: Place) -> ModelFiles:
 
 
 def get(name: Name, place: Place) -> ModelMeta | None:
-    """The entry of a model; None = there is none."""
+    """The catalog entry of a model; None = there is none."""
     meta: ModelMeta | None = place.ctx.catalog.get_model(*name)
     return meta
 
@@ -76,7 +76,7 @@ def get(name: Name, place: Place) -> ModelMeta | None:
 def put(
     name: Name, model: Model, model_type: str, signature: Signature | None, place: Place
 ) -> None:
-    """Add or replace an entry, and drop the files of what it replaces."""
+    """Add or replace an entry, and delete the files of a replaced model."""
     now = place.ctx.clock.now()
     meta = ModelMeta(
         project_id=name[0],
@@ -99,28 +99,29 @@ def put(
 
 
 def drop(name: Name, place: Place) -> None:
-    """Take an entry away."""
+    """Delete an entry."""
     place.ctx.catalog.delete_model(*name)
 
 
 def remove_orphans(place: Place) -> None:
-    """Delete files that no model has any more: models also go with their datasets, and over REST."""
+    """Delete files without a model. Models also vanish with their dataset, and over REST."""
     catalog = place.ctx.catalog
     used = set()
     for dataset in catalog.list_all_datasets():
         for meta in catalog.list_models(dataset.project_id, dataset.dataset_id):
             model = Model.of(meta)
             used.add(model.version if model is not None else "")
-    store = files(place)
-    for version in set(store.versions()) - used:
-        store.remove(version)
+    on_disk = files(place)
+    for version in set(on_disk.versions()) - used:
+        on_disk.remove(version)
 
 
 def find_model(reference: exp.Expr, place: Place) -> tuple[Name, Model]:
-    """The model that a query names.
+    """Find the model that a query names.
 
     Raises:
-        InvalidQueryError, NotFoundError: The name has no dataset; or there is no such model.
+        InvalidQueryError: The name has no dataset, or the emulator made the model.
+        NotFoundError: There is no such model.
     """
     name = grammar.name_of(reference, place.project)
     api_errors.require_dataset(place, name)
@@ -130,17 +131,17 @@ def find_model(reference: exp.Expr, place: Place) -> tuple[Name, Model]:
     model = Model.of(meta)
     if model is None:
         raise api_errors.invalid(
-            f"Model {'.'.join(name)} is of type {meta.model_type}: nothing trains models here. "
-            "Imported models (TENSORFLOW, TENSORFLOW_LITE, ONNX) can be run"
+            f"Model {'.'.join(name)} is of type {meta.model_type}. The local BigQuery does not train "
+            "models; it runs imported ones (TENSORFLOW, TENSORFLOW_LITE, ONNX)"
         )
     return name, model
 
 
 def load_model(name: Name, model: Model, place: Place) -> Runtime:
-    """An imported model, ready to run.
+    """Load an imported model.
 
     Raises:
-        InvalidQueryError: It is a remote one, or cannot be loaded.
+        InvalidQueryError: The model is remote, or cannot be loaded.
     """
     if model.service:
         raise api_errors.invalid(
@@ -154,7 +155,7 @@ def load_model(name: Name, model: Model, place: Place) -> Runtime:
 
 
 def _to_rest(meta: ModelMeta) -> dict[str, Any]:
-    """models.get also tells of the service of a remote model."""
+    """Convert an entry to REST, with the service of a remote model."""
     body: dict[str, Any] = _plain_to_rest(meta)
     model = Model.of(meta)
     if model is not None and model.service:
@@ -169,5 +170,5 @@ _plain_to_rest: Any = routes._model_to_rest  # noqa: SLF001
 
 
 def apply() -> None:
-    """Let models.get and models.list show remote models."""
+    """Make models.get and models.list show remote models."""
     routes._model_to_rest = _to_rest  # type: ignore[assignment]  # noqa: SLF001

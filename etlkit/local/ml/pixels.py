@@ -1,11 +1,11 @@
-"""Images as BigQuery's image functions see them: decoding, size, colours, number types.
+"""What BigQuery's image functions do to pixels: decode, resize, convert colors and number types.
 
-The conventions, which make a query and a direct call of a model agree to the last bit:
+With these conventions a query and a direct call of a model agree to the last bit:
 
-- a decoded image is 8-bit RGB, not turned by its EXIF orientation, and its values are n / 255;
-- an image whose values all are n / 255 is resized as 8-bit pixels, whatever way it came;
-- resizing is Pillow's BILINEAR;
-- colours are converted by the formulas of TensorFlow's `tf.image`.
+- A decoded image is 8-bit RGB. Its EXIF orientation is not applied. Its values are n / 255.
+- An image whose values are all n / 255 is resized as 8-bit pixels, however it was made.
+- Resizing is Pillow's BILINEAR.
+- Colors are converted by the formulas of TensorFlow's `tf.image`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FORMATS: Final = ("JPEG", "PNG", "BMP")
 MAX_STRUCT_BYTES: Final = 60_000_000
 _VALUE_BYTES: Final = 8
 
-# BigQuery names no bound. A file of 10 MB could unpack to gigabytes.
+# BigQuery documents no limit. A file of 10 MB could unpack to gigabytes.
 _MAX_PIXELS: Final = 100_000_000
 
 # google.rpc.Code.INVALID_ARGUMENT
@@ -60,8 +60,8 @@ class Picture:
     """One image.
 
     Args:
-        content: Pillow's RGB image, or an array of (height, width, channels). 8-bit numbers n are to
-            be read as n / 255, unless `is_integer`.
+        content: Pillow's RGB image, or an array of shape (height, width, channels). 8-bit numbers n
+            mean n / 255, unless `is_integer`.
         is_integer: True = SQL sees INT64 values in 0-255, False = FLOAT64 values in 0-1.
     """
 
@@ -71,7 +71,7 @@ class Picture:
 
     @property
     def pixels(self) -> NDArray[Any]:
-        """(height, width, channels)."""
+        """The array of shape (height, width, channels)."""
         if isinstance(self._content, Image.Image):
             self._content = np.asarray(self._content)
         pixels: NDArray[Any] = self._content
@@ -79,7 +79,7 @@ class Picture:
 
     @property
     def image(self) -> Image.Image | None:
-        """As Pillow's image, for which no pixel is copied; None = it is not 8-bit RGB."""
+        """The picture as Pillow's image, without a copy of the pixels; None = it is not 8-bit RGB."""
         if isinstance(self._content, Image.Image):
             return self._content
         is_rgb = self._content.dtype == np.uint8 and self._content.shape[2] == 3
@@ -94,7 +94,7 @@ class Picture:
         return (height, width, channels)
 
     def values(self) -> NDArray[Any]:
-        """The values that SQL sees: int64 or float64, of the shape of `pixels`."""
+        """The values that SQL sees: int64 or float64, in the shape of `pixels`."""
         values: NDArray[Any]
         if self.is_integer:
             values = self.pixels.astype(np.int64)
@@ -105,7 +105,7 @@ class Picture:
         return values
 
     def tensor(self, dtype: str) -> NDArray[Any]:
-        """The values that a model takes."""
+        """The values that a model takes, as numpy's `dtype`."""
         if not self.is_integer and self.pixels.dtype == np.uint8:
             values: NDArray[Any] = _UNIT_32[self.pixels]
         else:
@@ -114,14 +114,14 @@ class Picture:
 
 
 def from_values(sizes: NDArray[np.int64], values: NDArray[Any]) -> Picture:
-    """The image of a STRUCT of sizes and values.
+    """Make a picture from the sizes and values of a STRUCT.
 
     Raises:
-        ImageError: The sizes are not three, or do not fit the number of values.
+        ImageError: There are not three sizes, or their product is not the number of values.
     """
     if len(sizes) != 3 or math.prod(int(size) for size in sizes) != len(values):
         raise _error(
-            f"An image must have the sizes [height, width, channels] and as many values; "
+            "An image must have the sizes [height, width, channels] and one value for each element; "
             f"it has the sizes {[int(size) for size in sizes]} and {len(values)} values"
         )
     shaped = values.reshape([int(size) for size in sizes])
@@ -150,13 +150,13 @@ def decode(data: bytes) -> Picture:
             num_pixels = image.width * image.height
             if num_pixels <= _MAX_PIXELS:
                 return _bounded(image.convert("RGB"))
-    except Exception as exc:  # Pillow's decoders raise a dozen kinds over hostile bytes
+    except Exception as exc:  # Pillow's decoders raise many types for hostile bytes
         raise _error("The data is not a JPEG, PNG or BMP image, or is damaged") from exc
     raise _error(f"The image has {num_pixels} pixels; at most {_MAX_PIXELS} can be decoded")
 
 
 def resize(picture: Picture, height: int, width: int, *, keep_ratio: bool = False) -> Picture:
-    """Stretch to a size, or to the largest one of the same proportions within it.
+    """Stretch to a size, or scale to the largest size within it that keeps the proportions.
 
     Raises:
         ImageError: A size is not positive.
@@ -179,10 +179,10 @@ def resize(picture: Picture, height: int, width: int, *, keep_ratio: bool = Fals
 
 
 def convert_color_space(picture: Picture, space: str) -> Picture:
-    """From RGB to HSV, GRAYSCALE, YIQ or YUV; real numbers come out.
+    """Convert from RGB to HSV, GRAYSCALE, YIQ or YUV. The result has floating-point values.
 
     Raises:
-        ImageError: An unknown space, or the image has not three channels.
+        ImageError: The color space is unknown, or the image does not have three channels.
     """
     if space.upper() not in COLOR_SPACES:
         raise _error(f"{space!r} is not a color space; choose one of {', '.join(COLOR_SPACES)}")
@@ -200,16 +200,16 @@ def convert_color_space(picture: Picture, space: str) -> Picture:
 
 
 def convert_type(picture: Picture) -> Picture:
-    """From real numbers in 0-1 to whole ones in 0-255."""
+    """Convert floating-point values in 0-1 to integers in 0-255."""
     if picture.is_integer or picture.pixels.dtype == np.uint8:
         return Picture(picture.pixels, is_integer=True)
-    # As tf.image.convert_image_dtype with saturation: each whole number has an equal share of 0-1.
+    # Like tf.image.convert_image_dtype with saturation: each integer gets an equal share of 0-1.
     whole = np.clip(np.trunc(picture.pixels * 255.5), 0, 255)
     return Picture(whole.astype(np.uint8), is_integer=True)
 
 
 def _bounded(image: Image.Image) -> Picture:
-    """Scale down what would be larger than a STRUCT may be."""
+    """Scale down an image that is too large for a STRUCT."""
     most = MAX_STRUCT_BYTES // (_VALUE_BYTES * 3)
     num_pixels = image.width * image.height
     if num_pixels <= most:

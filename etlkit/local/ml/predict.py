@@ -1,7 +1,7 @@
-"""`ML.PREDICT(MODEL m, TABLE t | (query))`, wherever a table may stand.
+"""`ML.PREDICT(MODEL m, TABLE t | (query))`, anywhere that a table is allowed.
 
-It becomes a sub-query that calls a function made for this one statement: so it works in WITHs, joins,
-views and DML alike, and DuckDB computes neither rows that are filtered out nor columns nobody reads.
+It is rewritten to a sub-query that calls a DuckDB function made for this one statement. So it works in
+WITHs, joins, views and DML, and DuckDB skips rows that are filtered out and columns that are not read.
 
 Source: https://cloud.google.com/bigquery/docs/reference/standard-sql/bigqueryml-syntax-predict
 """
@@ -20,13 +20,13 @@ from sqlglot import exp
 from etlkit.errors import ConfigError
 from etlkit.local.bigquery.extensions import api_errors, hooks
 from etlkit.local.bigquery.patches.types import quote
-from etlkit.local.ml import arrays
-from etlkit.local.ml.arrays import BYTES, FILE, NUMBERS, STRUCT
+from etlkit.local.ml import arrow_columns
+from etlkit.local.ml.arrow_columns import BYTES, FILE, NUMBERS, STRUCT
 from etlkit.local.ml.catalog import find_model, load_model
-from etlkit.local.ml.functions import DECODE_OBJECT
-from etlkit.local.ml.lineage import Origin, pull_out
-from etlkit.local.ml.predictor import Feed, Predictor, make_function
-from etlkit.local.ml.steps import around
+from etlkit.local.ml.image_expressions import with_source
+from etlkit.local.ml.image_functions import DECODE_OBJECT
+from etlkit.local.ml.late_decoding import DeferredImages, defer_decoding
+from etlkit.local.ml.predictor import ModelInput, Predictor, make_function
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,14 +42,14 @@ _numbers: Final = itertools.count(1)
 
 
 async def rewrite(tree: exp.Expr, scope: Scope) -> bool:
-    """The query hook: replace each ML.PREDICT by what computes it."""
+    """The query hook: replace each ML.PREDICT by the sub-query that computes it."""
     found = [
         table
         for table in hooks.innermost_first(tree, exp.Table)
         if isinstance(table.this, exp.Predict)
     ]
     if found:
-        _work_alone(scope)
+        _use_one_thread(scope)
     for table in found:
         replacement = await _call(table, scope)
         for key in ("alias", "joins", "pivots", "sample", "laterals"):
@@ -60,15 +60,15 @@ async def rewrite(tree: exp.Expr, scope: Scope) -> bool:
 
 
 def is_involved(tree: exp.Expr, _place: Place) -> bool:
-    """Whether a tree has an ML.PREDICT."""
+    """Whether a tree contains ML.PREDICT."""
     return tree.find(exp.Predict) is not None
 
 
-def _work_alone(scope: Scope) -> None:
-    """Let DuckDB have one thread until the statement ends.
+def _use_one_thread(scope: Scope) -> None:
+    """Limit DuckDB to one thread until the statement ends.
 
-    While one of its threads is in our function another one polls for work, and takes up to half a core
-    from the model.
+    While one thread is in our function, the others poll for work and take up to half a core from the
+    model.
     """
     connection = scope.place.ctx.engine.connection
     (threads,) = connection.execute("SELECT current_setting('threads')").fetchone()
@@ -80,81 +80,82 @@ async def _call(table: exp.Table, scope: Scope) -> exp.Subquery:
     node = table.this
     name, model = find_model(node.this, scope.place)
     runtime = load_model(name, model, scope.place)
-    # A view after TABLE has been expanded to a sub-query with its name.
+    # A view after TABLE has become a sub-query that has the name of the view as its alias.
     node.expression.set("alias", None)
     query = scope.self_contained(node.expression)
-    origins = {
-        tensor.name: origin
-        for tensor in runtime.signature.inputs
-        if tensor.is_image and (origin := pull_out(query, tensor.name, scope.place)) is not None
+    tensors = runtime.signature.inputs
+    deferred = {
+        tensor.name: images
+        for tensor in tensors
+        if tensor.is_image
+        and (images := defer_decoding(query, tensor.name, scope.place)) is not None
     }
     schema = await _schema(query, scope)
-    inputs = [
-        _input(tensor, runtime.signature, schema, origins) for tensor in runtime.signature.inputs
-    ]
+    columns = [_input_column(each, runtime.signature, schema, deferred) for each in tensors]
     has_uri = _URI in schema.names and pa.types.is_string(schema.field(_URI).type)
-    feeds = [each.feed for each in inputs]
-    predictor = Predictor(runtime, feeds, scope.place.buckets.root, has_uri=has_uri)
+    inputs = [each.model_input for each in columns]
+    predictor = Predictor(runtime, inputs, scope.place.buckets.root, has_uri=has_uri)
     function = _register(predictor, runtime.signature, scope)
-    arguments = [*(each.column for each in inputs), *([_URI] if has_uri else [])]
-    rows = query if origins else node.expression
+    arguments = [*(each.name for each in columns), *([_URI] if has_uri else [])]
+    rows = query if deferred else node.expression
     return _select(
-        rows, exp.func(function, *map(_column, arguments)), runtime.signature, schema, inputs
+        rows, exp.func(function, *map(_column, arguments)), runtime.signature, schema, columns
     )
 
 
 @dataclass(frozen=True)
-class _Input:
-    """An input of the model, and the column that has its values.
+class _InputColumn:
+    """The column that has the values of one input of the model.
 
     Attributes:
-        feed: How the values are got out of the column.
-        column: Its name.
-        origin: What was taken out of the sub-query; None = nothing.
+        name: The name of the column.
+        model_input: How the predictor reads the column.
+        deferred: What was moved out of the sub-query; None = nothing.
     """
 
-    feed: Feed
-    column: str
-    origin: Origin | None
+    name: str
+    model_input: ModelInput
+    deferred: DeferredImages | None
 
 
 async def _schema(query: exp.Query, scope: Scope) -> pa.Schema:
-    """The columns of a sub-query; no row is read."""
+    """The columns of a sub-query. No row is read."""
     rows = exp.select("*").from_(query.copy().subquery(_ROWS)).limit(0)
     reader = await scope.read(rows)
     return reader.read_all().schema
 
 
-def _input(
-    tensor: Tensor, signature: Signature, schema: pa.Schema, origins: Mapping[str, Origin]
-) -> _Input:
-    """Find the column of an input and see whether it fits.
+def _input_column(
+    tensor: Tensor, signature: Signature, schema: pa.Schema, deferred: Mapping[str, DeferredImages]
+) -> _InputColumn:
+    """Find the column of an input and check its type.
 
     Raises:
-        InvalidQueryError: There is none, or it is of a wrong type.
+        InvalidQueryError: The column is missing or has a wrong type.
     """
     field = next((each for each in schema if each.name.casefold() == tensor.name.casefold()), None)
     if field is None:
         raise api_errors.invalid(
             f"Invalid table-valued function ML.PREDICT: column '{tensor.name}' is not found in the "
-            f"input. The model wants {signature.wanted()}; the input has the columns "
+            f"input. The model wants {signature.describe_inputs()}; the input has the columns "
             f"{', '.join(schema.names)}"
         )
-    origin = origins.get(tensor.name)
+    images = deferred.get(tensor.name)
     try:
-        if origin is None:
-            arrays.check_type(tensor, field.type)
-            kind = STRUCT if arrays.is_image_struct(field.type) else NUMBERS
-            return _Input(Feed(tensor, kind), field.name, None)
-        kind = FILE if origin.is_path else BYTES if origin.chain.decodes else STRUCT
-        arrays.check_source(tensor, field.type, kind)
+        if images is None:
+            arrow_columns.check_type(tensor, field.type)
+            kind = STRUCT if arrow_columns.is_image_struct(field.type) else NUMBERS
+            return _InputColumn(field.name, ModelInput(tensor, kind), None)
+        kind = FILE if images.is_path else BYTES if images.expression.decodes else STRUCT
+        arrow_columns.check_source(tensor, field.type, kind)
     except ConfigError as exc:
         raise api_errors.invalid(exc.message) from exc
-    return _Input(Feed(tensor, kind, origin.chain.steps), field.name, origin)
+    model_input = ModelInput(tensor, kind, images.expression.operations)
+    return _InputColumn(field.name, model_input, images)
 
 
 def _register(predictor: Predictor, signature: Signature, scope: Scope) -> str:
-    """Make the function known to DuckDB until the statement ends."""
+    """Register the function with DuckDB until the statement ends."""
     name = f"etlkit_ml_predict_{next(_numbers)}"
     outputs = ", ".join(f"{quote(each.name)} {each.duckdb_type}" for each in signature.outputs)
     connection = scope.place.ctx.engine.connection
@@ -165,7 +166,7 @@ def _register(predictor: Predictor, signature: Signature, scope: Scope) -> str:
         f"STRUCT({outputs})",
         type="arrow",
         null_handling="special",
-        # Not that it has any: but so DuckDB neither repeats the call nor moves filters before it.
+        # It has none, but this keeps DuckDB from repeating the call and from moving filters before it.
         side_effects=True,
     )
     scope.defer(lambda: _forget(connection, name))
@@ -173,7 +174,7 @@ def _register(predictor: Predictor, signature: Signature, scope: Scope) -> str:
 
 
 def _forget(connection: Any, name: str) -> None:
-    # In a transaction that has failed nothing can be removed; it goes with the transaction.
+    # In a failed transaction nothing can be removed; the rollback removes the function.
     with contextlib.suppress(duckdb.Error):
         connection.remove_function(name)
 
@@ -183,7 +184,7 @@ def _select(
     call: exp.Expr,
     signature: Signature,
     schema: pa.Schema,
-    inputs: Sequence[_Input],
+    columns: Sequence[_InputColumn],
 ) -> exp.Subquery:
     """The outputs of the model, then the columns of the input."""
     source = rows.copy()
@@ -197,9 +198,9 @@ def _select(
     hidden = {each.name.casefold() for each in signature.outputs}
     twice = [name for name in schema.names if name.casefold() in hidden]
     pictures = [
-        exp.alias_(_again(each), each.column, quoted=True)
-        for each in inputs
-        if each.origin is not None and each.column not in twice
+        exp.alias_(_decoded(each.name, each.deferred), each.name, quoted=True)
+        for each in columns
+        if each.deferred is not None and each.name not in twice
     ]
     star = exp.Star(except_=[exp.to_identifier(name, quoted=True) for name in (_ANSWER, *twice)])
     if pictures:
@@ -208,20 +209,19 @@ def _select(
 
 
 def _output(tensor: Tensor) -> exp.Expr:
-    """One output of the model out of the answer, in its type of BigQuery."""
+    """One output of the model, taken from the answer and cast to its BigQuery type."""
     value = exp.func("STRUCT_EXTRACT", _column(_ANSWER), exp.Literal.string(tensor.name))
     if not tensor.is_single:
         return value
     return exp.cast(value, exp.DataType.build(tensor.bigquery_type, dialect="bigquery"))
 
 
-def _again(each: _Input) -> exp.Expr:
-    """The picture that was taken out, for those who read the column; nobody else pays for it."""
-    assert each.origin is not None  # noqa: S101 - the caller has asked
-    column = _column(each.column)
-    if not each.origin.is_path:
-        return around(each.origin.chain, column)
-    return around(each.origin.chain, column, decoded=exp.func(DECODE_OBJECT, column))
+def _decoded(name: str, deferred: DeferredImages) -> exp.Expr:
+    """The image column itself. DuckDB computes it only if the query reads it."""
+    column = _column(name)
+    if not deferred.is_path:
+        return with_source(deferred.expression, column)
+    return with_source(deferred.expression, column, decoded=exp.func(DECODE_OBJECT, column))
 
 
 def _column(name: str) -> exp.Column:

@@ -1,4 +1,4 @@
-"""One ML.PREDICT of one statement: the function that DuckDB calls with its rows."""
+"""Runs a model over Arrow columns: the function that DuckDB calls for one ML.PREDICT."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 
 from etlkit.errors import ConfigError, EtlkitError, ImageError
-from etlkit.local.ml import arrays, pixels
-from etlkit.local.ml.arrays import BYTES, FILE, NUMBERS
-from etlkit.local.ml.outputs import OutputColumn
-from etlkit.local.ml.steps import picture_of_file
+from etlkit.local.ml import arrow_columns, pixels
+from etlkit.local.ml.arrow_columns import BYTES, FILE, NUMBERS
+from etlkit.local.ml.image_expressions import decode_file
+from etlkit.local.ml.output_column import OutputColumn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,58 +24,59 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from etlkit.local.ml.image_expressions import ImageOperation
     from etlkit.local.ml.pixels import Picture
     from etlkit.local.ml.runtimes import Runtime
-    from etlkit.local.ml.steps import Step
     from etlkit.local.ml.tensors import Tensor
 
-# A call gets as many rows as fit: one picture, which is as fast as more, or many small vectors.
+# A call of the model gets as many rows as fit: one picture, which is as fast as more, or many small
+# vectors.
 _MAX_CALL_BYTES: Final = 1024 * 1024
 _MAX_CALL_ROWS: Final = 1024
 
 
 @dataclass(frozen=True)
-class Feed:
-    """How one input of the model gets its values.
+class ModelInput:
+    """How one input of the model is read from its column.
 
     Attributes:
         tensor: The input.
-        kind: What the column has: paths of files (FILE), files (BYTES), images (STRUCT), NUMBERS.
-        steps: What is done to each picture before the model's own size.
+        kind: What the column has: paths of files (FILE), files (BYTES), images (STRUCT) or NUMBERS.
+        operations: What to apply to each picture before it is resized for the model.
     """
 
     tensor: Tensor
     kind: str
-    steps: tuple[Step, ...] = ()
+    operations: tuple[ImageOperation, ...] = ()
 
 
 @cache
 def workers() -> ThreadPoolExecutor:
-    """One thread per core, for all statements."""
+    """The threads that all statements share, one per core."""
     return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="etlkit-model")
 
 
 class Predictor:
-    """Turns the columns of the inputs into a STRUCT of the outputs; memory does not grow with the rows.
+    """Turns the input columns into a STRUCT of the outputs. Memory does not grow with the rows.
 
     Args:
         runtime: The loaded model.
-        feeds: One per input of the model, in order.
-        buckets_root: Tells the address of a file; for messages.
-        has_uri: Whether one more column has the address of each row; for messages.
+        inputs: One per input of the model, in order.
+        buckets_root: The folder of the buckets. Messages turn paths in it into addresses.
+        has_uri: Whether another column has the address of each row, for messages.
     """
 
     def __init__(
-        self, runtime: Runtime, feeds: Sequence[Feed], buckets_root: Path, *, has_uri: bool
+        self, runtime: Runtime, inputs: Sequence[ModelInput], buckets_root: Path, *, has_uri: bool
     ) -> None:
         self._runtime = runtime
-        self._feeds = feeds
+        self._inputs = inputs
         self._buckets_root = buckets_root
         self._has_uri = has_uri
-        self._call_rows = _call_rows([feed.tensor for feed in feeds])
+        self._call_rows = _call_rows([each.tensor for each in inputs])
 
     def __call__(self, *columns: pa.ChunkedArray) -> pa.StructArray:
-        """Answer some rows.
+        """Run the model over some rows.
 
         Raises:
             ConfigError: A value does not fit the model.
@@ -90,44 +91,48 @@ class Predictor:
             self._call([column.slice(start, self._call_rows) for column in whole], start, outputs)
 
         for _ in workers().map(call, range(0, num_rows, self._call_rows)):
-            pass  # the first error of a call is raised here
+            pass  # this raises the first error of a call
         return pa.StructArray.from_arrays(
             [output.column() for output in outputs], names=[tensor.name for tensor in tensors]
         )
 
     def _call(self, columns: list[pa.Array], start: int, outputs: list[OutputColumn]) -> None:
         num_rows = len(columns[0])
-        uris = columns[len(self._feeds)] if self._has_uri else None
-        inputs = {
-            feed.tensor.name: self._values(feed, column, uris)
-            for feed, column in zip(self._feeds, columns, strict=False)
+        uris = columns[len(self._inputs)] if self._has_uri else None
+        tensors = {
+            each.tensor.name: self._values(each, column, uris)
+            for each, column in zip(self._inputs, columns, strict=False)
         }
-        for output, values in zip(outputs, self._runtime.run(inputs), strict=True):
+        for output, values in zip(outputs, self._runtime.run(tensors), strict=True):
             output.put(start, values, num_rows)
 
-    def _values(self, feed: Feed, column: pa.Array, uris: pa.Array | None) -> NDArray[Any]:
-        if feed.kind == NUMBERS:
-            return arrays.numbers(feed.tensor, column)
+    def _values(
+        self, model_input: ModelInput, column: pa.Array, uris: pa.Array | None
+    ) -> NDArray[Any]:
+        if model_input.kind == NUMBERS:
+            return arrow_columns.numbers(model_input.tensor, column)
         tensors = []
         for row in range(len(column)):
             uri = None if uris is None else uris[row].as_py()
             try:
-                tensors.append(self._picture(feed, column[row]))
+                tensors.append(self._picture(model_input, column[row]))
             except EtlkitError as exc:
-                raise self._at(exc, feed, column[row], uri) from exc
+                raise self._with_address(exc, model_input, column[row], uri) from exc
         return np.stack(tensors)
 
-    def _picture(self, feed: Feed, value: pa.Scalar) -> NDArray[Any]:
+    def _picture(self, model_input: ModelInput, value: pa.Scalar) -> NDArray[Any]:
         if not value.is_valid:
-            raise arrays.null_error(feed.tensor)
-        picture = _picture(feed.kind, value)
-        for step in feed.steps:
-            picture = step.apply(picture)
-        return _fitted(feed.tensor, picture)
+            raise arrow_columns.null_error(model_input.tensor)
+        picture = _picture(model_input.kind, value)
+        for operation in model_input.operations:
+            picture = operation.apply(picture)
+        return _fitted(model_input.tensor, picture)
 
-    def _at(self, error: EtlkitError, feed: Feed, value: pa.Scalar, uri: str | None) -> EtlkitError:
-        """Say which picture it was."""
-        if feed.kind == FILE and value.is_valid:
+    def _with_address(
+        self, error: EtlkitError, model_input: ModelInput, value: pa.Scalar, uri: str | None
+    ) -> EtlkitError:
+        """Add to an error which row it is about."""
+        if model_input.kind == FILE and value.is_valid:
             uri = address(value.as_py(), self._buckets_root)
         if isinstance(error, ImageError):
             return image_error(error, uri)
@@ -135,11 +140,11 @@ class Predictor:
 
 
 def make_function(predictor: Predictor, refuse: Callable[[str], Exception]) -> Callable[..., Any]:
-    """A predictor as DuckDB calls it.
+    """Make the function that DuckDB calls.
 
     Args:
-        predictor: The work.
-        refuse: Makes the error of the query out of a message.
+        predictor: Computes the outputs.
+        refuse: Makes the query's error from a message.
     """
 
     def predict(*columns: pa.ChunkedArray) -> pa.StructArray:
@@ -152,26 +157,26 @@ def make_function(predictor: Predictor, refuse: Callable[[str], Exception]) -> C
 
 
 def image_error(error: ImageError, uri: str | None) -> ImageError:
-    """Say which image it was; None = nobody knows."""
+    """Add the address of the image to an error; None = it is unknown."""
     where = f" of {uri}" if uri else ""
     return ImageError(f"The image{where} cannot be read: {error.message}", code=error.code)
 
 
 def address(path: str, buckets_root: Path) -> str:
-    """`gs://…` of a file below the folder of the buckets."""
+    """The `gs://…` address of a file in the folder of the buckets."""
     return "gs://" + path.removeprefix(f"{buckets_root}/")
 
 
 def _picture(kind: str, value: pa.Scalar) -> Picture:
     if kind == FILE:
-        return picture_of_file(value.as_py())
+        return decode_file(value.as_py())
     if kind == BYTES:
         return pixels.decode(value.as_py())
-    return arrays.picture(value)
+    return arrow_columns.picture(value)
 
 
 def _fitted(tensor: Tensor, picture: Picture) -> NDArray[Any]:
-    """The picture in the size that the model takes, as BigQuery does it where the query does not."""
+    """Resize a picture to what the model takes, as BigQuery does if the query does not."""
     height, width, channels = tensor.row_shape
     if channels is not None and picture.shape[2] != channels:
         raise ConfigError(
@@ -183,7 +188,7 @@ def _fitted(tensor: Tensor, picture: Picture) -> NDArray[Any]:
     if tensor.dtype.startswith(("int", "uint")) and not picture.is_integer:
         raise ConfigError(
             f"Invalid type of column '{tensor.name}': the model wants {tensor.describe()}; make "
-            "whole numbers of the image with ML.CONVERT_IMAGE_TYPE"
+            "integers of the image with ML.CONVERT_IMAGE_TYPE"
         )
     return picture.tensor(tensor.dtype)
 

@@ -1,7 +1,7 @@
-"""Models that can be run: ONNX files by onnxruntime, TensorFlow's by OpenVINO.
+"""Loads and runs models: ONNX files with onnxruntime, TensorFlow's with OpenVINO.
 
-A call runs on one thread; many threads may call `run` at once. So one image per core is worked on from
-decoding to answer, which is faster than all cores on one image.
+A call runs on one thread, and many threads may call `run` at once. So each core works on one image
+from decoding to answer, which is faster than all cores on one image.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Arrays = list["NDArray[np.generic]"]
 
 
 class Runtime(Protocol):
-    """A loaded model; safe to call from many threads.
+    """A loaded model. Many threads may use it at once.
 
     Attributes:
         signature: Its inputs and outputs.
@@ -46,7 +46,14 @@ class Runtime(Protocol):
     signature: Signature
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
-        """One call: arrays with the batch first, in; one array per output, in order, out."""
+        """Run the model once.
+
+        Args:
+            inputs: One array per input, by name. The first dimension is the batch.
+
+        Returns:
+            One array per output, in order.
+        """
         ...
 
 
@@ -58,7 +65,7 @@ def load(model_type: str, path: Path) -> Runtime:
         path: The `.onnx` or `.tflite` file, or the folder with `saved_model.pb`.
 
     Raises:
-        ConfigError: It cannot be loaded, or works with strings; or OpenVINO is not installed.
+        ConfigError: It cannot be loaded, or has strings; or OpenVINO is not installed.
     """
     if model_type == ONNX:
         return OnnxRuntime(path)
@@ -71,7 +78,7 @@ def load(model_type: str, path: Path) -> Runtime:
 
 
 class OnnxRuntime:
-    """An ONNX model."""
+    """An ONNX model, run by onnxruntime."""
 
     def __init__(self, path: Path) -> None:
         import onnxruntime
@@ -95,7 +102,7 @@ class OnnxRuntime:
         self._run_options.log_severity_level = _ONNX_SILENT
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
-        """As `Runtime.run`."""
+        """See `Runtime.run`."""
         try:
             answers: Arrays = self._session.run(self._names, dict(inputs), self._run_options)
         except Exception as exc:
@@ -104,7 +111,7 @@ class OnnxRuntime:
 
 
 class OpenVinoRuntime:
-    """A TensorFlow SavedModel, or a TensorFlow Lite model."""
+    """A TensorFlow SavedModel or a TensorFlow Lite model, run by OpenVINO."""
 
     def __init__(self, path: Path) -> None:
         import threading
@@ -114,9 +121,9 @@ class OpenVinoRuntime:
         core = openvino.Core()
         cores = os.cpu_count() or 1
         options = {
-            # CPUs with bfloat16 units would otherwise round to eight bits of mantissa.
+            # Without this, CPUs with bfloat16 units round to eight bits of mantissa.
             "INFERENCE_PRECISION_HINT": "f32",
-            # A stream works on one request at a time.
+            # Each stream works on one request at a time.
             "NUM_STREAMS": cores,
             "INFERENCE_NUM_THREADS": cores,
         }
@@ -136,7 +143,7 @@ class OpenVinoRuntime:
         self._requests = threading.local()
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
-        """As `Runtime.run`."""
+        """See `Runtime.run`."""
         request = getattr(self._requests, "request", None)
         if request is None:
             request = self._requests.request = self._compiled.create_infer_request()
@@ -172,8 +179,8 @@ def _refuse_strings(model: Any) -> None:
 
 def _unsupported(name: str, kind: str) -> ConfigError:
     return ConfigError(
-        f"The tensor {name} is of type {kind}. Here models work with numbers and BOOL only, not "
-        "with strings, sequences or maps: export the model without that part"
+        f"The tensor {name} is of type {kind}. The local BigQuery runs models with numbers and BOOL "
+        "only, not with strings, sequences or maps. Export the model without that part"
     )
 
 
@@ -182,10 +189,10 @@ def _first_line(error: Exception) -> str:
 
 
 def _openvino_reason(error: Exception) -> str:
-    """The line that says something; the first ones name OpenVINO's own source files."""
+    """The last line of the message; the first lines only name OpenVINO's source files."""
     lines = [line.strip(" -") for line in str(error).splitlines() if line.strip()]
     for line in lines:
         _, is_there, operations = line.partition(_NO_RULE)
         if is_there:
-            return f"it has operations that do not work here:{operations}"
+            return f"OpenVINO does not support its operations:{operations}"
     return (lines[-1:] or ["unknown"])[0]

@@ -28,7 +28,7 @@ _REMOTE_OPTIONS: Final = ("remote_service_type",)
 
 
 async def create_model(tree: exp.Expr, place: Place) -> StatementResult | None:
-    """The statement hook of CREATE MODEL; one with a training query is the emulator's."""
+    """The statement hook of CREATE MODEL. The emulator handles those with a training query."""
     if not isinstance(tree, exp.Create) or tree.kind != "MODEL":
         return None
     options = grammar.options(tree)
@@ -72,7 +72,7 @@ Kept = tuple[Model, str, "Signature | None"]
 
 
 def _check_imported(options: dict[str, Any], _connection: str | None, place: Place) -> Kept:
-    """See to the options, and freeze the files."""
+    """Check the options and copy the files."""
     _refuse_others(options, _OPTIONS)
     model_type = str(options.get("model_type") or "").upper()
     if model_type not in MODEL_TYPES:
@@ -102,7 +102,7 @@ def _check_remote(options: dict[str, Any], connection: str | None, _place: Place
     if service != VISION:
         raise api_errors.invalid(
             f"Invalid value of option 'remote_service_type': "
-            f"{options.get('remote_service_type')!r}. The local BigQuery has {VISION}"
+            f"{options.get('remote_service_type')!r}. The local BigQuery supports {VISION}"
         )
     _refuse_others(options, _REMOTE_OPTIONS)
     return Model(service=service, connection=connection or ""), REMOTE, None

@@ -1,4 +1,4 @@
-"""What goes into a model and what comes out of it, in the words of models and of BigQuery."""
+"""The inputs and outputs of a model, with their types in numpy, BigQuery and DuckDB."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-# numpy's name of an element type to BigQuery's. Strings are left out: no runtime here has them all.
+# numpy's name of an element type to BigQuery's. Strings are missing: not every runtime has them.
 # Source: https://cloud.google.com/bigquery/docs/reference/standard-sql/bigqueryml-syntax-create-onnx
 BIGQUERY_TYPES: Final[Mapping[str, str]] = {
     "bool": "BOOL",
@@ -35,9 +35,9 @@ class Tensor:
     """One input or output of a model.
 
     Attributes:
-        name: As the model has it; the name of the column.
+        name: The name in the model, which is also the name of the column.
         dtype: numpy's name of the element type, one of `BIGQUERY_TYPES`.
-        shape: The first one is the batch; None = any size. () = one value for the whole batch.
+        shape: The sizes, the batch first; None = any size. () = one value for the whole batch.
     """
 
     name: str
@@ -51,19 +51,19 @@ class Tensor:
 
     @property
     def row_size(self) -> int | None:
-        """How many values a row has; None = it depends on the row."""
+        """The number of values in a row; None = it differs from row to row."""
         if None in self.row_shape:
             return None
         return math.prod(size for size in self.row_shape if size is not None)
 
     @property
     def is_image(self) -> bool:
-        """Whether it takes pictures: batch, height, width, channels."""
+        """Whether it takes images: batch, height, width, channels."""
         return len(self.shape) == _IMAGE_RANK and self.shape[-1] in {1, 3, 4, None}
 
     @property
     def takes_batches(self) -> bool:
-        """Whether one call may have many rows."""
+        """Whether one call can take many rows."""
         return bool(self.shape) and self.shape[0] is None and None not in self.row_shape
 
     @property
@@ -74,22 +74,22 @@ class Tensor:
 
     @property
     def is_single(self) -> bool:
-        """Whether its numbers are exact in FLOAT, which takes half the room of FLOAT64."""
+        """Whether FLOAT, which is half as large as FLOAT64, holds its numbers exactly."""
         return self.dtype in {"float16", "float32"}
 
     @property
     def duckdb_type(self) -> str:
-        """What DuckDB gets; FLOAT where that is enough."""
+        """The type in DuckDB, which is FLOAT where that is enough."""
         element = "FLOAT" if self.is_single else _DUCKDB_TYPES[BIGQUERY_TYPES[self.dtype]]
         return f"{element}[]" if self.row_shape else element
 
     def describe(self) -> str:
-        """For messages: `input_1 (float32, shape [?, 224, 224, 3])`."""
+        """A text for messages: `input_1 (float32, shape [?, 224, 224, 3])`."""
         sizes = ", ".join("?" if size is None else str(size) for size in self.shape)
         return f"{self.name} ({self.dtype}, shape [{sizes}])"
 
     def field(self) -> dict[str, Any]:
-        """A `StandardSqlField`, as models.get shows it."""
+        """The `StandardSqlField` that models.get returns."""
         element = BIGQUERY_TYPES[self.dtype]
         kind: dict[str, Any] = {"typeKind": element}
         if self.row_shape:
@@ -99,22 +99,22 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Signature:
-    """All inputs and outputs of a model, in its own order."""
+    """All inputs and outputs of a model, in the model's order."""
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """For the catalog."""
+        """Convert to JSON for the catalog."""
         return {"inputs": _to_json(self.inputs), "outputs": _to_json(self.outputs)}
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Signature:
-        """Back from the catalog."""
+        """Read the JSON of the catalog."""
         return cls(_from_json(body["inputs"]), _from_json(body["outputs"]))
 
-    def wanted(self) -> str:
-        """All inputs, for messages."""
+    def describe_inputs(self) -> str:
+        """A text for messages that lists all inputs."""
         return ", ".join(tensor.describe() for tensor in self.inputs)
 
 

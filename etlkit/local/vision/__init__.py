@@ -1,1 +1,1 @@
-"""The local Vision: REST and gRPC in front of two small models."""
+"""The local Vision: two small models behind Vision's REST and gRPC protocols."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from etlkit.local.vision.colors import DominantColor
-    from etlkit.local.vision.crops import CropHint
+    from etlkit.local.vision.crop_hints import CropHint
     from etlkit.local.vision.detector import DetectedObject
     from etlkit.local.vision.labeler import Label
 

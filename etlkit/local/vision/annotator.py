@@ -122,7 +122,7 @@ class _ImageFeatures:
             properties = annotations.image_properties(dominant_colors(self._image)[:max_results])
             response.image_properties_annotation.CopyFrom(properties)
         elif feature == "CROP_HINTS":
-            from etlkit.local.vision.crops import crop_hints
+            from etlkit.local.vision.crop_hints import crop_hints
             from etlkit.local.vision.images import upright_size
 
             size = upright_size(self._data)

@@ -1,4 +1,4 @@
-"""What an image shows as a whole: EfficientNet-Lite0 over the 1,000 classes of ImageNet."""
+"""Classifies a whole image with EfficientNet-Lite0, by the 1,000 classes of ImageNet."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _INPUT_SIDE = 224
 
 
 class Classifier:
-    """Gives class probabilities; safe to call from many threads."""
+    """Computes class probabilities. Many threads may use it at once."""
 
     def __init__(self) -> None:
         self._session = load_session("efficientnet_lite0.i8.onnx")
         metadata = self._session.get_modelmeta().custom_metadata_map
-        # The share of the shorter side that the model was trained to see, around the middle.
+        # The share of the shorter side, around the middle, that the model was trained on.
         self._crop = float(metadata["crop"])
 
     def probabilities(self, image: Image.Image) -> NDArray[np.float32]:

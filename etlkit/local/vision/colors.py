@@ -1,4 +1,4 @@
-"""Which colours an image is made of, counted from its pixels: no model, and no judgement."""
+"""The dominant colors of an image, counted from its pixels without a model."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from typing import Final
 
 from PIL import Image
 
-# Enough to tell colours apart, few enough to count in a millisecond.
+# The size to which images are reduced: enough to tell colors apart, and counted in a millisecond.
 _SIDE: Final = 112
 _NUM_COLORS: Final = 16
 
-# How much a grey counts beside a pure colour of the same area.
-_GREY_WEIGHT: Final = 0.2
+# The weight of gray, where a pure color of the same area has 1.
+_GRAY_WEIGHT: Final = 0.2
 
 
 @dataclass(frozen=True)
 class DominantColor:
-    """One colour of an image.
+    """One color of an image.
 
     Attributes:
-        red: 0-255, as `green` and `blue`; sRGB.
-        green: As `red`.
-        blue: As `red`.
-        score: 0.0-1.0, all of an image sum to 1: the share of pixels, where greys weigh less than
-            vivid colours. Vision does not say how it comes to its own.
-        pixel_fraction: Share of the pixels, all of an image sum to 1.
+        red: 0-255, sRGB.
+        green: 0-255, sRGB.
+        blue: 0-255, sRGB.
+        score: 0.0-1.0; the scores of an image sum to 1. The share of the pixels, in which gray counts
+            less than vivid colors. Vision does not document how it computes its own.
+        pixel_fraction: The share of the pixels; those of an image sum to 1.
     """
 
     red: int
@@ -36,13 +36,13 @@ class DominantColor:
 
 
 def dominant_colors(image: Image.Image) -> list[DominantColor]:
-    """The colours of an image, highest score first.
+    """The dominant colors of an image, highest score first.
 
     Args:
         image: Mode RGB, of any size.
 
     Returns:
-        1 to 16 colours.
+        1 to 16 colors.
     """
     small = image.resize((min(_SIDE, image.width), min(_SIDE, image.height)), Image.Resampling.BOX)
     indexed = small.quantize(_NUM_COLORS, Image.Quantize.MEDIANCUT, kmeans=1)
@@ -51,7 +51,7 @@ def dominant_colors(image: Image.Image) -> list[DominantColor]:
     counted = zip(indexed.histogram(), colors, strict=False)
     present = [(count, color) for count, color in counted if count]
     weights = [
-        count * (_GREY_WEIGHT + (1 - _GREY_WEIGHT) * (max(color) - min(color)) / 255)
+        count * (_GRAY_WEIGHT + (1 - _GRAY_WEIGHT) * (max(color) - min(color)) / 255)
         for count, color in present
     ]
     num_pixels = small.width * small.height

@@ -1,4 +1,4 @@
-"""Objects in an image and where they are: SSD MobileNetV2 over Open Images names."""
+"""Finds objects in an image with SSD MobileNetV2, under the names of Open Images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from etlkit.local.vision.inference import load_session, to_tensor
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# The model's own floor is 0.3; Vision shows what it is at least half sure of.
+# Vision returns objects from this score on. The model itself returns them from 0.3 on.
 MIN_SCORE = 0.5
 
 _INPUT_SIDE = 300
@@ -49,7 +49,7 @@ MIDS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True)
 class DetectedObject:
-    """One object in an image; the box is in 0.0-1.0 of width and height, origin top left."""
+    """One object in an image. The box is in 0.0-1.0 of width and height, origin top left."""
 
     name: str
     mid: str
@@ -61,7 +61,7 @@ class DetectedObject:
 
 
 class Detector:
-    """Finds 23 kinds of things; safe to call from many threads."""
+    """Finds 23 kinds of objects. Many threads may use it at once."""
 
     def __init__(self) -> None:
         self._session = load_session("ssd_mobilenetv2_oidv4.f16.onnx")
@@ -69,14 +69,14 @@ class Detector:
         self._names: list[str] = json.loads(metadata["labels"])
 
     def detect(self, image: Image.Image, *, min_score: float = MIN_SCORE) -> list[DetectedObject]:
-        """Find objects, most certain first.
+        """Find objects, highest score first.
 
         Args:
-            image: Upright, mode RGB, of any size: the model sees it stretched to a square.
-            min_score: 0.0-1.0; below 0.3 the model itself keeps silent.
+            image: Upright, mode RGB, of any size. It is stretched to a square for the model.
+            min_score: 0.0-1.0. The model returns nothing below 0.3.
 
         Returns:
-            At most 20 for each name; [] = nothing known is in it.
+            At most 20 for each name; [] = no known object was found.
         """
         square = image.resize((_INPUT_SIDE, _INPUT_SIDE), Image.Resampling.BILINEAR)
         selected, boxes, scores = self._session.run(
@@ -90,4 +90,4 @@ class Detector:
             name = self._names[class_index]
             ymin, xmin, ymax, xmax = (float(edge) for edge in boxes[n, box_index])
             found.append(DetectedObject(name, MIDS[name], score, xmin, ymin, xmax, ymax))
-        return sorted(found, key=lambda thing: -thing.score)
+        return sorted(found, key=lambda each: -each.score)

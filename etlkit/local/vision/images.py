@@ -1,4 +1,4 @@
-"""Image files into upright RGB pixels, distrusting every byte."""
+"""Decodes image files to upright RGB pixels. No byte of them is trusted."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from PIL import Image, ImageOps
 
 from etlkit.errors import ImageError
 
-# google.rpc.Code.INVALID_ARGUMENT, which Vision gives for an image it cannot read.
+# google.rpc.Code.INVALID_ARGUMENT, Vision's code for an image that it cannot read.
 # Source: https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto
 BAD_IMAGE_CODE = 3
 
-# What Vision reads, without PDF and RAW. Left to itself Pillow would also hand PostScript to a
+# What Vision reads, without PDF and RAW. By default Pillow would also pass PostScript to a
 # Ghostscript on the PATH.
 # Source: https://cloud.google.com/vision/docs/supported-files
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "ICO", "TIFF")
 
-# Vision's bound for OCR, kept here for every feature: it bounds what a decoded image may hold.
+# Vision's limit for OCR, applied here to every feature: it limits the memory of a decoded image.
 # Source: https://cloud.google.com/vision/docs/supported-files (75 M pixels, width x height).
 MAX_PIXELS = 75_000_000
 
-# The models look at 300 x 300 pixels at most, so a large JPEG is decoded at 1/2, 1/4 or 1/8 of its
-# size, never below this side: a fraction of the time and of the memory.
+# The models use at most 300 x 300 pixels. So a large JPEG is decoded at 1/2, 1/4 or 1/8 of its size,
+# but not below this side, in a fraction of the time and the memory.
 _SMALLEST_SIDE = 600
 
 _ORIENTATION_TAG = 0x0112
 
-# EXIF orientations in which width and height change places.
+# EXIF orientations that swap width and height.
 _SIDEWAYS = frozenset({5, 6, 7, 8})
 
 
 def decode_image(data: bytes, *, max_bytes: int) -> Image.Image:
-    """Decode an image file and turn it upright by its EXIF orientation.
+    """Decode an image file and apply its EXIF orientation.
 
-    A large JPEG comes back at a fraction of its size; proportions stay.
+    A large JPEG is returned at a fraction of its size, with the same proportions.
 
     Args:
         data: The whole file.
@@ -44,7 +44,7 @@ def decode_image(data: bytes, *, max_bytes: int) -> Image.Image:
         The first frame, mode RGB, at most `MAX_PIXELS` pixels.
 
     Raises:
-        ImageError: Not an image, cut short, of a kind not read here, or too large; `code` is
+        ImageError: Not an image, incomplete, of an unsupported format, or too large. `code` is
             `BAD_IMAGE_CODE`.
     """
     if len(data) > max_bytes:
@@ -58,7 +58,7 @@ def decode_image(data: bytes, *, max_bytes: int) -> Image.Image:
             if num_pixels <= MAX_PIXELS:
                 image.draft("RGB", (_SMALLEST_SIDE, _SMALLEST_SIDE))
                 return ImageOps.exif_transpose(image).convert("RGB")
-    except Exception as exc:  # Pillow's decoders raise a dozen kinds over hostile bytes
+    except Exception as exc:  # Pillow's decoders raise many types for hostile bytes
         raise ImageError("Bad image data.", code=BAD_IMAGE_CODE) from exc
     raise ImageError(
         f"Image size exceeds the limit: {num_pixels} pixels, at most {MAX_PIXELS}.",
@@ -67,7 +67,7 @@ def decode_image(data: bytes, *, max_bytes: int) -> Image.Image:
 
 
 def upright_size(data: bytes) -> tuple[int, int]:
-    """Width and height in pixels of an image file that `decode_image` takes, turned upright."""
+    """Width and height in pixels of an image file that `decode_image` accepts, once upright."""
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         if image.getexif().get(_ORIENTATION_TAG) in _SIDEWAYS:
             return image.height, image.width

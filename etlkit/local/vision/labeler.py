@@ -1,6 +1,6 @@
-"""Words for an image: class probabilities summed up the WordNet tree.
+"""Labels an image: class probabilities are added up along the WordNet tree.
 
-Five breeds of cat at 0.2 each say little one by one and "cat" together.
+Five breeds of cat at 0.2 each say little alone, but together they say "cat".
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from etlkit.local.vision.inference import MODELS_DIR
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Vision shows what it is at least half sure of.
+# Vision returns labels from this score on.
 MIN_SCORE = 0.5
 
-# A word over more classes than this is vague ("animal" has 398), and is left out where a narrower
-# word below it says the same.
+# A word for more classes than this is vague ("animal" has 398). It is left out if a narrower word
+# has the same score.
 _VAGUE_NUM_CLASSES = 60
 _SAME_SCORE = 0.005
 
 
 @dataclass(frozen=True)
 class Label:
-    """One word for an image as a whole.
+    """One word for the whole image.
 
     Attributes:
         description: The WordNet name in its own spelling, e.g. `cat`.
-        mid: `/wordnet/n…`, the WordNet 3.0 id. Vision's own ids are of the Knowledge Graph, which
-            the models do not know; clients are told to take ids as opaque.
+        mid: `/wordnet/n…`, the WordNet 3.0 id. Vision has ids of the Knowledge Graph, which the
+            models do not know. Its documentation tells clients to treat ids as opaque.
         score: 0.0-1.0.
     """
 
@@ -42,7 +42,7 @@ class Label:
 
 
 class Labeler:
-    """Turns class probabilities into words; holds nothing that changes."""
+    """Turns class probabilities into labels. Many threads may use it at once."""
 
     def __init__(self) -> None:
         tree = json.loads((MODELS_DIR / "hierarchy.json").read_text("utf-8"))
@@ -62,17 +62,17 @@ class Labeler:
     def label(
         self, probabilities: NDArray[np.float32], *, min_score: float = MIN_SCORE
     ) -> list[Label]:
-        """Words that hold, most certain first.
+        """The labels of an image, highest score first.
 
         Args:
             probabilities: Shape (1000,), as `Classifier.probabilities` gives them.
             min_score: 0.0-1.0.
 
         Returns:
-            [] = no word is certain enough.
+            [] = no word reaches the score.
         """
-        # Not a matrix product: BLAS would wake threads of its own, and they take the cores from the
-        # models in the other threads (14 instead of 9 ms an image on 2 cores).
+        # Not a matrix product: BLAS would start threads of its own, which take the cores from the
+        # models in other threads (14 instead of 9 ms per image on 2 cores).
         weights = probabilities[self._pair_classes]
         sums = np.bincount(self._pair_words, weights, minlength=len(self._ids))
         scores = np.minimum(sums, 1.0)
@@ -80,12 +80,12 @@ class Labeler:
         candidates.sort(key=lambda i: (-round(float(scores[i]), 2), self._num_classes[i]))
         kept: list[int] = []
         for i in candidates:
-            if not any(self._says_the_same(i, narrower, scores) for narrower in kept):
+            if not any(self._is_redundant(i, narrower, scores) for narrower in kept):
                 kept.append(i)
         kept.sort(key=lambda i: -scores[i])
         return [Label(self._names[i], f"/wordnet/n{self._ids[i]}", float(scores[i])) for i in kept]
 
-    def _says_the_same(self, wide: int, narrow: int, scores: NDArray[np.float64]) -> bool:
+    def _is_redundant(self, wide: int, narrow: int, scores: NDArray[np.float64]) -> bool:
         return bool(
             self._num_classes[wide] > _VAGUE_NUM_CLASSES
             and abs(scores[wide] - scores[narrow]) < _SAME_SCORE

@@ -77,7 +77,9 @@ def test_put_checks_all_files_before_it_copies_any(buckets, make_file, tmp_path)
 
 def test_put_refuses_a_folder(buckets, tmp_path):
     """A folder is refused, and the message says how to give its files."""
-    with pytest.raises(ConfigError, match=r"is not a file; give the files in it, as in .*/\*\.jpg"):
+    with pytest.raises(
+        ConfigError, match=r"is not a file; name the files in it, such as .*/\*\.jpg"
+    ):
         buckets.put([tmp_path], "gs://photos/")
 
 
@@ -116,10 +118,10 @@ def test_put_says_that_a_name_is_an_object_or_a_folder(buckets, make_file):
     """Cloud Storage has `a` beside `a/b`; files cannot, and the message says so."""
     file = make_file("a")
     buckets.put([file], "gs://photos/")
-    with pytest.raises(ConfigError, match="an object or a folder, not both"):
+    with pytest.raises(ConfigError, match="cannot be both an object and a folder"):
         buckets.put([file], "gs://photos/a/b")
     buckets.put([file], "gs://photos/folder/")
-    with pytest.raises(ConfigError, match="an object or a folder, not both"):
+    with pytest.raises(ConfigError, match="cannot be both an object and a folder"):
         buckets.put([file], "gs://photos/folder")
 
 

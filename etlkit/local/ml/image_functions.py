@@ -15,18 +15,18 @@ from sqlglot import exp
 
 from etlkit.errors import EtlkitError, ImageError
 from etlkit.local.bigquery.extensions import api_errors, hooks
-from etlkit.local.ml import arrays, pixels
-from etlkit.local.ml.lineage import object_path
-from etlkit.local.ml.predictor import address, image_error, workers
-from etlkit.local.ml.steps import (
+from etlkit.local.ml import arrow_columns, pixels
+from etlkit.local.ml.image_expressions import (
     COLOR,
     DECODE,
     RESIZE,
     SIGNATURES,
     TYPE,
+    decode_file,
     function_name,
-    picture_of_file,
 )
+from etlkit.local.ml.late_decoding import object_path
+from etlkit.local.ml.predictor import address, image_error, workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from etlkit.local.bigquery.extensions.subqueries import Scope
     from etlkit.local.ml.pixels import Picture
 
-_FLOAT_IMAGE: Final = f"STRUCT({arrays.SIZES} BIGINT[], {arrays.VALUES} DOUBLE[])"
-_WHOLE_IMAGE: Final = f"STRUCT({arrays.SIZES} BIGINT[], {arrays.VALUES} BIGINT[])"
+_FLOAT_IMAGE: Final = f"STRUCT({arrow_columns.SIZES} BIGINT[], {arrow_columns.VALUES} DOUBLE[])"
+_WHOLE_IMAGE: Final = f"STRUCT({arrow_columns.SIZES} BIGINT[], {arrow_columns.VALUES} BIGINT[])"
 
 _DECODE_FILE: Final = "etlkit_ml_decode_image"
 DECODE_OBJECT: Final = "etlkit_ml_decode_object"
@@ -48,18 +48,18 @@ _TYPE: Final = "etlkit_ml_convert_image_type"
 
 _NUM_ARGUMENTS: Final = {DECODE: 1, RESIZE: 4, COLOR: 2, TYPE: 1}
 
-# DuckDB asks for 2,048 rows at once, and decoded photos are large.
+# The largest result of one call. DuckDB asks for 2,048 rows at once, and decoded photos are large.
 _MAX_RESULT_BYTES: Final = 4 * 1024**3
 
 
 def register(connection: Any, buckets_root: Path) -> None:
-    """Make the functions known to DuckDB; called once, when the engine starts."""
+    """Register the functions with DuckDB. Called once, when the engine starts."""
 
     def decode_object(path: str) -> Picture:
         if not Path(path).resolve().is_relative_to(buckets_root):
-            raise ImageError(f"{path} is no object of a local bucket")
+            raise ImageError(f"{path} is not in a local bucket")
         try:
-            return picture_of_file(path)
+            return decode_file(path)
         except ImageError as exc:
             raise image_error(exc, address(path, buckets_root)) from exc
 
@@ -83,7 +83,7 @@ def register(connection: Any, buckets_root: Path) -> None:
 
 
 async def rewrite(tree: exp.Expr, scope: Scope) -> bool:
-    """The query hook: put DuckDB's names for BigQuery's functions."""
+    """The query hook: replace BigQuery's functions by the registered ones."""
     changed = False
     for node in hooks.innermost_first(tree, exp.Dot):
         name = function_name(node)
@@ -100,7 +100,7 @@ async def rewrite(tree: exp.Expr, scope: Scope) -> bool:
 
 
 def is_involved(tree: exp.Expr, _place: Any) -> bool:
-    """Whether a tree has an image function."""
+    """Whether a tree contains an image function."""
     return any(function_name(node) for node in tree.find_all(exp.Dot))
 
 
@@ -129,7 +129,7 @@ def _check_arguments(name: str, arguments: list[exp.Expr]) -> None:
 
 
 def _by_column(function: Callable[..., Picture], *, whole: bool) -> Callable[..., Any]:
-    """Make a function of one image into one of columns; NULL gives NULL."""
+    """Make a function of columns from a function of one image; NULL gives NULL."""
 
     def one(row: tuple[Any, ...]) -> Picture | None:
         return None if None in row else function(*row)
@@ -141,22 +141,22 @@ def _by_column(function: Callable[..., Picture], *, whole: bool) -> Callable[...
                 num_bytes += 0 if picture is None else math.prod(picture.shape) * 8
                 if num_bytes > _MAX_RESULT_BYTES:
                     raise api_errors.invalid(
-                        "Resources exceeded during query execution: decoded images of more than "
-                        f"{_MAX_RESULT_BYTES >> 30} GB at once. Let ML.PREDICT take them directly, "
-                        "or make them smaller with ML.RESIZE_IMAGE there"
+                        "Resources exceeded during query execution: the decoded images take more than "
+                        f"{_MAX_RESULT_BYTES >> 30} GB at once. Decode them in the query of "
+                        "ML.PREDICT, or make them smaller there with ML.RESIZE_IMAGE"
                     )
                 pictures.append(picture)
         except EtlkitError as exc:
             raise api_errors.invalid(exc.message) from exc
-        return arrays.pictures_to_structs(pictures, whole=whole)
+        return arrow_columns.pictures_to_structs(pictures, whole=whole)
 
     return of_columns
 
 
 def _python(column: pa.ChunkedArray) -> Iterable[Any]:
-    if not arrays.is_image_struct(column.type):
+    if not arrow_columns.is_image_struct(column.type):
         return column.to_pylist()  # type: ignore[no-any-return]
-    return (arrays.picture(value) if value.is_valid else None for value in column)
+    return (arrow_columns.picture(value) if value.is_valid else None for value in column)
 
 
 def _resize(picture: Picture, height: int, width: int, keep_ratio: bool) -> Picture:
@@ -168,8 +168,8 @@ def _resize_float(picture: Picture, height: int, width: int, keep_ratio: bool) -
     resized = _resize(picture, height, width, keep_ratio)
     if resized.is_integer:
         raise ImageError(
-            "ML.RESIZE_IMAGE of a column with INT64 images works here inside of ML.PREDICT alone; "
-            "elsewhere put ML.CONVERT_IMAGE_TYPE around the column"
+            "In the local BigQuery, ML.RESIZE_IMAGE of a column with INT64 images works only inside "
+            "ML.PREDICT; elsewhere put ML.CONVERT_IMAGE_TYPE around the column"
         )
     return resized
 

@@ -1,8 +1,8 @@
-"""Chains of image functions, carried out where the picture is needed and not before.
+"""Nested image functions, such as `ML.RESIZE_IMAGE(ML.DECODE_IMAGE(data), 224, 224, FALSE)`.
 
-`ML.RESIZE_IMAGE(ML.DECODE_IMAGE(data), 224, 224, FALSE)` is a source and two steps. A decoded photo
-of a megapixel takes 24 MB as a STRUCT, and DuckDB works on 2,048 rows at a time: so the file travels
-through the query, and the steps are done next to the model, one picture per core.
+Such an expression is read as a source, whether it is decoded, and a list of operations. So the file
+can travel through the query and the operations are done next to the model, one picture per core. A
+decoded photo of a megapixel takes 24 MB as a STRUCT, and DuckDB works on 2,048 rows at a time.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ SIGNATURES: Final[Mapping[str, str]] = {
 
 
 @dataclass(frozen=True)
-class Step:
-    """One function of a chain after the decoding.
+class ImageOperation:
+    """An image function with its arguments, other than ML.DECODE_IMAGE.
 
     Attributes:
         function: RESIZE, COLOR or TYPE.
-        arguments: Those after the image; literals all.
+        arguments: The arguments after the image; all are literals.
     """
 
     function: str
     arguments: tuple[Any, ...] = ()
 
     def apply(self, picture: Picture) -> Picture:
-        """Do it to one picture.
+        """Apply the function to one picture.
 
         Raises:
-            ImageError: The arguments, or the picture, do not allow it.
+            ImageError: The arguments do not fit the function or the picture.
         """
         if self.function == RESIZE:
             height, width, keep_ratio = self.arguments
@@ -61,34 +61,34 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Chain:
-    """A source of pictures and what is done to them.
+class ImageExpression:
+    """Nested image functions over one source.
 
     Attributes:
-        source: Files (BYTES) if `decodes`, else STRUCTs.
-        decodes: Whether the first function is ML.DECODE_IMAGE.
-        steps: The others, innermost first.
+        source: Files (BYTES) if `decodes`, otherwise image STRUCTs.
+        decodes: Whether the innermost function is ML.DECODE_IMAGE.
+        operations: The other functions, innermost first.
         outermost: The whole expression.
     """
 
     source: exp.Expr
     decodes: bool
-    steps: tuple[Step, ...]
+    operations: tuple[ImageOperation, ...]
     outermost: exp.Expr
 
 
 def function_name(node: exp.Expr | None) -> str | None:
-    """`DECODE_IMAGE` for `ml.decode_image(…)`; None = it is no image function."""
+    """`DECODE_IMAGE` for `ml.decode_image(…)`; None = not an image function."""
     if not isinstance(node, exp.Dot) or not isinstance(node.expression, exp.Anonymous):
         return None
     name = str(node.expression.this).upper()
-    is_ours = isinstance(node.this, exp.Identifier) and node.this.name.upper() == "ML"
-    return name if is_ours and name in SIGNATURES else None
+    is_ml = isinstance(node.this, exp.Identifier) and node.this.name.upper() == "ML"
+    return name if is_ml and name in SIGNATURES else None
 
 
-def chain_of(node: exp.Expr) -> Chain | None:
-    """Read a chain; None = it is none, or an argument is not a literal."""
-    steps: list[Step] = []
+def parse_image_expression(node: exp.Expr) -> ImageExpression | None:
+    """Read nested image functions; None = there are none, or an argument is not a literal."""
+    operations: list[ImageOperation] = []
     inner = node.unnest()
     while (name := function_name(inner)) is not None:
         arguments = inner.expression.expressions
@@ -96,23 +96,29 @@ def chain_of(node: exp.Expr) -> Chain | None:
         if not arguments or None in literals or not _is_complete(name, literals):
             return None
         if name == DECODE:
-            steps.reverse()
-            return Chain(arguments[0], decodes=True, steps=tuple(steps), outermost=node)
-        steps.append(Step(name, tuple(literals)))
+            operations.reverse()
+            return ImageExpression(
+                arguments[0], decodes=True, operations=tuple(operations), outermost=node
+            )
+        operations.append(ImageOperation(name, tuple(literals)))
         inner = arguments[0].unnest()
-    steps.reverse()
-    return Chain(inner, decodes=False, steps=tuple(steps), outermost=node) if steps else None
+    if not operations:
+        return None
+    operations.reverse()
+    return ImageExpression(inner, decodes=False, operations=tuple(operations), outermost=node)
 
 
-def around(chain: Chain, source: exp.Expr, *, decoded: exp.Expr | None = None) -> exp.Expr:
-    """The same functions around another source.
+def with_source(
+    expression: ImageExpression, source: exp.Expr, *, decoded: exp.Expr | None = None
+) -> exp.Expr:
+    """Build the same functions over another source.
 
     Args:
-        chain: The functions; it is not changed.
-        source: In place of what the innermost function takes.
-        decoded: In place of ML.DECODE_IMAGE and what it takes; None = the call stays.
+        expression: The functions; it is not changed.
+        source: Replaces the argument of the innermost function.
+        decoded: Replaces the whole call of ML.DECODE_IMAGE instead; None = the call stays.
     """
-    whole = exp.Paren(this=chain.outermost.copy())
+    whole = exp.Paren(this=expression.outermost.copy())
     inner = whole.this.unnest()
     while (name := function_name(inner)) is not None:
         if name == DECODE and decoded is not None:
@@ -122,11 +128,11 @@ def around(chain: Chain, source: exp.Expr, *, decoded: exp.Expr | None = None) -
     return whole
 
 
-def picture_of_file(path: str) -> Picture:
-    """Decode the object of a local bucket.
+def decode_file(path: str) -> Picture:
+    """Decode a file of a local bucket.
 
     Raises:
-        ImageError: It is gone, or is no image.
+        ImageError: The file is gone, or is not an image.
     """
     try:
         data = Path(path).read_bytes()
@@ -142,7 +148,7 @@ def _is_complete(name: str, literals: list[Any]) -> bool:
 
 
 def _literal(node: exp.Expr) -> Any:
-    """A literal's value; None = it is something else."""
+    """The value of a literal; None = the node is something else."""
     if isinstance(node, exp.Boolean):
         return bool(node.this)
     if not isinstance(node, exp.Literal):

@@ -45,7 +45,7 @@ _STATUS: Final = "ml_annotate_image_status"
 
 
 async def rewrite(tree: exp.Expr, scope: Scope) -> bool:
-    """The query hook: replace each ML.ANNOTATE_IMAGE by what computes it."""
+    """The query hook: replace each ML.ANNOTATE_IMAGE by the sub-query that computes it."""
     found = [
         table
         for table in hooks.innermost_first(tree, exp.Table)
@@ -61,12 +61,12 @@ async def rewrite(tree: exp.Expr, scope: Scope) -> bool:
 
 
 def is_involved(tree: exp.Expr, _place: Place) -> bool:
-    """Whether a tree has an ML.ANNOTATE_IMAGE."""
+    """Whether a tree contains ML.ANNOTATE_IMAGE."""
     return tree.find(grammar.AnnotateImage) is not None
 
 
 def register(connection: Any, buckets_root: Path) -> None:
-    """Make the function known to DuckDB; called once, when the engine starts."""
+    """Register the function with DuckDB. Called once, when the engine starts."""
     connection.create_function(
         _FUNCTION,
         _make_function(Annotator(Buckets(buckets_root))),
@@ -117,14 +117,14 @@ def _call(node: grammar.AnnotateImage, place: Place) -> exp.Subquery:
     name, model = find_model(node.this, place)
     if model.service != VISION:
         raise api_errors.invalid(
-            f"ML.ANNOTATE_IMAGE wants a remote model with remote_service_type '{VISION}'; "
-            f"{'.'.join(name)} is another"
+            f"ML.ANNOTATE_IMAGE needs a remote model with remote_service_type '{VISION}'; "
+            f"{'.'.join(name)} is not one"
         )
     rows = node.expression
     if not isinstance(rows, exp.Table) or not is_object_table(
         grammar.name_of(rows, place.project), place
     ):
-        raise api_errors.invalid("ML.ANNOTATE_IMAGE wants TABLE and the name of an object table")
+        raise api_errors.invalid("ML.ANNOTATE_IMAGE needs TABLE and the name of an object table")
     features = _features(node.args.get("params_struct"))
     names = exp.array(*(exp.Literal.string(feature) for feature in features))
     call = exp.func(_FUNCTION, exp.column("uri"), names)
@@ -158,7 +158,7 @@ def _features(struct: exp.Expr | None) -> list[str]:
     features = [str(each.this).upper() for each in given if isinstance(each, exp.Literal)]
     if not features or len(features) != len(given) or set(fields) != {"vision_features"}:
         raise api_errors.invalid(
-            "ML.ANNOTATE_IMAGE wants STRUCT(['label_detection', ...] AS vision_features)"
+            "ML.ANNOTATE_IMAGE needs STRUCT(['label_detection', ...] AS vision_features)"
         )
     unknown = [feature for feature in features if feature not in FEATURES]
     if unknown:

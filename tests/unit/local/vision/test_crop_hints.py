@@ -1,6 +1,6 @@
 import pytest
 
-from etlkit.local.vision.crops import crop_hints
+from etlkit.local.vision.crop_hints import crop_hints
 from etlkit.local.vision.detector import DetectedObject
 
 

@@ -1,6 +1,6 @@
-"""The files of imported models: copied when a model is created, and never changed again.
+"""The files of imported models. They are copied when a model is created and never change again.
 
-As in BigQuery: "the model is frozen", what later happens in the bucket is of no effect.
+In BigQuery too "the model is frozen": later changes in the bucket have no effect.
 Source: https://cloud.google.com/bigquery/docs/reference/standard-sql/bigqueryml-syntax-create-tensorflow
 """
 
@@ -28,15 +28,15 @@ MAX_MODEL_BYTES: Final = 450_000_000
 _SAVED_MODEL: Final = "saved_model.pb"
 _SUFFIXES: Final = {ONNX: ".onnx", TENSORFLOW_LITE: ".tflite"}
 
-# Loaded at once; a model in memory takes up to a few times its file.
+# The largest number of loaded models. A loaded model takes a few times the size of its file.
 _MAX_LOADED: Final = 8
 
 
 class ModelFiles:
-    """The folder with a copy of each model, and the models that are loaded.
+    """The copies of all models, and the models that are loaded.
 
     Args:
-        root: One folder per version is made below it.
+        root: The folder of the copies. It gets one folder per version.
     """
 
     def __init__(self, root: Path) -> None:
@@ -45,18 +45,19 @@ class ModelFiles:
         self._lock = Lock()
 
     def freeze(self, model_type: str, model_path: str, buckets: Buckets) -> str:
-        """Copy a model out of its bucket.
+        """Copy a model out of its bucket and load it once, to see that it works.
 
         Args:
             model_type: One of `runtimes.MODEL_TYPES`.
             model_path: `gs://bucket/folder/*`; for one file also `gs://bucket/model.onnx`.
-            buckets: Where it is.
+            buckets: The buckets to read from.
 
         Returns:
-            Its version, under which `load` finds it. The copy was loaded once: it works.
+            The version, for `load`.
 
         Raises:
-            ConfigError: Nothing there, no model or several, too large, or it cannot be loaded.
+            ConfigError: There is no object, no model or more than one, or it is too large, or it
+                cannot be loaded.
         """
         objects = _objects(model_path, buckets)
         main = _main_object(model_type, model_path, objects)
@@ -81,10 +82,10 @@ class ModelFiles:
         return version
 
     def load(self, version: str) -> Runtime:
-        """The model, loaded now or before.
+        """Load a model, unless it is loaded already.
 
         Raises:
-            ConfigError: The copy is not there any more, or cannot be loaded.
+            ConfigError: The copy is gone or cannot be loaded.
         """
         with self._lock:
             runtime = self._loaded.get(version)
@@ -96,13 +97,13 @@ class ModelFiles:
             return runtime
 
     def remove(self, version: str) -> None:
-        """Delete a copy; a query that runs keeps what it has loaded."""
+        """Delete a copy. A running query keeps the loaded model."""
         with self._lock:
             self._loaded.pop(version, None)
         shutil.rmtree(self._root / version, ignore_errors=True)
 
     def versions(self) -> list[str]:
-        """All copies on disk."""
+        """The versions of all copies on disk."""
         if not self._root.is_dir():
             return []
         return sorted(folder.name for folder in self._root.iterdir())
@@ -120,15 +121,15 @@ class ModelFiles:
 
 
 def _check_batch(inputs: Sequence[Tensor]) -> None:
-    """One row at a time has to be possible.
+    """Raise if the model cannot run on a single row.
 
     Source: https://cloud.google.com/bigquery/docs/object-table-inference#limitations
     """
     for tensor in inputs:
         if not tensor.shape or tensor.shape[0] not in {None, 1}:
             raise ConfigError(
-                f"The input {tensor.describe()} takes no single row: its first size is the batch, "
-                "which must be 1 or unknown"
+                f"The input {tensor.describe()} cannot take a single row: its first size is the "
+                "batch, which must be 1 or unknown"
             )
 
 
@@ -137,19 +138,19 @@ def _objects(model_path: str, buckets: Buckets) -> Sequence[StoredObject]:
         return [buckets.get(model_path)]
     if not model_path.endswith("/*") or "*" in model_path[:-1]:
         raise ConfigError(
-            f"model_path {model_path!r} may have one '*', at its end: gs://bucket/folder/*"
+            f"model_path {model_path!r} may only have one '*', at its end: gs://bucket/folder/*"
         )
     objects = buckets.list(model_path)
     if not objects:
         raise ConfigError(
-            f"There is nothing at {model_path}; put the model there with: "
+            f"There is no object at {model_path}; put the model there with: "
             f"python -m etlkit.local put --recursive FOLDER {model_path[:-1]}"
         )
     return objects
 
 
 def _main_object(model_type: str, model_path: str, objects: Sequence[StoredObject]) -> StoredObject:
-    """The object that is the model; the others are its data."""
+    """The object that is the model. The others are its data."""
     if model_type == TENSORFLOW:
         base = model_path.removesuffix("*").removesuffix(_SAVED_MODEL)
         for stored in objects:
@@ -158,7 +159,7 @@ def _main_object(model_type: str, model_path: str, objects: Sequence[StoredObjec
         elsewhere = [stored.uri for stored in objects if stored.uri.endswith("/" + _SAVED_MODEL)]
         hint = f"; there is {elsewhere[0]}" if elsewhere else ""
         raise ConfigError(
-            f"There is no {_SAVED_MODEL} right under {base}{hint}. model_path is the folder of a "
+            f"There is no {_SAVED_MODEL} directly in {base}{hint}. model_path is the folder of a "
             "SavedModel followed by /*"
         )
     suffix = _SUFFIXES[model_type]

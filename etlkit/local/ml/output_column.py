@@ -1,4 +1,4 @@
-"""What a model says of many rows, as columns."""
+"""Collects one output of a model over many calls into a column."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ _DTYPES: Final[dict[str, type[np.generic]]] = {
 
 
 class OutputColumn:
-    """One output over all calls; many threads may put their rows at once.
+    """One output over all calls. Many threads may add rows at once.
 
     Args:
         tensor: The output.
-        num_rows: Of all calls together.
+        num_rows: The rows of all calls together.
     """
 
     def __init__(self, tensor: Tensor, num_rows: int) -> None:
         self._tensor = tensor
         self._dtype = np.float32 if tensor.is_single else _DTYPES[BIGQUERY_TYPES[tensor.dtype]]
-        # Written in place: a thousand answers of a thousand numbers exist once, not twice.
+        # Written in place, so that large outputs are in memory once, not twice.
         size = tensor.row_size
         self._whole = None if size is None else np.empty((num_rows, size), self._dtype)
         self._parts: dict[int, NDArray[Any]] = {}
 
     def put(self, start: int, values: NDArray[Any], num_rows: int) -> None:
-        """Add what one call said of the rows from `start` on.
+        """Add the values that one call returned for the rows from `start` on.
 
         Raises:
-            ConfigError: The model did not answer once per row, or not in the shape it declares.
+            ConfigError: The model did not return one value per row, or not in its declared shape.
         """
         if num_rows != 1 and (not values.shape or values.shape[0] != num_rows):
             raise ConfigError(
-                f"The output {self._tensor.describe()} has no batch: it cannot be shared out over "
-                "rows"
+                f"The output {self._tensor.describe()} has no batch dimension, so its values cannot "
+                "be assigned to rows"
             )
         rows = values.reshape(num_rows, -1)
         if self._whole is None:
@@ -60,7 +60,7 @@ class OutputColumn:
             )
 
     def column(self) -> pa.Array:
-        """All rows, once every call has put its own."""
+        """All rows. Call this once every call has added its own."""
         if self._whole is not None:
             return self._lists(self._whole)
         parts = [self._lists(self._parts[start]) for start in sorted(self._parts)]

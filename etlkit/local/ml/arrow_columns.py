@@ -1,4 +1,4 @@
-"""Arrow columns to what a model takes."""
+"""Checks Arrow columns and converts them to what a model takes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from etlkit.local.ml.pixels import Picture
     from etlkit.local.ml.tensors import Tensor
 
-# What a column with the values of an input has: paths of files, files, images, numbers.
+# What an input column can have: paths of files, files, images, numbers.
 FILE: Final = "file"
 BYTES: Final = "bytes"
 STRUCT: Final = "struct"
 NUMBERS: Final = "numbers"
 
-# How BigQuery names the fields of a STRUCT without names.
+# BigQuery's names for the fields of an anonymous STRUCT.
 SIZES: Final = "_field_1"
 VALUES: Final = "_field_2"
 
@@ -44,7 +44,7 @@ _NAMES: Final = (
 
 
 def check_type(tensor: Tensor, kind: pa.DataType) -> None:
-    """See whether a column can feed an input, before any row is read.
+    """Check whether an input can be read from a column, before any row is read.
 
     Raises:
         ConfigError: It cannot; the message has both types.
@@ -61,7 +61,7 @@ def check_type(tensor: Tensor, kind: pa.DataType) -> None:
     if fits and _fits(tensor, element):
         return
     if tensor.is_image and BIGQUERY_TYPES[tensor.dtype] == "INT64" and is_image_struct(kind):
-        hint = ". ML.CONVERT_IMAGE_TYPE makes whole numbers of an image"
+        hint = ". ML.CONVERT_IMAGE_TYPE makes an image of integers"
     elif tensor.is_image:
         hint = ", which ML.DECODE_IMAGE gives"
     elif is_image_struct(kind):
@@ -77,12 +77,12 @@ def check_type(tensor: Tensor, kind: pa.DataType) -> None:
 
 
 def check_source(tensor: Tensor, kind: pa.DataType, source: str) -> None:
-    """See whether a column can be the source of pictures.
+    """Check whether pictures can be made from a column.
 
     Args:
         tensor: The input of the model.
         kind: The column's type.
-        source: FILE, BYTES or STRUCT, as in `Feed`.
+        source: FILE, BYTES or STRUCT, as in `ModelInput.kind`.
 
     Raises:
         ConfigError: It cannot.
@@ -101,19 +101,19 @@ def check_source(tensor: Tensor, kind: pa.DataType, source: str) -> None:
 
 
 def wanted_type(tensor: Tensor) -> str:
-    """The type of column that feeds an input."""
+    """The column type that an input needs."""
     if tensor.is_image:
         return f"an image, STRUCT<ARRAY<INT64>, ARRAY<{BIGQUERY_TYPES[tensor.dtype]}>>"
     return tensor.bigquery_type
 
 
 def is_list(kind: pa.DataType) -> bool:
-    """Whether it is an ARRAY."""
+    """Whether the type is an ARRAY."""
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
 
 
 def is_image_struct(kind: pa.DataType) -> bool:
-    """Whether it is STRUCT<ARRAY<INT64>, ARRAY<number>>, whatever its fields are called."""
+    """Whether the type is STRUCT<ARRAY<INT64>, ARRAY<number>>, with any field names."""
     if not pa.types.is_struct(kind) or kind.num_fields != 2:
         return False
     sizes, values = kind.field(0).type, kind.field(1).type
@@ -121,7 +121,7 @@ def is_image_struct(kind: pa.DataType) -> bool:
 
 
 def type_name(kind: pa.DataType) -> str:
-    """BigQuery's name of a type, for messages."""
+    """BigQuery's name of an Arrow type, for messages."""
     if is_list(kind):
         return f"ARRAY<{type_name(kind.value_type)}>"
     if pa.types.is_struct(kind):
@@ -134,10 +134,10 @@ def type_name(kind: pa.DataType) -> str:
 
 
 def picture(scalar: pa.StructScalar) -> Picture:
-    """The image of a STRUCT.
+    """Read the image of a STRUCT.
 
     Raises:
-        ImageError: Its sizes and its values do not fit.
+        ImageError: The number of values does not match the sizes.
     """
     sizes, values = scalar[0].values, scalar[1].values
     return pixels.from_values(
@@ -146,7 +146,7 @@ def picture(scalar: pa.StructScalar) -> Picture:
 
 
 def pictures_to_structs(pictures: Sequence[Picture | None], *, whole: bool) -> pa.StructArray:
-    """Images as a column; None = NULL."""
+    """Make a column of images; None = NULL."""
     sizes: list[Any] = [None if each is None else each.shape for each in pictures]
     flat = [np.empty(0) if each is None else each.values().reshape(-1) for each in pictures]
     offsets = np.concatenate([[0], np.cumsum([len(values) for values in flat])])
@@ -164,10 +164,10 @@ def pictures_to_structs(pictures: Sequence[Picture | None], *, whole: bool) -> p
 
 
 def numbers(tensor: Tensor, column: pa.Array) -> NDArray[Any]:
-    """A column of numbers or of ARRAYs of numbers as one array, the batch first.
+    """Convert a column of numbers, or of ARRAYs of numbers, to one array of shape (rows, …).
 
     Raises:
-        ConfigError: A NULL, or an ARRAY of another length than the model takes.
+        ConfigError: There is a NULL, or an ARRAY has not the length that the model takes.
     """
     if column.null_count:
         raise null_error(tensor)
@@ -197,15 +197,15 @@ def numbers(tensor: Tensor, column: pa.Array) -> NDArray[Any]:
 
 
 def null_error(tensor: Tensor) -> ConfigError:
-    """A model has no NULL."""
+    """The error for a NULL, which no model takes."""
     return ConfigError(
-        f"Column '{tensor.name}' is NULL in a row, and the model has no NULL: leave such rows out "
-        f"with WHERE, or give a value with IFNULL"
+        f"Column '{tensor.name}' is NULL in a row, and models take no NULL. Filter such rows with "
+        "WHERE, or replace NULL with IFNULL"
     )
 
 
 def _row_shape(tensor: Tensor, length: int) -> list[int]:
-    """The sizes of a row, the first unknown one told by the length."""
+    """The shape of one row. An unknown size follows from the length."""
     known = [size for size in tensor.row_shape if size is not None]
     product = int(np.prod(known)) if known else 1
     unknown = len(tensor.row_shape) - len(known)

@@ -7,12 +7,12 @@ import pytest
 
 from etlkit.errors import ConfigError
 from etlkit.local.buckets import Buckets
-from etlkit.local.ml import runtimes, store
-from etlkit.local.ml.store import ModelFiles
+from etlkit.local.ml import model_files, runtimes
+from etlkit.local.ml.model_files import ModelFiles
 from etlkit.local.ml.tensors import Signature
 from tests import onnx_bytes, savedmodel_bytes, tflite_bytes
 
-MODELS = Path(store.__file__).parents[1] / "models"
+MODELS = Path(model_files.__file__).parents[1] / "models"
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_an_onnx_model_tells_its_tensors(files, buckets, put):
     """Names, element types and shapes; the first size is the batch."""
     put("mod/mean.onnx", onnx_bytes.mean_color())
     signature = files.load(files.freeze("ONNX", "gs://mod/*", buckets)).signature
-    assert signature.wanted() == "image (float32, shape [?, 2, 2, 3])"
+    assert signature.describe_inputs() == "image (float32, shape [?, 2, 2, 3])"
     assert [output.bigquery_type for output in signature.outputs] == ["ARRAY<FLOAT64>"]
     assert Signature.from_json(signature.to_json()) == signature
 
@@ -51,7 +51,7 @@ def test_a_saved_model_runs_without_tensorflow(files, buckets):
     folder = MODELS / "savedmodel_resnet_stand_in"
     buckets.put(sorted(folder.iterdir()), "gs://mod/resnet/", recursive=True)
     runtime = files.load(files.freeze("TENSORFLOW", "gs://mod/resnet/*", buckets))
-    assert runtime.signature.wanted() == "input_1 (float32, shape [?, 224, 224, 3])"
+    assert runtime.signature.describe_inputs() == "input_1 (float32, shape [?, 224, 224, 3])"
     (scores,) = runtime.run({"input_1": np.full((2, 224, 224, 3), 0.5, np.float32)})
     assert scores.shape == (2, 1001)
     assert scores.sum(axis=1) == pytest.approx(1, abs=1e-4)
@@ -71,7 +71,7 @@ def test_a_tensorflow_lite_model_runs(files, buckets, put):
     """One file, and a batch of one."""
     put("mod/twice.tflite", tflite_bytes.twice())
     runtime = files.load(files.freeze("TENSORFLOW_LITE", "gs://mod/twice.tflite", buckets))
-    assert runtime.signature.wanted() == "image (float32, shape [1, 2, 2, 3])"
+    assert runtime.signature.describe_inputs() == "image (float32, shape [1, 2, 2, 3])"
     (answer,) = runtime.run({"image": np.full((1, 2, 2, 3), 0.25, np.float32)})
     assert (answer == 0.5).all()
 
@@ -100,7 +100,7 @@ def test_a_removed_model_says_what_to_do(files, buckets, put):
     ("model_type", "path", "message"),
     [
         ("ONNX", "gs://gone/*", "no bucket gs://gone"),
-        ("ONNX", "gs://mod/empty/*", "nothing at gs://mod/empty/"),
+        ("ONNX", "gs://mod/empty/*", "no object at gs://mod/empty/"),
         ("ONNX", "gs://mod/gone.onnx", "no object gs://mod/gone.onnx"),
         ("ONNX", "gs://mod/text/*", r"no file \*.onnx at gs://mod/text/\*; it has readme.txt"),
         ("ONNX", "gs://mod/two/*", "2 files .*a.onnx, b.onnx"),
@@ -109,10 +109,14 @@ def test_a_removed_model_says_what_to_do(files, buckets, put):
         ("ONNX", "gs://mod/bad/*", "cannot be loaded"),
         ("ONNX", "gs://mod/words/*", r"words is of type tensor\(string\)"),
         ("ONNX", "gs://mod/eight/*", r"image \(float32, shape \[8, 2, 2, 3\]\) .* batch"),
-        ("TENSORFLOW", "gs://mod/text/*", "no saved_model.pb right under gs://mod/text/"),
+        ("TENSORFLOW", "gs://mod/text/*", "no saved_model.pb directly in gs://mod/text/"),
         ("TENSORFLOW", "gs://mod/strings/*", "x is of type string"),
-        ("TENSORFLOW", "gs://mod/length/*", "operations that do not work here: StringLength"),
-        ("TENSORFLOW", "gs://mod/print/*", "operations that do not work here: AsString"),
+        (
+            "TENSORFLOW",
+            "gs://mod/length/*",
+            "OpenVINO does not support its operations: StringLength",
+        ),
+        ("TENSORFLOW", "gs://mod/print/*", "OpenVINO does not support its operations: AsString"),
         ("TENSORFLOW", "gs://mod/deep/*", "there is gs://mod/deep/er/saved_model.pb"),
         ("TENSORFLOW", "gs://mod/badpb/*", "cannot be loaded"),
         ("TENSORFLOW_LITE", "gs://mod/text/*", r"no file \*.tflite"),

@@ -1,4 +1,4 @@
-"""Where to crop an image: around the objects that the detector finds in it."""
+"""Suggests how to crop an image: around the objects that the detector finds in it."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from etlkit.local.vision.detector import DetectedObject
 
-# Nothing found: the middle of the image is as good a guess as any.
-_GUESS: Final = 0.5
+# The confidence if no object was found: the middle of the image is only a guess.
+_CONFIDENCE_WITHOUT_OBJECTS: Final = 0.5
 
 
 @dataclass(frozen=True)
 class CropHint:
-    """A part of an image worth keeping.
+    """A suggested crop.
 
     Attributes:
-        left: First column in it, from 0.
-        top: First row in it.
-        right: Last column in it: of an image 1024 wide at most 1023, as Vision counts.
-        bottom: Last row in it.
-        confidence: 0.0-1.0: how sure the detector is of its surest object; 0.5 = it found none.
-        importance_fraction: 0.0-1.0: the share of the objects' area that the crop keeps.
+        left: The first column of pixels, from 0.
+        top: The first row of pixels, from 0.
+        right: The last column; at most 1023 in an image that is 1024 wide, as in Vision.
+        bottom: The last row.
+        confidence: 0.0-1.0: the highest score of an object; 0.5 = there are no objects.
+        importance_fraction: 0.0-1.0: the share of the objects' area that is in the crop.
     """
 
     left: int
@@ -39,19 +39,19 @@ def crop_hints(
 ) -> list[CropHint]:
     """The best crop for each aspect ratio.
 
-    With a ratio it is the largest part of that shape, moved so that the objects are in its middle;
-    without any, the smallest part that holds all objects.
+    For a ratio it is the largest crop of that shape, with the objects as near to its middle as
+    possible. Without ratios it is the smallest crop that has all objects.
 
     Args:
-        objects: What is in the image; [] = the whole of it counts.
+        objects: The objects in the image; [] = the whole image counts as one.
         size: Width and height of the image in pixels.
-        aspect_ratios: Width by height of each crop, in order; () = the best crop alone.
+        aspect_ratios: Width divided by height of each crop; () = only the best crop.
 
     Returns:
-        One hint for each ratio, or one.
+        One hint for each ratio, in order; without ratios one.
     """
     salient = _around(objects)
-    confidence = max((thing.score for thing in objects), default=_GUESS)
+    confidence = max((each.score for each in objects), default=_CONFIDENCE_WITHOUT_OBJECTS)
     boxes = [_largest(salient, size, ratio) for ratio in aspect_ratios] or [salient]
     return [_hint(box, salient, size, confidence) for box in boxes]
 
@@ -60,14 +60,14 @@ _Box = tuple[float, float, float, float]
 
 
 def _around(objects: Sequence[DetectedObject]) -> _Box:
-    """Left, top, right and bottom of all objects together, 0.0-1.0."""
+    """The box around all objects: left, top, right and bottom in 0.0-1.0."""
     if not objects:
         return 0.0, 0.0, 1.0, 1.0
     return (
-        max(0.0, min(thing.xmin for thing in objects)),
-        max(0.0, min(thing.ymin for thing in objects)),
-        min(1.0, max(thing.xmax for thing in objects)),
-        min(1.0, max(thing.ymax for thing in objects)),
+        max(0.0, min(each.xmin for each in objects)),
+        max(0.0, min(each.ymin for each in objects)),
+        min(1.0, max(each.xmax for each in objects)),
+        min(1.0, max(each.ymax for each in objects)),
     )
 
 
@@ -75,13 +75,13 @@ def _largest(salient: _Box, size: tuple[int, int], ratio: float) -> _Box:
     width, height = size
     share_x = min(1.0, height * ratio / width)
     share_y = min(1.0, width / ratio / height)
-    left = _centred((salient[0] + salient[2]) / 2, share_x)
-    top = _centred((salient[1] + salient[3]) / 2, share_y)
+    left = _centered((salient[0] + salient[2]) / 2, share_x)
+    top = _centered((salient[1] + salient[3]) / 2, share_y)
     return left, top, left + share_x, top + share_y
 
 
-def _centred(middle: float, share: float) -> float:
-    """Where a part begins that has `middle` in its middle, and stays inside."""
+def _centered(middle: float, share: float) -> float:
+    """The start of an interval of length `share` around `middle` that stays within 0.0-1.0."""
     return min(max(0.0, middle - share / 2), 1.0 - share)
 
 

@@ -1,8 +1,8 @@
-"""Where the pictures of a sub-query come from, so that they are decoded next to the model.
+"""Moves the decoding of images out of a sub-query, so that they are decoded next to the model.
 
-The column that feeds the model is followed down through plain sub-queries and the tables of WITHs to
-the image functions that make it. There the source takes its place; `Chain` says what is left to do.
-Where a query does anything else with the column it is left as it is: slower, and the same.
+An image column is followed down through plain sub-queries and WITH tables to the image functions that
+compute it. There the column is replaced by its source, and `DeferredImages` says what is left to do.
+A query that uses the column in any other way stays as it is. It is slower and gives the same result.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from bqemulator.domain.errors import InvalidQueryError
 from sqlglot import exp
 
 from etlkit.local.bigquery.extensions import grammar
-from etlkit.local.ml.steps import Chain, chain_of
+from etlkit.local.ml.image_expressions import ImageExpression, parse_image_expression
 
 if TYPE_CHECKING:
     from etlkit.local.bigquery.extensions.statement_context import Place
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _DATA: Final = "data"
 _PATH: Final = "_etlkit_path"
 
-# What makes more, fewer or other values of a column than one per row.
+# Clauses after which a column does not have exactly one value per source row.
 _RESHAPING: Final = (
     "distinct",
     "group",
@@ -36,28 +36,28 @@ _RESHAPING: Final = (
 
 
 @dataclass(frozen=True)
-class Origin:
-    """What was found.
+class DeferredImages:
+    """What is left to do with a column that a sub-query no longer decodes.
 
     Attributes:
-        chain: What is to be done to the source.
-        is_path: Whether the source now is the path of a file, in place of its content.
+        expression: The image functions to apply.
+        is_path: True = the column now has paths of files, False = it has the source's own values.
     """
 
-    chain: Chain
+    expression: ImageExpression
     is_path: bool
 
 
-def pull_out(query: exp.Expr, column: str, place: Place) -> Origin | None:
-    """Put the source of the pictures in place of the pictures.
+def defer_decoding(query: exp.Expr, column: str, place: Place) -> DeferredImages | None:
+    """Replace a column of decoded images by its source.
 
     Args:
-        query: A sub-query of our own; it is changed if something is found.
-        column: The name of the column with pictures.
-        place: Tells object tables.
+        query: A sub-query that may be changed.
+        column: The name of the image column.
+        place: Knows which tables are object tables.
 
     Returns:
-        None = no image function was found, and nothing has changed.
+        None = no image function was found, and the query is unchanged.
     """
     select = query.unnest() if isinstance(query, exp.Subquery) else query
     if not isinstance(select, exp.Select) or any(select.args.get(key) for key in _RESHAPING):
@@ -71,24 +71,24 @@ def pull_out(query: exp.Expr, column: str, place: Place) -> Origin | None:
     value = projection.unalias()
     if isinstance(value, exp.Column):
         return _follow(select, value.name, value.table, projection, place)
-    chain = chain_of(value)
-    if chain is None:
+    expression = parse_image_expression(value)
+    if expression is None:
         return None
-    path = object_path(chain.source, value, place) if chain.decodes else None
-    projection.replace(exp.alias_(path or chain.source.copy(), column, quoted=True))
-    return Origin(chain, is_path=path is not None)
+    path = object_path(expression.source, value, place) if expression.decodes else None
+    projection.replace(exp.alias_(path or expression.source.copy(), column, quoted=True))
+    return DeferredImages(expression, is_path=path is not None)
 
 
 def object_path(source: exp.Expr, at: exp.Expr, place: Place) -> exp.Column | None:
-    """The column with the path of the file whose content a `data` column is.
+    """The column that has the paths of the files whose content is in a `data` column.
 
     Args:
-        source: What is decoded.
-        at: A node of the query that it stands in.
-        place: Tells object tables.
+        source: The argument of ML.DECODE_IMAGE.
+        at: A node of the query that contains it.
+        place: Knows which tables are object tables.
 
     Returns:
-        None = it is not the `data` of an object table.
+        None = the source is not the `data` column of an object table.
     """
     source = source.unnest()
     if not isinstance(source, exp.Column) or source.name.lower() != _DATA:
@@ -115,7 +115,7 @@ def _is_object_table(table: exp.Table, place: Place) -> bool:
         return False
 
 
-def _follow_star(select: exp.Select, column: str, place: Place) -> Origin | None:
+def _follow_star(select: exp.Select, column: str, place: Place) -> DeferredImages | None:
     stars = [each for each in select.expressions if each.is_star]
     if len(stars) != 1:
         return None
@@ -133,8 +133,8 @@ def _follow(
     qualifier: str,
     projection: exp.Expr | None,
     place: Place,
-) -> Origin | None:
-    """Go on in the relation that the column comes from."""
+) -> DeferredImages | None:
+    """Continue in the relation that the column comes from."""
     sources = _sources(select)
     if qualifier:
         sources = [each for each in sources if each.alias_or_name == qualifier]
@@ -144,20 +144,20 @@ def _follow(
     if any(source.args.get(key) for key in ("pivots", "sample", "joins")):
         return None
     if isinstance(source, exp.Subquery):
-        return pull_out(source.this, column, place)
+        return defer_decoding(source.this, column, place)
     table = _cte(source)
     if table is None:
         return None
-    # Others may read the same WITH table, so this one gets a copy.
+    # Other parts of the query may read the same WITH table, so change a copy.
     body = table.this.copy()
     copied = exp.Subquery(
         this=body, alias=exp.TableAlias(this=exp.to_identifier(source.alias_or_name))
     )
     source.replace(copied)
-    origin = pull_out(body, column, place)
-    if origin is None:
+    deferred = defer_decoding(body, column, place)
+    if deferred is None:
         copied.replace(source)
-    return origin
+    return deferred
 
 
 def _sources(select: exp.Select) -> list[Any]:
@@ -167,7 +167,7 @@ def _sources(select: exp.Select) -> list[Any]:
 
 
 def _cte(table: exp.Expr) -> exp.CTE | None:
-    """The table of a WITH around it that a name means; None = the name is another's."""
+    """The table of an enclosing WITH that a name refers to; None = it refers to another table."""
     if not isinstance(table, exp.Table) or table.db or not isinstance(table.this, exp.Identifier):
         return None
     node: Any = table
@@ -185,7 +185,7 @@ def _cte(table: exp.Expr) -> exp.CTE | None:
 
 
 def _is_used(select: exp.Select, column: str, allowed: list[exp.Expr]) -> bool:
-    """Whether the query itself reads a column elsewhere than in its own projection."""
+    """Whether the query reads a column outside the given projections."""
     inside = {id(node) for source in _sources(select) for node in source.walk()}
     inside |= {id(node) for projection in allowed for node in projection.walk()}
     with_ = select.args.get("with_")
