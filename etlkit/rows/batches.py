@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DecodedBatch:
-    """A source batch and its Python values.
+    """A source batch and its values in Python.
 
     Attributes:
-        batch: The decoder's columns in Arrow, in its order.
-        values: One list per column, each as long as the batch; the objects that `rows` hold.
+        batch: The decoder's columns in Arrow, in the decoder's order.
+        values: One list per column, each as long as the batch: the objects that `rows` hold.
         rows: One dict per row, independent of each other; the transform may change them.
-        reusable: (name, BigQuery type) -> position, of the columns whose values no row can change
-            in place: where a row still holds the same object, Arrow still holds its value.
+        reusable: (name, BigQuery type) -> position of each column whose values cannot be changed in
+            place. If a row still holds the same object, Arrow still holds its value.
     """
 
     batch: pa.RecordBatch
@@ -40,10 +40,10 @@ class DecodedBatch:
 
 
 class RowDecoder:
-    """Arrow -> rows. Make one for a table and use it for all of its batches, from any thread.
+    """Arrow -> rows. Make one per table and use it for all batches, from any thread.
 
     Args:
-        columns: The columns the rows shall have, in order.
+        columns: The columns of the rows, in order.
     """
 
     def __init__(self, columns: Sequence[Column]) -> None:
@@ -58,12 +58,12 @@ class RowDecoder:
         """Turn a batch into rows.
 
         Args:
-            batch: Holds at least the decoder's columns, found by name, in the types of
+            batch: Has at least the decoder's columns, which are found by name, in the types of
                 `etlkit.rows.columns.arrow_type`.
 
         Returns:
-            Native values: JSON parsed (None for a JSON null as well as for NULL), TIMESTAMP aware
-            in UTC, a NULL ARRAY as [].
+            Native values: JSON is parsed (None for JSON null and for NULL), TIMESTAMP has the
+            timezone UTC, a NULL ARRAY is [].
 
         Raises:
             SourceError: A column is missing or has another Arrow type.
@@ -89,10 +89,10 @@ class RowDecoder:
 
 
 class RowEncoder:
-    """Rows -> Arrow, refusing what BigQuery would not store as it stands in the row.
+    """Rows -> Arrow. It refuses values that BigQuery would not store unchanged.
 
     Args:
-        columns: The columns of the batches it makes, in order.
+        columns: The columns of the batches, in order.
     """
 
     def __init__(self, columns: Sequence[Column]) -> None:
@@ -109,30 +109,30 @@ class RowEncoder:
         """Turn rows into one batch.
 
         Args:
-            rows: Dicts, n of them; a missing key is NULL, or [] for an ARRAY.
-            source: The batch the rows were decoded from, if `rows[i]` came from its row i and n is
-                its length; a column whose values all came back untouched is taken from it. None =
-                everything is encoded.
+            rows: n dicts; a missing key is NULL, or [] for an ARRAY.
+            source: The batch that the rows were decoded from, if `rows[i]` came from its row i and
+                n is its length. A column whose values are all untouched is taken from it. None =
+                encode every column.
 
         Returns:
             A batch of n rows in the types of `etlkit.rows.columns.arrow_schema`.
 
         Raises:
-            RowSchemaError: The first row that does not fit: it is no dict, has a key that no column
-                has, a value of a wrong type, or none in a REQUIRED column. Has `column`, and
-                `index`, the row's position in `rows`.
+            RowSchemaError: The first row that does not fit: it is not a dict, it has a key that is
+                not a column or a value of a wrong type, or a REQUIRED column has no value. Has
+                `column`, and `index`, the row's position in `rows`.
         """
         if source is not None and len(source.rows) != len(rows):
             raise ValueError(f"{len(rows)} rows cannot come from {len(source.rows)} source rows")
         try:
             return self._batch(rows, source)
         except RowSchemaError as error:
-            # Whole columns are checked at once; which row it was is only asked when one is bad.
+            # Whole columns are checked at once; rows are checked one by one only if a column is bad.
             first = next(self._refusals(rows), (0, error))[1]
         raise first
 
     def bad_rows(self, rows: Sequence[Row]) -> dict[int, RowSchemaError]:
-        """Every row that `encode` would refuse, by its position in `rows`, checked one by one."""
+        """Check rows one by one; gives the error of each bad row by its position in `rows`."""
         return dict(self._refusals(rows))
 
     def _refusals(self, rows: Sequence[Row]) -> Iterator[tuple[int, RowSchemaError]]:
@@ -179,7 +179,7 @@ class RowEncoder:
 
 
 def conform(batch: pa.RecordBatch, columns: Sequence[Column]) -> pa.RecordBatch:
-    """Give a batch the Arrow types of `columns`, by name and without loss; free where they match.
+    """Give a batch the Arrow types of `columns`, by name and without loss. No copy where they match.
 
     Raises:
         SourceError: A value does not fit its column's type.
@@ -208,17 +208,17 @@ def _cast(array: pa.Array, column: Column) -> pa.Array:
 
 
 def _reuse_key(column: Column) -> tuple[str, str] | None:
-    """What a source column must share to stand in for this one; None = rows can change it."""
+    """What a source column must have in common to be reused for this one; None = never reuse it."""
     if column.fields or column.mode == "REPEATED" or TYPES[column.type].is_mutable:
         return None
     return column.name, column.type
 
 
 def _plain(rows: Sequence[Row]) -> Sequence[Row]:
-    """The rows as plain dicts; a defaultdict would invent the keys it is asked for."""
+    """The rows as plain dicts: a defaultdict would create the keys that are looked up."""
     if set(map(type, rows)) <= {dict}:
         return rows
     for row in rows:
         if not isinstance(row, dict):
-            raise RowSchemaError(f"a row is a {type_name(type(row))}; it has to be a dict")
+            raise RowSchemaError(f"a row is a {type_name(type(row))}; it must be a dict")
     return [dict(row) for row in rows]

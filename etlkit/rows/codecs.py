@@ -1,7 +1,7 @@
-"""Codecs: a whole column's values <-> one Arrow array, also for ARRAY and STRUCT.
+"""Codecs: all values of a column <-> one Arrow array, also for ARRAY and STRUCT.
 
-Nested values are flattened and handed on column by column, so that a field inside a STRUCT inside
-an ARRAY is checked and encoded as fast as a column of its own.
+Nested values are flattened and encoded column by column, so a field inside a STRUCT inside an ARRAY
+is checked and encoded as fast as a column of its own.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ _MAX_NAMES_SHOWN = 10
 
 
 class Codec(Protocol):
-    """Both ways of one column, or of one field inside it."""
+    """Decodes and encodes one column, or one field inside it."""
 
     def decode(self, array: Any) -> list[Any]:
-        """Arrow -> Python values, as many; null = None, a null ARRAY = [].
+        """Arrow -> the same number of Python values; null = None, a null ARRAY = [].
 
         Raises:
             SourceError: The array is not of the column's Arrow type.
         """
 
     def encode(self, values: Sequence[Any]) -> Any:
-        """Python values -> Arrow array of as many; None = null. REQUIRED is the caller's to check.
+        """Python values -> Arrow array of the same length; None = null. Does not check REQUIRED.
 
         Raises:
-            RowSchemaError: A value does not fit; has `column` (a path like `address.zip`), no row.
+            RowSchemaError: A value does not fit. Has `column` (a path like `address.zip`), but no row.
         """
 
 
@@ -47,14 +47,14 @@ def codec_for(column: Column, path: str) -> Codec:
 
     Args:
         column: The column or field.
-        path: What messages call it.
+        path: Its name in messages.
     """
     element: Codec = _StructCodec(column, path) if column.fields else _ScalarCodec(column, path)
     return _ArrayCodec(element, path) if column.mode == "REPEATED" else element
 
 
 def row_maker(names: Sequence[str]) -> Callable[..., list[Row]]:
-    """A function that turns columns into rows: one list per name in, one dict per position out.
+    """Make a function that turns columns (one list per name) into rows (one dict per position).
 
     It is compiled once: a dict display with constant keys makes rows about twice as fast as
     `dict(zip(names, values))`. `names` must not be empty: the rows would not know their number.
@@ -68,7 +68,7 @@ def row_maker(names: Sequence[str]) -> Callable[..., list[Row]]:
 
 
 def unknown_key(key: Any, names: Iterable[str], path: str) -> RowSchemaError:
-    """The error for a key that is none of `names`; `path` leads to the names, e.g. `address.`."""
+    """The error for a key that is not in `names`; `path` is their prefix, e.g. `address.`."""
     if not isinstance(key, str):
         return RowSchemaError(
             f"a key is a {type_name(type(key))}; column names are str", column=path + repr(key)
@@ -78,8 +78,8 @@ def unknown_key(key: Any, names: Iterable[str], path: str) -> RowSchemaError:
     for name in known:
         if name.casefold() == key.casefold():
             return RowSchemaError(
-                f"the key differs only in case from the column {path + name!r}, and BigQuery takes "
-                f"them for one; write {name!r}",
+                f"the key differs only in case from the column {path + name!r}, and BigQuery treats "
+                f"them as one; write {name!r}",
                 column=column,
             )
     shown = ", ".join(known[:_MAX_NAMES_SHOWN]) + (", …" if len(known) > _MAX_NAMES_SHOWN else "")
@@ -122,7 +122,7 @@ class _ScalarCodec:
         if kinds <= self._exact:
             try:
                 return self._build(values, nulls, self._arrow)
-            except Exception:  # noqa: S110 - whatever it was, clean() below names it
+            except Exception:  # noqa: S110 - clean() finds the value and says what is wrong
                 pass
         return self._build(self._cleaned(values), nulls, self._arrow)
 
@@ -167,7 +167,7 @@ class _ArrayCodec:
         items = self._element.encode(list(chain.from_iterable(lists)))
         if items.null_count:
             raise RowSchemaError(
-                "an element of the list is None, and BigQuery arrays hold no NULL; leave it out",
+                "an element of the list is None, but BigQuery arrays cannot hold NULL; leave it out",
                 column=self._path,
             )
         return pa.ListArray.from_arrays(offsets, items)
@@ -196,7 +196,7 @@ class _StructCodec:
                 f"{', '.join(self._names)}",
                 stage="read",
             )
-        # flatten() gives the fields null where the struct is, and obeys slices; field() does not.
+        # Unlike field(), flatten() makes fields null where the struct is null, and respects slices.
         children = array.flatten()
         columns = [c.decode(children[i]) for c, i in zip(self._codecs, places, strict=True)]
         made: list[Any] = self._make(*columns)

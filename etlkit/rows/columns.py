@@ -33,7 +33,7 @@ RESERVED_PREFIXES = (
     "__ROOT__",
     "_COLIDENTIFIER",
 )
-"""BigQuery refuses names that start so, in any case, as `MAX_NAME_CHARS` says."""
+"""BigQuery refuses names that start with one of these, in any case; see the page above."""
 
 OWN_PREFIX = "_etlkit_"
 """Columns of staging tables: row id, part, parts."""
@@ -49,12 +49,12 @@ class Column:
     """One column of a table, or one field of a STRUCT.
 
     Attributes:
-        name: As in BigQuery; `check_names` judges it.
+        name: As in BigQuery; `check_names` checks it.
         type: BigQuery's standard name, e.g. `INT64`; aliases (`INTEGER`, `RECORD`, …) in any case
-            are turned into it.
+            are replaced by it.
         mode: `NULLABLE`, `REQUIRED` or `REPEATED`; a repeated column is `ARRAY<type>`.
         fields: A STRUCT's fields, at least one; empty for every other type.
-        description: Shown in BigQuery; None = none.
+        description: Shown in BigQuery; None = there is none.
 
     Raises:
         ConfigError: Unknown type or mode, a STRUCT without fields, fields without a STRUCT.
@@ -79,7 +79,7 @@ class Column:
 
     @classmethod
     def parse(cls, name: str, text: str) -> Column:
-        """Read a column from BigQuery's type text.
+        """Parse a column from BigQuery's type text.
 
         Args:
             name: The column's name.
@@ -88,7 +88,7 @@ class Column:
                 the full range of the type, the target table enforces its own.
 
         Raises:
-            ConfigError: The text is no type; says at which character.
+            ConfigError: The text is not a type; says at which character.
         """
         return _from_node(name, parse_type(name, text))
 
@@ -99,7 +99,7 @@ class Column:
 
     @property
     def definition(self) -> str:
-        """The column as it stands between the brackets of `CREATE TABLE`.
+        """The column as written inside the parentheses of `CREATE TABLE`.
 
         Has the quoted name, the type, NOT NULL (also of nested fields) and the description, e.g.
         ``'`uri` STRING NOT NULL OPTIONS(description="where")'``.
@@ -110,7 +110,7 @@ class Column:
         if self.mode == "REQUIRED":
             text += " NOT NULL"
         if self.description is not None:
-            # JSON's escapes are a subset of BigQuery's, as long as emoji are not cut into halves.
+            # BigQuery reads JSON's escapes, except surrogate pairs: ensure_ascii=False avoids them.
             text += f" OPTIONS(description={json.dumps(self.description, ensure_ascii=False)})"
         return text
 
@@ -120,15 +120,15 @@ class Column:
 
 
 def quoted(name: str) -> str:
-    """A name as a quoted identifier of BigQuery, whatever is in it."""
+    """A name as a quoted identifier of BigQuery; any character is allowed in it."""
     return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
 
 
 def parse_schema(schema: Mapping[str, str]) -> tuple[Column, ...]:
-    """Columns from name -> type text, in the mapping's order, e.g. `EtlBase.output_schema`.
+    """Parse columns from name -> type text, e.g. `EtlBase.output_schema`; keeps the order.
 
     Raises:
-        ConfigError: A text is no type, or a name breaks a rule of `check_names`.
+        ConfigError: A text is not a type, or a name breaks a rule of `check_names`.
     """
     columns = tuple(Column.parse(name, text) for name, text in schema.items())
     check_names(columns)
@@ -136,7 +136,7 @@ def parse_schema(schema: Mapping[str, str]) -> tuple[Column, ...]:
 
 
 def check_names(columns: Sequence[Column]) -> None:
-    """Check what BigQuery would refuse only at the end of the run.
+    """Check names now that BigQuery would refuse only at the end of the run.
 
     Rules: at most `MAX_COLUMNS` columns; no two that differ only in case; BigQuery's characters for
     flexible names; at most `MAX_NAME_CHARS` characters; no reserved prefix. Fields of a STRUCT obey
@@ -159,8 +159,8 @@ def check_names(columns: Sequence[Column]) -> None:
             key = column.name.casefold()
             if key in seen:
                 raise ConfigError(
-                    f"columns {seen[key]!r} and {name!r} are one column to BigQuery, whose "
-                    "names do not depend on case; rename one of them"
+                    f"columns {seen[key]!r} and {name!r} are one column to BigQuery, which "
+                    "ignores case in names; rename one of them"
                 )
             seen[key] = name
 
@@ -184,8 +184,8 @@ def arrow_type(column: Column) -> pa.DataType:
 def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
     """The Arrow schema of a table's columns.
 
-    Every field is nullable, REQUIRED or not: a staging table also holds skipped rows, all of whose
-    columns are NULL. `RowEncoder` checks REQUIRED.
+    Every field is nullable, even if the column is REQUIRED: a staging table also holds skipped rows,
+    whose columns are all NULL. `RowEncoder` checks REQUIRED.
     """
     import pyarrow as pa
 
@@ -202,7 +202,7 @@ def _num_leaves(columns: Sequence[Column]) -> int:
 
 
 def _levels(columns: Sequence[Column], path: str) -> Iterator[tuple[Sequence[Column], str]]:
-    """The columns, then the fields of each STRUCT, with the path that leads to them."""
+    """The columns, then the fields of each STRUCT; each time with the prefix of their path."""
     yield columns, path
     for column in columns:
         if column.fields:
@@ -226,8 +226,8 @@ def _check_name(name: str, path: str) -> None:
         if upper.startswith(prefix.upper()):
             owner = "etlkit" if prefix == OWN_PREFIX else "BigQuery"
             raise ConfigError(
-                f"column name {path!r} starts with {prefix!r}, which {owner} keeps for itself; "
-                "rename the column"
+                f"column name {path!r} starts with {prefix!r}, which {owner} reserves; rename "
+                "the column"
             )
 
 

@@ -1,7 +1,8 @@
-"""BigQuery's type text, e.g. `ARRAY<STRUCT<a INT64, b STRING NOT NULL>>`, read into a tree.
+"""The parser of BigQuery's type texts, e.g. `ARRAY<STRUCT<a INT64, b STRING NOT NULL>>`.
 
 Grammar: https://cloud.google.com/bigquery/docs/reference/standard-sql/data-definition-language#column_name_and_column_schema
 (column_schema, without COLLATE, DEFAULT, OPTIONS and keys, which say nothing about rows).
+Why it is not sqlglot's: docs/design/0012-type-registry.md.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def parse_type(column: str, text: str) -> TypeNode:
             dropped: BigQuery itself enforces them when the rows are published.
 
     Raises:
-        ConfigError: The text is no type; says at which character.
+        ConfigError: The text is not a type; says at which character.
     """
     return _Parser(column, text, _tokens(column, text)).whole()
 
@@ -76,7 +77,7 @@ def _fail(column: str, text: str, position: int, expected: str) -> NoReturn:
 
 @dataclass(slots=True)
 class _Parser:
-    """Recursive descent, one method a rule of the grammar."""
+    """Recursive descent, one method per rule of the grammar."""
 
     column: str
     text: str
@@ -97,17 +98,21 @@ class _Parser:
             return node
         if node.mode == "REPEATED":
             self.position = start
-            self.fail(f"no NOT NULL for {path!r} (BigQuery stores no NULL arrays, only empty ones)")
+            self.fail(
+                f"{path!r} without NOT NULL (BigQuery stores empty arrays, but never NULL ones)"
+            )
         self.expect("NULL")
         return node._replace(mode="REQUIRED")
 
     def array(self, path: str, depth: int) -> TypeNode:
-        """`ARRAY<type [NOT NULL]>`; elements are never NULL in BigQuery, said or not."""
+        """`ARRAY<type [NOT NULL]>`; elements are never NULL in BigQuery, with or without it."""
         self.expect("<")
         start = self.position
         if self.accept("ARRAY"):
             self.position = start
-            self.fail("no ARRAY inside an ARRAY (BigQuery has none; wrap it in a STRUCT)")
+            self.fail(
+                "a type that is not an ARRAY (BigQuery has no ARRAY of ARRAYs; wrap it in a STRUCT)"
+            )
         node = self.schema(path, depth)
         self.expect(">")
         return node._replace(mode="REPEATED")

@@ -1,4 +1,4 @@
-"""Columns from rows: what a new key's values say about its type."""
+"""Types of new columns, inferred from the values in rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def infer_columns(rows: Sequence[Row], known: Mapping[str, Column]) -> tuple[Column, ...]:
-    """The columns of rows whose keys are not all columns yet.
+    """The columns of rows that have keys without a known column.
 
     | Values of a new key (None aside) | Type |
     |---|---|
@@ -32,16 +32,16 @@ def infer_columns(rows: Sequence[Row], known: Mapping[str, Column]) -> tuple[Col
     | only None | STRING |
 
     Args:
-        rows: Dicts; the more, the better the types of rare keys.
-        known: Columns that keep their definition, by name. One that no row has is not in the
+        rows: Dicts; with more rows, the types of rare keys are more reliable.
+        known: Columns that keep their definition, by name. A column that no row has is not in the
             result: the transform dropped it.
 
     Returns:
         One nullable (or repeated) column per key, in order of first appearance.
 
     Raises:
-        RowSchemaError: A key is no str or differs from another only in case; a value is of a type
-            no column can hold; or the values of a key do not go together.
+        RowSchemaError: A key is not a str, or differs from another only in case; no column can hold
+            a value's type; or no column can hold all values of a key.
     """
     columns = []
     for name in _keys(rows, known):
@@ -67,8 +67,8 @@ def _keys(rows: Sequence[Row], known: Mapping[str, Column]) -> list[str]:
             other = spelled.setdefault(key.casefold(), key)
             if other != key:
                 raise RowSchemaError(
-                    f"the key differs only in case from {other!r}, and BigQuery takes them for "
-                    "one column; write one of them everywhere",
+                    f"the key differs only in case from {other!r}, and BigQuery treats them "
+                    "as one column; use one of them everywhere",
                     column=key,
                 )
             seen[key] = None

@@ -1,4 +1,4 @@
-"""`Row`: what transforms see of a row."""
+"""`Row`: a row as transforms see it."""
 
 from __future__ import annotations
 

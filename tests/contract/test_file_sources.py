@@ -1,4 +1,4 @@
-"""Sources of files keep the same contract as BigQuery's and the one in memory."""
+"""File sources keep the same contract as the BigQuery source and the memory source."""
 
 import csv
 import gzip
@@ -14,7 +14,7 @@ from etlkit.testing import SourceContract
 
 
 class _InTwoFiles(SourceContract):
-    """Rows lie in two files, in a local bucket."""
+    """Writes the rows into two files in a local bucket."""
 
     @pytest.fixture(autouse=True)
     def _world(self, tmp_path):

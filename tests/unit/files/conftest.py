@@ -17,7 +17,7 @@ class Read(NamedTuple):
 
 @pytest.fixture
 def read() -> Callable[..., Read]:
-    """Read a source as a run does, or as a preview."""
+    """Read a source as a run does or, with frozen=False, as a preview does."""
 
     def call(source, *, limit=None, frozen=True, environ=None) -> Read:
         with Run(RunRequest("files", Settings(environ=environ or {}), limit=limit)) as run:

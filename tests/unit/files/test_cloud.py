@@ -1,4 +1,4 @@
-"""`gs://` outside of the local world: gcsfs against a server on loopback that speaks Cloud Storage."""
+"""`gs://` without the local world: gcsfs against a loopback server with Cloud Storage's API."""
 
 import gc
 import json
@@ -67,7 +67,7 @@ def cloud(monkeypatch):
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield server
-        gc.collect()  # what gcsfs leaves open is found here, not in another test
+        gc.collect()  # a connection that gcsfs leaves open fails this test, not another one
         server.shutdown()
         thread.join()
 
@@ -77,14 +77,14 @@ def numbers(read, source):
 
 
 def test_objects_and_patterns(read, cloud):
-    """One object, or those of a pattern in the order of their names; each is downloaded once."""
+    """An object or the objects of a pattern are read in order of name and downloaded once."""
     assert numbers(read, CsvSource("gs://labels/a/*.csv")) == [1, 2, 3]
     assert cloud.downloads == ["a/1.csv", "a/2.csv"]
     assert numbers(read, CsvSource("gs://labels/b.csv")) == [9]
 
 
 def test_an_object_that_changes_during_the_download(read, cloud):
-    """Two generations are never put together."""
+    """Parts of two generations are never combined."""
 
     def overwrite(server):
         server.generation += 1
@@ -102,7 +102,7 @@ def test_an_object_that_changes_during_the_download(read, cloud):
         (ParquetSource("gs://labels/b.csv"), r"gs://labels/b\.csv is not a complete Parquet file"),
     ],
 )
-def test_what_is_not_there(read, cloud, source, message):
-    """Said by name."""
+def test_missing_or_bad_objects(read, cloud, source, message):
+    """The message names the object that is missing or bad."""
     with pytest.raises(SourceError, match=message):
         read(source)

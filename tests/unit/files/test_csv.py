@@ -11,7 +11,7 @@ from etlkit import ConfigError, CsvSource, SourceError
 
 @pytest.fixture
 def write(tmp_path):
-    """Write a file and give its path."""
+    """Write a file and return its path."""
 
     def call(content, name="a.csv"):
         path = tmp_path / name
@@ -50,8 +50,8 @@ def test_types_come_from_the_cells(read, write):
     assert rows[0]["code"] == "007"
 
 
-def test_types_that_are_said_win(read, write):
-    """Every scalar type can be said; text stays the text it is."""
+def test_declared_types_win(read, write):
+    """Every scalar type can be declared; STRING keeps the text of the cell."""
     types = {
         "n": "NUMERIC", "bn": "BIGNUMERIC", "by": "BYTES", "j": "JSON", "t": "TIME",
         "ts": "TIMESTAMP", "b": "BOOL", "s": "STRING", "g": "GEOGRAPHY", "f": "FLOAT64",
@@ -82,7 +82,7 @@ def test_types_that_are_said_win(read, write):
 
 
 def test_names_of_columns_without_a_header_are_bigquerys(read, write):
-    """`int64_field_0`, `string_field_1` and so on, and the first line is a row."""
+    """They are `int64_field_0`, `string_field_1` and so on, and the first line is a row."""
     path = write("1,background,0.5,true,2024-01-01\n2,tench,1.5,false,2024-01-02\n")
     types, _, rows = read(CsvSource(path, header=False))
     assert list(types) == [
@@ -97,27 +97,27 @@ def test_names_of_columns_without_a_header_are_bigquerys(read, write):
 
 @pytest.mark.parametrize("header", [True, False])
 def test_names_can_be_given(read, write, header):
-    """`column_names` replaces the header, or stands for one."""
+    """`column_names` replaces the header, and works without one."""
     path = write(("x,y\n" if header else "") + "1,a\n")
     source = CsvSource(path, header=header, column_names=["id", "name"])
     assert read(source).rows == [{"id": 1, "name": "a"}]
 
 
 def test_null_and_the_empty_text(read, write):
-    """An empty cell is NULL, a quoted one is empty text; other words for NULL can be said."""
+    """An empty cell is NULL, a quoted one is empty text; other words can mean NULL too."""
     assert read(CsvSource(write('a,b\n,""\nx,y\n'))).rows[0] == {"a": None, "b": ""}
     rows = read(CsvSource(write("a,b\n1,NA\n\\N,2\n"), null_values=["NA", "\\N"])).rows
     assert rows == [{"a": 1, "b": None}, {"a": None, "b": 2}]
 
 
 def test_cells_may_span_lines(read, write):
-    """A quoted cell may hold line ends, delimiters and quotes; empty lines are no rows."""
+    """A quoted cell may hold line ends, delimiters and quotes; empty lines are skipped."""
     path = write('a,b\r\n1,"x\ny, ""z"""\r\n\r\n2,w\r\n\r\n')
     assert read(CsvSource(path)).rows == [{"a": 1, "b": 'x\ny, "z"'}, {"a": 2, "b": "w"}]
 
 
 def test_other_dialects(read, write):
-    """Tabs, another quote, no quote at all."""
+    """Tabs, another quote character and no quote character work."""
     assert read(CsvSource(write("a\tb\n1\t'x\ty'\n"), delimiter="\t", quote="'")).rows == [
         {"a": 1, "b": "x\ty"}
     ]
@@ -128,14 +128,14 @@ def test_other_dialects(read, write):
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp932", "utf-16"])
 def test_encodings(read, write, encoding):
-    """Names and cells in any codec of Python; a byte order mark is no part of the first name."""
+    """Any codec of Python works; a byte order mark is not part of the first name."""
     path = write("名前,数\n猫,1\n".encode(encoding))
-    said = "utf-8" if encoding == "utf-8-sig" else encoding
-    assert read(CsvSource(path, encoding=said)).rows == [{"名前": "猫", "数": 1}]
+    declared = "utf-8" if encoding == "utf-8-sig" else encoding
+    assert read(CsvSource(path, encoding=declared)).rows == [{"名前": "猫", "数": 1}]
 
 
 def test_compression(read, write):
-    """By the name's ending, or said."""
+    """Compression is found by the name's ending, or declared."""
     text = b"a,b\n1,x\n"
     files = [
         (write(gzip.compress(text), "a.csv.gz"), "infer"),
@@ -148,7 +148,7 @@ def test_compression(read, write):
 
 
 def test_several_files_are_one_source(read, write):
-    """Columns are found by name, whatever their order; a file without rows adds none."""
+    """Columns are found by name, in any order; a file without rows adds no rows."""
     one, two, three = write("a,b\n1,x\n"), write("b,a\ny,2\n", "b.csv"), write("a,b\n", "c.csv")
     empty = write("", "d.csv")
     _, ids, rows = read(CsvSource([one, two, three, empty]))
@@ -157,7 +157,7 @@ def test_several_files_are_one_source(read, write):
 
 
 def test_more_rows_than_a_block(read, write):
-    """Rows, order and ids hold over many blocks."""
+    """Rows, order and ids are right across many blocks."""
     path = write("n,t\n" + "".join(f"{n},{'x' * 90}\n" for n in range(100_000)))
     _, ids, rows = read(CsvSource(path))
     assert [row["n"] for row in rows] == list(range(100_000))
@@ -195,21 +195,21 @@ ROWS = "a,b\n" + "1,x\n" * 1200
     ],
 )  # fmt: skip
 def test_bad_files_say_where(read, write, content, options, message):
-    """File, line and column, and what to do; never the value."""
+    """The message has file, line, column and what to do, but not the value."""
     with pytest.raises((SourceError, ConfigError), match=message) as caught:
         read(CsvSource(write(content), **options))
     assert "secret" not in str(caught.value)
 
 
 def test_files_of_a_source_have_the_same_columns(read, write):
-    """A file with other columns is named, with both lists."""
+    """The message names the file with other columns, and has both lists."""
     one, two = write("a,b\n1,2\n"), write("a,c\n1,2\n", "two.csv")
     with pytest.raises(SourceError, match=r"two\.csv has the columns a, c, but .* a, b"):
         read(CsvSource([one, two]))
 
 
 def test_a_preview_reads_no_further_than_it_must(read, write):
-    """A bad line at the end does not hurt a preview of the beginning; a run finds it at once."""
+    """A bad line at the end does not fail a preview of the beginning, but a run finds it."""
     path = write(ROWS * 2000 + "1,2,3\n")
     with pytest.raises(SourceError):
         read(CsvSource(path, types={"a": "STRING"}), limit=5_000_000)
@@ -236,13 +236,13 @@ def test_a_preview_reads_no_further_than_it_must(read, write):
     ],
 )
 def test_wrong_descriptions_are_refused_when_made(arguments, message):
-    """Before any I/O, with what is allowed."""
+    """Wrong options are refused before any I/O, with what is allowed."""
     with pytest.raises(ConfigError, match=message) as caught:
         CsvSource(**arguments)
     assert "secret" not in str(caught.value)
 
 
 def test_nested_types_are_refused(read, write):
-    """A cell holds no ARRAY."""
+    """A CSV cell cannot hold an ARRAY."""
     with pytest.raises(ConfigError, match="a CSV cell cannot hold ARRAY<INT64>"):
         read(CsvSource(write("a\n1\n"), types={"a": "ARRAY<INT64>"}))

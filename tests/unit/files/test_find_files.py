@@ -32,17 +32,17 @@ def values(read, path, here):
     ],
 )
 def test_paths_and_patterns(read, here, root, path, expected):
-    """A local bucket and a folder are read alike, in the order of names."""
+    """A local bucket and a folder are read the same way, in order of name."""
     assert values(read, root + path, here) == list(expected)
 
 
 def test_the_order_of_paths_is_kept(read, here):
-    """Patterns are sorted, a list is not."""
+    """The files of a pattern are sorted; a list of paths keeps its order."""
     assert values(read, ["b.csv", "gs://photos/*.csv", "a.csv"], here) == list("baba")
 
 
 def test_a_name_that_looks_like_a_pattern(read, here, tmp_path):
-    """A file that is there is meant as it is called."""
+    """A path that is the name of a file is not used as a pattern."""
     (tmp_path / "[a].csv").write_text("n\n122\n")
     assert values(read, "[a].csv", here) == ["z"]
 
@@ -59,14 +59,14 @@ def test_a_name_that_looks_like_a_pattern(read, here, tmp_path):
         ("gs://photos/../../a.csv", "no object"),
     ],
 )
-def test_what_is_not_there(read, here, path, message):
-    """A message with the next step; no way leads out of a bucket."""
+def test_missing_files(read, here, path, message):
+    """The message has the next step; no path leads out of a bucket."""
     with pytest.raises(SourceError, match=message):
         read(CsvSource(path), environ=here)
 
 
 def test_cloud_storage_without_gcsfs(read, monkeypatch):
-    """Outside of the local world `gs://` needs an extra, and the message says which."""
+    """Without the local world, `gs://` needs an extra, and the message says which."""
     monkeypatch.setitem(sys.modules, "gcsfs.core", None)
     with pytest.raises(ConfigError, match=r"pip install -e '\.\[gcs\]', or run with --local"):
         read(CsvSource("gs://b/a.csv"))

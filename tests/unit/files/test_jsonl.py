@@ -10,7 +10,7 @@ from etlkit import JsonlSource, SourceError
 
 @pytest.fixture
 def write(tmp_path):
-    """Write rows, or text as it is, and give the path."""
+    """Write rows, or text as it is, and return the path."""
 
     def call(content, name="a.jsonl"):
         path = tmp_path / name
@@ -23,7 +23,7 @@ def write(tmp_path):
 
 
 def test_types_come_from_the_values(read, write):
-    """By the rules for new columns; a key that a row lacks is NULL; objects are JSON."""
+    """Types follow the rules for new columns; a missing key is NULL; objects are JSON."""
     rows = [
         {"i": 1, "f": 1, "s": "猫", "o": {"a": [1, None]}, "l": [1, 2], "b": True},
         {"i": 2**40, "f": 0.5, "s": None, "o": None, "l": [], "late": "x"},
@@ -38,8 +38,8 @@ def test_types_come_from_the_values(read, write):
     assert len(set(ids)) == 2
 
 
-def test_types_that_are_said_win(read, write):
-    """What JSON writes as text is read as what it is, also inside of ARRAY and STRUCT."""
+def test_declared_types_win(read, write):
+    """Values that JSON writes as text get their declared type, also in ARRAY and STRUCT."""
     types = {
         "n": "NUMERIC", "by": "BYTES", "d": "DATE", "t": "TIME", "dt": "DATETIME",
         "ts": "TIMESTAMP", "days": "ARRAY<DATE>", "p": "STRUCT<`at` TIMESTAMP, `n` INT64>",
@@ -67,7 +67,7 @@ def test_types_that_are_said_win(read, write):
 
 
 def test_lines_and_encodings(read, write):
-    """Empty lines are no rows; a byte order mark, other encodings and compression are read."""
+    """Empty lines are skipped; a byte order mark, other encodings and compression work."""
     text = '{"n": "猫"}\r\n\r\n{"n": "犬"}'
     expected = [{"n": "猫"}, {"n": "犬"}]
     assert read(JsonlSource(write(text.encode("utf-8-sig")))).rows == expected
@@ -76,7 +76,7 @@ def test_lines_and_encodings(read, write):
 
 
 def test_unknown_keys_can_be_left_out(read, write):
-    """A key that only a late row has: an error by line, or left out when said so."""
+    """A key that only a late row has is an error with its line, unless keys are ignored."""
     path = write([{"n": n} for n in range(1500)] + [{"n": 1, "late": "secret"}])
     with pytest.raises(SourceError, match=r"a\.jsonl:1501: .*late.*ignore_unknown=True"):
         read(JsonlSource(path))
@@ -108,7 +108,7 @@ GOOD = '{"n": 1}\n' * 1200
     ],
 )
 def test_bad_lines_say_where(read, write, content, options, message):
-    """File, line and column, and what to do; never the value."""
+    """The message has file, line, column and what to do, but not the value."""
     with pytest.raises(SourceError, match=message) as caught:
         read(JsonlSource(write(content), **options))
     assert "secret" not in str(caught.value)

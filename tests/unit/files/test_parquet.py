@@ -10,7 +10,7 @@ from etlkit import ConfigError, ParquetSource, SourceError
 
 @pytest.fixture
 def write(tmp_path):
-    """Write a table and give its path."""
+    """Write a table and return its path."""
 
     def call(table, name="a.parquet"):
         pq.write_table(table, tmp_path / name)
@@ -43,7 +43,7 @@ COLUMNS = {
 
 
 def test_types_are_kept(read, write):
-    """Each Arrow type has its BigQuery type, and NULL stays NULL."""
+    """Each Arrow type becomes a BigQuery type, and NULL stays NULL."""
     table = pa.table({name: array for name, (array, _, _) in COLUMNS.items()})
     types, _, rows = read(ParquetSource(write(table)))
     assert types == {name: kind for name, (_, kind, _) in COLUMNS.items()}
@@ -52,7 +52,7 @@ def test_types_are_kept(read, write):
 
 
 def test_nested_columns(read, write):
-    """Lists are ARRAY, structs are STRUCT, at any depth."""
+    """Lists become ARRAY and structs become STRUCT, at any depth."""
     value = [{"at": AT, "tags": ["a", "b"]}]
     kind = pa.list_(pa.struct([("at", pa.timestamp("ms", "UTC")), ("tags", pa.list_(pa.string()))]))
     types, _, rows = read(ParquetSource(write(pa.table({"x": pa.array([value, None], kind)}))))
@@ -60,8 +60,8 @@ def test_nested_columns(read, write):
     assert [row["x"] for row in rows] == [value, []]
 
 
-def test_types_that_are_said_cast(read, write):
-    """Without loss, or not at all."""
+def test_declared_types_cast(read, write):
+    """Declared types cast without loss, or the file is refused."""
     path = write(pa.table({"j": ['{"a": 1}'], "f": [1.5]}))
     types, _, rows = read(ParquetSource(path, types={"j": "JSON"}))
     assert (types["j"], rows[0]["j"]) == ("JSON", {"a": 1})
@@ -74,7 +74,7 @@ def test_types_that_are_said_cast(read, write):
 
 
 def test_finer_times_are_not_cut(read, write):
-    """Nanoseconds that BigQuery cannot hold are an error that says so."""
+    """Nanoseconds, which BigQuery cannot hold, are an error that says so."""
     path = write(pa.table({"ts": pa.array([1], pa.timestamp("ns"))}))
     with pytest.raises(SourceError, match=r"column 'ts' is timestamp\[ns\].* without loss"):
         read(ParquetSource(path))
@@ -88,14 +88,14 @@ def test_finer_times_are_not_cut(read, write):
         pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64())),
     ],
 )
-def test_types_without_a_home_are_refused(read, write, array):
-    """A column that BigQuery cannot hold is named, with its type."""
+def test_unsupported_types_are_refused(read, write, array):
+    """The message names the column that BigQuery cannot hold, with its type."""
     with pytest.raises(ConfigError, match=r"column 'x' is .*, which no BigQuery type holds"):
         read(ParquetSource(write(pa.table({"x": array}))))
 
 
 def test_files_of_a_source_have_the_same_columns(read, write):
-    """In any order and any width of integers, but the same."""
+    """Files may differ in order and integer width, but not in columns."""
     one = write(pa.table({"a": pa.array([1], pa.int64()), "b": ["x"]}))
     two = write(pa.table({"b": ["y"], "a": pa.array([2], pa.int16())}), "b.parquet")
     assert read(ParquetSource([one, two])).rows == [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]
@@ -104,8 +104,8 @@ def test_files_of_a_source_have_the_same_columns(read, write):
         read(ParquetSource([one, three]))
 
 
-def test_what_is_no_parquet_file(read, tmp_path):
-    """Said by name."""
+def test_files_that_are_not_parquet(read, tmp_path):
+    """The message names the file."""
     path = tmp_path / "a.parquet"
     path.write_bytes(b"PAR1 and nothing else")
     with pytest.raises(SourceError, match=r"a\.parquet is not a complete Parquet file"):

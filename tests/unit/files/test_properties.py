@@ -1,4 +1,4 @@
-"""Whatever is in the cells: what one program writes is what comes out, row by row."""
+"""Random rows: what another program wrote is what the source reads, row by row."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ from etlkit.files.csv_cells import guess_type
 from etlkit.rows.batches import RowDecoder
 from etlkit.testing.contract_job import contract_job
 
-# A lone carriage return ends a line for some programs and not for others: it is left out.
+# Left out: a lone carriage return, which ends a line for some programs and not for others.
 text = st.text(st.characters(exclude_characters="\r\0", exclude_categories=["Cs"]), max_size=12)
 many = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -36,7 +36,7 @@ def read(source, earlier=()):
 @many
 @given(rows=st.lists(st.tuples(text, text), min_size=1, max_size=20), data=st.data())
 def test_csv(tmp_path, rows, data):
-    """Quotes, commas, line ends, any script; and a resume gives just the rest."""
+    """Quotes, commas, line ends and any script are read, and a resume gives only the rest."""
     path = tmp_path / "a.csv"
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, quoting=csv.QUOTE_ALL)
@@ -44,9 +44,9 @@ def test_csv(tmp_path, rows, data):
     source = CsvSource(str(path), types={"a": "STRING", "b": "STRING"})
     found = read(source)
     assert [(row["a"], row["b"]) for row in found.values()] == rows
-    settled = data.draw(st.sets(st.sampled_from(sorted(found))))
-    rest = read(source, tuple(settled))
-    assert rest == {row_id: row for row_id, row in found.items() if row_id not in settled}
+    finished = data.draw(st.sets(st.sampled_from(sorted(found))))
+    rest = read(source, tuple(finished))
+    assert rest == {row_id: row for row_id, row in found.items() if row_id not in finished}
 
 
 @many
@@ -60,7 +60,7 @@ def test_csv(tmp_path, rows, data):
     )
 )
 def test_jsonl(tmp_path, rows):
-    """Also where a line end of another kind is inside of a value."""
+    """Any text is read, also with other kinds of line ends in it."""
     path = tmp_path / "a.jsonl"
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     path.write_text(lines, encoding="utf-8")
@@ -84,7 +84,7 @@ time_like = st.from_regex(
     | st.lists(time_like, min_size=1, max_size=3)
 )
 def test_a_guess_fits_every_cell(tmp_path, cells):
-    """What is guessed from cells that look like numbers and times can be read as that, without loss."""
+    """Every cell can be read without loss as the type that is guessed from all of them."""
     path = tmp_path / "a.csv"
     with path.open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream, quoting=csv.QUOTE_ALL).writerows([["a"], *([each] for each in cells)])

@@ -37,33 +37,33 @@ def read(source, *, limit=None, earlier=()):
 
 
 def test_another_attempt_gives_the_same_ids(files):
-    """Ids say where a row stands and what the files hold; a new reader, or machine, gives the same."""
+    """Ids depend only on a row's place and the files' content, so a new reader gives the same."""
     first = read(files)
     assert first == read(files)
     assert list(first.values()) == list(range(1, 11))
     assert [row_id.split("-")[1:] for row_id in first][5:7] == [["0", "1", "6"], ["0", "2", "1"]]
 
 
-def test_settled_rows_are_left_out(files):
-    """A resume reads the others, whichever are done, under the ids they had."""
+def test_finished_rows_are_left_out(files):
+    """A resume reads the other rows, with the ids they had."""
     everything = read(files)
-    settled = [row_id for row_id, n in everything.items() if n in {1, 2, 5, 7, 10}]
-    rest = read(files, earlier=settled)
+    finished = [row_id for row_id, n in everything.items() if n in {1, 2, 5, 7, 10}]
+    rest = read(files, earlier=finished)
     assert list(rest.values()) == [3, 4, 6, 8, 9]
     assert rest.items() <= everything.items()
     assert read(files, earlier=everything) == {}
 
 
 def test_a_resume_keeps_the_limit_it_began_with(files):
-    """`--limit` belongs to the frozen rows, so the resume need not say it again."""
+    """`--limit` belongs to the frozen rows, so a resume does not need it again."""
     begun = read(files, limit=8)
     assert list(read(files, earlier=list(begun)[:3]).values()) == [4, 5, 6, 7, 8]
 
 
 @pytest.mark.parametrize("change", ["edit", "add", "remove", "swap"])
 def test_changed_files_are_not_resumed(files, tmp_path, change):
-    """A resume over other content is refused, with what to do."""
-    settled = list(read(files))[:3]
+    """A resume over other content is refused, and the message says what to do."""
+    finished = list(read(files))[:3]
     one, two = tmp_path / "1.csv", tmp_path / "2.csv"
     if change == "edit":
         two.write_text(two.read_text().replace("9", "8"))
@@ -78,28 +78,28 @@ def test_changed_files_are_not_resumed(files, tmp_path, change):
     with pytest.raises(
         SourceError, match=r"files have changed since run .* began: .* start a new run"
     ):
-        read(files, earlier=settled)
+        read(files, earlier=finished)
 
 
 def test_a_copy_elsewhere_is_the_same(files, tmp_path, tmp_path_factory):
-    """Content counts, not place or time: a run may be resumed on another machine."""
-    settled = list(read(files))[:9]
+    """Only content counts, not path or time: a run can be resumed on another machine."""
+    finished = list(read(files))[:9]
     elsewhere = tmp_path_factory.mktemp("other")
     for name in ("1.csv", "2.csv"):
         (elsewhere / name).write_bytes((tmp_path / name).read_bytes())
         os.utime(elsewhere / name, (1, 1))
-    assert list(read(CsvSource(str(elsewhere / "*.csv")), earlier=settled).values()) == [10]
+    assert list(read(CsvSource(str(elsewhere / "*.csv")), earlier=finished).values()) == [10]
 
 
 @pytest.mark.parametrize("earlier", ["row-1", "0123-0-1", "x"])
 def test_ids_of_another_kind_are_refused(files, earlier):
-    """E.g. those of a run that read from BigQuery before the job was changed."""
+    """Ids of another kind of source, e.g. BigQuery before the job was changed, are refused."""
     with pytest.raises(SourceError, match="start a new run"):
         read(files, earlier=[earlier])
 
 
 def test_a_file_that_changes_under_the_run_is_an_error(files, tmp_path):
-    """After freezing, other content is never read as if it were the same."""
+    """After freezing, changed content is an error."""
     with Run(RunRequest("files", Settings())) as run:
         reader = files.open(contract_job(source=files), run)
         reader.freeze()
@@ -114,7 +114,7 @@ def test_a_file_that_changes_under_the_run_is_an_error(files, tmp_path):
 
 
 def test_fetch_gives_rows_again(files):
-    """By id, whatever is settled, all columns."""
+    """`fetch` gives any rows by id, with all columns."""
     with Run(RunRequest("files", Settings())) as run:
         reader = files.open(contract_job(source=files), run)
         reader.freeze()
@@ -126,7 +126,7 @@ def test_fetch_gives_rows_again(files):
 
 
 def test_the_fingerprint_is_what_is_read(tmp_path):
-    """Other paths or options are another source; secrets and patience are no part of it."""
+    """Other paths or options give another fingerprint; secrets and timeouts do not."""
     one = JsonlSource("https://h/a", headers={"Authorization": "secret"}, timeout_s=5)
     assert one.fingerprint == JsonlSource("https://h/a").fingerprint
     assert "secret" not in one.fingerprint + repr(one)
@@ -144,7 +144,7 @@ class Etl(EtlBase):
 
 
 def test_a_job_runs_from_files(files):
-    """Through the real chain; and the reader's details name the files."""
+    """A job runs from files to a sink, and the reader's details name the files."""
     sink = MemorySink()
     report = run_transfer(
         TransferJob(source=files, transform=Etl, sink=sink), RunRequest("files", Settings())
@@ -157,7 +157,7 @@ def test_a_job_runs_from_files(files):
 
 
 def test_a_bad_line_is_found_before_anything_is_paid(files, tmp_path):
-    """Freezing looks at every row."""
+    """Freezing checks every row."""
     path = tmp_path / "2.csv"
     path.write_text(path.read_text() + "1,2\n")
     calls = []
@@ -174,7 +174,7 @@ def test_a_bad_line_is_found_before_anything_is_paid(files, tmp_path):
 
 
 def test_variables_in_paths(files, tmp_path):
-    """`$name$` is a part of a name; a value that leads elsewhere is refused."""
+    """A variable may be part of a name; a value that leads elsewhere is refused."""
     source = CsvSource([str(tmp_path / "$part$.csv"), str(tmp_path / "1.csv")])
     job = TransferJob(source=source, transform=Etl, sink=MemorySink(), variables={"part": "2"})
     assert run_job(job).read == 10

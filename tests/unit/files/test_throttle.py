@@ -8,7 +8,7 @@ BLOCK = 10
 
 
 class Stream:
-    """Gives blocks for ever and tells how many were read."""
+    """Gives blocks without end and counts how many were read."""
 
     def __init__(self):
         self.blocks = 0
@@ -18,8 +18,8 @@ class Stream:
         return b"x" * size
 
 
-def test_a_reader_stays_two_blocks_ahead_and_is_let_out_at_the_end():
-    """Without a consumer it waits; each time one wants data it may go on by a block."""
+def test_a_reader_stays_two_blocks_ahead_and_is_released_at_the_end():
+    """Without a consumer the reader waits; each request lets it read one more block."""
     stream, reads = Stream(), []
     throttle = Throttle(stream, BLOCK)
 
@@ -43,7 +43,7 @@ def test_a_reader_stays_two_blocks_ahead_and_is_let_out_at_the_end():
 
 
 def test_a_consumer_that_needs_more_gets_it():
-    """Else both would wait for each other, e.g. over a file of empty lines."""
+    """Else both would wait for each other, e.g. in a file of empty lines."""
     throttle = Throttle(Stream(), BLOCK)
     with throttle.wanted():
         for _ in range(4):
@@ -76,7 +76,7 @@ sys.exit(3)
 
 
 def test_a_process_ends_although_a_file_is_half_read(tmp_path):
-    """As after a second Ctrl-C: nothing that reads ahead holds the process back."""
+    """A thread that reads ahead does not keep the process from ending."""
     done = subprocess.run(
         [sys.executable, "-c", CODE, str(tmp_path / "a.csv")],
         capture_output=True, timeout=60, check=False,

@@ -18,7 +18,7 @@ ROWS = "n,t\n" + "".join(f"{n},{'x' * 80}\n" for n in range(40_000))
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Serves `server.content`, with ranges if `server.etag` is set; `server.plan` has its faults."""
+    """Serves `server.content`, with ranges if `server.etag` is set, and the faults of `server.plan`."""
 
     protocol_version = "HTTP/1.1"
 
@@ -60,7 +60,7 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request, client_address):
-        """A client that wants no more is no error."""
+        """A client that closes the connection is not an error."""
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def numbers(read, source, **options):
 
 
 def test_a_file_comes_once_over_the_network(read, server):
-    """Freezing, counting and reading share one download, which asks for the bytes as they are."""
+    """Freezing, counting and reading share one download, without transfer compression."""
     assert numbers(read, CsvSource(f"{server.url}/a.csv")) == list(range(40_000))
     ((path, headers),) = server.requests
     assert path == "/a.csv"
@@ -95,14 +95,14 @@ def test_a_file_comes_once_over_the_network(read, server):
 
 
 def test_addresses_with_other_letters(read, server):
-    """As a browser shows them: spaces and letters are escaped on the way, escapes stay."""
+    """Spaces and letters beyond ASCII are escaped; escapes in the address stay."""
     server.content = b"n\n1\n"
     assert numbers(read, CsvSource(f"{server.url}/猫 a%20b.csv?q=é")) == [1]
     assert server.requests[0][0] == "/%E7%8C%AB%20a%20b.csv?q=%C3%A9"
 
 
 def test_every_format_can_be_downloaded(read, server):
-    """Parquet is read from its end."""
+    """Parquet, which is read from its end, can be downloaded."""
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table({"n": [1, 2]}), sink)
     server.content = sink.getvalue().to_pybytes()
@@ -112,14 +112,14 @@ def test_every_format_can_be_downloaded(read, server):
 
 
 def test_a_server_that_packs_on_the_way(read, server):
-    """Content-Encoding is undone, whether or not the name says .gz too."""
+    """Content-Encoding is undone, whether or not the name ends in .gz."""
     server.content, server.headers = gzip.compress(b"n\n1\n"), {"Content-Encoding": "gzip"}
     assert numbers(read, CsvSource(f"{server.url}/a.csv")) == [1]
     assert numbers(read, CsvSource(f"{server.url}/a.csv.gz")) == [1]
 
 
 def test_a_preview_copies_the_beginning_only(server):
-    """The first rows need the first piece, not the whole file."""
+    """A preview downloads only the first piece, not the whole file."""
     server.content = ROWS.encode() + b"1,x\n" * 20_000_000
     with Run(RunRequest("files", Settings(), limit=5)) as run:
         reader = CsvSource(f"{server.url}/a.csv").open(contract_job(), run)
@@ -132,7 +132,7 @@ def test_a_preview_copies_the_beginning_only(server):
 
 @pytest.mark.parametrize("etag", ['"one"', 'W/"weak"', None])
 def test_a_broken_connection_goes_on(read, server, etag):
-    """With a strong ETag where it broke, else from the start, over the same bytes."""
+    """A download continues where it broke with a strong ETag, else it starts again."""
     server.etag, server.plan = etag, ["break"]
     assert numbers(read, CsvSource(f"{server.url}/a.csv")) == list(range(40_000))
     assert len(server.requests) == 2
@@ -145,7 +145,7 @@ def test_a_broken_connection_goes_on(read, server, etag):
 
 @pytest.mark.parametrize("etag", ['"one"', None])
 def test_a_file_that_changes_during_the_download(read, server, etag):
-    """Two halves of two files are never put together."""
+    """Parts of two versions are never combined."""
 
     def change(server):
         server.content = server.content.replace(b"x", b"y")
@@ -158,7 +158,7 @@ def test_a_file_that_changes_during_the_download(read, server, etag):
 
 @pytest.mark.parametrize("fault", [503, 429, 500, 408])
 def test_transient_answers_are_asked_again(read, server, fault):
-    """Through the one retry layer."""
+    """A transient answer is retried."""
     server.plan = [fault, fault]
     assert len(numbers(read, CsvSource(f"{server.url}/a.csv"))) == 40_000
     assert len(server.requests) == 3
@@ -173,7 +173,7 @@ def test_transient_answers_are_asked_again(read, server, fault):
     ],
 )
 def test_refusals_are_told_and_not_repeated(read, server, plan, message, num_requests):
-    """With the next step, and without what is secret in address and headers."""
+    """The message has the next step, and no secret from the address or headers."""
     server.plan = plan
     source = CsvSource(
         f"{server.url}/a.csv?signature=secret", headers={"Authorization": "Bearer secret"}
@@ -187,7 +187,7 @@ def test_refusals_are_told_and_not_repeated(read, server, plan, message, num_req
 
 
 def test_a_server_that_stays_away_ends_the_run(read, server):
-    """After the bounded time of one download, with a reason."""
+    """Retries of a download end after a bounded time, with the reason."""
     server.plan = [503] * 1000
     with pytest.raises(SourceError, match=r"cannot be read: .*503"):
         read(CsvSource(f"{server.url}/a.csv"))
@@ -237,13 +237,13 @@ def test_a_slow_server_is_not_left(read, server, monkeypatch):
 
 
 def test_a_host_that_is_not_there(read):
-    """A misspelt name is not asked again and again."""
+    """A host name that does not exist is not retried."""
     with pytest.raises(SourceError, match=r"there is no such host; check the address"):
         read(CsvSource("https://etlkit.invalid/a.csv?key=secret"))
 
 
 def test_secrets_do_not_follow_a_redirect_to_another_host(read, server):
-    """The header goes to the host it was meant for."""
+    """Headers go only to the host of the address."""
     with Server(("127.0.0.1", 0), Handler) as other:
         other.content, other.headers, other.etag = b"n\n1\n", {}, None
         other.plan, other.requests = [], []
@@ -260,14 +260,14 @@ def test_secrets_do_not_follow_a_redirect_to_another_host(read, server):
 
 
 def test_a_redirect_out_of_http_is_not_followed(read, server):
-    """E.g. to a file of this machine."""
+    """A redirect to a file on this machine, for example, is refused."""
     server.plan, server.location = [302], "file:///etc/hostname"
     with pytest.raises(SourceError):
         read(CsvSource(f"{server.url}/a.csv"))
 
 
 def test_another_attempt_downloads_again_and_finds_the_same_ids(server):
-    """Ids hold the content's digest, so a resume needs nothing of the first attempt's copy."""
+    """Ids contain the content's digest, so a resume does not need the first attempt's copy."""
 
     def ids():
         with Run(RunRequest("files", Settings())) as run:

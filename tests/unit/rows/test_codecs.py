@@ -109,7 +109,7 @@ def codec(text):
     ],
 )
 def test_encode_takes_and_normalises(text, given, stored):
-    """Values that mean one value of the type exactly are stored as that value."""
+    """A value that equals a value of the type exactly is stored as that value."""
     array = codec(text).encode([None, given])
     assert codec(text).decode(array)[1] == stored
     assert codec(text).encode([given]).type == array.type
@@ -189,7 +189,7 @@ NOT_FOR = {
     ids=lambda given: type(given).__name__,
 )
 def test_encode_refuses(text, value):
-    """What pyarrow would drop, round or reinterpret is refused, alone and among good values."""
+    """Values that pyarrow would drop, round or reinterpret are refused, alone and among good ones."""
     for values in ([value], [None, value]):
         with pytest.raises(RowSchemaError) as caught:
             codec(text).encode(values)
@@ -234,21 +234,21 @@ def test_encode_refuses(text, value):
     ],
 )
 def test_encode_says_what_to_do(text, value, message):
-    """Messages have the path, the expected type, the type that came and the way out."""
+    """Messages have the path, the expected type, the actual type and the way out."""
     with pytest.raises(RowSchemaError) as caught:
         codec(text).encode([value])
     assert message in str(caught.value)
 
 
 def test_encode_refuses_a_wrong_value_after_good_ones():
-    """One good value does not open the door to the others."""
+    """A wrong value after a good one is still refused."""
     for text, good, bad in [("BOOL", True, 1), ("INT64", 1, True), ("STRING", "a", b"a")]:
         with pytest.raises(RowSchemaError, match=f"expected {text}"):
             codec(text).encode([good, bad])
 
 
 def test_encode_refuses_json_that_holds_itself_or_is_too_deep():
-    """Neither ends in a RecursionError of the engine."""
+    """Neither raises a RecursionError."""
     circle = []
     circle.append(circle)
     deep = []
@@ -260,18 +260,18 @@ def test_encode_refuses_json_that_holds_itself_or_is_too_deep():
 
 
 def test_encode_writes_compact_json():
-    """JSON text has no spaces and no escapes it can do without."""
+    """JSON text has no needless spaces or escapes."""
     assert codec("JSON").encode([{"é": [1, "😀"]}]).to_pylist() == ['{"é":[1,"😀"]}']
 
 
 def test_encode_keeps_nan():
-    """NaN is a FLOAT64 like any other, mixed with ints as well."""
+    """NaN is stored like any other FLOAT64, also next to ints."""
     array = codec("FLOAT64").encode([float("nan"), 1])
     assert str(array.to_pylist()) == "[nan, 1.0]"
 
 
 def test_decode_obeys_slices_and_nulls():
-    """Nested arrays that are slices of longer ones, with nulls on every level, read right."""
+    """Slices of nested arrays with nulls on every level are read correctly."""
     text = "ARRAY<STRUCT<a INT64, b STRUCT<c ARRAY<STRING>>>>"
     values = [
         [{"a": 1, "b": None}],
@@ -287,7 +287,7 @@ def test_decode_obeys_slices_and_nulls():
 
 
 def test_decode_reads_a_null_array_as_an_empty_list():
-    """Also where Arrow keeps elements behind the null."""
+    """A null array is read as [], also if Arrow has elements behind the null."""
     array = pa.ListArray.from_arrays(
         pa.array([0, 2, 3], pa.int32()), pa.array([1, 2, 3]), mask=pa.array([True, False])
     )
@@ -303,13 +303,13 @@ def test_decode_reads_an_empty_list_array_without_offsets():
 
 
 def test_decode_finds_struct_fields_by_name():
-    """A struct that arrives with more fields, in another order, reads as described."""
+    """A struct with more fields, in another order, is read by the fields' names."""
     array = pa.array([{"x": 0, "b": "s", "a": 1}])
     assert codec("STRUCT<a INT64, b STRING>").decode(array) == [{"a": 1, "b": "s"}]
 
 
 def test_decode_reads_bignumeric_beyond_76_digits():
-    """BigQuery's largest BIGNUMERIC has 77 digits; Arrow's buffer holds it, so it reads."""
+    """BigQuery's largest BIGNUMERIC has 77 digits; Arrow's buffer holds it, so it can be read."""
     largest = 2**255 - 1
     buffers = [None, pa.py_buffer(largest.to_bytes(32, "little"))]
     array = pa.Array.from_buffers(pa.decimal256(76, 38), 1, buffers)
@@ -331,6 +331,6 @@ def test_decode_reads_bignumeric_beyond_76_digits():
     ],
 )
 def test_decode_refuses_another_arrow_type(text, array):
-    """A column that arrives in another type is an error, not other values."""
+    """A column of another Arrow type is an error; its values are not reinterpreted."""
     with pytest.raises(SourceError, match=r"column 'c.*' arrived as Arrow"):
         codec(text).decode(array)

@@ -34,7 +34,7 @@ NESTED = "ARRAY<STRUCT<a INT64, b STRING NOT NULL, `c d` ARRAY<STRUCT<e NUMERIC(
     ],
 )
 def test_parse_reads_type_text(text, expected):
-    """BigQuery's type text becomes a column, in any case and spacing, parameters dropped."""
+    """A type text is read in any case and spacing; parameters are dropped."""
     assert Column.parse("c", text) == expected
 
 
@@ -60,8 +60,14 @@ def test_parse_reads_nested_types():
         ("STRING STRING", "expected the end of the type at character 8"),
         ("ARRAY<INT64", "expected '>' at character 12"),
         ("ARRAY INT64", "expected '<' at character 7"),
-        ("ARRAY<ARRAY<INT64>>", "expected no ARRAY inside an ARRAY"),
-        ("ARRAY<INT64> NOT NULL", "expected no NOT NULL for 'c'"),
+        (
+            "ARRAY<ARRAY<INT64>>",
+            "expected a type that is not an ARRAY (BigQuery has no ARRAY of ARRAYs",
+        ),
+        (
+            "ARRAY<INT64> NOT NULL",
+            "expected 'c' without NOT NULL (BigQuery stores empty arrays, but never NULL ones)",
+        ),
         ("STRUCT<INT64>", "expected a type at character 13"),
         ("STRUCT<a INT64,>", "expected a field name at character 16"),
         ("STRUCT<>", "expected a field name at character 8"),
@@ -76,7 +82,7 @@ def test_parse_reads_nested_types():
     ],
 )
 def test_parse_refuses_other_text_and_says_where(text, message):
-    """Text that is no type is a ConfigError that points at the place."""
+    """Text that is not a type is a ConfigError that says at which character."""
     with pytest.raises(ConfigError) as caught:
         Column.parse("c", text)
     assert message in str(caught.value)
@@ -87,7 +93,7 @@ def test_parse_refuses_other_text_and_says_where(text, message):
     [("INTEGER", "INT64"), ("float", "FLOAT64"), ("Boolean", "BOOL"), ("DECIMAL", "NUMERIC")],
 )
 def test_column_normalises_aliases(alias, standard):
-    """The names the REST API answers with become standard names."""
+    """The names that the REST API uses become standard names."""
     assert Column("c", alias).type == standard
 
 
@@ -115,7 +121,7 @@ def test_ddl_writes_the_type_without_constraints():
 
 
 def test_definition_writes_all_create_table_needs():
-    """`definition` has the name, NOT NULL on every level and the description, quoted."""
+    """`definition` has the quoted name, NOT NULL on every level and the description."""
     fields = (Column("a", "INT64", "REQUIRED", description='say "hi"\n😀'),)
     column = Column("c", "STRUCT", "REQUIRED", fields)
     assert column.definition == (
@@ -125,7 +131,7 @@ def test_definition_writes_all_create_table_needs():
 
 @pytest.mark.parametrize("text", ["STRING", NESTED.replace(" NOT NULL", "").replace("(10, 2)", "")])
 def test_ddl_reads_back_as_the_same_column(text):
-    """What `ddl` writes, `parse` reads."""
+    """`parse` reads what `ddl` writes."""
     column = Column.parse("c", text)
     assert Column.parse("c", column.ddl) == column
 
@@ -137,7 +143,7 @@ def test_quoted_cannot_be_left():
 
 
 def test_parse_schema_keeps_order_and_checks_names():
-    """A mapping becomes columns in its order, and names are checked at once."""
+    """Columns are in the order of the mapping, and their names are checked."""
     assert [c.name for c in parse_schema({"b": "INT64", "a": "JSON"})] == ["b", "a"]
     with pytest.raises(ConfigError, match="'id' and 'ID' are one column"):
         parse_schema({"id": "INT64", "ID": "INT64"})
@@ -161,20 +167,20 @@ def test_check_names_takes_flexible_names(name):
         ("😀", "has the character"),
         ("a\n", "has the character '\\\\n'"),
         ("\ud800", "has the character"),
-        ("_table_x", "starts with '_TABLE_', which BigQuery keeps"),
+        ("_table_x", "starts with '_TABLE_', which BigQuery reserves"),
         ("_PARTITIONTIME", "starts with '_PARTITION'"),
-        ("_ETLKIT_row", "starts with '_etlkit_', which etlkit keeps"),
+        ("_ETLKIT_row", "starts with '_etlkit_', which etlkit reserves"),
     ],
 )
 def test_check_names_refuses_what_bigquery_refuses(name, message):
-    """A name that BigQuery or etlkit cannot take is refused before any I/O."""
+    """A name that BigQuery or etlkit does not allow is refused before any I/O."""
     with pytest.raises(ConfigError, match=message):
         check_names([Column(name, "INT64")])
 
 
 @pytest.mark.parametrize("other", ["Uri", "uri"])
 def test_check_names_refuses_names_that_differ_only_in_case(other):
-    """Both names are said; the same name twice is refused as well."""
+    """The message has both names; the same name twice is refused as well."""
     with pytest.raises(ConfigError, match=f"'uri' and '{other}' are one column"):
         check_names([Column("uri", "STRING"), Column("a", "JSON"), Column(other, "STRING")])
 
@@ -187,7 +193,7 @@ def test_check_names_looks_into_structs():
 
 
 def test_check_names_refuses_more_columns_than_fit():
-    """9,997 columns pass and one more does not; fields of a STRUCT count one by one."""
+    """9,997 columns are allowed and 9,998 are not; each field of a STRUCT counts."""
     columns = [Column(f"c{i}", "INT64") for i in range(MAX_COLUMNS)]
     check_names(columns)
     check_names([Column("s", "STRUCT", fields=tuple(columns))])
@@ -216,12 +222,12 @@ def test_check_names_refuses_more_columns_than_fit():
     ],
 )
 def test_arrow_type_is_the_storage_apis(text, expected):
-    """Each type travels in the Arrow type that BigQuery's Storage API uses."""
+    """Each type has the Arrow type that BigQuery's Storage API uses."""
     assert arrow_type(Column.parse("c", text)) == expected
 
 
 def test_arrow_schema_is_nullable_throughout():
-    """A staging table holds skipped rows, so REQUIRED is not said in Arrow."""
+    """A staging table holds skipped rows, so REQUIRED columns are nullable in Arrow."""
     columns = parse_schema({"a": "INT64 NOT NULL", "s": "STRUCT<b STRING NOT NULL>"})
     schema = arrow_schema(columns)
     assert schema.names == ["a", "s"]
@@ -230,7 +236,7 @@ def test_arrow_schema_is_nullable_throughout():
 
 
 def test_columns_do_not_import_pyarrow():
-    """Describing columns costs no import of pyarrow."""
+    """Describing columns does not import pyarrow."""
     code = (
         "import sys; from etlkit.rows.columns import parse_schema; parse_schema({'a': 'INT64'});"
         "sys.exit('pyarrow' in sys.modules)"

@@ -50,7 +50,7 @@ class Color(StrEnum):
     ],
 )
 def test_infer_finds_the_type_of_a_new_key(values, type_text):
-    """Each row of the table in the docstring holds."""
+    """Each row of the table in the docstring of `infer_columns` is true."""
     rows = [{"c": value} for value in values]
     assert infer_columns(rows, {}) == (Column.parse("c", type_text),)
 
@@ -73,14 +73,14 @@ def test_infer_finds_the_type_of_a_new_key(values, type_text):
     ],
 )
 def test_infer_refuses_values_no_column_holds(values, message):
-    """The error names the column and the types, never a value."""
+    """The error names the column and the types, but no value."""
     with pytest.raises(RowSchemaError, match=message) as caught:
         infer_columns([{"c": value} for value in values], {})
     assert caught.value.column == "c"
 
 
 def test_infer_keeps_known_columns_and_the_order_of_appearance():
-    """A known key keeps its definition, a missing one is dropped, new ones come as they appear."""
+    """A known column keeps its definition or is dropped; new ones are in order of appearance."""
     known = {name: Column(name, "BYTES", "REQUIRED") for name in ("a", "gone")}
     rows = [{"z": 1, "a": "whatever"}, {"b": "x", "z": 2}]
     assert infer_columns(rows, known) == (
@@ -91,7 +91,7 @@ def test_infer_keeps_known_columns_and_the_order_of_appearance():
 
 
 def test_infer_of_no_rows_is_no_columns():
-    """Without rows there is nothing to say, known columns or not."""
+    """Without rows there are no columns, not even known ones."""
     assert infer_columns([], {"a": Column("a", "INT64")}) == ()
 
 
@@ -104,7 +104,7 @@ def test_infer_of_no_rows_is_no_columns():
     ],
 )
 def test_infer_refuses_keys_that_differ_only_in_case(rows, known):
-    """Both spellings are named, whether the other is a known column or a key."""
+    """Both spellings are named, whether the other one is a known column or a key."""
     columns = {name: Column(name, kind) for name, kind in known.items()}
     with pytest.raises(RowSchemaError, match="differs only in case from 'uri'") as caught:
         infer_columns(rows, columns)
@@ -112,6 +112,6 @@ def test_infer_refuses_keys_that_differ_only_in_case(rows, known):
 
 
 def test_infer_refuses_a_key_that_is_no_str():
-    """Column names are str."""
+    """A key that is not a str is refused."""
     with pytest.raises(RowSchemaError, match="a key is a int"):
         infer_columns([{1: "a"}], {})
