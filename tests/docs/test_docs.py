@@ -48,6 +48,27 @@ def blocks(text):
     return [match for match in BLOCK.finditer(text) if match["language"] in {"python", "sh"}]
 
 
+def outputs(text):
+    """Each `text` block that follows a `sh` block directly, or after one sentence: commands, lines."""
+    found = []
+    before = None
+    for match in BLOCK.finditer(text):
+        if match["language"] == "text" and before is not None:
+            between = text[before.end() : match.start()].strip()
+            if between.count("\n") <= 1:
+                found.append((before["code"], match["code"].splitlines()))
+        before = match if match["language"] == "sh" and not match["exempt"] else None
+    return found
+
+
+def as_pattern(line):
+    """A documented line of output as a pattern: numbers and ids differ, `…` leaves something out."""
+    pattern = re.escape(line)
+    pattern = re.sub(r"[0-9a-f]{8}\\-…|20\d{6}_\d+_[0-9a-f]{8}", "\\\\S+", pattern)
+    pattern = re.sub(r"\d+\\\.\d+", "[\\\\d.]+", pattern)
+    return pattern.replace("…", ".*")
+
+
 def slug(heading):
     """The anchor of a heading, as GitHub makes it."""
     kept = re.sub(r"[^\w\- ]", "", heading.strip().lower())
@@ -123,7 +144,9 @@ def run_shell(line, page):
     if words[2] in {"etlkit.run", "etlkit.runs"}:
         status = {"etlkit.run": run_main, "etlkit.runs": runs_main}[words[2]](words[3:])
     else:
-        status = CliRunner().invoke(local_cli.main, words[3:]).exit_code
+        result = CliRunner().invoke(local_cli.main, words[3:])
+        print(result.output)  # noqa: T201 - for the test that compares it with the page
+        status = result.exit_code
     assert status == int(expected[1] if expected else 0), f"{page}: {line}"
 
 
@@ -139,6 +162,25 @@ def test_blocks_run(page, project):
         else:
             for line in block["code"].splitlines():
                 run_shell(line, page)
+
+
+def test_printed_lines_are_as_documented(project, capsys):
+    """The quickstart shows what the commands print."""
+    page = "docs/quickstart.md"
+    shown = dict(outputs(PAGES[page]))
+    assert len(shown) >= 5
+    namespace = {"__name__": "docs"}
+    for block in blocks(PAGES[page]):
+        if block["language"] == "python":
+            run_python(block["code"], page, namespace)
+            continue
+        capsys.readouterr()
+        for line in block["code"].splitlines():
+            run_shell(line, page)
+        printed = [line.rstrip() for line in "".join(capsys.readouterr()).splitlines()]
+        for line in shown.get(block["code"], ()):
+            pattern = as_pattern(line)
+            assert any(re.fullmatch(pattern, each) for each in printed), (line, printed)
 
 
 def test_few_blocks_are_exempt():
