@@ -1,4 +1,4 @@
-"""`ML.ANNOTATE_IMAGE` over a remote model of Cloud Vision, answered by the local stand-in.
+"""`ML.ANNOTATE_IMAGE` over a remote model of Cloud Vision, answered by the local Vision.
 
 https://cloud.google.com/bigquery/docs/reference/standard-sql/bigqueryml-syntax-annotate-image
 """
@@ -30,7 +30,7 @@ def vision(local_server, bq):
 
 
 def test_each_row_has_its_own_status(vision, run):
-    """A good image has JSON in snake case and an empty status; a bad one fails alone."""
+    """A good image has JSON in snake case and an empty status; a bad one has only a status."""
     rows = run("""
         SELECT uri, ml_annotate_image_status,
           JSON_VALUE(ml_annotate_image_result, '$.label_annotations[0].description'),
@@ -48,7 +48,7 @@ def test_each_row_has_its_own_status(vision, run):
 
 
 def test_the_columns(vision):
-    """Result and status, then those of the object table."""
+    """The columns are result and status, then those of the object table."""
     result = vision.query("""
         select * from ml.annotate_image(model vision.m, table vision.photos,
           struct(['label_detection'] as vision_features)) where uri like '%cat%'
@@ -74,14 +74,14 @@ def test_the_columns(vision):
     ],
 )  # fmt: skip
 def test_a_wrong_call_is_refused(vision, run, arguments, message):
-    """Before any image is read."""
+    """A wrong call is refused before any image is read."""
     run("CREATE TABLE IF NOT EXISTS vision.plain (uri STRING)")
     with pytest.raises(BadRequest, match=message):
         run(f"SELECT * FROM ML.ANNOTATE_IMAGE({arguments})")
 
 
 def test_remote_models_are_for_this_alone(vision, run):
-    """ML.PREDICT does not take one; models.get names the service."""
+    """ML.PREDICT does not take a remote model, and models.get names its service."""
     with pytest.raises(BadRequest, match=r"CLOUD_AI_VISION_V1, which ML\.ANNOTATE_IMAGE calls"):
         run("SELECT * FROM ML.PREDICT(MODEL vision.m, (SELECT 1 AS x))")
     info = vision.get_model("vision.m").to_api_repr()["remoteModelInfo"]

@@ -28,7 +28,7 @@ DECODE = f"ML.DECODE_IMAGE({FILE})"
 
 @pytest.fixture
 def select(run):
-    """The value of an expression: sizes and values."""
+    """Compute an expression and return its sizes and values."""
 
     def value(expression):
         ((found,),) = run(f"SELECT {expression}")
@@ -38,14 +38,14 @@ def select(run):
 
 
 def test_decode(select):
-    """Sizes (height, width, channels), and values from 0 to 1."""
+    """A decoded image has sizes (height, width, channels) and values from 0 to 1."""
     sizes, values = select(DECODE)
     assert sizes == [3, 2, 3]
     assert values == (PIXELS.reshape(-1) / 255).tolist()
 
 
 def test_the_file_as_a_query_parameter(run):
-    """BYTES parameters may hold any byte, in scripts as well."""
+    """BYTES parameters may have any byte, in scripts too."""
     image = bigquery.ScalarQueryParameter("image", "BYTES", png())
     images = bigquery.ArrayQueryParameter("images", "BYTES", [png(), b"\0\xff"])
     for before in ("", "DECLARE x INT64; "):
@@ -56,20 +56,20 @@ def test_the_file_as_a_query_parameter(run):
 
 
 def test_null_is_null(select):
-    """No image is no image."""
+    """NULL gives NULL."""
     assert select("ML.DECODE_IMAGE(CAST(NULL AS BYTES))") is None
     assert select("ML.CONVERT_IMAGE_TYPE(ML.DECODE_IMAGE(CAST(NULL AS BYTES)))") is None
 
 
 def test_resize(select):
-    """To a size, or to what fits into it; the names of functions are of no case."""
+    """Images are resized to a size or to what fits into it; function names ignore case."""
     assert select(f"ml.resize_image({DECODE}, 6, 4, FALSE)")[0] == [6, 4, 3]
     assert select(f"ML.RESIZE_IMAGE({DECODE}, 6, 100, TRUE)")[0] == [6, 4, 3]
     assert select(f"ML.RESIZE_IMAGE({DECODE}, 3, 2, FALSE)") == select(DECODE)
 
 
 def test_convert(select):
-    """To gray, which has one channel; to whole numbers, which are the file's."""
+    """GRAYSCALE has one channel, and the integers of an image are those of its file."""
     sizes, values = select(f"ML.CONVERT_COLOR_SPACE({DECODE}, 'GRAYSCALE')")
     assert sizes == [3, 2, 1]
     assert values[0] == pytest.approx(0.2989)
@@ -79,7 +79,7 @@ def test_convert(select):
 
 
 def test_an_image_is_kept_in_a_table(dataset, run, bq):
-    """Its STRUCT has two ARRAYs; what is read back can be worked on as before."""
+    """An image stored in a table has two ARRAYs and can be used as before."""
     run(f"CREATE TABLE {dataset}.t AS SELECT {DECODE} AS image")
     (field,) = bq.get_table(f"{dataset}.t").schema
     assert [(each.field_type, each.mode) for each in field.fields] == [
@@ -92,7 +92,7 @@ def test_an_image_is_kept_in_a_table(dataset, run, bq):
 
 
 def test_the_data_of_an_object_table(dataset, run, local_server):
-    """Also with the qualifier, in WHERE, and beside other columns; an error has the address."""
+    """`data` works with its qualifier, in WHERE and beside other columns; errors have the address."""
     folder = local_server.local_dir / "buckets" / f"images-{dataset.replace('_', '-')}"
     folder.mkdir(parents=True)
     (folder / "a.png").write_bytes(png())
@@ -123,6 +123,6 @@ def test_the_data_of_an_object_table(dataset, run, local_server):
     ],
 )
 def test_wrong_arguments_are_refused(select, expression, message):
-    """400, in BigQuery's words where they are known."""
+    """A wrong call is 400, with BigQuery's message where it is known."""
     with pytest.raises(BadRequest, match=message):
         select(expression)

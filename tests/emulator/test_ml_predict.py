@@ -96,7 +96,7 @@ def world(local_server, bq):
 
 @pytest.fixture
 def rows(world, run):
-    """Run a query; its rows in order of their first column."""
+    """Run a query and return its rows in the order of their first column."""
 
     def sorted_rows(sql, **options):
         return sorted(run(sql, **options), key=lambda row: str(row[0]))
@@ -221,7 +221,7 @@ NUMBER_QUERIES = [
 
 @pytest.mark.parametrize("sql", PHOTO_QUERIES)
 def test_photos_wherever_the_function_stands(rows, sql):
-    """The model sees the photos that the query decodes."""
+    """The model gets the photos that the query decodes."""
     answered = rows(sql)
     assert [uri for uri, _ in answered] == list(MEANS)
     assert np.array([mean for _, mean in answered]) == pytest.approx(np.array([*MEANS.values()]))
@@ -229,18 +229,18 @@ def test_photos_wherever_the_function_stands(rows, sql):
 
 @pytest.mark.parametrize("sql", NUMBER_QUERIES)
 def test_numbers_wherever_the_function_stands(rows, sql):
-    """Columns of numbers feed a model as photos do."""
+    """Columns of numbers work as inputs as photos do."""
     assert dict(rows(sql)) == pytest.approx(LINES)
 
 
-def test_there_are_fifty_of_them():
-    """The promise of this file."""
+def test_there_are_fifty_queries():
+    """At least fifty different queries are compared with a direct call of the model."""
     assert len({*PHOTO_QUERIES, *NUMBER_QUERIES}) >= 50
 
 
 @pytest.mark.parametrize("depth", [2, 3])
 def test_predictions_of_predictions(rows, depth):
-    """The output of one is the input of the next."""
+    """The output of one model can be the input of the next."""
     sql = "SELECT id, x FROM ml.numbers"
     for _ in range(depth):
         sql = f"SELECT id, y AS x FROM ML.PREDICT(MODEL ml.line, ({sql}))"
@@ -249,14 +249,14 @@ def test_predictions_of_predictions(rows, depth):
 
 
 def test_two_models_in_one_query(rows):
-    """A join of what two models say."""
+    """The outputs of two models can be joined."""
     joined = f"SELECT uri, mean[OFFSET(0)] + y FROM {P} JOIN {L} ON id = 2"
     expected = {uri: mean[0] + LINES[2] for uri, mean in MEANS.items()}
     assert dict(rows(joined)) == pytest.approx(expected)
 
 
 def test_query_parameters_in_the_input(rows):
-    """Named and positional ones, in and around the function."""
+    """Named and positional parameters work inside and around the function."""
     named = bigquery.ScalarQueryParameter("low", "FLOAT64", 1.0)
     sql = "SELECT id, y FROM ML.PREDICT(MODEL ml.line, (SELECT * FROM ml.numbers WHERE x > {}))"
     assert rows(sql.format("@low"), query_parameters=[named]) == [(3, LINES[3]), (4, LINES[4])]
@@ -265,7 +265,7 @@ def test_query_parameters_in_the_input(rows):
 
 
 def test_outputs_come_first_then_the_input(world):
-    """In the order of the model, then of the query; a picture that was decoded is among them."""
+    """The outputs come first, then the columns of the query with the decoded image."""
     result = world.query(f"SELECT * FROM {P} ORDER BY uri").result()
     assert [field.name for field in result.schema] == ["mean", "uri", "image"]
     first = next(iter(result))
@@ -276,7 +276,7 @@ def test_outputs_come_first_then_the_input(world):
 
 
 def test_a_picture_that_is_only_passed_on_is_decoded_once(rows):
-    """Whoever reads it gets what the functions of the query make of it."""
+    """A query that reads the image column gets the result of its image functions."""
     small = "ML.RESIZE_IMAGE(ML.DECODE_IMAGE(photo), 3, 5, TRUE)"
     sql = f"SELECT uri, {small} AS image FROM ml.files"
     assert rows(f"SELECT uri, image FROM ML.PREDICT(MODEL ml.mean, ({sql}))") == rows(sql)
@@ -284,14 +284,14 @@ def test_a_picture_that_is_only_passed_on_is_decoded_once(rows):
 
 
 def test_arrays_and_lone_values(rows):
-    """An ARRAY for a tensor of rank 2; one of width 1 takes a plain number, too."""
+    """A tensor of rank 2 takes an ARRAY; one of width 1 takes a plain number too."""
     sql = "SELECT * FROM ML.PREDICT(MODEL ml.total, (SELECT [1, 2, 3, 4] AS v, {} AS w))"
     assert rows(sql.format("0.5"))[0][0] == pytest.approx([10.5])
     assert rows(sql.format("[0.5]"))[0][0] == pytest.approx([10.5])
 
 
 def test_whole_numbers_for_a_model_of_bytes(rows):
-    """ML.CONVERT_IMAGE_TYPE gives what a uint8 input takes."""
+    """A uint8 input takes the result of ML.CONVERT_IMAGE_TYPE."""
     image = "ML.CONVERT_IMAGE_TYPE(ML.DECODE_IMAGE(data))"
     inputs = f"SELECT uri, {image} AS image FROM ml.photos"
     sql = f"SELECT uri, mean FROM ML.PREDICT(MODEL ml.whole, ({inputs}))"
@@ -300,7 +300,7 @@ def test_whole_numbers_for_a_model_of_bytes(rows):
 
 
 def test_more_rows_than_one_call_takes(rows):
-    """Thousands of rows go through the model in pieces, and none is lost or mixed up."""
+    """Thousands of rows go through the model in several calls; none is lost or mixed up."""
     sql = """
         SELECT COUNT(*), COUNTIF(y != 2 * x + 1), SUM(x)
         FROM ML.PREDICT(MODEL ml.line, (SELECT n AS x FROM UNNEST(GENERATE_ARRAY(1, 5000)) AS n))
@@ -310,7 +310,7 @@ def test_more_rows_than_one_call_takes(rows):
 
 @pytest.mark.parametrize("rows_of", ["({})", "(SELECT * FROM ({}))", "TABLE many"])
 def test_photos_that_feed_a_model_are_not_in_memory_together(world, rows, local_server, rows_of):
-    """200 of a megapixel would be 4.8 GB as STRUCTs, for which the local BigQuery has no room."""
+    """200 photos of a megapixel run, although they would take 4.8 GB as STRUCTs."""
     path = local_server.local_dir / "buckets" / "predict-large" / "large.png"
     path.parent.mkdir(exist_ok=True)
     Image.new("RGB", (1000, 1000), (51, 102, 153)).save(path)
@@ -334,7 +334,7 @@ def test_no_rows_is_no_rows(rows):
 
 
 def test_a_dry_run_reads_no_photo(world):
-    """It tells the columns and checks the types; a damaged photo is no matter."""
+    """A dry run returns the columns and checks the types; it reads no photo."""
     config = bigquery.QueryJobConfig(dry_run=True)
     sql = "SELECT mean FROM ML.PREDICT(MODEL ml.mean, (SELECT ML.DECODE_IMAGE(b'x') AS image))"
     (field,) = world.query(sql, job_config=config).schema
@@ -357,7 +357,7 @@ def test_a_dry_run_reads_no_photo(world):
     ],
 )  # fmt: skip
 def test_an_input_that_does_not_fit_says_what_is_wanted(world, run, inputs, message):
-    """The column, its type or shape, and the model's."""
+    """The message has the column with its type or shape, and what the model takes."""
     with pytest.raises(BadRequest, match=message):
         run(f"SELECT * FROM ML.PREDICT(MODEL ml.mean, ({inputs}))")
 
@@ -375,13 +375,13 @@ def test_an_input_that_does_not_fit_says_what_is_wanted(world, run, inputs, mess
     ],
 )
 def test_numbers_that_do_not_fit(world, run, model, inputs, message):
-    """As for images."""
+    """A column of numbers that does not fit is refused with its type or shape."""
     with pytest.raises(BadRequest, match=message):
         run(f"SELECT * FROM ML.PREDICT(MODEL ml.{model}, ({inputs}))")
 
 
 def test_a_model_that_is_not_there(world, run):
-    """404, with its full name."""
+    """A missing model is 404, with its full name."""
     with pytest.raises(NotFound, match=r"Not found: Model local:ml.gone"):
         run("SELECT * FROM ML.PREDICT(MODEL ml.gone, (SELECT 1 AS x))")
     with pytest.raises(NotFound, match="Dataset local:gone"):
@@ -389,7 +389,7 @@ def test_a_model_that_is_not_there(world, run):
 
 
 def test_a_damaged_photo_is_named(world, run, local_server):
-    """The error has the address; a query that leaves the photo out works."""
+    """The error has the address of the photo; a query that filters the photo out works."""
     path = local_server.local_dir / "buckets" / "predict" / "damaged.png"
     path.write_bytes(FILES["gs://predict/coffee.png"][:60])
     try:
@@ -402,14 +402,14 @@ def test_a_damaged_photo_is_named(world, run, local_server):
 
 
 def test_a_damaged_photo_of_a_bytes_column_is_named_by_its_uri(world, run):
-    """Where the query has a column `uri`, the message has its value."""
+    """If the query has a column `uri`, the message has its value."""
     inputs = "SELECT 'photo 7' AS uri, ML.DECODE_IMAGE(b'x') AS image"
     with pytest.raises(BadRequest, match="image of photo 7 cannot be read"):
         run(f"SELECT mean FROM ML.PREDICT(MODEL ml.mean, ({inputs}))")
 
 
 def test_the_best_class_of_five_photos(world, rows, local_server):
-    """The TensorFlow model with the article's names says in SQL what it says when called directly."""
+    """The TensorFlow model gives the same answer in SQL as when it is called directly."""
     buckets = Buckets(local_server.local_dir / "buckets")
     folder = ROOT / "etlkit" / "local" / "models" / "savedmodel_resnet_stand_in"
     buckets.put(sorted(folder.iterdir()), "gs://predict-resnet/", recursive=True)

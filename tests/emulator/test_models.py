@@ -1,4 +1,4 @@
-"""CREATE MODEL, DROP MODEL and the Models resource, as BigQuery has them for imported models.
+"""CREATE MODEL, DROP MODEL and the REST resource of imported models.
 
 https://cloud.google.com/bigquery/docs/reference/standard-sql/bigqueryml-syntax-create-onnx
 """
@@ -39,7 +39,7 @@ def copies(server):
 
 
 def test_a_model_is_a_resource(bq, dataset, run, line):
-    """models.get and models.list tell its type, its inputs and its outputs."""
+    """models.get and models.list return the type, the inputs and the outputs of a model."""
     before = datetime.now(UTC)
     run(f"CREATE MODEL {dataset}.line {line}")
     model = bq.get_model(f"{dataset}.line")
@@ -56,7 +56,7 @@ def test_a_model_is_a_resource(bq, dataset, run, line):
 
 
 def test_the_job_says_what_was_done(bq, dataset, line):
-    """CREATE, SKIP and REPLACE, as for tables."""
+    """The statistics say CREATE, SKIP and REPLACE, as for tables."""
     statements = {
         f"CREATE MODEL {dataset}.m {line}": "CREATE",
         f"CREATE MODEL IF NOT EXISTS {dataset}.m {line}": "SKIP",
@@ -72,7 +72,7 @@ def test_the_job_says_what_was_done(bq, dataset, line):
 
 
 def test_a_name_is_given_once(bq, dataset, run, line):
-    """A second model of the name, or one of a table's name, is 409; another case is another name."""
+    """A name that a model or a table has is 409; names are case-sensitive."""
     run(f"CREATE MODEL {dataset}.m {line}")
     with pytest.raises(Conflict, match=rf"Already Exists: Model local:{dataset}\.m"):
         run(f"CREATE MODEL {dataset}.m {line}")
@@ -83,7 +83,7 @@ def test_a_name_is_given_once(bq, dataset, run, line):
 
 
 def test_what_is_not_there(dataset, run, line):
-    """404 for datasets and models."""
+    """A missing dataset or model is 404."""
     with pytest.raises(NotFound, match=rf"Not found: Model local:{dataset}\.gone"):
         run(f"DROP MODEL {dataset}.gone")
     with pytest.raises(NotFound, match="Not found: Dataset local:gone"):
@@ -91,7 +91,7 @@ def test_what_is_not_there(dataset, run, line):
 
 
 def test_dropped_models_are_gone_however_they_are_dropped(bq, dataset, run, line, local_server):
-    """By SQL, over REST, with their dataset; their files do not stay behind."""
+    """Models go by SQL, over REST or with their dataset, and their files go too."""
     before = copies(local_server)
     for name in ("a", "b", "c"):
         run(f"CREATE MODEL {dataset}.{name} {line}")
@@ -107,7 +107,7 @@ def test_dropped_models_are_gone_however_they_are_dropped(bq, dataset, run, line
 
 
 def test_models_of_another_project_keep_their_files(bq, dataset, run, line):
-    """A project is a part of the name, and nothing else."""
+    """A model can be named with its project."""
     bq.create_dataset(bigquery.DatasetReference("another", dataset))
     run(f"CREATE MODEL another.{dataset}.m {line}")
     run(f"CREATE MODEL {dataset}.m {line}; DROP MODEL {dataset}.m")
@@ -116,7 +116,7 @@ def test_models_of_another_project_keep_their_files(bq, dataset, run, line):
 
 
 def test_labels_and_descriptions_can_be_set(bq, dataset, run, line):
-    """models.patch changes what may be changed; the model goes on working."""
+    """models.patch changes a model, which still runs."""
     run(f"CREATE MODEL {dataset}.m {line}")
     model = bq.get_model(f"{dataset}.m")
     model.description, model.labels = "a line", {"kind": "test"}
@@ -137,7 +137,7 @@ def test_a_model_is_frozen_at_its_creation(dataset, run, line, put):
 
 
 def test_a_model_outlives_the_server(local_dir, connect, until):
-    """Its files are the server's own."""
+    """A model still runs after its files left the bucket and the server restarted."""
     with join_or_start(local_dir) as server, connect(server) as client:
         path = Buckets(local_dir / "buckets").path("gs://some-models/x.onnx")
         path.parent.mkdir(parents=True)
@@ -171,7 +171,7 @@ def test_a_model_outlives_the_server(local_dir, connect, until):
     ],
 )  # fmt: skip
 def test_a_wrong_statement_makes_no_model(bq, dataset, run, line, put, options, message):
-    """The message says what is wrong and what there is."""
+    """The message says what is wrong and what was found."""
     put("gs://some-models/text/readme.txt", b"hello")
     put("gs://some-models/text.txt", b"hello")
     put("gs://some-models/two/a.onnx", onnx_bytes.line())
@@ -183,7 +183,7 @@ def test_a_wrong_statement_makes_no_model(bq, dataset, run, line, put, options, 
 
 
 def test_a_dry_run_checks_and_keeps_nothing(bq, dataset, line, local_server):
-    """It would have worked; there is no model, and no copy of its files."""
+    """A dry run succeeds and leaves neither a model nor a copy of its files."""
     before = copies(local_server)
     config = bigquery.QueryJobConfig(dry_run=True)
     bq.query(f"CREATE MODEL {dataset}.m {line}", job_config=config)
@@ -192,7 +192,7 @@ def test_a_dry_run_checks_and_keeps_nothing(bq, dataset, line, local_server):
 
 
 def test_in_a_script(bq, dataset, run, line):
-    """Several statements at once, one of them conditional."""
+    """Model statements run in scripts, also inside IF."""
     sql = f"""
         DECLARE wanted BOOL DEFAULT TRUE;
         CREATE MODEL {dataset}.m {line};

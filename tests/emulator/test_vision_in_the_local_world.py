@@ -20,7 +20,7 @@ def _no_endpoints(monkeypatch):
 
 
 def test_googles_client_finds_the_cat_over_grpc(local_server):
-    """The address in the environment leads to the stand-in, which reads the local buckets."""
+    """The address in the environment is that of the local Vision, which reads the local buckets."""
     Buckets(local_server.local_dir / "buckets").put([PHOTOS / "chelsea.jpg"], "gs://cats/")
     image = vision.Image(source=vision.ImageSource(image_uri="gs://cats/chelsea.jpg"))
     with local_world(local_server.local_dir):
@@ -33,7 +33,7 @@ def test_googles_client_finds_the_cat_over_grpc(local_server):
 
 @pytest.mark.parametrize("variable", VARIABLES)
 def test_an_address_of_ones_own_is_left_in_place(local_server, monkeypatch, variable):
-    """Who has chosen another server keeps it; the other protocol still leads to the stand-in."""
+    """An address that is set already stays; the other protocol goes to the local Vision."""
     (other,) = set(VARIABLES) - {variable}
     monkeypatch.setenv(variable, "127.0.0.1:1")
     with local_world(local_server.local_dir):

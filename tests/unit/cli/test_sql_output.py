@@ -19,7 +19,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def printed(monkeypatch):
-    """What a table looks like on a terminal of this width."""
+    """Print a table on a terminal of this width."""
 
     def show(names: list[str], rows: list[list], columns: int = 80) -> str:
         monkeypatch.setenv("TERM", "dumb")
@@ -33,7 +33,7 @@ def printed(monkeypatch):
 
 
 def test_a_table_that_fits_is_a_grid(printed):
-    """Numbers stand at the right, NULL is spelled, and each row is a line."""
+    """Numbers are right-aligned, NULL is written out, and each row is a line."""
     lines = printed(["name", "n"], [["a", 1], ["bb", None], ["", 333]]).splitlines()
     assert lines[1:2] + lines[3:6] + lines[-1:] == [
         "│ name │    n │",
@@ -45,7 +45,7 @@ def test_a_table_that_fits_is_a_grid(printed):
 
 
 def test_a_table_that_is_a_little_too_wide_is_folded(printed):
-    """A long cell goes on in the next line; no letter is lost."""
+    """A long cell continues on the next line without losing a letter."""
     text = printed(["id", "text"], [[1, "abcdefghij" * 10]], columns=80)
     assert max(map(len, text.splitlines())) <= 80
     assert text.count("abc") + text.count("bcd") >= 10
@@ -53,7 +53,7 @@ def test_a_table_that_is_a_little_too_wide_is_folded(printed):
 
 
 def test_a_table_that_is_far_too_wide_is_shown_row_by_row(printed):
-    """A large JSON beside an id would leave a column of a few letters, so each value has a line."""
+    """Where columns would be a few letters wide, each value has a line of its own."""
     answer = {"labels": ["x" * 300]}
     text = printed(["id", "answer"], [[1, answer], [2, None]], columns=80)
     assert text.splitlines() == [
@@ -68,14 +68,14 @@ def test_a_table_that_is_far_too_wide_is_shown_row_by_row(printed):
 
 
 def test_a_table_without_rows_has_its_columns(printed):
-    """An empty result shows what it would have had."""
+    """An empty result shows its column names."""
     text = printed(["a", "b"], [])
     assert "│ a │ b │" in text
     assert text.endswith("(0 row(s))\n")
 
 
 def test_markup_and_control_characters_are_only_text(printed):
-    """Data cannot colour, move or clear the terminal."""
+    """Data cannot color, move or clear the terminal."""
     text = printed(["t"], [["[bold]x[/bold] \x1b[2J\a\r\0"]])
     assert "[bold]x[/bold] \\x1b[2J\\x07\\r\\x00" in text
 
@@ -104,14 +104,14 @@ def test_markup_and_control_characters_are_only_text(printed):
     ],
 )
 def test_every_value_can_be_written_as_json(value, expected):
-    """Values that JSON does not know become text without a loss."""
+    """Values without a JSON type become strings without loss."""
     written = to_json_value(value)
     assert written == expected
     assert json.loads(json.dumps(written, allow_nan=False)) == expected
 
 
 def test_json_and_csv_are_written_row_by_row():
-    """A large result is not held in memory: a row is out before the next is asked for."""
+    """A large result is not held in memory: each row is written before the next is read."""
     for format_name in ("json", "csv"):
         stream = io.StringIO()
         sizes = []

@@ -34,7 +34,7 @@ def uris(buckets: Buckets, uri: str) -> list[str]:
 
 @pytest.mark.parametrize("target", ["gs://photos", "gs://photos/"])
 def test_put_makes_the_bucket_and_keeps_the_names(buckets, make_file, target):
-    """Files land in the root of a bucket under their own names, in order."""
+    """Files are stored in the root of a bucket under their own names, in order."""
     files = [make_file("b.jpg", b"bb"), make_file("a.jpg", b"a")]
     assert buckets.put(files, target) == ["gs://photos/b.jpg", "gs://photos/a.jpg"]
     assert (buckets.root / "photos" / "b.jpg").read_bytes() == b"bb"
@@ -42,7 +42,7 @@ def test_put_makes_the_bucket_and_keeps_the_names(buckets, make_file, target):
 
 
 def test_put_into_a_prefix_and_under_a_full_name(buckets, make_file):
-    """A prefix keeps the file's name; a single file may be given a new one."""
+    """Under a prefix files keep their names; a single file can get a new name."""
     file = make_file("a.jpg")
     assert buckets.put([file], "gs://photos/2026/11/") == ["gs://photos/2026/11/a.jpg"]
     assert buckets.put([file], "gs://photos/2026/cat.jpg") == ["gs://photos/2026/cat.jpg"]
@@ -61,7 +61,7 @@ def test_put_again_replaces_the_object_and_its_generation_grows(buckets, make_fi
 
 
 def test_put_leaves_nothing_half_written_behind(buckets, make_file):
-    """What is copied goes through a folder that no listing shows and that ends empty."""
+    """Copies go through a folder that no listing shows and that is empty afterwards."""
     buckets.put([make_file("a.txt")], "gs://photos/")
     assert list((buckets.root / ".partial").iterdir()) == []
     with pytest.raises(ConfigError, match="there: gs://photos"):
@@ -69,14 +69,14 @@ def test_put_leaves_nothing_half_written_behind(buckets, make_file):
 
 
 def test_put_checks_all_files_before_it_copies_any(buckets, make_file, tmp_path):
-    """One missing file among good ones: nothing is stored."""
+    """If one of several files is missing, nothing is stored."""
     with pytest.raises(ConfigError, match=r"no file .*gone\.jpg"):
         buckets.put([make_file("a.jpg"), tmp_path / "gone.jpg"], "gs://photos/")
     assert not (buckets.root / "photos").exists()
 
 
 def test_put_refuses_a_folder(buckets, tmp_path):
-    """A folder is refused, and the message says how to give its files."""
+    """A folder is refused, and the message says how to name its files."""
     with pytest.raises(
         ConfigError, match=r"is not a file; name the files in it, such as .*/\*\.jpg"
     ):
@@ -96,14 +96,14 @@ def test_put_takes_a_folder_when_told_to(buckets, make_file, tmp_path):
 
 
 def test_put_refuses_an_empty_folder(buckets, tmp_path):
-    """Nothing to put is an error, also when it is inside a folder."""
+    """An empty list of files or an empty folder is an error."""
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match="no files to put"):
         buckets.put([tmp_path / "empty"], "gs://models/", recursive=True)
 
 
 def test_put_refuses_two_files_of_one_name(buckets, make_file):
-    """Two files that would become one object are refused: one would be lost."""
+    """Two files that would become one object are refused, because one would be lost."""
     with pytest.raises(ConfigError, match="one would be lost"):
         buckets.put([make_file("x/a.jpg"), make_file("y/a.jpg")], "gs://photos/")
 
@@ -115,7 +115,7 @@ def test_put_refuses_several_files_under_one_name(buckets, make_file):
 
 
 def test_put_says_that_a_name_is_an_object_or_a_folder(buckets, make_file):
-    """Cloud Storage has `a` beside `a/b`; files cannot, and the message says so."""
+    """Unlike Cloud Storage a local bucket cannot have `a` beside `a/b`, and the message says so."""
     file = make_file("a")
     buckets.put([file], "gs://photos/")
     with pytest.raises(ConfigError, match="cannot be both an object and a folder"):
@@ -141,7 +141,7 @@ def test_put_says_that_a_name_is_an_object_or_a_folder(buckets, make_file):
     ],
 )
 def test_list_takes_a_prefix_or_stars(buckets, make_file, uri, expected):
-    """Without a star an address is a prefix; a star runs over slashes; nothing else is special."""
+    """Without a star an address is a prefix; a star matches slashes too; nothing else is special."""
     for name in ("a.jpg", "b.png", "trips/c.jpg", "trips/d/e.jpg"):
         buckets.put([make_file("f")], f"gs://photos/{name}")
     assert uris(buckets, uri) == [f"gs://photos/{name}" for name in expected]
@@ -162,7 +162,7 @@ def test_an_object_has_what_an_object_table_shows(buckets, make_file):
 
 
 def test_an_object_of_unknown_type_is_an_octet_stream(buckets, make_file):
-    """A name that tells no type has Cloud Storage's default."""
+    """A name without a known suffix has the default type of Cloud Storage."""
     buckets.put([make_file("a")], "gs://photos/")
     assert buckets.get("gs://photos/a").content_type == "application/octet-stream"
 
@@ -192,14 +192,14 @@ def test_an_object_of_unknown_type_is_an_octet_stream(buckets, make_file):
     ],
 )
 def test_path_refuses_what_is_no_object_address(buckets, uri, message):
-    """A bad address is a configuration error that says what is wrong with it."""
+    """A wrong address is a configuration error that says what is wrong."""
     with pytest.raises(ConfigError, match=message) as info:
         buckets.path(uri)
     assert info.value.exit_code == 2
 
 
 def test_get_names_what_is_missing_and_what_to_do(buckets, make_file):
-    """A missing bucket and a missing object have a message each, with the next command."""
+    """The messages for a missing bucket and a missing object name the next command."""
     with pytest.raises(ConfigError, match=r"no bucket gs://photos .*etlkit\.local put"):
         buckets.get("gs://photos/a.jpg")
     buckets.put([make_file("b.jpg")], "gs://photos/")
@@ -210,7 +210,7 @@ def test_get_names_what_is_missing_and_what_to_do(buckets, make_file):
 
 
 def test_links_out_of_a_bucket_are_not_followed(buckets, make_file):
-    """A symbolic link that leads out of its bucket is no object and cannot be written through."""
+    """A symbolic link that leads out of its bucket is not an object and cannot be written through."""
     secret = make_file("secret.txt")
     buckets.put([secret], "gs://photos/")
     (buckets.root / "photos" / "link.txt").symlink_to(secret)
@@ -224,7 +224,7 @@ def test_links_out_of_a_bucket_are_not_followed(buckets, make_file):
 
 
 def test_links_that_are_broken_or_in_a_circle_are_no_objects(buckets, make_file):
-    """A listing goes on past links that lead nowhere."""
+    """A listing skips broken links."""
     buckets.put([make_file("a.txt")], "gs://photos/")
     folder = buckets.root / "photos"
     (folder / "broken").symlink_to(folder / "gone")

@@ -1,4 +1,4 @@
-"""Models without SQL: their files, their runtimes, their signatures."""
+"""Models without SQL: their files, runtimes and signatures."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def files(tmp_path):
 
 
 def test_an_onnx_model_tells_its_tensors(files, buckets, put):
-    """Names, element types and shapes; the first size is the batch."""
+    """The signature has names, element types and shapes, the batch first."""
     put("mod/mean.onnx", onnx_bytes.mean_color())
     signature = files.load(files.freeze("ONNX", "gs://mod/*", buckets)).signature
     assert signature.describe_inputs() == "image (float32, shape [?, 2, 2, 3])"
@@ -47,7 +47,7 @@ def test_an_onnx_model_tells_its_tensors(files, buckets, put):
 
 
 def test_a_saved_model_runs_without_tensorflow(files, buckets):
-    """The model with the article's tensor names, on a gray picture."""
+    """A SavedModel runs without TensorFlow."""
     folder = MODELS / "savedmodel_resnet_stand_in"
     buckets.put(sorted(folder.iterdir()), "gs://mod/resnet/", recursive=True)
     runtime = files.load(files.freeze("TENSORFLOW", "gs://mod/resnet/*", buckets))
@@ -58,7 +58,7 @@ def test_a_saved_model_runs_without_tensorflow(files, buckets):
 
 
 def test_a_small_saved_model_runs(files, buckets, put):
-    """Numbers in and out, one per row."""
+    """A SavedModel takes and returns one number per row."""
     kind = savedmodel_bytes.FLOAT
     put("mod/saved_model.pb", savedmodel_bytes.one_operation("Neg", kind, kind, generic=True))
     runtime = files.load(files.freeze("TENSORFLOW", "gs://mod/*", buckets))
@@ -68,7 +68,7 @@ def test_a_small_saved_model_runs(files, buckets, put):
 
 
 def test_a_tensorflow_lite_model_runs(files, buckets, put):
-    """One file, and a batch of one."""
+    """A TensorFlow Lite model with a batch of one runs."""
     put("mod/twice.tflite", tflite_bytes.twice())
     runtime = files.load(files.freeze("TENSORFLOW_LITE", "gs://mod/twice.tflite", buckets))
     assert runtime.signature.describe_inputs() == "image (float32, shape [1, 2, 2, 3])"
@@ -77,7 +77,7 @@ def test_a_tensorflow_lite_model_runs(files, buckets, put):
 
 
 def test_a_model_is_frozen(files, buckets, put, tmp_path):
-    """What happens in the bucket later, and a restart, are of no effect."""
+    """Later changes in the bucket and a restart have no effect on a model."""
     put("mod/line.onnx", onnx_bytes.line())
     version = files.freeze("ONNX", "gs://mod/line.onnx", buckets)
     put("mod/line.onnx", b"gone bad")
@@ -88,7 +88,7 @@ def test_a_model_is_frozen(files, buckets, put, tmp_path):
 
 
 def test_a_removed_model_says_what_to_do(files, buckets, put):
-    """Somebody deleted the folder."""
+    """A model whose files were deleted has an error that says what to do."""
     put("mod/line.onnx", onnx_bytes.line())
     version = files.freeze("ONNX", "gs://mod/line.onnx", buckets)
     files.remove(version)
@@ -126,7 +126,7 @@ def test_a_removed_model_says_what_to_do(files, buckets, put):
 def test_what_cannot_be_imported_leaves_nothing_behind(
     files, buckets, put, model_type, path, message
 ):
-    """Each message names what is there, or what to do."""
+    """Each message says what was found or what to do, and no copy stays behind."""
     put("mod/text/readme.txt", b"hello")
     put("mod/two/a.onnx", onnx_bytes.line())
     put("mod/two/b.onnx", onnx_bytes.line())
@@ -149,7 +149,7 @@ def test_what_cannot_be_imported_leaves_nothing_behind(
 
 
 def test_a_model_above_450_mb_is_refused(files, buckets, put):
-    """BigQuery's limit holds for all files of the model together."""
+    """BigQuery's limit applies to all files of a model together."""
     put("mod/x.onnx", onnx_bytes.line())
     with (buckets.root / "mod" / "weights.bin").open("wb") as stream:
         stream.truncate(450_000_000)  # a hole: no disk is used
@@ -158,7 +158,7 @@ def test_a_model_above_450_mb_is_refused(files, buckets, put):
 
 
 def test_without_openvino_the_extra_is_named(monkeypatch, tmp_path):
-    """The message is the command that helps."""
+    """The message says which extra has the missing package."""
     monkeypatch.setattr(runtimes.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ConfigError, match="packages of the 'local-tensorflow' extra"):
         runtimes.load("TENSORFLOW", tmp_path)

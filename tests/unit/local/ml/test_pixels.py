@@ -33,14 +33,14 @@ def test_a_decoded_image_has_the_files_values_over_255(kind):
 
 
 def test_a_jpeg_is_decoded_in_full():
-    """No shortcut is taken for large photos: the pixels are those of any decoder."""
+    """Large photos are decoded in full: the pixels are those of any decoder."""
     file = PHOTOS / "chelsea.jpg"
     expected = np.asarray(Image.open(file).convert("RGB"))
     assert np.array_equal(pixels.decode(file.read_bytes()).pixels, expected)
 
 
 def test_gray_and_transparent_images_come_as_rgb():
-    """A model wants three channels."""
+    """Every image is decoded to three channels."""
     gray = encoded(Image.new("L", (3, 2), 51))
     clear = encoded(Image.new("RGBA", (3, 2), (51, 51, 51, 7)))
     for data in (gray, clear):
@@ -59,19 +59,19 @@ def test_gray_and_transparent_images_come_as_rgb():
     ids=["empty", "text", "gif", "cut short", "postscript"],
 )
 def test_what_is_no_whole_jpeg_png_or_bmp_is_refused(data):
-    """Damaged files and other formats are an error of that image."""
+    """Damaged files and other formats raise ImageError."""
     with pytest.raises(ImageError, match="not a JPEG, PNG or BMP image, or is damaged"):
         pixels.decode(data)
 
 
 def test_files_above_ten_million_bytes_are_refused():
-    """BigQuery's limit."""
+    """Files above BigQuery's limit are refused."""
     with pytest.raises(ImageError, match="at most 10000000"):
         pixels.decode(b"\0" * 10_000_001)
 
 
 def test_a_huge_image_is_scaled_to_60_mb():
-    """As a STRUCT of FLOAT64 an image of 4000 x 3000 would have 288 MB; proportions stay."""
+    """An image that is too large for a STRUCT is scaled down with the same proportions."""
     picture = pixels.decode(encoded(Image.new("RGB", (4000, 3000), (9, 9, 9))))
     height, width, _ = picture.pixels.shape
     assert 0.99 * 60_000_000 < picture.pixels.size * 8 <= 60_000_000
@@ -79,7 +79,7 @@ def test_a_huge_image_is_scaled_to_60_mb():
 
 
 def test_resizing_is_pillows_bilinear():
-    """The same as a script that calls the model directly."""
+    """Resizing gives the same pixels as a script that calls the model directly."""
     picture = pixels.decode((PHOTOS / "coffee.jpg").read_bytes())
     with Image.open(PHOTOS / "coffee.jpg") as image:
         expected = image.convert("RGB").resize((50, 40), Image.Resampling.BILINEAR)
@@ -101,32 +101,32 @@ def test_resizing_after_a_way_through_sql_is_the_same():
     [((10, 10), (5, 10)), ((100, 100), (50, 100)), ((3, 100), (3, 6)), ((1, 1), (1, 1))],
 )
 def test_keeping_the_ratio_gives_the_largest_that_fits(target, size):
-    """`preserve_aspect_ratio`: neither side is longer than asked."""
+    """With `preserve_aspect_ratio` neither side is longer than requested."""
     picture = Picture(np.zeros((20, 40, 3), np.uint8))
     assert pixels.resize(picture, *target, keep_ratio=True).pixels.shape[:2] == size
 
 
 def test_images_of_real_numbers_and_of_one_channel_are_resized():
-    """What colour conversion gives can be resized, too."""
+    """A color-converted image can be resized."""
     gray = pixels.convert_color_space(Picture(COLORS), "GRAYSCALE")
     assert pixels.resize(gray, 1, 1).values() == pytest.approx(gray.values().mean(), abs=1e-6)
 
 
 def test_a_size_of_nothing_is_refused():
-    """Zero pixels are no image."""
+    """A size of zero is refused."""
     with pytest.raises(ImageError, match="must be positive"):
         pixels.resize(Picture(COLORS), 0, 5)
 
 
 def test_gray_is_the_weighted_sum_of_the_colors():
-    """0.2989 red, 0.587 green, 0.114 blue, in one channel."""
+    """GRAYSCALE is 0.2989 red + 0.587 green + 0.114 blue, in one channel."""
     gray = pixels.convert_color_space(Picture(COLORS), "grayscale").values()
     assert gray.shape == (2, 2, 1)
     assert gray.reshape(-1)[:3] == pytest.approx([0.2989, 0.5870, 0.1140])
 
 
 def test_hue_saturation_value():
-    """By the definition: hues of red, green and blue are 0, 1/3 and 2/3."""
+    """The hues of red, green and blue are 0, 1/3 and 2/3."""
     hsv = pixels.convert_color_space(Picture(COLORS), "HSV").values().reshape(-1, 3)
     assert hsv[:3] == pytest.approx(np.array([[0, 1, 1], [1 / 3, 1, 1], [2 / 3, 1, 1]]))
     assert hsv[3] == pytest.approx([0.6111, 0.75, 0.8], abs=1e-4)
@@ -136,7 +136,7 @@ def test_hue_saturation_value():
     ("space", "red"), [("YIQ", [0.299, 0.596, 0.212]), ("YUV", [0.299, -0.147, 0.615])]
 )
 def test_brightness_and_chrominance(space, red):
-    """The first channel is the brightness, and gray has no colour."""
+    """The first channel is the brightness, and the others are zero for gray."""
     converted = pixels.convert_color_space(Picture(COLORS), space).values()
     assert converted[0, 0] == pytest.approx(red, abs=1e-3)
     gray = pixels.convert_color_space(Picture(np.full((1, 1, 3), 128, np.uint8)), space)
@@ -145,13 +145,13 @@ def test_brightness_and_chrominance(space, red):
 
 @pytest.mark.parametrize("space", ["RGB", "", "CMYK"])
 def test_other_color_spaces_are_refused(space):
-    """The message lists those that there are."""
+    """The message lists the known color spaces."""
     with pytest.raises(ImageError, match="HSV, GRAYSCALE, YIQ, YUV"):
         pixels.convert_color_space(Picture(COLORS), space)
 
 
 def test_only_rgb_is_converted():
-    """An image of one channel has no colours."""
+    """An image with one channel cannot be color-converted."""
     with pytest.raises(ImageError, match="has 1"):
         pixels.convert_color_space(Picture(COLORS[:, :, :1]), "HSV")
 
@@ -164,7 +164,7 @@ def test_whole_numbers_are_the_files_own():
 
 
 def test_real_numbers_become_whole_ones():
-    """0-1 is shared out evenly over 0-255, and what lies outside is cut off."""
+    """0-1 is spread evenly over 0-255, and values outside are clipped."""
     picture = Picture(np.array([[[-0.2, 0.0, 0.5], [0.997, 1.0, 1.5]]]))
     assert pixels.convert_type(picture).values().reshape(-1).tolist() == [0, 0, 127, 254, 255, 255]
 
@@ -178,6 +178,6 @@ def test_real_numbers_become_whole_ones():
     ],
 )
 def test_a_struct_that_is_no_image_is_refused(sizes, values, message):
-    """Sizes and values have to agree."""
+    """An image whose sizes and values do not match is refused."""
     with pytest.raises(ImageError, match=message):
         pixels.from_values(np.array(sizes), np.array(values))

@@ -30,7 +30,7 @@ TYPE_NAME = "type.googleapis.com/google.cloud.vision.v1.Feature.Type"
 
 @contextmanager
 def served(root: Path) -> Iterator[str]:
-    """The app on a real socket."""
+    """Run the app on a real socket."""
     config = uvicorn.Config(
         create_app(VisionService(root)), port=0, log_config=None, lifespan="off"
     )
@@ -52,7 +52,7 @@ def served(root: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Buckets with the sample photos and with what can go wrong."""
+    """Buckets with the sample photos and with files that cannot be read."""
     root = tmp_path_factory.mktemp("buckets")
     bucket = root / "photos"
     bucket.mkdir()
@@ -91,7 +91,7 @@ def post(base_url: str):
 
 @pytest.fixture(scope="module")
 def annotate(post):
-    """Ask about images and give the answers; checks that Vision's own client can read them."""
+    """Annotate images, and check that Vision's own client can read the answers."""
     from google.cloud.vision_v1 import BatchAnnotateImagesResponse
 
     def ask(*images: dict, features: list[dict] = BOTH) -> list[dict]:
@@ -105,7 +105,7 @@ def annotate(post):
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that promises many pixels and has none."""
+    """A PNG whose header declares a size, without any pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         crc = struct.pack(">I", zlib.crc32(kind + data))
@@ -144,7 +144,7 @@ def assert_is_chelsea(answer: dict) -> None:
 
 
 def test_the_cat_photo_says_cat_with_a_box(annotate):
-    """chelsea.jpg is a Cat, clockwise boxed, and labelled cat."""
+    """chelsea.jpg is a Cat with a clockwise box, and is labelled cat."""
     (answer,) = annotate(stored("chelsea.jpg"))
     assert_is_chelsea(answer)
     labels = {label["description"]: label for label in answer["labelAnnotations"]}
@@ -158,14 +158,14 @@ def test_the_cat_photo_says_cat_with_a_box(annotate):
 
 @pytest.mark.parametrize("source", ["imageUri", "gcsImageUri", "image_uri", "gcs_image_uri"])
 def test_an_image_may_be_named_in_either_field_and_spelling(annotate, source):
-    """Both source fields are read, in both spellings of proto3 JSON."""
+    """Both source fields are read, in both spellings of their names."""
     (answer,) = annotate({"source": {source: "gs://photos/chelsea.jpg"}}, features=OBJECTS)
     assert_is_chelsea(answer)
     assert "labelAnnotations" not in answer
 
 
 def test_sixteen_packed_images_are_answered_in_order(annotate):
-    """Sixteen images, by address and by content in turns, come back in the order of the request."""
+    """The answers of sixteen images, some by address and some by content, are in order."""
     photos = ["chelsea.jpg", "coffee.jpg", "astronaut.jpg", "rocket.jpg"] * 4
     images = [
         inline((PHOTOS / photo).read_bytes()) if i % 3 else stored(photo)
@@ -176,7 +176,7 @@ def test_sixteen_packed_images_are_answered_in_order(annotate):
 
 
 def test_one_bad_image_leaves_the_others_alone(annotate):
-    """The error of one image stands in its own slot."""
+    """The error of one image is in that image's answer."""
     good, bad, other = annotate(stored("chelsea.jpg"), stored("note.jpg"), stored("coffee.jpg"))
     assert names(good) == ["Cat"]
     assert bad == {"error": {"code": 3, "message": "Bad image data."}}
@@ -207,7 +207,7 @@ def test_one_bad_image_leaves_the_others_alone(annotate):
     ],
 )
 def test_an_image_that_cannot_be_had_is_an_error_of_that_image(annotate, uri, code, message):
-    """Each fault of an image has the code and the words of the real API, in a 200 answer."""
+    """A 200 answer has the error of the image, with the code and message of the real API."""
     (answer,) = annotate({"source": {"imageUri": uri}})
     assert list(answer) == ["error"]
     assert answer["error"]["code"] == code
@@ -215,7 +215,7 @@ def test_an_image_that_cannot_be_had_is_an_error_of_that_image(annotate, uri, co
 
 
 def test_a_feature_that_is_not_here_is_an_error_beside_the_others(annotate):
-    """What can be answered is answered; the rest is UNIMPLEMENTED, by name."""
+    """Supported features are answered; the error UNIMPLEMENTED names the other one."""
     features = [*OBJECTS, {"type": "TEXT_DETECTION"}]
     (answer,) = annotate(stored("chelsea.jpg"), features=features)
     assert_is_chelsea(answer)
@@ -225,7 +225,7 @@ def test_a_feature_that_is_not_here_is_an_error_beside_the_others(annotate):
 
 @pytest.mark.parametrize(("max_results", "expected"), [(1, 1), (2, 2), ("2", 2), (0, 5), (None, 5)])
 def test_max_results_limits_each_feature(annotate, max_results, expected):
-    """`maxResults` cuts the list; 0 and null stand for the default of 10."""
+    """`maxResults` limits the list; 0 and null mean the default of 10."""
     features = [{"type": "LABEL_DETECTION", "maxResults": max_results}]
     (answer,) = annotate(stored("chelsea.jpg"), features=features)
     assert len(answer["labelAnnotations"]) == expected
@@ -250,14 +250,14 @@ def test_an_enum_number_without_a_name_is_a_feature_that_is_not_supported(annota
 
 
 def two_colors() -> bytes:
-    """Three quarters grey, a quarter red."""
+    """An image that is three quarters gray and one quarter red."""
     image = Image.new("RGB", (80, 80), (128, 128, 128))
     image.paste((255, 0, 0), (0, 0, 80, 20))
     return encoded(image, "PNG")
 
 
 def test_colors_are_counted_from_the_pixels(annotate):
-    """Each colour with its share; the vivid one scores higher than its area. Zeros are left out."""
+    """Each color has its share, and a vivid color scores above its share. Zeros are left out."""
     (answer,) = annotate(inline(two_colors()), features=[{"type": "IMAGE_PROPERTIES"}])
     red, grey = answer["imagePropertiesAnnotation"]["dominantColors"]["colors"]
     assert (red["color"], red["pixelFraction"]) == ({"red": 255}, 0.25)
@@ -268,7 +268,7 @@ def test_colors_are_counted_from_the_pixels(annotate):
 
 
 def test_a_black_image_has_one_color(annotate):
-    """Black is a colour without numbers in proto3 JSON."""
+    """Black is a color without any field in proto3 JSON."""
     black = encoded(Image.new("RGB", (1, 1)), "PNG")
     (answer,) = annotate(inline(black), features=[{"type": "IMAGE_PROPERTIES"}])
     assert answer["imagePropertiesAnnotation"]["dominantColors"]["colors"] == [
@@ -278,7 +278,7 @@ def test_a_black_image_has_one_color(annotate):
 
 @pytest.mark.parametrize(("max_results", "expected"), [(3, 3), (0, 10), (50, 16)])
 def test_colors_of_a_photo_come_best_first(annotate, max_results, expected):
-    """At most as many as were asked for, ten if nothing was said."""
+    """There are at most `maxResults` colors, or ten without it."""
     feature = {"type": "IMAGE_PROPERTIES", "maxResults": max_results}
     (answer,) = annotate(stored("chelsea.jpg"), features=[feature])
     colors = answer["imagePropertiesAnnotation"]["dominantColors"]["colors"]
@@ -289,7 +289,7 @@ def test_colors_of_a_photo_come_best_first(annotate, max_results, expected):
 
 
 def crops(answer: dict) -> list[tuple[int, int, int, int]]:
-    """Left, top, right, bottom of each hint; checks that the corners go clockwise."""
+    """Left, top, right and bottom of each hint, after a check that the corners are clockwise."""
     found = []
     for hint in answer["cropHintsAnnotation"]["cropHints"]:
         corners = [(v.get("x", 0), v.get("y", 0)) for v in hint["boundingPoly"]["vertices"]]
@@ -316,7 +316,7 @@ def ask_crops(post):
 
 
 def test_crops_are_the_largest_of_their_shape(ask_crops):
-    """In pixels of the image as it was sent (451 x 300), one for each ratio, in order."""
+    """There is one crop per ratio, in order, in pixels of the image as it was sent (451 x 300)."""
     answer = ask_crops(stored("chelsea.jpg"), 1.0, 2.0, 0.5, 451 / 300)
     square, wide, high, whole = crops(answer)
     assert (square[1], square[3]) == (0, 299)
@@ -332,7 +332,7 @@ def test_crops_are_the_largest_of_their_shape(ask_crops):
 
 
 def test_without_a_ratio_the_crop_is_around_the_objects(ask_crops, annotate):
-    """The best crop holds what the detector found, and nothing else."""
+    """The best crop has exactly what the detector found."""
     (crop,) = crops(ask_crops(stored("coffee.jpg")))
     (answer,) = annotate(stored("coffee.jpg"), features=OBJECTS)
     (cup,) = answer["localizedObjectAnnotations"]
@@ -349,7 +349,7 @@ def test_without_a_ratio_the_crop_is_around_the_objects(ask_crops, annotate):
 
 
 def test_an_image_without_objects_is_kept_whole(ask_crops):
-    """Nothing found: all of it counts, and a crop is taken from its middle."""
+    """Without objects the whole image counts, and a crop comes from its middle."""
     plain = inline(encoded(Image.new("RGB", (100, 60)), "PNG"))
     answer = ask_crops(plain)
     assert crops(answer) == [(0, 0, 99, 59)]
@@ -358,7 +358,7 @@ def test_an_image_without_objects_is_kept_whole(ask_crops):
 
 
 def test_a_crop_of_a_photo_taken_sideways_is_upright(ask_crops):
-    """Pixels are counted in the upright picture, also where it was decoded at a fraction."""
+    """Crops are in pixels of the upright image, even if it was decoded at a fraction of its size."""
     exif = Image.Exif()
     exif[0x0112] = 6
     large = encoded(Image.new("RGB", (3000, 2000)), "JPEG", exif=exif)
@@ -366,13 +366,13 @@ def test_a_crop_of_a_photo_taken_sideways_is_upright(ask_crops):
 
 
 def test_only_sixteen_ratios_are_looked_at(ask_crops):
-    """More are ignored, as by the real API."""
+    """More than sixteen ratios are ignored, as by the real API."""
     assert len(crops(ask_crops(stored("chelsea.jpg"), *[1.0] * 20))) == 16
 
 
 @pytest.mark.parametrize("ratio", [0, -1, "Infinity", "NaN"])
-def test_a_ratio_that_is_none_is_refused(post, ratio):
-    """A shape needs a width and a height."""
+def test_an_invalid_ratio_is_refused(post, ratio):
+    """A ratio that is not a positive number is refused."""
     context = {"cropHintsParams": {"aspectRatios": [ratio]}}
     request = {"image": stored("chelsea.jpg"), "features": OBJECTS, "imageContext": context}
     answer = post({"requests": [request]})
@@ -381,13 +381,13 @@ def test_a_ratio_that_is_none_is_refused(post, ratio):
 
 
 def test_nothing_found_is_an_empty_answer(annotate):
-    """proto3 JSON leaves empty lists out."""
+    """Empty lists are left out in proto3 JSON."""
     black = Image.new("RGB", (64, 64))
     assert annotate(inline(encoded(black, "PNG")), features=OBJECTS) == [{}]
 
 
 def test_a_corner_at_zero_is_left_out():
-    """proto3 JSON leaves zeros out of a vertex."""
+    """Zeros are left out of a vertex in proto3 JSON."""
     cat = DetectedObject("Cat", "/m/01yrx", 0.5, xmin=0.0, ymin=0.0, xmax=0.5, ymax=0.25)
     annotation = MessageToDict(annotations.object_annotation(cat))
     corners = annotation["boundingPoly"]["normalizedVertices"]
@@ -406,7 +406,7 @@ def test_a_corner_at_zero_is_left_out():
     ],
 )
 def test_every_usual_kind_of_image_is_read(annotate, kind, mode):
-    """The cat is a cat in each format and colour mode."""
+    """The cat is found in each format and color mode."""
     with Image.open(PHOTOS / "chelsea.jpg") as cat:
         data = encoded(cat.convert(mode), kind)
     (answer,) = annotate(inline(data), features=OBJECTS)
@@ -414,7 +414,7 @@ def test_every_usual_kind_of_image_is_read(annotate, kind, mode):
 
 
 def test_a_photo_taken_sideways_is_turned_upright(annotate):
-    """The box is that of the upright picture, as its EXIF orientation says."""
+    """The box refers to the image after its EXIF orientation is applied."""
     exif = Image.Exif()
     exif[0x0112] = 6
     with Image.open(PHOTOS / "chelsea.jpg") as cat:
@@ -424,7 +424,7 @@ def test_a_photo_taken_sideways_is_turned_upright(annotate):
 
 
 def test_a_large_photo_is_read_at_a_fraction_of_its_size(annotate):
-    """Twelve megapixels give the same cat in the same box."""
+    """The cat has the same box in an image of twelve megapixels."""
     with Image.open(PHOTOS / "chelsea.jpg") as cat:
         large = encoded(cat.resize((4510, 3000)), "JPEG")
     (answer,) = annotate(inline(large), features=OBJECTS)
@@ -498,7 +498,7 @@ def test_a_large_photo_is_read_at_a_fraction_of_its_size(annotate):
     ids=lambda value: value[:40] if isinstance(value, str) else "",
 )
 def test_a_bad_request_is_refused_as_a_whole(post, body, message):
-    """What does not fit the message or its limits is a 400 with Google's error body."""
+    """A request that does not fit the message or its limits gets a 400 with Google's error body."""
     answer = post(body)
     assert answer.status_code == 400
     error = answer.json()["error"]
@@ -507,7 +507,7 @@ def test_a_bad_request_is_refused_as_a_whole(post, body, message):
 
 
 def test_all_faults_of_a_request_are_told_at_once(post):
-    """Each violation is a line of the message and an entry of the details."""
+    """Each violation is a line of the message and an entry in the details."""
     feature = {"type": "FOO", "maxResult": 1}
     error = post({"requests": [{"features": [feature]}], "parnt": ""}).json()["error"]
     (details,) = error["details"]
@@ -518,13 +518,13 @@ def test_all_faults_of_a_request_are_told_at_once(post):
 
 
 def test_a_refused_image_is_not_quoted_whole(post):
-    """A fault in the content shows its beginning alone."""
+    """An error in the content quotes only its beginning."""
     error = post({"requests": [{"image": {"content": "!" * 100_000}}]}).json()["error"]
     assert len(error["message"]) < 300
 
 
 def test_the_whole_context_of_an_image_is_taken(post):
-    """Every documented field of an image's context is known."""
+    """Every documented field of an image's context is accepted."""
     corner = {"latitude": 1.5, "longitude": 2}
     context = {
         "latLongRect": {"minLatLng": corner, "maxLatLng": corner},
@@ -549,7 +549,7 @@ def test_the_whole_context_of_an_image_is_taken(post):
 
 @pytest.mark.parametrize("body", [b"", {}, {"requests": []}, {"requests": None}])
 def test_no_images_is_an_empty_answer(post, body):
-    """A request without images is answered without images."""
+    """A request without images gets an empty answer."""
     answer = post(body)
     assert (answer.status_code, answer.json()) == (200, {})
 
@@ -571,7 +571,7 @@ def test_other_paths_and_methods_have_googles_error_body(base_url):
 
 
 def test_a_key_is_taken_and_never_logged(root, caplog):
-    """A key in the query or in a header is accepted and stands in no log, not even of accesses."""
+    """A key in the query or in a header is accepted and is in no log, not even in the access log."""
     caplog.set_level(logging.DEBUG)
     for name in ("uvicorn.access", "uvicorn.error"):
         logging.getLogger(name).setLevel(logging.DEBUG)
@@ -589,7 +589,7 @@ def test_a_key_is_taken_and_never_logged(root, caplog):
 
 
 def test_the_server_answers_others_while_it_looks_at_an_image(root, monkeypatch):
-    """Inference runs beside the event loop, which stays free."""
+    """Inference does not block the event loop."""
     started, release = threading.Event(), threading.Event()
 
     def wait(self, request):
@@ -617,7 +617,7 @@ def test_the_server_answers_others_while_it_looks_at_an_image(root, monkeypatch)
 
 
 def test_a_fault_of_our_own_is_a_500_without_its_text(root, monkeypatch):
-    """An unexpected exception is INTERNAL, as with Google, and tells nothing of the inside."""
+    """An unexpected exception is INTERNAL, as with Google, without its own text."""
 
     def fail(self, request):
         raise RuntimeError("inside")
@@ -632,7 +632,7 @@ def test_a_fault_of_our_own_is_a_500_without_its_text(root, monkeypatch):
 
 
 def test_the_official_client_works_over_rest(base_url):
-    """Vision's own client finds the cat, and knows the errors of an image and of a request."""
+    """Vision's own client reads an answer, the error of an image and the error of a request."""
     from google.api_core.exceptions import BadRequest
     from google.auth.credentials import AnonymousCredentials
     from google.cloud import vision

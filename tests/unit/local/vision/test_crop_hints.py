@@ -27,14 +27,14 @@ def box(hint):
     ids=["middle", "right", "left", "both ends", "bottom", "sliver", "beyond", "nothing"],
 )
 def test_a_crop_keeps_the_objects_and_stays_inside(objects, ratio, expected, kept):
-    """The largest part of the shape in 200 x 100 pixels, moved to the objects as far as it goes."""
+    """The crop is the largest of its shape in 200 x 100 pixels, as near to the objects as possible."""
     (hint,) = crop_hints(objects, (200, 100), [ratio])
     assert box(hint) == expected
     assert hint.importance_fraction == pytest.approx(kept)
 
 
 def test_the_surest_object_gives_the_confidence():
-    """Nothing else is known of how good a crop is."""
+    """The confidence is the highest score of an object."""
     objects = [thing(0.1, 0.1, 0.2, 0.2, 0.6), thing(0.5, 0.5, 0.9, 0.9, 0.8)]
     (hint,) = crop_hints(objects, (100, 100), [])
     assert hint.confidence == 0.8
@@ -42,6 +42,6 @@ def test_the_surest_object_gives_the_confidence():
 
 
 def test_an_object_without_area_is_kept():
-    """A box that is a line has no area to lose."""
+    """A crop keeps all of a box without area."""
     (hint,) = crop_hints([thing(0.5, 0.5, 0.5, 0.5)], (100, 100), [1.0])
     assert hint.importance_fraction == 1.0

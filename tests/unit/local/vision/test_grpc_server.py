@@ -38,7 +38,7 @@ class Served:
 
 @contextmanager
 def served(root: Path) -> Iterator[Served]:
-    """Both protocols over one service on one event loop, as the local server runs them."""
+    """Run both protocols over one service on one event loop, as the local server does."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -137,7 +137,7 @@ def photo(name: str) -> str:
 
 
 def test_one_client_sees_the_same_over_both_protocols(clients):
-    """The answers to packed images, good and bad, by address and by content, are equal."""
+    """Both protocols give equal answers, for good and bad images, by address and by content."""
     requests = [
         asked(photo("chelsea.jpg"), LABELS, OBJECTS),
         asked(photo("note.jpg"), LABELS),
@@ -168,7 +168,7 @@ def test_one_client_sees_the_same_over_both_protocols(clients):
 
 
 def test_the_clients_own_helpers_work(over_grpc):
-    """`label_detection` of the client library, with an image of the bucket."""
+    """`label_detection` of the client library works with an image in a bucket."""
     image = vision.Image(source=vision.ImageSource(gcs_image_uri=photo("chelsea.jpg")))
     answer = over_grpc.label_detection(image=image, max_results=2)
     assert len(answer.label_annotations) == 2
@@ -176,7 +176,7 @@ def test_the_clients_own_helpers_work(over_grpc):
 
 
 def test_sixteen_packed_images_are_answered_in_order(over_grpc):
-    """As many as the API takes, each in its own place."""
+    """Sixteen images, the limit of the API, are answered in order."""
     names = ["chelsea.jpg", "coffee.jpg", "astronaut.jpg", "rocket.jpg"] * 4
     requests = [asked(photo(name), OBJECTS) for name in names]
     responses = over_grpc.batch_annotate_images(requests=requests).responses
@@ -212,7 +212,7 @@ def test_sixteen_packed_images_are_answered_in_order(over_grpc):
     ids=["17 images", "no features", "no image", "both", "negative", "too large"],
 )
 def test_a_request_is_refused_in_the_same_words(clients, protocol, requests, message):
-    """What is wrong with a request as a whole is INVALID_ARGUMENT over both protocols."""
+    """A request that is wrong as a whole is INVALID_ARGUMENT over both protocols."""
     with pytest.raises(Exception, match=message) as caught:
         clients[protocol].batch_annotate_images(requests=requests, retry=None)
     assert caught.value.code == 400
@@ -222,18 +222,18 @@ def test_a_request_is_refused_in_the_same_words(clients, protocol, requests, mes
 
 
 def test_no_images_is_an_empty_answer(over_grpc):
-    """A request without images is answered without images."""
+    """A request without images gets an empty answer."""
     assert list(over_grpc.batch_annotate_images(requests=[]).responses) == []
 
 
 def test_other_methods_say_which_one_is_there(over_grpc):
-    """A method that is not answered is UNIMPLEMENTED, by name of what is."""
+    """Other methods are UNIMPLEMENTED; the message names the supported one."""
     with pytest.raises(MethodNotImplemented, match="BatchAnnotateImages"):
         over_grpc.batch_annotate_files(requests=[])
 
 
-def test_a_message_that_is_none_is_refused(endpoints):
-    """Bytes that are no request are INVALID_ARGUMENT, not a fault of the server."""
+def test_bytes_that_are_not_a_request_are_refused(endpoints):
+    """Bytes that are not a request are INVALID_ARGUMENT, not an error of the server."""
     with grpc.insecure_channel(endpoints.grpc) as channel:
         call = channel.unary_unary("/google.cloud.vision.v1.ImageAnnotator/BatchAnnotateImages")
         with pytest.raises(grpc.RpcError) as caught:
@@ -242,7 +242,7 @@ def test_a_message_that_is_none_is_refused(endpoints):
 
 
 def test_a_fault_of_our_own_is_internal_without_its_text(root, monkeypatch, caplog):
-    """An unexpected exception is INTERNAL, as with Google; its text is in the server's log alone."""
+    """An unexpected exception is INTERNAL, as with Google; only the server's log has its text."""
 
     def fail(self, request):
         raise RuntimeError("inside")
@@ -259,7 +259,7 @@ def test_a_fault_of_our_own_is_internal_without_its_text(root, monkeypatch, capl
 
 
 def test_a_call_that_the_client_gives_up_leaves_the_server_in_order(over_grpc, clients):
-    """A deadline that passes ends the call, and the next one is answered."""
+    """A call ends at its deadline, and the next call is answered."""
     large = io.BytesIO()
     Image.new("RGB", (4000, 4000)).save(large, "PNG")
     with pytest.raises(Exception, match="Deadline"):
