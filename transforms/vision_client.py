@@ -1,4 +1,4 @@
-"""Ask Cloud Vision, through Google's client library, what each photo shows."""
+"""Ask Cloud Vision what each photo shows, through Google's client library."""
 
 from etlkit.vision import Feature, VisionEtl
 
@@ -7,8 +7,8 @@ class Etl(VisionEtl):
     """Adds `response`: Vision's labels for the photo `uri`, as JSON.
 
     Environment:
-        ETLKIT_VISION_API_KEY: Key for the real API; without it, Google's default credentials.
-        ETLKIT_VISION_GRPC_ENDPOINT: `host:port` of another server that speaks Vision's gRPC.
+        ETLKIT_VISION_API_KEY: Key for the real API; if it is not set, Google's default credentials.
+        ETLKIT_VISION_GRPC_ENDPOINT: `host:port` of another server with Vision's gRPC API.
     """
 
     client = "grpc"

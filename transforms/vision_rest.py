@@ -1,4 +1,4 @@
-"""Ask Cloud Vision, over REST, which objects are on each photo."""
+"""Ask Cloud Vision over REST which objects are on each photo."""
 
 from etlkit.vision import Feature, VisionEtl
 
@@ -7,8 +7,8 @@ class Etl(VisionEtl):
     """Adds `response`: Vision's answer about the objects on the photo `uri`, as JSON.
 
     Environment:
-        ETLKIT_VISION_API_KEY: Key for the real API; without it, Google's default credentials.
-        ETLKIT_VISION_ENDPOINT: `http://host:port` of another server that speaks Vision's REST.
+        ETLKIT_VISION_API_KEY: Key for the real API; if it is not set, Google's default credentials.
+        ETLKIT_VISION_ENDPOINT: `http://host:port` of another server with Vision's REST API.
     """
 
     client = "rest"

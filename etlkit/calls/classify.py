@@ -65,6 +65,32 @@ _HTTP_OF_CODE: Final = {
 }
 """Source: https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto"""
 
+GRPC_CODES: Final = dict(
+    enumerate(
+        (
+            "OK",
+            "CANCELLED",
+            "UNKNOWN",
+            "INVALID_ARGUMENT",
+            "DEADLINE_EXCEEDED",
+            "NOT_FOUND",
+            "ALREADY_EXISTS",
+            "PERMISSION_DENIED",
+            "RESOURCE_EXHAUSTED",
+            "FAILED_PRECONDITION",
+            "ABORTED",
+            "OUT_OF_RANGE",
+            "UNIMPLEMENTED",
+            "INTERNAL",
+            "UNAVAILABLE",
+            "DATA_LOSS",
+            "UNAUTHENTICATED",
+        )
+    )
+)
+"""Names of the numbers of `google.rpc.Code`, which errors of single items have.
+Source: https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto"""
+
 _BROKEN_CONNECTIONS: Final = frozenset(
     {
         "BadStatusLine",

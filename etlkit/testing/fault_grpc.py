@@ -39,13 +39,13 @@ _GRACE_S: Final = 5.0
 _MAX_THREADS: Final = 256
 
 
-class GrpcFront:
+class GrpcListener:
     """Listens on loopback, with a thread for each call that is in flight."""
 
-    def __init__(self, desk: FaultHandler, answer: Answer, latency_s: float) -> None:
+    def __init__(self, fault_handler: FaultHandler, answer: Answer, latency_s: float) -> None:
         import grpc
 
-        self._desk, self._answer, self._latency_s = desk, answer, latency_s
+        self._fault_handler, self._answer, self._latency_s = fault_handler, answer, latency_s
         self._lock = Lock()
         self._waiting: set[Event] = set()
         self._is_closing = False
@@ -72,20 +72,20 @@ class GrpcFront:
         self._threads.shutdown()
 
     def _call(self, data: bytes, context: Any) -> bytes:
-        with self._desk.in_flight():
+        with self._fault_handler.in_flight():
             try:
                 items = _decode(data)
             except RefusedError as exc:
                 _abort(context, Fault("status", status=400), str(exc))
-            verdict = self._desk.decide([item.key for item in items])
-            fault = verdict.call
+            decision = self._fault_handler.decide([item.key for item in items])
+            fault = decision.call
             self._wait(context, None if fault.kind in {"hang", "drip"} else self._latency_s)
             if fault.kind in _TOLD:
                 said = _TOLD[fault.kind].format(status=fault.status)
                 _abort(context, Fault("status", status=503), said)
             if fault.kind == "status":
                 _abort(context, fault, message_of(fault.status))
-            encoded = _encode(answers(items, verdict, self._answer))
+            encoded = _encode(answers(items, decision, self._answer))
             return encoded[: len(encoded) // 2] if fault.kind == "truncate" else encoded
 
     def _wait(self, context: Any, timeout_s: float | None) -> None:

@@ -23,7 +23,7 @@ _DOWN: Final = Fault("status", status=503)
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Decision:
     """What becomes of one call.
 
     Attributes:
@@ -104,7 +104,7 @@ class FaultHandler:
             with self._lock:
                 self._in_flight -= 1
 
-    def decide(self, keys: Sequence[str]) -> Verdict:
+    def decide(self, keys: Sequence[str]) -> Decision:
         """Count a call and say what becomes of it.
 
         What the clock decides (outage, quota) does not count as an attempt in the plan, which
@@ -116,29 +116,29 @@ class FaultHandler:
         with self._lock:
             self.calls += 1
             self.calls_by_item.update(keys)
-            verdict = self._turned_away() or self._planned(keys)
-            if verdict.call.kind in _ANSWERED:
+            decision = self._turned_away() or self._planned(keys)
+            if decision.call.kind in _ANSWERED:
                 self.answers_by_item.update(
-                    key for at, key in enumerate(keys) if at not in verdict.items
+                    key for at, key in enumerate(keys) if at not in decision.items
                 )
-            return verdict
+            return decision
 
-    def _turned_away(self) -> Verdict | None:
+    def _turned_away(self) -> Decision | None:
         now = time.monotonic()
         if self._outage_s is not None and self.calls > self._outage_after:
             self._down_until, self._outage_s = now + self._outage_s, None
         if now < self._down_until:
             self.faults["outage"] += 1
-            return Verdict(_DOWN)
+            return Decision(_DOWN)
         wait_s = 0.0 if self._quota is None else self._quota.wait_s(now)
         if wait_s:
             self.faults["quota"] += 1
-            return Verdict(
+            return Decision(
                 Fault("status", status=429, retry_after_s=wait_s, retry_info_s=round(wait_s, 3))
             )
         return None
 
-    def _planned(self, keys: Sequence[str]) -> Verdict:
+    def _planned(self, keys: Sequence[str]) -> Decision:
         # A packed call is itself: the same images in another pack are another call.
         joined = hashlib.blake2b("\n".join(keys).encode(), digest_size=16).hexdigest()
         attempt = self._attempt("call", joined)
@@ -154,7 +154,7 @@ class FaultHandler:
             self.faults[call.name] += 1
         if failing:
             self.faults["item_error"] += len(failing)
-        return Verdict(call, failing)
+        return Decision(call, failing)
 
     def _attempt(self, what: str, key: str) -> int:
         self._attempts[what, key] += 1

@@ -56,7 +56,7 @@ def _phrase(status: int) -> str:
 Respond = Callable[[str, str, bytes], Reply]
 
 
-class HttpFront:
+class HttpListener:
     """Listens on loopback, in a thread of its own.
 
     Args:

@@ -32,12 +32,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from etlkit.testing import fault_vision as vision
-from etlkit.testing.fault_handler import FaultHandler, Verdict
-from etlkit.testing.fault_http import HttpFront, Reply
+from etlkit.testing.fault_handler import Decision, FaultHandler
+from etlkit.testing.fault_http import HttpListener, Reply
 from etlkit.testing.fault_plan import FaultPlan
 
 if TYPE_CHECKING:
-    from etlkit.testing.fault_grpc import GrpcFront
+    from etlkit.testing.fault_grpc import GrpcListener
 
 _logger = logging.getLogger(__name__)
 
@@ -91,51 +91,51 @@ class FaultServer:
         outage_after: int = 0,
         outage_s: float | None = None,
     ) -> None:
-        self._desk = FaultHandler(plan or FaultPlan.none(), quota, outage_after, outage_s)
+        self._fault_handler = FaultHandler(plan or FaultPlan.none(), quota, outage_after, outage_s)
         self._answer = answer or vision.default_answer
         self._routes = dict(routes or {})
         self._item_key = item_key
         self._latency_s = latency_s
         self._lock = Lock()
         self._is_closed = False
-        self._grpc: GrpcFront | None = None
-        self._http = HttpFront(self._respond, self._desk.in_flight, latency_s)
+        self._grpc: GrpcListener | None = None
+        self._http = HttpListener(self._respond, self._fault_handler.in_flight, latency_s)
         self.url = f"http://127.0.0.1:{self._http.port}"
 
     @property
     def grpc_endpoint(self) -> str:
         """`127.0.0.1:PORT`, in plain text; the gRPC side starts when this is first read."""
-        from etlkit.testing.fault_grpc import GrpcFront
+        from etlkit.testing.fault_grpc import GrpcListener
 
         with self._lock:
             if self._grpc is None:
-                self._grpc = GrpcFront(self._desk, self._answer, self._latency_s)
+                self._grpc = GrpcListener(self._fault_handler, self._answer, self._latency_s)
             return f"127.0.0.1:{self._grpc.port}"
 
     @property
     def calls(self) -> int:
         """Calls that arrived, over both protocols, whatever became of them."""
-        return self._desk.calls
+        return self._fault_handler.calls
 
     @property
     def calls_by_item(self) -> Counter[str]:
         """How many calls carried each item: by image address, `sha256:…` of content, or `item_key`."""
-        return self._desk.snapshot(self._desk.calls_by_item)
+        return self._fault_handler.snapshot(self._fault_handler.calls_by_item)
 
     @property
     def answers_by_item(self) -> Counter[str]:
         """How often each item was answered in full and without an error."""
-        return self._desk.snapshot(self._desk.answers_by_item)
+        return self._fault_handler.snapshot(self._fault_handler.answers_by_item)
 
     @property
     def faults(self) -> Counter[str]:
         """Faults that happened, by status (`"429"`), kind, `"quota"` or `"outage"`."""
-        return self._desk.snapshot(self._desk.faults)
+        return self._fault_handler.snapshot(self._fault_handler.faults)
 
     @property
     def max_in_flight(self) -> int:
         """The most calls that were in flight at one time."""
-        return self._desk.max_in_flight
+        return self._fault_handler.max_in_flight
 
     @staticmethod
     def label_of(key: str) -> str:
@@ -144,11 +144,11 @@ class FaultServer:
 
     def go_down(self, seconds: float = float("inf")) -> None:
         """Answer everything with 503 from now on, for so long or until `come_up`."""
-        self._desk.go_down(seconds)
+        self._fault_handler.go_down(seconds)
 
     def come_up(self) -> None:
         """End an outage."""
-        self._desk.come_up()
+        self._fault_handler.come_up()
 
     def close(self) -> None:
         """Cut all connections and end all threads; counts stay readable. Once is enough."""
@@ -188,12 +188,12 @@ class FaultServer:
 
     def _respond_vision(self, body: bytes) -> Reply:
         items = vision.read_items(body)
-        verdict = self._desk.decide([item.key for item in items])
+        decision = self._fault_handler.decide([item.key for item in items])
 
         def answer() -> Any:
-            return {"responses": vision.answers(items, verdict, self._answer)} if items else {}
+            return {"responses": vision.answers(items, decision, self._answer)} if items else {}
 
-        return _reply(verdict, answer)
+        return _reply(decision, answer)
 
     def _route(self, handler: Callable[[Any], Any], body: bytes) -> Reply:
         try:
@@ -201,15 +201,15 @@ class FaultServer:
         except ValueError as exc:
             raise vision.RefusedError("Invalid JSON payload received.") from exc
         key = self._item_key(parsed) if self._item_key else vision.digest_key(body)
-        verdict = self._desk.decide([str(key)])
-        if verdict.items:
-            status = vision.http_status_of(verdict.items[0])
+        decision = self._fault_handler.decide([str(key)])
+        if decision.items:
+            status = vision.http_status_of(decision.items[0])
             return _error(status, vision.message_of(status))
-        return _reply(verdict, lambda: handler(parsed))
+        return _reply(decision, lambda: handler(parsed))
 
 
-def _reply(verdict: Verdict, answer: Callable[[], Any]) -> Reply:
-    fault = verdict.call
+def _reply(decision: Decision, answer: Callable[[], Any]) -> Reply:
+    fault = decision.call
     if fault.kind == "html":
         return Reply(fault.status, _HTML, content_type="text/html; charset=UTF-8", fault=fault)
     if fault.kind == "status":

@@ -14,7 +14,7 @@ from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from etlkit.testing.fault_handler import Verdict
+    from etlkit.testing.fault_handler import Decision
     from etlkit.testing.fault_plan import Fault
 
 # Source: https://cloud.google.com/vision/quotas (read 2026-11).
@@ -164,10 +164,10 @@ def refuse_too_many(items: Sequence[Item]) -> None:
         raise RefusedError("Request must specify image and features.")
 
 
-def answers(items: Sequence[Item], verdict: Verdict, answer: Answer) -> list[dict[str, Any]]:
+def answers(items: Sequence[Item], decision: Decision, answer: Answer) -> list[dict[str, Any]]:
     """One answer for each item, in order; failing ones have their `error`."""
     return [
-        _item_error(item, verdict.items[at]) if at in verdict.items else answer(item)
+        _item_error(item, decision.items[at]) if at in decision.items else answer(item)
         for at, item in enumerate(items)
     ]
 

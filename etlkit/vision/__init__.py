@@ -1,4 +1,4 @@
-"""Cloud Vision: packed calls, each image settled alone, over REST or Google's client library.
+"""Cloud Vision: many images per call, a result for each, over REST or Google's client library.
 
 ```python
 from etlkit.vision import Feature, VisionEtl
@@ -7,7 +7,7 @@ class Etl(VisionEtl):
     features = (Feature("LABEL_DETECTION", max_results=5),)
 ```
 
-Importing this package imports nothing of Google's; a client is imported when it is made.
+Importing this package does not import Google's libraries; a client imports them when it is made.
 """
 
 from etlkit.vision.annotator import Annotation, ImageAnnotator

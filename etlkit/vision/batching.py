@@ -1,4 +1,4 @@
-"""Many images in few calls, and each of them settled alone."""
+"""Many images in few calls, with a result of its own for each image."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from etlkit.calls import clock
 from etlkit.calls.retry import caller
 from etlkit.errors import ApiError, CallFailedError, ImageError
 from etlkit.vision.annotator import Annotation
-from etlkit.vision.connection import SERVICE
 from etlkit.vision.download import Downloader, DownloadError
+from etlkit.vision.endpoint import SERVICE
 from etlkit.vision.packing import MAX_CALL_BYTES, fits, packs
-from etlkit.vision.pending_image import Image
+from etlkit.vision.pending_image import PendingImage
 from etlkit.vision.request import ImageRequest
 from etlkit.vision.retry_queue import RetryQueue, retry_queue_of
 
 _INVALID_ARGUMENT: Final = 3
-_OF_IMAGES: Final = frozenset({400, 413})
-"""INVALID_ARGUMENT and "too large": one image may be to blame, and the others are not."""
+_CAUSED_BY_AN_IMAGE: Final = frozenset({400, 413})
+"""INVALID_ARGUMENT and "too large": a single image may be the cause."""
 
-_OF_THE_JOB: Final = re.compile(r"API key|Invalid JSON payload|Unknown name|Invalid value at")
-"""400 is also what a wrong key or a misspelt request gets. No image is to blame for that.
+_CAUSED_BY_THE_JOB: Final = re.compile(
+    r"API key|Invalid JSON payload|Unknown name|Invalid value at"
+)
+"""A wrong key or a misspelt request gets 400, too. No image causes that.
 Source: https://cloud.google.com/docs/authentication/api-keys-use (API_KEY_INVALID)"""
 
 
@@ -34,18 +36,18 @@ class Call(Protocol):
         ...
 
 
-class Settlement:
-    """Packs images into calls and finds out what became of each.
+class BatchAnnotator:
+    """Packs images into calls and finds the result of each image.
 
-    An image with a transient error is asked for again, together with others' of its kind. A call that
-    Vision refuses as a whole is halved until the image to blame is alone. What Vision cannot fetch
-    is downloaded and sent.
+    An image with a transient error is retried together with others like it. A call that Vision refuses
+    as a whole is halved until the image that causes it is alone. An image that Vision cannot fetch is
+    downloaded and sent.
 
     Args:
         call: Makes one call.
         size_of: Bytes that an image takes in a call.
-        downloader: Fetches what Vision cannot.
-        kind: Equal for annotators that may ask for each other's images.
+        downloader: Downloads images that Vision cannot fetch.
+        kind: Annotators with the same kind may ask for each other's images.
     """
 
     def __init__(
@@ -62,92 +64,93 @@ class Settlement:
 
     def annotate(self, requests: Sequence[ImageRequest]) -> list[Annotation]:
         """As `ImageAnnotator.annotate`."""
-        images = [self._enter(Image(request)) for request in requests]
-        lobby = retry_queue_of(caller(SERVICE), self._kind)
+        images = [self._measure(PendingImage(request)) for request in requests]
+        queue = retry_queue_of(caller(SERVICE), self._kind)
         try:
-            for pack in packs([image for image in images if not image.settled], _size):
-                self._ask(pack, lobby)
-            lobby.enter(images)
-            self._finish(images, lobby)
+            for pack in packs([image for image in images if not image.is_done], _size):
+                self._ask(pack, queue)
+            queue.add(images)
+            self._finish(images, queue)
         finally:
-            lobby.leave(images)
+            queue.remove(images)
         return [image.result() for image in images]
 
-    def _finish(self, images: Sequence[Image], lobby: RetryQueue) -> None:
-        """Return when all of them are settled, by this worker or by another one."""
-        while any(not image.settled for image in images):
-            # No more than one call takes: 16 workers with 16 photos each would fill the memory.
-            loaded = sum(image.size for image in images if image.waits)
+    def _finish(self, images: Sequence[PendingImage], queue: RetryQueue) -> None:
+        """Return when all images have a result, found by this worker or by another one."""
+        while any(not image.is_done for image in images):
+            # Download no more than one call takes: 16 photos for each of 16 workers fill the memory.
+            loaded = sum(image.size for image in images if image.is_waiting)
             for image in images:
                 if image.wants_bytes and not image.in_flight and loaded < MAX_CALL_BYTES:
-                    self._download(image, lobby)
+                    self._download(image, queue)
                     loaded += image.size
-            pack = lobby.next_pack(images, may_download=loaded < MAX_CALL_BYTES)
+            pack = queue.next_pack(images, may_download=loaded < MAX_CALL_BYTES)
             if pack:
-                with lobby.leading(pack):
-                    self._ask(pack, lobby)
+                with queue.in_flight(pack):
+                    self._ask(pack, queue)
 
-    def _ask(self, pack: Sequence[Image], lobby: RetryQueue) -> None:
+    def _ask(self, pack: Sequence[PendingImage], queue: RetryQueue) -> None:
         requests = [image.request for image in pack]
         started = clock.now()
         try:
             answers = self._call(requests, sum(len(each.features) for each in requests))
         except ApiError as error:
-            if error.status not in _OF_IMAGES or _OF_THE_JOB.search(error.reason or ""):
+            is_from_job = _CAUSED_BY_THE_JOB.search(error.reason or "")
+            if error.status not in _CAUSED_BY_AN_IMAGE or is_from_job:
                 raise
             middle = len(pack) // 2
             refused = ImageError(error.reason or error.message, code=_INVALID_ARGUMENT)
-            self._split([pack[:middle], pack[middle:]], lobby, refused)
+            self._split([pack[:middle], pack[middle:]], queue, refused)
         except CallFailedError as error:
-            # Not in halves: each failing half would cost all attempts again.
-            self._split([[image] for image in pack], lobby, error)
+            # Not halved: each failing half would use up all attempts again.
+            self._split([[image] for image in pack], queue, error)
         else:
-            lobby.note(pack, answers, clock.now() - started)
+            queue.record(pack, answers, clock.now() - started)
 
     def _split(
         self,
-        parts: Sequence[Sequence[Image]],
-        lobby: RetryQueue,
+        parts: Sequence[Sequence[PendingImage]],
+        queue: RetryQueue,
         error: ImageError | CallFailedError,
     ) -> None:
-        """Ask for parts of a call that failed as a whole; alone, an image is to blame."""
+        """Ask for the parts of a call that failed as a whole. A single image gets the error."""
         whole = [image for part in parts for image in part]
         if len(whole) == 1:
-            whole[0].settle(Annotation({}, error))
+            whole[0].finish(Annotation({}, error))
             return
         for part in parts:
-            self._ask(part, lobby)
+            self._ask(part, queue)
 
-    def _enter(self, image: Image) -> Image:
-        """Measure an image, and settle it if there is no point in sending it."""
+    def _measure(self, image: PendingImage) -> PendingImage:
+        """Set an image's size, and finish it if it cannot be sent at all."""
         fault = image.request.fault()
         if fault is None:
             image.size = self._size_of(image.request)
             if not fits(image.size):
                 fault = (
-                    f"the image takes {image.size:,} bytes in a call, and a call has "
-                    f"{MAX_CALL_BYTES:,} at most: put it into a bucket and give its gs:// address"
+                    f"the image takes {image.size:,} bytes in a call, and a call may have at most "
+                    f"{MAX_CALL_BYTES:,}: put it into a bucket and use its gs:// address"
                 )
         if fault is not None:
-            image.settle(Annotation({}, ImageError(fault, code=_INVALID_ARGUMENT)))
+            image.finish(Annotation({}, ImageError(fault, code=_INVALID_ARGUMENT)))
         return image
 
-    def _download(self, image: Image, lobby: RetryQueue) -> None:
+    def _download(self, image: PendingImage, queue: RetryQueue) -> None:
         try:
             content = self._downloader.fetch(str(image.request.uri), max_bytes=MAX_CALL_BYTES)
         except DownloadError as error:
             image.download_failed(str(error), is_transient=error.is_transient)
             if error.is_transient:
-                lobby.try_later(image)
+                queue.retry_later(image)
             return
         old = image.request
         image.request = ImageRequest(content=content, features=old.features, context=old.context)
-        self._enter(image)
+        self._measure(image)
         image.downloaded()
 
 
-def keyless(call: Call, key: str | None) -> Call:
-    """The same call, without the key in what it raises.
+def without_key(call: Call, key: str | None) -> Call:
+    """The same call; errors that it raises do not contain the key.
 
     Google names the key in some refusals: `Consumer 'api_key:…' has been suspended`.
     """
@@ -160,17 +163,17 @@ def keyless(call: Call, key: str | None) -> Call:
         except ApiError as error:
             if key not in error.message:
                 raise
-            told = error
-        # Outside of `except`: there the original would hang on to the new error as its context.
+            original = error
+        # Outside of `except`: inside, the new error would keep the original as its context.
         raise ApiError(
-            told.message.replace(key, "[key]"),
-            service=told.service,
-            status=told.status,
-            reason=None if told.reason is None else told.reason.replace(key, "[key]"),
+            original.message.replace(key, "[key]"),
+            service=original.service,
+            status=original.status,
+            reason=None if original.reason is None else original.reason.replace(key, "[key]"),
         )
 
     return guarded
 
 
-def _size(image: Image) -> int:
+def _size(image: PendingImage) -> int:
     return image.size

@@ -10,50 +10,50 @@ from typing import Any, Final, Literal, get_args
 from etlkit.calls.retry import caller, from_grpc
 from etlkit.errors import ApiError, ConfigError, EtlkitError, RetryableError
 from etlkit.vision.annotator import Annotation
-from etlkit.vision.batching import Settlement, keyless
-from etlkit.vision.connection import (
-    SERVICE,
-    Connection,
-    default_credentials,
-    grpc_connection,
-    rest_connection,
-)
+from etlkit.vision.batching import BatchAnnotator, without_key
 from etlkit.vision.download import Downloader
+from etlkit.vision.endpoint import (
+    SERVICE,
+    VisionEndpoint,
+    default_credentials,
+    grpc_endpoint,
+    rest_endpoint,
+)
 from etlkit.vision.packing import indented_json_bytes, proto_bytes
 from etlkit.vision.request import ImageRequest
 
 Transport = Literal["grpc", "rest"]
 
 _ADDRESS: Final = re.compile(r"^POST https?://\S+: ")
-"""What Google's REST transport puts before the service's own words."""
+"""What Google's REST transport puts before the service's own message."""
 
 _CHANNEL_OPTIONS: Final = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    ("grpc.enable_http_proxy", 0),  # loopback is not behind a proxy
+    ("grpc.enable_http_proxy", 0),  # no proxy leads to loopback
 )
 
 
 class ClientAnnotator:
     """An `ImageAnnotator` over `google-cloud-vision`.
 
-    The library's own retries are off: `etlkit.calls.retry` is the one retry layer.
+    The library's own retries are off: only `etlkit.calls.retry` retries.
 
     Args:
-        connection: Where and as whom; None = `ETLKIT_VISION_GRPC_ENDPOINT` (for the transport
-            `rest`: `ETLKIT_VISION_ENDPOINT`) or Cloud Vision, with `ETLKIT_VISION_API_KEY` or
-            Google's application default credentials.
+        endpoint: Address and key; None = `ETLKIT_VISION_GRPC_ENDPOINT` (for the transport `rest`:
+            `ETLKIT_VISION_ENDPOINT`) or Cloud Vision, with `ETLKIT_VISION_API_KEY` or Google's
+            application default credentials.
         transport: `grpc` or `rest`.
-        region: `eu` or `us`; None = the global endpoint. Only without `connection`.
-        downloader: Fetches what Vision cannot fetch by itself; None = from the public internet.
+        region: `eu` or `us`; None = the global endpoint. Only without `endpoint`.
+        downloader: Downloads images that Vision cannot fetch; None = only from the public internet.
 
     Raises:
-        ConfigError: No credentials, an unknown transport, or an endpoint that is none.
+        ConfigError: No credentials, an unknown transport, or an invalid endpoint.
     """
 
     def __init__(
         self,
-        connection: Connection | None = None,
+        endpoint: VisionEndpoint | None = None,
         *,
         transport: Transport = "grpc",
         region: str | None = None,
@@ -61,13 +61,13 @@ class ClientAnnotator:
     ) -> None:
         if transport not in get_args(Transport):
             raise ConfigError(
-                f"transport {transport!r}: it is one of {', '.join(get_args(Transport))}"
+                f"transport {transport!r}: use one of {', '.join(get_args(Transport))}"
             )
-        find = grpc_connection if transport == "grpc" else rest_connection
-        found = connection or find(region=region)
+        find = grpc_endpoint if transport == "grpc" else rest_endpoint
+        found = endpoint or find(region=region)
         self._client = _make_client(found, transport)
-        self._settlement = Settlement(
-            keyless(self._call, found.api_key),
+        self._images = BatchAnnotator(
+            without_key(self._call, found.api_key),
             proto_bytes if transport == "grpc" else indented_json_bytes,
             downloader or Downloader(),
             (transport, found),
@@ -75,7 +75,7 @@ class ClientAnnotator:
 
     def annotate(self, requests: Sequence[ImageRequest]) -> list[Annotation]:
         """As `ImageAnnotator.annotate`."""
-        return self._settlement.annotate(requests)
+        return self._images.annotate(requests)
 
     def close(self) -> None:
         """Close the channel."""
@@ -93,10 +93,10 @@ class ClientAnnotator:
                 )
             except (self._messages.parse_error, UnicodeDecodeError):
                 raise RetryableError(
-                    f"{SERVICE} answered with something that is no answer", code="truncated"
+                    f"{SERVICE} sent an answer that cannot be read", code="truncated"
                 ) from None
             except Exception as error:
-                # `from None`: what lies below may hold the request, and with it the key.
+                # `from None`: the original may hold the request, and the key with it.
                 raise _classified(error) from None
 
         answer = caller(SERVICE).call(attempt, units=units)
@@ -121,7 +121,7 @@ class _Messages:
         self._template: Any = None
 
     def batch(self, requests: Sequence[ImageRequest]) -> Any:
-        """A call's request; image files are put in as they are, not over base64."""
+        """The request of a call. Image files are put in as they are, without base64."""
         message = self._request.pb()()
         for request in requests:
             one = message.requests.add()
@@ -133,7 +133,7 @@ class _Messages:
         return self._request.wrap(message)
 
     def _without_image(self, request: ImageRequest) -> Any:
-        """Features and context; the same for all images of a transform, so made once for them."""
+        """Features and context. They are the same for all images of a transform, so made once."""
         features, context = self._asked
         if features is not request.features or context is not request.context:
             asked = request.json_without_content()
@@ -144,7 +144,7 @@ class _Messages:
 
 
 def _classified(error: Exception) -> Exception:
-    """What a failed call means; what nobody knows ends the run, for it is no image's fault."""
+    """Classify a failed call. Unknown errors end the run: no single image caused them."""
     message = getattr(error, "message", None)
     if isinstance(message, str):
         error.message = _ADDRESS.sub("", message)  # type: ignore[attr-defined]
@@ -152,45 +152,43 @@ def _classified(error: Exception) -> Exception:
     if isinstance(found, EtlkitError):
         return found
     name = type(error).__name__
-    if getattr(error, "retryable", False):  # google.auth
-        return RetryableError(f"{SERVICE}: no token ({name})", code="unreachable")
     return ApiError(f"{SERVICE}: the call failed with {name}", service=SERVICE)
 
 
-def _make_client(connection: Connection, transport: Transport) -> Any:
+def _make_client(endpoint: VisionEndpoint, transport: Transport) -> Any:
     """An `ImageAnnotatorClient`.
 
-    The key becomes credentials of the channel, not metadata of calls: those the library may log.
+    The key becomes credentials of the channel. Metadata of calls may be logged by the library.
     """
     from google.api_core.client_options import ClientOptions
     from google.cloud.vision_v1 import ImageAnnotatorClient
 
-    address = connection.address
+    address = endpoint.address
     if not address.secure:
-        made = _plain_grpc(connection) if transport == "grpc" else _plain_rest(connection)
+        made = _plain_grpc(endpoint) if transport == "grpc" else _plain_rest(endpoint)
         return ImageAnnotatorClient(transport=made)
-    options = ClientOptions(api_endpoint=address.target, api_key=connection.api_key)
-    credentials = None if connection.api_key is not None else default_credentials()
+    options = ClientOptions(api_endpoint=address.target, api_key=endpoint.api_key)
+    credentials = None if endpoint.api_key is not None else default_credentials()
     return ImageAnnotatorClient(
         transport=transport, client_options=options, credentials=credentials
     )
 
 
-def _plain_grpc(connection: Connection) -> Any:
+def _plain_grpc(endpoint: VisionEndpoint) -> Any:
     import grpc
     from google.cloud.vision_v1.services.image_annotator.transports import (
         ImageAnnotatorGrpcTransport,
     )
 
-    target = connection.address.target
+    target = endpoint.address.target
     channel = grpc.insecure_channel(target, options=_CHANNEL_OPTIONS)
-    if connection.api_key is not None:
-        channel = grpc.intercept_channel(channel, _key_interceptor(connection.api_key))
+    if endpoint.api_key is not None:
+        channel = grpc.intercept_channel(channel, _key_interceptor(endpoint.api_key))
     return ImageAnnotatorGrpcTransport(host=target, channel=channel)
 
 
 def _key_interceptor(key: str) -> Any:
-    """Sends a key where there is no TLS, and so no credentials of a channel: on loopback."""
+    """Sends the key on loopback, where there is no TLS and so no credentials of a channel."""
     import grpc
 
     class Interceptor(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc]
@@ -201,19 +199,19 @@ def _key_interceptor(key: str) -> Any:
     return Interceptor()
 
 
-def _plain_rest(connection: Connection) -> Any:
+def _plain_rest(endpoint: VisionEndpoint) -> Any:
     from google.auth.api_key import Credentials
     from google.auth.credentials import AnonymousCredentials
     from google.cloud.vision_v1.services.image_annotator.transports import (
         ImageAnnotatorRestTransport,
     )
 
-    key = connection.api_key
+    key = endpoint.api_key
     kind: Any = AnonymousCredentials if key is None else partial(Credentials, key)
     made = ImageAnnotatorRestTransport(
-        host=connection.address.target,
+        host=endpoint.address.target,
         url_scheme="http",
         credentials=kind(),
     )
-    made._session.trust_env = False  # noqa: SLF001 - loopback is not behind a proxy
+    made._session.trust_env = False  # noqa: SLF001 - no proxy leads to loopback
     return made

@@ -1,4 +1,4 @@
-"""What a row becomes: Vision's answer as JSON, a row for each annotation, or a column for each rank."""
+"""The forms of an output row: the answer as JSON, a row per annotation, or a column per rank."""
 
 from __future__ import annotations
 
@@ -15,42 +15,42 @@ _BOX: Final = "STRUCT<x_min FLOAT64, y_min FLOAT64, x_max FLOAT64, y_max FLOAT64
 
 
 class Shape(Protocol):
-    """Turns a source row and Vision's answer into what is written."""
+    """Turns a source row and Vision's answer into output rows."""
 
     def check(self, features: Sequence[Feature]) -> None:
-        """Refuse features that do not fit the shape.
+        """Raise if the features do not fit the shape.
 
         Raises:
-            ConfigError: With those that do.
+            ConfigError: With the features that fit.
         """
         ...
 
     def schema(self) -> Mapping[str, str] | None:
-        """The columns it makes, as in `EtlBase.output_schema`, without the address of the image.
+        """The columns it adds, as in `EtlBase.output_schema`, without the image's address.
 
-        None = the target gets the source's columns too, and types are found as usual.
+        None = the target also gets the source's columns, and types are inferred.
         """
         ...
 
     def result(self, row: Row, answer: Mapping[str, Any], features: Sequence[Feature]) -> RowResult:
-        """What `transform_row` would return.
+        """The result of `transform_row`.
 
         Args:
-            row: The source row; may be changed and returned.
+            row: The source row; it may be changed and returned.
             answer: `Annotation.answer`.
-            features: What was asked.
+            features: What Vision looked for.
         """
         ...
 
 
 @dataclass(frozen=True)
 class JsonColumn:
-    """One column with the whole answer, as one image's answer to `images:annotate` looks.
+    """One column with the whole answer, in the form of an answer to `images:annotate`.
 
-    `{"responses": [{"labelAnnotations": […]}]}`, so that SQL reads `$.responses[0].labelAnnotations`.
+    That is `{"responses": [{"labelAnnotations": […]}]}`: SQL reads `$.responses[0].labelAnnotations`.
 
     Attributes:
-        column: Its name.
+        column: The column's name.
     """
 
     column: str = "response"
@@ -59,10 +59,10 @@ class JsonColumn:
         """Every feature fits."""
 
     def schema(self) -> None:
-        """Source columns stay."""
+        """None: source columns stay."""
 
     def result(self, row: Row, answer: Mapping[str, Any], _features: Sequence[Feature]) -> Row:
-        """The row with one column more."""
+        """The row with one more column."""
         row[self.column] = {"responses": [answer]}
         return row
 
@@ -71,18 +71,18 @@ class JsonColumn:
 class Long:
     """One row per annotation: address, `feature`, `rank`, `mid`, `name`, `score`, `box`.
 
-    `rank` counts from 1 within a feature, best first, as Vision gives them. `box` is where it is on the
-    image, NULL = everywhere: for objects in parts of width and height (0.0 to 1.0), else in pixels.
-    An image without an annotation gives no row and counts as skipped.
+    `rank` counts from 1 within a feature, best first, in Vision's order. `box` is the annotation's
+    place in the image; NULL = the whole image. Boxes of objects are fractions of width and height
+    (0.0 to 1.0), others are in pixels. An image without annotations gives no row and counts as skipped.
     """
 
     def check(self, features: Sequence[Feature]) -> None:
-        """Every feature that gives a list fits."""
+        """Every feature with a list of annotations fits."""
         for feature in features:
             _list_of(feature)
 
     def schema(self) -> Mapping[str, str]:
-        """Seven columns with the address."""
+        """Six columns beside the address."""
         return {
             "feature": "STRING",
             "rank": "INT64",
@@ -93,7 +93,7 @@ class Long:
         }
 
     def result(self, row: Row, answer: Mapping[str, Any], features: Sequence[Feature]) -> list[Row]:
-        """As many rows as there are annotations."""
+        """One row per annotation."""
         return [
             {**row, "feature": feature.type, "rank": rank, **_read(feature, found)}
             for feature in features
@@ -106,23 +106,23 @@ class Wide:
     """The best `k` annotations side by side: `name_1`, `score_1`, …; NULL where there are fewer.
 
     Attributes:
-        k: How many.
-        prefix: Stands before each name, e.g. `label_` for `label_name_1`.
+        k: How many annotations.
+        prefix: Put before each column's name, e.g. `label_` for `label_name_1`.
     """
 
     k: int = 5
     prefix: str = ""
 
     def check(self, features: Sequence[Feature]) -> None:
-        """One feature that gives a list."""
+        """One feature with a list of annotations fits."""
         if not isinstance(self.k, int) or isinstance(self.k, bool) or self.k < 1:
-            raise ConfigError(f"Wide(k={self.k!r}): it is a whole number, 1 or more")
+            raise ConfigError(f"Wide(k={self.k!r}): it must be a whole number, 1 or more")
         if len(features) != 1:
             raise ConfigError(f"Wide is for one feature, and there are {len(features)}; use Long")
         _list_of(features[0])
 
     def schema(self) -> Mapping[str, str]:
-        """Two columns a rank."""
+        """Two columns per rank."""
         return {
             f"{self.prefix}{name}_{rank}": kind
             for rank in range(1, self.k + 1)
@@ -130,7 +130,7 @@ class Wide:
         }
 
     def result(self, row: Row, answer: Mapping[str, Any], features: Sequence[Feature]) -> Row:
-        """The row with `2 * k` columns more."""
+        """The row with `2 * k` more columns."""
         best = [_read(features[0], found) for found in _list_of(features[0])(answer)[: self.k]]
         best += [{"name": None, "score": None}] * (self.k - len(best))
         for rank, found in enumerate(best, 1):
@@ -140,13 +140,13 @@ class Wide:
 
 
 def check_shape(shape: Any) -> None:
-    """Refuse what is no shape, such as its name, or its class where an instance has to be.
+    """Raise if `shape` is not a shape instance.
 
     Raises:
-        ConfigError: With what can be written.
+        ConfigError: With examples.
     """
     if isinstance(shape, type) or not callable(getattr(shape, "result", None)):
-        raise ConfigError(f"shape {shape!r}: it is JsonColumn(), Long() or Wide(k=5)")
+        raise ConfigError(f"shape {shape!r}: use JsonColumn(), Long() or Wide(k=5)")
 
 
 def _list_at(*path: str) -> Callable[[Mapping[str, Any]], list[Any]]:
@@ -179,14 +179,14 @@ _LISTS: Final[Mapping[str, Callable[[Mapping[str, Any]], list[Any]]]] = {
 def _list_of(feature: Feature) -> Callable[[Mapping[str, Any]], list[Any]]:
     if feature.type not in _LISTS:
         raise ConfigError(
-            f"{feature.type} gives no list of annotations: use JsonColumn for it. The shapes Long and "
+            f"{feature.type} has no list of annotations: use JsonColumn for it. The shapes Long and "
             f"Wide are for {', '.join(_LISTS)}"
         )
     return _LISTS[feature.type]
 
 
 def _read(feature: Feature, found: Mapping[str, Any]) -> dict[str, Any]:
-    """`mid`, `name`, `score` and `box` of one annotation; None = Vision does not say."""
+    """`mid`, `name`, `score` and `box` of one annotation; None = Vision did not give it."""
     name = found.get("name") or found.get("description")
     if feature.type == "IMAGE_PROPERTIES":
         name = _hex(found.get("color", {}))
@@ -200,7 +200,7 @@ def _read(feature: Feature, found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _box(poly: Mapping[str, Any]) -> dict[str, float] | None:
-    """The upright box around a polygon; proto3 JSON leaves out a coordinate that is 0."""
+    """The upright box around a polygon. proto3 JSON leaves out coordinates that are 0."""
     corners = poly.get("normalizedVertices") or poly.get("vertices")
     if not corners:
         return None

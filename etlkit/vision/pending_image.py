@@ -1,15 +1,16 @@
-"""One image on its way: what is asked of it, what Vision said, what became of it."""
+"""One image until it has a result: its request, its attempts, and Vision's last answer."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
+from etlkit.calls.classify import GRPC_CODES, TRANSIENT_CODES
 from etlkit.errors import CallFailedError, ImageError
-from etlkit.vision.annotator import TRANSIENT_CODES, Annotation
+from etlkit.vision.annotator import Annotation
 from etlkit.vision.request import ImageRequest
 
 _PASS_IT_IN: Final = ("download the content and pass it in", "download the image and pass it in")
-"""The end of what Vision says of addresses that it cannot, or may not, fetch.
+"""The end of Vision's messages about addresses that it cannot, or may not, fetch.
 Source: https://github.com/googleapis/google-cloud-python/issues/13740"""
 
 _MAX_MESSAGE_CHARS: Final = 300
@@ -17,19 +18,19 @@ _UNKNOWN: Final = 2
 _UNAVAILABLE: Final = 14
 
 
-class Image:
-    """One image on its way.
+class PendingImage:
+    """One image until it has a result.
 
     Attributes:
         request: What Vision is asked; changes when the bytes are sent instead of the address.
         size: Bytes it takes in a call.
-        attempts: Calls it was in and failed alone.
+        attempts: Calls that included it and in which it failed.
         due: When it may be asked for again, as `clock.now` counts.
-        failed_at: When it failed last.
-        wants_bytes: Vision could not fetch it: the worker it belongs to has to download it.
-        with_others: Somebody may ask for it before it is due.
-        in_flight: Somebody is asking for it.
-        message: What Vision said of it last.
+        failed_at: When it failed last, as `clock.now` counts.
+        wants_bytes: Vision could not fetch it, so the worker that owns it must download it.
+        may_go_early: A call that has room may include it before it is due.
+        in_flight: A call includes it now.
+        message: Vision's last message about it.
     """
 
     def __init__(self, request: ImageRequest) -> None:
@@ -39,7 +40,7 @@ class Image:
         self.due = 0.0
         self.failed_at = 0.0
         self.wants_bytes = False
-        self.with_others = True
+        self.may_go_early = True
         self.in_flight = False
         self._answer: dict[str, Any] = {}
         self._code = 0
@@ -48,42 +49,46 @@ class Image:
         self._failure: BaseException | None = None
 
     @property
-    def settled(self) -> bool:
-        """Whether it is known what became of it."""
+    def is_done(self) -> bool:
+        """Whether it has a result, or the run is ending because of it."""
         return self._annotation is not None or self._failure is not None
 
     @property
-    def waits(self) -> bool:
-        """Whether anybody may ask for it."""
-        return not (self.settled or self.in_flight or self.wants_bytes)
+    def is_waiting(self) -> bool:
+        """Whether any worker may ask for it."""
+        return not (self.is_done or self.in_flight or self.wants_bytes)
 
-    def settle(self, annotation: Annotation) -> None:
-        """Say what became of it; a file that was downloaded for it is let go."""
+    def finish(self, annotation: Annotation) -> None:
+        """Set its result. A file that was downloaded for it is freed."""
         self._annotation = annotation
         if self.request.content is not None:
             self.request = ImageRequest(features=self.request.features)
 
     def fail(self, error: BaseException) -> None:
-        """The run ends while it was asked for."""
+        """Set the error that ended the run while a call included it."""
         self._failure = error
 
     def result(self) -> Annotation:
-        """What became of it.
+        """Its result.
 
         Raises:
-            BaseException: What ended the run.
+            BaseException: The error that ended the run.
         """
         if self._failure is not None:
             raise self._failure
         if self._annotation is None:
-            raise AssertionError("asked before it was settled")
+            raise AssertionError("the image has no result yet")
         return self._annotation
 
-    def take(self, answer: dict[str, Any]) -> bool:
-        """Learn what Vision says of it; True = a later try may say something else."""
+    def take_answer(self, answer: dict[str, Any]) -> bool:
+        """Read Vision's answer about it.
+
+        Returns:
+            Whether it failed with a transient error and has to be retried.
+        """
         self._answer, error = answer, answer.get("error")
         if not isinstance(error, dict) or not error:
-            self.settle(Annotation(answer))
+            self.finish(Annotation(answer))
             return False
         self._code = int(error.get("code", _UNKNOWN))
         self.message = str(error.get("message", f"code {self._code}"))[:_MAX_MESSAGE_CHARS]
@@ -91,28 +96,28 @@ class Image:
             self.wants_bytes = any(words in self.message for words in _PASS_IT_IN)
         if self.wants_bytes:
             return False
-        if self._code not in TRANSIENT_CODES:
-            self.settle(Annotation(answer, ImageError(self.message, code=self._code)))
-        return not self.settled
+        if GRPC_CODES.get(self._code) not in TRANSIENT_CODES:
+            self.finish(Annotation(answer, ImageError(self.message, code=self._code)))
+        return not self.is_done
 
     def not_answered(self) -> None:
-        """The call was answered, but not for each image, so nobody can say which is which."""
+        """The answer of a call did not have one entry per image, so none of them can be assigned."""
         self._answer, self._code = {}, _UNAVAILABLE
-        self.message = "Vision's answer is not one for each image"
+        self.message = "Vision did not send one answer per image"
 
     def give_up(self) -> None:
-        """Settle it with its transient error: others are answered, so it is to blame."""
+        """Finish it with its transient error: other images are answered, so this one is the cause."""
         message = f"{self.message} ({self.attempts} attempts, while other images are answered)"
-        word = TRANSIENT_CODES[self._code]
-        error = CallFailedError(message, code=word, attempts=self.attempts)
-        self.settle(Annotation(self._answer, error))
+        code = GRPC_CODES[self._code]
+        error = CallFailedError(message, code=code, attempts=self.attempts)
+        self.finish(Annotation(self._answer, error))
 
     def downloaded(self) -> None:
-        """Ask with the image itself, as soon as may be."""
-        self.due, self.with_others, self.wants_bytes = 0.0, True, False
+        """Ask again with the image itself, as soon as possible."""
+        self.due, self.may_go_early, self.wants_bytes = 0.0, True, False
 
     def download_failed(self, why: str, *, is_transient: bool) -> None:
-        """Vision could not fetch it, and neither could we.
+        """Neither Vision nor we could fetch it.
 
         Args:
             why: For the message.
@@ -122,4 +127,4 @@ class Image:
         if is_transient:
             self._code = _UNAVAILABLE
         else:
-            self.settle(Annotation(self._answer, ImageError(self.message, code=self._code)))
+            self.finish(Annotation(self._answer, ImageError(self.message, code=self._code)))

@@ -1,4 +1,4 @@
-"""Which addresses on the network a download may go to: those of the public internet alone."""
+"""Which network addresses a download may connect to: only those of the public internet."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any, Final, TypeAlias
 
 Resolve: TypeAlias = Callable[..., Sequence[tuple[Any, ...]]]
-"""`socket.getaddrinfo`, or what a test has in its place."""
+"""`socket.getaddrinfo`, or a test's replacement for it."""
 
 _NAT64: Final = IPv6Network("64:ff9b::/96")
-"""An IPv4 address is in its last 32 bits. Source: https://www.rfc-editor.org/rfc/rfc6052"""
+"""The last 32 bits are an IPv4 address. Source: https://www.rfc-editor.org/rfc/rfc6052"""
 
 
 class ForbiddenAddressError(Exception):
-    """A host that leads somewhere else than to the public internet."""
+    """A host has an address that is not on the public internet."""
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the public internet.
+    """Whether an IP address is on the public internet.
 
-    False for private, loopback, link-local (cloud metadata servers live there), shared (CGNAT),
-    multicast, reserved and unspecified addresses, also where an IPv6 address merely wraps an IPv4
-    one. IPv4-mapped addresses are refused as such: no name server gives them in good faith.
+    False for private, loopback, link-local (cloud metadata servers are there), shared (CGNAT),
+    multicast, reserved and unspecified addresses, also if an IPv6 address only wraps such an IPv4
+    address. IPv4-mapped addresses are never public: no name server gives them in good faith.
 
     Source: https://www.iana.org/assignments/iana-ipv4-special-registry
     """
@@ -48,33 +48,33 @@ def _is_global(address: IPv4Address | IPv6Address) -> bool:
 
 
 def resolve_public(host: str, port: int, *, resolve: Resolve = socket.getaddrinfo) -> list[str]:
-    """Resolve a host once; connect to what this returns, not to the name.
+    """Resolve a host once. Connect to the addresses that this returns, not to the name.
 
-    A name that is resolved again for the connection may lead elsewhere by then (DNS rebinding).
+    A name that is resolved again for the connection may have another address then (DNS rebinding).
 
     Args:
         host: A name or an IP address.
-        port: Where to connect to.
+        port: The port to connect to.
         resolve: As `socket.getaddrinfo`.
 
     Returns:
-        IP addresses, all of them public, in the resolver's order.
+        IP addresses in the resolver's order, all of them public.
 
     Raises:
-        ForbiddenAddressError: One of them is not: half an answer is not trusted either.
+        ForbiddenAddressError: At least one of them is not public. Then none is trusted.
         OSError: The name is not known, or the resolver does not answer.
     """
     found = addresses_of(host, port, resolve=resolve)
     for address in found:
         if not is_public(address):
             raise ForbiddenAddressError(
-                f"{host} leads to {address}, which is no address of the public internet"
+                f"{host} leads to {address}, which is not on the public internet"
             )
     return found
 
 
 def addresses_of(host: str, port: int, *, resolve: Resolve = socket.getaddrinfo) -> list[str]:
-    """Resolve a host without a look at where it leads to.
+    """Resolve a host without checking its addresses.
 
     Raises:
         OSError: The name is not known, or the resolver does not answer.

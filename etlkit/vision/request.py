@@ -1,4 +1,4 @@
-"""What Vision is asked about one image."""
+"""One image in a call, and the features to look for in it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _CONTEXT: Final[Mapping[str, Any]] = {
         "advancedOcrOptions": [str],
     },
 }
-"""All but product search: https://cloud.google.com/vision/docs/reference/rest/v1/ImageContext"""
+"""All except product search: https://cloud.google.com/vision/docs/reference/rest/v1/ImageContext"""
 
 _IMAGE_SCHEMES: Final = ("gs://", "https://", "http://")
 
@@ -47,8 +47,8 @@ class Feature:
 
     Attributes:
         type: One of `FEATURES`, the API's own names.
-        max_results: Annotations at most; None = the API's default of 10. The API ignores it for
-            text and crop hints.
+        max_results: The most annotations; None = the API's default of 10. The API ignores it
+            for text and crop hints.
         model: `builtin/stable`, `builtin/latest` or `builtin/weekly`; None = stable.
     """
 
@@ -57,18 +57,24 @@ class Feature:
     model: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what the API would refuse, before anything is paid."""
+        """Raise if the API would refuse the feature, before anything is paid.
+
+        Raises:
+            ConfigError: With the names that are allowed.
+        """
         if self.type == "PRODUCT_SEARCH":
             raise ConfigError(
-                "PRODUCT_SEARCH is not supported: it compares photos with a product set of your "
-                "own, which has to be built with an API of its own first. "
+                "PRODUCT_SEARCH is not supported: it compares photos with your own product set, "
+                "which must first be built with another API. "
                 f"Use one of {', '.join(FEATURES)}"
             )
         if self.type not in FEATURES:
-            raise ConfigError(f"Feature({self.type!r}): it is one of {', '.join(FEATURES)}")
+            raise ConfigError(f"Feature({self.type!r}): use one of {', '.join(FEATURES)}")
         most = self.max_results
         if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
-            raise ConfigError(f"Feature(max_results={most!r}): it is a whole number, 1 or more")
+            raise ConfigError(
+                f"Feature(max_results={most!r}): it must be a whole number, 1 or more"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """The feature as the REST API takes it."""
@@ -83,8 +89,8 @@ class ImageRequest:
     Attributes:
         uri: `gs://…` or `http(s)://…`; None = the image is in `content`.
         content: The image file; None = it is at `uri`.
-        features: What to look for; each is billed.
-        context: Hints, an `ImageContext` in the REST API's JSON; None = none.
+        features: What to look for; each feature is billed.
+        context: Hints, an `ImageContext` in the REST API's JSON; None = no hints.
     """
 
     features: tuple[Feature, ...]
@@ -93,9 +99,9 @@ class ImageRequest:
     context: Mapping[str, Any] | None = None
 
     def fault(self) -> str | None:
-        """Why this cannot be an image that Vision would look at; None = it may well be.
+        """Why this cannot be an image; None = it may be one.
 
-        A request without an image makes Vision refuse all images of a call, so it is not sent.
+        Vision refuses all images of a call if one of them has no image, so such a request is not sent.
         """
         if self.content is not None:
             return None if self.content else "the image is empty (0 bytes)"
@@ -103,7 +109,8 @@ class ImageRequest:
             return f"there is no image: the address is {self.uri!r}"
         if not self.uri.startswith(_IMAGE_SCHEMES):
             return (
-                f"{self.uri!r} is no address of an image: it begins with gs://, https:// or http://"
+                f"{self.uri!r} is not the address of an image: it must begin with gs://, https:// "
+                "or http://"
             )
         return None
 
@@ -115,7 +122,7 @@ class ImageRequest:
         return request
 
     def json_without_content(self) -> dict[str, Any]:
-        """As `to_json`, with an empty text where the image file would be."""
+        """As `to_json`, with an empty string instead of the image file."""
         image: dict[str, Any] = {"source": {"imageUri": self.uri}}
         request = {
             "image": {"content": ""} if self.content is not None else image,
@@ -127,10 +134,10 @@ class ImageRequest:
 
 
 def as_features(given: Sequence[Feature | str]) -> tuple[Feature, ...]:
-    """Check a list of features; a plain name stands for the feature with its defaults.
+    """Check a list of features. A plain name means the feature with its defaults.
 
     Raises:
-        ConfigError: There is none, one is twice, or a name is unknown.
+        ConfigError: The list is empty, has a feature twice, or has an unknown name.
     """
     if isinstance(given, str):
         raise ConfigError(f"features is a str; write ({given!r},)")
@@ -141,12 +148,12 @@ def as_features(given: Sequence[Feature | str]) -> tuple[Feature, ...]:
     if not types:
         raise ConfigError(f"features is empty: name at least one of {', '.join(FEATURES)}")
     if len(set(types)) < len(types):
-        raise ConfigError(f"features names one twice, and it would be billed twice: {types}")
+        raise ConfigError(f"features has one twice, and it would be billed twice: {types}")
     return features
 
 
 def check_context(context: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """Check an image context by name and type: a misspelt one would have every image refused.
+    """Check the names and types in an image context: with a wrong one, Vision refuses every image.
 
     Raises:
         ConfigError: With the names that are allowed there.
@@ -164,17 +171,19 @@ def check_context(context: Mapping[str, Any] | None) -> Mapping[str, Any] | None
 def _check(value: Any, allowed: Any, where: str) -> None:
     if isinstance(allowed, Mapping):
         if not isinstance(value, Mapping):
-            raise ConfigError(f"{where} is a {type(value).__name__}; it is a dict")
+            raise ConfigError(f"{where} is a {type(value).__name__}; it must be a dict")
         for name, inner in value.items():
             if name not in allowed:
                 raise ConfigError(f"{where} has no {name!r}; it has {', '.join(allowed)}")
             _check(inner, allowed[name], f"{where}.{name}")
     elif isinstance(allowed, list):
         if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
-            raise ConfigError(f"{where} is a {type(value).__name__}; it is a list")
+            raise ConfigError(f"{where} is a {type(value).__name__}; it must be a list")
         for position, inner in enumerate(value):
             _check(inner, allowed[0], f"{where}[{position}]")
     else:
         fits = (int, float) if allowed is float else allowed
         if not isinstance(value, fits) or (isinstance(value, bool) and allowed is not bool):
-            raise ConfigError(f"{where} is a {type(value).__name__}; it is a {allowed.__name__}")
+            raise ConfigError(
+                f"{where} is a {type(value).__name__}; it must be a {allowed.__name__}"
+            )

@@ -1,4 +1,4 @@
-"""Vision over REST, through `HttpClient`: no client library, little work per call."""
+"""Vision over REST through `HttpClient`: no client library, and little processor time per call."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 from etlkit.calls.http import HttpClient
 from etlkit.errors import ApiError
 from etlkit.vision.annotator import Annotation
-from etlkit.vision.batching import Settlement, keyless
-from etlkit.vision.connection import (
+from etlkit.vision.batching import BatchAnnotator, without_key
+from etlkit.vision.download import Downloader
+from etlkit.vision.endpoint import (
     SERVICE,
-    Connection,
+    VisionEndpoint,
     auth_headers,
     default_credentials,
-    rest_connection,
+    rest_endpoint,
 )
-from etlkit.vision.download import Downloader
 from etlkit.vision.packing import json_bytes
 from etlkit.vision.request import ImageRequest
 
@@ -27,31 +27,31 @@ class RestAnnotator:
     """An `ImageAnnotator` over REST.
 
     Args:
-        connection: Where and as whom; None = `ETLKIT_VISION_ENDPOINT` or Cloud Vision, with
+        endpoint: Address and key; None = `ETLKIT_VISION_ENDPOINT` or Cloud Vision, with
             `ETLKIT_VISION_API_KEY` or Google's application default credentials.
-        region: `eu` or `us`; None = the global endpoint. Only without `connection`.
-        downloader: Fetches what Vision cannot fetch by itself; None = from the public internet.
+        region: `eu` or `us`; None = the global endpoint. Only without `endpoint`.
+        downloader: Downloads images that Vision cannot fetch; None = only from the public internet.
 
     Raises:
-        ConfigError: No credentials, or an endpoint that is none.
+        ConfigError: No credentials, or an invalid endpoint.
     """
 
     def __init__(
         self,
-        connection: Connection | None = None,
+        endpoint: VisionEndpoint | None = None,
         *,
         region: str | None = None,
         downloader: Downloader | None = None,
     ) -> None:
-        self._connection = connection or rest_connection(region=region)
+        self._endpoint = endpoint or rest_endpoint(region=region)
         self._http: HttpClient | None = None
         self._headers: dict[str, str] = {}
         self._credentials: Any = None
-        found = self._connection
+        found = self._endpoint
         if found.api_key is None and not found.is_anonymous:
             self._credentials = default_credentials()
-        self._settlement = Settlement(
-            keyless(self._call, found.api_key),
+        self._images = BatchAnnotator(
+            without_key(self._call, found.api_key),
             json_bytes,
             downloader or Downloader(),
             ("rest", found),
@@ -59,7 +59,7 @@ class RestAnnotator:
 
     def annotate(self, requests: Sequence[ImageRequest]) -> list[Annotation]:
         """As `ImageAnnotator.annotate`."""
-        return self._settlement.annotate(requests)
+        return self._images.annotate(requests)
 
     def close(self) -> None:
         """Close the connection pool."""
@@ -72,20 +72,20 @@ class RestAnnotator:
         answer = self._client().post_json(_PATH, body, units=units)
         answers = answer.get("responses", []) if isinstance(answer, dict) else None
         if not isinstance(answers, list):
-            raise ApiError("vision answered with something that is no answer", service=SERVICE)
+            raise ApiError("vision sent an answer that cannot be read", service=SERVICE)
         return answers
 
     def _client(self) -> HttpClient:
-        """The pool; made anew when the token has changed, about once an hour."""
+        """The client with the current token; a new one is made when it changes, about once an hour."""
         headers = self._auth()
         if self._http is None or headers != self._headers:
             self.close()
-            self._http = HttpClient(self._connection.address.url, service=SERVICE, headers=headers)
+            self._http = HttpClient(self._endpoint.address.url, service=SERVICE, headers=headers)
             self._headers = headers
         return self._http
 
     def _auth(self) -> dict[str, str]:
-        connection = self._connection
+        endpoint = self._endpoint
         if self._credentials is not None:
-            return auth_headers(self._credentials, connection.address.url)
-        return {} if connection.api_key is None else {"X-Goog-Api-Key": connection.api_key}
+            return auth_headers(self._credentials, endpoint.address.url)
+        return {} if endpoint.api_key is None else {"X-Goog-Api-Key": endpoint.api_key}

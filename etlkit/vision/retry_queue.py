@@ -1,13 +1,12 @@
-"""Where images wait that failed alone, until somebody asks for several of them at once.
+"""Images that failed in a call that succeeded. They wait here until several can be retried together.
 
-Of 16 images in a call, one often fails where 3 % of all images do. Were each asked for again by itself,
-calls would grow by half. So the workers of a run have a lobby in common: whose image is due takes
-along what else is waiting, and settles it for the others too.
+If 3 % of all images fail, a call of 16 images often has one that does. If each of them were retried by
+itself, there would be half as many calls again. So the workers of a run share a queue: a worker whose
+image is due takes along the images that wait, and finds the results of other workers' images, too.
 """
 
 from __future__ import annotations
 
-import random
 import threading
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,26 +18,26 @@ from etlkit.calls.retry import Caller, RetryPolicy
 from etlkit.errors import OutageError
 from etlkit.vision.annotator import plain
 from etlkit.vision.packing import MAX_IMAGES, packs
-from etlkit.vision.pending_image import Image
+from etlkit.vision.pending_image import PendingImage
 
 _MAX_WAIT_S: Final = 10.0
-"""Short, because an image that is due takes along others: the calls are few anyway."""
+"""Short, because a retry takes other images along: there are few of these calls."""
 
 _LOOK_S: Final = 0.5
-"""How often those who wait look whether the run is ending."""
+"""How often waiting workers check whether the run is ending."""
 
 _QUIET_CALLS: Final = 2.0
-"""For so many times the duration of a call nobody has come in: then no more are waited for."""
+"""Stop waiting for other workers after this many average call durations without a new image."""
 
 _WEIGHT: Final = 0.1
-"""Of the last call in the average duration of calls."""
+"""Of the last call in the moving average of call durations."""
 
 
 class RetryQueue:
-    """Images that wait, of all workers of a run.
+    """Images of all workers of a run that wait for a retry.
 
     Args:
-        policy: How often, and for how long, an image is worth asking for.
+        policy: How often and how long to retry an image.
         stop: Ends the waits.
     """
 
@@ -46,20 +45,26 @@ class RetryQueue:
         self._policy = policy
         self._stop = stop
         self._changed = threading.Condition()
-        self._here: list[Image] = []
+        self._images: list[PendingImage] = []
         self._call_s = 0.0
-        self._last_in_at = 0.0
+        self._last_added_at = 0.0
         self._answered_at = 0.0
         self._silent_since = 0.0
-        self._failing: set[Image] = set()
-        """Images that have failed since any was last answered."""
+        self._failing: set[PendingImage] = set()
+        """Images that failed since the last image was answered."""
 
-    def note(self, pack: Sequence[Image], answers: Sequence[Any], took_s: float) -> None:
-        """Take the answers of a call: by position, and only if there is one for each image."""
+    def record(self, pack: Sequence[PendingImage], answers: Sequence[Any], took_s: float) -> None:
+        """Assign the answers of a call by position, if there is one for each image.
+
+        Args:
+            pack: The images of the call.
+            answers: Vision's answers.
+            took_s: How long the call took.
+        """
         self._call_s += (took_s - self._call_s) * (_WEIGHT if self._call_s else 1.0)
         if len(answers) == len(pack) and all(isinstance(each, dict) for each in answers):
             pairs = zip(pack, answers, strict=True)
-            again = [image for image, answer in pairs if image.take(plain(answer))]
+            again = [image for image, answer in pairs if image.take_answer(plain(answer))]
         else:
             again = list(pack)
             for image in again:
@@ -71,18 +76,18 @@ class RetryQueue:
                 if len(again) < len(pack):
                     self._failing.clear()
                 for image in again:
-                    self._try_later(image)
+                    self._retry_later(image)
 
-    def try_later(self, image: Image) -> None:
-        """An image was not to be had this time.
+    def retry_later(self, image: PendingImage) -> None:
+        """Schedule another attempt for an image that failed, or give it up.
 
         Raises:
-            OutageError: None of any worker was, for too long.
+            OutageError: No image of any worker was answered for too long.
         """
         with self._changed:
-            self._try_later(image)
+            self._retry_later(image)
 
-    def _try_later(self, image: Image) -> None:
+    def _retry_later(self, image: PendingImage) -> None:
         now = clock.now()
         image.attempts += 1
         before, image.failed_at = image.failed_at, now
@@ -90,65 +95,68 @@ class RetryQueue:
             self._silent_since = now
         self._failing.add(image)
         if image.attempts >= self._policy.max_attempts:
-            # As for calls: others are answered, or nothing is known of others: it is the image.
+            # As for calls: if others are answered, or nothing is known of others, it is the image.
             if self._answered_at > before or len(self._failing) == 1:
                 image.give_up()
                 return
-            silent_s = now - self._silent_since
-            if silent_s > self._policy.max_outage_s:
-                raise OutageError(
-                    f"vision has answered no image for {silent_s:,.0f} s, longer than "
-                    f"max_outage_s={self._policy.max_outage_s:,.0f} of the job's retry policy. "
-                    f"Last: {image.message}",
-                    attempts=image.attempts,
-                )
-        most = min(self._policy.first_wait_s * 2.0 ** min(image.attempts - 1, 16), _MAX_WAIT_S)
-        image.due = now + random.uniform(most / 2, most)  # noqa: S311 - no secret
-        image.with_others = image.attempts == 1
+            self._check_outage(now, image)
+        wait_s = self._policy.wait_s(image.attempts, None)
+        image.due = now + min(wait_s, _MAX_WAIT_S)
+        image.may_go_early = image.attempts == 1
 
-    def enter(self, images: Sequence[Image]) -> None:
-        """Let the others see what is not settled."""
-        rest = [image for image in images if not image.settled]
+    def _check_outage(self, now: float, image: PendingImage) -> None:
+        silent_s = now - self._silent_since
+        if silent_s > self._policy.max_outage_s:
+            raise OutageError(
+                f"vision has answered no image for {silent_s:,.0f} s, longer than "
+                f"max_outage_s={self._policy.max_outage_s:,.0f} of the job's retry policy. "
+                f"Last: {image.message}",
+                attempts=image.attempts,
+            )
+
+    def add(self, images: Sequence[PendingImage]) -> None:
+        """Let other workers take along those of the images that have no result."""
+        rest = [image for image in images if not image.is_done]
         if rest:
             with self._changed:
-                self._here += rest
-                self._last_in_at = clock.now()
+                self._images += rest
+                self._last_added_at = clock.now()
                 self._changed.notify_all()
 
-    def leave(self, images: Sequence[Image]) -> None:
-        """Take one's images away, settled or not."""
-        if self._here or self._failing:
+    def remove(self, images: Sequence[PendingImage]) -> None:
+        """Remove a worker's images, with or without a result."""
+        if self._images or self._failing:
             mine = set(images)
             with self._changed:
-                self._here = [image for image in self._here if image not in mine]
+                self._images = [image for image in self._images if image not in mine]
                 self._failing -= mine
 
-    def next_pack(self, mine: Sequence[Image], *, may_download: bool) -> list[Image]:
-        """Wait until there is something to do.
+    def next_pack(self, mine: Sequence[PendingImage], *, may_download: bool) -> list[PendingImage]:
+        """Wait until the worker has something to do.
 
         Args:
-            mine: Images of the worker that asks.
-            may_download: It has room for more downloads; else those it has are to be sent first.
+            mine: The worker's images.
+            may_download: It has room for more downloads. If not, those it has must be sent first.
 
         Returns:
-            Images to ask for now, others' among them; [] = none: yours are settled, or want to be
-            downloaded.
+            Images to ask for now, perhaps with images of other workers. Empty = the worker's images
+            have results, or have to be downloaded.
 
         Raises:
             Stopped: The run is ending.
         """
         with self._changed:
-            while not all(image.settled for image in mine):
+            while not all(image.is_done for image in mine):
                 self._stop.check()
-                waiting = [image for image in mine if image.waits]
+                waiting = [image for image in mine if image.is_waiting]
                 due = min((image.due for image in waiting), default=None)
                 is_due = due is not None and self._is_time(due)
-                along = [image for image in self._here if image.waits and _may_go(image)]
-                if is_due or (len(along) >= MAX_IMAGES and any(map(_may_go, waiting))):
-                    return self._take(along, set(waiting))
-                busy = any(image.waits or image.in_flight for image in mine)
+                ready = [image for image in self._images if image.is_waiting and _may_go(image)]
+                if is_due or (len(ready) >= MAX_IMAGES and any(map(_may_go, waiting))):
+                    return self._take(ready, set(waiting))
+                is_busy = any(image.is_waiting or image.in_flight for image in mine)
                 if any(image.wants_bytes and not image.in_flight for image in mine) and (
-                    may_download or not busy
+                    may_download or not is_busy
                 ):
                     break
                 rest_s = _LOOK_S if due is None else self._rest_s(due)
@@ -159,26 +167,26 @@ class RetryQueue:
         return self._rest_s(due) <= 0 or clock.skip_to(due)
 
     def _rest_s(self, due: float) -> float:
-        """Seconds until one should not wait for others any more: when no more are coming in."""
-        quiet_at = self._last_in_at + _QUIET_CALLS * self._call_s
+        """Seconds to wait for images of other workers: until no more of them are added."""
+        quiet_at = self._last_added_at + _QUIET_CALLS * self._call_s
         return max(due, min(quiet_at, due + _MAX_WAIT_S)) - clock.now()
 
-    def _take(self, along: list[Image], mine: set[Image]) -> list[Image]:
-        """As much as fits into one call, one's own first: only that lets everybody get on."""
-        along.sort(key=lambda image: (image not in mine, image.due))
-        pack = next(packs(along, lambda image: image.size))
+    def _take(self, ready: list[PendingImage], mine: set[PendingImage]) -> list[PendingImage]:
+        """As many as fit into one call, the worker's own first: only so do all workers progress."""
+        ready.sort(key=lambda image: (image not in mine, image.due))
+        pack = next(packs(ready, lambda image: image.size))
         for image in pack:
             image.in_flight = True
         return pack
 
     @contextmanager
-    def leading(self, pack: Sequence[Image]) -> Iterator[None]:
-        """While the images of a pack are asked for; what goes wrong goes wrong for all of them."""
+    def in_flight(self, pack: Sequence[PendingImage]) -> Iterator[None]:
+        """Around the call that asks for a pack; an error that it raises ends all its images."""
         try:
             yield
         except BaseException as error:
             for image in pack:
-                if not image.settled:
+                if not image.is_done:
                     image.fail(error)
             raise
         finally:
@@ -189,15 +197,15 @@ class RetryQueue:
 
 
 _lock = threading.Lock()
-_lobbies: WeakKeyDictionary[Caller, dict[Hashable, RetryQueue]] = WeakKeyDictionary()
+_queues: WeakKeyDictionary[Caller, dict[Hashable, RetryQueue]] = WeakKeyDictionary()
 
 
 def retry_queue_of(caller: Caller, kind: Hashable) -> RetryQueue:
-    """The lobby that the workers of a run share; `Caller` is what a run has one of."""
+    """The queue that the workers of a run share. A run has one `Caller` of a service."""
     with _lock:
-        lobbies = _lobbies.setdefault(caller, {})
-        return lobbies.setdefault(kind, RetryQueue(caller.policy, caller.stopping))
+        queues = _queues.setdefault(caller, {})
+        return queues.setdefault(kind, RetryQueue(caller.policy, caller.stopping))
 
 
-def _may_go(image: Image) -> bool:
-    return image.with_others or image.due <= clock.now()
+def _may_go(image: PendingImage) -> bool:
+    return image.may_go_early or image.due <= clock.now()

@@ -23,7 +23,7 @@ from etlkit.calls.http import HttpClient
 from etlkit.engine.transfer import run_transfer
 from etlkit.testing import MemorySink, MemorySource
 from etlkit.vision import Feature, RestAnnotator, VisionEtl
-from etlkit.vision.connection import REST_ENDPOINT, rest_connection
+from etlkit.vision.endpoint import REST_ENDPOINT, rest_endpoint
 from tests.bench.latency_server import latency_server
 
 PATH = "/v1/images:annotate"
@@ -102,7 +102,7 @@ def vision_etl(url, calls_in_flight):
         max_concurrency = calls_in_flight
 
         def make_annotator(self):
-            return RestAnnotator(rest_connection(environ={REST_ENDPOINT: url}))
+            return RestAnnotator(rest_endpoint(environ={REST_ENDPOINT: url}))
 
     return Etl
 

@@ -9,7 +9,7 @@ from etlkit import ApiError, ConfigError, ImageError
 from etlkit.local import join_or_start
 from etlkit.testing import FaultPlan, FaultServer
 from etlkit.vision import ClientAnnotator, Feature, ImageRequest, RestAnnotator
-from etlkit.vision.connection import grpc_connection, rest_connection
+from etlkit.vision.endpoint import grpc_endpoint, rest_endpoint
 
 PHOTOS = Path(__file__).parents[2] / "photos"
 LABELS = (Feature("LABEL_DETECTION", max_results=3),)
@@ -73,11 +73,11 @@ def ask():
             "ETLKIT_VISION_GRPC_ENDPOINT": endpoints[1],
         }
         if kind == "rest":
-            annotator = RestAnnotator(rest_connection(environ=environ))
+            annotator = RestAnnotator(rest_endpoint(environ=environ))
         elif kind == "grpc":
-            annotator = ClientAnnotator(grpc_connection(environ=environ))
+            annotator = ClientAnnotator(grpc_endpoint(environ=environ))
         else:
-            annotator = ClientAnnotator(rest_connection(environ=environ), transport="rest")
+            annotator = ClientAnnotator(rest_endpoint(environ=environ), transport="rest")
         try:
             return annotator.annotate(requests)
         finally:

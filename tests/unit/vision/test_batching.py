@@ -12,7 +12,7 @@ from etlkit.calls.retry import Calls, RetryPolicy
 from etlkit.errors import CallFailedError
 from etlkit.testing import FaultPlan, FaultServer, no_sleep
 from etlkit.vision import Downloader, Feature, ImageRequest, RestAnnotator
-from etlkit.vision.connection import rest_connection
+from etlkit.vision.endpoint import rest_endpoint
 
 LABELS = (Feature("LABEL_DETECTION"),)
 KEY = "AIzaSy-4711"
@@ -55,7 +55,7 @@ def photo_host():
 
 def annotator_of(server, **options):
     environ = {"ETLKIT_VISION_ENDPOINT": server.url, "ETLKIT_VISION_API_KEY": KEY}
-    return RestAnnotator(rest_connection(environ=environ), **options)
+    return RestAnnotator(rest_endpoint(environ=environ), **options)
 
 
 def ask(server, uris, **options):
@@ -191,7 +191,7 @@ def test_without_responses_an_answer_is_none():
         ask(server, uris(16))
     with (
         FaultServer(routes={"/v1/images:annotate": lambda _body: [1]}) as server,
-        pytest.raises(ApiError, match="no answer"),
+        pytest.raises(ApiError, match="an answer that cannot be read"),
     ):
         ask(server, uris(16))
 

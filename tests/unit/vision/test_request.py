@@ -19,7 +19,7 @@ def test_a_feature_in_json_has_what_was_said_and_nothing_else():
 
 def test_product_search_is_refused_with_the_reason():
     """It needs what etlkit cannot make."""
-    with pytest.raises(ConfigError, match="a product set of your own"):
+    with pytest.raises(ConfigError, match="your own product set"):
         Feature("PRODUCT_SEARCH")
 
 
@@ -50,15 +50,15 @@ def test_names_stand_for_features():
     ("context", "said"),
     [
         ({"languageHint": ["ja"]}, "has no 'languageHint'; it has latLongRect, languageHints"),
-        ({"languageHints": "ja"}, "languageHints is a str; it is a list"),
+        ({"languageHints": "ja"}, "languageHints is a str; it must be a list"),
         (
             {"cropHintsParams": {"aspectRatios": ["1"]}},
-            r"aspectRatios\[0\] is a str; it is a float",
+            r"aspectRatios\[0\] is a str; it must be a float",
         ),
-        ({"webDetectionParams": {"includeGeoResults": 1}}, "is a int; it is a bool"),
+        ({"webDetectionParams": {"includeGeoResults": 1}}, "is a int; it must be a bool"),
         ({"productSearchParams": {}}, "has no 'productSearchParams'"),
         ({"latLongRect": {"minLatLng": {"latitude": float("nan")}}}, "image_context"),
-        (["ja"], "is a list; it is a dict"),
+        (["ja"], "is a list; it must be a dict"),
     ],
 )
 def test_a_misspelt_context_is_found_before_any_call(context, said):

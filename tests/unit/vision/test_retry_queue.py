@@ -8,7 +8,7 @@ from etlkit.calls.clock import Stopped
 from etlkit.calls.retry import Calls, RetryPolicy
 from etlkit.testing import FaultPlan, FaultServer
 from etlkit.vision import Feature, ImageRequest, RestAnnotator
-from etlkit.vision.connection import rest_connection
+from etlkit.vision.endpoint import rest_endpoint
 
 LABELS = (Feature("LABEL_DETECTION"),)
 WORKERS = 8
@@ -29,7 +29,7 @@ def test_workers_of_a_run_ask_again_together(calls):
         calls.enter()
         uris = [f"gs://b/{worker}-{number}.jpg" for number in range(3)]
         environ = {"ETLKIT_VISION_ENDPOINT": server.url}
-        annotator = RestAnnotator(rest_connection(environ=environ))
+        annotator = RestAnnotator(rest_endpoint(environ=environ))
         requests = [ImageRequest(uri=uri, features=LABELS) for uri in uris]
         found[worker] = (uris, annotator.annotate(requests))
         annotator.close()
@@ -60,7 +60,7 @@ def test_a_stop_ends_those_who_wait():
 
     def work():
         calls.enter()
-        annotator = RestAnnotator(rest_connection(environ={"ETLKIT_VISION_ENDPOINT": server.url}))
+        annotator = RestAnnotator(rest_endpoint(environ={"ETLKIT_VISION_ENDPOINT": server.url}))
         try:
             annotator.annotate([ImageRequest(uri="gs://b/1", features=LABELS)])
         except Stopped:

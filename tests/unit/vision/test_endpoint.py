@@ -14,11 +14,11 @@ from etlkit import ApiError, ConfigError, RetryableError
 from etlkit.calls.retry import Calls, RetryPolicy
 from etlkit.testing import FaultPlan, FaultServer, no_sleep
 from etlkit.vision import ClientAnnotator, Feature, ImageRequest, RestAnnotator
-from etlkit.vision.connection import (
+from etlkit.vision.endpoint import (
     auth_headers,
     default_credentials,
-    grpc_connection,
-    rest_connection,
+    grpc_endpoint,
+    rest_endpoint,
 )
 
 KEY = "AIzaSy-very-secret-4711"
@@ -34,7 +34,7 @@ def environ(rest=None, grpc=None, key=None):
     return {name: value for name, value in given.items() if value is not None}
 
 
-@pytest.mark.parametrize("find", [rest_connection, grpc_connection])
+@pytest.mark.parametrize("find", [rest_endpoint, grpc_endpoint])
 @pytest.mark.parametrize(
     ("region", "url"),
     [
@@ -49,7 +49,7 @@ def test_vision_and_its_regions(find, region, url):
     assert (found.address.url, found.api_key, found.is_anonymous) == (url, KEY, False)
 
 
-@pytest.mark.parametrize("find", [rest_connection, grpc_connection])
+@pytest.mark.parametrize("find", [rest_endpoint, grpc_endpoint])
 def test_an_unknown_region_is_refused(find):
     """With those that there are."""
     with pytest.raises(ConfigError, match="eu, us"):
@@ -68,7 +68,7 @@ def test_an_unknown_region_is_refused(find):
 )
 def test_an_endpoint_over_rest(given, url):
     """It comes before the region; plain text stays on this machine."""
-    found = rest_connection(region="eu", environ=environ(rest=given))
+    found = rest_endpoint(region="eu", environ=environ(rest=given))
     assert found.address.url == url
     assert found.is_anonymous is (found.address.host != "vision.internal")
 
@@ -90,7 +90,7 @@ def test_an_endpoint_over_rest(given, url):
 def test_what_is_no_endpoint_over_rest_is_refused(given):
     """And not repeated, for there may be a key in it."""
     with pytest.raises(ConfigError, match="ETLKIT_VISION_ENDPOINT") as caught:
-        rest_connection(environ=environ(rest=given))
+        rest_endpoint(environ=environ(rest=given))
     assert KEY not in str(caught.value)
 
 
@@ -106,7 +106,7 @@ def test_what_is_no_endpoint_over_rest_is_refused(given):
 )
 def test_an_endpoint_over_grpc(given, secure):
     """Plain text on loopback, TLS everywhere else."""
-    address = grpc_connection(environ=environ(grpc=given)).address
+    address = grpc_endpoint(environ=environ(grpc=given)).address
     assert (address.target, address.secure) == (given, secure)
 
 
@@ -116,11 +116,11 @@ def test_an_endpoint_over_grpc(given, secure):
 def test_what_is_no_endpoint_over_grpc_is_refused(given):
     """It is host:port, and nothing else."""
     with pytest.raises(ConfigError, match="host:port") as caught:
-        grpc_connection(environ=environ(grpc=given))
+        grpc_endpoint(environ=environ(grpc=given))
     assert KEY not in str(caught.value)
 
 
-@pytest.mark.parametrize("find", [rest_connection, grpc_connection])
+@pytest.mark.parametrize("find", [rest_endpoint, grpc_endpoint])
 @pytest.mark.parametrize("given", [f"{KEY}\n", f" {KEY}", f"{KEY}\t", f"{KEY} x", f"{KEY}é"])
 def test_what_is_no_key_is_refused(find, given):
     """By name and not repeated: gRPC would try it eight times for each image, and blame the image."""
@@ -189,7 +189,7 @@ def credentials(recorder, monkeypatch, tmp_path):
 
 def test_default_credentials_are_sent_and_renewed(recorder, credentials):
     """Token and project travel in headers; when the token runs out, there is another one."""
-    annotator = RestAnnotator(rest_connection(environ=environ(rest=recorder.url)))
+    annotator = RestAnnotator(rest_endpoint(environ=environ(rest=recorder.url)))
     annotator._credentials = credentials  # loopback would do without
     annotator.annotate([REQUEST])
     annotator.annotate([REQUEST])
@@ -224,7 +224,7 @@ def test_a_token_server_that_is_away_is_asked_again(credentials, monkeypatch):
     monkeypatch.setattr(credentials, "_token_uri", "http://127.0.0.1:1/token")
     with no_sleep():
         Calls(RetryPolicy(max_attempts=2, max_outage_s=5)).enter()
-        with pytest.raises(RetryableError, match="tokens is not reachable"):
+        with pytest.raises(RetryableError, match="the token server cannot be reached"):
             auth_headers(credentials, "https://vision.googleapis.com")
     Calls().enter()
 
@@ -240,7 +240,7 @@ def test_a_token_server_that_is_away_is_asked_again(credentials, monkeypatch):
 def test_what_the_library_raises_is_no_rows_fault(recorder, monkeypatch, made_up, error):
     """Refused credentials would otherwise reject every row of the table."""
     annotator = ClientAnnotator(
-        rest_connection(environ=environ(rest=recorder.url, key=KEY)), transport="rest"
+        rest_endpoint(environ=environ(rest=recorder.url, key=KEY)), transport="rest"
     )
 
     def fail(*_args):
@@ -259,7 +259,7 @@ def test_what_the_library_raises_is_no_rows_fault(recorder, monkeypatch, made_up
 @pytest.mark.parametrize("transport", [None, "rest"])
 def test_a_key_travels_in_a_header(recorder, transport):
     """Never in the address."""
-    connection = rest_connection(environ=environ(rest=recorder.url, key=KEY))
+    connection = rest_endpoint(environ=environ(rest=recorder.url, key=KEY))
     made = RestAnnotator if transport is None else partial(ClientAnnotator, transport=transport)
     annotator = made(connection)
     annotator.annotate([REQUEST])
@@ -284,7 +284,7 @@ def test_a_key_travels_in_metadata_over_grpc():
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
         given = environ(grpc=f"127.0.0.1:{port}", key=KEY)
-        annotator = ClientAnnotator(grpc_connection(environ=given))
+        annotator = ClientAnnotator(grpc_endpoint(environ=given))
         assert annotator.annotate([REQUEST])[0].answer == {}
         annotator.close()
         server.stop(None).wait()
@@ -303,12 +303,12 @@ def test_the_key_is_never_told(kind, caplog):
         given = environ(rest=server.url, grpc=server.grpc_endpoint, key=KEY)
         Calls().enter()
         if kind == "rest":
-            annotator = RestAnnotator(rest_connection(environ=given))
+            annotator = RestAnnotator(rest_endpoint(environ=given))
         elif kind == "grpc":
-            annotator = ClientAnnotator(grpc_connection(environ=given))
+            annotator = ClientAnnotator(grpc_endpoint(environ=given))
         else:
-            annotator = ClientAnnotator(rest_connection(environ=given), transport="rest")
-        told.append(repr(annotator) + repr(rest_connection(environ=given)))
+            annotator = ClientAnnotator(rest_endpoint(environ=given), transport="rest")
+        told.append(repr(annotator) + repr(rest_endpoint(environ=given)))
         told.append(repr(annotator.annotate([REQUEST])))
         with pytest.raises(Exception, match=r"403|PERMISSION_DENIED") as caught:
             annotator.annotate([REQUEST])

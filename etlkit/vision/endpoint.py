@@ -1,14 +1,15 @@
-"""Where Vision is and who asks: endpoints, keys and Google's credentials."""
+"""Vision's endpoints, and the key or credentials for them."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from etlkit.calls.retry import caller
+from etlkit.calls.retry import caller, is_transient
 from etlkit.errors import ApiError, ConfigError, RetryableError
 
 SERVICE: Final = "vision"
@@ -59,8 +60,8 @@ class Address:
 
 
 @dataclass(frozen=True)
-class Connection:
-    """How to reach Vision.
+class VisionEndpoint:
+    """How to reach Vision, over one protocol.
 
     Attributes:
         address: Where it is.
@@ -72,27 +73,27 @@ class Connection:
 
     @property
     def is_anonymous(self) -> bool:
-        """Whether nobody has to say who asks: on loopback no Google service listens."""
+        """Whether no credentials are needed: no Google service listens on loopback."""
         return self.api_key is None and self.address.is_loopback
 
 
-def rest_connection(
+def rest_endpoint(
     *, region: str | None = None, environ: Mapping[str, str] = os.environ
-) -> Connection:
-    """The REST side of Vision, as the environment says.
+) -> VisionEndpoint:
+    """The REST endpoint of Vision that the environment names.
 
     Args:
         region: `eu` or `us`: images stay there; None = the global endpoint. An endpoint in the
-            environment comes first.
+            environment takes precedence.
         environ: `ETLKIT_VISION_ENDPOINT` and `ETLKIT_VISION_API_KEY` are read.
 
     Raises:
-        ConfigError: An endpoint that is none, or without TLS to another machine; a key that is none.
+        ConfigError: The endpoint is invalid, or on another machine without TLS; the key is invalid.
     """
     key = _api_key(environ)
     given = environ.get(REST_ENDPOINT)
     if not given:
-        return Connection(Address(_regional(region), 443, secure=True), key)
+        return VisionEndpoint(Address(_regional(region), 443, secure=True), key)
     try:
         parts = urlsplit(given)
         port = parts.port
@@ -100,33 +101,33 @@ def rest_connection(
         raise ConfigError(f"{REST_ENDPOINT} must be http(s)://host:port") from None
     extra = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
     if parts.scheme not in {"http", "https"} or not parts.hostname or extra:
-        raise ConfigError(f"{REST_ENDPOINT} must be http(s)://host:port, and nothing after it")
+        raise ConfigError(f"{REST_ENDPOINT} must be http(s)://host:port, with nothing after it")
     secure = parts.scheme == "https"
     address = Address(parts.hostname, port or (443 if secure else 80), secure=secure)
     if not secure and not address.is_loopback:
         raise ConfigError(
-            f"{REST_ENDPOINT} is http:// on another machine: images and key would travel in plain "
+            f"{REST_ENDPOINT} is http:// on another machine: images and key would be sent in plain "
             "text. Use https://, or a server on loopback"
         )
-    return Connection(address, key)
+    return VisionEndpoint(address, key)
 
 
-def grpc_connection(
+def grpc_endpoint(
     *, region: str | None = None, environ: Mapping[str, str] = os.environ
-) -> Connection:
-    """The gRPC side of Vision, as the environment says: plain text on loopback, TLS elsewhere.
+) -> VisionEndpoint:
+    """The gRPC endpoint that the environment names: plain text on loopback, TLS elsewhere.
 
     Args:
-        region: As `rest_connection`.
+        region: As in `rest_endpoint`.
         environ: `ETLKIT_VISION_GRPC_ENDPOINT` and `ETLKIT_VISION_API_KEY` are read.
 
     Raises:
-        ConfigError: The endpoint is not `host:port`; a key that is none.
+        ConfigError: The endpoint is not `host:port`, or the key is invalid.
     """
     key = _api_key(environ)
     given = environ.get(GRPC_ENDPOINT)
     if not given:
-        return Connection(Address(_regional(region), 443, secure=True), key)
+        return VisionEndpoint(Address(_regional(region), 443, secure=True), key)
     try:
         parts = urlsplit(f"//{given}")
         port = parts.port
@@ -134,16 +135,18 @@ def grpc_connection(
         port = None
     if port is None or not parts.hostname or given != parts.netloc or "@" in given:
         raise ConfigError(f"{GRPC_ENDPOINT} must be host:port, without http://")
-    return Connection(Address(parts.hostname, port, secure=parts.hostname not in _LOOPBACK), key)
+    return VisionEndpoint(
+        Address(parts.hostname, port, secure=parts.hostname not in _LOOPBACK), key
+    )
 
 
 def _api_key(environ: Mapping[str, str]) -> str | None:
-    """The key; gRPC would call one that no header can hold a passing fault of the service."""
+    """The key, checked: gRPC would report a key that no header can hold as a transient error."""
     key = environ.get(KEY) or None
     if key is not None and not (key.isascii() and key.isprintable() and " " not in key):
         raise ConfigError(
-            f"{KEY} has a space, a line break or another character that no key has; "
-            "does the file that it comes from end with a line break?"
+            f"{KEY} has a space, a line break or another character that no key has. "
+            "Perhaps the file that it comes from ends with a line break"
         )
     return key
 
@@ -154,13 +157,13 @@ def _regional(region: str | None) -> str:
 
 
 def check_region(region: str | None) -> None:
-    """Refuse a region that Vision does not have.
+    """Raise if Vision does not have a region.
 
     Raises:
-        ConfigError: With those that it has.
+        ConfigError: With the regions that it has.
     """
     if region is not None and region not in REGIONS:
-        raise ConfigError(f"region {region!r}: it is one of {', '.join(REGIONS)}, or None")
+        raise ConfigError(f"region {region!r}: use one of {', '.join(REGIONS)}, or None")
 
 
 def default_credentials() -> Any:
@@ -175,35 +178,40 @@ def default_credentials() -> Any:
     try:
         credentials, _ = google.auth.default(scopes=_SCOPES)
     except DefaultCredentialsError:
-        # Google's own text names files and is long; ours says what to do.
+        # Google's own text is long and names files; ours says what to do.
         raise ConfigError(
-            f"no credentials to call Cloud Vision with: set {KEY}, or run "
+            f"there are no credentials for Cloud Vision: set {KEY}, or run "
             "`gcloud auth application-default login`, or run the job with --local"
         ) from None
     return credentials
 
 
 def auth_headers(credentials: Any, url: str) -> dict[str, str]:
-    """Headers that say who asks; renews the credentials when they have run out.
+    """The headers with the credentials, which are renewed when they have expired.
 
     Args:
         credentials: From `default_credentials`.
         url: What will be called.
+
+    Raises:
+        ApiError: The credentials are refused.
+        RetryableError: The token server cannot be reached.
     """
-    from google.auth.exceptions import GoogleAuthError, TransportError
+    from google.auth.exceptions import GoogleAuthError
     from google.auth.transport.requests import Request
 
-    def renew(_timeout_s: float) -> dict[str, str]:
+    def renew(timeout_s: float) -> dict[str, str]:
         headers: dict[str, str] = {}
         try:
-            credentials.before_request(Request(), "POST", url, headers)
-        except TransportError:
-            raise RetryableError(
-                "google-auth: the server for tokens is not reachable", code="unreachable"
-            ) from None
+            request = partial(Request(), timeout=timeout_s)
+            credentials.before_request(request, "POST", url, headers)
         except GoogleAuthError as error:
+            if is_transient(error):
+                raise RetryableError(
+                    "google-auth: the token server cannot be reached", code="unreachable"
+                ) from None
             raise ApiError(
-                f"google-auth: the credentials give no token ({type(error).__name__}): run "
+                f"google-auth: no token for these credentials ({type(error).__name__}): run "
                 "`gcloud auth application-default login` again",
                 service="google-auth",
             ) from None
