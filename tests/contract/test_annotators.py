@@ -1,4 +1,4 @@
-"""Every way to ask Vision keeps the same promises and gives the same answers, byte for byte."""
+"""All clients of Vision keep the same promises and give the same answers, byte for byte."""
 
 import json
 from pathlib import Path
@@ -92,7 +92,7 @@ def of(server):
 
 @pytest.fixture(scope="module")
 def over_rest(local, ask):
-    """What `RestAnnotator` says of all photos."""
+    """The answers of `RestAnnotator` for all photos."""
     return ask("rest", local, photo_requests())
 
 
@@ -104,7 +104,7 @@ def photo_requests():
 @pytest.mark.parametrize("kind", KINDS)
 class TestAnnotators:
     def test_real_photos_get_the_same_answers(self, kind, local, ask, over_rest):
-        """The models' words and boxes come out alike, and so does the error of a missing photo."""
+        """Labels and boxes are the same with every client, and so is the error of a missing photo."""
         found = ask(kind, local, photo_requests())
         assert [json.dumps(each.answer, sort_keys=True) for each in found] == [
             json.dumps(each.answer, sort_keys=True) for each in over_rest
@@ -121,8 +121,8 @@ class TestAnnotators:
             "Error opening file: gs://photos/none.jpg.",
         )
 
-    def test_bytes_and_address_say_the_same(self, kind, local, ask):
-        """An image file in the call is what the same file in the bucket is."""
+    def test_bytes_and_address_get_the_same_answer(self, kind, local, ask):
+        """An image file in the call gets the same answer as the same file in the bucket."""
         content = (PHOTOS / "chelsea.jpg").read_bytes()
         sent, fetched = ask(
             kind,
@@ -136,21 +136,21 @@ class TestAnnotators:
         assert sent.answer["labelAnnotations"]
 
     def test_what_is_filled_in_stays_beside_an_error(self, kind, local, ask):
-        """The stand-in has no faces: the labels of the same image are valid all the same."""
+        """The stand-in cannot find faces, but the labels of the same image are valid."""
         features = (*LABELS, Feature("FACE_DETECTION"))
         (found,) = ask(kind, local, [ImageRequest(uri="gs://photos/coffee.jpg", features=features)])
         assert found.answer["labelAnnotations"]
         assert found.error.code == found.answer["error"]["code"] == 12
 
     def test_every_kind_of_annotation_comes_through(self, kind, ask):
-        """Floats, zeros, enums, empty messages and whole numbers have one form."""
+        """Floats, zeros, enums, empty messages and whole numbers have the same form with every client."""
         with FaultServer(answer=lambda _item: RICH) as server:
             (found,) = ask(kind, of(server), [ImageRequest(uri="gs://b/1", features=LABELS)])
         assert json.dumps(found.answer, sort_keys=True) == json.dumps(RICH, sort_keys=True)
         assert found.error is None
 
     def test_order_is_kept_over_several_calls(self, kind, ask):
-        """40 images are three calls; each answer is its own image's."""
+        """40 images take three calls, and each answer belongs to its image."""
         uris = [f"gs://b/{number}.jpg" for number in range(40)]
         with FaultServer() as server:
             found = ask(kind, of(server), [ImageRequest(uri=uri, features=LABELS) for uri in uris])
@@ -159,14 +159,14 @@ class TestAnnotators:
             FaultServer.label_of(uri) for uri in uris
         ]
 
-    def test_no_images_are_no_call(self, kind, ask):
-        """The API answers an empty call with an empty object; it is not made at all."""
+    def test_no_images_no_call(self, kind, ask):
+        """Without images no call is made."""
         with FaultServer() as server:
             assert ask(kind, of(server), []) == []
             assert server.calls == 0
 
     def test_a_row_without_an_image_costs_nothing(self, kind, ask):
-        """It would make Vision refuse the others with it, so it is left out of the call."""
+        """It is left out of the call, because Vision would refuse the others with it."""
         bad = [None, "", "photo.jpg", "file:///etc/passwd", b"gs://b/1"]
         requests = [ImageRequest(uri=uri, features=LABELS) for uri in [*bad, "gs://b/1"]]
         with FaultServer() as server:
@@ -176,15 +176,15 @@ class TestAnnotators:
         assert {each.error.code for each in found if each.error} == {3}
 
     def test_context_and_model_arrive(self, kind, ask, local):
-        """The stand-in checks every field by name and type."""
+        """The stand-in checks the name and type of every field."""
         context = {"languageHints": ["ja"], "cropHintsParams": {"aspectRatios": [0.8, 1]}}
         feature = Feature("LABEL_DETECTION", max_results=1, model="builtin/latest")
         request = ImageRequest(uri="gs://photos/coffee.jpg", features=(feature,), context=context)
         (found,) = ask(kind, local, [request])
         assert len(found.answer["labelAnnotations"]) == 1
 
-    def test_an_image_refused_with_its_call_is_told_alike(self, kind, ask):
-        """400 for the whole call, and the image to blame has the service's words alone."""
+    def test_an_image_refused_with_its_call_has_the_same_error(self, kind, ask):
+        """The call gets 400, and only the image that caused it has the service's message."""
         plan = FaultPlan.by_item({"gs://b/1": ["400"] * 4})
         with FaultServer(plan) as server:
             found = ask(
@@ -196,8 +196,8 @@ class TestAnnotators:
         assert found[1].error.message == "The call was refused: INVALID_ARGUMENT."
         assert found[1].error.code == 3
 
-    def test_images_of_one_call_are_asked_their_own_things(self, kind, ask):
-        """Features belong to the image, not to the call."""
+    def test_images_of_one_call_have_their_own_features(self, kind, ask):
+        """Each image has its own features."""
         objects = (Feature("OBJECT_LOCALIZATION"),)
         with FaultServer() as server:
             found = ask(
@@ -213,7 +213,7 @@ class TestAnnotators:
         assert list(found[1].answer) == ["localizedObjectAnnotations"]
 
     def test_a_refusal_of_all_calls_ends_the_run(self, kind, ask):
-        """403 concerns every image."""
+        """403 is not the fault of one image."""
         with (
             FaultServer(FaultPlan.script(["403"])) as server,
             pytest.raises(ApiError) as caught,
@@ -223,6 +223,6 @@ class TestAnnotators:
 
 
 def test_an_unknown_transport_is_refused():
-    """With those that there are."""
+    """The error lists the allowed values."""
     with pytest.raises(ConfigError, match="grpc, rest"):
         ClientAnnotator(transport="soap")

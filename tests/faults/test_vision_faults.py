@@ -1,4 +1,4 @@
-"""A bad day of Vision: refusals, crashes, silence, cut connections and failing images, all at once."""
+"""Vision on a bad day: refusals, crashes, silence, broken connections and failing images, all at once."""
 
 import contextlib
 import io
@@ -34,7 +34,7 @@ class Grpc(Rest):
 
 
 def job(etl, rows, **options):
-    """Silence is cut short and the limit leaves room: faults are to cost calls, not the test time."""
+    """A job with short deadlines, so that faults cost calls and not the time of the test."""
     return TransferJob(
         source=MemorySource(rows),
         transform=etl,
@@ -46,8 +46,8 @@ def job(etl, rows, **options):
 
 
 @contextlib.contextmanager
-def everything_told(caplog, capfd):
-    """Collect whatever leaves the process: log records of all libraries, output, errors."""
+def all_output(caplog, capfd):
+    """Collect everything that leaves the process: log records of all libraries, output and errors."""
     told = io.StringIO()
     for name in ("", "google", "google.cloud.vision_v1", "urllib3", "grpc"):
         caplog.set_level(logging.DEBUG, logger=name)
@@ -59,7 +59,7 @@ def everything_told(caplog, capfd):
 
 @pytest.fixture
 def vision(monkeypatch):
-    """Vision with a plan, for one test; calls go there with a key."""
+    """A Vision server with a plan for one test; calls have a key."""
     with contextlib.ExitStack() as stack:
 
         def start(plan, **options):
@@ -77,8 +77,8 @@ def workers():
 
 
 @pytest.mark.parametrize("etl", [Rest, Grpc])
-def test_every_row_settles_right_with_few_calls(vision, etl, caplog, capfd):
-    """No wrong answer, no stuck thread, no key told, and few calls beyond those that had to be.
+def test_every_row_gets_the_right_result_with_few_calls(vision, etl, caplog, capfd):
+    """No wrong answer, no stuck thread, no key in any text, and few calls beyond the necessary ones.
 
     How many calls go wrong is a matter of luck: in 200, it may be 40 or 57. So what is held to a bound
     is what comes on top of a repeat for each of them, and of full calls for the images that failed
@@ -86,7 +86,7 @@ def test_every_row_settles_right_with_few_calls(vision, etl, caplog, capfd):
     """
     server = vision(FaultPlan.seeded(7, hints=["retry-info"], **BAD_DAY), latency_s=0.02)
     described = job(etl, ROWS)
-    with everything_told(caplog, capfd) as told:
+    with all_output(caplog, capfd) as told:
         report = run_job(described)
         told.write(report.to_json() + json.dumps(described.sink.rows))
     assert (report.state, report.written) == ("published", len(ROWS))
@@ -107,12 +107,12 @@ def test_every_row_settles_right_with_few_calls(vision, etl, caplog, capfd):
 
 
 @pytest.mark.parametrize("etl", [Rest, Grpc])
-def test_bad_images_are_put_aside_with_their_reasons(vision, etl, caplog, capfd):
-    """Images that Vision refuses, among everything else that goes wrong: each is one reject."""
+def test_bad_images_are_rejected_with_their_reasons(vision, etl, caplog, capfd):
+    """Each image that Vision refuses is one reject, whatever else goes wrong."""
     plan = FaultPlan.seeded(5, http_429=0.1, http_5xx=0.05, item_error=0.03, item_refused=0.05)
     vision(plan)
     described = job(etl, ROWS[:480], on_row_error="reject")
-    with everything_told(caplog, capfd) as told:
+    with all_output(caplog, capfd) as told:
         report = run_job(described)
         told.write(report.to_json() + repr(described.sink.rejects))
     assert (report.read, report.written + report.rejected) == (480, 480)
@@ -127,11 +127,11 @@ def test_bad_images_are_put_aside_with_their_reasons(vision, etl, caplog, capfd)
 
 
 @pytest.mark.parametrize("etl", [Rest, Grpc])
-def test_a_refused_key_ends_the_run_untold(vision, etl, caplog, capfd):
-    """403 for everything: one error, no row written, and the key in none of its texts."""
+def test_a_refused_key_ends_the_run_and_is_not_shown(vision, etl, caplog, capfd):
+    """If every call gets 403, there is one error, no row is written, and no text contains the key."""
     vision(FaultPlan.script(["403"] * 400))
     described = job(etl, ROWS[:320])
-    with everything_told(caplog, capfd) as told:
+    with all_output(caplog, capfd) as told:
         with pytest.raises(Exception, match="refused") as caught:
             run_job(described)
         error = caught.value

@@ -1,4 +1,4 @@
-"""What becomes of each image when calls and images fail; `RestAnnotator` against a real server."""
+"""The result of each image when calls and images fail: `RestAnnotator` against a real server."""
 
 import hashlib
 import threading
@@ -21,7 +21,7 @@ PHOTO = b"\xff\xd8 a photo"
 
 @pytest.fixture(autouse=True)
 def calls():
-    """Calls of a run of the test's own, which waits for nothing."""
+    """Calls of a run that belongs to the test; waits are skipped."""
     with no_sleep():
         calls = Calls(RetryPolicy(max_attempts=3, attempt_timeout_s=20, max_outage_s=5))
         calls.enter()
@@ -31,7 +31,7 @@ def calls():
 
 @pytest.fixture
 def photo_host():
-    """An http server on loopback that has `PHOTO` under every path; counts by path."""
+    """An HTTP server on loopback with `PHOTO` at every path; it counts requests by path."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -81,8 +81,8 @@ def right(uris, **instead):
     return [instead.get(f"n{n}") or FaultServer.label_of(uri) for n, uri in enumerate(uris)]
 
 
-def test_a_permanent_error_is_of_its_image_alone():
-    """The other 15 of the call are answered, and nothing is asked twice."""
+def test_a_permanent_error_affects_only_its_image():
+    """The other 15 images of the call are answered, and none is asked for twice."""
     plan = FaultPlan.by_item({"gs://b/3.jpg": ["item_error code=3"]})
     with FaultServer(plan) as server:
         found = ask(server, uris(16))
@@ -92,8 +92,8 @@ def test_a_permanent_error_is_of_its_image_alone():
 
 
 @pytest.mark.parametrize("code", [4, 8, 10, 13, 14])
-def test_a_transient_error_asks_again_for_that_image_alone(code):
-    """Two images that failed are one more call of two."""
+def test_only_images_with_a_transient_error_are_retried(code):
+    """Two images that failed make one more call with two images."""
     again = [f"item_error code={code}"]
     plan = FaultPlan.by_item({"gs://b/3.jpg": again, "gs://b/9.jpg": again})
     with FaultServer(plan) as server:
@@ -103,7 +103,7 @@ def test_a_transient_error_asks_again_for_that_image_alone(code):
 
 
 def test_a_transient_error_that_stays_rejects_its_image():
-    """The others were answered meanwhile, so the service is well."""
+    """The other images were answered meanwhile, so the service works."""
     plan = FaultPlan.by_item({"gs://b/0.jpg": ["item_error code=13"] * 9})
     with FaultServer(plan) as server:
         found = ask(server, uris(2))
@@ -114,14 +114,14 @@ def test_a_transient_error_that_stays_rejects_its_image():
 
 
 def test_when_no_image_is_answered_it_is_an_outage():
-    """The calls succeed and every image in them fails: no reason to reject a million rows."""
+    """The calls succeed but every image in them fails: the run ends instead of rejecting every row."""
     plan = FaultPlan.by_item({uri: ["item_error code=14"] * 99 for uri in uris(20)})
     with FaultServer(plan) as server, pytest.raises(RetryableError, match="answered no image for"):
         ask(server, uris(20))
 
 
-def test_an_image_that_spoils_its_call_is_found_by_halving():
-    """16 images, one of them refused with the whole call: nine calls, one image rejected."""
+def test_an_image_that_makes_its_call_fail_is_found_by_halving():
+    """Vision refuses a call of 16 images because of one: it takes nine calls, and one image is rejected."""
     plan = FaultPlan.by_item({"gs://b/5.jpg": ["400"] * 9})
     with FaultServer(plan) as server:
         found = ask(server, uris(16))
@@ -130,8 +130,8 @@ def test_an_image_that_spoils_its_call_is_found_by_halving():
         assert server.calls == 9
 
 
-def test_an_image_that_crashes_the_service_is_found_as_well():
-    """500 for every call with it, attempt after attempt, while the other halves are answered."""
+def test_an_image_that_crashes_the_service_is_found():
+    """Every call with it fails with 500 in every attempt, while calls without it are answered."""
     plan = FaultPlan.by_item({"gs://b/5.jpg": ["500"] * 99})
     with FaultServer(plan) as server:
         ask(server, uris(1))  # the service is known to be well
@@ -148,8 +148,8 @@ def test_an_image_that_crashes_the_service_is_found_as_well():
         "Invalid JSON payload received. Unknown name \"modle\" at 'requests[0].features[0]'",
     ],
 )
-def test_400_for_the_job_itself_is_no_fault_of_images(words):
-    """Google answers 400 to a wrong key too; splitting would reject every row of the table."""
+def test_400_because_of_the_job_is_not_blamed_on_images(words):
+    """Google also answers 400 to a wrong key; splitting would reject every row of the table."""
     with _Server(
         {"error": {"code": 400, "message": words, "status": "INVALID_ARGUMENT"}}, 400
     ) as s:
@@ -168,8 +168,8 @@ def test_400_for_the_job_itself_is_no_fault_of_images(words):
     ],
     ids=["one too few", "one too many", "none", "no object"],
 )
-def test_an_answer_that_is_not_one_for_each_image_is_never_shifted(answers):
-    """Nobody can say whose answers those are, so all are asked again; alone they come out right."""
+def test_answers_are_never_assigned_to_the_wrong_images(answers):
+    """The answers cannot be assigned, so all images are retried; one by one they get the right answers."""
     first = iter([{"responses": answers}])
 
     def answer(body):
@@ -182,8 +182,8 @@ def test_an_answer_that_is_not_one_for_each_image_is_never_shifted(answers):
         assert server.calls == 2
 
 
-def test_without_responses_an_answer_is_none():
-    """What the API says to an empty request is no answer to a full one."""
+def test_an_answer_without_responses_is_refused():
+    """The API's answer to an empty request is not valid for a request with images."""
     with (
         FaultServer(routes={"/v1/images:annotate": lambda _body: {}}) as server,
         pytest.raises(RetryableError),
@@ -198,7 +198,7 @@ def test_without_responses_an_answer_is_none():
 
 @pytest.mark.parametrize("code", [7, 14])
 def test_what_vision_cannot_fetch_is_downloaded_and_sent(photo_host, code):
-    """Once per image, and asked again with its bytes: both addresses in one call."""
+    """Each image is downloaded once and sent as bytes, both in one call."""
     web = [f"{photo_host.url}/{name}.jpg" for name in "ab"]
     plan = FaultPlan.by_item({key: [f"item_error code={code}"] for key in web})
     with FaultServer(plan, answer=lambda item: _label(item.content or item.uri)) as server:
@@ -209,7 +209,7 @@ def test_what_vision_cannot_fetch_is_downloaded_and_sent(photo_host, code):
 
 
 def test_large_downloads_are_sent_before_more_are_made(photo_host):
-    """Memory holds about one call's worth, however many photos have to be downloaded."""
+    """Memory holds about as much as one call, however many photos have to be downloaded."""
     photo_host.photo = bytes(6_000_000)
     web = [f"{photo_host.url}/{number}.jpg" for number in range(6)]
     downloaded_before = []
@@ -228,7 +228,7 @@ def test_large_downloads_are_sent_before_more_are_made(photo_host):
 
 
 def test_a_download_that_is_not_allowed_is_an_error_of_its_row(photo_host):
-    """Loopback is refused unless it is allowed; Vision's words and the reason are both told."""
+    """Loopback is refused unless it is allowed; the error has Vision's message and the reason."""
     web = f"{photo_host.url}/a.jpg"
     plan = FaultPlan.by_item({web: ["item_error code=7"]})
     with FaultServer(plan) as server:
@@ -240,8 +240,8 @@ def test_a_download_that_is_not_allowed_is_an_error_of_its_row(photo_host):
     assert photo_host.asked == {}
 
 
-def test_a_host_that_is_down_is_tried_as_often_as_anything(photo_host):
-    """The row is rejected at the end, and the service is not blamed."""
+def test_a_host_that_is_down_is_tried_as_often_as_any_service(photo_host):
+    """The row is rejected after all attempts, and the service is not considered down."""
     web, photo_host.status = f"{photo_host.url}/a.jpg", 503
     plan = FaultPlan.by_item({web: ["item_error code=14"] * 9})
     with FaultServer(plan) as server:
@@ -252,7 +252,7 @@ def test_a_host_that_is_down_is_tried_as_often_as_anything(photo_host):
 
 
 def test_a_bucket_is_never_downloaded_from():
-    """The advice to download is for http(s) alone."""
+    """Only images at http(s) addresses are downloaded."""
     words = "We can not access the URL currently. Please download the content and pass it in."
     error = {"error": {"code": 7, "message": words}}
     with FaultServer(answer=lambda _item: error) as server:
@@ -261,7 +261,7 @@ def test_a_bucket_is_never_downloaded_from():
 
 
 def test_too_large_an_image_costs_no_call():
-    """It is told what to do instead."""
+    """The error says what to do instead."""
     with FaultServer() as server:
         annotator = annotator_of(server)
         big = ImageRequest(content=bytes(8_000_000), features=LABELS)
@@ -271,8 +271,8 @@ def test_too_large_an_image_costs_no_call():
     assert "put it into a bucket" in str(found.error)
 
 
-def test_what_ends_the_run_ends_it_for_those_who_wait_too(calls):
-    """A refused key, met while asking for the images of others, reaches all of them."""
+def test_an_error_that_ends_the_run_reaches_waiting_workers(calls):
+    """A refused key in a call with images of several workers ends all of these workers."""
     entries = ["item_error code=14", "403", "403"]
     plan = FaultPlan.by_item({f"gs://b/{worker}.jpg": entries for worker in range(4)})
     raised = []
@@ -293,8 +293,8 @@ def test_what_ends_the_run_ends_it_for_those_who_wait_too(calls):
     assert sorted(raised) == [0, 1, 2, 3]
 
 
-def test_a_refusal_that_names_the_key_is_told_without_it():
-    """Google's words for a suspended key hold the key itself."""
+def test_a_refusal_that_names_the_key_is_shown_without_it():
+    """Google's message about a suspended key contains the key."""
     words = f"Permission denied: Consumer 'api_key:{KEY}' has been suspended."
     with (
         _Server({"error": {"code": 403, "message": words}}, 403) as server,
@@ -313,7 +313,7 @@ def _label(key):
 
 
 class _Server(FaultServer):
-    """Gives one and the same body with one and the same status."""
+    """Answers every request with the same status and body."""
 
     def __init__(self, body, status):
         super().__init__(routes={"/v1/images:annotate": lambda _body: body})

@@ -57,9 +57,9 @@ def host():
 
 @pytest.fixture
 def internet(host, monkeypatch):
-    """Names resolve as the test says; the public address leads to the image server on loopback.
+    """Names resolve as the test says, and the public address leads to the image server on loopback.
 
-    Only the cable is replaced: the checks, the sockets and the HTTP are real.
+    Only the destination is replaced: the checks, the sockets and the HTTP are real.
     """
 
     class Internet:
@@ -121,7 +121,7 @@ def internet(host, monkeypatch):
     ],
 )
 def test_addresses_that_are_not_the_public_internet(address):
-    """Loopback, private, link-local, shared, multicast, reserved, and those inside of IPv6."""
+    """Loopback, private, link-local, shared, multicast and reserved addresses, also wrapped in IPv6."""
     assert not is_public(address)
 
 
@@ -129,12 +129,12 @@ def test_addresses_that_are_not_the_public_internet(address):
     "address", ["8.8.8.8", PUBLIC, "2001:4860:4860::8888", "64:ff9b::808:808", "2002:808:808::"]
 )
 def test_addresses_of_the_public_internet(address):
-    """These may be fetched from."""
+    """Downloads from these addresses are allowed."""
     assert is_public(address)
 
 
 def test_one_bad_address_of_a_name_is_enough():
-    """A name that leads to both is not trusted."""
+    """A name with a public and a private address is not trusted."""
 
     def resolve(_name, port, **_options):
         return [(0, 0, 0, "", (ip, port)) for ip in (PUBLIC, "10.0.0.7")]
@@ -156,7 +156,7 @@ def test_one_bad_address_of_a_name_is_enough():
     ],
 )
 def test_loopback_in_any_spelling_is_refused(host, name):
-    """The system's own resolver turns all of them into loopback; the server is never asked."""
+    """The system's resolver turns all of them into loopback; no request is made."""
     with pytest.raises(
         DownloadError, match=r"not on the public internet|name is not known"
     ) as caught:
@@ -166,7 +166,7 @@ def test_loopback_in_any_spelling_is_refused(host, name):
 
 
 def test_a_download_goes_to_the_checked_address(host, internet):
-    """The name is resolved once: a second answer (DNS rebinding) would not be looked at."""
+    """The name is resolved once, so a second answer (DNS rebinding) has no effect."""
     assert internet.downloader.fetch(host.url(host="photos.example")) == PHOTO
     assert internet.resolved == ["photos.example"]
     assert internet.dialled == [PUBLIC]
@@ -176,7 +176,7 @@ def test_a_download_goes_to_the_checked_address(host, internet):
 
 
 def test_rebinding_between_two_hops_is_seen(host, internet):
-    """Each hop is resolved and checked anew: the second answer leads inside, and is refused."""
+    """Each hop is resolved and checked again: a private address in the second hop is refused."""
     host.answers["/again"] = (302, {"Location": "/photo.jpg"}, b"")
     first = internet.resolve
 
@@ -204,7 +204,7 @@ def test_rebinding_between_two_hops_is_seen(host, internet):
     ],
 )
 def test_a_redirect_is_checked_like_the_first_address(host, internet, location):
-    """Redirects are followed by hand; nothing is sent to where they must not lead."""
+    """Nothing is sent to an address that a redirect must not lead to."""
     host.answers["/away"] = (302, {"Location": location}, b"")
     with pytest.raises(DownloadError) as caught:
         internet.downloader.fetch(host.url("/away", host="photos.example"))
@@ -214,7 +214,7 @@ def test_a_redirect_is_checked_like_the_first_address(host, internet, location):
 
 
 def test_redirects_are_followed_up_to_a_bound(host, internet):
-    """Relative ones too; a circle ends."""
+    """Relative redirects are followed, and a circle ends."""
     host.answers["/a%20b"] = (301, {"Location": "photo.jpg"}, b"")
     assert internet.downloader.fetch(host.url("/a b", host="photos.example")) == PHOTO
     host.answers["/circle"] = (307, {"Location": "/circle"}, b"")
@@ -226,13 +226,13 @@ def test_redirects_are_followed_up_to_a_bound(host, internet):
 
 
 def test_private_servers_can_be_allowed(host):
-    """For tests, and for image servers of one's own."""
+    """`allow_private` permits loopback, for tests and for your own image servers."""
     assert Downloader(allow_private=True).fetch(host.url()) == PHOTO
 
 
 @pytest.mark.parametrize("length", [str(len(PHOTO)), None])
 def test_what_is_too_large_is_refused(host, length):
-    """By its length if it says so, else as soon as it passes the bound."""
+    """By its Content-Length, or else as soon as it passes the limit."""
     host.answers["/photo.jpg"] = (200, {"Content-Length": length, "Connection": "close"}, PHOTO)
     downloader = Downloader(allow_private=True, max_bytes=len(PHOTO) - 1)
     with pytest.raises(DownloadError, match="10,239"):
@@ -253,7 +253,7 @@ def test_what_is_too_large_is_refused(host, length):
     ],
 )
 def test_answers_that_are_no_image(host, answer, message, is_transient):
-    """What may pass is told from what will not."""
+    """Transient and permanent failures are distinguished."""
     host.answers["/photo.jpg"] = answer
     with pytest.raises(DownloadError, match=message) as caught:
         Downloader(allow_private=True).fetch(host.url())
@@ -291,7 +291,7 @@ def test_a_dripping_host_is_cut_off_at_the_deadline():
 
 
 def test_a_handshake_that_never_ends_is_cut_off_too():
-    """The kernel takes the connection, and nobody ever speaks TLS on it."""
+    """The kernel accepts the connection, but nothing is ever sent on it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"https://127.0.0.1:{listener.getsockname()[1]}/"
         with pytest.raises(DownloadError, match=r"no answer within 0\.2 s") as caught:
@@ -300,7 +300,7 @@ def test_a_handshake_that_never_ends_is_cut_off_too():
 
 
 def test_a_closed_port_may_open_and_an_unknown_name_stays_unknown():
-    """They are told as what they are, in a word."""
+    """The message names the reason, and only a closed port is transient."""
     with pytest.raises(DownloadError, match="cannot be reached") as caught:
         Downloader(allow_private=True).fetch("http://127.0.0.1:1/")
     assert caught.value.is_transient
@@ -310,15 +310,15 @@ def test_a_closed_port_may_open_and_an_unknown_name_stays_unknown():
 
 
 @pytest.mark.parametrize("url", ["http://h:port/", "http://[::1/", "ftp://h/", "https://"])
-def test_an_address_that_is_none_is_refused(url):
-    """For good, not for a later try."""
+def test_an_invalid_address_is_refused(url):
+    """The error is permanent."""
     with pytest.raises(DownloadError) as caught:
         Downloader().fetch(url)
     assert not caught.value.is_transient
 
 
-def test_nothing_of_ours_goes_along(host, monkeypatch):
-    """No cookie, no key, no proxy: only what a download needs."""
+def test_no_secrets_are_sent(host, monkeypatch):
+    """Only the headers that a download needs are sent, and no proxy is used."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     Downloader(allow_private=True).fetch(host.url())

@@ -44,14 +44,14 @@ def environ(rest=None, grpc=None, key=None):
     ],
 )
 def test_vision_and_its_regions(find, region, url):
-    """TLS always; a key does not change where."""
+    """TLS is always used, and a key does not change the endpoint."""
     found = find(region=region, environ=environ(key=KEY))
     assert (found.address.url, found.api_key, found.is_anonymous) == (url, KEY, False)
 
 
 @pytest.mark.parametrize("find", [rest_endpoint, grpc_endpoint])
 def test_an_unknown_region_is_refused(find):
-    """With those that there are."""
+    """The error lists the allowed values."""
     with pytest.raises(ConfigError, match="eu, us"):
         find(region="asia", environ={})
 
@@ -67,7 +67,7 @@ def test_an_unknown_region_is_refused(find):
     ],
 )
 def test_an_endpoint_over_rest(given, url):
-    """It comes before the region; plain text stays on this machine."""
+    """It takes precedence over the region; without TLS only loopback is allowed."""
     found = rest_endpoint(region="eu", environ=environ(rest=given))
     assert found.address.url == url
     assert found.is_anonymous is (found.address.host != "vision.internal")
@@ -87,8 +87,8 @@ def test_an_endpoint_over_rest(given, url):
         "https://",
     ],
 )
-def test_what_is_no_endpoint_over_rest_is_refused(given):
-    """And not repeated, for there may be a key in it."""
+def test_an_invalid_rest_endpoint_is_refused(given):
+    """The message does not contain it, because it may contain a key."""
     with pytest.raises(ConfigError, match="ETLKIT_VISION_ENDPOINT") as caught:
         rest_endpoint(environ=environ(rest=given))
     assert KEY not in str(caught.value)
@@ -105,7 +105,7 @@ def test_what_is_no_endpoint_over_rest_is_refused(given):
     ],
 )
 def test_an_endpoint_over_grpc(given, secure):
-    """Plain text on loopback, TLS everywhere else."""
+    """Loopback is plain text, everything else is TLS."""
     address = grpc_endpoint(environ=environ(grpc=given)).address
     assert (address.target, address.secure) == (given, secure)
 
@@ -113,8 +113,8 @@ def test_an_endpoint_over_grpc(given, secure):
 @pytest.mark.parametrize(
     "given", ["http://127.0.0.1:8081", "127.0.0.1", "h:port", ":8081", f"{KEY}@h:1", "h:1/x"]
 )
-def test_what_is_no_endpoint_over_grpc_is_refused(given):
-    """It is host:port, and nothing else."""
+def test_an_invalid_grpc_endpoint_is_refused(given):
+    """Only host:port is valid."""
     with pytest.raises(ConfigError, match="host:port") as caught:
         grpc_endpoint(environ=environ(grpc=given))
     assert KEY not in str(caught.value)
@@ -122,8 +122,8 @@ def test_what_is_no_endpoint_over_grpc_is_refused(given):
 
 @pytest.mark.parametrize("find", [rest_endpoint, grpc_endpoint])
 @pytest.mark.parametrize("given", [f"{KEY}\n", f" {KEY}", f"{KEY}\t", f"{KEY} x", f"{KEY}é"])
-def test_what_is_no_key_is_refused(find, given):
-    """By name and not repeated: gRPC would try it eight times for each image, and blame the image."""
+def test_an_invalid_key_is_refused(find, given):
+    """The error names the variable and not the key. gRPC would retry it for each image, and blame the image."""
     with pytest.raises(
         ConfigError, match="ETLKIT_VISION_API_KEY has a space, a line break"
     ) as caught:
@@ -132,8 +132,8 @@ def test_what_is_no_key_is_refused(find, given):
 
 
 @pytest.mark.parametrize("make", [RestAnnotator, ClientAnnotator])
-def test_the_real_api_wants_credentials(make, monkeypatch, tmp_path):
-    """Without a key and without Google's credentials nothing is called."""
+def test_the_real_api_needs_credentials(make, monkeypatch, tmp_path):
+    """Without a key and without Google's credentials no call is made."""
     for name in environ(rest="", grpc="", key=""):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "")
@@ -145,7 +145,7 @@ def test_the_real_api_wants_credentials(make, monkeypatch, tmp_path):
 
 @pytest.fixture
 def recorder():
-    """An HTTP server that gives tokens and empty answers, and remembers the headers it was sent."""
+    """An HTTP server that gives tokens and empty answers, and records request headers."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
@@ -188,7 +188,7 @@ def credentials(recorder, monkeypatch, tmp_path):
 
 
 def test_default_credentials_are_sent_and_renewed(recorder, credentials):
-    """Token and project travel in headers; when the token runs out, there is another one."""
+    """Token and project are sent in headers; an expired token is renewed."""
     annotator = RestAnnotator(rest_endpoint(environ=environ(rest=recorder.url)))
     annotator._credentials = credentials  # loopback would do without
     annotator.annotate([REQUEST])
@@ -213,14 +213,14 @@ def test_default_credentials_are_sent_and_renewed(recorder, credentials):
 
 
 def test_refused_credentials_end_the_run(recorder, credentials):
-    """With what to do; the token server's words are not repeated."""
+    """The error says what to do, without the token server's text."""
     recorder.status = 400
     with pytest.raises(ApiError, match="application-default login"):
         auth_headers(credentials, "https://vision.googleapis.com")
 
 
-def test_a_token_server_that_is_away_is_asked_again(credentials, monkeypatch):
-    """That is no reason to end a run."""
+def test_a_token_server_that_is_down_is_asked_again(credentials, monkeypatch):
+    """It is retried."""
     monkeypatch.setattr(credentials, "_token_uri", "http://127.0.0.1:1/token")
     with no_sleep():
         Calls(RetryPolicy(max_attempts=2, max_outage_s=5)).enter()
@@ -237,7 +237,7 @@ def test_a_token_server_that_is_away_is_asked_again(credentials, monkeypatch):
         (ValueError("secret words"), ApiError),
     ],
 )
-def test_what_the_library_raises_is_no_rows_fault(recorder, monkeypatch, made_up, error):
+def test_errors_of_the_library_are_not_blamed_on_rows(recorder, monkeypatch, made_up, error):
     """Refused credentials would otherwise reject every row of the table."""
     annotator = ClientAnnotator(
         rest_endpoint(environ=environ(rest=recorder.url, key=KEY)), transport="rest"
@@ -258,7 +258,7 @@ def test_what_the_library_raises_is_no_rows_fault(recorder, monkeypatch, made_up
 
 @pytest.mark.parametrize("transport", [None, "rest"])
 def test_a_key_travels_in_a_header(recorder, transport):
-    """Never in the address."""
+    """The key is never in the address."""
     connection = rest_endpoint(environ=environ(rest=recorder.url, key=KEY))
     made = RestAnnotator if transport is None else partial(ClientAnnotator, transport=transport)
     annotator = made(connection)
@@ -292,8 +292,8 @@ def test_a_key_travels_in_metadata_over_grpc():
 
 
 @pytest.mark.parametrize("kind", ["rest", "grpc", "grpc-rest"])
-def test_the_key_is_never_told(kind, caplog):
-    """Not by repr, not in an error of any kind, not in the log of Google's library either."""
+def test_the_key_is_never_shown(kind, caplog):
+    """It is not in a repr, in any error, or in the log of Google's library."""
     caplog.set_level(logging.DEBUG)
     for name in ("google", "google.cloud.vision_v1", "urllib3", "grpc", "etlkit"):
         caplog.set_level(logging.DEBUG, logger=name)

@@ -12,7 +12,7 @@ ROWS = [{"uri": f"gs://b/{number}.jpg", "size": number} for number in range(3)]
 
 @pytest.fixture
 def vision(monkeypatch):
-    """A Vision on loopback for one test: `vision(answer)`, or with a plan."""
+    """A Vision server on loopback for one test: `vision(answer)`, or with a plan."""
     servers = []
 
     def start(answer=None, plan=None):
@@ -37,8 +37,8 @@ def labels(*pairs):
     return {"labelAnnotations": found} if found else {}
 
 
-def test_what_follows_from_the_description():
-    """Units are features; only the address is read; a shape brings its columns."""
+def test_columns_and_units_are_derived():
+    """Features are the billing units, only the address is read, and the shape decides the columns."""
     both = etl(features=("LABEL_DETECTION", Feature("FACE_DETECTION", 2)), uri_column="photo")
     assert (both.units_per_row, both.columns, both.output_schema) == (2, ("photo",), None)
     wide = etl(shape=Wide(k=2, prefix="label_"))
@@ -52,8 +52,8 @@ def test_what_follows_from_the_description():
     assert wide.batch_size == 16
 
 
-def test_a_subclass_derives_anew_and_keeps_what_was_said():
-    """Another shape has other columns; a schema that somebody wrote stays."""
+def test_a_subclass_derives_again_and_keeps_explicit_values():
+    """Another shape has other columns, but a schema that the user wrote is kept."""
     wide = etl(shape=Wide(k=1))
     narrow = type("Etl", (wide,), {"shape": JsonColumn(), "uri_column": "photo"})
     assert (narrow.columns, narrow.output_schema) == (("photo",), None)
@@ -93,7 +93,7 @@ def test_a_wrong_description_is_refused_when_the_class_is_made(attributes, said)
 
 @pytest.mark.parametrize("client", ["rest", "grpc", "grpc-rest"])
 def test_json_is_the_answer_as_it_is(vision, client):
-    """In the form of one image's answer to REST, whichever client asked; other columns stay."""
+    """It has the form of REST's answer for one image with every client, and other columns are kept."""
     server = vision(lambda item: labels((item.uri, 0.5)))
     rows = run_transform(etl(client=client), ROWS)
     assert rows == [{**row, "response": {"responses": [labels((row["uri"], 0.5))]}} for row in ROWS]
@@ -103,7 +103,7 @@ def test_json_is_the_answer_as_it_is(vision, client):
 
 
 def test_wide_is_filled_up_with_nulls(vision):
-    """The best k side by side; types are known although a column may be empty throughout."""
+    """The best k are side by side; types are known even if a column has only NULLs."""
     vision(lambda item: labels(*[(f"l{n}", 1 - n / 4) for n in range(int(item.uri[-5]))]))
     rows = run_transform(etl(shape=Wide(k=2)), [*ROWS, {"uri": "gs://b/9.jpg", "size": 0}])
     assert [tuple(row.values()) for row in rows] == [
@@ -115,7 +115,7 @@ def test_wide_is_filled_up_with_nulls(vision):
 
 
 def test_long_has_a_row_for_each_annotation(vision):
-    """Ranked within a feature; a photo without any has no row."""
+    """Rows are ranked within a feature, and a photo without annotations has no row."""
     box = [{"x": 0.25}, {"x": 0.5}, {"x": 0.5, "y": 1}, {"x": 0.25, "y": 1}]
     thing = {
         "name": "Cat",
@@ -180,8 +180,8 @@ def test_long_has_a_row_for_each_annotation(vision):
         ("LOGO_DETECTION", {"logoAnnotations": [{"description": "b"}]}, (None, "b", None, None)),
     ],
 )
-def test_every_feature_with_a_list_has_its_place(feature, answer, expected):
-    """`mid`, `name`, `score`, `box`; what Vision does not say is None."""
+def test_every_feature_with_a_list_is_read(feature, answer, expected):
+    """`mid`, `name`, `score` and `box` are found; None = Vision did not give it."""
     asked = (Feature(feature),)
     Long().check(asked)
     (row,) = Long().result({"uri": "u"}, answer, asked)
@@ -189,8 +189,8 @@ def test_every_feature_with_a_list_has_its_place(feature, answer, expected):
     assert Long().result({"uri": "u"}, {}, asked) == []
 
 
-def test_a_partial_answer_is_an_error_unless_it_is_wanted(vision):
-    """Vision says: what is filled in is valid, even if `error` is set."""
+def test_a_partial_answer_is_an_error_unless_kept(vision):
+    """By Vision's documentation, what is filled in is valid even if `error` is set."""
     error = {"code": 12, "message": "no faces here"}
     vision(lambda _item: {**labels(("cat", 0.5)), "error": error})
     with pytest.raises(ImageError, match="no faces here"):
@@ -200,14 +200,14 @@ def test_a_partial_answer_is_an_error_unless_it_is_wanted(vision):
 
 
 def test_an_error_without_annotations_is_never_kept(vision):
-    """There is nothing in it to keep."""
+    """It contains nothing to keep."""
     plan = FaultPlan.by_item({ROWS[0]["uri"]: ["item_error code=3"]})
     vision(plan=plan)
     assert len(run_transform(etl(keep_partial=True), ROWS, on_row_error="skip")) == 2
 
 
 def test_it_costs_no_import_of_google():
-    """Defining a transform must not take the seconds that a client takes."""
+    """Defining a transform does not take the seconds that importing a client takes."""
     code = "import etlkit.vision, sys; print([m for m in sys.modules if m.startswith('google.')])"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout == "[]\n"

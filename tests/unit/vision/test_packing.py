@@ -20,7 +20,7 @@ URIS = ["gs://b/1.jpg", "gs://b/犬 🐕.jpg", 'https://h/quote"\\.jpg?a=b']
 
 
 def requests(sizes):
-    """One request by address each for None, by content else."""
+    """For each None a request by address, for each number a request with content."""
     return [
         ImageRequest(uri=URIS[number % 3], features=FEATURES, context=CONTEXT)
         if size is None
@@ -56,7 +56,7 @@ SIZES = [[None] * 16, [1, 2, 3, 4, 300, None, 70_000], [1_000_000] * 16, [0, Non
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 @pytest.mark.parametrize(("size_of", "sent"), WAYS)
 def test_no_call_is_larger_than_it_was_measured(size_of, sent, sizes):
-    """What goes over the wire, base64 and JSON included, is never more than what was counted."""
+    """The bytes that are sent, with base64 and JSON, are never more than those that were counted."""
     pack = requests(sizes)
     counted = sum(map(size_of, pack)) + len('{"requests": []}')
     assert sent(pack) <= counted
@@ -64,14 +64,14 @@ def test_no_call_is_larger_than_it_was_measured(size_of, sent, sizes):
 
 
 def test_the_json_body_is_measured_to_the_byte():
-    """Up to the separator after the last image, which is not there."""
+    """Except for the separator after the last image, which is not sent."""
     pack = requests([None, 5, 1000, None])
     assert sent_over_rest(pack) == sum(map(json_bytes, pack)) + len('{"requests": []}') - 2
 
 
 @pytest.mark.parametrize(("size_of", "sent"), WAYS)
 def test_the_largest_image_that_fits_does_fit(size_of, sent):
-    """At the edge of 10 MB one byte decides, and the decision is right."""
+    """At the limit of 10 MB one byte decides, and the decision is right."""
     low, high = 0, MAX_CALL_BYTES
     empty = size_of(ImageRequest(content=b"", features=FEATURES))
     blob = bytes(MAX_CALL_BYTES)
@@ -87,7 +87,7 @@ def test_the_largest_image_that_fits_does_fit(size_of, sent):
 
 
 def test_sixteen_images_a_call():
-    """In order, and the last call has the rest."""
+    """Images keep their order, and the last call has the rest."""
     found = list(packs(list(range(35)), lambda _: 100))
     assert [len(pack) for pack in found] == [16, 16, 3]
     assert [each for pack in found for each in pack] == list(range(35))
@@ -104,7 +104,7 @@ def test_sixteen_images_a_call():
     ],
 )
 def test_ten_megabytes_a_call(sizes, lengths):
-    """The call's own 16 bytes count."""
+    """The 16 bytes of the call itself count."""
     assert [len(pack) for pack in packs(sizes, lambda size: size)] == lengths
 
 

@@ -1,4 +1,4 @@
-"""Images that failed alone are asked for in common; time is real here, for they wait for each other."""
+"""Failed images are retried together. Waits are real here, because workers wait for each other."""
 
 import threading
 
@@ -16,13 +16,13 @@ WORKERS = 8
 
 @pytest.fixture
 def calls():
-    """Calls of a run of the test's own; alone, an image would wait for ten seconds or more."""
+    """Calls of a run that belongs to the test, with waits so long that images meet."""
     yield Calls(RetryPolicy(attempt_timeout_s=20, first_wait_s=20))
     Calls().enter()
 
 
 def test_workers_of_a_run_ask_again_together(calls):
-    """Eight workers with two failed images each: 16 images are one call more, and not eight."""
+    """Eight workers with two failed images each make one more call with 16 images, not eight calls."""
     found = {}
 
     def work(worker):
@@ -49,8 +49,8 @@ def test_workers_of_a_run_ask_again_together(calls):
         assert said == [FaultServer.label_of(uri) for uri in uris]
 
 
-def test_a_stop_ends_those_who_wait():
-    """A run that is asked to stop does not ask for images any more; their rows stay unsettled."""
+def test_a_stop_ends_waiting_workers():
+    """A run that is asked to stop makes no more calls, and these rows have no result."""
     calls, failed, ended = Calls(RetryPolicy(first_wait_s=20)), threading.Event(), []
     error = {"error": {"code": 14, "message": "The service is currently unavailable."}}
 
