@@ -1,4 +1,4 @@
-"""What makes calls safe: time and how waits end, deadlines, hints, kinds of failure, health.
+"""Calls to services: retries, rate limits, breaker, deadlines, and HTTP.
 
-`etlkit.calls.retry` and `etlkit.calls.limits` are what users see of it.
+Users import from `etlkit.calls.retry`, `etlkit.calls.limits` and `etlkit.calls.http`.
 """

@@ -1,4 +1,4 @@
-"""One service's health as all threads of a run see it: the breaker and the retry budget."""
+"""The health of one service, shared by all threads of a run: the breaker and the retry budget."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from etlkit.errors import OutageError, RetryableError
 log = logging.getLogger("etlkit")
 
 _OPEN_AFTER = 10
-"""Failures in a row, of all threads together. At one failed call in five, ten in a row come once in
+"""Failures in a row, of all threads together. If one call in five fails, ten in a row happen once in
 ten million calls."""
 
 _FIRST_PAUSE_S = 0.5
 _MAX_PAUSE_S = 5.0
-"""A service that is back is noticed so many seconds later, at most."""
+"""At most this many seconds pass until a service that is back is noticed."""
 
-_LONE_STATUS = frozenset({429, 503})
-_LONE_CODES = frozenset({"unreachable", "unknown_host"})
-"""These say that the service is down or busy, even if only one call has met them. Everything else
-(500, a timeout, a reset) may as well be the fault of one poisonous row."""
+_SERVICE_STATUS = frozenset({429, 503})
+_SERVICE_CODES = frozenset({"unreachable", "unknown_host"})
+"""These mean that the service is down or busy, even if only one call met them. Everything else (500, a
+timeout, a reset) may be caused by one poisonous row."""
 
 _CONTRADICTED = 2
 
@@ -34,15 +34,15 @@ _BUDGET_PER_S = 2.0
 _BUDGET_LOOK_S = 0.05
 
 
-class Attempts:
-    """What one call has used so far.
+class CallState:
+    """The state of one call over all its attempts.
 
     Attributes:
         units: Billing units of each attempt.
-        made: Attempts made, those of pauses included.
-        counted: Attempts that count against the policy's bound.
-        spent_s: Seconds in attempts and waits between them; pauses do not count.
-        begun_at: When the first attempt began, or the last one failed.
+        made: Attempts made, including those that test whether the service is back.
+        counted: Attempts that count towards `max_attempts`.
+        spent_s: Seconds in attempts and in the waits between them; pauses do not count.
+        begun_at: When the first attempt began, or when the last one failed.
         contradicted: Failures while other calls were answered.
     """
 
@@ -58,18 +58,18 @@ class Attempts:
 
     @property
     def is_suspect(self) -> bool:
-        """Likely the row's own fault; one such failure may be chance, or an outage's begin."""
+        """Whether the row is probably the cause. A single such failure may be chance."""
         return self.contradicted >= _CONTRADICTED
 
 
 class Breaker:
-    """Pauses all callers while a service is down, and lets one call at a time try whether it is back.
+    """Pauses all callers while a service is down, and lets one call at a time test whether it is back.
 
-    A pause is no attempt: an outage costs time, not rows.
+    A pause does not count as an attempt: an outage costs time, not rows.
 
     Args:
-        service: Its name, for messages.
-        max_outage_s: A longer outage ends the run.
+        service: The service's name, for messages.
+        max_outage_s: The run ends when an outage takes longer.
         stop: Ends the waits.
     """
 
@@ -77,15 +77,15 @@ class Breaker:
         self._service = service
         self._max_outage_s = max_outage_s
         self._stop = stop
-        self._turn = threading.Condition()
-        self._waiting: deque[Attempts] = deque()
+        self._changed = threading.Condition()
+        self._waiting: deque[CallState] = deque()
         self._failures = 0
-        self._first: Attempts | None = None
-        self._several = False
+        self._first_failing: CallState | None = None
+        self._several_failing = False
         self._last_success = 0.0
         self._open_since: float | None = None
         self._last_error: RetryableError | None = None
-        self._probing: Attempts | None = None
+        self._probing: CallState | None = None
         self._probe_at = 0.0
         self._pause_s = _FIRST_PAUSE_S
 
@@ -94,11 +94,11 @@ class Breaker:
         """Whether callers are paused."""
         return self._open_since is not None
 
-    def admit(self, call: Attempts) -> bool:
+    def admit(self, call: CallState) -> bool:
         """Wait until a call may be made.
 
         Returns:
-            Whether it tries for all whether the service is back.
+            Whether it is the call that tests whether the service is back.
 
         Raises:
             OutageError: The service was down for longer than `max_outage_s`.
@@ -106,7 +106,7 @@ class Breaker:
         """
         if self._open_since is None:
             return False
-        with self._turn:
+        with self._changed:
             self._waiting.append(call)
             try:
                 while (since := self._open_since) is not None:
@@ -116,69 +116,74 @@ class Breaker:
                         if clock.now() >= self._probe_at or clock.skip_to(self._probe_at):
                             self._probing = call
                             return True
-                        self._turn.wait(self._probe_at - clock.now())
+                        self._changed.wait(self._probe_at - clock.now())
                     else:
-                        self._turn.wait()
+                        self._changed.wait()
                 return False
             finally:
                 self._waiting.remove(call)
-                self._turn.notify_all()
+                self._changed.notify_all()
 
     def wake(self) -> None:
-        """Let the waiting look whether the run is ending."""
-        with self._turn:
-            self._turn.notify_all()
+        """Let waiting callers check whether the run is ending."""
+        with self._changed:
+            self._changed.notify_all()
 
-    def left(self, call: Attempts) -> None:
-        """An attempt ended without saying anything of the service: another one may try."""
+    def abandoned(self, call: CallState) -> None:
+        """Record an attempt that says nothing about the service: another call may test it."""
         if self._probing is call:
-            with self._turn:
+            with self._changed:
                 self._probing = None
-                self._turn.notify_all()
+                self._changed.notify_all()
 
     def succeeded(self) -> None:
-        """A call was answered: the service is well."""
+        """Record a call that was answered: the service works."""
         self._last_success = clock.now()
         if self._failures or self._open_since is not None:
-            with self._turn:
+            with self._changed:
                 if self._open_since is not None:
                     down_s = self._last_success - self._open_since
                     log.info("%s is back after %.0f s", self._service, down_s)
-                self._failures, self._first, self._several = 0, None, False
+                self._failures, self._first_failing, self._several_failing = 0, None, False
                 self._open_since, self._probing, self._pause_s = None, None, _FIRST_PAUSE_S
-                self._turn.notify_all()
+                self._changed.notify_all()
 
-    def failed(self, call: Attempts, error: RetryableError, hint_s: float) -> None:
-        """A call failed in a way that may be the service's fault."""
-        with self._turn:
+    def failed(self, call: CallState, error: RetryableError, hint_s: float) -> None:
+        """Record a failure that the service may have caused."""
+        with self._changed:
             call.contradicted += self._last_success > call.begun_at
             call.begun_at = clock.now()
             if not call.is_suspect:
                 self._failures += 1
                 self._last_error = error
-                self._first = self._first or call
-                self._several = self._several or call is not self._first
+                self._first_failing = self._first_failing or call
+                self._several_failing = self._several_failing or call is not self._first_failing
             if self._open_since is None:
-                if self._failures >= _OPEN_AFTER and (self._several or _speaks_for_all(error)):
+                if self._failures >= _OPEN_AFTER and (
+                    self._several_failing or _means_the_service(error)
+                ):
                     self._open(hint_s)
             elif self._probing is call:
                 self._probing = None
                 self._pause_s = min(self._pause_s * 2, _MAX_PAUSE_S)
                 self._set_probe(hint_s)
-                self._turn.notify_all()
+                self._changed.notify_all()
 
-    def blames_service(self, call: Attempts, error: RetryableError, hint_s: float) -> bool:
-        """Judge a call whose attempts are used up; opens the breaker if the service is to blame.
+    def blames_service(self, call: CallState, error: RetryableError, hint_s: float) -> bool:
+        """Decide whether the service made a call use up its attempts; if so, open the breaker.
 
-        Others were answered meanwhile: it is the row. Others failed as well, or the error speaks for
-        all: it is the service. Nothing else is known: it is the row, and the next one will tell.
+        If other calls were answered meanwhile, it was the row. If others failed as well, or the error
+        says that the service is down, it was the service. If nothing else is known, it was the row,
+        and the next one will show.
         """
-        with self._turn:
+        with self._changed:
             if call.is_suspect:
                 return False
             if self._open_since is not None or not self._failures:
-                return True  # it pauses; or somebody was answered just now, which is no proof yet
-            if not (self._several or _speaks_for_all(error)):
+                return (
+                    True  # paused; or another call was answered just now, which proves nothing yet
+                )
+            if not (self._several_failing or _means_the_service(error)):
                 return False
             self._open(hint_s)
             return True
@@ -187,7 +192,7 @@ class Breaker:
         self._open_since = clock.now()
         self._set_probe(hint_s)
         log.warning(
-            "%s fails (%s): calls pause until it is back, for %.0f s at most",
+            "%s fails (%s): calls pause until it is back, for at most %.0f s",
             self._service,
             self._last_error,
             self._max_outage_s,
@@ -197,7 +202,7 @@ class Breaker:
         jitter = random.uniform(0.75, 1.0)  # noqa: S311 - no secret
         self._probe_at = clock.now() + max(self._pause_s * jitter, hint_s)
 
-    def _refuse_long_outage(self, since: float, call: Attempts) -> None:
+    def _refuse_long_outage(self, since: float, call: CallState) -> None:
         down_s, last = clock.now() - since, self._last_error
         if down_s > self._max_outage_s and last is not None:
             raise OutageError(
@@ -211,7 +216,7 @@ class Breaker:
 
 
 class RetryBudget:
-    """Keeps retries at one in five recent calls, beyond a floor: a sick service is not beaten down.
+    """Limits retries to one in five recent calls, beyond a floor: they must not add to an overload.
 
     Args:
         stop: Ends the waits.
@@ -224,7 +229,7 @@ class RetryBudget:
         self._at = clock.now()
 
     def earn(self) -> None:
-        """A call was made."""
+        """Record that a call was made."""
         with self._lock:
             self._tokens = min(self._tokens + _BUDGET_SHARE, _BUDGET_MAX)
 
@@ -242,7 +247,7 @@ class RetryBudget:
             now = clock.now()
             earned = (now - self._at) * _BUDGET_PER_S
             self._at = now
-            # Time refills the floor alone: an idle hour is no licence for a storm of retries.
+            # Time refills only up to the floor: an idle hour does not allow a storm of retries.
             self._tokens = max(self._tokens, min(self._tokens + earned, _BUDGET_FLOOR))
             if self._tokens < 1:
                 return False
@@ -250,5 +255,5 @@ class RetryBudget:
             return True
 
 
-def _speaks_for_all(error: RetryableError) -> bool:
-    return error.status in _LONE_STATUS or error.code in _LONE_CODES
+def _means_the_service(error: RetryableError) -> bool:
+    return error.status in _SERVICE_STATUS or error.code in _SERVICE_CODES

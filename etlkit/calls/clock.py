@@ -1,4 +1,4 @@
-"""Time as calls see it: waits that end at once when the run ends, and that a test can skip."""
+"""The clock of calls: waits end at once when the run ends, and tests can skip them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from contextlib import contextmanager
 
 
 class Stopped(BaseException):
-    """The run is ending, so this call is not made. Its row stays unsettled; a resume makes it.
+    """The run is ending, so this call is not made. Its row has no result until a resume.
 
-    No `Exception`: a transform's own `except Exception` must not take it for a bad row.
+    Not an `Exception`: a transform's own `except Exception` must not treat it as a bad row.
     """
 
 
 class _Skipping:
-    """How far tests have turned the clock on."""
+    """How far tests have moved the clock forward."""
 
     lock = threading.Lock()
     depth = 0
@@ -24,16 +24,16 @@ class _Skipping:
 
 
 def now() -> float:
-    """Seconds, monotonic; only differences mean something."""
+    """Seconds on a monotonic clock; only differences have a meaning."""
     return time.monotonic() + _Skipping.seconds
 
 
 @contextmanager
 def no_sleep() -> Iterator[None]:
-    """Let every wait of a call return at once while inside; the clock jumps on instead.
+    """Skip every wait of a call while inside: the clock jumps forward instead.
 
-    Retries, rate limits and pauses behave as they would, in the same order. Also good as the body of
-    a pytest fixture. Holds for all threads; may be nested.
+    Retries, rate limits and pauses happen as usual and in the same order. It works for all threads, may
+    be nested, and can be the body of a pytest fixture.
     """
     with _Skipping.lock:
         _Skipping.depth += 1
@@ -45,10 +45,10 @@ def no_sleep() -> Iterator[None]:
 
 
 def skip_to(at: float) -> bool:
-    """Turn the clock on to `at` if waits are skipped.
+    """Move the clock forward to `at` if waits are skipped.
 
     Returns:
-        Whether they are; else the caller has to wait.
+        Whether they are; if not, the caller has to wait.
     """
     with _Skipping.lock:
         if not _Skipping.depth:
@@ -58,13 +58,13 @@ def skip_to(at: float) -> bool:
 
 
 class Stop:
-    """Ends the waits of all threads of a run. Waits are on an event, never a sleep."""
+    """Ends the waits of all threads of a run. They wait on an event and never sleep."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
 
     def set(self) -> None:
-        """End every wait, now and from now on."""
+        """End every wait, now and later."""
         self._event.set()
 
     def check(self) -> None:
@@ -77,7 +77,7 @@ class Stop:
             raise Stopped
 
     def wait_until(self, at: float) -> None:
-        """Wait for a point in time, as `now` counts.
+        """Wait until a point in time, as `now` counts.
 
         Raises:
             Stopped: The run ended first.

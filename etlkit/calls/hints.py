@@ -1,4 +1,4 @@
-"""What a server says about when to come back: `Retry-After` and `google.rpc.RetryInfo`."""
+"""How long a server asks clients to wait: `Retry-After` and `google.rpc.RetryInfo`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo"
 
 
 def from_headers(headers: Mapping[str, str]) -> float | None:
-    """Seconds of a `Retry-After` header, which is a number or a date; None = no hint.
+    """Seconds in a `Retry-After` header, a number or a date; None = no hint.
 
     Source: https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
     """
@@ -27,13 +27,13 @@ def from_headers(headers: Mapping[str, str]) -> float | None:
         at = parsedate_to_datetime(value)
     except ValueError:
         return None
-    if at.tzinfo is None:  # "-0000": UTC without a place
+    if at.tzinfo is None:  # "-0000": UTC without a time zone
         at = at.replace(tzinfo=UTC)
     return max(0.0, (at - datetime.now(UTC)).total_seconds())
 
 
 def google_error(body: bytes) -> Mapping[str, Any]:
-    """The `error` object of a Google error body; empty = the body is something else.
+    """The `error` object of a Google error body; empty = the body is not one.
 
     Source: https://cloud.google.com/apis/design/errors#http_mapping
     """
@@ -41,14 +41,14 @@ def google_error(body: bytes) -> Mapping[str, Any]:
         parsed = json.loads(body)
     except ValueError:
         return {}
-    if isinstance(parsed, list) and parsed:  # streaming methods wrap it
+    if isinstance(parsed, list) and parsed:  # streaming methods wrap it in a list
         parsed = parsed[0]
     error = parsed.get("error") if isinstance(parsed, dict) else None
     return error if isinstance(error, dict) else {}
 
 
 def from_google_error(error: Mapping[str, Any]) -> float | None:
-    """Seconds of `RetryInfo` among an error's details; None = no hint."""
+    """Seconds of the `RetryInfo` in an error's details; None = no hint."""
     details = error.get("details")
     for detail in details if isinstance(details, list) else []:
         if isinstance(detail, dict) and detail.get("@type") == _RETRY_INFO:
@@ -57,7 +57,7 @@ def from_google_error(error: Mapping[str, Any]) -> float | None:
 
 
 def from_trailing_metadata(metadata: Iterable[tuple[str, str | bytes]]) -> float | None:
-    """Seconds of `RetryInfo` in the trailing metadata of a gRPC call; None = no hint."""
+    """Seconds of the `RetryInfo` in the trailing metadata of a gRPC call; None = no hint."""
     for key, value in metadata:
         if key == "google.rpc.retryinfo-bin" and isinstance(value, bytes):
             return _retry_info(value)
@@ -72,7 +72,7 @@ def from_trailing_metadata(metadata: Iterable[tuple[str, str | bytes]]) -> float
 
 
 def from_details(details: Iterable[Any]) -> float | None:
-    """Seconds of `RetryInfo` among error details that are messages already; None = no hint."""
+    """Seconds of the `RetryInfo` in error details that are protobuf messages; None = no hint."""
     for detail in details:
         if type(detail).__name__ == "RetryInfo":
             return float(detail.retry_delay.ToTimedelta().total_seconds())

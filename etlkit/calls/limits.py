@@ -1,4 +1,4 @@
-"""What a run may use: calls a minute, calls in all, money. Shared by all threads, retries included."""
+"""How much a run may use: calls per minute, calls in all, money. Retries count, too."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Per = Literal["call", "unit"]
 
 _PERIODS_S = {"s": 1, "min": 60, "h": 3600, "day": 86_400}
 _STEP_S = 1.0
-"""One second is one step of adapting: many calls in flight learn of one and the same overload."""
+"""The rate adapts at most once a second: many calls in flight report the same overload."""
 
 _MEASURED_S = 10.0
 _FEW = 10
 _TOLERATED = 0.3
-"""Services refuse single calls for reasons of their own, below every quota. Slowing all calls down
-for each of them would leave a run at a crawl without a call less being refused."""
+"""Services refuse single calls for their own reasons, below every quota. Slowing all calls down for
+each of them would make a run crawl, and just as many would be refused."""
 
 _INCREASE = 0.1
 _LEAST_PER_S = 0.1
@@ -29,11 +29,11 @@ _LEAST_PER_S = 0.1
 
 @dataclass(frozen=True)
 class RateLimit:
-    """A quota, e.g. `RateLimit("1800/min")`. Calls are spaced evenly; there are no bursts.
+    """A quota, e.g. `RateLimit("1800/min")`. Calls are spaced evenly, without bursts.
 
     Attributes:
         rate: A number, `/` and one of `s`, `min`, `h`, `day`.
-        per: What is counted: every `call`, or the billing `unit`s of a call.
+        per: What is counted: each `call`, or the billing `unit`s of a call.
     """
 
     rate: str
@@ -41,7 +41,11 @@ class RateLimit:
     per_s: float = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Refuse what is no rate."""
+        """Raise if the rate cannot be read.
+
+        Raises:
+            ConfigError: With an example.
+        """
         found = re.fullmatch(r"\s*([0-9][0-9_,]*(?:\.[0-9]+)?)\s*/\s*([a-z]+)\s*", str(self.rate))
         number = float(found[1].replace(",", "").replace("_", "")) if found else 0.0
         if found is None or found[2] not in _PERIODS_S or number <= 0:
@@ -50,11 +54,11 @@ class RateLimit:
                 f"{', '.join(_PERIODS_S)}, e.g. '1800/min'"
             )
         if self.per not in get_args(Per):
-            raise ConfigError(f"RateLimit(per={self.per!r}): it is 'call' or 'unit'")
+            raise ConfigError(f"RateLimit(per={self.per!r}): use 'call' or 'unit'")
         object.__setattr__(self, "per_s", number / _PERIODS_S[found[2]])
 
     def seconds(self, calls: float, units: float) -> float:
-        """How long so much takes at this rate, at least."""
+        """The least seconds that this many calls or units take."""
         return (calls if self.per == "call" else units) / self.per_s
 
     def __str__(self) -> str:
@@ -62,20 +66,19 @@ class RateLimit:
 
 
 def as_rate_limit(limit: RateLimit | str | None) -> RateLimit | None:
-    """A bare text is a limit on calls."""
+    """Convert the text form, which limits calls."""
     return RateLimit(limit) if isinstance(limit, str) else limit
 
 
 class Limiter:
-    """Gives calls their turn, first come first served; slows down when a server says 429 too often.
+    """Lets calls through, first come first served; slows down when the service answers 429 often.
 
-    A few 429s are left to the waits of the calls that met them. Only when more than a share of
-    `_TOLERATED` of the calls is refused does the pace of all calls go down, to what the server took;
-    then it grows again by `_INCREASE` a second. Without a declared limit there is no pace at other
-    times.
+    A few 429s only delay the calls that met them. If more than the share `_TOLERATED` of the calls is
+    refused, the rate of all calls drops to what the server accepted, and then grows again by
+    `_INCREASE` per second.
 
     Args:
-        limit: The declared rate; None = none is.
+        limit: The declared rate; None = unlimited until the service answers 429 often.
         stop: Ends the waits.
     """
 
@@ -93,11 +96,11 @@ class Limiter:
 
     @property
     def per_s(self) -> float:
-        """Calls, or units, that are let through a second; infinity = as many as come."""
+        """Calls or units per second; infinity = unlimited."""
         return self._per_s
 
     def wait(self, units: int) -> None:
-        """Wait for the turn of a call.
+        """Wait until a call may be made.
 
         Raises:
             Stopped: The run ended first.
@@ -115,7 +118,7 @@ class Limiter:
         self._stop.wait_until(at)
 
     def throttled(self, units: int) -> None:
-        """Learn that the server found a call too much."""
+        """Record that the server answered 429."""
         with self._lock:
             now = clock.now()
             self._refused += units if self._weighs_units else 1
@@ -140,10 +143,10 @@ class Limiter:
         self._grown_at = now
         is_idle = self._sent * 2 < self._per_s * max(now - self._since, _STEP_S)
         if self._full_per_s == math.inf and is_idle and now - self._since >= _STEP_S:
-            self._per_s = math.inf  # what comes is far less than what is let through
+            self._per_s = math.inf  # there are far fewer calls than the rate allows
 
     def _forget(self, now: float) -> None:
-        """Count about the last ten seconds."""
+        """Forget most of what is older than ten seconds."""
         if now - self._since > _MEASURED_S:
             self._since = now - _MEASURED_S / 2
             self._sent /= 2
@@ -151,17 +154,17 @@ class Limiter:
 
 
 class Meter:
-    """Counts what a run's calls use, and stops it before it uses more than it may.
+    """Counts what a run's calls use, and stops the run before it uses more than it may.
 
     Args:
-        max_calls: Calls, retries included; None = no bound.
-        max_cost: Money, in the currency of the price; None = no bound.
-        price_per_unit: Money a unit; None = not known.
+        max_calls: Calls, retries included; None = no limit.
+        max_cost: Money, in the currency of the price; None = no limit.
+        price_per_unit: Money per unit; None = not known.
         currency: For messages.
 
     Attributes:
         calls: Calls made so far, retries included.
-        retries: Those among them that were repeats.
+        retries: How many of them were retries.
         units: Billing units of all of them.
     """
 
@@ -184,14 +187,14 @@ class Meter:
 
     @property
     def cost(self) -> float | None:
-        """What the units cost at the declared price; None = none is declared."""
+        """What the units cost at the declared price; None = no price is declared."""
         return None if self._price is None else round(self.units * self._price, 6)
 
     def take(self, units: int, *, is_retry: bool) -> None:
         """Count a call that is about to be made.
 
         Raises:
-            CapReachedError: It would be one too many. Nothing is counted then.
+            CapReachedError: The call would exceed a cap. It is not counted then.
         """
         with self._lock:
             error = self._cap_before(units)
@@ -208,10 +211,10 @@ class Meter:
         return self._max_calls is not None or self._max_cost is not None
 
     def check(self) -> None:
-        """Raise again what the current thread was told: a transform may catch everything.
+        """Raise the current thread's `CapReachedError` again: a transform may have caught it.
 
         Raises:
-            CapReachedError: A call of this thread was not made.
+            CapReachedError: A call of this thread was refused.
         """
         if self._refused and (error := self._refused.get(threading.get_ident())) is not None:
             raise error
@@ -220,7 +223,7 @@ class Meter:
         if self._max_calls is not None and self.calls >= self._max_calls:
             return CapReachedError(
                 f"max_calls={self._max_calls:,} is reached: the run stops before its next call. "
-                "What is settled is kept; raise the cap, or go on with --resume"
+                "Finished rows are kept; raise the cap and continue with --resume"
             )
         if self._max_cost is None or self._price is None:
             return None
@@ -228,7 +231,7 @@ class Meter:
         if cost <= self._max_cost * (1 + 1e-9):  # 3 units at 0.1 are 0.30000000000000004
             return None
         return CapReachedError(
-            f"max_cost={self._max_cost:,} {self._currency} would be passed: {self.units:,} units "
+            f"max_cost={self._max_cost:,} {self._currency} would be exceeded: {self.units:,} units "
             f"are used, the next call takes {units:,} more at {self._price} {self._currency}. The "
-            "run stops before it. What is settled is kept; raise the cap, or go on with --resume"
+            "run stops before it. Finished rows are kept; raise the cap and continue with --resume"
         )

@@ -1,4 +1,4 @@
-"""The one retry layer: every call to a service goes through its `Caller`."""
+"""Calls to services: each goes through the `Caller` of its service, which retries it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception
 
 from etlkit.calls import clock
 from etlkit.calls.backoff import Backoff, BackoffPolicy, error_of
-from etlkit.calls.breaker import Attempts, Breaker, RetryBudget
+from etlkit.calls.breaker import Breaker, CallState, RetryBudget
 from etlkit.calls.classify import from_grpc, from_http, is_transient
 from etlkit.calls.limits import Limiter, Meter, RateLimit
 from etlkit.errors import (
@@ -78,15 +78,15 @@ class RetryPolicy(BackoffPolicy):
 
 
 class Caller:
-    """Makes the calls to one service; shared by all threads of a run. Get it from `caller`.
+    """Makes the calls to one service. All threads of a run share it. Get it from `caller`.
 
-    Every attempt waits for its turn by the rate limit and, while the service is down, for its return;
-    is counted; and has a deadline. What is transient is repeated.
+    Every attempt waits until the rate limit allows it and, while the service is down, until it is back.
+    It is counted and has a deadline. It is repeated after a transient error.
 
     Args:
         service: The service's name, for messages.
-        policy: How long to try.
-        calls: What the callers of a run have in common.
+        policy: How often and how long to try.
+        calls: What the callers of a run share.
     """
 
     def __init__(self, service: str, policy: RetryPolicy, calls: Calls) -> None:
@@ -101,110 +101,110 @@ class Caller:
             retry=retry_if_exception(_is_worth_repeating),
             stop=self._is_over,
             wait=self._wait_s,
-            before_sleep=_note_wait,
+            before_sleep=_record_wait,
             sleep=self._sleep,
             reraise=True,
         )
 
     def call(self, attempt: Callable[[float], T], *, units: int = 1) -> T:
-        """Make one call, as often as it takes.
+        """Make one call, with as many attempts as it takes.
 
         Args:
-            attempt: Makes it once; given the seconds it may take. Raises `RetryableError` when it may
-                work later; everything else it raises is passed on at once.
-            units: Billing units of the call. 0 = nobody bills or limits it.
+            attempt: Makes one attempt, given the seconds it may take. It raises `RetryableError` if a
+                later attempt may work; everything else it raises is passed on at once.
+            units: Billing units of the call; 0 = it is not billed and not rate-limited.
 
         Returns:
             What `attempt` returned.
 
         Raises:
-            CallFailedError: It kept failing, and the service is well: the row is to blame.
+            CallFailedError: It kept failing while the service works: the row is the cause.
             OutageError: The service was down for too long.
-            CapReachedError: The job may make no more calls.
+            CapReachedError: The job may not make more calls.
             Stopped: The run is ending.
         """
-        attempts = Attempts(units)
+        call = CallState(units)
         try:
-            return cast("T", self._retrying(self._once, attempts, attempt))
+            return cast("T", self._retrying(self._once, call, attempt))
         except OutageError:
             raise
         except RetryableError as error:
             word = error.code or (None if error.status is None else str(error.status))
             raise CallFailedError(
-                f"{error.message}, {attempts.made} attempts, while other calls do not fail so",
+                f"{error.message}, after {call.made} attempts",
                 code=word,
-                attempts=attempts.made,
+                attempts=call.made,
             ) from error
 
     @property
     def stopping(self) -> clock.Stop:
-        """Set when the run ends; for waits between calls."""
+        """Set when the run ends; waits between calls should end then."""
         return self._stop
 
     def wake(self) -> None:
-        """Let waiting calls look whether the run is ending."""
+        """Let waiting calls check whether the run is ending."""
         self._breaker.wake()
 
-    def _once(self, attempts: Attempts, attempt: Callable[[float], T]) -> T:
-        if attempts.made:
+    def _once(self, call: CallState, attempt: Callable[[float], T]) -> T:
+        if call.made:
             self._budget.spend()
-        probes = self._take_turn(attempts)
+        probes = self._wait_for_turn(call)
         started = clock.now()
-        if not attempts.made:
-            attempts.begun_at = started
+        if not call.made:
+            call.begun_at = started
         try:
-            if attempts.units:
-                self._meter.take(attempts.units, is_retry=attempts.made > 0)
+            if call.units:
+                self._meter.take(call.units, is_retry=call.made > 0)
             self._budget.earn()
-            attempts.made += 1
+            call.made += 1
             result = attempt(self.policy.attempt_timeout_s)
         except RetryableError as error:
-            self._note_failure(attempts, error, started, counts=not probes)
+            self._record_failure(call, error, started, counts=not probes)
             raise
-        except (ApiError, RowError):  # it said no, but it is there
+        except (ApiError, RowError):  # refused, but the service answers
             self._breaker.succeeded()
             raise
         except BaseException:
-            self._breaker.left(attempts)
+            self._breaker.abandoned(call)
             raise
         self._breaker.succeeded()
         return result
 
-    def _take_turn(self, attempts: Attempts) -> bool:
-        """Wait for breaker and rate limit; True = the attempt tries whether the service is back."""
+    def _wait_for_turn(self, call: CallState) -> bool:
+        """Wait for breaker and rate limit; True = the attempt tests whether the service is back."""
         while True:
-            probes = self._breaker.admit(attempts)
-            if attempts.units:
+            probes = self._breaker.admit(call)
+            if call.units:
                 try:
-                    self._limiter.wait(attempts.units)
+                    self._limiter.wait(call.units)
                 except BaseException:
-                    self._breaker.left(attempts)
+                    self._breaker.abandoned(call)
                     raise
-            if probes or not self._breaker.is_open:  # it may have opened while this one waited
+            if probes or not self._breaker.is_open:  # it may have opened during the wait
                 return probes
 
-    def _note_failure(
-        self, attempts: Attempts, error: RetryableError, started: float, *, counts: bool
+    def _record_failure(
+        self, call: CallState, error: RetryableError, started: float, *, counts: bool
     ) -> None:
         if counts:
-            attempts.counted += 1
-            attempts.spent_s += clock.now() - started
-        error.attempts = attempts.made
+            call.counted += 1
+            call.spent_s += clock.now() - started
+        error.attempts = call.made
         if error.status == _THROTTLED:
-            self._limiter.throttled(attempts.units)
-        self._breaker.failed(attempts, error, self._hint_s(error))
+            self._limiter.throttled(call.units)
+        self._breaker.failed(call, error, self._hint_s(error))
 
     def _is_over(self, state: RetryCallState) -> bool:
-        attempts, error = _of(state)
-        if self.policy.allows(attempts.counted, attempts.spent_s + state.upcoming_sleep):
+        call, error = _of(state)
+        if self.policy.allows(call.counted, call.spent_s + state.upcoming_sleep):
             return False
-        return not self._breaker.blames_service(attempts, error, self._hint_s(error))
+        return not self._breaker.blames_service(call, error, self._hint_s(error))
 
     def _wait_s(self, state: RetryCallState) -> float:
-        attempts, error = _of(state)
+        call, error = _of(state)
         if self._breaker.is_open:
             return 0.0  # the breaker decides when
-        return self.policy.wait_s(attempts.counted, error.retry_after_s)
+        return self.policy.wait_s(call.counted, error.retry_after_s)
 
     def _sleep(self, seconds: float) -> None:
         self._stop.wait_until(clock.now() + seconds)
@@ -214,12 +214,12 @@ class Caller:
 
 
 class Calls:
-    """What all calls of one run have in common: caps, counts, limits, and how they end.
+    """What all calls of one run share: caps, counts, limits, and the stop.
 
     Args:
-        policy: For callers that bring none; None = the defaults.
+        policy: The job's policy; None = it has none.
         rate_limit: For each service; None = not declared.
-        meter: Counts and caps; None = counts alone.
+        meter: Counts and caps; None = only counts.
 
     Attributes:
         meter: What was used so far.
@@ -241,7 +241,12 @@ class Calls:
         self._callers: dict[str, Caller] = {}
 
     def caller(self, service: str, policy: RetryPolicy | None = None) -> Caller:
-        """The caller of a service; whoever asks first may bring a policy, the job's comes before it."""
+        """The caller of a service.
+
+        Args:
+            service: The service's name.
+            policy: Used if the job has none and the caller does not exist yet; None = the defaults.
+        """
         found = self._callers.get(service)
         if found is not None:
             return found
@@ -252,7 +257,7 @@ class Calls:
             return self._callers[service]
 
     def stop(self) -> None:
-        """End all waits, now and from now on: the run ends."""
+        """End all waits, now and later: the run ends."""
         self.stopping.set()
         with self._lock:
             callers = list(self._callers.values())
@@ -260,12 +265,12 @@ class Calls:
             each.wake()
 
     def enter(self) -> Token[Calls | None]:
-        """Make these the calls of the current thread, or task, until `leave`."""
+        """Make these the calls of the current thread or task, until `leave`."""
         return _current.set(self)
 
     @staticmethod
     def leave(token: Token[Calls | None]) -> None:
-        """Go back to what was before `enter`."""
+        """Restore what was current before `enter`."""
         _current.reset(token)
 
 
@@ -273,19 +278,19 @@ _process = Calls()
 
 
 def caller(service: str, policy: RetryPolicy | None = None) -> Caller:
-    """The current run's caller of a service; its threads share it.
+    """The current run's caller of a service, which its threads share.
 
-    Outside of a run the process has one per service.
+    Outside of a run, the process has one caller per service.
 
     Args:
         service: The service's name.
-        policy: Used if the job has none and nobody asked before; None = the defaults.
+        policy: Used if the job has none and the caller does not exist yet; None = the defaults.
     """
     return (_current.get() or _process).caller(service, policy)
 
 
 def running_caller(service: str, policy: RetryPolicy | None = None) -> Caller | None:
-    """The caller of the run that this thread works for; None = it works for none."""
+    """The caller of the run that this thread works for; None = it works for no run."""
     calls = _current.get()
     return None if calls is None else calls.caller(service, policy)
 
@@ -294,9 +299,9 @@ def _is_worth_repeating(error: BaseException) -> bool:
     return isinstance(error, RetryableError) and is_transient(error)
 
 
-def _note_wait(state: RetryCallState) -> None:
+def _record_wait(state: RetryCallState) -> None:
     _of(state)[0].spent_s += state.upcoming_sleep
 
 
-def _of(state: RetryCallState) -> tuple[Attempts, RetryableError]:
+def _of(state: RetryCallState) -> tuple[CallState, RetryableError]:
     return state.args[0], cast("RetryableError", error_of(state))

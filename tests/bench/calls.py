@@ -32,7 +32,7 @@ PACK = 16
 
 
 def request_for(rows):
-    """A request of Vision's, one image a row."""
+    """A Vision request with one image per row."""
     feature = [{"type": "OBJECT_LOCALIZATION", "maxResults": 10}]
     images = [{"source": {"imageUri": row["uri"]}} for row in rows]
     return {"requests": [{"image": image, "features": feature} for image in images]}
@@ -95,7 +95,7 @@ def packed_etl(url, post, calls_in_flight):
 
 
 def vision_etl(url, calls_in_flight):
-    """The transform that ships: packing, settling each image, the answer as a JSON column."""
+    """The shipped transform: packing, a result per image, the answer as a JSON column."""
 
     class Etl(VisionEtl):
         features = (Feature("OBJECT_LOCALIZATION", max_results=10),)
@@ -186,7 +186,7 @@ def compare(title, *, num_rows, pack, latency_s, calls_in_flight, repeat):
 
 
 def against_one_at_a_time(latency_s, calls_in_flight, num_rows, num_sample):
-    """The article's way: one image a call, one call at a time, with requests."""
+    """One image per call, one call at a time, with requests."""
     rows = [{"uri": f"gs://bucket/photos/{i:07}.jpg"} for i in range(num_rows)]
     with latency_server(latency_s) as url:
         a_row = by_hand(url, RequestsPost, 1, rows[:num_sample], 1) / num_sample

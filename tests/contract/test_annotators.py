@@ -143,7 +143,7 @@ class TestAnnotators:
         assert found.error.code == found.answer["error"]["code"] == 12
 
     def test_every_kind_of_annotation_comes_through(self, kind, ask):
-        """Floats, zeros, enums, empty messages and whole numbers have the same form with every client."""
+        """Floats, zeros, enums, empty messages and whole numbers have one form with every client."""
         with FaultServer(answer=lambda _item: RICH) as server:
             (found,) = ask(kind, of(server), [ImageRequest(uri="gs://b/1", features=LABELS)])
         assert json.dumps(found.answer, sort_keys=True) == json.dumps(RICH, sort_keys=True)

@@ -1,4 +1,4 @@
-"""Vision on a bad day: refusals, crashes, silence, broken connections and failing images, all at once."""
+"""Vision on a bad day: refusals, crashes, silence, broken connections and failing images together."""
 
 import contextlib
 import io

@@ -35,7 +35,7 @@ ONCE = RetryPolicy(max_attempts=1, attempt_timeout_s=0.3, max_outage_s=2)
 
 @pytest.fixture
 def server():
-    """A real HTTP server that answers as each test says and remembers what it was asked."""
+    """A real HTTP server that answers as each test says and records requests."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -70,7 +70,7 @@ def server():
 
 @pytest.fixture(autouse=True)
 def run():
-    """A run of its own for every test: health and counts of one must not reach the next."""
+    """A separate run for every test, because health and counts belong to a run."""
     calls = Calls()
     token = calls.enter()
     with no_sleep():
@@ -86,7 +86,7 @@ def client(server, run):
 
 
 def failure(client, path="/v1/x"):
-    """What one attempt met."""
+    """The error of one attempt."""
     with pytest.raises((CallFailedError, OutageError)) as caught:
         client.post_json(path, {})
     assert KEY not in repr(caught.value) + str(caught.value.__cause__)
@@ -94,7 +94,7 @@ def failure(client, path="/v1/x"):
 
 
 def test_json_goes_out_and_comes_back(server, client):
-    """The body is JSON in UTF-8, whatever is in it, and the key travels in a header."""
+    """The body is JSON in UTF-8, and the key is sent in a header."""
     server.answer = (200, {}, '{"a": "犬\\u0000"}'.encode())
     assert client.post_json("/v1/x", {"uri": 'a"b\\c 🐈'}) == {"a": "犬\x00"}
     path, headers, body = server.asked[0]
@@ -105,7 +105,7 @@ def test_json_goes_out_and_comes_back(server, client):
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
 def test_transient_answers_are_retryable(server, client, status):
-    """These may work later; the server's hint is kept."""
+    """A later attempt may work, and the server's hint is kept."""
     server.answer = (status, {"Retry-After": "7"}, b"busy " + KEY.encode())
     error = failure(client)
     assert (error.status, str(status) in error.message) == (status, True)
@@ -113,7 +113,7 @@ def test_transient_answers_are_retryable(server, client, status):
 
 
 def test_a_call_is_repeated_until_it_works(server, run):
-    """The whole call, body and headers, goes out again; both are counted."""
+    """Body and headers are sent again, and every attempt is counted."""
     answers = [(503, {}, b""), (500, {}, b""), (200, {}, b'{"a": 1}')]
     server.next_answers = answers
     with HttpClient(server.url, service="vision", headers={"X-Goog-Api-Key": KEY}) as client:
@@ -124,7 +124,7 @@ def test_a_call_is_repeated_until_it_works(server, run):
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 302])
 def test_a_refused_call_ends_the_run(server, client, status):
-    """What a repeat cannot mend is an ApiError with Google's reason and nothing else of the body."""
+    """It is an ApiError with Google's reason and nothing else of the body."""
     body = {"error": {"message": "API key not valid", "details": KEY}}
     server.answer = (status, {"Location": "http://127.0.0.1:1/"}, json.dumps(body).encode())
     with pytest.raises(ApiError, match="API key not valid") as caught:
@@ -135,7 +135,7 @@ def test_a_refused_call_ends_the_run(server, client, status):
 
 
 def test_an_answer_that_is_no_json_is_tried_again_and_then_refused(server):
-    """A proxy's HTML page is no answer; the page may be gone a moment later."""
+    """A proxy's HTML page is not an answer, but it may be gone a moment later."""
     server.answer = (200, {}, b"<html>" + KEY.encode())
     with HttpClient(server.url, service="vision") as client:
         with pytest.raises(ApiError, match="not JSON") as caught:
@@ -147,7 +147,7 @@ def test_an_answer_that_is_no_json_is_tried_again_and_then_refused(server):
 
 
 def test_a_closed_port_is_retryable():
-    """Nobody there is an outage, and the error does not show the URL."""
+    """A closed port is an outage, and the error does not show the URL."""
     with HttpClient(f"http://127.0.0.1:1/?key={KEY}", service="vision", retry=ONCE) as nobody:
         error = failure(nobody)
     assert (type(error), "no connection" in error.message) == (OutageError, True)
@@ -160,7 +160,7 @@ def test_a_closed_port_is_retryable():
 )
 @pytest.mark.parametrize("drips", [False, True], ids=["silent", "drips"])
 def test_the_deadline_fires_whatever_the_server_does(server, client, first, drips):
-    """A socket's own timeout starts anew with each byte: a server that drips would win."""
+    """A socket's own timeout starts again with each byte, so it would never end a server that drips."""
     release = threading.Event()
 
     def answer(handler):
@@ -179,7 +179,7 @@ def test_the_deadline_fires_whatever_the_server_does(server, client, first, drip
 
 
 def test_the_deadline_fires_in_a_handshake_that_never_ends():
-    """TLS takes the socket over before it speaks: the deadline must reach it all the same."""
+    """TLS takes the socket over before the handshake, but the deadline ends it."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"https://127.0.0.1:{listening.getsockname()[1]}"
         with HttpClient(url, service="vision", retry=ONCE) as client:
@@ -187,14 +187,14 @@ def test_the_deadline_fires_in_a_handshake_that_never_ends():
 
 
 def test_an_answer_that_is_cut_off_is_retryable(server, client):
-    """A connection that breaks in mid-answer is no bad row."""
+    """A connection that breaks during an answer is a transient error."""
     server.answer = (200, {"Content-Length": "1000"}, b'{"a": 1')
     server.RequestHandlerClass.protocol_version = "HTTP/1.0"
     assert failure(client).code == "truncated"
 
 
 def test_a_file_has_a_largest_size(server, client):
-    """What is larger is not read to its end."""
+    """A larger file is not read to its end."""
     server.answer = (200, {}, b"x" * 1000)
     assert client.get_bytes("/cat.jpg", max_bytes=1000) == b"x" * 1000
     with pytest.raises(RowError, match="larger than 999 bytes"):
@@ -202,22 +202,22 @@ def test_a_file_has_a_largest_size(server, client):
 
 
 def test_a_base_url_is_checked():
-    """The text of a wrong one is not shown: there may be a password in it."""
+    """The message does not contain it, because it may contain a password."""
     with pytest.raises(ConfigError, match="https://host") as caught:
         HttpClient(f"ftp://me:{KEY}@host", service="vision")
     assert KEY not in str(caught.value)
 
 
 def test_a_key_with_a_line_break_is_refused_without_being_shown():
-    """As it comes from a file; the library below would print it."""
+    """Keys from a file may end with one, and the library below would print the key."""
     with pytest.raises(ConfigError, match=r"X-Goog-Api-Key has a line break.*\.strip") as caught:
         HttpClient("https://host", service="vision", headers={"X-Goog-Api-Key": f"{KEY}\n"})
     assert KEY not in str(caught.value)
 
 
 @pytest.mark.parametrize("bypass", ["", "api.invalid"], ids=["proxy", "no_proxy"])
-def test_a_proxy_is_used_as_everywhere(server, monkeypatch, bypass):
-    """`http_proxy` gets the whole address; `no_proxy` is left alone."""
+def test_the_proxy_of_the_environment_is_used(server, monkeypatch, bypass):
+    """The proxy in `http_proxy` gets the whole address; hosts in `no_proxy` are called directly."""
     for name in ("HTTP_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("http_proxy", server.url)
@@ -232,7 +232,7 @@ def test_a_proxy_is_used_as_everywhere(server, monkeypatch, bypass):
 
 
 def test_a_refusal_shows_that_the_service_is_there(server, client, run):
-    """After failures, a 400 ends the doubt about the service: it closes the breaker."""
+    """A 400 after failures shows that the service works, and closes the breaker."""
     server.next_answers = [(503, {}, b""), (400, {}, b"")]
     with pytest.raises(ApiError):
         client.post_json("/v1/x", {})
@@ -242,7 +242,7 @@ def test_a_refusal_shows_that_the_service_is_there(server, client, run):
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
-    """A certificate for loopback, signed by nobody else, with its key."""
+    """A self-signed certificate for loopback, with its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "loopback")])
     now = dt.datetime.now(dt.UTC)
@@ -278,7 +278,7 @@ def tls_server(server, certificate):
 
 
 def test_a_certificate_that_nobody_trusts_ends_the_run(tls_server):
-    """It will not be trusted in a minute either."""
+    """The error is permanent."""
     with (
         HttpClient(tls_server.url, service="vision", headers={"X-Goog-Api-Key": KEY}) as client,
         pytest.raises(ApiError, match=r"certificate is not trusted.*SSL_CERT_FILE"),
@@ -298,7 +298,7 @@ def _no_authorities_named(monkeypatch):
 def test_an_authority_of_ones_own_is_named_in_the_environment(
     tls_server, certificate, monkeypatch, name
 ):
-    """By the variables of requests and of OpenSSL. The deadline fires over TLS, too."""
+    """The variables of requests and OpenSSL are read. The deadline also works over TLS."""
     monkeypatch.setenv(name, str(certificate))
     release = threading.Event()
     try:
@@ -314,7 +314,7 @@ def test_an_authority_of_ones_own_is_named_in_the_environment(
 def test_the_same_authorities_hold_for_calls_files_and_images(
     tls_server, certificate, monkeypatch, tmp_path
 ):
-    """Each of the three trusts the authority that is named, and nothing of it without the name."""
+    """All three refuse the server until its authority is named, and then all three trust it."""
     tls_server.answer = (200, {}, b"n\n1\n")
     url = f"{tls_server.url}/a.csv"
 
@@ -366,7 +366,7 @@ def test_an_image_comes_from_the_checked_address_under_the_hosts_name(
 
 @pytest.mark.usefixtures("_no_authorities_named")
 def test_authorities_in_a_folder(tls_server, certificate, monkeypatch, tmp_path):
-    """OpenSSL finds them there by the hash of their names."""
+    """OpenSSL finds them by the hash of their names."""
     digest = subprocess.run(
         ["openssl", "x509", "-hash", "-noout", "-in", certificate],  # noqa: S607
         capture_output=True, text=True, check=True, timeout=30,
@@ -380,7 +380,7 @@ def test_authorities_in_a_folder(tls_server, certificate, monkeypatch, tmp_path)
 @pytest.mark.usefixtures("_no_authorities_named")
 @pytest.mark.parametrize("content", [None, b"no certificate"])
 def test_authorities_that_cannot_be_read(monkeypatch, tmp_path, content):
-    """The variable is named; it is a mistake in the configuration, and no fault of a service."""
+    """It is a ConfigError that names the variable."""
     file = tmp_path / "ca.pem"
     if content is not None:
         file.write_bytes(content)

@@ -54,13 +54,13 @@ def transfer(job, resume=None):
     [("30/s", 30), ("1800/min", 30), ("1,800 / min", 30), ("36_000/h", 10), ("86400/day", 1)],
 )
 def test_a_rate_is_a_number_and_a_period(text, per_s):
-    """As people write them."""
+    """Spaces and separators are allowed."""
     assert RateLimit(text).per_s == per_s
 
 
 @pytest.mark.parametrize("text", ["fast", "30", "30/sec", "0/s", "-1/s", "/min", "", "nan/s"])
 def test_a_wrong_rate_is_refused_with_the_allowed_periods(text):
-    """Also where a job declares it."""
+    """A job refuses it, too."""
     with pytest.raises(ConfigError, match="one of s, min, h, day"):
         job_of(1, rate_limit=text)
 
@@ -84,7 +84,7 @@ def test_a_job_with_wrong_limits_is_refused(options, message):
 
 
 def test_all_threads_share_a_rate_and_retries_count():
-    """100 calls and as many repeats at 10 a second: in no second are there more than ten."""
+    """100 calls and as many retries at 10 a second: no second has more than ten."""
     starts, failed, lock = [], set(), threading.Lock()
 
     class Twice(EtlBase):
@@ -117,7 +117,7 @@ def test_a_rate_per_unit_counts_what_is_billed():
 
 
 def test_turns_are_taken_in_the_order_of_asking():
-    """Nobody starves: each caller waits for its own slot, not for luck."""
+    """Each caller waits for its own slot, so none starves."""
     limiter = Limiter(RateLimit("1/s"), clock.Stop())
     slots = []
     for _ in range(5):
@@ -128,7 +128,7 @@ def test_turns_are_taken_in_the_order_of_asking():
 
 
 def send(limiter, num_calls, refuse_every, within_s):
-    """So many calls, evenly in so many seconds, every n-th of them refused."""
+    """Send calls evenly over some seconds; every n-th is refused."""
     begun = clock.now()
     for number in range(1, num_calls + 1):
         clock.skip_to(begun + within_s * number / num_calls)
@@ -139,7 +139,7 @@ def send(limiter, num_calls, refuse_every, within_s):
 
 @pytest.mark.parametrize("limit", [RateLimit("100/s"), None], ids=["declared", "undeclared"])
 def test_many_429s_slow_all_down_to_what_the_server_takes(limit):
-    """Half of 50 calls a second are refused: 25 a second are let through, then slowly more."""
+    """If half of 50 calls a second are refused, 25 a second are allowed, then slowly more."""
     limiter = Limiter(limit, clock.Stop())
     full = limiter.per_s
     send(limiter, 52, refuse_every=2, within_s=1.04)
@@ -154,7 +154,7 @@ def test_many_429s_slow_all_down_to_what_the_server_takes(limit):
 
 
 def test_a_burst_of_refusals_is_one_overload():
-    """64 calls in flight that are all refused in one moment slow down once, not 64 times."""
+    """64 calls that are refused at the same moment slow the rate down once, not 64 times."""
     limiter = Limiter(RateLimit("100/s"), clock.Stop())
     send(limiter, 64, refuse_every=100, within_s=1.0)
     for _ in range(64):
@@ -163,8 +163,8 @@ def test_a_burst_of_refusals_is_one_overload():
 
 
 @pytest.mark.parametrize("limit", [RateLimit("100/s"), None], ids=["declared", "undeclared"])
-def test_a_few_429s_slow_nobody_down(limit):
-    """One call in ten is refused whatever the pace: its own wait is enough."""
+def test_a_few_429s_do_not_slow_other_calls_down(limit):
+    """If one call in ten is refused at any rate, its own wait is enough."""
     limiter = Limiter(limit, clock.Stop())
     full = limiter.per_s
     send(limiter, 1000, refuse_every=10, within_s=10.0)
@@ -172,7 +172,7 @@ def test_a_few_429s_slow_nobody_down(limit):
 
 
 def test_a_cap_on_calls_is_never_passed():
-    """Eight threads, 50 calls: not one more; what they gave is kept, and a resume goes on."""
+    """Eight threads make exactly 50 calls; their results are kept, and a resume continues."""
     source = MemorySource([{"n": i} for i in range(120)])
     job = job_of(0, source=source, max_calls=50)
     with pytest.raises(CapReachedError, match="max_calls=50 is reached") as caught:
@@ -189,7 +189,7 @@ def test_a_cap_on_calls_is_never_passed():
 
 @pytest.mark.parametrize("batched", [False, True], ids=["rows", "batches"])
 def test_a_cap_ends_the_run_although_the_transform_catches_everything(batched):
-    """Else the rest of the table would be published as rows of errors."""
+    """Otherwise the rest of the table would be published as rows with errors."""
 
     def ask(row):
         try:
@@ -209,7 +209,7 @@ def test_a_cap_ends_the_run_although_the_transform_catches_everything(batched):
 
 
 def test_a_cap_on_money_counts_retries_and_units():
-    """At 0.1 a unit and 3 units a call, 3.0 pays for ten calls exactly, repeats among them."""
+    """At 0.1 per unit and 3 units per call, 3.0 pays for exactly ten calls, retries included."""
     failures = [RetryableError("now and then", status=500) for _ in range(4)]
 
     class Priced(EtlBase):
@@ -223,7 +223,7 @@ def test_a_cap_on_money_counts_retries_and_units():
 
     job = job_of(100, transform=Priced, price_per_unit=0.1, max_cost=3.0)
     with pytest.raises(
-        CapReachedError, match=r"max_cost=3.0 USD would be passed: 30 units"
+        CapReachedError, match=r"max_cost=3.0 USD would be exceeded: 30 units"
     ) as caught:
         transfer(job)
     report = caught.value.report
@@ -231,8 +231,8 @@ def test_a_cap_on_money_counts_retries_and_units():
     assert report.read == 6
 
 
-def test_calls_that_nobody_bills_pass_by_limits_and_caps():
-    """A download on the way is repeated like any call, but is neither limited nor counted."""
+def test_unbilled_calls_are_not_limited_or_capped():
+    """A download is retried like any call, but neither limited nor counted."""
 
     class Free(EtlBase):
         def transform_row(self, row):
@@ -279,7 +279,7 @@ class Packed(EtlBase):
     ],
 )
 def test_the_estimate_says_what_is_known(options, text):
-    """Rows always; calls, time and money only where somebody declared what they depend on."""
+    """Rows are always known; calls, time and money only if the job declares what they depend on."""
     if text is None:
         assert estimated(None, **options) == "to transform: a number of rows that is not known yet"
     else:
@@ -287,7 +287,7 @@ def test_the_estimate_says_what_is_known(options, text):
 
 
 def test_the_estimate_comes_before_the_first_call(caplog):
-    """And a resumed run tells of the rest alone."""
+    """The estimate of a resumed run is only about the remaining rows."""
     caplog.set_level(logging.INFO, "etlkit")
     job = job_of(0, source=MemorySource([{"n": i} for i in range(30)]), max_calls=20)
     with pytest.raises(CapReachedError) as caught:

@@ -23,7 +23,7 @@ from etlkit import (
 )
 from etlkit.api.run import Interrupted, RunRequest
 from etlkit.calls import clock
-from etlkit.calls.breaker import Attempts, Breaker
+from etlkit.calls.breaker import Breaker, CallState
 from etlkit.calls.retry import Calls, caller, from_grpc, from_http
 from etlkit.engine.transfer import run_transfer
 from etlkit.testing import MemorySink, MemorySource, no_sleep
@@ -33,13 +33,13 @@ RETRY_INFO = b"type.googleapis.com/google.rpc.RetryInfo"
 
 @pytest.fixture
 def calls():
-    """A run's calls, whose waits take no time but turn the clock on."""
+    """The calls of a run whose waits move the clock forward and take no time."""
     with no_sleep():
         yield Calls()
 
 
 def failing(*errors, then="answer"):
-    """An attempt that meets these errors, one after the other, and then works."""
+    """An attempt that raises these errors, one after the other, and then works."""
     left = list(errors)
 
     def attempt(_timeout_s):
@@ -58,7 +58,7 @@ def always(**values):
 
 
 class Api:
-    """A service that is down at times, counted in the clock's seconds, and counts its calls."""
+    """A service that is down at times by the clock, and counts its calls."""
 
     def __init__(self, **failure):
         self.failure = failure
@@ -108,7 +108,7 @@ def doubled(sink):
 
 
 def test_only_what_is_transient_is_repeated(calls):
-    """A RetryableError is tried again; everything else comes through untouched, at once."""
+    """A RetryableError is retried; everything else is raised at once, unchanged."""
     api = calls.caller("api")
     assert api.call(failing(RetryableError("1"), RetryableError("2", status=503))) == "answer"
     assert (calls.meter.calls, calls.meter.retries) == (3, 2)
@@ -137,14 +137,14 @@ def test_a_servers_hint_is_kept_up_to_a_bound(calls, hint_s, waits_s):
 def test_attempts_are_bounded_and_travel_on_the_error(calls):
     """The last failure is the cause; its code says what it was."""
     api = calls.caller("api", RetryPolicy(max_attempts=3))
-    with pytest.raises(CallFailedError, match="it fails, 3 attempts") as caught:
+    with pytest.raises(CallFailedError, match="it fails, after 3 attempts") as caught:
         api.call(always(status=500))
     assert (caught.value.attempts, caught.value.code) == (3, "500")
     assert type(caught.value.__cause__) is RetryableError
 
 
 def test_the_total_time_is_bounded(calls):
-    """Who asks for more than `max_total_s` of waiting is not waited for."""
+    """A wait that would exceed `max_total_s` is not begun."""
     api = calls.caller("api", RetryPolicy(max_total_s=50))
     with pytest.raises(CallFailedError) as caught:
         api.call(always(code="timeout", retry_after_s=20))
@@ -153,7 +153,7 @@ def test_the_total_time_is_bounded(calls):
 
 @pytest.mark.parametrize("failure", [{"status": 503}, {"code": "timeout"}])
 def test_a_poisonous_row_is_rejected_with_its_attempts(calls, failure):
-    """Others are answered meanwhile, so it is the row: it is put aside, and nothing else is."""
+    """Other rows are answered meanwhile, so only this row is rejected."""
     turn, answered = threading.Semaphore(0), threading.Semaphore(0)
 
     class Etl(EtlBase):
@@ -192,7 +192,7 @@ def test_a_poisonous_row_is_rejected_with_its_attempts(calls, failure):
 
 @pytest.mark.parametrize("concurrency", [1, 2, 16])
 def test_an_outage_costs_its_time_and_no_row(calls, concurrency):
-    """Sixty seconds down: every caller pauses, few calls are wasted, every row is written."""
+    """In an outage of a minute every caller pauses, few calls are wasted, and every row is written."""
     api, sink = Api(status=503), MemorySink("replace")
     api.go_down(60)
     before = clock.now()
@@ -204,7 +204,7 @@ def test_an_outage_costs_its_time_and_no_row(calls, concurrency):
 
 
 def test_a_long_outage_ends_the_run_which_can_be_resumed(calls):
-    """No row is to blame: what was settled is kept, and a resume pays only for the rest."""
+    """No row is rejected: finished rows are kept, and a resume pays only for the rest."""
     api, sink = Api(code="unreachable"), MemorySink("replace")
     source = MemorySource([{"n": i} for i in range(100)])
     answer = api.attempt
@@ -228,10 +228,10 @@ def test_a_long_outage_ends_the_run_which_can_be_resumed(calls):
     assert doubled(sink) == [(n, n * 2) for n in range(100)]
 
 
-def test_an_answer_between_failure_and_verdict_keeps_the_service_well():
-    """Somebody is answered just before a failure is judged: no pause, and no verdict yet."""
+def test_an_answer_between_failure_and_decision_opens_no_breaker():
+    """An answer to another call just before a failure is judged means no pause and no decision."""
     breaker = Breaker("api", 100, clock.Stop())
-    call, error = Attempts(1), RetryableError("busy", status=503)
+    call, error = CallState(1), RetryableError("busy", status=503)
     breaker.failed(call, error, 0.0)
     breaker.succeeded()
     assert breaker.blames_service(call, error, 0.0)
@@ -243,7 +243,7 @@ def test_an_answer_between_failure_and_verdict_keeps_the_service_well():
 
 
 def test_one_worker_alone_cannot_tell_a_poisonous_row_from_an_outage(calls):
-    """A 500 may be the row's own fault, so it is given up; but only one row pays for that doubt."""
+    """A 500 may be caused by the row, so it is given up; but only one row pays for that doubt."""
     api, sink = Api(status=500), MemorySink("replace")
     api.poison = {3}
     transfer(api, 10, sink=sink, concurrency=1, on_row_error="reject")
@@ -255,7 +255,7 @@ def test_one_worker_alone_cannot_tell_a_poisonous_row_from_an_outage(calls):
 
 
 def test_waits_end_when_another_worker_fails():
-    """One worker waits five minutes for a server's hint; the other ends the run; nobody hangs."""
+    """One worker waits five minutes for a server's hint, and the other ends the run: none hangs."""
     waits = threading.Event()
 
     class Etl(EtlBase):
@@ -281,7 +281,7 @@ def test_waits_end_when_another_worker_fails():
 
 @pytest.mark.parametrize("failure", [{"status": 503, "retry_after_s": 250}, {"status": 503}])
 def test_waits_end_when_the_run_is_asked_to_stop(failure):
-    """Ctrl-C while all workers wait, for a hint or for the service to be back."""
+    """Ctrl-C ends the waits of all workers, for a hint or for the service to be back."""
     everyone = threading.Barrier(3)
     runs = []
 
@@ -313,7 +313,7 @@ def test_waits_end_when_the_run_is_asked_to_stop(failure):
 
 
 def test_retries_are_a_fifth_of_recent_calls_beyond_a_floor(calls):
-    """Every other call fails once: retries wait until enough calls were made, or time has passed."""
+    """If every other call fails once, retries wait for enough calls or for enough time."""
     api = calls.caller("api", RetryPolicy(first_wait_s=1e-9))
     before = clock.now()
     for _ in range(2000):
@@ -351,7 +351,7 @@ def test_threads_of_one_run_share_a_caller():
     "options", [{"max_attempts": 0}, {"max_attempts": 2.5}, {"max_wait_s": -1}, {"max_total_s": 0}]
 )
 def test_a_policy_that_cannot_work_is_refused(options):
-    """Before any I/O, by name."""
+    """The error names the value."""
     with pytest.raises(ConfigError, match=next(iter(options))):
         RetryPolicy(**options)
 
@@ -374,16 +374,16 @@ def test_a_policy_that_cannot_work_is_refused(options):
         (500, {}, b'[{"error": {"status": "INTERNAL", "details": "odd"}}]', None),
     ],
 )
-def test_http_answers_that_may_pass(status, headers, body, hint_s):
-    """Status, Google's own code and its hints, in every form they come in."""
+def test_transient_http_answers(status, headers, body, hint_s):
+    """Status, Google's code and hints are read in every form."""
     error = from_http(status, headers, body, "api", "/v1/x")
     assert type(error) is RetryableError
     assert error.retry_after_s == hint_s
 
 
 @pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 409, 413, 501])
-def test_http_answers_that_will_not_pass(status):
-    """Google's sentence is shown, nothing else of the body."""
+def test_permanent_http_answers(status):
+    """Google's message is shown, but nothing else of the body."""
     body = b'{"error": {"message": "no such method", "secret": "sk-1"}}'
     error = from_http(status, {}, body, "api", "/v1/x")
     assert (type(error), error.status, error.reason) == (ApiError, status, "no such method")
@@ -391,7 +391,7 @@ def test_http_answers_that_will_not_pass(status):
 
 
 class Refusing(grpc.GenericRpcHandler):
-    """Ends every call with a status, and trailing metadata."""
+    """Ends every call with a status and trailing metadata."""
 
     def __init__(self, code, in_details, in_metadata):
         self._code, self._details, self._metadata = code, in_details, in_metadata
@@ -433,7 +433,7 @@ class Refusing(grpc.GenericRpcHandler):
     ],
 )
 def test_grpc_answers(code, in_details, in_metadata, kind, expected, wrapped):
-    """What a real server sends, as gRPC itself raises it and as Google's clients do."""
+    """The errors of a real server, as gRPC raises them and as Google's clients do."""
     server = grpc.server(
         futures.ThreadPoolExecutor(1),
         handlers=[Refusing(grpc.StatusCode[code], in_details, in_metadata)],
@@ -454,7 +454,7 @@ def test_grpc_answers(code, in_details, in_metadata, kind, expected, wrapped):
 
 
 def test_other_errors_of_a_client_stay_what_they_are():
-    """A broken connection of the REST transport may pass; a bug in the user's code is a bug."""
+    """A broken connection of the REST transport is transient; a bug of the user stays a bug."""
     import requests
 
     assert from_grpc(requests.ConnectionError("https://host/?key=sk-1"), "api").code == "reset"

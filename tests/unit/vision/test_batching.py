@@ -121,7 +121,7 @@ def test_when_no_image_is_answered_it_is_an_outage():
 
 
 def test_an_image_that_makes_its_call_fail_is_found_by_halving():
-    """Vision refuses a call of 16 images because of one: it takes nine calls, and one image is rejected."""
+    """Vision refuses a call of 16 images because of one: nine calls find it."""
     plan = FaultPlan.by_item({"gs://b/5.jpg": ["400"] * 9})
     with FaultServer(plan) as server:
         found = ask(server, uris(16))
@@ -169,7 +169,7 @@ def test_400_because_of_the_job_is_not_blamed_on_images(words):
     ids=["one too few", "one too many", "none", "no object"],
 )
 def test_answers_are_never_assigned_to_the_wrong_images(answers):
-    """The answers cannot be assigned, so all images are retried; one by one they get the right answers."""
+    """The answers cannot be assigned, so all images are retried until they get their own."""
     first = iter([{"responses": answers}])
 
     def answer(body):

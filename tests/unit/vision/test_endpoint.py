@@ -123,7 +123,7 @@ def test_an_invalid_grpc_endpoint_is_refused(given):
 @pytest.mark.parametrize("find", [rest_endpoint, grpc_endpoint])
 @pytest.mark.parametrize("given", [f"{KEY}\n", f" {KEY}", f"{KEY}\t", f"{KEY} x", f"{KEY}é"])
 def test_an_invalid_key_is_refused(find, given):
-    """The error names the variable and not the key. gRPC would retry it for each image, and blame the image."""
+    """The error names the variable, not the key; gRPC would blame each image after all attempts."""
     with pytest.raises(
         ConfigError, match="ETLKIT_VISION_API_KEY has a space, a line break"
     ) as caught:
