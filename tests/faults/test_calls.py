@@ -126,7 +126,7 @@ def test_broken_answers_are_asked_for_again(seen, fault):
 
 
 def test_an_outage_costs_its_time_and_no_row(seen, capfd):
-    """Calls wait for the end of an outage, and rows do not fail. `ETLKIT_OUTAGE_S=60` is the long form."""
+    """Calls wait for the end of an outage, and rows do not fail. `ETLKIT_OUTAGE_S=60`: long form."""
     sink = MemorySink("replace")
     with fault_server(latency_s=0.02, outage_after=300, outage_s=OUTAGE_S) as server:
         started = time.monotonic()
