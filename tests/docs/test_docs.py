@@ -291,6 +291,28 @@ def test_named_files_exist(page):
     assert missing == []
 
 
+def test_the_picture_of_rooms_shows_all_imports():
+    """Along the arrows of the picture, each room reaches every room that it imports."""
+    picture = PAGES["docs/architecture.md"].split("flowchart TD")[1].split("```")[0]
+    arrows = re.findall(r"^    (\w+)(?:\[.*?\])? (?:-->|-\..*?\.->) (.+)$", picture, re.MULTILINE)
+    drawn = {}
+    for room, others in arrows:
+        drawn.setdefault(room, set()).update(others.split(" & "))
+
+    def reach(room):
+        return {room}.union(*(reach(other) for other in drawn.get(room, ())))
+
+    package = Path(etlkit.__file__).parent
+    for file in package.rglob("*.py"):
+        room = file.relative_to(package).parts[0].removesuffix(".py")
+        if room in {"__init__", "run", "runs"} or file.name == "__main__.py":
+            continue  # entry points
+        for name in re.findall(
+            r"^ *(?:from|import) etlkit\.(\w+)", file.read_text("utf-8"), re.MULTILINE
+        ):
+            assert name in reach(room) | {"_version"}, f"{file}: {name}"
+
+
 def test_a_change_touches_three_files_at_most():
     """The table of changes names at most three files for each, and all twelve changes."""
     table = PAGES["docs/architecture.md"].split("## Where to change what")[1].split("\n\n")[2]
