@@ -22,12 +22,12 @@ from etlkit.testing.fault_vision import (
 
 _METHOD: Final = "/google.cloud.vision.v1.ImageAnnotator/BatchAnnotateImages"
 
-# Above the limit of the API itself, so that it is the API's words that refuse.
+# Above the API's own limit, so that the API's message refuses a large request.
 _MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 
-# What a client reports of a broken connection. To break it here would hit all other calls on it too,
-# and the shares of a plan would hold no longer.
-_TOLD: Final = {
+# How a client reports a broken connection. Breaking it here would also break all other calls on it, and
+# the shares of a plan would be wrong.
+_BROKEN: Final = {
     "disconnect": "Socket closed",
     "reset": "Connection reset by peer",
     "html": "Received http2 header with status: {status}",
@@ -40,7 +40,7 @@ _MAX_THREADS: Final = 256
 
 
 class GrpcListener:
-    """Listens on loopback, with a thread for each call that is in flight."""
+    """Listens on loopback, with a thread for each call in flight."""
 
     def __init__(self, fault_handler: FaultHandler, answer: Answer, latency_s: float) -> None:
         import grpc
@@ -62,8 +62,8 @@ class GrpcListener:
         self._server.start()
 
     def close(self) -> None:
-        """End all calls, and the threads."""
-        # First in words of ours: gRPC would write of the cancelled calls to stderr, past any logger.
+        """End all calls and threads."""
+        # We end the calls first: gRPC would report cancelled calls on stderr, past any logger.
         with self._lock:
             self._is_closing = True
             for over in self._waiting:
@@ -80,16 +80,16 @@ class GrpcListener:
             decision = self._fault_handler.decide([item.key for item in items])
             fault = decision.call
             self._wait(context, None if fault.kind in {"hang", "drip"} else self._latency_s)
-            if fault.kind in _TOLD:
-                said = _TOLD[fault.kind].format(status=fault.status)
-                _abort(context, Fault("status", status=503), said)
+            if fault.kind in _BROKEN:
+                message = _BROKEN[fault.kind].format(status=fault.status)
+                _abort(context, Fault("status", status=503), message)
             if fault.kind == "status":
                 _abort(context, fault, message_of(fault.status))
             encoded = _encode(answers(items, decision, self._answer))
             return encoded[: len(encoded) // 2] if fault.kind == "truncate" else encoded
 
     def _wait(self, context: Any, timeout_s: float | None) -> None:
-        """Wait, but no longer than the client and this server do."""
+        """Wait, but not longer than the client waits or this server runs."""
         over = Event()
         if not context.add_callback(over.set):
             return  # the client is gone already
@@ -101,7 +101,7 @@ class GrpcListener:
         with self._lock:
             self._waiting.discard(over)
         if self._is_closing:
-            _abort(context, Fault("status", status=503), _TOLD["disconnect"])
+            _abort(context, Fault("status", status=503), _BROKEN["disconnect"])
 
 
 def _handlers(call: Callable[[bytes, Any], bytes]) -> Any:
@@ -117,7 +117,7 @@ def _handlers(call: Callable[[bytes, Any], bytes]) -> Any:
 
 
 def _abort(context: Any, fault: Fault, message: str) -> NoReturn:
-    """End the call with an error; all hints become `RetryInfo`, the one form that gRPC has."""
+    """End the call with an error. All hints become `RetryInfo`, the only form that gRPC has."""
     import grpc
 
     code = getattr(grpc.StatusCode, STATUS_NAMES.get(fault.status, "UNKNOWN"))

@@ -1,4 +1,4 @@
-"""Counts the calls of a `FaultServer` and decides each one: outage, quota, then the plan."""
+"""Counts the calls of a `FaultServer` and decides what happens to each: outage, quota, then plan."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _DOWN: Final = Fault("status", status=503)
 
 @dataclass(frozen=True)
 class Decision:
-    """What becomes of one call.
+    """What happens to one call.
 
     Attributes:
-        call: Of the call as a whole.
-        items: By position, the items that fail alone.
+        call: The fault of the whole call.
+        items: Faults of single items by their position in the call.
     """
 
     call: Fault
@@ -36,7 +36,7 @@ class Decision:
 
 
 class Quota:
-    """So many calls in a window that begins with a call; the next one begins after its end."""
+    """A number of calls per window. A window begins with the first call after the last one's end."""
 
     def __init__(self, rate: str) -> None:
         found = re.fullmatch(r"\s*(\d+)\s*/\s*([a-z]+)\s*", rate)
@@ -49,7 +49,7 @@ class Quota:
         self._begin, self._used = -math.inf, 0
 
     def wait_s(self, now: float) -> float:
-        """Take one call from the window; 0.0 = taken, else seconds until the next window."""
+        """Count a call. 0.0 = it is within the quota; else seconds until the next window."""
         if now >= self._begin + self._period_s:
             self._begin, self._used = now, 0
         if self._used >= self._most:
@@ -59,7 +59,14 @@ class Quota:
 
 
 class FaultHandler:
-    """All counts behind one lock; asked by both protocols."""
+    """Decides and counts for both protocols, behind one lock.
+
+    Args:
+        plan: What goes wrong.
+        quota: Calls per window, e.g. `1800/min`; None = no quota.
+        outage_after: How many calls come before the outage.
+        outage_s: How long the outage takes; None = there is none.
+    """
 
     def __init__(
         self, plan: FaultPlan, quota: str | None, outage_after: int, outage_s: float | None
@@ -78,7 +85,7 @@ class FaultHandler:
         self.faults: Counter[str] = Counter()
 
     def snapshot(self, counts: Counter[str]) -> Counter[str]:
-        """A copy that no thread changes while it is looked at."""
+        """A copy that no thread changes."""
         with self._lock:
             return counts.copy()
 
@@ -94,7 +101,7 @@ class FaultHandler:
 
     @contextmanager
     def in_flight(self) -> Iterator[None]:
-        """Count a call as being worked on."""
+        """Count a call as being in flight."""
         with self._lock:
             self._in_flight += 1
             self.max_in_flight = max(self.max_in_flight, self._in_flight)
@@ -105,10 +112,10 @@ class FaultHandler:
                 self._in_flight -= 1
 
     def decide(self, keys: Sequence[str]) -> Decision:
-        """Count a call and say what becomes of it.
+        """Count a call and decide what happens to it.
 
-        What the clock decides (outage, quota) does not count as an attempt in the plan, which
-        otherwise could not be repeated.
+        A call that an outage or a quota refuses does not count as an attempt in the plan. Otherwise a
+        plan could not be repeated, because they depend on the clock.
 
         Args:
             keys: Of the items in it, in order.
@@ -116,14 +123,14 @@ class FaultHandler:
         with self._lock:
             self.calls += 1
             self.calls_by_item.update(keys)
-            decision = self._turned_away() or self._planned(keys)
+            decision = self._refused() or self._planned(keys)
             if decision.call.kind in _ANSWERED:
                 self.answers_by_item.update(
                     key for at, key in enumerate(keys) if at not in decision.items
                 )
             return decision
 
-    def _turned_away(self) -> Decision | None:
+    def _refused(self) -> Decision | None:
         now = time.monotonic()
         if self._outage_s is not None and self.calls > self._outage_after:
             self._down_until, self._outage_s = now + self._outage_s, None
@@ -139,7 +146,7 @@ class FaultHandler:
         return None
 
     def _planned(self, keys: Sequence[str]) -> Decision:
-        # A packed call is itself: the same images in another pack are another call.
+        # The same images in another pack are another call.
         joined = hashlib.blake2b("\n".join(keys).encode(), digest_size=16).hexdigest()
         attempt = self._attempt("call", joined)
         items = [(key, self._attempt("item", key)) for key in keys]

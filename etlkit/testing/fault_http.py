@@ -1,7 +1,7 @@
 """The HTTP side of a `FaultServer`: HTTP/1.1 on an event loop, down to the bytes of an answer.
 
-Written out by hand because the faults are below what a web framework lets one do, and because a
-call must cost little: the server shares the processor with the code under test.
+Written by hand because no web framework can make these faults, and because a call must cost little: the
+server shares the processor with the code under test.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LINGER_OFF: Final = struct.pack("ii", 1, 0)
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer, and what goes wrong while it is sent."""
+    """An answer, and the fault while it is sent."""
 
     status: int
     body: bytes
@@ -57,12 +57,12 @@ Respond = Callable[[str, str, bytes], Reply]
 
 
 class HttpListener:
-    """Listens on loopback, in a thread of its own.
+    """Listens on loopback in its own thread.
 
     Args:
-        respond: Gives the reply to a method, path and body; called on the event loop.
+        respond: Returns the reply to a method, path and body; called on the event loop.
         in_flight: Entered around each call.
-        latency_s: Every answer begins so much later.
+        latency_s: Every answer begins this many seconds later.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class HttpListener:
         self.port: int = self._server.sockets[0].getsockname()[1]
 
     def close(self) -> None:
-        """Cut all connections, and end the thread."""
+        """Close all connections and end the thread."""
         asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -92,7 +92,7 @@ class HttpListener:
         for task in self._connections:
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
-        # A transport tells its protocol of the end one turn later.
+        # A transport reports its end to the protocol in the next turn of the loop.
         await asyncio.sleep(0)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -106,7 +106,7 @@ class HttpListener:
                 asyncio.IncompleteReadError,
                 asyncio.LimitOverrunError,
                 asyncio.CancelledError,
-                ValueError,  # no HTTP
+                ValueError,  # not HTTP
             ):
                 while await self._exchange(reader, writer):
                     pass
@@ -115,7 +115,7 @@ class HttpListener:
             writer.close()
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """One call; False = the connection is over."""
+        """Answer one call; False = the connection is closed."""
         method, path, headers = _parse_head(await reader.readuntil(b"\r\n\r\n"))
         if headers.get("expect") == "100-continue":
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -149,7 +149,7 @@ async def _read_body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -
 
 
 async def _send(reply: Reply, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-    """Send a reply, or what the fault leaves of it; False = the connection is over."""
+    """Send a reply, or the part that the fault allows; False = the connection is closed."""
     kind, whole = reply.fault.kind, reply.head() + reply.body
     half = len(whole) - (len(reply.body) + 1) // 2
     if kind == "hang":

@@ -1,7 +1,7 @@
-"""What goes wrong, and when: a pure function of the plan, the call and its attempt.
+"""Which faults happen, and when: a pure function of the plan, the call and its attempt.
 
-Nothing here depends on the clock or on the order of threads, so a run can be repeated with the same
-faults: what becomes of a call is decided by what it carries and how often that was sent before.
+Nothing here depends on the clock or on the order of threads. Only the content of a call and how often
+it was sent before decide what happens, so a run can be repeated with the same faults.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ class Fault:
     """One thing that happens to a call.
 
     Attributes:
-        kind: `ok` = it is answered.
-        status: HTTP status of `status` and `html`; over gRPC the code that belongs to it.
+        kind: `ok` = the call is answered.
+        status: HTTP status of `status` and `html`; over gRPC the code that corresponds to it.
         retry_after_s: `Retry-After` in whole seconds; None = no such header.
-        retry_after_date_s: `Retry-After` as a date, so many seconds from now; None = no such header.
-        retry_info_s: `google.rpc.RetryInfo` among the details; None = none.
+        retry_after_date_s: `Retry-After` as a date, this many seconds from now; None = no such header.
+        retry_info_s: Seconds of a `google.rpc.RetryInfo` in the details; None = no such detail.
         every_s: Seconds between two bytes of `drip`.
-        code: `google.rpc.Code` of `item_error`: 14 = passes, 3 = bad image.
-        at: Which item of the call `item_error` hits, from 0.
+        code: `google.rpc.Code` of `item_error`: 14 = transient, 3 = bad image.
+        at: The position of the item that `item_error` hits, from 0.
     """
 
     kind: Kind = "ok"
@@ -61,7 +61,7 @@ class Fault:
 
     @property
     def name(self) -> str:
-        """What it is counted as: the kind, or the status of a plain error."""
+        """The name under which it is counted: the kind, or the status of an HTTP error."""
         return str(self.status) if self.kind == "status" else self.kind
 
     @classmethod
@@ -69,7 +69,7 @@ class Fault:
         """Read an entry of a script, e.g. `"429 retry-after=1"`.
 
         Raises:
-            ConfigError: It is none; the message has what is allowed.
+            ConfigError: The entry is invalid; the message lists what is allowed.
         """
         head, *rest = text.split() or [""]
         if head in _PLAIN:
@@ -78,7 +78,7 @@ class Fault:
             fault = cls("status", status=int(head))
         else:
             raise ConfigError(
-                f"fault {text!r}: begin with one of {', '.join(_PLAIN)}, or a status of 400-599"
+                f"fault {text!r}: start with one of {', '.join(_PLAIN)}, or a status of 400-599"
             )
         return replace(fault, **dict(_option(text, option) for option in rest))
 
@@ -94,7 +94,7 @@ def _option(text: str, option: str) -> tuple[str, Any]:
         number = -1.0
     if name not in _OPTIONS or number < 0:
         raise ConfigError(
-            f"fault {text!r}: {option!r} is no option; write NAME=NUMBER with one of "
+            f"fault {text!r}: {option!r} is not an option; write NAME=NUMBER with one of "
             f"{', '.join(_OPTIONS)}"
         )
     whole = name in {"status", "code", "at"}
@@ -103,9 +103,9 @@ def _option(text: str, option: str) -> tuple[str, Any]:
 
 @dataclass(frozen=True)
 class FaultPlan:
-    """A plan for a `FaultServer`; make one with `none`, `script`, `by_item` or `seeded`.
+    """A plan for a `FaultServer`. Make one with `none`, `script`, `by_item` or `seeded`.
 
-    Plans are pure: they hold no counts. The server counts, and asks for each call.
+    Plans have no state. The server counts calls and asks the plan about each.
     """
 
     entries: tuple[Fault, ...] = ()
@@ -125,9 +125,9 @@ class FaultPlan:
 
     @classmethod
     def script(cls, entries: Sequence[str]) -> FaultPlan:
-        """The first call gets the first entry, and so on; calls after the last are answered.
+        """The first call gets the first entry, and so on. Calls after the last entry are answered.
 
-        Calls are numbered as they arrive, so with several threads use `by_item` or `seeded`.
+        Calls are numbered in the order of arrival, so use `by_item` or `seeded` with several threads.
 
         Args:
             entries: `ok`, a status (`503`), `hang`, `disconnect`, `reset`, `truncate`, `html`,
@@ -136,22 +136,22 @@ class FaultPlan:
                 `"drip every=0.05"`, `"item_error at=2 code=3"`.
 
         Raises:
-            ConfigError: An entry is none of these.
+            ConfigError: An entry is invalid.
         """
         return cls(entries=tuple(Fault.parse(entry) for entry in entries))
 
     @classmethod
     def by_item(cls, entries: Mapping[str, Sequence[str]]) -> FaultPlan:
-        """A script for each item: its first call gets its first entry, and so on.
+        """A script for each item: the first call with the item gets its first entry, and so on.
 
-        Of several items in one call, the first that is hit as a whole decides about the call;
-        `item_error` hits its item alone.
+        If several items of a call have a fault of the whole call, the first one's is used. `item_error`
+        affects only its item.
 
         Args:
             entries: By item key, as in `FaultServer.calls_by_item`.
 
         Raises:
-            ConfigError: As `script`.
+            ConfigError: An entry is invalid.
         """
         items = {key: tuple(map(Fault.parse, script)) for key, script in entries.items()}
         return cls(items=items)
@@ -175,7 +175,7 @@ class FaultPlan:
         hints: Sequence[str] = _HINTS[:3],
         drip_every_s: float = 0.1,
     ) -> FaultPlan:
-        """Faults by chance, the same for the same seed and calls in whatever order they come.
+        """Random faults. The same seed and calls get the same faults, in any order of the calls.
 
         Args:
             seed: Any number.
@@ -185,12 +185,12 @@ class FaultPlan:
             disconnect: The connection is closed without an answer.
             reset: The connection is reset in the middle of the answer.
             truncate: The connection is closed in the middle of the answer.
-            html: 502 with an HTML page, as of a proxy.
+            html: 502 with an HTML page, like a proxy's.
             drip: The answer comes byte by byte.
-            item_error: Share of items in answered calls that fail, and may do better next time.
-            item_refused: Share of items that are refused each time (code 3).
-            hint_s: What the hints say; `Retry-After` is rounded up to whole seconds.
-            hints: Which kinds take turns: `retry-after`, `retry-after-date`, `retry-info`, `none`.
+            item_error: Share of items in answered calls that fail with a transient error (code 14).
+            item_refused: Share of items that fail in every attempt (code 3).
+            hint_s: Seconds in the hints; `Retry-After` is rounded up to whole seconds.
+            hints: Which hints are used: `retry-after`, `retry-after-date`, `retry-info`, `none`.
             drip_every_s: Seconds between two bytes.
 
         Raises:
@@ -228,9 +228,9 @@ class FaultPlan:
         """What happens to a call as a whole.
 
         Args:
-            number: Of the call, from 1, as calls arrived.
-            call: Its key and which attempt of this very call it is, from 1.
-            items: Key and attempt of each item in it.
+            number: The call's number in the order of arrival, from 1.
+            call: The call's key, and the number of this attempt, from 1.
+            items: Key and attempt of each item in the call.
         """
         if number <= len(self.entries):
             return self.entries[number - 1]
@@ -241,7 +241,7 @@ class FaultPlan:
         return self._by_chance(*call)
 
     def for_item(self, key: str, attempt: int) -> Fault | None:
-        """What happens to one item of an answered call; None = it is answered."""
+        """What happens to one item of an answered call; None = the item is answered."""
         script = self.items.get(key, ())
         if attempt <= len(script) and script[attempt - 1].kind == "item_error":
             return script[attempt - 1]
@@ -269,7 +269,7 @@ class FaultPlan:
         return replace(Fault.parse(name), every_s=self.drip_every_s)
 
     def _chance(self, *parts: object) -> float:
-        """A number in 0.0-1.0 that depends on seed and parts alone."""
+        """A number between 0.0 and 1.0 that depends only on seed and parts."""
         text = "|".join(map(str, (self.seed, *parts)))
         digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
         return int.from_bytes(digest, "big") / 2**64

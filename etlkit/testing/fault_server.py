@@ -1,4 +1,4 @@
-"""A server that misbehaves as planned, for tests of code that calls Vision or any JSON API.
+"""A server that fails as planned, for tests of code that calls Vision or any JSON API.
 
 ```python
 import requests
@@ -47,33 +47,33 @@ _HTML = b"<!DOCTYPE html><html><head><title>502</title></head><body>Bad Gateway<
 class FaultServer:
     """HTTP, and on first use gRPC, on free ports of loopback, in threads of this process.
 
-    It speaks Vision's `images:annotate` and `BatchAnnotateImages`, with Vision's limits (16 images,
-    10 MB), and the JSON routes you give. Use it in a `with` block: the end of it cuts what hangs.
+    It serves Vision's `images:annotate` and `BatchAnnotateImages` with Vision's limits (16 images,
+    10 MB), and your own JSON routes. Use it in a `with` block: its end also ends calls that hang.
 
     | Fault | Over HTTP | Over gRPC |
     |---|---|---|
     | status | Google's error body; hints as headers or details | its code; hints as `RetryInfo` |
     | hang | no byte until the client closes | no answer until the deadline |
     | disconnect | the end of the connection, without an answer | UNAVAILABLE, as a client reports it |
-    | reset | half an answer, then RST | likewise |
+    | reset | half an answer, then RST | the same |
     | truncate | half an answer, then the end | a message cut in half |
-    | html | 502 and a page | likewise UNAVAILABLE |
+    | html | 502 and a page | UNAVAILABLE |
     | drip | a byte now and then | no answer until the deadline |
     | item_error | that image's `error` | the same |
 
     Args:
         plan: What goes wrong; None = nothing.
         answer: One image's `AnnotateImageResponse` as JSON, given its `Item` (`key`, `uri`,
-            `content`, `features`). It must not block. None = `label_of(item.key)` as a label and as
-            an object, whichever was asked for.
+            `content`, `features`). It must not block. None = `label_of(item.key)` as a label, an
+            object, or both, as requested.
         routes: JSON answers by path (`{"/v1/geocode": handler}`), given the parsed body of a POST.
             They must not block. The whole body is one item; `item_error` is an HTTP error.
-        item_key: Names the item in such a body; None = its digest.
-        latency_s: Seconds that every answer takes longer.
-        quota: Calls in a window, e.g. `"1800/min"`; a call over it gets 429 with the time to the
-            next window. None = no quota.
+        item_key: Returns the key of the item in such a body; None = the body's digest.
+        latency_s: Every answer begins this many seconds later.
+        quota: Calls per window, e.g. `"1800/min"`; further calls get 429 with the time until the next
+            window. None = no quota.
         outage_after: How many calls come before the outage.
-        outage_s: How long 503 is the answer to everything; None = no outage.
+        outage_s: How long every call is answered with 503; None = no outage.
 
     Attributes:
         url: `http://127.0.0.1:PORT`.
@@ -104,7 +104,7 @@ class FaultServer:
 
     @property
     def grpc_endpoint(self) -> str:
-        """`127.0.0.1:PORT`, in plain text; the gRPC side starts when this is first read."""
+        """`127.0.0.1:PORT`, without TLS. Reading it starts the gRPC side."""
         from etlkit.testing.fault_grpc import GrpcListener
 
         with self._lock:
@@ -114,17 +114,17 @@ class FaultServer:
 
     @property
     def calls(self) -> int:
-        """Calls that arrived, over both protocols, whatever became of them."""
+        """Calls that arrived over both protocols, answered or not."""
         return self._fault_handler.calls
 
     @property
     def calls_by_item(self) -> Counter[str]:
-        """How many calls carried each item: by image address, `sha256:…` of content, or `item_key`."""
+        """How many calls had each item: by image address, `sha256:…` of the content, or `item_key`."""
         return self._fault_handler.snapshot(self._fault_handler.calls_by_item)
 
     @property
     def answers_by_item(self) -> Counter[str]:
-        """How often each item was answered in full and without an error."""
+        """How often each item was answered without an error."""
         return self._fault_handler.snapshot(self._fault_handler.answers_by_item)
 
     @property
@@ -134,7 +134,7 @@ class FaultServer:
 
     @property
     def max_in_flight(self) -> int:
-        """The most calls that were in flight at one time."""
+        """The most calls that were in flight at the same time."""
         return self._fault_handler.max_in_flight
 
     @staticmethod
@@ -143,7 +143,7 @@ class FaultServer:
         return vision.label_of(key)
 
     def go_down(self, seconds: float = float("inf")) -> None:
-        """Answer everything with 503 from now on, for so long or until `come_up`."""
+        """Answer every call with 503 for this many seconds, or until `come_up`."""
         self._fault_handler.go_down(seconds)
 
     def come_up(self) -> None:
@@ -151,7 +151,7 @@ class FaultServer:
         self._fault_handler.come_up()
 
     def close(self) -> None:
-        """Cut all connections and end all threads; counts stay readable. Once is enough."""
+        """Close all connections and end all threads. Counts stay readable. May be called twice."""
         with self._lock:
             if self._is_closed:
                 return
@@ -172,7 +172,7 @@ class FaultServer:
         self.close()
 
     def _respond(self, method: str, path: str, body: bytes) -> Reply:
-        """The reply to one HTTP request, and what goes wrong with it."""
+        """The reply to one HTTP request, with its fault."""
         handler = self._routes.get(path)
         is_vision = handler is None and path.startswith("/v1/") and path.endswith("images:annotate")
         if method != "POST" or not (handler or is_vision):
@@ -183,7 +183,7 @@ class FaultServer:
         except vision.RefusedError as exc:
             return _error(400, str(exc))
         except Exception:
-            _logger.exception("an answer for %s could not be made", path)
+            _logger.exception("the handler for %s failed", path)
             return _error(500, "The test's own handler raised; its traceback is in the log.")
 
     def _respond_vision(self, body: bytes) -> Reply:

@@ -1,4 +1,4 @@
-"""Vision's shapes for a `FaultServer`: items out of requests, answers, errors in the API's words."""
+"""Vision's API for a `FaultServer`: items in requests, answers, and errors with the API's messages."""
 
 from __future__ import annotations
 
@@ -79,9 +79,9 @@ class Item:
 
     Attributes:
         key: The address, or `sha256:` and the digest of the content.
-        uri: `gs://…` or `http(s)://…`; "" = the content came along.
+        uri: `gs://…` or `http(s)://…`; "" = the request had the content.
         content: The image; b"" = it is at `uri`.
-        features: What is looked for, e.g. `("LABEL_DETECTION",)`.
+        features: What to look for, e.g. `("LABEL_DETECTION",)`.
     """
 
     key: str
@@ -105,7 +105,7 @@ def digest_key(content: bytes) -> str:
 
 
 def label_of(key: str) -> str:
-    """The one right label of an item, made from its key: a wrong answer cannot pass as right."""
+    """The only right label of an item, made from its key, so that wrong answers are noticed."""
     return "label " + hashlib.sha256(key.encode()).hexdigest()[:12]
 
 
@@ -118,9 +118,9 @@ def default_answer(item: Item) -> dict[str, Any]:
         label = {**entity, "description": label_of(item.key), "topicality": 0.75}
         answer["labelAnnotations"] = [label]
     if "OBJECT_LOCALIZATION" in item.features:
-        thing = {**entity, "name": label_of(item.key)}
+        found = {**entity, "name": label_of(item.key)}
         answer["localizedObjectAnnotations"] = [
-            {**thing, "boundingPoly": {"normalizedVertices": box}}
+            {**found, "boundingPoly": {"normalizedVertices": box}}
         ]
     return answer
 
@@ -129,7 +129,7 @@ def read_items(body: bytes) -> list[Item]:
     """The images of an `images:annotate` body.
 
     Raises:
-        RefusedError: The body is none, or over a limit of the API.
+        RefusedError: The body is invalid or over a limit of the API.
     """
     refuse_too_large(len(body))
     try:
@@ -151,13 +151,13 @@ def _item(request: Mapping[str, Any]) -> Item:
 
 
 def refuse_too_large(num_bytes: int) -> None:
-    """Refuse a request over `MAX_REQUEST_BYTES`."""
+    """Raise if a request is larger than `MAX_REQUEST_BYTES`."""
     if num_bytes > MAX_REQUEST_BYTES:
         raise RefusedError(f"Request payload size exceeds the limit: {MAX_REQUEST_BYTES} bytes.")
 
 
 def refuse_too_many(items: Sequence[Item]) -> None:
-    """Refuse more than `MAX_IMAGES`, and an image without itself or without features."""
+    """Raise if there are more than `MAX_IMAGES`, or one has no image or no features."""
     if len(items) > MAX_IMAGES:
         raise RefusedError("Too many images per request.")
     if not all((item.uri or item.content) and item.features for item in items):
@@ -165,7 +165,7 @@ def refuse_too_many(items: Sequence[Item]) -> None:
 
 
 def answers(items: Sequence[Item], decision: Decision, answer: Answer) -> list[dict[str, Any]]:
-    """One answer for each item, in order; failing ones have their `error`."""
+    """One answer per item, in order. Items that fail have an `error`."""
     return [
         _item_error(item, decision.items[at]) if at in decision.items else answer(item)
         for at, item in enumerate(items)
@@ -180,12 +180,12 @@ def _item_error(item: Item, fault: Fault) -> dict[str, Any]:
 
 
 def http_status_of(fault: Fault) -> int:
-    """The status of a whole answer whose one item fails."""
+    """The HTTP status of an answer whose only item fails."""
     return _HTTP_OF_CODE.get(fault.code, 500)
 
 
 def message_of(status: int) -> str:
-    """What the error of a whole call says."""
+    """The message of a refused call."""
     return _MESSAGES.get(status) or f"The call was refused: {STATUS_NAMES.get(status, status)}."
 
 

@@ -105,12 +105,12 @@ def own_threads() -> list[str]:
 
 
 def test_the_example_of_the_module_runs():
-    """What the docstring shows is true."""
+    """The docstring's example is right."""
     exec(fault_server.__doc__.split("```python")[1].split("```")[0], {})  # noqa: S102
 
 
 def test_without_a_plan_everything_is_answered():
-    """Each image has the label made of its key, under the key it is counted by."""
+    """Each image gets the label made from the key under which it is counted."""
     with FaultServer() as server:
         data = b"some bytes"
         digest = "sha256:" + hashlib.sha256(data).hexdigest()
@@ -127,7 +127,7 @@ def test_without_a_plan_everything_is_answered():
 
 
 def test_the_official_client_works_over_both_transports():
-    """One answer of one's own, the same over gRPC and over REST."""
+    """A test's own answer is the same over gRPC and REST."""
 
     def answer(item):
         name = f"{item.uri} {item.content!r} {item.features}"
@@ -154,7 +154,7 @@ def test_the_official_client_works_over_both_transports():
 
 
 def test_the_default_answer_has_what_was_asked_for():
-    """Labels, objects, or neither."""
+    """The default answer has labels, objects, or neither."""
     with FaultServer() as server:
         body = {
             "requests": [
@@ -186,7 +186,7 @@ def test_the_default_answer_has_what_was_asked_for():
     ],
 )
 def test_a_status_is_googles_error_over_both_protocols(status, name):
-    """The error body over HTTP, the code that belongs to it over gRPC; then the script is over."""
+    """The error body over HTTP, the corresponding code over gRPC, and then answers."""
     with FaultServer(FaultPlan.script([str(status)] * 2)) as server:
         answer = post(server, CAT)
         assert answer.status_code == status
@@ -204,7 +204,7 @@ def test_a_status_is_googles_error_over_both_protocols(status, name):
 
 
 def test_hints_come_in_all_forms_of_http():
-    """Whole seconds, a date, `RetryInfo`; seconds are rounded up."""
+    """Whole seconds (rounded up), a date, or `RetryInfo`."""
     script = ["429 retry-after=0.2", "503 retry-after-date=30", "429 retry-info=0.25"]
     with FaultServer(FaultPlan.script(script)) as server:
         before = datetime.now(UTC)
@@ -219,7 +219,7 @@ def test_hints_come_in_all_forms_of_http():
 
 @pytest.mark.parametrize("hint", ["retry-info=1.5", "retry-after=1.5", "retry-after-date=1.5"])
 def test_over_grpc_every_hint_is_retry_info(hint):
-    """The trailing metadata hold it in both keys that servers of Google use."""
+    """The trailing metadata have it under both keys that Google's servers use."""
     with FaultServer(FaultPlan.script([f"429 {hint}"])) as server:
         failed = fail_grpc(server)
     metadata = dict(failed.trailing_metadata())
@@ -233,7 +233,7 @@ def test_over_grpc_every_hint_is_retry_info(hint):
 
 
 def test_a_hang_lasts_until_the_client_gives_up():
-    """Not a byte comes; the next call is answered, and no thread stays."""
+    """No byte is sent, the next call is answered, and no thread remains."""
     with FaultServer(FaultPlan.script(["hang", "hang"])) as server:
         with pytest.raises(requests.ReadTimeout):
             post(server, CAT, timeout=0.2)
@@ -245,7 +245,7 @@ def test_a_hang_lasts_until_the_client_gives_up():
 
 
 def test_a_hang_ends_with_the_server():
-    """`close` cuts calls that hang over either protocol, and ends all threads."""
+    """`close` ends calls that hang over both protocols, and all threads."""
     plan = FaultPlan.script(["hang"] * 4)
     with ThreadPoolExecutor(4) as pool:
         with FaultServer(plan) as server:
@@ -264,7 +264,7 @@ def test_a_hang_ends_with_the_server():
 
 
 def test_a_connection_ends_without_an_answer():
-    """Not a byte, and an orderly end, as when a server stops."""
+    """No byte is sent, and the connection ends in order, as when a server stops."""
     with FaultServer(FaultPlan.script(["disconnect", "disconnect"])) as server:
         with raw_post(server) as connection:
             assert connection.recv(1000) == b""
@@ -275,7 +275,7 @@ def test_a_connection_ends_without_an_answer():
 
 
 def test_a_reset_comes_in_the_middle_of_the_answer():
-    """The client has part of the body at most, and then a reset, not an end."""
+    """The client gets at most a part of the body, and then a reset."""
     with FaultServer(FaultPlan.script(["reset", "reset", "reset"])) as server:
         received = bytearray()
         with raw_post(server) as connection, pytest.raises(ConnectionResetError):
@@ -291,7 +291,7 @@ def test_a_reset_comes_in_the_middle_of_the_answer():
 
 
 def test_a_truncated_answer_ends_early():
-    """Half the body and an orderly end; over gRPC half a message, which cannot be read."""
+    """Half the body and the end of the connection; over gRPC half a message, which cannot be read."""
     with FaultServer(FaultPlan.script(["truncate", "truncate"])) as server:
         host = server.url.removeprefix("http://")
         connection = http.client.HTTPConnection(host, timeout=30)
@@ -321,7 +321,7 @@ def test_a_page_instead_of_json():
 
 
 def test_a_drip_is_an_answer_in_single_bytes():
-    """Who waits gets it all; who gives up leaves the server in order."""
+    """A client that waits gets the whole answer, and one that gives up does no harm."""
     plan = FaultPlan.script(["drip every=0", "drip every=0.02", "drip"])
     with FaultServer(plan) as server:
         assert labels(post(server, CAT)) == [FaultServer.label_of(CAT)]
@@ -334,7 +334,7 @@ def test_a_drip_is_an_answer_in_single_bytes():
 
 
 def test_an_item_fails_alone():
-    """The error stands in the item's place, in the words of the API, over both protocols."""
+    """The item's answer is an error with the API's message, over both protocols."""
     web = "https://example.com/a.jpg"
     script = ["item_error at=1", "item_error at=2 code=3", "item_error at=1"]
     with FaultServer(FaultPlan.script(script)) as server:
@@ -361,7 +361,7 @@ def test_an_item_fails_alone():
 
 
 def test_a_script_for_each_item_holds_in_any_order():
-    """An item meets its own faults, alone or packed with others."""
+    """An item gets its own faults, alone or packed with others."""
     plan = FaultPlan.by_item({CAT: ["503", "item_error", "ok"], DOG: ["ok", "item_error code=3"]})
     with FaultServer(plan) as server:
         assert post(server, DOG).status_code == 200
@@ -377,7 +377,7 @@ SEEDED = FaultPlan.seeded(
 
 
 def outcomes(uris: list[str], num_threads: int) -> dict[str, list[str]]:
-    """What each of three attempts of each call came to."""
+    """The result of each of three attempts of each call."""
 
     def story(uri: str) -> list[str]:
         seen = []
@@ -394,7 +394,7 @@ def outcomes(uris: list[str], num_threads: int) -> dict[str, list[str]]:
 
 
 def test_a_seed_gives_the_same_faults_in_any_order_of_threads():
-    """One thread forwards, eight threads backwards: each attempt of each item meets the same."""
+    """One thread forwards or eight threads backwards: each attempt of each item gets the same fault."""
     uris = [f"gs://photos/{n}.jpg" for n in range(60)]
     forwards, backwards = outcomes(uris, 1), outcomes(uris[::-1], 8)
     assert forwards == backwards
@@ -402,7 +402,7 @@ def test_a_seed_gives_the_same_faults_in_any_order_of_threads():
 
 
 def test_a_seed_keeps_the_shares():
-    """Of 20,000 calls as many go wrong as was said, each kind; another seed hits others."""
+    """Of 20,000 calls the right share has each fault; another seed affects other calls."""
     shares = {"http_429": 0.1, "http_5xx": 0.05, "hang": 0.02, "disconnect": 0.01, "reset": 0.01}
     plan = FaultPlan.seeded(1, **shares, item_error=0.03, item_refused=0.01)
     calls = [plan.for_call(0 + 1, (str(n), 1), []) for n in range(20_000)]
@@ -439,12 +439,12 @@ def test_a_refused_item_is_refused_each_time():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: FaultPlan.script(["teapot"]), "begin with one of ok, hang, disconnect, reset"),
+        (lambda: FaultPlan.script(["teapot"]), "start with one of ok, hang, disconnect, reset"),
         (lambda: FaultPlan.script(["200"]), "a status of 400-599"),
-        (lambda: FaultPlan.script([""]), "begin with one of"),
-        (lambda: FaultPlan.script(["429 retry=1"]), "'retry=1' is no option"),
+        (lambda: FaultPlan.script([""]), "start with one of"),
+        (lambda: FaultPlan.script(["429 retry=1"]), "'retry=1' is not an option"),
         (lambda: FaultPlan.script(["429 retry-after=soon"]), "write NAME=NUMBER"),
-        (lambda: FaultPlan.by_item({CAT: ["nothing"]}), "begin with one of"),
+        (lambda: FaultPlan.by_item({CAT: ["nothing"]}), "start with one of"),
         (lambda: FaultPlan.seeded(1, hang=1.5), "shares of faults are 0.0-1.0"),
         (lambda: FaultPlan.seeded(1, hang=0.6, reset=0.6), "also in sum; got 1.2"),
         (lambda: FaultPlan.seeded(1, hints=["later"]), "choose from retry-after"),
@@ -452,8 +452,8 @@ def test_a_refused_item_is_refused_each_time():
         (lambda: FaultServer(quota="0/min"), "quota '0/min'"),
     ],
 )
-def test_a_plan_that_means_nothing_is_refused(make, message):
-    """The message has what is allowed."""
+def test_an_invalid_plan_is_refused(make, message):
+    """The message lists what is allowed."""
     from etlkit import ConfigError
 
     with pytest.raises(ConfigError, match=message):
@@ -461,8 +461,8 @@ def test_a_plan_that_means_nothing_is_refused(make, message):
     assert own_threads() == []
 
 
-def test_a_quota_turns_calls_away_until_its_window_ends():
-    """Over it 429 with the time to the next window; such a call is no attempt in the plan."""
+def test_a_quota_refuses_calls_until_its_window_ends():
+    """A call over the quota gets 429 with a hint, and is not an attempt in the plan."""
     with FaultServer(FaultPlan.by_item({DOG: ["503"]}), quota="2/h") as server:
         assert [post(server, CAT).status_code for _ in range(3)] == [200, 200, 429]
         answer = post(server, DOG)
@@ -475,7 +475,7 @@ def test_a_quota_turns_calls_away_until_its_window_ends():
 
 
 def test_a_window_of_a_quota_begins_with_a_call():
-    """The clock is given, so nothing waits."""
+    """A window begins with the first call after the last window's end."""
     from etlkit.testing.fault_handler import Quota
 
     quota = Quota("2/min")
@@ -483,8 +483,8 @@ def test_a_window_of_a_quota_begins_with_a_call():
     assert quota.wait_s(162) == 58
 
 
-def test_an_outage_begins_after_so_many_calls():
-    """503 to everything, over both protocols, until it is over."""
+def test_an_outage_begins_after_a_number_of_calls():
+    """Every call over both protocols gets 503 until the outage ends."""
     with FaultServer(outage_after=1, outage_s=3600) as server:
         assert [post(server, CAT).status_code for _ in range(3)] == [200, 503, 503]
         assert fail_grpc(server).code() is grpc.StatusCode.UNAVAILABLE
@@ -496,7 +496,7 @@ def test_an_outage_begins_after_so_many_calls():
 
 
 def test_an_outage_ends_by_itself():
-    """After its seconds calls are answered again."""
+    """Calls are answered again after its duration."""
     with FaultServer(outage_s=0.05) as server:
         assert post(server, CAT).status_code == 503
         until(lambda: post(server, CAT).status_code == 200)
@@ -505,7 +505,7 @@ def test_an_outage_ends_by_itself():
 
 @pytest.fixture
 def geocoder() -> Iterator[FaultServer]:
-    """A JSON API of one's own beside Vision."""
+    """A JSON API beside Vision."""
     plan = FaultPlan.by_item({"a": ["429 retry-after=1"], "b": ["item_error code=3"]})
     routes = {"/v1/geocode": lambda body: {"place": body["id"].upper()}}
     with FaultServer(plan, routes=routes, item_key=lambda body: body["id"]) as server:
@@ -513,7 +513,7 @@ def geocoder() -> Iterator[FaultServer]:
 
 
 def test_any_json_path_can_be_served(geocoder):
-    """A handler answers, with the same faults, counted by the key of its body."""
+    """A handler answers with the same faults, and calls are counted by the key of the body."""
     url = geocoder.url + "/v1/geocode?key=x"
 
     def ask(name: str) -> requests.Response:
@@ -527,7 +527,7 @@ def test_any_json_path_can_be_served(geocoder):
 
 
 def test_a_handler_that_raises_is_seen(geocoder, caplog):
-    """A fault of the test itself is a 500 that says so, with a traceback in the log."""
+    """A handler that raises gives a 500 that says so, with a traceback in the log."""
     answer = requests.post(geocoder.url + "/v1/geocode", json={"id": 7}, timeout=30)
     assert answer.status_code == 500
     assert "handler raised" in answer.json()["error"]["message"]
@@ -547,7 +547,7 @@ def test_a_handler_that_raises_is_seen(geocoder, caplog):
     ids=["cut", "list", "empty", "17", "no image", "large"],
 )
 def test_what_vision_refuses_is_refused(body, message):
-    """The limits of the real API hold, so that wrong packing is noticed."""
+    """The limits of the real API apply, so that wrong packing is noticed."""
     with FaultServer() as server:
         answer = requests.post(server.url + PATH, data=body, timeout=30)
         assert answer.status_code == 400
@@ -556,14 +556,14 @@ def test_what_vision_refuses_is_refused(body, message):
 
 
 def test_too_many_images_are_refused_over_grpc():
-    """The same limit in the same words."""
+    """The limit and its message are the same."""
     with FaultServer() as server, pytest.raises(Exception, match="Too many images") as caught:
         ask_grpc(server, *[CAT] * 17)
     assert caught.value.grpc_status_code is grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_other_paths_say_what_is_there(geocoder):
-    """An unknown path or a GET is 404 and names the paths."""
+    """An unknown path or a GET gets a 404 that names the paths."""
     for answer in (
         requests.get(geocoder.url + PATH, timeout=30),
         requests.post(geocoder.url + "/v1/other", json={}, timeout=30),
@@ -573,7 +573,7 @@ def test_other_paths_say_what_is_there(geocoder):
 
 
 def test_connections_are_kept_and_bodies_may_come_in_chunks():
-    """Many calls over one connection, one of them without a length."""
+    """Many calls use one connection, and one of them has no length."""
     with FaultServer() as server, requests.Session() as session:
         body = json.dumps({"requests": [image(CAT)]}).encode()
         for data in (body, (part for part in (body[:10], body[10:])), body):
@@ -600,7 +600,7 @@ def test_counts_are_exact_under_many_threads():
 
 
 def test_a_server_may_be_closed_twice():
-    """By hand and by the end of the block; the counts stay."""
+    """A second `close` does nothing, and the counts stay."""
     with FaultServer() as server:
         post(server, CAT)
         server.close()
@@ -608,8 +608,8 @@ def test_a_server_may_be_closed_twice():
     assert own_threads() == []
 
 
-def test_no_http_is_cut_off(caplog):
-    """Bytes that are no request end the connection and nothing else; no log tells of it."""
+def test_bytes_that_are_not_http_end_the_connection(caplog):
+    """Bytes that are not a request end only their connection, without a log record."""
     with FaultServer() as server:
         host, port = server.url.removeprefix("http://").split(":")
         for rubbish in (b"POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n", b"\0" * 100_000):
