@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any, ParamSpec, TypeVar
 
-from tenacity import AttemptManager, RetryCallState, Retrying, retry_if_exception
+from tenacity import AttemptManager, RetryCallState, Retrying, after_nothing, retry_if_exception
 
 from etlkit.calls import classify, clock
 from etlkit.errors import ConfigError, without_keys
@@ -94,7 +94,7 @@ class Backoff:
     table = backoff.call(lambda: client.get_table(name, retry=None))
     table = client.get_table(name, retry=backoff)  # as the `retry` of Google's clients
     attempts = backoff.attempts()
-    for attempt in attempts:  # a stream that goes on where it broke
+    for attempt in attempts:  # a stream that continues where it broke
         with attempt:
             for message in open_stream(offset):
                 offset += message.row_count
@@ -107,7 +107,7 @@ class Backoff:
     Args:
         what: What is repeated, for the log.
         policy: How often and how long; None = the defaults of `BackoffPolicy`.
-        is_transient: Which errors are worth another attempt.
+        is_transient: Which errors are followed by another attempt.
         stop: Ends the waits; None = nothing does.
     """
 
@@ -161,6 +161,36 @@ class Backoff:
         return AttemptLoop(self, on_error)
 
 
+def retry_loop(
+    *,
+    is_transient: Callable[[BaseException], bool],
+    wait_s: Callable[[RetryCallState], float],
+    is_over: Callable[[RetryCallState], bool],
+    before_wait: Callable[[RetryCallState], None],
+    sleep: Callable[[float], None],
+    after: Callable[[RetryCallState], None] = after_nothing,
+) -> Retrying:
+    """The loop of all retries: tenacity's, which raises the last error as it is.
+
+    Args:
+        is_transient: Which errors are followed by another attempt.
+        wait_s: Seconds until the next attempt.
+        is_over: Whether no more attempts are made; asked with `upcoming_sleep` known.
+        before_wait: Called before each wait.
+        sleep: Waits.
+        after: Called after each failed attempt, before anything else.
+    """
+    return Retrying(
+        retry=retry_if_exception(is_transient),
+        after=after,
+        wait=wait_s,
+        stop=is_over,
+        before_sleep=before_wait,
+        sleep=sleep,
+        reraise=True,
+    )
+
+
 class AttemptLoop:
     """One run of a `Backoff`: iterate over it, each attempt is a context manager.
 
@@ -178,14 +208,13 @@ class AttemptLoop:
         self._on_error = on_error
         self._failures = 0
         self._since = clock.now()
-        self._retrying = Retrying(
-            retry=retry_if_exception(backoff.is_transient),
+        self._retrying = retry_loop(
+            is_transient=backoff.is_transient,
             after=self._count,
-            wait=self._wait_s,
-            stop=self._is_over,
-            before_sleep=self._tell,
+            wait_s=self._wait_s,
+            is_over=self._is_over,
+            before_wait=self._log,
             sleep=self._sleep,
-            reraise=True,
         )
 
     def __iter__(self) -> Iterator[AttemptManager]:
@@ -211,7 +240,7 @@ class AttemptLoop:
         spent_s = clock.now() - self._since + state.upcoming_sleep
         return not self._backoff.policy.allows(self._failures, spent_s)
 
-    def _tell(self, state: RetryCallState) -> None:
+    def _log(self, state: RetryCallState) -> None:
         error = error_of(state)
         log.info(
             "%s failed (attempt %d), next attempt in %.1f s: %s",

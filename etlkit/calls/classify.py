@@ -251,7 +251,7 @@ def untrusted(service: str) -> ApiError:
 def code_name(error: BaseException) -> str | None:
     """The gRPC code of an error, e.g. `UNAVAILABLE`; None = it has neither a code nor an HTTP status.
 
-    An HTTP status is given as the gRPC code that stands for it, or as `HTTP 418` if there is none.
+    An HTTP status is given as the gRPC code that stands for it, or as `HTTP 418` if no code does.
     """
     grpc_code = getattr(error, "grpc_status_code", None)  # google.api_core
     code = getattr(error, "code", None)

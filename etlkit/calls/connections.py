@@ -1,4 +1,4 @@
-"""The one way out over HTTP: a pool of connections with one deadline, one TLS rule, one proxy rule."""
+"""The HTTP stack: pools of connections with one rule for deadlines, one for TLS and one for proxies."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from etlkit.errors import ApiError, RetryableError
 
 _CONNECT_S: Final = 10.0
 _NO_REPEAT: Final = urllib3.Retry(total=False, redirect=False)
-"""etlkit's own loop repeats, and redirects are followed by those who know where they may lead."""
+"""Retries are the loop's task, and redirects are followed where it is known where they may lead."""
 
 
 class HttpPool:
     """Connections to one origin. Threads may share it.
 
-    Every attempt has a deadline. Certificates are checked by `tls_context`. `HTTP_PROXY`,
-    `HTTPS_PROXY` and `NO_PROXY` apply unless an address is given. Nothing is repeated and no redirect
+    Every request has a deadline. Certificates are checked by `tls_context`. `HTTP_PROXY`,
+    `HTTPS_PROXY` and `NO_PROXY` apply unless an address is given. Nothing is retried, and no redirect
     is followed.
 
     Args:
@@ -80,7 +80,7 @@ class HttpPool:
             method: E.g. `POST`.
             path: Starts with `/`. What follows `?` is shown in no message.
             headers: Of the request.
-            body: None = there is none.
+            body: None = no body.
             timeout_s: From connecting to the last byte.
 
         Returns:
@@ -150,7 +150,7 @@ class HttpPool:
         )
 
     def _failure(self, error: Exception, path: str, *, is_late: bool) -> ApiError | RetryableError:
-        # Only the error's name: its text holds the URL and whatever is in it.
+        # Only the error's name: its text contains the URL, and perhaps a key.
         if any(isinstance(each, ssl.SSLCertVerificationError) for each in error.args):
             return untrusted(self._service)
         if _is_unknown_host(error):
@@ -270,7 +270,7 @@ def _host_header(parts: SplitResult) -> str:
 
 
 def _proxy(scheme: str, host: str) -> str | None:
-    """The proxy that the environment names for a host; None = there is none."""
+    """The proxy that the environment names for a host; None = no proxy."""
     return None if proxy_bypass(host) else getproxies().get(scheme)
 
 

@@ -63,7 +63,7 @@ class HttpClient:
             The parsed answer of a 2xx.
 
         Raises:
-            ApiError: The service refused the call, or its answer is no JSON.
+            ApiError: The service refused the call, or its answer is not JSON.
             CallFailedError: The call kept failing, and the service is well.
             OutageError: The service was down for too long.
         """

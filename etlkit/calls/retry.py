@@ -6,12 +6,10 @@ import threading
 from collections.abc import Callable
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
-from typing import TypeVar, cast
-
-from tenacity import RetryCallState, Retrying, retry_if_exception
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from etlkit.calls import clock
-from etlkit.calls.backoff import Backoff, BackoffPolicy, error_of
+from etlkit.calls.backoff import Backoff, BackoffPolicy, error_of, retry_loop
 from etlkit.calls.breaker import Breaker, CallState, RetryBudget
 from etlkit.calls.classify import from_grpc, from_http, is_transient
 from etlkit.calls.limits import Limiter, Meter, RateLimit
@@ -23,6 +21,9 @@ from etlkit.errors import (
     RetryableError,
     RowError,
 )
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
 
 __all__ = [
     "Backoff",
@@ -97,13 +98,12 @@ class Caller:
         self._limiter = Limiter(calls.rate_limit, self._stop)
         self._breaker = Breaker(service, policy.max_outage_s, self._stop)
         self._budget = RetryBudget(self._stop)
-        self._retrying = Retrying(
-            retry=retry_if_exception(_is_worth_repeating),
-            stop=self._is_over,
-            wait=self._wait_s,
-            before_sleep=_record_wait,
+        self._retrying = retry_loop(
+            is_transient=_is_retryable,
+            is_over=self._is_over,
+            wait_s=self._wait_s,
+            before_wait=_record_wait,
             sleep=self._sleep,
-            reraise=True,
         )
 
     def call(self, attempt: Callable[[float], T], *, units: int = 1) -> T:
@@ -295,7 +295,7 @@ def running_caller(service: str, policy: RetryPolicy | None = None) -> Caller | 
     return None if calls is None else calls.caller(service, policy)
 
 
-def _is_worth_repeating(error: BaseException) -> bool:
+def _is_retryable(error: BaseException) -> bool:
     return isinstance(error, RetryableError) and is_transient(error)
 
 

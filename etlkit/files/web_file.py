@@ -68,7 +68,7 @@ def _message(shown: str, error: Exception) -> str:
 
 
 class _Download:
-    """Goes on where the connection broke, if the file there is still the same."""
+    """Continues where the connection broke, if the file is still the same."""
 
     def __init__(self, url: str, shown: str, headers: Mapping[str, str]) -> None:
         self._url = quote(url, safe=string.punctuation)  # only spaces and letters beyond ASCII

@@ -188,7 +188,7 @@ def _plain_grpc(endpoint: VisionEndpoint) -> Any:
 
 
 def _key_interceptor(key: str) -> Any:
-    """Sends the key on loopback, where there is no TLS and so no credentials of a channel."""
+    """Sends the key on loopback. Without TLS a channel cannot have credentials."""
     import grpc
 
     class Interceptor(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc]

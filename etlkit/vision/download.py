@@ -33,9 +33,13 @@ _HEADERS: Final = {
 _REASONS: Final = {
     "reset": "the connection broke",
     "truncated": "the answer was cut off",
+    "unknown_host": "the host cannot be reached",
     "unreachable": "the host cannot be reached",
 }
 """By the code of a `RetryableError`; the others are timeouts."""
+
+
+_NOT_REACHED: Final = frozenset({"unknown_host", "unreachable"})
 
 
 class DownloadError(Exception):
@@ -131,7 +135,7 @@ class Downloader:
             try:
                 return pool.open(_target(parts), _HEADERS, timeout_s=_rest_s(ends_at))
             except RetryableError as error:
-                if error.code != "unreachable":
+                if error.code not in _NOT_REACHED:
                     raise
                 failure = error
         raise failure

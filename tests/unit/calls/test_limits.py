@@ -293,8 +293,8 @@ def test_the_estimate_comes_before_the_first_call(caplog):
     with pytest.raises(CapReachedError) as caught:
         transfer(job)
     transfer(job, resume=caught.value.report.run_id)
-    told = [text for text in caplog.messages if text.startswith("to transform")]
-    assert told == [
+    output = [text for text in caplog.messages if text.startswith("to transform")]
+    assert output == [
         "to transform: 30 rows; about 30 calls, 30 units; max_calls=20 will stop it",
         "to transform: 10 rows (20 are settled already); about 10 calls, 10 units",
     ]

@@ -297,7 +297,7 @@ def test_the_key_is_never_shown(kind, caplog):
     caplog.set_level(logging.DEBUG)
     for name in ("google", "google.cloud.vision_v1", "urllib3", "grpc", "etlkit"):
         caplog.set_level(logging.DEBUG, logger=name)
-    told = []
+    output = []
     plan = FaultPlan.script(["ok", "403", "400"])
     with FaultServer(plan) as server:
         given = environ(rest=server.url, grpc=server.grpc_endpoint, key=KEY)
@@ -308,16 +308,16 @@ def test_the_key_is_never_shown(kind, caplog):
             annotator = ClientAnnotator(grpc_endpoint(environ=given))
         else:
             annotator = ClientAnnotator(rest_endpoint(environ=given), transport="rest")
-        told.append(repr(annotator) + repr(rest_endpoint(environ=given)))
-        told.append(repr(annotator.annotate([REQUEST])))
+        output.append(repr(annotator) + repr(rest_endpoint(environ=given)))
+        output.append(repr(annotator.annotate([REQUEST])))
         with pytest.raises(Exception, match=r"403|PERMISSION_DENIED") as caught:
             annotator.annotate([REQUEST])
         error = caught.value
         while error is not None:
-            told += [repr(error), str(vars(error)), *getattr(error, "__notes__", ())]
+            output += [repr(error), str(vars(error)), *getattr(error, "__notes__", ())]
             error = error.__cause__ or error.__context__
-        told.append(repr(annotator.annotate([REQUEST])))
+        output.append(repr(annotator.annotate([REQUEST])))
         annotator.close()
-    told += [str(vars(record)) for record in caplog.records]
-    assert len(told) > 5
-    assert not [text for text in told if KEY in text]
+    output += [str(vars(record)) for record in caplog.records]
+    assert len(output) > 5
+    assert not [text for text in output if KEY in text]

@@ -62,14 +62,14 @@ def test_a_subclass_derives_again_and_keeps_explicit_values():
         "score_1",
         "score_2",
     ]
-    said = {"uri": "STRING", "size": "INT64", "name_1": "STRING", "score_1": "FLOAT64"}
-    mine = etl(shape=Wide(k=1), output_schema=said, columns=("uri", "size"))
+    given = {"uri": "STRING", "size": "INT64", "name_1": "STRING", "score_1": "FLOAT64"}
+    mine = etl(shape=Wide(k=1), output_schema=given, columns=("uri", "size"))
     child = type("Etl", (mine,), {"max_concurrency": 2})
-    assert (child.output_schema, child.columns) == (said, ("uri", "size"))
+    assert (child.output_schema, child.columns) == (given, ("uri", "size"))
 
 
 @pytest.mark.parametrize(
-    ("attributes", "said"),
+    ("attributes", "message"),
     [
         ({"features": ()}, "features is empty"),
         ({"features": ("LABELS",)}, "LABEL_DETECTION"),
@@ -85,9 +85,9 @@ def test_a_subclass_derives_again_and_keeps_explicit_values():
         ({"shape": Wide(), "features": ("SAFE_SEARCH_DETECTION",)}, "use JsonColumn"),
     ],
 )
-def test_a_wrong_description_is_refused_when_the_class_is_made(attributes, said):
+def test_a_wrong_description_is_refused_when_the_class_is_made(attributes, message):
     """Before any row is read or paid for."""
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=message):
         etl(**attributes)
 
 
@@ -209,5 +209,5 @@ def test_an_error_without_annotations_is_never_kept(vision):
 def test_it_costs_no_import_of_google():
     """Defining a transform does not take the seconds that importing a client takes."""
     code = "import etlkit.vision, sys; print([m for m in sys.modules if m.startswith('google.')])"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout == "[]\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -47,7 +47,7 @@ def test_names_stand_for_features():
 
 
 @pytest.mark.parametrize(
-    ("context", "said"),
+    ("context", "message"),
     [
         ({"languageHint": ["ja"]}, "has no 'languageHint'; it has latLongRect, languageHints"),
         ({"languageHints": "ja"}, "languageHints is a str; it must be a list"),
@@ -61,9 +61,9 @@ def test_names_stand_for_features():
         (["ja"], "is a list; it must be a dict"),
     ],
 )
-def test_a_misspelt_context_is_found_before_any_call(context, said):
+def test_a_misspelt_context_is_found_before_any_call(context, message):
     """Otherwise Vision would answer 400 to every call, as if every image were bad."""
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=message):
         check_context(context)
 
 

@@ -45,8 +45,8 @@ def test_workers_of_a_run_ask_again_together(calls):
             assert not thread.is_alive()
         assert server.calls == WORKERS + 1
     for uris, annotations in found.values():
-        said = [each.answer["labelAnnotations"][0]["description"] for each in annotations]
-        assert said == [FaultServer.label_of(uri) for uri in uris]
+        labels = [each.answer["labelAnnotations"][0]["description"] for each in annotations]
+        assert labels == [FaultServer.label_of(uri) for uri in uris]
 
 
 def test_a_stop_ends_waiting_workers():
