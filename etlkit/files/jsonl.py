@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _SAMPLE_ROWS = 1000
 _BATCH_ROWS = 1000
+_JSON_CLASSES = frozenset({bool, float, int, str})
+"""JSON has these itself: columns of them need no conversion, only the encoder's check."""
 
 
 @dataclass
@@ -108,9 +110,10 @@ def _misfit(file: File, line: int, error: RowSchemaError) -> SourceError:
 
 def _read_values(row: Row, readers: list[tuple[str, Callable[[Any], Any]]], where: str) -> None:
     for name, read in readers:
-        if row.get(name) is not None:
+        value = row.get(name)
+        if value is not None:
             try:
-                row[name] = read(row[name])
+                row[name] = read(value)
             except (ValueError, ArithmeticError, TypeError, AttributeError):
                 raise SourceError(
                     f"{where}: column {name!r}: the value is not of the column's type", stage="read"
@@ -125,7 +128,8 @@ def _reader(column: Column) -> Callable[[Any], Any] | None:
     if column.type == STRUCT:
         inner = [(each.name, read) for each in column.fields if (read := _reader(each))]
         return (lambda value: _read_struct(value, inner)) if inner else None
-    return TYPES[column.type].from_json
+    scalar = TYPES[column.type]
+    return None if scalar.exact <= _JSON_CLASSES else scalar.from_json
 
 
 def _read_struct(value: Row, readers: list[tuple[str, Callable[[Any], Any]]]) -> Row:

@@ -103,6 +103,11 @@ GOOD = '{"n": 1}\n' * 1200
             r"a\.jsonl:1: column 'd': the value is not of",
         ),
         ('{"n": 1}\n{"n": "secret"}\n', {"types": {"n": "INT64"}}, r"a\.jsonl:2: column 'n'"),
+        (
+            '{"f": 0.5}\n{"f": "NaN"}\n',
+            {"types": {"f": "FLOAT64"}},
+            r"a\.jsonl:2: column 'f': expected FLOAT64",
+        ),
         ('{"n": 1}\n{"n": 1' + "0" * 80 + "}\n", {}, r"column 'n'.*types"),
         ('{"n": "猫"}\n'.encode("cp932"), {}, "is not in utf-8"),
     ],

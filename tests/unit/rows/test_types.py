@@ -4,6 +4,7 @@ import io
 import json
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -75,18 +76,29 @@ def test_names(kind):
     assert Column.parse("c", column.ddl) == column
 
 
+def test_the_page_of_types_is_complete():
+    """`docs/reference/types.md` has every type and alias."""
+    page = (Path(__file__).parents[3] / "docs/reference/types.md").read_text(encoding="utf-8")
+    in_table = {line.split("|")[1].strip() for line in page.splitlines() if line.startswith("| ")}
+    assert set(NAMES) <= in_table
+    assert [alias for alias in ALIASES if f"`{alias}`" not in page] == []
+
+
 def test_names_are_unique():
     """No name or alias stands for two types, and the REST API's names are known."""
     aliases = [alias for each in TYPES.values() for alias in each.aliases]
     assert len({*NAMES, *aliases}) == len(NAMES) + len(aliases)
     assert set(REST_NAMES.values()) <= {*NAMES, *ALIASES}
+    legacy = {name: rest for name, rest in REST_NAMES.items() if rest != name}
     assert set(REST_NAMES) == set(NAMES)
+    assert legacy == {"INT64": "INTEGER", "FLOAT64": "FLOAT", "BOOL": "BOOLEAN", "STRUCT": "RECORD"}
 
 
 @every_type
 def test_parameters(kind):
     """As many numbers may follow the name as the registry says, and no more."""
     most = TYPES[kind].max_parameters
+    assert most == {"STRING": 1, "BYTES": 1, "NUMERIC": 2, "BIGNUMERIC": 2}.get(kind, 0)
     for num in range(1, most + 1):
         text = f"{kind}({', '.join('5' * num)})"
         assert Column.parse("c", text) == Column("c", kind)
@@ -148,6 +160,37 @@ def test_arrow_types_of_files(kind):
     found = [each.name for each in TYPES.values() if each.holds(pa.types, own)]
     # BigQuery's NUMERIC fits BIGNUMERIC too; BIGNUMERIC's 76 digits fit it alone.
     assert found == (["NUMERIC", "BIGNUMERIC"] if kind == "NUMERIC" else [kind])
+
+
+@pytest.mark.parametrize(
+    ("arrow", "kind"),
+    [
+        (pa.uint8(), "INT64"),
+        (pa.uint64(), "NUMERIC"),
+        (pa.float16(), "FLOAT64"),
+        (pa.decimal128(38, 9), "NUMERIC"),
+        (pa.decimal128(38, 10), "BIGNUMERIC"),
+        (pa.decimal128(30, 0), "BIGNUMERIC"),
+        (pa.decimal256(76, 39), None),
+        (pa.decimal128(5, -2), None),
+        (pa.large_string(), "STRING"),
+        (pa.string_view(), "STRING"),
+        (pa.null(), "STRING"),
+        (pa.large_binary(), "BYTES"),
+        (pa.binary_view(), "BYTES"),
+        (pa.binary(3), "BYTES"),
+        (pa.date64(), "DATE"),
+        (pa.time32("s"), "TIME"),
+        (pa.timestamp("ns"), "DATETIME"),
+        (pa.timestamp("s", "Asia/Tokyo"), "TIMESTAMP"),
+        (pa.duration("s"), None),
+        (pa.month_day_nano_interval(), None),
+    ],
+    ids=str,
+)
+def test_other_arrow_types_of_files(arrow, kind):
+    """The first type that holds all values is taken; None = there is none."""
+    assert next((e.name for e in TYPES.values() if e.holds(pa.types, arrow)), None) == kind
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), 3.0])
