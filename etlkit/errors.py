@@ -15,6 +15,7 @@ EtlkitError
      +- CapReachedError               max_calls or max_cost would be passed
      +- RunStateError                 already in progress, nothing to resume
      |   +- AlreadyPublishedError     the run to resume is done; the engine gives its report
+     |   +- RunTakenOverError         another process has this run now; this one stops
      +- ApiError                      a call was refused as a whole: 401, 403, 400
      +- SourceError                   the source query or its rows could not be read
      |   +- ReadExpiredError          the session is over; the engine opens another
@@ -51,6 +52,7 @@ __all__ = [
     "RowError",
     "RowSchemaError",
     "RunStateError",
+    "RunTakenOverError",
     "SinkError",
     "SourceError",
     "StatementError",
@@ -301,6 +303,10 @@ class AlreadyPublishedError(RunStateError):
         self.run_id = run_id
         self.counts = counts
         self.target = target
+
+
+class RunTakenOverError(RunStateError):
+    """Another process has taken this run over. This one stops, and has published nothing."""
 
 
 class SinkError(JobError):

@@ -73,6 +73,13 @@ class SinkWriter(Protocol):
     def flush(self) -> None:
         """Return when every row given to `write` and `reject` is durable, or is `refused`."""
 
+    def check_owner(self) -> None:
+        """Return if this process still owns the run. Cheap: called before every row.
+
+        Raises:
+            RunTakenOverError: Another process has taken the run over, or may have done so.
+        """
+
     def commit(self, counts: Counts) -> int:
         """Audit what was staged against `counts`, then publish it in one atomic step.
 

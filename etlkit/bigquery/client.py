@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from etlkit.bigquery.names import TableName, label
+from etlkit.calls.backoff import Backoff, BackoffPolicy
 from etlkit.errors import ConfigError, JobError, SinkError, SourceError
 
 if TYPE_CHECKING:
@@ -21,8 +22,26 @@ log = logging.getLogger("etlkit.bigquery")
 EMULATOR_VARIABLE = "BIGQUERY_EMULATOR_HOST"
 GRPC_VARIABLE = "ETLKIT_BIGQUERY_GRPC_ENDPOINT"
 
-_RETRY_S = 120.0
-"""The client's default goes on for 10 minutes, in silence, also when nobody listens."""
+REQUEST_S = 60.0
+"""Socket timeout of one request. The client library's default is none: a request may then hang ever."""
+
+JOB_REQUEST_S = 300.0
+"""Socket timeout of a request that starts or awaits a job: it may be answered late."""
+
+CANCEL_S = 10.0
+"""Socket timeout when a job is cancelled because its run stops."""
+
+_REQUESTS: Any = Backoff("a request to BigQuery", BackoffPolicy(max_total_s=120.0))
+"""The library's own rule goes on for 10 minutes, in silence, also when nobody listens."""
+
+NO_RETRY: Any = None
+"""For requests that are repeated by their caller, or not at all."""
+
+_JOBS = Backoff(
+    "a BigQuery job", BackoffPolicy(max_attempts=6, max_total_s=600.0, first_wait_s=1.0)
+)
+"""Jobs that ended in a transient error are run again under a new id.
+Source: https://cloud.google.com/bigquery/docs/error-messages"""
 
 _MAX_MESSAGE_BYTES = 128 * 1024 * 1024
 """A ReadRowsResponse may have up to 128 MB: https://cloud.google.com/bigquery/docs/reference/storage"""
@@ -101,7 +120,7 @@ class Connection:
                 "client_options": {"api_endpoint": self._emulator},
             }
         try:
-            return bigquery.Client(**options)
+            client = bigquery.Client(**options)
         except DefaultCredentialsError as error:
             raise ConfigError(
                 "no Google Cloud credentials. Either run against the embedded BigQuery with "
@@ -113,6 +132,8 @@ class Connection:
                 f"no Google Cloud project ({error}): give one with --project, or run against the "
                 "embedded BigQuery with --local"
             ) from error
+        _bound_every_request(client)
+        return client
 
     @staticmethod
     def _anonymous() -> Credentials:
@@ -179,10 +200,11 @@ class Connection:
         parameters: list[Any] | None = None,
         maximum_bytes_billed: int | None = None,
     ) -> bigquery.QueryJob:
-        """Run SQL to its end as a labelled job whose id we made.
+        """Run SQL to its end as a labelled job whose id we make.
 
-        The id is stable in an attempt at the run, so that a request whose answer was lost finds its
-        job again instead of running twice.
+        The id is stable in an attempt at the run, so a request whose answer was lost finds its job
+        again instead of running twice. A job that failed for a transient reason is run again under
+        the next id. If the caller is interrupted, the job is cancelled.
 
         Args:
             sql: GoogleSQL.
@@ -193,7 +215,6 @@ class Connection:
         Raises:
             google.api_core.exceptions.GoogleAPICallError: BigQuery refused or failed it.
         """
-        from google.api_core.exceptions import Conflict
         from google.cloud import bigquery
 
         config = bigquery.QueryJobConfig(labels=self.labels, use_query_cache=False)
@@ -201,47 +222,130 @@ class Connection:
             config.query_parameters = parameters
         if maximum_bytes_billed is not None:
             config.maximum_bytes_billed = maximum_bytes_billed
-        job_id = self.job_id(purpose)
+        tries = 0
+
+        def run() -> bigquery.QueryJob:
+            nonlocal tries
+            tries += 1
+            job_id = self.job_id(purpose) + ("" if tries == 1 else f"_try{tries}")
+            return self._run_job(sql, job_id, config)
+
+        return _JOBS.call(run)
+
+    def _run_job(self, sql: str, job_id: str, config: bigquery.QueryJobConfig) -> bigquery.QueryJob:
+        from google.api_core.exceptions import Conflict
+
         log.debug("job %s: %s", job_id, sql)
         try:
-            job = self.client.query(
-                sql,
-                job_config=config,
-                job_id=job_id,
-                location=self.location,
-                retry=self.retry(),
-                job_retry=None,
-            )
-        except Conflict:
-            job = self._find_query(job_id)
-        job.result(retry=self.retry(), job_retry=None)
+            try:
+                job = self.client.query(
+                    sql,
+                    job_config=config,
+                    job_id=job_id,
+                    location=self.location,
+                    retry=self.retry(),
+                    job_retry=None,
+                    timeout=JOB_REQUEST_S,
+                )
+            except Conflict:
+                job = self._find_query(job_id)
+            job.result(retry=self.retry(), job_retry=None)
+        except Exception:
+            raise
+        except BaseException:
+            self.cancel(job_id)
+            raise
+        self.location = self.location or job.location
         return job
 
     def _find_query(self, job_id: str) -> bigquery.QueryJob:
+        """The job that our own earlier request made. BigQuery may not find it for a moment."""
+        from google.api_core.exceptions import NotFound
         from google.cloud import bigquery
 
-        job = self.client.get_job(job_id, location=self.location, retry=self.retry())
+        young = Backoff(
+            f"looking for job {job_id}", is_transient=lambda error: isinstance(error, NotFound)
+        )
+        job = young.call(
+            lambda: self.client.get_job(
+                job_id, location=self.location, retry=self.retry(), timeout=REQUEST_S
+            )
+        )
         if not isinstance(job, bigquery.QueryJob):
-            raise JobError(f"job {job_id} is no query, though we made its id")
+            raise JobError(f"job {job_id} is not a query, although we made its id")
         return job
 
-    def rows(self, sql: str, purpose: str) -> list[dict[str, Any]]:
-        """Run SQL and give its few rows."""
-        return [dict(row) for row in self.query(sql, purpose).result(retry=self.retry())]
+    def cancel(self, job_id: str) -> None:
+        """Stop a job that nobody waits for any more; it would go on costing."""
+        try:
+            self.client.cancel_job(job_id, location=self.location, retry=NO_RETRY, timeout=CANCEL_S)
+        except Exception as error:
+            log.warning("job %s could not be cancelled: %s", job_id, google_message(error))
+
+    def select(
+        self, sql: str, parameters: list[Any] | None = None, *, max_rows: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Read a few rows by `jobs.query`: one request, no job of ours.
+
+        Args:
+            sql: One SELECT.
+            parameters: Query parameters of the client library.
+            max_rows: Rows to fetch at most; None = all.
+
+        Raises:
+            google.api_core.exceptions.GoogleAPICallError: BigQuery refused or failed it.
+        """
+        from google.cloud import bigquery
+
+        config = bigquery.QueryJobConfig(labels=self.labels, use_query_cache=False)
+        if parameters:
+            config.query_parameters = parameters
+        log.debug("query: %s", sql)
+        rows = _JOBS.call(
+            lambda: self.client.query_and_wait(
+                sql,
+                job_config=config,
+                location=self.location,
+                retry=self.retry(),
+                job_retry=NO_RETRY,
+                api_timeout=JOB_REQUEST_S,
+                max_results=max_rows,
+            )
+        )
+        return [dict(row) for row in rows]
+
+    def dry_run(self, sql: str, parameters: list[Any] | None = None) -> bigquery.QueryJob:
+        """Have BigQuery validate SQL and estimate its bytes. Free, and nothing is written.
+
+        Raises:
+            google.api_core.exceptions.GoogleAPICallError: BigQuery refused it.
+        """
+        from google.cloud import bigquery
+
+        config = bigquery.QueryJobConfig(
+            dry_run=True, use_query_cache=False, labels=self.labels
+        )  # with the cache, a query that ran today is estimated at 0 bytes
+        config.query_parameters = parameters or []
+        return self.client.query(
+            sql,
+            job_config=config,
+            location=self.location,
+            retry=self.retry(),
+            job_retry=None,
+            timeout=REQUEST_S,
+        )
 
     @staticmethod
     def retry() -> Any:
-        """The client's own whitelist of transient errors, bounded to `_RETRY_S`."""
-        from google.cloud.bigquery import DEFAULT_RETRY
-
-        return DEFAULT_RETRY.with_timeout(_RETRY_S)
+        """The `retry` of every request to BigQuery."""
+        return _REQUESTS
 
     def find_table(self, name: TableName) -> bigquery.Table | None:
         """Look a table up; None = there is none."""
         from google.api_core.exceptions import NotFound
 
         try:
-            return self.client.get_table(str(name), retry=self.retry())
+            return self.client.get_table(str(name), retry=self.retry(), timeout=REQUEST_S)
         except NotFound:
             return None
 
@@ -250,7 +354,7 @@ class Connection:
         from google.api_core.exceptions import NotFound
 
         try:
-            return self.client.get_dataset(dataset_id, retry=self.retry())
+            return self.client.get_dataset(dataset_id, retry=self.retry(), timeout=REQUEST_S)
         except NotFound:
             return None
 
@@ -263,14 +367,40 @@ class Connection:
         dataset = bigquery.Dataset(dataset_id)
         if (location or self.location) is not None:
             dataset.location = location or self.location
-        self.client.create_dataset(dataset, exists_ok=True, retry=self.retry())
+        self.client.create_dataset(dataset, exists_ok=True, retry=self.retry(), timeout=REQUEST_S)
+
+    def make_table(self, table: bigquery.Table) -> bigquery.Table:
+        """Create a table; one that is there is returned as it is. No job."""
+        return self.client.create_table(
+            table, exists_ok=True, retry=self.retry(), timeout=REQUEST_S
+        )
+
+    def update(self, table: bigquery.Table, fields: list[str]) -> bigquery.Table:
+        """Change properties of a table by `tables.patch`. No job."""
+        return self.client.update_table(table, fields, retry=self.retry(), timeout=REQUEST_S)
 
     def drop_work_table(self, name: TableName) -> None:
         """Drop a work table. It expires by itself, so a failure is worth a warning and no more."""
         try:
-            self.client.delete_table(str(name), not_found_ok=True, retry=self.retry())
+            self.client.delete_table(
+                str(name), not_found_ok=True, retry=self.retry(), timeout=REQUEST_S
+            )
         except Exception as error:
             log.warning("work table %s was left behind: %s", name, google_message(error))
+
+
+def _bound_every_request(client: bigquery.Client) -> None:
+    """Give a socket timeout also to requests that the library makes without one, e.g. to poll."""
+    from requests.adapters import HTTPAdapter
+
+    class Bounded(HTTPAdapter):
+        def send(self, *args: Any, **options: Any) -> Any:
+            if options.get("timeout") is None:
+                options["timeout"] = JOB_REQUEST_S
+            return super().send(*args, **options)
+
+    for scheme in ("https://", "http://"):
+        client._http.mount(scheme, Bounded())  # noqa: SLF001 - the way its documentation shows
 
 
 @contextmanager

@@ -89,8 +89,8 @@ class RejectsReader(BigQueryReader):
             "snapshot",
             parameters=[bigquery.ScalarQueryParameter(k, "STRING", v) for k, v in values.items()],
         )
-        table = self._connection.client.get_table(str(self._frozen))
-        if not table.num_rows:
+        table = self._connection.find_table(self._frozen)
+        if table is None or not table.num_rows:
             of = "" if self._rejects.only is None else f" of class {self._rejects.only}"
             raise SourceError(
                 f"run {self._rejects.run_id} has no rejected rows{of} in {self._rejects_table}; see "

@@ -1,16 +1,18 @@
-"""`BigQuerySink`: where settled rows go."""
+"""`BigQuerySink`: a BigQuery table as the target of a job."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from etlkit.api.run import new_run_id
-from etlkit.bigquery.sink_options import SinkOptions
-from etlkit.bigquery.source import work_dataset
-from etlkit.errors import SinkError
+from etlkit.bigquery.modes import MODES
+from etlkit.bigquery.names import check_table
+from etlkit.bigquery.source import WORK_DATASET, work_dataset
+from etlkit.bigquery.table_definition import Definition
+from etlkit.errors import ConfigError, SinkError
 
 if TYPE_CHECKING:
     from etlkit.api.job import TransferJob
@@ -21,11 +23,60 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class SinkOptions:
+    """What a job says about its target; `BigQuerySink` is this, ready to be opened.
+
+    Attributes:
+        table: `dataset.table` or `project.dataset.table`; created when it is missing.
+        mode: `append` adds the rows. `replace` makes them the table's only rows; changed columns
+            are altered, so descriptions, policy tags, access policies and partitioning stay.
+            `merge` updates rows that are there by `merge_keys` and adds the others.
+            `delete_in_advance` is `replace` that also gives the table the job's definition.
+            `append_direct` writes straight into the table: at least once, visible at once, no
+            checks, no resume.
+        merge_keys: Columns that name a row; nulls are equal to each other.
+        merge_update_columns: Columns that `merge` updates; None = all but the keys.
+        before_load: DML that runs in the same transaction before the rows, if the table exists.
+        definition: Partitioning, clustering, description, labels and column descriptions; used
+            when the table is made, and compared with a table that is there already.
+        create_dataset: Create the target's dataset when it is missing.
+        allow_drop: Let `delete_in_advance` drop the table and create it again where the definition
+            has another partitioning or clustering, which BigQuery cannot change. Access policies,
+            policy tags and keys of the table are lost.
+        work_dataset: Where staged rows and the ledger live, `dataset` or `project.dataset`; made
+            if missing, in the same location as the target.
+    """
+
+    table: str
+    mode: str = "append"
+    merge_keys: tuple[str, ...] = ()
+    merge_update_columns: tuple[str, ...] | None = None
+    before_load: str | None = None
+    definition: Definition = field(default_factory=Definition)
+    create_dataset: bool = False
+    allow_drop: bool = False
+    work_dataset: str = WORK_DATASET
+
+    def __post_init__(self) -> None:
+        """Refuse what can be seen to be wrong without any I/O."""
+        check_table(self.table)
+        if self.mode not in MODES:
+            raise ConfigError(
+                f"mode={self.mode!r}: it is one of {', '.join(repr(name) for name in MODES)}"
+            )
+        for name in ("merge_keys", "merge_update_columns"):
+            if isinstance(getattr(self, name), str):
+                raise ConfigError(f"{name} is a str; write ({getattr(self, name)!r},)")
+        MODES[self.mode].check_options(self)
+
+
+@dataclass(frozen=True)
 class BigQuerySink(SinkOptions):
     """A BigQuery table. Rows are staged in the work dataset and become visible all at once.
 
     Its attributes are those of `SinkOptions`: `table`, `mode`, `merge_keys`,
-    `merge_update_columns`, `before_load`, `definition`, `create_dataset`, `work_dataset`.
+    `merge_update_columns`, `before_load`, `definition`, `create_dataset`, `allow_drop`,
+    `work_dataset`.
     """
 
     def expand(self, values: Mapping[str, Value]) -> tuple[BigQuerySink, frozenset[str]]:
@@ -47,11 +98,11 @@ class BigQuerySink(SinkOptions):
         return replace(self, table=table, before_load=before), used
 
     def find_run(self, request: RunRequest) -> RunRecord:
-        """See `etlkit.api.sink.Sink.find_run`."""
+        """See `etlkit.api.sink.Sink.find_run`. Finishes the clean-up of a run that is published."""
         from etlkit.bigquery.client import Connection, errors_as
-        from etlkit.bigquery.names import TableName, parse_table
+        from etlkit.bigquery.names import parse_table
+        from etlkit.bigquery.publish.finish import finish_published
         from etlkit.bigquery.runs.find_run import find_run
-        from etlkit.bigquery.runs.ledger_table import LEDGER
 
         prefix = f"etlkit_find_{new_run_id(datetime.now(UTC))}"
         connection = Connection(request.settings, job_prefix=prefix)
@@ -59,9 +110,10 @@ class BigQuerySink(SinkOptions):
             target = parse_table(self.table, connection.project)
             dataset = work_dataset(self.work_dataset, connection.project)
             with errors_as(SinkError, "open", "reading the ledger failed"):
-                return find_run(
-                    connection, TableName(*dataset, LEDGER), request, str(target), self.mode
-                )
+                record = find_run(connection, dataset, request, str(target), self.mode)
+                if record.published is not None:
+                    finish_published(connection, dataset, record.run_id)
+                return record
         finally:
             connection.close()
 
@@ -70,7 +122,7 @@ class BigQuerySink(SinkOptions):
         from etlkit.bigquery.client import connect
         from etlkit.bigquery.publish.staged_writer import BigQueryWriter
 
-        if self.mode == "append_direct":
+        if not MODES[self.mode].is_staged:
             from etlkit.bigquery.publish.direct_writer import DirectWriter
 
             return DirectWriter(self, job, run, connect(run), reader.details)

@@ -114,21 +114,11 @@ class BigQueryReader:
 
     def _check(self) -> tuple[Column, ...]:
         """Dry-run the query as the user wrote it: positions in BigQuery's messages are theirs."""
-        from google.cloud import bigquery
-
         from etlkit.bigquery.schema_fields import from_schema_fields
         from etlkit.rows.columns import check_names
 
-        config = bigquery.QueryJobConfig(dry_run=True, labels=self._connection.labels)
-        config.query_parameters = self._parameters
         with errors_as(SourceError, "open", "the source query was refused", _SNAPSHOT_HINTS):
-            job = self._connection.client.query(
-                self._source.query,
-                job_config=config,
-                location=self._connection.location,
-                retry=self._connection.retry(),
-                job_retry=None,
-            )
+            job = self._connection.dry_run(self._source.query, self._parameters)
             schema = job.schema
         log.debug("the source query processes %s bytes", job.total_bytes_processed)
         self._connection.location = self._connection.location or job.location
@@ -155,9 +145,8 @@ class BigQueryReader:
             self._table = self._frozen
             if earlier is not None and settled:
                 self._leave_out(earlier)
-            self.num_rows = self._connection.client.get_table(
-                str(self._table), retry=self._connection.retry()
-            ).num_rows
+            frozen = self._connection.find_table(self._table)
+            self.num_rows = None if frozen is None else frozen.num_rows
 
     def _snapshot(self) -> None:
         from etlkit.bigquery import sql

@@ -1,8 +1,9 @@
-"""Every SQL text of etlkit, as pure functions: names and literals in, text out."""
+"""Every SQL text of transfers and of the ledger, as pure functions: names in, text out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from etlkit.api.sink import PART, PARTS
 from etlkit.api.source import ROW_ID
@@ -46,11 +47,11 @@ def snapshot_rejects(table: TableName, rejects: TableName, limit: int | None, *,
     )
 
 
-def forget_rejects(rejects: TableName, run_id: str, settled_ids: str) -> str:
-    """Take rows that were settled by a later run out of the rejects of an earlier one."""
+def forget_rejects(rejects: TableName, run_id: str, finished_ids: str) -> str:
+    """Take rows that a later run has finished out of the rejected rows of an earlier one."""
     return (
         f"DELETE FROM {rejects.sql} WHERE run_id = {literal(run_id)}\n"
-        f"AND row_id IN (\n{settled_ids}\n)"
+        f"AND row_id IN (\n{finished_ids}\n)"
     )
 
 
@@ -59,138 +60,239 @@ def rows_by_id(frozen: TableName) -> str:
     return f"SELECT * FROM {frozen.sql} WHERE {ROW_ID} IN UNNEST(@ids)"
 
 
-def rest(table: TableName, frozen: TableName, settled_ids: str) -> str:
-    """The frozen rows that are not settled yet."""
+def rest(table: TableName, frozen: TableName, finished_ids: str) -> str:
+    """The frozen rows that have no outcome yet."""
     return (
         f"CREATE OR REPLACE TABLE {table.sql} OPTIONS({_expires()}) AS\n"
         f"SELECT frozen.* FROM {frozen.sql} AS frozen\n"
-        f"LEFT JOIN (\n{settled_ids}\n) AS done ON frozen.{ROW_ID} = done.{ROW_ID}\n"
+        f"LEFT JOIN (\n{finished_ids}\n) AS done ON frozen.{ROW_ID} = done.{ROW_ID}\n"
         f"WHERE done.{ROW_ID} IS NULL"
     )
 
 
-def staging(table: TableName, columns: Sequence[Column]) -> str:
-    """A staging table. Its columns are nullable: skipped rows have no values."""
-    meta = (Column(ROW_ID, "STRING"), Column(PART, "INT64"), Column(PARTS, "INT64"))
-    return work_table(table, (*meta, *columns))
+ATTEMPT = "_etlkit_attempt"
+"""INT64, in work tables only: the attempt that staged the row. The latest attempt at a row counts, so
+what a process stages after it lost its run changes nothing."""
+
+STAGING_COLUMNS = (
+    Column(ROW_ID, "STRING"),
+    Column(ATTEMPT, "INT64"),
+    Column(PART, "INT64"),
+    Column(PARTS, "INT64"),
+)
+"""What stands before the target's columns in a staging table."""
 
 
-def work_table(table: TableName, columns: Sequence[Column]) -> str:
-    """A table that expires by itself, all columns nullable."""
-    body = ",\n  ".join(f"{quoted(column.name)} {column.ddl}" for column in columns)
-    return f"CREATE TABLE IF NOT EXISTS {table.sql} (\n  {body}\n) OPTIONS({_expires()})"
+@dataclass(frozen=True)
+class Staged:
+    """The work tables that hold what the rows of a run became.
 
-
-def settled(tables: Sequence[TableName]) -> str:
-    """What became of every source row: one row per id with its number of parts, and how many stand.
-
-    Staging is at least once, so the same row may stand twice; a row whose parts are not all there
-    was cut off and is not settled.
+    Attributes:
+        tables: Staging tables with the target's columns that each has.
+        rejects: The staging table of rejected rows; None = no row was rejected.
     """
-    union = " UNION ALL ".join(
-        f"SELECT {ROW_ID}, {PART}, {PARTS} FROM {table.sql}" for table in tables
-    )
+
+    tables: tuple[tuple[TableName, tuple[Column, ...]], ...]
+    rejects: TableName | None = None
+
+
+def outcomes(staged: Staged) -> str:
+    """What became of every source row: one row per id.
+
+    Columns: `parts`, how many rows it became; `standing`, how many of them are staged; `rejected`.
+    Staging is at least once, so the same part may be staged twice. A row whose parts are not all
+    there was cut off by a crash and has no outcome yet.
+    """
+    queries = [
+        f"SELECT {ROW_ID}, {ATTEMPT}, MIN({PARTS}) AS parts, COUNT(DISTINCT {PART}) AS standing, "
+        f"FALSE AS rejected\nFROM ({_union(staged)})\nGROUP BY {ROW_ID}, {ATTEMPT}"
+        if staged.tables
+        else ""
+    ]
+    if staged.rejects is not None:
+        queries.append(
+            f"SELECT DISTINCT {ROW_ID}, {ATTEMPT}, 0 AS parts, 0 AS standing, TRUE AS rejected\n"
+            f"FROM {staged.rejects.sql}"
+        )
+    union = "\nUNION ALL\n".join(filter(None, queries))
     return (
-        f"SELECT {ROW_ID}, MIN({PARTS}) AS parts, COUNT(DISTINCT {PART}) AS standing\n"
-        f"FROM ({union})\nGROUP BY {ROW_ID}"
+        f"SELECT * FROM (\n{union}\n) WHERE TRUE\n"
+        f"QUALIFY ROW_NUMBER() OVER (PARTITION BY {ROW_ID} "
+        f"ORDER BY {ATTEMPT} DESC, rejected DESC) = 1"
     )
 
 
-def settled_ids(tables: Sequence[TableName], rejects: TableName | None) -> str:
-    """The ids of all rows whose end is staged whole."""
-    queries = []
-    if tables:
-        whole = "parts = 0 OR standing >= parts"
-        queries.append(f"SELECT {ROW_ID} FROM (\n{settled(tables)}\n) WHERE {whole}")
-    if rejects is not None:
-        queries.append(f"SELECT {ROW_ID} FROM {rejects.sql}")
-    return "\nUNION DISTINCT\n".join(queries)
+def _union(staged: Staged) -> str:
+    return " UNION ALL ".join(
+        f"SELECT {ROW_ID}, {ATTEMPT}, {PART}, {PARTS} FROM {table.sql}"
+        for table, _ in staged.tables
+    )
 
 
-def audit(tables: Sequence[TableName]) -> str:
-    """Counts of source rows: `skipped`, `written` with their `parts`, and those cut off (`broken`)."""
+def finished_ids(staged: Staged) -> str:
+    """The ids of all rows that have an outcome."""
     return (
-        "SELECT COUNTIF(parts = 0) AS skipped, COUNTIF(parts > 0) AS written,\n"
-        "  IFNULL(SUM(parts), 0) AS parts, COUNTIF(parts > 0 AND standing < parts) AS broken,\n"
+        f"SELECT {ROW_ID} FROM (\n{outcomes(staged)}\n)\n"
+        "WHERE rejected OR parts = 0 OR standing >= parts"
+    )
+
+
+def audit(staged: Staged) -> str:
+    """Counts of source rows, in one row.
+
+    `rejected`; `skipped`; `written` with their `parts`; and those among them that were cut off:
+    `broken` with `broken_parts`.
+    """
+    return (
+        "SELECT COUNTIF(rejected) AS rejected, COUNTIF(NOT rejected AND parts = 0) AS skipped,\n"
+        "  COUNTIF(parts > 0) AS written, IFNULL(SUM(parts), 0) AS parts,\n"
+        "  COUNTIF(parts > 0 AND standing < parts) AS broken,\n"
         "  IFNULL(SUM(IF(standing < parts, parts, 0)), 0) AS broken_parts\n"
-        f"FROM (\n{settled(tables)}\n)"
+        f"FROM (\n{outcomes(staged)}\n)"
     )
 
 
-def staged_rows(
-    tables: Sequence[tuple[TableName, Sequence[Column]]], columns: Sequence[Column]
-) -> str:
+def staged_rows(staged: Staged, columns: Sequence[Column]) -> str:
     """The rows to publish: each part of each source row once.
 
-    `MIN(parts)`: should two attempts at a row have given different numbers of rows, one of them is
-    taken, never a mixture of both.
+    The latest attempt at a row counts. `MIN(parts)`: should one attempt have staged a row twice with
+    different numbers of parts, one of the two is taken, never a mixture.
 
     Args:
-        tables: Staging tables with the columns each has.
+        staged: The work tables.
         columns: The columns to give; one that a table lacks is null there.
     """
-    union = "\n  UNION ALL\n  ".join(_part_of(table, has, columns) for table, has in tables)
-    names = ", ".join(quoted(column.name) for column in columns)
+    parts = [_parts_of(table, has, columns) for table, has in staged.tables]
+    if staged.rejects is not None:
+        parts.append(_parts_of_rejects(staged.rejects, columns))
+    union = "\n  UNION ALL\n  ".join(parts)
     return (
-        f"SELECT {names} FROM (\n  {union}\n)\nWHERE {PARTS} > 0\n"
-        f"QUALIFY ROW_NUMBER() OVER (PARTITION BY {ROW_ID}, {PART} ORDER BY {PARTS}) = 1\n"
-        f"  AND {PARTS} = MIN({PARTS}) OVER (PARTITION BY {ROW_ID})"
+        f"SELECT {names_of(columns)} FROM (\n  {union}\n)\nWHERE TRUE\n"
+        f"QUALIFY ROW_NUMBER() OVER (\n"
+        f"    PARTITION BY {ROW_ID}, {PART} ORDER BY {ATTEMPT} DESC, {PARTS}) = 1\n"
+        f"  AND {ATTEMPT} = MAX({ATTEMPT}) OVER (PARTITION BY {ROW_ID})\n"
+        f"  AND {PARTS} = MIN({PARTS}) OVER (PARTITION BY {ROW_ID}, {ATTEMPT})\n"
+        f"  AND {PARTS} > 0"
     )
 
 
-def _part_of(table: TableName, has: Sequence[Column], columns: Sequence[Column]) -> str:
+def _parts_of(table: TableName, has: Sequence[Column], columns: Sequence[Column]) -> str:
     there = {column.name for column in has}
-    chosen = [
-        quoted(column.name)
-        if column.name in there
-        else f"CAST(NULL AS {column.ddl}) AS {quoted(column.name)}"
-        for column in columns
-    ]
-    return f"SELECT {', '.join([ROW_ID, PART, PARTS, *chosen])} FROM {table.sql}"
+    chosen = [quoted(column.name) if column.name in there else _null(column) for column in columns]
+    meta = [column.name for column in STAGING_COLUMNS]
+    return f"SELECT {', '.join([*meta, *chosen])} FROM {table.sql}"
 
 
-def create_target(
-    target: TableName,
-    columns: Sequence[Column],
-    clauses: str,
-    rows: str | None,
-    *,
-    replace: bool,
+def _parts_of_rejects(rejects: TableName, columns: Sequence[Column]) -> str:
+    """Rejected rows as rows without parts: they win over what an earlier attempt staged."""
+    meta = [ROW_ID, ATTEMPT, f"0 AS {PART}", f"0 AS {PARTS}"]
+    return f"SELECT {', '.join([*meta, *map(_null, columns)])} FROM {rejects.sql}"
+
+
+def _null(column: Column) -> str:
+    value = "[]" if column.mode == "REPEATED" else "NULL"
+    return f"CAST({value} AS {column.ddl}) AS {quoted(column.name)}"
+
+
+def create_table(
+    table: TableName, columns: Sequence[Column], clauses: str, *, replace: bool = False
 ) -> str:
-    """Make the target in one statement, rows and all: no reader sees it empty.
+    """Create an empty table with its whole definition; a repeat changes nothing.
 
     Args:
-        target: The table.
+        table: The table.
         columns: With descriptions, if any.
-        clauses: PARTITION BY, CLUSTER BY, OPTIONS. Its labels hold the run's id: that is how a
-            repeat recognises its own work.
-        rows: A SELECT; None = the table begins empty.
-        replace: Whether it may be there already.
+        clauses: PARTITION BY, CLUSTER BY, OPTIONS.
+        replace: Drop a table of that name first.
     """
-    verb = "CREATE OR REPLACE TABLE" if replace else "CREATE TABLE"
+    verb = "CREATE OR REPLACE TABLE" if replace else "CREATE TABLE IF NOT EXISTS"
     body = ",\n  ".join(column.definition for column in columns)
-    tail = "" if rows is None else f" AS\n{rows}"
-    return f"{verb} {target.sql} (\n  {body}\n)\n{clauses}{tail}"
+    return f"{verb} {table.sql} (\n  {body}\n)\n{clauses}"
 
 
-def add_columns(target: TableName, columns: Sequence[Column]) -> list[str]:
-    """Statements that add columns; a repeat changes nothing. New columns of a table are nullable.
+def alter_columns(target: TableName, changes: Sequence[str]) -> list[str]:
+    """One ALTER for several changes of columns.
 
-    One statement for all: BigQuery takes 5 changes of a table's metadata in 10 seconds,
+    BigQuery takes 5 changes of a table's metadata in 10 seconds,
     https://cloud.google.com/bigquery/quotas#standard_tables
     """
-    added = [f"ADD COLUMN IF NOT EXISTS {quoted(c.name)} {c.ddl}" for c in columns]
-    return [f"ALTER TABLE {target.sql}\n" + ",\n".join(added)] if added else []
+    return [f"ALTER TABLE {target.sql}\n" + ",\n".join(changes)] if changes else []
+
+
+def add_column(column: Column) -> str:
+    """A change for `alter_columns`. New columns of a table are nullable."""
+    return f"ADD COLUMN IF NOT EXISTS {quoted(column.name)} {column.ddl}"
+
+
+def drop_column(name: str) -> str:
+    """A change for `alter_columns`."""
+    return f"DROP COLUMN IF EXISTS {quoted(name)}"
+
+
+def set_type(column: Column) -> str:
+    """A change for `alter_columns`: a wider type."""
+    return f"ALTER COLUMN {quoted(column.name)} SET DATA TYPE {column.ddl}"
+
+
+def drop_not_null(name: str) -> str:
+    """A change for `alter_columns`."""
+    return f"ALTER COLUMN {quoted(name)} DROP NOT NULL"
+
+
+def set_options(target: TableName, options: str) -> str:
+    """Change description, labels and the like of a table that is there."""
+    return f"ALTER TABLE {target.sql} SET OPTIONS({options})"
+
+
+def swap_in(new: TableName, target: TableName) -> str:
+    """Put a finished table in the place of another one.
+
+    The name of the new table says whether this is still to be done: a repeat changes nothing, and a
+    process that wakes up late cannot drop the table that is already in place.
+    """
+    return (
+        f"IF EXISTS (\n  SELECT 1 FROM `{new.project}.{new.dataset}.INFORMATION_SCHEMA.TABLES`\n"
+        f"  WHERE table_name = {literal(new.table)}\n) THEN\n"
+        f"  DROP TABLE IF EXISTS {target.sql};\n"
+        f"  ALTER TABLE {new.sql} RENAME TO {quoted(target.table)};\nEND IF"
+    )
+
+
+def one_statement(text: str) -> str:
+    """A statement of the user's without the semicolon behind it. It may end with a comment."""
+    return text.strip().rstrip(";") + "\n"
 
 
 def insert(target: TableName, columns: Sequence[Column], rows: str) -> str:
     """Add the rows."""
-    return f"INSERT INTO {target.sql} ({_names(columns)})\n{rows}"
+    return f"INSERT INTO {target.sql} ({names_of(columns)})\n{rows}"
 
 
-def truncate(target: TableName) -> str:
-    """Empty the table; allowed in a transaction."""
-    return f"TRUNCATE TABLE {target.sql}"
+def empty(target: TableName, partition_filter: str | None) -> str:
+    """Delete all rows, as DML that a transaction may hold.
+
+    Args:
+        target: The table.
+        partition_filter: A filter that is true of every row; None = the table requires none.
+            TRUNCATE is refused where one is required, see
+            https://cloud.google.com/bigquery/docs/reference/standard-sql/dml-syntax#truncate_table_statement
+    """
+    if partition_filter is None:
+        return f"TRUNCATE TABLE {target.sql}"
+    return f"DELETE FROM {target.sql} AS T WHERE {partition_filter}"
+
+
+def any_partition(column: str | None) -> str:
+    """A filter on the partitions of `T` that is true of every row.
+
+    Tables with `require_partition_filter` ask for one:
+    https://cloud.google.com/bigquery/docs/querying-partitioned-tables#require_a_partition_filter_in_queries
+
+    Args:
+        column: The partitioning column; None = partitions go by the time of loading.
+    """
+    name = "_PARTITIONTIME" if column is None else quoted(column)
+    return f"(T.{name} IS NULL OR T.{name} IS NOT NULL)"
 
 
 def merge(
@@ -199,11 +301,9 @@ def merge(
     rows: str,
     keys: Sequence[str],
     update: Sequence[str] | None,
-    partition: str | None = None,
+    partition_filter: str | None = None,
 ) -> str:
     """Update rows that are there by `keys`, insert the others.
-
-    BigQuery joins on this form of a null-safe comparison; on `IS NOT DISTINCT FROM` it may not.
 
     Args:
         target: The table.
@@ -211,20 +311,26 @@ def merge(
         rows: A SELECT.
         keys: Columns that name a row; nulls are equal to each other.
         update: Columns to update; None = all but the keys.
-        partition: Partitioning column of a table that wants a filter on it; None = it does not.
+        partition_filter: See `empty`.
     """
-    on = " AND ".join(
-        f"(T.{k} = S.{k} OR (T.{k} IS NULL AND S.{k} IS NULL))" for k in map(quoted, keys)
-    )
-    if partition is not None:  # true of every row, and yet the filter that BigQuery asks for
-        on += f" AND (T.{quoted(partition)} IS NULL OR T.{quoted(partition)} IS NOT NULL)"
+    on = same_keys(keys) + ("" if partition_filter is None else f" AND {partition_filter}")
     names = [c.name for c in columns if c.name not in keys] if update is None else list(update)
     sets = ", ".join(f"{quoted(name)} = S.{quoted(name)}" for name in names)
     matched = f"WHEN MATCHED THEN UPDATE SET {sets}\n" if sets else ""
     values = ", ".join(f"S.{quoted(column.name)}" for column in columns)
     return (
         f"MERGE INTO {target.sql} AS T\nUSING (\n{rows}\n) AS S\nON {on}\n{matched}"
-        f"WHEN NOT MATCHED THEN INSERT ({_names(columns)}) VALUES ({values})"
+        f"WHEN NOT MATCHED THEN INSERT ({names_of(columns)}) VALUES ({values})"
+    )
+
+
+def same_keys(keys: Sequence[str]) -> str:
+    """A null-safe comparison of `T` and `S` in a form that BigQuery can join on.
+
+    `IS NOT DISTINCT FROM` may be refused in the ON of a MERGE.
+    """
+    return " AND ".join(
+        f"(T.{k} = S.{k} OR (T.{k} IS NULL AND S.{k} IS NULL))" for k in map(quoted, keys)
     )
 
 
@@ -237,39 +343,174 @@ def repeated_keys(rows: str, keys: Sequence[str], limit: int) -> str:
     )
 
 
-def transaction(
-    ledger: TableName, run_id: str, owner: str, statements: Sequence[str], counts: dict[str, int]
-) -> str:
-    """Statements and the ledger's word that the run is published: all of it or nothing.
+# The guard: one row that says who owns a run. See `etlkit.bigquery.runs.guard`.
 
-    Sent again after it has succeeded, or by an attempt that lost the run to another one, it changes
-    nothing. The `UPDATE` of the run's own ledger row makes two publishers of one run conflict, so
-    that BigQuery aborts one of them.
+GUARD_COLUMNS = (
+    Column("owner", "STRING", description="Token of the attempt that may publish"),
+    Column("attempt", "INT64", description="Grows at every take-over"),
+    Column("state", "STRING", description="running or published"),
+    Column("cleanup", "STRING", description="Statements to run after publishing; null = none"),
+)
+
+LOST = "etlkit: another process owns this run"
+"""Raised by statements of a process that lost its run."""
+
+
+def start(guard: TableName, owner: str, attempt: int, events: TableName, then: str) -> str:
+    """Own a run that has no guard yet, or raise `LOST`: it may have been published a moment ago.
+
+    Args:
+        guard: The run's guard table, just created and empty.
+        owner: The token of this attempt.
+        attempt: Its number.
+        events: The ledger's events.
+        then: An INSERT of the event that tells of it; `@run_id` is the run.
     """
-    body = ";\n".join([*statements, mark_published(ledger, run_id, owner, counts)])
     return (
         "BEGIN TRANSACTION;\n"
-        f"IF (SELECT COUNT(*) FROM {ledger.sql} WHERE {_mine(run_id, owner)}) = 1 THEN\n"
-        f"{body};\nEND IF;\nCOMMIT TRANSACTION;"
+        f"IF EXISTS (SELECT 1 FROM {events.sql} WHERE run_id = @run_id AND event = 'published') "
+        f"THEN\n  RAISE USING MESSAGE = {literal(LOST)};\nEND IF;\n"
+        f"INSERT INTO {guard.sql} (owner, attempt, state)\n"
+        f"VALUES ({literal(owner)}, {int(attempt)}, 'running');\n{then};\nCOMMIT TRANSACTION;"
     )
 
 
-def mark_published(ledger: TableName, run_id: str, owner: str, counts: dict[str, int]) -> str:
-    """The ledger's word that the run is published.
-
-    By itself for a run whose work is done already: BigQuery lets one such statement wait for
-    another, where it would abort a transaction.
-    """
-    values = "".join(f", {quoted(name)} = {int(value)}" for name, value in counts.items())
+def take_over(guard: TableName, owner: str, attempt: int, then: str) -> str:
+    """Own a run instead of its earlier attempt, or raise `LOST`."""
+    mine = f"owner = {literal(owner)} AND attempt = {int(attempt)} AND state = 'running'"
     return (
-        f"UPDATE {ledger.sql} SET state = 'published', updated_at = CURRENT_TIMESTAMP(), "
-        f"finished_at = CURRENT_TIMESTAMP(){values} WHERE {_mine(run_id, owner)}"
+        "BEGIN TRANSACTION;\n"
+        f"UPDATE {guard.sql} SET owner = {literal(owner)}, attempt = {int(attempt)}\n"
+        f"WHERE attempt < {int(attempt)} AND state = 'running';\n"
+        f"IF NOT EXISTS (SELECT 1 FROM {guard.sql} WHERE {mine}) THEN\n"
+        f"  RAISE USING MESSAGE = {literal(LOST)};\nEND IF;\n"
+        f"{then};\nCOMMIT TRANSACTION;"
     )
 
 
-def _mine(run_id: str, owner: str) -> str:
-    return f"run_id = {literal(run_id)} AND owner = {literal(owner)} AND state = 'running'"
+def fenced(guard: TableName, owner: str, statements: Sequence[str], cleanup: str | None) -> str:
+    """Statements that run once, and only for the process that owns the run: all or nothing.
+
+    The guard is changed first. Two publishers of one run conflict there, so BigQuery cancels one of
+    them, and a process that lost the run raises before it changes anything. Sent again after it has
+    succeeded, the text changes nothing.
+
+    Args:
+        guard: The run's guard table.
+        owner: The token of this attempt.
+        statements: DML.
+        cleanup: Statements to run after publishing; None = none. They stay in the guard until it
+            is dropped, so that a resume can finish them.
+    """
+    mine = f"owner = {literal(owner)}"
+    kept = "NULL" if cleanup is None else literal(cleanup)
+    body = ";\n".join(statements)
+    return (
+        "BEGIN TRANSACTION;\n"
+        f"UPDATE {guard.sql} SET state = 'publishing', cleanup = {kept}\n"
+        f"WHERE {mine} AND state = 'running';\n"
+        f"IF EXISTS (SELECT 1 FROM {guard.sql} WHERE {mine} AND state = 'publishing') THEN\n"
+        f"{body};\n"
+        f"UPDATE {guard.sql} SET state = 'published' WHERE {mine};\n"
+        f"ELSEIF NOT EXISTS (SELECT 1 FROM {guard.sql} WHERE {mine} AND state = 'published') THEN\n"
+        f"  RAISE USING MESSAGE = {literal(LOST)};\n"
+        "END IF;\nCOMMIT TRANSACTION;"
+    )
 
 
-def _names(columns: Sequence[Column]) -> str:
+def guard_row(guard: TableName) -> str:
+    """The guard's row, with BigQuery's time as `now`."""
+    return f"SELECT owner, attempt, state, cleanup FROM {guard.sql}"
+
+
+NOW = "SELECT CURRENT_TIMESTAMP() AS now"
+"""BigQuery's clock."""
+
+
+# The ledger: events, and a view of the latest state of each run. See `etlkit.bigquery.runs.ledger`.
+
+
+def insert_event(events: TableName, names: Sequence[str]) -> str:
+    """Add an event whose values are the query parameters of the same names.
+
+    `wide_number_mode`: BigQuery refuses floats that do not come back as the same text.
+    """
+    values = [
+        f"PARSE_JSON(@{name}, wide_number_mode => 'round')" if name == "variables" else f"@{name}"
+        for name in names
+    ]
+    return (
+        f"INSERT INTO {events.sql} (event_at, {', '.join(names)})\n"
+        f"VALUES (CURRENT_TIMESTAMP(), {', '.join(values)})"
+    )
+
+
+def runs_view(events: TableName) -> str:
+    """The latest state of every run. A run that is published stays published."""
+    columns = (
+        "run_id, job, IF(event = 'started', 'running', event) AS state, mode, target, `read`, "
+        "written, skipped, rejected, rows_published, error, attempt, fingerprint, variables, "
+        "retry_of, owner, host, pid, etlkit_version, started_at, event_at AS updated_at, "
+        "IF(event = 'started', NULL, event_at) AS finished_at"
+    )
+    return (
+        f"SELECT {columns}\nFROM {events.sql}\nWHERE TRUE\n"
+        "QUALIFY ROW_NUMBER() OVER (PARTITION BY run_id ORDER BY event = 'published' DESC, "
+        "attempt DESC, event != 'started' DESC, event_at DESC) = 1"
+    )
+
+
+def find_runs(runs: TableName, where: str) -> str:
+    """Runs by start time, with BigQuery's time as `now`.
+
+    Args:
+        runs: The view.
+        where: A condition over its columns and query parameters.
+    """
+    return f"SELECT *, CURRENT_TIMESTAMP() AS now FROM {runs.sql}\nWHERE {where}\nORDER BY run_id"
+
+
+def latest_runs(runs: TableName, limit: int) -> str:
+    """The latest runs, newest first, with BigQuery's time as `now`."""
+    return (
+        f"SELECT *, CURRENT_TIMESTAMP() AS now FROM {runs.sql}\n"
+        f"ORDER BY run_id DESC LIMIT {int(limit)}"
+    )
+
+
+def migrate_ledger(old: TableName, events: TableName, names: Sequence[str]) -> str:
+    """Copy the rows of the ledger's first form, one mutable row a run, that are not copied yet."""
+    chosen = ", ".join(quoted(name) for name in names)
+    return (
+        f"INSERT INTO {events.sql} (event_at, event, {chosen})\n"
+        "SELECT IFNULL(old.finished_at, old.updated_at),\n"
+        "  IF(old.state IN ('starting', 'running'), 'started', old.state),\n"
+        f"  {', '.join(f'old.{quoted(name)}' for name in names)}\n"
+        f"FROM {old.sql} AS old\n"
+        f"WHERE old.run_id NOT IN (SELECT run_id FROM {events.sql})"
+    )
+
+
+# Rejected rows.
+
+
+def insert_rejects(
+    rejects: TableName, staged: Staged, run_id: str, columns: Sequence[Column]
+) -> str:
+    """Add the rejected rows of a run to the target's table of rejected rows, each once."""
+    if staged.rejects is None:
+        raise ValueError("no row was rejected")
+    names = names_of(columns)
+    return (
+        f"INSERT INTO {rejects.sql} (run_id, row_id, {names})\n"
+        f"SELECT {literal(run_id)}, {ROW_ID}, {names} FROM {staged.rejects.sql}\n"
+        f"WHERE {ROW_ID} IN (\n"
+        f"  SELECT {ROW_ID} FROM (\n{outcomes(staged)}\n) WHERE rejected\n)\n"
+        f"QUALIFY ROW_NUMBER() OVER (\n"
+        f"    PARTITION BY {ROW_ID} ORDER BY {ATTEMPT} DESC, rejected_at) = 1"
+    )
+
+
+def names_of(columns: Sequence[Column]) -> str:
+    """Quoted names, as they stand in an INSERT."""
     return ", ".join(quoted(column.name) for column in columns)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal, get_args
 
-from etlkit.bigquery.names import literal
+from etlkit.bigquery.names import TableName, literal
+from etlkit.bigquery.sql import EXPIRE_DAYS
 from etlkit.errors import ConfigError, SinkError
 from etlkit.rows.columns import Column, quoted
 
@@ -183,15 +185,33 @@ class Definition:
             lines.append(f"OPTIONS({text})")
         return "\n".join(lines)
 
-    def differences(self, table: bigquery.Table) -> list[str]:
+    def option_text(self) -> str:
+        """Description, labels and options of partitions, as `SET OPTIONS` writes them.
+
+        What the definition leaves open is not in it, so that it stays as it is.
+        """
+        options = {} if self.partitioning is None else self.partitioning.options()
+        if self.description is not None:
+            options["description"] = literal(self.description)
+        if self.labels:
+            pairs = ", ".join(f"({literal(k)}, {literal(v)})" for k, v in self.labels.items())
+            options["labels"] = f"[{pairs}]"
+        return ", ".join(f"{name} = {value}" for name, value in options.items())
+
+    def layout_differences(self, there: Definition) -> list[str]:
+        """Where a table is partitioned or clustered in another way; an open choice is none."""
+        return self._differences(there, ("partitioning", "clustering"))
+
+    def differences(self, there: Definition) -> list[str]:
         """Where an existing table is not as defined; what the job leaves open is no difference."""
-        there = definition_of(table)
-        told = []
-        for name in ("partitioning", "clustering", "description"):
-            mine, theirs = getattr(self, name), getattr(there, name)
-            if mine and mine != theirs:
-                told.append(f"{name} is {theirs or 'not set'}, the job says {mine}")
-        return told
+        return self._differences(there, ("partitioning", "clustering", "description"))
+
+    def _differences(self, there: Definition, names: Sequence[str]) -> list[str]:
+        return [
+            f"{name} is {getattr(there, name) or 'not set'}, the job says {getattr(self, name)}"
+            for name in names
+            if getattr(self, name) and getattr(self, name) != getattr(there, name)
+        ]
 
 
 def definition_of(table: bigquery.Table) -> Definition:
@@ -222,3 +242,19 @@ def definition_of(table: bigquery.Table) -> Definition:
         labels={k: v for k, v in table.labels.items() if not k.startswith("etlkit_")},
         column_descriptions={f.name: f.description for f in table.schema if f.description},
     )
+
+
+def plain_table(name: TableName, columns: Sequence[Column]) -> bigquery.Table:
+    """A table without partitions that stays, for the REST API."""
+    from google.cloud import bigquery
+
+    from etlkit.bigquery.schema_fields import to_schema_fields
+
+    return bigquery.Table(str(name), schema=to_schema_fields(columns))
+
+
+def work_table(name: TableName, columns: Sequence[Column]) -> bigquery.Table:
+    """A table that expires by itself, for the REST API."""
+    table = plain_table(name, columns)
+    table.expires = datetime.now(UTC) + timedelta(days=EXPIRE_DAYS)
+    return table

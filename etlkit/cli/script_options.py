@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 import click
 
 from etlkit.api.job import OnRowError
-from etlkit.bigquery.sink_options import Mode
+from etlkit.bigquery.modes import MODES
 from etlkit.variables.values import parse_assignments
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _OPTIONS = (
     click.option("--sink", metavar="DATASET.TABLE", help="With --script: where the rows go."),
     click.option(
         "--mode",
-        type=click.Choice(get_args(Mode)),
+        type=click.Choice(list(MODES)),
         help="With --script: how they are published (default append).",
     ),
     click.option(

@@ -70,7 +70,9 @@ class Pipeline:
         self._assembler = BatchWriter(writer, source, names, etl.output_schema, job, counts)
         self._feed = Prefetcher(reader, self._decoder, etl.chunk_rows, self._ring)
         self._keeps_order = writer.keeps_order
-        self._pool = WorkerPool(etl.make, etl.max_concurrency, self._ring, run.calls)
+        self._pool = WorkerPool(
+            etl.make, etl.max_concurrency, self._ring, run.calls, writer.check_owner
+        )
         self._tasks: deque[tuple[Chunk, int, Task]] = deque()
         self._ahead: deque[tuple[Chunk, int, Task]] = deque()
         self._taken = 0

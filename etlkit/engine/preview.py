@@ -140,6 +140,9 @@ class _PreviewWriter:
     def flush(self) -> None:
         return
 
+    def check_owner(self) -> None:
+        return
+
     def commit(self, counts: Counts) -> int:
         return counts.parts
 

@@ -45,6 +45,7 @@ class WorkerPool:
         size: Calls in flight.
         wake: Called when there is something new to look at and tasks run low, from any thread.
         calls: The run's calls to services, which wait for each other and end with the pool.
+        check_owner: Raises if this process no longer owns the run; called before every row.
     """
 
     def __init__(
@@ -53,11 +54,13 @@ class WorkerPool:
         size: int,
         wake: Callable[[], None],
         calls: Calls,
+        check_owner: Callable[[], None],
     ) -> None:
         self._make = make
         self._size = size
         self._wake = wake
         self._calls = calls
+        self._check_owner = check_owner
         self._tasks: SimpleQueue[Task | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._stop = threading.Event()
@@ -124,10 +127,12 @@ class WorkerPool:
 
     def _run_rows(self, etl: EtlBase, task: Task) -> None:
         transform, settled, meter = etl.transform_row, task.settled, self._calls.meter
+        check_owner = self._check_owner
         is_capped = meter.is_capped  # asked once: rows without calls are settled in a microsecond
         for row in task.rows:
             if self._stop.is_set():
                 return
+            check_owner()
             try:
                 outcome: Any = transform(row)
             except Exception as error:
@@ -137,6 +142,7 @@ class WorkerPool:
             settled.append(outcome if type(outcome) is dict else classify(outcome))
 
     def _run_batch(self, etl: EtlBase, task: Task) -> None:
+        self._check_owner()
         try:
             results = list(etl.transform_batch(task.rows))
         except Exception as error:

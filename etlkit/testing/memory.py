@@ -260,6 +260,9 @@ class MemoryWriter:
     def flush(self) -> None:
         """See `etlkit.api.sink.SinkWriter.flush`: memory is as durable as it gets."""
 
+    def check_owner(self) -> None:
+        """See `etlkit.api.sink.SinkWriter.check_owner`: nobody else knows these runs."""
+
     def commit(self, counts: Counts) -> int:
         """See `etlkit.api.sink.SinkWriter.commit`."""
         found = self._staged.counts()

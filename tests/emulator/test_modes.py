@@ -89,17 +89,31 @@ def test_merge_refuses_repeated_keys_and_shows_some(transfer, target):
 
 def test_merge_without_its_key_in_the_rows(transfer):
     """A key that the transform dropped is found before anything is published."""
-    with pytest.raises(SinkError, match="merge key nope is not in the rows"):
+    with pytest.raises(SinkError, match="merge_keys: nope is not in the rows"):
         transfer(rows((1, "'a'")), mode="merge", merge_keys=("nope",))
 
 
 def test_delete_in_advance_makes_the_table_anew(transfer, target, bq, dataset):
-    """The job's definition wins over what was there."""
+    """The job's definition wins over what was there; the layout only if the job allows a drop."""
     transfer(rows((1, "'a'")))
-    definition = Definition(description="made anew", clustering=("k",))
-    transfer(rows((2, "'b'")), mode="delete_in_advance", definition=definition)
+    table = bq.get_table(f"{dataset}.target")
+    described = Definition(description="made anew", labels={"team": "x"})
+    transfer(rows((2, "'b'")), mode="delete_in_advance", definition=described)
     assert target() == [(2, "b")]
-    assert bq.get_table(f"{dataset}.target").description == "made anew"
+    again = bq.get_table(f"{dataset}.target")
+    assert (again.description, again.labels["team"]) == ("made anew", "x")
+    assert again.created == table.created  # the table itself stays
+    clustered = Definition(description="made anew", clustering=("k",))
+    with pytest.raises(SinkError, match=r"clustering is not set.*allow_drop=True"):
+        transfer(rows((3, "'c'")), mode="delete_in_advance", definition=clustered)
+    assert target() == [(2, "b")]
+    options = {"mode": "delete_in_advance", "definition": clustered, "allow_drop": True}
+    transfer(rows((3, "'c'")), **options)
+    assert target() == [(3, "c")]
+    assert bq.get_table(f"{dataset}.target").clustering_fields == ["k"]
+    assert [t.table_id for t in bq.list_tables(dataset)] == ["target"]
+    transfer(rows((4, "'d'")), **options)
+    assert target() == [(4, "d")]
 
 
 def test_append_direct_writes_and_warns(transfer, target, caplog):

@@ -14,7 +14,7 @@ import pytest
 from etlkit import RunStateError
 from etlkit.api.run import Run, RunRequest, Settings
 from etlkit.bigquery.client import connect as connect_run
-from etlkit.bigquery.runs.ledger import Ledger
+from etlkit.bigquery.runs.run_owner import RunOwner
 from etlkit.cli.runs import main as runs_main
 
 ROOT = Path(__file__).parents[2]
@@ -228,7 +228,10 @@ def test_work_tables_expire_after_a_failure(finish, write_job, bq):
     """They stay for a resume, and are gone by themselves after seven days."""
     _, report, _ = finish(write_job("1 / (row['n'] - 40)"))
     left = [t.table_id for t in bq.list_tables("etlkit_work") if report["run_id"] in t.table_id]
-    assert sorted(left) == [f"out_{report['run_id']}", f"src_{report['run_id']}"]
+    assert sorted(left) == [
+        f"{kind}_{report['run_id']}{end}"
+        for kind, end in (("out", "_1_1"), ("run", ""), ("src", ""))
+    ]
     for name in left:
         rest = bq.get_table(f"etlkit_work.{name}").expires - datetime.now(UTC)
         assert timedelta(days=6, hours=23) < rest <= timedelta(days=7)
@@ -246,7 +249,9 @@ def test_runs_are_listed_shown_and_cleaned_up(finish, write_job, local_server, b
     _, good, err = finish(module)
     assert good["state"] == "published", err
     _, bad, _ = finish(write_job("1 / (row['n'] - 40)"))
-    bq.query(f"CREATE TABLE etlkit_work.out_{good['run_id']} AS SELECT 1 AS left_behind").result()
+    bq.query(
+        f"CREATE TABLE etlkit_work.out_{good['run_id']}_1_1 AS SELECT 1 AS left_behind"
+    ).result()
     _, out, _ = runs("--format", "json", "--limit", "2")
     listed = json.loads(out)
     assert [row["state"] for row in listed] == ["failed", "published"]
@@ -262,10 +267,10 @@ def test_runs_are_listed_shown_and_cleaned_up(finish, write_job, local_server, b
     assert status == 0
     assert "fingerprint" in out
     _, out, _ = runs("--clean", "--format", "json")
-    assert f"etlkit_work.out_{good['run_id']}" in [row["dropped"] for row in json.loads(out)]
+    assert f"etlkit_work.out_{good['run_id']}_1_1" in [row["dropped"] for row in json.loads(out)]
     left = {t.table_id for t in bq.list_tables("etlkit_work")}
-    assert f"out_{bad['run_id']}" in left
-    assert f"out_{good['run_id']}" not in left
+    assert f"out_{bad['run_id']}_1_1" in left
+    assert f"out_{good['run_id']}_1_1" not in left
     status, _, err = runs("no_such_run")
     assert status == 1
     assert "there is no run no_such_run" in err
@@ -319,8 +324,13 @@ def test_cleaning_up_leaves_tables_of_people_alone(bq, dataset, local_server):
     assert [t.table_id for t in bq.list_tables(dataset)] == ["src_customers"]
 
 
+def owner_of(run):
+    dataset = ("local", "etlkit_work")
+    return RunOwner(connect_run(run), run, dataset, target="local.d.t", mode="append")
+
+
 def test_two_starts_at_the_same_instant(bq, dataset, local_server):
-    """Whichever ledger row comes first, one run is let through and the other is refused."""
+    """Whichever takes the job's lock first goes on; the other is refused and leaves no trace."""
     settings = Settings(environ=local_server.endpoints.environ())
     now = datetime.now(UTC)
     later = now + timedelta(milliseconds=2)
@@ -329,11 +339,10 @@ def test_two_starts_at_the_same_instant(bq, dataset, local_server):
         Run(RunRequest(dataset, settings, started_at=later)) as late,
     ):
         assert early.run_id < late.run_id
-        accepted = Ledger(connect_run(late), late, ("local", "etlkit_work"))
-        accepted.open("local.d.t", "append", exclusive=True)
-        refused = Ledger(connect_run(early), early, ("local", "etlkit_work"))
+        accepted, refused = (owner_of(run) for run in (late, early))
+        accepted.start(exclusive=True)
         with pytest.raises(RunStateError, match=f"in progress already, as run {late.run_id}"):
-            refused.open("local.d.t", "append", exclusive=True)
-        accepted.end("failed", "enough seen")
+            refused.start(exclusive=True)
+        accepted.end(RuntimeError("enough seen"))
     rows = bq.query(f"SELECT run_id FROM etlkit_work.runs WHERE job = '{dataset}'").result()
     assert [row.run_id for row in rows] == [late.run_id]

@@ -233,12 +233,16 @@ def test_replace_keeps_the_description_while_the_columns_stay(cli, write_job, bq
 
 
 def test_replace_takes_changed_columns(cli, write_job, run, dataset):
-    """A new column is added; a dropped column or another type makes the table anew."""
+    """Columns are added, dropped and widened; a type that cannot be widened is refused."""
     assert cli(write_job("SELECT 1 AS n"))[0] == 0
     assert cli(write_job("SELECT 'x' AS s, 2 AS n"))[0] == 0
     assert run(f"SELECT n, s FROM {dataset}.target") == [(2, "x")]
-    assert cli(write_job("SELECT 'y' AS s, '3' AS n"))[0] == 0
-    assert run(f"SELECT * FROM {dataset}.target") == [("y", "3")]
+    assert cli(write_job("SELECT 'y' AS s, 3.5 AS n"))[0] == 0
+    assert run(f"SELECT n, s FROM {dataset}.target") == [(3.5, "y")]
+    status, _, seen = cli(write_job("SELECT 'y' AS s, '3' AS n"))
+    assert status == 1
+    assert "column n is FLOAT64, the rows have STRING, and BigQuery cannot change that" in seen
+    assert run(f"SELECT n, s FROM {dataset}.target") == [(3.5, "y")]
     assert cli(write_job("SELECT 'z' AS s"))[0] == 0
     assert run(f"SELECT * FROM {dataset}.target") == [("z",)]
 

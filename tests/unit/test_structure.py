@@ -71,7 +71,7 @@ def test_dependencies_point_one_way(path):
     [
         ("google.cloud.bigquery", {"bigquery", "local"}),
         ("google.cloud.vision", {"vision", "local", "testing"}),
-        ("requests", set()),
+        ("requests", {"bigquery"}),
         ("urllib3", {"calls", "local"}),
         ("tenacity", {"calls"}),
         ("bqemulator", {"local"}),

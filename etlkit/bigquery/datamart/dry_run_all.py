@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from etlkit.bigquery.client import Connection, connect
-from etlkit.bigquery.datamart.dry_run import dry_run
 from etlkit.bigquery.datamart.insert import Insert
 from etlkit.bigquery.datamart.statements import in_file, statement_error
-from etlkit.bigquery.runs.ledger import Ledger
-from etlkit.bigquery.source import work_dataset
+from etlkit.bigquery.parameters import query_parameters
 from etlkit.errors import StatementError
 
 if TYPE_CHECKING:
@@ -54,8 +52,7 @@ def check_plan(plan: Plan, run: Run, report: DatamartReport, price_per_tib: floa
 
 
 def _check_insert(plan: Plan, run: Run, connection: Connection, report: DatamartReport) -> None:
-    ledger = Ledger(connection, run, work_dataset(plan.job.work_dataset, connection.project))
-    Insert(plan, run, connection, ledger, report).check()
+    Insert(plan, run, connection, report).check()
 
 
 def _check_statements(plan: Plan, connection: Connection, report: DatamartReport) -> None:
@@ -75,7 +72,7 @@ def _check(
     from google.api_core.exceptions import GoogleAPIError, NotFound
 
     try:
-        job = dry_run(connection, step.sql, step.parameters)
+        job = connection.dry_run(step.sql, query_parameters(step.parameters))
     except GoogleAPIError as error:
         message = in_file(error, step, step.sql)
         if made and (

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from etlkit.api.outcomes import Counts
 from etlkit.bigquery.client import Connection, errors_as
 from etlkit.bigquery.datamart import sql
-from etlkit.bigquery.datamart.dry_run import dry_run
 from etlkit.bigquery.datamart.schema_evolution import check_columns, policy
 from etlkit.bigquery.datamart.statements import in_file, run_step, statement_error
+from etlkit.bigquery.datamart.versions import Versions
 from etlkit.bigquery.names import TableName, parse_table
+from etlkit.bigquery.parameters import query_parameters
 from etlkit.bigquery.publish.audit import run_checks
 from etlkit.bigquery.publish.publisher import Publisher
 from etlkit.bigquery.publish.target import Target
-from etlkit.bigquery.sink_options import Mode, SinkOptions
+from etlkit.bigquery.sink import SinkOptions
 from etlkit.bigquery.source import work_dataset
+from etlkit.bigquery.sql import Staged
 from etlkit.bigquery.table_definition import Definition
 from etlkit.errors import ConfigError, SinkError
 from etlkit.rows.columns import Column, check_names
@@ -27,11 +29,11 @@ if TYPE_CHECKING:
     from etlkit.api.report import DatamartReport
     from etlkit.api.run import Run
     from etlkit.bigquery.datamart.plan import Plan
-    from etlkit.bigquery.runs.ledger import Ledger
+    from etlkit.bigquery.runs.run_owner import RunOwner
 
 log = logging.getLogger("etlkit.bigquery")
 
-_MODES: dict[str, Mode] = {
+_MODES: dict[str, str] = {
     "append": "append",
     "truncate": "replace",
     "incremental": "merge",
@@ -40,19 +42,19 @@ _MODES: dict[str, Mode] = {
 
 
 class StagedQuery:
-    """The rows of the query in `out_<run id>`. See `etlkit.bigquery.publish.publisher.Staged`.
+    """The rows of the query in `out_<run id>`. See `StagedRows`.
 
     Attributes:
         table: The work table.
         columns: Its columns.
-        rejects: None: SQL rejects no rows.
+        staged: Nothing: the rows of a query have no ids and none is rejected.
         makes_empty_table: The columns of a query are known without rows.
     """
 
     def __init__(self, table: TableName, columns: tuple[Column, ...]) -> None:
         self.table = table
         self.columns = columns
-        self.rejects: TableName | None = None
+        self.staged = Staged(())
         self.makes_empty_table = True
 
     @property
@@ -62,11 +64,11 @@ class StagedQuery:
 
     @property
     def names(self) -> list[TableName]:
-        """See `Staged.names`."""
+        """See `StagedRows.names`."""
         return [self.table]
 
     def rows(self, columns: Sequence[Column], /) -> str:
-        """See `Staged.rows`."""
+        """See `StagedRows.rows`."""
         return sql.staged(self.table, columns)
 
 
@@ -89,50 +91,22 @@ class StagedVersions(StagedQuery):
         return StagedQuery(self.table, self._own)
 
     def rows(self, columns: Sequence[Column], /) -> str:
-        """See `Staged.rows`."""
+        """See `StagedRows.rows`."""
         validity = self._job.validity_columns
         own = [column for column in columns if column.name not in validity.names]
         return sql.new_versions(self.table, own, validity, self._run.started_at)
-
-
-class VersionPublisher(Publisher):
-    """Publishes versions: those that are superseded end, the new ones begin, in one transaction."""
-
-    def __init__(self, job: Datamart, *parts: Any) -> None:
-        super().__init__(*parts)
-        self._job = job
-        self._keys = job.merge_keys
-
-    def _statements(self) -> list[str]:
-        job, name = self._job, self._target.name
-        parts = self._target.definition.partitioning
-        by = parts.column if parts is not None and parts.require_filter else None
-        close = sql.close_versions(
-            name,
-            self._rows,
-            job.merge_keys,
-            str(job.incremental_column),
-            job.validity_columns,
-            self._run.started_at,
-            by,
-        )
-        add = sql.insert_versions(
-            name, self._columns, self._rows, job.merge_keys, job.validity_columns, by
-        )
-        return [close, add]
 
 
 class Insert:
     """One run in `insert` mode."""
 
     def __init__(
-        self, plan: Plan, run: Run, connection: Connection, ledger: Ledger, report: DatamartReport
+        self, plan: Plan, run: Run, connection: Connection, report: DatamartReport
     ) -> None:
         self._plan = plan
         self._job = plan.job
         self._run = run
         self._connection = connection
-        self._ledger = ledger
         self._report = report
         self._options = sink_options(plan.job)
         self._columns: tuple[Column, ...] = ()
@@ -167,8 +141,8 @@ class Insert:
         self._report.warnings += check_columns(self._job, self._target, self._columns)
         self._target.check_fit(self._staged.columns)
 
-    def run(self) -> None:
-        """Compare, stage, audit, publish; after `validate`, and with the ledger open.
+    def run(self, owner: RunOwner) -> None:
+        """Compare, stage, audit, publish; after `validate`, and by the owner of the run.
 
         Raises:
             StatementError: The query failed.
@@ -182,12 +156,16 @@ class Insert:
             counts = self._count(staged)
             statement.rows = counts.parts
             run_checks(self._connection, staged.plain, self._job.checks)
-        parts = (self._options, self._run, self._connection, target, staged, self._ledger)
         with errors_as(SinkError, "publish", f"publishing to {target.name} failed"):
-            if isinstance(staged, StagedVersions):
-                VersionPublisher(self._job, *parts).publish(counts)
-            else:
-                Publisher(*parts).publish(counts)
+            Publisher(
+                self._options,
+                self._run,
+                self._connection,
+                target,
+                staged,
+                owner,
+                mode=self._versions(),
+            ).publish(counts)
         self._report.rows_published = counts.parts
         self._connection.drop_work_table(staged.table)
 
@@ -198,7 +176,7 @@ class Insert:
 
         step, statement = self._plan.steps[0], self._report.statements[0]
         try:
-            job = dry_run(self._connection, self._query, step.parameters)
+            job = self._connection.dry_run(self._query, query_parameters(step.parameters))
         except GoogleAPIError as error:
             statement.state, statement.error = "failed", in_file(error, step, self._query)
             raise statement_error(self._plan, step, statement) from error
@@ -234,9 +212,19 @@ class Insert:
             )
         return StagedVersions(table, columns, self._job, self._run)
 
+    def _versions(self) -> Versions | None:
+        """The mode of `scd_type_2`; None = the mode of the options."""
+        if self._job.write_disposition != "scd_type_2":
+            return None
+        return Versions(
+            self._job.merge_keys,
+            str(self._job.incremental_column),
+            self._job.validity_columns,
+            self._run.started_at,
+        )
+
     def _count(self, staged: StagedQuery) -> Counts:
-        text = f"SELECT COUNT(*) AS n FROM {staged.table.sql}"
-        count = self._connection.rows(text, "count")[0]["n"]
+        count = self._connection.select(sql.count_rows(staged.table))[0]["n"]
         return Counts(read=count, written=count, parts=count)
 
 

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from etlkit.bigquery import sql
 from etlkit.bigquery.client import Connection, connect, errors_as
-from etlkit.bigquery.datamart.dry_run import dry_run
 from etlkit.bigquery.datamart.insert import Insert
 from etlkit.bigquery.datamart.statements import run_step
-from etlkit.bigquery.runs.ledger import Ledger
+from etlkit.bigquery.parameters import query_parameters
+from etlkit.bigquery.runs.run_owner import RunOwner
 from etlkit.bigquery.source import work_dataset
 from etlkit.errors import SinkError
 
@@ -32,24 +31,24 @@ def run_plan(plan: Plan, run: Run, report: DatamartReport) -> None:
         JobError: The run could not be opened or its rows not be published.
     """
     connection = connect(run)
-    ledger = Ledger(connection, run, work_dataset(plan.job.work_dataset, connection.project))
+    dataset = work_dataset(plan.job.work_dataset, connection.project)
     if plan.job.query_mode == "insert":
-        insert = Insert(plan, run, connection, ledger, report)
+        insert = Insert(plan, run, connection, report)
         insert.validate()
-        _open(ledger, plan, report.target, f"insert {plan.job.write_disposition}")
-        with _recorded(ledger):
-            insert.run()
+        mode = f"insert {plan.job.write_disposition}"
+        with _owned(connection, run, plan, dataset, report.target, mode) as owner:
+            insert.run(owner)
+            owner.finish()
         return
     if connection.location is None:
-        _make_work_dataset(connection, plan, ledger.table.dataset_id)
-    _open(ledger, plan, "", "query")
-    with _recorded(ledger):
+        _make_work_dataset(connection, plan, ".".join(dataset))
+    with _owned(connection, run, plan, dataset, "", "query") as owner:
         for step, statement in zip(plan.steps, report.statements, strict=True):
+            owner.check()
             run_step(connection, plan, step, statement, f"statement_{step.number}")
-        with errors_as(SinkError, "ledger", "the ledger could not be told that the run is done"):
-            ledger.stop_heartbeat()
-            text = sql.mark_published(ledger.table, run.run_id, ledger.owner, {})
-            connection.query(text, "published")
+        with errors_as(SinkError, "ledger", "recording the run in the ledger failed"):
+            owner.publish([], None)
+        owner.finish()
 
 
 def _make_work_dataset(connection: Connection, plan: Plan, dataset_id: str) -> None:
@@ -65,28 +64,33 @@ def _make_work_dataset(connection: Connection, plan: Plan, dataset_id: str) -> N
         places = []
         for step in plan.steps:
             try:
-                places.append(dry_run(connection, step.sql, step.parameters).location)
+                places.append(
+                    connection.dry_run(step.sql, query_parameters(step.parameters)).location
+                )
             except GoogleAPIError:  # it is told when the statement runs
                 continue
         elsewhere = [place for place in places if place not in {None, "US"}]
         connection.make_dataset(dataset_id, elsewhere[0] if elsewhere else None)
 
 
-def _open(ledger: Ledger, plan: Plan, target: str, mode: str) -> None:
-    with errors_as(SinkError, "open", "writing to the ledger failed"):
-        exclusive = not plan.job.is_runnable_concurrently
-        ledger.open(target, mode, exclusive=exclusive, can_resume=False)
-
-
 @contextmanager
-def _recorded(ledger: Ledger) -> Iterator[None]:
-    """Tell the ledger how a failed run ended."""
+def _owned(
+    connection: Connection,
+    run: Run,
+    plan: Plan,
+    dataset: tuple[str, str],
+    target: str,
+    mode: str,
+) -> Iterator[RunOwner]:
+    """Own the run, and record how it ended if it fails."""
+    owner = RunOwner(connection, run, dataset, target=target, mode=mode)
+    with errors_as(SinkError, "open", "writing to the ledger failed"):
+        owner.start(exclusive=not plan.job.is_runnable_concurrently, can_resume=False)
     try:
-        yield
+        yield owner
     except BaseException as error:
-        state = "failed" if isinstance(error, Exception) else "interrupted"
         try:
-            ledger.end(state, str(error) or type(error).__name__)
+            owner.end(error)
         except Exception as second:  # the first error is the one to report
-            log.warning("the ledger could not be told that the run %s: %s", state, second)
+            log.warning("the ledger could not record how the run ended: %s", second)
         raise

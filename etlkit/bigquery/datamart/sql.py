@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from etlkit.api.datamart import Lookback, ValidityColumns
 from etlkit.bigquery.names import TableName
-from etlkit.bigquery.sql import EXPIRE_DAYS
+from etlkit.bigquery.sql import EXPIRE_DAYS, names_of, same_keys
 from etlkit.rows.columns import Column, quoted
 
 
@@ -66,7 +66,7 @@ def stage(table: TableName, query: str) -> str:
 
 def staged(table: TableName, columns: Sequence[Column]) -> str:
     """The staged rows."""
-    return f"SELECT {_names(columns)} FROM {table.sql}"
+    return f"SELECT {names_of(columns)} FROM {table.sql}"
 
 
 def new_versions(
@@ -74,7 +74,7 @@ def new_versions(
 ) -> str:
     """The staged rows as versions that are valid from `at` on."""
     return (
-        f"SELECT {_names(columns)}, {timestamp(at)} AS {quoted(validity.valid_from)}, "
+        f"SELECT {names_of(columns)}, {timestamp(at)} AS {quoted(validity.valid_from)}, "
         f"CAST(NULL AS TIMESTAMP) AS {quoted(validity.valid_to)}, "
         f"TRUE AS {quoted(validity.is_current)} FROM {table.sql}"
     )
@@ -87,7 +87,7 @@ def close_versions(
     incremental: str,
     validity: ValidityColumns,
     at: datetime,
-    partition: str | None = None,
+    partition_filter: str | None = None,
 ) -> str:
     """End the current version of every row that has a newer one.
 
@@ -98,13 +98,13 @@ def close_versions(
         incremental: The column that tells which of two versions is newer; null is oldest.
         validity: Names of the validity columns.
         at: When the old versions end.
-        partition: Partitioning column of a table that wants a filter on it; None = it does not.
+        partition_filter: A filter that is true of every row; None = the table requires none.
     """
     column = quoted(incremental)
     return (
         f"UPDATE {target.sql} AS T SET {quoted(validity.valid_to)} = {timestamp(at)}, "
         f"{quoted(validity.is_current)} = FALSE\nFROM (\n{rows}\n) AS S\n"
-        f"WHERE T.{quoted(validity.is_current)} AND {same_keys(keys)}{_any_partition(partition)}\n"
+        f"WHERE T.{quoted(validity.is_current)} AND {same_keys(keys)}{_and(partition_filter)}\n"
         f"AND (S.{column} > T.{column} OR (T.{column} IS NULL AND S.{column} IS NOT NULL))"
     )
 
@@ -115,32 +115,23 @@ def insert_versions(
     rows: str,
     keys: Sequence[str],
     validity: ValidityColumns,
-    partition: str | None = None,
+    partition_filter: str | None = None,
 ) -> str:
     """Add the new versions of rows that have no current one: unknown rows, and those just closed."""
     chosen = ", ".join(f"S.{quoted(column.name)}" for column in columns)
     names = ", ".join(map(quoted, keys))
     return (
-        f"INSERT INTO {target.sql} ({_names(columns)})\nSELECT {chosen} FROM (\n{rows}\n) AS S\n"
+        f"INSERT INTO {target.sql} ({names_of(columns)})\nSELECT {chosen} FROM (\n{rows}\n) AS S\n"
         f"LEFT JOIN (\n  SELECT {names}, TRUE AS etlkit_there FROM {target.sql} AS T\n"
-        f"  WHERE {quoted(validity.is_current)}{_any_partition(partition)}\n) AS T\n"
+        f"  WHERE {quoted(validity.is_current)}{_and(partition_filter)}\n) AS T\n"
         f"ON {same_keys(keys)}\nWHERE T.etlkit_there IS NULL"
     )
 
 
-def same_keys(keys: Sequence[str]) -> str:
-    """A null-safe comparison of `T` and `S` in the one form that BigQuery joins on."""
-    return " AND ".join(
-        f"(T.{k} = S.{k} OR (T.{k} IS NULL AND S.{k} IS NULL))" for k in map(quoted, keys)
-    )
+def count_rows(table: TableName) -> str:
+    """How many rows a table has, as `n`."""
+    return f"SELECT COUNT(*) AS n FROM {table.sql}"
 
 
-def _any_partition(column: str | None) -> str:
-    """True of every row, and yet the filter that a table may ask for."""
-    if column is None:
-        return ""
-    return f" AND (T.{quoted(column)} IS NULL OR T.{quoted(column)} IS NOT NULL)"
-
-
-def _names(columns: Sequence[Column]) -> str:
-    return ", ".join(quoted(column.name) for column in columns)
+def _and(partition_filter: str | None) -> str:
+    return "" if partition_filter is None else f" AND {partition_filter}"

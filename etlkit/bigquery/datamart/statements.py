@@ -62,7 +62,6 @@ def run_step(
         raise statement_error(plan, step, statement) from error
     except BaseException:
         statement.state = "failed"
-        _cancel(connection, statement.job_id)
         raise
     statement.state = "done"
     describe(statement, job)
@@ -145,11 +144,3 @@ def _children(
             report.state, report.error = "failed", child.error_result.get("message")
         children.append(report)
     return children
-
-
-def _cancel(connection: Connection, job_id: str | None) -> None:
-    """Stop a job whose run was told to stop: nobody waits for it any more, and it costs."""
-    try:
-        connection.client.cancel_job(str(job_id), location=connection.location, timeout=10)
-    except Exception as error:
-        log.warning("job %s could not be cancelled: %s", job_id, google_message(error))

@@ -12,7 +12,7 @@ from etlkit.errors import CheckFailedError, CountMismatchError
 if TYPE_CHECKING:
     from etlkit.api.outcomes import Counts
     from etlkit.bigquery.client import Connection
-    from etlkit.bigquery.publish.publisher import Staged
+    from etlkit.bigquery.publish.publisher import StagedRows
     from etlkit.bigquery.publish.staging import Staging
 
 _SHOWN_ROWS = 5
@@ -43,17 +43,17 @@ def audit(
     run_checks(connection, staging, checks)
 
 
-def run_checks(connection: Connection, staged: Staged, checks: Sequence[Check | str]) -> None:
+def run_checks(connection: Connection, staged: StagedRows, checks: Sequence[Check | str]) -> None:
     """Ask the job's checks about the staged rows.
 
     Raises:
         CheckFailedError: One found something; the staged rows stay for a look.
     """
     rows = staged.rows(staged.columns)
-    for number, check in enumerate(map(as_check, checks), 1):
+    for check in map(as_check, checks):
         text = check.sql.replace(STAGED, f"(\n{rows}\n)")
-        answer = connection.query(text, f"check_{number}").result(max_results=_SHOWN_ROWS)
-        wrong = check.verdict([row.values() for row in answer])
+        answer = connection.select(text, max_rows=_SHOWN_ROWS)
+        wrong = check.verdict([tuple(row.values()) for row in answer])
         if wrong is not None:
             tables = ", ".join(map(str, staged.names))
             raise CheckFailedError(

@@ -11,7 +11,7 @@ from etlkit.api.sink import PARTS
 from etlkit.bigquery import sql
 from etlkit.bigquery.client import Connection, errors_as
 from etlkit.bigquery.publish.target import Target
-from etlkit.bigquery.runs.ledger import Ledger
+from etlkit.bigquery.runs.run_owner import RunOwner
 from etlkit.bigquery.source import work_dataset
 from etlkit.bigquery.storage.append_rows import Appender
 from etlkit.errors import ConfigError, SinkError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from etlkit.api.job import TransferJob
     from etlkit.api.outcomes import Counts, RefusedRow, RejectedRow
     from etlkit.api.run import Run
-    from etlkit.bigquery.sink_options import SinkOptions
+    from etlkit.bigquery.sink import SinkOptions
     from etlkit.rows.columns import Column
 
 log = logging.getLogger("etlkit.bigquery")
@@ -35,7 +35,7 @@ class DirectWriter:
 
     def __init__(
         self,
-        sink: SinkOptions,
+        options: SinkOptions,
         job: TransferJob,
         run: Run,
         connection: Connection,
@@ -48,22 +48,21 @@ class DirectWriter:
         log.warning(
             "mode append_direct: rows go straight to %s, at least once; a failed run leaves some of "
             "them there, and it cannot be resumed",
-            sink.table,
+            options.table,
         )
         self._connection = connection
-        self._run = run
+        self._options = options
         self._appender: Appender | None = None
-        with errors_as(SinkError, "open", f"opening the target {sink.table} failed"):
-            self._target = Target(sink, job.on_schema_change, connection)
-            dataset = work_dataset(sink.work_dataset, connection.project)
-            self._ledger = Ledger(connection, run, dataset)
+        self._changes = 0
+        self._columns: tuple[Column, ...] = ()
+        with errors_as(SinkError, "open", f"opening the target {options.table} failed"):
+            self._target = Target(options, job.on_schema_change, connection)
+            dataset = work_dataset(options.work_dataset, connection.project)
             self.target = str(self._target.name)
-            self._ledger.open(
-                self.target,
-                sink.mode,
-                exclusive=not job.is_runnable_concurrently,
-                details=details,
+            self._owner = RunOwner(
+                connection, run, dataset, target=self.target, mode=options.mode, details=details
             )
+            self._owner.start(exclusive=not job.is_runnable_concurrently)
 
     @property
     def known_columns(self) -> tuple[Column, ...]:
@@ -83,20 +82,18 @@ class DirectWriter:
         self._target.check_fit(columns)
         self._columns = self._target.published(columns)
         with errors_as(SinkError, "stage", "preparing the target failed"):
-            if not self._target.columns and columns:
-                definition = self._target.definition
+            name = self._target.name
+            if self._target.table is None and columns:
+                definition = self._options.definition
                 described = definition.described(columns)
                 clauses = definition.clauses(described, self._connection.labels)
-                name = self._target.name
-                text = sql.create_target(name, described, clauses, None, replace=False)
-                self._connection.query(text, "create")
-                self._target.columns = columns
-            for text in sql.add_columns(self._target.name, self._target.added(self._columns)):
-                self._connection.query(text, f"add_column_{abs(hash(text))}")
-            self._target.columns = (
-                *self._target.columns,
-                *self._target.added(self._columns),
-            )
+                text = sql.create_table(name, described, clauses)
+                self._connection.query(text, "create_target")
+            changes = self._target.evolution(columns).before
+            for text in sql.alter_columns(name, changes):
+                self._changes += 1
+                self._connection.query(text, f"alter_columns_{self._changes}")
+            self._target.look()
 
     def write(self, batch: pa.RecordBatch) -> None:
         """See `etlkit.api.sink.SinkWriter.write`."""
@@ -131,27 +128,20 @@ class DirectWriter:
         self.flush()
         if self._appender is not None:
             self._appender.close()
-        self._ledger.stop_heartbeat()
-        numbers = {
-            "read": counts.read,
-            "written": counts.written,
-            "skipped": counts.skipped,
-            "rows_published": counts.parts,
-        }
-        with errors_as(SinkError, "publish", "telling the ledger failed"):
-            self._connection.query(
-                sql.mark_published(
-                    self._ledger.table, self._run.run_id, self._ledger.owner, numbers
-                ),
-                "publish",
-            )
+        with errors_as(SinkError, "publish", "recording the run in the ledger failed"):
+            self._owner.publish([], counts)
+        self._owner.finish()
         return counts.parts
+
+    def check_owner(self) -> None:
+        """See `etlkit.api.sink.SinkWriter.check_owner`."""
+        self._owner.check()
 
     def abort(self, error: BaseException, /) -> None:
         """See `etlkit.api.sink.SinkWriter.abort`: what is there stays there."""
         try:
             if self._appender is not None:
                 self._appender.close()
-            self._ledger.end("failed", str(error) or type(error).__name__)
+            self._owner.end(error)
         except Exception as second:  # the first error is the one to report
-            log.warning("the ledger could not be told that the run failed: %s", second)
+            log.warning("the ledger could not record that the run failed: %s", second)

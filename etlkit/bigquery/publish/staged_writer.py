@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from etlkit.bigquery.client import Connection, errors_as
-from etlkit.bigquery.sink_options import SinkOptions
+from etlkit.bigquery.sink import SinkOptions
 from etlkit.bigquery.source import work_dataset
 from etlkit.errors import SinkError
 
@@ -29,7 +29,7 @@ class BigQueryWriter:
 
     def __init__(
         self,
-        sink: SinkOptions,
+        options: SinkOptions,
         job: TransferJob,
         run: Run,
         connection: Connection,
@@ -37,26 +37,27 @@ class BigQueryWriter:
     ) -> None:
         from etlkit.bigquery.publish.staging import Staging
         from etlkit.bigquery.publish.target import Target
-        from etlkit.bigquery.runs.ledger import Ledger
+        from etlkit.bigquery.runs.run_owner import RunOwner
 
-        self._sink = sink
+        self._options = options
         self._job = job
         self._run = run
         self._connection = connection
-        dataset = work_dataset(sink.work_dataset, connection.project)
-        self._ledger = Ledger(connection, run, dataset)
-        with errors_as(SinkError, "open", f"opening the target {sink.table} failed"):
-            self._target = Target(sink, job.on_schema_change, connection)
+        dataset = work_dataset(options.work_dataset, connection.project)
+        with errors_as(SinkError, "open", f"opening the target {options.table} failed"):
+            self._target = Target(options, job.on_schema_change, connection)
             self.target = str(self._target.name)
-            self._ledger.open(
-                self.target,
-                sink.mode,
-                exclusive=not job.is_runnable_concurrently,
+            self._owner = RunOwner(
+                connection,
+                run,
+                dataset,
+                target=self.target,
+                mode=options.mode,
                 details=details,
             )
+            self._owner.start(exclusive=not job.is_runnable_concurrently)
             self._staging = Staging(connection, run, dataset)
-            if run.attempt > 1:
-                self._staging.find()
+            self._staging.find()
 
     @property
     def known_columns(self) -> tuple[Column, ...]:
@@ -103,16 +104,25 @@ class BigQueryWriter:
             audit(self._connection, self._staging, self._job.checks, counts)
         with errors_as(SinkError, "publish", f"publishing to {self.target} failed"):
             Publisher(
-                self._sink, self._run, self._connection, self._target, self._staging, self._ledger
+                self._options,
+                self._run,
+                self._connection,
+                self._target,
+                self._staging,
+                self._owner,
             ).publish(counts)
         self._staging.drop()
+        self._owner.finish()
         return counts.parts
+
+    def check_owner(self) -> None:
+        """See `etlkit.api.sink.SinkWriter.check_owner`."""
+        self._owner.check()
 
     def abort(self, error: BaseException, /) -> None:
         """See `etlkit.api.sink.SinkWriter.abort`."""
-        state = "failed" if isinstance(error, Exception) else "interrupted"
         try:
             self._staging.close()
-            self._ledger.end(state, str(error) or type(error).__name__)
+            self._owner.end(error)
         except Exception as second:  # the first error is the one to report
-            log.warning("the ledger could not be told that the run %s: %s", state, second)
+            log.warning("the ledger could not record that the run failed: %s", second)

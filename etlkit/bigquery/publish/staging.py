@@ -1,4 +1,4 @@
-"""The staging tables of one run: settled rows, at least once, not yet visible to anybody."""
+"""The staging tables of one run: rows that have an outcome, at least once, not yet visible."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from etlkit.api.source import ROW_ID
 from etlkit.bigquery import sql
 from etlkit.bigquery.names import TableName
 from etlkit.bigquery.storage.append_rows import Appender
+from etlkit.bigquery.table_definition import work_table
 from etlkit.errors import SinkError
 from etlkit.rows.columns import Column
 
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from etlkit.api.run import Run
     from etlkit.bigquery.client import Connection
 
-_NUM_META = 3
-"""Row id, part, parts stand before the columns."""
-
 REJECT_COLUMNS = (
     Column("source_row", "JSON", description="The source row, all columns"),
     Column("error_class", "STRING", description="Class of the error"),
@@ -33,13 +31,26 @@ REJECT_COLUMNS = (
     Column("rejected_at", "TIMESTAMP", description="When it was given up"),
 )
 
+_STAGED_REJECT_COLUMNS = (
+    Column(ROW_ID, "STRING"),
+    Column(sql.ATTEMPT, "INT64"),
+    *REJECT_COLUMNS,
+)
+
 
 class Staging:
-    """`out_<run id>`, and `out_<run id>_2`, … when the columns change on the way; `rej_<run id>`.
+    """`out_<run id>_<attempt>_<n>`, a new one whenever the columns change, and `rej_<run id>`.
 
     A new table instead of `ALTER TABLE`: the write service may take minutes to see new columns of an
-    old table, and none at all to see a new one.
+    old table, and sees a new one at once. Each attempt has tables of its own, and each row says which
+    attempt staged it.
+
+    Attributes:
+        tables: The staging tables of all attempts, with the target's columns that each has.
     """
+
+    makes_empty_table = False
+    """Without rows nothing is known of the columns that a transform would have given."""
 
     def __init__(self, connection: Connection, run: Run, dataset: tuple[str, str]) -> None:
         self._connection = connection
@@ -47,29 +58,24 @@ class Staging:
         self._dataset = dataset
         self._appender: Appender | None = None
         self._rejecter: Appender | None = None
-        self._audits = 0
         self._refused: list[RefusedRow] = []
         self._rejects: TableName | None = None
+        self._num_own = 0
         self.tables: list[tuple[TableName, tuple[Column, ...]]] = []
 
     @property
     def names(self) -> list[TableName]:
-        """All staging tables of settled rows."""
+        """All staging tables of rows that are not rejected."""
         return [name for name, _ in self.tables]
 
     @property
-    def rejects(self) -> TableName | None:
-        """The staging table of rejected rows; None = no row was rejected."""
-        return self._rejects
-
-    @property
-    def makes_empty_table(self) -> bool:
-        """Without rows nothing is known of the columns that a transform would have given."""
-        return False
+    def staged(self) -> sql.Staged:
+        """The work tables, for SQL."""
+        return sql.Staged(tuple(self.tables), self._rejects)
 
     def rows(self, columns: Sequence[Column]) -> str:
         """A SELECT of the rows to publish, each once."""
-        return sql.staged_rows(self.tables, columns)
+        return sql.staged_rows(self.staged, columns)
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -84,33 +90,46 @@ class Staging:
         """Look up what earlier attempts at the run have left."""
         from etlkit.bigquery.schema_fields import from_schema_fields
 
-        while (table := self._connection.find_table(self._name(len(self.tables) + 1))) is not None:
-            columns = from_schema_fields(table.schema)[_NUM_META:]
-            self.tables.append((self._name(len(self.tables) + 1), columns))
+        for attempt in range(1, self._run.attempt):
+            number = 1
+            while (table := self._connection.find_table(self._name(attempt, number))) is not None:
+                columns = from_schema_fields(table.schema)[len(sql.STAGING_COLUMNS) :]
+                self.tables.append((self._name(attempt, number), columns))
+                number += 1
         name = TableName(*self._dataset, f"rej_{self._run.run_id}")
         if self._connection.find_table(name) is not None:
             self._rejects = name
 
-    def _name(self, number: int) -> TableName:
-        suffix = "" if number == 1 else f"_{number}"
-        return TableName(*self._dataset, f"out_{self._run.run_id}{suffix}")
+    def _name(self, attempt: int, number: int) -> TableName:
+        return TableName(*self._dataset, f"out_{self._run.run_id}_{attempt}_{number}")
 
     def begin(self, columns: tuple[Column, ...]) -> None:
-        """Make the next staging table; what went to the one before is durable then."""
+        """Create the next staging table; what went to the one before is durable then."""
         self.flush()
         self._close_appender()
-        name = self._name(len(self.tables) + 1)
-        self._connection.query(sql.staging(name, columns), f"staging_{len(self.tables) + 1}")
+        self._num_own += 1
+        name = self._name(self._run.attempt, self._num_own)
+        self._connection.make_table(work_table(name, (*sql.STAGING_COLUMNS, *columns)))
         self.tables.append((name, columns))
 
     def append(self, batch: pa.RecordBatch) -> None:
         """Stage rows; see `Appender.append`."""
+        batch = self._with_attempt(batch)
         if self._appender is None:
-            if not self.tables:
+            if not self._num_own:
                 raise SinkError("rows came before their columns", stage="stage")
             client = self._connection.writer()
             self._appender = Appender(client, self.tables[-1][0], batch.schema)
         self._appender.append(batch)
+
+    def _with_attempt(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        import pyarrow as pa
+
+        attempt = pa.repeat(pa.scalar(self._run.attempt, pa.int64()), batch.num_rows)
+        field = pa.field(sql.ATTEMPT, pa.int64())
+        return pa.RecordBatch.from_arrays(
+            [batch.column(0), attempt, *batch.columns[1:]], schema=batch.schema.insert(1, field)
+        )
 
     def reject(self, rows: Sequence[RejectedRow]) -> None:
         """Stage rejected rows."""
@@ -118,15 +137,25 @@ class Staging:
 
         from etlkit.rows.columns import arrow_schema
 
-        columns = (Column(ROW_ID, "STRING"), *REJECT_COLUMNS)
-        schema = arrow_schema(columns)
+        schema = arrow_schema(_STAGED_REJECT_COLUMNS)
         if self._rejects is None:
-            self._rejects = TableName(*self._dataset, f"rej_{self._run.run_id}")
-            self._connection.query(sql.work_table(self._rejects, columns), "staging_rejects")
+            name = TableName(*self._dataset, f"rej_{self._run.run_id}")
+            self._connection.make_table(work_table(name, _STAGED_REJECT_COLUMNS))
+            self._rejects = name
         if self._rejecter is None:
             self._rejecter = Appender(self._connection.writer(), self._rejects, schema)
+        attempt = self._run.attempt
         values = [
-            (r.row_id, r.source_row, r.error_class, r.code, r.message, r.attempts, _utc(r.at))
+            (
+                r.row_id,
+                attempt,
+                r.source_row,
+                r.error_class,
+                r.code,
+                r.message,
+                r.attempts,
+                _utc(r.at),
+            )
             for r in rows
         ]
         arrays = [
@@ -143,30 +172,25 @@ class Staging:
         return refused
 
     def recover(self) -> Recovered:
-        """What is settled by now, from the tables themselves."""
+        """What has an outcome by now, from the tables themselves."""
         self.flush()
         if not self.tables and self._rejects is None:
             return Recovered()
-        query = sql.settled_ids(self.names, self._rejects)
+        query = sql.finished_ids(self.staged)
         return Recovered(self.count(), lambda: self._ids(query), query)
 
     def _ids(self, query: str) -> list[str]:
-        self._audits += 1
-        return [row[ROW_ID] for row in self._connection.rows(query, f"ids_{self._audits}")]
+        return [row[ROW_ID] for row in self._connection.select(query)]
 
     def count(self) -> Counts:
-        """Count what stands in the tables; rows that were cut off count as not settled."""
-        self._audits += 1
+        """Count what is in the tables; rows that were cut off have no outcome yet."""
         counts = Counts()
-        if self.tables:
-            found = self._connection.rows(sql.audit(self.names), f"audit_{self._audits}")[0]
+        if self.tables or self._rejects is not None:
+            found = self._connection.select(sql.audit(self.staged))[0]
             counts.written = found["written"] - found["broken"]
             counts.skipped = found["skipped"]
             counts.parts = found["parts"] - found["broken_parts"]
-        if self._rejects is not None:
-            text = f"SELECT COUNT(DISTINCT {ROW_ID}) AS n FROM {self._rejects.sql}"
-            counts.rejected = self._connection.rows(text, f"rejects_{self._audits}")[0]["n"]
-            counts.row_errors = counts.rejected
+            counts.rejected = counts.row_errors = found["rejected"]
         counts.read = counts.finished
         return counts
 

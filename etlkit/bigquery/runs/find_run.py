@@ -1,4 +1,4 @@
-"""Find the run to resume in the ledger. Writes nothing."""
+"""Find the run to resume in the ledger."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 from etlkit.api.outcomes import Counts
 from etlkit.api.run import LAST, RunRecord, RunRequest
-from etlkit.bigquery.runs.ledger_table import ledger_rows
-from etlkit.bigquery.runs.process_identity import is_alive
+from etlkit.bigquery.modes import MODES
+from etlkit.bigquery.runs.guard import find_holder, guard_name
+from etlkit.bigquery.runs.ledger import Ledger, counts_of_row
 from etlkit.errors import RunStateError
 
 if TYPE_CHECKING:
     from etlkit.bigquery.client import Connection
-    from etlkit.bigquery.names import TableName
 
 log = logging.getLogger("etlkit.bigquery")
 
 
 def find_run(
-    connection: Connection, ledger: TableName, request: RunRequest, target: str, mode: str
+    connection: Connection, dataset: tuple[str, str], request: RunRequest, target: str, mode: str
 ) -> RunRecord:
-    """Find the run that a request wants to resume.
+    """Find the run that a request wants to resume. Writes nothing.
 
     Args:
         connection: To read with.
-        ledger: The ledger's table; it may not exist yet.
+        dataset: Project and dataset of the work tables.
         request: Its `resume` is an id, or `LAST`.
         target: Where the job writes now.
         mode: How the job publishes now.
@@ -33,16 +33,19 @@ def find_run(
     Raises:
         RunStateError: There is no such run, it is in progress, or it had another target or mode.
     """
-    row = _find_row(connection, ledger, request)
+    row = _find_row(Ledger(connection, dataset), request)
     published = row["state"] == "published"
-    if not published and row["job"] == request.job_name:
-        _check_resumable(row, target, mode)
+    if row["job"] == request.job_name:  # else the engine says so
+        _check_target(row, target, mode)
+        if not published:
+            _check_over(connection, dataset, row)
+    numbers = counts_of_row(row)
     counts = Counts(
-        read=row["read"] or 0,
-        written=row["written"] or 0,
-        skipped=row["skipped"] or 0,
-        rejected=row["rejected"] or 0,
-        parts=row["rows_published"] or 0,
+        read=numbers["read"],
+        written=numbers["written"],
+        skipped=numbers["skipped"],
+        rejected=numbers["rejected"],
+        parts=numbers["rows_published"],
     )
     return RunRecord(
         run_id=row["run_id"],
@@ -55,11 +58,10 @@ def find_run(
     )
 
 
-def _find_row(connection: Connection, ledger: TableName, request: RunRequest) -> Any:
-    exists = connection.find_table(ledger) is not None
+def _find_row(ledger: Ledger, request: RunRequest) -> dict[str, Any]:
+    exists = ledger.is_made()
     if request.resume == LAST:
-        where, value = "job = @value", request.job_name
-        rows = ledger_rows(connection, ledger, where, value, "runs") if exists else []
+        rows = ledger.find("job = @value", request.job_name) if exists else []
         if not rows:
             raise RunStateError(
                 f"job {request.job_name} has no run to resume; start one without --resume"
@@ -71,26 +73,30 @@ def _find_row(connection: Connection, ledger: TableName, request: RunRequest) ->
             if left:
                 log.info("run %s was never published; name it to resume it", left[-1])
         return rows[-1]
-    where, value = "run_id = @value", str(request.resume)
-    rows = ledger_rows(connection, ledger, where, value, "run") if exists else []
+    rows = ledger.find("run_id = @value", str(request.resume)) if exists else []
     if not rows:
         raise RunStateError(
-            f"there is no run {request.resume} in {ledger}; list runs with: python -m etlkit.runs"
+            f"there is no run {request.resume} in {ledger.runs}; list runs with: "
+            "python -m etlkit.runs"
         )
     return rows[0]
 
 
-def _check_resumable(row: Any, target: str, mode: str) -> None:
+def _check_target(row: dict[str, Any], target: str, mode: str) -> None:
     run_id = row["run_id"]
     if (row["target"], row["mode"]) != (target, mode):
         raise RunStateError(
             f"run {run_id} goes to {row['target']} with mode {row['mode']}; the job now says "
             f"{target} with mode {mode}. Start a new run"
         )
-    if mode == "append_direct":
-        raise RunStateError(f"run {run_id} wrote with mode append_direct: it cannot be resumed")
-    if is_alive(row):
+    if not MODES[mode].is_staged and row["state"] != "published":
+        raise RunStateError(f"run {run_id} wrote with mode {mode}: it cannot be resumed")
+
+
+def _check_over(connection: Connection, dataset: tuple[str, str], row: dict[str, Any]) -> None:
+    run_id = row["run_id"]
+    holder = find_holder(connection, guard_name(dataset, run_id))
+    if holder is not None and holder.is_alive(row["now"]):
         raise RunStateError(
-            f"run {run_id} is in progress (process {row['pid']} on {row['host']}, last sign of "
-            f"life {row['updated_at']:%H:%M:%S} UTC); wait for it, or stop it first"
+            f"run {run_id} is in progress ({holder}); wait for it, or stop it first"
         )

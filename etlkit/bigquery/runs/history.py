@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from etlkit.bigquery.client import connect, errors_as
+from etlkit.bigquery.client import Connection, connect, errors_as
 from etlkit.bigquery.names import TableName
-from etlkit.bigquery.runs.ledger_table import COLUMNS
-from etlkit.bigquery.runs.process_identity import is_alive
+from etlkit.bigquery.runs.guard import find_holder, guard_name
+from etlkit.bigquery.runs.ledger import VIEW_COLUMNS, Ledger
 from etlkit.bigquery.source import work_dataset
 from etlkit.errors import RunStateError, SourceError
 
 if TYPE_CHECKING:
     from etlkit.api.run import Run
 
-_WORK_TABLE = re.compile(r"(?:src|out|rej)_(?P<run_id>\d{8}_\d{9}_[0-9a-f]{8})(?:_rest|_\d+)?")
+_WORK_TABLE = re.compile(
+    r"(?:src|out|rej|run)_(?P<run_id>\d{8}_\d{9}_[0-9a-f]{8})(?:_rest|_\d+_\d+)?"
+)
 """Nothing else is ours: a dataset may hold tables of people whose names begin alike."""
 
 
@@ -29,10 +30,14 @@ def list_runs(run: Run, dataset: str, *, limit: int) -> list[dict[str, Any]]:
         limit: How many.
 
     Returns:
-        Ledger rows with two more keys: `age_s`, seconds since the start, and `state` = `dead` for a
-        run that was killed, i.e. says `running` but gives no sign of life.
+        Rows of the ledger's view `runs` with two changes: `age_s`, seconds since the start, and
+        `state` = `dead` for a run that was killed, i.e. is `running` but gives no sign of life.
     """
-    return _read(run, dataset, f"SELECT * FROM {{ledger}} ORDER BY run_id DESC LIMIT {int(limit)}")
+    connection, ledger = _open(run, dataset)
+    if not ledger.is_made():
+        return []
+    with errors_as(SourceError, "ledger", f"reading {ledger.runs} failed"):
+        return [_shown(connection, ledger, row) for row in ledger.latest(limit)]
 
 
 def show_run(run: Run, dataset: str, run_id: str) -> dict[str, Any]:
@@ -41,13 +46,12 @@ def show_run(run: Run, dataset: str, run_id: str) -> dict[str, Any]:
     Raises:
         RunStateError: There is none of that id.
     """
-    from google.cloud import bigquery
-
-    value = bigquery.ScalarQueryParameter("run_id", "STRING", run_id)
-    rows = _read(run, dataset, "SELECT * FROM {ledger} WHERE run_id = @run_id", [value])
-    if not rows:
-        raise RunStateError(f"there is no run {run_id} in {dataset}.runs")
-    return rows[0]
+    connection, ledger = _open(run, dataset)
+    with errors_as(SourceError, "ledger", f"reading {ledger.runs} failed"):
+        rows = ledger.find("run_id = @value", run_id) if ledger.is_made() else []
+        if not rows:
+            raise RunStateError(f"there is no run {run_id} in {dataset}.runs")
+        return _shown(connection, ledger, rows[0])
 
 
 def clean(run: Run, dataset: str) -> list[str]:
@@ -59,39 +63,33 @@ def clean(run: Run, dataset: str) -> list[str]:
     Returns:
         Names of the dropped tables.
     """
-    connection = connect(run)
-    project, name = work_dataset(dataset, connection.project)
-    if connection.find_dataset(f"{project}.{name}") is None:
+    connection, ledger = _open(run, dataset)
+    project, name = ledger.runs.project, ledger.runs.dataset
+    if not ledger.is_made():
         return []
     dropped = []
     with errors_as(SourceError, "clean", "listing the work tables failed"):
-        tables = list(connection.client.list_tables(f"{project}.{name}"))
-    states = {row["run_id"]: row["state"] for row in _read(run, dataset, "SELECT * FROM {ledger}")}
+        tables = list(connection.client.list_tables(f"{project}.{name}", timeout=60.0))
+        published = {row["run_id"] for row in ledger.find("state = @value", "published")}
     for table in tables:
         match = _WORK_TABLE.fullmatch(table.table_id)
-        if match is not None and states.get(match["run_id"]) == "published":
+        if match is not None and match["run_id"] in published:
             connection.drop_work_table(TableName(project, name, table.table_id))
             dropped.append(f"{name}.{table.table_id}")
     return dropped
 
 
-def _read(
-    run: Run, dataset: str, sql: str, parameters: list[Any] | None = None
-) -> list[dict[str, Any]]:
+def _open(run: Run, dataset: str) -> tuple[Connection, Ledger]:
     connection = connect(run)
-    ledger = TableName(*work_dataset(dataset, connection.project), "runs")
-    if connection.find_table(ledger) is None:
-        return []
-    with errors_as(SourceError, "ledger", f"reading {ledger} failed"):
-        job = connection.query(
-            sql.format(ledger=ledger.sql), f"history_{abs(hash(sql))}", parameters=parameters
-        )
-        rows = [dict(row) for row in job.result(retry=connection.retry())]
-    now = datetime.now(UTC)
-    for row in rows:
-        for column in COLUMNS:
-            row.setdefault(column.name, None)
-        if row["state"] in {"starting", "running"} and not is_alive(row):
-            row["state"] = "dead"
-        row["age_s"] = round((now - row["started_at"]).total_seconds(), 1)
-    return rows
+    return connection, Ledger(connection, work_dataset(dataset, connection.project))
+
+
+def _shown(connection: Connection, ledger: Ledger, row: dict[str, Any]) -> dict[str, Any]:
+    shown = {name: row[name] for name in VIEW_COLUMNS}
+    shown["age_s"] = round((row["now"] - row["started_at"]).total_seconds(), 1)
+    if row["state"] == "running":
+        dataset = (ledger.runs.project, ledger.runs.dataset)
+        holder = find_holder(connection, guard_name(dataset, row["run_id"]))
+        if holder is None or not holder.is_alive(row["now"]):
+            shown["state"] = "dead"
+    return shown

@@ -1,244 +1,195 @@
-"""The ledger: one row per run in `<work>.runs`. How a run is found again, and its history."""
+"""The ledger of a work dataset: events of runs, only ever added, and a view `runs` of their state.
+
+Many runs share the ledger, so nothing in it is changed: BigQuery lets INSERTs run side by side, while
+UPDATEs of one table conflict. See https://cloud.google.com/bigquery/docs/data-manipulation-language
+"""
 
 from __future__ import annotations
 
 import json
 import logging
-import secrets
-import threading
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from etlkit._version import __version__
-from etlkit.bigquery.names import TableName, literal
-from etlkit.bigquery.runs.ledger_table import LEDGER, ledger_parameter, ledger_rows, make_ledger
-from etlkit.bigquery.runs.process_identity import HOST, PID, STARTED, is_alive
-from etlkit.bigquery.sql import EXPIRE_DAYS
-from etlkit.errors import RunStateError
+from etlkit.bigquery import sql
+from etlkit.bigquery.names import TableName
+from etlkit.bigquery.schema_fields import to_schema_fields
+from etlkit.rows.columns import Column
 
 if TYPE_CHECKING:
-    from etlkit.api.run import Run
+    from collections.abc import Mapping
+
     from etlkit.bigquery.client import Connection
 
 log = logging.getLogger("etlkit.bigquery")
 
-HEARTBEAT_S = 15.0
-_BEAT_ENDS_S = 5.0
-_MAX_ERROR_CHARS = 2000
+RUNS = "runs"
+"""The view that people query: one row a run."""
+
+EVENTS = "run_events"
+"""The table below it: one row an event, partitioned by day, clustered by job."""
+
+MAX_ERROR_CHARS = 2_000
+MAX_VARIABLES_CHARS = 100_000
+"""A row of the ledger is for people; 60,000 ids as a query parameter are not."""
+
+_RUN_COLUMNS = (
+    Column("run_id", "STRING", description="Sorts by start time"),
+    Column("job", "STRING", description="Name of the job"),
+    Column("mode", "STRING", description="How the sink publishes"),
+    Column("target", "STRING", description="project.dataset.table"),
+    Column("read", "INT64", description="Source rows read"),
+    Column("written", "INT64", description="Source rows that became target rows"),
+    Column("skipped", "INT64", description="Source rows left out"),
+    Column("rejected", "INT64", description="Source rows rejected with their error"),
+    Column("rows_published", "INT64", description="Target rows, counted after fan-out"),
+    Column("error", "STRING", description="Why it failed; null = it did not"),
+    Column("attempt", "INT64", description="1, and one more at every resume"),
+    Column("fingerprint", "STRING", description="Of code and query"),
+    Column("variables", "JSON", description="Query parameters, variables, files"),
+    Column("retry_of", "STRING", description="The run whose rejected rows this one retries"),
+    Column("owner", "STRING", description="Token of the attempt"),
+    Column("host", "STRING", description="Where the attempt ran"),
+    Column("pid", "INT64", description="Its process"),
+    Column("etlkit_version", "STRING"),
+    Column("started_at", "TIMESTAMP", description="When the run was asked for, by its own clock"),
+)
+
+EVENT_COLUMNS = (
+    Column("event_at", "TIMESTAMP", description="By BigQuery's clock"),
+    Column("event", "STRING", description="started, published, failed, interrupted"),
+    *_RUN_COLUMNS,
+)
+
+VIEW_COLUMNS = ("state", "updated_at", "finished_at", *(column.name for column in _RUN_COLUMNS))
+
+_COUNTS = ("read", "written", "skipped", "rejected", "rows_published")
 
 
 class Ledger:
-    """The ledger of one work dataset, from the point of view of one run.
+    """The ledger of one work dataset.
 
     Args:
-        connection: The run's connection.
-        run: The run whose row this is.
+        connection: To read and write with.
         dataset: Project and dataset of the work tables.
+
+    Attributes:
+        runs: The view.
+        events: The table.
     """
 
-    def __init__(self, connection: Connection, run: Run, dataset: tuple[str, str]) -> None:
+    def __init__(self, connection: Connection, dataset: tuple[str, str]) -> None:
         self._connection = connection
-        self._run = run
-        self.table = TableName(*dataset, LEDGER)
-        self.owner = secrets.token_hex(8)
-        self._looks = 0
-        self._can_resume = True
-        self._ended = threading.Event()
-        self._heart: threading.Thread | None = None
+        self._dataset = dataset
+        self.runs = TableName(*dataset, RUNS)
+        self.events = TableName(*dataset, EVENTS)
 
-    def open(
-        self,
-        target: str,
-        mode: str,
-        *,
-        exclusive: bool,
-        details: Mapping[str, Any] | None = None,
-        can_resume: bool = True,
-    ) -> None:
-        """Create the ledger if it is missing, then add this run or take it over.
+    def make(self) -> None:
+        """Create what is missing, and bring an earlier form up to date. Usually three requests."""
+        from google.cloud import bigquery
 
-        Args:
-            target: Where the rows go; empty = no one table.
-            mode: How they are published.
-            exclusive: Refuse to start while another run of the job is in progress.
-            details: Query parameters, files and the like, recorded beside the run's variables.
-            can_resume: Whether a run of this job can be resumed.
+        self._connection.make_dataset(self.events.dataset_id)
+        fields = to_schema_fields(EVENT_COLUMNS)
+        wanted = bigquery.Table(str(self.events), schema=fields)
+        wanted.description = "etlkit: what happened to each run; see the view runs"
+        wanted.time_partitioning = bigquery.TimePartitioning(field="event_at")
+        wanted.clustering_fields = ["job", "run_id"]
+        wanted.expires = None
+        table = self._connection.make_table(wanted)
+        there = {field.name for field in table.schema}
+        if missing := [field for field in fields if field.name not in there]:
+            table.schema = [*table.schema, *missing]
+            self._connection.update(table, ["schema"])
+        self._make_view()
 
-        Raises:
-            RunStateError: Another run of the job is in progress, or another process has resumed
-                this run.
+    def _make_view(self) -> None:
+        from google.cloud import bigquery
+
+        view = bigquery.Table(str(self.runs))
+        view.view_query = sql.runs_view(self.events)
+        view.description = "etlkit: one row per run, its latest state"
+        found = self._connection.make_table(view)
+        if found.table_type == "TABLE":
+            self._migrate(found)
+            self._connection.make_table(view)
+        elif found.view_query != view.view_query:
+            found.view_query = view.view_query
+            self._connection.update(found, ["view_query"])
+
+    def _migrate(self, old: Any) -> None:
+        """Copy a ledger of the first form, one mutable row a run, and make room for the view.
+
+        Killed at any point, it is done again: rows that are copied are left out.
         """
-        self._can_resume = can_resume
-        self._exclusive = exclusive
-        self._details = {**self._run.variables, **(details or {})}
-        self._connection.make_dataset(self.table.dataset_id)
-        make_ledger(self._connection, self.table)
-        if self._run.attempt == 1:
-            self._start(target, mode)
-        else:
-            self._take_over()
-        if exclusive:
-            self._refuse_company()
-        self._heart = threading.Thread(target=self._beat, name="etlkit-heartbeat", daemon=True)
-        self._heart.start()
+        there = {field.name for field in old.schema}
+        names = [column.name for column in _RUN_COLUMNS if column.name in there]
+        text = sql.migrate_ledger(self.runs, self.events, names)
+        self._connection.query(text, "ledger_migrate")
+        self._connection.drop_work_table(self.runs)
+        log.info("the ledger %s was brought into its new form", self.runs)
 
-    def _start(self, target: str, mode: str) -> None:
-        values: dict[str, Any] = {
-            "run_id": self._run.run_id,
-            "job": self._run.job_name,
-            "mode": mode,
-            "target": target,
-            "state": "starting" if self._exclusive else "running",
-            "attempt": 1,
-            "fingerprint": self._run.fingerprint,
-            "retry_of": self._run.retry_of,
-            "owner": self.owner,
-            "host": HOST,
-            "pid": PID,
-            "pid_started": STARTED,
-            "etlkit_version": __version__,
-            "started_at": self._run.started_at,
-            "updated_at": self._run.started_at,
-        }
-        names, marks = ", ".join(values), ", ".join(f"@{name}" for name in values)
-        variables = json.dumps(self._details, ensure_ascii=False, default=str)
-        self._connection.query(
-            f"INSERT INTO {self.table.sql} ({names}, variables) "
-            f"VALUES ({marks}, PARSE_JSON({literal(variables)}))",
-            "ledger_start",
-            parameters=[ledger_parameter(*item) for item in values.items()],
-        )
-
-    def _take_over(self) -> None:
-        """Compare and swap: of two processes that resume the same attempt, one is refused."""
-        values = {
-            "run_id": self._run.run_id,
-            "attempt": self._run.attempt,
-            "owner": self.owner,
-            "host": HOST,
-            "pid": PID,
-            "pid_started": STARTED,
-            "fingerprint": self._run.fingerprint,
-        }
-        job = self._connection.query(
-            f"UPDATE {self.table.sql} SET state = 'running', attempt = @attempt, owner = @owner, "
-            "host = @host, pid = @pid, pid_started = @pid_started, fingerprint = @fingerprint, "
-            "updated_at = CURRENT_TIMESTAMP(), finished_at = NULL, error = NULL "
-            "WHERE run_id = @run_id AND attempt = @attempt - 1 AND state != 'published'",
-            f"ledger_resume_{self.owner}",
-            parameters=[ledger_parameter(*item) for item in values.items()],
-        )
-        if job.num_dml_affected_rows != 1:
-            raise RunStateError(f"run {self._run.run_id} was resumed by another process")
-
-    def rows(self, where: str, value: str, purpose: str) -> list[Any]:
-        """Ledger rows by start time.
+    def find(self, where: str, value: str) -> list[dict[str, Any]]:
+        """Runs by start time, with BigQuery's time as `now`.
 
         Args:
-            where: A condition over the ledger's columns and `@value`.
+            where: A condition over the view's columns and `@value`.
             value: Its value.
-            purpose: See `Connection.query`.
         """
-        return ledger_rows(
-            self._connection, self.table, where, value, f"ledger_{purpose}_{self.owner}"
+        return self._connection.select(
+            sql.find_runs(self.runs, where), [_parameter("value", "STRING", value)]
         )
 
-    def _refuse_company(self) -> None:
-        """Let one run of the job go on, whoever's row came first.
+    def latest(self, limit: int) -> list[dict[str, Any]]:
+        """The latest runs, newest first, with BigQuery's time as `now`."""
+        return self._connection.select(sql.latest_runs(self.runs, limit))
 
-        A new run is `starting` until it has seen nobody `running`, and looks once more when it is
-        `running` itself: of two that start at once, the second look of the later id sees the other.
+    def is_made(self) -> bool:
+        """Whether the ledger is there, in its present form."""
+        found = self._connection.find_table(self.runs)
+        return found is not None and found.table_type != "TABLE"
+
+    def event(self, event: str, values: Mapping[str, Any]) -> tuple[str, list[Any]]:
+        """An INSERT of one event, and its query parameters.
+
+        Args:
+            event: `started`, `published`, `failed` or `interrupted`.
+            values: Values of the table's other columns; None = null.
         """
-        others = self._others()
-        last = others[-1] if others else None
-        if (
-            self._can_resume
-            and self._run.attempt == 1
-            and last
-            and last["state"] != "published"
-            and not is_alive(last)
-        ):
-            told = last["run_id"]
-            log.info("note: run %s was not published; --resume %s goes on with it", told, told)
-        alive = [row for row in others if is_alive(row)]
-        self._refuse_if(
-            [r for r in alive if r["state"] == "running" or r["run_id"] < self._run.run_id]
-        )
-        if self._run.attempt == 1:
-            self._connection.query(
-                f"UPDATE {self.table.sql} SET state = 'running' WHERE run_id = "
-                f"{literal(self._run.run_id)} AND owner = {literal(self.owner)}",
-                f"ledger_accept_{self.owner}",
-            )
-            alive = [row for row in self._others() if is_alive(row)]
-            self._refuse_if([row for row in alive if row["run_id"] < self._run.run_id])
+        kinds = {column.name: column.type for column in EVENT_COLUMNS}
+        given = {"event": event, "etlkit_version": __version__, **values}
+        given["variables"] = _to_json_text(values.get("variables") or {})
+        if given.get("error"):
+            given["error"] = str(given["error"])[:MAX_ERROR_CHARS]
+        parameters = [
+            _parameter(name, "STRING" if kinds[name] == "JSON" else kinds[name], value)
+            for name, value in given.items()
+        ]
+        return sql.insert_event(self.events, list(given)), parameters
 
-    def _others(self) -> list[Any]:
-        since = f"TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL {EXPIRE_DAYS} DAY)"
-        self._looks += 1
-        where = f"job = @value AND started_at > {since}"
-        rows = self.rows(where, self._run.job_name, f"others_{self._looks}")
-        return [row for row in rows if row["run_id"] != self._run.run_id]
 
-    def _refuse_if(self, company: list[Any]) -> None:
-        if company:
-            self._withdraw()
-            raise RunStateError(
-                f"job {self._run.job_name} is in progress already, as run {company[0]['run_id']}; wait "
-                "for it, or declare the job with is_runnable_concurrently=True"
-            )
+def counts_of_row(row: Mapping[str, Any]) -> dict[str, int]:
+    """A run's counts in the view; null = 0."""
+    return {name: row[name] or 0 for name in _COUNTS}
 
-    def _withdraw(self) -> None:
-        """Leave no trace of a run that was refused: a resume must not take it for one that failed."""
-        self.stop_heartbeat()
-        if self._run.attempt > 1:
-            self.end("interrupted", "another run of the job was in progress")
-            return
-        self._connection.query(
-            f"DELETE FROM {self.table.sql} WHERE run_id = {literal(self._run.run_id)} "
-            f"AND owner = {literal(self.owner)}",
-            f"ledger_withdraw_{self.owner}",
-        )
 
-    def end(self, state: str, error: str) -> None:
-        """Record why the attempt ended; a run that is published or was taken over stays as it is."""
-        self.stop_heartbeat()
-        values = {
-            "run_id": self._run.run_id,
-            "owner": self.owner,
-            "state": state,
-            "error": error[:_MAX_ERROR_CHARS],
-        }
-        self._connection.query(
-            f"UPDATE {self.table.sql} SET state = @state, error = @error, "
-            "updated_at = CURRENT_TIMESTAMP(), finished_at = CURRENT_TIMESTAMP() "
-            "WHERE run_id = @run_id AND owner = @owner AND state IN ('starting', 'running')",
-            f"ledger_end_{self.owner}",
-            parameters=[ledger_parameter(*item) for item in values.items()],
-        )
+def _to_json_text(values: Mapping[str, Any]) -> str:
+    """JSON that BigQuery parses; too much of it is left out."""
+    text = json.dumps(_finite(values), ensure_ascii=False, default=str)
+    if len(text) > MAX_VARIABLES_CHARS:
+        text = json.dumps({"truncated": text[:MAX_VARIABLES_CHARS]}, ensure_ascii=False)
+    return text
 
-    def is_published(self, purpose: str) -> bool:
-        """Whether the ledger says that this attempt has published the run."""
-        rows = self.rows("run_id = @value", self._run.run_id, purpose)
-        return bool(rows) and rows[0]["state"] == "published" and rows[0]["owner"] == self.owner
 
-    def stop_heartbeat(self) -> None:
-        """Be silent: publishing updates the same row, and two at once would conflict."""
-        self._ended.set()
-        if self._heart is not None:
-            # One that hangs in its request cannot harm: it touches running runs alone.
-            self._heart.join(timeout=_BEAT_ENDS_S)
+def _finite(value: Any) -> Any:
+    """NaN and infinity as text: JSON has neither."""
+    if isinstance(value, float):
+        return value if value - value == 0 else str(value)
+    if isinstance(value, dict):
+        return {str(key): _finite(inner) for key, inner in value.items()}
+    return [_finite(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
-    def _beat(self) -> None:
-        beats = 0
-        while not self._ended.wait(HEARTBEAT_S):
-            beats += 1
-            try:
-                self._connection.query(
-                    f"UPDATE {self.table.sql} SET updated_at = CURRENT_TIMESTAMP() "
-                    f"WHERE run_id = {literal(self._run.run_id)} "
-                    f"AND owner = {literal(self.owner)} AND state = 'running'",
-                    f"ledger_beat_{self.owner}_{beats}",
-                )
-            except Exception as error:  # the next beat may get through; the lease is four of them
-                log.info("the ledger did not take a sign of life: %s", error)
+
+def _parameter(name: str, kind: str, value: Any) -> Any:
+    from google.cloud import bigquery
+
+    return bigquery.ScalarQueryParameter(name, kind, value)

@@ -1,54 +1,106 @@
-"""Who we are, and whether the process that a ledger row names is still alive."""
+"""Who a process is, and whether a process that a guard names is certainly gone."""
 
 from __future__ import annotations
 
+import json
 import os
+import secrets
 import socket
-from datetime import UTC, datetime, timedelta
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Self
 
-LEASE_S = 60.0
-"""A running attempt that gave no sign of life for so long is taken for dead."""
+PROCESS_ID = secrets.token_hex(8)
+"""This process, for every run it makes. Host names and numbers of processes are for people: containers
+share both."""
+
+_START_TOLERANCE_S = 1.0
+"""Two readings of one process's start time may differ by their rounding."""
 
 
-def process_start(pid: int) -> str:
-    """When a process began, in a form that only compares; empty = unknown or gone.
+@dataclass(frozen=True)
+class ProcessIdentity:
+    """A process, as its guard names it.
 
-    A number alone may belong to a later process. Linux tells the start time in /proc; elsewhere the
-    number has to do.
+    Attributes:
+        process: `PROCESS_ID` of that process.
+        host: Its host's name, for people.
+        pid: Its number, for people and for `is_dead`.
+        boot_id: Identifies the boot of its machine; empty = not known.
+        pid_namespace: Identifies the space in which `pid` is unique; empty = not known.
+        started: Its start, in seconds since the epoch.
     """
+
+    process: str
+    host: str
+    pid: int
+    boot_id: str = ""
+    pid_namespace: str = ""
+    started: float = 0.0
+
+    @classmethod
+    def current(cls) -> Self:
+        """This process."""
+        import psutil
+
+        return cls(
+            process=PROCESS_ID,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            boot_id=_boot_id(),
+            pid_namespace=_pid_namespace(),
+            started=psutil.Process().create_time(),
+        )
+
+    @classmethod
+    def from_json(cls, text: str | None) -> Self | None:
+        """Read what `to_json` wrote; None = it is something else."""
+        try:
+            return cls(**json.loads(text or ""))
+        except (TypeError, ValueError):
+            return None
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(asdict(self))
+
+    def __str__(self) -> str:
+        """For messages: `process 12 on host-1`."""
+        return f"process {self.pid} on {self.host}"
+
+    def is_dead(self) -> bool:
+        """Whether the process is certainly gone.
+
+        That is only known of a process of the same boot and the same space of process numbers: it is
+        not there, it is a zombie, or its number belongs to a process with another start.
+        """
+        import psutil
+
+        if not (self.boot_id and self.pid_namespace):
+            return False
+        if (self.boot_id, self.pid_namespace) != (_boot_id(), _pid_namespace()):
+            return False
+        try:
+            process = psutil.Process(self.pid)
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return True
+            return abs(process.create_time() - self.started) > _START_TOLERANCE_S
+        except psutil.NoSuchProcess:
+            return True
+        except psutil.AccessDenied:
+            return False
+
+
+def _boot_id() -> str:
+    """Linux tells; elsewhere nothing is known, and a dead process is found by its lease."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         return ""
-    return text.rpartition(")")[2].split()[19]
 
 
-HOST = socket.gethostname()
-PID = os.getpid()
-STARTED = process_start(PID)
-
-
-def is_dead(host: str | None, pid: int | None, started: str | None) -> bool:
-    """Whether a process is certainly gone; of another machine's processes nothing is certain."""
-    if host != HOST or pid is None:
-        return False
+def _pid_namespace() -> str:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return bool(started) and process_start(pid) != started
-
-
-def is_alive(row: Any) -> bool:
-    """Whether the attempt that a ledger row tells of may still be at work."""
-    if row["state"] not in {"starting", "running"} or is_dead(
-        row["host"], row["pid"], row["pid_started"]
-    ):
-        return False
-    if row["host"] == HOST:
-        return True  # its process is there; a long publish shows no other sign of life
-    return bool(datetime.now(UTC) - row["updated_at"] < timedelta(seconds=LEASE_S))
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""

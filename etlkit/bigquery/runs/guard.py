@@ -1,0 +1,228 @@
+"""The guard of a run: a one-row table that says who may publish it, and whose lease is running.
+
+Two things are kept apart. The *row* (owner, attempt, state) is changed by DML and is the fence: a
+publish changes it first, in its transaction. The *metadata* (labels, description, time of the last
+change) is changed by `tables.patch` with an etag, which is a compare-and-swap that costs nothing and
+never meets a transaction: it is the lease.
+
+Only attempts at the same run ever touch its guard.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from etlkit.bigquery import sql
+from etlkit.bigquery.client import NO_RETRY
+from etlkit.bigquery.names import TableName
+from etlkit.bigquery.runs.process_identity import ProcessIdentity
+from etlkit.bigquery.table_definition import work_table
+from etlkit.errors import RunStateError, RunTakenOverError
+
+if TYPE_CHECKING:
+    from google.cloud import bigquery
+
+    from etlkit.bigquery.client import Connection
+
+LEASE_S = 60.0
+"""An attempt that did not renew its lease for this long may be taken over. By BigQuery's clock."""
+
+RENEW_REQUEST_S = 10.0
+"""Socket timeout of a renewal, so that a dead connection does not use up the lease."""
+
+_OWNER = "etlkit_owner"
+_ATTEMPT = "etlkit_attempt"
+_STATE = "etlkit_state"
+_RENEWALS = "etlkit_renewals"
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds the lease of a run, as its guard's metadata tells.
+
+    Attributes:
+        owner: Token of the attempt.
+        attempt: Its number.
+        ended: Whether it has said that it is over.
+        renewed_at: When it last gave a sign of life, by BigQuery's clock.
+        process: Who it is; None = not known.
+    """
+
+    owner: str
+    attempt: int
+    ended: bool
+    renewed_at: datetime
+    process: ProcessIdentity | None
+
+    @classmethod
+    def of(cls, table: bigquery.Table) -> Holder:
+        """Read a guard's metadata."""
+        labels = table.labels
+        return cls(
+            owner=labels.get(_OWNER, ""),
+            attempt=int(labels.get(_ATTEMPT) or 0),
+            ended=labels.get(_STATE) == "ended",
+            renewed_at=table.modified or datetime.min.replace(tzinfo=UTC),
+            process=ProcessIdentity.from_json(table.description),
+        )
+
+    def is_alive(self, now: datetime) -> bool:
+        """Whether the attempt may still be at work.
+
+        Args:
+            now: BigQuery's time.
+        """
+        if self.ended or (self.process is not None and self.process.is_dead()):
+            return False
+        return now - self.renewed_at < timedelta(seconds=LEASE_S)
+
+    def __str__(self) -> str:
+        """For messages."""
+        who = "an unknown process" if self.process is None else str(self.process)
+        return f"{who}, last sign of life {self.renewed_at:%H:%M:%S} UTC"
+
+
+def guard_name(dataset: tuple[str, str], run_id: str) -> TableName:
+    """Where a run's guard is."""
+    return TableName(*dataset, f"run_{run_id}")
+
+
+def find_holder(connection: Connection, guard: TableName) -> Holder | None:
+    """Who holds a run; None = it has no guard, so nobody does."""
+    table = connection.find_table(guard)
+    return None if table is None else Holder.of(table)
+
+
+def bigquery_time(connection: Connection) -> datetime:
+    """What BigQuery's clock says."""
+    now: datetime = connection.select(sql.NOW)[0]["now"]
+    return now
+
+
+class Guard:
+    """The guard of one run, from the point of view of one attempt at it.
+
+    Args:
+        connection: The run's connection.
+        name: The guard's table.
+        run_id: The run, for messages.
+        attempt: Number of this attempt.
+
+    Attributes:
+        owner: The token of this attempt: what the fence asks for.
+    """
+
+    def __init__(self, connection: Connection, name: TableName, run_id: str, attempt: int) -> None:
+        self._connection = connection
+        self.name = name
+        self._run_id = run_id
+        self._attempt = attempt
+        self._renewals = 0
+        self.owner = secrets.token_hex(8)
+
+    def create(self) -> None:
+        """Create the guard of a new run; its row is written by the script that starts the run."""
+        table = work_table(self.name, sql.GUARD_COLUMNS)
+        self._describe(table)
+        made = self._connection.make_table(table)
+        if Holder.of(made).owner != self.owner:  # else a request was sent again: it is ours
+            raise RunStateError(f"run {self._run_id} exists already")
+
+    def claim(self) -> bool:
+        """Take the lease of an earlier attempt that is over. The fence itself is taken by DML.
+
+        Returns:
+            Whether the guard was missing and is new: the run is one of an earlier version of
+            etlkit, or it was published in this very moment.
+
+        Raises:
+            RunStateError: The earlier attempt lives, or another process was faster.
+        """
+        table = self._connection.find_table(self.name)
+        if table is None:
+            self.create()
+            return True
+        holder = Holder.of(table)
+        if holder.attempt >= self._attempt:
+            raise RunStateError(
+                f"run {self._run_id} was resumed by another process a moment ago ({holder})"
+            )
+        if holder.is_alive(bigquery_time(self._connection)):
+            raise RunStateError(f"run {self._run_id} is in progress ({holder})")
+        if not self._swap(table):
+            raise RunStateError(
+                f"run {self._run_id} changed hands a moment ago: another process resumed it, or its "
+                "own process is alive"
+            )
+        return False
+
+    def renew(self) -> None:
+        """Give a sign of life.
+
+        Raises:
+            RunTakenOverError: Another attempt holds the run now.
+            google.api_core.exceptions.GoogleAPIError: The request failed; try again.
+        """
+        table = self._connection.client.get_table(
+            str(self.name), retry=NO_RETRY, timeout=RENEW_REQUEST_S
+        )
+        holder = Holder.of(table)
+        if holder.owner != self.owner:
+            raise self.taken_over(holder)
+        self._renewals += 1
+        self._describe(table)
+        # A rival that was faster changed the etag: the next renewal then sees its token.
+        self._patch(table)
+
+    def end(self) -> None:
+        """Say that this attempt is over, so that a resume need not wait for its lease."""
+        table = self._connection.find_table(self.name)
+        if table is not None and Holder.of(table).owner == self.owner:
+            table.labels = {**table.labels, _STATE: "ended"}
+            self._patch(table)
+
+    def drop(self) -> None:
+        """Remove the guard of a run that is published, or that was refused before it began."""
+        self._connection.drop_work_table(self.name)
+
+    def taken_over(self, holder: Holder | None = None) -> RunTakenOverError:
+        """The error of a process that lost its run: who has it, and since when."""
+        holder = holder or find_holder(self._connection, self.name)
+        if holder is None or holder.owner == self.owner:
+            what = f"run {self._run_id} is no longer this process's"
+        else:
+            who = "another process" if holder.process is None else str(holder.process)
+            what = (
+                f"run {self._run_id} was taken over by {who} (attempt {holder.attempt}) before "
+                f"{holder.renewed_at:%Y-%m-%d %H:%M:%S} UTC"
+            )
+        return RunTakenOverError(f"{what}; this process published nothing")
+
+    def _swap(self, table: bigquery.Table) -> bool:
+        self._describe(table)
+        return self._patch(table)
+
+    def _describe(self, table: bigquery.Table) -> None:
+        table.labels = {
+            **self._connection.labels,
+            _OWNER: self.owner,
+            _ATTEMPT: str(self._attempt),
+            _STATE: "running",
+            _RENEWALS: str(self._renewals),
+        }
+        table.description = ProcessIdentity.current().to_json()
+
+    def _patch(self, table: Any) -> bool:
+        """Change labels and description if nobody has changed the table since it was read."""
+        from google.api_core.exceptions import PreconditionFailed
+
+        try:
+            self._connection.client.update_table(
+                table, ["labels", "description"], retry=NO_RETRY, timeout=RENEW_REQUEST_S
+            )
+        except PreconditionFailed:
+            return False
+        return True

@@ -1,0 +1,97 @@
+"""The lock of a job that must not run twice at once: an empty table whose label names the run.
+
+Like the lease, it is changed by `tables.patch` with an etag and never by DML, so only runs of the same
+job ever compete for it. A holder is as alive as its guard.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from typing import TYPE_CHECKING
+
+from etlkit.bigquery.names import TableName
+from etlkit.bigquery.runs.guard import bigquery_time, find_holder, guard_name
+from etlkit.errors import RunStateError
+
+if TYPE_CHECKING:
+    from google.cloud import bigquery
+
+    from etlkit.bigquery.client import Connection
+
+log = logging.getLogger("etlkit.bigquery")
+
+_HOLDER = "etlkit_run"
+_MAX_SWAPS = 20
+"""Swaps lost to others before giving up. Each one lost means that somebody else got the lock."""
+
+
+class JobLock:
+    """The lock of one job, for one run of it.
+
+    Args:
+        connection: The run's connection.
+        dataset: Project and dataset of the work tables.
+        job_name: The job.
+        run_id: The run that wants the lock.
+    """
+
+    def __init__(
+        self, connection: Connection, dataset: tuple[str, str], job_name: str, run_id: str
+    ) -> None:
+        digest = hashlib.sha256(job_name.encode()).hexdigest()[:16]
+        self.name = TableName(*dataset, f"job_{digest}")
+        self._connection = connection
+        self._dataset = dataset
+        self._job_name = job_name
+        self._run_id = run_id
+
+    def acquire(self) -> str | None:
+        """Hold the lock for this run.
+
+        Returns:
+            The run that held it before and was not published; None = there is none.
+
+        Raises:
+            RunStateError: Another run of the job is in progress.
+        """
+        from google.cloud import bigquery
+
+        wanted = bigquery.Table(str(self.name), schema=[bigquery.SchemaField("job", "STRING")])
+        wanted.description = f"etlkit: lock of job {self._job_name}"
+        table = self._connection.make_table(wanted)
+        for _ in range(_MAX_SWAPS):
+            before = table.labels.get(_HOLDER)
+            unpublished = self._refuse_if_alive(before)
+            table.labels = {_HOLDER: self._run_id}
+            if self._swap(table):
+                return unpublished
+            found = self._connection.find_table(self.name)
+            table = found or self._connection.make_table(wanted)
+        raise RunStateError(
+            f"job {self._job_name} is started by too many processes at once; try again later"
+        )
+
+    def _refuse_if_alive(self, run_id: str | None) -> str | None:
+        if run_id is None or run_id == self._run_id:
+            return None
+        holder = find_holder(self._connection, guard_name(self._dataset, run_id))
+        if holder is None:  # its guard goes when it is published
+            return None
+        if holder.is_alive(bigquery_time(self._connection)):
+            raise RunStateError(
+                f"job {self._job_name} is in progress already, as run {run_id} ({holder}); wait for "
+                "it, or declare the job with is_runnable_concurrently=True"
+            )
+        return run_id
+
+    def _swap(self, table: bigquery.Table) -> bool:
+        from google.api_core.exceptions import NotFound, PreconditionFailed
+
+        try:
+            self._connection.client.update_table(
+                table, ["labels"], retry=self._connection.retry(), timeout=60.0
+            )
+        except (PreconditionFailed, NotFound):
+            return False
+        return True
