@@ -228,10 +228,8 @@ def test_work_tables_expire_after_a_failure(finish, write_job, bq):
     """They stay for a resume, and are gone by themselves after seven days."""
     _, report, _ = finish(write_job("1 / (row['n'] - 40)"))
     left = [t.table_id for t in bq.list_tables("etlkit_work") if report["run_id"] in t.table_id]
-    assert sorted(left) == [
-        f"{kind}_{report['run_id']}{end}"
-        for kind, end in (("out", "_1_1"), ("run", ""), ("src", ""))
-    ]
+    run_id = report["run_id"]
+    assert sorted(left) == [f"out_{run_id}_1_1", f"run_{run_id}", f"src_{run_id}"]
     for name in left:
         rest = bq.get_table(f"etlkit_work.{name}").expires - datetime.now(UTC)
         assert timedelta(days=6, hours=23) < rest <= timedelta(days=7)
