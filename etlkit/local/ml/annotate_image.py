@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 from sqlglot import exp
 
-from etlkit.local.bigquery.extensions import api_errors, grammar, hooks
+from etlkit.local.bigquery.extensions import api_errors, grammar
+from etlkit.local.bigquery.extensions.sql_functions import PythonFunction, TableFunction, declare
 from etlkit.local.buckets import Buckets
 from etlkit.local.ml.catalog import VISION, find_model
 from etlkit.local.ml.predictor import workers
@@ -24,7 +25,6 @@ from etlkit.local.vision.request import DEFAULT_MAX_RESULTS, ImageRequest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from etlkit.local.bigquery.extensions.statement_context import Place
     from etlkit.local.bigquery.extensions.subqueries import Scope
 
 FEATURES: Final = (
@@ -44,38 +44,20 @@ _RESULT: Final = "ml_annotate_image_result"
 _STATUS: Final = "ml_annotate_image_status"
 
 
-async def rewrite(tree: exp.Expr, scope: Scope) -> bool:
-    """The query hook: replace each ML.ANNOTATE_IMAGE by the sub-query that computes it."""
-    found = [
-        table
-        for table in hooks.innermost_first(tree, exp.Table)
-        if isinstance(table.this, grammar.AnnotateImage)
-    ]
-    for table in found:
-        replacement = _call(table.this, scope.place)
-        for key in ("alias", "joins", "pivots", "sample", "laterals"):
-            if table.args.get(key):
-                replacement.set(key, table.args[key])
-        table.replace(replacement)
-    return bool(found)
-
-
-def is_involved(tree: exp.Expr, _place: Place) -> bool:
-    """Whether a tree contains ML.ANNOTATE_IMAGE."""
-    return tree.find(grammar.AnnotateImage) is not None
-
-
-def register(connection: Any, buckets_root: Path) -> None:
-    """Register the function with DuckDB. Called once, when the engine starts."""
-    connection.create_function(
-        _FUNCTION,
-        _make_function(Annotator(Buckets(buckets_root))),
-        ["VARCHAR", "VARCHAR[]"],
-        "STRUCT(result VARCHAR, status VARCHAR)",
-        type="arrow",
-        null_handling="special",
-        # Like a paid call of Vision: once per row, and not for rows that are filtered out.
-        side_effects=True,
+def declare_functions(buckets_root: Path) -> None:
+    """Declare ML.ANNOTATE_IMAGE over the images of these buckets."""
+    declare(
+        TableFunction("ML.ANNOTATE_IMAGE", grammar.AnnotateImage, _rewrite),
+        python=[
+            PythonFunction(
+                _FUNCTION,
+                _make_function(Annotator(Buckets(buckets_root))),
+                "STRUCT(result VARCHAR, status VARCHAR)",
+                parameters=["VARCHAR", "VARCHAR[]"],
+                # Like a paid call of Vision: once per row, and not for rows that are filtered out.
+                has_side_effects=True,
+            )
+        ],
     )
 
 
@@ -111,9 +93,11 @@ def _annotate(annotator: Annotator, uri: str, features: list[str]) -> tuple[str 
     return (json.dumps(found) if found or not status else None), status
 
 
-def _call(node: grammar.AnnotateImage, place: Place) -> exp.Subquery:
+async def _rewrite(table: exp.Table, scope: Scope) -> exp.Subquery:
+    """Replace a call by the sub-query that computes it."""
     from etlkit.local.bigquery.extensions.object_tables import is_object_table
 
+    node, place = table.this, scope.place
     name, model = find_model(node.this, place)
     if model.service != VISION:
         raise api_errors.invalid(

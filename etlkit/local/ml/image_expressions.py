@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlglot import exp
 
 from etlkit.errors import ImageError
+from etlkit.local.bigquery.extensions import sql_functions
 from etlkit.local.ml import pixels
 
 if TYPE_CHECKING:
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 
     from etlkit.local.ml.pixels import Picture
 
-DECODE: Final = "DECODE_IMAGE"
-RESIZE: Final = "RESIZE_IMAGE"
-COLOR: Final = "CONVERT_COLOR_SPACE"
-TYPE: Final = "CONVERT_IMAGE_TYPE"
+DECODE: Final = "ML.DECODE_IMAGE"
+RESIZE: Final = "ML.RESIZE_IMAGE"
+COLOR: Final = "ML.CONVERT_COLOR_SPACE"
+TYPE: Final = "ML.CONVERT_IMAGE_TYPE"
 
 SIGNATURES: Final[Mapping[str, str]] = {
     DECODE: "BYTES",
@@ -77,20 +78,17 @@ class ImageExpression:
     outermost: exp.Expr
 
 
-def function_name(node: exp.Expr | None) -> str | None:
-    """`DECODE_IMAGE` for `ml.decode_image(…)`; None = not an image function."""
-    if not isinstance(node, exp.Dot) or not isinstance(node.expression, exp.Anonymous):
-        return None
-    name = str(node.expression.this).upper()
-    is_ml = isinstance(node.this, exp.Identifier) and node.this.name.upper() == "ML"
-    return name if is_ml and name in SIGNATURES else None
+def _image_function(node: exp.Expr) -> str | None:
+    """The name of the image function that a node calls; None = it calls none."""
+    name = sql_functions.function_name(node)
+    return name if name in SIGNATURES else None
 
 
 def parse_image_expression(node: exp.Expr) -> ImageExpression | None:
     """Read nested image functions; None = there are none, or an argument is not a literal."""
     operations: list[ImageOperation] = []
     inner = node.unnest()
-    while (name := function_name(inner)) is not None:
+    while (name := _image_function(inner)) is not None:
         arguments = inner.expression.expressions
         literals = [_literal(argument) for argument in arguments[1:]]
         if not arguments or None in literals or not _is_complete(name, literals):
@@ -120,7 +118,7 @@ def with_source(
     """
     whole = exp.Paren(this=expression.outermost.copy())
     inner = whole.this.unnest()
-    while (name := function_name(inner)) is not None:
+    while (name := _image_function(inner)) is not None:
         if name == DECODE and decoded is not None:
             break
         inner = inner.expression.expressions[0].unnest()

@@ -14,7 +14,13 @@ import pyarrow as pa
 from sqlglot import exp
 
 from etlkit.errors import EtlkitError, ImageError
-from etlkit.local.bigquery.extensions import api_errors, hooks
+from etlkit.local.bigquery.extensions import api_errors
+from etlkit.local.bigquery.extensions.sql_functions import (
+    PythonFunction,
+    ScalarFunction,
+    declare,
+    function_name,
+)
 from etlkit.local.ml import arrow_columns, pixels
 from etlkit.local.ml.image_expressions import (
     COLOR,
@@ -23,7 +29,6 @@ from etlkit.local.ml.image_expressions import (
     SIGNATURES,
     TYPE,
     decode_file,
-    function_name,
 )
 from etlkit.local.ml.late_decoding import object_path
 from etlkit.local.ml.predictor import address, image_error, workers
@@ -52,8 +57,12 @@ _NUM_ARGUMENTS: Final = {DECODE: 1, RESIZE: 4, COLOR: 2, TYPE: 1}
 _MAX_RESULT_BYTES: Final = 4 * 1024**3
 
 
-def register(connection: Any, buckets_root: Path) -> None:
-    """Register the functions with DuckDB. Called once, when the engine starts."""
+def declare_functions(buckets_root: Path) -> None:
+    """Declare the image functions.
+
+    Args:
+        buckets_root: The folder of the buckets. Only files in it are read.
+    """
 
     def decode_object(path: str) -> Picture:
         if not Path(path).resolve().is_relative_to(buckets_root):
@@ -63,7 +72,7 @@ def register(connection: Any, buckets_root: Path) -> None:
         except ImageError as exc:
             raise image_error(exc, address(path, buckets_root)) from exc
 
-    functions = (
+    python = (
         (_DECODE_FILE, pixels.decode, _FLOAT_IMAGE),
         (DECODE_OBJECT, decode_object, _FLOAT_IMAGE),
         (_RESIZE_FLOAT, _resize_float, _FLOAT_IMAGE),
@@ -71,37 +80,29 @@ def register(connection: Any, buckets_root: Path) -> None:
         (_COLOR, _convert_color_space, _FLOAT_IMAGE),
         (_TYPE, _convert_type, _WHOLE_IMAGE),
     )
-    for name, function, result in functions:
-        connection.create_function(
-            name,
-            api_errors.carry(_by_column(function, whole=result == _WHOLE_IMAGE)),
-            None,
-            result,
-            type="arrow",
-            null_handling="special",
+    declare(
+        *(
+            ScalarFunction(name, signature, _NUM_ARGUMENTS[name], _rewrite)
+            for name, signature in SIGNATURES.items()
+        ),
+        python=[
+            PythonFunction(name, _by_column(function, whole=result == _WHOLE_IMAGE), result)
+            for name, function, result in python
+        ],
+    )
+
+
+async def _rewrite(node: exp.Dot, scope: Scope) -> exp.Expr:
+    """Replace a call by that of the function in DuckDB."""
+    name = function_name(node) or ""
+    call = exp.Anonymous(this="", expressions=node.expression.expressions)
+    if isinstance(call.expressions[0], exp.Literal):
+        raise api_errors.invalid(
+            f"No matching signature for function {name}. "
+            f"Supported signature: {name}({SIGNATURES[name]})"
         )
-
-
-async def rewrite(tree: exp.Expr, scope: Scope) -> bool:
-    """The query hook: replace BigQuery's functions by the registered ones."""
-    changed = False
-    for node in hooks.innermost_first(tree, exp.Dot):
-        name = function_name(node)
-        if name is None:
-            continue
-        changed = True
-        call = exp.Anonymous(this="", expressions=node.expression.expressions)
-        _check_arguments(name, call.expressions)
-        call.set("this", _duckdb_name(name, call, scope, node))
-        if node.parent is None:
-            raise api_errors.invalid(f"ML.{name} is a function, not a statement")
-        node.replace(call)
-    return changed
-
-
-def is_involved(tree: exp.Expr, _place: Any) -> bool:
-    """Whether a tree contains an image function."""
-    return any(function_name(node) for node in tree.find_all(exp.Dot))
+    call.set("this", _duckdb_name(name, call, scope, node))
+    return call
 
 
 def _duckdb_name(name: str, call: exp.Anonymous, scope: Scope, node: exp.Expr) -> str:
@@ -116,16 +117,6 @@ def _duckdb_name(name: str, call: exp.Anonymous, scope: Scope, node: exp.Expr) -
         is_whole = isinstance(inner, exp.Anonymous) and inner.this in {_TYPE, _RESIZE_WHOLE}
         return _RESIZE_WHOLE if is_whole else _RESIZE_FLOAT
     return _COLOR if name == COLOR else _TYPE
-
-
-def _check_arguments(name: str, arguments: list[exp.Expr]) -> None:
-    wanted = f"Supported signature: ML.{name}({SIGNATURES[name]})"
-    if len(arguments) != _NUM_ARGUMENTS[name]:
-        raise api_errors.invalid(
-            f"Number of arguments does not match for function ML.{name}: {len(arguments)}. {wanted}"
-        )
-    if isinstance(arguments[0], exp.Literal):
-        raise api_errors.invalid(f"No matching signature for function ML.{name}. {wanted}")
 
 
 def _by_column(function: Callable[..., Picture], *, whole: bool) -> Callable[..., Any]:
@@ -187,6 +178,6 @@ def _convert_type(picture: Picture) -> Picture:
 def _require_picture(value: Any, name: str) -> None:
     if not isinstance(value, pixels.Picture):
         raise ImageError(
-            f"No matching signature for function ML.{name}. "
-            f"Supported signature: ML.{name}({SIGNATURES[name]})"
+            f"No matching signature for function {name}. "
+            f"Supported signature: {name}({SIGNATURES[name]})"
         )

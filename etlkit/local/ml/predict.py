@@ -18,7 +18,8 @@ import pyarrow as pa
 from sqlglot import exp
 
 from etlkit.errors import ConfigError
-from etlkit.local.bigquery.extensions import api_errors, hooks
+from etlkit.local.bigquery.extensions import api_errors
+from etlkit.local.bigquery.extensions.sql_functions import PythonFunction, TableFunction, declare
 from etlkit.local.bigquery.patches.types import quote
 from etlkit.local.ml import arrow_columns
 from etlkit.local.ml.arrow_columns import BYTES, FILE, NUMBERS, STRUCT
@@ -31,7 +32,6 @@ from etlkit.local.ml.predictor import ModelInput, Predictor, make_function
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from etlkit.local.bigquery.extensions.statement_context import Place
     from etlkit.local.bigquery.extensions.subqueries import Scope
     from etlkit.local.ml.tensors import Signature, Tensor
 
@@ -41,27 +41,9 @@ _URI: Final = "uri"
 _numbers: Final = itertools.count(1)
 
 
-async def rewrite(tree: exp.Expr, scope: Scope) -> bool:
-    """The query hook: replace each ML.PREDICT by the sub-query that computes it."""
-    found = [
-        table
-        for table in hooks.innermost_first(tree, exp.Table)
-        if isinstance(table.this, exp.Predict)
-    ]
-    if found:
-        _use_one_thread(scope)
-    for table in found:
-        replacement = await _call(table, scope)
-        for key in ("alias", "joins", "pivots", "sample", "laterals"):
-            if table.args.get(key):
-                replacement.set(key, table.args[key])
-        table.replace(replacement)
-    return bool(found)
-
-
-def is_involved(tree: exp.Expr, _place: Place) -> bool:
-    """Whether a tree contains ML.PREDICT."""
-    return tree.find(exp.Predict) is not None
+def declare_function() -> None:
+    """Declare ML.PREDICT."""
+    declare(TableFunction("ML.PREDICT", exp.Predict, _rewrite))
 
 
 def _use_one_thread(scope: Scope) -> None:
@@ -76,7 +58,9 @@ def _use_one_thread(scope: Scope) -> None:
     scope.defer(lambda: connection.execute(f"SET threads TO {threads}"))
 
 
-async def _call(table: exp.Table, scope: Scope) -> exp.Subquery:
+async def _rewrite(table: exp.Table, scope: Scope) -> exp.Subquery:
+    """Replace a call by the sub-query that computes it."""
+    _use_one_thread(scope)
     node = table.this
     name, model = find_model(node.this, scope.place)
     runtime = load_model(name, model, scope.place)
@@ -159,16 +143,13 @@ def _register(predictor: Predictor, signature: Signature, scope: Scope) -> str:
     name = f"etlkit_ml_predict_{next(_numbers)}"
     outputs = ", ".join(f"{quote(each.name)} {each.duckdb_type}" for each in signature.outputs)
     connection = scope.place.ctx.engine.connection
-    connection.create_function(
+    PythonFunction(
         name,
-        api_errors.carry(make_function(predictor, api_errors.invalid)),
-        None,
+        make_function(predictor, api_errors.invalid),
         f"STRUCT({outputs})",
-        type="arrow",
-        null_handling="special",
         # It has none, but this keeps DuckDB from repeating the call and from moving filters before it.
-        side_effects=True,
-    )
+        has_side_effects=True,
+    ).register(connection)
     scope.defer(lambda: _forget(connection, name))
     return name
 

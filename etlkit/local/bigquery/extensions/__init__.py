@@ -27,6 +27,7 @@ def apply(local_dir: Path) -> None:
         query_jobs,
         resources,
         routines,
+        sql_functions,
         views,
     )
     from etlkit.local.bigquery.extensions.object_tables import ObjectTables
@@ -34,7 +35,7 @@ def apply(local_dir: Path) -> None:
     from etlkit.local.bigquery.extensions.remote_functions import RemoteRuntime
     from etlkit.local.bigquery.patches.single_connection import OneUserEngine
     from etlkit.local.buckets import Buckets
-    from etlkit.local.ml import register as ml
+    from etlkit.local.ml import extension as ml
 
     grammar.apply()
     query_jobs.apply()
@@ -54,4 +55,8 @@ def apply(local_dir: Path) -> None:
     hooks.QUERIES.extend([views.expand_views, pivots.name_columns])
     hooks.INVOLVED.extend([views.names_such_view, object_columns.names_data, pivots.has_pivots])
     ml.apply(Buckets(local_dir / "buckets").root)
+    # Before object tables, so that functions see the original query.
+    hooks.STARTS.append(sql_functions.register)
+    hooks.QUERIES.append(sql_functions.rewrite)
+    hooks.INVOLVED.append(sql_functions.is_involved)
     hooks.QUERIES.append(object_columns.add_data)
