@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from etlkit.errors import ConfigError
 from etlkit.local.ml.tensors import BIGQUERY_TYPES, Signature, Tensor
+from etlkit.local.onnx_session import SILENT, load_session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +31,6 @@ _ONNX_DTYPES: Final = {
     "tensor(float)": "float32",
     "tensor(double)": "float64",
 }
-_ONNX_SILENT: Final = 4
 _NO_RULE: Final = "No conversion rule found for operations:"
 
 Arrays = list["NDArray[np.generic]"]
@@ -83,14 +83,8 @@ class OnnxRuntime:
     def __init__(self, path: Path) -> None:
         import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = _ONNX_SILENT
         try:
-            self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
+            self._session = load_session(path, is_silent=True)
         except Exception as exc:  # onnxruntime has a class for each status
             raise ConfigError(f"The ONNX model cannot be loaded: {_first_line(exc)}") from exc
         self.signature = Signature(
@@ -99,7 +93,7 @@ class OnnxRuntime:
         )
         self._names = [tensor.name for tensor in self.signature.outputs]
         self._run_options = onnxruntime.RunOptions()
-        self._run_options.log_severity_level = _ONNX_SILENT
+        self._run_options.log_severity_level = SILENT
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
         """See `Runtime.run`."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from PIL import Image
 
-from etlkit.local.vision.inference import load_session, to_tensor
+from etlkit.local.vision.inference import load_model, to_tensor
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +19,7 @@ class Classifier:
     """Computes class probabilities. Many threads may use it at once."""
 
     def __init__(self) -> None:
-        self._session = load_session("efficientnet_lite0.i8.onnx")
+        self._session = load_model("efficientnet_lite0.i8.onnx")
         metadata = self._session.get_modelmeta().custom_metadata_map
         # The share of the shorter side, around the middle, that the model was trained on.
         self._crop = float(metadata["crop"])

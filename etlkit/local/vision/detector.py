@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from PIL import Image
 
-from etlkit.local.vision.inference import load_session, to_tensor
+from etlkit.local.vision.inference import load_model, to_tensor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,7 +64,7 @@ class Detector:
     """Finds 23 kinds of objects. Many threads may use it at once."""
 
     def __init__(self) -> None:
-        self._session = load_session("ssd_mobilenetv2_oidv4.f16.onnx")
+        self._session = load_model("ssd_mobilenetv2_oidv4.f16.onnx")
         metadata = self._session.get_modelmeta().custom_metadata_map
         self._names: list[str] = json.loads(metadata["labels"])
 

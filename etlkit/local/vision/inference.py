@@ -1,4 +1,4 @@
-"""Loads the ONNX models that come with the package."""
+"""The ONNX models that come with the package, and the tensors that they take."""
 
 from __future__ import annotations
 
@@ -6,27 +6,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime
+
+from etlkit.local.onnx_session import load_session
 
 if TYPE_CHECKING:
+    import onnxruntime
     from numpy.typing import NDArray
     from PIL import Image
 
 MODELS_DIR = Path(__file__).parents[1] / "models"
 
-# The images of a call are spread over the cores, one thread each. Measured with both models on
-# 2 cores: 8 ms per image; with two threads in each session 9-10 ms, and 13-16 ms if they spin.
-_THREADS_PER_CALL = 1
 
-
-def load_session(file_name: str) -> onnxruntime.InferenceSession:
-    """Load a model of `MODELS_DIR` for the CPU. Many threads may call its `run` at once."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = _THREADS_PER_CALL
-    options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(
-        str(MODELS_DIR / file_name), options, providers=["CPUExecutionProvider"]
-    )
+def load_model(file_name: str) -> onnxruntime.InferenceSession:
+    """Load a model of `MODELS_DIR`. Many threads may call its `run` at once."""
+    return load_session(MODELS_DIR / file_name)
 
 
 def to_tensor(image: Image.Image) -> NDArray[np.float32]:
