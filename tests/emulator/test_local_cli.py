@@ -172,7 +172,7 @@ def test_sql_without_rows(out):
 
 
 def test_object_table_over_a_bucket(out):
-    """One command creates the table that the article's source query reads."""
+    """One command creates the object table."""
     out("put", *PHOTOS.glob("*.jpg"), "gs://cli-photos/")
     assert out("object-table", "cli_vision.object_table", "gs://cli-photos/*") == (
         "cli_vision.object_table: 5 rows\n"

@@ -67,17 +67,16 @@ def columns(bq: bigquery.Client, table: str) -> list[tuple[str, str, str]]:
     return [(field.name, field.field_type, field.mode) for field in bq.get_table(table).schema]
 
 
-def test_the_article_s_statement_runs_to_the_letter(bq, dataset, bucket, put):
-    """Comments with #, double quotes, one string for uris, a connection without backticks."""
+def test_a_handwritten_statement_runs(bq, dataset, bucket, put):
+    """It has comments with #, double quotes, one text for uris, a connection without backticks."""
     put("cat.jpg")
-    job = bq.query(f"""  # CREATE an object TABLE
+    job = bq.query(f"""  # the pictures
 CREATE OR REPLACE EXTERNAL TABLE
   {dataset}.object_table
-# 下記uriは複数してもできる様子
+# 接続は先に作っておく
 WITH CONNECTION us.my-conn OPTIONS(uris="gs://{bucket}/*",
     object_metadata="SIMPLE")
-    #max_staleness = MAKE_INTERVAL(),
-    #metadata_cache_mode="AUTOMATIC")
+    #max_staleness = INTERVAL 1 HOUR)
     ;
 """)
     job.result()

@@ -48,7 +48,7 @@ def test_the_whole_answer_becomes_a_column(vision):
 
 @pytest.mark.parametrize("name", ['quote".jpg', "犬 🐕.jpg", "back\\slash.jpg"])
 def test_any_name_is_sent_as_it_is(vision, name):
-    """The article's string concatenation breaks here; a JSON library does not."""
+    """Joining texts to JSON breaks here; a JSON library does not."""
     server = vision()
     run_transform(Etl, [{"uri": f"gs://photos/{name}"}])
     assert server.calls_by_item == {f"gs://photos/{name}": 1}
