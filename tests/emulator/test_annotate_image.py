@@ -80,7 +80,7 @@ def test_a_wrong_call_is_refused(vision, run, arguments, message):
         run(f"SELECT * FROM ML.ANNOTATE_IMAGE({arguments})")
 
 
-def test_remote_models_are_for_this_alone(vision, run):
+def test_remote_models_are_only_for_annotate_image(vision, run):
     """ML.PREDICT does not take a remote model, and models.get names its service."""
     with pytest.raises(BadRequest, match=r"CLOUD_AI_VISION_V1, which ML\.ANNOTATE_IMAGE calls"):
         run("SELECT * FROM ML.PREDICT(MODEL vision.m, (SELECT 1 AS x))")

@@ -115,7 +115,7 @@ def test_two_starters_at_once_share_one_server(client_process):
     assert sorted(started for _, started in answers) == [False, False, False, True]
 
 
-def test_server_file_of_a_dead_server_is_not_believed(local_dir):
+def test_server_file_of_a_dead_server_is_ignored(local_dir):
     """A client ignores a left-over file whose port now belongs to another process."""
     local_dir.mkdir()
     with join_or_start(local_dir) as first:
@@ -140,7 +140,7 @@ def _answer_nonsense(listener: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}', "null"])
-def test_damaged_server_file_is_no_server(tmp_path, text):
+def test_damaged_server_file_is_ignored(tmp_path, text):
     """A file that no server could have written counts as missing."""
     (tmp_path / SERVER_FILE).write_text(text)
     assert read_server_info(tmp_path) is None
@@ -176,7 +176,7 @@ def _write_until_refused(bq, acknowledged: list[int]) -> None:
         acknowledged.append(number)
 
 
-def test_sigterm_ends_the_server_in_order(local_dir, until, is_gone):
+def test_sigterm_ends_the_server_cleanly(local_dir, until, is_gone):
     """SIGTERM ends the server as cleanly as the end of its last client."""
     with join_or_start(local_dir) as server:
         os.kill(server.pid, signal.SIGTERM)

@@ -245,7 +245,7 @@ def test_serve_says_how_to_connect_and_ends_cleanly(local_dir, until, number):
     until(lambda: not (local_dir / "server.json").exists())
 
 
-def test_serve_says_so_when_the_server_dies(local_dir):
+def test_serve_ends_when_the_server_dies(local_dir):
     """`serve` ends when its server was killed."""
     command = [sys.executable, "-m", "etlkit.local", "serve", "--local-dir", str(local_dir)]
     process = subprocess.Popen(

@@ -220,7 +220,7 @@ NUMBER_QUERIES = [
 
 
 @pytest.mark.parametrize("sql", PHOTO_QUERIES)
-def test_photos_wherever_the_function_stands(rows, sql):
+def test_photos_in_every_place_of_a_query(rows, sql):
     """The model gets the photos that the query decodes."""
     answered = rows(sql)
     assert [uri for uri, _ in answered] == list(MEANS)
@@ -228,7 +228,7 @@ def test_photos_wherever_the_function_stands(rows, sql):
 
 
 @pytest.mark.parametrize("sql", NUMBER_QUERIES)
-def test_numbers_wherever_the_function_stands(rows, sql):
+def test_numbers_in_every_place_of_a_query(rows, sql):
     """Columns of numbers work as inputs as photos do."""
     assert dict(rows(sql)) == pytest.approx(LINES)
 
@@ -283,14 +283,14 @@ def test_a_picture_that_is_only_passed_on_is_decoded_once(rows):
     assert rows(sql) == rows(f"SELECT uri, {small} FROM ml.files")
 
 
-def test_arrays_and_lone_values(rows):
+def test_arrays_and_plain_values(rows):
     """A tensor of rank 2 takes an ARRAY; one of width 1 takes a plain number too."""
     sql = "SELECT * FROM ML.PREDICT(MODEL ml.total, (SELECT [1, 2, 3, 4] AS v, {} AS w))"
     assert rows(sql.format("0.5"))[0][0] == pytest.approx([10.5])
     assert rows(sql.format("[0.5]"))[0][0] == pytest.approx([10.5])
 
 
-def test_whole_numbers_for_a_model_of_bytes(rows):
+def test_integers_for_a_uint8_input(rows):
     """A uint8 input takes the result of ML.CONVERT_IMAGE_TYPE."""
     image = "ML.CONVERT_IMAGE_TYPE(ML.DECODE_IMAGE(data))"
     inputs = f"SELECT uri, {image} AS image FROM ml.photos"
@@ -299,7 +299,7 @@ def test_whole_numbers_for_a_model_of_bytes(rows):
         assert mean == pytest.approx([255 * each for each in expected], rel=1e-5), uri
 
 
-def test_more_rows_than_one_call_takes(rows):
+def test_more_rows_than_fit_in_one_call(rows):
     """Thousands of rows go through the model in several calls; none is lost or mixed up."""
     sql = """
         SELECT COUNT(*), COUNTIF(y != 2 * x + 1), SUM(x)
@@ -309,7 +309,7 @@ def test_more_rows_than_one_call_takes(rows):
 
 
 @pytest.mark.parametrize("rows_of", ["({})", "(SELECT * FROM ({}))", "TABLE many"])
-def test_photos_that_feed_a_model_are_not_in_memory_together(world, rows, local_server, rows_of):
+def test_photos_for_a_model_are_not_all_in_memory(world, rows, local_server, rows_of):
     """200 photos of a megapixel run, although they would take 4.8 GB as STRUCTs."""
     path = local_server.local_dir / "buckets" / "predict-large" / "large.png"
     path.parent.mkdir(exist_ok=True)
@@ -328,7 +328,7 @@ def test_photos_that_feed_a_model_are_not_in_memory_together(world, rows, local_
     assert answered == [(200, pytest.approx(0.2), pytest.approx(0.6))]
 
 
-def test_no_rows_is_no_rows(rows):
+def test_an_empty_input_gives_no_rows(rows):
     """An empty input gives an empty output with the right columns."""
     assert rows(f"SELECT * FROM ML.PREDICT(MODEL ml.mean, ({DECODED} WHERE FALSE))") == []
 
@@ -356,7 +356,7 @@ def test_a_dry_run_reads_no_photo(world):
         ("SELECT ML.DECODE_IMAGE(CAST(NULL AS BYTES)) AS image", "NULL"),
     ],
 )  # fmt: skip
-def test_an_input_that_does_not_fit_says_what_is_wanted(world, run, inputs, message):
+def test_an_input_that_does_not_fit_is_refused(world, run, inputs, message):
     """The message has the column with its type or shape, and what the model takes."""
     with pytest.raises(BadRequest, match=message):
         run(f"SELECT * FROM ML.PREDICT(MODEL ml.mean, ({inputs}))")
@@ -380,7 +380,7 @@ def test_numbers_that_do_not_fit(world, run, model, inputs, message):
         run(f"SELECT * FROM ML.PREDICT(MODEL ml.{model}, ({inputs}))")
 
 
-def test_a_model_that_is_not_there(world, run):
+def test_a_missing_model_is_404(world, run):
     """A missing model is 404, with its full name."""
     with pytest.raises(NotFound, match=r"Not found: Model local:ml.gone"):
         run("SELECT * FROM ML.PREDICT(MODEL ml.gone, (SELECT 1 AS x))")

@@ -55,7 +55,7 @@ def test_a_model_is_a_resource(bq, dataset, run, line):
     assert [each.model_id for each in bq.list_models(dataset)] == ["line"]
 
 
-def test_the_job_says_what_was_done(bq, dataset, line):
+def test_the_job_has_the_ddl_operation(bq, dataset, line):
     """The statistics say CREATE, SKIP and REPLACE, as for tables."""
     statements = {
         f"CREATE MODEL {dataset}.m {line}": "CREATE",
@@ -71,7 +71,7 @@ def test_the_job_says_what_was_done(bq, dataset, line):
         assert job.statement_type == sql.split(" ", maxsplit=1)[0] + "_MODEL"
 
 
-def test_a_name_is_given_once(bq, dataset, run, line):
+def test_a_name_is_unique(bq, dataset, run, line):
     """A name that a model or a table has is 409; names are case-sensitive."""
     run(f"CREATE MODEL {dataset}.m {line}")
     with pytest.raises(Conflict, match=rf"Already Exists: Model local:{dataset}\.m"):
@@ -82,7 +82,7 @@ def test_a_name_is_given_once(bq, dataset, run, line):
         run(f"CREATE MODEL {dataset}.t {line}")
 
 
-def test_what_is_not_there(dataset, run, line):
+def test_missing_datasets_and_models_are_404(dataset, run, line):
     """A missing dataset or model is 404."""
     with pytest.raises(NotFound, match=rf"Not found: Model local:{dataset}\.gone"):
         run(f"DROP MODEL {dataset}.gone")
@@ -107,7 +107,7 @@ def test_dropped_models_are_gone_however_they_are_dropped(bq, dataset, run, line
 
 
 def test_models_of_another_project_keep_their_files(bq, dataset, run, line):
-    """A model can be named with its project."""
+    """Models of another project keep their files when a model is dropped."""
     bq.create_dataset(bigquery.DatasetReference("another", dataset))
     run(f"CREATE MODEL another.{dataset}.m {line}")
     run(f"CREATE MODEL {dataset}.m {line}; DROP MODEL {dataset}.m")
@@ -191,7 +191,7 @@ def test_a_dry_run_checks_and_keeps_nothing(bq, dataset, line, local_server):
     assert copies(local_server) == before
 
 
-def test_in_a_script(bq, dataset, run, line):
+def test_model_statements_in_a_script(bq, dataset, run, line):
     """Model statements run in scripts, also inside IF."""
     sql = f"""
         DECLARE wanted BOOL DEFAULT TRUE;

@@ -32,7 +32,7 @@ def test_googles_client_finds_the_cat_over_grpc(local_server):
 
 
 @pytest.mark.parametrize("variable", VARIABLES)
-def test_an_address_of_ones_own_is_left_in_place(local_server, monkeypatch, variable):
+def test_an_address_that_is_set_already_stays(local_server, monkeypatch, variable):
     """An address that is set already stays; the other protocol goes to the local Vision."""
     (other,) = set(VARIABLES) - {variable}
     monkeypatch.setenv(variable, "127.0.0.1:1")

@@ -83,7 +83,7 @@ def test_put_refuses_a_folder(buckets, tmp_path):
         buckets.put([tmp_path], "gs://photos/")
 
 
-def test_put_takes_a_folder_when_told_to(buckets, make_file, tmp_path):
+def test_put_recursive_copies_a_folder(buckets, make_file, tmp_path):
     """Names under the address begin with the folder's own name, as by `gsutil cp -r`."""
     make_file("model/saved_model.pb")
     make_file("model/variables/variables.index")
@@ -191,7 +191,7 @@ def test_an_object_of_unknown_type_is_an_octet_stream(buckets, make_file):
         ("gs://photos/" + "é" * 600, "longer than 1024 bytes"),
     ],
 )
-def test_path_refuses_what_is_no_object_address(buckets, uri, message):
+def test_path_refuses_wrong_addresses(buckets, uri, message):
     """A wrong address is a configuration error that says what is wrong."""
     with pytest.raises(ConfigError, match=message) as info:
         buckets.path(uri)
@@ -223,7 +223,7 @@ def test_links_out_of_a_bucket_are_not_followed(buckets, make_file):
         buckets.put([secret], "gs://photos/folder/new.txt")
 
 
-def test_links_that_are_broken_or_in_a_circle_are_no_objects(buckets, make_file):
+def test_broken_and_circular_links_are_not_objects(buckets, make_file):
     """A listing skips broken links."""
     buckets.put([make_file("a.txt")], "gs://photos/")
     folder = buckets.root / "photos"

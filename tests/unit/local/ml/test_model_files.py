@@ -37,7 +37,7 @@ def files(tmp_path):
     return ModelFiles(tmp_path / "models")
 
 
-def test_an_onnx_model_tells_its_tensors(files, buckets, put):
+def test_an_onnx_model_has_a_signature(files, buckets, put):
     """The signature has names, element types and shapes, the batch first."""
     put("mod/mean.onnx", onnx_bytes.mean_color())
     signature = files.load(files.freeze("ONNX", "gs://mod/*", buckets)).signature

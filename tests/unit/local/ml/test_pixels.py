@@ -58,7 +58,7 @@ def test_gray_and_transparent_images_come_as_rgb():
     ],
     ids=["empty", "text", "gif", "cut short", "postscript"],
 )
-def test_what_is_no_whole_jpeg_png_or_bmp_is_refused(data):
+def test_only_complete_jpeg_png_and_bmp_files_are_decoded(data):
     """Damaged files and other formats raise ImageError."""
     with pytest.raises(ImageError, match="not a JPEG, PNG or BMP image, or is damaged"):
         pixels.decode(data)
@@ -86,7 +86,7 @@ def test_resizing_is_pillows_bilinear():
     assert np.array_equal(pixels.resize(picture, 40, 50).pixels, np.asarray(expected))
 
 
-def test_resizing_after_a_way_through_sql_is_the_same():
+def test_resizing_values_from_sql_is_the_same():
     """FLOAT64 values of a table give the same pixels as the file."""
     picture = pixels.decode((PHOTOS / "coffee.jpg").read_bytes())
     sizes = np.array(picture.pixels.shape)
@@ -106,13 +106,13 @@ def test_keeping_the_ratio_gives_the_largest_that_fits(target, size):
     assert pixels.resize(picture, *target, keep_ratio=True).pixels.shape[:2] == size
 
 
-def test_images_of_real_numbers_and_of_one_channel_are_resized():
+def test_float_and_one_channel_images_are_resized():
     """A color-converted image can be resized."""
     gray = pixels.convert_color_space(Picture(COLORS), "GRAYSCALE")
     assert pixels.resize(gray, 1, 1).values() == pytest.approx(gray.values().mean(), abs=1e-6)
 
 
-def test_a_size_of_nothing_is_refused():
+def test_a_size_of_zero_is_refused():
     """A size of zero is refused."""
     with pytest.raises(ImageError, match="must be positive"):
         pixels.resize(Picture(COLORS), 0, 5)
@@ -156,14 +156,14 @@ def test_only_rgb_is_converted():
         pixels.convert_color_space(Picture(COLORS[:, :, :1]), "HSV")
 
 
-def test_whole_numbers_are_the_files_own():
+def test_integers_are_those_of_the_file():
     """ML.CONVERT_IMAGE_TYPE of a decoded image gives back its bytes."""
     whole = pixels.convert_type(pixels.decode(png(COLORS)))
     assert whole.values().dtype == np.int64
     assert np.array_equal(whole.values(), COLORS)
 
 
-def test_real_numbers_become_whole_ones():
+def test_floats_become_integers():
     """0-1 is spread evenly over 0-255, and values outside are clipped."""
     picture = Picture(np.array([[[-0.2, 0.0, 0.5], [0.997, 1.0, 1.5]]]))
     assert pixels.convert_type(picture).values().reshape(-1).tolist() == [0, 0, 127, 254, 255, 255]
@@ -177,7 +177,7 @@ def test_real_numbers_become_whole_ones():
         ([1, 1, 3], [0, 1, 256], "must be in 0-255"),
     ],
 )
-def test_a_struct_that_is_no_image_is_refused(sizes, values, message):
+def test_a_struct_that_is_not_an_image_is_refused(sizes, values, message):
     """An image whose sizes and values do not match is refused."""
     with pytest.raises(ImageError, match=message):
         pixels.from_values(np.array(sizes), np.array(values))

@@ -206,7 +206,7 @@ def test_one_bad_image_leaves_the_others_alone(annotate):
         ("http://127.0.0.1:1/a.jpg", 7, "We're not allowed to access the URL on your behalf."),
     ],
 )
-def test_an_image_that_cannot_be_had_is_an_error_of_that_image(annotate, uri, code, message):
+def test_an_image_that_cannot_be_read_has_its_own_error(annotate, uri, code, message):
     """A 200 answer has the error of the image, with the code and message of the real API."""
     (answer,) = annotate({"source": {"imageUri": uri}})
     assert list(answer) == ["error"]
@@ -214,7 +214,7 @@ def test_an_image_that_cannot_be_had_is_an_error_of_that_image(annotate, uri, co
     assert answer["error"]["message"].startswith(message)
 
 
-def test_a_feature_that_is_not_here_is_an_error_beside_the_others(annotate):
+def test_an_unsupported_feature_is_an_error_beside_the_others(annotate):
     """Supported features are answered; the error UNIMPLEMENTED names the other one."""
     features = [*OBJECTS, {"type": "TEXT_DETECTION"}]
     (answer,) = annotate(stored("chelsea.jpg"), features=features)
@@ -259,12 +259,12 @@ def two_colors() -> bytes:
 def test_colors_are_counted_from_the_pixels(annotate):
     """Each color has its share, and a vivid color scores above its share. Zeros are left out."""
     (answer,) = annotate(inline(two_colors()), features=[{"type": "IMAGE_PROPERTIES"}])
-    red, grey = answer["imagePropertiesAnnotation"]["dominantColors"]["colors"]
+    red, gray = answer["imagePropertiesAnnotation"]["dominantColors"]["colors"]
     assert (red["color"], red["pixelFraction"]) == ({"red": 255}, 0.25)
-    assert grey["color"] == {"red": 128, "green": 128, "blue": 128}
-    assert grey["pixelFraction"] == 0.75
+    assert gray["color"] == {"red": 128, "green": 128, "blue": 128}
+    assert gray["pixelFraction"] == 0.75
     assert red["score"] > 0.25
-    assert red["score"] + grey["score"] == pytest.approx(1)
+    assert red["score"] + gray["score"] == pytest.approx(1)
 
 
 def test_a_black_image_has_one_color(annotate):
@@ -365,7 +365,7 @@ def test_a_crop_of_a_photo_taken_sideways_is_upright(ask_crops):
     assert crops(ask_crops(inline(large))) == [(0, 0, 1999, 2999)]
 
 
-def test_only_sixteen_ratios_are_looked_at(ask_crops):
+def test_only_sixteen_ratios_are_used(ask_crops):
     """More than sixteen ratios are ignored, as by the real API."""
     assert len(crops(ask_crops(stored("chelsea.jpg"), *[1.0] * 20))) == 16
 
@@ -506,7 +506,7 @@ def test_a_bad_request_is_refused_as_a_whole(post, body, message):
     assert message in error["message"]
 
 
-def test_all_faults_of_a_request_are_told_at_once(post):
+def test_all_errors_of_a_request_are_reported_at_once(post):
     """Each violation is a line of the message and an entry in the details."""
     feature = {"type": "FOO", "maxResult": 1}
     error = post({"requests": [{"features": [feature]}], "parnt": ""}).json()["error"]
@@ -523,7 +523,7 @@ def test_a_refused_image_is_not_quoted_whole(post):
     assert len(error["message"]) < 300
 
 
-def test_the_whole_context_of_an_image_is_taken(post):
+def test_the_whole_context_of_an_image_is_accepted(post):
     """Every documented field of an image's context is accepted."""
     corner = {"latitude": 1.5, "longitude": 2}
     context = {
@@ -570,7 +570,7 @@ def test_other_paths_and_methods_have_googles_error_body(base_url):
         assert answer.json()["error"]["code"] == status
 
 
-def test_a_key_is_taken_and_never_logged(root, caplog):
+def test_a_key_is_accepted_and_never_logged(root, caplog):
     """A key in the query or in a header is accepted and is in no log, not even in the access log."""
     caplog.set_level(logging.DEBUG)
     for name in ("uvicorn.access", "uvicorn.error"):
@@ -588,7 +588,7 @@ def test_a_key_is_taken_and_never_logged(root, caplog):
     assert not any("SECRET" in message for message in messages)
 
 
-def test_the_server_answers_others_while_it_looks_at_an_image(root, monkeypatch):
+def test_the_server_answers_other_calls_during_inference(root, monkeypatch):
     """Inference does not block the event loop."""
     started, release = threading.Event(), threading.Event()
 
@@ -616,7 +616,7 @@ def test_the_server_answers_others_while_it_looks_at_an_image(root, monkeypatch)
     assert [answer.json() for answer in answers] == [{"responses": [{}]}]
 
 
-def test_a_fault_of_our_own_is_a_500_without_its_text(root, monkeypatch):
+def test_an_internal_error_is_a_500_without_its_text(root, monkeypatch):
     """An unexpected exception is INTERNAL, as with Google, without its own text."""
 
     def fail(self, request):

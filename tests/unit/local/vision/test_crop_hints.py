@@ -33,7 +33,7 @@ def test_a_crop_keeps_the_objects_and_stays_inside(objects, ratio, expected, kep
     assert hint.importance_fraction == pytest.approx(kept)
 
 
-def test_the_surest_object_gives_the_confidence():
+def test_the_highest_score_is_the_confidence():
     """The confidence is the highest score of an object."""
     objects = [thing(0.1, 0.1, 0.2, 0.2, 0.6), thing(0.5, 0.5, 0.9, 0.9, 0.8)]
     (hint,) = crop_hints(objects, (100, 100), [])

@@ -211,7 +211,7 @@ def test_sixteen_packed_images_are_answered_in_order(over_grpc):
     ],
     ids=["17 images", "no features", "no image", "both", "negative", "too large"],
 )
-def test_a_request_is_refused_in_the_same_words(clients, protocol, requests, message):
+def test_a_request_is_refused_with_the_same_message(clients, protocol, requests, message):
     """A request that is wrong as a whole is INVALID_ARGUMENT over both protocols."""
     with pytest.raises(Exception, match=message) as caught:
         clients[protocol].batch_annotate_images(requests=requests, retry=None)
@@ -226,7 +226,7 @@ def test_no_images_is_an_empty_answer(over_grpc):
     assert list(over_grpc.batch_annotate_images(requests=[]).responses) == []
 
 
-def test_other_methods_say_which_one_is_there(over_grpc):
+def test_other_methods_name_the_supported_one(over_grpc):
     """Other methods are UNIMPLEMENTED; the message names the supported one."""
     with pytest.raises(MethodNotImplemented, match="BatchAnnotateImages"):
         over_grpc.batch_annotate_files(requests=[])
@@ -241,7 +241,7 @@ def test_bytes_that_are_not_a_request_are_refused(endpoints):
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
-def test_a_fault_of_our_own_is_internal_without_its_text(root, monkeypatch, caplog):
+def test_an_internal_error_has_no_text_of_its_own(root, monkeypatch, caplog):
     """An unexpected exception is INTERNAL, as with Google; only the server's log has its text."""
 
     def fail(self, request):
@@ -258,7 +258,7 @@ def test_a_fault_of_our_own_is_internal_without_its_text(root, monkeypatch, capl
     assert "inside" in caplog.text
 
 
-def test_a_call_that_the_client_gives_up_leaves_the_server_in_order(over_grpc, clients):
+def test_the_server_still_answers_after_a_call_was_cancelled(over_grpc, clients):
     """A call ends at its deadline, and the next call is answered."""
     large = io.BytesIO()
     Image.new("RGB", (4000, 4000)).save(large, "PNG")
