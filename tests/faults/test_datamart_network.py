@@ -10,11 +10,10 @@ from tests.faults.proxy import Fault
 
 NUMBERS = itertools.count(1)
 STEPS = {
-    "ledger row": b'_ledger_start"',
+    "start": b"_start_",
     "staging": b'_stage"',
-    "count": b'_count"',
-    "publish": b'_publish_1"',
-    "published?": b"_publish_1?",
+    "count": b"COUNT(*) AS n",
+    "publish": b"_publish_",
     "drop of a work table": b"DELETE /",
 }
 DISPOSITIONS = {
@@ -62,7 +61,7 @@ def test_every_answer_is_lost_once(insert, run, marts, disposition):
 def test_the_answer_to_the_creation_of_the_table_is_lost(insert, run, marts):
     """The table is there, and it is this run's own."""
     table = f"t_{next(NUMBERS)}"
-    faults = [Fault(b'_publish_create"')]
+    faults = [Fault(b'_create_target"')]
     insert("SELECT 1 AS k, 'a' AS v, 1 AS seq", table, "scd_type_2", faults)
     assert run(f"SELECT k, v FROM {marts}.{table}") == [(1, "a")]
 
@@ -71,7 +70,7 @@ def test_the_answer_to_the_creation_of_the_table_is_lost(insert, run, marts):
 def test_a_statement_is_cut(through_proxy, run, marts, at):
     """An INSERT must not run twice because nobody heard that it did; its numbers are told."""
     table = f"{marts}.t_{next(NUMBERS)}"
-    faults = [Fault(marker, at=at) for marker in (b'_statement_2"', b'_published"')]
+    faults = [Fault(marker, at=at) for marker in (b'_statement_2"', b"_publish_")]
     job = Datamart(sql=f"CREATE TABLE {table} (n INT64); INSERT INTO {table} VALUES (1), (2);")
     report = run_datamart(job, settings=through_proxy(rest=faults))
     assert all(fault.struck == 1 for fault in faults)

@@ -303,17 +303,18 @@ def test_a_first_run_has_nothing_to_resume(world):
 
 PUBLISHING = {
     "rows go into the table": (True, {}, "INSERT INTO `local.{target}`"),
-    "the table is made with its rows": (False, {}, "CREATE TABLE `local.{target}`"),
+    "the table is created": (False, {}, "CREATE TABLE IF NOT EXISTS `local.{target}`"),
+    "rows go into a new table": (False, {}, "INSERT INTO `local.{target}`"),
     "a replaced table": (True, {"MODE": "replace"}, "INSERT INTO `local.{target}`"),
     "a rebuilt table": (
         True,
         {"MODE": "delete_in_advance"},
-        "CREATE OR REPLACE TABLE `local.{target}`",
+        "INSERT INTO `local.{target}`",
     ),
     "a partitioned table is made": (
         False,
         {"BY_LOAD_TIME": "1"},
-        "CREATE TABLE `local.{target}`",
+        "CREATE TABLE IF NOT EXISTS `local.{target}`",
     ),
     "rows go into a new partitioned table": (
         False,
@@ -366,7 +367,7 @@ def test_work_tables_expire_after_a_kill_and_are_gone_after_success(world, bq):
 
     run_id = world.killed_in_the_middle()
     left = [bq.get_table(table.reference) for table in work_tables()]
-    assert {table.table_id.split("_")[0] for table in left} == {"src", "out", "rej"}
+    assert {table.table_id.split("_")[0] for table in left} == {"src", "out", "rej", "run"}
     assert all(table.expires is not None for table in left)
     status, report, complaints = world.start("--resume").end()
     assert status == 0, complaints

@@ -91,11 +91,12 @@ def transfer(source, run, through_proxy):
 
 REST_MARKERS = {
     "snapshot": b'_snapshot"',
-    "ledger row": b'_ledger_start"',
-    "staging table": b'_staging_1"',
-    "audit": b'_1_audit_1"',
-    "publish": b'_publish_1"',
-    "published?": b"_publish_1?",
+    "guard": b'"tableId": "run_',
+    "job lock": b'"tableId": "job_',
+    "start": b"_start_",
+    "staging table": b'"tableId": "out_',
+    "audit": b"COUNTIF(rejected)",
+    "publish": b"_publish_",
     "drop of a work table": b"DELETE /",
 }
 
@@ -106,7 +107,9 @@ def test_an_answer_is_lost(transfer, marker):
     transfer(rest=[Fault(marker)])
 
 
-@pytest.mark.parametrize("step", ["snapshot", "ledger row", "publish"])
+@pytest.mark.parametrize(
+    "step", ["snapshot", "guard", "start", "staging table", "audit", "publish"]
+)
 def test_a_request_is_lost(transfer, step):
     """Cut before the server hears."""
     transfer(rest=[Fault(REST_MARKERS[step], at="request")])
@@ -115,13 +118,13 @@ def test_a_request_is_lost(transfer, step):
 @pytest.mark.parametrize("mode", ["append", "replace"])
 def test_every_publish_answer_is_lost_twice(transfer, mode):
     """The answer to the publishing request is lost, and lost again when it is asked for."""
-    transfer(rest=[Fault(b'_publish_1"', times=2)], mode=mode)
+    transfer(rest=[Fault(b"_publish_", times=2)], mode=mode)
 
 
 @pytest.mark.parametrize("mode", ["append", "replace", "delete_in_advance"])
 def test_the_answer_to_the_creation_of_the_target_is_lost(transfer, mode):
     """The table is there, and it is this run's own."""
-    transfer(rest=[Fault(b'_publish_create"')], mode=mode, target_exists=False)
+    transfer(rest=[Fault(b'_create_target"')], mode=mode, target_exists=False)
 
 
 @pytest.mark.parametrize("at", ["request", "answer"])
