@@ -41,7 +41,6 @@ _TRUE = ["true", "True", "TRUE", "t", "T", "yes", "Yes", "YES", "y", "Y", "1"]
 _FALSE = ["false", "False", "FALSE", "f", "F", "no", "No", "NO", "n", "N", "0"]
 """https://cloud.google.com/bigquery/docs/loading-data-cloud-storage-csv#data_types"""
 
-
 _AFTER = "after the file"
 """A line added after the last one: a record of its own, unless the file ends in a quoted cell."""
 

@@ -158,7 +158,7 @@ def test_arrow_types_of_files(kind):
     """A file's column in the type's own Arrow type has this type, and no other type claims it."""
     own = arrow_type(Column("c", kind))
     found = [each.name for each in TYPES.values() if each.holds(pa.types, own)]
-    # BigQuery's NUMERIC fits BIGNUMERIC too; BIGNUMERIC's 76 digits fit it alone.
+    # BigQuery's NUMERIC fits BIGNUMERIC too; 76 digits fit only BIGNUMERIC.
     assert found == (["NUMERIC", "BIGNUMERIC"] if kind == "NUMERIC" else [kind])
 
 
