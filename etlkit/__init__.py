@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from etlkit.api.checks import Check
     from etlkit.api.datamart import Datamart, Lookback, ValidityColumns
     from etlkit.api.job import TransferJob
-    from etlkit.api.report import DatamartReport, RunReport, StatementReport
+    from etlkit.api.report import DatamartReport, Report, RunReport, StatementReport
+    from etlkit.api.run import Settings
+    from etlkit.api.sink import Sink, SinkWriter
+    from etlkit.api.source import Source, SourceReader
     from etlkit.api.transform import EtlBase
     from etlkit.bigquery import (
         BigQuerySink,
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     )
     from etlkit.calls.limits import RateLimit
     from etlkit.calls.retry import RetryPolicy
+    from etlkit.engine.preview import Preview
     from etlkit.errors import (
         AlreadyPublishedError,
         ApiError,
@@ -56,55 +60,77 @@ if TYPE_CHECKING:
     )
     from etlkit.files import CsvSource, JsonlSource, ParquetSource
     from etlkit.rows.row import Row
+    from etlkit.runner import (
+        check_datamart,
+        local_world,
+        preview_job,
+        run_datamart,
+        run_datamarts,
+        run_job,
+    )
     from etlkit.variables.definitions import String, Timestamp, TimestampRuntime
 
 _HOMES = {
-    "TimestampRuntime": "etlkit.variables.definitions",
-    "Timestamp": "etlkit.variables.definitions",
-    "String": "etlkit.variables.definitions",
-    "StatementReport": "etlkit.api.report",
-    "StatementError": "etlkit.errors",
-    "ValidityColumns": "etlkit.api.datamart",
-    "Lookback": "etlkit.api.datamart",
-    "DatamartReport": "etlkit.api.report",
-    "Datamart": "etlkit.api.datamart",
     "AlreadyPublishedError": "etlkit.errors",
     "ApiError": "etlkit.errors",
-    "CallFailedError": "etlkit.errors",
-    "CapReachedError": "etlkit.errors",
-    "OutageError": "etlkit.errors",
-    "RateLimit": "etlkit.calls.limits",
-    "RetryPolicy": "etlkit.calls.retry",
     "BigQuerySink": "etlkit.bigquery",
     "BigQuerySource": "etlkit.bigquery",
-    "ConfigError": "etlkit.errors",
+    "CallFailedError": "etlkit.errors",
+    "CapReachedError": "etlkit.errors",
     "Check": "etlkit.api.checks",
-    "TimePartitioning": "etlkit.bigquery",
-    "RangePartitioning": "etlkit.bigquery",
-    "Definition": "etlkit.bigquery",
-    "TooManyRejectedError": "etlkit.errors",
-    "RunStateError": "etlkit.errors",
-    "RunTakenOverError": "etlkit.errors",
-    "ReadExpiredError": "etlkit.errors",
     "CheckFailedError": "etlkit.errors",
+    "ConfigError": "etlkit.errors",
     "CountMismatchError": "etlkit.errors",
     "CsvSource": "etlkit.files",
-    "JsonlSource": "etlkit.files",
-    "ParquetSource": "etlkit.files",
+    "Datamart": "etlkit.api.datamart",
+    "DatamartReport": "etlkit.api.report",
+    "Definition": "etlkit.bigquery",
     "EtlBase": "etlkit.api.transform",
     "EtlkitError": "etlkit.errors",
     "ImageError": "etlkit.errors",
     "JobError": "etlkit.errors",
+    "JsonlSource": "etlkit.files",
+    "Lookback": "etlkit.api.datamart",
+    "OutageError": "etlkit.errors",
+    "ParquetSource": "etlkit.files",
+    "Preview": "etlkit.engine.preview",
+    "RangePartitioning": "etlkit.bigquery",
+    "RateLimit": "etlkit.calls.limits",
+    "ReadExpiredError": "etlkit.errors",
+    "Report": "etlkit.api.report",
+    "RetryPolicy": "etlkit.calls.retry",
     "RetryableError": "etlkit.errors",
     "Row": "etlkit.rows.row",
     "RowError": "etlkit.errors",
     "RowSchemaError": "etlkit.errors",
     "RunReport": "etlkit.api.report",
+    "RunStateError": "etlkit.errors",
+    "RunTakenOverError": "etlkit.errors",
+    "Settings": "etlkit.api.run",
+    "Sink": "etlkit.api.sink",
     "SinkError": "etlkit.errors",
+    "SinkWriter": "etlkit.api.sink",
+    "Source": "etlkit.api.source",
     "SourceError": "etlkit.errors",
+    "SourceReader": "etlkit.api.source",
+    "StatementError": "etlkit.errors",
+    "StatementReport": "etlkit.api.report",
+    "String": "etlkit.variables.definitions",
+    "TimePartitioning": "etlkit.bigquery",
+    "Timestamp": "etlkit.variables.definitions",
+    "TimestampRuntime": "etlkit.variables.definitions",
+    "TooManyRejectedError": "etlkit.errors",
     "TransferJob": "etlkit.api.job",
     "TransformError": "etlkit.errors",
+    "ValidityColumns": "etlkit.api.datamart",
+    "check_datamart": "etlkit.runner",
+    "local_world": "etlkit.runner",
+    "preview_job": "etlkit.runner",
+    "run_datamart": "etlkit.runner",
+    "run_datamarts": "etlkit.runner",
+    "run_job": "etlkit.runner",
 }
+"""The module of each public name."""
 
 __all__ = [
     "AlreadyPublishedError",
@@ -129,9 +155,11 @@ __all__ = [
     "Lookback",
     "OutageError",
     "ParquetSource",
+    "Preview",
     "RangePartitioning",
     "RateLimit",
     "ReadExpiredError",
+    "Report",
     "RetryPolicy",
     "RetryableError",
     "Row",
@@ -140,8 +168,13 @@ __all__ = [
     "RunReport",
     "RunStateError",
     "RunTakenOverError",
+    "Settings",
+    "Sink",
     "SinkError",
+    "SinkWriter",
+    "Source",
     "SourceError",
+    "SourceReader",
     "StatementError",
     "StatementReport",
     "String",
@@ -153,6 +186,12 @@ __all__ = [
     "TransformError",
     "ValidityColumns",
     "__version__",
+    "check_datamart",
+    "local_world",
+    "preview_job",
+    "run_datamart",
+    "run_datamarts",
+    "run_job",
 ]
 
 

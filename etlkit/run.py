@@ -1,4 +1,4 @@
-"""`python -m etlkit.run TARGET`: run a job. See `etlkit.cli.run`."""
+"""`python -m etlkit.run`: the same as `etlkit run`. See `etlkit.cli.run`."""
 
 import sys
 

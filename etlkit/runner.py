@@ -1,4 +1,4 @@
-"""Run a job from Python, on Google Cloud or in the embedded world. The command line is made of this."""
+"""Run jobs from Python, on Google Cloud or in the local world. The command line is made of this."""
 
 from __future__ import annotations
 
@@ -6,20 +6,18 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from etlkit.api.report import DatamartReport, StatementReport
-from etlkit.bigquery.datamart.plan import in_order, make_plan
-
 if TYPE_CHECKING:
     from etlkit.api.datamart import Datamart
     from etlkit.api.job import TransferJob
-    from etlkit.api.report import Progress, RunReport
-    from etlkit.api.run import Run, Settings
+    from etlkit.api.report import DatamartReport, Progress, RunReport
+    from etlkit.api.run import Run, RunRequest, Settings
     from etlkit.bigquery.datamart.plan import Plan
+    from etlkit.engine.preview import Preview
 
 PRICE_PER_TIB = 6.25
 """USD on demand in the region US: https://cloud.google.com/bigquery/pricing#on_demand_pricing"""
@@ -30,99 +28,88 @@ def run_job(
     *,
     name: str | None = None,
     settings: Settings | None = None,
+    variables: Mapping[str, Any] | None = None,
+    loop: Mapping[str, Any] | None = None,
+    queued_at: datetime | None = None,
+    on_start: Callable[[Run], None] | None = None,
     limit: int | None = None,
     resume: str | None = None,
     allow_code_change: bool = False,
     retry_rejects: str | None = None,
     only: str | None = None,
-    variables: Mapping[str, Any] | None = None,
-    loop: Mapping[str, Any] | None = None,
-    queued_at: datetime | None = None,
     on_progress: Progress | None = None,
-    on_start: Callable[[Run], None] | None = None,
 ) -> RunReport:
-    """Run a job from a script or a notebook.
+    """Run a transfer once.
 
     Args:
         job: What to run.
-        name: The job's name where it has none of its own; None = `job`.
-        settings: Project, location and environment; None = what `environment()` gives.
+        name: The job's name if it has none of its own; None = `job`.
+        settings: Project, location and environment; None = those of `environment()`.
+        variables: Values of custom variables for this run.
+        loop: Values of one iteration of a loop; they take precedence over `variables`.
+        queued_at: Time from which `Timestamp` variables count, an aware time; None = now.
+        on_start: Called with the run before it begins, e.g. to keep its `request_stop`.
         limit: Source rows to read at most; None = all.
-        resume: Id of an unpublished run to go on with, or `"last"`; None = a new run.
+        resume: Id of an unpublished run to continue, or `"last"`; None = a new run.
         allow_code_change: Resume although code or query changed.
         retry_rejects: Id of a run whose rejected rows to run again, and no others.
-        only: Of those, the rows with this class of error; None = all.
-        variables: Values of custom variables, given for this run.
-        loop: Values of this turn of a loop; they win over the ones given.
-        queued_at: Base of `Timestamp` variables, an aware time; None = now.
-        on_progress: Called often with stage and counts; None = nobody watches.
-        on_start: Given the run before it begins, e.g. to call its `request_stop` later.
+        only: Of those, only the rows with this class of error; None = all.
+        on_progress: Called often with stage and counts; None = no progress is reported.
 
     Returns:
-        The report of a published run.
+        The report, state `published`.
 
     Raises:
         EtlkitError: The run failed; its attribute `report` is a `RunReport`.
-        Interrupted: The run was asked to stop; likewise. It can be resumed.
+        KeyboardInterrupt: The run was interrupted; it has the same attribute. An `Interrupted` run
+            can be resumed.
     """
-    from etlkit.api.run import RunRequest
-    from etlkit.engine.expand_transfer import expand_transfer
     from etlkit.engine.transfer import run_transfer
 
-    now = datetime.now(UTC)
-    job, values = expand_transfer(
-        job, given=variables, loop=loop, queued_at=queued_at or now, started_at=now
-    )
+    job, request = _request(job, name, settings, _Given(variables, loop, queued_at))
     if retry_rejects is not None:
         job = replace(job, source=job.sink.rejected_rows(job.source, retry_rejects, only))
-    request = RunRequest(
-        job_name=job.name or name or "job",
-        settings=settings or environment(),
+    request = replace(
+        request,
         limit=limit,
-        variables=values,
         resume=resume,
         allow_code_change=allow_code_change,
         retry_of=retry_rejects,
-        started_at=now,
     )
     return run_transfer(job, request, on_start=on_start, on_progress=on_progress)
 
 
-def environment(*, project: str | None = None, location: str | None = None) -> Settings:
-    """Settings from this process's environment variables."""
-    from etlkit.api.run import Settings
+def preview_job(
+    job: TransferJob,
+    *,
+    name: str | None = None,
+    settings: Settings | None = None,
+    variables: Mapping[str, Any] | None = None,
+    loop: Mapping[str, Any] | None = None,
+    queued_at: datetime | None = None,
+    limit: int = 10,
+) -> Preview:
+    """Run a few rows of a transfer and write nothing.
 
-    return Settings(project=project, location=location, environ=dict(os.environ))
+    Args:
+        job: What to preview.
+        name: As in `run_job`; likewise the next four.
+        settings: See there.
+        variables: See there.
+        loop: See there.
+        queued_at: See there.
+        limit: Source rows to read at most.
 
-
-@contextmanager
-def local_world(local_dir: Path) -> Iterator[None]:
-    """Point this process at the embedded BigQuery and Vision of `local_dir` while inside.
+    Returns:
+        The rows before and after, and the errors of those that failed.
 
     Raises:
-        ConfigError: The `local` extra is not installed.
-        JobError: The server does not start.
+        EtlkitError: The source cannot be read, or the transform failed outside of a row.
     """
-    from etlkit.local import join_or_start
-    from etlkit.local.vision.redirects import redirect_vision
+    from etlkit.engine.preview import preview_transfer
 
-    with join_or_start(local_dir) as server:
-        before = dict(os.environ)
-        mine = server.endpoints.environ()
-        mine["ETLKIT_BUCKETS"] = str(server.local_dir / "buckets")
-        for variable in ("ETLKIT_VISION_ENDPOINT", "ETLKIT_VISION_GRPC_ENDPOINT"):
-            if os.environ.get(variable):
-                mine.pop(variable)  # somebody chose another one on purpose
-        os.environ.update(mine)
-        try:
-            with redirect_vision():
-                yield
-        finally:
-            for variable in mine:
-                if variable in before:
-                    os.environ[variable] = before[variable]
-                else:
-                    os.environ.pop(variable, None)
+    job, request = _request(job, name, settings, _Given(variables, loop, queued_at))
+    return preview_transfer(job, replace(request, limit=limit))
 
 
 def run_datamart(
@@ -139,19 +126,19 @@ def run_datamart(
 
     Args:
         job: What to run.
-        name: The job's name where it has none of its own; None = `datamart`.
-        settings: Project, location and environment; None = what `environment()` gives.
-        variables: Values given for this run.
-        loop: Values of this turn of a loop; they win over the ones given.
-        queued_at: Base of `Timestamp` variables, an aware time; None = now.
-        on_start: Given the run before it begins, e.g. to call its `request_stop` later.
+        name: The job's name if it has none of its own; None = `datamart`.
+        settings: As in `run_job`; likewise the others.
+        variables: See there.
+        loop: See there.
+        queued_at: See there.
+        on_start: See there.
 
     Returns:
         The report, state `published`.
 
     Raises:
         EtlkitError: The run failed; its attribute `report` is a `DatamartReport`.
-        KeyboardInterrupt: The run was interrupted; likewise.
+        KeyboardInterrupt: The run was interrupted; it has the same attribute.
     """
 
     def execute(plan: Plan, run: Run, report: DatamartReport) -> None:
@@ -162,8 +149,7 @@ def run_datamart(
         run_plan(plan, run, report)
         report.state = "published"
 
-    given = {"given": variables, "loop": loop}
-    return _run(job, name, settings, given, queued_at, execute)
+    return _process_datamart(job, name, settings, _Given(variables, loop, queued_at), execute)
 
 
 def check_datamart(
@@ -176,19 +162,20 @@ def check_datamart(
     queued_at: datetime | None = None,
     price_per_tib: float = PRICE_PER_TIB,
 ) -> DatamartReport:
-    """Dry run: have every statement validated and its cost estimated; nothing is written.
+    """Dry run: let BigQuery validate every statement and estimate its cost. Nothing is written.
 
     Args:
         job: What to check.
-        name: See `run_datamart`, as for the other arguments.
-        settings: Likewise.
-        variables: Likewise.
-        loop: Likewise.
-        queued_at: Likewise.
-        price_per_tib: USD for 2^40 bytes; the free part of a month is not taken off.
+        name: As in `run_datamart`; likewise the next four.
+        settings: See there.
+        variables: See there.
+        loop: See there.
+        queued_at: See there.
+        price_per_tib: USD for 2^40 bytes; the free amount of each month is not subtracted.
 
     Returns:
-        The report, state `checked`. A statement that needs what an earlier one makes is `unchecked`.
+        The report, state `checked`. A statement that needs the result of an earlier one is
+        `unchecked`.
 
     Raises:
         EtlkitError: A statement is refused; its attribute `report` is a `DatamartReport`.
@@ -200,46 +187,133 @@ def check_datamart(
         check_plan(plan, run, report, price_per_tib)
         report.state = "checked"
 
-    given = {"given": variables, "loop": loop}
-    return _run(job, name, settings, given, queued_at, check)
+    return _process_datamart(job, name, settings, _Given(variables, loop, queued_at), check)
 
 
 def run_datamarts(
-    datamarts: Iterable[Datamart], *, settings: Settings | None = None
+    datamarts: Iterable[Datamart],
+    *,
+    settings: Settings | None = None,
+    queued_at: datetime | None = None,
+    on_start: Callable[[Run], None] | None = None,
 ) -> list[DatamartReport]:
     """Run datamarts one after the other, each after those it depends on.
 
     Args:
         datamarts: Each with a name of its own.
-        settings: See `run_datamart`.
+        settings: As in `run_job`; likewise the others.
+        queued_at: See there.
+        on_start: See there; called with each run.
 
     Raises:
-        ConfigError: They depend on each other in a circle, or on one that is not there.
-        EtlkitError: One failed; the ones behind it did not run.
+        ConfigError: They depend on each other in a circle, or on one that is not among them.
+        EtlkitError: One failed; those after it did not run.
     """
-    queued_at = datetime.now(UTC)
+    from etlkit.bigquery.datamart.plan import in_order
+
+    queued_at = queued_at or datetime.now(UTC)
     return [
-        run_datamart(job, settings=settings, queued_at=queued_at) for job in in_order(datamarts)
+        run_datamart(job, settings=settings, queued_at=queued_at, on_start=on_start)
+        for job in in_order(datamarts)
     ]
 
 
-def _run(
+def environment(*, project: str | None = None, location: str | None = None) -> Settings:
+    """Make settings of this process's environment variables.
+
+    Args:
+        project: Google Cloud project to bill; None = that of the credentials.
+        location: BigQuery location; None = where the data is.
+    """
+    from etlkit.api.run import Settings
+
+    return Settings(project=project, location=location, environ=dict(os.environ))
+
+
+@contextmanager
+def local_world(local_dir: Path | str = ".etlkit") -> Iterator[None]:
+    """Point this process at the local BigQuery and the local Vision while inside.
+
+    Args:
+        local_dir: Folder of the local tables, buckets and log.
+
+    Raises:
+        ConfigError: The `local` extra is not installed.
+        JobError: The server does not start.
+    """
+    from etlkit.local import join_or_start
+    from etlkit.local.vision.redirects import redirect_vision
+
+    with join_or_start(Path(local_dir)) as server:
+        before = dict(os.environ)
+        changes = server.endpoints.environ()
+        changes["ETLKIT_BUCKETS"] = str(server.local_dir / "buckets")
+        for variable in ("ETLKIT_VISION_ENDPOINT", "ETLKIT_VISION_GRPC_ENDPOINT"):
+            if os.environ.get(variable):
+                changes.pop(variable)  # the user chose another one on purpose
+        os.environ.update(changes)
+        try:
+            with redirect_vision():
+                yield
+        finally:
+            for variable in changes:
+                if variable in before:
+                    os.environ[variable] = before[variable]
+                else:
+                    os.environ.pop(variable, None)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """Where the values of variables come from, beside their definitions."""
+
+    variables: Mapping[str, Any] | None
+    loop: Mapping[str, Any] | None
+    queued_at: datetime | None
+
+    def at(self, started_at: datetime) -> dict[str, Any]:
+        """Arguments of `etlkit.variables.values.resolve`."""
+        return {
+            "given": self.variables,
+            "loop": self.loop,
+            "queued_at": self.queued_at or started_at,
+            "started_at": started_at,
+        }
+
+
+def _request(
+    job: TransferJob, name: str | None, settings: Settings | None, given: _Given
+) -> tuple[TransferJob, RunRequest]:
+    """The job with its variables expanded, and the request for a new run of all its rows."""
+    from etlkit.api.run import RunRequest
+    from etlkit.engine.expansion import expand_transfer
+
+    now = datetime.now(UTC)
+    job, values = expand_transfer(job, **given.at(now))
+    request = RunRequest(
+        job.name or name or "job", settings or environment(), variables=values, started_at=now
+    )
+    return job, request
+
+
+def _process_datamart(
     job: Datamart,
     name: str | None,
     settings: Settings | None,
-    given: dict[str, Mapping[str, Any] | None],
-    queued_at: datetime | None,
-    execute: Callable[[Plan, Run, DatamartReport], None],
+    given: _Given,
+    process: Callable[[Plan, Run, DatamartReport], None],
 ) -> DatamartReport:
+    from etlkit.api.report import DatamartReport, StatementReport
     from etlkit.api.run import Run, RunRequest
+    from etlkit.bigquery.datamart.plan import make_plan
 
     settings = settings or environment()
     settings = replace(settings, location=settings.location or job.location)
     now = datetime.now(UTC)
     job_name = job.name or name or "datamart"
     report = DatamartReport(run_id="", job=job_name, query_mode=job.query_mode)
-    with _reported(report):
-        plan = make_plan(job, **given, queued_at=queued_at or now, started_at=now)
+    with _completed(report):
+        plan = make_plan(job, **given.at(now))
         report.variables = {name: str(value) for name, value in plan.variables.items()}
         report.statements = [
             StatementReport(
@@ -250,19 +324,21 @@ def _run(
         request = RunRequest(job_name, settings, variables=plan.variables, started_at=now)
         with Run(request, fingerprint=plan.fingerprint, labels=job.labels) as run:
             report.run_id = run.run_id
-            execute(plan, run, report)
+            process(plan, run, report)
     return report
 
 
 @contextmanager
-def _reported(report: DatamartReport) -> Iterator[None]:
-    """Hang the report on whatever ends the run."""
+def _completed(report: DatamartReport) -> Iterator[None]:
+    """Fill in duration, cost and error; attach the report to the error that ends the run."""
+    from etlkit.api.report import end_state, error_text
+
     started = time.monotonic()
     try:
         yield
     except BaseException as error:
-        report.state = "failed" if isinstance(error, Exception) else "interrupted"
-        report.error = str(error) or type(error).__name__
+        report.state = end_state(error)
+        report.error = error_text(error)
         error.report = report  # type: ignore[attr-defined]
         raise
     finally:

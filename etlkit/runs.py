@@ -1,4 +1,4 @@
-"""`python -m etlkit.runs [RUN_ID]`: the history of runs. See `etlkit.cli.runs`."""
+"""`python -m etlkit.runs`: the same as `etlkit runs`. See `etlkit.cli.runs`."""
 
 import sys
 

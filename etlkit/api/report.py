@@ -1,41 +1,87 @@
-"""What a run tells about itself: the report at its end, and its progress on the way."""
+"""The reports of runs, and the progress of a run while it lasts."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from etlkit.api.outcomes import Counts
 
-State = Literal["published", "failed", "interrupted"]
+State = Literal["published", "failed", "interrupted", "checked"]
+"""How a run ended; `checked` after a dry run."""
+
+StatementState = Literal["done", "failed", "not_run", "checked", "unchecked"]
 
 Progress: TypeAlias = Callable[[str, Counts, int | None], None]
 """Called often with the stage, the counts so far and the rows expected; None = not known."""
 
 
+class Report(Protocol):
+    """What the reports of all kinds of jobs have in common."""
+
+    @property
+    def run_id(self) -> str:
+        """The run's id in the ledger and in BigQuery's job labels."""
+
+    @property
+    def job(self) -> str:
+        """The job's name."""
+
+    @property
+    def state(self) -> State:
+        """How the run ended."""
+
+    @property
+    def total_s(self) -> float:
+        """Duration of the run, in seconds."""
+
+    @property
+    def error(self) -> str | None:
+        """Why the run failed; None = it did not."""
+
+    def to_json(self) -> str:
+        """The report as one line of JSON."""
+
+
+def end_state(error: BaseException) -> State:
+    """The state of a run that ended with this error."""
+    return "failed" if isinstance(error, Exception) else "interrupted"
+
+
+def error_text(error: BaseException) -> str:
+    """The error as reports and the ledger show it."""
+    return str(error) or type(error).__name__
+
+
+def _to_json(report: Any) -> str:
+    return json.dumps(asdict(report), ensure_ascii=False)
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunReport:
-    """The outcome of one run. `read = written + skipped + rejected` when `state` is `published`.
+    """The outcome of one run of a transfer.
+
+    When `state` is `published`, `read = written + skipped + rejected`.
 
     Attributes:
-        run_id: How the run is found again, in the ledger and in BigQuery's job labels.
+        run_id: The run's id in the ledger and in BigQuery's job labels.
         job: The job's name.
         state: `published`, `failed` or `interrupted`.
         target: Where the rows went.
-        resumed: Source rows that an earlier attempt at this run had settled already.
+        resumed: Source rows that had a result from an earlier attempt of this run.
         read: Source rows read, by all attempts.
         written: Source rows that became one or more target rows.
         skipped: Source rows left out.
-        rejected: Source rows put aside with their error.
+        rejected: Source rows rejected with their error.
         rows_published: Target rows, counted after fan-out.
-        row_errors: Source rows that failed, whatever the policy made of them.
+        row_errors: Source rows that failed, whatever `on_row_error` did with them.
         first_errors: The first few of them.
         calls: Calls that this attempt made through etlkit's retry layer, retries included.
-        retries: Those among them that were repeats.
+        retries: How many of them were retries.
         units: Billing units of all of them.
-        cost: What they cost at the job's `price_per_unit`; None = it has none.
+        cost: Their cost at the job's `price_per_unit`; None = it has none.
         rows_per_s: Source rows per second of the transform stage.
         seconds: Seconds by stage.
         error: Why the run failed; None = it did not.
@@ -61,35 +107,36 @@ class RunReport:
     seconds: dict[str, float] = field(default_factory=dict)
     error: str | None = None
 
+    @property
+    def total_s(self) -> float:
+        """Duration of the run, in seconds: the sum of its stages."""
+        return sum(self.seconds.values())
+
     def to_json(self) -> str:
         """One line of JSON, keys in the order of the attributes."""
-        return json.dumps(asdict(self), ensure_ascii=False)
-
-
-DatamartState = Literal["published", "failed", "interrupted", "checked"]
-StatementState = Literal["done", "failed", "not_run", "checked", "unchecked"]
+        return _to_json(self)
 
 
 @dataclass(kw_only=True)
 class StatementReport:
-    """One statement: the BigQuery job that ran it, and what it cost.
+    """One statement: the BigQuery job that ran it, and its cost.
 
     Attributes:
         number: 1 = first.
         line: Where it begins in the file, 1 = first line.
         statement: Its first line.
-        state: `done`, `failed`, `not_run` (one before it failed); of a dry run `checked`, or
-            `unchecked`: it needs what an earlier statement makes.
+        state: `done`, `failed`, `not_run` (an earlier one failed); after a dry run `checked`, or
+            `unchecked`: it needs the result of an earlier statement.
         job_id: None = no job was made.
-        statement_type: BigQuery's word, e.g. `SELECT`, `CREATE_TABLE`, `SCRIPT`.
-        bytes_processed: None = BigQuery did not say; likewise the next ones.
-        bytes_billed: At the on-demand price.
+        statement_type: BigQuery's name, e.g. `SELECT`, `CREATE_TABLE`, `SCRIPT`.
+        bytes_processed: None = BigQuery did not say; the same for the next ones.
+        bytes_billed: Bytes billed on demand.
         slot_ms: Slots times milliseconds.
-        rows: Rows that it changed, or gave; None for a statement without rows.
-        seconds: From start to end in BigQuery.
-        estimated_cost: Of a dry run, in USD.
-        children: The jobs of a script's statements.
-        error: BigQuery's sentence.
+        rows: Rows that it changed or returned; None for a statement without rows.
+        seconds: Duration in BigQuery.
+        estimated_cost: Cost that a dry run estimates, in USD.
+        children: The jobs of a script, one for each of its statements.
+        error: BigQuery's message; None = it did not fail.
     """
 
     number: int
@@ -113,24 +160,24 @@ class DatamartReport:
     """The outcome of one run of a datamart.
 
     Attributes:
-        run_id: How the run is found again, in the ledger and in BigQuery's job labels.
+        run_id: The run's id in the ledger and in BigQuery's job labels.
         job: The datamart's name.
         state: `published`, `failed` or `interrupted`; `checked` after a dry run.
         query_mode: `query` or `insert`.
-        target: Where the rows of an insert went; empty = nowhere.
-        rows_published: Rows of the query that were published; None with `query`.
+        target: Where the rows of an insert went; empty in query mode.
+        rows_published: Rows of the query that were published; None in query mode.
         statements: In order.
-        bytes_billed: Of all statements; None = BigQuery did not say.
-        estimated_cost: Of a dry run, in USD; None = BigQuery did not say how many bytes.
-        variables: What each custom variable was worth.
-        warnings: What a person should know, e.g. a column that was left out.
-        seconds: All in all.
+        bytes_billed: Bytes billed for all statements; None = BigQuery did not say.
+        estimated_cost: Cost that a dry run estimates, in USD; None = BigQuery did not say.
+        variables: The value of each custom variable, as text.
+        warnings: E.g. a column that was left out.
+        seconds: Duration of the whole run.
         error: Why the run failed; None = it did not.
     """
 
     run_id: str
     job: str
-    state: DatamartState = "failed"
+    state: State = "failed"
     query_mode: str = "query"
     target: str = ""
     rows_published: int | None = None
@@ -142,6 +189,11 @@ class DatamartReport:
     seconds: float = 0.0
     error: str | None = None
 
+    @property
+    def total_s(self) -> float:
+        """Duration of the run, in seconds."""
+        return self.seconds
+
     def to_json(self) -> str:
         """One line of JSON, keys in the order of the attributes."""
-        return json.dumps(asdict(self), ensure_ascii=False)
+        return _to_json(self)

@@ -1,1 +1,1 @@
-"""The command line: argv in, text and exit codes out."""
+"""The command `etlkit`: reads the command line, prints for people and for programs."""

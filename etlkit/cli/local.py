@@ -1,7 +1,7 @@
-"""The commands of `python -m etlkit.local`.
+"""`etlkit local …`: buckets, SQL and the server of the local world.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage or configuration. Google's clients are imported where they
-are used: that takes two seconds, and `--help`, `put` and `ls` do not need them.
+Google's clients are imported where they are used: that takes two seconds, and `--help`, `put` and
+`ls` do not need them.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
+from etlkit.cli.invocation import invoke
+from etlkit.cli.options import CONTEXT, local_dir_option
 from etlkit.cli.sql_output import FORMATS, write_rows
-from etlkit.errors import EtlkitError, JobError
+from etlkit.errors import JobError
 from etlkit.local.buckets import Buckets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from google.cloud import bigquery
 
@@ -30,27 +32,6 @@ _F = TypeVar("_F", bound="Callable[..., Any]")
 
 # How long `serve` takes to notice that the server has ended.
 _WATCH_S = 0.5
-
-
-class _Commands(click.Group):
-    """Prints etlkit's own errors without a traceback and exits with their code."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except EtlkitError as exc:
-            click.echo(f"Error: {exc}", err=True)
-            ctx.exit(exc.exit_code)
-
-
-def _local_dir(command: _F) -> _F:
-    return click.option(
-        "--local-dir",
-        type=click.Path(path_type=Path, file_okay=False),
-        default=Path(".etlkit"),
-        show_default=True,
-        help="Where the local data, buckets and log are.",
-    )(command)
 
 
 def _format(command: _F) -> _F:
@@ -64,30 +45,41 @@ def _format(command: _F) -> _F:
     )(command)
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-def main() -> None:
+class _InOrder(click.Group):
+    """Lists the commands in the order in which they are needed, not by name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(self.commands)
+
+
+@click.group(cls=_InOrder, context_settings=CONTEXT)
+@click.option("--debug", is_flag=True, expose_value=False, help="Show SQL and tracebacks.")
+def command() -> None:
     """Work with the local BigQuery and the local buckets."""
 
 
-@main.command()
+@command.command()
 @click.argument(
     "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path)
 )
 @click.argument("uri", metavar="gs://BUCKET/[PREFIX/]")
 @click.option("-r", "--recursive", is_flag=True, help="Copy folders too, with everything in them.")
-@_local_dir
+@local_dir_option
 def put(files: tuple[Path, ...], uri: str, recursive: bool, local_dir: Path) -> None:
     """Copy files into a local bucket. A missing bucket is created."""
     for address in _buckets(local_dir).put(files, uri, recursive=recursive):
         click.echo(address)
 
 
-@main.command()
+@command.command()
 @click.argument("uri", metavar="gs://BUCKET/[PREFIX]")
 @_format
-@_local_dir
+@local_dir_option
 def ls(uri: str, format_name: str, local_dir: Path) -> None:
-    """List the objects under a prefix, or those that match it if it has a `*`."""
+    """List the objects under a prefix or pattern.
+
+    A `*` makes the URI a pattern.
+    """
     objects = _buckets(local_dir).list(uri)
     if format_name == "table":
         for stored in objects:
@@ -100,7 +92,7 @@ def ls(uri: str, format_name: str, local_dir: Path) -> None:
     write_rows(sys.stdout, format_name, names, rows)
 
 
-@main.command()
+@command.command()
 @click.argument("statement", metavar="SQL", required=False)
 @click.option(
     "-f",
@@ -110,7 +102,7 @@ def ls(uri: str, format_name: str, local_dir: Path) -> None:
     help="Read the SQL from this file; - = stdin.",
 )
 @_format
-@_local_dir
+@local_dir_option
 def sql(statement: str | None, file: TextIO | None, format_name: str, local_dir: Path) -> None:
     """Run GoogleSQL in the local BigQuery and print the rows."""
     if (statement is None) == (file is None):
@@ -131,10 +123,10 @@ def sql(statement: str | None, file: TextIO | None, format_name: str, local_dir:
             click.echo("[]")
 
 
-@main.command("object-table")
+@command.command("object-table")
 @click.argument("table", metavar="DATASET.TABLE")
 @click.argument("uris", nargs=-1, required=True, metavar="gs://BUCKET/*...")
-@_local_dir
+@local_dir_option
 def object_table(table: str, uris: tuple[str, ...], local_dir: Path) -> None:
     """Create or replace a table that has one row for each object."""
     with _client(local_dir) as client:
@@ -144,10 +136,13 @@ def object_table(table: str, uris: tuple[str, ...], local_dir: Path) -> None:
     click.echo(f"{table}: {num_rows} rows")
 
 
-@main.command()
-@_local_dir
+@command.command()
+@local_dir_option
 def serve(local_dir: Path) -> None:
-    """Keep the local server running until Ctrl-C, and print how to connect to it."""
+    """Keep the local server running until Ctrl-C.
+
+    Prints how other programs connect to it.
+    """
     from etlkit.local import join_or_start
 
     stop = Event()
@@ -219,3 +214,8 @@ def _how_to_connect(endpoints: Endpoints) -> str:
 #   options = {{"api_endpoint": "{endpoints.bigquery}"}}
 #   client = bigquery.Client("{endpoints.project}", AnonymousCredentials(), client_options=options)
 #   print(list(client.query("SELECT 1 AS one").result()))"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `python -m etlkit.local` and give its exit status; never raises."""
+    return invoke(command, argv, "python -m etlkit.local")

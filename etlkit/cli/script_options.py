@@ -1,4 +1,4 @@
-"""`python -m etlkit.run --script FILE`: a job made of a script and a few options."""
+"""`etlkit run --script FILE`: a job made of a script and a few options."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 
 from etlkit.api.job import OnRowError
 from etlkit.bigquery.modes import MODES
+from etlkit.cli.options import option, spelled
 from etlkit.variables.values import parse_assignments
 
 if TYPE_CHECKING:
@@ -17,36 +18,48 @@ if TYPE_CHECKING:
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
+_SECTION = "Scripts instead of TARGET"
 _OPTIONS = (
-    click.option(
+    option(
         "--script",
         metavar="FILE",
         type=click.Path(dir_okay=False, path_type=Path),
-        help="Run the class Etl of FILE, without a job module; scripts of TROCCO work unchanged.",
+        section=_SECTION,
+        help="Run the class Etl of FILE, without a job module. Scripts of TROCCO work unchanged.",
     ),
-    click.option("--source", metavar="SQL", help="With --script: the SELECT to read."),
-    click.option("--sink", metavar="DATASET.TABLE", help="With --script: where the rows go."),
-    click.option(
+    option("--source", metavar="SQL", section=_SECTION, help="The SELECT to read."),
+    option("--sink", metavar="DATASET.TABLE", section=_SECTION, help="Where the rows go."),
+    option(
         "--mode",
         type=click.Choice(list(MODES)),
-        help="With --script: how they are published (default append).",
+        metavar="MODE",
+        section=_SECTION,
+        help=f"How they are published: {', '.join(MODES)} (default: append).",
     ),
-    click.option(
-        "--merge-keys", metavar="COLUMN,…", help="With --mode merge: the columns that name a row."
+    option(
+        "--merge-keys",
+        metavar="COLUMN,…",
+        section=_SECTION,
+        help="With --mode merge: the columns that identify a row.",
     ),
-    click.option(
+    option(
         "--on-row-error",
         type=click.Choice(get_args(OnRowError)),
-        help="With --script: what becomes of a row that fails (default fail).",
+        metavar="POLICY",
+        section=_SECTION,
+        help=f"What to do with a row that fails: {', '.join(get_args(OnRowError))} (default: fail).",
     ),
-    click.option(
+    option(
         "--max-concurrency",
         type=click.IntRange(min=1),
         metavar="N",
-        help="With --script: calls in flight (default: what the script's class says, else 1).",
+        section=_SECTION,
+        help="Calls in flight (default: what the class says, else 1).",
     ),
-    click.option(
-        "--name", help="With --script: the job's name in reports and ledger (default: the file's)."
+    option(
+        "--name",
+        section=_SECTION,
+        help="The job's name in reports and in the ledger (default: that of the file).",
     ),
 )
 _PARTNERS = ("source", "sink", "mode", "merge_keys", "on_row_error", "max_concurrency", "name")
@@ -54,8 +67,8 @@ _PARTNERS = ("source", "sink", "mode", "merge_keys", "on_row_error", "max_concur
 
 def script_options(command: _F) -> _F:
     """Give a command the options that make a job of a script."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
+    for decorate in reversed(_OPTIONS):
+        command = decorate(command)
     return command
 
 
@@ -66,7 +79,7 @@ def check_target(target: str | None, options: dict[str, Any]) -> None:
         click.UsageError: Neither a target nor a script, both of them, a script without source or
             sink, or options of a script without one.
     """
-    given = [_spelled(name) for name in _PARTNERS if options[name] is not None]
+    given = [spelled(name) for name in _PARTNERS if options[name] is not None]
     if options["script"] is None:
         if given:
             raise click.UsageError(f"{', '.join(given)} goes with --script FILE")
@@ -80,7 +93,7 @@ def check_target(target: str | None, options: dict[str, Any]) -> None:
         raise click.UsageError(
             f"give either the job {target} or --script {options['script']}, not both"
         )
-    missing = [_spelled(name) for name in ("source", "sink") if not options[name]]
+    missing = [spelled(name) for name in ("source", "sink") if not options[name]]
     if missing:
         raise click.UsageError(
             f"--script needs {' and '.join(missing)}: "
@@ -95,7 +108,7 @@ def script_job(options: dict[str, Any]) -> tuple[str, TransferJob]:
         Its name (`--name`, else the file's without `.py`) and the job.
 
     Raises:
-        ConfigError: The script cannot be loaded, or an option has no sense.
+        ConfigError: The script cannot be loaded, or an option makes no sense.
     """
     from etlkit.api.job import TransferJob
     from etlkit.bigquery import BigQuerySink, BigQuerySource
@@ -117,7 +130,3 @@ def script_job(options: dict[str, Any]) -> tuple[str, TransferJob]:
         variables=parse_assignments(options["variables"]),
     )
     return options["name"] or script.stem, job
-
-
-def _spelled(name: str) -> str:
-    return f"--{name.replace('_', '-')}"

@@ -6,10 +6,11 @@ import base64
 import csv
 import json
 import math
-import shutil
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TextIO
+
+from etlkit.cli.tables import print_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -17,12 +18,7 @@ if TYPE_CHECKING:
 FORMATS = ("table", "json", "csv")
 
 _NULL = "NULL"
-
-# A table wider than this many terminals is printed row by row. In a grid its columns would be only a
-# few letters wide.
-_MAX_FOLDS = 2
-
-_BORDER_WIDTH = 3
+_NUMBERS = (int, float, Decimal)
 
 _NON_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
@@ -101,62 +97,11 @@ def _write_csv(stream: TextIO, names: Sequence[str], rows: Iterable[Sequence[Any
 
 def _write_table(stream: TextIO, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     table = list(rows)
-    cells = [
-        [_NULL if value is None else _printable(to_text(value)) for value in row] for row in table
-    ]
-    natural = sum(
-        max(len(name), *(_longest_line(row[i]) for row in cells), 0) + _BORDER_WIDTH
-        for i, name in enumerate(names)
-    )
-    width = shutil.get_terminal_size().columns if stream.isatty() else natural + 1
-    if natural > width * _MAX_FOLDS:
-        _write_records(stream, names, cells)
-    else:
-        numeric = [
-            all(value is None or isinstance(value, int | float | Decimal) for value in column)
-            for column in zip(*table, strict=True)
-        ]
-        _write_grid(stream, names, cells, numeric or [False] * len(names), width)
+    cells = [[_NULL if value is None else to_text(value) for value in row] for row in table]
+    numeric = {
+        name
+        for name, *values in zip(names, *table, strict=True)
+        if values and all(value is None or isinstance(value, _NUMBERS) for value in values)
+    }
+    print_table(stream, names, cells, numeric=numeric)
     stream.write(f"({len(cells)} row(s))\n")
-
-
-def _write_records(stream: TextIO, names: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
-    """Print one line for each value. The terminal wraps long lines at its full width."""
-    label_width = max(map(len, names))
-    for number, row in enumerate(cells, start=1):
-        stream.write(f"-- row {number} --\n")
-        stream.writelines(
-            f"{name:>{label_width}}: {cell}\n" for name, cell in zip(names, row, strict=True)
-        )
-
-
-def _write_grid(
-    stream: TextIO,
-    names: Sequence[str],
-    cells: Sequence[Sequence[str]],
-    numeric: Sequence[bool],
-    width: int,
-) -> None:
-    from rich.box import ASCII2, SQUARE
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    encoding = (stream.encoding or "").lower()
-    grid = Table(box=SQUARE if encoding.startswith("utf") else ASCII2)
-    for name, is_number in zip(names, numeric, strict=True):
-        grid.add_column(Text(name), overflow="fold", justify="right" if is_number else "left")
-    for row in cells:
-        grid.add_row(*map(Text, row))
-    Console(file=stream, width=width, highlight=False, soft_wrap=False).print(grid)
-
-
-def _printable(text: str) -> str:
-    """Escape control characters, so that data cannot control the terminal."""
-    return "".join(
-        letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text
-    )
-
-
-def _longest_line(text: str) -> int:
-    return max(map(len, text.split("\n")))

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from etlkit.api.outcomes import Counts
-from etlkit.api.report import Progress, RunReport, State
+from etlkit.api.report import Progress, RunReport, end_state, error_text
 from etlkit.api.run import Run
 from etlkit.calls.limits import Meter
 from etlkit.engine.estimate import calls_for, estimate
@@ -186,14 +186,11 @@ class _Transfer:
         return self.report(None)
 
     def report(self, error: BaseException | None) -> RunReport:
-        state: State = "published" if error is None else "failed"
-        if error is not None and not isinstance(error, Exception):
-            state = "interrupted"
         counts, spent = self._counts, self._seconds.get("transform", 0.0)
         return RunReport(
             run_id=self._run_id,
             job=self._request.job_name,
-            state=state,
+            state="published" if error is None else end_state(error),
             target=self._target,
             resumed=self._resumed,
             read=counts.read,
@@ -209,5 +206,5 @@ class _Transfer:
             cost=self._meter.cost,
             rows_per_s=round((counts.read - self._resumed) / spent, 1) if spent else 0.0,
             seconds=self._seconds,
-            error=None if error is None else str(error) or type(error).__name__,
+            error=None if error is None else error_text(error),
         )

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from etlkit.api.transform import EtlBase
-from etlkit.engine.import_file import import_file
+from etlkit.engine.user_modules import import_file
 from etlkit.errors import ConfigError
 
 log = logging.getLogger("etlkit")

@@ -1,6 +1,8 @@
-"""`python -m etlkit.local`: buckets, SQL and the server of the local world."""
+"""`python -m etlkit.local`: the same as `etlkit local`. See `etlkit.cli.local`."""
+
+import sys
 
 from etlkit.cli.local import main
 
 if __name__ == "__main__":
-    main(prog_name="python -m etlkit.local")
+    sys.exit(main())

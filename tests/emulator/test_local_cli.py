@@ -184,7 +184,7 @@ def test_object_table_over_a_bucket(out):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["put", "gone.jpg", "gs://photos/"], 2, r"^Error: no file gone\.jpg$"),
+        (["put", "gone.jpg", "gs://photos/"], 2, r"^error no file gone\.jpg$"),
         (["put", ".", "gs://photos/"], 2, "is not a file"),
         (["put", "gs://photos/"], 2, "Missing argument"),
         (["put", PHOTOS / "coffee.jpg", "photos/"], 2, "not an address in a bucket"),
@@ -192,8 +192,8 @@ def test_object_table_over_a_bucket(out):
         (["ls", "gs://unknown-bucket"], 2, r"no bucket gs://unknown-bucket .*etlkit\.local put"),
         (["object-table", "t", "gs://photos/*"], 2, "write dataset.table"),
         (["object-table", "d.t", "gs://unknown-bucket/*"], 2, "no bucket gs://unknown-bucket"),
-        (["sql", "SELECT 1 +"], 1, "^Error: Syntax error: "),
-        (["sql", "SELECT * FROM nowhere.t"], 1, "^Error: .*nowhere"),
+        (["sql", "SELECT 1 +"], 1, "^error Syntax error: "),
+        (["sql", "SELECT * FROM nowhere.t"], 1, "^error .*nowhere"),
         (["sql", "SELECT 1", "--format", "xml"], 2, "'table', 'json', 'csv'"),
         (["sql"], 2, "either SQL or --file"),
         (["no-such-command"], 2, "No such command"),

@@ -21,8 +21,8 @@ from etlkit import (
     TransferJob,
 )
 from etlkit.api.run import Settings
-from etlkit.cli.run import run_job
 from etlkit.rows.columns import Column
+from etlkit.runner import run_job
 
 
 class Same(EtlBase):

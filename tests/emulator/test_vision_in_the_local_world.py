@@ -6,8 +6,8 @@ import pytest
 from google.cloud import vision
 from google.cloud.vision_v1.services.image_annotator.transports import ImageAnnotatorGrpcTransport
 
-from etlkit.cli.run import local_world
 from etlkit.local.buckets import Buckets
+from etlkit.runner import local_world
 
 PHOTOS = Path(__file__).parents[2] / "photos"
 VARIABLES = ("ETLKIT_VISION_ENDPOINT", "ETLKIT_VISION_GRPC_ENDPOINT")

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from etlkit import BigQuerySink, BigQuerySource, TransferJob
-from etlkit.cli.run import environment, local_world, main, run_job
+from etlkit.cli.run import main
 from etlkit.local.buckets import Buckets
+from etlkit.runner import environment, local_world, run_job
 from etlkit.vision import Long, VisionEtl
 
 ROOT = Path(__file__).parents[2]

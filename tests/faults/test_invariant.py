@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from etlkit import EtlBase, JobError, RowError, TransferJob
 from etlkit.api.run import Settings
-from etlkit.cli.run import run_job
+from etlkit.runner import run_job
 from etlkit.testing import MemorySink, MemorySource
 
 FATES = ["write", "write", "write", "skip", "empty", "fan out", "error"]

@@ -7,7 +7,7 @@ import pytest
 import etlkit.bigquery.storage.append_rows
 import etlkit.bigquery.storage.read_rows
 from etlkit import BigQuerySink, BigQuerySource, EtlBase, RowError, TransferJob
-from etlkit.cli.run import run_job
+from etlkit.runner import run_job
 from tests.faults.proxy import Fault
 
 NUM_ROWS = 4000

@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from etlkit import RateLimit, RetryPolicy, TransferJob
-from etlkit.cli.run import run_job
+from etlkit.runner import run_job
 from etlkit.testing import FaultPlan, FaultServer, MemorySink, MemorySource
 from etlkit.vision import VisionEtl
 

@@ -20,7 +20,7 @@ from etlkit import (
 from etlkit.bigquery.datamart import sql
 from etlkit.bigquery.datamart.insert import sink_options
 from etlkit.bigquery.datamart.plan import in_order, make_plan
-from etlkit.engine.expand_transfer import expand_transfer
+from etlkit.engine.expansion import expand_transfer
 
 NOW = datetime(2024, 3, 31, 15, 30, tzinfo=UTC)
 INSERT = {"sql": "SELECT 1 AS id", "query_mode": "insert", "destination": "a.b"}

@@ -4,7 +4,7 @@ import logging
 import pytest
 
 from etlkit import EtlBase, JobError, TransformError
-from etlkit.cli.console import JsonFormatter, RedactingFormatter
+from etlkit.cli.logs import JsonFormatter, RedactingFormatter
 from etlkit.errors import without_keys
 from etlkit.testing import run_transform
 

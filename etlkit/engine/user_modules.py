@@ -39,7 +39,7 @@ def import_file(path: Path) -> ModuleType:
         del sys.modules[name]
         if before is not None:
             sys.modules[name] = before
-        raise broken(str(path), error) from error
+        raise import_error(str(path), error) from error
     return module
 
 
@@ -61,7 +61,7 @@ def _file(module: ModuleType) -> Path | None:
     return None if file is None else Path(file).resolve()
 
 
-def broken(place: str, error: BaseException) -> ConfigError:
+def import_error(place: str, error: BaseException) -> ConfigError:
     """What an import that failed is told as: the error, with the user's line that led to it."""
     if isinstance(error, SyntaxError):
         where = f"{error.filename}:{error.lineno}"

@@ -3,7 +3,7 @@ import sys
 import pytest
 
 from etlkit import ConfigError, Datamart, TransferJob
-from etlkit.cli.load_job import load_job
+from etlkit.cli.job_loader import load_job
 
 JOB = """
 from etlkit import EtlBase, TransferJob

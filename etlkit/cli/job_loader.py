@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
+import pkgutil
 import sys
 from pathlib import Path
 from types import ModuleType
 
 from etlkit.api.datamart import Datamart
 from etlkit.api.job import TransferJob
-from etlkit.engine.import_file import broken, import_file
 from etlkit.engine.trocco import provide_etl_base
+from etlkit.engine.user_modules import import_error, import_file
 from etlkit.errors import ConfigError
 
 Job = TransferJob | Datamart
@@ -73,13 +75,24 @@ def _import(place: str) -> ModuleType:
         return importlib.import_module(place)
     except ModuleNotFoundError as error:
         if error.name is not None and f"{place}.".startswith(f"{error.name}."):
-            hint = f"; did you mean the file {place}.py?" if Path(f"{place}.py").exists() else ""
             raise ConfigError(
-                f"no module {error.name!r} under {Path.cwd().name}/ or on PYTHONPATH{hint}"
+                f"no module {error.name!r} under {Path.cwd().name}/ or on PYTHONPATH"
+                + _did_you_mean(place, error.name)
             ) from error
-        raise broken(place, error) from error
+        raise import_error(place, error) from error
     except Exception as error:
-        raise broken(place, error) from error
+        raise import_error(place, error) from error
+
+
+def _did_you_mean(place: str, missing: str) -> str:
+    """A hint for a missing module: a file of that path, or a module with a similar name."""
+    if Path(f"{place}.py").exists():
+        return f"; did you mean the file {place}.py?"
+    package, _, name = missing.rpartition(".")
+    path = getattr(sys.modules.get(package), "__path__", () if package else [str(Path.cwd())])
+    names = [module.name for module in pkgutil.iter_modules(path)]
+    similar = difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean {package}{'.' if package else ''}{similar[0]}?" if similar else ""
 
 
 def _import_path(path: Path) -> ModuleType:

@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from etlkit import DatamartReport, StatementReport
-from etlkit.cli.console import JsonFormatter
-from etlkit.cli.datamart_console import show_datamart
+from etlkit.cli.datamart_report import show_datamart
+from etlkit.cli.logs import JsonFormatter
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_the_jobs_of_a_script_stand_below_it(logs, capsys):
     show_datamart(script())
     seen = capsys.readouterr().err
     lines = {line.split("│")[1].strip(): line for line in seen.splitlines() if "│" in line}
-    assert list(lines) == ["1", "1.1", "1.2"]
+    assert list(lines) == ["#", "1", "1.1", "1.2"]
     assert "SELECT [bold]1" in lines["1.1"]
     assert "10.0 MiB" in lines["1.1"]
     assert "4.3 s" in lines["1.1"]

@@ -1,0 +1,89 @@
+"""The report of a datamart for a person: a table with a row for each statement."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+from etlkit.cli.logs import logs_json
+from etlkit.cli.tables import print_table, printable
+
+if TYPE_CHECKING:
+    from etlkit.api.report import DatamartReport, StatementReport
+
+log = logging.getLogger("etlkit")
+
+_STATEMENT_CHARS = 60
+_NUMERIC = ("rows", "processed", "billed", "slot", "time", "cost")
+_TITLES = ("#", "line", "statement", "type", "state", *_NUMERIC)
+
+
+def show_datamart(report: DatamartReport) -> None:
+    """Tell a person what each statement did; the machine's line goes to stdout."""
+    for warning in report.warnings:
+        log.warning("%s", warning)
+    rows = [row for statement in report.statements for row in _rows(statement)]
+    if logs_json():
+        for row in rows:
+            log.info("%s", " | ".join(filter(None, row)))
+    else:
+        _print_table(f"{report.job}: {report.state}", rows)
+    for statement in report.statements:
+        if statement.state == "unchecked":
+            log.info("statement %d %s", statement.number, statement.error)
+    if report.estimated_cost is not None:
+        log.info("estimated: %.4f USD on demand", report.estimated_cost)
+    if report.target and report.state == "published":
+        log.info("published %s rows to %s", f"{report.rows_published or 0:,}", report.target)
+
+
+def _print_table(title: str, rows: list[list[str]]) -> None:
+    """Print a table on stderr, without the columns that are empty in every row."""
+    used = [number for number in range(len(_TITLES)) if any(row[number] for row in rows)]
+    titles = [_TITLES[number] for number in used]
+    print_table(
+        sys.stderr,
+        titles,
+        [[row[number] for number in used] for row in rows],
+        title=title,
+        numeric=_NUMERIC,
+        unbroken={*_TITLES} - {"statement"},
+    )
+
+
+def _rows(statement: StatementReport) -> list[list[str]]:
+    """A statement, and the jobs of a script below it as 1.1, 1.2, …."""
+    rows = [_cells(statement)]
+    for child in statement.children:
+        _, _, *rest = _cells(child)
+        rows.append([f"{statement.number}.{child.number}", "", *rest])
+    return rows
+
+
+def _cells(statement: StatementReport) -> list[str]:
+    text = printable(statement.statement)
+    cost, slot_ms = statement.estimated_cost, statement.slot_ms
+    return [
+        str(statement.number),
+        str(statement.line),
+        text if len(text) <= _STATEMENT_CHARS else f"{text[:_STATEMENT_CHARS]}…",
+        statement.statement_type or "",
+        statement.state,
+        "" if statement.rows is None else f"{statement.rows:,}",
+        _size(statement.bytes_processed),
+        _size(statement.bytes_billed),
+        "" if slot_ms is None else f"{slot_ms / 1000:,.1f} s",
+        "" if statement.seconds is None else f"{statement.seconds:.1f} s",
+        "" if cost is None else f"{cost:,.4f} USD",
+    ]
+
+
+def _size(count: int | None) -> str:
+    if count is None:
+        return ""
+    size, units = float(count), ["B", "KiB", "MiB", "GiB", "TiB"]
+    while size >= 1024 and len(units) > 1:
+        size /= 1024
+        units.pop(0)
+    return f"{size:,.0f} {units[0]}" if units[0] == "B" else f"{size:,.1f} {units[0]}"

@@ -1,0 +1,82 @@
+"""One invocation of a command: every error becomes a sentence on stderr and an exit status."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+
+import click
+
+from etlkit.cli.console import show_error
+from etlkit.cli.logs import configure_logging
+from etlkit.errors import EtlkitError, RetryableError, RowError, without_keys
+
+
+def invoke(command: click.Command, argv: Sequence[str] | None, prog_name: str) -> int:
+    """Run a command and give its exit status. Every error is printed here, none is raised.
+
+    Args:
+        command: What to run; what its callback returns is the exit status, None = 0.
+        argv: Arguments without the program's name; None = those of this process.
+        prog_name: How help texts call the program.
+
+    Returns:
+        0 done, 1 failed, 2 wrong usage or configuration, 130 stopped by Ctrl-C, 143 by SIGTERM.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    configure_logging(logging.DEBUG if debug else logging.WARNING)
+    try:
+        return int(command.main(arguments, prog_name=prog_name, standalone_mode=False) or 0)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.ClickException as error:
+        _show_usage(error)
+        return error.exit_code
+    except (KeyboardInterrupt, Exception) as error:
+        message, status = _explain(error)
+        if debug:
+            logging.getLogger("etlkit").exception("traceback:")
+        show_error(message)
+        return status
+
+
+def _show_usage(error: click.ClickException) -> None:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is not None:
+        click.echo(context.get_usage(), err=True)
+        click.echo(f"Try '{context.command_path} --help' for help.\n", err=True)
+    show_error(error.format_message())
+
+
+def _explain(error: BaseException) -> tuple[str, int]:
+    """What to tell the user, and the exit status."""
+    if isinstance(error, EtlkitError):
+        return f"{error}{_next_step(error)}", error.exit_code
+    if isinstance(error, (KeyboardInterrupt, click.Abort)):
+        cause = error.__cause__ or error  # click turns a KeyboardInterrupt into an Abort
+        return _interruption(cause), 128 + int(getattr(cause, "signum", signal.SIGINT))
+    kind = type(error).__name__
+    return f"unexpected {kind}: {without_keys(str(error))}\nadd --debug for the traceback", 1
+
+
+def _interruption(error: BaseException) -> str:
+    report = getattr(error, "report", None)
+    if report is None:
+        return "interrupted"
+    if hasattr(report, "statements"):
+        return "interrupted; the current statement was cancelled, later ones did not run"
+    return "interrupted; nothing was published. Continue with --resume"
+
+
+def _next_step(error: EtlkitError) -> str:
+    if isinstance(error, RowError):
+        return (
+            "\nnothing was published. Look at rows with --preview. To leave such rows out, set "
+            "on_row_error='skip' in the job, or --on-row-error skip for a script"
+        )
+    if isinstance(error, RetryableError):
+        return "\nnothing was published. When the service is back, continue with --resume"
+    return ""

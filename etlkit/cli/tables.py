@@ -1,0 +1,94 @@
+"""The one table printer: a grid, or one line a value where the columns would be too narrow."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection, Sequence
+from typing import TextIO
+
+# A table wider than this many terminals is printed row by row. In a grid its columns would be only a
+# few letters wide.
+_MAX_FOLDS = 2
+
+_BORDER_WIDTH = 3
+
+
+def print_table(
+    stream: TextIO,
+    names: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    title: str | None = None,
+    numeric: Collection[str] = (),
+    unbroken: Collection[str] = (),
+) -> None:
+    """Print a table. No value is cut, and control characters are escaped.
+
+    Args:
+        stream: Where to print. On a terminal the table fits its width; elsewhere no cell is folded.
+        names: Column names.
+        rows: Cells as text, one for each column.
+        title: A line above the table; None = none.
+        numeric: Columns to align to the right.
+        unbroken: Columns whose cells are never folded, e.g. ids that people copy.
+    """
+    cells = [[printable(cell) for cell in row] for row in rows]
+    natural = sum(
+        max(len(name), *(_longest_line(row[i]) for row in cells), 0) + _BORDER_WIDTH
+        for i, name in enumerate(names)
+    )
+    width = shutil.get_terminal_size().columns if stream.isatty() else natural + 1
+    if title is not None:
+        stream.write(f"{printable(title)}\n")
+    if natural > width * _MAX_FOLDS:
+        _print_records(stream, names, cells)
+    else:
+        _print_grid(stream, names, cells, width, numeric, unbroken)
+
+
+def printable(text: str) -> str:
+    """Escape control characters, so that data cannot control the terminal."""
+    return "".join(
+        letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text
+    )
+
+
+def _print_records(stream: TextIO, names: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    """Print one line for each value. The terminal wraps long lines at its full width."""
+    label_width = max(map(len, names))
+    for number, row in enumerate(cells, start=1):
+        stream.write(f"-- row {number} --\n")
+        stream.writelines(
+            f"{name:>{label_width}}: {cell}\n" for name, cell in zip(names, row, strict=True)
+        )
+
+
+def _print_grid(
+    stream: TextIO,
+    names: Sequence[str],
+    cells: Sequence[Sequence[str]],
+    width: int,
+    numeric: Collection[str],
+    unbroken: Collection[str],
+) -> None:
+    from rich.box import ASCII2, SQUARE
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    encoding = (stream.encoding or "").lower()
+    grid = Table(box=SQUARE if encoding.startswith("utf") else ASCII2)
+    for name in names:
+        grid.add_column(
+            Text(name),
+            overflow="fold",
+            no_wrap=name in unbroken,
+            justify="right" if name in numeric else "left",
+        )
+    for row in cells:
+        grid.add_row(*map(Text, row))
+    Console(file=stream, width=width, highlight=False, soft_wrap=False).print(grid)
+
+
+def _longest_line(text: str) -> int:
+    return max(map(len, text.split("\n")))
