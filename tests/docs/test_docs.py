@@ -18,7 +18,7 @@ import pytest
 
 import etlkit
 from etlkit import EtlkitError, RunReport, errors, testing
-from etlkit.cli import local, run, runs
+from etlkit.cli import local, root, run, runs
 from etlkit.local import join_or_start
 
 ROOT = Path(__file__).parents[2]
