@@ -8,7 +8,10 @@ import secrets
 import socket
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    import psutil
 
 PROCESS_ID = secrets.token_hex(8)
 """This process, for every run it makes. Host names and numbers of processes are for people: containers
@@ -28,7 +31,7 @@ class ProcessIdentity:
         pid: Its number, for people and for `is_dead`.
         boot_id: Identifies the boot of its machine; empty = not known.
         pid_namespace: Identifies the space in which `pid` is unique; empty = not known.
-        started: Its start, in seconds since the epoch.
+        started: Its start, in seconds since the boot: unlike the time of day, nobody sets it.
     """
 
     process: str
@@ -49,7 +52,7 @@ class ProcessIdentity:
             pid=os.getpid(),
             boot_id=_boot_id(),
             pid_namespace=_pid_namespace(),
-            started=psutil.Process().create_time(),
+            started=_started(psutil.Process()),
         )
 
     @classmethod
@@ -84,11 +87,17 @@ class ProcessIdentity:
             process = psutil.Process(self.pid)
             if process.status() == psutil.STATUS_ZOMBIE:
                 return True
-            return abs(process.create_time() - self.started) > _START_TOLERANCE_S
+            return abs(_started(process) - self.started) > _START_TOLERANCE_S
         except psutil.NoSuchProcess:
             return True
         except psutil.AccessDenied:
             return False
+
+
+def _started(process: psutil.Process) -> float:
+    import psutil
+
+    return float(process.create_time() - psutil.boot_time())
 
 
 def _boot_id() -> str:
