@@ -94,7 +94,7 @@ def test_the_emulator_is_not_known_to_the_core():
     assert users <= {"local", "runner", "cli"}
 
 
-@pytest.mark.parametrize("module", ["etlkit", "etlkit.run", "etlkit.local"])
+@pytest.mark.parametrize("module", ["etlkit", "etlkit.run", "etlkit.local", "etlkit.calls.http"])
 def test_imports_are_cheap(module):
     """Google's clients cost seconds to import: they stay out until they are used."""
     code = f"import {module}, sys; print(*sorted(sys.modules))"

@@ -1,8 +1,11 @@
 """The one back-off loop, and which failures are transient."""
 
 import http.client
+import json
 import math
 import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import grpc
 import pytest
@@ -10,6 +13,8 @@ import requests
 import urllib3
 from google.api_core import exceptions as google
 from google.auth import exceptions as auth
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
 from google.cloud.bigquery.job.base import _error_result_to_exception
 
 from etlkit.calls import clock
@@ -22,6 +27,8 @@ from etlkit.calls.classify import (
     is_transient_when_new,
 )
 from etlkit.errors import ApiError, ConfigError, JobError, OutageError, RetryableError, RowError
+
+TABLE = {"projectId": "p", "datasetId": "d", "tableId": "t"}
 
 
 @pytest.fixture(autouse=True)
@@ -245,6 +252,41 @@ def test_googles_clients_take_it_as_their_retry():
     repeated = Backoff("it")(lambda suffix, *, end: flaky() + suffix + end, on_error=seen.append)
     assert repeated("!", end="?") == "answer!?"
     assert seen == [error]
+
+
+def test_a_bigquery_client_takes_it_as_its_retry():
+    """A request that gets 503 and then a page of a proxy is made a third time."""
+    answers = [
+        (503, b"{}"),
+        (502, b"<html>"),
+        (200, json.dumps({"tableReference": TABLE}).encode()),
+    ]
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            status, body = answers.pop(0)
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        client = bigquery.Client(
+            "p",
+            credentials=AnonymousCredentials(),
+            client_options={"api_endpoint": f"http://127.0.0.1:{server.server_port}"},
+        )
+        table = client.get_table("p.d.t", retry=Backoff("it"))
+        client.close()
+        server.shutdown()
+        thread.join()
+    assert (table.table_id, answers) == ("t", [])
 
 
 def test_a_stop_ends_the_waits():
