@@ -168,7 +168,7 @@ class _Download:
                 break
             again.update(chunk)
             missing -= len(chunk)
-        if missing or again.digest() != self._digest.digest():
+        if again.digest() != self._digest.digest():
             raise SourceError(f"{self._shown} {CHANGED}", stage="read")
 
     def close(self) -> None:

@@ -178,6 +178,24 @@ def test_the_deadline_fires_whatever_the_server_does(server, client, first, drip
     assert (error.code, error.message) == ("timeout", "vision: timeout while calling /v1/x")
 
 
+def test_the_deadline_fires_on_a_connection_that_is_used_again(server, client):
+    """The second call over the same connection is ended, too."""
+    assert client.post_json("/v1/x", {}) == {}
+    release = threading.Event()
+
+    def drip(handler):
+        while not release.wait(timeout=0.05):
+            handler.wfile.write(b"x")
+        handler.close_connection = True
+
+    server.RequestHandlerClass.do_POST = drip
+    server.RequestHandlerClass.finish = lambda _: None
+    try:
+        assert failure(client).code == "timeout"
+    finally:
+        release.set()
+
+
 def test_the_deadline_fires_in_a_handshake_that_never_ends():
     """TLS takes the socket over before the handshake, but the deadline ends it."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -362,6 +380,21 @@ def test_an_image_comes_from_the_checked_address_under_the_hosts_name(
     with pytest.raises(DownloadError, match="certificate is not trusted"):
         downloader.fetch(f"https://other.example:{port}/cat.jpg")
     assert len(tls_server.asked) == 1
+
+
+@pytest.mark.usefixtures("_no_authorities_named")
+def test_no_redirect_leaves_tls(tls_server, certificate, monkeypatch):
+    """Neither a file nor an image is fetched over http:// after https://."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    tls_server.answer = (302, {"Location": "http://127.0.0.1:1/a.csv"}, b"")
+    file = web_file(f"{tls_server.url}/a.csv", {}, 5.0)
+    with pytest.raises(
+        SourceError, match=r"redirects to http://127\.0\.0\.1, which is not followed"
+    ):
+        file.open(whole=True)
+    file.close()
+    with pytest.raises(DownloadError, match="from https to http"):
+        Downloader(allow_private=True).fetch(f"{tls_server.url}/cat.jpg")
 
 
 @pytest.mark.usefixtures("_no_authorities_named")

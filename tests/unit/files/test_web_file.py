@@ -266,6 +266,14 @@ def test_a_redirect_out_of_http_is_not_followed(read, server):
         read(CsvSource(f"{server.url}/a.csv"))
 
 
+def test_redirects_in_a_circle_end(read, server):
+    """More than ten redirects are not followed."""
+    server.plan, server.location = [302] * 20, f"{server.url}/a.csv"
+    with pytest.raises(SourceError, match="more than 10 redirects"):
+        read(CsvSource(f"{server.url}/a.csv"))
+    assert len(server.requests) == 11
+
+
 def test_another_attempt_downloads_again_and_finds_the_same_ids(server):
     """Ids contain the content's digest, so a resume does not need the first attempt's copy."""
 

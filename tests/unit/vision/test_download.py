@@ -10,6 +10,7 @@ from etlkit.vision.public_addresses import ForbiddenAddressError, is_public, res
 
 PHOTO = bytes(range(256)) * 40
 PUBLIC = "93.184.215.14"
+DEAD = "93.184.215.15"
 
 
 class Host(ThreadingHTTPServer):
@@ -79,6 +80,8 @@ def internet(host, monkeypatch):
     def create_connection(address, *options, **more):
         host, port = address
         internet.dialled.append(host)
+        if host == DEAD:
+            raise ConnectionRefusedError
         return dial(("127.0.0.1" if host == PUBLIC else host, port), *options, **more)
 
     monkeypatch.setattr(connection, "create_connection", create_connection)
@@ -173,6 +176,13 @@ def test_a_download_goes_to_the_checked_address(host, internet):
     path, headers = host.asked[0]
     assert path == "/photo.jpg"
     assert headers["Host"] == f"photos.example:{host.server_port}"
+
+
+def test_the_next_address_is_tried_if_one_does_not_answer(host, internet):
+    """A name may have several addresses, and one of them may be down."""
+    internet.names["photos.example"] = [DEAD, PUBLIC]
+    assert internet.downloader.fetch(host.url(host="photos.example")) == PHOTO
+    assert internet.dialled == [DEAD, PUBLIC]
 
 
 def test_rebinding_between_two_hops_is_seen(host, internet):

@@ -10,6 +10,7 @@ from etlkit.bigquery.names import TableName
 from etlkit.bigquery.storage import append_rows as module
 from etlkit.bigquery.storage.append_rows import Appender
 from etlkit.bigquery.storage.reconnect import RECONNECT
+from etlkit.calls.backoff import BackoffPolicy
 from etlkit.calls.clock import no_sleep
 
 APPEND = "/google.cloud.bigquery.storage.v1.BigQueryWrite/AppendRows"
@@ -159,6 +160,19 @@ def test_a_table_that_was_just_made_may_be_unknown_for_a_moment(appender, batch,
         with pytest.raises(SinkError, match="no table"):
             appender.flush()
     assert stored["rows"] == [1]
+
+
+def test_close_ends_the_wait_between_two_attempts(appender, batch, stored, monkeypatch):
+    """A run that ends does not wait for the next attempt."""
+    monkeypatch.setattr(module, "RECONNECT", BackoffPolicy(first_wait_s=1e6, max_wait_s=1e6))
+    stored["react"] = lambda number, _: (grpc.StatusCode.UNAVAILABLE, "down")
+    waits = threading.Event()
+    monkeypatch.setattr("etlkit.calls.backoff.log.info", lambda *_: waits.set())
+    appender.append(batch(1))
+    assert waits.wait(timeout=30)
+    appender.close()
+    assert stored["connections"] == 1
+    assert not appender._thread.is_alive()
 
 
 def test_a_silent_connection_is_dropped(appender, batch, stored, monkeypatch):

@@ -6,7 +6,9 @@ from google.cloud.bigquery_storage_v1 import types
 
 from etlkit import ReadExpiredError
 from etlkit.bigquery.names import TableName
+from etlkit.bigquery.storage import read_rows as module
 from etlkit.bigquery.storage.read_rows import read_table
+from etlkit.calls.backoff import BackoffPolicy
 
 READ = "/google.cloud.bigquery.storage.v1.BigQueryRead/"
 SCHEMA = pa.schema([("n", pa.int64())])
@@ -43,6 +45,15 @@ def script(service):
 
 def read_all(connection):
     return [n for batch in read_table(connection, TABLE) for n in batch.column("n").to_pylist()]
+
+
+def test_progress_resets_the_number_of_attempts(connection, script, monkeypatch):
+    """Four breaks with progress between them are fine, although two attempts are the limit."""
+    monkeypatch.setattr(module, "RECONNECT", BackoffPolicy(max_attempts=2, first_wait_s=0.001))
+    asked, faults = script
+    faults |= dict.fromkeys((2, 4, 6, 8), (grpc.StatusCode.UNAVAILABLE, "reset"))
+    assert read_all(connection) == list(range(10))
+    assert asked == [0, 2, 4, 6, 8]
 
 
 def test_a_cut_stream_goes_on_at_its_offset(connection, script):
