@@ -1,3 +1,4 @@
+import math
 import threading
 
 import grpc
@@ -164,7 +165,8 @@ def test_a_table_that_was_just_made_may_be_unknown_for_a_moment(appender, batch,
 
 def test_close_ends_the_wait_between_two_attempts(appender, batch, stored, monkeypatch):
     """A run that ends does not wait for the next attempt."""
-    monkeypatch.setattr(module, "RECONNECT", BackoffPolicy(first_wait_s=1e6, max_wait_s=1e6))
+    policy = BackoffPolicy(first_wait_s=1e6, max_wait_s=1e6, max_total_s=math.inf)
+    monkeypatch.setattr(module, "RECONNECT", policy)
     stored["react"] = lambda number, _: (grpc.StatusCode.UNAVAILABLE, "down")
     waits = threading.Event()
     monkeypatch.setattr("etlkit.calls.backoff.log.info", lambda *_: waits.set())
