@@ -1,4 +1,4 @@
-"""Build the emulator that the local server runs, with its faults mended."""
+"""Build the emulator that the local server runs, with our patches and extensions."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ def build_emulator(local_dir: Path) -> Any:
 
     Returns:
         A `bqemulator.server.EmulatorServer` that binds free ports on loopback.
+
+    Raises:
+        ConfigError: The installed emulator is not the one that the patches were written against.
     """
     _silence()
     _provide_extensions()
@@ -31,7 +34,9 @@ def build_emulator(local_dir: Path) -> Any:
     from bqemulator.server import EmulatorServer
 
     from etlkit.local.bigquery import extensions, patches
+    from etlkit.local.bigquery.patches.table import PATCHES
 
+    PATCHES.check(emulator_version())
     patches.apply()
     extensions.apply(local_dir)
     return EmulatorServer(

@@ -12,6 +12,7 @@ from bqemulator.catalog.models import ModelMeta
 
 from etlkit.errors import ConfigError
 from etlkit.local.bigquery.extensions import api_errors, grammar
+from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.ml.model_files import ModelFiles
 
 if TYPE_CHECKING:
@@ -171,4 +172,4 @@ _plain_to_rest: Any = routes._model_to_rest  # noqa: SLF001
 
 def apply() -> None:
     """Make models.get and models.list show remote models."""
-    routes._model_to_rest = _to_rest  # type: ignore[assignment]  # noqa: SLF001
+    PATCHES.replace("bqemulator.api.routes.models:_model_to_rest", _to_rest)

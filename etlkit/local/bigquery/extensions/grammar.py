@@ -16,13 +16,14 @@ from sqlglot.dialects.bigquery import BigQuery
 from sqlglot.parser import build_extract_json_with_path
 from sqlglot.tokens import TokenType
 
+from etlkit.local.bigquery.patches.table import PATCHES
+
 EXTERNAL_TABLE: Final = "EXTERNAL TABLE"
 
 Option = str | bool | int | float | list[Any] | tuple[Any, ...] | exp.Expr | None
 """The value of an entry of OPTIONS(…); an interval stays a tree."""
 
 _Parser: Any = BigQuery.Parser
-_Generator: Any = BigQuery.Generator
 
 
 class Connection(exp.Property):
@@ -160,15 +161,28 @@ _plain_parse_drop = _Parser._parse_drop  # noqa: SLF001
 
 def apply() -> None:
     """Teach the dialect."""
-    _Parser.PROPERTY_PARSERS["WITH"] = _parse_with
-    _Parser._parse_remote_with_connection = _parse_remote  # noqa: SLF001
-    _Parser._parse_drop = _parse_drop  # noqa: SLF001
-    _Parser.FUNCTION_PARSERS["ANNOTATE_IMAGE"] = lambda parser: parser._parse_ml(AnnotateImage)  # noqa: SLF001
-    _Parser.FUNCTIONS["JSON_QUERY"] = _json_query
-    _Generator.TRANSFORMS[Connection] = lambda generator, node: (
-        f"WITH CONNECTION {generator.sql(node, 'this')}"
+    PATCHES.replace("sqlglot.dialects.bigquery:BigQuery.Parser.PROPERTY_PARSERS[WITH]", _parse_with)
+    PATCHES.replace(
+        "sqlglot.dialects.bigquery:BigQuery.Parser._parse_remote_with_connection", _parse_remote
     )
-    _Generator.TRANSFORMS[AnnotateImage] = lambda generator, node: generator._ml_sql(  # noqa: SLF001
-        node, "ANNOTATE_IMAGE"
+    PATCHES.replace("sqlglot.dialects.bigquery:BigQuery.Parser._parse_drop", _parse_drop)
+    PATCHES.replace(
+        "sqlglot.dialects.bigquery:BigQuery.Parser.FUNCTION_PARSERS[ANNOTATE_IMAGE]",
+        lambda parser: parser._parse_ml(AnnotateImage),  # noqa: SLF001
     )
-    _Generator.PROPERTIES_LOCATION[Connection] = exp.Properties.Location.POST_SCHEMA
+    PATCHES.replace("sqlglot.dialects.bigquery:BigQuery.Parser.FUNCTIONS[JSON_QUERY]", _json_query)
+    PATCHES.replace(
+        "sqlglot.dialects.bigquery:BigQuery.Generator.TRANSFORMS[Connection]",
+        lambda generator, node: f"WITH CONNECTION {generator.sql(node, 'this')}",
+        key=Connection,
+    )
+    PATCHES.replace(
+        "sqlglot.dialects.bigquery:BigQuery.Generator.TRANSFORMS[AnnotateImage]",
+        lambda generator, node: generator._ml_sql(node, "ANNOTATE_IMAGE"),  # noqa: SLF001
+        key=AnnotateImage,
+    )
+    PATCHES.replace(
+        "sqlglot.dialects.bigquery:BigQuery.Generator.PROPERTIES_LOCATION[Connection]",
+        exp.Properties.Location.POST_SCHEMA,
+        key=Connection,
+    )

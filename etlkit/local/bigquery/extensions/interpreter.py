@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import bqemulator.scripting.interpreter as plain
 from bqemulator.domain.errors import DomainError, InvalidQueryError
-from bqemulator.jobs import executor
 from bqemulator.scripting.parser import Parser
 from sqlglot import exp
 
@@ -14,6 +13,7 @@ from etlkit.local.bigquery.extensions import api_errors, execute, grammar, hooks
 from etlkit.local.bigquery.extensions.statement_context import Place
 from etlkit.local.bigquery.patches import scripts
 from etlkit.local.bigquery.patches.messages import locate
+from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.transaction import NO_DDL
 
 if TYPE_CHECKING:
@@ -107,6 +107,6 @@ _plain_parse_create: Any = Parser._parse_create_or_sql  # noqa: SLF001
 
 def apply() -> None:
     """Run scripts with this interpreter."""
-    Parser._parse_create_or_sql = _parse_create  # type: ignore[method-assign]  # noqa: SLF001
-    plain.ScriptInterpreter = Interpreter  # type: ignore[misc]
-    executor.ScriptInterpreter = Interpreter  # type: ignore[attr-defined]
+    PATCHES.replace("bqemulator.scripting.parser:Parser._parse_create_or_sql", _parse_create)
+    PATCHES.replace("bqemulator.scripting.interpreter:ScriptInterpreter", Interpreter)
+    PATCHES.replace("bqemulator.jobs.executor:ScriptInterpreter", Interpreter)

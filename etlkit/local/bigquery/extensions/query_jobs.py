@@ -15,6 +15,7 @@ from etlkit.local.bigquery.extensions.statement_context import Place, Running
 from etlkit.local.bigquery.patches.dry_runs import checked
 from etlkit.local.bigquery.patches.messages import locate
 from etlkit.local.bigquery.patches.scripts import is_lone_assert
+from etlkit.local.bigquery.patches.table import PATCHES
 
 
 async def execute_query_job(
@@ -119,7 +120,7 @@ def apply() -> None:
     """Stand before the executor."""
     global _plain_dry_run  # noqa: PLW0603
     _plain_dry_run = routes._dry_run_response  # noqa: SLF001
-    executor.execute_query_job = execute_query_job
-    routes.execute_query_job = execute_query_job  # type: ignore[attr-defined]
-    executor._run_single_sql = _run_single_sql  # noqa: SLF001
-    routes._dry_run_response = _dry_run_response  # noqa: SLF001
+    PATCHES.replace("bqemulator.jobs.executor:execute_query_job", execute_query_job)
+    PATCHES.replace("bqemulator.api.routes.jobs:execute_query_job", execute_query_job)
+    PATCHES.replace("bqemulator.jobs.executor:_run_single_sql", _run_single_sql)
+    PATCHES.replace("bqemulator.api.routes.jobs:_dry_run_response", _dry_run_response)

@@ -21,7 +21,7 @@ from etlkit.local.bigquery.extensions import (
     query_jobs,
 )
 from etlkit.local.bigquery.extensions.statement_context import Place
-from etlkit.local.bigquery.patches.dry_runs import replace_route
+from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.table_resource import TableResources
 
 if TYPE_CHECKING:
@@ -101,10 +101,10 @@ def apply(tables: ObjectTables) -> None:
         ctx.catalog.update_table(meta := meta.model_copy(update=told))
         return dict(routes._table_to_rest(meta))  # noqa: SLF001
 
-    jobs_routes.execute_copy_job = execute_copy_job
+    PATCHES.replace("bqemulator.api.routes.jobs:execute_copy_job", execute_copy_job)
     TableResources.more.append(describe)
-    replace_route(routes.router, routes.delete_table, delete_table)
-    replace_route(routes.router, routes.insert_table, insert_table)
+    PATCHES.replace_route("bqemulator.api.routes.tables:delete_table", delete_table)
+    PATCHES.replace_route("bqemulator.api.routes.tables:insert_table", insert_table)
 
 
 def _options(config: dict[str, Any]) -> dict[str, Any]:

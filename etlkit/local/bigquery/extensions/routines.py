@@ -22,7 +22,7 @@ from etlkit.local.bigquery.extensions.remote_functions import (
     is_remote,
 )
 from etlkit.local.bigquery.extensions.statement_context import Place
-from etlkit.local.bigquery.patches.dry_runs import replace_route
+from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.server.endpoints import PROJECT
 
 
@@ -97,7 +97,7 @@ def apply(runtime: RemoteRuntime) -> None:
     def dispatch(registry: UDFRegistry, routine: Any) -> Any:
         return runtime if is_remote(routine) else _plain_dispatch(registry, routine)
 
-    UDFRegistry._dispatch = dispatch  # noqa: SLF001
-    sql_udf._translate_body = _translate_body  # noqa: SLF001
-    routes._routine_to_rest = routines.to_rest  # noqa: SLF001
-    replace_route(routes.router, routes.insert_routine, routines.insert)
+    PATCHES.replace("bqemulator.udf.runtime:UDFRegistry._dispatch", dispatch)
+    PATCHES.replace("bqemulator.udf.sql_udf:_translate_body", _translate_body)
+    PATCHES.replace("bqemulator.api.routes.routines:_routine_to_rest", routines.to_rest)
+    PATCHES.replace_route("bqemulator.api.routes.routines:insert_routine", routines.insert)

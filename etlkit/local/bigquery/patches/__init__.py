@@ -1,15 +1,15 @@
-"""Mends for faults of the pinned emulator, each where it departs from real BigQuery.
+"""Patches of the pinned emulator where it differs from real BigQuery.
 
-Every module names what real BigQuery does and what the emulator did instead, and has an `apply()`
-that replaces the faulty part. All of them hold for `bqemulator==1.4.0` alone; the pin in
-`pyproject.toml` moves only together with them.
+The docstring of each module says what real BigQuery does and what the emulator did instead. Its
+`apply()` replaces the part that is wrong. `table` lists everything that is replaced, and the version
+of the emulator that the patches are written for.
 """
 
 from __future__ import annotations
 
 
 def apply() -> None:
-    """Replace the faulty parts. Called once, before the emulator is built."""
+    """Apply all patches. Called once, after the table was checked and before the emulator is built."""
     from etlkit.local.bigquery.patches import (
         appends,
         byte_literals,
@@ -30,5 +30,5 @@ def apply() -> None:
 
     statements = (types, table_options, byte_literals, messages, scripts, dry_runs, destinations)
     rows = (appends, row_inserts, reads, loads)
-    for mend in (single_connection, keep_alive, snapshots, *statements, table_resource, *rows):
-        mend.apply()
+    for patch in (single_connection, keep_alive, snapshots, *statements, table_resource, *rows):
+        patch.apply()

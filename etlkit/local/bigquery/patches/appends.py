@@ -29,6 +29,7 @@ from google.rpc import status_pb2  # type: ignore[import-untyped]
 
 from etlkit.local.bigquery.patches.append_checks import AppendRefusedError, check
 from etlkit.local.bigquery.patches.single_connection import to_its_end
+from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.types import quote
 
 if TYPE_CHECKING:
@@ -214,4 +215,4 @@ def _refusal(stream: str, refused: AppendRefusedError) -> bytes:
 
 def apply() -> None:
     """Serve the Write API with this handler."""
-    servicer.BigQueryWriteHandler = AppendHandler  # type: ignore[misc]
+    PATCHES.replace("bqemulator.grpc_api.write_servicer:BigQueryWriteHandler", AppendHandler)

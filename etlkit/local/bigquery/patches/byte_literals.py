@@ -14,9 +14,10 @@ import re
 from typing import Any, Final
 
 import sqlglot
-from bqemulator.sql import parameters
 from bqemulator.sql.translator import SQLTranslator
 from sqlglot.tokens import TokenType
+
+from etlkit.local.bigquery.patches.table import PATCHES
 
 _ESCAPE: Final = re.compile(rb"\\(?:[xX]([0-9a-fA-F]{2})|([0-3][0-7]{2})|(.))", re.DOTALL)
 _NAMED: Final = {
@@ -68,5 +69,5 @@ _plain_translate = SQLTranslator.translate
 
 def apply() -> None:
     """Translate what has no such literal any more; decode parameters."""
-    SQLTranslator.translate = _translate  # type: ignore[method-assign]
-    parameters._SCALAR_CONVERTERS["BYTES"] = base64.b64decode  # noqa: SLF001
+    PATCHES.replace("bqemulator.sql.translator:SQLTranslator.translate", _translate)
+    PATCHES.replace("bqemulator.sql.parameters:_SCALAR_CONVERTERS[BYTES]", base64.b64decode)

@@ -21,6 +21,7 @@ from bqemulator.storage.sql_identifiers import quoted_table_ref
 from sqlglot import exp
 from sqlglot.tokens import TokenType
 
+from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.types import quote, table_schema, to_column
 
 _ANONYMOUS: Final = executor._ANONYMOUS_RESULTS_DATASET  # noqa: SLF001
@@ -210,4 +211,4 @@ _plain_execute: Any = routes._execute_query_or_failed_meta  # noqa: SLF001
 
 def apply() -> None:
     """Write the rows of queries where they are wanted."""
-    routes._execute_query_or_failed_meta = execute_or_fail  # noqa: SLF001
+    PATCHES.replace("bqemulator.api.routes.jobs:_execute_query_or_failed_meta", execute_or_fail)

@@ -20,6 +20,8 @@ from bqemulator.jobs import executor
 from fastapi import Request  # noqa: TC002 - FastAPI looks at it at run time
 from sqlglot import exp
 
+from etlkit.local.bigquery.patches.table import PATCHES
+
 MAX_RESULTS: Final = 200
 MAX_RESULT_BYTES: Final = 256 * 1024 * 1024
 
@@ -64,11 +66,12 @@ async def query(
 
 
 def _forget_old_results() -> None:
-    results = executor.JOB_RESULTS
-    total = sum(result.nbytes for result in results.values())
-    while len(results) > 1 and (len(results) > MAX_RESULTS or total > MAX_RESULT_BYTES):
-        oldest = next(iter(results))
-        total -= results.pop(oldest).nbytes
+    total = sum(result.nbytes for result in executor.JOB_RESULTS.values())
+    while len(executor.JOB_RESULTS) > 1 and (
+        len(executor.JOB_RESULTS) > MAX_RESULTS or total > MAX_RESULT_BYTES
+    ):
+        oldest = next(iter(executor.JOB_RESULTS))
+        total -= executor.JOB_RESULTS.pop(oldest).nbytes
         executor.JOB_SCHEMAS.pop(oldest, None)
 
 
@@ -118,17 +121,8 @@ def _single_statement(sql: str) -> Any:
 _plain_dry_run = routes._dry_run_response  # noqa: SLF001
 
 
-def replace_route(router: Any, plain: Any, mended: Any) -> None:
-    """Answer a route with another function."""
-    for route in list(router.routes):
-        if getattr(route, "endpoint", None) is plain:
-            router.routes.remove(route)
-            path = route.path.removeprefix(router.prefix)
-            router.add_api_route(path, mended, methods=list(route.methods))
-
-
 def apply() -> None:
     """Replace the routes that make jobs."""
-    replace_route(routes.router, routes.insert_job, insert_job)
-    replace_route(routes.router, routes.query, query)
-    routes._dry_run_response = _dry_run_response  # noqa: SLF001
+    PATCHES.replace_route("bqemulator.api.routes.jobs:insert_job", insert_job)
+    PATCHES.replace_route("bqemulator.api.routes.jobs:query", query)
+    PATCHES.replace("bqemulator.api.routes.jobs:_dry_run_response", _dry_run_response)

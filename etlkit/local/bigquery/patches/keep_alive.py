@@ -9,14 +9,15 @@ from __future__ import annotations
 from functools import partial
 from types import SimpleNamespace
 
-import bqemulator.server as emulator_server
 import uvicorn
 
+from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.server.endpoints import KEEP_ALIVE_S
 
 
 def apply() -> None:
     """Serve REST with this patience."""
-    emulator_server.uvicorn = SimpleNamespace(
-        Config=partial(uvicorn.Config, timeout_keep_alive=KEEP_ALIVE_S), Server=uvicorn.Server
+    config = partial(uvicorn.Config, timeout_keep_alive=KEEP_ALIVE_S)
+    PATCHES.replace(
+        "bqemulator.server:uvicorn", SimpleNamespace(Config=config, Server=uvicorn.Server)
     )

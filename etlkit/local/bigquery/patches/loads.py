@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-import bqemulator.api.routes.jobs as routes
 from bqemulator.api.routes import upload
 from bqemulator.domain.errors import AlreadyExistsError, InvalidQueryError
 from bqemulator.jobs import executor
@@ -22,6 +21,7 @@ from bqemulator.storage.sql_identifiers import quoted_table_ref
 from etlkit.errors import ConfigError
 from etlkit.local.bigquery.patches import csv_files
 from etlkit.local.bigquery.patches.csv_files import CsvOptions
+from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.transaction import Transaction
 from etlkit.local.buckets import Buckets
 
@@ -150,11 +150,13 @@ _plain_new_job_id: Any = upload._new_job_id  # noqa: SLF001
 
 def apply() -> None:
     """Run load jobs this way."""
-    executor.execute_load_job = execute_load_job
-    routes.execute_load_job = execute_load_job
-    upload.execute_load_job = execute_load_job
-    executor._load_path_into_target = _load_path  # noqa: SLF001
-    executor._maybe_create_load_destination = _create_destination  # noqa: SLF001
-    upload._load_configuration_from_envelope = _configuration  # noqa: SLF001
-    upload._run_load = _run_load  # noqa: SLF001
-    upload._new_job_id = _new_job_id  # noqa: SLF001
+    PATCHES.replace("bqemulator.jobs.executor:execute_load_job", execute_load_job)
+    PATCHES.replace("bqemulator.api.routes.jobs:execute_load_job", execute_load_job)
+    PATCHES.replace("bqemulator.api.routes.upload:execute_load_job", execute_load_job)
+    PATCHES.replace("bqemulator.jobs.executor:_load_path_into_target", _load_path)
+    PATCHES.replace("bqemulator.jobs.executor:_maybe_create_load_destination", _create_destination)
+    PATCHES.replace(
+        "bqemulator.api.routes.upload:_load_configuration_from_envelope", _configuration
+    )
+    PATCHES.replace("bqemulator.api.routes.upload:_run_load", _run_load)
+    PATCHES.replace("bqemulator.api.routes.upload:_new_job_id", _new_job_id)

@@ -14,6 +14,8 @@ import sqlglot
 from bqemulator.domain.errors import DomainError, InvalidQueryError
 from bqemulator.jobs import error_mapper, executor
 
+from etlkit.local.bigquery.patches.table import PATCHES
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -109,6 +111,6 @@ _plain_run = executor._run_single_sql  # noqa: SLF001
 
 def apply() -> None:
     """Speak of what the user wrote."""
-    error_mapper.translate_runtime_error = _translate
-    executor.translate_runtime_error = _translate
-    executor._run_single_sql = _run_single_sql  # noqa: SLF001
+    PATCHES.replace("bqemulator.jobs.error_mapper:translate_runtime_error", _translate)
+    PATCHES.replace("bqemulator.jobs.executor:translate_runtime_error", _translate)
+    PATCHES.replace("bqemulator.jobs.executor:_run_single_sql", _run_single_sql)

@@ -29,6 +29,7 @@ from google.cloud.bigquery_storage_v1 import types
 
 from etlkit.local.bigquery.patches.arrow_types import read_expression, read_field
 from etlkit.local.bigquery.patches.single_connection import to_its_end
+from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.types import columns_of, quote
 
 MAX_SESSIONS: Final = 32
@@ -112,9 +113,9 @@ class ReadHandler(servicer.BigQueryReadHandler):
         return self._answer(request, schema, session)
 
     def _forget_avro_sessions(self) -> None:
-        kept = emulator_sessions._SESSIONS  # noqa: SLF001
-        while len(kept) >= MAX_SESSIONS:
-            del kept[next(iter(kept))]
+        while len(emulator_sessions._SESSIONS) >= MAX_SESSIONS:  # noqa: SLF001
+            oldest = next(iter(emulator_sessions._SESSIONS))  # noqa: SLF001
+            del emulator_sessions._SESSIONS[oldest]  # noqa: SLF001
 
     def _source(self, request: Any, context: Any) -> tuple[str, str, list[str] | None] | None:
         """The table, the SELECT with filter and row access policies, and the columns asked for."""
@@ -226,4 +227,4 @@ class ReadHandler(servicer.BigQueryReadHandler):
 
 def apply() -> None:
     """Serve the Read API with this handler."""
-    servicer.BigQueryReadHandler = ReadHandler  # type: ignore[misc]
+    PATCHES.replace("bqemulator.grpc_api.read_servicer:BigQueryReadHandler", ReadHandler)

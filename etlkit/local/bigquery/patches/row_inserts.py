@@ -17,7 +17,7 @@ from bqemulator.domain.errors import InvalidQueryError, ResourceRef, resource_no
 from bqemulator.storage.sql_identifiers import quoted_table_ref
 from fastapi import Request  # noqa: TC002 - FastAPI looks at it at run time
 
-from etlkit.local.bigquery.patches.dry_runs import replace_route
+from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.types import quote
 
 _INSERT = "etlkit_insert_all"
@@ -95,5 +95,6 @@ def _insert(name: tuple[str, str, str], rows: pa.Table, fields: Sequence[Any], c
 
 def apply() -> None:
     """Replace the route, and take files as they come."""
-    replace_route(routes.router, routes.insert_all, insert_all)
-    upload._PERMITTED_MEDIA_CONTENT_TYPES += ("*/*",)  # noqa: SLF001
+    PATCHES.replace_route("bqemulator.api.routes.tabledata:insert_all", insert_all)
+    media_types = (*upload._PERMITTED_MEDIA_CONTENT_TYPES, "*/*")  # noqa: SLF001
+    PATCHES.replace("bqemulator.api.routes.upload:_PERMITTED_MEDIA_CONTENT_TYPES", media_types)

@@ -22,6 +22,7 @@ from sqlglot import exp
 from sqlglot.tokens import TokenType
 
 from etlkit.local.bigquery.patches.messages import locate
+from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.table_options import sync_table
 from etlkit.local.bigquery.patches.transaction import NO_DDL, Transaction
 
@@ -274,8 +275,10 @@ _plain_parse_script = executor.parse_script
 
 def apply() -> None:
     """Run scripts with this interpreter."""
-    plain._rewrite_vars_to_params = _rewrite_vars_to_params  # noqa: SLF001
-    plain.ScriptInterpreter = Interpreter  # type: ignore[misc]
-    executor.ScriptInterpreter = Interpreter  # type: ignore[misc]
-    executor._run_query_body = _run_query_body  # noqa: SLF001
-    executor.parse_script = _parse_script
+    PATCHES.replace(
+        "bqemulator.scripting.interpreter:_rewrite_vars_to_params", _rewrite_vars_to_params
+    )
+    PATCHES.replace("bqemulator.scripting.interpreter:ScriptInterpreter", Interpreter)
+    PATCHES.replace("bqemulator.jobs.executor:ScriptInterpreter", Interpreter)
+    PATCHES.replace("bqemulator.jobs.executor:_run_query_body", _run_query_body)
+    PATCHES.replace("bqemulator.jobs.executor:parse_script", _parse_script)

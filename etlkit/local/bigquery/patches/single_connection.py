@@ -20,10 +20,10 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from threading import Thread
 from typing import Any, ClassVar, TypeVar
 
-import bqemulator.server as emulator_server
 from bqemulator.storage.engine import DuckDBEngine
 
 from etlkit.local.bigquery.patches.column_names import is_query, refuse_duplicates
+from etlkit.local.bigquery.patches.table import PATCHES
 
 _log = logging.getLogger(__name__)
 
@@ -153,4 +153,4 @@ async def _with_whole_body(receive: Receive) -> Receive:
 
 def apply() -> None:
     """Build the emulator around this engine."""
-    emulator_server.DuckDBEngine = OneUserEngine  # type: ignore[misc]
+    PATCHES.replace("bqemulator.server:DuckDBEngine", OneUserEngine)

@@ -14,9 +14,10 @@ import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-import bqemulator.server as emulator_server
 from bqemulator.domain.events import TableDataChanged
 from bqemulator.versioning.snapshots import SnapshotManager
+
+from etlkit.local.bigquery.patches.table import PATCHES
 
 if TYPE_CHECKING:
     from bqemulator.catalog.models import SnapshotMeta
@@ -55,4 +56,4 @@ class SparseSnapshotManager(SnapshotManager):
 
 def apply() -> None:
     """Build the emulator around this manager."""
-    emulator_server.SnapshotManager = SparseSnapshotManager  # type: ignore[misc]
+    PATCHES.replace("bqemulator.server:SnapshotManager", SparseSnapshotManager)

@@ -14,13 +14,12 @@ import sqlglot
 from bqemulator.catalog import ddl_sync
 from bqemulator.catalog.models import Clustering, TableMeta
 from bqemulator.domain.errors import InvalidQueryError, ResourceRef, resource_not_found
-from bqemulator.jobs import executor
-from bqemulator.scripting import interpreter
 from bqemulator.sql import translator
 from bqemulator.storage.sql_identifiers import quoted_table_ref
 from sqlglot import exp
 
 from etlkit.local.bigquery.patches.partitioning import described, partitioning_of
+from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.types import table_schema, widen
 
 _plain_sync = ddl_sync.sync_created_table
@@ -148,7 +147,9 @@ def _without_set_options(sql: str) -> str:
 
 def apply() -> None:
     """Look at every statement after it has run."""
-    ddl_sync.sync_created_table = sync_table
-    executor.sync_created_table = sync_table
-    interpreter.sync_created_table = sync_table
-    translator.rewrite_alter_table_set_options = _without_set_options
+    PATCHES.replace("bqemulator.catalog.ddl_sync:sync_created_table", sync_table)
+    PATCHES.replace("bqemulator.jobs.executor:sync_created_table", sync_table)
+    PATCHES.replace("bqemulator.scripting.interpreter:sync_created_table", sync_table)
+    PATCHES.replace(
+        "bqemulator.sql.translator:rewrite_alter_table_set_options", _without_set_options
+    )

@@ -15,6 +15,7 @@ import bqemulator.server as emulator_server
 from bqemulator.storage.sql_identifiers import quoted_table_ref
 
 from etlkit.local.bigquery.patches.single_connection import OneRequestApp
+from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.types import quote, to_column
 
 if TYPE_CHECKING:
@@ -112,11 +113,11 @@ def _expiration(body: dict[str, Any]) -> datetime | None:
 
 def _create_app(ctx: Any) -> OneRequestApp:
     resources = TableResources(ctx)
-    routes._table_to_rest = resources.to_rest  # noqa: SLF001
-    routes._rest_to_table_meta = resources.from_rest  # noqa: SLF001
+    PATCHES.replace("bqemulator.api.routes.tables:_table_to_rest", resources.to_rest)
+    PATCHES.replace("bqemulator.api.routes.tables:_rest_to_table_meta", resources.from_rest)
     return OneRequestApp(_plain_create_app(ctx), ctx.engine, resources.drop_expired)
 
 
 def apply() -> None:
     """Build the REST app with these resources, one request at a time."""
-    emulator_server.create_app = _create_app  # type: ignore[assignment]
+    PATCHES.replace("bqemulator.server:create_app", _create_app)

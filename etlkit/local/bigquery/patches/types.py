@@ -12,10 +12,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import bqemulator.api.routes.jobs as jobs_routes
-import bqemulator.api.routes.tables as tables_routes
 import duckdb
-from bqemulator.catalog import ddl_sync
 from bqemulator.catalog.models import TableFieldSchema, TableSchema
 from bqemulator.jobs import executor
 from bqemulator.storage import arrow_bridge, type_map
@@ -23,6 +20,8 @@ from bqemulator.storage.sql_identifiers import quoted_table_ref
 from bqemulator.types.range_type import detect_range_element
 from sqlglot import exp
 from sqlglot.dialects.duckdb import DuckDB
+
+from etlkit.local.bigquery.patches.table import PATCHES
 
 NUMERIC_SCALE: Final = 9
 BIGNUMERIC: Final = "DECIMAL(38, 18)"
@@ -202,15 +201,16 @@ def _wkt(geography: bytes) -> str:
 
 def apply() -> None:
     """Let catalog, results and generated SQL agree on types."""
-    ddl_sync._introspect_schema = _introspect_schema  # noqa: SLF001
-    executor.build_response_schema = _build_response_schema
-    jobs_routes.build_response_schema = _build_response_schema
-    DuckDB.Generator.TYPE_PARAM_SETTINGS = {
+    PATCHES.replace("bqemulator.catalog.ddl_sync:_introspect_schema", _introspect_schema)
+    PATCHES.replace("bqemulator.jobs.executor:build_response_schema", _build_response_schema)
+    PATCHES.replace("bqemulator.api.routes.jobs:build_response_schema", _build_response_schema)
+    settings = {
         **DuckDB.Generator.TYPE_PARAM_SETTINGS,
         exp.DType.DECIMAL: ((38, NUMERIC_SCALE), (38, 38)),
         exp.DType.BIGDECIMAL: ((38, 18), (38, 38)),
     }
-    type_map._BQ_TO_DUCKDB["BIGNUMERIC"] = BIGNUMERIC  # noqa: SLF001
-    type_map.bq_schema_to_duckdb_columns = _columns
-    tables_routes.bq_schema_to_duckdb_columns = _columns
-    arrow_bridge.wkb_to_wkt = _wkt
+    PATCHES.replace("sqlglot.dialects.duckdb:DuckDB.Generator.TYPE_PARAM_SETTINGS", settings)
+    PATCHES.replace("bqemulator.storage.type_map:_BQ_TO_DUCKDB[BIGNUMERIC]", BIGNUMERIC)
+    PATCHES.replace("bqemulator.storage.type_map:bq_schema_to_duckdb_columns", _columns)
+    PATCHES.replace("bqemulator.api.routes.tables:bq_schema_to_duckdb_columns", _columns)
+    PATCHES.replace("bqemulator.storage.arrow_bridge:wkb_to_wkt", _wkt)

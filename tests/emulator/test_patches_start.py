@@ -1,0 +1,42 @@
+import pytest
+
+from etlkit.errors import JobError
+from etlkit.local.server.launcher import join_or_start
+
+# Python imports a module of this name at its start, also in the server process.
+SITE = """
+import importlib.metadata as metadata
+
+plain = metadata.version
+metadata.version = lambda name: "9.9.9" if name == "bqemulator" else plain(name)
+"""
+
+CHANGED = """
+import bqemulator.scripting.parser
+
+class Parser(bqemulator.scripting.parser.Parser):
+    _parse_create_or_sql = None
+
+bqemulator.scripting.parser.Parser = Parser
+"""
+
+
+@pytest.mark.parametrize(
+    ("site", "sentence"),
+    [
+        (SITE, "but 9.9.9 is installed: install 1.4.0, or check these patches: bigquery/"),
+        (
+            CHANGED,
+            "have changed (bqemulator.scripting.parser:Parser._parse_create_or_sql): "
+            "check these patches: bigquery/extensions/interpreter\n",
+        ),
+    ],
+    ids=["version", "source"],
+)
+def test_another_emulator_stops_the_start(tmp_path, monkeypatch, site, sentence):
+    """The error of the start tells the user which patches to look at."""
+    (tmp_path / "sitecustomize.py").write_text(site)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(JobError) as error:
+        join_or_start(tmp_path / "local")
+    assert sentence in str(error.value)
