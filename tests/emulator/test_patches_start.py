@@ -27,8 +27,10 @@ bqemulator.scripting.parser.Parser = Parser
         (SITE, "but 9.9.9 is installed: install 1.4.0, or check these patches: bigquery/"),
         (
             CHANGED,
-            "have changed (bqemulator.scripting.parser:Parser._parse_create_or_sql): "
-            "check these patches: bigquery/extensions/interpreter\n",
+            (
+                "have changed (bqemulator.scripting.parser:Parser._parse_create_or_sql): "
+                "check these patches: bigquery/extensions/interpreter\n"
+            ),
         ),
     ],
     ids=["version", "source"],

@@ -4,7 +4,9 @@ from sqlglot import exp, parse_one
 
 from etlkit.local.bigquery.extensions import grammar, hooks
 from etlkit.local.bigquery.extensions.subqueries import Scope
+from etlkit.local.bigquery.patches.table import EMULATOR_VERSION, PATCHES
 
+PATCHES.check(EMULATOR_VERSION)
 grammar.apply()
 
 OBJECT_TABLE = """  # CREATE an object TABLE
