@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from etlkit.bigquery import sql
 from etlkit.errors import ConfigError, SinkError
@@ -18,7 +18,6 @@ from etlkit.errors import ConfigError, SinkError
 if TYPE_CHECKING:
     from etlkit.api.job import OnSchemaChange
     from etlkit.bigquery.names import TableName
-    from etlkit.bigquery.sink import SinkOptions
     from etlkit.bigquery.table_definition import Definition
     from etlkit.rows.columns import Column
 
@@ -37,6 +36,46 @@ _WIDER_TYPES: Final = frozenset(
 )
 """What `ALTER COLUMN … SET DATA TYPE` does.
 Source: https://cloud.google.com/bigquery/docs/reference/standard-sql/data-definition-language#alter_column_set_data_type_statement"""
+
+
+class TargetOptions(Protocol):
+    """What a job says about its target; see the attributes of `etlkit.bigquery.sink.SinkOptions`."""
+
+    @property
+    def table(self) -> str:
+        """`dataset.table` or `project.dataset.table`."""
+
+    @property
+    def mode(self) -> str:
+        """A key of `MODES`."""
+
+    @property
+    def merge_keys(self) -> tuple[str, ...]:
+        """Columns that name a row."""
+
+    @property
+    def merge_update_columns(self) -> tuple[str, ...] | None:
+        """Columns that `merge` updates; None = all but the keys."""
+
+    @property
+    def before_load(self) -> str | None:
+        """DML that runs before the rows."""
+
+    @property
+    def definition(self) -> Definition:
+        """How the table is made."""
+
+    @property
+    def create_dataset(self) -> bool:
+        """Whether a missing dataset is created."""
+
+    @property
+    def allow_drop(self) -> bool:
+        """Whether the table may be dropped and created again."""
+
+    @property
+    def work_dataset(self) -> str:
+        """Where work tables live."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +157,7 @@ class Mode:
     takes_keys: ClassVar[bool] = False
     may_drop: ClassVar[bool] = False
 
-    def check_options(self, options: SinkOptions) -> None:
+    def check_options(self, options: TargetOptions) -> None:
         """Raise if the job's options do not go with this mode. No I/O.
 
         Raises:
@@ -133,7 +172,7 @@ class Mode:
         if options.allow_drop and not self.may_drop:
             raise ConfigError("allow_drop goes with mode='delete_in_advance'")
 
-    def check_target(self, options: SinkOptions, table: ExistingTable) -> None:
+    def check_target(self, options: TargetOptions, table: ExistingTable) -> None:
         """Raise if the target cannot be published to in this mode; called when the run opens.
 
         Raises:
@@ -142,7 +181,7 @@ class Mode:
         for difference in options.definition.differences(table.definition):
             log.warning("%s: %s; a definition applies when a table is made", table.name, difference)
 
-    def must_drop(self, options: SinkOptions, table: ExistingTable) -> bool:  # noqa: ARG002
+    def must_drop(self, options: TargetOptions, table: ExistingTable) -> bool:  # noqa: ARG002
         """Whether the table must be dropped and created again to get the job's definition."""
         return False
 
@@ -159,11 +198,11 @@ class Mode:
         _refuse_missing_required(table, columns)
         return _added(table, columns, policy)
 
-    def keys(self, options: SinkOptions) -> tuple[str, ...]:
+    def keys(self, options: TargetOptions) -> tuple[str, ...]:
         """The columns that name a row: no two rows of a run may agree in them. Empty = none do."""
         return options.merge_keys
 
-    def statements(self, options: SinkOptions, table: ExistingTable, rows: Rows) -> list[str]:
+    def statements(self, options: TargetOptions, table: ExistingTable, rows: Rows) -> list[str]:
         """The DML that publishes the rows."""
         before = [] if options.before_load is None else [sql.one_statement(options.before_load)]
         return [*before, sql.insert(table.name, rows.columns, rows.select)]
@@ -191,7 +230,7 @@ class Replace(Mode):
             return super().evolve(table, columns, policy)
         return _become(table, columns)
 
-    def statements(self, options: SinkOptions, table: ExistingTable, rows: Rows) -> list[str]:
+    def statements(self, options: TargetOptions, table: ExistingTable, rows: Rows) -> list[str]:
         """See `Mode.statements`: empty the table, then add the rows."""
         added = super().statements(options, table, rows)
         if rows.on_top:
@@ -206,7 +245,7 @@ class DeleteInAdvance(Replace):
     takes_before_load = False
     may_drop = True
 
-    def check_target(self, options: SinkOptions, table: ExistingTable) -> None:
+    def check_target(self, options: TargetOptions, table: ExistingTable) -> None:
         """See `Mode.check_target`: another partitioning or clustering needs `allow_drop`."""
         if not self.must_drop(options, table) or options.allow_drop:
             return
@@ -218,7 +257,7 @@ class DeleteInAdvance(Replace):
             stage="open",
         )
 
-    def must_drop(self, options: SinkOptions, table: ExistingTable) -> bool:
+    def must_drop(self, options: TargetOptions, table: ExistingTable) -> bool:
         """See `Mode.must_drop`."""
         return bool(options.definition.layout_differences(table.definition))
 
@@ -236,7 +275,7 @@ class Merge(Mode):
     name = "merge"
     takes_keys = True
 
-    def check_options(self, options: SinkOptions) -> None:
+    def check_options(self, options: TargetOptions) -> None:
         """See `Mode.check_options`."""
         super().check_options(options)
         if not options.merge_keys:
@@ -248,7 +287,7 @@ class Merge(Mode):
                 "is never updated"
             )
 
-    def statements(self, options: SinkOptions, table: ExistingTable, rows: Rows) -> list[str]:
+    def statements(self, options: TargetOptions, table: ExistingTable, rows: Rows) -> list[str]:
         """See `Mode.statements`."""
         before = [] if options.before_load is None else [sql.one_statement(options.before_load)]
         merged = sql.merge(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from etlkit.api.job import TransferJob
     from etlkit.api.run import Run
     from etlkit.api.source import Source
-    from etlkit.bigquery.sink import BigQuerySink
+    from etlkit.bigquery.modes import TargetOptions
     from etlkit.rows.columns import Column
     from etlkit.variables.definitions import Value
 
@@ -31,13 +31,13 @@ class RejectsSource:
 
     Attributes:
         source: The job's own source, of any kind; it tells the columns.
-        sink: The job's sink; the rejected rows stand beside its table.
+        sink: The options of the job's sink; the rejected rows are beside its table.
         run_id: The run that rejected them.
         only: Class of error; None = all.
     """
 
     source: Source
-    sink: BigQuerySink
+    sink: TargetOptions
     run_id: str
     only: str | None = None
 

@@ -41,7 +41,7 @@ TRANSIENT_REASONS: Final = frozenset(
 `rateLimitExceeded` where newer ones answer 429.
 Source: https://cloud.google.com/bigquery/docs/error-messages"""
 
-_TRANSIENT_SENTENCE: Final = "could not serialize access"
+_TRANSIENT_SENTENCES: Final = ("could not serialize access", "aborted due to concurrent update")
 """BigQuery reports a conflict between transactions as `invalidQuery`; only its sentence is specific.
 Source: https://cloud.google.com/bigquery/docs/transactions#transaction_concurrency"""
 
@@ -121,7 +121,8 @@ def is_transient(error: BaseException) -> bool:
     if code is None:
         return _broken_connection(error) not in {None, "tls"}
     reasons = _reasons({"errors": getattr(error, "errors", None)})
-    if reasons & TRANSIENT_REASONS or _TRANSIENT_SENTENCE in str(_message(error)).lower():
+    sentence = str(_message(error)).lower()
+    if reasons & TRANSIENT_REASONS or any(each in sentence for each in _TRANSIENT_SENTENCES):
         return True
     status = getattr(error, "code", None)
     if status == http.client.INTERNAL_SERVER_ERROR and reasons:

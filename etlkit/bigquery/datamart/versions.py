@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from etlkit.bigquery.datamart import sql
-from etlkit.bigquery.modes import ExistingTable, Mode, Rows
+from etlkit.bigquery.modes import ExistingTable, Mode, Rows, TargetOptions
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from etlkit.api.datamart import ValidityColumns
-    from etlkit.bigquery.sink import SinkOptions
 
 
 @dataclass(frozen=True)
@@ -31,12 +30,12 @@ class Versions(Mode):
     validity: ValidityColumns
     at: datetime
 
-    def keys(self, options: SinkOptions) -> tuple[str, ...]:
+    def keys(self, options: TargetOptions) -> tuple[str, ...]:
         """See `Mode.keys`."""
         del options
         return self.row_keys
 
-    def statements(self, options: SinkOptions, table: ExistingTable, rows: Rows) -> list[str]:
+    def statements(self, options: TargetOptions, table: ExistingTable, rows: Rows) -> list[str]:
         """See `Mode.statements`."""
         del options
         by = table.partition_filter

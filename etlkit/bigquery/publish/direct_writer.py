@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from etlkit.api.job import TransferJob
     from etlkit.api.outcomes import Counts, RefusedRow, RejectedRow
     from etlkit.api.run import Run
-    from etlkit.bigquery.sink import SinkOptions
+    from etlkit.bigquery.modes import TargetOptions
     from etlkit.rows.columns import Column
 
 log = logging.getLogger("etlkit.bigquery")
@@ -35,7 +35,7 @@ class DirectWriter:
 
     def __init__(
         self,
-        options: SinkOptions,
+        options: TargetOptions,
         job: TransferJob,
         run: Run,
         connection: Connection,

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Protocol
 
 from etlkit.bigquery import sql
-from etlkit.bigquery.modes import MODES, Evolution, ExistingTable, Mode, Rows
+from etlkit.bigquery.modes import MODES, Evolution, ExistingTable, Mode, Rows, TargetOptions
 from etlkit.bigquery.names import TableName, literal
 from etlkit.bigquery.publish.staging import REJECT_COLUMNS
 from etlkit.bigquery.table_definition import plain_table
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from etlkit.bigquery.client import Connection
     from etlkit.bigquery.publish.target import Target
     from etlkit.bigquery.runs.run_owner import RunOwner
-    from etlkit.bigquery.sink import SinkOptions
 
 log = logging.getLogger("etlkit.bigquery")
 
@@ -76,7 +75,7 @@ class Publisher:
 
     def __init__(
         self,
-        options: SinkOptions,
+        options: TargetOptions,
         run: Run,
         connection: Connection,
         target: Target,

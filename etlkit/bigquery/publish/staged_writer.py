@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from etlkit.bigquery.client import Connection, errors_as
-from etlkit.bigquery.sink import SinkOptions
 from etlkit.bigquery.source import work_dataset
 from etlkit.errors import SinkError
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from etlkit.api.job import TransferJob
     from etlkit.api.outcomes import Counts, Recovered, RefusedRow, RejectedRow
     from etlkit.api.run import Run
+    from etlkit.bigquery.modes import TargetOptions
     from etlkit.rows.columns import Column
 
 log = logging.getLogger("etlkit.bigquery")
@@ -29,7 +29,7 @@ class BigQueryWriter:
 
     def __init__(
         self,
-        options: SinkOptions,
+        options: TargetOptions,
         job: TransferJob,
         run: Run,
         connection: Connection,

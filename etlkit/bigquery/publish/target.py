@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from etlkit.bigquery.modes import MODES, Evolution, ExistingTable
+from etlkit.bigquery.modes import MODES, Evolution, ExistingTable, TargetOptions
 from etlkit.bigquery.names import parse_table
 from etlkit.bigquery.table_definition import definition_of
 from etlkit.errors import SinkError
@@ -13,7 +13,6 @@ from etlkit.errors import SinkError
 if TYPE_CHECKING:
     from etlkit.api.job import OnSchemaChange
     from etlkit.bigquery.client import Connection
-    from etlkit.bigquery.sink import SinkOptions
     from etlkit.rows.columns import Column
 
 log = logging.getLogger("etlkit.bigquery")
@@ -36,7 +35,7 @@ class Target:
     """
 
     def __init__(
-        self, options: SinkOptions, policy: OnSchemaChange, connection: Connection
+        self, options: TargetOptions, policy: OnSchemaChange, connection: Connection
     ) -> None:
         self._options = options
         self._policy = policy

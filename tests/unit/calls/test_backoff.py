@@ -69,6 +69,9 @@ def job_error(reason, message="no"):
         *(job_error(reason) for reason in ("backendError", "internalError", "rateLimitExceeded")),
         job_error("jobRateLimitExceeded"),
         job_error("invalidQuery", "Could not serialize access to table t due to concurrent update"),
+        job_error(
+            "invalidQuery", "Transaction is aborted due to concurrent update against table t"
+        ),
         google.Forbidden("slow down", errors=[{"reason": "rateLimitExceeded"}]),
         google.Aborted("no"),
         GrpcError("UNAVAILABLE"),
