@@ -1,4 +1,4 @@
-"""Checks: what must be true of the staged rows before they are published."""
+"""Checks: conditions on the staged rows that must hold before they are published."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Any
 from etlkit.errors import ConfigError
 
 STAGED = "{staged}"
-"""Stands for the staged rows in a check's SQL; may come more than once."""
+"""Stands for the staged rows in the SQL of a check; may be used more than once."""
 
 _SHOWN_ROWS = 5
 
 
 @dataclass(frozen=True)
 class Check:
-    """One question to the staged rows.
+    """One condition on the staged rows.
 
     Without a bound the query must return no rows; with one it must return a single number.
 
     Attributes:
         sql: GoogleSQL over `{staged}`, e.g. `SELECT uri FROM {staged} WHERE response IS NULL`.
         name: For messages; None = the SQL itself.
-        at_least: The number may not be smaller.
-        at_most: The number may not be larger.
+        at_least: The number must not be smaller.
+        at_most: The number must not be larger.
         equals: The number must be this one.
     """
 
@@ -35,20 +35,20 @@ class Check:
     equals: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a check that looks at something else."""
+        """Raise if the SQL does not read the staged rows."""
         if STAGED not in self.sql:
             raise ConfigError(f"check {self.sql!r} does not read the staged rows: write {STAGED}")
 
     @property
     def title(self) -> str:
-        """What to call it."""
+        """The name of the check in messages."""
         return self.name or " ".join(self.sql.split())
 
     def verdict(self, rows: Sequence[Sequence[Any]]) -> str | None:
-        """Judge the first rows of the answer.
+        """Evaluate the first rows of the result.
 
         Returns:
-            What is wrong; None = nothing.
+            What is wrong; None = the check holds.
         """
         if self.at_least is None and self.at_most is None and self.equals is None:
             if not rows:
@@ -71,7 +71,7 @@ class Check:
 
 
 def as_check(check: Check | str) -> Check:
-    """A bare SQL text is a check that must return no rows."""
+    """Make a check of a bare SQL text: it must return no rows."""
     return Check(check) if isinstance(check, str) else check
 
 

@@ -1,4 +1,4 @@
-"""Datamarts: frozen descriptions of SQL to run inside the warehouse. Rows never come here."""
+"""Datamarts: frozen descriptions of SQL that runs inside the warehouse. No row leaves it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WORK_DATASET = "etlkit_work"
 
 
 class TableDefinition(Protocol):
-    """How the warehouse is to make a table, e.g. `etlkit.Definition`."""
+    """How the warehouse makes a table, e.g. `etlkit.Definition`."""
 
     def clauses(self, columns: Any, labels: Mapping[str, str]) -> str:
         """The table's clauses, as DDL writes them."""
@@ -36,11 +36,11 @@ class Lookback:
     Attributes:
         column: A column of the query's result.
         column_type: `TIMESTAMP`, `DATETIME` or `DATE`.
-        start: The period begins so many units before the run.
-        end: It ends so many units before the run; not above `start`.
+        start: The period begins this many units before the run.
+        end: The period ends this many units before the run; not above `start`.
         unit: `days` are whole days of the calendar, the first and the last included: `start=3`,
             `end=0` is today and the three days before. `hours` are counted back from the run.
-        time_zone: Where days begin, and what a DATETIME or DATE is taken to be in.
+        time_zone: Where days begin, and the zone of a DATETIME or DATE.
     """
 
     column: str
@@ -51,7 +51,7 @@ class Lookback:
     time_zone: str = "UTC"
 
     def __post_init__(self) -> None:
-        """Refuse what can be seen to be wrong without any I/O."""
+        """Raise for wrong values that can be found without any I/O."""
         _check_choice("Lookback", "column_type", self.column_type, ColumnType)
         _check_choice("Lookback", "unit", self.unit, LookbackUnit)
         if not 0 <= self.end <= self.start:
@@ -66,8 +66,8 @@ class ValidityColumns:
     """Names of the columns that `scd_type_2` adds.
 
     Attributes:
-        valid_from: TIMESTAMP, when the run that brought the version started.
-        valid_to: TIMESTAMP, when the run that brought the next one started; null = none did.
+        valid_from: TIMESTAMP, start of the run that added the version.
+        valid_to: TIMESTAMP, start of the run that added the next version; null = there is none.
         is_current: BOOL.
     """
 
@@ -77,7 +77,7 @@ class ValidityColumns:
 
     @property
     def names(self) -> tuple[str, str, str]:
-        """In the order in which they stand."""
+        """The three names, in the order of the columns."""
         return self.valid_from, self.valid_to, self.is_current
 
 
@@ -97,13 +97,13 @@ class Datamart:
             `destination`, all of them at once.
         destination: `dataset.table` or `project.dataset.table`; made if missing.
         create_dataset: Create the destination's dataset when it is missing.
-        write_disposition: What becomes of rows that are there. `append` keeps them. `truncate`
-            replaces them. `incremental` goes by `merge_keys`. `scd_type_2` keeps every version of a
-            row. `insert` needs one.
-        merge_keys: Columns that name a row, for the last two; nulls are equal to each other.
-        on_matched_action: What `incremental` does with a row that is there: `upsert` or `skip`.
-        incremental_column: Tells `scd_type_2` that a row is newer than the version that is there;
-            one that is not is left out.
+        write_disposition: What to do with existing rows. `append` keeps them. `truncate`
+            replaces them. `incremental` matches rows by `merge_keys`. `scd_type_2` keeps every
+            version of a row. `insert` needs one.
+        merge_keys: Columns that identify a row, for the last two; nulls are equal to each other.
+        on_matched_action: What `incremental` does with an existing row: `upsert` or `skip`.
+        incremental_column: By this column `scd_type_2` sees that a row is newer than the existing
+            version; other rows are left out.
         validity_columns: Names of the columns that `scd_type_2` adds.
         lookback: The period to process, with `incremental` and `scd_type_2`; None = everything.
         before_load: DML that `append` runs before, in the same transaction, if the table exists.
@@ -111,13 +111,13 @@ class Datamart:
         checks: SQL over the new rows (`{staged}`), which must hold before they are published.
         schema_evolution: What a new column in the query does to the table. `fail` ends the run.
             `detect_only` leaves the column out, with a warning. `auto_add_column` adds it. A column
-            that is gone or has another type always ends the run. None = `fail`, and with `truncate`
+            that is missing or has another type always ends the run. None = `fail`, and with `truncate`
             the table takes the columns of the query.
         variables: Name to `String`, `Timestamp`, `TimestampRuntime` or a plain value.
         depends_on: Names of datamarts that must have run before, for `run_datamarts`.
         name: In reports, labels and the ledger; None = the module's name.
-        location: Where `query` runs; None = where its tables are.
-        maximum_bytes_billed: BigQuery refuses a statement rather than bill more; None = no bound.
+        location: Where a `query` runs; None = where its tables are.
+        maximum_bytes_billed: BigQuery refuses a statement rather than bill more; None = no limit.
         is_runnable_concurrently: Whether two runs may be in progress at once.
         labels: Labels for every BigQuery job, beside `etlkit_job` and `etlkit_run`.
         work_dataset: Where new rows and the ledger live, `dataset` or `project.dataset`.
@@ -148,7 +148,7 @@ class Datamart:
     work_dataset: str = WORK_DATASET
 
     def __post_init__(self) -> None:
-        """Refuse what can be seen to be wrong without any I/O."""
+        """Raise for wrong values that can be found without any I/O."""
         if (self.sql is None) == (self.file is None):
             raise ConfigError("Datamart needs either sql='…' or file='path/to/x.sql'")
         if self.sql is not None and not self.sql.strip():
@@ -200,7 +200,7 @@ class Datamart:
         """The SQL as the user wrote it.
 
         Raises:
-            ConfigError: The file is missing or no text.
+            ConfigError: The file is missing or is not text.
         """
         if self.sql is not None:
             return self.sql
@@ -218,4 +218,4 @@ def _check_choice(what: str, name: str, value: Any, allowed: Any) -> None:
 
 
 def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or "it is no UTF-8 text"
+    return getattr(error, "strerror", None) or "it is not UTF-8 text"

@@ -30,24 +30,24 @@ class TransferJob:
             once per worker.
         sink: Where rows go, e.g. `BigQuerySink("dataset.table", mode="replace")`.
         name: The job's name in reports, labels and the ledger; None = the module's name.
-        on_row_error: `fail` ends the run at the first row that cannot be settled; `skip` leaves
-            such rows out, counts and reports them; `reject` puts them into `<target>_rejects`.
-        max_rejected: RejectedRow rows that are still acceptable: a count, or a share of the rows read
-            (a float below 1). One more ends the run and nothing is published. None = no bound.
-        on_schema_change: What a new key in the rows, or a column the target lacks, does: `fail`
-            ends the run, `add_columns` adds the column, `drop_columns` leaves it out. A type that
-            differs from the target's always ends the run.
+        on_row_error: `fail` ends the run at the first row that fails; `skip` leaves such rows
+            out, counts and reports them; `reject` writes them to `<target>_rejects`.
+        max_rejected: How many rows may be rejected: a count, or a share of the rows read (a float
+            below 1). One more ends the run and nothing is published. None = no limit.
+        on_schema_change: What to do with a new key in the rows, or a column that the target lacks:
+            `fail` ends the run, `add_columns` adds the column, `drop_columns` leaves it out. A type
+            that differs from the target's always ends the run.
         checks: SQL over the staged rows, which must hold before anything is published.
         max_concurrency: Calls in flight; None = what the transform declares.
-        rate_limit: Calls, or billing units, a period, e.g. `"1800/min"`; for each service that the
-            transform calls through etlkit. Shared by all workers, retries included. None = as fast
-            as they come, slower after many a 429.
-        max_calls: The run stops before it makes more calls, retries included. None = no bound.
-        max_cost: The run stops before its calls cost more; needs `price_per_unit`. None = no bound.
-        price_per_unit: What a billing unit costs; for `max_cost`, the estimate and the report.
-        currency: Of the two; for messages.
-        retry: How long failed calls are repeated; None = `RetryPolicy()`, or what the transform's
-            client brings.
+        rate_limit: Calls or billing units per period, e.g. `"1800/min"`, for each service that the
+            transform calls through etlkit. Shared by all workers, retries included. None =
+            unlimited; slows down when the service answers 429 often.
+        max_calls: The run ends before it makes more calls, retries included. None = no limit.
+        max_cost: The run ends before its calls cost more; needs `price_per_unit`. None = no limit.
+        price_per_unit: Price of a billing unit, for `max_cost`, the estimate and the report.
+        currency: Currency of the two, for messages.
+        retry: How failed calls are retried; None = `RetryPolicy()`, or the policy of the
+            transform's client.
         variables: Custom variables `$name$` in the source's query and the sink's table: name to
             `String`, `Timestamp`, `TimestampRuntime` or a plain value.
         is_runnable_concurrently: Whether two runs of this job may be in progress at once.
@@ -74,7 +74,7 @@ class TransferJob:
     labels: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse what can be seen to be wrong without any I/O."""
+        """Raise for wrong values that can be found without any I/O."""
         for role in ("source", "sink"):
             thing = getattr(self, role)
             if isinstance(thing, type) or not hasattr(thing, "open"):
@@ -126,7 +126,9 @@ class TransferJob:
             if value is not None and not value >= 0:
                 raise ConfigError(f"{name}={value}: it is 0 or more")
         if self.max_cost is not None and self.price_per_unit is None:
-            raise ConfigError(f"max_cost={self.max_cost} needs price_per_unit: what does one cost?")
+            raise ConfigError(
+                f"max_cost={self.max_cost} needs price_per_unit: the price of one unit"
+            )
 
 
 def _describe(thing: Any) -> str:

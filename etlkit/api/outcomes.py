@@ -1,4 +1,4 @@
-"""What became of each source row, and the counts of it."""
+"""The outcome of each source row, and the counts of all outcomes."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _SHOWN_ERRORS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What one source row became.
+class FullOutcome:
+    """An outcome that is not simply one target row: none, several, or an error.
 
     Attributes:
-        rows: The target rows; one shared tuple for "none".
+        rows: The target rows; empty = skipped, or `error` says why.
         error: Why the row could not be transformed; None = it could.
     """
 
@@ -36,23 +36,23 @@ class Outcome:
     error: RowError | None = None
 
 
-SKIPPED = Outcome(())
+SKIPPED = FullOutcome(())
 
-RowOutcome: TypeAlias = Row | Outcome
-"""What became of a row. A plain dict stands for "one target row": most rows are just that, and an
-object around each of them would cost more than all the rest."""
+Outcome: TypeAlias = Row | FullOutcome
+"""What a source row became. A plain dict is one target row: most rows are, and an object around each
+of them would cost more than all the rest."""
 
 
-def rows_of(outcome: RowOutcome) -> tuple[Row, ...]:
+def rows_of(outcome: Outcome) -> tuple[Row, ...]:
     """The target rows of an outcome."""
     return (outcome,) if isinstance(outcome, dict) else outcome.rows
 
 
-def classify(result: Any) -> RowOutcome:
-    """Classify what a transform returned or the exception standing in its place.
+def classify(result: Any) -> Outcome:
+    """Classify what a transform returned, or the exception it raised or returned for a row.
 
     Raises:
-        JobError: The transform said that the whole run cannot go on.
+        JobError: The transform raised it: the whole run cannot continue.
         RetryableError: A call kept failing; the row is not to blame.
     """
     if isinstance(result, dict):
@@ -60,23 +60,23 @@ def classify(result: Any) -> RowOutcome:
     if result is None:
         return SKIPPED
     if isinstance(result, BaseException):
-        return Outcome((), _as_row_error(result))
+        return FullOutcome((), _as_row_error(result))
     if isinstance(result, (str, bytes)) or not isinstance(result, Iterable):
-        return Outcome((), _wrong_result(type(result).__name__))
+        return FullOutcome((), _wrong_result(type(result).__name__))
     return _fan_out(result)
 
 
-def _fan_out(result: Iterable[Any]) -> Outcome:
+def _fan_out(result: Iterable[Any]) -> FullOutcome:
     rows: list[Row] = []
     try:
         for part in result:  # a generator runs the user's code here
             if not isinstance(part, dict):
                 kind = f"{type(result).__name__} of {type(part).__name__}"
-                return Outcome((), _wrong_result(kind))
-            rows.append(dict(part))  # a generator may well give one dict again and again
+                return FullOutcome((), _wrong_result(kind))
+            rows.append(dict(part))  # a generator may yield the same dict again and again
     except Exception as error:
-        return Outcome((), _as_row_error(error))
-    return Outcome(tuple(rows))
+        return FullOutcome((), _as_row_error(error))
+    return FullOutcome(tuple(rows))
 
 
 def _wrong_result(kind: str) -> TransformError:
@@ -87,35 +87,37 @@ def _wrong_result(kind: str) -> TransformError:
 
 
 def _as_row_error(error: BaseException) -> RowError:
-    # An outage or a refused key concerns every row: settling it here would reject them one by one.
+    # An outage or a refused key concerns every row: row errors would reject them one by one.
     if isinstance(error, (JobError, ConfigError, RetryableError)) or not isinstance(
         error, Exception
     ):
         raise error
     if isinstance(error, RowError):
         return error
-    wrapped = TransformError(f"{type(error).__name__}: {without_keys(str(error))}{_place(error)}")
+    wrapped = TransformError(
+        f"{type(error).__name__}: {without_keys(str(error))}{_user_line(error)}"
+    )
     wrapped.__cause__ = error
     return wrapped
 
 
-def _place(error: BaseException) -> str:
+def _user_line(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     return f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
 
 
 @dataclass(frozen=True, slots=True)
 class RejectedRow:
-    """A source row that is put aside.
+    """A source row that is rejected.
 
     Attributes:
         row_id: Its id in the snapshot.
         source_row: The row as JSON text, all columns.
         error_class: Name of the error's class, or of what the user's code raised.
-        code: The provider's code, as text; None = none was given.
+        code: The provider's code, as text; None = there is none.
         message: What happened.
         attempts: Calls made for the row.
-        at: When it was given up.
+        at: When it was rejected.
     """
 
     row_id: str
@@ -129,11 +131,11 @@ class RejectedRow:
 
 @dataclass(frozen=True, slots=True)
 class RefusedRow:
-    """A staged source row that the sink's own system did not take.
+    """A staged source row that the target system refused.
 
     Attributes:
         row_id: Its id in the snapshot.
-        num_parts: How many target rows it had become.
+        num_parts: How many target rows it became.
         message: The system's reason.
     """
 
@@ -158,11 +160,11 @@ class Counts:
         written: Source rows that became one or more target rows.
         skipped: Source rows for which the transform gave None or an empty iterable, and those that
             failed under `on_row_error="skip"`.
-        rejected: Source rows put aside with their error.
+        rejected: Source rows rejected with their error.
         parts: Target rows, counted after fan-out.
-        row_errors: Source rows that failed, whatever the policy made of them.
+        row_errors: Source rows that failed, whatever `on_row_error` did with them.
         first_errors: The first few of them, for the report.
-        error_classes: How often each class of error came; class names are few.
+        error_classes: How often each class of error occurred.
     """
 
     read: int = 0
@@ -179,8 +181,8 @@ class Counts:
         """Source rows that have an outcome: written, skipped or rejected."""
         return self.written + self.skipped + self.rejected
 
-    def add_plain(self, num_rows: int) -> None:
-        """Count so many source rows that became one target row each."""
+    def add_single(self, num_rows: int) -> None:
+        """Count `num_rows` source rows that became one target row each."""
         self.written += num_rows
         self.parts += num_rows
 
@@ -192,13 +194,13 @@ class Counts:
         else:
             self.skipped += 1
 
-    def take_back(self, num_rows: int) -> None:
-        """A source row that was counted as written turned out not to be."""
+    def remove(self, num_rows: int) -> None:
+        """Take back a source row that was counted as written with `num_rows` target rows."""
         self.written -= 1
         self.parts -= num_rows
 
     def add_error(self, error: RowError) -> None:
-        """Keep one failed row in mind; `add` still counts how it ended."""
+        """Count a failed row and keep the first few errors; its outcome is counted by `add`."""
         self.row_errors += 1
         self.error_classes[error_class(error)] += 1
         if len(self.first_errors) < _SHOWN_ERRORS:
@@ -207,11 +209,11 @@ class Counts:
 
 @dataclass(slots=True)
 class Recovered:
-    """What a run has settled before now.
+    """The rows that a run has finished so far, in this attempt and in earlier ones.
 
     Attributes:
         counts: How those rows ended.
-        ids: Gives their row ids, in any order; may be large, so it is asked only where needed.
+        ids: Gives their row ids, in any order. There may be many: call it only where needed.
         query: SQL that gives the same ids as its only column, for a source in the same warehouse;
             None = there is none.
     """

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the runner was given; the only way the environment reaches a source or a sink.
+    """What comes from outside; the only way the environment reaches a source or a sink.
 
     Attributes:
         project: Google Cloud project that is billed; None = the one of the credentials.
@@ -151,7 +151,7 @@ class Run:
     def request_stop(self, signum: int) -> None:
         """Stop reading, finish the rows in flight, stay resumable. Safe in a signal handler."""
         self._stop_signal = signum
-        if not self._on_stop:  # no row is in flight yet: nothing has to be finished first
+        if not self._on_stop:  # no row is in flight yet: there is nothing to finish
             raise Interrupted(signum)
         for notify in self._on_stop:
             notify()

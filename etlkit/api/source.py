@@ -28,29 +28,29 @@ class SourceReader(Protocol):
 
     @property
     def num_rows(self) -> int | None:
-        """Rows that `batches` will give; None = not known before they are read."""
+        """Rows that `batches` will give; None = unknown before they are read."""
 
     @property
     def details(self) -> Mapping[str, Any]:
         """Where the rows come from, for the run's history: query parameters, files, …."""
 
-    def freeze(self, earlier: Recovered | None = None) -> None:
-        """Keep the rows of this run as they are now, so that every later read sees the same ones.
+    def freeze(self, recovered: Recovered | None = None) -> None:
+        """Freeze the rows of this run, so that every later read sees the same ones.
 
-        A resumed run finds the rows it froze at first. Called again in the same run, after a
+        A resumed run finds the rows that its first attempt froze. Called again after a
         `ReadExpiredError`, it makes the rest readable again.
 
         Args:
-            earlier: Rows that are settled already and shall not be read again; None = none are.
+            recovered: Rows that have an outcome already and are not read again; None = there are none.
 
         Raises:
             SourceError: The rows cannot be kept, or those of the run to resume are gone.
         """
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Give every row once, in the source's order.
+        """Yield every row once, in the source's order.
 
-        A run calls it after `freeze`; a preview calls it without, and nothing is written anywhere.
+        A run calls it after `freeze`. A preview calls it without `freeze`; nothing is written then.
 
         Returns:
             Batches of any size, `ROW_ID` first and then `columns`, in the Arrow types of
@@ -58,18 +58,18 @@ class SourceReader(Protocol):
 
         Raises:
             SourceError: The rows cannot be read any further.
-            ReadExpiredError: Not in this session; `freeze` makes the rest readable again.
+            ReadExpiredError: The session expired; `freeze` makes the rest readable again.
         """
 
     def fetch(self, row_ids: Sequence[str]) -> Mapping[str, Row]:
-        """Give a few frozen rows again, by id, with all columns as native values.
+        """Read a few frozen rows again, by id, with all columns as native values.
 
         Raises:
             SourceError: The rows cannot be read.
         """
 
     def close(self, *, succeeded: bool) -> None:
-        """Release what the reader holds. After success also the frozen rows; else they expire."""
+        """Release all resources. After success, also drop the frozen rows; otherwise they expire."""
 
 
 class Source(Protocol):

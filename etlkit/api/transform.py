@@ -21,7 +21,7 @@ class EtlBase:
     Attributes:
         max_concurrency: Calls in flight at the same time, each on a thread with its own instance.
         batch_size: Rows handed to one `transform_batch` call, at most.
-        units_per_row: Billing units that a row costs; for the estimate before the first call.
+        units_per_row: Billing units per row, for the estimate before the first call.
         columns: The columns the transform reads. All others pass through in Arrow without being
             decoded. None = the transform sees every column.
         output_schema: The target's columns, e.g. `{"uri": "STRING NOT NULL", "response": "JSON"}`;
@@ -36,7 +36,7 @@ class EtlBase:
     output_schema: ClassVar[Mapping[str, str] | None] = None
 
     def __init_subclass__(cls, *, abstract: bool = False, **kwargs: Any) -> None:
-        """Refuse a class without a transform when it is defined, not at row one."""
+        """Raise for a class without a transform when it is defined, not at the first row."""
         super().__init_subclass__(**kwargs)
         if abstract or overrides_row(cls) or overrides_batch(cls):
             return
@@ -50,7 +50,7 @@ class EtlBase:
         """Prepare this worker: open clients, load models. Runs once, before the first row."""
 
     def transform_row(self, row: Row) -> RowResult:
-        """Turn one row into what is to be written.
+        """Turn one row into the rows to write.
 
         Args:
             row: Column name to native Python value; yours to change in place.
@@ -60,7 +60,7 @@ class EtlBase:
             None: the row is skipped. An iterable of dicts: several target rows.
 
         Raises:
-            Exception: Settles this row by the job's `on_row_error`; a `JobError` ends the run.
+            Exception: This row failed; `on_row_error` of the job decides. A `JobError` ends the run.
         """
         raise NotImplementedError
 
@@ -72,7 +72,7 @@ class EtlBase:
 
         Returns:
             One result per row, in the order of `rows`: what `transform_row` would return, or an
-            exception object, which settles that row alone.
+            exception object for a row that failed.
         """
         raise NotImplementedError
 
@@ -81,10 +81,10 @@ class EtlBase:
 
 
 def overrides_row(cls: type[EtlBase]) -> bool:
-    """Whether the class brings its own `transform_row`."""
+    """Whether the class has its own `transform_row`."""
     return cls.transform_row is not EtlBase.transform_row
 
 
 def overrides_batch(cls: type[EtlBase]) -> bool:
-    """Whether the class brings its own `transform_batch`."""
+    """Whether the class has its own `transform_batch`."""
     return cls.transform_batch is not EtlBase.transform_batch

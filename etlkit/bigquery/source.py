@@ -128,11 +128,11 @@ class BigQueryReader:
         check_names(columns)
         return columns
 
-    def freeze(self, earlier: Recovered | None = None) -> None:
+    def freeze(self, recovered: Recovered | None = None) -> None:
         """See `etlkit.api.source.SourceReader.freeze`."""
         from etlkit.bigquery import sql
 
-        settled = 0 if earlier is None else earlier.counts.finished
+        settled = 0 if recovered is None else recovered.counts.finished
         with errors_as(SourceError, "snapshot", "freezing the source rows failed", _SNAPSHOT_HINTS):
             if settled and self._connection.find_table(self._frozen) is None:
                 raise SourceError(
@@ -143,8 +143,8 @@ class BigQueryReader:
                 self._connection.make_dataset(self._frozen.dataset_id)
                 self._snapshot()
             self._table = self._frozen
-            if earlier is not None and settled:
-                self._leave_out(earlier)
+            if recovered is not None and settled:
+                self._leave_out(recovered)
             frozen = self._connection.find_table(self._table)
             self.num_rows = None if frozen is None else frozen.num_rows
 
@@ -158,15 +158,15 @@ class BigQueryReader:
             maximum_bytes_billed=self._source.maximum_bytes_billed,
         )
 
-    def _leave_out(self, earlier: Recovered) -> None:
+    def _leave_out(self, recovered: Recovered) -> None:
         """Read from the rows that are not settled, in a table of their own."""
         from etlkit.bigquery import sql
 
-        if earlier.query is None:
+        if recovered.query is None:
             raise SourceError("the sink cannot say in SQL which rows it has; resume needs that")
         self._rests += 1
         self._connection.query(
-            sql.rest(self._rest, self._frozen, earlier.query), f"rest_{self._rests}"
+            sql.rest(self._rest, self._frozen, recovered.query), f"rest_{self._rests}"
         )
         self._table = self._rest
 

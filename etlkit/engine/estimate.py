@@ -1,4 +1,4 @@
-"""What a job's calls may use, and what they will: told before the first of them."""
+"""The calls of a run: their limits, and an estimate of their number, duration and cost."""
 
 from __future__ import annotations
 
@@ -13,50 +13,50 @@ if TYPE_CHECKING:
     from etlkit.engine.transform_spec import TransformSpec
 
 
-def calls_for(job: TransferJob) -> Calls:
-    """The calls of one run of a job: its policy, limits and caps, nothing used yet."""
+def make_calls(job: TransferJob) -> Calls:
+    """Make the calls of one run: the job's retry policy, limits and caps, nothing used yet."""
     meter = Meter(job.max_calls, job.max_cost, job.price_per_unit, job.currency)
     return Calls(job.retry, as_rate_limit(job.rate_limit), meter)
 
 
-def estimate(job: TransferJob, etl: TransformSpec, num_rows: int | None, *, resumed: int) -> str:
-    """What the rest of a run takes, in a sentence.
+def estimate(job: TransferJob, spec: TransformSpec, num_rows: int | None, *, resumed: int) -> str:
+    """Estimate the rest of a run, in one sentence.
 
     Args:
-        job: For limits and prices; what is not declared is not guessed.
-        etl: For rows a call and units a row.
-        num_rows: Rows to go; None = not known.
-        resumed: Rows that an earlier attempt settled.
+        job: For limits and prices; nothing is guessed that the job does not declare.
+        spec: For rows per call and units per row.
+        num_rows: Rows left; None = unknown.
+        resumed: Rows that have a result from an earlier attempt.
     """
     if num_rows is None:
-        return "to transform: a number of rows that is not known yet"
-    more = f" ({resumed:,} are settled already)" if resumed else ""
+        return "to transform: an unknown number of rows"
+    more = f" ({resumed:,} have a result already)" if resumed else ""
     text = f"to transform: {num_rows:,} rows{more}"
     limit = as_rate_limit(job.rate_limit)
     if limit is None and job.price_per_unit is None and job.max_calls is None:
         return text
-    calls = math.ceil(num_rows / etl.batch_size) if etl.batched else num_rows
-    units = num_rows * etl.units_per_row
+    calls = math.ceil(num_rows / spec.batch_size) if spec.batched else num_rows
+    units = num_rows * spec.units_per_row
     parts = [text, f"about {calls:,} calls, {units:,} units"]
     if limit is not None:
         parts.append(f"at least {_duration(limit.seconds(calls, units))} at {limit}")
     if job.price_per_unit is not None:
         parts.append(f"about {_amount(units * job.price_per_unit)} {job.currency}")
-    return "; ".join(parts + _short_of(job, calls, units))
+    return "; ".join(parts + _exceeded_caps(job, calls, units))
 
 
-def _short_of(job: TransferJob, calls: int, units: int) -> list[str]:
+def _exceeded_caps(job: TransferJob, calls: int, units: int) -> list[str]:
     """The caps that will end the run early."""
     short = []
     if job.max_calls is not None and calls > job.max_calls:
-        short.append(f"max_calls={job.max_calls:,} will stop it")
+        short.append(f"max_calls={job.max_calls:,} will end the run early")
     if job.max_cost is not None and units * (job.price_per_unit or 0.0) > job.max_cost:
-        short.append(f"max_cost={job.max_cost:,} will stop it")
+        short.append(f"max_cost={job.max_cost:,} will end the run early")
     return short
 
 
 def _amount(cost: float) -> str:
-    """Two digits after the point, or as many as a small amount needs to be seen."""
+    """Two decimals, or two significant digits for small amounts."""
     return f"{cost:,.2f}" if cost >= 1 or not cost else f"{cost:.2g}"
 
 

@@ -1,4 +1,4 @@
-"""A transfer with the variables in its source and sink expanded."""
+"""The expansion of variables in the source and the sink of a transfer."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def expand_transfer(
     """Expand the variables in a transfer's source and sink. For the arguments see `resolve`.
 
     Returns:
-        The job, and what each variable was worth.
+        The job, and the value of each variable.
 
     Raises:
-        ConfigError: A variable is unknown or unused, or a value must not stand where it stands.
+        ConfigError: A variable is unknown or unused, or a value is not allowed where it stands.
     """
     values = resolve(
         job.variables, given=given, loop=loop, queued_at=queued_at, started_at=started_at

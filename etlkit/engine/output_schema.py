@@ -1,4 +1,4 @@
-"""The layout: which output column comes from where, and how a batch is put together from it."""
+"""The output schema: where each output column comes from, and how batches are built from it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from etlkit.engine.prefetch import Chunk
     from etlkit.rows.row import Row
 
-_META = [(ROW_ID, pa.string()), (PART, pa.int64()), (PARTS, pa.int64())]
+_ID_FIELDS = [(ROW_ID, pa.string()), (PART, pa.int64()), (PARTS, pa.int64())]
 
 
 class OutputSchema:
@@ -28,10 +28,10 @@ class OutputSchema:
     Args:
         columns: The output columns, in order.
         passing: Source columns that the transform does not read, by name.
-        undecided: Keys that had no value in any row so far: the first value will tell their type.
+        undecided: Keys without a value in any row so far; the first value decides their type.
 
     Raises:
-        ConfigError: A name breaks a rule of BigQuery, or a passing column would have to be cast.
+        ConfigError: A name breaks a rule of BigQuery, or a passing column would need a cast.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class OutputSchema:
         made = [column for column in columns if column.name not in passing]
         self._made = {column.name for column in made}
         self.encoder = RowEncoder(made)
-        self.schema = pa.schema([*_META, *arrow_schema(columns)])
+        self.schema = pa.schema([*_ID_FIELDS, *arrow_schema(columns)])
         self._names = [ROW_ID, PART, PARTS, *(column.name for column in columns)]
 
     @classmethod
@@ -68,7 +68,7 @@ class OutputSchema:
         *,
         wait_for_values: bool,
     ) -> OutputSchema:
-        """Decide from rows: source columns keep their type, new ones get the target's or a found one.
+        """Infer a schema: source columns keep their type, others get the target's or an inferred one.
 
         Args:
             source: The source's columns.
@@ -93,7 +93,7 @@ class OutputSchema:
             return cls(old + rest, passing, undecided)
 
     def widened(self, rows: Sequence[Row], target: Sequence[Column]) -> OutputSchema:
-        """The same layout with columns for the new keys that these rows have."""
+        """The same schema with columns for the new keys of these rows."""
         new = infer_columns(
             [{name: row[name] for name in self.unknown(row)} for row in rows],
             {column.name: column for column in target},
@@ -103,20 +103,20 @@ class OutputSchema:
         with _as_row_error():
             return OutputSchema((*self.columns, *new), self._passing, self.undecided - names)
 
-    def settled(self) -> OutputSchema:
-        """The same layout with STRING columns for the keys that never had a value."""
+    def completed(self) -> OutputSchema:
+        """The same schema with STRING columns for the keys that never had a value."""
         nulls = dict.fromkeys(sorted(self.undecided))
         return self.widened([nulls], ()) if nulls else self
 
-    def without_nulls(self, rows: Sequence[Row]) -> None:
-        """Take the keys that are still undecided, and null, out of the rows."""
+    def drop_undecided(self, rows: Sequence[Row]) -> None:
+        """Remove the keys that are undecided, and null, from the rows."""
         for row in rows if self.undecided else ():
             for name in self.undecided & row.keys():
                 if row[name] is None:
                     del row[name]
 
     def unknown(self, row: Row) -> list[str]:
-        """The keys of a row that no column has."""
+        """The keys of a row without a column."""
         return [name for name in row if name not in self._made]
 
     def batch(
@@ -126,12 +126,12 @@ class OutputSchema:
         parts: list[tuple[int, int]] | None,
         made: pa.RecordBatch,
     ) -> pa.RecordBatch:
-        """Put one batch together: ids and passing columns by source index, made ones as encoded.
+        """Build a batch: ids and passing columns from the source rows, made columns as encoded.
 
         Args:
             chunk: Where the rows come from.
             indices: Source row of each target row, counting from 0 in the chunk.
-            parts: Part and number of parts of each target row; None = all are the only one.
+            parts: Part and number of parts of each target row; None = all rows have one part.
             made: The columns that the transform made.
         """
         if isinstance(indices, range):
@@ -152,9 +152,11 @@ class OutputSchema:
         )
 
     def skipped(self, row_ids: list[str]) -> pa.RecordBatch:
-        """Rows that became nothing are staged too: a resumed run must not pay for them again."""
+        """Build a batch of skipped rows: they are staged too, so that a resume does not pay again."""
         zeros = pa.array([0] * len(row_ids), pa.int64())
-        nulls = [pa.nulls(len(row_ids), field.type) for field in list(self.schema)[len(_META) :]]
+        nulls = [
+            pa.nulls(len(row_ids), field.type) for field in list(self.schema)[len(_ID_FIELDS) :]
+        ]
         return pa.RecordBatch.from_arrays(
             [pa.array(row_ids, pa.string()), zeros, zeros, *nulls], schema=self.schema
         )
@@ -162,7 +164,7 @@ class OutputSchema:
 
 @contextmanager
 def _as_row_error() -> Iterator[None]:
-    """A name that came out of a row is that row's fault, not the job's."""
+    """Turn a ConfigError about a name into a RowSchemaError: the name came out of a row."""
     try:
         yield
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""The pump: rows from reader to writer, a bounded number of them in flight, in order."""
+"""The pipeline: rows from reader to writer, in order, with a bounded number in flight."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from etlkit.rows.batches import RowDecoder
 
 if TYPE_CHECKING:
     from etlkit.api.job import TransferJob
-    from etlkit.api.outcomes import Counts, RowOutcome
+    from etlkit.api.outcomes import Counts, Outcome
     from etlkit.api.report import Progress
     from etlkit.api.run import Run
     from etlkit.api.sink import SinkWriter
@@ -26,29 +26,29 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("etlkit")
 
-_IN_FLIGHT = 4
-"""Tasks per worker between source and sink: enough that one slow call does not starve the others,
-few enough to bound memory and what a crash can lose."""
+_TASKS_PER_WORKER = 4
+"""Tasks per worker between source and sink: enough that one slow call does not block the others,
+and few enough to bound memory and what a crash can lose."""
 
-_LOOK_EVERY_S = 0.1
-"""How often running tasks are looked at, so that their settled rows are staged in time."""
+_POLL_INTERVAL_S = 0.1
+"""How often running tasks are polled, so that their finished rows are staged in time."""
 
-GRACE_S = 30.0
-"""A call in flight may take so long to end after a stop was asked for."""
+STOP_TIMEOUT_S = 30.0
+"""How long calls in flight may keep running after a stop is requested."""
 
 
 class Pipeline:
     """Moves rows from reader to writer with a bounded number of them in flight.
 
-    They keep their order, unless a call takes long and the sink has no use for an order.
+    Rows keep their order, unless a call is slow and the sink does not need the order.
 
-    One thread (the caller's) decodes, encodes and writes; the feed's thread reads ahead; the pool's
-    threads run the hooks and ring a bell when a task has ended.
+    The caller's thread decodes, encodes and writes. The prefetcher's thread reads ahead. The workers
+    run the hooks and wake the caller's thread when a task is done.
     """
 
     def __init__(
         self,
-        etl: TransformSpec,
+        spec: TransformSpec,
         reader: SourceReader,
         writer: SinkWriter,
         job: TransferJob,
@@ -57,50 +57,50 @@ class Pipeline:
         on_progress: Progress,
     ) -> None:
         source = reader.columns
-        read = etl.read_columns(source)
-        self._etl = etl
+        read = spec.read_columns(source)
+        self._spec = spec
         self._reader = reader
         self._writer = writer
         self._counts = counts
         self._run = run
         self._on_progress = on_progress
-        self._bell: SimpleQueue[None] = SimpleQueue()
+        self._wakeups: SimpleQueue[None] = SimpleQueue()
         self._decoder = RowDecoder(read)
         names = [column.name for column in read]
-        self._assembler = BatchWriter(writer, source, names, etl.output_schema, job, counts)
-        self._feed = Prefetcher(reader, self._decoder, etl.chunk_rows, self._ring)
+        self._batch_writer = BatchWriter(writer, source, names, spec.output_schema, job, counts)
+        self._prefetcher = Prefetcher(reader, self._decoder, spec.chunk_rows, self._wake)
         self._keeps_order = writer.keeps_order
         self._pool = WorkerPool(
-            etl.make, etl.max_concurrency, self._ring, run.calls, writer.check_owner
+            spec.make, spec.max_concurrency, self._wake, run.calls, writer.check_owner
         )
         self._tasks: deque[tuple[Chunk, int, Task]] = deque()
-        self._ahead: deque[tuple[Chunk, int, Task]] = deque()
-        self._taken = 0
-        self._expected = self._expect()
-        run.on_stop(self._ring)
+        self._unsubmitted: deque[tuple[Chunk, int, Task]] = deque()
+        self._num_collected = 0
+        self._expected = self._expected_rows()
+        run.on_stop(self._wake)
 
     def run(self) -> None:
-        """Return when every row is settled, staged and durable.
+        """Return when every row has an outcome that is durable.
 
         Raises:
             EtlkitError: What ended the run; the workers are closed.
-            Interrupted: The run was asked to stop; what was settled is durable.
+            Interrupted: The run was asked to stop; every finished row is durable.
         """
         finished = False
         try:
-            while not self._all_settled():
+            while not self._advance():
                 self._wait()
             finished = True
         finally:
-            self._pool.close(abandon=not finished, timeout_s=GRACE_S)
+            self._pool.close(abandon=not finished, timeout_s=STOP_TIMEOUT_S)
             if not finished:
-                self._save_settled()
-            self._feed.close()
+                self._save_outcomes()
+            self._prefetcher.close()
         if self._pool.error is not None:  # after_action may have failed last
             raise self._pool.error
-        self._assembler.finish()
+        self._batch_writer.finish()
         self._writer.flush()
-        while self._assembler.settle_refused(self._reader.fetch):
+        while self._batch_writer.handle_refused(self._reader.fetch):
             self._writer.flush()
         if self._expected is not None and self._expected != self._counts.read:
             raise CountMismatchError(
@@ -110,115 +110,118 @@ class Pipeline:
                 staged=self._counts.finished,
             )
 
-    def _expect(self) -> int | None:
+    def _expected_rows(self) -> int | None:
         rest = self._reader.num_rows
         return None if rest is None else rest + self._counts.read
 
-    def _all_settled(self) -> bool:
+    def _advance(self) -> bool:
         if self._run.stop_signal is not None:
             log.warning(
-                "stopping: calls in flight have %.0f s to end; another Ctrl-C ends at once", GRACE_S
+                "stopping: calls in flight have %.0f s to end; another Ctrl-C ends at once",
+                STOP_TIMEOUT_S,
             )
             raise Interrupted(self._run.stop_signal)
         if self._pool.error is not None:
-            self._drain()  # a row error before it in order comes first, as if run one by one
+            self._collect()  # an error of an earlier row comes first, as if rows ran one by one
             raise self._pool.error
-        # Draining first makes room; after submitting, somebody is left who will ring the bell.
-        self._drain()
+        # Collect first to make room. After a submit, a worker is left that will wake this thread.
+        self._collect()
         self._submit()
-        self._assembler.step()
-        self._assembler.settle_refused(self._reader.fetch)
+        self._batch_writer.step()
+        self._batch_writer.handle_refused(self._reader.fetch)
         self._on_progress("transform", self._counts, self._expected)
-        if not self._feed.ended or self._tasks or self._ahead:
+        if not self._prefetcher.ended or self._tasks or self._unsubmitted:
             return False
-        if self._feed.expired:
-            self._read_on()
+        if self._prefetcher.expired:
+            self._reopen()
             return False
         return True
 
-    def _read_on(self) -> None:
-        """Open another session for the rows that are not settled, now that all read ones are."""
-        log.info("the read session is over after %d rows; opening another", self._counts.read)
-        self._assembler.write_out()
+    def _reopen(self) -> None:
+        """Open another read session for the rows that were not read; all others have an outcome."""
+        log.info("the read session expired after %d rows; opening another", self._counts.read)
+        self._batch_writer.write_collected()
         self._writer.flush()
-        while self._assembler.settle_refused(self._reader.fetch):
+        while self._batch_writer.handle_refused(self._reader.fetch):
             self._writer.flush()
-        before = self._feed.rows_given
-        self._feed.close()
+        before = self._prefetcher.num_rows_read
+        self._prefetcher.close()
         self._reader.freeze(self._writer.recover())
-        self._feed = Prefetcher(
-            self._reader, self._decoder, self._etl.chunk_rows, self._ring, rows_before=before
+        self._prefetcher = Prefetcher(
+            self._reader, self._decoder, self._spec.chunk_rows, self._wake, rows_before=before
         )
 
     def _submit(self) -> None:
-        while len(self._tasks) < self._etl.max_concurrency * _IN_FLIGHT and self._more_to_submit():
-            entry = self._ahead.popleft()
+        while (
+            len(self._tasks) < self._spec.max_concurrency * _TASKS_PER_WORKER and self._has_task()
+        ):
+            entry = self._unsubmitted.popleft()
             self._tasks.append(entry)
             self._pool.submit(entry[2])
 
-    def _more_to_submit(self) -> bool:
-        """Whether a task is ready; cuts the next chunk into tasks if need be."""
-        if not self._ahead and (chunk := self._feed.next_chunk()) is not None:
-            rows, step = chunk.decoded.rows, self._etl.task_rows
+    def _has_task(self) -> bool:
+        """Whether a task is ready; cuts the next chunk into tasks if needed."""
+        if not self._unsubmitted and (chunk := self._prefetcher.next_chunk()) is not None:
+            rows, step = chunk.decoded.rows, self._spec.task_rows
             for start in range(0, len(rows), step):
-                self._ahead.append((chunk, start, Task(rows[start : start + step])))
-        return bool(self._ahead)
+                self._unsubmitted.append((chunk, start, Task(rows[start : start + step])))
+        return bool(self._unsubmitted)
 
-    def _drain(self) -> None:
+    def _collect(self) -> None:
         while self._tasks:
             chunk, start, task = self._tasks[0]
-            ready = task.settled[self._taken :]
+            ready = task.outcomes[self._num_collected :]
             if ready:
-                self._taken += len(ready)
-                self._assembler.add(chunk, start + self._taken - len(ready), ready)
-            if self._taken < len(task.rows):
+                self._num_collected += len(ready)
+                self._batch_writer.add(chunk, start + self._num_collected - len(ready), ready)
+            if self._num_collected < len(task.rows):
                 break
             self._tasks.popleft()
-            self._taken = 0
-        if not self._keeps_order and self._pool.num_waiting < self._etl.max_concurrency:
-            self._pass_slow_ones()
+            self._num_collected = 0
+        if not self._keeps_order and self._pool.num_waiting < self._spec.max_concurrency:
+            self._collect_out_of_order()
 
-    def _pass_slow_ones(self) -> None:
-        """Stage what is settled behind calls that take long: it is safe then, and makes room.
+    def _collect_out_of_order(self) -> None:
+        """Stage finished rows behind slow calls: they are durable then, and leave room for others.
 
-        A call that hangs or waits for a retry would else stop all others once the window is full.
-        Rows with errors wait for their turn: the first error is to be the first bad row.
+        Otherwise a call that hangs or waits for a retry stops all others once the window is full.
+        Rows with errors wait for their turn: the first error reported must be the first bad row.
         """
         if not self._tasks:
             return
-        kept = deque([self._tasks.popleft()])  # the head may be half taken
+        kept = deque([self._tasks.popleft()])  # the head may be partly collected
         for chunk, start, task in self._tasks:
-            settled = task.settled
-            if len(settled) == len(task.rows) and _is_clean(settled):
-                self._assembler.add(chunk, start, settled)
+            outcomes = task.outcomes
+            if len(outcomes) == len(task.rows) and _is_clean(outcomes):
+                self._batch_writer.add(chunk, start, outcomes)
             else:
                 kept.append((chunk, start, task))
         self._tasks = kept
 
-    def _save_settled(self) -> None:
-        """Stage what is settled although the run ends here: a resume need not pay for it again."""
+    def _save_outcomes(self) -> None:
+        """Stage finished rows although the run ends here: a resume must not pay for them again."""
         with contextlib.suppress(Exception):  # the error that ended the run is the one to report
             for chunk, start, task in self._tasks:
-                rest = task.settled[self._taken :]
+                rest = task.outcomes[self._num_collected :]
                 if _is_clean(rest):
-                    self._assembler.add(chunk, start + self._taken, rest)
-                self._taken = 0
-            self._assembler.write_out()
+                    self._batch_writer.add(chunk, start + self._num_collected, rest)
+                self._num_collected = 0
+            self._batch_writer.write_collected()
             self._writer.flush()
 
-    def _ring(self) -> None:
-        self._bell.put(None)
+    def _wake(self) -> None:
+        self._wakeups.put(None)
 
     def _wait(self) -> None:
-        # A worker inside a slow call cannot ring for the rows before it in its task.
-        waits = [self._assembler.due_in(), _LOOK_EVERY_S if self._tasks else None]
+        # A worker inside a slow call cannot wake this thread for the finished rows of its task.
+        waits = [self._batch_writer.due_in(), _POLL_INTERVAL_S if self._tasks else None]
         try:
-            self._bell.get(timeout=min((w for w in waits if w is not None), default=None))
-            while True:  # many rings, one look
-                self._bell.get_nowait()
+            self._wakeups.get(timeout=min((w for w in waits if w is not None), default=None))
+            while True:  # one pass for many wake-ups
+                self._wakeups.get_nowait()
         except Empty:
             return
 
 
-def _is_clean(settled: list[RowOutcome]) -> bool:
-    return all(isinstance(each, dict) or each.error is None for each in settled)
+def _is_clean(outcomes: list[Outcome]) -> bool:
+    return all(isinstance(each, dict) or each.error is None for each in outcomes)

@@ -9,7 +9,7 @@ from etlkit.api.outcomes import Counts, Recovered, RefusedRow, RejectedRow
 from etlkit.api.run import Run
 from etlkit.api.sink import PARTS
 from etlkit.api.source import ROW_ID
-from etlkit.engine.estimate import calls_for
+from etlkit.engine.estimate import make_calls
 from etlkit.engine.pipeline import Pipeline
 from etlkit.engine.transform_spec import TransformSpec
 from etlkit.rows.batches import RowDecoder
@@ -59,7 +59,7 @@ class Preview:
 def preview_transfer(job: TransferJob, request: RunRequest) -> Preview:
     """Run the first `request.limit` rows through the transform and the encoder.
 
-    Rows that fail are listed instead of ending the preview, whatever the job's policy.
+    Rows that fail are listed instead of ending the preview, whatever `on_row_error` says.
 
     Raises:
         EtlkitError: The source cannot be read, or the transform failed outside of a row.
@@ -67,35 +67,35 @@ def preview_transfer(job: TransferJob, request: RunRequest) -> Preview:
     spec = TransformSpec(job)
     writer = _PreviewWriter()
     counts = Counts()
-    with Run(request, labels=job.labels, calls=calls_for(job)) as run:
-        reader = _Remembering(job.source.open(job, run))
+    with Run(request, labels=job.labels, calls=make_calls(job)) as run:
+        reader = _RecordingReader(job.source.open(job, run))
         try:
             lenient = replace(job, on_row_error="skip")
             Pipeline(spec, reader, writer, lenient, counts, run, lambda *_: None).run()
         finally:
             reader.close(succeeded=True)
-    rows = [PreviewRow(before, tuple(writer.rows.get(of, ()))) for of, before in reader.seen]
+    rows = [PreviewRow(before, tuple(writer.rows.get(of, ()))) for of, before in reader.source_rows]
     return Preview(writer.columns, rows, counts.first_errors, counts.row_errors)
 
 
-class _Remembering:
-    """A reader that keeps the rows it gave; previews are a handful."""
+class _RecordingReader:
+    """A reader that keeps the few rows it has read."""
 
     def __init__(self, reader: SourceReader) -> None:
         self._reader = reader
         self.columns = reader.columns
         self.num_rows: int | None = None
         self.details = reader.details
-        self.seen: list[tuple[str, Row]] = []
+        self.source_rows: list[tuple[str, Row]] = []
 
-    def freeze(self, _earlier: Recovered | None = None) -> None:
+    def freeze(self, _recovered: Recovered | None = None) -> None:
         raise AssertionError("a preview writes nothing")
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         decoder = RowDecoder(self.columns)
         for batch in self._reader.batches():
             ids = batch.column(ROW_ID).to_pylist()
-            self.seen.extend(zip(ids, decoder.decode(batch).rows, strict=True))
+            self.source_rows.extend(zip(ids, decoder.decode(batch).rows, strict=True))
             yield batch
 
     def fetch(self, row_ids: Sequence[str]) -> Mapping[str, Row]:
@@ -106,7 +106,7 @@ class _Remembering:
 
 
 class _PreviewWriter:
-    """A sink's writer that only remembers, by source row id."""
+    """A writer that keeps the target rows in memory, by source row id."""
 
     keeps_order = True
     known_columns: tuple[Column, ...] = ()

@@ -1,4 +1,4 @@
-"""What becomes of a row that failed: the job's `on_row_error` and `max_rejected`."""
+"""Rows that failed: the job's `on_row_error` and `max_rejected` applied."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from etlkit.api.outcomes import SKIPPED, Counts, Outcome, RejectedRow, error_class
+from etlkit.api.outcomes import SKIPPED, Counts, FullOutcome, RejectedRow, error_class
 from etlkit.errors import RowError, TooManyRejectedError
 from etlkit.rows.json_rows import row_to_json
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from etlkit.engine.prefetch import Chunk
     from etlkit.rows.row import Row
 
-REJECTED = Outcome(())
-"""Stands for a row that is put aside: it is not staged among the others."""
+REJECTED = FullOutcome(())
+"""The outcome of a rejected row: it is not staged among the others."""
 
-_FEW_ROWS = 100
-"""A share of rejected rows means nothing before so many rows are read."""
+_MIN_ROWS = 100
+"""The share of rejected rows is taken of at least this many rows."""
 
 
-class RowErrorPolicy:
-    """Judges failed rows and keeps the rejected ones until they are taken.
+class RowErrorHandler:
+    """Skips or rejects failed rows, and keeps the rejected ones until they are written.
 
     Args:
         job: For its `on_row_error` and `max_rejected`.
@@ -36,26 +36,28 @@ class RowErrorPolicy:
         self._counts = counts
         self._rejected: list[RejectedRow] = []
 
-    def judge(self, error: RowError, chunk: Chunk, index: int) -> Outcome:
-        """What a source row becomes that failed; `index` counts from 0 in the chunk.
+    def handle(self, error: RowError, chunk: Chunk, index: int) -> FullOutcome:
+        """Give the outcome of a source row that failed; `index` counts from 0 in the chunk.
 
         Raises:
-            RowError: The policy is `fail`.
-            TooManyRejectedError: `max_rejected` is passed.
+            RowError: `on_row_error` is `fail`.
+            TooManyRejectedError: `max_rejected` is exceeded.
         """
         error = located(error, chunk, index)
-        aside = self.put_aside(error, chunk.row_id(index), lambda: chunk.source_row(index))
-        return REJECTED if aside else SKIPPED
+        is_rejected = self.reject_or_skip(
+            error, chunk.row_id(index), lambda: chunk.source_row(index)
+        )
+        return REJECTED if is_rejected else SKIPPED
 
-    def put_aside(self, error: RowError, row_id: str, source_row: Callable[[], Row]) -> bool:
-        """Count a failed row, and keep it if the policy is `reject`.
+    def reject_or_skip(self, error: RowError, row_id: str, source_row: Callable[[], Row]) -> bool:
+        """Count a failed row, and keep it if `on_row_error` is `reject`.
 
         Returns:
             Whether it is rejected; else it is skipped.
 
         Raises:
-            RowError: The policy is `fail`.
-            TooManyRejectedError: `max_rejected` is passed.
+            RowError: `on_row_error` is `fail`.
+            TooManyRejectedError: `max_rejected` is exceeded.
         """
         if self._job.on_row_error == "fail":
             raise error
@@ -63,28 +65,28 @@ class RowErrorPolicy:
         if self._job.on_row_error == "skip":
             return False
         self._rejected.append(_rejected(error, row_id, source_row()))
-        self.refuse_too_many(few=_FEW_ROWS)
+        self.check_max_rejected(min_rows=_MIN_ROWS)
         return True
 
     def take_rejected(self) -> list[RejectedRow]:
-        """The rows put aside since the last call."""
+        """The rows rejected since the last call."""
         rejected, self._rejected = self._rejected, []
         return rejected
 
-    def refuse_too_many(self, few: int) -> None:
-        """Stop a run in which too much goes wrong.
+    def check_max_rejected(self, min_rows: int) -> None:
+        """Stop a run in which too many rows fail.
 
         Args:
-            few: A share is taken of at least so many rows.
+            min_rows: The share is taken of at least this many rows.
 
         Raises:
-            TooManyRejectedError: `max_rejected` is passed; has the most frequent classes of error.
+            TooManyRejectedError: `max_rejected` is exceeded; names the most frequent classes of error.
         """
         allowed, rejected = self._job.max_rejected, self._counts.row_errors
         if allowed is None or self._job.on_row_error != "reject":
             return
         if isinstance(allowed, float):
-            allowed *= max(self._counts.read, few)
+            allowed *= max(self._counts.read, min_rows)
         if rejected > allowed:
             top = ", ".join(
                 f"{name} {n:,}" for name, n in self._counts.error_classes.most_common(3)

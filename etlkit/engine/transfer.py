@@ -16,7 +16,7 @@ from etlkit.api.outcomes import Counts
 from etlkit.api.report import Progress, RunReport, end_state, error_text
 from etlkit.api.run import Run
 from etlkit.calls.limits import Meter
-from etlkit.engine.estimate import calls_for, estimate
+from etlkit.engine.estimate import estimate, make_calls
 from etlkit.engine.pipeline import Pipeline
 from etlkit.engine.transform_spec import TransformSpec
 from etlkit.errors import AlreadyPublishedError, RunStateError
@@ -78,7 +78,7 @@ def make_run(job: TransferJob, request: RunRequest, spec: TransformSpec) -> Run:
         request,
         fingerprint=fingerprint,
         labels=job.labels,
-        calls=calls_for(job),
+        calls=make_calls(job),
         record=record,
     )
 

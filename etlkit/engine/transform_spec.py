@@ -1,4 +1,4 @@
-"""What the engine needs to know of a transform before its first row."""
+"""What the engine knows about a transform before the first row."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from etlkit.rows.columns import Column
 
 _CHUNK_ROWS = 500
-"""Rows decoded at once: their dicts stay in the processor's cache (measured, design page §6)."""
+"""Rows decoded at once: measured, their dicts stay in the processor's cache."""
 
 
 class TransformSpec:
-    """What the engine needs to know of a transform before its first row.
+    """What the engine knows about a transform before the first row.
 
     Raises:
         ConfigError: A class attribute is out of range or names no type.
@@ -29,7 +29,7 @@ class TransformSpec:
 
     def __init__(self, job: TransferJob) -> None:
         self.make = job.transform
-        # A factory's product is asked once: what it declares is a matter of its class.
+        # A factory is called once here: what its product declares comes from the class.
         etl = job.transform if isinstance(job.transform, type) else type(job.transform())
         self._class = etl
         if not issubclass(etl, EtlBase):
@@ -49,11 +49,11 @@ class TransformSpec:
     def fingerprint(self, source: Source) -> str:
         """A text that changes with the transform's code or the source's query.
 
-        The whole module counts: a helper beside the class may matter as much as the class.
+        The whole module counts: a helper beside the class matters as much as the class.
         """
         try:
             code = Path(inspect.getfile(self._class)).read_bytes()
-        except (OSError, TypeError):  # typed into a console: there is no file
+        except (OSError, TypeError):  # defined in a console: there is no file
             code = self._class.__qualname__.encode()
         digest = hashlib.sha256(code)
         digest.update(source.fingerprint.encode())
@@ -63,28 +63,28 @@ class TransformSpec:
         """The source columns that rows will have, in the source's order.
 
         Raises:
-            ConfigError: The transform declares a column that the source does not give.
+            ConfigError: The transform declares a column that the source does not have.
         """
         if self.columns is None:
             return source
         missing = set(self.columns) - {column.name for column in source}
         if missing:
             raise ConfigError(
-                f"the transform reads {', '.join(sorted(missing))}, but the source gives only "
+                f"the transform reads {', '.join(sorted(missing))}, but the source has only "
                 + ", ".join(column.name for column in source)
             )
         return tuple(column for column in source if column.name in set(self.columns))
 
     @property
     def task_rows(self) -> int:
-        """Rows a task: one call's worth, or a whole chunk where nothing is concurrent."""
+        """Rows per task: those of one call, or a whole chunk without concurrency."""
         if self.batched:
             return self.batch_size
         return _CHUNK_ROWS if self.max_concurrency == 1 else 1
 
     @property
     def chunk_rows(self) -> int:
-        """Rows decoded at once: about `_CHUNK_ROWS`, so that no task straddles two chunks."""
+        """Rows per chunk: about `_CHUNK_ROWS`, a multiple of `task_rows`."""
         return max(1, _CHUNK_ROWS // self.task_rows) * self.task_rows
 
 

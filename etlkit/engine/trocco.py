@@ -19,13 +19,13 @@ from etlkit.errors import ConfigError
 log = logging.getLogger("etlkit")
 
 SHIM = "etl_base"
-"""The module that TROCCO gives to scripts; etlkit answers to the name where nobody else does."""
+"""The module that TROCCO provides to scripts; etlkit provides it unless the user has one."""
 
 
 class _ShimFinder(MetaPathFinder, Loader):
     """Makes `etl_base` from `EtlBase`.
 
-    It stands last in `sys.meta_path`, so a file `etl_base.py` that a user has is found before it.
+    It is last in `sys.meta_path`, so a user's own file `etl_base.py` is found first.
     """
 
     def find_spec(
@@ -37,7 +37,7 @@ class _ShimFinder(MetaPathFinder, Loader):
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__doc__ = "What TROCCO calls its base class's module; here it is etlkit's."
+        module.__doc__ = "Stands for the module of TROCCO's base class; this one is etlkit's."
         vars(module)["EtlBase"] = EtlBase
 
 
@@ -47,14 +47,13 @@ _FINDER = _ShimFinder()
 def provide_etl_base() -> None:
     """Let `from etl_base import EtlBase` work from now on, in this process.
 
-    A module of that name on the user's own path is left alone and wins, as if etlkit were not
-    there; a log line tells which file it is.
+    A module of that name on the user's own path has precedence; a warning names its file.
     """
     if _FINDER not in sys.meta_path:
         sys.meta_path.append(_FINDER)
     loaded = sys.modules.get(SHIM)
     if loaded is not None and _is_ours(loaded):
-        del sys.modules[SHIM]  # the path may have grown since: the next import looks again
+        del sys.modules[SHIM]  # the path may have changed: let the next import look again
     own = PathFinder.find_spec(SHIM)
     if own is not None:
         log.warning("%s is taken from %s, not from etlkit", SHIM, own.origin)
@@ -68,7 +67,7 @@ def _is_ours(module: ModuleType) -> bool:
 def load_etl(path: str | os.PathLike[str]) -> type[EtlBase]:
     """Load the class `Etl` of a script, written for TROCCO or for etlkit.
 
-    The file is run anew at each call. Its folder comes first in `sys.path`, as it does for
+    The file runs again at each call. Its folder comes first in `sys.path`, as it does for
     `python FILE`, so helpers beside it can be imported.
 
     Args:
@@ -78,7 +77,7 @@ def load_etl(path: str | os.PathLike[str]) -> type[EtlBase]:
         The class; `TransferJob(transform=…)` and `run_transform` take it.
 
     Raises:
-        ConfigError: No such file, it raises, or it has no class `Etl` made from `EtlBase`; with
+        ConfigError: No such file, it raises, or it has no class `Etl` derived from `EtlBase`; with
             file and line.
     """
     script = Path(path)

@@ -1,4 +1,4 @@
-"""Users' files imported as modules, with every failure told as one sentence and its place."""
+"""Users' files imported as modules; every failure is one sentence with file and line."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from types import ModuleType
 
 from etlkit.errors import ConfigError, EtlkitError, without_keys
 
-_HOUSE = str(Path(__file__).parents[1])
+_PACKAGE = str(Path(__file__).parents[1])
 
 
 def import_file(path: Path) -> ModuleType:
-    """Run a Python file as a module, each time anew, and keep it in `sys.modules`.
+    """Run a Python file as a new module and keep it in `sys.modules`.
 
-    Under the working directory the module has the dotted name that an import would give it; else
-    it is called after the file. A name that is taken by another file gets a suffix, so a script
-    called `json.py` does no harm.
+    Under the working directory the module has the dotted name of an import; elsewhere it is named
+    after the file. A name that another module has gets a suffix, so that a script `json.py` does no
+    harm.
 
     Raises:
         ConfigError: No such file, or it raises.
@@ -29,7 +29,7 @@ def import_file(path: Path) -> ModuleType:
     name = _module_name(path.resolve())
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise ConfigError(f"{path} is no Python file")
+        raise ConfigError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     before = sys.modules.get(name)
     sys.modules[name] = module
@@ -50,7 +50,7 @@ def _module_name(path: Path) -> str:
         parts = ()
     name = ".".join(parts) if parts and all(map(str.isidentifier, parts)) else path.stem
     taken = sys.modules.get(name)
-    # A module of the standard library that is not loaded yet will be looked for by its name later.
+    # A module of the standard library may be imported by this name later.
     if name in sys.stdlib_module_names or (taken is not None and _file(taken) != path):
         name = f"{name}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     return name
@@ -62,13 +62,13 @@ def _file(module: ModuleType) -> Path | None:
 
 
 def import_error(place: str, error: BaseException) -> ConfigError:
-    """What an import that failed is told as: the error, with the user's line that led to it."""
+    """Make the error for a failed import: the reason, with the user's own line."""
     if isinstance(error, SyntaxError):
         where = f"{error.filename}:{error.lineno}"
         reason = f"{type(error).__name__}: {error.msg}"
     else:
         frames = traceback.extract_tb(error.__traceback__)
-        theirs = [each for each in frames if not each.filename.startswith((_HOUSE, "<frozen"))]
+        theirs = [each for each in frames if not each.filename.startswith((_PACKAGE, "<frozen"))]
         frame = (theirs or frames)[-1]
         where = f"{frame.filename}:{frame.lineno}"
         kind = "" if isinstance(error, EtlkitError) else f"{type(error).__name__}: "

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from etlkit.api.outcomes import RowOutcome, classify
+from etlkit.api.outcomes import Outcome, classify
 from etlkit.api.transform import EtlBase, overrides_batch
 from etlkit.calls.clock import Stopped
 from etlkit.calls.retry import Calls
@@ -18,32 +18,32 @@ from etlkit.rows.row import Row
 T = TypeVar("T")
 
 _WAKE_BELOW = 2
-"""The pump is woken when fewer tasks a worker wait: a look at each single one would cost the workers
-much of the interpreter's time. What is settled meanwhile is seen by its regular look."""
+"""The pipeline is woken when fewer tasks per worker wait. Waking it for every task would cost the
+workers much of the interpreter's time. It polls for rows that finish in between."""
 
 
 class Task:
-    """Consecutive rows for one worker, and what became of them so far.
+    """Consecutive rows for one worker, and their outcomes so far.
 
     Attributes:
         rows: The decoded source rows.
-        settled: One entry per row, in order; grows while the worker is at it, and may be read then.
+        outcomes: One entry per row, in order. Grows while the worker runs; reading it then is safe.
     """
 
-    __slots__ = ("rows", "settled")
+    __slots__ = ("outcomes", "rows")
 
     def __init__(self, rows: list[Row]) -> None:
         self.rows = rows
-        self.settled: list[RowOutcome] = []
+        self.outcomes: list[Outcome] = []
 
 
 class WorkerPool:
-    """Up to `size` threads that take tasks in order. Never drops a thread: `close` joins them all.
+    """Up to `size` threads that take tasks in order. `close` joins all of them.
 
     Args:
-        make: Makes one worker's instance; called on the worker's own thread.
+        make: Makes the instance of one worker; called on the worker's thread.
         size: Calls in flight.
-        wake: Called when there is something new to look at and tasks run low, from any thread.
+        wake: Called from any thread when rows are finished and few tasks wait.
         calls: The run's calls to services, which wait for each other and end with the pool.
         check_owner: Raises if this process no longer owns the run; called before every row.
     """
@@ -68,16 +68,16 @@ class WorkerPool:
 
     @property
     def error(self) -> BaseException | None:
-        """The first error that ends the run, as soon as there is one."""
+        """The first error that ends the run; None = there is none so far."""
         return self._errors[0] if self._errors else None
 
     @property
     def num_waiting(self) -> int:
-        """Tasks that no worker has begun."""
+        """Tasks that no worker has started."""
         return self._tasks.qsize()
 
     def submit(self, task: Task) -> None:
-        """Queue a task. Starts one more thread until there are `size`, so few rows need few."""
+        """Queue a task. Starts one more thread until there are `size`: few rows need few threads."""
         self._tasks.put(task)
         if len(self._threads) < self._size:
             # Daemon: a call that never returns must not outlive a second Ctrl-C.
@@ -87,11 +87,11 @@ class WorkerPool:
             thread.start()
 
     def close(self, *, abandon: bool, timeout_s: float) -> None:
-        """End the workers and wait for them; `after_action` has run on each of them then.
+        """Stop the workers and wait for them; `after_action` has run on each of them then.
 
         Args:
-            abandon: Leave queued tasks and the rest of running ones; the call in flight ends.
-            timeout_s: How long to wait, in all, for calls that do not end when abandoned.
+            abandon: Drop queued tasks and the rest of running ones; only calls in flight finish.
+            timeout_s: How long to wait in total if `abandon` is set.
         """
         if abandon:
             self._stop_all()
@@ -113,7 +113,7 @@ class WorkerPool:
                 if self._tasks.qsize() < _WAKE_BELOW * self._size:
                     self._wake()
         except Stopped:
-            pass  # another worker failed, or the run was asked to stop: that is known
+            pass  # another worker failed, or a stop was requested: that is reported elsewhere
         except BaseException as error:
             self._fail(error)
         finally:
@@ -126,9 +126,9 @@ class WorkerPool:
                     self._fail(error)
 
     def _run_rows(self, etl: EtlBase, task: Task) -> None:
-        transform, settled, meter = etl.transform_row, task.settled, self._calls.meter
+        transform, outcomes, meter = etl.transform_row, task.outcomes, self._calls.meter
         check_owner = self._check_owner
-        is_capped = meter.is_capped  # asked once: rows without calls are settled in a microsecond
+        is_capped = meter.is_capped  # looked up once: rows without calls take a microsecond each
         for row in task.rows:
             if self._stop.is_set():
                 return
@@ -139,7 +139,7 @@ class WorkerPool:
                 outcome = error
             if is_capped:
                 meter.check()
-            settled.append(outcome if type(outcome) is dict else classify(outcome))
+            outcomes.append(outcome if type(outcome) is dict else classify(outcome))
 
     def _run_batch(self, etl: EtlBase, task: Task) -> None:
         self._check_owner()
@@ -154,14 +154,14 @@ class WorkerPool:
                 f"{len(task.rows)} rows: it must return one per row, in their order",
                 stage="transform",
             )
-        task.settled.extend(map(classify, results))
+        task.outcomes.extend(map(classify, results))
 
     def _fail(self, error: BaseException) -> None:
-        if isinstance(error, SystemExit):  # it would end the process as if all were well
+        if isinstance(error, SystemExit):  # it would end the process with a status of its own
             error = JobError(f"the transform called sys.exit({error.code!r})", stage="transform")
         if not self._errors:
             self._errors.append(error)
-        elif str(error) != str(self._errors[0]):  # a cap stops all workers with the same words
+        elif str(error) != str(self._errors[0]):  # a cap stops all workers with the same message
             self._errors[0].add_note(f"also: {type(error).__name__}: {error}")
         self._stop_all()
         self._wake()
@@ -172,7 +172,7 @@ class WorkerPool:
 
 
 def _guard(what: str, call: Callable[[], T]) -> T:
-    """Call user code that belongs to no row; its errors end the run."""
+    """Call user code outside of a row; its errors end the run."""
     try:
         return call()
     except EtlkitError:

@@ -98,13 +98,13 @@ class FileReader:
             self.close(succeeded=False)
             raise
 
-    def freeze(self, earlier: Recovered | None = None) -> None:
+    def freeze(self, recovered: Recovered | None = None) -> None:
         """See `etlkit.api.source.SourceReader.freeze`."""
         digests = [file.freeze() for file in self._files]
         self._snapshot = hashlib.sha256(b"".join(digests)).hexdigest()[:_DIGITS]
         finished: Iterable[str] = ()
-        if earlier is not None and earlier.counts.finished:
-            finished = earlier.ids()
+        if recovered is not None and recovered.counts.finished:
+            finished = recovered.ids()
         row_ids = [self._of_this_run(text) for text in finished]
         counts = self._count()
         self._finished = {number: bytearray(rows) for number, rows in counts.items()}

@@ -35,9 +35,9 @@ class MemorySource:
     """Rows from a list.
 
     Args:
-        rows: The rows; a run freezes them as they are then.
+        rows: The rows; each run freezes a copy.
         schema: Their columns, as in `EtlBase.output_schema`; None = inferred from the rows.
-        batch_rows: Rows a batch.
+        batch_rows: Rows per batch.
     """
 
     fingerprint = "memory"
@@ -78,16 +78,16 @@ class MemoryReader:
         self.num_rows: int | None = None
         self.closed: bool | None = None
 
-    def freeze(self, earlier: Recovered | None = None) -> None:
+    def freeze(self, recovered: Recovered | None = None) -> None:
         """See `etlkit.api.source.SourceReader.freeze`."""
         frozen = self._source.frozen
         if self._run.run_id not in frozen:
             if self._run.attempt > 1:
                 raise SourceError(f"the frozen rows of run {self._run.run_id} are gone")
             frozen[self._run.run_id] = [row for _, row in self._rows]
-        settled = set(earlier.ids()) if earlier is not None else set()
+        finished = set(recovered.ids()) if recovered is not None else set()
         rows = _with_ids(frozen[self._run.run_id], None)
-        self._rows = [(row_id, row) for row_id, row in rows if row_id not in settled]
+        self._rows = [(row_id, row) for row_id, row in rows if row_id not in finished]
         self.num_rows = len(self._rows)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
@@ -144,7 +144,7 @@ class MemorySink:
 
     Args:
         mode: `append` or `replace`, as in `BigQuerySink`.
-        refuse: Says why a row cannot be stored, to play a warehouse that refuses some; None = it can.
+        refuse: Gives the reason why a row cannot be stored; None = it can be stored.
 
     Attributes:
         rows: What a reader of the table sees.
@@ -244,9 +244,9 @@ class MemoryWriter:
         for row_id, part, num_parts, row in zip(ids, parts, of, rows, strict=True):
             if row_id in bad:
                 continue
-            _, settled = self._staged.rows.setdefault(row_id, (num_parts, {}))
+            _, by_part = self._staged.rows.setdefault(row_id, (num_parts, {}))
             if num_parts:
-                settled[part] = row
+                by_part[part] = row
 
     def reject(self, rows: Sequence[RejectedRow]) -> None:
         """See `etlkit.api.sink.SinkWriter.reject`."""

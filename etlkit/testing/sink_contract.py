@@ -171,11 +171,11 @@ class SinkContract:
         for attempt, resume in ((2, LAST), (3, run.run_id)):
             with self._writing("append", resume=resume) as (again, writer):
                 assert (again.run_id, again.attempt) == (run.run_id, attempt)
-                earlier = writer.recover()
-                counts = earlier.counts
+                recovered = writer.recover()
+                counts = recovered.counts
                 assert (counts.read, counts.parts) == (3, 2)
                 assert (counts.written, counts.skipped, counts.rejected) == (1, 1, 1)
-                assert sorted(earlier.ids()) == ["id1", "id2", "id3"]
+                assert sorted(recovered.ids()) == ["id1", "id2", "id3"]
                 assert {"name", "size"} <= {column.name for column in writer.known_columns}
                 if resume == LAST:
                     writer.abort(RuntimeError("stop again"))

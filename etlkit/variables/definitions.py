@@ -22,7 +22,7 @@ Direction = Literal["ago", "later"]
 Plain: TypeAlias = str | bool | int | float | Decimal | date | datetime
 
 _DIRECTIVES = "aAbBcdfGHIjmMpSuUVwWxXyYzZ%"
-"""What strftime knows on every platform: https://docs.python.org/3/library/datetime.html#format-codes"""
+"""Directives of strftime on every platform: https://docs.python.org/3/library/datetime.html#format-codes"""
 
 _FIXED = {"month_start", "month_end", "previous_month_end"}
 
@@ -32,7 +32,7 @@ class String:
     """A fixed text.
 
     Attributes:
-        value: The text, unless another one is given for a run.
+        value: The text, unless the run gives another one.
         text: Expand it as a name in SQL, e.g. of a table; else it becomes a query parameter.
     """
 
@@ -40,7 +40,7 @@ class String:
     text: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what is no text."""
+        """Raise if the value is not text."""
         if not isinstance(self.value, str):
             raise ConfigError(f"String({self.value!r}): give a str, or the plain value itself")
 
@@ -70,7 +70,7 @@ class Timestamp:
     text: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what can be seen to be wrong."""
+        """Raise for wrong values."""
         kind = type(self).__name__
         for name, allowed in (("unit", Unit), ("direction", Direction)):
             if getattr(self, name) not in get_args(allowed):
@@ -91,7 +91,7 @@ class Timestamp:
         """The text, counted from `base`, an aware time.
 
         Raises:
-            ConfigError: The time lies outside of the years 1 to 9999.
+            ConfigError: The time is outside of the years 1 to 9999.
         """
         try:
             return self._at(base.astimezone(zone_of(self.time_zone))).strftime(self.format)
@@ -122,7 +122,7 @@ class Timestamp:
 
 @dataclass(frozen=True, kw_only=True)
 class TimestampRuntime(Timestamp):
-    """As `Timestamp`, but counted from the moment this very job starts."""
+    """As `Timestamp`, but counted from the moment this job starts."""
 
 
 VariableDefinition: TypeAlias = String | Timestamp | Plain
@@ -131,11 +131,11 @@ VariableDefinition: TypeAlias = String | Timestamp | Plain
 
 @dataclass(frozen=True)
 class Value:
-    """What a variable is worth in one run.
+    """The value of a variable in one run.
 
     Attributes:
         value: Becomes the query parameter.
-        as_text: Whether its definition asks for it as a name.
+        as_text: Whether it is expanded as part of a name.
     """
 
     value: Plain
@@ -143,7 +143,7 @@ class Value:
 
     @property
     def text(self) -> str:
-        """As it stands inside names and quotes."""
+        """The value as it is written inside names and quotes."""
         if isinstance(self.value, bool):
             return "true" if self.value else "false"
         return self.value if isinstance(self.value, str) else str(self.value)
@@ -159,14 +159,14 @@ def _check_format(kind: str, text: str) -> None:
                 " (Ruby's %N and %L are %f here: microseconds)" if directive in {"N", "L"} else ""
             )
             known = " ".join(f"%{each}" for each in _DIRECTIVES)
-            raise ConfigError(f"{kind}(format={text!r}): %{directive} is none of {known}{hint}")
+            raise ConfigError(f"{kind}(format={text!r}): %{directive} is not one of {known}{hint}")
 
 
 def zone_of(name: str) -> ZoneInfo:
-    """A time zone by its name.
+    """Look up a time zone by its name.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: There is no such time zone.
     """
     try:
         return ZoneInfo(name)

@@ -1,4 +1,4 @@
-"""Values for variables: from the loop, from whoever starts the run, or from their definitions."""
+"""The values of variables: from a loop, from the caller, or from their definitions."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def resolve(
     queued_at: datetime,
     started_at: datetime,
 ) -> dict[str, Value]:
-    """What every variable is worth: the loop's value, else the one given, else by its definition.
+    """Give every variable its value: the loop's, else the one given, else by its definition.
 
     Args:
         definitions: Name to definition; names may be written with their dollar signs.
         given: Values given for this run. Text takes the type of the definition.
-        loop: Values of this turn of a loop.
-        queued_at: Base of `Timestamp`.
-        started_at: Base of `TimestampRuntime`.
+        loop: Values of one iteration of a loop.
+        queued_at: Time from which `Timestamp` variables count.
+        started_at: Time from which `TimestampRuntime` variables count.
 
     Raises:
         ConfigError: A bad name, a value for an unknown variable or of another type.
@@ -63,7 +63,7 @@ def check_definitions(definitions: Mapping[str, Any]) -> dict[str, VariableDefin
     """Definitions by their bare names.
 
     Raises:
-        ConfigError: A name or a definition is none.
+        ConfigError: A name or a definition is invalid.
     """
     known = _named(definitions)
     for name, definition in known.items():
@@ -77,10 +77,10 @@ def check_definitions(definitions: Mapping[str, Any]) -> dict[str, VariableDefin
 
 
 def refuse_unknown(names: Iterable[str], known: Iterable[str]) -> None:
-    """Refuse names that no definition has.
+    """Raise for names without a definition.
 
     Raises:
-        ConfigError: Lists the known ones.
+        ConfigError: Lists the known names.
     """
     unknown = sorted(set(names) - set(known))
     if unknown:
@@ -92,10 +92,10 @@ def refuse_unknown(names: Iterable[str], known: Iterable[str]) -> None:
 
 
 def refuse_unused(known: Iterable[str], used: Iterable[str]) -> None:
-    """Refuse variables that stand nowhere: a value that is silently ignored is a mistake.
+    """Raise for variables that are not used: a value that is silently ignored is a mistake.
 
     Raises:
-        ConfigError: Lists the used ones.
+        ConfigError: Lists the used names.
     """
     unused = sorted(set(known) - set(used))
     if unused:
@@ -106,15 +106,15 @@ def refuse_unused(known: Iterable[str], used: Iterable[str]) -> None:
 
 
 def loop_values(variables: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """The turns of a loop: the first values of all variables together, then the second ones, ….
+    """The iterations of a loop: the first values of all variables, then the second ones, and so on.
 
     Raises:
         ConfigError: They have different numbers of values.
     """
     named = _named(variables)
     if len({len(values) for values in named.values()}) > 1:
-        told = ", ".join(f"${name}$ has {len(values)}" for name, values in named.items())
-        raise ConfigError(f"a loop needs as many values of each variable; {told}")
+        counts = ", ".join(f"${name}$ has {len(values)}" for name, values in named.items())
+        raise ConfigError(f"a loop needs the same number of values for each variable; {counts}")
     return [dict(zip(named, turn, strict=True)) for turn in zip(*named.values(), strict=True)]
 
 
@@ -140,7 +140,7 @@ def parse_time(text: str | None) -> datetime | None:
     """Read a time as the command line writes it; without a zone it is in UTC.
 
     Raises:
-        ConfigError: It is no ISO 8601 time.
+        ConfigError: It is not an ISO 8601 time.
     """
     if text is None:
         return None
@@ -152,7 +152,7 @@ def parse_time(text: str | None) -> datetime | None:
 
 
 def _given(name: str, definition: VariableDefinition, given: Any) -> Value:
-    """A value given from outside, in the type that the definition has."""
+    """A value given by the caller, in the type of the definition."""
     as_text = isinstance(definition, (String, Timestamp)) and definition.text
     if isinstance(definition, Timestamp):
         return Value(_formatted(name, definition, given), as_text)
@@ -164,17 +164,17 @@ def _given(name: str, definition: VariableDefinition, given: Any) -> Value:
     try:
         return Value(_parse(kind, str(given)))
     except (ValueError, InvalidOperation) as error:
-        raise ConfigError(f"${name}$ is a {kind.__name__}; {given!r} is none") from error
+        raise ConfigError(f"${name}$ is a {kind.__name__}; {given!r} is not") from error
 
 
 def _formatted(name: str, definition: Timestamp, given: Any) -> str:
     if isinstance(given, date):
         return given.strftime(definition.format)
     try:
-        datetime.strptime(str(given), definition.format)  # noqa: DTZ007 - asked only whether it fits
+        datetime.strptime(str(given), definition.format)  # noqa: DTZ007 - only checks the format
     except ValueError as error:
         raise ConfigError(
-            f"${name}$ is a time written as {definition.format!r}; {given!r} is none"
+            f"${name}$ is a time written as {definition.format!r}; {given!r} is not"
         ) from error
     return str(given)
 

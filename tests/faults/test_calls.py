@@ -67,7 +67,7 @@ def seen(caplog, capfd):
     assert len(places["runs"]) > 100  # it was looked at
     assert [place for place, text in places.items() if KEY in text] == []
     names = [thread.name for thread in threading.enumerate()]
-    assert [name for name in names if name.startswith(("etlkit-worker", "etlkit-feed"))] == []
+    assert [name for name in names if name.startswith(("etlkit-worker", "etlkit-prefetch"))] == []
 
 
 def fault_server(plan=None, **options):

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable
 from typing import Final
 
-GRACE_S: Final = 1.0
+STOP_TIMEOUT_S: Final = 1.0
 """How long a server without clients waits for the next one, so that a shell can run many commands."""
 
 UNCLAIMED_S: Final = 30.0
@@ -113,7 +113,7 @@ class LeaseListener:
             for key, _ in self._selector.select(timeout):
                 self._handle(key.fileobj)
             if had_clients and not self._clients:
-                deadline = time.monotonic() + GRACE_S
+                deadline = time.monotonic() + STOP_TIMEOUT_S
 
     def close(self) -> None:
         """Close all connections and accept no more."""

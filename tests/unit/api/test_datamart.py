@@ -164,7 +164,7 @@ def test_plans_that_cannot_be_made(job, message):
 def test_a_file_that_is_no_text(tmp_path):
     """Said plainly, without a byte of it."""
     (tmp_path / "x.sql").write_bytes(b"SELECT '\xff'")
-    with pytest.raises(ConfigError, match="it is no UTF-8 text"):
+    with pytest.raises(ConfigError, match="it is not UTF-8 text"):
         planned(Datamart(file=tmp_path / "x.sql"))
 
 

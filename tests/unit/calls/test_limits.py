@@ -269,11 +269,14 @@ class Packed(EtlBase):
         ),
         (
             {"transform": Packed, "price_per_unit": 0.0015, "currency": "EUR", "max_cost": 1},
-            "; about 100 calls, 3,200 units; about 4.80 EUR; max_cost=1 will stop it",
+            "; about 100 calls, 3,200 units; about 4.80 EUR; max_cost=1 will end the run early",
         ),
         (
             {"max_calls": 9, "resumed": 4},
-            " (4 are settled already); about 1,600 calls, 1,600 units; max_calls=9 will stop it",
+            (
+                " (4 have a result already); about 1,600 calls, 1,600 units; "
+                "max_calls=9 will end the run early"
+            ),
         ),
         ({"rate_limit": "10/s"}, None),
     ],
@@ -281,7 +284,7 @@ class Packed(EtlBase):
 def test_the_estimate_says_what_is_known(options, text):
     """Rows are always known; calls, time and money only if the job declares what they depend on."""
     if text is None:
-        assert estimated(None, **options) == "to transform: a number of rows that is not known yet"
+        assert estimated(None, **options) == "to transform: an unknown number of rows"
     else:
         assert estimated(1600, **options) == f"to transform: 1,600 rows{text}"
 
@@ -295,6 +298,6 @@ def test_the_estimate_comes_before_the_first_call(caplog):
     transfer(job, resume=caught.value.report.run_id)
     output = [text for text in caplog.messages if text.startswith("to transform")]
     assert output == [
-        "to transform: 30 rows; about 30 calls, 30 units; max_calls=20 will stop it",
-        "to transform: 10 rows (20 are settled already); about 10 calls, 10 units",
+        "to transform: 30 rows; about 30 calls, 30 units; max_calls=20 will end the run early",
+        "to transform: 10 rows (20 have a result already); about 10 calls, 10 units",
     ]

@@ -388,7 +388,7 @@ def test_a_passing_column_cannot_be_written():
 def test_an_unknown_column_is_refused_before_anything_is_frozen():
     """`columns` that the source does not give are a configuration error."""
     sink = MemorySink()
-    with pytest.raises(ConfigError, match="reads uri, but the source gives only n"):
+    with pytest.raises(ConfigError, match="reads uri, but the source has only n"):
         transfer(make(lambda row: row, columns=("uri",)), numbers(1), sink=sink)
     assert sink.aborted is None
 
@@ -503,8 +503,8 @@ def test_a_short_read_is_never_published():
             reader = super().open(job, run)
             freeze = reader.freeze
 
-            def count_wrong(earlier=None):
-                freeze(earlier)
+            def count_wrong(recovered=None):
+                freeze(recovered)
                 reader.num_rows = 5
 
             reader.freeze = count_wrong
