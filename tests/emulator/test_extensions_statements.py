@@ -10,7 +10,7 @@ BUCKET_NUMBERS = itertools.count(1)
 @pytest.fixture
 def objects(local_server, run, dataset) -> str:
     """An object table over one object, of three bytes."""
-    folder = local_server.local_dir / "buckets" / f"front-{next(BUCKET_NUMBERS)}"
+    folder = local_server.local_dir / "buckets" / f"extensions-{next(BUCKET_NUMBERS)}"
     folder.mkdir(parents=True)
     (folder / "a.txt").write_bytes(b"abc")
     run(
@@ -61,7 +61,7 @@ def test_a_dry_run_of_a_statement_that_writes_writes_nothing(bq, dry_run, run, d
 
 
 def test_a_dry_run_of_a_query_has_its_columns(dry_run, objects):
-    """Also of one that only the seam understands."""
+    """Also of one that only the extensions understand."""
     job = dry_run(f"SELECT *, LENGTH(data) AS n FROM {objects}")
     assert [field.name for field in job.schema][-2:] == ["metadata", "n"]
 

@@ -97,8 +97,8 @@ async def _rewrite(table: exp.Table, scope: Scope) -> exp.Subquery:
     """Replace a call by the sub-query that computes it."""
     from etlkit.local.bigquery.extensions.object_tables import is_object_table
 
-    node, place = table.this, scope.place
-    name, model = find_model(node.this, place)
+    node, context = table.this, scope.context
+    name, model = find_model(node.this, context)
     if model.service != VISION:
         raise api_errors.invalid(
             f"ML.ANNOTATE_IMAGE needs a remote model with remote_service_type '{VISION}'; "
@@ -106,7 +106,7 @@ async def _rewrite(table: exp.Table, scope: Scope) -> exp.Subquery:
         )
     rows = node.expression
     if not isinstance(rows, exp.Table) or not is_object_table(
-        grammar.name_of(rows, place.project), place
+        grammar.name_of(rows, context.project), context
     ):
         raise api_errors.invalid("ML.ANNOTATE_IMAGE needs TABLE and the name of an object table")
     features = _features(node.args.get("params_struct"))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from sqlglot import exp
 
-    from etlkit.local.bigquery.extensions.statement_context import Place
+    from etlkit.local.bigquery.extensions.statement_context import StatementContext
     from etlkit.local.ml.runtimes import Runtime
     from etlkit.local.ml.tensors import Signature
 
@@ -60,25 +60,29 @@ class Model:
             return None
 
 
-def files(place: Place) -> ModelFiles:
+def files(context: StatementContext) -> ModelFiles:
     """The files of the server's models."""
-    root = place.local_dir / "data" / "models"
+    root = context.local_dir / "data" / "models"
     if root not in _files:
         _files[root] = ModelFiles(root)
     return _files[root]
 
 
-def get(name: Name, place: Place) -> ModelMeta | None:
+def get(name: Name, context: StatementContext) -> ModelMeta | None:
     """The catalog entry of a model; None = there is none."""
-    meta: ModelMeta | None = place.ctx.catalog.get_model(*name)
+    meta: ModelMeta | None = context.ctx.catalog.get_model(*name)
     return meta
 
 
 def put(
-    name: Name, model: Model, model_type: str, signature: Signature | None, place: Place
+    name: Name,
+    model: Model,
+    model_type: str,
+    signature: Signature | None,
+    context: StatementContext,
 ) -> None:
     """Add or replace an entry, and delete the files of a replaced model."""
-    now = place.ctx.clock.now()
+    now = context.ctx.clock.now()
     meta = ModelMeta(
         project_id=name[0],
         dataset_id=name[1],
@@ -91,42 +95,42 @@ def put(
         last_modified_time=now,
         etag=generate_etag(*name, str(now)),
     )
-    if get(name, place) is None:
-        place.ctx.catalog.create_model(meta)
+    if get(name, context) is None:
+        context.ctx.catalog.create_model(meta)
     else:
-        drop(name, place)
-        place.ctx.catalog.create_model(meta)
-    remove_orphans(place)
+        drop(name, context)
+        context.ctx.catalog.create_model(meta)
+    remove_orphans(context)
 
 
-def drop(name: Name, place: Place) -> None:
+def drop(name: Name, context: StatementContext) -> None:
     """Delete an entry."""
-    place.ctx.catalog.delete_model(*name)
+    context.ctx.catalog.delete_model(*name)
 
 
-def remove_orphans(place: Place) -> None:
+def remove_orphans(context: StatementContext) -> None:
     """Delete files without a model. Models also vanish with their dataset, and over REST."""
-    catalog = place.ctx.catalog
+    catalog = context.ctx.catalog
     used = set()
     for dataset in catalog.list_all_datasets():
         for meta in catalog.list_models(dataset.project_id, dataset.dataset_id):
             model = Model.of(meta)
             used.add(model.version if model is not None else "")
-    on_disk = files(place)
+    on_disk = files(context)
     for version in set(on_disk.versions()) - used:
         on_disk.remove(version)
 
 
-def find_model(reference: exp.Expr, place: Place) -> tuple[Name, Model]:
+def find_model(reference: exp.Expr, context: StatementContext) -> tuple[Name, Model]:
     """Find the model that a query names.
 
     Raises:
         InvalidQueryError: The name has no dataset, or the emulator made the model.
         NotFoundError: There is no such model.
     """
-    name = grammar.name_of(reference, place.project)
-    api_errors.require_dataset(place, name)
-    meta = get(name, place)
+    name = grammar.name_of(reference, context.project)
+    api_errors.require_dataset(context, name)
+    meta = get(name, context)
     if meta is None:
         raise api_errors.not_found("Model", name)
     model = Model.of(meta)
@@ -138,7 +142,7 @@ def find_model(reference: exp.Expr, place: Place) -> tuple[Name, Model]:
     return name, model
 
 
-def load_model(name: Name, model: Model, place: Place) -> Runtime:
+def load_model(name: Name, model: Model, context: StatementContext) -> Runtime:
     """Load an imported model.
 
     Raises:
@@ -150,7 +154,7 @@ def load_model(name: Name, model: Model, place: Place) -> Runtime:
             f"{model.service}, which ML.ANNOTATE_IMAGE calls"
         )
     try:
-        return files(place).load(model.version)
+        return files(context).load(model.version)
     except ConfigError as exc:
         raise api_errors.invalid(exc.message) from exc
 

@@ -107,7 +107,7 @@ async def _rewrite(node: exp.Dot, scope: Scope) -> exp.Expr:
 
 def _duckdb_name(name: str, call: exp.Anonymous, scope: Scope, node: exp.Expr) -> str:
     if name == DECODE:
-        path = object_path(call.expressions[0], node, scope.place)
+        path = object_path(call.expressions[0], node, scope.context)
         if path is None:
             return _DECODE_FILE
         call.set("expressions", [path])

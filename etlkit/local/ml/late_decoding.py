@@ -17,7 +17,7 @@ from etlkit.local.bigquery.extensions import grammar
 from etlkit.local.ml.image_expressions import ImageExpression, parse_image_expression
 
 if TYPE_CHECKING:
-    from etlkit.local.bigquery.extensions.statement_context import Place
+    from etlkit.local.bigquery.extensions.statement_context import StatementContext
 
 _DATA: Final = "data"
 _PATH: Final = "_etlkit_path"
@@ -48,13 +48,15 @@ class DeferredImages:
     is_path: bool
 
 
-def defer_decoding(query: exp.Expr, column: str, place: Place) -> DeferredImages | None:
+def defer_decoding(
+    query: exp.Expr, column: str, context: StatementContext
+) -> DeferredImages | None:
     """Replace a column of decoded images by its source.
 
     Args:
         query: A sub-query that may be changed.
         column: The name of the image column.
-        place: Knows which tables are object tables.
+        context: Knows which tables are object tables.
 
     Returns:
         None = no image function was found, and the query is unchanged.
@@ -66,26 +68,26 @@ def defer_decoding(query: exp.Expr, column: str, place: Place) -> DeferredImages
     if len(explicit) > 1 or _is_used(select, column, explicit):
         return None
     if not explicit:
-        return _follow_star(select, column, place)
+        return _follow_star(select, column, context)
     (projection,) = explicit
     value = projection.unalias()
     if isinstance(value, exp.Column):
-        return _follow(select, value.name, value.table, projection, place)
+        return _follow(select, value.name, value.table, projection, context)
     expression = parse_image_expression(value)
     if expression is None:
         return None
-    path = object_path(expression.source, value, place) if expression.decodes else None
+    path = object_path(expression.source, value, context) if expression.decodes else None
     projection.replace(exp.alias_(path or expression.source.copy(), column, quoted=True))
     return DeferredImages(expression, is_path=path is not None)
 
 
-def object_path(source: exp.Expr, at: exp.Expr, place: Place) -> exp.Column | None:
+def object_path(source: exp.Expr, at: exp.Expr, context: StatementContext) -> exp.Column | None:
     """The column that has the paths of the files whose content is in a `data` column.
 
     Args:
         source: The argument of ML.DECODE_IMAGE.
         at: A node of the query that contains it.
-        place: Knows which tables are object tables.
+        context: Knows which tables are object tables.
 
     Returns:
         None = the source is not the `data` column of an object table.
@@ -99,23 +101,25 @@ def object_path(source: exp.Expr, at: exp.Expr, place: Place) -> exp.Column | No
         qualifier = ".".join(part.name for part in source.parts[:-1])
         if qualifier and qualifier not in named:
             continue
-        if isinstance(table, exp.Table) and _is_object_table(table, place):
+        if isinstance(table, exp.Table) and _is_object_table(table, context):
             return exp.column(_PATH, table=exp.to_identifier(table.alias_or_name, quoted=True))
     return None
 
 
-def _is_object_table(table: exp.Table, place: Place) -> bool:
+def _is_object_table(table: exp.Table, context: StatementContext) -> bool:
     if not isinstance(table.this, exp.Identifier) or _cte(table) is not None:
         return False
     from etlkit.local.bigquery.extensions.object_tables import is_object_table
 
     try:
-        return bool(is_object_table(grammar.name_of(table, place.project), place))
+        return bool(is_object_table(grammar.name_of(table, context.project), context))
     except InvalidQueryError:  # a name without a dataset
         return False
 
 
-def _follow_star(select: exp.Select, column: str, place: Place) -> DeferredImages | None:
+def _follow_star(
+    select: exp.Select, column: str, context: StatementContext
+) -> DeferredImages | None:
     stars = [each for each in select.expressions if each.is_star]
     if len(stars) != 1:
         return None
@@ -124,7 +128,7 @@ def _follow_star(select: exp.Select, column: str, place: Place) -> DeferredImage
     if any(inner.args.get(key) for key in ("except_", "replace", "rename", "except")):
         return None
     qualifier = star.table if isinstance(star, exp.Column) else ""
-    return _follow(select, column, qualifier, None, place)
+    return _follow(select, column, qualifier, None, context)
 
 
 def _follow(
@@ -132,7 +136,7 @@ def _follow(
     column: str,
     qualifier: str,
     projection: exp.Expr | None,
-    place: Place,
+    context: StatementContext,
 ) -> DeferredImages | None:
     """Continue in the relation that the column comes from."""
     sources = _sources(select)
@@ -144,7 +148,7 @@ def _follow(
     if any(source.args.get(key) for key in ("pivots", "sample", "joins")):
         return None
     if isinstance(source, exp.Subquery):
-        return defer_decoding(source.this, column, place)
+        return defer_decoding(source.this, column, context)
     table = _cte(source)
     if table is None:
         return None
@@ -154,7 +158,7 @@ def _follow(
         this=body, alias=exp.TableAlias(this=exp.to_identifier(source.alias_or_name))
     )
     source.replace(copied)
-    deferred = defer_decoding(body, column, place)
+    deferred = defer_decoding(body, column, context)
     if deferred is None:
         copied.replace(source)
     return deferred

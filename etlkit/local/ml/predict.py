@@ -52,7 +52,7 @@ def _use_one_thread(scope: Scope) -> None:
     While one thread is in our function, the others poll for work and take up to half a core from the
     model.
     """
-    connection = scope.place.ctx.engine.connection
+    connection = scope.context.ctx.engine.connection
     (threads,) = connection.execute("SELECT current_setting('threads')").fetchone()
     connection.execute("SET threads TO 1")
     scope.defer(lambda: connection.execute(f"SET threads TO {threads}"))
@@ -62,8 +62,8 @@ async def _rewrite(table: exp.Table, scope: Scope) -> exp.Subquery:
     """Replace a call by the sub-query that computes it."""
     _use_one_thread(scope)
     node = table.this
-    name, model = find_model(node.this, scope.place)
-    runtime = load_model(name, model, scope.place)
+    name, model = find_model(node.this, scope.context)
+    runtime = load_model(name, model, scope.context)
     # A view after TABLE has become a sub-query that has the name of the view as its alias.
     node.expression.set("alias", None)
     query = scope.self_contained(node.expression)
@@ -72,13 +72,13 @@ async def _rewrite(table: exp.Table, scope: Scope) -> exp.Subquery:
         tensor.name: images
         for tensor in tensors
         if tensor.is_image
-        and (images := defer_decoding(query, tensor.name, scope.place)) is not None
+        and (images := defer_decoding(query, tensor.name, scope.context)) is not None
     }
     schema = await _schema(query, scope)
     columns = [_input_column(each, runtime.signature, schema, deferred) for each in tensors]
     has_uri = _URI in schema.names and pa.types.is_string(schema.field(_URI).type)
     inputs = [each.model_input for each in columns]
-    predictor = Predictor(runtime, inputs, scope.place.buckets.root, has_uri=has_uri)
+    predictor = Predictor(runtime, inputs, scope.context.buckets.root, has_uri=has_uri)
     function = _register(predictor, runtime.signature, scope)
     arguments = [*(each.name for each in columns), *([_URI] if has_uri else [])]
     rows = query if deferred else node.expression
@@ -142,7 +142,7 @@ def _register(predictor: Predictor, signature: Signature, scope: Scope) -> str:
     """Register the function with DuckDB until the statement ends."""
     name = f"etlkit_ml_predict_{next(_numbers)}"
     outputs = ", ".join(f"{quote(each.name)} {each.duckdb_type}" for each in signature.outputs)
-    connection = scope.place.ctx.engine.connection
+    connection = scope.context.ctx.engine.connection
     PythonFunction(
         name,
         make_function(predictor, api_errors.invalid),

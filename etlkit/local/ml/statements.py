@@ -18,7 +18,7 @@ from etlkit.local.ml.catalog import REMOTE, VISION, Model
 from etlkit.local.ml.runtimes import MODEL_TYPES
 
 if TYPE_CHECKING:
-    from etlkit.local.bigquery.extensions.statement_context import Place
+    from etlkit.local.bigquery.extensions.statement_context import StatementContext
     from etlkit.local.ml.tensors import Signature
 
     Name = tuple[str, str, str]
@@ -27,7 +27,7 @@ _OPTIONS: Final = ("model_type", "model_path", "kms_key_name")
 _REMOTE_OPTIONS: Final = ("remote_service_type",)
 
 
-async def create_model(tree: exp.Expr, place: Place) -> StatementResult | None:
+async def create_model(tree: exp.Expr, context: StatementContext) -> StatementResult | None:
     """The statement hook of CREATE MODEL. The emulator handles those with a training query."""
     if not isinstance(tree, exp.Create) or tree.kind != "MODEL":
         return None
@@ -35,43 +35,45 @@ async def create_model(tree: exp.Expr, place: Place) -> StatementResult | None:
     connection = grammar.connection(tree)
     if connection is None and "model_path" not in options and tree.expression is not None:
         return None
-    name = grammar.name_of(tree.this, place.project)
-    api_errors.require_dataset(place, name)
-    there = catalog.get(name, place)
+    name = grammar.name_of(tree.this, context.project)
+    api_errors.require_dataset(context, name)
+    there = catalog.get(name, context)
     if there is not None and tree.args.get("exists"):
         return StatementResult("CREATE_MODEL", "SKIP")
-    if place.ctx.catalog.get_table(*name) is not None:
+    if context.ctx.catalog.get_table(*name) is not None:
         raise api_errors.already_exists("Table", name)
     if there is not None and not tree.args.get("replace"):
         raise api_errors.already_exists("Model", name)
     if tree.expression is not None:
         raise api_errors.invalid("CREATE MODEL takes model_path or a query, not both")
     make = _check_remote if connection is not None else _check_imported
-    kept = make(options, connection, place)
-    if not place.is_dry:
+    kept = make(options, connection, context)
+    if not context.is_dry:
         model, model_type, signature = kept
-        catalog.put(name, model, model_type, signature, place)
+        catalog.put(name, model, model_type, signature, context)
     return StatementResult("CREATE_MODEL", "CREATE" if there is None else "REPLACE")
 
 
-async def drop_model(tree: exp.Expr, place: Place) -> StatementResult | None:
+async def drop_model(tree: exp.Expr, context: StatementContext) -> StatementResult | None:
     """The statement hook of DROP MODEL."""
     if not isinstance(tree, exp.Drop) or tree.kind != "MODEL":
         return None
-    name = grammar.name_of(tree.this, place.project)
-    is_there = catalog.get(name, place) is not None
+    name = grammar.name_of(tree.this, context.project)
+    is_there = catalog.get(name, context) is not None
     if not is_there and not tree.args.get("exists"):
         raise api_errors.not_found("Model", name)
-    if is_there and not place.is_dry:
-        catalog.drop(name, place)
-        catalog.remove_orphans(place)
+    if is_there and not context.is_dry:
+        catalog.drop(name, context)
+        catalog.remove_orphans(context)
     return StatementResult("DROP_MODEL", "DROP" if is_there else "SKIP")
 
 
 Kept = tuple[Model, str, "Signature | None"]
 
 
-def _check_imported(options: dict[str, Any], _connection: str | None, place: Place) -> Kept:
+def _check_imported(
+    options: dict[str, Any], _connection: str | None, context: StatementContext
+) -> Kept:
     """Check the options and copy the files."""
     _refuse_others(options, _OPTIONS)
     model_type = str(options.get("model_type") or "").upper()
@@ -86,18 +88,20 @@ def _check_imported(options: dict[str, Any], _connection: str | None, place: Pla
             f"The option 'model_path' is required for model_type {model_type}, as in "
             "model_path = 'gs://bucket/folder/*'"
         )
-    files = catalog.files(place)
+    files = catalog.files(context)
     try:
-        version = files.freeze(model_type, path, place.buckets)
+        version = files.freeze(model_type, path, context.buckets)
         signature = files.load(version).signature
     except ConfigError as exc:
         raise api_errors.invalid(f"Cannot import the model: {exc.message}") from exc
-    if place.is_dry:
+    if context.is_dry:
         files.remove(version)
     return Model(version=version), model_type, signature
 
 
-def _check_remote(options: dict[str, Any], connection: str | None, _place: Place) -> Kept:
+def _check_remote(
+    options: dict[str, Any], connection: str | None, _context: StatementContext
+) -> Kept:
     service = str(options.get("remote_service_type") or "").upper()
     if service != VISION:
         raise api_errors.invalid(

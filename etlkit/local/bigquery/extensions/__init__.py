@@ -1,7 +1,7 @@
-"""What stands before the emulator: what BigQuery has and the emulator lacks.
+"""Extensions of the emulator: what BigQuery has and the emulator lacks.
 
-Every statement passes here, whichever client sends it: `seam` says what a hook is, `jobs` and
-`interpreter` lead statements through, `grammar` parses what sqlglot does not know.
+Hooks see every statement before the emulator does. `hooks` defines them, `query_jobs` and `interpreter`
+call them, and `grammar` parses what sqlglot does not know.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def apply(local_dir: Path) -> None:
-    """Stand before the emulator. Called once, after the mends."""
+    """Add all extensions. Called once, after the patches."""
     from etlkit.local.bigquery.extensions import (
         catalog_store,
         external,
@@ -33,7 +33,7 @@ def apply(local_dir: Path) -> None:
     from etlkit.local.bigquery.extensions.object_tables import ObjectTables
     from etlkit.local.bigquery.extensions.objects import Objects
     from etlkit.local.bigquery.extensions.remote_functions import RemoteRuntime
-    from etlkit.local.bigquery.patches.single_connection import OneUserEngine
+    from etlkit.local.bigquery.patches.single_connection import SingleConnectionEngine
     from etlkit.local.buckets import Buckets
     from etlkit.local.ml import extension as ml
 
@@ -46,7 +46,7 @@ def apply(local_dir: Path) -> None:
     object_tables = ObjectTables(objects)
     resources.apply(object_tables)
     procedures.KNOWN["BQ.REFRESH_EXTERNAL_METADATA_CACHE"] = object_tables.refresh_cache
-    OneUserEngine.starts = hooks.STARTS
+    SingleConnectionEngine.starts = hooks.STARTS
     # In this order: what a hook has made of a statement is what the next one sees.
     hooks.STARTS.extend([catalog_store.prepare, objects.register])
     hooks.STATEMENTS.extend([external.refuse_writes, external.drop, external_data.refresh])

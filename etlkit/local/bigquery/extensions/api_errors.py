@@ -14,7 +14,7 @@ from bqemulator.domain.errors import (
 )
 
 if TYPE_CHECKING:
-    from etlkit.local.bigquery.extensions.statement_context import Place
+    from etlkit.local.bigquery.extensions.statement_context import StatementContext
 
     Name = tuple[str, str, str]
 
@@ -46,10 +46,10 @@ def already_exists(what: str, name: Name) -> AlreadyExistsError:
     return AlreadyExistsError(f"Already Exists: {what} {project}:{dataset}.{table}")
 
 
-def require_dataset(place: Place, name: Name) -> None:
+def require_dataset(context: StatementContext, name: Name) -> None:
     """Refuse a name whose dataset is not there."""
     project, dataset, _ = name
-    if place.ctx.catalog.get_dataset(project, dataset) is None:
+    if context.ctx.catalog.get_dataset(project, dataset) is None:
         raise NotFoundError(f"Not found: Dataset {project}:{dataset} was not found in location US")
 
 

@@ -24,28 +24,28 @@ def prepare(connection: Any) -> None:
     )
 
 
-class Things:
+class CatalogStore:
     """Object tables, models, remote functions: a kind, a name and a JSON body each."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
     def get(self, kind: str, name: Name) -> dict[str, Any] | None:
-        """The body of a thing; None = there is none of this name."""
+        """The body of an entry; None = there is no entry of this name."""
         found = self._connection.execute(
             f"SELECT body FROM {_TABLE} WHERE {_KEY}", [kind, *name]
         ).fetchone()
         return None if found is None else dict(json.loads(found[0]))
 
     def put(self, kind: str, name: Name, body: dict[str, Any]) -> None:
-        """Add or replace a thing."""
+        """Add or replace an entry."""
         self._connection.execute(
             f"INSERT OR REPLACE INTO {_TABLE} VALUES (?, ?, ?, ?, ?)",
             [kind, *name, json.dumps(body)],
         )
 
     def drop(self, kind: str, name: Name) -> bool:
-        """Take a thing away; False = there was none."""
+        """Remove an entry; False = there was none."""
         found = self._connection.execute(
             f"DELETE FROM {_TABLE} WHERE {_KEY} RETURNING name", [kind, *name]
         ).fetchall()

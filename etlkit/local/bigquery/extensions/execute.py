@@ -1,4 +1,4 @@
-"""Run one statement that the seam rewrites; every other goes the emulator's own way, untouched."""
+"""Run one statement that hooks handle or rewrite. The emulator runs all others unchanged."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from bqemulator.sql.parameters import bind_parameters
 from sqlglot import exp, parse_one
 
 from etlkit.local.bigquery.extensions import api_errors, grammar, hooks
-from etlkit.local.bigquery.extensions.statement_context import Place
+from etlkit.local.bigquery.extensions.statement_context import StatementContext
 from etlkit.local.bigquery.extensions.subqueries import Scope
 from etlkit.local.bigquery.patches.scripts import name_positions, positional
 
 Bind = Callable[[str], tuple[str, Any]]
 
 
-async def run(tree: exp.Expr, place: Place, bind: Bind) -> Any:
+async def run(tree: exp.Expr, context: StatementContext, bind: Bind) -> Any:
     """The rows of a statement, as an Arrow table.
 
     Raises:
@@ -26,12 +26,12 @@ async def run(tree: exp.Expr, place: Place, bind: Bind) -> Any:
             as it was raised.
     """
     api_errors.forget()
-    scope = Scope(place, bind)
+    scope = Scope(context, bind)
     sql = ""
     try:
         await scope.rewrite(tree)
         sql, parameters = await scope.lower(tree)
-        return place.ctx.engine.fetch_arrow(sql, parameters)
+        return context.ctx.engine.fetch_arrow(sql, parameters)
     except Exception as error:
         raise _told(error, sql) from error
     finally:
@@ -48,10 +48,10 @@ def _told(error: Exception, sql: str) -> Exception:
     return InvalidQueryError(f"The statement failed: {error}")
 
 
-def involved_tree(sql: str, place: Place) -> exp.Expr | None:
+def involved_tree(sql: str, context: StatementContext) -> exp.Expr | None:
     """The tree of a statement that the hooks have to see; None = the emulator runs it as it is."""
     tree = grammar.parse(sql)
-    return tree if tree is not None and hooks.is_involved(tree, place) else None
+    return tree if tree is not None and hooks.is_involved(tree, context) else None
 
 
 def with_names(

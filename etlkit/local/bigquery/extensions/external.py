@@ -15,12 +15,12 @@ from etlkit.local.bigquery.extensions import api_errors, grammar, hooks
 from etlkit.local.bigquery.patches.types import to_table_fields
 
 if TYPE_CHECKING:
-    from etlkit.local.bigquery.extensions.statement_context import Place
+    from etlkit.local.bigquery.extensions.statement_context import StatementContext
 
     Name = tuple[str, str, str]
 
 KINDS: Final = ("object_table", "external_table", "object_cache")
-"""The things that go when an external table goes."""
+"""The kinds of entries that are removed with an external table."""
 
 _WRITES: Final = (exp.Insert, exp.Update, exp.Delete, exp.Merge, exp.TruncateTable, exp.Command)
 
@@ -30,14 +30,14 @@ def is_create(tree: exp.Expr) -> bool:
     return isinstance(tree, exp.Create) and tree.find(exp.ExternalProperty) is not None
 
 
-def operation(tree: exp.Expr, name: Name, place: Place) -> str:
+def operation(tree: exp.Expr, name: Name, context: StatementContext) -> str:
     """CREATE, REPLACE or SKIP.
 
     Raises:
         AlreadyExistsError: The name is taken.
         InvalidQueryError: It is to be replaced, and is no external table.
     """
-    meta = place.ctx.catalog.get_table(*name)
+    meta = context.ctx.catalog.get_table(*name)
     if meta is None:
         return "CREATE"
     if tree.args.get("exists"):
@@ -58,11 +58,13 @@ def wrong_type(name: Name, meta: Any) -> Exception:
     )
 
 
-def register(name: Name, fields: list[dict[str, Any]], place: Place, **more: Any) -> None:
+def register(
+    name: Name, fields: list[dict[str, Any]], context: StatementContext, **more: Any
+) -> None:
     """Put an external table into the catalog, in place of one of the same name."""
-    clear(name, place)
-    now = place.ctx.clock.now()
-    place.ctx.catalog.create_table(
+    clear(name, context)
+    now = context.ctx.clock.now()
+    context.ctx.catalog.create_table(
         TableMeta(
             project_id=name[0],
             dataset_id=name[1],
@@ -77,22 +79,22 @@ def register(name: Name, fields: list[dict[str, Any]], place: Place, **more: Any
     )
 
 
-def clear(name: Name, place: Place) -> None:
+def clear(name: Name, context: StatementContext) -> None:
     """Take an external table away, whatever it read."""
-    place.ctx.engine.execute(f"DROP VIEW IF EXISTS {quoted_table_ref(*name)}")
-    place.ctx.catalog.delete_table(*name, not_found_ok=True)
+    context.ctx.engine.execute(f"DROP VIEW IF EXISTS {quoted_table_ref(*name)}")
+    context.ctx.catalog.delete_table(*name, not_found_ok=True)
     for kind in KINDS:
-        place.things.drop(kind, name)
+        context.store.drop(kind, name)
 
 
-async def drop(tree: exp.Expr, place: Place) -> hooks.StatementResult | None:
+async def drop(tree: exp.Expr, context: StatementContext) -> hooks.StatementResult | None:
     """`DROP EXTERNAL TABLE`; and DROP of an external table as something else, which is refused."""
     if not isinstance(tree, exp.Drop) or tree.kind not in {grammar.EXTERNAL_TABLE, "TABLE", "VIEW"}:
         return None
     if not isinstance(tree.this, exp.Table) or not tree.this.db:
         return None
-    name = grammar.name_of(tree.this, place.project)
-    meta = place.ctx.catalog.get_table(*name)
+    name = grammar.name_of(tree.this, context.project)
+    meta = context.ctx.catalog.get_table(*name)
     if tree.kind != grammar.EXTERNAL_TABLE:
         if meta is not None and meta.table_type == "EXTERNAL":
             raise wrong_type(name, meta)
@@ -103,15 +105,15 @@ async def drop(tree: exp.Expr, place: Place) -> hooks.StatementResult | None:
         return hooks.StatementResult("DROP_EXTERNAL_TABLE", "SKIP", table=name)
     if meta.table_type != "EXTERNAL":
         raise wrong_type(name, meta)
-    if not place.is_dry:
-        clear(name, place)
+    if not context.is_dry:
+        clear(name, context)
     return hooks.StatementResult("DROP_EXTERNAL_TABLE", "DROP", table=name)
 
 
-async def refuse_writes(tree: exp.Expr, place: Place) -> hooks.StatementResult | None:
+async def refuse_writes(tree: exp.Expr, context: StatementContext) -> hooks.StatementResult | None:
     """Let nothing change an external table, or put another thing into its place."""
-    for name in _written(tree, place.project):
-        meta = place.ctx.catalog.get_table(*name)
+    for name in _written(tree, context.project):
+        meta = context.ctx.catalog.get_table(*name)
         if meta is None or meta.table_type != "EXTERNAL":
             continue
         if isinstance(tree, _WRITES):
@@ -141,7 +143,7 @@ def _written(tree: exp.Expr, project: str) -> list[Name]:
     return [grammar.name_of(target, project)]
 
 
-def interval_s(value: Any, place: Place) -> float:
+def interval_s(value: Any, context: StatementContext) -> float:
     """The length of an interval in seconds."""
     if isinstance(value, exp.MakeInterval) and not value.args:
         return 0.0
@@ -152,4 +154,4 @@ def interval_s(value: Any, place: Place) -> float:
     if not hasattr(translated, "value"):
         raise api_errors.invalid(f"{text} is no INTERVAL, such as INTERVAL 1 HOUR")
     sql = f"SELECT epoch(length) FROM ({translated.value})"
-    return float(place.ctx.engine.execute(sql).fetchone()[0])
+    return float(context.ctx.engine.execute(sql).fetchone()[0])

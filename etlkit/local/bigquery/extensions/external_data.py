@@ -24,7 +24,7 @@ from etlkit.local.bigquery.patches.types import quote, stored_type, to_column, t
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from etlkit.local.bigquery.extensions.statement_context import Place
+    from etlkit.local.bigquery.extensions.statement_context import StatementContext
 
     Name = tuple[str, str, str]
 
@@ -42,7 +42,7 @@ _CSV: Final = {
 _OPTIONS: Final = {"uris", "format", "max_bad_records", "description", *_CSV}
 
 
-async def create(tree: exp.Expr, place: Place) -> hooks.StatementResult | None:
+async def create(tree: exp.Expr, context: StatementContext) -> hooks.StatementResult | None:
     """`CREATE EXTERNAL TABLE` with a format."""
     if not external.is_create(tree):
         return None
@@ -54,7 +54,7 @@ async def create(tree: exp.Expr, place: Place) -> hooks.StatementResult | None:
             f"{', '.join(sorted(_OPTIONS))}, and object_metadata for object tables"
         )
     has_schema = isinstance(tree.this, exp.Schema)
-    name = grammar.name_of(tree.this.this if has_schema else tree.this, place.project)
+    name = grammar.name_of(tree.this.this if has_schema else tree.this, context.project)
     columns = tree.this.expressions if has_schema else []
     fields = [
         to_field(column.name, duckdb.type(column.kind.sql(dialect="duckdb"))) for column in columns
@@ -66,14 +66,14 @@ async def create(tree: exp.Expr, place: Place) -> hooks.StatementResult | None:
         "csvOptions": {_CSV[key]: value for key, value in options.items() if key in _CSV},
         "maxBadRecords": options.get("max_bad_records") or 0,
     }
-    api_errors.require_dataset(place, name)
-    operation = external.operation(tree, name, place)
+    api_errors.require_dataset(context, name)
+    operation = external.operation(tree, name, context)
     if operation != "SKIP":
         make(
             name,
             config,
             fields,
-            place,
+            context,
             description=None if description is None else str(description),
         )
     return hooks.StatementResult("CREATE_EXTERNAL_TABLE", operation, table=name)
@@ -83,7 +83,7 @@ def make(
     name: Name,
     config: dict[str, Any],
     fields: list[dict[str, Any]],
-    place: Place,
+    context: StatementContext,
     *,
     description: str | None = None,
 ) -> None:
@@ -93,20 +93,20 @@ def make(
         name: Project, dataset, table.
         config: `externalDataConfiguration`, as in the REST resource.
         fields: The columns; [] = what the files have.
-        place: Where.
+        context: Where.
         description: Of the table.
     """
     kind, uris = _checked(config)
-    paths = _paths(uris, place)
+    paths = _paths(uris, context)
     if not paths and not fields:
         raise api_errors.not_found_uri(uris[0], "matches no object")
     options = CsvOptions.of_load({**config.get("csvOptions", {}), **_bad_records(config)})
     if kind == "CSV" and not fields:
-        detected = csv_files.detect(place.ctx.engine.connection, paths[0], options)
+        detected = csv_files.detect(context.ctx.engine.connection, paths[0], options)
         fields, options = detected.fields, replace(options, skip=detected.skip)
     elif not fields:
-        fields = _found_fields(kind, paths, place)
-    if place.is_dry:
+        fields = _found_fields(kind, paths, context)
+    if context.is_dry:
         return
     body = {
         "config": {**config, "sourceFormat": kind},
@@ -114,9 +114,9 @@ def make(
         "skip": options.skip,
         "paths": paths,
     }
-    external.register(name, fields, place, description=description)
-    place.things.put(KIND, name, body)
-    _make_view(name, body, place)
+    external.register(name, fields, context, description=description)
+    context.store.put(KIND, name, body)
+    _make_view(name, body, context)
 
 
 def _checked(config: dict[str, Any]) -> tuple[str, list[str]]:
@@ -139,27 +139,27 @@ def resource(body: dict[str, Any]) -> dict[str, Any]:
     return {"externalDataConfiguration": body["config"]}
 
 
-async def refresh(tree: exp.Expr, place: Place) -> hooks.StatementResult | None:
+async def refresh(tree: exp.Expr, context: StatementContext) -> hooks.StatementResult | None:
     """Bring the lists of files up to date for a statement."""
-    for name in set(_named(tree, place)):
-        body = place.things.get(KIND, name)
+    for name in set(_named(tree, context)):
+        body = context.store.get(KIND, name)
         if body is None:
             continue
-        paths = _paths(body["config"]["sourceUris"], place)
+        paths = _paths(body["config"]["sourceUris"], context)
         if paths != body["paths"]:
             body["paths"] = paths
-            place.things.put(KIND, name, body)
-            _make_view(name, body, place)
+            context.store.put(KIND, name, body)
+            _make_view(name, body, context)
     return None
 
 
-def _named(tree: exp.Expr, place: Place) -> Iterator[Name]:
+def _named(tree: exp.Expr, context: StatementContext) -> Iterator[Name]:
     """The external tables that a statement reads, through views, too."""
     for table in tree.find_all(exp.Table):
         if not table.db or not isinstance(table.this, exp.Identifier):
             continue
-        name = grammar.name_of(table, place.project)
-        meta = place.ctx.catalog.get_table(*name)
+        name = grammar.name_of(table, context.project)
+        meta = context.ctx.catalog.get_table(*name)
         if meta is None:
             continue
         if meta.table_type == "EXTERNAL":
@@ -167,14 +167,14 @@ def _named(tree: exp.Expr, place: Place) -> Iterator[Name]:
         elif meta.table_type == "VIEW" and not isinstance(table.parent, exp.Create | exp.Schema):
             query = grammar.parse(meta.view_query or "")
             if query is not None:
-                yield from _named(query, place)
+                yield from _named(query, context)
 
 
-def _paths(uris: list[str], place: Place) -> list[str]:
+def _paths(uris: list[str], context: StatementContext) -> list[str]:
     paths: dict[str, None] = {}
     for uri in uris:
         try:
-            listed = place.buckets.list(uri)
+            listed = context.buckets.list(uri)
         except ConfigError as error:
             raise api_errors.not_found_uri(uri, str(error)) from error
         paths |= {str(each.path): None for each in listed if "*" in uri or each.uri == uri}
@@ -185,16 +185,16 @@ def _bad_records(config: dict[str, Any]) -> dict[str, Any]:
     return {"maxBadRecords": config.get("maxBadRecords") or 0}
 
 
-def _found_fields(kind: str, paths: list[str], place: Place) -> list[dict[str, Any]]:
+def _found_fields(kind: str, paths: list[str], context: StatementContext) -> list[dict[str, Any]]:
     """The columns that the files themselves have."""
     sql = f"SELECT * FROM {_reader(kind, paths)} LIMIT 0"
-    described = place.ctx.engine.execute(sql).description
+    described = context.ctx.engine.execute(sql).description
     return [
         to_field(name, duckdb.type(stored_type(duckdb.type(str(k))))) for name, k, *_ in described
     ]
 
 
-def _make_view(name: Name, body: dict[str, Any], place: Place) -> None:
+def _make_view(name: Name, body: dict[str, Any], context: StatementContext) -> None:
     config, paths = body["config"], body["paths"]
     columns = [(field["name"], to_column(field)) for field in body["fields"]]
     typed = ", ".join(f"CAST({quote(each)} AS {kind}) AS {quote(each)}" for each, kind in columns)
@@ -206,7 +206,7 @@ def _make_view(name: Name, body: dict[str, Any], place: Place) -> None:
         sql = csv_files.rows_sql(paths, columns, replace(options, skip=body["skip"]))
     else:
         sql = f"SELECT {typed} FROM {_reader(config['sourceFormat'], paths)}"
-    place.ctx.engine.execute(f"CREATE OR REPLACE VIEW {quoted_table_ref(*name)} AS {sql}")
+    context.ctx.engine.execute(f"CREATE OR REPLACE VIEW {quoted_table_ref(*name)} AS {sql}")
 
 
 def _reader(kind: str, paths: list[str]) -> str:

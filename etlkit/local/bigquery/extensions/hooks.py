@@ -1,4 +1,4 @@
-"""The seam before the emulator: hooks that see every statement before it does.
+"""Hooks that see every statement before it does.
 
 A statement hook executes statements of its own (`CREATE EXTERNAL TABLE`, `CREATE MODEL`); a query hook
 rewrites relations and functions within any query. Hooks may block: nothing but the REST API of the
@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlglot import exp
 
 if TYPE_CHECKING:
-    from etlkit.local.bigquery.extensions.statement_context import Place
+    from etlkit.local.bigquery.extensions.statement_context import StatementContext
     from etlkit.local.bigquery.extensions.subqueries import Scope
 
     Name = tuple[str, str, str]
 
-    StatementHook = Callable[[exp.Expr, Place], Awaitable["StatementResult | None"]]
+    StatementHook = Callable[[exp.Expr, StatementContext], Awaitable["StatementResult | None"]]
     QueryHook = Callable[[exp.Expr, Scope], Awaitable[bool]]
     StartHook = Callable[[Any], None]
-    Predicate = Callable[[exp.Expr, Place], bool]
+    Predicate = Callable[[exp.Expr, StatementContext], bool]
 
 
 @dataclass(frozen=True)
@@ -69,15 +69,15 @@ INVOLVED: Final[list[Predicate]] = []
 """Whether a tree needs query hooks. A view whose body does is expanded at each query."""
 
 
-def is_involved(tree: exp.Expr, place: Place) -> bool:
+def is_involved(tree: exp.Expr, context: StatementContext) -> bool:
     """Whether a tree needs query hooks."""
-    return any(needs_hooks(tree, place) for needs_hooks in INVOLVED)
+    return any(needs_hooks(tree, context) for needs_hooks in INVOLVED)
 
 
-async def execute(tree: exp.Expr, place: Place) -> StatementResult | None:
+async def execute(tree: exp.Expr, context: StatementContext) -> StatementResult | None:
     """Let a statement hook execute a statement; None = it is none of theirs."""
     for hook in STATEMENTS:
-        outcome = await hook(tree, place)
+        outcome = await hook(tree, context)
         if outcome is not None:
             return outcome
     return None

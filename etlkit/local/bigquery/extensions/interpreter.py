@@ -1,4 +1,4 @@
-"""The way of a script's statements through the seam: also of EXECUTE IMMEDIATE, and in procedures."""
+"""Call the hooks for the statements of scripts, of EXECUTE IMMEDIATE and of procedures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bqemulator.scripting.parser import Parser
 from sqlglot import exp
 
 from etlkit.local.bigquery.extensions import api_errors, execute, grammar, hooks, procedures
-from etlkit.local.bigquery.extensions.statement_context import Place
+from etlkit.local.bigquery.extensions.statement_context import StatementContext
 from etlkit.local.bigquery.patches import scripts
 from etlkit.local.bigquery.patches.messages import locate
 from etlkit.local.bigquery.patches.table import PATCHES
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 class Interpreter(scripts.Interpreter):
-    """The mended interpreter, with the seam before each statement."""
+    """The patched interpreter, with the hooks before each statement."""
 
     @property
-    def _place(self) -> Place:
-        return Place(self._project_id, self._ctx, self._caller)
+    def _context(self) -> StatementContext:
+        return StatementContext(self._project_id, self._ctx, self._caller)
 
     async def _exec_sql(self, sql: str) -> None:
         if not await self._by_hook(sql):
@@ -38,7 +38,7 @@ class Interpreter(scripts.Interpreter):
             await super()._exec_call(stmt)
             return
         arguments = [await self._eval_expr_scalar(text) for text in stmt.arg_exprs]
-        procedure(arguments, self._place)
+        procedure(arguments, self._context)
         self._final_table = None
 
     async def _run_query(self, bq_sql: str) -> pa.Table:
@@ -73,7 +73,7 @@ class Interpreter(scripts.Interpreter):
         if self._transaction is not None and scripts._is_permanent_ddl(tree):  # noqa: SLF001
             raise InvalidQueryError(NO_DDL)
         api_errors.forget()
-        outcome = await hooks.execute(tree, self._place)
+        outcome = await hooks.execute(tree, self._context)
         if outcome is None:
             return False
         self._final_table = None
@@ -81,14 +81,14 @@ class Interpreter(scripts.Interpreter):
 
     async def _through_seam(self, sql: str, using_values: list[Any]) -> pa.Table | None:
         api_errors.forget()
-        if execute.involved_tree(sql, self._place) is None:
+        if execute.involved_tree(sql, self._context) is None:
             return None
         named = scripts.name_positions(self._rewrite_temp_calls(sql))
         rewritten, values = scripts._rewrite_vars_to_params(named, self._frames)  # noqa: SLF001
         known = {str(number): value for number, value in enumerate(values, 1)}
         known |= {scripts.positional(number): value for number, value in enumerate(using_values)}
         tree = grammar.parse(rewritten)
-        return await execute.run(tree, self._place, execute.script_parameters(known))
+        return await execute.run(tree, self._context, execute.script_parameters(known))
 
 
 def _parse_create(self: Any) -> ast.Statement:

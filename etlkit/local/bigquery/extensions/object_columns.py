@@ -18,27 +18,27 @@ from etlkit.local.bigquery.extensions.objects import DATA, PATH, rows_sql
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from etlkit.local.bigquery.extensions.statement_context import Place
+    from etlkit.local.bigquery.extensions.statement_context import StatementContext
     from etlkit.local.bigquery.extensions.subqueries import Scope
 
 _HIDDEN: Final = {"data", PATH}
 
 
-def names_data(tree: exp.Expr, place: Place) -> bool:
+def names_data(tree: exp.Expr, context: StatementContext) -> bool:
     """Whether a tree names an object table, and a hidden column."""
     columns = (column.name.casefold() in _HIDDEN for column in tree.find_all(exp.Column))
-    return any(columns) and any(_is_ours(table, place) for table in tree.find_all(exp.Table))
+    return any(columns) and any(_is_ours(table, context) for table in tree.find_all(exp.Table))
 
 
 async def add_data(tree: exp.Expr, scope: Scope) -> bool:
     """Give a statement the hidden columns that it names."""
-    place = scope.place
-    if not names_data(tree, place):
+    context = scope.context
+    if not names_data(tree, context):
         return False
     bound = [
         (column, source)
         for column in tree.find_all(exp.Column)
-        if column.name.casefold() in _HIDDEN and (source := _source_of(column, place)) is not None
+        if column.name.casefold() in _HIDDEN and (source := _source_of(column, context)) is not None
     ]
     replaced: dict[int, str] = {}
     for column, source in bound:
@@ -60,8 +60,8 @@ def _replace(column: exp.Column, alias: str) -> None:
 def _show_path(table: exp.Table, scope: Scope) -> str:
     """Put a relation that has the hidden column in the place of an object table; give its alias."""
     alias = table.alias_or_name
-    name = grammar.name_of(table, scope.place.project)
-    relation = scope.define(rows_sql(spec_of(name, scope.place), with_path=True))
+    name = grammar.name_of(table, scope.context.project)
+    relation = scope.define(rows_sql(spec_of(name, scope.context), with_path=True))
     query = table.find_ancestor(exp.Select)
     if query is not None:
         _hide_from_stars(query, alias)
@@ -84,18 +84,18 @@ def _hide_from_stars(query: exp.Select, alias: str) -> None:
             star.set("except_", [*hidden, exp.to_identifier(PATH)])
 
 
-def _source_of(column: exp.Column, place: Place) -> Any:
+def _source_of(column: exp.Column, context: StatementContext) -> Any:
     """The object table that a hidden column is of; None = it is an ordinary column."""
     for query in _visible_queries(column):
         sources = [*_sources(query)]
         if column.table:
             named: list[Any] = [each for each in sources if _same(each.alias_or_name, column.table)]
             if named:
-                return named[0] if _is_ours(named[0], place) else None
+                return named[0] if _is_ours(named[0], context) else None
             continue
-        if any(_provides(each, column.name, query, place) for each in sources):
+        if any(_provides(each, column.name, query, context) for each in sources):
             return None
-        ours: list[Any] = [each for each in sources if _is_ours(each, place)]
+        ours: list[Any] = [each for each in sources if _is_ours(each, context)]
         if len(ours) > 1:
             raise api_errors.invalid(f"Column name {column.name} is ambiguous")
         if ours:
@@ -137,33 +137,33 @@ def _sources(query: exp.Expr) -> Iterator[exp.Expr]:
         yield query.this
 
 
-def _provides(source: exp.Expr, name: str, query: exp.Expr, place: Place) -> bool:
+def _provides(source: exp.Expr, name: str, query: exp.Expr, context: StatementContext) -> bool:
     """Whether a source has an ordinary column of a name, as far as can be told."""
     if isinstance(source, exp.Unnest):
         return _same(source.alias, name) or any(_same(each.name, name) for each in _aliases(source))
     if isinstance(source, exp.Subquery):
-        return isinstance(source.this, exp.Query) and _gives(source.this, name, place)
+        return isinstance(source.this, exp.Query) and _gives(source.this, name, context)
     if not isinstance(source, exp.Table) or not isinstance(source.this, exp.Identifier):
         return False
     if source.db:
-        meta = place.ctx.catalog.get_table(*grammar.name_of(source, place.project))
+        meta = context.ctx.catalog.get_table(*grammar.name_of(source, context.project))
         fields = meta.schema_.fields if meta is not None else ()
         return any(_same(field.name, name) for field in fields)
     table = _with_table(source.name, query)
-    return table is not None and _gives(table, name, place)
+    return table is not None and _gives(table, name, context)
 
 
-def _gives(query: exp.Query, name: str, place: Place) -> bool:
+def _gives(query: exp.Query, name: str, context: StatementContext) -> bool:
     """Whether a query has a result column of a name; through stars, too."""
     if isinstance(query, exp.SetOperation):
-        return _gives(query.left, name, place)  # type: ignore[arg-type]
+        return _gives(query.left, name, context)  # type: ignore[arg-type]
     if isinstance(query, exp.Subquery):
-        return isinstance(query.this, exp.Query) and _gives(query.this, name, place)
+        return isinstance(query.this, exp.Query) and _gives(query.this, name, context)
     if any(_same(each.alias_or_name, name) for each in query.selects):
         return True
     if not any(each.is_star for each in query.selects):
         return False
-    return any(_provides(source, name, query, place) for source in _sources(query))
+    return any(_provides(source, name, query, context) for source in _sources(query))
 
 
 def _with_table(name: str, query: exp.Expr) -> exp.Query | None:
@@ -184,10 +184,10 @@ def _aliases(source: exp.Expr) -> list[Any]:
     return list(alias.args.get("columns") or ()) if alias is not None else []
 
 
-def _is_ours(table: exp.Expr, place: Place) -> bool:
+def _is_ours(table: exp.Expr, context: StatementContext) -> bool:
     if not isinstance(table, exp.Table) or not isinstance(table.this, exp.Identifier):
         return False
-    return bool(table.db) and is_object_table(grammar.name_of(table, place.project), place)
+    return bool(table.db) and is_object_table(grammar.name_of(table, context.project), context)
 
 
 def _same(one: str, other: str) -> bool:

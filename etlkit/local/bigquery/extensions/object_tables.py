@@ -20,7 +20,7 @@ from etlkit.local.bigquery.extensions import api_errors, external, grammar, hook
 from etlkit.local.bigquery.extensions.objects import Objects, rows_sql
 
 if TYPE_CHECKING:
-    from etlkit.local.bigquery.extensions.statement_context import Place
+    from etlkit.local.bigquery.extensions.statement_context import StatementContext
 
     Name = tuple[str, str, str]
 
@@ -54,16 +54,16 @@ _CACHE_MODES: Final = ("AUTOMATIC", "MANUAL")
 _STALENESS: Final = (timedelta(minutes=30), timedelta(days=7))
 
 
-def is_object_table(name: Name, place: Place) -> bool:
+def is_object_table(name: Name, context: StatementContext) -> bool:
     """Whether a name is that of an object table."""
-    meta = place.ctx.catalog.get_table(*name)
+    meta = context.ctx.catalog.get_table(*name)
     is_external = meta is not None and meta.table_type == "EXTERNAL"
-    return is_external and place.things.get(KIND, name) is not None
+    return is_external and context.store.get(KIND, name) is not None
 
 
-def spec_of(name: Name, place: Place) -> dict[str, Any]:
+def spec_of(name: Name, context: StatementContext) -> dict[str, Any]:
     """What `objects.rows_sql` wants to know of an object table."""
-    body = place.things.get(KIND, name) or {}
+    body = context.store.get(KIND, name) or {}
     spec: dict[str, Any] = {"uris": body["uris"]}
     if body.get("mode"):
         spec |= {"name": name, "mode": body["mode"], "staleness_s": body["staleness_s"]}
@@ -76,7 +76,9 @@ class ObjectTables:
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
 
-    async def create(self, tree: exp.Expr, place: Place) -> hooks.StatementResult | None:
+    async def create(
+        self, tree: exp.Expr, context: StatementContext
+    ) -> hooks.StatementResult | None:
         """`CREATE EXTERNAL TABLE` with `object_metadata`."""
         if not external.is_create(tree):
             return None
@@ -85,42 +87,42 @@ class ObjectTables:
             return None
         if isinstance(tree.this, exp.Schema):
             raise api_errors.invalid("An object table has the columns of BigQuery; declare none")
-        name = grammar.name_of(tree.this, place.project)
-        api_errors.require_dataset(place, name)
-        operation = external.operation(tree, name, place)
+        name = grammar.name_of(tree.this, context.project)
+        api_errors.require_dataset(context, name)
+        operation = external.operation(tree, name, context)
         if operation != "SKIP":
-            self.make(name, options, grammar.connection(tree), place)
+            self.make(name, options, grammar.connection(tree), context)
         return hooks.StatementResult("CREATE_EXTERNAL_TABLE", operation, table=name)
 
-    def refresh_cache(self, values: list[Any], place: Place) -> None:
+    def refresh_cache(self, values: list[Any], context: StatementContext) -> None:
         """`CALL BQ.REFRESH_EXTERNAL_METADATA_CACHE('project.dataset.table')`."""
         if not values or not isinstance(values[0], str):
             raise api_errors.invalid("BQ.REFRESH_EXTERNAL_METADATA_CACHE takes the name of a table")
-        name = grammar.name_of(exp.to_table(f"`{values[0]}`", dialect="bigquery"), place.project)
-        if not is_object_table(name, place):
+        name = grammar.name_of(exp.to_table(f"`{values[0]}`", dialect="bigquery"), context.project)
+        if not is_object_table(name, context):
             raise api_errors.not_found("Table", name)
-        body = place.things.get(KIND, name) or {}
+        body = context.store.get(KIND, name) or {}
         if body.get("mode") != "MANUAL":
             raise api_errors.invalid(
                 f"{'.'.join(name)} must have metadata_cache_mode MANUAL to be refreshed by a call"
             )
-        self._objects.refresh(place.things, name, body["uris"])
+        self._objects.refresh(context.store, name, body["uris"])
 
     def make(
-        self, name: Name, options: dict[str, Any], connection: str | None, place: Place
+        self, name: Name, options: dict[str, Any], connection: str | None, context: StatementContext
     ) -> None:
         """Check the options and make or replace the table; in a dry run, check alone."""
-        body = _body(options, connection, place)
+        body = _body(options, connection, context)
         self._objects.matching(body["uris"])
-        if place.is_dry:
+        if context.is_dry:
             return
         told = {key: body[key] for key in ("description", "friendly_name", "labels")}
-        external.register(name, FIELDS, place, **told)
-        place.things.put(KIND, name, body)
-        sql = rows_sql(spec_of(name, place))
-        place.ctx.engine.execute(f"CREATE OR REPLACE VIEW {quoted_table_ref(*name)} AS {sql}")
+        external.register(name, FIELDS, context, **told)
+        context.store.put(KIND, name, body)
+        sql = rows_sql(spec_of(name, context))
+        context.ctx.engine.execute(f"CREATE OR REPLACE VIEW {quoted_table_ref(*name)} AS {sql}")
         if body["mode"] == "AUTOMATIC":
-            self._objects.refresh(place.things, name, body["uris"])
+            self._objects.refresh(context.store, name, body["uris"])
 
 
 def resource(body: dict[str, Any], project: str) -> dict[str, Any]:
@@ -141,7 +143,9 @@ def resource(body: dict[str, Any], project: str) -> dict[str, Any]:
     return {"externalDataConfiguration": external_data, "maxStaleness": staleness}
 
 
-def _body(options: dict[str, Any], connection: str | None, place: Place) -> dict[str, Any]:
+def _body(
+    options: dict[str, Any], connection: str | None, context: StatementContext
+) -> dict[str, Any]:
     """Check the options of an object table."""
     unknown = sorted(options.keys() - _OPTIONS)
     if unknown:
@@ -158,9 +162,9 @@ def _body(options: dict[str, Any], connection: str | None, place: Place) -> dict
             "An object table must have a connection: add WITH CONNECTION "
             "`PROJECT.LOCATION.CONNECTION` or WITH CONNECTION DEFAULT"
         )
-    mode, staleness_s = _caching(options, place)
+    mode, staleness_s = _caching(options, context)
     return {
-        "uris": _uris(options.get("uris"), place),
+        "uris": _uris(options.get("uris"), context),
         "connection": connection,
         "mode": mode,
         "staleness_s": staleness_s,
@@ -170,7 +174,7 @@ def _body(options: dict[str, Any], connection: str | None, place: Place) -> dict
     }
 
 
-def _uris(given: Any, place: Place) -> list[str]:
+def _uris(given: Any, context: StatementContext) -> list[str]:
     uris = [given] if isinstance(given, str) else given
     if not isinstance(uris, list) or not uris or not all(isinstance(uri, str) for uri in uris):
         raise api_errors.invalid("An object table needs option uris: ['gs://BUCKET/*']")
@@ -186,16 +190,16 @@ def _uris(given: Any, place: Place) -> list[str]:
                 f"Invalid uri '{uri}' in option uris: it may have one '*', after the bucket"
             )
         try:
-            place.buckets.path(uri)
+            context.buckets.path(uri)
         except ConfigError as error:
             raise api_errors.invalid(f"Invalid uri '{uri}' in option uris: {error}") from error
     return uris
 
 
-def _caching(options: dict[str, Any], place: Place) -> tuple[str | None, float]:
+def _caching(options: dict[str, Any], context: StatementContext) -> tuple[str | None, float]:
     """Cache mode and seconds of staleness; None = the table is current at each query."""
     given = options.get("max_staleness")
-    staleness_s = 0.0 if given is None else external.interval_s(given, place)
+    staleness_s = 0.0 if given is None else external.interval_s(given, context)
     mode = options.get("metadata_cache_mode")
     if mode is not None and str(mode).upper() not in _CACHE_MODES:
         raise api_errors.invalid(

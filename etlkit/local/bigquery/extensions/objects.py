@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from etlkit.errors import ConfigError
 from etlkit.local.bigquery.extensions import api_errors
-from etlkit.local.bigquery.extensions.catalog_store import Things
+from etlkit.local.bigquery.extensions.catalog_store import CatalogStore
 from etlkit.local.bigquery.patches.types import quote
 
 if TYPE_CHECKING:
@@ -111,21 +111,21 @@ class Objects:
         told = json.loads(spec)
         if told.get("mode") is None:
             return self._rows(told["uris"])
-        things, name = Things(self._cursor), tuple(told["name"])
-        cache = things.get("object_cache", name)
+        store, name = CatalogStore(self._cursor), tuple(told["name"])
+        cache = store.get("object_cache", name)
         (now,) = self._cursor.execute("SELECT epoch(now())").fetchone()
         age_s = now - cache["at"] if cache is not None else float("inf")
         if told["mode"] == "AUTOMATIC" and age_s >= AUTOMATIC_REFRESH.total_seconds():
-            cache, age_s = self.refresh(things, name, told["uris"]), 0.0
+            cache, age_s = self.refresh(store, name, told["uris"]), 0.0
         is_fresh = cache is not None and age_s <= told["staleness_s"]
         return list(cache["rows"]) if cache and is_fresh else self._rows(told["uris"])
 
-    def refresh(self, things: Things, name: Any, uris: Sequence[str]) -> dict[str, Any]:
+    def refresh(self, store: CatalogStore, name: Any, uris: Sequence[str]) -> dict[str, Any]:
         """Fill the metadata cache of an object table anew."""
         rows = [{**row, "md5": self.md5(row["path"], 0)} for row in self._rows(uris)]
         (now,) = self._cursor.execute("SELECT epoch(now())").fetchone()
         cache = {"at": now, "rows": rows}
-        things.put("object_cache", name, cache)
+        store.put("object_cache", name, cache)
         return cache
 
     def matching(self, uris: Sequence[str]) -> list[StoredObject]:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from sqlglot import exp
 
 if TYPE_CHECKING:
-    from etlkit.local.bigquery.extensions.statement_context import Place
+    from etlkit.local.bigquery.extensions.statement_context import StatementContext
     from etlkit.local.bigquery.extensions.subqueries import Scope
 
 
-def has_pivots(tree: exp.Expr, place: Place) -> bool:
+def has_pivots(tree: exp.Expr, context: StatementContext) -> bool:
     """Whether a tree pivots rows to columns."""
-    del place
+    del context
     return any(not pivot.args.get("unpivot") for pivot in tree.find_all(exp.Pivot))
 
 

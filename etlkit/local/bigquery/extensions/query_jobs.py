@@ -1,4 +1,4 @@
-"""The way of a single statement through the seam: as a job, and as a dry run."""
+"""Call the hooks for a single statement, as a job and as a dry run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bqemulator.jobs import executor
 from sqlglot import exp
 
 from etlkit.local.bigquery.extensions import api_errors, execute, grammar, hooks
-from etlkit.local.bigquery.extensions.statement_context import Place, Running
+from etlkit.local.bigquery.extensions.statement_context import Running, StatementContext
 from etlkit.local.bigquery.patches.dry_runs import checked
 from etlkit.local.bigquery.patches.messages import locate
 from etlkit.local.bigquery.patches.scripts import is_lone_assert
@@ -29,7 +29,7 @@ async def execute_query_job(
     """Run a query job: by a statement hook if one takes it, else by the emulator."""
     Running.project, Running.job_id = project_id, job_id
     Running.user = str(getattr(options.get("caller"), "principal", "")).removeprefix("user:")
-    outcome = await _execute(bq_sql, Place(project_id, ctx, options.get("caller")))
+    outcome = await _execute(bq_sql, StatementContext(project_id, ctx, options.get("caller")))
     if outcome is None:
         done = await _plain_execute(project_id, job_id, bq_sql, query_params, ctx, **options)
         return _as_assert(done) if is_lone_assert(bq_sql) else done
@@ -52,12 +52,12 @@ def _as_assert(meta: Any) -> Any:
     return meta.model_copy(update={"statistics": {"query": query}})
 
 
-async def _execute(sql: str, place: Place) -> hooks.StatementResult | None:
+async def _execute(sql: str, context: StatementContext) -> hooks.StatementResult | None:
     tree = grammar.parse(sql)
     if tree is None:
         return None
     api_errors.forget()
-    return await hooks.execute(tree, place)
+    return await hooks.execute(tree, context)
 
 
 def _writes(tree: Any) -> bool:
@@ -75,16 +75,16 @@ async def _run_single_sql(
     *,
     caller: Any,
 ) -> Any:
-    place = Place(project_id, ctx, caller)
+    context = StatementContext(project_id, ctx, caller)
     try:
-        tree = execute.involved_tree(bq_sql, place)
+        tree = execute.involved_tree(bq_sql, context)
         if tree is None:
             api_errors.forget()
             return await _plain_run(project_id, bq_sql, query_params, ctx, caller=caller)
         named_sql, parameters = execute.with_names(bq_sql, query_params)
         if named_sql != bq_sql:
             tree = grammar.parse(named_sql)
-        return await execute.run(tree, place, execute.job_parameters(parameters))
+        return await execute.run(tree, context, execute.job_parameters(parameters))
     except DomainError as error:
         told = api_errors.carried() or error
         if isinstance(told, InvalidQueryError):
@@ -95,14 +95,18 @@ async def _run_single_sql(
 async def _dry_run_response(**request: Any) -> dict[str, Any]:
     """A dry run; a statement of ours is checked by its hook, which writes nothing."""
     ctx = request["ctx"]
-    place = Place(request["project_id"], ctx, request["caller"])
+    context = StatementContext(request["project_id"], ctx, request["caller"])
     ctx.engine.is_dry = True
     try:
-        outcome = await _execute(request["bq_sql"], place)
+        outcome = await _execute(request["bq_sql"], context)
         if outcome is None and _writes(grammar.parse(request["bq_sql"])):
             # The emulator looks at nothing but the words of such a statement.
             await executor._run_single_sql(  # noqa: SLF001
-                place.project, request["bq_sql"], request["query_params"], ctx, caller=place.caller
+                context.project,
+                request["bq_sql"],
+                request["query_params"],
+                ctx,
+                caller=context.caller,
             )
     finally:
         ctx.engine.is_dry = False

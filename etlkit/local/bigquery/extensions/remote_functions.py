@@ -19,7 +19,7 @@ from bqemulator.udf.types import parse_bq_type_string, render_duckdb_type
 from sqlglot import exp
 
 from etlkit.local.bigquery.extensions import api_errors, grammar, hooks
-from etlkit.local.bigquery.extensions.catalog_store import Things
+from etlkit.local.bigquery.extensions.catalog_store import CatalogStore
 from etlkit.local.bigquery.extensions.remote_calls import Endpoint, is_loopback
 from etlkit.local.bigquery.extensions.remote_values import SUPPORTED, decode, encode
 from etlkit.local.bigquery.patches.types import BIGNUMERIC
@@ -27,7 +27,7 @@ from etlkit.local.bigquery.patches.types import BIGNUMERIC
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from etlkit.local.bigquery.extensions.statement_context import Place
+    from etlkit.local.bigquery.extensions.statement_context import StatementContext
 
     Name = tuple[str, str, str]
 
@@ -54,7 +54,7 @@ class RemoteRuntime:
     def materialize(self, routine: RoutineMeta, engine: Any) -> None:
         """Register a function, in place of one of the same name."""
         name = _name(routine)
-        body = Things(engine.connection).get(KIND, name)
+        body = CatalogStore(engine.connection).get(KIND, name)
         if body is None:
             raise api_errors.not_found("Routine", name)
         returns: Any = routine.return_type
@@ -85,9 +85,11 @@ class RemoteRuntime:
         """Forget a function."""
         self.known.pop(_name(routine), None)
         engine.execute(f"DROP MACRO IF EXISTS {qualified_routine_name(routine)}")
-        Things(engine.connection).drop(KIND, _name(routine))
+        CatalogStore(engine.connection).drop(KIND, _name(routine))
 
-    async def create(self, tree: exp.Expr, place: Place) -> hooks.StatementResult | None:
+    async def create(
+        self, tree: exp.Expr, context: StatementContext
+    ) -> hooks.StatementResult | None:
         """`CREATE FUNCTION … REMOTE WITH CONNECTION`."""
         if not isinstance(tree, exp.Create) or tree.kind != "FUNCTION":
             return None
@@ -96,20 +98,20 @@ class RemoteRuntime:
             return None
         if properties.find(exp.TemporaryProperty):
             raise api_errors.invalid("A remote function cannot be TEMPORARY")
-        name = grammar.name_of(tree.this.this, place.project)
-        api_errors.require_dataset(place, name)
+        name = grammar.name_of(tree.this.this, context.project)
+        api_errors.require_dataset(context, name)
         returns = properties.find(exp.ReturnsProperty)
         if returns is None:
             raise api_errors.invalid("A remote function must have a RETURNS clause")
         arguments = [(column.name, _type(column.kind)) for column in tree.this.expressions]
         body = check_options(grammar.options(tree), grammar.connection(tree))
-        there = place.ctx.catalog.get_routine(*name)
+        there = context.ctx.catalog.get_routine(*name)
         if there is not None and tree.args.get("exists"):
             return hooks.StatementResult("CREATE_FUNCTION", "SKIP", routine=name)
         if there is not None and not tree.args.get("replace"):
             raise api_errors.already_exists("Routine", name)
-        if not place.is_dry:
-            self.make(name, arguments, _type(returns.this), body, place)
+        if not context.is_dry:
+            self.make(name, arguments, _type(returns.this), body, context)
         operation = "CREATE" if there is None else "REPLACE"
         return hooks.StatementResult("CREATE_FUNCTION", operation, routine=name)
 
@@ -119,10 +121,10 @@ class RemoteRuntime:
         arguments: list[tuple[str, dict[str, Any]]],
         returns: dict[str, Any],
         body: dict[str, Any],
-        place: Place,
+        context: StatementContext,
     ) -> RoutineMeta:
         """Make or replace a remote function."""
-        now = place.ctx.clock.now()
+        now = context.ctx.clock.now()
         routine = RoutineMeta(
             project_id=name[0],
             dataset_id=name[1],
@@ -136,13 +138,13 @@ class RemoteRuntime:
             last_modified_time=now,
             etag=generate_etag(*name, str(now)),
         )
-        catalog = place.ctx.catalog
+        catalog = context.ctx.catalog
         there = catalog.get_routine(*name)
         if there is not None:
-            place.ctx.udf_registry.deregister(there, place.ctx.engine)
-        place.things.put(KIND, name, body)
+            context.ctx.udf_registry.deregister(there, context.ctx.engine)
+        context.store.put(KIND, name, body)
         (catalog.create_routine if there is None else catalog.update_routine)(routine)
-        place.ctx.udf_registry.materialize(routine, place.ctx.engine)
+        context.ctx.udf_registry.materialize(routine, context.ctx.engine)
         return routine
 
 

@@ -20,7 +20,7 @@ from etlkit.local.bigquery.extensions import (
     object_tables,
     query_jobs,
 )
-from etlkit.local.bigquery.extensions.statement_context import Place
+from etlkit.local.bigquery.extensions.statement_context import StatementContext
 from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.table_resource import TableResources
 
@@ -33,11 +33,11 @@ def describe(meta: Any, ctx: Any) -> dict[str, Any]:
     if meta.table_type != "EXTERNAL":
         return {}
     name = (meta.project_id, meta.dataset_id, meta.table_id)
-    place = Place(meta.project_id, ctx)
-    body = place.things.get(object_tables.KIND, name)
+    context = StatementContext(meta.project_id, ctx)
+    body = context.store.get(object_tables.KIND, name)
     if body is not None:
         return object_tables.resource(body, meta.project_id)
-    body = place.things.get(external_data.KIND, name)
+    body = context.store.get(external_data.KIND, name)
     return {} if body is None else external_data.resource(body)
 
 
@@ -50,7 +50,7 @@ async def delete_table(
     if meta is None:
         raise api_errors.not_found("Table", name)
     if meta.table_type == "EXTERNAL":
-        external.clear(name, Place(project_id, ctx))
+        external.clear(name, StatementContext(project_id, ctx))
         return Response(status_code=204)
     if meta.table_type == "VIEW":
         ctx.engine.execute(f"DROP VIEW IF EXISTS {quoted_table_ref(*name)}")
@@ -84,18 +84,18 @@ def apply(tables: ObjectTables) -> None:
         if config is None and view is None:
             return dict(await routes.insert_table(project_id, dataset_id, request, ctx))
         name = (project_id, dataset_id, body["tableReference"]["tableId"])
-        place = Place(project_id, ctx)
-        api_errors.require_dataset(place, name)
+        context = StatementContext(project_id, ctx)
+        api_errors.require_dataset(context, name)
         if ctx.catalog.get_table(*name) is not None:
             raise api_errors.already_exists("Table", name)
         if config is None:
             statement = f"CREATE VIEW `{'.'.join(name)}` AS {view['query']}"
             await query_jobs.execute_query_job(project_id, "", statement, None, ctx)
         elif config.get("objectMetadata"):
-            tables.make(name, _options(config), config.get("connectionId"), place)
+            tables.make(name, _options(config), config.get("connectionId"), context)
         else:
             fields = (config.get("schema") or body.get("schema") or {}).get("fields", [])
-            external_data.make(name, config, fields, place)
+            external_data.make(name, config, fields, context)
         meta: Any = ctx.catalog.get_table(*name)
         told = {"description": body.get("description"), "labels": body.get("labels") or {}}
         ctx.catalog.update_table(meta := meta.model_copy(update=told))

@@ -21,7 +21,7 @@ from etlkit.local.bigquery.extensions.remote_functions import (
     check_type,
     is_remote,
 )
-from etlkit.local.bigquery.extensions.statement_context import Place
+from etlkit.local.bigquery.extensions.statement_context import StatementContext
 from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.server.endpoints import PROJECT
 
@@ -67,8 +67,8 @@ class RemoteRoutines:
         if given is None:
             return dict(await routes.insert_routine(project_id, dataset_id, request, ctx))
         name = (project_id, dataset_id, body["routineReference"]["routineId"])
-        place = Place(project_id, ctx)
-        api_errors.require_dataset(place, name)
+        context = StatementContext(project_id, ctx)
+        api_errors.require_dataset(context, name)
         if ctx.catalog.get_routine(*name) is not None:
             raise api_errors.already_exists("Routine", name)
         arguments = [
@@ -83,7 +83,7 @@ class RemoteRoutines:
         }
         told = check_options(options, given.get("connection", "DEFAULT"))
         returns = check_type(body["returnType"])
-        return self.to_rest(self._runtime.make(name, arguments, returns, told, place))
+        return self.to_rest(self._runtime.make(name, arguments, returns, told, context))
 
 
 _plain_dispatch = UDFRegistry._dispatch  # noqa: SLF001

@@ -15,7 +15,7 @@ from sqlglot import exp
 from etlkit.local.bigquery.extensions import api_errors, hooks
 
 if TYPE_CHECKING:
-    from etlkit.local.bigquery.extensions.statement_context import Place
+    from etlkit.local.bigquery.extensions.statement_context import StatementContext
     from etlkit.local.bigquery.extensions.subqueries import Scope
 
     Rewrite = Callable[[Any, Scope], Awaitable[exp.Expr]]
@@ -143,7 +143,7 @@ async def rewrite(tree: exp.Expr, scope: Scope) -> bool:
     return changed
 
 
-def is_involved(tree: exp.Expr, _place: Place) -> bool:
+def is_involved(tree: exp.Expr, _context: StatementContext) -> bool:
     """Whether a tree calls a declared function."""
     has_table_function = any(
         type(table.this) in _table_valued for table in tree.find_all(exp.Table)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from etlkit.local.bigquery.extensions.catalog_store import Things
+from etlkit.local.bigquery.extensions.catalog_store import CatalogStore
 from etlkit.local.buckets import Buckets
 
 
@@ -25,7 +25,7 @@ class Running:
 
 
 @dataclass(frozen=True)
-class Place:
+class StatementContext:
     """The project, the emulator and the local folders that a statement sees.
 
     Attributes:
@@ -44,9 +44,9 @@ class Place:
         return bool(self.ctx.engine.is_dry)
 
     @property
-    def things(self) -> Things:
+    def store(self) -> CatalogStore:
         """What we know beyond the emulator's catalog."""
-        return Things(self.ctx.engine.connection)
+        return CatalogStore(self.ctx.engine.connection)
 
     @property
     def buckets(self) -> Buckets:

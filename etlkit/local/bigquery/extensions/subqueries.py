@@ -17,7 +17,7 @@ from sqlglot import exp
 from etlkit.local.bigquery.extensions import hooks
 
 if TYPE_CHECKING:
-    from etlkit.local.bigquery.extensions.statement_context import Place
+    from etlkit.local.bigquery.extensions.statement_context import StatementContext
 
     Bind = Callable[[str], tuple[str, Any]]
 
@@ -30,12 +30,12 @@ class Scope:
     """What a query hook works with.
 
     Attributes:
-        place: Where the statement runs.
+        context: Where the statement runs.
     """
 
-    def __init__(self, place: Place, bind: Bind) -> None:
+    def __init__(self, context: StatementContext, bind: Bind) -> None:
         """Bind puts the job's parameters into DuckDB SQL and gives the values along."""
-        self.place = place
+        self.context = context
         self._bind = bind
         self._ends = ExitStack()
 
@@ -48,12 +48,12 @@ class Scope:
         """DuckDB SQL and its parameters for a tree that the hooks have seen."""
         translated = await rewrite_and_translate_statement(
             tree.sql(dialect="bigquery"),
-            project_id=self.place.project,
-            ctx=self.place.ctx,
-            caller=self.place.caller,
+            project_id=self.context.project,
+            ctx=self.context.ctx,
+            caller=self.context.caller,
             translator=_translator,
         )
-        return self._bind(rewrite_table_refs(translated, self.place.project))
+        return self._bind(rewrite_table_refs(translated, self.context.project))
 
     def self_contained(self, node: exp.Expr) -> exp.Query:
         """A copy of a sub-query that runs by itself: with the tables of the WITHs around it.
@@ -86,8 +86,8 @@ class Scope:
         """
         await self.rewrite(query)
         sql, parameters = await self.lower(query)
-        engine = self.place.ctx.engine
-        if self.place.is_dry:
+        engine = self.context.ctx.engine
+        if self.context.is_dry:
             sql = f"SELECT * FROM ({sql}\n) LIMIT 0"
         result = engine.execute(sql, parameters)
         kinds = {name: str(kind) for name, kind, *_ in result.description}
@@ -101,7 +101,7 @@ class Scope:
     def define(self, sql: str) -> exp.Table:
         """Make a relation of a query in DuckDB's SQL; it lives until the statement ends."""
         name = f"etlkit_rows_{next(_numbers)}"
-        connection = self.place.ctx.engine.connection
+        connection = self.context.ctx.engine.connection
         connection.execute(f"CREATE TEMP VIEW {name} AS {sql}")
         self._ends.callback(_drop_view, connection, name)
         return exp.to_table(name)

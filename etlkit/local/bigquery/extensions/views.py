@@ -1,4 +1,4 @@
-"""Views over what only the seam understands.
+"""Views over what only the extensions understand.
 
 Real BigQuery: a view may name object tables, models and remote functions. The emulator makes a DuckDB
 view of its translated text once, where no hook would see it again; so such a view is kept as text,
@@ -15,44 +15,44 @@ from sqlglot import exp
 
 from etlkit.local.bigquery.extensions import api_errors, grammar, hooks
 from etlkit.local.bigquery.extensions.execute import job_parameters
-from etlkit.local.bigquery.extensions.statement_context import Place
+from etlkit.local.bigquery.extensions.statement_context import StatementContext
 from etlkit.local.bigquery.extensions.subqueries import Scope
 from etlkit.local.bigquery.patches.types import quote
 
 Name = tuple[str, str, str]
 
 
-async def create_view(tree: exp.Expr, place: Place) -> hooks.StatementResult | None:
+async def create_view(tree: exp.Expr, context: StatementContext) -> hooks.StatementResult | None:
     """`CREATE VIEW` over something that needs hooks."""
     if not isinstance(tree, exp.Create) or tree.kind != "VIEW" or tree.expression is None:
         return None
-    if tree.find(exp.MaterializedProperty) or not hooks.is_involved(tree.expression, place):
+    if tree.find(exp.MaterializedProperty) or not hooks.is_involved(tree.expression, context):
         return None
     target = tree.this.this if isinstance(tree.this, exp.Schema) else tree.this
-    name = grammar.name_of(target, place.project)
-    api_errors.require_dataset(place, name)
-    there = place.ctx.catalog.get_table(*name)
+    name = grammar.name_of(target, context.project)
+    api_errors.require_dataset(context, name)
+    there = context.ctx.catalog.get_table(*name)
     if there is not None and tree.args.get("exists"):
         return hooks.StatementResult("CREATE_VIEW", "SKIP", table=name)
     if there is not None and not (tree.args.get("replace") and there.table_type == "VIEW"):
         raise api_errors.already_exists("Table", name)
-    stub = await _stub(tree, place)
-    if not place.is_dry:
-        place.ctx.engine.execute(f"CREATE OR REPLACE VIEW {quoted_table_ref(*name)} AS {stub}")
-        ddl_sync.sync_created_view(tree.sql(dialect="bigquery"), place.project, place.ctx)
+    stub = await _stub(tree, context)
+    if not context.is_dry:
+        context.ctx.engine.execute(f"CREATE OR REPLACE VIEW {quoted_table_ref(*name)} AS {stub}")
+        ddl_sync.sync_created_view(tree.sql(dialect="bigquery"), context.project, context.ctx)
     return hooks.StatementResult(
         "CREATE_VIEW", "CREATE" if there is None else "REPLACE", table=name
     )
 
 
-async def _stub(tree: exp.Create, place: Place) -> str:
+async def _stub(tree: exp.Create, context: StatementContext) -> str:
     """A DuckDB query with the view's columns; whoever runs it gets an error instead of no rows."""
-    scope = Scope(place, job_parameters(None))
+    scope = Scope(context, job_parameters(None))
     query: Any = tree.expression.copy()
     try:
         await scope.rewrite(query)
         sql, _ = await scope.lower(query)
-        described = place.ctx.engine.execute(f"SELECT * FROM ({sql}\n) LIMIT 0").description
+        described = context.ctx.engine.execute(f"SELECT * FROM ({sql}\n) LIMIT 0").description
     finally:
         scope.close()
     names = [name for name, *_ in described]
@@ -69,7 +69,7 @@ async def expand_views(tree: exp.Expr, scope: Scope) -> bool:
     """Put the text of such views into a statement that names them."""
     changed = False
     for table in list(tree.find_all(exp.Table)):
-        query = _text(table, scope.place)
+        query = _text(table, scope.context)
         if query is None:
             continue
         await expand_views(query, scope)
@@ -79,19 +79,19 @@ async def expand_views(tree: exp.Expr, scope: Scope) -> bool:
     return changed
 
 
-def names_such_view(tree: exp.Expr, place: Place) -> bool:
+def names_such_view(tree: exp.Expr, context: StatementContext) -> bool:
     """Whether a tree names a view that has to be expanded."""
-    return any(_text(table, place) is not None for table in tree.find_all(exp.Table))
+    return any(_text(table, context) is not None for table in tree.find_all(exp.Table))
 
 
-def _text(table: exp.Table, place: Place) -> Any:
+def _text(table: exp.Table, context: StatementContext) -> Any:
     """The query of the view that a table is; None = it is none, or DuckDB can read it itself."""
     if not table.db or not isinstance(table.this, exp.Identifier):
         return None
     if isinstance(table.parent, exp.Create | exp.Drop | exp.Schema):
         return None
-    meta = place.ctx.catalog.get_table(*grammar.name_of(table, place.project))
+    meta = context.ctx.catalog.get_table(*grammar.name_of(table, context.project))
     if meta is None or meta.table_type != "VIEW" or not meta.view_query:
         return None
     query = grammar.parse(meta.view_query)
-    return query if query is not None and hooks.is_involved(query, place) else None
+    return query if query is not None and hooks.is_involved(query, context) else None

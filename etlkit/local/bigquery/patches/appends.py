@@ -64,7 +64,7 @@ class AppendHandler(servicer.BigQueryWriteHandler):
     def _in_turn(self, handle: Callable[[bytes, Any], bytes]) -> grpc.RpcMethodHandler:
         async def handle_in_turn(raw: bytes, context: Any) -> bytes:
             engine: Any = self._ctx.engine
-            async with engine.turns:
+            async with engine.connection_lock:
                 return await to_its_end(asyncio.to_thread(handle, raw, context))
 
         return grpc.unary_unary_rpc_method_handler(handle_in_turn)
@@ -103,7 +103,7 @@ class AppendHandler(servicer.BigQueryWriteHandler):
         offset = int(request.offset) if servicer._has_offset(request) else None  # noqa: SLF001
         limit = self._ctx.settings.write_api_max_stream_rows
         engine: Any = self._ctx.engine
-        async with engine.turns:
+        async with engine.connection_lock:
             work = asyncio.to_thread(self._append_or_undo, stream, rows, offset, limit)
             return await to_its_end(work)
 

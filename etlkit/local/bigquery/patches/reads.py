@@ -97,7 +97,7 @@ class ReadHandler(servicer.BigQueryReadHandler):
     async def _create_session(self, raw: bytes, context: Any) -> bytes:
         request = types.CreateReadSessionRequest.deserialize(raw)
         engine: Any = self._ctx.engine
-        async with engine.turns:
+        async with engine.connection_lock:
             if request.read_session.data_format == types.DataFormat.AVRO:
                 self._forget_avro_sessions()
                 work = asyncio.to_thread(self._handle_create_read_session, raw, context)

@@ -40,7 +40,7 @@ class ScriptOnlyStmt(ast.Statement):
 
 
 class Interpreter(plain.ScriptInterpreter):
-    """The emulator's interpreter with the mends of this module."""
+    """The emulator's interpreter with the patches of this module."""
 
     _source = ""
 

@@ -35,11 +35,11 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
-class OneUserEngine(DuckDBEngine):
+class SingleConnectionEngine(DuckDBEngine):
     """The engine with what belongs to whoever has the turn.
 
     Attributes:
-        turns: Held by whoever uses DuckDB, be it on the loop or on a worker thread.
+        connection_lock: Held by whoever uses DuckDB, be it on the loop or on a worker thread.
         transaction: The script transaction that is open; None = each statement is its own.
         is_dry: True = queries are described, not run.
     """
@@ -47,13 +47,13 @@ class OneUserEngine(DuckDBEngine):
     starts: ClassVar[Sequence[Callable[[Any], None]]] = ()
     """Called with the connection as soon as it is open."""
 
-    turns: asyncio.Lock
+    connection_lock: asyncio.Lock
     transaction: Any = None
     is_dry = False
 
     async def start(self) -> None:
         """Open DuckDB."""
-        self.turns = asyncio.Lock()
+        self.connection_lock = asyncio.Lock()
         await super().start()
         for prepare in self.starts:
             prepare(self.connection)
@@ -73,7 +73,9 @@ class OneRequestApp:
     holds nobody up.
     """
 
-    def __init__(self, app: App, engine: OneUserEngine, before: Callable[[], None]) -> None:
+    def __init__(
+        self, app: App, engine: SingleConnectionEngine, before: Callable[[], None]
+    ) -> None:
         self._app = app
         self._engine = engine
         self._before = before
@@ -95,7 +97,7 @@ class OneRequestApp:
         else:
             receive = await _with_whole_body(receive)
             work = self._elsewhere(self._app(scope, receive, keep))
-        async with self._engine.turns:
+        async with self._engine.connection_lock:
             try:
                 self._before()
                 await to_its_end(work)
@@ -153,4 +155,4 @@ async def _with_whole_body(receive: Receive) -> Receive:
 
 def apply() -> None:
     """Build the emulator around this engine."""
-    PATCHES.replace("bqemulator.server:DuckDBEngine", OneUserEngine)
+    PATCHES.replace("bqemulator.server:DuckDBEngine", SingleConnectionEngine)

@@ -46,10 +46,10 @@ class SparseSnapshotManager(SnapshotManager):
             self._events.publish(TableDataChanged(project_id, dataset_id, table_id))
 
     async def run_gc_loop(self, *, interval_seconds: float) -> None:
-        """Drop old copies, in a turn of its own."""
+        """Drop old copies while no request uses the connection."""
         engine: Any = self._engine
         while True:
-            async with engine.turns:
+            async with engine.connection_lock:
                 self.purge_expired()
             await asyncio.sleep(interval_seconds)
 

@@ -16,10 +16,10 @@ def test_a_turn_is_kept_until_the_work_has_ended():
         ended.set()
 
     async def play():
-        turns = asyncio.Lock()
+        connection_lock = asyncio.Lock()
 
         async def ask():
-            async with turns:
+            async with connection_lock:
                 await to_its_end(asyncio.to_thread(work))
 
         client = asyncio.create_task(ask())
@@ -27,9 +27,9 @@ def test_a_turn_is_kept_until_the_work_has_ended():
         client.cancel()
         for _ in range(5):
             await asyncio.sleep(0)  # the cancellation arrives
-        assert turns.locked()
+        assert connection_lock.locked()
         may_end.set()
-        async with turns:
+        async with connection_lock:
             assert ended.is_set()
         with pytest.raises(asyncio.CancelledError):
             await client
