@@ -28,6 +28,7 @@ def apply(local_dir: Path) -> None:
         resources,
         routines,
         sql_functions,
+        subqueries,
         views,
     )
     from etlkit.local.bigquery.extensions.object_tables import ObjectTables
@@ -52,11 +53,11 @@ def apply(local_dir: Path) -> None:
     hooks.STATEMENTS.extend([external.refuse_writes, external.drop, external_data.refresh])
     hooks.STATEMENTS.extend([object_tables.create, external_data.create])
     hooks.STATEMENTS.extend([remote.create, views.create_view])
-    hooks.QUERIES.extend([views.expand_views, pivots.name_columns])
+    subqueries.QUERIES.extend([views.expand_views, pivots.name_columns])
     hooks.INVOLVED.extend([views.names_such_view, object_columns.names_data, pivots.has_pivots])
     ml.apply(Buckets(local_dir / "buckets").root)
     # Before object tables, so that functions see the original query.
     hooks.STARTS.append(sql_functions.register)
-    hooks.QUERIES.append(sql_functions.rewrite)
+    subqueries.QUERIES.append(sql_functions.rewrite)
     hooks.INVOLVED.append(sql_functions.is_involved)
-    hooks.QUERIES.append(object_columns.add_data)
+    subqueries.QUERIES.append(object_columns.add_data)

@@ -15,12 +15,10 @@ from sqlglot import exp
 
 if TYPE_CHECKING:
     from etlkit.local.bigquery.extensions.statement_context import StatementContext
-    from etlkit.local.bigquery.extensions.subqueries import Scope
 
     Name = tuple[str, str, str]
 
     StatementHook = Callable[[exp.Expr, StatementContext], Awaitable["StatementResult | None"]]
-    QueryHook = Callable[[exp.Expr, Scope], Awaitable[bool]]
     StartHook = Callable[[Any], None]
     Predicate = Callable[[exp.Expr, StatementContext], bool]
 
@@ -58,9 +56,6 @@ class StatementResult:
 
 STATEMENTS: Final[list[StatementHook]] = []
 """Asked in order; the first that gives an `StatementResult` has executed the statement."""
-
-QUERIES: Final[list[QueryHook]] = []
-"""Each mutates the tree of a statement in place, in order; True = it did."""
 
 STARTS: Final[list[StartHook]] = []
 """Each gets the DuckDB connection when the engine starts: the place to register functions."""

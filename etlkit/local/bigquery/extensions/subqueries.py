@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,12 +14,14 @@ from bqemulator.sql.table_rewriter import rewrite_table_refs
 from bqemulator.sql.translator import SQLTranslator
 from sqlglot import exp
 
-from etlkit.local.bigquery.extensions import hooks
-
 if TYPE_CHECKING:
     from etlkit.local.bigquery.extensions.statement_context import StatementContext
 
     Bind = Callable[[str], tuple[str, Any]]
+    QueryHook = Callable[[exp.Expr, "Scope"], Awaitable[bool]]
+
+QUERIES: Final[list[QueryHook]] = []
+"""Each hook changes the tree of a statement, in this order, and returns whether it did."""
 
 _KIND: Final = b"bqemu.duckdb_type"
 _numbers: Final = itertools.count(1)
@@ -41,7 +43,7 @@ class Scope:
 
     async def rewrite(self, tree: exp.Expr) -> None:
         """Let every query hook see a tree."""
-        for hook in hooks.QUERIES:
+        for hook in QUERIES:
             await hook(tree, self)
 
     async def lower(self, tree: exp.Expr) -> tuple[str, Any]:
