@@ -1,33 +1,33 @@
-"""The whole error tree, by what happens next.
+"""The whole error tree, grouped by what happens next.
 
 ```
 EtlkitError
- +- ConfigError              exit 2   job, options, variables: found before any I/O
- +- RetryableError           exit 1   429, 5xx, timeout, reset: a try later may work
- |   +- OutageError                   a service was down for longer than the job waits
- +- RowError                 policy   on_row_error decides about this one row
- |   +- TransformError                the user's code raised
- |   +- RowSchemaError                unknown key, wrong type, null in a required column
- |   +- ImageError                    a provider refused this one image
- |   +- CallFailedError               the calls for this one row keep failing, others do not
- +- JobError                 exit 1   the run ends; nothing is published
-     +- TooManyRejectedError          max_rejected was passed
-     +- CapReachedError               max_calls or max_cost would be passed
-     +- RunStateError                 already in progress, nothing to resume
-     |   +- AlreadyPublishedError     the run to resume is done; the engine gives its report
-     |   +- RunTakenOverError         another process has this run now; this one stops
-     +- ApiError                      a call was refused as a whole: 401, 403, 400
-     +- SourceError                   the source query or its rows could not be read
-     |   +- ReadExpiredError          the session is over; the engine opens another
-     +- SinkError                     staging, publishing or the ledger failed
-         +- CountMismatchError        read != written + skipped + rejected
-         +- CheckFailedError          a check of the job found something in the staged rows
-     +- StatementError                a statement of a datamart failed; later ones did not run
+ +- ConfigError                  exit 2: job, options or variables are wrong, found before any I/O
+ +- RetryableError               exit 1: a call failed in a way that may pass (429, 5xx, timeout)
+ |   +- OutageError              a service was down for longer than the job waits
+ +- RowError                     one row failed: on_row_error decides
+ |   +- TransformError           the user's code raised
+ |   +- RowSchemaError           unknown key, wrong type, null in a required column
+ |   +- ImageError               a service refused this image
+ |   +- CallFailedError          the calls for this row keep failing, those for others do not
+ +- JobError                     exit 1: the run ends, nothing is published
+     +- ApiError                 a service refused a call as a whole (400, 401, 403)
+     +- TooManyRejectedError     max_rejected was exceeded
+     +- CapReachedError          max_calls or max_cost would be exceeded
+     +- RunStateError            the run is in progress elsewhere, or cannot be resumed
+     |   +- AlreadyPublishedError    the run to resume is published; the engine returns its report
+     |   +- RunTakenOverError    another process took this run over; this one stops
+     +- SourceError              the query or its rows could not be read
+     |   +- ReadExpiredError     the read session expired; the engine opens another
+     +- SinkError                staging, publishing or the ledger failed
+     |   +- CountMismatchError   read != written + skipped + rejected
+     |   +- CheckFailedError     a check of the job does not hold for the staged rows
+     +- StatementError           a statement of a datamart failed; later ones did not run
 ```
 
 A `JobError` raised inside a transform is never turned into a row error: an outage must not become a
-million rejected rows. Messages carry row, column, job id, stage and the next thing to do; never keys,
-tokens or whole bodies.
+million rejected rows. Messages name the row, the column, the job id, the stage and the next step.
+They never contain keys, tokens or whole bodies.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class EtlkitError(Exception):
 
     Attributes:
         message: What happened and what to do next.
-        exit_code: What `python -m etlkit.run` ends with.
+        exit_code: The exit status of the command line.
     """
 
     exit_code: ClassVar[int] = 1
@@ -80,7 +80,7 @@ class EtlkitError(Exception):
             setattr(self, name, value)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Keep keyword values across processes; plain exceptions lose them when pickled."""
+        """Keep the keyword values when the error is pickled; plain exceptions lose them."""
         return _rebuild, (type(self), self.message, self._values)
 
     def __str__(self) -> str:
@@ -92,12 +92,12 @@ def _rebuild(cls: type[EtlkitError], message: str, values: dict[str, Any]) -> Et
 
 
 class RowError(EtlkitError):
-    """One row could not be settled. `on_row_error` of the job says what happens to it.
+    """One row failed. The job's `on_row_error` says what happens to it.
 
     Attributes:
-        row_number: Position among the rows read in this run, 1 = first; None = not known yet.
-        row_id: The row's id in the snapshot; None = not known yet.
-        column: The column concerned; None = the row as a whole.
+        row_number: Position among the rows read in this run, 1 = first; None = unknown so far.
+        row_id: The row's id in the snapshot; None = unknown so far.
+        column: The column that is wrong; None = the row as a whole.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class RowError(EtlkitError):
         self.column = column
 
     def at_row(self, row_number: int, row_id: str) -> RowError:
-        """Say which row it was, once the engine knows; keeps what is already known."""
+        """Set the row that failed, unless it is known already."""
         if self.row_number is None:
             self.row_number = self._values["row_number"] = row_number
         if self.row_id is None:
@@ -132,7 +132,7 @@ class RowError(EtlkitError):
 
 
 class JobError(EtlkitError):
-    """The run ends here and nothing is published.
+    """The run ends and nothing is published.
 
     Attributes:
         stage: Where it happened (`snapshot`, `read`, `transform`, `stage`, `audit`, `publish`); None
@@ -145,7 +145,7 @@ class JobError(EtlkitError):
 
 
 class ConfigError(EtlkitError):
-    """The job, an option or a variable is wrong. Found before any I/O; lists the allowed values."""
+    """The job, an option or a variable is wrong. Found before any I/O. Lists what is allowed."""
 
     exit_code = 2
 
@@ -154,10 +154,10 @@ class RetryableError(EtlkitError):
     """A call failed in a way that is known to be transient.
 
     Attributes:
-        retry_after_s: Seconds the server asked to wait; None = it did not say.
-        status: HTTP status, or the one that a gRPC code stands for; None = no answer.
-        code: What it was in a word: a gRPC code, `timeout`, `unreachable`, `unknown_host`, `reset`,
-            `truncated`; None = the status says it.
+        retry_after_s: Seconds that the server asked to wait; None = it did not say.
+        status: HTTP status, or the equivalent of a gRPC code; None = no answer.
+        code: A gRPC code, `timeout`, `unreachable`, `unknown_host`, `reset` or `truncated`; None =
+            the status says it.
         attempts: Calls made for the row.
     """
 
@@ -188,7 +188,7 @@ class TransformError(RowError):
 
 
 class RowSchemaError(RowError):
-    """A key that no column has, a value of the wrong type, or a null in a required column.
+    """A key without a column, a value of the wrong type, or a null in a required column.
 
     Attributes:
         index: Position among the rows that were encoded together, 0 = first.
@@ -198,10 +198,10 @@ class RowSchemaError(RowError):
 
 
 class ImageError(RowError):
-    """A provider refused one image and answered the others.
+    """A service refused one image and answered the others.
 
     Attributes:
-        code: The provider's status code (google.rpc.Code); None = not given.
+        code: The service's status code (google.rpc.Code); None = not given.
     """
 
     def __init__(self, message: str, *, code: int | None = None, **where: Any) -> None:
@@ -211,10 +211,10 @@ class ImageError(RowError):
 
 
 class CallFailedError(RowError):
-    """The calls for one row kept failing while the service is well; `__cause__` is the last failure.
+    """The calls for one row kept failing while others succeed; `__cause__` is the last failure.
 
     Attributes:
-        code: What the last attempt met: an HTTP status, a gRPC code or a word such as `timeout`.
+        code: Failure of the last attempt: an HTTP status, a gRPC code or a word such as `timeout`.
         attempts: Calls made for the row.
     """
 
@@ -228,10 +228,10 @@ class CallFailedError(RowError):
 
 
 class ApiError(JobError):
-    """A service refused a call as a whole, so a repeat of it would be refused again.
+    """A service refused a call as a whole; the same call would be refused again.
 
     Attributes:
-        service: Who answered, e.g. `vision`.
+        service: The service, e.g. `vision`.
         status: HTTP status or gRPC code; None = no answer.
         reason: The service's own short reason; never the body.
     """
@@ -255,7 +255,7 @@ class SourceError(JobError):
     """The source query or its rows could not be read.
 
     Attributes:
-        job_id: The BigQuery job; None = there was none.
+        job_id: The BigQuery job; None = there is none.
     """
 
     def __init__(
@@ -266,7 +266,7 @@ class SourceError(JobError):
 
 
 class ReadExpiredError(SourceError):
-    """The read session is over (BigQuery's last 6 hours); the rows themselves are still there."""
+    """The read session expired (BigQuery's last 6 hours); the rows can still be read."""
 
 
 class TooManyRejectedError(JobError):
@@ -274,9 +274,9 @@ class TooManyRejectedError(JobError):
 
 
 class CapReachedError(JobError):
-    """The next call would pass the job's `max_calls` or `max_cost`, so it was not made.
+    """The next call would exceed the job's `max_calls` or `max_cost`, so it was not made.
 
-    What is settled is staged: a resume goes on, with the caps anew.
+    Finished rows are staged: a resume continues with the whole cap again.
     """
 
     def __init__(self, message: str) -> None:
@@ -285,16 +285,16 @@ class CapReachedError(JobError):
 
 
 class RunStateError(JobError):
-    """The run cannot go on as asked: in progress elsewhere, published already, or not found."""
+    """The run cannot continue as asked: in progress elsewhere, published, or not found."""
 
 
 class AlreadyPublishedError(RunStateError):
-    """The run to resume is published: there is nothing left to do. The engine returns its report.
+    """The run to resume is published. The engine returns its report.
 
     Attributes:
         run_id: The run.
         counts: How its rows ended, an `etlkit.api.outcomes.Counts`.
-        target: Where they are.
+        target: Where its rows are.
     """
 
     def __init__(self, message: str, *, run_id: str, counts: Any, target: str) -> None:
@@ -313,7 +313,7 @@ class SinkError(JobError):
     """Staging, publishing or the ledger failed.
 
     Attributes:
-        job_id: The BigQuery job; None = there was none.
+        job_id: The BigQuery job; None = there is none.
     """
 
     def __init__(
@@ -329,7 +329,7 @@ class SinkError(JobError):
 
 
 class CountMismatchError(SinkError):
-    """The audit failed: the staged rows are not the rows that were read. The target is untouched.
+    """The audit failed: the staged rows are not the rows that were read. The target is unchanged.
 
     Attributes:
         read: Rows read from the source.
@@ -344,7 +344,7 @@ class CountMismatchError(SinkError):
 
 
 class CheckFailedError(SinkError):
-    """A check of the job found something in the staged rows. The target is untouched."""
+    """A check of the job does not hold for the staged rows. The target is unchanged."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, stage="audit")
@@ -352,12 +352,12 @@ class CheckFailedError(SinkError):
 
 
 class StatementError(JobError):
-    """A statement of a datamart failed; those behind it did not run.
+    """A statement of a datamart failed; later ones did not run.
 
     Attributes:
         number: Which one, 1 = first.
         line: Where it begins in the SQL, 1 = first line.
-        job_id: The BigQuery job; None = there was none.
+        job_id: The BigQuery job; None = there is none.
     """
 
     number: int
@@ -369,12 +369,12 @@ _NAMES = r"key|api[_-]?key|(?:access_|id_)?token|sig|signature|x-goog-signature|
 _SECRETS = (
     re.compile(rf"(?P<kept>[?&](?:{_NAMES})=)[^&\s'\"<>)\]]+", re.IGNORECASE),
     re.compile(r"(?P<kept>\b(?:bearer|basic)\s+)[\w.~+/=-]{8,}", re.IGNORECASE),
-    re.compile(r"(?P<kept>\bAIza)[\w-]{30,}", re.ASCII),  # how every key of Google's APIs begins
+    re.compile(r"(?P<kept>\bAIza)[\w-]{30,}", re.ASCII),  # every key of Google's APIs begins so
 )
 
 
 def without_keys(text: str) -> str:
-    """The text with `…` for keys in query strings, credentials in headers and Google's API keys."""
+    """Replace keys in query strings, credentials in headers and Google's API keys by `…`."""
     for pattern in _SECRETS:
         text = pattern.sub(r"\g<kept>…", text)
     return text

@@ -1,12 +1,15 @@
 import inspect
 import pickle
 import re
+from pathlib import Path
 
 import pytest
 
 import etlkit
 import etlkit.errors
 from etlkit import ApiError, CountMismatchError, EtlkitError, ImageError, RetryableError, RowError
+
+PAGE = Path(etlkit.__file__).parents[1] / "docs" / "reference" / "errors.md"
 
 
 def subclasses(cls):
@@ -16,14 +19,28 @@ def subclasses(cls):
             yield from subclasses(child)
 
 
-def test_the_tree_in_the_docstring_is_the_tree():
-    """Every class is drawn, with its parent one step to the left, and nothing else is."""
-    drawn = re.findall(
-        r"^( *)(?:\| +)*\+- (\w+)|^(EtlkitError)$", etlkit.errors.__doc__, re.MULTILINE
-    )
-    names = {name or root for _, name, root in drawn}
-    defined = {EtlkitError.__name__, *(c.__name__ for c in subclasses(EtlkitError))}
-    assert names == {n for n in defined if n in vars(etlkit.errors)}
+def drawn(text):
+    """The first tree that a text draws, as child to parent."""
+    tree, path = {}, [(-1, "EtlkitError")]
+    for line in text.split("EtlkitError\n", 1)[1].splitlines():
+        branch = re.match(r"([ |│]*)[+├└][-─]+ (\w+)", line)
+        if branch is None:
+            break
+        depth, name = len(branch[1]), branch[2]
+        while path[-1][0] >= depth:
+            path.pop()
+        tree[name] = path[-1][1]
+        path.append((depth, name))
+    return tree
+
+
+@pytest.mark.parametrize(
+    "text", [etlkit.errors.__doc__, PAGE.read_text(encoding="utf-8")], ids=["docstring", "page"]
+)
+def test_the_drawn_tree_is_the_tree(text):
+    """Every class of the module is drawn once, below its base class, and nothing else is."""
+    defined = [each for each in subclasses(EtlkitError) if each.__name__ in vars(etlkit.errors)]
+    assert drawn(text) == {each.__name__: each.__base__.__name__ for each in defined}
 
 
 @pytest.mark.parametrize(
