@@ -21,7 +21,7 @@ _MAX_CELL = 200
 
 
 def show_report(report: RunReport) -> None:
-    """Tell a person how the run ended; the machine's line goes to stdout."""
+    """Print how the run ended on stderr; the JSON report goes to stdout."""
     for text in report.first_errors:
         _say("yellow", "left out", text)
     if report.row_errors > len(report.first_errors):
@@ -31,7 +31,9 @@ def show_report(report: RunReport) -> None:
     counts = [f"{report.read:,} read", f"{report.written:,} written", f"{report.skipped:,} skipped"]
     counts += [f"{report.rejected:,} rejected"] if report.rejected else []
     counts += [f"{report.resumed:,} from earlier attempts"] if report.resumed else []
-    counts += [f"{report.retries:,} of {report.calls:,} calls repeats"] if report.retries else []
+    counts += (
+        [f"{report.retries:,} of {report.calls:,} calls were retries"] if report.retries else []
+    )
     _say(
         "green",
         "published",
@@ -41,12 +43,12 @@ def show_report(report: RunReport) -> None:
 
 
 def show_error(message: str) -> None:
-    """Say what went wrong and what to do next."""
+    """Print what went wrong and what to do next."""
     _say("red", "error", message)
 
 
 def _say(color: str, word: str, text: str) -> None:
-    """One line on stderr, as a JSON object where the log is made of such."""
+    """Print one line on stderr, as a JSON object if the log has that format."""
     log = logging.getLogger("etlkit")
     if logs_json():
         log.log(logging.ERROR if word == "error" else logging.INFO, "%s %s", word, text)

@@ -20,7 +20,7 @@ _TITLES = ("#", "line", "statement", "type", "state", *_NUMERIC)
 
 
 def show_datamart(report: DatamartReport) -> None:
-    """Tell a person what each statement did; the machine's line goes to stdout."""
+    """Print what each statement did on stderr; the JSON report goes to stdout."""
     for warning in report.warnings:
         log.warning("%s", warning)
     rows = [row for statement in report.statements for row in _rows(statement)]
@@ -53,7 +53,7 @@ def _print_table(title: str, rows: list[list[str]]) -> None:
 
 
 def _rows(statement: StatementReport) -> list[list[str]]:
-    """A statement, and the jobs of a script below it as 1.1, 1.2, …."""
+    """The rows of a statement: itself, and the jobs of a script as 1.1, 1.2, and so on."""
     rows = [_cells(statement)]
     for child in statement.children:
         _, _, *rest = _cells(child)

@@ -1,4 +1,4 @@
-"""Find the job that a command line names."""
+"""The job that a command line names, imported or made of a file of SQL."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Job = TransferJob | Datamart
 
 
 def load_job(target: str) -> tuple[str, Job]:
-    """Import a job, or make one of a file of SQL.
+    """Import a job, or make a datamart of a file of SQL.
 
     Args:
         target: `package.module`, `package.module:name` or `path/to/file.py[:name]`; the name is
@@ -37,7 +37,7 @@ def load_job(target: str) -> tuple[str, Job]:
         return target, Datamart(file=target)
     place, _, attribute = target.partition(":")
     attribute = attribute or "job"
-    # `python -m` puts the working directory first; a console or a test may not have done so.
+    # `python -m` puts the working directory first; the command `etlkit`, a console or a test does not.
     if str(Path.cwd()) not in sys.path and "" not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     provide_etl_base()
@@ -59,7 +59,7 @@ def load_job(target: str) -> tuple[str, Job]:
 
 
 def _own_name(place: str, module: ModuleType) -> str:
-    """A file outside of the working directory is called after itself, on every machine."""
+    """Name a job after its module; a file outside of the working directory after the file."""
     path = Path(place)
     in_package = "." in module.__name__
     return path.stem if path.suffix == ".py" and not in_package else module.__name__

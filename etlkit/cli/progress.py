@@ -20,7 +20,7 @@ class ProgressView(Protocol):
     """Shows a run's progress; a context manager."""
 
     def __call__(self, stage: str, counts: Counts, expected: int | None, /) -> None:
-        """Take note; called very often."""
+        """Show the new counts; called very often."""
 
     def __enter__(self) -> Self:
         """Start showing."""
@@ -55,7 +55,7 @@ class _Silent:
 
 
 class _Lines(_Silent):
-    """A log line per stage and one every `_LINE_EVERY_S`."""
+    """A log line for each stage and one every `_LINE_EVERY_S`."""
 
     def __init__(self) -> None:
         self._log = logging.getLogger("etlkit.progress")

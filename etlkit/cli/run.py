@@ -195,7 +195,7 @@ def _check_partners(options: dict[str, Any]) -> None:
 
 
 def _check_kind(job: object, options: dict[str, Any]) -> None:
-    """Refuse options that have no meaning for this kind of job."""
+    """Check that the options apply to this kind of job."""
     from etlkit.api.datamart import Datamart
     from etlkit.errors import ConfigError
 

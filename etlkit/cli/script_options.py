@@ -73,7 +73,7 @@ def script_options(command: _F) -> _F:
 
 
 def check_target(target: str | None, options: dict[str, Any]) -> None:
-    """Refuse options that do not go together, before anything is imported.
+    """Check that the options go together, before anything is imported.
 
     Raises:
         click.UsageError: Neither a target nor a script, both of them, a script without source or

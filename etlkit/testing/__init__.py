@@ -1,4 +1,4 @@
-"""For tests of your own: run a transform on fake rows, and sources and sinks in memory.
+"""For your own tests: run a transform on fake rows; sources and sinks in memory; a fault server.
 
 ```python
 from etlkit.testing import run_transform

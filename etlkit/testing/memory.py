@@ -1,4 +1,4 @@
-"""A source and a sink in memory. The contracts prove that they behave as BigQuery's do."""
+"""A source and a sink in memory. The contracts prove that they behave like BigQuery's."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ class _Staged:
 
 
 class MemorySink:
-    """A table in memory, with the rows that were rejected and the runs that are not published yet.
+    """A table in memory, with its rejected rows and its unpublished runs.
 
     Args:
         mode: `append` or `replace`, as in `BigQuerySink`.

@@ -1,4 +1,4 @@
-"""What every sink promises, as a pytest class to inherit from.
+"""The contract of every sink, as a pytest class to inherit from.
 
 ```python
 class TestMySink(SinkContract):
@@ -231,14 +231,14 @@ class SinkContract:
         with Run(request, record=record) as first, Run(request, record=record) as second:
             writer = sink.open(job, first, job.source.open(job, first))
             assert _cannot_open(sink, second)
-            writer.abort(RuntimeError("enough seen"))
+            writer.abort(RuntimeError("done"))
 
     def test_knows_the_columns_of_its_target(self) -> None:
         """A target that exists tells its columns, so that new values get its types."""
         self._publish("append", [{"name": "a", "size": 1}])
         with self._writing("append") as (_run, writer):
             known = {column.name: column.type for column in writer.known_columns}
-            writer.abort(RuntimeError("enough seen"))
+            writer.abort(RuntimeError("done"))
         assert known == {"name": "STRING", "size": "INT64"}
 
     def test_takes_new_columns_on_the_way(self) -> None:

@@ -1,4 +1,4 @@
-"""What every source promises, as a pytest class to inherit from.
+"""The contract of every source, as a pytest class to inherit from.
 
 ```python
 class TestMySource(SourceContract):

@@ -1,4 +1,4 @@
-"""Run a transform on fake rows through the real chain."""
+"""A transform on fake rows, run by the real engine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def run_transform(
     """Run rows through a transform as a job would: hooks, types, fan-out, skips.
 
     Args:
-        etl: The class, or an instance (with fakes already in place), which is then the only worker.
+        etl: The class, or an instance, e.g. with fakes in it, which is then the only worker.
         rows: Source rows in native Python values.
         schema: Their columns, e.g. `{"uri": "STRING"}`; None = inferred from `rows`.
         on_row_error: As in `TransferJob`.
@@ -34,16 +34,15 @@ def run_transform(
         The rows the target would hold, in order; a column that a row lacks is None.
 
     Raises:
-        EtlkitError: What would end the run.
+        EtlkitError: The error that would end the run.
     """
     sink = MemorySink("replace")
-    one = isinstance(etl, EtlBase)
     job = TransferJob(
         source=MemorySource(rows, schema),
         transform=(lambda: etl) if isinstance(etl, EtlBase) else etl,
         sink=sink,
         on_row_error=on_row_error,
-        max_concurrency=1 if one else None,
+        max_concurrency=1 if isinstance(etl, EtlBase) else None,
     )
     run_transfer(job, RunRequest("run_transform"))
     return sink.rows

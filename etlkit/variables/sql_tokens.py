@@ -1,7 +1,6 @@
-"""GoogleSQL as tokens: where its statements begin and end, and which of them need one script.
+"""GoogleSQL as tokens: where statements begin and end, and which must run as one script.
 
-The tokens are sqlglot's. Nothing here parses: SQL that only BigQuery understands passes through as it
-is written.
+The tokens are sqlglot's. Nothing is parsed here: SQL that only BigQuery understands stays unchanged.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Any
 
 from etlkit.errors import ConfigError
 
-_ALONE = frozenset(
+_STATEMENT_WORDS = frozenset(
     {"SELECT", "WITH", "FROM", "(", "INSERT", "UPDATE", "DELETE", "MERGE", "TRUNCATE", "CREATE"}
     | {"DROP", "UNDROP", "ALTER", "EXPORT", "LOAD", "GRANT", "REVOKE", "ASSERT", "CALL"}
 )
@@ -27,10 +26,10 @@ class Token:
     """One token.
 
     Attributes:
-        kind: sqlglot's name of it, e.g. `STRING`, `RAW_STRING`, `IDENTIFIER`, `VAR`.
-        text: As it is written, quotes and all.
-        start: Its place in the SQL, 0 = first character.
-        end: The place behind it.
+        kind: sqlglot's name for it, e.g. `STRING`, `RAW_STRING`, `IDENTIFIER`, `VAR`.
+        text: As written, with quotes.
+        start: Its position in the SQL, 0 = first character.
+        end: The position after it.
         line: Line in the SQL, 1 = first.
     """
 
@@ -42,18 +41,18 @@ class Token:
 
     @property
     def word(self) -> str:
-        """In capitals, for comparison with keywords."""
+        """The text in capitals, to compare it with keywords."""
         return self.text.upper()
 
 
 @dataclass(frozen=True, slots=True)
 class SqlStatement:
-    """One statement of a text, or all of them if they only work together.
+    """One statement of a text, or all of them if they must run as one script.
 
     Attributes:
         text: Its SQL, without the semicolon that ends it.
-        line: Where it begins, 1 = first line of the text.
-        column: Likewise, 1 = first character of the line.
+        line: Line where it begins, 1 = first line of the text.
+        column: Column where it begins, 1 = first character of the line.
         is_script: Whether BigQuery runs it as a script.
     """
 
@@ -64,7 +63,7 @@ class SqlStatement:
 
     @property
     def first_line(self) -> str:
-        """For messages."""
+        """Its first line, for messages."""
         return self.text.split("\n", 1)[0].strip()
 
 
@@ -72,7 +71,7 @@ def tokenize(sql: str) -> list[Token]:
     """Split SQL into tokens; comments are left out.
 
     Raises:
-        ConfigError: A quote or a comment has no end.
+        ConfigError: A quote or a comment is not closed.
     """
     from sqlglot.errors import TokenError
 
@@ -93,29 +92,31 @@ def _tokenizer() -> Any:
     from sqlglot.dialects import BigQuery
 
     class Tokenizer(BigQuery.Tokenizer):  # type: ignore[misc]
-        COMMANDS: frozenset[Any] = frozenset()  # else what follows CALL is one opaque token
+        COMMANDS: frozenset[Any] = (
+            frozenset()
+        )  # otherwise all that follows CALL is one opaque token
         NESTED_COMMENTS = False  # BigQuery's do not nest
 
     return Tokenizer
 
 
 def split(sql: str) -> list[SqlStatement]:
-    """The statements of a text, in order; one piece for all of them if one needs the others.
+    """The statements of a text, in order; a single one with the whole text if one needs the others.
 
-    Statements run as jobs of their own when every one of them can stand alone. One that declares,
-    branches, opens a transaction, makes something temporary or reads a system variable needs the
-    session of the script it stands in, and so the whole text runs as one.
+    Statements run as separate jobs if each of them can. A statement that declares, branches, opens a
+    transaction, makes something temporary or reads a system variable needs the session of its script,
+    so the whole text runs as one script.
 
     Raises:
-        ConfigError: There is no statement in it, or a quote has no end.
+        ConfigError: There is no statement, or a quote is not closed.
     """
     tokens = tokenize(sql)
     parts = statements(tokens)
     if not parts:
         raise ConfigError("there is no statement in the SQL")
-    if len(parts) > 1 and not all(map(_stands_alone, parts)):
-        return [_piece(sql, parts[0][0], tokens[-1], is_script=True)]
-    return [_piece(sql, p[0], p[-1], is_script=not _begins_alone(p)) for p in parts]
+    if len(parts) > 1 and not all(map(_is_independent, parts)):
+        return [_statement(sql, parts[0][0], tokens[-1], is_script=True)]
+    return [_statement(sql, p[0], p[-1], is_script=not _begins_statement(p)) for p in parts]
 
 
 def statements(tokens: list[Token]) -> list[list[Token]]:
@@ -129,12 +130,14 @@ def statements(tokens: list[Token]) -> list[list[Token]]:
     return [part for part in parts if part]
 
 
-def _begins_alone(tokens: list[Token]) -> bool:
-    return tokens[0].word in _ALONE and not (len(tokens) > 1 and tokens[1].kind == "COLON")
+def _begins_statement(tokens: list[Token]) -> bool:
+    return tokens[0].word in _STATEMENT_WORDS and not (
+        len(tokens) > 1 and tokens[1].kind == "COLON"
+    )
 
 
-def _stands_alone(tokens: list[Token]) -> bool:
-    if not _begins_alone(tokens):
+def _is_independent(tokens: list[Token]) -> bool:
+    if not _begins_statement(tokens):
         return False
     makes = tokens[0].word in {"CREATE", "LOAD"}
     if makes and {"TEMP", "TEMPORARY"} & {token.word for token in tokens[1:5]}:
@@ -142,6 +145,6 @@ def _stands_alone(tokens: list[Token]) -> bool:
     return not any(a.text == b.text == "@" and a.end == b.start for a, b in pairwise(tokens))
 
 
-def _piece(sql: str, first: Token, last: Token, *, is_script: bool) -> SqlStatement:
+def _statement(sql: str, first: Token, last: Token, *, is_script: bool) -> SqlStatement:
     column = first.start - (sql.rfind("\n", 0, first.start) + 1) + 1
     return SqlStatement(sql[first.start : last.end], first.line, column, is_script)

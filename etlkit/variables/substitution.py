@@ -1,13 +1,13 @@
-"""Where a `$name$` stands in SQL, and in which form its value may stand there.
+"""Variables `$name$` in SQL: where they may stand, and in which form their values are expanded.
 
-| Place | What comes in |
+| Position | Expansion |
 |---|---|
-| alone, as a value | a query parameter `@name` |
-| a whole literal `'$name$'` | a query parameter too; it cannot be broken out of |
+| by itself, as a value | a query parameter `@name` |
+| a whole literal `'$name$'` | a query parameter too, so that no value can end the literal |
 | a part of a literal `'x_$name$'` | the text, escaped |
 | a part of a name `events_$name$`, in backticks, or marked `text=True` | the text, if it is a name |
-| options, and statements that are stored (CREATE VIEW …) | a literal: no parameters there |
-| a comment | nothing: it stays as it is |
+| options, and statements that BigQuery stores (CREATE VIEW …) | a literal: parameters are not allowed |
+| a comment | none: it stays as it is |
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ _BEFORE_LITERAL = frozenset(
 
 _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
 _QUOTES = {
-    "'''": {"'": "\\x27"},  # sqlglot takes even an escaped quote for a part of the end
+    "'''": {"'": "\\x27"},  # sqlglot takes an escaped quote for part of the end
     '"""': {'"': "\\x22"},
     "'": {"'": "\\'"},
     '"': {'"': '\\"'},
 }
-"""What stands around a literal, the longer ones first, and what has to be escaped in it."""
+"""The quotes of a literal, longest first, and what has to be escaped between them."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class Expanded:
     """SQL with its variables expanded.
 
     Attributes:
-        sql: For BigQuery.
+        sql: The SQL for BigQuery.
         parameters: Query parameters that it needs.
-        used: Names of all variables that stood in it.
+        used: Names of all variables in it.
     """
 
     sql: str
@@ -73,7 +73,7 @@ def expand_sql(sql: str, values: Mapping[str, Value], *, as_literals: bool = Fal
         as_literals: Escaped literals instead of query parameters.
 
     Raises:
-        ConfigError: An unknown variable, or a value that must not stand where its variable stands.
+        ConfigError: An unknown variable, or a value that is not allowed where its variable stands.
     """
     expansion = _Expansion(sql, values)
     tokens = tokenize(sql)
@@ -87,7 +87,7 @@ def expand_name(text: str, values: Mapping[str, Value]) -> tuple[str, frozenset[
     """Expand the variables in the name of a table.
 
     Returns:
-        The name, and the variables that stood in it.
+        The name, and the variables in it.
 
     Raises:
         ConfigError: An unknown variable, or a value that cannot be part of a name.
@@ -105,7 +105,7 @@ def sql_literal(value: Any) -> str:
     if isinstance(value, bool):
         return "TRUE" if value else "FALSE"
     if isinstance(value, int):
-        return str(value) if value >= 0 else f"({value})"  # a minus before it makes a comment
+        return str(value) if value >= 0 else f"({value})"  # after a minus it would make a comment
     if isinstance(value, float):
         return f"CAST('{value!r}' AS FLOAT64)"
     if isinstance(value, (Decimal, date)):
@@ -120,7 +120,7 @@ def _kind(value: Decimal | date) -> str:
 
 
 class _Expansion:
-    """The expansion of one text: what stands where is replaced once all of it is read."""
+    """The expansion of one text: edits are collected first and applied at the end."""
 
     def __init__(self, sql: str, values: Mapping[str, Value]) -> None:
         self._sql = sql
@@ -178,7 +178,7 @@ class _Expansion:
         return self._filled(token.text, lambda n: _escaped(self._values[n].text, quote))
 
     def _is_part_of_name(self, token: Token) -> bool:
-        """Whether it touches a name: `events_$date$`, `$dataset$.events`."""
+        """Whether it is next to a name: `events_$date$`, `$dataset$.events`."""
         around = self._sql[max(token.start - 1, 0) : token.start], self._sql[token.end :][:1]
         return any(char == "." or char.isalnum() or char in {"_", "$"} for char in around if char)
 
@@ -191,17 +191,17 @@ class _Expansion:
         return _VARIABLE.sub(lambda match: make(match[1]), text)
 
     def done(self) -> Expanded:
-        """Put everything in its place."""
-        parts, place = [], 0
+        """Apply the edits."""
+        parts, position = [], 0
         for start, end, new in self._edits:
-            parts += [self._sql[place:start], new]
-            place = end
-        parts.append(self._sql[place:])
+            parts += [self._sql[position:start], new]
+            position = end
+        parts.append(self._sql[position:])
         return Expanded("".join(parts), self._parameters, frozenset(self._used))
 
 
 def _segments(tokens: list[Token]) -> Iterator[list[Token]]:
-    """The statements of a script, those inside of its blocks too."""
+    """The statements of a script, including those inside its blocks."""
     for part in statements(tokens):
         start = 0
         for number, (token, following) in enumerate(pairwise(part), 1):
@@ -218,7 +218,7 @@ def _makes(tokens: list[Token], *kinds: str) -> bool:
 
 
 def _dynamic(tokens: list[Token]) -> tuple[int, int]:
-    """From where to where the SQL of an EXECUTE IMMEDIATE stands."""
+    """The token range of the SQL in an EXECUTE IMMEDIATE."""
     words = [token.word for token in tokens]
     if "IMMEDIATE" not in words:
         return 0, 0
@@ -227,7 +227,7 @@ def _dynamic(tokens: list[Token]) -> tuple[int, int]:
 
 
 def _without_parameters(tokens: list[Token]) -> Iterator[bool]:
-    """Of each token, whether BigQuery takes no query parameter in its place."""
+    """Yield for each token whether BigQuery allows no query parameter in its position."""
     create = tokens[0].word == "CREATE"
     stored = tokens[0].word in _NO_PARAMETERS or _makes(tokens, *_STORED)
     depth = options = 0
@@ -264,7 +264,7 @@ def _as_raw(name: str, text: str, line: int) -> str:
 
 
 def _escaped(text: str, quote: str) -> str:
-    """Safe between these quotes."""
+    """Escape a text for a literal with these quotes."""
     escapes = _ESCAPES | _QUOTES[quote]
     return "".join(escapes.get(char) or _printable(char) for char in text)
 
@@ -274,5 +274,5 @@ def _printable(char: str) -> str:
         return char
     code = ord(char)
     if 0xD800 <= code <= 0xDFFF:
-        raise ConfigError(f"a value has half a character, U+{code:04X}, which is no text")
+        raise ConfigError(f"a value has half a character, U+{code:04X}, which is not text")
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"

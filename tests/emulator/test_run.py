@@ -35,7 +35,7 @@ job = TransferJob(
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """An empty project as the working directory; its modules are forgotten afterwards."""
+    """An empty project as the working directory; its modules are removed afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     before = set(sys.modules)
@@ -49,7 +49,7 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture
 def write_job(here, dataset):
-    """Write a job module and give its name."""
+    """Write a job module; returns its name."""
 
     def write(
         query,
@@ -79,7 +79,7 @@ def write_job(here, dataset):
 
 @pytest.fixture
 def cli(local_server, capsys):
-    """Run the command line in this process; gives exit status, report and what a person sees."""
+    """Run the command line in this process; returns exit status, report and all output."""
 
     def call(*arguments, local=True):
         where = ["--local", "--local-dir", str(local_server.local_dir)] if local else []
@@ -130,7 +130,7 @@ def test_the_main_job_finds_the_cat(cli, local_server, bq, run, monkeypatch):
 def test_a_file_that_is_no_image_is_that_rows_error(
     cli, write_job, local_server, bq, run, dataset, here
 ):
-    """Under `on_row_error="skip"` the others go on, and the bad one is named with Vision's words."""
+    """With `on_row_error="skip"` others continue; the bad one is named with Vision's message."""
     (here / "broken.jpg").write_bytes(b"this is no image")
     buckets = Buckets(local_server.local_dir / "buckets")
     buckets.put([here / "broken.jpg", PHOTOS[0]], "gs://mixed/")
@@ -248,7 +248,7 @@ def test_replace_takes_changed_columns(cli, write_job, run, dataset):
 
 
 def test_zero_rows_leave_an_empty_table(cli, write_job, run, dataset):
-    """Nothing to do is a success."""
+    """A source without rows is a success."""
     status, report, seen = cli(write_job("SELECT 1 AS n FROM UNNEST([]) AS x"))
     assert status == 0, seen
     assert (report["state"], report["read"]) == ("published", 0)
@@ -331,7 +331,7 @@ def test_an_unknown_job_is_a_usage_error(cli, here, target, message):
     ],
 )
 def test_bad_sql_shows_bigquerys_message(cli, write_job, query, message):
-    """The query is checked before anything is made; BigQuery's own words are shown."""
+    """The query is checked before anything is created; BigQuery's message is shown."""
     status, report, seen = cli(write_job(query))
     assert (status, report["state"]) == (1, "failed")
     assert message in seen
@@ -345,7 +345,7 @@ def test_a_syntax_error_has_its_position(cli, write_job):
 
 
 def test_a_missing_target_dataset_says_both_ways_out(cli, write_job):
-    """Create it, or let the job do it."""
+    """The message says how to create the dataset."""
     module = write_job("SELECT 1 AS n", target="no_such_dataset.t")
     status, report, seen = cli(module)
     assert (status, report["state"]) == (1, "failed")
@@ -384,7 +384,7 @@ def test_debug_shows_the_traceback(cli, write_job):
 
 
 def test_column_names_that_differ_only_in_case(cli, write_job):
-    """BigQuery's names ignore case: it refuses the query, in its own words."""
+    """BigQuery's names ignore case: it refuses the query, and its message is shown."""
     status, _, seen = cli(write_job("SELECT 1 AS n, 2 AS N"))
     assert status == 1
     assert "the source query was refused: Duplicate column names" in seen
@@ -392,7 +392,7 @@ def test_column_names_that_differ_only_in_case(cli, write_job):
 
 
 def test_too_many_columns_are_refused_before_anything_is_billed(cli, write_job):
-    """10,000 columns plus etlkit's own are more than BigQuery takes; the limit is said."""
+    """10,000 columns plus etlkit's own exceed BigQuery's limit; the message has the limit."""
     attributes = "output_schema = {f'c{i}': 'INT64' for i in range(10_000)}"
     status, _, seen = cli(write_job("SELECT 1 AS c0", attributes=attributes))
     assert status == 2
@@ -400,7 +400,7 @@ def test_too_many_columns_are_refused_before_anything_is_billed(cli, write_job):
 
 
 def test_a_bucket_path_that_is_not_there(cli, write_job, here):
-    """An object that is gone is that row's error with Vision's words."""
+    """An object that is gone is a row error with Vision's message."""
     write_job("SELECT 'gs://no-such-bucket/x.jpg' AS uri")
     source = (here / "the_job.py").read_text().replace("transform=Etl", "transform=VisionEtl")
     (here / "the_job.py").write_text(
@@ -413,13 +413,13 @@ def test_a_bucket_path_that_is_not_there(cli, write_job, here):
 
 
 def clean_environment(home):
-    """A machine of somebody who never signed in; the metadata server of a cloud VM is not asked."""
+    """A machine without credentials; the metadata server of a cloud VM is not asked."""
     keep = {"PATH": os.environ["PATH"], "NO_GCE_CHECK": "true"}
     return keep | {"HOME": str(home), "CLOUDSDK_CONFIG": str(home), "PYTHONPATH": str(ROOT)}
 
 
 def start(here, *arguments, **options):
-    """Start the command line as a process of its own."""
+    """Start the command line as a separate process."""
     return subprocess.Popen(
         [sys.executable, "-m", "etlkit.run", *arguments],
         cwd=here,
@@ -442,7 +442,7 @@ def test_no_credentials_says_both_ways_out(write_job, here):
 
 
 def test_ctrl_c_publishes_nothing(write_job, here, local_server, run, dataset):
-    """Exit status 130, the target untouched, the ledger says interrupted."""
+    """Exit status 130; the target is unchanged; the ledger says interrupted."""
     module = write_job(
         "SELECT n FROM UNNEST(GENERATE_ARRAY(1, 100000)) AS n",
         "print('started', flush=True); import time; time.sleep(0.05); return row",
@@ -460,7 +460,7 @@ def test_ctrl_c_publishes_nothing(write_job, here, local_server, run, dataset):
 
 
 def test_help_names_every_option():
-    """`--help` works without the clients and tells the exit statuses."""
+    """`--help` works without Google's clients and lists the exit statuses."""
     done = subprocess.run(
         [sys.executable, "-m", "etlkit.run", "--help"],
         capture_output=True,

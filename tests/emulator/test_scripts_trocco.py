@@ -35,7 +35,7 @@ def wording(request):
 
 @pytest.fixture
 def script(wording, tmp_path):
-    """Write a script of this wording into a file of its own; gives the path."""
+    """Write this script to a file of its own; returns the path."""
 
     def write(name):
         ours = (OURS / name).read_text(encoding="utf-8")
@@ -60,7 +60,7 @@ def source(local_server, bq):
 
 @pytest.fixture
 def cli(local_server, tmp_path, monkeypatch, capsys):
-    """Run the command line in an empty folder; gives status, report and the whole output."""
+    """Run the command line in an empty folder; returns status, report and the whole output."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     for variable in ("ETLKIT_VISION_ENDPOINT", "ETLKIT_VISION_GRPC_ENDPOINT"):
@@ -235,7 +235,7 @@ def test_other_hosts_are_not_led_away(local_server, monkeypatch):
 
 
 def test_an_opener_of_the_users_own_is_left_alone(monkeypatch):
-    """An opener that somebody installed is not replaced."""
+    """An opener that the user installed is not replaced."""
     own = urllib.request.build_opener()
     monkeypatch.setattr(urllib.request, "_opener", own)
     with redirect_vision():
@@ -244,7 +244,7 @@ def test_an_opener_of_the_users_own_is_left_alone(monkeypatch):
 
 
 def test_a_client_with_arguments_is_left_alone(monkeypatch):
-    """A client with arguments goes where they say; outside the local world all clients do."""
+    """A client with arguments uses them; outside the local world nothing is redirected."""
     from google.auth.credentials import AnonymousCredentials
     from google.cloud import vision_v1
 

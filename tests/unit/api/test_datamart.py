@@ -1,4 +1,4 @@
-"""Datamarts as descriptions: what goes together, what a plan is made of, and in which order."""
+"""Datamarts as descriptions: which options go together, their plans, and their order."""
 
 from datetime import UTC, datetime
 
@@ -63,7 +63,7 @@ def planned(job, **options):
     ],
 )
 def test_what_does_not_go_together_is_refused_when_it_is_made(options, message):
-    """Without any I/O, with the allowed values."""
+    """Options that do not go together are found without I/O; the message has the allowed values."""
     with pytest.raises(ConfigError, match=message):
         Datamart(**options)
 
@@ -79,7 +79,7 @@ def test_what_does_not_go_together_is_refused_when_it_is_made(options, message):
     ],
 )
 def test_bad_periods(options, message):
-    """Likewise."""
+    """A period without sense is a configuration error."""
     with pytest.raises(ConfigError, match=message):
         Lookback(column="d", **options)
 
@@ -108,14 +108,14 @@ def test_bad_periods(options, message):
     ],
 )
 def test_a_period_wraps_the_query(options, expected):
-    """Whole days of the zone, the first and the last included; hours back from the run."""
+    """Days are whole days of the zone, first and last included; hours count back from the run."""
     wrapped = sql.wrapped("SELECT 1 -- x", Lookback(column="d", start=3, **options), NOW)
     assert wrapped.startswith("SELECT * FROM (\nSELECT 1 -- x\n)\nWHERE ")
     assert expected in wrapped
 
 
 def test_a_plan_has_the_statements_with_their_places_and_parameters(tmp_path):
-    """Each statement gets only the parameters that stand in it."""
+    """Each statement gets only the parameters that it uses."""
     path = tmp_path / "x.sql"
     path.write_text("-- head\nCREATE TABLE a_$d$ AS SELECT $n$;\n\n SELECT '$d$';\n")
     job = Datamart(file=path, variables={"d": Timestamp(format="%Y%m%d"), "n": 1})
@@ -126,7 +126,7 @@ def test_a_plan_has_the_statements_with_their_places_and_parameters(tmp_path):
 
 
 def test_variables_in_destination_before_load_and_checks():
-    """A name there, a literal in the publishing script, which takes no parameters."""
+    """They become names in the destination and literals in the publishing script."""
     job = Datamart(
         sql="SELECT 1 AS id",
         query_mode="insert",
@@ -162,14 +162,14 @@ def test_plans_that_cannot_be_made(job, message):
 
 
 def test_a_file_that_is_no_text(tmp_path):
-    """Said plainly, without a byte of it."""
+    """The message says so without the content."""
     (tmp_path / "x.sql").write_bytes(b"SELECT '\xff'")
     with pytest.raises(ConfigError, match="it is not UTF-8 text"):
         planned(Datamart(file=tmp_path / "x.sql"))
 
 
 def test_every_disposition_is_one_of_a_transfers_modes():
-    """So that publishing is the same code."""
+    """Every disposition is published by the code of a transfer's mode."""
     skip = INSERT | MERGE | {"on_matched_action": "skip"}
     jobs = [INSERT | {"write_disposition": w} for w in ("append", "truncate")]
     options = [sink_options(Datamart(**job)) for job in [*jobs, INSERT | MERGE, skip, INSERT | SCD]]
@@ -183,7 +183,7 @@ def test_every_disposition_is_one_of_a_transfers_modes():
 
 
 def test_a_definition_of_another_kind():
-    """A dict is none; the error names the class."""
+    """A dict is not a definition; the error names the class."""
     job = Datamart(**INSERT, write_disposition="append", definition={"clustering": "a"})
     with pytest.raises(ConfigError, match=r"definition is a dict; give etlkit.Definition"):
         sink_options(job)
@@ -196,7 +196,7 @@ def named(name, *needs):
 
 
 def test_datamarts_come_after_those_they_need():
-    """Whatever the order in which they are given."""
+    """The order in which they are given does not matter."""
     jobs = [named("report", "sales", "users"), named("sales", "raw"), named("users"), named("raw")]
     order = [job.name for job in in_order(jobs)]
     assert sorted(order) == ["raw", "report", "sales", "users"]
@@ -242,7 +242,7 @@ def expanded(job, **options):
 
 
 def test_the_variables_of_a_transfer():
-    """Query, table and before_load; the job that comes out has none left."""
+    """Query, table and before_load are expanded; the resulting job has no variables."""
     before = {"sink": {"before_load": "DELETE FROM a.t_$day$ WHERE n = $n$"}}
     job = transfer(variables={"n": 1, "day": Timestamp(format="%Y%m%d")}, **before)
     found, worth = expanded(job, given={"n": "2"})

@@ -33,7 +33,7 @@ def test_a_job_is_frozen():
     ],
 )
 def test_a_wrong_job_is_refused_with_the_allowed_values(changes, message):
-    """What can be seen to be wrong is refused before any I/O."""
+    """Wrong values are refused before any I/O."""
     with pytest.raises(ConfigError, match=message):
         job(**changes)
 
@@ -51,6 +51,6 @@ def test_a_wrong_job_is_refused_with_the_allowed_values(changes, message):
     ],
 )
 def test_a_wrong_bigquery_end_is_refused(make, message):
-    """So are sources and sinks."""
+    """Wrong sources and sinks are refused before any I/O."""
     with pytest.raises(ConfigError, match=message):
         make()

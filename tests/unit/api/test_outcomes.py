@@ -10,7 +10,7 @@ def test_a_dict_is_written():
 
 
 def test_none_is_skipped():
-    """None leaves the row out and is no error."""
+    """None skips the row and is not an error."""
     assert classify(None).rows == ()
     assert classify(None).error is None
 
@@ -32,24 +32,24 @@ def test_an_iterable_of_dicts_fans_out(result):
     ],
 )
 def test_anything_else_names_its_type(result, kind):
-    """A wrong result settles that row with an error that names the type."""
-    settled = classify(result)
-    assert settled.rows == ()
-    assert kind in str(settled.error)
-    assert "must return a dict" in str(settled.error)
+    """A wrong result is a row error that names the type."""
+    outcome = classify(result)
+    assert outcome.rows == ()
+    assert kind in str(outcome.error)
+    assert "must return a dict" in str(outcome.error)
 
 
 def test_an_error_inside_a_generator_is_that_rows_error():
-    """A generator runs the user's code late; its errors belong to the row all the same."""
+    """A generator runs the user's code late; its errors are still those of the row."""
 
     def parts():
         yield {"a": 1}
         raise KeyError("b")
 
-    settled = classify(parts())
-    assert settled.rows == ()
-    assert "KeyError: 'b'" in str(settled.error)
-    assert "test_outcomes.py:" in str(settled.error)
+    outcome = classify(parts())
+    assert outcome.rows == ()
+    assert "KeyError: 'b'" in str(outcome.error)
+    assert "test_outcomes.py:" in str(outcome.error)
 
 
 def test_a_row_error_is_kept_as_it_is():
@@ -68,7 +68,7 @@ def test_a_row_error_is_kept_as_it_is():
     ],
 )
 def test_an_outage_is_never_a_row_error(error):
-    """What concerns every row ends the run instead of rejecting a million rows."""
+    """An error that concerns every row ends the run instead of rejecting a million rows."""
     with pytest.raises(type(error)):
         classify(error)
 

@@ -1,4 +1,4 @@
-"""What a person sees of a datamart's run."""
+"""The report of a datamart for a person."""
 
 import logging
 import sys
@@ -12,7 +12,7 @@ from etlkit.cli.logs import JsonFormatter
 
 @pytest.fixture
 def logs():
-    """The log of the command line, in the form that is asked for."""
+    """The log of the command line, in either format."""
     logger = logging.getLogger("etlkit")
     before = logger.handlers[:], logger.level, logger.propagate
 
@@ -40,7 +40,7 @@ def script():
 
 
 def test_the_jobs_of_a_script_stand_below_it(logs, capsys):
-    """With their figures; brackets are no markup, control characters do nothing, text is cut."""
+    """Child jobs have their figures; brackets and control characters are only text; long SQL is cut."""
     logs()
     show_datamart(script())
     seen = capsys.readouterr().err
@@ -56,7 +56,7 @@ def test_the_jobs_of_a_script_stand_below_it(logs, capsys):
 
 
 def test_json_logs_have_no_table(logs, capsys):
-    """A line for each row of it, and the notes."""
+    """With JSON logs there is a line for each row of the table and for each note."""
     logs(JsonFormatter())
     report = script()
     report.warnings = ["a column was left out"]
@@ -70,7 +70,7 @@ def test_json_logs_have_no_table(logs, capsys):
 
 
 def test_an_insert_says_where_the_rows_are(logs, capsys):
-    """And what could not be validated says why."""
+    """The target is named, and a statement that could not be validated says why."""
     logs()
     report = DatamartReport(run_id="r", job="m", state="published", target="p.d.t")
     report.rows_published = 1200

@@ -19,7 +19,7 @@ class Etl(EtlBase):
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """An empty project as the working directory; modules imported from it are forgotten after."""
+    """An empty project as the working directory; modules imported from it are removed afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     before = set(sys.modules)
@@ -49,7 +49,7 @@ def test_a_job_may_have_a_name_of_its_own(here):
 
 
 def test_another_attribute_can_be_named(here):
-    """`module:name` takes that one, and is its name: two jobs of a module are two jobs."""
+    """`module:name` loads that job, and is its name: two jobs of a module are two jobs."""
     write(here / "two.py", name="second")
     assert load_job("two:second")[0] == "two:second"
     with pytest.raises(ConfigError, match="two has no 'job'; it has second: use two:second"):
@@ -57,7 +57,7 @@ def test_another_attribute_can_be_named(here):
 
 
 def test_a_file_of_sql_is_a_datamart(here):
-    """In query mode, under the name of its path; so is a `job` that is a datamart."""
+    """A file of SQL is a datamart in query mode, named after its path."""
     (here / "x.sql").write_text("SELECT 1")
     assert load_job("x.sql") == ("x.sql", Datamart(file="x.sql"))
     (here / "mart.py").write_text("from etlkit import Datamart\njob = Datamart(sql='SELECT 1')\n")
@@ -112,7 +112,7 @@ def test_a_job_is_called_after_its_file_whatever_else_has_that_name(here, tmp_pa
     ],
 )
 def test_bad_targets_say_what_is_wrong(here, files, target, message):
-    """Unknown module, no job, an error on import: each is one sentence with its place."""
+    """Unknown module, no job, an error on import: each is one sentence with file and line."""
     for name, text in files.items():
         (here / name).write_text(text)
     with pytest.raises(ConfigError, match=message):

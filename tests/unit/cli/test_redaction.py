@@ -24,7 +24,7 @@ URL = "https://vision.googleapis.com/v1/images:annotate?key=s3cret-Key&x=1"
     ],
 )
 def test_keys_are_taken_out_and_nothing_else(text, expected):
-    """What names a place stays; what opens it goes."""
+    """Keys and tokens are removed; addresses stay."""
     cleaned = without_keys(text)
     if expected is not None:
         assert cleaned == expected
@@ -53,7 +53,7 @@ def test_messages_of_a_users_exceptions_hold_no_keys():
 
 @pytest.mark.parametrize("formatter", [RedactingFormatter("%(message)s"), JsonFormatter()])
 def test_log_lines_hold_no_keys_in_either_format(formatter):
-    """Neither the message nor the traceback, which `--debug` shows."""
+    """Neither the message nor the traceback has a key."""
     error = ValueError(f"no answer from {URL}")
     trace = (ValueError, error, None)
     record = logging.LogRecord("etlkit", logging.ERROR, "x.py", 1, "asked %s", (URL,), trace)

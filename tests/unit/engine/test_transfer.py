@@ -23,7 +23,7 @@ from etlkit.testing import MemorySink, MemorySource, run_transform
 
 
 def transfer(etl, rows, *, sink=None, limit=None, schema=None, batch_rows=1000, **options):
-    """Run a job in memory and give its report and its sink."""
+    """Run a job in memory; returns its report and its sink."""
     sink = MemorySink("replace") if sink is None else sink
     source = MemorySource(rows, schema, batch_rows=batch_rows)
     job = TransferJob(source=source, transform=etl, sink=sink, **options)
@@ -31,7 +31,7 @@ def transfer(etl, rows, *, sink=None, limit=None, schema=None, batch_rows=1000, 
 
 
 def make(transform_row, **attributes):
-    """An Etl class around one function of the row."""
+    """Make an Etl class of a function of the row."""
     return type(
         "Etl", (EtlBase,), {"transform_row": lambda self, row: transform_row(row), **attributes}
     )
@@ -85,7 +85,7 @@ def test_order_is_kept_under_concurrency():
 
 
 class Unordered(MemorySink):
-    """A sink without an order, as a table has none."""
+    """A sink without an order, like a table, gets rows as they finish."""
 
     def open(self, job, run, reader):
         writer = super().open(job, run, reader)
@@ -95,7 +95,7 @@ class Unordered(MemorySink):
 
 @pytest.mark.parametrize("size", [1, 3], ids=["rows", "batches"])
 def test_a_slow_call_does_not_stop_the_others(size):
-    """One call ends after all others of the run, far beyond the window behind it."""
+    """One slow call does not stop the rows far behind it."""
     others, done = 200 // size * size, threading.Event()
     seen = []
 
@@ -122,7 +122,7 @@ def test_a_slow_call_does_not_stop_the_others(size):
 
 
 def test_a_row_error_behind_a_slow_call_waits_for_its_turn():
-    """Also where rows need no order, the first error is the first bad row."""
+    """The first error is the first bad row, even if rows need no order."""
     later = threading.Event()
 
     def fail(row):
@@ -140,7 +140,7 @@ def test_a_row_error_behind_a_slow_call_waits_for_its_turn():
 
 
 def test_max_concurrency_calls_are_in_flight():
-    """Four calls meet at a barrier that only four together can pass, and never are there more."""
+    """Exactly four calls are in flight: a barrier that needs four opens; there are never more."""
     barrier = threading.Barrier(4)
     active, peak, lock = 0, 0, threading.Lock()
 
@@ -171,7 +171,7 @@ def test_the_job_overrides_the_concurrency_of_the_transform():
 
 
 def test_rows_in_flight_are_bounded():
-    """A source of 200 batches is not read ahead of a transform that stands still."""
+    """A source of 200 batches is not read while the transform makes no progress."""
     given = 0
     release = threading.Event()
     seen = threading.Event()
@@ -235,7 +235,7 @@ def test_the_first_error_in_order_stops_the_run():
 
 
 def test_skip_leaves_bad_rows_out():
-    """Under `on_row_error="skip"` the others go on; errors are counted and shown."""
+    """With `on_row_error="skip"` the other rows continue; errors are counted and reported."""
 
     def odd(row):
         if row["n"] % 2:
@@ -351,7 +351,7 @@ def test_columns_not_named_pass_through_in_arrow():
 
 
 def test_columns_not_named_are_never_decoded(monkeypatch):
-    """Not a single value of a passing column becomes a Python object."""
+    """No value of a passing column becomes a Python object."""
     rows = [{"n": 1, "big": {"a": 1}}]
     import etlkit.rows.batches
 
@@ -379,14 +379,14 @@ class _Discard(MemorySink):
 
 
 def test_a_passing_column_cannot_be_written():
-    """A value for a column that passes through is a mistake, said with the cure."""
+    """A value for a column that passes through is an error that says what to change."""
     etl = make(lambda row: {**row, "keep": "mine"}, columns=("n",))
     with pytest.raises(RowSchemaError, match="add it to the class attribute `columns`"):
         transfer(etl, [{"n": 1, "keep": "k"}])
 
 
 def test_an_unknown_column_is_refused_before_anything_is_frozen():
-    """`columns` that the source does not give are a configuration error."""
+    """`columns` that the source does not have are a configuration error."""
     sink = MemorySink()
     with pytest.raises(ConfigError, match="reads uri, but the source has only n"):
         transfer(make(lambda row: row, columns=("uri",)), numbers(1), sink=sink)
@@ -400,7 +400,7 @@ def test_a_string_as_columns_is_refused():
 
 
 def test_a_key_no_column_has_is_an_error_after_the_sample():
-    """pyarrow would drop it without a word; here the row is named."""
+    """pyarrow would drop it silently; here the error names the row."""
 
     def surprise(row):
         if row["n"] == 4000:
@@ -412,7 +412,7 @@ def test_a_key_no_column_has_is_an_error_after_the_sample():
 
 
 def test_keys_that_differ_only_in_case_are_refused():
-    """BigQuery's column names ignore case; both names are said."""
+    """BigQuery's column names ignore case; the error has both names."""
     with pytest.raises((RowSchemaError, ConfigError), match=r"'N'.*'n'|'n'.*'N'"):
         transfer(make(lambda row: {"n": 1, "N": 2}), numbers(1))
 
@@ -425,7 +425,7 @@ def test_a_null_in_a_required_column_is_refused():
 
 
 def test_new_columns_are_inferred_and_dicts_become_json():
-    """A dict is a JSON column; the target's own type wins where it has the column."""
+    """A dict is a JSON column; if the target has the column, its type is used."""
     sink = MemorySink("replace")
     transfer(make(lambda row: {**row, "response": {"a": [1]}, "score": 0.5}), numbers(2), sink=sink)
     assert [(c.name, c.type) for c in sink.columns] == [
@@ -452,7 +452,7 @@ def test_rows_skipped_at_first_do_not_decide_the_columns():
 
 
 def test_batches_keep_order_and_settle_row_by_row():
-    """`transform_batch` gets full batches across source batches; an exception settles its row alone."""
+    """`transform_batch` gets full batches across source batches; an exception fails only its row."""
     sizes = []
 
     class Etl(EtlBase):
@@ -469,7 +469,7 @@ def test_batches_keep_order_and_settle_row_by_row():
 
 
 def test_a_batch_with_too_few_results_ends_the_run():
-    """Guessing which row an answer belongs to would be worse than stopping."""
+    """A wrong number of results ends the run: nobody can say which row a result belongs to."""
 
     class Etl(EtlBase):
         def transform_batch(self, rows):
@@ -480,7 +480,7 @@ def test_a_batch_with_too_few_results_ends_the_run():
 
 
 def test_an_exception_from_a_whole_batch_settles_each_of_its_rows():
-    """One failing call under `skip` leaves out its rows and no others."""
+    """With `skip`, a failing call leaves out only its own rows."""
 
     class Etl(EtlBase):
         batch_size = 2
@@ -549,7 +549,7 @@ def test_no_thread_is_left_behind():
 
 
 def test_a_slow_row_does_not_hold_back_staging():
-    """What is settled is staged within about a second, while the next row is still in its call."""
+    """A finished row is staged within about a second, while the next row is still in its call."""
     staged, release = threading.Event(), threading.Event()
 
     class Sink(MemorySink):
@@ -584,7 +584,7 @@ def test_a_factory_makes_the_workers():
 
 
 def test_run_transform_takes_a_prepared_instance():
-    """The test helper runs fakes that are already in place, through the real chain."""
+    """The test helper runs an instance with fakes through the real engine."""
 
     class Etl(EtlBase):
         max_concurrency = 8
@@ -604,7 +604,7 @@ def refuse_three(row):
 
 
 def test_a_row_the_sink_cannot_store_is_rejected_alone():
-    """The warehouse refuses one row of a batch: it is put aside, source row and all; the rest stays."""
+    """The warehouse refuses one row of a batch: it is rejected with its source row; the rest stays."""
     sink = MemorySink("replace", refuse_three)
     spread = make(lambda row: [dict(row, part=i) for i in range(2)])
     report, _ = transfer(spread, numbers(5), sink=sink, on_row_error="reject")
@@ -615,7 +615,7 @@ def test_a_row_the_sink_cannot_store_is_rejected_alone():
 
 
 def test_a_row_the_sink_cannot_store_is_skipped_or_ends_the_run():
-    """The other two policies hold for it as well."""
+    """`skip` and `fail` apply to such a row as well."""
     same = make(lambda row: row)
     report, sink = transfer(
         same, numbers(5), sink=MemorySink("replace", refuse_three), on_row_error="skip"
@@ -644,7 +644,7 @@ def test_reject_puts_rows_aside_until_there_are_too_many():
 
 
 def test_a_share_of_rejected_rows_stops_early():
-    """A run that rejects everything does not go through a million rows first."""
+    """A run that rejects every row ends early."""
     calls = []
 
     def fail(row):
@@ -657,7 +657,7 @@ def test_a_share_of_rejected_rows_stops_early():
 
 
 def test_a_session_that_ends_is_opened_again_for_the_rest():
-    """After `ReadExpiredError` only rows that are not settled are read; no call is made twice."""
+    """After `ReadExpiredError` only rows without an outcome are read; no call is made twice."""
     calls = []
     sessions = []
 
@@ -695,7 +695,7 @@ def resume(job, **options):
 
 
 def test_a_failed_run_goes_on_where_it_stood():
-    """Rows settled before the failure, and around it, are not transformed again."""
+    """Rows that finished before the failure, or beside it, are not transformed again."""
     calls = []
     broken = True
 
@@ -726,7 +726,7 @@ def test_a_failed_run_goes_on_where_it_stood():
 
 
 def test_changed_code_is_not_resumed_by_accident():
-    """A run whose code changed since goes on only when that is asked for."""
+    """A run whose code changed is resumed only with `allow_code_change`."""
 
     def fail(row):
         raise ValueError("not yet")
@@ -744,7 +744,7 @@ def test_changed_code_is_not_resumed_by_accident():
 
 
 def test_a_run_of_another_job_or_of_rejects_is_not_resumed():
-    """An id that belongs to something else is refused, with the way out."""
+    """The id of another job's run is refused; the message says what to do."""
 
     def fail(row):
         raise ValueError("not yet")
@@ -761,7 +761,7 @@ def test_a_run_of_another_job_or_of_rejects_is_not_resumed():
 
 
 def test_a_stop_settles_what_is_in_flight(caplog):
-    """Asked to stop, the run ends in good order, keeps what is done, and is resumed without loss."""
+    """A stopped run ends cleanly, keeps finished rows, and is resumed without loss."""
     calls = []
     runs = []
 
@@ -788,7 +788,7 @@ def test_a_stop_settles_what_is_in_flight(caplog):
 
 
 def test_a_row_that_can_have_no_columns_is_that_rows_error():
-    """Also while the columns are still being found, and with its number under every policy."""
+    """This holds while columns are still being inferred, and with the row number for every policy."""
 
     def odd(row):
         return {"x": {1, 2}} if row["n"] == 1 else {"m": row["n"]}
@@ -801,13 +801,13 @@ def test_a_row_that_can_have_no_columns_is_that_rows_error():
 
 
 def test_rows_without_a_single_column_are_refused():
-    """An empty dict is no row; publishing it in silence would lose the rows."""
+    """An empty dict is not a row; publishing it silently would lose rows."""
     with pytest.raises(RowSchemaError, match="without a single column"):
         transfer(make(lambda row: {}), numbers(2))
 
 
 def test_a_column_of_nulls_gets_its_type_from_its_first_value():
-    """A key that is null at first is no STRING by accident; one that stays null is."""
+    """A key that is null at first gets the type of its first value; one that stays null is STRING."""
 
     def late(row):
         return {**row, "score": None if row["n"] < 1500 else 0.5, "never": None}
@@ -823,7 +823,7 @@ def test_a_column_of_nulls_gets_its_type_from_its_first_value():
 
 
 def test_a_job_that_never_ran_has_nothing_to_resume():
-    """It says so, and how to begin."""
+    """The message says so, and how to start."""
     job = TransferJob(source=MemorySource([]), transform=make(lambda row: row), sink=MemorySink())
     with pytest.raises(RunStateError, match="no run to resume"):
         resume(job)
@@ -850,7 +850,7 @@ def test_a_column_of_the_target_is_never_dropped():
 
 
 def test_a_share_counts_the_rows_of_its_own_batch():
-    """30 % errors pass a bound of 50 %, wherever the batches end."""
+    """30 % of errors stay below a limit of 50 %, wherever the batches end."""
 
     def some(row):
         if row["n"] % 10 < 3:
@@ -874,7 +874,7 @@ def test_a_reused_dict_in_a_generator_keeps_its_values():
 
 
 def test_sys_exit_in_a_transform_is_a_failure():
-    """It must not look like a success."""
+    """`sys.exit` in a transform must not look like a success."""
 
     def leave(row):
         raise SystemExit(0)
@@ -884,7 +884,7 @@ def test_sys_exit_in_a_transform_is_a_failure():
 
 
 def test_a_bad_key_in_one_row_is_that_rows_error():
-    """Under `skip` the others go on."""
+    """With `skip` the other rows continue."""
     etl = make(lambda row: {"a`b": 1} if row["n"] == 1 else row)
     report, sink = transfer(etl, numbers(3), on_row_error="skip")
     assert [row["n"] for row in sink.rows] == [0, 2]

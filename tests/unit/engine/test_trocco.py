@@ -27,7 +27,7 @@ class Etl(EtlBase):
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """An empty folder as the working directory; what was imported from it is forgotten after."""
+    """An empty folder as the working directory; modules imported from it are removed afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     before = set(sys.modules)
@@ -50,13 +50,13 @@ def test_a_script_of_trocco_runs(here):
 
 
 def test_a_relative_path_as_text(here):
-    """A `str` does, and gives the name that an import would give."""
+    """The path may be a `str`; the module has the name of an import."""
     write(here / "scripts" / "old.py")
     assert load_etl("scripts/old.py").__module__ == "scripts.old"
 
 
 def test_each_call_reads_the_file_anew(here):
-    """An edited script is the edited script."""
+    """A script that was edited is loaded again."""
     script = write(here / "old.py")
     first = load_etl(script)
     write(script, SCRIPT.replace("+= 1", "+= 10"))
@@ -65,13 +65,13 @@ def test_each_call_reads_the_file_anew(here):
 
 
 def test_an_instance_can_be_pickled(here):
-    """The class is found again by its module's name."""
+    """The class can be pickled: it is found by its module's name."""
     etl = load_etl(write(here / "old.py"))
     assert type(pickle.loads(pickle.dumps(etl()))) is etl
 
 
 def test_two_scripts_of_one_name(here, tmp_path_factory):
-    """The second is not the first, and both stay what they are."""
+    """Two scripts of the same name are two modules."""
     one = load_etl(write(tmp_path_factory.mktemp("a") / "same.py"))
     two = load_etl(write(tmp_path_factory.mktemp("b") / "same.py"))
     assert one.__module__ != two.__module__
@@ -79,13 +79,13 @@ def test_two_scripts_of_one_name(here, tmp_path_factory):
 
 
 def test_a_script_called_like_a_module_of_the_library(here):
-    """`json.py` as a script does not become everybody's json."""
+    """A script `json.py` does not replace the module `json`."""
     load_etl(write(here / "json.py"))
     assert sys.modules["json"] is json
 
 
 def test_helpers_beside_the_script(here, tmp_path_factory):
-    """The script's folder is where its own modules are looked for."""
+    """A script can import modules of its own folder."""
     folder = tmp_path_factory.mktemp("elsewhere")
     write(folder / "helper_of_old.py", "STEP = 7\n")
     script = write(
@@ -95,7 +95,7 @@ def test_helpers_beside_the_script(here, tmp_path_factory):
 
 
 def test_the_fingerprint_covers_the_script(here):
-    """A resume notices that the script was changed."""
+    """A changed script has another fingerprint, so that a resume notices."""
 
     def fingerprint(text):
         source = MemorySource([])
@@ -108,7 +108,7 @@ def test_the_fingerprint_covers_the_script(here):
 
 
 def test_an_etl_base_of_the_users_own_wins(here, caplog):
-    """A stub beside the script is not replaced in silence: it is used, and that is an error here."""
+    """A stub `etl_base.py` beside the script is used, which is an error that names the stub."""
     load_etl(write(here / "first.py"))  # etlkit's own is loaded in this process by now
     write(here / "stub" / "etl_base.py", "class EtlBase:\n    pass\n")
     script = write(here / "stub" / "old.py")

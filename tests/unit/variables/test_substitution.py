@@ -67,7 +67,7 @@ def expand(sql, **values):
     ],
 )
 def test_a_value_becomes_a_parameter(sql, expected, parameters):
-    """Alone or as a whole literal, in any quotes."""
+    """A variable alone or as a whole literal, in any quotes, becomes a query parameter."""
     found = expand(sql, d="20240131", n=5)
     assert (found.sql, found.parameters) == (expected, parameters)
 
@@ -102,7 +102,7 @@ def test_a_value_becomes_a_parameter(sql, expected, parameters):
     ],
 )
 def test_names_and_parts_of_literals_become_text(sql, expected):
-    """Where BigQuery takes no parameter, or only a part is meant."""
+    """Where BigQuery accepts no parameter, the value is expanded as text."""
     table = Value("p-1.a.b", as_text=True)
     found = expand(sql, d="20240131", ds="logs", day="2024-01-31", q="it's", table=table)
     assert (found.sql, found.parameters) == (expected, {})
@@ -125,14 +125,14 @@ def test_dollars_that_are_no_variables(sql):
 
 
 def test_a_variable_in_a_comment_is_not_used():
-    """And a value with a line break could not run away from there."""
+    """A value with a line break cannot end a comment."""
     found = expand("SELECT 1 -- $a$\n", a="\nDROP TABLE x")
     assert found.sql == "SELECT 1 -- $a$\n"
     assert found.used == frozenset()
 
 
 def test_an_unknown_variable_lists_the_known_ones():
-    """With their dollar signs, as they are written."""
+    """Messages name variables as they are written, with dollar signs."""
     with pytest.raises(ConfigError, match=r"unknown variable \$c\$; the job has \$a\$, \$b\$"):
         expand("SELECT $c$", a="", b="")
 
@@ -140,7 +140,7 @@ def test_an_unknown_variable_lists_the_known_ones():
 @pytest.mark.parametrize("value", EVIL)
 @pytest.mark.parametrize("sql", ["SELECT * FROM a.b_$v$ AS t", "SELECT * FROM `a.b_$v$` AS t"])
 def test_no_value_breaks_out_of_a_name(sql, value):
-    """What is no name is refused before anything is sent."""
+    """A value that is not a name is refused before anything is sent."""
     if value in {"a..b", "a.", "a--b"} and "`" in sql:
         return  # a name that does not exist, but a name
     with pytest.raises(ConfigError, match=r"\$v\$ cannot be part of a name"):
@@ -163,7 +163,7 @@ def test_no_value_breaks_out_of_its_quotes(quote, value):
 
 @given(st.text(st.characters(exclude_categories=("Cs",))))
 def test_no_text_at_all_breaks_out(value):
-    """Whatever the value is: one literal, which means the value; or a parameter; or a refusal."""
+    """Any value becomes one literal with that value, or a parameter, or is refused."""
     part = expand("SELECT 'x_$v$', 1", v=value)
     tokens = tokenize(part.sql)
     assert [t.kind for t in tokens] == ["SELECT", "STRING", "COMMA", "NUMBER"]
@@ -182,25 +182,25 @@ def test_no_text_at_all_breaks_out(value):
 
 
 def unescaped(body):
-    """What BigQuery reads: the escapes used are Python's too."""
+    """Evaluate a literal: the escapes in use are the same in Python."""
     return body.encode("ascii", "backslashreplace").decode("unicode_escape")
 
 
 @pytest.mark.parametrize("value", ["a'b", 'a"b', "a\\", "a\nb", "\x00"])
 def test_a_raw_literal_refuses_what_it_cannot_hold(value):
-    """Nothing can be escaped in it."""
+    """A raw string has no escapes, so such values are refused."""
     with pytest.raises(ConfigError, match=r"line 2: the value of .* would break out of the raw"):
         expand("SELECT\nr'x_$v$'", v=value)
 
 
 def test_half_a_character():
-    """A lone surrogate is no text."""
+    """A lone surrogate is not text and is refused."""
     with pytest.raises(ConfigError, match=r"U\+D800"):
         expand("SELECT 'x_$v$'", v="\ud800")
 
 
 def test_sql_that_is_made_of_strings_takes_no_variables():
-    """An escaped quote would be a quote there."""
+    """Variables in the SQL of EXECUTE IMMEDIATE are refused: a value could end the string."""
     for text in ("'SELECT $v$'", "'a' || '$v$'", "$v$", "CONCAT('x', '$v$') INTO y"):
         with pytest.raises(ConfigError, match="EXECUTE IMMEDIATE: write @name"):
             expand(f"EXECUTE IMMEDIATE {text}", v="1")
@@ -208,7 +208,7 @@ def test_sql_that_is_made_of_strings_takes_no_variables():
 
 
 def test_bytes_take_no_variables():
-    """Text has no bytes before somebody chooses an encoding."""
+    """Text in a bytes literal is refused: its encoding is unknown."""
     for prefix in ("b", "rb", "BR", "B"):
         with pytest.raises(ConfigError, match="cannot stand in bytes"):
             expand(f"SELECT {prefix}'x$v$'", v="1")
@@ -223,7 +223,7 @@ def test_what_is_stored_inside_of_a_script_takes_no_parameters():
 
 
 def test_a_parameter_for_the_text_of_a_number_takes_no_name():
-    """`$n$` and `'$n$'` are two parameters, and neither is another variable's."""
+    """`$n$` and `'$n$'` are two parameters that no other variable uses."""
     found = expand("SELECT $n$, '$n$', $n_text$", n=1, n_text="x")
     assert found.sql == "SELECT @n, @n_text_text, @n_text"
     assert found.parameters == {"n": 1, "n_text_text": "1", "n_text": "x"}
@@ -269,7 +269,7 @@ def test_names_of_tables():
     ],
 )
 def test_statements_that_stand_alone_are_split(sql, pieces):
-    """Each with its place; comments between them belong to none."""
+    """Each statement has its position; comments between statements belong to none."""
     found = split(sql)
     assert len(found) == len(pieces)
     assert not any(piece.is_script for piece in found)
@@ -294,7 +294,7 @@ def test_statements_that_stand_alone_are_split(sql, pieces):
     ],
 )
 def test_statements_that_need_each_other_are_one_script(sql):
-    """All of the text, to its last semicolon."""
+    """A script is the whole text, with its last semicolon."""
     (piece,) = split(sql)
     assert piece.text == sql
     assert piece.is_script
@@ -309,6 +309,6 @@ def test_no_statement(sql):
 
 @pytest.mark.parametrize("sql", ["SELECT 'a", "SELECT `a", 'SELECT """a"'])
 def test_sql_without_its_end(sql):
-    """Said before BigQuery is asked; the SQL itself is not repeated."""
+    """The error comes before any request and does not repeat the SQL."""
     with pytest.raises(ConfigError, match="a quote or a comment has no end"):
         split(sql)

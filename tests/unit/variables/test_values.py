@@ -115,13 +115,13 @@ def test_month_starts_and_ends_are_days_of_the_month(base):
     ],
 )
 def test_bad_times_are_refused_when_they_are_made(options, message):
-    """Each with what is allowed in its place."""
+    """Each message says what is allowed instead."""
     with pytest.raises(ConfigError, match=message):
         Timestamp(**options)
 
 
 def test_a_time_outside_of_the_calendar():
-    """An error, and no overflow."""
+    """Such a time is a configuration error, not an overflow."""
     with pytest.raises(ConfigError, match="outside of the years"):
         text(Timestamp(quantity=10**9))
     with pytest.raises(ConfigError, match="outside of the years"):
@@ -129,7 +129,7 @@ def test_a_time_outside_of_the_calendar():
 
 
 def test_the_loop_wins_over_the_given_and_the_given_over_the_definition():
-    """TROCCO's order of priority."""
+    """Values have TROCCO's precedence: loop, given, definition."""
     definitions = {"a": "one", "b": "one", "c": "one"}
     found = values(definitions, given={"b": "two", "c": "two"}, loop={"$c$": "three"})
     assert {name: value.value for name, value in found.items()} == {
@@ -155,7 +155,7 @@ def test_the_loop_wins_over_the_given_and_the_given_over_the_definition():
     ],
 )
 def test_a_given_value_takes_the_type_of_the_definition(definition, given, expected):
-    """The command line has only text; a definition says what is meant, and its marks are kept."""
+    """Text of the command line is converted to the type of the definition."""
     found = values({"v": definition}, given={"v": given})["v"]
     assert found == expected
     assert type(found.value) is type(expected.value)
@@ -173,13 +173,13 @@ def test_a_given_value_takes_the_type_of_the_definition(definition, given, expec
     ],
 )
 def test_a_given_value_of_another_type_is_refused(definition, given, message):
-    """Before any I/O."""
+    """A value of another type is refused before any I/O."""
     with pytest.raises(ConfigError, match=message):
         values({"v": definition}, given={"v": given})
 
 
 def test_unknown_and_unused_variables_list_the_known_ones():
-    """A value that is silently ignored is a mistake of somebody's."""
+    """Unknown variables are refused: a value that is silently ignored is a mistake."""
     with pytest.raises(ConfigError, match=r"unknown variable \$c\$; the job has \$a\$, \$b\$"):
         values({"a": "", "b": ""}, given={"c": "1"})
     with pytest.raises(ConfigError, match="the job has none"):
@@ -190,19 +190,19 @@ def test_unknown_and_unused_variables_list_the_known_ones():
 
 @pytest.mark.parametrize("name", ["", "1a", "a b", "a-b", "ä", "$a", "a;--", "x" * 129])
 def test_bad_names(name):
-    """A name becomes a query parameter's, so it is checked."""
+    """Names become names of query parameters, so they are checked."""
     with pytest.raises(ConfigError, match="a name has letters"):
         values({name: "x"})
 
 
 def test_names_that_differ_in_case_alone():
-    """BigQuery's parameters ignore case."""
+    """Names that differ only in case are refused: BigQuery's parameters ignore case."""
     with pytest.raises(ConfigError, match="more than case"):
         values({"Day": "x", "day": "y"})
 
 
 def test_a_definition_of_an_unknown_kind():
-    """A list or a class is no definition."""
+    """A list or a class is not a definition."""
     with pytest.raises(ConfigError, match=r"\$a\$ is a list; it is a String"):
         values({"a": ["x"]})
     with pytest.raises(ConfigError, match=r"String\(5\): give a str"):
@@ -210,7 +210,7 @@ def test_a_definition_of_an_unknown_kind():
 
 
 def test_a_loop_takes_its_variables_in_step():
-    """The first values together, then the second ones; different numbers are refused."""
+    """A loop takes the first values together, then the second ones; unequal numbers are refused."""
     assert loop_values({"$day$": ["1", "2"], "country": ["jp", "de"]}) == [
         {"day": "1", "country": "jp"},
         {"day": "2", "country": "de"},
@@ -221,7 +221,7 @@ def test_a_loop_takes_its_variables_in_step():
 
 
 def test_assignments_of_the_command_line():
-    """The value may be empty and may hold equal signs; a name may wear its dollar signs."""
+    """The value may be empty and may contain `=`; the name may have its dollar signs."""
     assert parse_assignments(["a=1", "b=x=y", "$c$="]) == {"a": "1", "b": "x=y", "c": ""}
     with pytest.raises(ConfigError, match="--var 'a': write name=value"):
         parse_assignments(["a"])
@@ -230,7 +230,7 @@ def test_assignments_of_the_command_line():
 
 
 def test_times_of_the_command_line():
-    """With a zone, or in UTC; a word is none."""
+    """A time without a zone is in UTC; other text is refused."""
     assert parse_time("2024-01-31T09:00+09:00") == datetime(2024, 1, 31, tzinfo=UTC)
     assert parse_time("2024-01-31") == datetime(2024, 1, 31, tzinfo=UTC)
     assert parse_time(None) is None
