@@ -290,7 +290,7 @@ def test_ctrl_c(cli, sql_file, run, monkeypatch):
     status, report, seen = cli(sql_file("SELECT 1; SELECT 2; SELECT 3"))
     assert (status, report["state"]) == (130, "interrupted")
     assert states(report) == ["done", "failed", "not_run"]
-    assert "the statement in progress was cancelled, later ones did not run" in seen
+    assert "the current statement was cancelled, later ones did not run" in seen
     ledger = f"SELECT state FROM etlkit_work.runs WHERE run_id = '{report['run_id']}'"
     assert run(ledger) == [("interrupted",)]
 

@@ -470,5 +470,5 @@ def test_help_names_every_option():
     )
     for option in ("--local", "--local-dir", "--project", "--location", "--limit", "--preview"):
         assert option in done.stdout
-    for option in ("--report", "--log-format", "--quiet", "--debug", "130 stopped"):
+    for option in ("--report", "--log-format", "--quiet", "--debug", "130  stopped"):
         assert option in done.stdout

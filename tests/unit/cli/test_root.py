@@ -1,10 +1,12 @@
 """The command `etlkit`: its commands, its help, and what it says to bad input."""
 
+import importlib
 import json
 import logging
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import click
@@ -56,6 +58,13 @@ def test_help_imports_nothing_slow():
     assert "completion" in done.stdout
     heavy = ("google", "pyarrow", "requests", "duckdb", "rich", "etlkit.runner", "etlkit.bigquery")
     assert [name for name in done.stderr.split() if name.startswith(heavy)] == []
+
+
+def test_the_installed_command_is_this_one():
+    """The entry point of the distribution names `main`."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    module, _, name = project["scripts"]["etlkit"].partition(":")
+    assert getattr(importlib.import_module(module), name) is main
 
 
 def test_the_version(capsys):
