@@ -15,6 +15,7 @@ def apply() -> None:
         byte_literals,
         destinations,
         dry_runs,
+        etags,
         keep_alive,
         loads,
         messages,
@@ -30,5 +31,13 @@ def apply() -> None:
 
     statements = (types, table_options, byte_literals, messages, scripts, dry_runs, destinations)
     rows = (appends, row_inserts, reads, loads)
-    for patch in (single_connection, keep_alive, snapshots, *statements, table_resource, *rows):
+    for patch in (
+        single_connection,
+        keep_alive,
+        snapshots,
+        *statements,
+        table_resource,
+        etags,
+        *rows,
+    ):
         patch.apply()

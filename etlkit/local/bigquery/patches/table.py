@@ -201,6 +201,30 @@ ORIGINALS: Final = (
         "The definition of a table must be checked and kept as BigQuery does.",
     ),
     Original(
+        "bqemulator.api.routes.tables:patch_table",
+        "537ea8947147",
+        ("bigquery/patches/etags",),
+        "An update with a stale etag must be refused.",
+    ),
+    Original(
+        "bqemulator.api.routes.tables:update_table",
+        "bd52d45f4110",
+        ("bigquery/patches/etags",),
+        "An update with a stale etag must be refused.",
+    ),
+    Original(
+        "bqemulator.api.routes.datasets:patch_dataset",
+        "ab1e3605d2b9",
+        ("bigquery/patches/etags",),
+        "An update with a stale etag must be refused.",
+    ),
+    Original(
+        "bqemulator.api.routes.datasets:update_dataset",
+        "7ab79cfc007e",
+        ("bigquery/patches/etags",),
+        "An update with a stale etag must be refused.",
+    ),
+    Original(
         "bqemulator.server:create_app",
         "6a104cb35d8e",
         ("bigquery/patches/table_resource",),

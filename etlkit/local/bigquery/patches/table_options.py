@@ -18,6 +18,7 @@ from bqemulator.sql import translator
 from bqemulator.storage.sql_identifiers import quoted_table_ref
 from sqlglot import exp
 
+from etlkit.local.bigquery.patches.etags import changed
 from etlkit.local.bigquery.patches.partitioning import described, partitioning_of
 from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.types import table_schema, widen
@@ -71,7 +72,8 @@ def _sync_altered(tree: exp.Alter, project: str, ctx: Any) -> None:
         if tree.args.get("exists"):
             return
         raise resource_not_found(ResourceRef("table", *name))
-    updates: dict[str, Any] = {"last_modified_time": ctx.clock.now()}
+    meta = changed(meta, ctx.clock.now())
+    updates: dict[str, Any] = {}
     for action in tree.args["actions"]:
         if isinstance(action, exp.AlterSet):
             for properties in action.find_all(exp.Properties):

@@ -75,8 +75,12 @@ class TableResources:
         updates = {name: getattr(existing, name) for name in kept}
         return meta.model_copy(update={**updates, "expiration_time": at})
 
-    def drop_expired(self) -> None:
-        """Drop the tables whose time has come."""
+    def prepare_request(self) -> None:
+        """Bring the catalog up to date: save what has changed, drop the tables that have expired."""
+        self._ctx.snapshots.save_changes()
+        self._drop_expired()
+
+    def _drop_expired(self) -> None:
         now = self._ctx.clock.now()
         for dataset in self._ctx.catalog.list_all_datasets():
             for meta in self._ctx.catalog.list_tables(dataset.project_id, dataset.dataset_id):
@@ -115,7 +119,7 @@ def _create_app(ctx: Any) -> OneRequestApp:
     resources = TableResources(ctx)
     PATCHES.replace("bqemulator.api.routes.tables:_table_to_rest", resources.to_rest)
     PATCHES.replace("bqemulator.api.routes.tables:_rest_to_table_meta", resources.from_rest)
-    return OneRequestApp(_plain_create_app(ctx), ctx.engine, resources.drop_expired)
+    return OneRequestApp(_plain_create_app(ctx), ctx.engine, resources.prepare_request)
 
 
 def apply() -> None:

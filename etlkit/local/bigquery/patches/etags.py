@@ -1,0 +1,94 @@
+"""Updates of resources that somebody else has changed in the meantime.
+
+Real BigQuery: an update whose `If-Match` header is not the current etag is refused with 412, and a
+table's etag and time of change also change with its rows. The emulator: it ignored the header, and
+rows changed neither. https://cloud.google.com/bigquery/docs/reference/rest/v2/tables/patch
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bqemulator.api.routes import datasets, tables
+from bqemulator.catalog.etag import generate_etag
+from bqemulator.domain.errors import DomainError, ErrorDetail
+from fastapi import Request  # noqa: TC002 - FastAPI looks at it at run time
+
+from etlkit.local.bigquery.patches.table import PATCHES
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from bqemulator.catalog.models import TableMeta
+
+
+class ConditionNotMetError(DomainError):
+    """412: the resource is not what the caller believes it to be."""
+
+    http_status = 412
+    bq_reason = "conditionNotMet"
+    grpc_status_name = "FAILED_PRECONDITION"
+
+
+def changed(meta: TableMeta, at: datetime) -> TableMeta:
+    """The table with the etag and the time of a change."""
+    etag = generate_etag(meta.etag, str(at))
+    return meta.model_copy(update={"last_modified_time": at, "etag": etag})
+
+
+async def patch_table(
+    project_id: str, dataset_id: str, table_id: str, request: Request, ctx: tables._Ctx
+) -> dict[str, Any]:
+    """`tables.patch`."""
+    existing = ctx.catalog.get_table(project_id, dataset_id, table_id)
+    _refuse_stale(request, existing, f"{project_id}:{dataset_id}.{table_id}")
+    return await tables.patch_table(project_id, dataset_id, table_id, request, ctx)
+
+
+async def update_table(
+    project_id: str, dataset_id: str, table_id: str, request: Request, ctx: tables._Ctx
+) -> dict[str, Any]:
+    """`tables.update`."""
+    existing = ctx.catalog.get_table(project_id, dataset_id, table_id)
+    _refuse_stale(request, existing, f"{project_id}:{dataset_id}.{table_id}")
+    return await tables.update_table(project_id, dataset_id, table_id, request, ctx)
+
+
+async def patch_dataset(
+    project_id: str, dataset_id: str, request: Request, ctx: datasets._Ctx
+) -> dict[str, Any]:
+    """`datasets.patch`."""
+    existing = ctx.catalog.get_dataset(project_id, dataset_id)
+    _refuse_stale(request, existing, f"{project_id}:{dataset_id}")
+    return await datasets.patch_dataset(project_id, dataset_id, request, ctx)
+
+
+async def update_dataset(
+    project_id: str, dataset_id: str, request: Request, ctx: datasets._Ctx
+) -> dict[str, Any]:
+    """`datasets.update`."""
+    existing = ctx.catalog.get_dataset(project_id, dataset_id)
+    _refuse_stale(request, existing, f"{project_id}:{dataset_id}")
+    return await datasets.update_dataset(project_id, dataset_id, request, ctx)
+
+
+def _refuse_stale(request: Request, existing: Any, name: str) -> None:
+    wanted = request.headers.get("if-match")
+    if existing is None or wanted in {None, "*", existing.etag}:
+        return
+    message = f"Resource {name} did not meet condition IF_MATCH"
+    detail = ErrorDetail(
+        reason=ConditionNotMetError.bq_reason,
+        message=message,
+        location="If-Match",
+        location_type="header",
+    )
+    raise ConditionNotMetError(message, details=[detail])
+
+
+def apply() -> None:
+    """Compare etags before each update."""
+    PATCHES.replace_route("bqemulator.api.routes.tables:patch_table", patch_table)
+    PATCHES.replace_route("bqemulator.api.routes.tables:update_table", update_table)
+    PATCHES.replace_route("bqemulator.api.routes.datasets:patch_dataset", patch_dataset)
+    PATCHES.replace_route("bqemulator.api.routes.datasets:update_dataset", update_dataset)
