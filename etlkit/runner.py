@@ -317,7 +317,7 @@ def _process_datamart(
         report.variables = {name: str(value) for name, value in plan.variables.items()}
         report.statements = [
             StatementReport(
-                number=step.number, line=step.piece.line, statement=step.piece.first_line
+                number=step.number, line=step.statement.line, statement=step.statement.first_line
             )
             for step in plan.steps
         ]

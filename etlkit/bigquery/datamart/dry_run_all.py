@@ -90,7 +90,7 @@ def _check(
 
 
 def _may_make(step: Step) -> bool:
-    return step.piece.is_script or step.sql.split(None, 1)[0].upper() in {
+    return step.statement.is_script or step.sql.split(None, 1)[0].upper() in {
         "CREATE",
         "ALTER",
         "CALL",

@@ -26,13 +26,13 @@ class Step:
         number: 1 = the first of the datamart.
         sql: Variables expanded.
         parameters: Its query parameters.
-        piece: Where it stands in what the user wrote.
+        statement: The statement as the user wrote it, with its position.
     """
 
     number: int
     sql: str
     parameters: dict[str, Any]
-    piece: SqlStatement
+    statement: SqlStatement
 
 
 @dataclass(frozen=True)
@@ -72,21 +72,21 @@ def make_plan(
     values = resolve(
         job.variables, given=given, loop=loop, queued_at=queued_at, started_at=started_at
     )
-    pieces = split(job.text())
-    if job.query_mode == "insert" and len(pieces) > 1:
+    statements = split(job.text())
+    if job.query_mode == "insert" and len(statements) > 1:
         raise ConfigError(
-            f"query_mode='insert' takes one SELECT, this has {len(pieces)} statements"
+            f"query_mode='insert' takes one SELECT, this has {len(statements)} statements"
         )
-    if job.query_mode == "insert" and pieces[0].is_script:
+    if job.query_mode == "insert" and statements[0].is_script:
         raise ConfigError(
             "query_mode='insert' takes one SELECT; scripts run with query_mode='query'"
         )
     steps: list[Step] = []
     used: set[str] = set()
-    for number, piece in enumerate(pieces, 1):
-        expanded = expand_sql(piece.text, values)
+    for number, statement in enumerate(statements, 1):
+        expanded = expand_sql(statement.text, values)
         used |= expanded.used
-        steps.append(Step(number, expanded.sql, expanded.parameters, piece))
+        steps.append(Step(number, expanded.sql, expanded.parameters, statement))
     changed, more = _expand_options(job, values)
     refuse_unused(values, used | more)
     plain = {name: value.value for name, value in values.items()}

@@ -78,16 +78,16 @@ def in_file(error: BaseException, step: Step, sent: str) -> str:
         if line < 1:
             return place[0]
         if line == 1:
-            column += step.piece.column - 1
-        return f"[{line + step.piece.line - 1}:{column}]"
+            column += step.statement.column - 1
+        return f"[{line + step.statement.line - 1}:{column}]"
 
     return _PLACE.sub(moved, google_message(error))
 
 
 def statement_error(plan: Plan, step: Step, statement: StatementReport) -> StatementError:
     """Say which statement failed, where it stands, and what has been run."""
-    piece, number, total = step.piece, step.number, len(plan.steps)
-    place = f"line {piece.line}, column {piece.column}"
+    written, number, total = step.statement, step.number, len(plan.steps)
+    place = f"line {written.line}, column {written.column}"
     if plan.job.file is not None:
         place = f"{plan.job.file}, {place}"
     rest = ""
@@ -96,10 +96,10 @@ def statement_error(plan: Plan, step: Step, statement: StatementReport) -> State
         rest += f", {_count(total - number)} behind it did not" if number < total else ""
     job = f"\njob {statement.job_id}" if statement.job_id else ""
     return StatementError(
-        f"statement {number} of {total} failed ({place}: {piece.first_line}): "
+        f"statement {number} of {total} failed ({place}: {written.first_line}): "
         f"{statement.error}{job}{rest}",
         number=number,
-        line=piece.line,
+        line=written.line,
         job_id=statement.job_id,
     )
 

@@ -122,7 +122,7 @@ def test_a_plan_has_the_statements_with_their_places_and_parameters(tmp_path):
     first, second = planned(job, given={"n": "2"}, loop={"d": "20240101"}).steps
     assert (first.sql, first.parameters) == ("CREATE TABLE a_20240101 AS SELECT @n", {"n": 2})
     assert (second.sql, second.parameters) == ("SELECT @d", {"d": "20240101"})
-    assert (second.number, second.piece.line, second.piece.column) == (2, 4, 2)
+    assert (second.number, second.statement.line, second.statement.column) == (2, 4, 2)
 
 
 def test_variables_in_destination_before_load_and_checks():

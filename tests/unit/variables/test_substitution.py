@@ -260,7 +260,7 @@ def test_names_of_tables():
 
 
 @pytest.mark.parametrize(
-    ("sql", "pieces"),
+    ("sql", "statements"),
     [
         ("SELECT 1", [("SELECT 1", 1, 1)]),
         ("-- a\nSELECT ';';;\n  SELECT 2; -- b", [("SELECT ';'", 2, 1), ("SELECT 2", 3, 3)]),
@@ -268,13 +268,13 @@ def test_names_of_tables():
         ("CREATE TABLE a AS SELECT 1; SELECT * FROM a; DROP TABLE a", [None, None, None]),
     ],
 )
-def test_statements_that_stand_alone_are_split(sql, pieces):
+def test_statements_that_stand_alone_are_split(sql, statements):
     """Each statement has its position; comments between statements belong to none."""
     found = split(sql)
-    assert len(found) == len(pieces)
-    assert not any(piece.is_script for piece in found)
-    for piece, expected in zip(found, pieces, strict=True):
-        assert expected is None or (piece.text, piece.line, piece.column) == expected
+    assert len(found) == len(statements)
+    assert not any(statement.is_script for statement in found)
+    for statement, expected in zip(found, statements, strict=True):
+        assert expected is None or (statement.text, statement.line, statement.column) == expected
 
 
 @pytest.mark.parametrize(
@@ -295,9 +295,9 @@ def test_statements_that_stand_alone_are_split(sql, pieces):
 )
 def test_statements_that_need_each_other_are_one_script(sql):
     """A script is the whole text, with its last semicolon."""
-    (piece,) = split(sql)
-    assert piece.text == sql
-    assert piece.is_script
+    (statement,) = split(sql)
+    assert statement.text == sql
+    assert statement.is_script
 
 
 @pytest.mark.parametrize("sql", ["", "  ", "-- nothing", ";;"])

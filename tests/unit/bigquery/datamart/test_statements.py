@@ -159,7 +159,7 @@ def made(sql, **options):
     """A plan and an empty report."""
     ready = make_plan(Datamart(sql=sql, **options), queued_at=NOW, started_at=NOW)
     statements = [
-        StatementReport(number=s.number, line=s.piece.line, statement=s.piece.first_line)
+        StatementReport(number=s.number, line=s.statement.line, statement=s.statement.first_line)
         for s in ready.steps
     ]
     return ready, DatamartReport(run_id="r", job="mart", statements=statements)
