@@ -451,7 +451,7 @@ def test_rows_skipped_at_first_do_not_decide_the_columns():
     assert report.skipped == 2999
 
 
-def test_batches_keep_order_and_settle_row_by_row():
+def test_batches_keep_order_and_fail_row_by_row():
     """`transform_batch` gets full batches across source batches; an exception fails only its row."""
     sizes = []
 
@@ -479,7 +479,7 @@ def test_a_batch_with_too_few_results_ends_the_run():
         transfer(Etl, numbers(3))
 
 
-def test_an_exception_from_a_whole_batch_settles_each_of_its_rows():
+def test_an_exception_from_a_whole_batch_fails_each_of_its_rows():
     """With `skip`, a failing call leaves out only its own rows."""
 
     class Etl(EtlBase):
@@ -760,7 +760,7 @@ def test_a_run_of_another_job_or_of_rejects_is_not_resumed():
         run_transfer(job, RunRequest("test", resume=run_id, retry_of="20240101"))
 
 
-def test_a_stop_settles_what_is_in_flight(caplog):
+def test_a_stop_finishes_the_rows_in_flight(caplog):
     """A stopped run ends cleanly, keeps finished rows, and is resumed without loss."""
     calls = []
     runs = []
