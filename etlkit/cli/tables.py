@@ -87,7 +87,8 @@ def _print_grid(
         )
     for row in cells:
         grid.add_row(*map(Text, row))
-    Console(file=stream, width=width, highlight=False, soft_wrap=False).print(grid)
+    # Without a height rich ignores the width on a dumb terminal.
+    Console(file=stream, width=width, height=25, highlight=False).print(grid)
 
 
 def _longest_line(text: str) -> int:

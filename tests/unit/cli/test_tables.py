@@ -1,0 +1,49 @@
+import io
+
+import pytest
+
+from etlkit.cli.tables import print_table
+
+
+class Terminal(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """A terminal of 40 columns."""
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("TERM", "dumb")
+    return Terminal()
+
+
+def test_ids_are_never_folded(terminal):
+    """An unbroken column keeps its width; the others share the rest."""
+    run_id = "20240131_120000_1a2b3c4d"
+    print_table(
+        terminal, ["run_id", "target"], [[run_id, "project.dataset.t"]], unbroken=["run_id"]
+    )
+    lines = terminal.getvalue().splitlines()
+    assert run_id in lines[3]
+    assert max(map(len, lines)) <= 40
+    assert len(lines) > 5
+
+
+def test_nothing_is_folded_off_a_terminal():
+    """A file or a pipe gets one line a row, however wide it is."""
+    stream = io.StringIO()
+    print_table(stream, ["a", "b"], [["x" * 300, "y" * 300]], title="t\x1b[31m")
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "t\\x1b[31m"
+    assert any("x" * 300 in line and "y" * 300 in line for line in lines)
+
+
+def test_a_stream_without_unicode_gets_ascii():
+    """Lines are drawn with what the stream can write."""
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    print_table(stream, ["a"], [["1"]], numeric=["a"])
+    stream.flush()
+    assert b"| a |" in stream.buffer.getvalue()
