@@ -194,6 +194,10 @@ class Staging:
         counts.read = counts.finished
         return counts
 
+    def is_ready(self) -> bool:
+        """Whether staging takes rows; see `Appender.is_ready`."""
+        return all(each is None or each.is_ready() for each in (self._appender, self._rejecter))
+
     def flush(self) -> None:
         """Return when all rows are durable."""
         for appender in (self._appender, self._rejecter):

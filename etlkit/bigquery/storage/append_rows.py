@@ -40,6 +40,9 @@ _TARGET_BYTES = 4 * 1024 * 1024
 
 _WINDOW_BYTES = 32 * 1024 * 1024
 _WINDOW_REQUESTS = 64
+MAX_SILENT_S = 5.0
+"""When staging acknowledges nothing for this long, no more rows are paid for until it does."""
+
 _ACK_DEADLINE_S = 60.0
 """A connection that acknowledges nothing for this long is closed and opened again."""
 
@@ -73,6 +76,7 @@ class Appender:
         self._call: Any = None
         self._error: SinkError | None = None
         self._closed = False
+        self._is_away = False
         self._thread: threading.Thread | None = None
 
     def append(self, batch: pa.RecordBatch) -> None:
@@ -101,6 +105,21 @@ class Appender:
         with self._changed:
             refused, self._refused = self._refused, []
         return refused
+
+    def is_ready(self) -> bool:
+        """Whether more rows may be paid for: what was sent is being acknowledged. Cheap.
+
+        False from the moment when the connection breaks until the next acknowledgement, and when
+        nothing was acknowledged for `MAX_SILENT_S` although something is sent.
+
+        Raises:
+            SinkError: The connection cannot be kept.
+        """
+        if self._error is not None:
+            raise self._error
+        if self._is_away:
+            return False
+        return not self._unacked or time.monotonic() - self._acked_at < MAX_SILENT_S
 
     def flush(self) -> None:
         """Return when everything is acknowledged, i.e. durable.
@@ -226,6 +245,7 @@ class Appender:
             payload, batch = self._unacked.popleft()
             self._unacked_bytes -= len(payload)
             self._acked_at = time.monotonic()
+            self._is_away = False
             if self._attempts is not None:
                 self._attempts.progressed()
             if response.error.code:
@@ -249,6 +269,10 @@ class Appender:
             self._enqueue(rest.serialize().to_pybytes(), rest)
 
     def _is_transient(self, error: BaseException) -> bool:
+        if self._closed:  # we cancelled the call ourselves
+            return False
+        with self._changed:
+            self._is_away = True
         is_new = time.monotonic() - self._opened_at < _NEW_TABLE_S
         return is_transient_on_stream(error) or (is_new and is_transient_when_new(error))
 
