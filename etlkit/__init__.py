@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         SourceError,
         StatementError,
         TooManyRejectedError,
+        TransformCodeError,
         TransformError,
     )
     from etlkit.files import CsvSource, JsonlSource, ParquetSource
@@ -121,6 +122,7 @@ _HOMES = {
     "TimestampRuntime": "etlkit.variables.definitions",
     "TooManyRejectedError": "etlkit.errors",
     "TransferJob": "etlkit.api.job",
+    "TransformCodeError": "etlkit.errors",
     "TransformError": "etlkit.errors",
     "ValidityColumns": "etlkit.api.datamart",
     "check_datamart": "etlkit.runner",
@@ -183,6 +185,7 @@ __all__ = [
     "TimestampRuntime",
     "TooManyRejectedError",
     "TransferJob",
+    "TransformCodeError",
     "TransformError",
     "ValidityColumns",
     "__version__",

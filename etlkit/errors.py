@@ -13,6 +13,7 @@ EtlkitError
  +- JobError                     exit 1: the run ends, nothing is published
      +- ApiError                 a service refused a call as a whole (400, 401, 403)
      +- TooManyRejectedError     max_rejected was exceeded
+     +- TransformCodeError       the code of the transform is wrong, whatever the row
      +- CapReachedError          max_calls or max_cost would be exceeded
      +- RunStateError            the run is in progress elsewhere, or cannot be resumed
      |   +- AlreadyPublishedError    the run to resume is published; the engine returns its report
@@ -57,6 +58,7 @@ __all__ = [
     "SourceError",
     "StatementError",
     "TooManyRejectedError",
+    "TransformCodeError",
     "TransformError",
     "without_keys",
 ]
@@ -271,6 +273,14 @@ class ReadExpiredError(SourceError):
 
 class TooManyRejectedError(JobError):
     """More rows were rejected than `max_rejected` allows."""
+
+
+class TransformCodeError(JobError):
+    """The transform's code is wrong, such as a name that is not defined; the cause is `__cause__`."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, stage="transform")
+        self._values = {}
 
 
 class CapReachedError(JobError):

@@ -32,8 +32,12 @@ class TransferJob:
         name: The job's name in reports, labels and the ledger; None = the module's name.
         on_row_error: `fail` ends the run at the first row that fails; `skip` leaves such rows
             out, counts and reports them; `reject` writes them to `<target>_rejects`.
-        max_rejected: How many rows may be rejected: a count, or a share of the rows read (a float
-            below 1). One more ends the run and nothing is published. None = no limit.
+        max_rejected: How many rows may fail under `skip` or `reject`: a count, or a share of the
+            rows read (a float below 1). One more ends the run and nothing is published. `default` =
+            5 %, taken of at least 100 rows. None = no limit.
+        allow_empty: Publish although every row was skipped or rejected and the mode replaces rows
+            that are there. Without it such a run is refused: the transform is more likely wrong
+            than the data.
         on_schema_change: What to do with a new key in the rows, or a column that the target lacks:
             `fail` ends the run, `add_columns` adds the column, `drop_columns` leaves it out. A type
             that differs from the target's always ends the run.
@@ -59,7 +63,8 @@ class TransferJob:
     sink: Sink
     name: str | None = None
     on_row_error: OnRowError = "fail"
-    max_rejected: float | None = None
+    max_rejected: float | Literal["default"] | None = "default"
+    allow_empty: bool = False
     on_schema_change: OnSchemaChange = "add_columns"
     checks: Sequence[Check | str] = ()
     max_concurrency: int | None = None
@@ -98,17 +103,25 @@ class TransferJob:
                     f"{name}={getattr(self, name)!r}: it is one of "
                     + ", ".join(repr(value) for value in get_args(allowed))
                 )
-        if self.max_rejected is not None and (
+        self._check_max_rejected()
+        if self.max_concurrency is not None and self.max_concurrency < 1:
+            raise ConfigError(f"max_concurrency={self.max_concurrency}: it is 1 or more")
+        check_definitions(self.variables)
+        self._check_limits()
+
+    def _check_max_rejected(self) -> None:
+        if isinstance(self.max_rejected, str):
+            if self.max_rejected != "default":
+                raise ConfigError(
+                    f"max_rejected={self.max_rejected!r}: it is a count, a share, None or 'default'"
+                )
+        elif self.max_rejected is not None and (
             self.max_rejected < 0
             or (isinstance(self.max_rejected, float) and self.max_rejected >= 1)
         ):
             raise ConfigError(
                 f"max_rejected={self.max_rejected!r}: it is a count (int) or a share (0.0 to 1.0)"
             )
-        if self.max_concurrency is not None and self.max_concurrency < 1:
-            raise ConfigError(f"max_concurrency={self.max_concurrency}: it is 1 or more")
-        check_definitions(self.variables)
-        self._check_limits()
 
     def _check_limits(self) -> None:
         if self.rate_limit is not None and not isinstance(self.rate_limit, (str, RateLimit)):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,6 +17,7 @@ from etlkit.errors import (
     JobError,
     RetryableError,
     RowError,
+    TransformCodeError,
     TransformError,
     without_keys,
 )
@@ -48,15 +51,44 @@ def rows_of(outcome: Outcome) -> tuple[Row, ...]:
     return (outcome,) if isinstance(outcome, dict) else outcome.rows
 
 
+def as_returned(row: Row, nested_keys: tuple[str, ...] | None = None) -> Row:
+    """Copy a row as it is now: the transform may change the dict, or a list in it, afterwards.
+
+    Args:
+        row: What the transform returned.
+        nested_keys: The keys whose values may be lists or dicts; None = every key is looked at.
+    """
+    taken = row.copy() if type(row) is dict else dict(row)
+    for key in taken if nested_keys is None else nested_keys:
+        value = taken.get(key)
+        if type(value) in _NESTED:
+            taken[key] = _copied(value)
+    return taken
+
+
+_NESTED = frozenset({dict, list, bytearray})
+_MAX_COPIED_DEPTH = 100
+
+
+def _copied(value: Any, depth: int = 0) -> Any:
+    kind = type(value)
+    if kind not in _NESTED or depth > _MAX_COPIED_DEPTH:  # deeper ones are refused when encoded
+        return value
+    if kind is dict:
+        return {key: _copied(inner, depth + 1) for key, inner in value.items()}
+    return [_copied(inner, depth + 1) for inner in value] if kind is list else bytes(value)
+
+
 def classify(result: Any) -> Outcome:
     """Classify what a transform returned, or the exception it raised or returned for a row.
 
     Raises:
+        TransformCodeError: The transform's code is wrong, whatever the row.
         JobError: The transform raised it: the whole run cannot continue.
         RetryableError: A call kept failing; the row is not to blame.
     """
     if isinstance(result, dict):
-        return result
+        return as_returned(result)
     if result is None:
         return SKIPPED
     if isinstance(result, BaseException):
@@ -73,7 +105,7 @@ def _fan_out(result: Iterable[Any]) -> FullOutcome:
             if not isinstance(part, dict):
                 kind = f"{type(result).__name__} of {type(part).__name__}"
                 return FullOutcome((), _wrong_result(kind))
-            rows.append(dict(part))  # a generator may yield the same dict again and again
+            rows.append(as_returned(part))  # a generator may yield the same dict again and again
     except Exception as error:
         return FullOutcome((), _as_row_error(error))
     return FullOutcome(tuple(rows))
@@ -94,11 +126,36 @@ def _as_row_error(error: BaseException) -> RowError:
         raise error
     if isinstance(error, RowError):
         return error
+    if _is_mistake(error):
+        raise TransformCodeError(
+            f"{type(error).__name__}: {without_keys(str(error))}{_user_line(error)}. That is a "
+            "mistake in the code, so no row is skipped or rejected for it. Fix it, then --resume "
+            "--allow-code-change"
+        ) from error
     wrapped = TransformError(
         f"{type(error).__name__}: {without_keys(str(error))}{_user_line(error)}"
     )
     wrapped.__cause__ = error
     return wrapped
+
+
+def _is_mistake(error: Exception) -> bool:
+    """Whether the code is wrong, not the data: a name, a module, an attribute, a signature.
+
+    An attribute that a value of the row lacks, such as `None.lower`, is a matter of the data.
+    """
+    if isinstance(error, AttributeError):
+        return not isinstance(error.obj, _DATA) and error.obj is not None
+    if isinstance(error, TypeError):
+        return _SIGNATURE.search(str(error)) is not None
+    return isinstance(error, (NameError, ImportError, SyntaxError))
+
+
+_DATA = (bool, int, float, str, bytes, dict, list, tuple, set, date, time, timedelta, Decimal)
+_SIGNATURE = re.compile(
+    r"\(\) (takes|missing|got an unexpected keyword|got multiple values|takes no)"
+)
+"""What Python says of a call whose arguments do not go with the function's."""
 
 
 def _user_line(error: BaseException) -> str:

@@ -73,11 +73,16 @@ class SinkWriter(Protocol):
     def flush(self) -> None:
         """Return when every row given to `write` and `reject` is durable, or is `refused`."""
 
-    def check_owner(self) -> None:
-        """Return if this process still owns the run. Cheap: called before every row.
+    def is_ready(self) -> bool:
+        """Whether the next row may be transformed. Called from the workers' threads; must be cheap.
+
+        Returns:
+            False = what was staged is not becoming durable now, so a crash would make a resume pay
+            for the next rows again. The workers ask until it is True.
 
         Raises:
             RunTakenOverError: Another process has taken the run over, or may have done so.
+            SinkError: Nothing can be staged any more.
         """
 
     def commit(self, counts: Counts) -> int:

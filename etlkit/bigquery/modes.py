@@ -86,11 +86,13 @@ class ExistingTable:
         name: Its full name.
         columns: Its columns, in order; at least one.
         definition: Its partitioning, clustering, description and labels.
+        num_rows: How many rows it had when it was looked at; 0 = none, or not known.
     """
 
     name: TableName
     columns: tuple[Column, ...]
     definition: Definition
+    num_rows: int = 0
 
     @property
     def partition_filter(self) -> str | None:

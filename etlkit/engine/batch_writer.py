@@ -70,6 +70,8 @@ class BatchWriter:
         self._counts = counts
         self._clock = clock
         self._schema: OutputSchema | None = None
+        self.nested_keys: tuple[str, ...] | None = None
+        self.num_keys = 0
         self._decided = False
         self._collected: list[ChunkOutcomes] = []
         self._batches: list[pa.RecordBatch] = []
@@ -216,6 +218,8 @@ class BatchWriter:
             self._write_batches()  # they have the old columns
             self._writer.begin(schema.columns)
         self._schema = schema
+        self.nested_keys = schema.nested_keys
+        self.num_keys = len(schema.columns)
 
     def _write_batches(self) -> None:
         batches, self._batches = self._batches, []

@@ -12,7 +12,7 @@ from etlkit.api.sink import PART, PARTS
 from etlkit.api.source import ROW_ID
 from etlkit.errors import ConfigError, RowSchemaError
 from etlkit.rows.batches import RowEncoder
-from etlkit.rows.columns import Column, arrow_schema, check_names
+from etlkit.rows.columns import Column, arrow_schema, check_names, is_nested
 from etlkit.rows.inference import infer_columns
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ class OutputSchema:
         columns: The output columns, in order.
         passing: Source columns that the transform does not read, by name.
         undecided: Keys without a value in any row so far; the first value decides their type.
+
+    Attributes:
+        nested_keys: Keys of rows whose values may be lists or dicts, also those undecided.
 
     Raises:
         ConfigError: A name breaks a rule of BigQuery, or a passing column would need a cast.
@@ -54,6 +57,7 @@ class OutputSchema:
         self._through = [column.name for column in columns if column.name in passing]
         made = [column for column in columns if column.name not in passing]
         self._made = {column.name for column in made}
+        self.nested_keys = (*(c.name for c in made if is_nested(c)), *sorted(self.undecided))
         self.encoder = RowEncoder(made)
         self.schema = pa.schema([*_ID_FIELDS, *arrow_schema(columns)])
         self._names = [ROW_ID, PART, PARTS, *(column.name for column in columns)]

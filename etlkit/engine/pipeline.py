@@ -68,16 +68,17 @@ class Pipeline:
         self._decoder = RowDecoder(read)
         names = [column.name for column in read]
         self._batch_writer = BatchWriter(writer, source, names, spec.output_schema, job, counts)
-        self._prefetcher = Prefetcher(reader, self._decoder, spec.chunk_rows, self._wake)
         self._keeps_order = writer.keeps_order
         self._pool = WorkerPool(
-            spec.make, spec.max_concurrency, self._wake, run.calls, writer.check_owner
+            spec.make, spec.max_concurrency, self._wake, run.calls, writer.is_ready
         )
         self._tasks: deque[tuple[Chunk, int, Task]] = deque()
         self._unsubmitted: deque[tuple[Chunk, int, Task]] = deque()
         self._num_collected = 0
         self._expected = self._expected_rows()
         run.on_stop(self._wake)
+        # Last: it starts a thread that reads, which nobody would end if this constructor raised.
+        self._prefetcher = Prefetcher(reader, self._decoder, spec.chunk_rows, self._wake)
 
     def run(self) -> None:
         """Return when every row has an outcome that is durable.
@@ -128,6 +129,8 @@ class Pipeline:
         self._collect()
         self._submit()
         self._batch_writer.step()
+        self._pool.nested_keys = self._batch_writer.nested_keys
+        self._pool.num_keys = self._batch_writer.num_keys
         self._batch_writer.handle_refused(self._reader.fetch)
         self._on_progress("transform", self._counts, self._expected)
         if not self._prefetcher.ended or self._tasks or self._unsubmitted:

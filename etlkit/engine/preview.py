@@ -140,8 +140,8 @@ class _PreviewWriter:
     def flush(self) -> None:
         return
 
-    def check_owner(self) -> None:
-        return
+    def is_ready(self) -> bool:
+        return True
 
     def commit(self, counts: Counts) -> int:
         return counts.parts

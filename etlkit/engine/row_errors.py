@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 REJECTED = FullOutcome(())
 """The outcome of a rejected row: it is not staged among the others."""
 
+DEFAULT_MAX_REJECTED = 0.05
+"""More failed rows than this share are no accident of the data."""
+
 _MIN_ROWS = 100
 """The share of rejected rows is taken of at least this many rows."""
 
@@ -62,11 +65,11 @@ class RowErrorHandler:
         if self._job.on_row_error == "fail":
             raise error
         self._counts.add_error(error)
-        if self._job.on_row_error == "skip":
-            return False
-        self._rejected.append(_rejected(error, row_id, source_row()))
+        is_rejected = self._job.on_row_error == "reject"
+        if is_rejected:
+            self._rejected.append(_rejected(error, row_id, source_row()))
         self.check_max_rejected(min_rows=_MIN_ROWS)
-        return True
+        return is_rejected
 
     def take_rejected(self) -> list[RejectedRow]:
         """The rows rejected since the last call."""
@@ -82,19 +85,21 @@ class RowErrorHandler:
         Raises:
             TooManyRejectedError: `max_rejected` is exceeded; names the most frequent classes of error.
         """
-        allowed, rejected = self._job.max_rejected, self._counts.row_errors
-        if allowed is None or self._job.on_row_error != "reject":
+        bound, failed = self._job.max_rejected, self._counts.row_errors
+        if bound is None or self._job.on_row_error == "fail":
             return
-        if isinstance(allowed, float):
-            allowed *= max(self._counts.read, min_rows)
-        if rejected > allowed:
+        shown = str(bound)
+        if isinstance(bound, str):
+            bound, min_rows, shown = DEFAULT_MAX_REJECTED, _MIN_ROWS, "5 % by default"
+        allowed = bound * max(self._counts.read, min_rows) if isinstance(bound, float) else bound
+        if failed > allowed:
             top = ", ".join(
                 f"{name} {n:,}" for name, n in self._counts.error_classes.most_common(3)
             )
             first = self._counts.first_errors[0] if self._counts.first_errors else ""
             raise TooManyRejectedError(
-                f"{rejected:,} rows are rejected, more than max_rejected={self._job.max_rejected} "
-                f"allows; nothing was published. Errors by class: {top}. The first one: {first}",
+                f"{failed:,} rows failed, more than max_rejected ({shown}) allows; nothing was "
+                f"published. Errors by class: {top}. The first one: {first}",
                 stage="transform",
             )
 

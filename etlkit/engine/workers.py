@@ -8,7 +8,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from etlkit.api.outcomes import Outcome, classify
+from etlkit.api.outcomes import Outcome, as_returned, classify
 from etlkit.api.transform import EtlBase, overrides_batch
 from etlkit.calls.clock import Stopped
 from etlkit.calls.retry import Calls
@@ -20,6 +20,13 @@ T = TypeVar("T")
 _WAKE_BELOW = 2
 """The pipeline is woken when fewer tasks per worker wait. Waking it for every task would cost the
 workers much of the interpreter's time. It polls for rows that finish in between."""
+
+
+_READY_POLL_S = 0.05
+"""How often a worker asks whether the sink is ready again."""
+
+_SLOW_ROW_S = 0.0005
+_MAX_ROWS_BETWEEN_LOOKS = 16
 
 
 class Task:
@@ -45,7 +52,12 @@ class WorkerPool:
         size: Calls in flight.
         wake: Called from any thread when rows are finished and few tasks wait.
         calls: The run's calls to services, which wait for each other and end with the pool.
-        check_owner: Raises if this process no longer owns the run; called before every row.
+        is_ready: Whether the next row may be transformed, see `SinkWriter.is_ready`.
+
+    Attributes:
+        nested_keys: Keys of rows whose values may be lists or dicts, in rows of up to `num_keys`
+            keys; None = not known yet.
+        num_keys: See `nested_keys`.
     """
 
     def __init__(
@@ -54,13 +66,15 @@ class WorkerPool:
         size: int,
         wake: Callable[[], None],
         calls: Calls,
-        check_owner: Callable[[], None],
+        is_ready: Callable[[], bool],
     ) -> None:
         self._make = make
         self._size = size
         self._wake = wake
         self._calls = calls
-        self._check_owner = check_owner
+        self._is_ready = is_ready
+        self.nested_keys: tuple[str, ...] | None = None
+        self.num_keys = 0
         self._tasks: SimpleQueue[Task | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._stop = threading.Event()
@@ -107,9 +121,13 @@ class WorkerPool:
         try:
             etl = _guard("the transform's constructor", self._make)
             _guard("before_action", etl.before_action)
-            run_task = self._run_batch if overrides_batch(type(etl)) else self._run_rows
+            pace = _Pace()
+            is_batch = overrides_batch(type(etl))
             while (task := self._tasks.get()) is not None and not self._stop.is_set():
-                run_task(etl, task)
+                if is_batch:
+                    self._run_batch(etl, task)
+                else:
+                    self._run_rows(etl, task, pace)
                 if self._tasks.qsize() < _WAKE_BELOW * self._size:
                     self._wake()
         except Stopped:
@@ -125,26 +143,35 @@ class WorkerPool:
                 except BaseException as error:
                     self._fail(error)
 
-    def _run_rows(self, etl: EtlBase, task: Task) -> None:
+    def _run_rows(self, etl: EtlBase, task: Task, pace: _Pace) -> None:
         transform, outcomes, meter = etl.transform_row, task.outcomes, self._calls.meter
-        check_owner = self._check_owner
         is_capped = meter.is_capped  # looked up once: rows without calls take a microsecond each
         for row in task.rows:
             if self._stop.is_set():
                 return
-            check_owner()
+            pace.rows_left -= 1
+            if pace.rows_left <= 0:
+                pace.look()
+                if not self._wait_until_ready():
+                    return
             try:
-                outcome: Any = transform(row)
+                result: Any = transform(row)
             except Exception as error:
-                outcome = error
+                result = error
             if is_capped:
                 meter.check()
-            outcomes.append(outcome if type(outcome) is dict else classify(outcome))
+            if type(result) is dict:
+                is_known = len(result) <= self.num_keys
+                outcomes.append(as_returned(result, self.nested_keys if is_known else None))
+            else:
+                outcomes.append(classify(result))
 
     def _run_batch(self, etl: EtlBase, task: Task) -> None:
-        self._check_owner()
+        if not self._wait_until_ready():
+            return
+        given = list(task.rows)  # the transform may sort its list; the positions in ours stay
         try:
-            results = list(etl.transform_batch(task.rows))
+            results = list(etl.transform_batch(given))
         except Exception as error:
             results = [error] * len(task.rows)
         self._calls.meter.check()
@@ -154,7 +181,15 @@ class WorkerPool:
                 f"{len(task.rows)} rows: it must return one per row, in their order",
                 stage="transform",
             )
+        _refuse_other_order(type(etl).__name__, task.rows, results)
         task.outcomes.extend(map(classify, results))
+
+    def _wait_until_ready(self) -> bool:
+        """Return when the sink is ready for another row; False = the run ends."""
+        while not self._is_ready():
+            if self._stop.wait(_READY_POLL_S):
+                return False
+        return True
 
     def _fail(self, error: BaseException) -> None:
         if isinstance(error, SystemExit):  # it would end the process with a status of its own
@@ -169,6 +204,42 @@ class WorkerPool:
     def _stop_all(self) -> None:
         self._stop.set()
         self._calls.stop()
+
+
+class _Pace:
+    """How many rows a worker transforms between two looks at the sink.
+
+    Every row that takes long, as one with a paid call does; up to `_MAX_ROWS_BETWEEN_LOOKS` of those
+    that take microseconds, because a look would cost a good part of that.
+    """
+
+    __slots__ = ("_looked_at", "_rows", "rows_left")
+
+    def __init__(self) -> None:
+        self._looked_at = 0.0
+        self._rows = 1
+        self.rows_left = 1
+
+    def look(self) -> None:
+        """Decide how many rows may pass until the next look."""
+        now = time.monotonic()
+        is_fast = now - self._looked_at < _SLOW_ROW_S * self._rows
+        self._rows = min(2 * self._rows, _MAX_ROWS_BETWEEN_LOOKS) if is_fast else 1
+        self._looked_at = now
+        self.rows_left = self._rows
+
+
+def _refuse_other_order(name: str, rows: list[Row], results: list[Any]) -> None:
+    """Raise if a result is one of the rows, but not the one at its position."""
+    positions = {id(row): position for position, row in enumerate(rows)}
+    for position, result in enumerate(results):
+        if positions.get(id(result), position) != position:
+            raise JobError(
+                f"{name}.transform_batch returned its rows in another order: result {position} is "
+                f"row {positions[id(result)]}. It must return one result per row, in the order in "
+                "which it got them",
+                stage="transform",
+            )
 
 
 def _guard(what: str, call: Callable[[], T]) -> T:

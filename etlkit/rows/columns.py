@@ -165,6 +165,14 @@ def check_names(columns: Sequence[Column]) -> None:
             seen[key] = name
 
 
+def is_nested(column: Column) -> bool:
+    """Whether a row may hold a list, dict or bytearray for this column, which it can change later."""
+    is_array = column.mode == "REPEATED"
+    return (
+        is_array or bool(column.fields) or TYPES[column.type].is_mutable or column.type == "BYTES"
+    )
+
+
 def arrow_type(column: Column) -> pa.DataType:
     """The Arrow type that carries a column's values, the one BigQuery's Storage API uses.
 

@@ -260,8 +260,9 @@ class MemoryWriter:
     def flush(self) -> None:
         """See `etlkit.api.sink.SinkWriter.flush`: memory is as durable as it gets."""
 
-    def check_owner(self) -> None:
-        """See `etlkit.api.sink.SinkWriter.check_owner`: nobody else knows these runs."""
+    def is_ready(self) -> bool:
+        """See `etlkit.api.sink.SinkWriter.is_ready`: memory always is."""
+        return True
 
     def commit(self, counts: Counts) -> int:
         """See `etlkit.api.sink.SinkWriter.commit`."""

@@ -133,9 +133,10 @@ class DirectWriter:
         self._owner.finish()
         return counts.parts
 
-    def check_owner(self) -> None:
-        """See `etlkit.api.sink.SinkWriter.check_owner`."""
+    def is_ready(self) -> bool:
+        """See `etlkit.api.sink.SinkWriter.is_ready`."""
         self._owner.check()
+        return self._appender is None or self._appender.is_ready()
 
     def abort(self, error: BaseException, /) -> None:
         """See `etlkit.api.sink.SinkWriter.abort`: what is there stays there."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from etlkit.bigquery.client import Connection, errors_as
+from etlkit.bigquery.modes import MODES
 from etlkit.bigquery.source import work_dataset
 from etlkit.errors import SinkError
 
@@ -100,6 +101,7 @@ class BigQueryWriter:
         from etlkit.bigquery.publish.publisher import Publisher
 
         self._staging.close()
+        self._refuse_emptying(counts)
         with errors_as(SinkError, "audit", "the audit of the staged rows could not run"):
             audit(self._connection, self._staging, self._job.checks, counts)
         with errors_as(SinkError, "publish", f"publishing to {self.target} failed"):
@@ -115,9 +117,23 @@ class BigQueryWriter:
         self._owner.finish()
         return counts.parts
 
-    def check_owner(self) -> None:
-        """See `etlkit.api.sink.SinkWriter.check_owner`."""
+    def _refuse_emptying(self, counts: Counts) -> None:
+        """Raise if a run in which no row was written would empty a table that holds rows."""
+        table = self._target.table
+        if self._job.allow_empty or not counts.read or counts.parts or table is None:
+            return
+        if MODES[self._options.mode].replaces and table.num_rows and self._run.retry_of is None:
+            raise SinkError(
+                f"all {counts.read:,} source rows were skipped or rejected, and mode "
+                f"{self._options.mode} would empty {table.name}, which has {table.num_rows:,} rows; "
+                "nothing was published. Does the transform return its rows? If this is what you "
+                "want, declare the job with allow_empty=True"
+            )
+
+    def is_ready(self) -> bool:
+        """See `etlkit.api.sink.SinkWriter.is_ready`."""
         self._owner.check()
+        return self._staging.is_ready()
 
     def abort(self, error: BaseException, /) -> None:
         """See `etlkit.api.sink.SinkWriter.abort`."""

@@ -90,7 +90,10 @@ class Target:
         if found.table_type not in {None, "TABLE"}:
             raise SinkError(f"{self.name} is a {found.table_type}, not a table", stage="open")
         self.table = ExistingTable(
-            self.name, from_schema_fields(found.schema), definition_of(found)
+            self.name,
+            from_schema_fields(found.schema),
+            definition_of(found),
+            found.num_rows or 0,
         )
 
     def check_fit(self, columns: tuple[Column, ...]) -> None:

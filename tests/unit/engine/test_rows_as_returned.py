@@ -1,0 +1,132 @@
+"""A row is what it was when the hook returned it, and belongs to the row it was made from."""
+
+import pytest
+
+from etlkit import EtlBase, JobError
+from etlkit.testing import run_transform
+
+ROWS = [{"n": n} for n in range(1500)]  # more than a chunk, and than the rows of a sample
+IDS = list(range(1500))
+
+
+class Same(EtlBase):
+    """Returns one dict again and again."""
+
+    def before_action(self):
+        self.row = {}
+
+    def transform_row(self, row):
+        self.row["n"] = row["n"]
+        return self.row
+
+
+class Late(EtlBase):
+    """Changes a dict after it was returned."""
+
+    def before_action(self):
+        self.last = {}
+
+    def transform_row(self, row):
+        self.last["n"] = -1
+        self.last = row
+        return row
+
+
+class Nested(EtlBase):
+    """Returns one list again and again, inside of new dicts."""
+
+    def before_action(self):
+        self.tags = []
+        self.more = {"deep": []}
+
+    def transform_row(self, row):
+        self.tags[:] = [row["n"]]
+        self.more["deep"][:] = [row["n"]]
+        return {"n": row["n"], "tags": self.tags, "more": self.more}
+
+
+class Bytes(EtlBase):
+    """Returns one buffer again and again."""
+
+    def before_action(self):
+        self.buffer = bytearray(2)
+
+    def transform_row(self, row):
+        self.buffer[:] = row["n"].to_bytes(2, "big")
+        return {"n": row["n"], "raw": self.buffer}
+
+
+class Twice(EtlBase):
+    """Returns a list that holds one dict twice, and changes the dict at the next row."""
+
+    def before_action(self):
+        self.row = {}
+
+    def transform_row(self, row):
+        self.row["n"] = row["n"]
+        return [self.row, self.row]
+
+
+class Sorting(EtlBase):
+    """Sorts the list it was given, and answers in the order in which it got the rows."""
+
+    batch_size = 7
+
+    def transform_batch(self, rows):
+        results = [{"n": row["n"]} for row in rows]
+        rows.sort(key=lambda row: -row["n"])
+        return results
+
+
+@pytest.mark.parametrize("etl", [Same, Late, Sorting])
+@pytest.mark.parametrize("workers", [1, 4])
+def test_every_row_keeps_its_own_values(etl, workers):
+    """However the transform reuses its objects."""
+    chosen = type("Etl", (etl,), {"max_concurrency": workers})
+    assert sorted(row["n"] for row in run_transform(chosen, ROWS)) == IDS
+
+
+def test_lists_and_dicts_in_a_row_are_its_own():
+    """Also those that are reused inside of rows, before and after the columns are known."""
+    rows = run_transform(Nested, ROWS)
+    assert [row["tags"] for row in rows] == [[n] for n in IDS]
+    assert [row["more"] for row in rows] == [{"deep": [n]} for n in IDS]
+
+
+def test_buffers_in_a_row_are_its_own():
+    """A bytearray is a value that changes in place."""
+    assert [int.from_bytes(row["raw"], "big") for row in run_transform(Bytes, ROWS)] == IDS
+
+
+def test_a_dict_that_is_returned_twice_is_two_rows():
+    """Both have the values that it had when it was returned."""
+    rows = run_transform(Twice, ROWS)
+    assert [row["n"] for row in rows] == [n for n in IDS for _ in range(2)]
+
+
+def test_a_new_list_in_a_late_key_is_its_rows_own():
+    """A key that appears when the columns are long known."""
+
+    class Etl(EtlBase):
+        def before_action(self):
+            self.late = []
+
+        def transform_row(self, row):
+            self.late[:] = [row["n"]]
+            return row if row["n"] < 1200 else {**row, "late": self.late}
+
+    rows = run_transform(Etl, ROWS)
+    assert [row["late"] for row in rows[1200:]] == [[n] for n in IDS[1200:]]
+
+
+def test_rows_that_come_back_in_another_order_are_refused():
+    """A result that is a row of the batch, at the position of another one, belongs to neither."""
+
+    class Etl(EtlBase):
+        batch_size = 5
+
+        def transform_batch(self, rows):
+            return sorted(rows, key=lambda row: -row["n"])
+
+    with pytest.raises(JobError, match="returned its rows in another order: result 0 is row 4"):
+        run_transform(Etl, ROWS[:5])
