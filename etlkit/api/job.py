@@ -1,27 +1,19 @@
-"""Jobs: frozen descriptions of what to run. Nothing happens when one is made."""
+"""`TransferJob`: a frozen description of what to run. Nothing happens when one is made."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from etlkit.api.checks import Check
+from etlkit.api.job_options import JobOptions, describe
 from etlkit.api.sink import Sink
 from etlkit.api.source import Source
 from etlkit.api.transform import EtlBase
-from etlkit.calls.limits import RateLimit, as_rate_limit
-from etlkit.calls.retry import RetryPolicy
 from etlkit.errors import ConfigError
-from etlkit.variables.definitions import VariableDefinition
-from etlkit.variables.values import check_definitions
-
-OnRowError = Literal["fail", "skip", "reject"]
-OnSchemaChange = Literal["fail", "add_columns", "drop_columns"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransferJob:
+class TransferJob(JobOptions):
     """Stream the rows of a source through a transform into a sink.
 
     Attributes:
@@ -29,54 +21,13 @@ class TransferJob:
         transform: The `Etl` class, or a function without arguments that makes an instance; called
             once per worker.
         sink: Where rows go, e.g. `BigQuerySink("dataset.table", mode="replace")`.
-        name: The job's name in reports, labels and the ledger; None = the module's name.
-        on_row_error: `fail` ends the run at the first row that fails; `skip` leaves such rows
-            out, counts and reports them; `reject` writes them to `<target>_rejects`.
-        max_rejected: How many rows may fail under `skip` or `reject`: a count, or a share of the
-            rows read (a float below 1). One more ends the run and nothing is published. `default` =
-            5 %, taken of at least 100 rows. None = no limit.
-        allow_empty: Publish although every row was skipped or rejected and the mode replaces rows
-            that are there. Without it such a run is refused: the transform is more likely wrong
-            than the data.
-        on_schema_change: What to do with a new key in the rows, or a column that the target lacks:
-            `fail` ends the run, `add_columns` adds the column, `drop_columns` leaves it out. A type
-            that differs from the target's always ends the run.
-        checks: SQL over the staged rows, which must hold before anything is published.
-        max_concurrency: Calls in flight; None = what the transform declares.
-        rate_limit: Calls or billing units per period, e.g. `"1800/min"`, for each service that the
-            transform calls through etlkit. Shared by all workers, retries included. None =
-            unlimited; slows down when the service answers 429 often.
-        max_calls: The run ends before it makes more calls, retries included. None = no limit.
-        max_cost: The run ends before its calls cost more; needs `price_per_unit`. None = no limit.
-        price_per_unit: Price of a billing unit, for `max_cost`, the estimate and the report.
-        currency: Currency of the two, for messages.
-        retry: How failed calls are retried; None = `RetryPolicy()`, or the policy of the
-            transform's client.
-        variables: Custom variables `$name$` in the source's query and the sink's table: name to
-            `String`, `Timestamp`, `TimestampRuntime` or a plain value.
-        is_runnable_concurrently: Whether two runs of this job may be in progress at once.
-        labels: Labels for every BigQuery job of the run, beside `etlkit_job` and `etlkit_run`.
+
+    All other attributes are those of `etlkit.api.job_options.JobOptions`.
     """
 
     source: Source
     transform: type[EtlBase] | Callable[[], EtlBase]
     sink: Sink
-    name: str | None = None
-    on_row_error: OnRowError = "fail"
-    max_rejected: float | Literal["default"] | None = "default"
-    allow_empty: bool = False
-    on_schema_change: OnSchemaChange = "add_columns"
-    checks: Sequence[Check | str] = ()
-    max_concurrency: int | None = None
-    rate_limit: RateLimit | str | None = None
-    max_calls: int | None = None
-    max_cost: float | None = None
-    price_per_unit: float | None = None
-    currency: str = "USD"
-    retry: RetryPolicy | None = None
-    variables: Mapping[str, VariableDefinition] = field(default_factory=dict)
-    is_runnable_concurrently: bool = False
-    labels: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raise for wrong values that can be found without any I/O."""
@@ -84,67 +35,17 @@ class TransferJob:
             thing = getattr(self, role)
             if isinstance(thing, type) or not hasattr(thing, "open"):
                 raise ConfigError(
-                    f"TransferJob({role}=…) got {_describe(thing)}: it needs an object that opens "
+                    f"TransferJob({role}=…) got {describe(thing)}: it needs an object that opens "
                     f"a run, e.g. BigQuery{role.capitalize()}(…)"
                 )
         if isinstance(self.transform, type) and not issubclass(self.transform, EtlBase):
             raise ConfigError(
-                f"TransferJob(transform=…) got {_describe(self.transform)}: it needs a subclass "
+                f"TransferJob(transform=…) got {describe(self.transform)}: it needs a subclass "
                 "of etlkit.EtlBase"
             )
         if not callable(self.transform):
             raise ConfigError(
-                f"TransferJob(transform=…) got {_describe(self.transform)}: give the class "
+                f"TransferJob(transform=…) got {describe(self.transform)}: give the class "
                 "itself, not an instance; every worker makes its own"
             )
-        for name, allowed in (("on_row_error", OnRowError), ("on_schema_change", OnSchemaChange)):
-            if getattr(self, name) not in get_args(allowed):
-                raise ConfigError(
-                    f"{name}={getattr(self, name)!r}: it is one of "
-                    + ", ".join(repr(value) for value in get_args(allowed))
-                )
-        self._check_max_rejected()
-        if self.max_concurrency is not None and self.max_concurrency < 1:
-            raise ConfigError(f"max_concurrency={self.max_concurrency}: it is 1 or more")
-        check_definitions(self.variables)
-        self._check_limits()
-
-    def _check_max_rejected(self) -> None:
-        if isinstance(self.max_rejected, str):
-            if self.max_rejected != "default":
-                raise ConfigError(
-                    f"max_rejected={self.max_rejected!r}: it is a count, a share, None or 'default'"
-                )
-        elif self.max_rejected is not None and (
-            self.max_rejected < 0
-            or (isinstance(self.max_rejected, float) and self.max_rejected >= 1)
-        ):
-            raise ConfigError(
-                f"max_rejected={self.max_rejected!r}: it is a count (int) or a share (0.0 to 1.0)"
-            )
-
-    def _check_limits(self) -> None:
-        if self.rate_limit is not None and not isinstance(self.rate_limit, (str, RateLimit)):
-            raise ConfigError(
-                f"rate_limit got {_describe(self.rate_limit)}: write a text such as '1800/min', or "
-                "RateLimit(…)"
-            )
-        as_rate_limit(self.rate_limit)
-        if self.retry is not None and not isinstance(self.retry, RetryPolicy):
-            raise ConfigError(f"retry got {_describe(self.retry)}: it needs a RetryPolicy(…)")
-        if self.max_calls is not None and self.max_calls < 1:
-            raise ConfigError(f"max_calls={self.max_calls}: it is 1 or more")
-        for name in ("max_cost", "price_per_unit"):
-            value = getattr(self, name)
-            if value is not None and not value >= 0:
-                raise ConfigError(f"{name}={value}: it is 0 or more")
-        if self.max_cost is not None and self.price_per_unit is None:
-            raise ConfigError(
-                f"max_cost={self.max_cost} needs price_per_unit: the price of one unit"
-            )
-
-
-def _describe(thing: Any) -> str:
-    if isinstance(thing, type):
-        return f"the class {thing.__name__}"
-    return f"an object of type {type(thing).__name__}"
+        super().__post_init__()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from etlkit.api.job import TransferJob
+    from etlkit.api.job_options import JobOptions
     from etlkit.api.outcomes import Counts, Recovered, RefusedRow, RejectedRow
     from etlkit.api.run import Run, RunRecord, RunRequest
     from etlkit.api.source import Source, SourceReader
@@ -118,7 +118,7 @@ class Sink(Protocol):
             SinkError: The sink's records cannot be read.
         """
 
-    def open(self, job: TransferJob, run: Run, reader: SourceReader) -> SinkWriter:
+    def open(self, job: JobOptions, run: Run, reader: SourceReader) -> SinkWriter:
         """Check the target and record that the run has started, or that it goes on.
 
         If `run.attempt` is above 1, the sink takes the run over: of two processes that try, one

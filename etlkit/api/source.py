@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from etlkit.api.job import TransferJob
+    from etlkit.api.job_options import JobOptions
     from etlkit.api.outcomes import Recovered
     from etlkit.api.run import Run
     from etlkit.rows.columns import Column
@@ -90,7 +90,7 @@ class Source(Protocol):
             ConfigError: An unknown variable, or a value that cannot stand where it is used.
         """
 
-    def open(self, job: TransferJob, run: Run) -> SourceReader:
+    def open(self, job: JobOptions, run: Run) -> SourceReader:
         """Check that the source can be read and find its columns. Writes nothing.
 
         Args:

@@ -17,7 +17,7 @@ from etlkit.errors import SourceError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from etlkit.api.job import TransferJob
+    from etlkit.api.job_options import JobOptions
     from etlkit.api.run import Run
     from etlkit.api.source import Source
     from etlkit.bigquery.modes import TargetOptions
@@ -50,7 +50,7 @@ class RejectsSource:
         """See `etlkit.api.source.Source.expand`; the job is expanded before this source is made."""
         return self, frozenset()
 
-    def open(self, job: TransferJob, run: Run) -> RejectsReader:
+    def open(self, job: JobOptions, run: Run) -> RejectsReader:
         """See `etlkit.api.source.Source.open`."""
         return RejectsReader(self, job, run)
 
@@ -58,7 +58,7 @@ class RejectsSource:
 class RejectsReader(BigQueryReader):
     """See `etlkit.api.source.SourceReader`; the rows keep the ids they had."""
 
-    def __init__(self, rejects: RejectsSource, job: TransferJob, run: Run) -> None:
+    def __init__(self, rejects: RejectsSource, job: JobOptions, run: Run) -> None:
         self._rejects = rejects
         self._job = job
         source = rejects.source

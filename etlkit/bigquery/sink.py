@@ -15,7 +15,7 @@ from etlkit.bigquery.table_definition import Definition
 from etlkit.errors import ConfigError, SinkError
 
 if TYPE_CHECKING:
-    from etlkit.api.job import TransferJob
+    from etlkit.api.job_options import JobOptions
     from etlkit.api.run import Run, RunRecord, RunRequest
     from etlkit.api.sink import SinkWriter
     from etlkit.api.source import Source, SourceReader
@@ -117,7 +117,7 @@ class BigQuerySink(SinkOptions):
         finally:
             connection.close()
 
-    def open(self, job: TransferJob, run: Run, reader: SourceReader) -> SinkWriter:
+    def open(self, job: JobOptions, run: Run, reader: SourceReader) -> SinkWriter:
         """See `etlkit.api.sink.Sink.open`."""
         from etlkit.bigquery.client import connect
         from etlkit.bigquery.publish.staged_writer import BigQueryWriter

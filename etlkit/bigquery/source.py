@@ -16,7 +16,7 @@ from etlkit.errors import ConfigError, SourceError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from etlkit.api.job import TransferJob
+    from etlkit.api.job_options import JobOptions
     from etlkit.api.outcomes import Recovered
     from etlkit.api.run import Run
     from etlkit.rows.columns import Column
@@ -84,7 +84,7 @@ class BigQuerySource:
         parameters = {**self.parameters, **found.parameters}
         return replace(self, query=found.sql, parameters=parameters), found.used
 
-    def open(self, job: TransferJob, run: Run) -> BigQueryReader:  # noqa: ARG002
+    def open(self, job: JobOptions, run: Run) -> BigQueryReader:  # noqa: ARG002
         """See `etlkit.api.source.Source`: a dry run checks the query and costs nothing."""
         return BigQueryReader(self, run, connect(run))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
-from etlkit.api.job import OnRowError
+from etlkit.api.job_options import OnRowError
 from etlkit.bigquery.modes import MODES
 from etlkit.cli.options import option, spelled
 from etlkit.variables.values import parse_assignments

@@ -12,7 +12,7 @@ from etlkit.errors import RowError, TooManyRejectedError
 from etlkit.rows.json_rows import row_to_json
 
 if TYPE_CHECKING:
-    from etlkit.api.job import TransferJob
+    from etlkit.api.job_options import JobOptions
     from etlkit.engine.prefetch import Chunk
     from etlkit.rows.row import Row
 
@@ -34,7 +34,7 @@ class RowErrorHandler:
         counts: Errors are counted here; how a row ended is counted by the caller.
     """
 
-    def __init__(self, job: TransferJob, counts: Counts) -> None:
+    def __init__(self, job: JobOptions, counts: Counts) -> None:
         self._job = job
         self._counts = counts
         self._rejected: list[RejectedRow] = []

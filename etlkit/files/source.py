@@ -12,7 +12,7 @@ from etlkit.errors import ConfigError
 from etlkit.rows.columns import parse_schema
 
 if TYPE_CHECKING:
-    from etlkit.api.job import TransferJob
+    from etlkit.api.job_options import JobOptions
     from etlkit.api.run import Run
     from etlkit.files.reader import FileReader, Format
     from etlkit.variables.definitions import Value
@@ -90,7 +90,7 @@ class _FileSource:
         used = frozenset[str]().union(*(names for _, names in found))
         return (replace(self, path=tuple(text for text, _ in found)) if used else self), used
 
-    def open(self, job: TransferJob, run: Run) -> FileReader:  # noqa: ARG002
+    def open(self, job: JobOptions, run: Run) -> FileReader:  # noqa: ARG002
         """See `etlkit.api.source.Source.open`."""
         from etlkit.files.find_files import find_files
         from etlkit.files.reader import FileReader

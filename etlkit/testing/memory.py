@@ -24,7 +24,7 @@ from etlkit.rows.columns import Column, check_names, parse_schema
 from etlkit.rows.inference import infer_columns
 
 if TYPE_CHECKING:
-    from etlkit.api.job import TransferJob
+    from etlkit.api.job_options import JobOptions
     from etlkit.api.run import Run, RunRequest
     from etlkit.api.source import Source, SourceReader
     from etlkit.rows.row import Row
@@ -58,7 +58,7 @@ class MemorySource:
         """See `etlkit.api.source.Source.expand`: rows have no variables."""
         return self, frozenset()
 
-    def open(self, job: TransferJob, run: Run) -> MemoryReader:  # noqa: ARG002
+    def open(self, job: JobOptions, run: Run) -> MemoryReader:  # noqa: ARG002
         """See `etlkit.api.source.Source.open`."""
         rows = list(self.rows)
         columns = infer_columns(rows, {}) if self._schema is None else parse_schema(self._schema)
@@ -192,7 +192,7 @@ class MemorySink:
             target="memory",
         )
 
-    def open(self, job: TransferJob, run: Run, reader: SourceReader) -> MemoryWriter:  # noqa: ARG002
+    def open(self, job: JobOptions, run: Run, reader: SourceReader) -> MemoryWriter:  # noqa: ARG002
         """See `etlkit.api.sink.Sink.open`."""
         staged = self._runs.setdefault(
             run.run_id, _Staged(run.job_name, run.fingerprint, run.retry_of)

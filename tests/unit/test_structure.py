@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -111,3 +112,26 @@ def test_public_names_are_all_there():
     assert all(getattr(etlkit, name) is not None for name in etlkit.__all__)
     with pytest.raises(AttributeError, match="nothing"):
         etlkit.nothing  # noqa: B018 - the access is the test
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    """Not even by types: what two modules need of each other belongs below both of them."""
+    names = {".".join(p.relative_to(ROOT.parent).with_suffix("").parts): p for p in MODULES}
+    graph = {}
+    for name, path in names.items():
+        if path.name in {"__init__.py", "__main__.py"}:
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        wanted = set(imports(path))
+        wanted |= {
+            f"{node.module}.{alias.name}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and node.module
+            for alias in node.names
+        }
+        graph[name] = (wanted & names.keys()) - {name}
+    try:
+        order = list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(f"circle: {' -> '.join(error.args[1])}")
+    assert len(order) >= len(graph)

@@ -19,7 +19,7 @@ from etlkit.errors import ConfigError, SinkError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from etlkit.api.job import TransferJob
+    from etlkit.api.job_options import JobOptions
     from etlkit.api.outcomes import Counts, RefusedRow, RejectedRow
     from etlkit.api.run import Run
     from etlkit.bigquery.modes import TargetOptions
@@ -36,7 +36,7 @@ class DirectWriter:
     def __init__(
         self,
         options: TargetOptions,
-        job: TransferJob,
+        job: JobOptions,
         run: Run,
         connection: Connection,
         details: Mapping[str, Any],

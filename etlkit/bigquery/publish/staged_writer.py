@@ -14,7 +14,7 @@ from etlkit.errors import SinkError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from etlkit.api.job import TransferJob
+    from etlkit.api.job_options import JobOptions
     from etlkit.api.outcomes import Counts, Recovered, RefusedRow, RejectedRow
     from etlkit.api.run import Run
     from etlkit.bigquery.modes import TargetOptions
@@ -31,7 +31,7 @@ class BigQueryWriter:
     def __init__(
         self,
         options: TargetOptions,
-        job: TransferJob,
+        job: JobOptions,
         run: Run,
         connection: Connection,
         details: Mapping[str, Any],

@@ -11,7 +11,7 @@ from etlkit.bigquery.table_definition import definition_of
 from etlkit.errors import SinkError
 
 if TYPE_CHECKING:
-    from etlkit.api.job import OnSchemaChange
+    from etlkit.api.job_options import OnSchemaChange
     from etlkit.bigquery.client import Connection
     from etlkit.rows.columns import Column
 
