@@ -70,7 +70,7 @@ class BatchWriter:
         self._counts = counts
         self._clock = clock
         self._schema: OutputSchema | None = None
-        self.nested_keys: tuple[str, ...] | None = None
+        self.nested_keys: tuple[str, ...] = ()
         self.num_keys = 0
         self._decided = False
         self._collected: list[ChunkOutcomes] = []

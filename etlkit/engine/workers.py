@@ -56,7 +56,7 @@ class WorkerPool:
 
     Attributes:
         nested_keys: Keys of rows whose values may be lists or dicts, in rows of up to `num_keys`
-            keys; None = not known yet.
+            keys. No row has that few as long as the columns are not known.
         num_keys: See `nested_keys`.
     """
 
@@ -73,7 +73,7 @@ class WorkerPool:
         self._wake = wake
         self._calls = calls
         self._is_ready = is_ready
-        self.nested_keys: tuple[str, ...] | None = None
+        self.nested_keys: tuple[str, ...] = ()
         self.num_keys = 0
         self._tasks: SimpleQueue[Task | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
@@ -144,15 +144,15 @@ class WorkerPool:
                     self._fail(error)
 
     def _run_rows(self, etl: EtlBase, task: Task, pace: _Pace) -> None:
-        transform, outcomes, meter = etl.transform_row, task.outcomes, self._calls.meter
+        transform, append, meter = etl.transform_row, task.outcomes.append, self._calls.meter
         is_capped = meter.is_capped  # looked up once: rows without calls take a microsecond each
+        nested_keys, num_keys = self.nested_keys, self.num_keys
+        left = pace.rows_left
         for row in task.rows:
-            if self._stop.is_set():
-                return
-            pace.rows_left -= 1
-            if pace.rows_left <= 0:
-                pace.look()
-                if not self._wait_until_ready():
+            left -= 1
+            if left <= 0:
+                left = pace.look()
+                if self._stop.is_set() or not self._wait_until_ready():
                     return
             try:
                 result: Any = transform(row)
@@ -160,11 +160,15 @@ class WorkerPool:
                 result = error
             if is_capped:
                 meter.check()
-            if type(result) is dict:
-                is_known = len(result) <= self.num_keys
-                outcomes.append(as_returned(result, self.nested_keys if is_known else None))
+            if type(result) is not dict:
+                append(classify(result))
+            elif len(result) > num_keys:  # also as long as the columns are not known
+                append(as_returned(result))
+            elif nested_keys:
+                append(as_returned(result, nested_keys))
             else:
-                outcomes.append(classify(result))
+                append(result.copy())
+        pace.rows_left = left
 
     def _run_batch(self, etl: EtlBase, task: Task) -> None:
         if not self._wait_until_ready():
@@ -220,13 +224,13 @@ class _Pace:
         self._rows = 1
         self.rows_left = 1
 
-    def look(self) -> None:
-        """Decide how many rows may pass until the next look."""
+    def look(self) -> int:
+        """How many rows may pass until the next look."""
         now = time.monotonic()
         is_fast = now - self._looked_at < _SLOW_ROW_S * self._rows
         self._rows = min(2 * self._rows, _MAX_ROWS_BETWEEN_LOOKS) if is_fast else 1
         self._looked_at = now
-        self.rows_left = self._rows
+        return self._rows
 
 
 def _refuse_other_order(name: str, rows: list[Row], results: list[Any]) -> None:
