@@ -11,6 +11,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from etlkit.bigquery.names import TableName
+from etlkit.bigquery.runs.finish import finish_published
 from etlkit.bigquery.runs.guard import bigquery_time, find_holder, guard_name
 from etlkit.errors import RunStateError
 
@@ -83,7 +84,8 @@ class JobLock:
                 f"job {self._job_name} is in progress already, as run {run_id} ({holder}); wait for "
                 "it, or declare the job with is_runnable_concurrently=True"
             )
-        return run_id
+        # What is left to do of a run that is published must not come after this one's rows.
+        return None if finish_published(self._connection, self._dataset, run_id) else run_id
 
     def _swap(self, table: bigquery.Table) -> bool:
         from google.api_core.exceptions import NotFound, PreconditionFailed

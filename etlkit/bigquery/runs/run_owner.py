@@ -85,22 +85,28 @@ class RunOwner:
             self.guard.create()
         else:
             is_new = self.guard.claim()
-        if exclusive:
-            self._lock_job(can_resume=can_resume)
-        self._write_start(is_new=is_new)
+        try:
+            if exclusive:
+                self._lock_job(can_resume=can_resume)
+            self._write_start(is_new=is_new)
+        except BaseException:
+            self._undo_start()
+            raise
         self.lease.start()
 
-    def _lock_job(self, *, can_resume: bool) -> None:
-        lock = JobLock(self._connection, self._dataset, self._run.job_name, self._run.run_id)
+    def _undo_start(self) -> None:
+        """Leave no trace of a run that did not begin; one that was to be resumed can be resumed."""
         try:
-            unpublished = lock.acquire()
-        except BaseException:
-            # A run that was refused leaves no trace; a resumed one stays resumable.
             if self._run.attempt == 1:
                 self.guard.drop()
             else:
                 self.guard.end()
-            raise
+        except Exception as error:  # the error that ended the start is the one to report
+            log.warning("guard %s was left behind: %s", self.guard.name, google_message(error))
+
+    def _lock_job(self, *, can_resume: bool) -> None:
+        lock = JobLock(self._connection, self._dataset, self._run.job_name, self._run.run_id)
+        unpublished = lock.acquire()
         if unpublished and can_resume and self._run.attempt == 1:
             log.info(
                 "note: run %s was not published; --resume %s goes on with it",
