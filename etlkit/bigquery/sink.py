@@ -101,8 +101,8 @@ class BigQuerySink(SinkOptions):
         """See `etlkit.api.sink.Sink.find_run`. Finishes the clean-up of a run that is published."""
         from etlkit.bigquery.client import Connection, errors_as
         from etlkit.bigquery.names import parse_table
-        from etlkit.bigquery.runs.finish import finish_published
         from etlkit.bigquery.runs.find_run import find_run
+        from etlkit.bigquery.runs.finish import finish_published
 
         prefix = f"etlkit_find_{new_run_id(datetime.now(UTC))}"
         connection = Connection(request.settings, job_prefix=prefix)

@@ -21,6 +21,7 @@ from etlkit import (
     TransferJob,
 )
 from etlkit.api.run import Settings
+from etlkit.bigquery.client import Connection
 from etlkit.rows.columns import Column
 from etlkit.runner import run_job
 
@@ -402,3 +403,56 @@ def test_retrying_rejects_that_are_not_there(transfer):
     for retry in ({"retry_rejects": "nonsense"}, {"retry_rejects": first.run_id, "only": "Typo"}):
         with pytest.raises(SourceError, match="has no rejected rows"):
             transfer(query, Mended, run=retry, **options)
+
+
+class Forgetful(EtlBase):
+    """Forgets to return its rows."""
+
+    def transform_row(self, row):
+        row["k"] += 1
+
+
+@pytest.mark.parametrize("mode", ["replace", "delete_in_advance"])
+def test_a_run_that_wrote_nothing_does_not_empty_a_table(transfer, target, mode):
+    """Every row skipped is more likely a mistake than the data; a source without rows is not."""
+    transfer(rows((1, "'a'")))
+    with pytest.raises(SinkError, match=r"all 2 source rows were skipped .*allow_empty=True"):
+        transfer(rows((2, "'b'"), (3, "'c'")), Forgetful, mode=mode)
+    assert target() == [(1, "a")]
+    transfer(rows((2, "'b'")), Forgetful, mode="append")  # this mode takes nothing away
+    assert target() == [(1, "a")]
+    transfer(rows((2, "'b'")), Forgetful, mode=mode, job={"allow_empty": True})
+    assert target() == []
+    transfer(rows((2, "'b'")), Forgetful, mode=mode)  # there is nothing to lose
+    transfer(rows((1, "'a'")))
+    transfer("SELECT k, v FROM (SELECT 1 AS k, 'a' AS v) WHERE FALSE", mode=mode)
+    assert target() == []
+
+
+@pytest.mark.parametrize("next_run", [{"resume": "last"}, {}], ids=["resume", "a new run"])
+def test_what_is_left_to_do_after_publishing_is_done_next(
+    transfer, target, run, dataset, bq, monkeypatch, next_run
+):
+    """The process ends between publishing and dropping a column that went away."""
+    transfer(rows((1, "'a'")))
+    send = Connection.query
+
+    def die(self, text, purpose, **more):
+        if purpose == "cleanup":
+            raise KeyboardInterrupt
+        return send(self, text, purpose, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Connection, "query", die)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            transfer("SELECT 2 AS k", mode="replace")
+    assert run(f"SELECT k, v FROM {dataset}.target") == [
+        (2, None)
+    ]  # published, one column too many
+    run_id = caught.value.report.run_id
+    assert run(f"SELECT state FROM etlkit_work.runs WHERE run_id = '{run_id}'") == [("published",)]
+    report = transfer("SELECT 2 AS k", mode="replace", run=next_run)
+    assert (report.run_id == run_id) == bool(next_run)
+    assert run(f"SELECT * FROM {dataset}.target") == [(2,)]
+    left = [t.table_id for t in bq.list_tables("etlkit_work") if run_id in t.table_id]
+    assert left == []
