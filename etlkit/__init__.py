@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from etlkit.api.checks import Check
     from etlkit.api.datamart import Datamart, Lookback, ValidityColumns
     from etlkit.api.job import TransferJob
-    from etlkit.api.report import DatamartReport, Report, RunReport, StatementReport
+    from etlkit.api.report import DatamartReport, DryRunReport, Report, RunReport, StatementReport
     from etlkit.api.run import Settings
     from etlkit.api.sink import Sink, SinkWriter
     from etlkit.api.source import Source, SourceReader
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from etlkit.rows.row import Row
     from etlkit.runner import (
         check_datamart,
+        dry_run_job,
         local_world,
         preview_job,
         run_datamart,
@@ -86,6 +87,7 @@ _HOMES = {
     "Datamart": "etlkit.api.datamart",
     "DatamartReport": "etlkit.api.report",
     "Definition": "etlkit.bigquery",
+    "DryRunReport": "etlkit.api.report",
     "EtlBase": "etlkit.api.transform",
     "EtlkitError": "etlkit.errors",
     "ImageError": "etlkit.errors",
@@ -126,6 +128,7 @@ _HOMES = {
     "TransformError": "etlkit.errors",
     "ValidityColumns": "etlkit.api.datamart",
     "check_datamart": "etlkit.runner",
+    "dry_run_job": "etlkit.runner",
     "local_world": "etlkit.runner",
     "preview_job": "etlkit.runner",
     "run_datamart": "etlkit.runner",
@@ -149,6 +152,7 @@ __all__ = [
     "Datamart",
     "DatamartReport",
     "Definition",
+    "DryRunReport",
     "EtlBase",
     "EtlkitError",
     "ImageError",
@@ -190,6 +194,7 @@ __all__ = [
     "ValidityColumns",
     "__version__",
     "check_datamart",
+    "dry_run_job",
     "local_world",
     "preview_job",
     "run_datamart",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from etlkit.api.datamart import Datamart
     from etlkit.api.job import TransferJob
-    from etlkit.api.report import DatamartReport, Progress, RunReport
+    from etlkit.api.report import DatamartReport, DryRunReport, Progress, RunReport
     from etlkit.api.run import Run, RunRequest, Settings
     from etlkit.bigquery.datamart.plan import Plan
     from etlkit.engine.preview import Preview
@@ -110,6 +110,43 @@ def preview_job(
 
     job, request = _request(job, name, settings, _Given(variables, loop, queued_at))
     return preview_transfer(job, replace(request, limit=limit))
+
+
+def dry_run_job(
+    job: TransferJob,
+    *,
+    name: str | None = None,
+    settings: Settings | None = None,
+    variables: Mapping[str, Any] | None = None,
+    loop: Mapping[str, Any] | None = None,
+    queued_at: datetime | None = None,
+    limit: int | None = None,
+    price_per_tib: float = PRICE_PER_TIB,
+) -> DryRunReport:
+    """Dry run of a transfer: check it as a run would when it opens, and estimate its cost.
+
+    Nothing is written, no row is read, and no hook is called.
+
+    Args:
+        job: What to check.
+        name: As in `run_job`; likewise the next five.
+        settings: See there.
+        variables: See there.
+        loop: See there.
+        queued_at: See there.
+        limit: See there.
+        price_per_tib: USD for 2^40 bytes; the free amount of each month is not subtracted.
+
+    Returns:
+        What the run would cost, and what it would change in the target.
+
+    Raises:
+        EtlkitError: The run would be refused.
+    """
+    from etlkit.engine.dry_run import dry_run_transfer
+
+    job, request = _request(job, name, settings, _Given(variables, loop, queued_at))
+    return dry_run_transfer(job, replace(request, limit=limit), price_per_tib)
 
 
 def run_datamart(

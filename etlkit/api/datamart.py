@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
 from etlkit.api.checks import Check
+from etlkit.api.labels import check_labels
 from etlkit.errors import ConfigError
 from etlkit.variables.definitions import VariableDefinition, zone_of
 from etlkit.variables.values import check_definitions
@@ -158,6 +159,7 @@ class Datamart:
             if isinstance(getattr(self, name), str):
                 raise ConfigError(f"{name} is a str; write ({getattr(self, name)!r},)")
         check_definitions(self.variables)
+        check_labels(self.labels, "Datamart(labels=…)")
         if self.query_mode == "query":
             self._refuse_options_of_insert()
         else:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from etlkit.api.checks import Check
+from etlkit.api.labels import check_labels
 from etlkit.calls.limits import RateLimit, as_rate_limit
 from etlkit.calls.retry import RetryPolicy
 from etlkit.errors import ConfigError
@@ -80,6 +81,7 @@ class JobOptions:
         if self.max_concurrency is not None and self.max_concurrency < 1:
             raise ConfigError(f"max_concurrency={self.max_concurrency}: it is 1 or more")
         check_definitions(self.variables)
+        check_labels(self.labels, "TransferJob(labels=…)")
         self._check_limits()
 
     def _check_max_rejected(self) -> None:

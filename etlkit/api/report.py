@@ -117,6 +117,48 @@ class RunReport:
         return _to_json(self)
 
 
+@dataclass(frozen=True, kw_only=True)
+class DryRunReport:
+    """What a run of a transfer would do. Nothing was written, and no row was read.
+
+    Attributes:
+        job: The job's name.
+        target: Where the rows would go.
+        source_columns: Columns of the source, each as `name TYPE`.
+        columns: Columns that the rows would have; None = only the rows tell.
+        changes: What would change in the target beside its rows, one sentence each.
+        calls: Number, duration and price of the transform's calls, as far as they are known.
+        bytes_processed: Bytes that BigQuery would bill for the source query; None = not known.
+        estimated_cost: Their cost on demand, in USD; None = not known.
+        seconds: Duration of the dry run.
+        run_id: Empty: there is no run.
+        state: Always `checked`.
+        error: Always None.
+    """
+
+    job: str
+    target: str
+    source_columns: list[str]
+    columns: list[str] | None
+    changes: list[str]
+    calls: str
+    bytes_processed: int | None = None
+    estimated_cost: float | None = None
+    seconds: float = 0.0
+    run_id: str = ""
+    state: State = "checked"
+    error: str | None = None
+
+    @property
+    def total_s(self) -> float:
+        """Duration of the dry run, in seconds."""
+        return self.seconds
+
+    def to_json(self) -> str:
+        """One line of JSON, keys in the order of the attributes."""
+        return _to_json(self)
+
+
 @dataclass(kw_only=True)
 class StatementReport:
     """One statement: the BigQuery job that ran it, and its cost.

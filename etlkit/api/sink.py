@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -20,6 +21,19 @@ PART = "_etlkit_part"
 
 PARTS = "_etlkit_parts"
 """INT64: how many rows the source row became; 0 = skipped, and all data columns are null."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What a run would do to its target.
+
+    Attributes:
+        target: The target's full name.
+        changes: What would change in it beside its rows, one sentence each.
+    """
+
+    target: str
+    changes: Sequence[str] = ()
 
 
 class SinkWriter(Protocol):
@@ -116,6 +130,30 @@ class Sink(Protocol):
             RunStateError: There is no such run, it is in progress, or it cannot be resumed with
                 this sink (another target, another mode).
             SinkError: The sink's records cannot be read.
+        """
+
+    def check(
+        self,
+        job: JobOptions,
+        run: Run,
+        reader: SourceReader,
+        columns: tuple[Column, ...] | None,
+    ) -> Outlook:
+        """Find what would be refused later, before a row is paid for. Writes nothing.
+
+        Called when a run opens, before `open`, and by a dry run.
+
+        Args:
+            job: What the user described; this sink is its `sink`.
+            run: What this attempt knows.
+            reader: The opened source.
+            columns: The columns that the rows will have; None = not known before there are rows.
+
+        Returns:
+            What the run would do to the target.
+
+        Raises:
+            SinkError: The target cannot be written, or not with these columns.
         """
 
     def open(self, job: JobOptions, run: Run, reader: SourceReader) -> SinkWriter:

@@ -31,6 +31,10 @@ class SourceReader(Protocol):
         """Rows that `batches` will give; None = unknown before they are read."""
 
     @property
+    def num_bytes(self) -> int | None:
+        """Bytes that BigQuery bills for the rows, by its estimate; None = none, or not known."""
+
+    @property
     def details(self) -> Mapping[str, Any]:
         """Where the rows come from, for the run's history: query parameters, files, …."""
 

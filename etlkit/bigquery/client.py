@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from etlkit.bigquery.names import TableName, label
@@ -46,8 +47,15 @@ Source: https://cloud.google.com/bigquery/docs/error-messages"""
 _MAX_MESSAGE_BYTES = 128 * 1024 * 1024
 """A ReadRowsResponse may have up to 128 MB: https://cloud.google.com/bigquery/docs/reference/storage"""
 
-_KEEPALIVE_MS = 60_000
-"""How often a silent connection is asked whether its other end is still there."""
+_CHANNEL_OPTIONS = (
+    ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+)
+"""How often a silent connection is asked whether its other end is still there, and how long it may take
+to answer: a router on the way may have forgotten it.
+Source: https://grpc.io/docs/guides/keepalive/"""
 
 
 def connect(run: Run) -> Connection:
@@ -176,15 +184,13 @@ class Connection:
         if self._grpc_endpoint:
             import grpc
 
-            options = [
-                ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
-                ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
-                ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
-            ]
-            channel = grpc.insecure_channel(self._grpc_endpoint, options=options)
+            channel = grpc.insecure_channel(self._grpc_endpoint, options=_CHANNEL_OPTIONS)
             client = kind(transport=transport(channel=channel))
         else:
-            client = kind(credentials=self.client._credentials)  # noqa: SLF001 - no public name
+            client = kind(
+                credentials=self.client._credentials,  # noqa: SLF001 - no public name
+                transport=partial(transport, channel=partial(_real_channel, transport)),
+            )
         self._storage.append(client)
         return client
 
@@ -359,15 +365,31 @@ class Connection:
             return None
 
     def make_dataset(self, dataset_id: str, location: str | None = None) -> None:
-        """Create a dataset, by default in the run's location; one that is there is fine."""
+        """Create a dataset, by default in the run's location; one that is there is fine.
+
+        Raises:
+            JobError: It is there, in another location than the run.
+        """
         from google.cloud import bigquery
 
-        if self.find_dataset(dataset_id) is not None:  # making one takes a right of its own
+        found = self.find_dataset(dataset_id)
+        if found is not None:  # making one takes a right of its own
+            self._refuse_elsewhere(found)
             return
         dataset = bigquery.Dataset(dataset_id)
         if (location or self.location) is not None:
             dataset.location = location or self.location
         self.client.create_dataset(dataset, exists_ok=True, retry=self.retry(), timeout=REQUEST_S)
+
+    def _refuse_elsewhere(self, dataset: bigquery.Dataset) -> None:
+        here, there = self.location, dataset.location
+        if here and there and here.lower() != there.lower():
+            raise JobError(
+                f"dataset {dataset.project}.{dataset.dataset_id} is in {there}, this run is in {here}, "
+                "and BigQuery does not work across locations: give source and sink of this job "
+                "another work_dataset",
+                stage="open",
+            )
 
     def make_table(self, table: bigquery.Table) -> bigquery.Table:
         """Create a table; one that is there is returned as it is. No job."""
@@ -387,6 +409,17 @@ class Connection:
             )
         except Exception as error:
             log.warning("work table %s was left behind: %s", name, google_message(error))
+
+
+def _real_channel(transport: Any, host: str, **options: Any) -> Any:
+    """The channel that a Google client would make, with our options.
+
+    Args:
+        transport: The client's class of transport.
+        host: Where to connect to.
+        options: What the transport asks for: credentials, scopes and the like.
+    """
+    return transport.create_channel(host, **{**options, "options": list(_CHANNEL_OPTIONS)})
 
 
 def _bound_every_request(client: bigquery.Client) -> None:
@@ -426,9 +459,37 @@ def errors_as(
         raise
     except (GoogleAPIError, ConnectionError, TimeoutError) as error:
         status = getattr(error, "code", None)
-        hint = (hints or {}).get(int(status)) if status is not None else None
-        message = f"{doing}: {google_message(error)}" + (f"\n{hint}" if hint else "")
+        said = google_message(error)
+        hint = _project_hint(said)
+        if hint is None and status is not None:
+            hint = (hints or {}).get(int(status))
+        message = f"{doing}: {said}" + (f"\n{hint}" if hint else "")
         raise kind(message, job_id=_job_id(error), stage=stage) from error
+
+
+_SANDBOX = (
+    "The project is a sandbox: without billing, BigQuery runs no DML and deletes every table after 60 "
+    "days, so etlkit cannot publish. Enable billing: https://cloud.google.com/bigquery/docs/sandbox"
+)
+_CMEK = (
+    "The organisation asks for keys of its own (CMEK): create the work dataset and the target's "
+    "dataset with a default key, then run again: "
+    "https://cloud.google.com/bigquery/docs/customer-managed-encryption"
+)
+_PROJECT_HINTS = {
+    "free tier": _SANDBOX,
+    "billing has not been enabled": _SANDBOX,
+    "sandbox": _SANDBOX,
+    "restrictnoncmekservices": _CMEK,
+    "customer-managed": _CMEK,
+    "cmek": _CMEK,
+}
+"""What BigQuery says of a project's own rules, in lower case, and what to do."""
+
+
+def _project_hint(message: str) -> str | None:
+    lower = message.lower()
+    return next((hint for words, hint in _PROJECT_HINTS.items() if words in lower), None)
 
 
 def google_message(error: BaseException) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Final, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol, runtime_checkable
 
 from etlkit.bigquery import sql
 from etlkit.errors import ConfigError, SinkError
@@ -25,6 +25,8 @@ log = logging.getLogger("etlkit.bigquery")
 
 _NEEDS_KEYS: Final = "mode='merge' needs merge_keys, and no other mode takes them"
 
+_DML: Final = ("INSERT", "UPDATE", "DELETE", "MERGE", "TRUNCATE")
+
 _WIDER_TYPES: Final = frozenset(
     {
         ("INT64", "NUMERIC"),
@@ -38,6 +40,7 @@ _WIDER_TYPES: Final = frozenset(
 Source: https://cloud.google.com/bigquery/docs/reference/standard-sql/data-definition-language#alter_column_set_data_type_statement"""
 
 
+@runtime_checkable
 class TargetOptions(Protocol):
     """What a job says about its target; see the attributes of `etlkit.bigquery.sink.SinkOptions`."""
 
@@ -169,8 +172,11 @@ class Mode:
             raise ConfigError(_NEEDS_KEYS)
         if options.merge_update_columns is not None and not self.takes_keys:
             raise ConfigError("merge_update_columns goes with mode='merge'")
-        if options.before_load is not None and not self.takes_before_load:
-            raise ConfigError(f"before_load does not go with mode={self.name!r}")
+        if options.before_load is not None:
+            if not self.takes_before_load:
+                raise ConfigError(f"before_load does not go with mode={self.name!r}")
+            if "$" not in options.before_load:  # else it is checked with its variables' values
+                check_dml(options.before_load)
         if options.allow_drop and not self.may_drop:
             raise ConfigError("allow_drop goes with mode='delete_in_advance'")
 
@@ -182,6 +188,20 @@ class Mode:
         """
         for difference in options.definition.differences(table.definition):
             log.warning("%s: %s; a definition applies when a table is made", table.name, difference)
+
+    def check_columns(
+        self, options: TargetOptions, columns: Sequence[Column], *, complete: bool = True
+    ) -> None:
+        """Raise if rows of these columns do not have what the mode needs. No I/O.
+
+        Args:
+            options: What the job says about its target.
+            columns: Of the rows.
+            complete: Whether they are all; False = a column that is not among them is not judged.
+
+        Raises:
+            SinkError: Says which column, and what it must be.
+        """
 
     def must_drop(self, options: TargetOptions, table: ExistingTable) -> bool:  # noqa: ARG002
         """Whether the table must be dropped and created again to get the job's definition."""
@@ -206,7 +226,7 @@ class Mode:
 
     def statements(self, options: TargetOptions, table: ExistingTable, rows: Rows) -> list[str]:
         """The DML that publishes the rows."""
-        before = [] if options.before_load is None else [sql.one_statement(options.before_load)]
+        before = [] if options.before_load is None else sql.user_dml(options.before_load)
         return [*before, sql.insert(table.name, rows.columns, rows.select)]
 
 
@@ -289,9 +309,24 @@ class Merge(Mode):
                 "is never updated"
             )
 
+    def check_target(self, options: TargetOptions, table: ExistingTable) -> None:
+        """See `Mode.check_target`: the table has the keys, in types that can be compared."""
+        super().check_target(options, table)
+        _refuse_missing(options.merge_keys, "merge_keys", table.columns, f"in {table.name}; it has")
+        refuse_incomparable(options.merge_keys, table.columns)
+
+    def check_columns(
+        self, options: TargetOptions, columns: Sequence[Column], *, complete: bool = True
+    ) -> None:
+        """See `Mode.check_columns`: the rows have the keys, in types that can be compared."""
+        for name in ("merge_keys", "merge_update_columns") if complete else ():
+            wanted = getattr(options, name) or ()
+            _refuse_missing(wanted, name, columns, "in the rows; they have")
+        refuse_incomparable(options.merge_keys, columns)
+
     def statements(self, options: TargetOptions, table: ExistingTable, rows: Rows) -> list[str]:
         """See `Mode.statements`."""
-        before = [] if options.before_load is None else [sql.one_statement(options.before_load)]
+        before = [] if options.before_load is None else sql.user_dml(options.before_load)
         merged = sql.merge(
             table.name,
             rows.columns,
@@ -307,6 +342,51 @@ MODES: Final[Mapping[str, Mode]] = {
     mode.name: mode for mode in (Mode(), AppendDirect(), Replace(), DeleteInAdvance(), Merge())
 }
 """By the names that users write."""
+
+
+def check_dml(text: str) -> None:
+    """Raise if `before_load` holds anything but DML, which is all that its transaction takes. No I/O.
+
+    Raises:
+        ConfigError: Says which statement.
+    """
+    statements = sql.user_dml(text)
+    if not statements:
+        raise ConfigError("before_load has no statement")
+    for statement in statements:
+        if statement.split(None, 1)[0].upper() not in _DML:
+            raise ConfigError(
+                f"before_load takes {', '.join(_DML)}, which a transaction can undo; this is another "
+                f"statement: {statement.splitlines()[0]}"
+            )
+
+
+def refuse_incomparable(keys: Sequence[str], columns: Sequence[Column]) -> None:
+    """Raise if BigQuery has no equality for a key column. Keys that are not there are not judged.
+
+    Source: https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#data_type_properties
+
+    Raises:
+        SinkError: Says which key.
+    """
+    for column in columns:
+        if column.name in keys and not column.is_comparable:
+            raise SinkError(
+                f"merge key {column.name} is {column.ddl}, which BigQuery cannot compare: use a key "
+                "of another type, e.g. its TO_JSON_STRING or ST_ASTEXT as a STRING",
+                stage="open",
+            )
+
+
+def _refuse_missing(
+    names: Sequence[str], option: str, columns: Sequence[Column], where: str
+) -> None:
+    there = {column.name for column in columns}
+    if missing := [name for name in names if name not in there]:
+        raise SinkError(
+            f"{option}: {', '.join(missing)} is not {where} {', '.join(sorted(there))}",
+            stage="open",
+        )
 
 
 def _refuse_other_types(

@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from dataclasses import dataclass
 
+from etlkit.api.labels import MAX_LABEL_CHARS
 from etlkit.errors import ConfigError
 
 _TABLE = re.compile(
-    r"(?:(?P<project>[a-z][a-z0-9.:-]*)[.:])?(?P<dataset>\w{1,1024})\.(?P<table>[^.`/\\]{1,1024})"
+    r"(?:(?P<project>(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]*)[.:])?"
+    r"(?P<dataset>[A-Za-z0-9_]{1,1024})\.(?P<table>[^.]+)",
+    re.DOTALL,
 )
+_TABLE_CATEGORIES = frozenset({"Pc", "Pd", "Zs"})
+"""Connectors, dashes and spaces, beside letters, marks and numbers: the characters of a table's name,
+https://cloud.google.com/bigquery/docs/tables#table_naming"""
+
+MAX_TABLE_BYTES = 980
+"""Bytes of a table's name in UTF-8. BigQuery takes 1,024; etlkit adds to it for rejected rows and for a
+table that is made anew."""
+
+_DECORATORS = {
+    "$": "a `$` names one partition of a table",
+    "*": "a `*` names several tables",
+    "@": "an `@` names an earlier state of a table",
+}
 _LABEL = re.compile(r"[^a-z0-9_-]")
-_MAX_LABEL = 63
-"""Characters a label value may have: https://cloud.google.com/bigquery/docs/labels-intro"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,24 +59,47 @@ class TableName:
 
 
 def check_table(text: str) -> str:
-    """Refuse what cannot be a table name, before any I/O.
+    """Raise if a text is not the name of a table that rows can be written to. No I/O.
 
     Raises:
-        ConfigError: It is not `dataset.table` or `project.dataset.table`.
+        ConfigError: It is not `dataset.table` or `project.dataset.table`, or BigQuery refuses it.
     """
-    if not isinstance(text, str) or _TABLE.fullmatch(text.replace("`", "")) is None:
-        raise ConfigError(
-            f"{text!r} is no table name: write dataset.table or project.dataset.table"
-        )
+    _match(text)
     return text
 
 
 def parse_table(text: str, project: str) -> TableName:
-    """Read `dataset.table` or `project.dataset.table`; backticks are ignored."""
-    match = _TABLE.fullmatch(check_table(text).replace("`", ""))
-    if match is None:
-        raise ConfigError(f"{text!r} is no table name")
+    """Read `dataset.table` or `project.dataset.table`; backticks are ignored.
+
+    Raises:
+        ConfigError: As `check_table`.
+    """
+    match = _match(text)
     return TableName(match["project"] or project, match["dataset"], match["table"])
+
+
+def _match(text: str) -> re.Match[str]:
+    found = _TABLE.fullmatch(text.replace("`", "")) if isinstance(text, str) else None
+    if found is None:
+        raise ConfigError(
+            f"{text!r} is not a table name: write dataset.table or project.dataset.table. A dataset "
+            "has letters, digits and underscores"
+        )
+    for character in found["table"]:
+        category = unicodedata.category(character)
+        if category[0] not in "LMN" and category not in _TABLE_CATEGORIES:
+            why = _DECORATORS.get(character, "a table's name has no such character")
+            raise ConfigError(
+                f"{text!r}: {character!r} cannot be in the name of a target, because {why}. BigQuery "
+                "allows letters, digits, marks, underscores, dashes and spaces"
+            )
+    num_bytes = len(found["table"].encode())
+    if num_bytes > MAX_TABLE_BYTES:
+        raise ConfigError(
+            f"the table's name {found['table'][:40]!r}… has {num_bytes:,} bytes; at most "
+            f"{MAX_TABLE_BYTES} are possible, because etlkit adds to it for rejected rows"
+        )
+    return found
 
 
 def literal(text: str) -> str:
@@ -74,4 +112,4 @@ def literal(text: str) -> str:
 
 def label(value: str) -> str:
     """Make a valid label value: lower case letters, digits, `_` and `-`, at most 63."""
-    return _LABEL.sub("-", value.lower())[:_MAX_LABEL]
+    return _LABEL.sub("-", value.lower())[:MAX_LABEL_CHARS]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from etlkit.rows.columns import Column
+from etlkit.rows.types import TYPES
 
 if TYPE_CHECKING:
     from google.cloud import bigquery
+
+
+_DECIMALS = frozenset(name for name, each in TYPES.items() if each.max_parameters == 2)
 
 
 def from_schema_fields(fields: Iterable[bigquery.SchemaField]) -> tuple[Column, ...]:
@@ -23,10 +27,25 @@ def from_schema_fields(fields: Iterable[bigquery.SchemaField]) -> tuple[Column, 
             type=field.field_type,
             mode=field.mode or "NULLABLE",
             fields=from_schema_fields(field.fields),
-            description=field.description,
+            description=field.description or None,
+            parameters=_parameters(field),
         )
         for field in fields
     )
+
+
+def _parameters(field: bigquery.SchemaField) -> tuple[int, ...]:
+    """Length, or precision and scale; empty = the type's full range."""
+    if field.max_length is not None:
+        return (int(field.max_length),)
+    if field.precision is None:
+        return ()
+    return (int(field.precision), *([] if field.scale is None else [int(field.scale)]))
+
+
+def _limits(column: Column) -> dict[str, Any]:
+    names = ("precision", "scale") if column.type in _DECIMALS else ("max_length",)
+    return dict(zip(names, column.parameters, strict=False))
 
 
 def to_schema_fields(columns: Iterable[Column]) -> list[bigquery.SchemaField]:
@@ -40,6 +59,7 @@ def to_schema_fields(columns: Iterable[Column]) -> list[bigquery.SchemaField]:
             mode=column.mode,
             fields=to_schema_fields(column.fields),
             description=column.description or "",
+            **_limits(column),
         )
         for column in columns
     ]

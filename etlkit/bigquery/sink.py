@@ -8,17 +8,20 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from etlkit.api.run import new_run_id
+from etlkit.api.sink import Outlook
 from etlkit.bigquery.modes import MODES
 from etlkit.bigquery.names import check_table
 from etlkit.bigquery.source import WORK_DATASET, work_dataset
 from etlkit.bigquery.table_definition import Definition
 from etlkit.errors import ConfigError, SinkError
+from etlkit.variables.substitution import without_variables
 
 if TYPE_CHECKING:
     from etlkit.api.job_options import JobOptions
     from etlkit.api.run import Run, RunRecord, RunRequest
     from etlkit.api.sink import SinkWriter
     from etlkit.api.source import Source, SourceReader
+    from etlkit.rows.columns import Column
     from etlkit.variables.definitions import Value
 
 
@@ -59,7 +62,7 @@ class SinkOptions:
 
     def __post_init__(self) -> None:
         """Refuse what can be seen to be wrong without any I/O."""
-        check_table(self.table)
+        check_table(without_variables(self.table) if isinstance(self.table, str) else self.table)
         if self.mode not in MODES:
             raise ConfigError(
                 f"mode={self.mode!r}: it is one of {', '.join(repr(name) for name in MODES)}"
@@ -116,6 +119,29 @@ class BigQuerySink(SinkOptions):
                 return record
         finally:
             connection.close()
+
+    def check(
+        self,
+        job: JobOptions,
+        run: Run,
+        reader: SourceReader,
+        columns: tuple[Column, ...] | None,
+    ) -> Outlook:
+        """See `etlkit.api.sink.Sink.check`: dry runs, which are free."""
+        from etlkit.bigquery.client import connect, errors_as
+        from etlkit.bigquery.publish.preflight import check_before_load, check_checks
+        from etlkit.bigquery.publish.target import Target
+
+        connection = connect(run)
+        with errors_as(SinkError, "open", f"opening the target {self.table} failed"):
+            target = Target(self, job.on_schema_change, connection, may_create=False)
+            check_before_load(connection, self, target)
+            if columns is None:
+                target.check_known(reader.columns)
+            else:
+                target.check_fit(columns)
+                check_checks(connection, job.checks, columns, complete=True)
+        return Outlook(str(target.name), target.changes(columns))
 
     def open(self, job: JobOptions, run: Run, reader: SourceReader) -> SinkWriter:
         """See `etlkit.api.sink.Sink.open`."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from etlkit.api.source import ROW_ID
+from etlkit.bigquery import sql
 from etlkit.bigquery.client import Connection, connect, errors_as
-from etlkit.bigquery.names import TableName
+from etlkit.bigquery.modes import TargetOptions
+from etlkit.bigquery.names import TableName, parse_table
 from etlkit.bigquery.parameters import query_parameters
 from etlkit.errors import ConfigError, SourceError
 
@@ -33,6 +36,9 @@ _SNAPSHOT_HINTS = {
 }
 
 
+_MADE_UP_NAME = re.compile(r"f\d+_")
+
+
 @dataclass(frozen=True)
 class BigQuerySource:
     """The rows of a GoogleSQL query.
@@ -41,7 +47,7 @@ class BigQuerySource:
     after 7 days), so the query is billed once and every retry sees the same rows.
 
     Attributes:
-        query: One SELECT; `@name` for parameters.
+        query: One SELECT, `CREATE TEMP FUNCTION` statements before it; `@name` for parameters.
         parameters: Parameter values: Python values, whose types are inferred, or the client
             library's `ScalarQueryParameter` and kin.
         maximum_bytes_billed: BigQuery refuses the query rather than bill more; None = no bound.
@@ -84,9 +90,19 @@ class BigQuerySource:
         parameters = {**self.parameters, **found.parameters}
         return replace(self, query=found.sql, parameters=parameters), found.used
 
-    def open(self, job: JobOptions, run: Run) -> BigQueryReader:  # noqa: ARG002
-        """See `etlkit.api.source.Source`: a dry run checks the query and costs nothing."""
-        return BigQueryReader(self, run, connect(run))
+    def open(self, job: JobOptions, run: Run) -> BigQueryReader:
+        """See `etlkit.api.source.Source`: a dry run checks the query and costs nothing.
+
+        It runs where the target is, if that is known: a run is in one location.
+        """
+        connection = connect(run)
+        sink = getattr(job, "sink", None)  # a `TransferJob` has one
+        if connection.location is None and isinstance(sink, TargetOptions):
+            target = parse_table(sink.table, connection.project)
+            with errors_as(SourceError, "open", f"looking for the dataset of {target} failed"):
+                dataset = connection.find_dataset(target.dataset_id)
+            connection.location = None if dataset is None else dataset.location
+        return BigQueryReader(self, run, connection)
 
 
 class BigQueryReader:
@@ -102,6 +118,7 @@ class BigQueryReader:
         self._table: TableName | None = None
         self.details = {name: _plain(value) for name, value in source.parameters.items()}
         self.num_rows: int | None = None
+        self.num_bytes: int | None = None
         self.columns = self._check()
 
     @property
@@ -117,21 +134,48 @@ class BigQueryReader:
         from etlkit.bigquery.schema_fields import from_schema_fields
         from etlkit.rows.columns import check_names
 
-        with errors_as(SourceError, "open", "the source query was refused", _SNAPSHOT_HINTS):
-            job = self._connection.dry_run(self._source.query, self._parameters)
-            schema = job.schema
-        log.debug("the source query processes %s bytes", job.total_bytes_processed)
-        self._connection.location = self._connection.location or job.location
-        columns = from_schema_fields(schema or ())
+        with errors_as(SourceError, "open", "the source query was refused", self._hints()):
+            job = self._connection.dry_run(sql.up_to_end(self._source.query), self._parameters)
+            self._connection.location = self._connection.location or job.location
+            columns = from_schema_fields(job.schema or ())
+            self._refuse_unnamed(columns)
+        self.num_bytes = job.total_bytes_processed
+        log.debug("the source query processes %s bytes", self.num_bytes)
         if not columns:
             raise SourceError("the source query gives no columns: write one SELECT", stage="open")
         check_names(columns)
         return columns
 
+    def _hints(self) -> dict[int, str]:
+        location = self._connection.location
+        if location is None:
+            return _SNAPSHOT_HINTS
+        where = f"The query runs in {location}, where the target or --location says."
+        return {**_SNAPSHOT_HINTS, 404: f"{_SNAPSHOT_HINTS[404]} {where}"}
+
+    def _refuse_unnamed(self, columns: Sequence[Column]) -> None:
+        """Raise if a column has no name, which BigQuery takes in a query but not in a table.
+
+        A dry run calls such columns `f0_`, `f1_`, …. SQL cannot read them by these names.
+        """
+        from google.api_core.exceptions import BadRequest
+
+        names = [column.name for column in columns if _MADE_UP_NAME.fullmatch(column.name)]
+        if not names:
+            return
+        try:
+            text = sql.named_columns(self._source.query, names)
+            self._connection.dry_run(text, self._parameters)
+        except BadRequest as error:
+            numbers = [n for n, column in enumerate(columns, 1) if column.name in names]
+            raise SourceError(
+                f"column {', '.join(map(str, numbers))} of the source query has no name: name your "
+                "columns, e.g. COUNT(*) AS num_rows",
+                stage="open",
+            ) from error
+
     def freeze(self, recovered: Recovered | None = None) -> None:
         """See `etlkit.api.source.SourceReader.freeze`."""
-        from etlkit.bigquery import sql
-
         settled = 0 if recovered is None else recovered.counts.finished
         with errors_as(SourceError, "snapshot", "freezing the source rows failed", _SNAPSHOT_HINTS):
             if settled and self._connection.find_table(self._frozen) is None:
@@ -149,8 +193,6 @@ class BigQueryReader:
             self.num_rows = None if frozen is None else frozen.num_rows
 
     def _snapshot(self) -> None:
-        from etlkit.bigquery import sql
-
         self._connection.query(
             sql.snapshot(self._frozen, self._source.query, self._run.limit),
             "snapshot",
@@ -160,8 +202,6 @@ class BigQueryReader:
 
     def _leave_out(self, recovered: Recovered) -> None:
         """Read from the rows that are not settled, in a table of their own."""
-        from etlkit.bigquery import sql
-
         if recovered.query is None:
             raise SourceError("the sink cannot say in SQL which rows it has; resume needs that")
         self._rests += 1
@@ -183,8 +223,6 @@ class BigQueryReader:
 
     def _read_query(self) -> Iterator[pa.RecordBatch]:
         """Read a handful of rows for a preview, over REST: there is no table to read from."""
-        from etlkit.bigquery import sql
-
         with errors_as(SourceError, "read", "reading the source rows failed", _SNAPSHOT_HINTS):
             job = self._connection.query(
                 sql.source_rows(self._source.query, self._run.limit),
@@ -206,7 +244,6 @@ class BigQueryReader:
         """See `etlkit.api.source.SourceReader.fetch`."""
         from google.cloud import bigquery
 
-        from etlkit.bigquery import sql
         from etlkit.rows.batches import RowDecoder
 
         self._fetches += 1

@@ -9,6 +9,7 @@ from etlkit.api.sink import PART, PARTS
 from etlkit.api.source import ROW_ID
 from etlkit.bigquery.names import TableName, literal
 from etlkit.rows.columns import Column, quoted
+from etlkit.variables.sql_tokens import one_query, statements, tokenize
 
 EXPIRE_DAYS = 7
 """Work tables of a run that was never finished are gone after this."""
@@ -20,20 +21,36 @@ def _expires() -> str:
 
 
 def source_rows(query: str, limit: int | None) -> str:
-    """The user's query with an id on every row.
+    """The user's query with an id on every row, behind its temporary functions."""
+    functions, select = one_query(query)
+    return functions + _with_ids(select, limit)
 
-    The line break keeps a trailing `--` comment of the query from swallowing the bracket.
-    """
-    rows = f"SELECT GENERATE_UUID() AS {ROW_ID}, q.* FROM (\n{query.rstrip().rstrip(';')}\n) AS q"
+
+def _with_ids(select: str, limit: int | None) -> str:
+    rows = f"SELECT GENERATE_UUID() AS {ROW_ID}, q.* FROM (\n{select}\n) AS q"
     return rows if limit is None else f"{rows} LIMIT {limit}"
 
 
 def snapshot(table: TableName, query: str, limit: int | None) -> str:
     """Freeze the source rows. `IF NOT EXISTS`: a repeat must not give new ids to the same rows."""
+    functions, select = one_query(query)
     return (
-        f"CREATE TABLE IF NOT EXISTS {table.sql} OPTIONS({_expires()}) AS\n"
-        f"{source_rows(query, limit)}"
+        f"{functions}CREATE TABLE IF NOT EXISTS {table.sql} OPTIONS({_expires()}) AS\n"
+        f"{_with_ids(select, limit)}"
     )
+
+
+def up_to_end(query: str) -> str:
+    """The user's query without what follows it. Positions in it stay."""
+    one_query(query)
+    return query[: statements(tokenize(query))[-1][-1].end]
+
+
+def named_columns(query: str, names: Sequence[str]) -> str:
+    """A query that is valid only if columns with these names can be written in SQL."""
+    functions, select = one_query(query)
+    chosen = ", ".join(f"q.{quoted(name)}" for name in names)
+    return f"{functions}SELECT {chosen} FROM (\n{select}\n) AS q"
 
 
 def snapshot_rejects(table: TableName, rejects: TableName, limit: int | None, *, only: bool) -> str:
@@ -194,6 +211,22 @@ def _null(column: Column) -> str:
     return f"CAST({value} AS {column.ddl}) AS {quoted(column.name)}"
 
 
+def no_rows(columns: Sequence[Column]) -> str:
+    """A SELECT of no rows in these columns, to validate what reads them."""
+    values = ", ".join(map(_null, columns)) or "NULL"
+    return f"SELECT {values} LIMIT 0"
+
+
+def distinct_partitions(rows: str, expression: str) -> str:
+    """How many partitions rows go to, as `n`. Rows without a value go to one of their own.
+
+    Args:
+        rows: A SELECT of the rows.
+        expression: What stands behind PARTITION BY.
+    """
+    return f"SELECT COUNT(DISTINCT IFNULL(CAST({expression} AS STRING), '')) AS n FROM (\n{rows}\n)"
+
+
 def create_table(
     table: TableName, columns: Sequence[Column], clauses: str, *, replace: bool = False
 ) -> str:
@@ -221,7 +254,7 @@ def alter_columns(target: TableName, changes: Sequence[str]) -> list[str]:
 
 def add_column(column: Column) -> str:
     """A change for `alter_columns`. New columns of a table are nullable."""
-    return f"ADD COLUMN IF NOT EXISTS {quoted(column.name)} {column.ddl}"
+    return f"ADD COLUMN IF NOT EXISTS {quoted(column.name)} {column.parameterized_ddl}"
 
 
 def drop_column(name: str) -> str:
@@ -231,7 +264,7 @@ def drop_column(name: str) -> str:
 
 def set_type(column: Column) -> str:
     """A change for `alter_columns`: a wider type."""
-    return f"ALTER COLUMN {quoted(column.name)} SET DATA TYPE {column.ddl}"
+    return f"ALTER COLUMN {quoted(column.name)} SET DATA TYPE {column.parameterized_ddl}"
 
 
 def drop_not_null(name: str) -> str:
@@ -258,9 +291,9 @@ def swap_in(new: TableName, target: TableName) -> str:
     )
 
 
-def one_statement(text: str) -> str:
-    """A statement of the user's without the semicolon behind it. It may end with a comment."""
-    return text.strip().rstrip(";") + "\n"
+def user_dml(text: str) -> list[str]:
+    """The statements of the user's DML, without semicolons and comments behind them."""
+    return [text[part[0].start : part[-1].end] for part in statements(tokenize(text))]
 
 
 def insert(target: TableName, columns: Sequence[Column], rows: str) -> str:

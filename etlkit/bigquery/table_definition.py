@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal, get_args
 
+from etlkit.api.labels import check_labels
 from etlkit.bigquery.names import TableName, literal
 from etlkit.bigquery.sql import EXPIRE_DAYS
 from etlkit.errors import ConfigError, SinkError
@@ -17,6 +18,22 @@ if TYPE_CHECKING:
 
 MAX_CLUSTERING = 4
 """https://cloud.google.com/bigquery/docs/clustered-tables#limitations"""
+
+MAX_PARTITIONS = 10_000
+"""Of one table: https://cloud.google.com/bigquery/quotas#partitioned_tables"""
+
+_CLUSTERING_TYPES = (
+    "BIGNUMERIC",
+    "BOOL",
+    "DATE",
+    "DATETIME",
+    "GEOGRAPHY",
+    "INT64",
+    "NUMERIC",
+    "STRING",
+    "TIMESTAMP",
+)
+"""https://cloud.google.com/bigquery/docs/clustered-tables#cluster_column_types"""
 
 Unit = Literal["HOUR", "DAY", "MONTH", "YEAR"]
 
@@ -44,6 +61,15 @@ class TimePartitioning:
                 f"TimePartitioning(unit={self.unit!r}): it is one of {', '.join(get_args(Unit))}"
             )
 
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The types that the column may have.
+
+        Source: https://cloud.google.com/bigquery/docs/partitioned-tables#date_timestamp_partitioned_tables
+        """
+        times = ("TIMESTAMP", "DATETIME")
+        return times if self.unit == "HOUR" else ("DATE", *times)
+
     def expression(self, columns: Sequence[Column]) -> str:
         """What stands behind PARTITION BY.
 
@@ -56,7 +82,7 @@ class TimePartitioning:
                 if self.unit == "DAY"
                 else f"TIMESTAMP_TRUNC(_PARTITIONTIME, {self.unit})"
             )
-        kind = _type_of(self.column, columns, "DATE", "TIMESTAMP", "DATETIME")
+        kind = _check_column("partition", self.column, columns, self.types)
         name = quoted(self.column)
         if kind == "DATE":
             return name if self.unit == "DAY" else f"DATE_TRUNC({name}, {self.unit})"
@@ -96,6 +122,18 @@ class RangePartitioning:
         """Refuse ranges that hold nothing."""
         if self.interval < 1 or self.end <= self.start:
             raise ConfigError("RangePartitioning needs start < end and an interval of 1 or more")
+        num_ranges = -(-(self.end - self.start) // self.interval)
+        if num_ranges > MAX_PARTITIONS:
+            raise ConfigError(
+                f"RangePartitioning makes {num_ranges:,} partitions; BigQuery takes at most "
+                f"{MAX_PARTITIONS:,}: use an interval of "
+                f"{-(-(self.end - self.start) // MAX_PARTITIONS):,} or more"
+            )
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The types that the column may have."""
+        return ("INT64",)
 
     def expression(self, columns: Sequence[Column]) -> str:
         """What stands behind PARTITION BY.
@@ -103,7 +141,7 @@ class RangePartitioning:
         Raises:
             SinkError: The column is missing or no INT64.
         """
-        _type_of(self.column, columns, "INT64")
+        _check_column("partition", self.column, columns, self.types)
         ranges = f"GENERATE_ARRAY({self.start}, {self.end}, {self.interval})"
         return f"RANGE_BUCKET({quoted(self.column)}, {ranges})"
 
@@ -115,14 +153,20 @@ class RangePartitioning:
 Partitioning = TimePartitioning | RangePartitioning
 
 
-def _type_of(name: str, columns: Sequence[Column], *allowed: str) -> str:
-    kind = {column.name: column.ddl for column in columns}.get(name)
-    if kind not in allowed:
+def _check_column(what: str, name: str, columns: Sequence[Column], allowed: Sequence[str]) -> str:
+    column = {column.name: column for column in columns}.get(name)
+    if column is None:
         raise SinkError(
-            f"cannot partition by {name}: it is {kind or 'no column'}, and must be "
-            + " or ".join(allowed)
+            f"cannot {what} by {name}: the rows have no such column; they have "
+            + ", ".join(column.name for column in columns),
+            stage="open",
         )
-    return kind
+    if column.mode == "REPEATED" or column.type not in allowed:
+        raise SinkError(
+            f"cannot {what} by {name}: it is {column.ddl}, and must be {' or '.join(allowed)}",
+            stage="open",
+        )
+    return column.type
 
 
 @dataclass(frozen=True)
@@ -144,16 +188,32 @@ class Definition:
     column_descriptions: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse more clustering columns than BigQuery takes."""
+        """Refuse what BigQuery would refuse, as far as it can be seen without columns."""
         if isinstance(self.clustering, str):
             raise ConfigError(f"clustering is a str; write ({self.clustering!r},)")
         if len(self.clustering) > MAX_CLUSTERING:
             raise ConfigError(f"clustering: BigQuery takes at most {MAX_CLUSTERING} columns")
+        if len(set(self.clustering)) != len(self.clustering):
+            raise ConfigError("clustering names a column twice")
+        check_labels(self.labels, "Definition(labels=…)")
 
-    @property
-    def by_load_time(self) -> bool:
-        """Whether partitions go by the time of loading, which `CREATE TABLE … AS` cannot do."""
-        return isinstance(self.partitioning, TimePartitioning) and self.partitioning.column is None
+    def check_columns(self, columns: Sequence[Column], *, complete: bool = True) -> None:
+        """Raise if a table of these columns cannot be partitioned and clustered so. No I/O.
+
+        Args:
+            columns: The table's columns.
+            complete: Whether they are all; False = a column that is not among them is not judged.
+
+        Raises:
+            SinkError: A column is missing, or its type does not go.
+        """
+        there = {column.name for column in columns}
+        by = self.partitioning
+        if by is not None and by.column is not None and (complete or by.column in there):
+            _check_column("partition", by.column, columns, by.types)
+        for name in self.clustering:
+            if complete or name in there:
+                _check_column("cluster", name, columns, _CLUSTERING_TYPES)
 
     def described(self, columns: Sequence[Column]) -> tuple[Column, ...]:
         """The columns with their descriptions."""
@@ -254,7 +314,11 @@ def plain_table(name: TableName, columns: Sequence[Column]) -> bigquery.Table:
 
 
 def work_table(name: TableName, columns: Sequence[Column]) -> bigquery.Table:
-    """A table that expires by itself, for the REST API."""
-    table = plain_table(name, columns)
+    """A table that expires by itself, for the REST API.
+
+    Its columns are nullable: skipped rows are staged too, and have no values.
+    """
+    nullable = [replace(c, mode="NULLABLE") if c.mode == "REQUIRED" else c for c in columns]
+    table = plain_table(name, nullable)
     table.expires = datetime.now(UTC) + timedelta(days=EXPIRE_DAYS)
     return table

@@ -13,7 +13,7 @@ from etlkit.cli.logs import logs_json
 from etlkit.cli.tables import print_table, printable
 
 if TYPE_CHECKING:
-    from etlkit.api.report import RunReport
+    from etlkit.api.report import DryRunReport, RunReport
     from etlkit.engine.preview import Preview
 
 _MAX_CELL = 200
@@ -40,6 +40,20 @@ def show_report(report: RunReport) -> None:
         f"{report.rows_published:,} rows to {report.target} ({', '.join(counts)}) "
         f"in {report.total_s:.1f} s",
     )
+
+
+def show_dry_run(report: DryRunReport) -> None:
+    """Tell a person what a run would cost and change."""
+    if report.bytes_processed is not None:
+        text = f"{report.bytes_processed:,} bytes, {report.estimated_cost or 0:.4f} USD on demand"
+        _say("green", "source query", text)
+    _say("green", "columns in", ", ".join(report.source_columns))
+    columns = ", ".join(report.columns or ()) or "known with the first rows (no output_schema)"
+    _say("green", "columns out", columns)
+    _say("green", "calls", report.calls)
+    for change in report.changes or (f"no change of {report.target} beside its rows",):
+        _say("yellow", "target", change)
+    _say("green", "checked", "the job can run; nothing was written")
 
 
 def show_error(message: str) -> None:

@@ -31,12 +31,12 @@ from etlkit.cli.script_options import check_target, script_job, script_options
 if TYPE_CHECKING:
     from etlkit.api.datamart import Datamart
     from etlkit.api.job import TransferJob
-    from etlkit.api.report import DatamartReport, RunReport
+    from etlkit.api.report import DatamartReport, DryRunReport, RunReport
     from etlkit.api.run import Run
 
 _PREVIEW_ROWS = 10
 _ONLY_TRANSFERS = ("limit", "preview", "resume", "allow_code_change", "retry_rejects", "only")
-_ONLY_DATAMARTS = ("dry_run",)
+_NOT_IN_DRY_RUNS = ("preview", "resume", "retry_rejects")
 _NEEDED_PARTNERS = {
     "allow_code_change": "resume",
     "only": "retry_rejects",
@@ -45,7 +45,7 @@ _NEEDED_PARTNERS = {
 
 _ROWS = "Which rows of a transfer"
 _VALUES = "Variables"
-_DATAMART = "Datamarts"
+_DRY_RUN = "Dry runs"
 _OUTPUT = "Output"
 
 
@@ -114,14 +114,14 @@ _OUTPUT = "Output"
 @option(
     "--dry-run",
     is_flag=True,
-    section=_DATAMART,
-    help="Validate every statement and estimate its cost. Nothing is written.",
+    section=_DRY_RUN,
+    help="Check the job or every statement, and estimate the cost. Nothing is written.",
 )
 @option(
     "--price-per-tib",
     type=click.FloatRange(min=0),
     metavar="USD",
-    section=_DATAMART,
+    section=_DRY_RUN,
     help="With --dry-run: the price of 2^40 bytes (default: 6.25, on demand in the US).",
 )
 @script_options
@@ -176,6 +176,8 @@ def command(target: str | None, **options: Any) -> int:
             return _run_datamart(job, given, options)
         if options["preview"]:
             return _preview(job, given, options)
+        if options["dry_run"]:
+            return _dry_run(job, given, options)
         return _run_transfer(job, given, options)
 
 
@@ -199,12 +201,14 @@ def _check_kind(job: object, options: dict[str, Any]) -> None:
     from etlkit.api.datamart import Datamart
     from etlkit.errors import ConfigError
 
-    names, kind = (
-        (_ONLY_TRANSFERS, "a datamart")
-        if isinstance(job, Datamart)
-        else (_ONLY_DATAMARTS, "a transfer, only with a datamart")
-    )
-    given = [spelled(name) for name in names if options.get(name)]
+    refused: tuple[str, ...]
+    if isinstance(job, Datamart):
+        refused, kind = _ONLY_TRANSFERS, "a datamart"
+    elif options["dry_run"]:
+        refused, kind = _NOT_IN_DRY_RUNS, "--dry-run"
+    else:
+        return
+    given = [spelled(name) for name in refused if options.get(name)]
     if given:
         raise ConfigError(f"{', '.join(given)} does not go with {kind}")
 
@@ -232,7 +236,7 @@ def _run_transfer(job: TransferJob, given: dict[str, Any], options: dict[str, An
 
 
 def _run_datamart(job: Datamart, given: dict[str, Any], options: dict[str, Any]) -> int:
-    from etlkit.runner import PRICE_PER_TIB, check_datamart, run_datamart
+    from etlkit.runner import check_datamart, run_datamart
 
     if given["name"] == str(
         job.file
@@ -242,10 +246,26 @@ def _run_datamart(job: Datamart, given: dict[str, Any], options: dict[str, Any])
     def run() -> DatamartReport:
         if not options["dry_run"]:
             return run_datamart(job, **given, on_start=_stop_on_signals)
-        price = options["price_per_tib"]
-        return check_datamart(job, **given, price_per_tib=PRICE_PER_TIB if price is None else price)
+        return check_datamart(job, **given, price_per_tib=_price(options))
 
     return _reported(run, options)
+
+
+def _dry_run(job: TransferJob, given: dict[str, Any], options: dict[str, Any]) -> int:
+    from etlkit.runner import dry_run_job
+
+    def run() -> DryRunReport:
+        price = _price(options)
+        return dry_run_job(job, **given, limit=options["limit"], price_per_tib=price)
+
+    return _reported(run, options)
+
+
+def _price(options: dict[str, Any]) -> float:
+    from etlkit.runner import PRICE_PER_TIB
+
+    price: float | None = options["price_per_tib"]
+    return PRICE_PER_TIB if price is None else price
 
 
 def _preview(job: TransferJob, given: dict[str, Any], options: dict[str, Any]) -> int:
@@ -257,7 +277,9 @@ def _preview(job: TransferJob, given: dict[str, Any], options: dict[str, Any]) -
     return 1 if preview.num_errors else 0
 
 
-def _reported(run: Callable[[], RunReport | DatamartReport], options: dict[str, Any]) -> int:
+def _reported(
+    run: Callable[[], RunReport | DatamartReport | DryRunReport], options: dict[str, Any]
+) -> int:
     """Run a job and print its report, also that of a run that failed."""
     try:
         report = run()
@@ -270,14 +292,19 @@ def _reported(run: Callable[[], RunReport | DatamartReport], options: dict[str, 
     return 0
 
 
-def _print_report(report: RunReport | DatamartReport, options: dict[str, Any]) -> None:
-    from etlkit.api.report import RunReport
-    from etlkit.cli.console import show_report
+def _print_report(
+    report: RunReport | DatamartReport | DryRunReport, options: dict[str, Any]
+) -> None:
+    from etlkit.api.report import DryRunReport, RunReport
+    from etlkit.cli.console import show_dry_run, show_report
     from etlkit.cli.datamart_report import show_datamart
 
     if isinstance(report, RunReport):
         if not options["quiet"]:
             show_report(report)
+    elif isinstance(report, DryRunReport):
+        if not options["quiet"]:
+            show_dry_run(report)
     elif not report.statements:  # it failed before its SQL was read
         return
     elif not options["quiet"]:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from etlkit.api.outcomes import Counts, Outcome, rows_of
-from etlkit.engine.output_schema import OutputSchema
+from etlkit.engine.output_schema import OutputSchema, limited
 from etlkit.engine.row_errors import REJECTED, RowErrorHandler, located
 from etlkit.errors import EtlkitError, RowSchemaError
 
@@ -180,7 +180,8 @@ class BatchWriter:
 
     def _decide_schema(self, collected: list[ChunkOutcomes]) -> None:
         if self._declared is not None:
-            self._begin(OutputSchema(self._declared, self._passing))
+            declared = limited(self._declared, self._writer.known_columns)
+            self._begin(OutputSchema(declared, self._passing))
         elif target_rows(collected):
             try:
                 schema = self._infer(target_rows(collected))
@@ -238,13 +239,16 @@ class BatchWriter:
         one_to_one = indices == range(chunk.batch.num_rows)
         try:
             made = schema.encoder.encode(rows, chunk.decoded if one_to_one else None)
+            for wrong in schema.passing_errors(chunk, indices).values():
+                raise wrong
         except RowSchemaError as error:
             if self._adapt_schema(schema, rows):
                 self._encode(chunk, start, outcomes)
                 return
             if self._job.on_row_error == "fail":
                 raise located(error, chunk, indices[error.index]) from error.__cause__
-            bad = {indices[at]: each for at, each in schema.encoder.bad_rows(rows).items()}
+            found = schema.passing_errors(chunk, indices) | schema.encoder.bad_rows(rows)
+            bad = {indices[at]: each for at, each in found.items()}
             left = [
                 self._row_errors.handle(bad[i], chunk, i) if i in bad else each
                 for i, each in enumerate(outcomes, start)

@@ -45,6 +45,19 @@ def estimate(job: TransferJob, spec: TransformSpec, num_rows: int | None, *, res
     return "; ".join(parts + _exceeded_caps(job, calls, units))
 
 
+def estimate_ahead(job: TransferJob, spec: TransformSpec, limit: int | None) -> str:
+    """Estimate a run before its rows are counted, in one sentence.
+
+    Args:
+        job: See `estimate`.
+        spec: See there.
+        limit: Rows to read at most; None = all, which is said for each 1,000 of them.
+    """
+    if limit is not None:
+        return f"at most: {estimate(job, spec, limit, resumed=0)}"
+    return f"for each 1,000 rows: {estimate(job, spec, 1_000, resumed=0)}"
+
+
 def _exceeded_caps(job: TransferJob, calls: int, units: int) -> list[str]:
     """The caps that will end the run early."""
     short = []

@@ -12,6 +12,7 @@ from etlkit.api.sink import PART, PARTS
 from etlkit.api.source import ROW_ID
 from etlkit.errors import ConfigError, RowSchemaError
 from etlkit.rows.batches import RowEncoder
+from etlkit.rows.codecs import limit_of, missing_value
 from etlkit.rows.columns import Column, arrow_schema, check_names, is_nested
 from etlkit.rows.inference import infer_columns
 
@@ -56,6 +57,11 @@ class OutputSchema:
         self._passing = passing
         self._through = [column.name for column in columns if column.name in passing]
         made = [column for column in columns if column.name not in passing]
+        self._limited_passing = [
+            column
+            for column in columns
+            if column.name in passing and (column.mode == "REQUIRED" or limit_of(column))
+        ]
         self._made = {column.name for column in made}
         self.nested_keys = (*(c.name for c in made if is_nested(c)), *sorted(self.undecided))
         self.encoder = RowEncoder(made)
@@ -94,7 +100,7 @@ class OutputSchema:
         names = {column.name for column in old}
         rest = tuple(column for column in found if column.name not in names)
         with _as_row_error():
-            return cls(old + rest, passing, undecided)
+            return cls(limited(old + rest, target), passing, undecided)
 
     def widened(self, rows: Sequence[Row], target: Sequence[Column]) -> OutputSchema:
         """The same schema with columns for the new keys of these rows."""
@@ -122,6 +128,27 @@ class OutputSchema:
     def unknown(self, row: Row) -> list[str]:
         """The keys of a row without a column."""
         return [name for name in row if name not in self._made]
+
+    def passing_errors(self, chunk: Chunk, indices: Sequence[int]) -> dict[int, RowSchemaError]:
+        """Find values that pass through untouched and that the target's column cannot hold.
+
+        Args:
+            chunk: Where the rows come from.
+            indices: Source row of each target row.
+
+        Returns:
+            The error of each bad row, by its position in `indices`.
+        """
+        errors: dict[int, RowSchemaError] = {}
+        for column in self._limited_passing:
+            array = chunk.batch.column(column.name)
+            if _misfit(column, array) is None:
+                continue
+            for at, index in enumerate(indices):
+                wrong = _misfit(column, array.slice(index, 1))
+                if wrong is not None:
+                    errors.setdefault(at, wrong).index = at
+        return errors
 
     def batch(
         self,
@@ -159,11 +186,30 @@ class OutputSchema:
         """Build a batch of skipped rows: they are staged too, so that a resume does not pay again."""
         zeros = pa.array([0] * len(row_ids), pa.int64())
         nulls = [
-            pa.nulls(len(row_ids), field.type) for field in list(self.schema)[len(_ID_FIELDS) :]
+            _nothing(len(row_ids), field.type) for field in list(self.schema)[len(_ID_FIELDS) :]
         ]
         return pa.RecordBatch.from_arrays(
             [pa.array(row_ids, pa.string()), zeros, zeros, *nulls], schema=self.schema
         )
+
+
+def limited(columns: Sequence[Column], target: Sequence[Column]) -> tuple[Column, ...]:
+    """The columns with what those of the target demand of values: NOT NULL, length, digits."""
+    there = {column.name: column for column in target}
+    return tuple(c.limited_by(there[c.name]) if c.name in there else c for c in columns)
+
+
+def _misfit(column: Column, array: pa.Array) -> RowSchemaError | None:
+    if column.mode == "REQUIRED" and array.null_count:
+        return missing_value(column.name)
+    limit = limit_of(column)
+    wrong = None if limit is None else limit(array)
+    return None if wrong is None else RowSchemaError(wrong, column=column.name)
+
+
+def _nothing(count: int, kind: pa.DataType) -> pa.Array:
+    """`count` values that say nothing: BigQuery's arrays are empty, and never NULL."""
+    return pa.array([[]] * count, kind) if pa.types.is_list(kind) else pa.nulls(count, kind)
 
 
 @contextmanager

@@ -85,6 +85,7 @@ class _RecordingReader:
         self._reader = reader
         self.columns = reader.columns
         self.num_rows: int | None = None
+        self.num_bytes = reader.num_bytes
         self.details = reader.details
         self.source_rows: list[tuple[str, Row]] = []
 

@@ -143,6 +143,7 @@ class _Transfer:
         try:
             with self._stage("open"):
                 spec.read_columns(reader.columns)  # a wrong name is found before anything is paid
+                self._job.sink.check(self._job, run, reader, spec.output_schema)
                 writer = self._job.sink.open(self._job, run, reader)
                 self._target = writer.target
             try:

@@ -88,6 +88,7 @@ class FileReader:
         self._limit = run.limit
         self._finished: dict[int, bytearray] = {}
         self.num_rows: int | None = None
+        self.num_bytes: int | None = None
         self.details: dict[str, Any] = {"files": [file.name for file in files[:_SHOWN_FILES]]}
         if len(files) > _SHOWN_FILES:
             self.details["num_files"] = len(files)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 from operator import is_, itemgetter
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from etlkit.errors import RowSchemaError, SourceError
-from etlkit.rows.codecs import codec_for, missing_value, row_maker, unknown_key
+from etlkit.rows.codecs import codec_for, limit_of, missing_value, row_maker, unknown_key
 from etlkit.rows.columns import arrow_schema, arrow_type
 from etlkit.rows.refused import type_name
 from etlkit.rows.types import TYPES
@@ -102,6 +103,7 @@ class RowEncoder:
         self._reuse_keys = [_reuse_key(column) for column in columns]
         self._required = [column.mode == "REQUIRED" for column in columns]
         self._codecs = [codec_for(column, column.name) for column in columns]
+        self._limits = [limit_of(column) for column in columns]
         self._getters = [itemgetter(name) for name in self._names]
         self._schema = arrow_schema(columns)
 
@@ -171,6 +173,9 @@ class RowEncoder:
         place = source.reusable.get(key) if source is not None and key is not None else None
         if source and place is not None and all(map(is_, map(get, rows), source.values[place])):
             array = source.batch.column(place)
+            limit = self._limits[i]
+            if limit is not None and (wrong := limit(array)) is not None:
+                raise RowSchemaError(wrong, column=self._names[i])
         else:
             array = self._codecs[i].encode(list(map(get, rows)))
         if self._required[i] and array.null_count:
@@ -192,19 +197,28 @@ def conform(batch: pa.RecordBatch, columns: Sequence[Column]) -> pa.RecordBatch:
 def _cast(array: pa.Array, column: Column) -> pa.Array:
     kind = arrow_type(column)
     if array.type == kind:
-        return array
+        return _without_null_lists(array)
     try:
         if pa.types.is_dictionary(array.type):
             array = array.dictionary_decode()
         if pa.types.is_fixed_size_binary(array.type):
             array = array.cast(pa.binary())
-        return array.cast(kind)
+        return _without_null_lists(array.cast(kind))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise SourceError(
             f"column {column.name!r} is {array.type}, and a value of it does not fit {column.ddl} "
             "without loss",
             stage="read",
         ) from error
+
+
+def _without_null_lists(array: pa.Array) -> pa.Array:
+    """Empty lists in place of NULL ones, which BigQuery does not have. No copy where there are none."""
+    if not pa.types.is_list(array.type) or not array.null_count:
+        return array
+    lengths = array.value_lengths().fill_null(0).to_pylist()
+    offsets = pa.array(accumulate(lengths, initial=0), pa.int32())
+    return pa.ListArray.from_arrays(offsets, array.flatten(), type=array.type)
 
 
 def _reuse_key(column: Column) -> tuple[str, str] | None:

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from etlkit.errors import RowSchemaError, SourceError
 from etlkit.rows.columns import Column, arrow_type
+from etlkit.rows.limits import Check
 from etlkit.rows.refused import RefusedError, type_name
 from etlkit.rows.types import TYPES
 
@@ -99,10 +100,17 @@ def _expected(what: str, value: Any, path: str) -> RowSchemaError:
     return RowSchemaError(f"expected {what}, got {type_name(type(value))}", column=path)
 
 
+def limit_of(column: Column) -> Check | None:
+    """The check of a column's length or digits; None = the type's full range."""
+    limit = None if column.fields else TYPES[column.type].limit
+    return limit(*column.parameters) if limit is not None and column.parameters else None
+
+
 class _ScalarCodec:
     def __init__(self, column: Column, path: str) -> None:
         self._path = path
         self._type = TYPES[column.type]
+        self._limit = limit_of(column)
         self._exact = self._type.exact
         self._build = self._type.build
         self._arrow = self._type.arrow(pa)
@@ -116,6 +124,12 @@ class _ScalarCodec:
         return self._type.read(array)
 
     def encode(self, values: Sequence[Any]) -> Any:
+        array = self._encoded(values)
+        if self._limit is not None and (wrong := self._limit(array)) is not None:
+            raise RowSchemaError(wrong, column=self._path)
+        return array
+
+    def _encoded(self, values: Sequence[Any]) -> Any:
         kinds = set(map(type, values))
         nulls = type(None) in kinds
         kinds.discard(type(None))

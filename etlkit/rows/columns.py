@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from etlkit.errors import ConfigError
@@ -55,9 +55,12 @@ class Column:
         mode: `NULLABLE`, `REQUIRED` or `REPEATED`; a repeated column is `ARRAY<type>`.
         fields: A STRUCT's fields, at least one; empty for every other type.
         description: Shown in BigQuery; None = there is none.
+        parameters: What stands in brackets behind the type: the length of a STRING (in characters)
+            or of BYTES, precision and scale of a NUMERIC or BIGNUMERIC. Empty = the type's full range.
 
     Raises:
-        ConfigError: Unknown type or mode, a STRUCT without fields, fields without a STRUCT.
+        ConfigError: Unknown type or mode, a STRUCT without fields, fields without a STRUCT,
+            parameters that the type does not have.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Column:
     mode: str = "NULLABLE"
     fields: tuple[Column, ...] = ()
     description: str | None = None
+    parameters: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "type", standard_name(self.type, self.name))
@@ -76,6 +80,11 @@ class Column:
         if (self.type == STRUCT) != bool(self.fields):
             need = "needs at least one field" if self.type == STRUCT else "has no fields"
             raise ConfigError(f"column {self.name!r}: a {self.type} {need}")
+        if self.parameters and (self.fields or not TYPES[self.type].allows(self.parameters)):
+            raise ConfigError(
+                f"column {self.name!r}: BigQuery has no {self.type}"
+                f"({', '.join(map(str, self.parameters))})"
+            )
 
     @classmethod
     def parse(cls, name: str, text: str) -> Column:
@@ -83,9 +92,7 @@ class Column:
 
         Args:
             name: The column's name.
-            text: E.g. `STRING NOT NULL` or `ARRAY<STRUCT<a INT64, b STRING NOT NULL>>`. Parameters
-                (`NUMERIC(10, 2)`, `STRING(50)`) are accepted and dropped: rows are checked against
-                the full range of the type, the target table enforces its own.
+            text: E.g. `STRING(50) NOT NULL` or `ARRAY<STRUCT<a INT64, b NUMERIC(10, 2)>>`.
 
         Raises:
             ConfigError: The text is not a type; says at which character.
@@ -93,9 +100,40 @@ class Column:
         return _from_node(name, parse_type(name, text))
 
     @property
+    def is_comparable(self) -> bool:
+        """Whether BigQuery's `=` takes such a column, so that it can be a key."""
+        return not self.fields and self.mode != "REPEATED" and TYPES[self.type].is_comparable
+
+    @property
     def ddl(self) -> str:
-        """The type as DDL writes it, without NOT NULL, e.g. ``ARRAY<STRUCT<`a` INT64>>``."""
-        return self._type_text(", ".join(f"{quoted(f.name)} {f.ddl}" for f in self.fields))
+        """The type, without parameters and NOT NULL, e.g. ``ARRAY<STRUCT<`a` INT64>>``."""
+        return self._type_text(
+            self.type, ", ".join(f"{quoted(f.name)} {f.ddl}" for f in self.fields)
+        )
+
+    @property
+    def parameterized_ddl(self) -> str:
+        """The type with its parameters, without NOT NULL, e.g. `STRING(50)`."""
+        fields = ", ".join(f"{quoted(f.name)} {f.parameterized_ddl}" for f in self.fields)
+        return self._type_text(self._parameterized_type, fields)
+
+    @property
+    def _parameterized_type(self) -> str:
+        shown = ", ".join(map(str, self.parameters))
+        return f"{self.type}({shown})" if shown else self.type
+
+    def limited_by(self, target: Column) -> Column:
+        """The same column with what a table's column demands: NOT NULL, length, precision, scale.
+
+        Args:
+            target: The table's column. If it has another type, nothing is taken over.
+        """
+        if target.ddl != self.ddl:
+            return self
+        there = {field.name: field for field in target.fields}
+        fields = tuple(field.limited_by(there[field.name]) for field in self.fields)
+        mode = target.mode if target.mode == "REQUIRED" else self.mode
+        return replace(self, mode=mode, fields=fields, parameters=target.parameters)
 
     @property
     def definition(self) -> str:
@@ -104,9 +142,8 @@ class Column:
         Has the quoted name, the type, NOT NULL (also of nested fields) and the description, e.g.
         ``'`uri` STRING NOT NULL OPTIONS(description="where")'``.
         """
-        text = (
-            f"{quoted(self.name)} {self._type_text(', '.join(f.definition for f in self.fields))}"
-        )
+        fields = ", ".join(f.definition for f in self.fields)
+        text = f"{quoted(self.name)} {self._type_text(self._parameterized_type, fields)}"
         if self.mode == "REQUIRED":
             text += " NOT NULL"
         if self.description is not None:
@@ -114,8 +151,8 @@ class Column:
             text += f" OPTIONS(description={json.dumps(self.description, ensure_ascii=False)})"
         return text
 
-    def _type_text(self, fields: str) -> str:
-        text = f"STRUCT<{fields}>" if self.fields else self.type
+    def _type_text(self, scalar: str, fields: str) -> str:
+        text = f"STRUCT<{fields}>" if self.fields else scalar
         return f"ARRAY<{text}>" if self.mode == "REPEATED" else text
 
 
@@ -202,7 +239,7 @@ def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
 
 def _from_node(name: str, node: TypeNode) -> Column:
     fields = tuple(_from_node(field, child) for field, child in node.fields)
-    return Column(name, node.type, node.mode, fields)
+    return Column(name, node.type, node.mode, fields, parameters=node.parameters)
 
 
 def _num_leaves(columns: Sequence[Column]) -> int:

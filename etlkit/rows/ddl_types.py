@@ -24,11 +24,12 @@ _TOKEN = re.compile(
 
 
 class TypeNode(NamedTuple):
-    """One parsed type: a standard name, a mode as in `Column.mode`, and a STRUCT's fields."""
+    """One parsed type: a standard name, a mode as in `Column.mode`, a STRUCT's fields, parameters."""
 
     type: str
     mode: str
     fields: tuple[tuple[str, TypeNode], ...]
+    parameters: tuple[int, ...] = ()
 
 
 class _Token(NamedTuple):
@@ -42,8 +43,7 @@ def parse_type(column: str, text: str) -> TypeNode:
 
     Args:
         column: The column's name, for messages.
-        text: E.g. `STRING NOT NULL`, `NUMERIC(10, 2)`. Length, precision and scale are read and
-            dropped: BigQuery itself enforces them when the rows are published.
+        text: E.g. `STRING NOT NULL`, `NUMERIC(10, 2)`.
 
     Raises:
         ConfigError: The text is not a type; says at which character.
@@ -122,17 +122,18 @@ class _Parser:
         kind = standard_name(self.name("a type"), path)
         if kind == STRUCT:
             return TypeNode(STRUCT, "NULLABLE", self.fields(path, depth + 1))
+        parameters: tuple[int, ...] = ()
         if TYPES[kind].max_parameters and self.accept("("):
-            self.parameters(TYPES[kind].max_parameters)
-        return TypeNode(kind, "NULLABLE", ())
+            parameters = self.parameters(TYPES[kind].max_parameters)
+        return TypeNode(kind, "NULLABLE", (), parameters)
 
-    def parameters(self, at_most: int) -> None:
+    def parameters(self, at_most: int) -> tuple[int, ...]:
         """`number, …)`."""
-        self.integer()
-        for _ in range(at_most - 1):
-            if self.accept(","):
-                self.integer()
+        numbers = [self.integer()]
+        while len(numbers) < at_most and self.accept(","):
+            numbers.append(self.integer())
         self.expect(")")
+        return tuple(numbers)
 
     def fields(self, path: str, depth: int) -> tuple[tuple[str, TypeNode], ...]:
         """`<name type, …>`."""
@@ -155,11 +156,12 @@ class _Parser:
         self.position += 1
         return token.text
 
-    def integer(self) -> None:
+    def integer(self) -> int:
         token = self.peek()
         if token is None or not token.text.isdecimal():
             self.fail("a number")
         self.position += 1
+        return int(token.text)
 
     def expect(self, text: str) -> None:
         if not self.accept(text):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from datetime import date, time
 from decimal import Decimal
 from numbers import Integral, Real
@@ -40,7 +41,8 @@ def json_text(value: Any) -> str:
     """A value (not None) as compact JSON text.
 
     Raises:
-        RefusedError: json.dumps would refuse it, or text in it has a lone surrogate.
+        RefusedError: json.dumps would refuse it, text in it has a lone surrogate, or BigQuery would
+            not store it.
     """
     try:
         text = _to_json(value)
@@ -57,8 +59,50 @@ def json_text(value: Any) -> str:
             "got NaN or infinity in it, or a value that holds itself: use None"
         ) from error
     except RecursionError as error:
-        raise RefusedError("got a value that is nested too deep") from error
+        raise RefusedError(_TOO_DEEP) from error
+    _check_limits(text)
     return text
+
+
+MAX_JSON_DEPTH = 500
+"""Levels of arrays and objects: https://cloud.google.com/bigquery/quotas#storage-write-api-limits"""
+
+_TOO_DEEP = (
+    f"got a value that is nested too deep: BigQuery's JSON has at most {MAX_JSON_DEPTH} levels"
+)
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_LONG_INT = re.compile(r"(?<![\d.eE+-])-?\d{19,}(?![\d.eE])")
+_MIN_JSON_INT = -(2**63)
+_MAX_JSON_INT = 2**64 - 1
+
+
+def _check_limits(text: str) -> None:
+    """Raise if JSON text holds what BigQuery does not store: deep nesting, large integers.
+
+    Source: https://cloud.google.com/bigquery/docs/reference/standard-sql/json-data#json_numbers
+    """
+    is_deep = text.count("[") + text.count("{") > MAX_JSON_DEPTH
+    if not is_deep and not _LONG_INT.search(text):
+        return
+    bare = _STRING.sub('""', text)
+    if _depth(bare) > MAX_JSON_DEPTH:
+        raise RefusedError(_TOO_DEEP)
+    for number in map(int, _LONG_INT.findall(bare)):
+        if not _MIN_JSON_INT <= number <= _MAX_JSON_INT:
+            raise RefusedError(
+                "got an int in it that BigQuery's JSON does not hold (64 bits): write it as a str"
+            )
+
+
+def _depth(bare: str) -> int:
+    depth = deepest = 0
+    for character in bare:
+        if character in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif character in "]}":
+            depth -= 1
+    return deepest
 
 
 def _refuse_json(value: Any) -> NoReturn:
@@ -107,6 +151,12 @@ def bytes_from_text(array: Any, kind: Any) -> Any:
 
 
 def check_json(array: Any, _kind: Any) -> Any:
-    """JSON text as it is; raises ValueError if one value is not JSON."""
-    read_json(array)
+    """JSON text as it is; raises ValueError if BigQuery would not store one value."""
+    for text in array.to_pylist():
+        if text is not None:
+            json.loads(text)
+            try:
+                _check_limits(text)
+            except RefusedError as error:
+                raise ValueError(str(error)) from error
     return array

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from etlkit.errors import ConfigError
-from etlkit.rows import datetimes, numbers, strings
+from etlkit.rows import datetimes, limits, numbers, strings
 from etlkit.rows.refused import RefusedError
 
 _NUMERIC_DIGITS = (38, 9)
@@ -62,9 +62,12 @@ class ScalarType:
         aliases: Other names that BigQuery accepts or that its REST API answers with.
         rest_name: What the REST API calls it in a schema, if it is not `name`.
         max_parameters: How many numbers may follow the name in brackets: 2 for `NUMERIC(10, 2)`.
+        max_digits: Of a decimal type: digits before and after the point, at most.
+        limit: Parameters -> a check of an Arrow array: what is wrong with its values; None = nothing.
         expected: The Python value it wants, for messages.
         exact: The Python types that `build` takes without `clean`.
         clean: One value (not None) -> the value that `build` takes; raises RefusedError.
+        is_comparable: Whether BigQuery's `=` takes it, so that it can be a key.
         is_mutable: Whether rows can change a value in place, so that identity proves nothing.
         arrow: The pyarrow module -> the Arrow type that BigQuery's Storage API uses.
         build: Values, whether None is among them, Arrow type -> array. Raises anything if a value
@@ -88,9 +91,12 @@ class ScalarType:
     aliases: tuple[str, ...] = ()
     rest_name: str | None = None
     max_parameters: int = 0
+    max_digits: tuple[int, int] = (0, 0)
+    limit: Callable[..., Callable[[Any], str | None]] | None = None
     expected: str
     exact: frozenset[type]
     clean: Callable[[Any], Any]
+    is_comparable: bool = True
     is_mutable: bool = False
     arrow: Callable[[Any], Any]
     build: Callable[[Sequence[Any], bool, Any], Any] = _to_arrow
@@ -105,6 +111,19 @@ class ScalarType:
     looks_like: Callable[[str], bool] | None = None
     guessed_name: str | None = None
     from_text: Callable[[Any, Any], Any] | None = None
+
+    def allows(self, parameters: Sequence[int]) -> bool:
+        """Whether BigQuery has the type with these parameters.
+
+        Source: https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#parameterized_data_types
+        """
+        if not 1 <= len(parameters) <= self.max_parameters:
+            return False
+        if self.max_digits == (0, 0):
+            return parameters[0] >= 1
+        precision, scale = (*parameters, 0)[:2]
+        before, after = self.max_digits
+        return scale <= after and max(1, scale) <= precision <= scale + before
 
 
 _clean_numeric = numbers.decimal_cleaner(*_NUMERIC_DIGITS, wider="BIGNUMERIC")
@@ -145,6 +164,8 @@ _ROWS = (
         name="NUMERIC",
         aliases=("DECIMAL",),
         max_parameters=2,
+        max_digits=(29, 9),
+        limit=limits.digits,
         expected="a decimal.Decimal or int",
         exact=frozenset({Decimal, int}),
         clean=_clean_numeric,
@@ -159,6 +180,8 @@ _ROWS = (
         name="BIGNUMERIC",
         aliases=("BIGDECIMAL",),
         max_parameters=2,
+        max_digits=(38, 38),
+        limit=limits.digits,
         expected="a decimal.Decimal or int",
         exact=frozenset({Decimal, int}),
         clean=_clean_bignumeric,
@@ -186,6 +209,7 @@ _ROWS = (
     ScalarType(
         name="STRING",
         max_parameters=1,
+        limit=limits.characters,
         expected="a str",
         exact=frozenset({str}),
         clean=strings.clean_str,
@@ -201,6 +225,7 @@ _ROWS = (
     ScalarType(
         name="BYTES",
         max_parameters=1,
+        limit=limits.num_bytes,
         expected="bytes",
         exact=frozenset({bytes}),
         clean=strings.clean_bytes,
@@ -281,6 +306,7 @@ _ROWS = (
         expected="a value json.dumps takes",
         exact=frozenset(),
         clean=strings.json_text,
+        is_comparable=False,
         is_mutable=True,
         arrow=lambda pa: pa.string(),
         read=strings.read_json,
@@ -293,6 +319,7 @@ _ROWS = (
         expected="a str",
         exact=frozenset({str}),
         clean=strings.clean_str,
+        is_comparable=False,
         arrow=lambda pa: pa.string(),
     ),
 )

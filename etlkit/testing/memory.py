@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from etlkit.api.outcomes import Counts, Recovered, RefusedRow, RejectedRow
 from etlkit.api.run import LAST, RunRecord
-from etlkit.api.sink import PART, PARTS
+from etlkit.api.sink import PART, PARTS, Outlook
 from etlkit.api.source import ROW_ID
 from etlkit.errors import (
     ConfigError,
@@ -76,6 +76,7 @@ class MemoryReader:
         self.columns = columns
         self.details: Mapping[str, Any] = {}
         self.num_rows: int | None = None
+        self.num_bytes: int | None = None
         self.closed: bool | None = None
 
     def freeze(self, recovered: Recovered | None = None) -> None:
@@ -191,6 +192,16 @@ class MemorySink:
             published=staged.counts() if staged.published else None,
             target="memory",
         )
+
+    def check(
+        self,
+        job: JobOptions,  # noqa: ARG002
+        run: Run,
+        reader: SourceReader,  # noqa: ARG002
+        columns: tuple[Column, ...] | None,  # noqa: ARG002
+    ) -> Outlook:
+        """See `etlkit.api.sink.Sink.check`: memory takes everything."""
+        return Outlook(f"memory ({run.job_name})")
 
     def open(self, job: JobOptions, run: Run, reader: SourceReader) -> MemoryWriter:  # noqa: ARG002
         """See `etlkit.api.sink.Sink.open`."""

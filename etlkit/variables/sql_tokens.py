@@ -119,6 +119,38 @@ def split(sql: str) -> list[SqlStatement]:
     return [_statement(sql, p[0], p[-1], is_script=not _begins_statement(p)) for p in parts]
 
 
+def one_query(sql: str) -> tuple[str, str]:
+    """Split a text into the temporary functions of a query and the query itself.
+
+    The query can then stand inside another statement, behind the functions: nothing follows it, no
+    semicolon and no comment.
+
+    Returns:
+        `CREATE TEMP FUNCTION` statements, each with its semicolon; empty = there are none. Then the
+        query.
+
+    Raises:
+        ConfigError: There is no statement in it, more than one query, or a quote has no end.
+    """
+    parts = statements(tokenize(sql))
+    if not parts:
+        raise ConfigError("there is no statement in the SQL")
+    texts = [sql[part[0].start : part[-1].end] for part in parts]
+    for part, text in zip(parts[:-1], texts, strict=False):
+        if not _makes_temp_function(part):
+            raise ConfigError(
+                "write one SELECT; only CREATE TEMP FUNCTION may stand before it. This is another "
+                f"statement, in line {part[0].line}: {text.splitlines()[0]}"
+            )
+    return "".join(f"{text};\n" for text in texts[:-1]), texts[-1]
+
+
+def _makes_temp_function(tokens: list[Token]) -> bool:
+    words = [token.word for token in tokens[:5]]
+    words = [word for word in words if word not in {"OR", "REPLACE"}]
+    return words[:1] == ["CREATE"] and words[1] in {"TEMP", "TEMPORARY"} and "FUNCTION" in words
+
+
 def statements(tokens: list[Token]) -> list[list[Token]]:
     """Tokens by statement, without the semicolons; empty statements are left out."""
     parts: list[list[Token]] = [[]]

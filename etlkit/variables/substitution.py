@@ -97,6 +97,11 @@ def expand_name(text: str, values: Mapping[str, Value]) -> tuple[str, frozenset[
     return _VARIABLE.sub(lambda m: _as_name(m[1], values[m[1]], quoted=True), text), used
 
 
+def without_variables(text: str) -> str:
+    """A text with a letter in place of each variable, to judge the rest of it."""
+    return _VARIABLE.sub("x", text)
+
+
 def sql_literal(value: Any) -> str:
     """A value as a GoogleSQL literal, escaped.
 

@@ -138,8 +138,9 @@ def test_before_load_runs_in_the_same_transaction(transfer, target, dataset):
     transfer(rows((1, "'a'"), (2, "'b'")))
     transfer(rows((3, "'c'")), before_load=f"DELETE FROM {dataset}.target WHERE k = 1;")
     assert target() == [(2, "b"), (3, "c")]
+    fails = f"DELETE FROM {dataset}.target WHERE k = 2; DELETE FROM {dataset}.target "
     with pytest.raises(SinkError, match="publishing to"):
-        transfer(rows((4, "'d'")), before_load=f"DELETE FROM {dataset}.target WHERE nope = 1")
+        transfer(rows((4, "'d'")), before_load=fails + "WHERE ERROR('stop')")
     assert target() == [(2, "b"), (3, "c")]
 
 

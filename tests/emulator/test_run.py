@@ -327,7 +327,6 @@ def test_an_unknown_job_is_a_usage_error(cli, here, target, message):
         ("SELEC 1 AS n", "Syntax error"),
         ("SELECT nope FROM (SELECT 1 AS n)", "nope"),
         ("SELECT n FROM no_such_dataset.t", "no_such_dataset"),
-        ("SELECT 1 AS n; SELECT 2 AS n", "one SELECT"),
     ],
 )
 def test_bad_sql_shows_bigquerys_message(cli, write_job, query, message):
@@ -336,6 +335,13 @@ def test_bad_sql_shows_bigquerys_message(cli, write_job, query, message):
     assert (status, report["state"]) == (1, "failed")
     assert message in seen
     assert "Traceback" not in seen
+
+
+def test_two_queries_are_a_mistake_of_configuration(cli, write_job):
+    """The source is one SELECT; nothing is sent."""
+    status, report, seen = cli(write_job("SELECT 1 AS n; SELECT 2 AS n"))
+    assert (status, report["state"]) == (2, "failed")
+    assert "write one SELECT" in seen
 
 
 def test_a_syntax_error_has_its_position(cli, write_job):

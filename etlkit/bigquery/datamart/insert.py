@@ -12,9 +12,11 @@ from etlkit.bigquery.datamart import sql
 from etlkit.bigquery.datamart.schema_evolution import check_columns, policy
 from etlkit.bigquery.datamart.statements import in_file, run_step, statement_error
 from etlkit.bigquery.datamart.versions import Versions
+from etlkit.bigquery.modes import refuse_incomparable
 from etlkit.bigquery.names import TableName, parse_table
 from etlkit.bigquery.parameters import query_parameters
-from etlkit.bigquery.publish.audit import run_checks
+from etlkit.bigquery.publish.audit import refuse_many_partitions, run_checks
+from etlkit.bigquery.publish.preflight import check_before_load, check_checks
 from etlkit.bigquery.publish.publisher import Publisher
 from etlkit.bigquery.publish.target import Target
 from etlkit.bigquery.sink import SinkOptions
@@ -140,6 +142,8 @@ class Insert:
         self._staged = self._stage_of(self._columns)
         self._report.warnings += check_columns(self._job, self._target, self._columns)
         self._target.check_fit(self._staged.columns)
+        check_before_load(self._connection, self._options, self._target)
+        check_checks(self._connection, self._job.checks, self._columns, complete=True)
 
     def run(self, owner: RunOwner) -> None:
         """Compare, stage, audit, publish; after `validate`, and by the owner of the run.
@@ -155,6 +159,7 @@ class Insert:
         with errors_as(SinkError, "audit", "the audit of the new rows could not run"):
             counts = self._count(staged)
             statement.rows = counts.parts
+            refuse_many_partitions(self._connection, staged, target, counts.parts)
             run_checks(self._connection, staged.plain, self._job.checks)
         with errors_as(SinkError, "publish", f"publishing to {target.name} failed"):
             Publisher(
@@ -202,6 +207,7 @@ class Insert:
                 f"the query has no column {', '.join(missing)}; it has {', '.join(sorted(names))}",
                 stage="open",
             )
+        refuse_incomparable(self._job.merge_keys, columns)
         if self._job.write_disposition != "scd_type_2":
             return StagedQuery(table, columns)
         if taken := names & set(self._job.validity_columns.names):

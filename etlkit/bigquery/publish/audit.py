@@ -7,24 +7,33 @@ from typing import TYPE_CHECKING
 
 from etlkit.api.checks import STAGED, Check, as_check
 from etlkit.bigquery import sql
-from etlkit.errors import CheckFailedError, CountMismatchError
+from etlkit.errors import CheckFailedError, CountMismatchError, SinkError
 
 if TYPE_CHECKING:
     from etlkit.api.outcomes import Counts
     from etlkit.bigquery.client import Connection
     from etlkit.bigquery.publish.publisher import StagedRows
     from etlkit.bigquery.publish.staging import Staging
+    from etlkit.bigquery.publish.target import Target
 
 _SHOWN_ROWS = 5
 
+MAX_TOUCHED_PARTITIONS = 4_000
+"""Partitions that one job may change: https://cloud.google.com/bigquery/quotas#partitioned_tables"""
+
 
 def audit(
-    connection: Connection, staging: Staging, checks: Sequence[Check | str], counts: Counts
+    connection: Connection,
+    staging: Staging,
+    target: Target,
+    checks: Sequence[Check | str],
+    counts: Counts,
 ) -> None:
     """Compare what stands in the staging tables with what the engine counted, then ask the checks.
 
     Raises:
         CountMismatchError: A row is missing, cut off or too many.
+        SinkError: The rows go to more partitions than one job may change.
         CheckFailedError: A check found something; the staged rows stay for a look.
     """
     found = staging.count()
@@ -40,7 +49,32 @@ def audit(
             read=counts.read,
             staged=found.finished,
         )
+    refuse_many_partitions(connection, staging, target, counts.parts)
     run_checks(connection, staging, checks)
+
+
+def refuse_many_partitions(
+    connection: Connection, staged: StagedRows, target: Target, num_rows: int
+) -> None:
+    """Raise if the rows go to more partitions than one job may change.
+
+    Raises:
+        SinkError: Says how many, and the way out.
+    """
+    by = target.partitioning
+    names = {column.name for column in staged.columns}
+    if by is None or by.column not in names or num_rows <= MAX_TOUCHED_PARTITIONS:
+        return
+    text = sql.distinct_partitions(staged.rows(staged.columns), by.expression(staged.columns))
+    count = connection.select(text)[0]["n"]
+    if count > MAX_TOUCHED_PARTITIONS:
+        raise SinkError(
+            f"the rows go to {count:,} partitions of {target.name} (by {by.column}); BigQuery changes "
+            f"at most {MAX_TOUCHED_PARTITIONS:,} in one job. Nothing was published: give the table a "
+            "coarser unit or interval and go on with --resume, or run the job for one period after "
+            "the other",
+            stage="audit",
+        )
 
 
 def run_checks(connection: Connection, staged: StagedRows, checks: Sequence[Check | str]) -> None:

@@ -105,7 +105,13 @@ class DirectWriter:
             return
         if self._appender is None:
             client = self._connection.writer()
-            self._appender = Appender(client, self._target.name, rows.schema)
+            self._appender = Appender(
+                client,
+                self._target.name,
+                rows.schema,
+                fills_defaults=True,
+                is_altered=bool(self._changes),
+            )
         self._appender.append(rows)
 
     def reject(self, rows: Sequence[RejectedRow]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from etlkit.bigquery.client import Connection, errors_as
 from etlkit.bigquery.modes import MODES
+from etlkit.bigquery.publish.preflight import check_checks
 from etlkit.bigquery.source import work_dataset
 from etlkit.errors import SinkError
 
@@ -64,7 +65,9 @@ class BigQueryWriter:
     def known_columns(self) -> tuple[Column, ...]:
         """See `etlkit.api.sink.SinkWriter.known_columns`; columns staged by an earlier attempt win."""
         known = {column.name: column for column in self._target.columns}
-        known |= {column.name: column for column in self._staging.columns}
+        for column in self._staging.columns:
+            there = known.get(column.name, column)
+            known[column.name] = column.limited_by(there)
         return tuple(known.values())
 
     def recover(self) -> Recovered:
@@ -76,7 +79,16 @@ class BigQueryWriter:
         """See `etlkit.api.sink.SinkWriter.begin`."""
         self._target.check_fit(columns)
         with errors_as(SinkError, "stage", "creating the staging table failed"):
+            if columns:
+                check_checks(
+                    self._connection, self._job.checks, columns, complete=self._is_complete
+                )
             self._staging.begin(columns)
+
+    @property
+    def _is_complete(self) -> bool:
+        """Whether the columns of the first rows are those of all rows."""
+        return self._job.on_schema_change != "add_columns"
 
     def write(self, batch: pa.RecordBatch) -> None:
         """See `etlkit.api.sink.SinkWriter.write`."""
@@ -103,7 +115,7 @@ class BigQueryWriter:
         self._staging.close()
         self._refuse_emptying(counts)
         with errors_as(SinkError, "audit", "the audit of the staged rows could not run"):
-            audit(self._connection, self._staging, self._job.checks, counts)
+            audit(self._connection, self._staging, self._target, self._job.checks, counts)
         with errors_as(SinkError, "publish", f"publishing to {self.target} failed"):
             Publisher(
                 self._options,

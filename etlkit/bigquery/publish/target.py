@@ -13,6 +13,7 @@ from etlkit.errors import SinkError
 if TYPE_CHECKING:
     from etlkit.api.job_options import OnSchemaChange
     from etlkit.bigquery.client import Connection
+    from etlkit.bigquery.table_definition import Partitioning
     from etlkit.rows.columns import Column
 
 log = logging.getLogger("etlkit.bigquery")
@@ -25,6 +26,7 @@ class Target:
         options: What the job says about it.
         policy: The job's `on_schema_change`.
         connection: The run's connection.
+        may_create: Whether a missing dataset is created, if the job says so.
 
     Attributes:
         name: Its full name.
@@ -35,8 +37,14 @@ class Target:
     """
 
     def __init__(
-        self, options: TargetOptions, policy: OnSchemaChange, connection: Connection
+        self,
+        options: TargetOptions,
+        policy: OnSchemaChange,
+        connection: Connection,
+        *,
+        may_create: bool = True,
     ) -> None:
+        self._may_create = may_create
         self._options = options
         self._policy = policy
         self._connection = connection
@@ -58,6 +66,13 @@ class Target:
         """Whether the table is dropped and created again, as the job allows."""
         return self.table is not None and self._mode.must_drop(self._options, self.table)
 
+    @property
+    def partitioning(self) -> Partitioning | None:
+        """How the table is partitioned when the rows are published; None = it is not."""
+        if self.table is None or self.must_drop:
+            return self._options.definition.partitioning
+        return self.table.definition.partitioning
+
     def _find_dataset(self) -> None:
         dataset = self._connection.find_dataset(self.name.dataset_id)
         if dataset is None:
@@ -67,7 +82,8 @@ class Target:
                     "do it with create_dataset=True",
                     stage="open",
                 )
-            self._connection.make_dataset(self.name.dataset_id)
+            if self._may_create:
+                self._connection.make_dataset(self.name.dataset_id)
             return
         here = self._connection.location
         if here is None:  # everything of a run is in one location
@@ -96,22 +112,53 @@ class Target:
             found.num_rows or 0,
         )
 
+    def check_known(self, columns: tuple[Column, ...]) -> None:
+        """As `check_fit`, for columns that the rows will have if the transform does not drop them.
+
+        Raises:
+            SinkError: One of them cannot be a key, or cannot be partitioned or clustered by.
+        """
+        self._mode.check_columns(self._options, columns, complete=False)
+        if self.table is None or self.must_drop:
+            self._options.definition.check_columns(columns, complete=False)
+
     def check_fit(self, columns: tuple[Column, ...]) -> None:
         """Find what publishing would refuse, before more rows are paid for.
 
         Raises:
             SinkError: The rows do not fit the table under the job's `on_schema_change`.
         """
-        names = {column.name for column in columns}
-        for option in ("merge_keys", "merge_update_columns"):
-            missing = [name for name in getattr(self._options, option) or () if name not in names]
-            if columns and missing:
-                raise SinkError(
-                    f"{option}: {', '.join(missing)} is not in the rows; they have "
-                    f"{', '.join(sorted(names))}",
-                    stage="stage",
-                )
+        if not columns:
+            return
+        published = self.published(columns)
+        self._mode.check_columns(self._options, published)
+        if self.table is None or self.must_drop:
+            self._options.definition.check_columns(published)
         self.evolution(columns)
+
+    def changes(self, columns: tuple[Column, ...] | None) -> list[str]:
+        """What a run would change in the table beside its rows, one sentence each.
+
+        Args:
+            columns: Of the rows; None = not known.
+        """
+        if self.table is None:
+            definition = self._options.definition
+            told = [f"{self.name} would be created"]
+            if columns is not None:
+                shown = ", ".join(f"{column.name} {column.ddl}" for column in columns)
+                told = [f"{self.name} would be created with {shown}"]
+            if definition.partitioning is not None:
+                told.append(f"it would be partitioned by {definition.partitioning}")
+            if definition.clustering:
+                told.append(f"it would be clustered by {', '.join(definition.clustering)}")
+            return told
+        if self.must_drop:
+            return [f"{self.name} would be dropped and created again: allow_drop"]
+        if columns is None:
+            return []
+        evolution = self.evolution(columns)
+        return [f"{self.name}: {change}" for change in (*evolution.before, *evolution.after)]
 
     def evolution(self, columns: tuple[Column, ...]) -> Evolution:
         """How the table's columns change for rows of `columns`.

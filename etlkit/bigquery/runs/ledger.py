@@ -19,6 +19,8 @@ from etlkit.rows.columns import Column
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from google.cloud import bigquery
+
     from etlkit.bigquery.client import Connection
 
 log = logging.getLogger("etlkit.bigquery")
@@ -94,13 +96,28 @@ class Ledger:
         wanted.description = "etlkit: what happened to each run; see the view runs"
         wanted.time_partitioning = bigquery.TimePartitioning(field="event_at")
         wanted.clustering_fields = ["job", "run_id"]
-        wanted.expires = None
         table = self._connection.make_table(wanted)
+        if table.expires is not None:
+            self._keep(table)
         there = {field.name for field in table.schema}
         if missing := [field for field in fields if field.name not in there]:
             table.schema = [*table.schema, *missing]
             self._connection.update(table, ["schema"])
         self._make_view()
+
+    def _keep(self, table: bigquery.Table) -> None:
+        """Take away the expiration that the dataset's default gave the ledger."""
+        from google.api_core.exceptions import GoogleAPIError
+
+        table.expires = None
+        try:
+            self._connection.update(table, ["expires"])
+        except GoogleAPIError as error:  # a sandbox insists on it
+            log.warning(
+                "the ledger %s will be deleted at the default expiration of its dataset: %s",
+                self.events,
+                error,
+            )
 
     def _make_view(self) -> None:
         from google.cloud import bigquery

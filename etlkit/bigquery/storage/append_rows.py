@@ -20,7 +20,7 @@ from etlkit.api.outcomes import RefusedRow
 from etlkit.api.sink import PART
 from etlkit.api.source import ROW_ID
 from etlkit.bigquery.client import google_message
-from etlkit.bigquery.storage.reconnect import RECONNECT
+from etlkit.bigquery.storage.reconnect import NEW_COLUMNS, RECONNECT
 from etlkit.calls import clock
 from etlkit.calls.backoff import AttemptLoop, Backoff
 from etlkit.calls.classify import is_transient_on_stream, is_transient_when_new
@@ -58,12 +58,24 @@ class Appender:
         client: Storage Write client.
         table: The table; its columns are those of `schema`.
         schema: Of every batch that will be appended.
+        fills_defaults: Whether columns that are not sent get their default value; else NULL.
+        is_altered: Whether the table got new columns a moment ago, which the service may not know yet.
     """
 
-    def __init__(self, client: BigQueryWriteClient, table: TableName, schema: pa.Schema) -> None:
+    def __init__(
+        self,
+        client: BigQueryWriteClient,
+        table: TableName,
+        schema: pa.Schema,
+        *,
+        fills_defaults: bool = False,
+        is_altered: bool = False,
+    ) -> None:
         self._client = client
         self._table = table
         self._stream = f"{table.path}/streams/_default"
+        self._fills_defaults = fills_defaults
+        self._is_altered = is_altered
         self._schema = schema.serialize().to_pybytes()
         self._changed = threading.Condition()
         self._unacked: deque[tuple[bytes, pa.RecordBatch]] = deque()
@@ -177,7 +189,7 @@ class Appender:
         """Keep a connection up while there is something to send; runs on its own thread."""
         backoff = Backoff(
             f"appending to {self._table}",
-            RECONNECT,
+            NEW_COLUMNS if self._is_altered else RECONNECT,
             is_transient=self._is_transient,
             stop=self._stop,
         )
@@ -226,13 +238,17 @@ class Appender:
         from google.cloud.bigquery_storage_v1 import types
 
         schema: Any = types.ArrowSchema(serialized_schema=self._schema)
+        missing = types.AppendRowsRequest.MissingValueInterpretation
+        not_sent: Any = missing.DEFAULT_VALUE if self._fills_defaults else missing.NULL_VALUE
         while (payload := requests.get()) is not None:
             rows = types.ArrowRecordBatch(serialized_record_batch=payload)
             data = types.AppendRowsRequest.ArrowData(rows=rows)
+            request = types.AppendRowsRequest(write_stream=self._stream, arrow_rows=data)
             if schema is not None:  # once per connection
-                data.writer_schema = schema
+                request.arrow_rows.writer_schema = schema
+                request.default_missing_value_interpretation = not_sent
                 schema = None
-            yield types.AppendRowsRequest(write_stream=self._stream, arrow_rows=data)
+            yield request
 
     def _acknowledge(self, response: Any) -> None:
         with self._changed:
@@ -274,6 +290,8 @@ class Appender:
         with self._changed:
             self._is_away = True
         is_new = time.monotonic() - self._opened_at < _NEW_TABLE_S
+        if self._is_altered and _is_extra_fields(error):
+            return True
         return is_transient_on_stream(error) or (is_new and is_transient_when_new(error))
 
     def _give_up(self, error: Exception) -> None:
@@ -283,6 +301,15 @@ class Appender:
             )
             self._error.__cause__ = error
             self._changed.notify_all()
+
+
+def _is_extra_fields(error: BaseException) -> bool:
+    """Whether the service says that the table lacks columns of the rows.
+
+    The code is in the message of the status, or in a detail that the message is written from.
+    """
+    text = f"{error} {getattr(error, 'details', '')}"
+    return "SCHEMA_MISMATCH_EXTRA_FIELDS" in text or "due to extra fields" in text
 
 
 def _grpc_error(number: int, message: str) -> Exception:

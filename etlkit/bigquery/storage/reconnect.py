@@ -11,3 +11,9 @@ RECONNECT: Final = BackoffPolicy(
     max_attempts=10, max_total_s=math.inf, first_wait_s=0.5, max_wait_s=16.0
 )
 """Attempts without any progress. There is no bound on time, because one attempt may take minutes."""
+
+NEW_COLUMNS: Final = BackoffPolicy(
+    max_attempts=200, max_total_s=600.0, first_wait_s=1.0, max_wait_s=16.0
+)
+"""The same, for a table that got new columns: the write service sees them after some minutes.
+Source: https://cloud.google.com/bigquery/docs/write-api-best-practices#schema-update"""

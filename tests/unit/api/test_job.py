@@ -47,7 +47,7 @@ def test_a_wrong_job_is_refused_with_the_allowed_values(changes, message):
             lambda: BigQuerySink("d.t", mode="upsert"),
             "it is one of 'append', 'append_direct', 'replace'",
         ),
-        (lambda: BigQuerySink("a.b.c.d e/f"), "no table name"),
+        (lambda: BigQuerySink("a.b.c.d e/f"), "is not a table name"),
     ],
 )
 def test_a_wrong_bigquery_end_is_refused(make, message):

@@ -107,7 +107,7 @@ def test_a_job_is_called_after_its_file_whatever_else_has_that_name(here, tmp_pa
         (
             {"conf.py": "from etlkit import BigQuerySink\nBigQuerySink('x')"},
             "conf",
-            "conf cannot be imported: 'x' is no table name",
+            "conf cannot be imported: 'x' is not a table name",
         ),
     ],
 )

@@ -184,7 +184,7 @@ SINK = ["--sink", "d.t"]
         (["--script", "old.py", *SOURCE, *SINK, "--mode", "best"], "'best' is not one of 'append'"),
         (["--script", "old.py", *SOURCE, *SINK, "--mode", "merge"], "needs merge_keys"),
         (["--script", "old.py", *SOURCE, *SINK, "--merge-keys", "a"], "needs merge_keys, and no"),
-        (["--script", "old.py", *SOURCE, "--sink", "t"], "'t' is no table name"),
+        (["--script", "old.py", *SOURCE, "--sink", "t"], "'t' is not a table name"),
         (["--script", "old.py", "--source", " ", *SINK], "BigQuerySource needs a query"),
         (["--script", "old.py", *SOURCE, *SINK, "--max-concurrency", "0"], "x>=1"),
         (["--script", "old.py", *SOURCE, *SINK, "--on-row-error", "x"], "not one of 'fail'"),

@@ -33,7 +33,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 JSON_VALUES = st.recursive(
     st.none()
     | st.booleans()
-    | st.integers()
+    | st.integers(-(2**63), 2**64 - 1)
     | st.floats(allow_nan=False, allow_infinity=False)
     | TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
@@ -95,7 +95,7 @@ EXTREMES = {
     "DATETIME": [datetime.min, datetime.max],  # noqa: DTZ901 - DATETIME has no zone
     "TIME": [MOMENT.time().min, MOMENT.time().max],
     "TIMESTAMP": [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)],
-    "JSON": ["", 0, False, {}, [], "\0😀", {"a": {"b": [None]}}, "x" * 2**20, 2**64],
+    "JSON": ["", 0, False, {}, [], "\0😀", {"a": {"b": [None]}}, "x" * 2**20, 2**64 - 1, -(2**63)],
 }
 
 

@@ -22,19 +22,19 @@ NESTED = "ARRAY<STRUCT<a INT64, b STRING NOT NULL, `c d` ARRAY<STRUCT<e NUMERIC(
     ("text", "expected"),
     [
         ("STRING", Column("c", "STRING")),
-        ("  string(50)  ", Column("c", "STRING")),
+        ("  string(50)  ", Column("c", "STRING", parameters=(50,))),
         ("STRING NOT NULL", Column("c", "STRING", "REQUIRED")),
         ("int64 not null", Column("c", "INT64", "REQUIRED")),
-        ("NUMERIC(10,2)", Column("c", "NUMERIC")),
-        ("BIGDECIMAL(40, 2) NOT NULL", Column("c", "BIGNUMERIC", "REQUIRED")),
-        ("ARRAY<BYTES(16)>", Column("c", "BYTES", "REPEATED")),
+        ("NUMERIC(10,2)", Column("c", "NUMERIC", parameters=(10, 2))),
+        ("BIGDECIMAL(40, 2) NOT NULL", Column("c", "BIGNUMERIC", "REQUIRED", parameters=(40, 2))),
+        ("ARRAY<BYTES(16)>", Column("c", "BYTES", "REPEATED", parameters=(16,))),
         ("ARRAY<STRING NOT NULL>", Column("c", "STRING", "REPEATED")),
         ("RECORD<a INTEGER>", Column("c", "STRUCT", fields=(Column("a", "INT64"),))),
         ("STRUCT<array INT64>", Column("c", "STRUCT", fields=(Column("array", "INT64"),))),
     ],
 )
 def test_parse_reads_type_text(text, expected):
-    """A type text is read in any case and spacing; parameters are dropped."""
+    """A type text is read in any case and spacing; parameters are kept."""
     assert Column.parse("c", text) == expected
 
 
@@ -48,7 +48,7 @@ def test_parse_reads_nested_types():
         (
             Column("a", "INT64"),
             Column("b", "STRING", "REQUIRED"),
-            Column("c d", "STRUCT", "REPEATED", (Column("e", "NUMERIC"),)),
+            Column("c d", "STRUCT", "REPEATED", (Column("e", "NUMERIC", parameters=(10, 2)),)),
         ),
     )
 

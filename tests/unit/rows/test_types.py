@@ -101,7 +101,7 @@ def test_parameters(kind):
     assert most == {"STRING": 1, "BYTES": 1, "NUMERIC": 2, "BIGNUMERIC": 2}.get(kind, 0)
     for num in range(1, most + 1):
         text = f"{kind}({', '.join('5' * num)})"
-        assert Column.parse("c", text) == Column("c", kind)
+        assert Column.parse("c", text) == Column("c", kind, parameters=(5,) * num)
     with pytest.raises(ConfigError, match=r"expected ('\)'|the end of the type) at"):
         Column.parse("c", f"{kind}({', '.join('5' * (most + 1))})")
 

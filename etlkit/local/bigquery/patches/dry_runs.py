@@ -25,6 +25,9 @@ from etlkit.local.bigquery.patches.table import PATCHES
 MAX_RESULTS: Final = 200
 MAX_RESULT_BYTES: Final = 256 * 1024 * 1024
 
+_NAMED: Final = (exp.Alias, exp.Column, exp.Dot)
+"""Selected expressions that give a column its name."""
+
 _answers: OrderedDict[str, dict[str, Any]] = OrderedDict()
 
 
@@ -77,10 +80,11 @@ def _forget_old_results() -> None:
 
 async def _dry_run_response(**request: Any) -> dict[str, Any]:
     sql, ctx = request["bq_sql"], request["ctx"]
-    if isinstance(_single_statement(sql), exp.Query):
+    statement = _single_statement(sql)
+    if isinstance(statement, exp.Query):
         ctx.engine.is_dry = True
         try:
-            return await _plain_dry_run(**request)
+            return _name_columns(await _plain_dry_run(**request), statement)
         finally:
             ctx.engine.is_dry = False
     kind = routes.classify_statement_type(sql)
@@ -88,6 +92,20 @@ async def _dry_run_response(**request: Any) -> dict[str, Any]:
     if is_described and _single_statement(sql) is not None:
         return await _plain_dry_run(**request)
     return checked(request, {"statementType": "SCRIPT"})
+
+
+def _name_columns(answer: dict[str, Any], query: exp.Query) -> dict[str, Any]:
+    """Give the columns that have no name the names that BigQuery gives them: `f0_`, `f1_`, ….
+
+    Only where each selected expression is one column: a star is several.
+    """
+    fields = answer.get("schema", {}).get("fields", [])
+    if len(fields) == len(query.selects) and not any(each.is_star for each in query.selects):
+        pairs = zip(fields, query.selects, strict=True)
+        unnamed = [field for field, each in pairs if not isinstance(each, _NAMED)]
+        for number, field in enumerate(unnamed):
+            field["name"] = f"f{number}_"
+    return answer
 
 
 def checked(request: dict[str, Any], statistics: dict[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,13 @@ TABLE = TableName("p", "d", "out")
 def stored(service):
     """Numbers in the order the server took them; `react(requests so far, numbers)` may interfere."""
     rows = []
-    state = {"requests": 0, "schemas": 0, "connections": 0, "react": lambda number, numbers: None}
+    state = {
+        "requests": 0,
+        "schemas": 0,
+        "connections": 0,
+        "not_sent": [],
+        "react": lambda number, numbers: None,
+    }
 
     def append(requests, context):
         schema = None
@@ -37,6 +43,7 @@ def stored(service):
                 pa.py_buffer(data.rows.serialized_record_batch), schema
             )
             state["requests"] += 1
+            state["not_sent"].append(request.default_missing_value_interpretation.name)
             numbers = batch.column("n").to_pylist()
             answer = state["react"](state["requests"], numbers)
             if isinstance(answer, tuple):
@@ -246,3 +253,52 @@ def test_a_row_larger_than_a_request_is_refused_alone(appender, batch, stored, m
     appender.flush()
     assert sorted(stored["rows"]) == [1, 3]
     assert [refused.row_id for refused in appender.take_refused()] == ["id2"]
+
+
+EXTRA_FIELDS = "Schema mismatch due to extra fields in user schema. Entity: projects/p/datasets/d"
+
+
+def as_status(_number, _numbers):
+    return grpc.StatusCode.INVALID_ARGUMENT, EXTRA_FIELDS
+
+
+def as_response(_number, _numbers):
+    message = "SCHEMA_MISMATCH_EXTRA_FIELDS: n"
+    return types.AppendRowsResponse(error={"code": 3, "message": message})
+
+
+@pytest.mark.parametrize("answer", [as_status, as_response])
+def test_new_columns_of_an_old_table_may_be_unknown_for_minutes(connection, batch, stored, answer):
+    """Right after ALTER TABLE the service is asked again, for about ten minutes."""
+    stored["react"] = lambda number, numbers: answer(number, numbers) if number < 20 else None
+    appender = Appender(connection.writer(), TABLE, batch(1).schema, is_altered=True)
+    with no_sleep():
+        appender.append(batch(1))
+        appender.flush()
+        assert stored["rows"] == [1]
+        stored["react"] = answer
+        appender.append(batch(2))
+        with pytest.raises(SinkError, match=r"(?i)extra.fields"):
+            appender.flush()
+    appender.close()
+
+
+@pytest.mark.parametrize("answer", [as_status, as_response])
+def test_unknown_columns_of_a_table_that_was_not_altered(appender, batch, stored, answer):
+    """There the same error is final."""
+    stored["react"] = answer
+    appender.append(batch(1))
+    with pytest.raises(SinkError, match=r"(?i)extra.fields"):
+        appender.flush()
+    assert stored["connections"] == 1
+
+
+@pytest.mark.parametrize(("fills", "expected"), [(False, "NULL_VALUE"), (True, "DEFAULT_VALUE")])
+def test_columns_that_are_not_sent(connection, batch, stored, fills, expected):
+    """Direct appends ask for the default value, staging for NULL; once a connection."""
+    appender = Appender(connection.writer(), TABLE, batch(1).schema, fills_defaults=fills)
+    appender.append(batch(1))
+    appender.append(batch(2))
+    appender.flush()
+    appender.close()
+    assert stored["not_sent"] == [expected, "MISSING_VALUE_INTERPRETATION_UNSPECIFIED"]

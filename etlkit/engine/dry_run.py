@@ -1,0 +1,58 @@
+"""Dry run of a transfer: what a run would cost and change, and what would be refused."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from etlkit.api.report import DryRunReport
+from etlkit.api.run import Run
+from etlkit.engine.estimate import estimate_ahead, make_calls
+from etlkit.engine.transform_spec import TransformSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from etlkit.api.job import TransferJob
+    from etlkit.api.run import RunRequest
+    from etlkit.rows.columns import Column
+
+_TIB = 1024**4
+
+
+def dry_run_transfer(job: TransferJob, request: RunRequest, price_per_tib: float) -> DryRunReport:
+    """Check a job as a run would when it opens. Writes nothing and calls no hook.
+
+    Args:
+        job: What to check.
+        request: Its `limit` bounds the rows of the estimate.
+        price_per_tib: USD for 2^40 bytes.
+
+    Raises:
+        EtlkitError: The run would be refused.
+    """
+    started = time.monotonic()
+    spec = TransformSpec(job)
+    with Run(request, labels=job.labels, calls=make_calls(job)) as run:
+        reader = job.source.open(job, run)
+        try:
+            spec.read_columns(reader.columns)
+            outlook = job.sink.check(job, run, reader, spec.output_schema)
+        finally:
+            reader.close(succeeded=True)
+        num_bytes = reader.num_bytes
+    return DryRunReport(
+        job=request.job_name,
+        target=outlook.target,
+        source_columns=_shown(reader.columns),
+        columns=None if spec.output_schema is None else _shown(spec.output_schema),
+        changes=list(outlook.changes),
+        calls=estimate_ahead(job, spec, request.limit),
+        bytes_processed=num_bytes,
+        estimated_cost=None if num_bytes is None else round(num_bytes / _TIB * price_per_tib, 6),
+        seconds=round(time.monotonic() - started, 3),
+    )
+
+
+def _shown(columns: Sequence[Column]) -> list[str]:
+    return [f"{column.name} {column.parameterized_ddl}" for column in columns]
