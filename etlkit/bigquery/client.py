@@ -1,4 +1,4 @@
-"""The Google clients of one run, and the one place where Google's errors become etlkit's."""
+"""The Google clients of one run, and the place where Google's errors become etlkit's."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ class Connection:
     def reader(self) -> Any:
         """A new `BigQueryReadClient`, closed with the connection.
 
-        The generated one: the hand-written one on top reconnects in ways of its own.
+        The generated client: the hand-written one on top of it has its own way to reconnect.
         """
         from google.cloud.bigquery_storage_v1.services.big_query_read import BigQueryReadClient
         from google.cloud.bigquery_storage_v1.services.big_query_read.transports import (
@@ -282,7 +282,7 @@ class Connection:
         return job
 
     def cancel(self, job_id: str) -> None:
-        """Stop a job that nobody waits for any more; it would go on costing."""
+        """Cancel a job that nobody waits for any more; otherwise it would still cost."""
         try:
             self.client.cancel_job(job_id, location=self.location, retry=NO_RETRY, timeout=CANCEL_S)
         except Exception as error:
@@ -365,15 +365,15 @@ class Connection:
             return None
 
     def make_dataset(self, dataset_id: str, location: str | None = None) -> None:
-        """Create a dataset, by default in the run's location; one that is there is fine.
+        """Create a dataset, by default in the run's location; an existing one is fine.
 
         Raises:
-            JobError: It is there, in another location than the run.
+            JobError: It exists in another location than the run.
         """
         from google.cloud import bigquery
 
         found = self.find_dataset(dataset_id)
-        if found is not None:  # making one takes a right of its own
+        if found is not None:  # creating one needs another permission
             self._refuse_elsewhere(found)
             return
         dataset = bigquery.Dataset(dataset_id)
@@ -392,17 +392,17 @@ class Connection:
             )
 
     def make_table(self, table: bigquery.Table) -> bigquery.Table:
-        """Create a table; one that is there is returned as it is. No job."""
+        """Create a table; an existing one is returned as it is. Not a job."""
         return self.client.create_table(
             table, exists_ok=True, retry=self.retry(), timeout=REQUEST_S
         )
 
     def update(self, table: bigquery.Table, fields: list[str]) -> bigquery.Table:
-        """Change properties of a table by `tables.patch`. No job."""
+        """Change properties of a table by `tables.patch`. Not a job."""
         return self.client.update_table(table, fields, retry=self.retry(), timeout=REQUEST_S)
 
     def drop_work_table(self, name: TableName) -> None:
-        """Drop a work table. It expires by itself, so a failure is worth a warning and no more."""
+        """Drop a work table. It expires by itself, so a failure is only a warning."""
         try:
             self.client.delete_table(
                 str(name), not_found_ok=True, retry=self.retry(), timeout=REQUEST_S
@@ -493,7 +493,7 @@ def _project_hint(message: str) -> str | None:
 
 
 def google_message(error: BaseException) -> str:
-    """BigQuery's own sentence, without the wrapping of transport and client."""
+    """BigQuery's own message, without what the transport and the client add."""
     for inner in getattr(error, "errors", None) or ():
         if isinstance(inner, Mapping) and inner.get("message"):
             return str(inner["message"])

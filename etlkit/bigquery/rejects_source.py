@@ -1,4 +1,4 @@
-"""RejectedRow rows as a source: run just those rows again, through today's code."""
+"""Rejected rows as a source: only these rows run again, with the present code."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class RejectsSource:
     """The rows that one run of a job rejected.
 
     Attributes:
-        source: The job's own source, of any kind; it tells the columns.
+        source: The job's own source, of any kind; it defines the columns.
         sink: The options of the job's sink; the rejected rows are beside its table.
         run_id: The run that rejected them.
         only: Class of error; None = all.
@@ -62,7 +62,7 @@ class RejectsReader(BigQueryReader):
         self._rejects = rejects
         self._job = job
         source = rejects.source
-        if not isinstance(source, BigQuerySource):  # only its work dataset is of use here
+        if not isinstance(source, BigQuerySource):  # only its work dataset is used
             source = BigQuerySource("rejected rows", work_dataset=rejects.sink.work_dataset)
         super().__init__(source, run, connect(run))
         target = parse_table(rejects.sink.table, self._connection.project)

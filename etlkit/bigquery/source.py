@@ -176,9 +176,9 @@ class BigQueryReader:
 
     def freeze(self, recovered: Recovered | None = None) -> None:
         """See `etlkit.api.source.SourceReader.freeze`."""
-        settled = 0 if recovered is None else recovered.counts.finished
+        finished = 0 if recovered is None else recovered.counts.finished
         with errors_as(SourceError, "snapshot", "freezing the source rows failed", _SNAPSHOT_HINTS):
-            if settled and self._connection.find_table(self._frozen) is None:
+            if finished and self._connection.find_table(self._frozen) is None:
                 raise SourceError(
                     f"the frozen rows of run {self._run.run_id} are gone ({self._frozen}); they "
                     f"are kept for {sql.EXPIRE_DAYS} days. Start a new run"
@@ -187,7 +187,7 @@ class BigQueryReader:
                 self._connection.make_dataset(self._frozen.dataset_id)
                 self._snapshot()
             self._table = self._frozen
-            if recovered is not None and settled:
+            if recovered is not None and finished:
                 self._leave_out(recovered)
             frozen = self._connection.find_table(self._table)
             self.num_rows = None if frozen is None else frozen.num_rows
@@ -201,7 +201,7 @@ class BigQueryReader:
         )
 
     def _leave_out(self, recovered: Recovered) -> None:
-        """Read from the rows that are not settled, in a table of their own."""
+        """Copy the rows without an outcome to a table of their own, and read from it."""
         if recovered.query is None:
             raise SourceError("the sink cannot say in SQL which rows it has; resume needs that")
         self._rests += 1

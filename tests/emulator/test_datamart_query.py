@@ -55,7 +55,7 @@ def states(report):
 
 
 def test_a_bare_file_stops_at_the_statement_that_fails(cli, sql_file, run, dataset, bq):
-    """Number, place in the file and job are told; nothing behind it runs; the ledger knows."""
+    """Shows number, place in the file and job; nothing after it runs; the ledger has it."""
     name = sql_file("""\
         -- three statements
         CREATE TABLE DS.a AS SELECT 1 AS x;
@@ -69,7 +69,7 @@ def test_a_bare_file_stops_at_the_statement_that_fails(cli, sql_file, run, datas
     assert "statement 2 of 3 failed (x.sql, line 3, column 1: SELECT x,)" in seen
     assert "[4:3]" in seen  # BigQuery's own position, in the file
     assert report["statements"][1]["job_id"] in seen
-    assert "1 statement before it did run, 1 statement behind it did not" in seen
+    assert "1 statement before it ran, 1 statement after it did not" in seen
     assert run(f"SELECT x FROM {dataset}.a") == [(1,)]
     assert [table.table_id for table in bq.list_tables(dataset)] == ["a"]
     ledger = f"SELECT state, mode, error FROM etlkit_work.runs WHERE run_id = '{report['run_id']}'"

@@ -1,4 +1,4 @@
-"""A datamart looked at without running it: what each statement would cost, and whether it would fit."""
+"""Dry run of a datamart: whether its statements are valid and fit, and what they would cost."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ that is not there or may not be looked into, a function, a procedure, a column."
 
 
 def check_plan(plan: Plan, run: Run, report: DatamartReport, price_per_tib: float) -> None:
-    """Validate every statement and write into the report what each would cost. Nothing is written.
+    """Validate every statement and put its estimated cost into the report. Nothing is written.
 
     A statement that needs what an earlier one makes cannot be validated: BigQuery looks at what is
-    there now. It is `unchecked`, which is no failure.
+    there now. It is `unchecked`, which is not a failure.
 
     Raises:
         StatementError: BigQuery refuses a statement; the report has all of them.

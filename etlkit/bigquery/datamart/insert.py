@@ -61,7 +61,7 @@ class StagedQuery:
 
     @property
     def plain(self) -> StagedQuery:
-        """The rows as the query gives them."""
+        """The rows as the query returns them."""
         return self
 
     @property
@@ -124,11 +124,11 @@ class Insert:
         self.validate()
         dataset = parse_table(self._options.table, self._connection.project).dataset_id
         if not self._options.create_dataset or self._connection.find_dataset(dataset) is not None:
-            self._fit()  # else there is no table to compare with, and nothing may be made
+            self._fit()  # otherwise there is no table to compare with
         self._report.statements[0].state = "checked"
 
     def validate(self) -> None:
-        """Have BigQuery validate the query, which tells its columns and where it runs.
+        """Have BigQuery validate the query. That gives its columns and its location.
 
         Raises:
             StatementError: BigQuery refused it.
@@ -146,11 +146,11 @@ class Insert:
         check_checks(self._connection, self._job.checks, self._columns, complete=True)
 
     def run(self, owner: RunOwner) -> None:
-        """Compare, stage, audit, publish; after `validate`, and by the owner of the run.
+        """Compare, stage, audit and publish. Call `validate` first.
 
         Raises:
             StatementError: The query failed.
-            JobError: The rows do not fit the table, a check failed, or publishing did.
+            JobError: The rows do not fit the table, or a check or publishing failed.
         """
         self._fit()
         target, staged, statement = self._target, self._staged, self._report.statements[0]
@@ -235,10 +235,10 @@ class Insert:
 
 
 def sink_options(job: Datamart) -> SinkOptions:
-    """What a transfer into the same table would say.
+    """The options of a transfer into the same table.
 
     Raises:
-        ConfigError: A bad table name, or a definition that is none of BigQuery's.
+        ConfigError: The table name is wrong, or the definition is not an `etlkit.Definition`.
     """
     definition = job.definition or Definition()
     if not isinstance(definition, Definition):

@@ -1,4 +1,4 @@
-"""Plans: jobs with their variables expanded, and the order of datamarts among each other."""
+"""Plans: datamarts with their variables expanded, and the order in which datamarts run."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Plan:
     Attributes:
         job: The description, with variables expanded in `destination`, `before_load` and `checks`.
         steps: In order; one for `insert`.
-        variables: What each variable was worth.
+        variables: The value of each variable.
     """
 
     job: Datamart
@@ -99,7 +99,7 @@ def _expand_options(job: Datamart, values: Mapping[str, Value]) -> tuple[dict[st
     if job.destination is not None:
         changed["destination"], names = expand_name(job.destination, values)
         used |= names
-    if job.before_load is not None:  # runs inside of the publishing script, which has no parameters
+    if job.before_load is not None:  # part of the publishing script, which has no parameters
         expanded = expand_sql(job.before_load, values, as_literals=True)
         changed["before_load"] = expanded.sql
         used |= expanded.used
@@ -113,10 +113,10 @@ def _expand_options(job: Datamart, values: Mapping[str, Value]) -> tuple[dict[st
 
 
 def in_order(datamarts: Iterable[Datamart]) -> list[Datamart]:
-    """Sort datamarts so that each comes after those it depends on, else as they are given.
+    """Sort datamarts: each comes after those it depends on, otherwise the order stays.
 
     Raises:
-        ConfigError: One has no name or one of another, depends on an unknown one, or they depend on
+        ConfigError: A name is missing or used twice, a datamart is unknown, or they depend on
             each other in a circle.
     """
     named: dict[str, Datamart] = {}

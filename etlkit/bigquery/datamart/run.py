@@ -24,11 +24,11 @@ log = logging.getLogger("etlkit.bigquery")
 
 
 def run_plan(plan: Plan, run: Run, report: DatamartReport) -> None:
-    """Run a datamart and fill in its report on the way.
+    """Run a datamart and fill in its report.
 
     Raises:
-        StatementError: A statement failed; the ones behind it have not been run.
-        JobError: The run could not be opened or its rows not be published.
+        StatementError: A statement failed; later ones did not run.
+        JobError: The run could not start, or its rows could not be published.
     """
     connection = connect(run)
     dataset = work_dataset(plan.job.work_dataset, connection.project)
@@ -52,9 +52,9 @@ def run_plan(plan: Plan, run: Run, report: DatamartReport) -> None:
 
 
 def _make_work_dataset(connection: Connection, plan: Plan, dataset_id: str) -> None:
-    """Make a missing work dataset where the statements' tables are, and not where nobody looks.
+    """Create a missing work dataset in the location of the statements' tables.
 
-    BigQuery tells the place of a statement that names tables, and `US` for one that names none.
+    A dry run gives the location of a statement that names tables, and `US` for any other.
     """
     from google.api_core.exceptions import GoogleAPIError
 
@@ -67,7 +67,7 @@ def _make_work_dataset(connection: Connection, plan: Plan, dataset_id: str) -> N
                 places.append(
                     connection.dry_run(step.sql, query_parameters(step.parameters)).location
                 )
-            except GoogleAPIError:  # it is told when the statement runs
+            except GoogleAPIError:  # reported when the statement runs
                 continue
         elsewhere = [place for place in places if place not in {None, "US"}]
         connection.make_dataset(dataset_id, elsewhere[0] if elsewhere else None)
@@ -82,7 +82,7 @@ def _owned(
     target: str,
     mode: str,
 ) -> Iterator[RunOwner]:
-    """Own the run, and record how it ended if it fails."""
+    """Own the run, and record why it failed if it does."""
     owner = RunOwner(connection, run, dataset, target=target, mode=mode)
     with errors_as(SinkError, "open", "writing to the ledger failed"):
         owner.start(exclusive=not plan.job.is_runnable_concurrently, can_resume=False)

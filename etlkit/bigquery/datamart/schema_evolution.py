@@ -49,22 +49,22 @@ def check_columns(job: Datamart, target: Target, columns: tuple[Column, ...]) ->
             "Choose another destination, or add the columns",
             stage="open",
         )
-    told = []
+    differences = []
     for name, column in there.items():
         if name in own:
             continue
         if name not in given:
-            told.append(f"{name} is gone from the query")
+            differences.append(f"{name} is gone from the query")
         elif given[name].ddl != column.ddl:
-            told.append(f"{name} is {column.ddl}, the query has {given[name].ddl}")
+            differences.append(f"{name} is {column.ddl}, the query has {given[name].ddl}")
     new = [f"{column.name} {column.ddl}" for column in columns if column.name not in there]
     if new and policy(job) == "fail":
-        told.append(f"the query has new: {', '.join(new)}")
-    if told:
+        differences.append(f"the query has new: {', '.join(new)}")
+    if differences:
         raise SinkError(
-            f"{target.name} has other columns than the query: {'; '.join(told)}. Change the query or "
-            "the table; schema_evolution='auto_add_column' or 'detect_only' takes new columns, and "
-            "no choice takes lost ones or other types",
+            f"{target.name} has other columns than the query: {'; '.join(differences)}. Change the "
+            "query or the table; schema_evolution='auto_add_column' or 'detect_only' takes new "
+            "columns, and no choice takes lost ones or other types",
             stage="open",
         )
     if new and job.schema_evolution == "detect_only":

@@ -13,12 +13,12 @@ from etlkit.rows.columns import Column, quoted
 
 
 def wrapped(query: str, lookback: Lookback | None, now: datetime) -> str:
-    """The user's query, cut to its period.
+    """The user's query, limited to its period.
 
     Args:
         query: A SELECT.
         lookback: The period; None = all of it.
-        now: What the period is counted back from, an aware time.
+        now: The end of the period is counted back from this aware time.
     """
     if lookback is None:
         return query
@@ -31,7 +31,7 @@ def wrapped(query: str, lookback: Lookback | None, now: datetime) -> str:
 
 
 def period(lookback: Lookback, now: datetime) -> tuple[datetime, datetime]:
-    """From when, and until before when, rows are processed; aware times in the zone of the period."""
+    """Start (included) and end (excluded) of the period, as aware times in its time zone."""
     local = now.astimezone(ZoneInfo(lookback.time_zone))
     if lookback.unit == "hours":
         instant = local.astimezone(UTC)

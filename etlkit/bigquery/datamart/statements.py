@@ -1,4 +1,4 @@
-"""One statement of a datamart as a BigQuery job: run, described, errors placed in the user's file."""
+"""One statement of a datamart as a BigQuery job, with errors at their place in the user's file."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run_step(
     purpose: str,
     text: str | None = None,
 ) -> None:
-    """Run one statement as a job, and tell what it cost.
+    """Run one statement as a job, and report what it cost.
 
     Args:
         connection: The run's connection.
@@ -70,7 +70,7 @@ def run_step(
 
 
 def in_file(error: BaseException, step: Step, sent: str) -> str:
-    """BigQuery's sentence, with places in the user's text instead of places in what was sent."""
+    """BigQuery's message, with positions in the user's text instead of the text that was sent."""
     added = sent[: sent.index(step.sql)].count("\n")
 
     def moved(place: re.Match[str]) -> str:
@@ -85,15 +85,15 @@ def in_file(error: BaseException, step: Step, sent: str) -> str:
 
 
 def statement_error(plan: Plan, step: Step, statement: StatementReport) -> StatementError:
-    """Say which statement failed, where it stands, and what has been run."""
+    """The error of a statement: which one, where it is, and what ran before it."""
     written, number, total = step.statement, step.number, len(plan.steps)
     place = f"line {written.line}, column {written.column}"
     if plan.job.file is not None:
         place = f"{plan.job.file}, {place}"
     rest = ""
     if total > 1 and statement.job_id:
-        rest = f"\n{_count(number - 1)} before it did run"
-        rest += f", {_count(total - number)} behind it did not" if number < total else ""
+        rest = f"\n{_count(number - 1)} before it ran"
+        rest += f", {_count(total - number)} after it did not" if number < total else ""
     job = f"\njob {statement.job_id}" if statement.job_id else ""
     return StatementError(
         f"statement {number} of {total} failed ({place}: {written.first_line}): "
@@ -109,7 +109,7 @@ def _count(number: int) -> str:
 
 
 def describe(statement: StatementReport, job: bigquery.QueryJob) -> None:
-    """Copy what BigQuery tells of a job; what it does not tell stays None."""
+    """Copy BigQuery's figures of a job; what it does not report stays None."""
     statement.statement_type = job.statement_type
     statement.bytes_processed = job.total_bytes_processed
     statement.bytes_billed = job.total_bytes_billed

@@ -1,4 +1,4 @@
-"""The audit: what is staged is what was settled, and the job's own checks hold."""
+"""The audit: the staged rows match the counts of the run, and the job's checks hold."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ def audit(
     checks: Sequence[Check | str],
     counts: Counts,
 ) -> None:
-    """Compare what stands in the staging tables with what the engine counted, then ask the checks.
+    """Compare the staged rows with the counts of the engine, then run the checks.
 
     Raises:
-        CountMismatchError: A row is missing, cut off or too many.
+        CountMismatchError: A row is missing, incomplete, or staged but not counted.
         SinkError: The rows go to more partitions than one job may change.
-        CheckFailedError: A check found something; the staged rows stay for a look.
+        CheckFailedError: A check failed. The staged rows stay, to be looked at.
     """
     found = staging.count()
     names = ("read", "written", "skipped", "rejected", "parts")
     if any(getattr(found, name) != getattr(counts, name) for name in names):
-        told = ", ".join(
+        differences = ", ".join(
             f"{name} {getattr(counts, name):,} counted, {getattr(found, name):,} staged"
             for name in names
             if getattr(found, name) != getattr(counts, name)
         )
         raise CountMismatchError(
-            f"what is staged is not what was settled ({told}); nothing was published",
+            f"the staged rows do not match the counts ({differences}); nothing was published",
             read=counts.read,
             staged=found.finished,
         )
@@ -78,10 +78,10 @@ def refuse_many_partitions(
 
 
 def run_checks(connection: Connection, staged: StagedRows, checks: Sequence[Check | str]) -> None:
-    """Ask the job's checks about the staged rows.
+    """Run the job's checks over the staged rows.
 
     Raises:
-        CheckFailedError: One found something; the staged rows stay for a look.
+        CheckFailedError: A check failed. The staged rows stay, to be looked at.
     """
     rows = staged.rows(staged.columns)
     for check in map(as_check, checks):

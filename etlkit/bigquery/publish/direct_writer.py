@@ -1,4 +1,4 @@
-"""`append_direct`: rows straight into the target, at least once. Says so loudly."""
+"""`append_direct`: rows go straight into the target, at least once, with a warning."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ log = logging.getLogger("etlkit.bigquery")
 class DirectWriter:
     """See `etlkit.api.sink.SinkWriter`; rows are visible as soon as they are acknowledged."""
 
-    keeps_order = False  # a table has none
+    keeps_order = False  # a table has no order
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class DirectWriter:
         return self._target.columns
 
     def recover(self) -> Recovered:
-        """See `etlkit.api.sink.SinkWriter.recover`: what went to the target cannot be told apart."""
+        """See `etlkit.api.sink.SinkWriter.recover`: rows in the target have no ids."""
         return Recovered()
 
     def begin(self, columns: tuple[Column, ...]) -> None:
@@ -115,7 +115,7 @@ class DirectWriter:
         self._appender.append(rows)
 
     def reject(self, rows: Sequence[RejectedRow]) -> None:
-        """See `etlkit.api.sink.SinkWriter.reject`: there is no publish that could bring them along."""
+        """See `etlkit.api.sink.SinkWriter.reject`: there is no publish step for them."""
         raise ConfigError(
             f"on_row_error='reject' does not go with mode='append_direct' ({len(rows)} rows failed)"
         )
@@ -130,7 +130,7 @@ class DirectWriter:
             self._appender.flush()
 
     def commit(self, counts: Counts) -> int:
-        """See `etlkit.api.sink.SinkWriter.commit`: only the ledger is left to be told."""
+        """See `etlkit.api.sink.SinkWriter.commit`: only the ledger is still to be written."""
         self.flush()
         if self._appender is not None:
             self._appender.close()
@@ -145,7 +145,7 @@ class DirectWriter:
         return self._appender is None or self._appender.is_ready()
 
     def abort(self, error: BaseException, /) -> None:
-        """See `etlkit.api.sink.SinkWriter.abort`: what is there stays there."""
+        """See `etlkit.api.sink.SinkWriter.abort`: rows that were written stay."""
         try:
             if self._appender is not None:
                 self._appender.close()

@@ -1,4 +1,4 @@
-"""One run's way into its target: staged in Arrow, audited, published in one step."""
+"""The writer of a run: stages rows in Arrow, audits them and publishes them in one step."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ log = logging.getLogger("etlkit.bigquery")
 class BigQueryWriter:
     """See `etlkit.api.sink.SinkWriter`."""
 
-    keeps_order = False  # a table has none
+    keeps_order = False  # a table has no order
 
     def __init__(
         self,

@@ -1,8 +1,8 @@
-"""Rows into one table over the Storage Write API, in Arrow, at least once.
+"""Write rows to one table over the Storage Write API, in Arrow, at least once.
 
-What the Python client lacks is here: several requests in flight with a bounded window, a dropped or
-idle-closed connection opened again, and everything unacknowledged sent again. Repeats are harmless:
-staged rows carry ids, and publishing removes them.
+The Python client has no bounded window of requests in flight, does not reopen a dropped or idle
+connection, and does not resend what was not acknowledged. This module does. Repeats are harmless:
+staged rows have ids, and publishing removes repeats.
 
 Protocol: https://cloud.google.com/bigquery/docs/write-api
 """
@@ -180,7 +180,7 @@ class Appender:
                 silent_s = time.monotonic() - self._acked_at
                 if silent_s > _ACK_DEADLINE_S and self._call is not None:
                     self._acked_at = time.monotonic()
-                    self._call.cancel()  # the talking thread opens a new connection
+                    self._call.cancel()  # the sending thread opens a new connection
                 self._changed.wait(timeout=_ACK_DEADLINE_S / 10)
             if self._error is not None:
                 raise self._error
@@ -269,11 +269,11 @@ class Appender:
             self._changed.notify_all()
 
     def _can_leave_out(self, response: Any) -> bool:
-        """Nothing of a request with bad rows is written; without them the rest can be."""
+        """Whether the request can be sent again without its bad rows. Nothing was written."""
         return bool(response.row_errors) and ROW_ID in self._unacked[0][1].schema.names
 
     def _leave_out(self, batch: pa.RecordBatch, errors: dict[int, str]) -> None:
-        """Put the source rows of bad rows aside, whole, and send the others again."""
+        """Refuse the source rows of bad rows, with all their parts, and send the others again."""
         import pyarrow as pa
 
         ids = batch.column(ROW_ID).to_pylist()
@@ -333,8 +333,8 @@ def _split(batch: pa.RecordBatch, max_bytes: int) -> Iterator[pa.RecordBatch]:
 
 
 def _cut_near_middle(batch: pa.RecordBatch) -> int:
-    """Where a source row starts, as near to the middle as may be; 0 = there is no such place."""
-    if PART not in batch.schema.names:  # rejects and direct appends: every row stands alone
+    """The start of a source row that is nearest to the middle; 0 = there is none but the first."""
+    if PART not in batch.schema.names:  # rejected rows and direct appends: every row is independent
         return int(batch.num_rows // 2)
     starts = [i for i, part in enumerate(batch.column(PART).to_pylist()) if part == 0 and i]
     return min(starts, key=lambda i: abs(i - batch.num_rows // 2), default=0)

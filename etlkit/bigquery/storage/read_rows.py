@@ -1,4 +1,4 @@
-"""Read a table's rows in Arrow over the Storage Read API, whatever happens to the connection.
+"""Read a table's rows in Arrow over the Storage Read API, across broken connections.
 
 Protocol: https://cloud.google.com/bigquery/docs/reference/storage
 """
@@ -26,7 +26,7 @@ its offset."""
 
 
 def read_table(connection: Connection, table: TableName) -> Iterator[pa.RecordBatch]:
-    """Give all rows of a table in order, each once. A stream that breaks goes on at its offset.
+    """Yield all rows of a table in order, each once. A stream that breaks continues at its offset.
 
     Raises:
         ReadExpiredError: The session is over (6 hours after it began); the table is still there.
