@@ -1,8 +1,10 @@
 """Jobs and their ids, dry runs, results.
 
 Real BigQuery: a second job with the same id is refused with 409, and so is not run; a dry run runs
-nothing and leaves no job; labels are part of the job. The emulator: it ran the second job too, ran
-SELECTs and scripts of dry runs, forgot labels, and kept every result in memory for ever.
+nothing and leaves no job; labels are part of the job; `jobs.query` and `jobs.getQueryResults` answer
+with the error of a query that failed. The emulator: it ran the second job too, ran SELECTs and scripts
+of dry runs, forgot labels, kept every result in memory for ever, and answered a failed query with no
+rows.
 
 What remains: jobs are in location US whatever was asked for, a dry run estimates 0 bytes, and the
 results of the last `MAX_RESULTS` jobs are kept, until the server ends.
@@ -12,10 +14,16 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from typing import Any, Final
+from uuid import uuid4
 
 import bqemulator.api.routes.jobs as routes
 import sqlglot
-from bqemulator.domain.errors import AlreadyExistsError
+from bqemulator.domain.errors import (
+    AlreadyExistsError,
+    DomainError,
+    ErrorDetail,
+    InvalidQueryError,
+)
 from bqemulator.jobs import executor
 from fastapi import Request  # noqa: TC002 - FastAPI looks at it at run time
 from sqlglot import exp
@@ -28,7 +36,15 @@ MAX_RESULT_BYTES: Final = 256 * 1024 * 1024
 _NAMED: Final = (exp.Alias, exp.Column, exp.Dot)
 """Selected expressions that give a column its name."""
 
-_answers: OrderedDict[str, dict[str, Any]] = OrderedDict()
+MAX_PAGE_ROWS: Final = 10_000
+
+_OF_THE_JOB: Final = {"kind", "labels", "location", "maxResults", "requestId", "timeoutMs"}
+"""Fields of a `jobs.query` request that do not belong to the configuration of its query."""
+
+_ERRORS: Final = {kind.bq_reason: kind for kind in routes._SQL_EXECUTION_DOMAIN_ERRORS}  # noqa: SLF001
+
+_queries: OrderedDict[str, str] = OrderedDict()
+"""Job ids by the ids of the requests that started them."""
 
 
 async def insert_job(
@@ -55,17 +71,104 @@ async def insert_job(
 async def query(
     project_id: str, request: Request, ctx: routes._Ctx, caller: routes._Caller
 ) -> dict[str, Any]:
-    """`jobs.query`: a request that is sent again is not run again."""
-    request_id = (await request.json()).get("requestId")
-    if request_id in _answers:
-        return _answers[request_id]
-    answer = await routes.query(project_id, request, ctx, caller)
+    """`jobs.query`: a request that is sent again is not run again.
+
+    Raises:
+        DomainError: The query failed; its job tells the same.
+    """
+    body = await request.json()
+    if body.get("dryRun") or not body.get("query", "").strip():
+        return await routes.query(project_id, request, ctx, caller)
+    request_id = body.get("requestId")
+    job_id = _queries.get(request_id)
+    if job_id is None or ctx.catalog.get_job(project_id, job_id) is None:
+        job_id = f"job_{uuid4().hex}"
+        await _run_query(project_id, job_id, body, ctx, caller)
+        if request_id:
+            _queries[request_id] = job_id
+            while len(_queries) > MAX_RESULTS:
+                _queries.popitem(last=False)
+    answer = get_query_results(project_id, job_id, ctx, body.get("maxResults", MAX_PAGE_ROWS))
+    job: Any = ctx.catalog.get_job(project_id, job_id)
+    routes._attach_query_metadata(answer, job)  # noqa: SLF001
+    session = {key: value for key, value in job.statistics.items() if key == "sessionInfo"}
+    return {**answer, **session, "kind": "bigquery#queryResponse"}
+
+
+async def _run_query(
+    project_id: str, job_id: str, body: dict[str, Any], ctx: Any, caller: Any
+) -> None:
+    """Run the query of a request as a job, and keep the job, failed or not."""
+    query_config = {key: value for key, value in body.items() if key not in _OF_THE_JOB}
+    labels = {"labels": body["labels"]} if body.get("labels") else {}
+    config = {**labels, "query": query_config}
+    job: Any = await routes._handle_query_job(  # noqa: SLF001
+        project_id, job_id, config, dry_run=False, ctx=ctx, caller=caller, now=ctx.clock.now()
+    )
     _forget_old_results()
-    if request_id:
-        _answers[request_id] = answer
-        while len(_answers) > MAX_RESULTS:
-            _answers.popitem(last=False)
+    routes._merge_executor_config(config, job.configuration)  # noqa: SLF001
+    ctx.catalog.upsert_job(job.model_copy(update={"configuration": config}))
+
+
+def get_query_results(
+    project_id: str,
+    job_id: str,
+    ctx: routes._Ctx,
+    maxResults: int = MAX_PAGE_ROWS,  # noqa: N803
+    startIndex: int = 0,  # noqa: N803
+    pageToken: str | None = None,  # noqa: N803
+) -> dict[str, Any]:
+    """`jobs.getQueryResults`.
+
+    Raises:
+        DomainError: The query failed.
+    """
+    job = ctx.catalog.get_job(project_id, job_id)
+    if job is not None and job.error_result:
+        raise error_of(job.error_result)
+    answer = routes.get_query_results(
+        project_id,
+        job_id,
+        ctx,
+        maxResults=maxResults,
+        startIndex=startIndex,
+        pageToken=pageToken,
+    )
+    reference = {**answer["jobReference"], "location": "US"}
+    return {**answer, "jobReference": reference}
+
+
+def list_jobs(
+    project_id: str,
+    ctx: routes._Ctx,
+    maxResults: int = 100,  # noqa: N803
+    stateFilter: str | None = None,  # noqa: N803
+    parentJobId: str | None = None,  # noqa: N803
+) -> dict[str, Any]:
+    """`jobs.list`, with the errors of the jobs that failed."""
+    answer: dict[str, Any] = routes.list_jobs(
+        project_id, ctx, maxResults=maxResults, stateFilter=stateFilter, parentJobId=parentJobId
+    )
+    for listed in answer["jobs"]:
+        job: Any = ctx.catalog.get_job(project_id, listed["jobReference"]["jobId"])
+        if job.error_result:
+            listed["errorResult"] = job.error_result
+            listed["status"] |= {"errorResult": job.error_result, "errors": [job.error_result]}
     return answer
+
+
+def error_of(result: dict[str, Any]) -> DomainError:
+    """The error of a request for the results of a job that ended in this `errorResult`."""
+    kind: Any = _ERRORS.get(result["reason"], InvalidQueryError)
+    message = result["message"]
+    location = {"location": "q", "location_type": "parameter"}
+    detail = ErrorDetail(
+        reason=result["reason"],
+        message=message,
+        **(location if kind is InvalidQueryError else {}),
+    )
+    error: DomainError = kind(message, details=[detail])
+    return error
 
 
 def _forget_old_results() -> None:
@@ -143,4 +246,6 @@ def apply() -> None:
     """Replace the routes that make jobs."""
     PATCHES.replace_route("bqemulator.api.routes.jobs:insert_job", insert_job)
     PATCHES.replace_route("bqemulator.api.routes.jobs:query", query)
+    PATCHES.replace_route("bqemulator.api.routes.jobs:get_query_results", get_query_results)
+    PATCHES.replace_route("bqemulator.api.routes.jobs:list_jobs", list_jobs)
     PATCHES.replace("bqemulator.api.routes.jobs:_dry_run_response", _dry_run_response)

@@ -11,10 +11,11 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlglot
-from bqemulator.domain.errors import DomainError, InvalidQueryError
+from bqemulator.domain.errors import DomainError, InvalidQueryError, NotFoundError
 from bqemulator.jobs import error_mapper, executor
 
 from etlkit.local.bigquery.patches.table import PATCHES
+from etlkit.local.server.endpoints import PROJECT
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _UNKNOWN_COLUMN: Final = re.compile(r'Referenced column "([^"]+)" not found')
 _UNKNOWN_FIELD: Final = re.compile(r'Table "([^"]+)" does not have a column named "([^"]+)"')
 _BAD_INTEGER: Final = re.compile(r"Could not convert string '([^']*)' to INT")
+_NO_DATASET: Final = re.compile(rf'schema "({PROJECT})__([^"]+)" does not exist')
+_QUALIFIED: Final = re.compile(r"^((?:Not found|Already Exists): Table [\w-]+)\.(?=[^.]+\.[^.])")
 _PHYSICAL_NAME: Final = re.compile(r'"?(\w+?)__(\w+)"?\."?(\w+)"?')
 _WRAPPED: Final = "Query execution failed: "
 _PLACED: Final = re.compile(r'^(Syntax error: .*?"([^"]+)") at \[\d+:\d+\]')
@@ -42,13 +45,16 @@ def _translate(error: BaseException, *, duckdb_sql: str | None = None) -> Domain
         match = pattern.search(text)
         if match is not None:
             return InvalidQueryError(match.expand(message), location="query")
+    if (match := _NO_DATASET.search(text)) is not None:  # the emulator: access denied
+        message = r"Not found: Dataset \1:\2 was not found in location US"
+        return NotFoundError(match.expand(message))
     mapped = _plain_translate(error, duckdb_sql=duckdb_sql)
     return _with_message(mapped, _without_internals(mapped.message))
 
 
 def _without_internals(message: str) -> str:
     message = message.split("\n\nLINE ", maxsplit=1)[0]
-    return _PHYSICAL_NAME.sub(r"\1.\2.\3", message)
+    return _QUALIFIED.sub(r"\1:", _PHYSICAL_NAME.sub(r"\1.\2.\3", message))
 
 
 def locate(error: InvalidQueryError, sql: str, source: str | None = None) -> InvalidQueryError:

@@ -174,7 +174,19 @@ ORIGINALS: Final = (
         "bqemulator.api.routes.jobs:query",
         "3854653c7a57",
         ("bigquery/patches/dry_runs",),
-        "Dry runs must check a query, and a job id must not run twice.",
+        "A failed query must be answered with its error, and a request must not run twice.",
+    ),
+    Original(
+        "bqemulator.api.routes.jobs:get_query_results",
+        "0c2f4cbf6de7",
+        ("bigquery/patches/dry_runs",),
+        "The results of a failed query are its error.",
+    ),
+    Original(
+        "bqemulator.api.routes.jobs:list_jobs",
+        "fe90625ddc84",
+        ("bigquery/patches/dry_runs",),
+        "The list of jobs must show the errors of failed jobs.",
     ),
     Original(
         "bqemulator.api.routes.jobs:_dry_run_response",
