@@ -12,6 +12,7 @@ from sqlglot import exp
 
 from etlkit.local.bigquery.extensions import api_errors, execute, grammar, hooks
 from etlkit.local.bigquery.extensions.statement_context import Running, StatementContext
+from etlkit.local.bigquery.patches.concurrency import mutated_tables
 from etlkit.local.bigquery.patches.dry_runs import checked
 from etlkit.local.bigquery.patches.messages import locate
 from etlkit.local.bigquery.patches.scripts import is_lone_assert
@@ -29,9 +30,11 @@ async def execute_query_job(
     """Run a query job: by a statement hook if one takes it, else by the emulator."""
     Running.project, Running.job_id = project_id, job_id
     Running.user = str(getattr(options.get("caller"), "principal", "")).removeprefix("user:")
+    ctx.engine.concurrency.refuse_if_too_many()
     outcome = await _execute(bq_sql, StatementContext(project_id, ctx, options.get("caller")))
     if outcome is None:
         done = await _plain_execute(project_id, job_id, bq_sql, query_params, ctx, **options)
+        ctx.engine.concurrency.mutated(mutated_tables(bq_sql, project_id))
         return _as_assert(done) if is_lone_assert(bq_sql) else done
     meta = executor._build_ddl_job_meta(  # noqa: SLF001
         project_id=project_id,

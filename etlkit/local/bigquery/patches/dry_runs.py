@@ -28,6 +28,7 @@ from bqemulator.jobs import executor
 from fastapi import Request  # noqa: TC002 - FastAPI looks at it at run time
 from sqlglot import exp
 
+from etlkit.local.bigquery.patches.concurrency import ResourcesExceededError
 from etlkit.local.bigquery.patches.table import PATCHES
 
 MAX_RESULTS: Final = 200
@@ -41,7 +42,10 @@ MAX_PAGE_ROWS: Final = 10_000
 _OF_THE_JOB: Final = {"kind", "labels", "location", "maxResults", "requestId", "timeoutMs"}
 """Fields of a `jobs.query` request that do not belong to the configuration of its query."""
 
-_ERRORS: Final = {kind.bq_reason: kind for kind in routes._SQL_EXECUTION_DOMAIN_ERRORS}  # noqa: SLF001
+_ERRORS: Final = {
+    kind.bq_reason: kind
+    for kind in (*routes._SQL_EXECUTION_DOMAIN_ERRORS, ResourcesExceededError)  # noqa: SLF001
+}
 
 _queries: OrderedDict[str, str] = OrderedDict()
 """Job ids by the ids of the requests that started them."""

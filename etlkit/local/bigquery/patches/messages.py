@@ -86,9 +86,21 @@ def _place_of(word: str, sql: str, source: str) -> str | None:
         return None
     for token in tokens:
         if token.start >= begin and token.text.casefold() == word.casefold():
-            line_start = source.rfind("\n", 0, token.start) + 1
-            return f"{source.count(chr(10), 0, token.start) + 1}:{token.start - line_start + 1}"
+            return _line_and_column(token.start, source)
     return None
+
+
+def at_statement(error: InvalidQueryError, sql: str, source: str) -> InvalidQueryError:
+    """Add the place of a statement in its script; dynamic SQL has none."""
+    begin = source.find(sql.strip())
+    if begin >= 0:
+        _with_message(error, f"{error.message} at [{_line_and_column(begin, source)}]")
+    return error
+
+
+def _line_and_column(index: int, source: str) -> str:
+    line_start = source.rfind("\n", 0, index) + 1
+    return f"{source.count(chr(10), 0, index) + 1}:{index - line_start + 1}"
 
 
 def _with_message(error: DomainError, message: str) -> DomainError:

@@ -21,7 +21,8 @@ from bqemulator.sql.parameters import _extract_value
 from sqlglot import exp
 from sqlglot.tokens import TokenType
 
-from etlkit.local.bigquery.patches.messages import locate
+from etlkit.local.bigquery.patches.concurrency import is_mutating
+from etlkit.local.bigquery.patches.messages import at_statement, locate
 from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.table_options import sync_table
 from etlkit.local.bigquery.patches.transaction import NO_DDL, Transaction
@@ -37,6 +38,19 @@ class ScriptOnlyStmt(ast.Statement):
     """A statement that DuckDB must never see by itself."""
 
     sql: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Write:
+    """What a statement writes.
+
+    Attributes:
+        tables: Project, dataset and name of each table that it writes to.
+        is_mutating: Whether it changes or removes rows that are there.
+    """
+
+    tables: tuple[tuple[str, str, str], ...] = ()
+    is_mutating: bool = False
 
 
 class Interpreter(plain.ScriptInterpreter):
@@ -78,20 +92,20 @@ class Interpreter(plain.ScriptInterpreter):
         if _first_word(sql) == "ASSERT":
             await self._assert(sql)
             return
-        targets = self._prepare(sql)
+        write = self._prepare(sql)
         await super()._exec_sql(sql)
-        self._record(targets)
+        self._record(write)
 
     async def _run_statement_with_params(self, bq_sql: str, using_values: list[Any]) -> None:
         """EXECUTE IMMEDIATE; the emulator did not tell its catalog about dynamic DDL."""
-        targets = self._prepare(bq_sql)
+        write = self._prepare(bq_sql)
         if not await self._run_dynamic(bq_sql, using_values):
             return
         ddl_sync.sync_created_schema(bq_sql, self._project_id, self._ctx)
         sync_table(bq_sql, self._project_id, self._ctx)
         ddl_sync.sync_created_view(bq_sql, self._project_id, self._ctx)
         ddl_sync.sync_dropped_object(bq_sql, self._project_id, self._ctx)
-        self._record(targets)
+        self._record(write)
 
     async def _run_dynamic(self, bq_sql: str, using_values: list[Any]) -> bool:
         """Run a dynamic statement; False = it was none that the catalog has to hear of."""
@@ -104,26 +118,37 @@ class Interpreter(plain.ScriptInterpreter):
         except InvalidQueryError as error:
             raise locate(error, bq_sql, self._source) from error
 
-    def _prepare(self, sql: str) -> list[tuple[str, str, str]]:
+    def _prepare(self, sql: str) -> _Write:
         """Check a statement against the open transaction, and say which tables it writes to."""
         try:
             tree = sqlglot.parse_one(sql, read="bigquery")
         except sqlglot.errors.SqlglotError:
-            return []
+            return _Write()
         targets = executor._dml_target_tables(tree, self._project_id)  # noqa: SLF001
+        write = _Write(tuple(targets), is_mutating(tree))
         if self._transaction is not None:
             if _is_permanent_ddl(tree):
                 raise InvalidQueryError(NO_DDL)
-            if targets:
+            if write.tables:
                 self._transaction.refuse_if_lost()
-        return targets
+            if write.is_mutating:
+                self._mutate(self._transaction, write, sql)
+        return write
 
-    def _record(self, targets: list[tuple[str, str, str]]) -> None:
+    def _mutate(self, transaction: Transaction, write: _Write, sql: str) -> None:
+        try:
+            transaction.mutate(write.tables)
+        except InvalidQueryError as error:
+            raise at_statement(error, sql, self._source) from error
+
+    def _record(self, write: _Write) -> None:
         if self._transaction is not None:
-            self._transaction.changed.update(targets)
+            self._transaction.changed.update(write.tables)
             return
-        for target in targets:
-            self._ctx.snapshots.record_change(*target)
+        if write.is_mutating:
+            self._ctx.engine.concurrency.mutated(write.tables)
+        for table in write.tables:
+            self._ctx.snapshots.record_change(*table)
 
     async def _assert(self, sql: str) -> None:
         tokens = sqlglot.tokenize(sql, read="bigquery")

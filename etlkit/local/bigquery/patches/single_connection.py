@@ -16,13 +16,15 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+from contextlib import asynccontextmanager
 from threading import Thread
 from typing import Any, ClassVar, TypeVar
 
 from bqemulator.storage.engine import DuckDBEngine
 
 from etlkit.local.bigquery.patches.column_names import is_query, refuse_duplicates
+from etlkit.local.bigquery.patches.concurrency import Concurrency, Name, mutated_tables
 from etlkit.local.bigquery.patches.table import PATCHES
 
 _log = logging.getLogger(__name__)
@@ -39,6 +41,7 @@ class SingleConnectionEngine(DuckDBEngine):
     """The engine with what belongs to whoever has the turn.
 
     Attributes:
+        concurrency: What would conflict if requests ran at once.
         connection_lock: Held by whoever uses DuckDB, be it on the loop or on a worker thread.
         transaction: The script transaction that is open; None = each statement is its own.
         is_dry: True = queries are described, not run.
@@ -47,12 +50,14 @@ class SingleConnectionEngine(DuckDBEngine):
     starts: ClassVar[Sequence[Callable[[Any], None]]] = ()
     """Called with the connection as soon as it is open."""
 
+    concurrency: Concurrency
     connection_lock: asyncio.Lock
     transaction: Any = None
     is_dry = False
 
     async def start(self) -> None:
         """Open DuckDB."""
+        self.concurrency = Concurrency()
         self.connection_lock = asyncio.Lock()
         await super().start()
         for prepare in self.starts:
@@ -92,12 +97,13 @@ class OneRequestApp:
         async def keep(message: Message) -> None:
             answer.append(message)
 
+        body: list[Message] = []
         if scope["path"].startswith("/upload/"):  # files are too large to be kept in memory
             work = self._app(scope, receive, keep)
         else:
-            receive = await _with_whole_body(receive)
-            work = self._elsewhere(self._app(scope, receive, keep))
-        async with self._engine.connection_lock:
+            body = await _whole_body(receive)
+            work = self._elsewhere(self._app(scope, _replay(body, receive), keep))
+        async with self._connection(scope, body):
             try:
                 self._before()
                 await to_its_end(work)
@@ -106,6 +112,22 @@ class OneRequestApp:
                 answer = _not_implemented(error)
         for message in answer:
             await send(message)
+
+    @asynccontextmanager
+    async def _connection(self, scope: Message, body: list[Message]) -> AsyncIterator[None]:
+        """Wait for the connection; a request is at work from the moment it begins to wait."""
+        lock, concurrency = self._engine.connection_lock, self._engine.concurrency
+        tables = _mutated_by(scope, body) if lock.locked() else ()
+        arrival = concurrency.arrive(tables)
+        try:
+            await lock.acquire()
+        finally:
+            concurrency.leave_queue(arrival)
+        try:
+            concurrency.begin(arrival)
+            yield
+        finally:
+            lock.release()
 
     async def _elsewhere(self, work: Awaitable[None]) -> None:
         async def run() -> None:
@@ -141,10 +163,29 @@ def _not_implemented(error: Exception) -> list[Message]:
     ]
 
 
-async def _with_whole_body(receive: Receive) -> Receive:
+def _mutated_by(scope: Message, body: list[Message]) -> tuple[Name, ...]:
+    """The tables that the single statement of a request mutates."""
+    if scope["method"] != "POST" or not scope["path"].endswith(("/queries", "/jobs")):
+        return ()
+    try:
+        request = json.loads(b"".join(message.get("body", b"") for message in body))
+        job = request.get("configuration", request)
+        query = job.get("query") or ""
+        sql = query if isinstance(query, str) else query.get("query") or ""
+    except (ValueError, AttributeError):  # the emulator says what is wrong with it
+        return ()
+    project = scope["path"].split("/projects/", maxsplit=1)[-1].split("/", maxsplit=1)[0]
+    return () if job.get("dryRun") else mutated_tables(sql, project)
+
+
+async def _whole_body(receive: Receive) -> list[Message]:
     body = [await receive()]
     while body[-1].get("more_body"):
         body.append(await receive())
+    return body
+
+
+def _replay(body: list[Message], receive: Receive) -> Receive:
     messages = iter(body)
 
     async def replay() -> Message:

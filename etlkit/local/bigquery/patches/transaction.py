@@ -9,10 +9,15 @@ on, DuckDB has given the transaction up; it is rolled back there. In BigQuery it
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
 
 import duckdb
 from bqemulator.domain.errors import InvalidQueryError
+
+if TYPE_CHECKING:
+    from etlkit.local.bigquery.patches.concurrency import Name
 
 NO_DDL: Final = (
     "DDL statements are not supported in a transaction, except for those creating or dropping "
@@ -25,13 +30,16 @@ class Transaction:
 
     Attributes:
         changed: The tables that DML has written to.
+        id: For messages.
         is_lost: True = an error has ended it; only ROLLBACK is left.
     """
 
     def __init__(self, ctx: Any) -> None:
         self._ctx = ctx
         self._catalog = _tables_of(ctx.catalog)
-        self.changed: set[tuple[str, str, str]] = set()
+        self.changed: set[Name] = set()
+        self._mutated: set[Name] = set()
+        self.id = str(uuid4())
         self.is_lost = False
         ctx.engine.execute("BEGIN TRANSACTION")
         ctx.engine.transaction = self
@@ -41,8 +49,27 @@ class Transaction:
         self.refuse_if_lost()
         self._ctx.engine.transaction = None
         self._ctx.engine.execute("COMMIT")
+        self._ctx.engine.concurrency.mutated(self._mutated)
         for table in sorted(self.changed):
             self._ctx.snapshots.record_change(*table)
+
+    def mutate(self, tables: Iterable[Name]) -> None:
+        """A statement is about to update or delete rows of these tables.
+
+        Raises:
+            InvalidQueryError: Others have done so since the transaction began; it is rolled back.
+        """
+        for table in tables:
+            if self._ctx.engine.concurrency.is_conflict(table):
+                self._undo()
+                self.is_lost = True
+                project, dataset, name = table
+                raise InvalidQueryError(
+                    "Transaction is aborted due to concurrent update against table "
+                    f"{project}:{dataset}.{name}. Transaction ID: {self.id}",
+                    location="query",
+                )
+            self._mutated.add(table)
 
     def rollback(self) -> None:
         """Undo everything, also what the emulator remembers of its catalog."""
