@@ -22,6 +22,7 @@ def apply(local_dir: Path) -> None:
         hooks,
         interpreter,
         object_columns,
+        partition_rules,
         pivots,
         procedures,
         query_jobs,
@@ -50,7 +51,8 @@ def apply(local_dir: Path) -> None:
     SingleConnectionEngine.starts = hooks.STARTS
     # In this order: what a hook has made of a statement is what the next one sees.
     hooks.STARTS.extend([catalog_store.prepare, objects.register])
-    hooks.STATEMENTS.extend([external.refuse_writes, external.drop, external_data.refresh])
+    rules = [partition_rules.refuse_other_partitioning, partition_rules.require_filter]
+    hooks.STATEMENTS.extend([*rules, external.refuse_writes, external.drop, external_data.refresh])
     hooks.STATEMENTS.extend([object_tables.create, external_data.create])
     hooks.STATEMENTS.extend([remote.create, views.create_view])
     subqueries.QUERIES.extend([views.expand_views, pivots.name_columns])

@@ -2,14 +2,18 @@
 
 Real BigQuery: `tables.get` tells column, unit, expiration and the required filter, whatever form
 PARTITION BY has, and the descriptions of the columns. The emulator: it knew a bare column alone,
-always by day. Integer ranges are accepted and not kept: its catalog has no place for them.
+always by day.
+
+What remains: a table that is partitioned by ranges of integers cannot require a filter: the emulator's
+catalog has no place for that.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from bqemulator.catalog.models import TableMeta, TimePartitioning
+from bqemulator.catalog.models import Clustering, RangePartitioning, TableMeta, TimePartitioning
 from sqlglot import exp
 
 _LOAD_TIME = {"_PARTITIONDATE", "_PARTITIONTIME"}
@@ -30,15 +34,45 @@ def partitioning_of(properties: exp.Properties) -> TimePartitioning | None:
         for option in properties.expressions
         if type(option) is exp.Property
     }
-    days = options.get("partition_expiration_days")
-    required = options.get("require_partition_filter")
     kind: Any = "DAY" if unit is None else unit.name.upper()
-    return TimePartitioning(
-        type=kind,
-        field=None if column.name.upper() in _LOAD_TIME else column.name,
-        expiration_ms=None if days is None else int(float(days.name) * _DAY_MS),
-        require_partition_filter=bool(required is not None and required.this),
+    field = None if column.name.upper() in _LOAD_TIME else column.name
+    return with_options(TimePartitioning(type=kind, field=field), options)
+
+
+def with_options(
+    partitioning: TimePartitioning, options: Mapping[str, exp.Expr]
+) -> TimePartitioning:
+    """The partitioning with what an OPTIONS list says about partitions."""
+    updates: dict[str, Any] = {}
+    days, required = (
+        options.get(name) for name in ("partition_expiration_days", "require_partition_filter")
     )
+    if days is not None:
+        is_set = not isinstance(days, exp.Null)
+        updates["expiration_ms"] = int(float(days.name) * _DAY_MS) if is_set else None
+    if required is not None:
+        updates["require_partition_filter"] = required.this is True
+    return partitioning.model_copy(update=updates)
+
+
+def range_of(properties: exp.Properties) -> RangePartitioning | None:
+    """The partitioning by ranges of integers that a statement declares; None = it declares none."""
+    clause = properties.find(exp.PartitionedByProperty)
+    buckets = None if clause is None else clause.find(exp.RangeBucket)
+    series = None if buckets is None else buckets.find(exp.GenerateSeries)
+    if buckets is None or series is None:
+        return None
+    bounds = [series.args.get(name) for name in ("start", "end", "step")]
+    start, end, step = (1 if bound is None else int(bound.sql("bigquery")) for bound in bounds)
+    return RangePartitioning(field=buckets.this.name, start=start, end=end, interval=step)
+
+
+def clustering_of(properties: exp.Properties) -> Clustering | None:
+    """The clustering that a statement declares; None = it declares none."""
+    cluster = properties.find(exp.ClusterProperty)
+    if cluster is None:
+        return None
+    return Clustering(fields=tuple(column.name for column in cluster.expressions))
 
 
 def described(meta: TableMeta, create: exp.Create) -> TableMeta:

@@ -8,20 +8,28 @@ knew the description alone, ignored ALTER TABLE, and reset the resource on IF NO
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlglot
 from bqemulator.catalog import ddl_sync
-from bqemulator.catalog.models import Clustering, TableMeta
 from bqemulator.domain.errors import InvalidQueryError, ResourceRef, resource_not_found
 from bqemulator.sql import translator
 from bqemulator.storage.sql_identifiers import quoted_table_ref
 from sqlglot import exp
 
 from etlkit.local.bigquery.patches.etags import changed
-from etlkit.local.bigquery.patches.partitioning import described, partitioning_of
+from etlkit.local.bigquery.patches.partitioning import (
+    clustering_of,
+    described,
+    partitioning_of,
+    range_of,
+    with_options,
+)
 from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.types import table_schema, widen
+
+if TYPE_CHECKING:
+    from bqemulator.catalog.models import TableMeta
 
 _plain_sync = ddl_sync.sync_created_table
 
@@ -55,10 +63,9 @@ def _sync_created(tree: exp.Create, sql: str, project: str, ctx: Any) -> None:
     updates = _options(properties, ctx)
     if properties.find(exp.PartitionedByProperty) is not None:
         updates["time_partitioning"] = partitioning_of(properties)
-    cluster = properties.find(exp.ClusterProperty)
-    if cluster is not None:
-        columns = tuple(column.name for column in cluster.expressions)
-        updates["clustering"] = Clustering(fields=columns)
+        updates["range_partitioning"] = range_of(properties)
+    if properties.find(exp.ClusterProperty) is not None:
+        updates["clustering"] = clustering_of(properties)
     if updates:
         ctx.catalog.update_table(meta.model_copy(update=updates))
 
@@ -78,6 +85,11 @@ def _sync_altered(tree: exp.Alter, project: str, ctx: Any) -> None:
         if isinstance(action, exp.AlterSet):
             for properties in action.find_all(exp.Properties):
                 updates |= _options(properties, ctx)
+                if meta.time_partitioning is not None:
+                    options = {
+                        each.name.lower(): each.args["value"] for each in properties.expressions
+                    }
+                    updates["time_partitioning"] = with_options(meta.time_partitioning, options)
         elif isinstance(action, exp.AlterRename):
             ctx.catalog.delete_table(*name)
             updates["table_id"] = action.this.name

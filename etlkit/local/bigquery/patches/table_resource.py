@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import bqemulator.api.routes.tables as routes
 import bqemulator.server as emulator_server
+from bqemulator.catalog.models import RangePartitioning
 from bqemulator.storage.sql_identifiers import quoted_table_ref
 
 from etlkit.local.bigquery.patches.single_connection import OneRequestApp
@@ -45,6 +46,7 @@ class TableResources:
         body["location"] = dataset.location if dataset is not None else "US"
         if meta.expiration_time is not None:
             body["expirationTime"] = str(int(meta.expiration_time.timestamp() * 1000))
+        body |= _partitioning_to_rest(meta)
         if meta.view_query is not None:
             body["view"] = {"query": meta.view_query, "useLegacySql": False}
         if meta.table_type not in _WITHOUT_ROWS:
@@ -67,6 +69,7 @@ class TableResources:
             merged = {**existing.labels, **labels}
             body = {**body, "labels": {k: v for k, v in merged.items() if v is not None}}
         meta = _plain_from_rest(project_id, dataset_id, body, clock, existing)
+        meta = _with_partitioning(meta, body)
         if existing is None:
             return meta.model_copy(update={"expiration_time": _expiration(body)})
         self._add_columns(meta, existing)
@@ -108,6 +111,35 @@ class TableResources:
                 self._ctx.engine.execute(
                     f"ALTER TABLE {table} ADD COLUMN {quote(field.name)} {kind}"
                 )
+
+
+def _partitioning_to_rest(meta: TableMeta) -> dict[str, Any]:
+    """The fields of a resource that the emulator leaves out."""
+    fields: dict[str, Any] = {}
+    if meta.time_partitioning is not None and meta.time_partitioning.require_partition_filter:
+        fields["requirePartitionFilter"] = True
+    ranges = meta.range_partitioning
+    if ranges is not None:
+        bounds = {name: str(getattr(ranges, name)) for name in ("start", "end", "interval")}
+        fields["rangePartitioning"] = {"field": ranges.field, "range": bounds}
+    return fields
+
+
+def _with_partitioning(meta: TableMeta, body: dict[str, Any]) -> TableMeta:
+    """The table with what a request says about partitions and the emulator does not read.
+
+    `requirePartitionFilter` is a field of the table; within `timePartitioning` it is deprecated.
+    """
+    updates: dict[str, Any] = {}
+    required = body.get("requirePartitionFilter")
+    if required is not None and meta.time_partitioning is not None:
+        changed = {"require_partition_filter": bool(required)}
+        updates["time_partitioning"] = meta.time_partitioning.model_copy(update=changed)
+    ranges = body.get("rangePartitioning")
+    if ranges:
+        bounds = {name: int(ranges["range"][name]) for name in ("start", "end", "interval")}
+        updates["range_partitioning"] = RangePartitioning(field=ranges["field"], **bounds)
+    return meta.model_copy(update=updates)
 
 
 def _expiration(body: dict[str, Any]) -> datetime | None:
