@@ -184,7 +184,7 @@ def test_the_estimate_has_a_price(settings):
         (["empty.sql"], "there is no statement"),
         (["v.sql"], "unknown variable $v$; the job has none"),
         (["both:job", "--var", "zz=1"], "unknown variable $zz$; the job has $v$"),
-        (["transfer", "--dry-run"], "--dry-run does not go with a transfer"),
+        (["transfer", "--dry-run", "--resume"], "--resume does not go with --dry-run"),
         (["transfer", "--var", "a=1"], "unknown variable $a$; the job has none"),
     ],
 )

@@ -11,6 +11,7 @@ from etlkit import (
     BigQuerySource,
     Check,
     ConfigError,
+    Datamart,
     Definition,
     EtlBase,
     JobError,
@@ -21,6 +22,9 @@ from etlkit import (
     SourceError,
     TimePartitioning,
     TransferJob,
+    check_datamart,
+    dry_run_job,
+    run_datamart,
     run_job,
 )
 from etlkit.api.run import Settings
@@ -313,3 +317,87 @@ def test_a_work_dataset_in_another_location(transfer, bq, dataset, tmp_path):
     with pytest.raises(JobError, match=r"elsewhere is in EU, this run is in US.*work_dataset"):
         transfer(ParquetSource(str(path)), work_dataset=f"{dataset}_elsewhere")
     assert transfer.calls == 0
+
+
+def test_a_dry_run_tells_what_would_change(transfer, local_server, run, bq, dataset):
+    """Columns in and out, the target's changes, calls and their price; nothing is written."""
+    run(f"CREATE TABLE {dataset}.target (k INT64, v STRING)")
+    made = type("Etl", (Paid,), {"calls": 0, "output_schema": {"k": "NUMERIC", "new": "STRING(9)"}})
+    job = TransferJob(
+        source=BigQuerySource(MANY),
+        transform=made,
+        sink=BigQuerySink(f"{dataset}.target", mode="replace", work_dataset=f"{dataset}_work"),
+        price_per_unit=0.0015,
+    )
+    settings = Settings(environ=local_server.endpoints.environ())
+    report = dry_run_job(job, settings=settings)
+    assert report.target == f"local.{dataset}.target"
+    assert (report.source_columns, report.columns) == (
+        ["k INT64", "v STRING"],
+        ["k NUMERIC", "new STRING(9)"],
+    )
+    assert [change.split(": ")[1] for change in report.changes] == [
+        "ADD COLUMN IF NOT EXISTS `new` STRING(9)",
+        "ALTER COLUMN `k` SET DATA TYPE NUMERIC",
+        "DROP COLUMN IF EXISTS `v`",
+    ]
+    assert "about 1.50 USD" in report.calls
+    assert (report.bytes_processed, made.calls) == (0, 0)
+    assert [field.name for field in bq.get_table(f"{dataset}.target").schema] == ["k", "v"]
+    assert f"{dataset}_work" not in {each.dataset_id for each in bq.list_datasets()}
+
+
+def test_a_dry_run_makes_no_dataset(local_server, bq, dataset):
+    """A target that is missing is told, with the columns that it would get."""
+    made = type("Etl", (Paid,), {"output_schema": {"k": "INT64"}})
+    definition = Definition(RangePartitioning("k", 0, 9, 1), clustering=("k",))
+    sink = BigQuerySink(f"{dataset}_new.target", create_dataset=True, definition=definition)
+    job = TransferJob(source=BigQuerySource(MANY), transform=made, sink=sink)
+    settings = Settings(environ=local_server.endpoints.environ())
+    created, partitioned, clustered = dry_run_job(job, settings=settings).changes
+    assert created == f"local.{dataset}_new.target would be created with k INT64"
+    assert "RangePartitioning(column='k'" in partitioned
+    assert clustered == "it would be clustered by k"
+    assert f"{dataset}_new" not in {each.dataset_id for each in bq.list_datasets()}
+
+
+def test_a_dry_run_refuses_what_a_run_would(transfer, local_server, dataset):
+    """With the same sentence."""
+    made = type("Etl", (Paid,), {"output_schema": {"v": "STRING"}})
+    sink = BigQuerySink(f"{dataset}.target", mode="merge", merge_keys=("k",))
+    job = TransferJob(source=BigQuerySource(MANY), transform=made, sink=sink)
+    with pytest.raises(SinkError, match="merge_keys: k is not in the rows"):
+        dry_run_job(job, settings=Settings(environ=local_server.endpoints.environ()))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"checks": ["SELECT nope FROM {staged}"]}, SinkError, "check .* cannot run: Unrecognized"),
+        ({"before_load": "DELETE FROM {}.target WHERE nope"}, SinkError, "before_load would fail"),
+        ({"before_load": "SELECT 1"}, ConfigError, "before_load takes"),
+        ({"destination": "{}.target$1"}, ConfigError, "names one partition"),
+        ({"definition": Definition(clustering=("j",))}, SinkError, "cannot cluster by j"),
+        (
+            {"write_disposition": "incremental", "merge_keys": ("j",), "on_matched_action": "skip"},
+            SinkError,
+            "merge key j is JSON",
+        ),
+    ],
+)
+def test_a_datamart_is_judged_before_its_query_runs(
+    local_server, run, dataset, options, error, message
+):
+    """The same rules, in a dry run and in a run; the query is not billed."""
+    missing = "definition" in options
+    if not missing:
+        run(f"CREATE TABLE {dataset}.target (k INT64, j JSON)")
+    given = {"destination": "{}.target", "write_disposition": "append", **options}
+    given = {k: v.format(dataset) if isinstance(v, str) else v for k, v in given.items()}
+    job = Datamart(sql="SELECT 1 AS k, JSON '1' AS j", query_mode="insert", **given)
+    settings = Settings(environ=local_server.endpoints.environ())
+    for start in (check_datamart, run_datamart):
+        with pytest.raises(error, match=message):
+            start(job, name=dataset, settings=settings)
+    if not missing:
+        assert run(f"SELECT COUNT(*) FROM {dataset}.target") == [(0,)]

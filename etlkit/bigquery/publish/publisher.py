@@ -140,8 +140,8 @@ class Publisher:
             return table
         evolution = Evolution() if on_top and self._mode.replaces else None
         evolution = evolution or self._target.evolution(columns)
-        for text in sql.alter_columns(table.name, evolution.before):
-            self._connection.query(text, "alter_columns")
+        if changes := sql.alter_columns(table.name, evolution.before):
+            self._connection.query(";\n".join(changes), "alter_columns")
         if not on_top:
             cleanup += sql.alter_columns(table.name, evolution.after)
             cleanup += self._redefine(table)
