@@ -203,6 +203,17 @@ class SinkContract:
             assert record.published is not None
             assert (record.published.written, record.published.parts) == (1, 1)
 
+    def test_check_writes_nothing(self) -> None:
+        """It names the target, and leaves neither rows nor a run behind."""
+        sink = self.make_sink("replace")
+        job = contract_job(sink=sink)
+        with self._start(sink) as run:
+            reader = job.source.open(job, run)
+            for columns in (None, COLUMNS):
+                assert sink.check(job, run, reader, columns).target
+        assert self._seen() == []
+        assert _cannot_find(self.make_sink("replace"), self.make_request(resume=run.run_id))
+
     def test_an_unknown_run_is_not_resumed(self) -> None:
         """Neither an id that nobody knows nor a job without runs can be resumed."""
         for resume in (LAST, "20200101_000000000_00000000"):
