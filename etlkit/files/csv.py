@@ -258,20 +258,16 @@ def _read(throttle: Throttle, options: tuple[Any, Any, Any]) -> Iterator[pa.Reco
     try:
         with throttle.wanted():
             try:
-                reader = pacsv.open_csv(throttle, *options)
+                throttle.reader = pacsv.open_csv(throttle, *options)
             except pa.ArrowInvalid as error:
                 if str(error) == _EMPTY:
                     return
                 raise
-        with reader:
-            while True:
-                with throttle.wanted():
-                    batch = next(reader, None)
-                if batch is None:
-                    return
-                yield batch
+        while (batch := throttle.next_batch()) is not None:
+            yield batch
     finally:
         throttle.end()
+        throttle.reader = None
 
 
 @contextmanager

@@ -5,17 +5,24 @@ from __future__ import annotations
 import atexit
 import io
 import threading
+import time
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import IO
+from contextlib import contextmanager, suppress
+from typing import IO, Any
 
 _PATIENCE_S = 0.5
 """A reader that needs more than usual for one batch gets it, but has to wait this long each time."""
 
-_EXIT_S = 1.0
+_EXIT_S = 5.0
+"""How long the end of the process waits for pyarrow's threads; usually some milliseconds."""
+
+_EXIT_POLL_S = 0.001
 
 _open: weakref.WeakSet[Throttle] = weakref.WeakSet()
+
+_lent: list[weakref.ref[memoryview]] = []
+"""The data that pyarrow has not given back yet."""
 
 
 class Throttle(io.RawIOBase):
@@ -28,10 +35,13 @@ class Throttle(io.RawIOBase):
 
     Attributes:
         counted: How many of these bytes have been read so far.
+        reader: pyarrow's iterator over this stream; None = it is not open. The consumer sets it, has
+            no other reference to it, and resets it: Python finds no cycles through pyarrow.
     """
 
     def __init__(self, stream: IO[bytes], block_bytes: int, count: bytes | None = None) -> None:
         self.counted = 0
+        self.reader: Iterator[Any] | None = None
         self._stream = stream
         self._count = count
         self._block_bytes = block_bytes
@@ -40,20 +50,27 @@ class Throttle(io.RawIOBase):
         self._is_over = False
         self._is_reading = False
         self._allowed = 2 * block_bytes
+        self._in_pyarrow = threading.RLock()
         _open.add(self)
 
     @contextmanager
     def wanted(self) -> Iterator[None]:
         """Let the reader go on by one block: a consumer waits for its next batch."""
-        with self._changed:
-            self._is_wanted = True
-            self._allowed += self._block_bytes
-            self._changed.notify_all()
-        try:
-            yield
-        finally:
+        with self._in_pyarrow:
             with self._changed:
-                self._is_wanted = False
+                self._is_wanted = True
+                self._allowed += self._block_bytes
+                self._changed.notify_all()
+            try:
+                yield
+            finally:
+                with self._changed:
+                    self._is_wanted = False
+
+    def next_batch(self) -> Any:
+        """The next item of the reader; None = there are no more."""
+        with self.wanted():
+            return None if self.reader is None else next(self.reader, None)
 
     def end(self) -> None:
         """Make the stream look finished to the reader: nobody needs the rest."""
@@ -65,20 +82,27 @@ class Throttle(io.RawIOBase):
         """See `io.RawIOBase`."""
         return True
 
-    def read(self, size: int = -1, /) -> bytes:
-        """See `io.RawIOBase`."""
+    def read(self, size: int = -1, /) -> memoryview:
+        """See `io.RawIOBase`. Returns a view, which says when it is given back; bytes do not."""
+        data = b""
         with self._changed:
             self._is_reading = True
             self._wait()
             is_over = self._is_over
-        data = b"" if is_over else self._stream.read(size)
-        if self._count is not None:
-            self.counted += data.count(self._count)
-        with self._changed:
-            self._is_reading = False
-            self._allowed -= len(data)
-            self._changed.notify_all()
-        return data
+        try:
+            if not is_over:
+                data = self._stream.read(size)
+            if self._count is not None:
+                self.counted += data.count(self._count)
+        finally:
+            with self._changed:
+                self._is_reading = False
+                self._allowed -= len(data)
+                self._changed.notify_all()
+        block = memoryview(data)
+        # `remove` is not Python code, so no other thread runs between it and the end of the release.
+        _lent.append(weakref.ref(block, _lent.remove))
+        return block
 
     def _wait(self) -> None:
         while self._allowed <= 0 and not self._is_over:
@@ -86,15 +110,38 @@ class Throttle(io.RawIOBase):
             if not self._changed.wait(patience_s) and self._is_wanted:
                 return
 
-    def leave(self) -> None:
-        """End, and wait a moment until the reader's thread has left `read`."""
-        self.end()
+    def release(self, deadline: float) -> None:
+        """Let pyarrow finish what it has read, and drop its reader. No consumer can go on afterwards.
+
+        Args:
+            deadline: When to give up, by `time.monotonic`.
+        """
+        # The lock is kept: a consumer must not be in pyarrow when the interpreter ends.
+        if not self._in_pyarrow.acquire(timeout=max(deadline - time.monotonic(), 0)):
+            return
         with self._changed:
-            self._changed.wait_for(lambda: not self._is_reading, _EXIT_S)
+            patience_s = max(deadline - time.monotonic(), 0)
+            if not self._changed.wait_for(lambda: not self._is_reading, patience_s):
+                return
+        with suppress(Exception):  # the last row is probably cut off
+            while self.next_batch() is not None:
+                pass
+        self.reader = None
 
 
 @atexit.register
 def _leave_all() -> None:
-    """Release pyarrow's threads: one that still waits in Python keeps the process from ending."""
-    for throttle in list(_open):
-        throttle.leave()
+    """Wait until pyarrow's threads no longer need Python.
+
+    The interpreter ends a thread that still wants to run Python code, in the middle of its C++ code,
+    and that aborts the process. It is not enough to end the streams: the threads also need Python to
+    give back the data that they have read ahead.
+    """
+    deadline = time.monotonic() + _EXIT_S
+    throttles = list(_open)
+    for throttle in throttles:
+        throttle.end()
+    for throttle in throttles:
+        throttle.release(deadline)
+    while _lent and time.monotonic() < deadline:
+        time.sleep(_EXIT_POLL_S)
