@@ -1,6 +1,8 @@
+import re
+
 import pytest
 
-from etlkit.errors import JobError
+from etlkit.errors import ConfigError
 from etlkit.local.server.launcher import join_or_start
 
 # Python imports a module of this name at its start, also in the server process.
@@ -24,21 +26,29 @@ bqemulator.scripting.parser.Parser = Parser
 @pytest.mark.parametrize(
     ("site", "sentence"),
     [
-        (SITE, "but 9.9.9 is installed: install 1.4.0, or check these patches: bigquery/"),
+        (
+            SITE,
+            (
+                r"The local server cannot start: The patches of the local server are written for "
+                r"bqemulator 1\.4\.0, but 9\.9\.9 is installed: install 1\.4\.0, or check these patches: "
+                r"bigquery/[^\n]*"
+            ),
+        ),
         (
             CHANGED,
             (
-                "have changed (bqemulator.scripting.parser:Parser._parse_create_or_sql): "
-                "check these patches: bigquery/extensions/interpreter\n"
+                r"The local server cannot start: Parts that the local server replaces are missing or have "
+                r"changed \(bqemulator\.scripting\.parser:Parser\._parse_create_or_sql\): "
+                r"check these patches: bigquery/extensions/interpreter"
             ),
         ),
     ],
     ids=["version", "source"],
 )
 def test_another_emulator_stops_the_start(tmp_path, monkeypatch, site, sentence):
-    """The error of the start tells the user which patches to look at."""
+    """The error is one sentence, which says which patches to look at."""
     (tmp_path / "sitecustomize.py").write_text(site)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with pytest.raises(JobError) as error:
+    with pytest.raises(ConfigError) as error:
         join_or_start(tmp_path / "local")
-    assert sentence in str(error.value)
+    assert re.fullmatch(sentence, str(error.value))

@@ -13,10 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from etlkit.errors import ConfigError, JobError
+from etlkit.errors import ConfigError, EtlkitError, JobError
 from etlkit.local.server.client_lease import take_lease
 from etlkit.local.server.endpoints import Endpoints
-from etlkit.local.server.server_info import ServerInfo, read_server_info
+from etlkit.local.server.server_info import START_REFUSED, ServerInfo, read_server_info
 
 _POLL_S: Final = 0.02
 _MAX_LOG_BYTES: Final = 1_000_000
@@ -77,8 +77,9 @@ def join_or_start(local_dir: Path = Path(".etlkit"), *, timeout_s: float = 60.0)
         A lease on the server. Close it, or use it with `with`.
 
     Raises:
-        ConfigError: Packages of the `local` extra are missing.
-        JobError: The server did not start; the message has the end of its log.
+        ConfigError: Packages of the `local` extra are missing, or the server refuses to start with
+            the installed ones.
+        JobError: The server failed while it started; the message has the end of its log.
     """
     _check_extra()
     from filelock import FileLock, Timeout
@@ -171,11 +172,16 @@ def _reap(process: subprocess.Popen[bytes]) -> None:
     threading.Thread(target=process.wait, name="etlkit-local-reaper", daemon=True).start()
 
 
-def _start_error(what: str, log: Path, offset: int) -> JobError:
+def _start_error(what: str, log: Path, offset: int) -> EtlkitError:
+    """The server's own sentence if it knows why it cannot start, otherwise the end of its log."""
     with log.open("rb") as stream:
         stream.seek(offset)
-        lines = stream.read().decode("utf-8", "replace").splitlines()
-    tail = "\n".join(f"  {line}" for line in lines[-_SHOWN_LOG_LINES:]) or "  (it wrote nothing)"
+        text = stream.read().decode("utf-8", "replace")
+    _, mark, reason = text.rpartition(START_REFUSED)
+    if mark:
+        return ConfigError(f"{mark}{reason.strip()}")
+    lines = text.splitlines()[-_SHOWN_LOG_LINES:]
+    tail = "\n".join(f"  {line}" for line in lines) or "  (it wrote nothing)"
     return JobError(
         f"The local server {what}. The end of {log}:\n{tail}\n"
         "Fix what the log names and run the command again. If the data itself is damaged, move "

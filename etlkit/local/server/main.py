@@ -21,6 +21,7 @@ from typing import Any, Final
 from filelock import FileLock
 
 from etlkit._version import __version__
+from etlkit.errors import ConfigError
 from etlkit.local.bigquery.emulator import build_emulator, emulator_version
 from etlkit.local.server.client_lease import LeaseListener
 from etlkit.local.server.endpoints import (
@@ -30,7 +31,7 @@ from etlkit.local.server.endpoints import (
     grpc_address,
     http_address,
 )
-from etlkit.local.server.server_info import ServerInfo
+from etlkit.local.server.server_info import START_REFUSED, ServerInfo
 
 _PREDECESSOR_TIMEOUT_S: Final = 60.0
 """How long to wait for the previous server, which may still be writing its data."""
@@ -144,10 +145,15 @@ def _run(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any]) -> Fut
 
 
 def main(arguments: list[str]) -> int:
-    """Run the server. Returns 0 when its last client is gone."""
+    """Run the server. Returns 0 when its last client is gone, 2 if it cannot be started like this."""
     parser = argparse.ArgumentParser(prog="python -m etlkit.local.server.main", description=__doc__)
     parser.add_argument("--local-dir", type=Path, required=True, help="where the data is")
-    serve(parser.parse_args(arguments).local_dir.resolve())
+    local_dir = parser.parse_args(arguments).local_dir.resolve()
+    try:
+        serve(local_dir)
+    except ConfigError as error:
+        sys.stderr.write(f"{START_REFUSED}{error.message}\n")
+        return 2
     return 0
 
 

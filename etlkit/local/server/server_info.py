@@ -1,4 +1,4 @@
-"""`server.json`, the file in which a running server says how to reach it."""
+"""What the server process tells those who start it: how to reach it, or why it cannot start."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from typing import Final
 from etlkit.local.server.endpoints import Endpoints
 
 SERVER_FILE: Final = "server.json"
+
+START_REFUSED: Final = "The local server cannot start: "
+"""How the last entry of the log begins if the server cannot start for a reason that it knows."""
 
 
 @dataclass(frozen=True)
