@@ -30,15 +30,15 @@ bqemulator.scripting.parser.Parser = Parser
             SITE,
             (
                 r"The local server cannot start: The patches of the local server are written for "
-                r"bqemulator 1\.4\.0, but 9\.9\.9 is installed: install 1\.4\.0, or check these patches: "
-                r"bigquery/[^\n]*"
+                r"bqemulator 1\.4\.0, but 9\.9\.9 is installed: install 1\.4\.0, or check these "
+                r"patches: bigquery/[^\n]*"
             ),
         ),
         (
             CHANGED,
             (
-                r"The local server cannot start: Parts that the local server replaces are missing or have "
-                r"changed \(bqemulator\.scripting\.parser:Parser\._parse_create_or_sql\): "
+                r"The local server cannot start: Parts that the local server replaces are missing or "
+                r"have changed \(bqemulator\.scripting\.parser:Parser\._parse_create_or_sql\): "
                 r"check these patches: bigquery/extensions/interpreter"
             ),
         ),

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 import pyarrow.types as is_
 
+from etlkit.rows.types import ALIASES, STRUCT
+
 if TYPE_CHECKING:
     from bqemulator.catalog.models import TableFieldSchema
 
@@ -33,11 +35,8 @@ _ACCEPTED: Final[dict[str, Callable[[pa.DataType], bool]]] = {
     "JSON": _is_text,
     "GEOGRAPHY": _is_text,
     "BYTES": _is_bytes,
-    "INTEGER": is_.is_integer,
     "INT64": is_.is_integer,
-    "FLOAT": is_.is_floating,
     "FLOAT64": is_.is_floating,
-    "BOOLEAN": is_.is_boolean,
     "BOOL": is_.is_boolean,
     "NUMERIC": is_.is_decimal,
     "BIGNUMERIC": is_.is_decimal,
@@ -46,7 +45,7 @@ _ACCEPTED: Final[dict[str, Callable[[pa.DataType], bool]]] = {
     "DATETIME": lambda kind: bool(is_.is_timestamp(kind) and kind.tz is None),
     "TIMESTAMP": lambda kind: bool(is_.is_timestamp(kind) and kind.tz is not None),
 }
-"""Arrow types by column type; types that are not listed are left to DuckDB.
+"""Whether rows for a column of a type may have an Arrow type. DuckDB checks types that are not here.
 
 Source: https://cloud.google.com/bigquery/docs/supported-data-types#arrow-data-types
 """
@@ -107,11 +106,12 @@ def _check_type(sent: pa.DataType, field: TableFieldSchema, path: str) -> None:
         if not (is_.is_list(sent) or is_.is_large_list(sent)):
             raise _wrong_type(sent, f"REPEATED {field.type}", path)
         sent = sent.value_type
-    if field.type in {"RECORD", "STRUCT"}:
+    kind = ALIASES.get(field.type, field.type)
+    if kind == STRUCT:
         if not is_.is_struct(sent):
             raise _wrong_type(sent, field.type, path)
         _check_fields(list(sent), field.fields, f"{path}.")
-    elif not _ACCEPTED.get(field.type, lambda _: True)(sent):
+    elif kind in _ACCEPTED and not _ACCEPTED[kind](sent):
         raise _wrong_type(sent, field.type, path)
 
 

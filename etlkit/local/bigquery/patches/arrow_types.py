@@ -6,33 +6,24 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from etlkit.local.bigquery.patches.types import NUMERIC_SCALE, quote
+from etlkit.local.bigquery.patches.types import quote, standard_type
+from etlkit.rows.types import TYPES
 
-_ARROW: Final = {
-    "double": pa.float64(),
-    "float": pa.float64(),
-    "boolean": pa.bool_(),
-    "varchar": pa.string(),
-    "uuid": pa.string(),
-    "geometry": pa.string(),
-    "blob": pa.binary(),
-    "date": pa.date32(),
-    "time": pa.time64("us"),
-    "timestamp": pa.timestamp("us"),
-    "timestamp with time zone": pa.timestamp("us", tz="UTC"),
-    "interval": pa.month_day_nano_interval(),
-}
+_NESTED: Final = ("list", "array", "struct")
 
-_SQL_TYPE: Final = {"geometry": "geography", "timestamp": "datetime"}
+_INTERVAL: Final = pa.month_day_nano_interval()
+"""The registry of types has no INTERVAL."""
+
+_MARKED: Final = ("JSON", "GEOGRAPHY", "DATETIME")
+"""Types that share an Arrow type with others, so that BigQuery marks their fields."""
 
 
 def read_field(name: str, column: Any, required: bool = False) -> pa.Field:
-    """The Arrow field of a column of this DuckDB type, with BigQuery's mark on it.
-
-    JSON, GEOGRAPHY and DATETIME share an Arrow type with others, so BigQuery marks them.
-    """
-    mark = "json" if str(column) == "JSON" else _SQL_TYPE.get(column.id)
-    metadata = {"ARROW:extension:name": f"google:sqlType:{mark}"} if mark else None
+    """The Arrow field of a column of this DuckDB type, with BigQuery's mark if it has one."""
+    metadata = None
+    if column.id not in _NESTED and standard_type(column) in _MARKED:
+        mark = standard_type(column).lower()
+        metadata = {"ARROW:extension:name": f"google:sqlType:{mark}"}
     return pa.field(name, _arrow_type(column), nullable=not required, metadata=metadata)
 
 
@@ -41,16 +32,12 @@ def _arrow_type(column: Any) -> pa.DataType:
         return pa.list_(read_field("item", column.children[0][1]))
     if column.id == "struct":
         return pa.struct([read_field(name, kind) for name, kind in column.children])
-    if column.id == "decimal":
-        is_numeric = dict(column.children)["scale"] <= NUMERIC_SCALE
-        return pa.decimal128(38, 9) if is_numeric else pa.decimal256(76, 38)
-    if column.id.endswith("int") or column.id.endswith("integer"):
-        return pa.int64()
-    return _ARROW.get(column.id, pa.string())
+    standard = standard_type(column)
+    return _INTERVAL if standard == "INTERVAL" else TYPES[standard].arrow(pa)
 
 
 def read_expression(column: str, kind: Any) -> str:
-    """DuckDB SQL that gives `column` in the form `read_field` promises, short of Arrow casts."""
+    """DuckDB SQL that gives `column` so that Arrow can cast it to the type of `read_field`."""
     if kind.id in {"list", "array"}:
         child = kind.children[0][1]
         values = f"coalesce({column}, [])"

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from etlkit.local.bigquery.patches.types import columns_of, quote
+from etlkit.rows.types import REST_NAMES, TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,16 +22,16 @@ if TYPE_CHECKING:
 _SAMPLE_ROWS: Final = 500
 """BigQuery looks at up to 500 rows of a file."""
 
-_FOUND: Final = {
-    "BIGINT": ("INTEGER", "int64"),
-    "DOUBLE": ("FLOAT", "double"),
-    "BOOLEAN": ("BOOLEAN", "bool"),
-    "DATE": ("DATE", "date"),
-    "TIME": ("TIME", "time"),
-    "TIMESTAMP": ("TIMESTAMP", "timestamp"),
-    "TIMESTAMP WITH TIME ZONE": ("TIMESTAMP", "timestamp"),
+_DETECTED: Final = {
+    "BIGINT": "INT64",
+    "DOUBLE": "FLOAT64",
+    "BOOLEAN": "BOOL",
+    "DATE": "DATE",
+    "TIME": "TIME",
+    "TIMESTAMP WITH TIME ZONE": "TIMESTAMP",
 }
-_TEXT: Final = ("STRING", "string")
+"""BigQuery's type for a column whose values have a DuckDB type of `_CHECKS`; others are STRING."""
+
 _FROM_TEXT: Final = {"BLOB": "from_base64({})", "GEOMETRY": "ST_GeomFromText({})"}
 """Types that DuckDB does not read from a CSV file as BigQuery does."""
 
@@ -108,12 +109,17 @@ def detect(connection: Any, path: str, options: CsvOptions) -> Detected:
     )
     if is_header:
         names = [_column_name(value, number) for number, (value, _) in enumerate(first)]
-        found = [_FOUND.get(kind, _TEXT) for _, kind in rest]
-        return Detected(_fields(names, [kind for kind, _ in found]), before + 1)
+        return Detected(_fields(names, _detected(rest)), before + 1)
     skip = options.skip or 0
-    found = [_FOUND.get(kind, _TEXT) for _, kind in _types(connection, path, options, skip)]
-    names = [f"{word}_field_{number}" for number, (_, word) in enumerate(found)]
-    return Detected(_fields(names, [kind for kind, _ in found]), skip)
+    found = _detected(_types(connection, path, options, skip))
+    words = [TYPES[kind].guessed_name or kind.lower() for kind in found]
+    names = [f"{word}_field_{number}" for number, word in enumerate(words)]
+    return Detected(_fields(names, found), skip)
+
+
+def _detected(columns: Sequence[tuple[str, str]]) -> list[str]:
+    """BigQuery's standard types of columns, from their DuckDB types."""
+    return [_DETECTED.get(kind, "STRING") for _, kind in columns]
 
 
 def rows_sql(paths: Sequence[str], columns: Sequence[tuple[str, Any]], options: CsvOptions) -> str:
@@ -195,7 +201,7 @@ def _fields(names: Sequence[str], kinds: Sequence[str]) -> list[dict[str, Any]]:
         number = taken.get(name.casefold(), 0)
         taken[name.casefold()] = number + 1
         own = f"{name}_{number}" if number else name
-        fields.append({"name": own, "type": kind, "mode": "NULLABLE"})
+        fields.append({"name": own, "type": REST_NAMES[kind], "mode": "NULLABLE"})
     return fields
 
 

@@ -5,7 +5,7 @@ digits after the point. The emulator: it looked at types through Arrow, where JS
 GEOGRAPHY is bytes; its NUMERIC columns kept 3 digits after the point and BIGNUMERIC 5.
 
 What remains: DuckDB's decimals have 38 digits at most, so BIGNUMERIC keeps 20 before and 18 after the
-point, and a product of two NUMERICs comes out as BIGNUMERIC.
+point, and a product of two NUMERICs is a BIGNUMERIC.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import duckdb
+import pyarrow as pa
 from bqemulator.catalog.models import TableFieldSchema, TableSchema
 from bqemulator.jobs import executor
 from bqemulator.storage import arrow_bridge, type_map
@@ -22,23 +23,28 @@ from sqlglot import exp
 from sqlglot.dialects.duckdb import DuckDB
 
 from etlkit.local.bigquery.patches.table import PATCHES
+from etlkit.rows.types import ALIASES, REST_NAMES, STRUCT, TYPES
 
-NUMERIC_SCALE: Final = 9
+NUMERIC_SCALE: Final = TYPES["NUMERIC"].arrow(pa).scale
 BIGNUMERIC: Final = "DECIMAL(38, 18)"
 
+_INTEGERS: Final = (
+    "bigint",
+    "integer",
+    "smallint",
+    "tinyint",
+    "hugeint",
+    "ubigint",
+    "uinteger",
+    "usmallint",
+    "utinyint",
+)
+
 _SCALARS: Final = {
-    "bigint": "INTEGER",
-    "integer": "INTEGER",
-    "smallint": "INTEGER",
-    "tinyint": "INTEGER",
-    "hugeint": "INTEGER",
-    "ubigint": "INTEGER",
-    "uinteger": "INTEGER",
-    "usmallint": "INTEGER",
-    "utinyint": "INTEGER",
-    "double": "FLOAT",
-    "float": "FLOAT",
-    "boolean": "BOOLEAN",
+    **dict.fromkeys(_INTEGERS, "INT64"),
+    "double": "FLOAT64",
+    "float": "FLOAT64",
+    "boolean": "BOOL",
     "varchar": "STRING",
     "uuid": "STRING",
     "blob": "BYTES",
@@ -52,16 +58,10 @@ _SCALARS: Final = {
     "geometry": "GEOGRAPHY",
     "interval": "INTERVAL",
 }
+"""BigQuery's standard name of each DuckDB type. The registry of types has no INTERVAL."""
 
 _STORED_AS: Final = {
-    "integer": "BIGINT",
-    "smallint": "BIGINT",
-    "tinyint": "BIGINT",
-    "hugeint": "BIGINT",
-    "ubigint": "BIGINT",
-    "uinteger": "BIGINT",
-    "usmallint": "BIGINT",
-    "utinyint": "BIGINT",
+    **dict.fromkeys(_INTEGERS, "BIGINT"),
     "float": "DOUBLE",
     "uuid": "VARCHAR",
     "timestamp_s": "TIMESTAMP",
@@ -70,11 +70,25 @@ _STORED_AS: Final = {
 }
 
 
-def to_field(name: str, column: Any, mode: str = "NULLABLE") -> dict[str, Any]:
-    """What BigQuery's REST says about a column of this DuckDB type.
+def standard_type(column: Any) -> str:
+    """BigQuery's standard name of a DuckDB type that is not an array or a struct.
 
     Args:
-        name: The column.
+        column: A `DuckDBPyType`.
+    """
+    if str(column) == "JSON":
+        return "JSON"
+    if column.id == "decimal":
+        scale = dict(column.children)["scale"]
+        return "NUMERIC" if scale <= NUMERIC_SCALE else "BIGNUMERIC"
+    return _SCALARS.get(column.id, "STRING")
+
+
+def to_field(name: str, column: Any, mode: str = "NULLABLE") -> dict[str, Any]:
+    """The field of a REST schema for a column of this DuckDB type.
+
+    Args:
+        name: The name of the column.
         column: A `DuckDBPyType`.
         mode: Its mode, unless the type is an array.
     """
@@ -91,17 +105,9 @@ def to_field(name: str, column: Any, mode: str = "NULLABLE") -> dict[str, Any]:
         return to_field(name, column.children[0][1], "REPEATED") | {"mode": "REPEATED"}
     if column.id == "struct":
         fields = [to_field(child, kind) for child, kind in column.children]
-        return {"name": name, "type": "RECORD", "mode": mode, "fields": fields}
-    return {"name": name, "type": _scalar(column), "mode": mode}
-
-
-def _scalar(column: Any) -> str:
-    if str(column) == "JSON":
-        return "JSON"
-    if column.id == "decimal":
-        scale = dict(column.children)["scale"]
-        return "NUMERIC" if scale <= NUMERIC_SCALE else "BIGNUMERIC"
-    return _SCALARS.get(column.id, "STRING")
+        return {"name": name, "type": REST_NAMES[STRUCT], "mode": mode, "fields": fields}
+    standard = standard_type(column)
+    return {"name": name, "type": REST_NAMES.get(standard, standard), "mode": mode}
 
 
 def stored_type(column: Any) -> str:
@@ -158,8 +164,9 @@ def widen(engine: Any, table: str) -> None:
 
 
 def to_column(field: dict[str, Any]) -> str:
-    """The DuckDB type of a REST field; the emulator's own forgot to quote the names of fields."""
-    if str(field["type"]).upper() in {"RECORD", "STRUCT"}:
+    """The DuckDB type of a REST field. The emulator's own does not quote the names of fields."""
+    kind = str(field["type"]).upper()
+    if ALIASES.get(kind, kind) == STRUCT:
         fields = (f"{quote(child['name'])} {to_column(child)}" for child in field["fields"])
         kind = f"STRUCT({', '.join(fields)})"
     else:
@@ -168,7 +175,7 @@ def to_column(field: dict[str, Any]) -> str:
 
 
 def _columns(fields: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """Columns of a table made over REST, where the emulator also forgot REQUIRED."""
+    """Columns of a table that is created over REST. The emulator's own ignores REQUIRED."""
     return [
         (field["name"], to_column(field) + (" NOT NULL" if field.get("mode") == "REQUIRED" else ""))
         for field in fields
