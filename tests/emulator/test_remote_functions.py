@@ -346,6 +346,16 @@ def test_a_function_without_arguments(run, create, endpoint):
     assert run(f"SELECT {f}() FROM UNNEST([1, 2]) AS n") == [("[]",), ("[]",)]
 
 
+@pytest.mark.parametrize("call", ["{f}()", "{f}('a')", "local.{f}(1, 2)", "`{f}`(TRUE)"])
+@pytest.mark.parametrize("script", ["SELECT {call}", "BEGIN SELECT {call}; END"])
+def test_a_wrong_call_is_refused_with_the_signature(run, create, endpoint, call, script):
+    """Nothing is sent to the endpoint."""
+    f = create()
+    with pytest.raises(BadRequest, match=rf"Supported signature: {f}\(INT64\)"):
+        run(script.format(call=call.format(f=f)))
+    assert endpoint.requests == []
+
+
 def test_it_can_be_made_over_rest(bq, run, dataset, endpoint):
     """routines.insert with remoteFunctionOptions."""
     kinds = bigquery.StandardSqlTypeNames

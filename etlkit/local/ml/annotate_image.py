@@ -15,6 +15,13 @@ import pyarrow as pa
 from sqlglot import exp
 
 from etlkit.local.bigquery.extensions import api_errors, grammar
+from etlkit.local.bigquery.extensions.signatures import (
+    MODEL,
+    TABLE,
+    Argument,
+    ResultTable,
+    Signature,
+)
 from etlkit.local.bigquery.extensions.sql_functions import PythonFunction, TableFunction, declare
 from etlkit.local.buckets import Buckets
 from etlkit.local.ml.catalog import VISION, find_model
@@ -42,12 +49,21 @@ _FUNCTION: Final = "etlkit_ml_annotate_image"
 _ANSWER: Final = "_etlkit_answer"
 _RESULT: Final = "ml_annotate_image_result"
 _STATUS: Final = "ml_annotate_image_status"
+_SIGNATURE: Final = Signature(
+    "ML.ANNOTATE_IMAGE",
+    (
+        Argument("model", (MODEL,)),
+        Argument("table", (TABLE,)),
+        Argument("settings", ("STRUCT<vision_features ARRAY<STRING>>",)),
+    ),
+    ResultTable(((_RESULT, "JSON"), (_STATUS, "STRING")), has_input_columns=True),
+)
 
 
 def declare_functions(buckets_root: Path) -> None:
     """Declare ML.ANNOTATE_IMAGE over the images of these buckets."""
     declare(
-        TableFunction("ML.ANNOTATE_IMAGE", grammar.AnnotateImage, _rewrite),
+        TableFunction(_SIGNATURE, grammar.AnnotateImage, _rewrite),
         python=[
             PythonFunction(
                 _FUNCTION,

@@ -15,6 +15,7 @@ from sqlglot import exp
 
 from etlkit.errors import ImageError
 from etlkit.local.bigquery.extensions import sql_functions
+from etlkit.local.bigquery.extensions.signatures import Argument, Signature
 from etlkit.local.ml import pixels
 
 if TYPE_CHECKING:
@@ -27,11 +28,27 @@ RESIZE: Final = "ML.RESIZE_IMAGE"
 COLOR: Final = "ML.CONVERT_COLOR_SPACE"
 TYPE: Final = "ML.CONVERT_IMAGE_TYPE"
 
-SIGNATURES: Final[Mapping[str, str]] = {
-    DECODE: "BYTES",
-    RESIZE: "STRUCT<ARRAY<INT64>, ARRAY<FLOAT64 or INT64>>, INT64, INT64, BOOL",
-    COLOR: "STRUCT<ARRAY<INT64>, ARRAY<FLOAT64 or INT64>>, STRING",
-    TYPE: "STRUCT<ARRAY<INT64>, ARRAY<FLOAT64>>",
+_FLOAT_IMAGE: Final = "STRUCT<ARRAY<INT64>, ARRAY<FLOAT64>>"
+_WHOLE_IMAGE: Final = "STRUCT<ARRAY<INT64>, ARRAY<INT64>>"
+_IMAGE: Final = Argument("image", (_FLOAT_IMAGE, _WHOLE_IMAGE))
+
+SIGNATURES: Final[Mapping[str, Signature]] = {
+    signature.name: signature
+    for signature in (
+        Signature(DECODE, (Argument("file", ("BYTES",)),), _FLOAT_IMAGE),
+        Signature(
+            RESIZE,
+            (
+                _IMAGE,
+                Argument("target_height", ("INT64",)),
+                Argument("target_width", ("INT64",)),
+                Argument("preserve_aspect_ratio", ("BOOL",)),
+            ),
+            _FLOAT_IMAGE,
+        ),
+        Signature(COLOR, (_IMAGE, Argument("target_color_space", ("STRING",))), _FLOAT_IMAGE),
+        Signature(TYPE, (Argument("image", (_FLOAT_IMAGE,)),), _WHOLE_IMAGE),
+    )
 }
 
 

@@ -51,8 +51,6 @@ _RESIZE_WHOLE: Final = "etlkit_ml_resize_whole_image"
 _COLOR: Final = "etlkit_ml_convert_color_space"
 _TYPE: Final = "etlkit_ml_convert_image_type"
 
-_NUM_ARGUMENTS: Final = {DECODE: 1, RESIZE: 4, COLOR: 2, TYPE: 1}
-
 # The largest result of one call. DuckDB asks for 2,048 rows at once, and decoded photos are large.
 _MAX_RESULT_BYTES: Final = 4 * 1024**3
 
@@ -81,10 +79,7 @@ def declare_functions(buckets_root: Path) -> None:
         (_TYPE, _convert_type, _WHOLE_IMAGE),
     )
     declare(
-        *(
-            ScalarFunction(name, signature, _NUM_ARGUMENTS[name], _rewrite)
-            for name, signature in SIGNATURES.items()
-        ),
+        *(ScalarFunction(signature, _rewrite) for signature in SIGNATURES.values()),
         python=[
             PythonFunction(name, _by_column(function, whole=result == _WHOLE_IMAGE), result)
             for name, function, result in python
@@ -96,11 +91,6 @@ async def _rewrite(node: exp.Dot, scope: Scope) -> exp.Expr:
     """Replace a call by that of the function in DuckDB."""
     name = function_name(node) or ""
     call = exp.Anonymous(this="", expressions=node.expression.expressions)
-    if isinstance(call.expressions[0], exp.Literal):
-        raise api_errors.invalid(
-            f"No matching signature for function {name}. "
-            f"Supported signature: {name}({SIGNATURES[name]})"
-        )
     call.set("this", _duckdb_name(name, call, scope, node))
     return call
 
@@ -178,6 +168,5 @@ def _convert_type(picture: Picture) -> Picture:
 def _require_picture(value: Any, name: str) -> None:
     if not isinstance(value, pixels.Picture):
         raise ImageError(
-            f"No matching signature for function {name}. "
-            f"Supported signature: {name}({SIGNATURES[name]})"
+            f"No matching signature for function {name}. Supported signature: {SIGNATURES[name]}"
         )

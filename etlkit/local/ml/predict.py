@@ -19,6 +19,13 @@ from sqlglot import exp
 
 from etlkit.errors import ConfigError
 from etlkit.local.bigquery.extensions import api_errors
+from etlkit.local.bigquery.extensions.signatures import (
+    MODEL,
+    TABLE,
+    Argument,
+    ResultTable,
+)
+from etlkit.local.bigquery.extensions.signatures import Signature as FunctionSignature
 from etlkit.local.bigquery.extensions.sql_functions import PythonFunction, TableFunction, declare
 from etlkit.local.bigquery.patches.types import quote
 from etlkit.local.ml import arrow_columns
@@ -43,7 +50,12 @@ _numbers: Final = itertools.count(1)
 
 def declare_function() -> None:
     """Declare ML.PREDICT."""
-    declare(TableFunction("ML.PREDICT", exp.Predict, _rewrite))
+    signature = FunctionSignature(
+        "ML.PREDICT",
+        (Argument("model", (MODEL,)), Argument("table", (TABLE,))),
+        ResultTable(has_model_columns=True, has_input_columns=True),
+    )
+    declare(TableFunction(signature, exp.Predict, _rewrite))
 
 
 def _use_one_thread(scope: Scope) -> None:

@@ -24,7 +24,6 @@ def apply(local_dir: Path) -> None:
         object_columns,
         partition_rules,
         pivots,
-        procedures,
         query_jobs,
         resources,
         routines,
@@ -47,10 +46,12 @@ def apply(local_dir: Path) -> None:
     objects = Objects(Buckets(local_dir / "buckets"))
     object_tables = ObjectTables(objects)
     resources.apply(object_tables)
-    procedures.KNOWN["BQ.REFRESH_EXTERNAL_METADATA_CACHE"] = object_tables.refresh_cache
+    objects.declare_functions()
+    object_tables.declare_procedure()
     SingleConnectionEngine.starts = hooks.STARTS
     # In this order: what a hook has made of a statement is what the next one sees.
-    hooks.STARTS.extend([catalog_store.prepare, objects.register])
+    hooks.STARTS.extend([catalog_store.prepare, objects.connect])
+    hooks.STATEMENTS.append(sql_functions.refuse_wrong_calls)
     rules = [partition_rules.refuse_other_partitioning, partition_rules.require_filter]
     hooks.STATEMENTS.extend([*rules, external.refuse_writes, external.drop, external_data.refresh])
     hooks.STATEMENTS.extend([object_tables.create, external_data.create])

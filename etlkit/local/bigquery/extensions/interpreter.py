@@ -9,7 +9,7 @@ from bqemulator.domain.errors import DomainError, InvalidQueryError
 from bqemulator.scripting.parser import Parser
 from sqlglot import exp
 
-from etlkit.local.bigquery.extensions import api_errors, execute, grammar, hooks, procedures
+from etlkit.local.bigquery.extensions import api_errors, execute, grammar, hooks, sql_functions
 from etlkit.local.bigquery.extensions.statement_context import StatementContext
 from etlkit.local.bigquery.patches import scripts
 from etlkit.local.bigquery.patches.messages import locate
@@ -33,12 +33,12 @@ class Interpreter(scripts.Interpreter):
             await super()._exec_sql(sql)
 
     async def _exec_call(self, stmt: ast.CallStmt) -> None:
-        procedure = procedures.KNOWN.get(stmt.routine_ref.upper())
+        procedure = sql_functions.find_procedure(stmt.routine_ref)
         if procedure is None:
             await super()._exec_call(stmt)
             return
         arguments = [await self._eval_expr_scalar(text) for text in stmt.arg_exprs]
-        procedure(arguments, self._context)
+        procedure.call(arguments, self._context)
         self._final_table = None
 
     async def _run_query(self, bq_sql: str) -> pa.Table:

@@ -16,8 +16,9 @@ from bqemulator.storage.sql_identifiers import quoted_table_ref
 from sqlglot import exp
 
 from etlkit.errors import ConfigError
-from etlkit.local.bigquery.extensions import api_errors, external, grammar, hooks
+from etlkit.local.bigquery.extensions import api_errors, external, grammar, hooks, sql_functions
 from etlkit.local.bigquery.extensions.objects import Objects, rows_sql
+from etlkit.local.bigquery.extensions.signatures import Argument, Signature
 
 if TYPE_CHECKING:
     from etlkit.local.bigquery.extensions.statement_context import StatementContext
@@ -70,11 +71,24 @@ def spec_of(name: Name, context: StatementContext) -> dict[str, Any]:
     return spec
 
 
+_REFRESH: Final = Signature(
+    "BQ.REFRESH_EXTERNAL_METADATA_CACHE",
+    (
+        Argument("table_name", ("STRING",)),
+        Argument("subdirectory_uris", ("ARRAY<STRING>",), is_optional=True),
+    ),
+)
+
+
 class ObjectTables:
     """The statements and the procedure that concern object tables."""
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
+
+    def declare_procedure(self) -> None:
+        """Declare the procedure that refreshes the metadata cache of an object table."""
+        sql_functions.declare(sql_functions.Procedure(_REFRESH, self.refresh_cache))
 
     async def create(
         self, tree: exp.Expr, context: StatementContext
@@ -95,9 +109,10 @@ class ObjectTables:
         return hooks.StatementResult("CREATE_EXTERNAL_TABLE", operation, table=name)
 
     def refresh_cache(self, values: list[Any], context: StatementContext) -> None:
-        """`CALL BQ.REFRESH_EXTERNAL_METADATA_CACHE('project.dataset.table')`."""
-        if not values or not isinstance(values[0], str):
-            raise api_errors.invalid("BQ.REFRESH_EXTERNAL_METADATA_CACHE takes the name of a table")
+        """`CALL BQ.REFRESH_EXTERNAL_METADATA_CACHE('project.dataset.table')`.
+
+        Folders of the bucket may follow; the whole table is refreshed anyway.
+        """
         name = grammar.name_of(exp.to_table(f"`{values[0]}`", dialect="bigquery"), context.project)
         if not is_object_table(name, context):
             raise api_errors.not_found("Table", name)

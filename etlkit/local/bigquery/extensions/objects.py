@@ -12,12 +12,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import duckdb
 import pyarrow as pa
 
 from etlkit.errors import ConfigError
 from etlkit.local.bigquery.extensions import api_errors
 from etlkit.local.bigquery.extensions.catalog_store import CatalogStore
+from etlkit.local.bigquery.extensions.sql_functions import PythonFunction, declare
 from etlkit.local.bigquery.patches.types import quote
 
 if TYPE_CHECKING:
@@ -76,25 +76,24 @@ class Objects:
         self._buckets = buckets
         self._cursor: Any = None
 
-    def register(self, connection: Any) -> None:
-        """Make the functions known to DuckDB."""
+    def connect(self, connection: Any) -> None:
+        """The start hook: prepare to read caches of metadata."""
         # A function that the connection calls in the middle of a query cannot use that connection.
         self._cursor = connection.cursor()
-        functions: tuple[tuple[str, Any, list[str], Any], ...] = (
-            ("etlkit_objects", self.tables, ["VARCHAR"], duckdb.type(_ROWS)),
-            ("etlkit_object_md5", self.md5, ["VARCHAR", "BIGINT"], "VARCHAR"),
-            (DATA, self.content, ["VARCHAR"], "BLOB"),
+
+    def declare_functions(self) -> None:
+        """Declare the functions that DuckDB calls."""
+        declare(
+            python=[
+                PythonFunction(
+                    "etlkit_objects", self.tables, _ROWS, ["VARCHAR"], has_side_effects=True
+                ),
+                PythonFunction(
+                    "etlkit_object_md5", self.md5, "VARCHAR", ["VARCHAR", "BIGINT"], is_by_row=True
+                ),
+                PythonFunction(DATA, self.content, "BLOB", ["VARCHAR"], is_by_row=True),
+            ]
         )
-        for name, function, arguments, kind in functions:
-            is_list = name == "etlkit_objects"
-            connection.create_function(
-                name,
-                api_errors.carry(function),
-                arguments,
-                kind,
-                type="arrow" if is_list else "native",
-                side_effects=is_list,
-            )
 
     def tables(self, specs: pa.Array) -> pa.Array:
         """The rows of an object table for each of some; Arrow is 20 times as fast as dicts here."""
@@ -148,8 +147,10 @@ class Objects:
         del generation  # an object that was overwritten is another one for DuckDB
         return _md5(path, Path(path).stat().st_mtime_ns)
 
-    def content(self, path: str) -> bytes:
-        """The bytes of an object."""
+    def content(self, path: str | None) -> bytes | None:
+        """The bytes of an object; None = an outer join found none."""
+        if path is None:
+            return None
         root = self._buckets.root
         if not Path(path).resolve().is_relative_to(root):
             raise api_errors.invalid(f"{path} is no object of a local bucket")

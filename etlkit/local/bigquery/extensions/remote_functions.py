@@ -7,8 +7,8 @@ this machine alone.
 
 from __future__ import annotations
 
+import inspect
 import itertools
-from inspect import Parameter, Signature
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -18,10 +18,12 @@ from bqemulator.udf.naming import qualified_routine_name
 from bqemulator.udf.types import parse_bq_type_string, render_duckdb_type
 from sqlglot import exp
 
-from etlkit.local.bigquery.extensions import api_errors, grammar, hooks
+from etlkit.local.bigquery.extensions import api_errors, grammar, hooks, sql_functions
 from etlkit.local.bigquery.extensions.catalog_store import CatalogStore
 from etlkit.local.bigquery.extensions.remote_calls import Endpoint, is_loopback
 from etlkit.local.bigquery.extensions.remote_values import SUPPORTED, decode, encode
+from etlkit.local.bigquery.extensions.signatures import Argument, Signature
+from etlkit.local.bigquery.extensions.sql_functions import PythonFunction, RemoteFunction
 from etlkit.local.bigquery.patches.types import BIGNUMERIC
 
 if TYPE_CHECKING:
@@ -59,31 +61,32 @@ class RemoteRuntime:
             raise api_errors.not_found("Routine", name)
         returns: Any = routine.return_type
         is_json = returns["typeKind"] == "JSON"
-        result = engine.connection.type("VARCHAR" if is_json else _column_type(returns))
+        result = "VARCHAR" if is_json else _column_type(returns)
         endpoint = Endpoint(body["endpoint"], body["context"], body["max_rows"])
         kinds = [each.data_type["typeKind"] for each in routine.arguments if each.data_type]
         caller = _caller(endpoint, kinds, returns["typeKind"], _arrow_type(result, engine))
         # Each version has a name of its own and stays until the server ends: DuckDB may still hold a
         # function that was removed, and calls freed memory when its name is taken again.
         raw = f"etlkit_remote_{next(_numbers)}"
-        engine.connection.create_function(
+        PythonFunction(
             raw,
-            api_errors.carry(caller),
-            [engine.connection.type(_column_type(each.data_type)) for each in routine.arguments],
+            caller,
             result,
-            type="arrow" if kinds else "native",
-            null_handling="special",
-            side_effects=True,
-        )
+            [_column_type(each.data_type) for each in routine.arguments],
+            has_side_effects=True,
+            is_by_row=not kinds,
+        ).register(engine.connection)
         names = ", ".join(f"argument_{number}" for number in range(len(kinds)))
         call = _kept(f"{raw}({names})", returns["typeKind"])
         flat = qualified_routine_name(routine)
         engine.execute(f"CREATE OR REPLACE MACRO {flat}({names}) AS ({call})")
         self.known[name] = body
+        sql_functions.declare(_entry(name, routine))
 
     def deregister(self, routine: RoutineMeta, engine: Any) -> None:
         """Forget a function."""
         self.known.pop(_name(routine), None)
+        sql_functions.remove(_name(routine))
         engine.execute(f"DROP MACRO IF EXISTS {qualified_routine_name(routine)}")
         CatalogStore(engine.connection).drop(KIND, _name(routine))
 
@@ -148,6 +151,18 @@ class RemoteRuntime:
         return routine
 
 
+def _entry(name: Name, routine: RoutineMeta) -> RemoteFunction:
+    """The entry in the registry of functions."""
+    arguments = [
+        Argument(each.name or "", (each.data_type["typeKind"],))
+        for each in routine.arguments
+        if each.data_type
+    ]
+    returns: Any = routine.return_type
+    signature = Signature(f"{name[1]}.{name[2]}", tuple(arguments), returns["typeKind"])
+    return RemoteFunction(name, signature)
+
+
 def _caller(
     endpoint: Endpoint, kinds: list[str], returns: str, arrow: pa.DataType
 ) -> Callable[..., pa.Array]:
@@ -175,8 +190,8 @@ def _caller(
 
     # DuckDB counts the parameters of a function.
     names = [f"argument_{number}" for number in range(len(kinds))]
-    parameters = [Parameter(name, Parameter.POSITIONAL_ONLY) for name in names]
-    call.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in names]
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return call
 
 
