@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 _ANSWER: Final = "_etlkit_answer"
 _ROWS: Final = "_etlkit_rows"
 _URI: Final = "uri"
+_SETTINGS: Final = "STRUCT<threshold FLOAT64, keep_original_columns BOOL, trial_id INT64>"
 _numbers: Final = itertools.count(1)
 
 
@@ -52,7 +53,12 @@ def declare_function() -> None:
     """Declare ML.PREDICT."""
     signature = FunctionSignature(
         "ML.PREDICT",
-        (Argument("model", (MODEL,)), Argument("table", (TABLE,))),
+        (
+            Argument("model", (MODEL,)),
+            Argument("table", (TABLE,)),
+            # Imported models ignore all of these.
+            Argument("settings", (_SETTINGS,), is_optional=True),
+        ),
         ResultTable(has_model_columns=True, has_input_columns=True),
     )
     declare(TableFunction(signature, exp.Predict, _rewrite))
