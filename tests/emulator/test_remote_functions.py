@@ -257,9 +257,24 @@ def test_a_dry_run_makes_no_call(bq, create, endpoint):
 @pytest.mark.parametrize(
     ("arguments", "returns", "options", "message"),
     [
-        ("n INT64", "STRING", "endpoint='https://example.com/'", "calls this machine alone"),
-        ("n INT64", "STRING", "endpoint='http://127.0.0.1.evil.io/'", "calls this machine alone"),
-        ("n INT64", "STRING", "endpoint='file:///etc/passwd'", "calls this machine alone"),
+        (
+            "n INT64",
+            "STRING",
+            "endpoint='https://example.com/'",
+            "calls only endpoints on this machine",
+        ),
+        (
+            "n INT64",
+            "STRING",
+            "endpoint='http://127.0.0.1.evil.io/'",
+            "calls only endpoints on this machine",
+        ),
+        (
+            "n INT64",
+            "STRING",
+            "endpoint='file:///etc/passwd'",
+            "calls only endpoints on this machine",
+        ),
         ("n INT64", "STRING", "max_batching_rows=1", "needs option endpoint"),
         ("n INT64", "STRING", "endpoint='http://localhost:1/', n=1", "Unknown option: n"),
         (
@@ -300,7 +315,7 @@ def test_nobody_at_the_endpoint(run, dataset):
         endpoint="http://127.0.0.1:1/", more="",
     )  # fmt: skip
     run(sql)
-    with pytest.raises(BadRequest, match="Nobody listens at endpoint"):
+    with pytest.raises(BadRequest, match="No server listens at endpoint"):
         run(f"SELECT {dataset}.f(1)")
 
 

@@ -49,7 +49,7 @@ def apply(local_dir: Path) -> None:
     objects.declare_functions()
     object_tables.declare_procedure()
     SingleConnectionEngine.starts = hooks.STARTS
-    # In this order: what a hook has made of a statement is what the next one sees.
+    # The order matters: each hook sees the statement as the hooks before it have left it.
     hooks.STARTS.extend([catalog_store.prepare, objects.connect])
     hooks.STATEMENTS.append(sql_functions.refuse_wrong_calls)
     rules = [partition_rules.refuse_other_partitioning, partition_rules.require_filter]

@@ -1,4 +1,4 @@
-"""Errors in BigQuery's words, and how they come back out of Python functions that DuckDB calls."""
+"""BigQuery's errors, and how errors of Python functions that DuckDB calls reach the client."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def not_found(what: str, name: Name) -> NotFoundError:
 
 
 def not_found_uri(uri: str, why: str) -> NotFoundError:
-    """404: an address in a bucket."""
+    """404 for an address in a bucket."""
     return NotFoundError(f"Not found: URI {uri}: {why}")
 
 
@@ -47,7 +47,7 @@ def already_exists(what: str, name: Name) -> AlreadyExistsError:
 
 
 def require_dataset(context: StatementContext, name: Name) -> None:
-    """Refuse a name whose dataset is not there."""
+    """Raise if the dataset of a name does not exist."""
     project, dataset, _ = name
     if context.ctx.catalog.get_dataset(project, dataset) is None:
         raise NotFoundError(f"Not found: Dataset {project}:{dataset} was not found in location US")
@@ -56,8 +56,8 @@ def require_dataset(context: StatementContext, name: Name) -> None:
 def carry(function: _F) -> _F:
     """Let an error of a function that DuckDB calls reach the client as it was raised.
 
-    DuckDB turns exceptions into texts of its own. Statements run one at a time, so the first error
-    that is kept here is that of the running statement.
+    DuckDB replaces exceptions with errors of its own. Statements run one at a time, so the first error
+    that is kept here belongs to the running statement.
     """
 
     @wraps(function)
@@ -72,10 +72,10 @@ def carry(function: _F) -> _F:
 
 
 def forget() -> None:
-    """A statement begins."""
+    """Forget the errors of the previous statement. Called before each statement."""
     _carried.clear()
 
 
 def carried() -> DomainError | None:
-    """The first error that a carried function has raised since `forget`."""
+    """The first error that a `carry` function has raised since `forget`; None = there is none."""
     return _carried[0] if _carried else None

@@ -1,6 +1,6 @@
-"""What the local BigQuery knows beyond the emulator's catalog, kept in a table of our own.
+"""What the local BigQuery stores in addition to the emulator's catalog.
 
-Being in the same DuckDB file, it is written and lost together with the tables.
+It is a table in the same DuckDB file, so that it is written and lost together with the users' tables.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from typing import Any, Final
 
 SCHEMA: Final = "_etlkit"
 _TABLE: Final = f"{SCHEMA}.things"
+"""The table keeps this name, because existing local data has it."""
+
 _KEY: Final = "kind = ? AND project = ? AND dataset = ? AND name = ?"
 
 Name = tuple[str, str, str]
 
 
 def prepare(connection: Any) -> None:
-    """Make the table if it is not there."""
+    """The start hook: create the table if it does not exist."""
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
     connection.execute(
         f"CREATE TABLE IF NOT EXISTS {_TABLE} (kind VARCHAR, project VARCHAR, dataset VARCHAR, "
@@ -25,7 +27,7 @@ def prepare(connection: Any) -> None:
 
 
 class CatalogStore:
-    """Object tables, models, remote functions: a kind, a name and a JSON body each."""
+    """Entries for object tables, external tables and remote functions: kind, name and JSON body."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection

@@ -1,4 +1,4 @@
-"""Run one statement that hooks handle or rewrite. The emulator runs all others unchanged."""
+"""Run one query that hooks rewrite. The emulator runs all others unchanged."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Bind = Callable[[str], tuple[str, Any]]
 
 
 async def run(tree: exp.Expr, context: StatementContext, bind: Bind) -> Any:
-    """The rows of a statement, as an Arrow table.
+    """Run a statement and return its rows as an Arrow table.
 
     Raises:
-        DomainError: In BigQuery's words; what a hook or a function that DuckDB called has raised comes
-            as it was raised.
+        DomainError: With BigQuery's message. An error of a hook, or of a function that DuckDB called,
+            is raised unchanged.
     """
     api_errors.forget()
     scope = Scope(context, bind)
@@ -33,23 +33,23 @@ async def run(tree: exp.Expr, context: StatementContext, bind: Bind) -> Any:
         sql, parameters = await scope.lower(tree)
         return context.ctx.engine.fetch_arrow(sql, parameters)
     except Exception as error:
-        raise _told(error, sql) from error
+        raise _as_bigquery_error(error, sql) from error
     finally:
         scope.close()
 
 
-def _told(error: Exception, sql: str) -> Exception:
+def _as_bigquery_error(error: Exception, sql: str) -> Exception:
     carried = api_errors.carried()
     if carried is not None:
         return carried
-    told = translate_runtime_error(error, duckdb_sql=sql)
-    if isinstance(told, DomainError):
-        return told
+    translated = translate_runtime_error(error, duckdb_sql=sql)
+    if isinstance(translated, DomainError):
+        return translated
     return InvalidQueryError(f"The statement failed: {error}")
 
 
 def involved_tree(sql: str, context: StatementContext) -> exp.Expr | None:
-    """The tree of a statement that the hooks have to see; None = the emulator runs it as it is."""
+    """The tree of a statement that query hooks rewrite; None = the emulator runs it unchanged."""
     tree = grammar.parse(sql)
     return tree if tree is not None and hooks.is_involved(tree, context) else None
 
@@ -57,7 +57,7 @@ def involved_tree(sql: str, context: StatementContext) -> exp.Expr | None:
 def with_names(
     sql: str, parameters: list[dict[str, Any]] | None
 ) -> tuple[str, list[dict[str, Any]] | None]:
-    """Name positional parameters: a hook may move a part of the statement elsewhere."""
+    """Give positional parameters names, because a hook may move parts of the statement."""
     if not parameters or any(parameter.get("name") for parameter in parameters):
         return sql, parameters
     named = [{**each, "name": positional(number)} for number, each in enumerate(parameters)]
@@ -65,7 +65,7 @@ def with_names(
 
 
 def job_parameters(parameters: list[dict[str, Any]] | None) -> Bind:
-    """Put the parameters of a job into DuckDB SQL."""
+    """Return a function that binds the parameters of a job in DuckDB SQL."""
 
     def bind(sql: str) -> tuple[str, Any]:
         bound, values = bind_parameters(sql, parameters)
@@ -75,7 +75,7 @@ def job_parameters(parameters: list[dict[str, Any]] | None) -> Bind:
 
 
 def script_parameters(values: dict[str, Any]) -> Bind:
-    """Put the numbered variables of a script into DuckDB SQL, those that it names."""
+    """Return a function that binds those numbered variables of a script that DuckDB SQL names."""
 
     def bind(sql: str) -> tuple[str, Any]:
         named = {node.name for node in parse_one(sql, read="duckdb").find_all(exp.Parameter)}

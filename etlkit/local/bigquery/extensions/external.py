@@ -1,4 +1,4 @@
-"""What all external tables have in common: names, DROP, and that nobody writes to them."""
+"""What all external tables have in common: names, DROP, and that they cannot be written."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def is_create(tree: exp.Expr) -> bool:
 
 
 def operation(tree: exp.Expr, name: Name, context: StatementContext) -> str:
-    """CREATE, REPLACE or SKIP.
+    """What a CREATE statement does: CREATE, REPLACE or SKIP.
 
     Raises:
-        AlreadyExistsError: The name is taken.
-        InvalidQueryError: It is to be replaced, and is no external table.
+        AlreadyExistsError: The name is used.
+        InvalidQueryError: The table to replace is not an external table.
     """
     meta = context.ctx.catalog.get_table(*name)
     if meta is None:
@@ -50,7 +50,7 @@ def operation(tree: exp.Expr, name: Name, context: StatementContext) -> str:
 
 
 def wrong_type(name: Name, meta: Any) -> Exception:
-    """A statement speaks of something as what it is not."""
+    """The error for a statement that names a table of another type than it expects."""
     project, dataset, table = name
     return api_errors.invalid(
         f"{project}:{dataset}.{table} is not allowed for this operation because it is currently "
@@ -61,7 +61,7 @@ def wrong_type(name: Name, meta: Any) -> Exception:
 def register(
     name: Name, fields: list[dict[str, Any]], context: StatementContext, **more: Any
 ) -> None:
-    """Put an external table into the catalog, in place of one of the same name."""
+    """Add an external table to the catalog. It replaces one of the same name."""
     clear(name, context)
     now = context.ctx.clock.now()
     context.ctx.catalog.create_table(
@@ -80,7 +80,7 @@ def register(
 
 
 def clear(name: Name, context: StatementContext) -> None:
-    """Take an external table away, whatever it read."""
+    """Remove an external table of any kind from DuckDB, the catalog and the store."""
     context.ctx.engine.execute(f"DROP VIEW IF EXISTS {quoted_table_ref(*name)}")
     context.ctx.catalog.delete_table(*name, not_found_ok=True)
     for kind in KINDS:
@@ -88,7 +88,7 @@ def clear(name: Name, context: StatementContext) -> None:
 
 
 async def drop(tree: exp.Expr, context: StatementContext) -> hooks.StatementResult | None:
-    """`DROP EXTERNAL TABLE`; and DROP of an external table as something else, which is refused."""
+    """Handle `DROP EXTERNAL TABLE`, and refuse DROP TABLE and DROP VIEW of an external table."""
     if not isinstance(tree, exp.Drop) or tree.kind not in {grammar.EXTERNAL_TABLE, "TABLE", "VIEW"}:
         return None
     if not isinstance(tree.this, exp.Table) or not tree.this.db:
@@ -111,7 +111,7 @@ async def drop(tree: exp.Expr, context: StatementContext) -> hooks.StatementResu
 
 
 async def refuse_writes(tree: exp.Expr, context: StatementContext) -> hooks.StatementResult | None:
-    """Let nothing change an external table, or put another thing into its place."""
+    """Refuse statements that change an external table or replace it with another table or view."""
     for name in _written(tree, context.project):
         meta = context.ctx.catalog.get_table(*name)
         if meta is None or meta.table_type != "EXTERNAL":
@@ -148,10 +148,10 @@ def interval_s(value: Any, context: StatementContext) -> float:
     if isinstance(value, exp.MakeInterval) and not value.args:
         return 0.0
     if not isinstance(value, exp.Expr):
-        raise api_errors.invalid(f"{value!r} is no INTERVAL, such as INTERVAL 1 HOUR")
+        raise api_errors.invalid(f"{value!r} is not an INTERVAL, such as INTERVAL 1 HOUR")
     text = value.sql(dialect="bigquery")
     translated: Any = SQLTranslator().translate(f"SELECT {text} AS length")
     if not hasattr(translated, "value"):
-        raise api_errors.invalid(f"{text} is no INTERVAL, such as INTERVAL 1 HOUR")
+        raise api_errors.invalid(f"{text} is not an INTERVAL, such as INTERVAL 1 HOUR")
     sql = f"SELECT epoch(length) FROM ({translated.value})"
     return float(context.ctx.engine.execute(sql).fetchone()[0])

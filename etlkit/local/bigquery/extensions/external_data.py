@@ -1,7 +1,7 @@
 """External tables over files: `CREATE EXTERNAL TABLE … OPTIONS(format='CSV', uris=[…])`.
 
-Real BigQuery reads the files at each query. Here the table is a DuckDB view over the files that match;
-a statement that names it has the list of files brought up to date first.
+Real BigQuery reads the files at each query. Here the table is a DuckDB view over the files that match.
+The list of files is updated before each statement that names the table.
 
 https://cloud.google.com/bigquery/docs/external-data-cloud-storage
 """
@@ -43,14 +43,14 @@ _OPTIONS: Final = {"uris", "format", "max_bad_records", "description", *_CSV}
 
 
 async def create(tree: exp.Expr, context: StatementContext) -> hooks.StatementResult | None:
-    """`CREATE EXTERNAL TABLE` with a format."""
+    """Handle `CREATE EXTERNAL TABLE` with a format."""
     if not external.is_create(tree):
         return None
     options = grammar.options(tree)
     unknown = sorted(options.keys() - _OPTIONS)
     if unknown:
         raise api_errors.invalid(
-            f"The local BigQuery knows no option {unknown[0]} of external tables; it has "
+            f"The local BigQuery does not know the option {unknown[0]} of external tables; it knows "
             f"{', '.join(sorted(_OPTIONS))}, and object_metadata for object tables"
         )
     has_schema = isinstance(tree.this, exp.Schema)
@@ -87,14 +87,14 @@ def make(
     *,
     description: str | None = None,
 ) -> None:
-    """Check the configuration and make the table; in a dry run, check alone.
+    """Check the configuration and create the table. A dry run only checks.
 
     Args:
-        name: Project, dataset, table.
+        name: Project, dataset and table.
         config: `externalDataConfiguration`, as in the REST resource.
-        fields: The columns; [] = what the files have.
-        context: Where.
-        description: Of the table.
+        fields: The columns; [] = those that the files have.
+        context: What the statement can use.
+        description: The description of the table; None = it has none.
     """
     kind, uris = _checked(config)
     paths = _paths(uris, context)
@@ -120,12 +120,12 @@ def make(
 
 
 def _checked(config: dict[str, Any]) -> tuple[str, list[str]]:
-    """Format and addresses of a configuration."""
+    """Check the format and the addresses of a configuration, and return them."""
     kind = str(config.get("sourceFormat") or "").upper()
     kind = "NEWLINE_DELIMITED_JSON" if kind == "JSON" else kind
     if kind not in _FORMATS:
         raise api_errors.invalid(
-            f"The local BigQuery knows no external tables of format {kind or 'NULL'}; it has "
+            f"The local BigQuery has no external tables of format {kind or 'NULL'}; it has "
             f"{', '.join(_FORMATS)}"
         )
     uris = config.get("sourceUris")
@@ -135,12 +135,12 @@ def _checked(config: dict[str, Any]) -> tuple[str, list[str]]:
 
 
 def resource(body: dict[str, Any]) -> dict[str, Any]:
-    """What `tables.get` says of an external table beyond other tables."""
+    """The fields of the REST resource that only external tables have."""
     return {"externalDataConfiguration": body["config"]}
 
 
 async def refresh(tree: exp.Expr, context: StatementContext) -> hooks.StatementResult | None:
-    """Bring the lists of files up to date for a statement."""
+    """Update the list of files of each external table that a statement reads."""
     for name in set(_named(tree, context)):
         body = context.store.get(KIND, name)
         if body is None:
@@ -154,7 +154,7 @@ async def refresh(tree: exp.Expr, context: StatementContext) -> hooks.StatementR
 
 
 def _named(tree: exp.Expr, context: StatementContext) -> Iterator[Name]:
-    """The external tables that a statement reads, through views, too."""
+    """The external tables that a statement reads, directly or through views."""
     for table in tree.find_all(exp.Table):
         if not table.db or not isinstance(table.this, exp.Identifier):
             continue
@@ -186,7 +186,7 @@ def _bad_records(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _found_fields(kind: str, paths: list[str], context: StatementContext) -> list[dict[str, Any]]:
-    """The columns that the files themselves have."""
+    """The columns that DuckDB finds in the files."""
     sql = f"SELECT * FROM {_reader(kind, paths)} LIMIT 0"
     described = context.ctx.engine.execute(sql).description
     return [

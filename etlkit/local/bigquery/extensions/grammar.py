@@ -1,8 +1,8 @@
-"""BigQuery statements that sqlglot does not know, taught to its BigQuery dialect.
+"""Statements that sqlglot's BigQuery dialect does not parse, added to it.
 
-`WITH CONNECTION` on tables, `DROP EXTERNAL TABLE`, `ML.ANNOTATE_IMAGE(MODEL …)`, JSON_QUERY without
-a path: sqlglot 30 fails on them or falls back to an unparsed `Command`. The dialect itself is extended,
-in the server process alone, so that every part of the emulator that parses SQL understands them, too.
+They are `WITH CONNECTION` on tables, `DROP EXTERNAL TABLE`, `ML.ANNOTATE_IMAGE(MODEL …)` and JSON_QUERY
+without a path. sqlglot 30 fails on them or returns an unparsed `Command`. The dialect itself is
+extended, only in the server process, so that every part of the emulator that parses SQL knows them.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from etlkit.local.bigquery.patches.table import PATCHES
 EXTERNAL_TABLE: Final = "EXTERNAL TABLE"
 
 Option = str | bool | int | float | list[Any] | tuple[Any, ...] | exp.Expr | None
-"""The value of an entry of OPTIONS(…); an interval stays a tree."""
+"""The value of an entry of OPTIONS(…). An interval stays a tree."""
 
 _Parser: Any = BigQuery.Parser
 
 
 class Connection(exp.Property):
-    """`WITH CONNECTION name`; the name is an `exp.Table`, or the variable DEFAULT."""
+    """`WITH CONNECTION name`. The name is an `exp.Table`, or the variable DEFAULT."""
 
     arg_types: ClassVar[dict[str, bool]] = {"this": True}
 
@@ -43,7 +43,7 @@ class AnnotateImage(exp.Expression, exp.Func):
 
 
 def parse(sql: str) -> Any:
-    """The tree of a single statement; None = it is several, none, or sqlglot does not know it."""
+    """The tree of a single statement; None = there is not exactly one, or sqlglot cannot parse it."""
     try:
         trees = [tree for tree in sqlglot.parse(sql, read="bigquery") if tree is not None]
     except sqlglot.errors.SqlglotError:
@@ -55,7 +55,7 @@ def options(tree: exp.Expr) -> dict[str, Option]:
     """The OPTIONS of a statement by lower-case name.
 
     Raises:
-        InvalidQueryError: A value is no literal, or an option stands twice.
+        InvalidQueryError: A value is not a literal, or an option is given twice.
     """
     found: dict[str, Option] = {}
     properties = tree.args.get("properties")
@@ -108,7 +108,7 @@ def connection(tree: exp.Expr) -> str | None:
 
 
 def name_of(table: exp.Expr, project: str) -> tuple[str, str, str]:
-    """Project, dataset and name of what a statement speaks of.
+    """Project, dataset and name of the table that a node names.
 
     Raises:
         InvalidQueryError: The name has no dataset.
@@ -151,7 +151,7 @@ def _parse_drop(parser: Any, exists: bool = False) -> Any:
 
 
 def _json_query(arguments: list[Any], dialect: Any) -> Any:
-    """The path of JSON_QUERY may be left out, as that of JSON_VALUE."""
+    """Parse JSON_QUERY. Its path may be left out, like that of JSON_VALUE."""
     path = arguments[1:] or [exp.Literal.string("$")]
     return build_extract_json_with_path(exp.JSONExtract)([arguments[0], *path], dialect)
 
@@ -160,7 +160,7 @@ _plain_parse_drop = _Parser._parse_drop  # noqa: SLF001
 
 
 def apply() -> None:
-    """Teach the dialect."""
+    """Extend the dialect."""
     PATCHES.replace("sqlglot.dialects.bigquery:BigQuery.Parser.PROPERTY_PARSERS[WITH]", _parse_with)
     PATCHES.replace(
         "sqlglot.dialects.bigquery:BigQuery.Parser._parse_remote_with_connection", _parse_remote

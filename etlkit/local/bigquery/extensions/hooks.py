@@ -1,8 +1,8 @@
-"""Hooks that see every statement before it does.
+"""Hooks that see every statement before the emulator does.
 
-A statement hook executes statements of its own (`CREATE EXTERNAL TABLE`, `CREATE MODEL`); a query hook
-rewrites relations and functions within any query. Hooks may block: nothing but the REST API of the
-local BigQuery waits for them.
+A statement hook executes statements that the emulator does not have (`CREATE EXTERNAL TABLE`,
+`CREATE MODEL`). A query hook rewrites relations and functions within any query. Hooks may block: only
+the REST API of the local BigQuery waits for them.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StatementResult:
-    """What a job says of a statement that a hook has executed.
+    """What a job reports about a statement that a hook has executed.
 
     Attributes:
-        statement_type: Such as CREATE_MODEL.
-        operation: CREATE, REPLACE, SKIP or DROP; "" = the statement is no DDL.
-        table: The table or model that it was about; None = none.
-        routine: The function that it was about; None = none.
+        statement_type: E.g. CREATE_MODEL.
+        operation: CREATE, REPLACE, SKIP or DROP; "" = the statement is not DDL.
+        table: The table or model that it created, replaced or dropped; None = none.
+        routine: The function that it created, replaced or dropped; None = none.
     """
 
     statement_type: str
@@ -55,10 +55,10 @@ class StatementResult:
 
 
 STATEMENTS: Final[list[StatementHook]] = []
-"""Asked in order; the first that gives an `StatementResult` has executed the statement."""
+"""Called in order, until one returns a `StatementResult`: it has executed the statement."""
 
 STARTS: Final[list[StartHook]] = []
-"""Each gets the DuckDB connection when the engine starts: the place to register functions."""
+"""Each gets the DuckDB connection when the engine starts, e.g. to register functions."""
 
 INVOLVED: Final[list[Predicate]] = []
 """Whether a tree needs query hooks. A view whose body does is expanded at each query."""
@@ -70,7 +70,7 @@ def is_involved(tree: exp.Expr, context: StatementContext) -> bool:
 
 
 async def execute(tree: exp.Expr, context: StatementContext) -> StatementResult | None:
-    """Let a statement hook execute a statement; None = it is none of theirs."""
+    """Let a statement hook execute a statement; None = no hook did."""
     for hook in STATEMENTS:
         outcome = await hook(tree, context)
         if outcome is not None:
@@ -79,9 +79,9 @@ async def execute(tree: exp.Expr, context: StatementContext) -> StatementResult 
 
 
 def innermost_first(tree: exp.Expr, kind: type[exp.Expr]) -> list[Any]:
-    """Nodes of a kind in the order in which they can be computed.
+    """Nodes of a class in the order in which they can be computed.
 
-    A node within another comes before it, and the tables of a WITH before the query that uses them.
+    A node comes after the nodes within it, and a query after the tables of its WITH.
     """
     found: list[Any] = []
     stack: list[tuple[Any, bool]] = [(tree, False)]

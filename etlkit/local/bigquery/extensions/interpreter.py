@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Interpreter(scripts.Interpreter):
-    """The patched interpreter, with the hooks before each statement."""
+    """The patched interpreter, which calls the hooks before each statement."""
 
     @property
     def _context(self) -> StatementContext:
@@ -43,16 +43,16 @@ class Interpreter(scripts.Interpreter):
 
     async def _run_query(self, bq_sql: str) -> pa.Table:
         try:
-            rows = await self._through_seam(bq_sql, [])
+            rows = await self._rewritten(bq_sql, [])
             return rows if rows is not None else await super()._run_query(bq_sql)
         except DomainError as error:
-            told = api_errors.carried() or error
-            if isinstance(told, InvalidQueryError):
-                raise locate(told, bq_sql, self._source) from error
-            raise told from error
+            known = api_errors.carried() or error
+            if isinstance(known, InvalidQueryError):
+                raise locate(known, bq_sql, self._source) from error
+            raise known from error
 
     async def _run_query_with_params(self, bq_sql: str, using_values: list[Any]) -> pa.Table:
-        rows = await self._through_seam(bq_sql, using_values)
+        rows = await self._rewritten(bq_sql, using_values)
         if rows is not None:
             return rows
         return await super()._run_query_with_params(bq_sql, using_values)
@@ -60,7 +60,7 @@ class Interpreter(scripts.Interpreter):
     async def _run_dynamic(self, bq_sql: str, using_values: list[Any]) -> bool:
         if await self._by_hook(bq_sql):
             return False
-        rows = await self._through_seam(bq_sql, using_values)
+        rows = await self._rewritten(bq_sql, using_values)
         if rows is None:
             return await super()._run_dynamic(bq_sql, using_values)
         self._final_table = rows if plain._is_row_producing(bq_sql) else None  # noqa: SLF001
@@ -79,7 +79,7 @@ class Interpreter(scripts.Interpreter):
         self._final_table = None
         return True
 
-    async def _through_seam(self, sql: str, using_values: list[Any]) -> pa.Table | None:
+    async def _rewritten(self, sql: str, using_values: list[Any]) -> pa.Table | None:
         api_errors.forget()
         if execute.involved_tree(sql, self._context) is None:
             return None
@@ -92,7 +92,7 @@ class Interpreter(scripts.Interpreter):
 
 
 def _parse_create(self: Any) -> ast.Statement:
-    """A remote function is a plain statement here; the emulator wants a body of every function."""
+    """Parse a remote function as a plain statement: the emulator expects a body of each function."""
     start = self._cursor._pos  # noqa: SLF001
     statement: ast.SqlStmt = self._parse_sql_statement()
     tree = grammar.parse(statement.sql) if "remote" in statement.sql.casefold() else None

@@ -1,8 +1,9 @@
-"""The pseudo-column `data` of object tables, in whatever query names it.
+"""The pseudo-column `data` of object tables, in every query that names it.
 
-Real BigQuery: `data`, in any case and under any alias of the table, is the content of the object; it is
-in no `*`, and in no schema. A query that names it gets a relation with the object's file in a hidden
-column, and each `data` becomes a function of it, so a file is read only where its content is needed.
+Real BigQuery: `data`, in any case and with any alias of the table, is the content of the object. It is
+not part of `*` or of the schema. In a query that names it, the object table is replaced by a relation
+with the object's file in a hidden column, and each `data` by a function of that column. So a file is
+read only if its content is needed.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ _HIDDEN: Final = {"data", PATH}
 
 
 def names_data(tree: exp.Expr, context: StatementContext) -> bool:
-    """Whether a tree names an object table, and a hidden column."""
+    """Whether a tree names an object table and a hidden column."""
     columns = (column.name.casefold() in _HIDDEN for column in tree.find_all(exp.Column))
     return any(columns) and any(_is_ours(table, context) for table in tree.find_all(exp.Table))
 
 
 async def add_data(tree: exp.Expr, scope: Scope) -> bool:
-    """Give a statement the hidden columns that it names."""
+    """The query hook: provide the hidden columns that a statement names."""
     context = scope.context
     if not names_data(tree, context):
         return False
@@ -58,7 +59,7 @@ def _replace(column: exp.Column, alias: str) -> None:
 
 
 def _show_path(table: exp.Table, scope: Scope) -> str:
-    """Put a relation that has the hidden column in the place of an object table; give its alias."""
+    """Replace an object table by a relation that has the hidden column, and return its alias."""
     alias = table.alias_or_name
     name = grammar.name_of(table, scope.context.project)
     relation = scope.define(rows_sql(spec_of(name, scope.context), with_path=True))
@@ -85,7 +86,7 @@ def _hide_from_stars(query: exp.Select, alias: str) -> None:
 
 
 def _source_of(column: exp.Column, context: StatementContext) -> Any:
-    """The object table that a hidden column is of; None = it is an ordinary column."""
+    """The object table that a hidden column belongs to; None = it is an ordinary column."""
     for query in _visible_queries(column):
         sources = [*_sources(query)]
         if column.table:
@@ -104,7 +105,7 @@ def _source_of(column: exp.Column, context: StatementContext) -> Any:
 
 
 def _visible_queries(column: exp.Column) -> Iterator[exp.Expr]:
-    """The queries whose sources a column may be of, innermost first."""
+    """The queries whose sources may have a column, innermost first."""
     child: Any = column
     is_source = False
     while (parent := child.parent) is not None:
@@ -138,7 +139,7 @@ def _sources(query: exp.Expr) -> Iterator[exp.Expr]:
 
 
 def _provides(source: exp.Expr, name: str, query: exp.Expr, context: StatementContext) -> bool:
-    """Whether a source has an ordinary column of a name, as far as can be told."""
+    """Whether a source has an ordinary column of a name, as far as the catalog knows."""
     if isinstance(source, exp.Unnest):
         return _same(source.alias, name) or any(_same(each.name, name) for each in _aliases(source))
     if isinstance(source, exp.Subquery):
@@ -154,7 +155,7 @@ def _provides(source: exp.Expr, name: str, query: exp.Expr, context: StatementCo
 
 
 def _gives(query: exp.Query, name: str, context: StatementContext) -> bool:
-    """Whether a query has a result column of a name; through stars, too."""
+    """Whether a query has a result column of a name, directly or through a star."""
     if isinstance(query, exp.SetOperation):
         return _gives(query.left, name, context)  # type: ignore[arg-type]
     if isinstance(query, exp.Subquery):
@@ -173,7 +174,7 @@ def _with_table(name: str, query: exp.Expr) -> exp.Query | None:
         with_ = node.args.get("with_")
         for table in with_.expressions if with_ is not None else ():
             if _same(table.alias, name) and isinstance(table.this, exp.Query):
-                # A table of the same name within itself is another one.
+                # Within the query of a WITH table, its own name means another table.
                 return None if table.this is query else table.this
         node = node.parent
     return None

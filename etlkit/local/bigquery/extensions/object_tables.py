@@ -1,8 +1,8 @@
 """`CREATE EXTERNAL TABLE … WITH CONNECTION … OPTIONS(object_metadata='SIMPLE', uris=[…])`.
 
-Real BigQuery: an object table is read-only, shows the bucket as it is now (or as its metadata cache has
-it), and has the pseudo-column `data`. Here it is a DuckDB view over functions of ours, so whatever
-reads tables reads it; `object_columns` adds the pseudo-column to queries that name it.
+Real BigQuery: an object table is read-only, shows the current state of the bucket (or that of its
+metadata cache), and has the pseudo-column `data`. Here it is a DuckDB view over Python functions, so
+everything that reads tables can read it. `object_columns` adds the pseudo-column to queries.
 
 https://cloud.google.com/bigquery/docs/object-tables
 """
@@ -56,14 +56,14 @@ _STALENESS: Final = (timedelta(minutes=30), timedelta(days=7))
 
 
 def is_object_table(name: Name, context: StatementContext) -> bool:
-    """Whether a name is that of an object table."""
+    """Whether an object table has this name."""
     meta = context.ctx.catalog.get_table(*name)
     is_external = meta is not None and meta.table_type == "EXTERNAL"
     return is_external and context.store.get(KIND, name) is not None
 
 
 def spec_of(name: Name, context: StatementContext) -> dict[str, Any]:
-    """What `objects.rows_sql` wants to know of an object table."""
+    """The description of an object table for `objects.rows_sql`."""
     body = context.store.get(KIND, name) or {}
     spec: dict[str, Any] = {"uris": body["uris"]}
     if body.get("mode"):
@@ -81,7 +81,7 @@ _REFRESH: Final = Signature(
 
 
 class ObjectTables:
-    """The statements and the procedure that concern object tables."""
+    """The statements and the procedure for object tables."""
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
@@ -93,14 +93,16 @@ class ObjectTables:
     async def create(
         self, tree: exp.Expr, context: StatementContext
     ) -> hooks.StatementResult | None:
-        """`CREATE EXTERNAL TABLE` with `object_metadata`."""
+        """Handle `CREATE EXTERNAL TABLE` with `object_metadata`."""
         if not external.is_create(tree):
             return None
         options = grammar.options(tree)
         if "object_metadata" not in options:
             return None
         if isinstance(tree.this, exp.Schema):
-            raise api_errors.invalid("An object table has the columns of BigQuery; declare none")
+            raise api_errors.invalid(
+                "An object table has fixed columns: remove the list of columns"
+            )
         name = grammar.name_of(tree.this, context.project)
         api_errors.require_dataset(context, name)
         operation = external.operation(tree, name, context)
@@ -126,13 +128,13 @@ class ObjectTables:
     def make(
         self, name: Name, options: dict[str, Any], connection: str | None, context: StatementContext
     ) -> None:
-        """Check the options and make or replace the table; in a dry run, check alone."""
+        """Check the options and create or replace the table. A dry run only checks."""
         body = _body(options, connection, context)
         self._objects.matching(body["uris"])
         if context.is_dry:
             return
-        told = {key: body[key] for key in ("description", "friendly_name", "labels")}
-        external.register(name, FIELDS, context, **told)
+        shown = {key: body[key] for key in ("description", "friendly_name", "labels")}
+        external.register(name, FIELDS, context, **shown)
         context.store.put(KIND, name, body)
         sql = rows_sql(spec_of(name, context))
         context.ctx.engine.execute(f"CREATE OR REPLACE VIEW {quoted_table_ref(*name)} AS {sql}")
@@ -141,7 +143,7 @@ class ObjectTables:
 
 
 def resource(body: dict[str, Any], project: str) -> dict[str, Any]:
-    """What `tables.get` says of an object table beyond other tables."""
+    """The fields of the REST resource that only object tables have."""
     connection = body["connection"]
     if connection.count(".") == 1:
         connection = f"{project}.{connection}"
@@ -161,7 +163,7 @@ def resource(body: dict[str, Any], project: str) -> dict[str, Any]:
 def _body(
     options: dict[str, Any], connection: str | None, context: StatementContext
 ) -> dict[str, Any]:
-    """Check the options of an object table."""
+    """Check the options of an object table, and return its entry in the store."""
     unknown = sorted(options.keys() - _OPTIONS)
     if unknown:
         raise api_errors.invalid(
@@ -212,7 +214,7 @@ def _uris(given: Any, context: StatementContext) -> list[str]:
 
 
 def _caching(options: dict[str, Any], context: StatementContext) -> tuple[str | None, float]:
-    """Cache mode and seconds of staleness; None = the table is current at each query."""
+    """Mode of the metadata cache and maximum staleness in seconds; None = there is no cache."""
     given = options.get("max_staleness")
     staleness_s = 0.0 if given is None else external.interval_s(given, context)
     mode = options.get("metadata_cache_mode")

@@ -1,7 +1,7 @@
 """The objects of local buckets as rows: the functions that DuckDB calls for object tables.
 
-Real BigQuery: an object table shows the bucket as it is at each query, unless metadata caching is on.
-`data`, the content, is read when a query asks for it, and so is the MD5.
+Real BigQuery: an object table shows the current state of the bucket at each query, unless metadata
+caching is on. The content (`data`) and the MD5 are read only if a query needs them.
 """
 
 from __future__ import annotations
@@ -57,20 +57,20 @@ _COLUMNS: Final = (
 
 
 def rows_sql(spec: dict[str, Any], *, with_path: bool = False) -> str:
-    """DuckDB SQL that gives the rows of an object table.
+    """DuckDB SQL that returns the rows of an object table.
 
     Args:
-        spec: What `Objects.list_objects` wants to know, in JSON.
-        with_path: Add the hidden column of the files.
+        spec: The argument of `Objects.list_objects`.
+        with_path: Whether to add the hidden column with the paths of the files.
     """
-    # `|| ''` makes texts DuckDB's own: what comes from Arrow is not kept alive in CASE or COALESCE.
+    # `|| ''` copies a text: DuckDB does not keep texts of Arrow alive in CASE or COALESCE.
     text = json.dumps(spec).replace("'", "''")
     hidden = f", o.path || '' AS {quote(PATH)}" if with_path else ""
     return f"SELECT {_COLUMNS}{hidden} FROM (SELECT unnest(etlkit_objects('{text}')) AS o)"
 
 
 class Objects:
-    """What DuckDB asks about the objects of the local buckets."""
+    """Answers DuckDB's questions about the objects of the local buckets."""
 
     def __init__(self, buckets: Buckets) -> None:
         self._buckets = buckets
@@ -96,31 +96,31 @@ class Objects:
         )
 
     def tables(self, specs: pa.Array) -> pa.Array:
-        """The rows of an object table for each of some; Arrow is 20 times as fast as dicts here."""
+        """The rows of several object tables. As Arrow, because lists of dicts take 20 times as long."""
         rows = [self.list_objects(spec.as_py()) for spec in specs]
         return pa.array(rows, pa.list_(_ROW))
 
     def list_objects(self, spec: str) -> list[dict[str, Any]]:
-        """The rows of an object table: as its cache has them, or as the buckets are now.
+        """The rows of an object table, from its metadata cache or from the buckets.
 
         Args:
-            spec: In JSON: `uris`, and for a table with metadata caching `name`, `mode` and
+            spec: A JSON object with `uris`, and for a table with metadata caching `name`, `mode` and
                 `staleness_s`.
         """
-        told = json.loads(spec)
-        if told.get("mode") is None:
-            return self._rows(told["uris"])
-        store, name = CatalogStore(self._cursor), tuple(told["name"])
+        table = json.loads(spec)
+        if table.get("mode") is None:
+            return self._rows(table["uris"])
+        store, name = CatalogStore(self._cursor), tuple(table["name"])
         cache = store.get("object_cache", name)
         (now,) = self._cursor.execute("SELECT epoch(now())").fetchone()
         age_s = now - cache["at"] if cache is not None else float("inf")
-        if told["mode"] == "AUTOMATIC" and age_s >= AUTOMATIC_REFRESH.total_seconds():
-            cache, age_s = self.refresh(store, name, told["uris"]), 0.0
-        is_fresh = cache is not None and age_s <= told["staleness_s"]
-        return list(cache["rows"]) if cache and is_fresh else self._rows(told["uris"])
+        if table["mode"] == "AUTOMATIC" and age_s >= AUTOMATIC_REFRESH.total_seconds():
+            cache, age_s = self.refresh(store, name, table["uris"]), 0.0
+        is_fresh = cache is not None and age_s <= table["staleness_s"]
+        return list(cache["rows"]) if cache and is_fresh else self._rows(table["uris"])
 
     def refresh(self, store: CatalogStore, name: Any, uris: Sequence[str]) -> dict[str, Any]:
-        """Fill the metadata cache of an object table anew."""
+        """Replace the metadata cache of an object table, and return it."""
         rows = [{**row, "md5": self.md5(row["path"], 0)} for row in self._rows(uris)]
         (now,) = self._cursor.execute("SELECT epoch(now())").fetchone()
         cache = {"at": now, "rows": rows}
@@ -128,10 +128,10 @@ class Objects:
         return cache
 
     def matching(self, uris: Sequence[str]) -> list[StoredObject]:
-        """The objects that match any of the addresses, each once.
+        """The objects that match at least one of the addresses, without duplicates.
 
         Raises:
-            NotFoundError: There is no such bucket.
+            NotFoundError: A bucket does not exist.
         """
         found: dict[str, StoredObject] = {}
         for uri in uris:
@@ -143,17 +143,17 @@ class Objects:
         return [*found.values()]
 
     def md5(self, path: str, generation: int) -> str:
-        """The MD5 of an object's content, which is read once as long as the file stays the same."""
-        del generation  # an object that was overwritten is another one for DuckDB
+        """The MD5 of an object's content, which is read only once unless the file changes."""
+        del generation  # so that DuckDB calls this again after the object was overwritten
         return _md5(path, Path(path).stat().st_mtime_ns)
 
     def content(self, path: str | None) -> bytes | None:
-        """The bytes of an object; None = an outer join found none."""
+        """The bytes of an object; None = an outer join found no object."""
         if path is None:
             return None
         root = self._buckets.root
         if not Path(path).resolve().is_relative_to(root):
-            raise api_errors.invalid(f"{path} is no object of a local bucket")
+            raise api_errors.invalid(f"{path} is not an object of a local bucket")
         try:
             return Path(path).read_bytes()
         except FileNotFoundError as error:
@@ -179,7 +179,7 @@ def _md5(path: str, mtime_ns: int) -> str:
     import base64
     import hashlib
 
-    del mtime_ns  # of the file's present content
+    del mtime_ns  # only part of the cache's key
     with Path(path).open("rb") as stream:
         digest = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False))
     return base64.b64encode(digest.digest()).decode("ascii")

@@ -1,7 +1,7 @@
-"""The names of the columns that PIVOT makes.
+"""The names of the columns that PIVOT creates.
 
-Real BigQuery: the alias of the aggregate comes first (`total_Q1`), a number has an underscore before it
-(`_2020`). DuckDB: the value comes first, and a number is a name of its own.
+Real BigQuery: the alias of the aggregate comes first (`total_Q1`), and a number follows an underscore
+(`_2020`). DuckDB: the value comes first, and a number alone is a name.
 
 https://cloud.google.com/bigquery/docs/reference/standard-sql/query-syntax#rules_pivot_column
 """
@@ -24,7 +24,7 @@ def has_pivots(tree: exp.Expr, context: StatementContext) -> bool:
 
 
 async def name_columns(tree: exp.Expr, scope: Scope) -> bool:
-    """Give each column the name that BigQuery gives it."""
+    """The query hook: name the columns of each PIVOT as BigQuery does."""
     del scope
     pivots = [each for each in tree.find_all(exp.Pivot) if not each.args.get("unpivot")]
     for pivot in pivots:
@@ -58,7 +58,7 @@ def _name(pivot: exp.Pivot) -> None:
 
 
 def _value_name(value: exp.Expr) -> str:
-    """What a value is called in a column's name."""
+    """The part of a column's name that stands for a value."""
     if isinstance(value, exp.PivotAlias):
         return str(value.args["alias"].name)
     if isinstance(value, exp.Neg):

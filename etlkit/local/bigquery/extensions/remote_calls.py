@@ -1,4 +1,4 @@
-"""The HTTP that a remote function is: one POST for each batch of rows.
+"""The HTTP requests of a remote function: one POST per batch of rows.
 
 Real BigQuery: https://cloud.google.com/bigquery/docs/remote-functions#input_format
 """
@@ -31,7 +31,7 @@ MAX_RESPONSE_BYTES: Final = 15 * 1024 * 1024
 _DEFAULT_ROWS: Final = 512
 _PARALLEL: Final = 8
 _TIMEOUT_S: Final = 300.0
-"""BigQuery waits 20 minutes; nobody else can use the local one meanwhile."""
+"""BigQuery waits 20 minutes. The local one waits less, because it runs one statement at a time."""
 
 _BACKOFF: Final = BackoffPolicy(
     max_attempts=MAX_ATTEMPTS, max_total_s=math.inf, first_wait_s=0.01, max_wait_s=0.1
@@ -41,12 +41,12 @@ _pool: Final = urllib3.PoolManager(maxsize=_PARALLEL, retries=False)
 
 @dataclass(frozen=True)
 class Endpoint:
-    """What a remote function calls.
+    """The endpoint that a remote function calls.
 
     Attributes:
-        url: Where; on loopback.
-        context: `user_defined_context`.
-        max_rows: `max_batching_rows`; 0 = as many as suits us.
+        url: Its address, on loopback.
+        context: The option `user_defined_context`.
+        max_rows: The option `max_batching_rows`; 0 = the default of this module.
     """
 
     url: str
@@ -54,10 +54,11 @@ class Endpoint:
     max_rows: int = 0
 
     def call(self, rows: Sequence[list[Any]]) -> list[Any]:
-        """The replies to the arguments of rows, in order.
+        """Send the arguments of rows, and return one reply per row, in order.
 
         Raises:
-            InvalidQueryError: The endpoint is not there, refuses, or breaks the contract.
+            InvalidQueryError: The endpoint does not answer, answers with an error, or breaks the
+                protocol.
         """
         batches = [*self._batches(rows)]
         if len(batches) == 1:
@@ -67,7 +68,7 @@ class Endpoint:
         return [reply for batch in replies for reply in batch]
 
     def _batches(self, rows: Sequence[list[Any]]) -> Iterator[list[str]]:
-        """Rows in JSON, so many in a request as rows and bytes allow."""
+        """Rows in JSON, as many per request as the limits on rows and bytes allow."""
         batch: list[str] = []
         num_bytes = 0
         for row in rows:
@@ -98,27 +99,27 @@ class Endpoint:
             head["userDefinedContext"] = self.context
         body = f'{json.dumps(head)[:-1]}, "calls": [{", ".join(calls)}]}}'.encode()
         status, answer = self._send(body)
-        told = _json(answer)
+        parsed = _json(answer)
         if status != 200:
-            message = told.get("errorMessage") if isinstance(told, dict) else None
+            message = parsed.get("errorMessage") if isinstance(parsed, dict) else None
             raise api_errors.invalid(
                 f"Received response code {status} from endpoint {self.url}"
                 + (f": {str(message)[:1024]}" if message else "")
             )
-        replies = told.get("replies") if isinstance(told, dict) else None
+        replies = parsed.get("replies") if isinstance(parsed, dict) else None
         if not isinstance(replies, list):
             raise api_errors.invalid(
-                f'The response of endpoint {self.url} is no JSON object with "replies"'
+                f'The response of endpoint {self.url} is not a JSON object with "replies"'
             )
         if len(replies) != len(calls):
             raise api_errors.invalid(
                 f"Endpoint {self.url} gave {len(replies)} replies to {len(calls)} calls; "
-                "there must be one for each, in order"
+                "there must be one reply per call, in order"
             )
         return replies
 
     def _send(self, body: bytes) -> tuple[int, bytes]:
-        """Status and body of the answer, which may still be an error after the last attempt."""
+        """Status and body of the last answer, which may be an error."""
         answer = (0, b"")
 
         def attempt() -> None:
@@ -150,7 +151,7 @@ class Endpoint:
             with response:
                 return response.status, self._read(response)
         except urllib3.exceptions.NewConnectionError as error:
-            raise api_errors.invalid(f"Nobody listens at endpoint {self.url}") from error
+            raise api_errors.invalid(f"No server listens at endpoint {self.url}") from error
         except urllib3.exceptions.HTTPError as error:
             name = type(error).__name__
             raise RetryableError(f"{self.url}: {name}", code=name) from error
@@ -168,7 +169,7 @@ class Endpoint:
 
 
 def is_loopback(url: str) -> bool:
-    """Whether a URL is one of this machine's own."""
+    """Whether a URL points to this machine."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""

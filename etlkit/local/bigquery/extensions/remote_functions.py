@@ -1,8 +1,8 @@
 """`CREATE FUNCTION … REMOTE WITH CONNECTION … OPTIONS(endpoint=…)` and its calls.
 
-Real BigQuery calls an HTTP endpoint with batches of rows. Here DuckDB calls a function of ours with its
-vectors of rows, wherever the call stands in a query, and that makes the same requests; to endpoints of
-this machine alone.
+Real BigQuery calls an HTTP endpoint with batches of rows. Here DuckDB calls a Python function with its
+vectors of rows, wherever the call is in a query, and that function makes the same requests, but only to
+endpoints on this machine.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ _OPTIONS: Final = ("endpoint", "user_defined_context", "max_batching_rows", "des
 
 
 def is_remote(routine: RoutineMeta) -> bool:
-    """Whether a routine of the catalog is a remote function: no other has an empty body."""
+    """Whether a routine of the catalog is a remote function: only these have an empty body."""
     return routine.routine_type == "SCALAR_FUNCTION" and not routine.definition_body
 
 
 class RemoteRuntime:
-    """Makes remote functions known to DuckDB; one of the emulator's runtimes of routines.
+    """Creates remote functions in DuckDB. It is one of the emulator's runtimes of routines.
 
     Attributes:
-        known: What the routines resource says of each function.
+        known: The checked options of each function, which its REST resource shows.
     """
 
     def __init__(self) -> None:
         self.known: dict[Name, dict[str, Any]] = {}
 
     def materialize(self, routine: RoutineMeta, engine: Any) -> None:
-        """Register a function, in place of one of the same name."""
+        """Register a function. It replaces one of the same name."""
         name = _name(routine)
         body = CatalogStore(engine.connection).get(KIND, name)
         if body is None:
@@ -65,8 +65,8 @@ class RemoteRuntime:
         endpoint = Endpoint(body["endpoint"], body["context"], body["max_rows"])
         kinds = [each.data_type["typeKind"] for each in routine.arguments if each.data_type]
         caller = _caller(endpoint, kinds, returns["typeKind"], _arrow_type(result, engine))
-        # Each version has a name of its own and stays until the server ends: DuckDB may still hold a
-        # function that was removed, and calls freed memory when its name is taken again.
+        # Each version has its own name and stays until the server ends: DuckDB may still hold a
+        # function that was removed, and calls freed memory when its name is used again.
         raw = f"etlkit_remote_{next(_numbers)}"
         PythonFunction(
             raw,
@@ -77,14 +77,14 @@ class RemoteRuntime:
             is_by_row=not kinds,
         ).register(engine.connection)
         names = ", ".join(f"argument_{number}" for number in range(len(kinds)))
-        call = _kept(f"{raw}({names})", returns["typeKind"])
+        call = _copied(f"{raw}({names})", returns["typeKind"])
         flat = qualified_routine_name(routine)
         engine.execute(f"CREATE OR REPLACE MACRO {flat}({names}) AS ({call})")
         self.known[name] = body
         sql_functions.declare(_entry(name, routine))
 
     def deregister(self, routine: RoutineMeta, engine: Any) -> None:
-        """Forget a function."""
+        """Remove a function."""
         self.known.pop(_name(routine), None)
         sql_functions.remove(_name(routine))
         engine.execute(f"DROP MACRO IF EXISTS {qualified_routine_name(routine)}")
@@ -108,17 +108,17 @@ class RemoteRuntime:
             raise api_errors.invalid("A remote function must have a RETURNS clause")
         arguments = [(column.name, _type(column.kind)) for column in tree.this.expressions]
         body = check_options(grammar.options(tree), grammar.connection(tree))
-        there = context.ctx.catalog.get_routine(*name)
-        if there is not None and tree.args.get("exists"):
+        existing = context.ctx.catalog.get_routine(*name)
+        if existing is not None and tree.args.get("exists"):
             return hooks.StatementResult("CREATE_FUNCTION", "SKIP", routine=name)
-        if there is not None and not tree.args.get("replace"):
+        if existing is not None and not tree.args.get("replace"):
             raise api_errors.already_exists("Routine", name)
         if not context.is_dry:
-            self.make(name, arguments, _type(returns.this), body, context)
-        operation = "CREATE" if there is None else "REPLACE"
+            self.create_or_replace(name, arguments, _type(returns.this), body, context)
+        operation = "CREATE" if existing is None else "REPLACE"
         return hooks.StatementResult("CREATE_FUNCTION", operation, routine=name)
 
-    def make(
+    def create_or_replace(
         self,
         name: Name,
         arguments: list[tuple[str, dict[str, Any]]],
@@ -126,7 +126,7 @@ class RemoteRuntime:
         body: dict[str, Any],
         context: StatementContext,
     ) -> RoutineMeta:
-        """Make or replace a remote function."""
+        """Create or replace a remote function."""
         now = context.ctx.clock.now()
         routine = RoutineMeta(
             project_id=name[0],
@@ -142,11 +142,11 @@ class RemoteRuntime:
             etag=generate_etag(*name, str(now)),
         )
         catalog = context.ctx.catalog
-        there = catalog.get_routine(*name)
-        if there is not None:
-            context.ctx.udf_registry.deregister(there, context.ctx.engine)
+        existing = catalog.get_routine(*name)
+        if existing is not None:
+            context.ctx.udf_registry.deregister(existing, context.ctx.engine)
         context.store.put(KIND, name, body)
-        (catalog.create_routine if there is None else catalog.update_routine)(routine)
+        (catalog.create_routine if existing is None else catalog.update_routine)(routine)
         context.ctx.udf_registry.materialize(routine, context.ctx.engine)
         return routine
 
@@ -166,9 +166,9 @@ def _entry(name: Name, routine: RoutineMeta) -> RemoteFunction:
 def _caller(
     endpoint: Endpoint, kinds: list[str], returns: str, arrow: pa.DataType
 ) -> Callable[..., pa.Array]:
-    """The function that DuckDB calls with a vector for each argument; without any, for each row."""
+    """The function that DuckDB calls with one vector per argument, or per row if it has none."""
 
-    def call_alone() -> Any:
+    def call_without_arguments() -> Any:
         return replies_to([[]])[0]
 
     def call(*columns: Any) -> pa.Array:
@@ -186,7 +186,7 @@ def _caller(
             raise api_errors.invalid(f"{error}, from endpoint {endpoint.url}") from error
 
     if not kinds:
-        return call_alone
+        return call_without_arguments
 
     # DuckDB counts the parameters of a function.
     names = [f"argument_{number}" for number in range(len(kinds))]
@@ -195,9 +195,9 @@ def _caller(
     return call
 
 
-def _kept(call: str, kind: str) -> str:
-    """A call whose result DuckDB owns: texts from Arrow are not kept alive in CASE or COALESCE."""
-    if kind == "JSON":  # DuckDB takes none from Arrow
+def _copied(call: str, kind: str) -> str:
+    """A call whose result DuckDB copies: it does not keep texts of Arrow alive in CASE or COALESCE."""
+    if kind == "JSON":  # DuckDB accepts no JSON from Arrow
         return f"CAST({call} || '' AS JSON)"
     empty = {"STRING": "''", "BYTES": "''::BLOB"}.get(kind)
     return f"{call} || {empty}" if empty else call
@@ -209,7 +209,7 @@ def _column_type(kind: Any) -> str:
 
 
 def _arrow_type(kind: Any, engine: Any) -> pa.DataType:
-    """What DuckDB's type is in Arrow."""
+    """The Arrow type of a DuckDB type."""
     described = engine.execute(f"SELECT CAST(NULL AS {kind}) AS x LIMIT 0")
     return described.to_arrow_table().schema.field("x").type
 
@@ -219,7 +219,7 @@ def _type(kind: Any) -> dict[str, Any]:
 
 
 def check_type(kind: dict[str, Any]) -> dict[str, Any]:
-    """A type as REST has it, if remote functions support it."""
+    """Raise if remote functions do not support a type of the REST API; otherwise return it."""
     if kind.get("typeKind") not in SUPPORTED:
         raise api_errors.invalid(
             f"A remote function does not support type {kind.get('typeKind')}; it has "
@@ -229,7 +229,7 @@ def check_type(kind: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_options(options: dict[str, Any], connection: str | None) -> dict[str, Any]:
-    """Check the options of a remote function."""
+    """Check the options of a remote function, and return them in the form in which they are kept."""
     unknown = sorted(options.keys() - set(_OPTIONS))
     if unknown:
         raise api_errors.invalid(
@@ -240,8 +240,8 @@ def check_options(options: dict[str, Any], connection: str | None) -> dict[str, 
         raise api_errors.invalid("A remote function needs option endpoint, a URL")
     if not is_loopback(endpoint):
         raise api_errors.invalid(
-            f"Invalid endpoint {endpoint}: the local BigQuery calls this machine alone, as in "
-            "http://127.0.0.1:8080/path"
+            f"Invalid endpoint {endpoint}: the local BigQuery calls only endpoints on this machine, "
+            "such as http://127.0.0.1:8080/path"
         )
     context = options.get("user_defined_context") or []
     pairs = [pair for pair in context if isinstance(pair, tuple) and len(pair) == 2]

@@ -1,7 +1,7 @@
-"""Values of remote functions in JSON, both ways.
+"""The arguments and replies of remote functions in JSON.
 
-Real BigQuery encodes arguments as TO_JSON_STRING does, and takes the same forms back; ARRAY and STRUCT
-are not supported.
+Real BigQuery encodes arguments like TO_JSON_STRING, and accepts the same forms in replies. ARRAY and
+STRUCT are not supported.
 
 https://cloud.google.com/bigquery/docs/remote-functions#limitations
 """
@@ -81,7 +81,7 @@ def _to_integer(value: Any) -> int:
 
 def _to_float(value: Any) -> float:
     if isinstance(value, bool):
-        raise ValueError(value)  # noqa: TRY004 - one error for all that cannot be converted
+        raise ValueError(value)  # noqa: TRY004 - `decode` reports all of them alike
     return float(value)
 
 
@@ -98,15 +98,15 @@ def _to_string(value: Any) -> str:
 
 
 def _to_timestamp(value: str) -> datetime:
-    told = datetime.fromisoformat(value)
-    return told.replace(tzinfo=UTC) if told.tzinfo is None else told.astimezone(UTC)
+    moment = datetime.fromisoformat(value)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _to_datetime(value: str) -> datetime:
-    told = datetime.fromisoformat(value)
-    if told.tzinfo is not None:
+    moment = datetime.fromisoformat(value)
+    if moment.tzinfo is not None:
         raise ValueError(value)
-    return told
+    return moment
 
 
 _TYPES: Final[dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]]] = {
@@ -127,15 +127,15 @@ SUPPORTED: Final = tuple(_TYPES)
 
 
 def encode(value: Any, kind: str) -> Any:
-    """An argument of a call, as JSON has it; None = NULL."""
+    """The JSON value of an argument; None = NULL."""
     return None if value is None else _TYPES[kind][0](value)
 
 
 def decode(value: Any, kind: str) -> Any:
-    """A reply as a Python value; None = NULL.
+    """The Python value of a reply; None = NULL.
 
     Raises:
-        ValueError: It is none of this type.
+        ValueError: The reply is not a value of this type.
     """
     if value is None:
         return None

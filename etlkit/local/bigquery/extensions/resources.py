@@ -1,7 +1,7 @@
-"""External tables and views in the REST resources of tables: made, shown, deleted.
+"""External tables and views in the REST resource of tables.
 
-Real BigQuery: `tables.insert` makes them, too, and `tables.delete` deletes views. The emulator made a
-table of no columns, and could not delete views.
+Real BigQuery: `tables.insert` creates them, and `tables.delete` deletes them. The emulator created a
+table without columns, and could not delete views.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def describe(meta: Any, ctx: Any) -> dict[str, Any]:
-    """What `tables.get` says of an external table beyond other tables."""
+    """The fields of the REST resource that only external tables have."""
     if meta.table_type != "EXTERNAL":
         return {}
     name = (meta.project_id, meta.dataset_id, meta.table_id)
@@ -44,7 +44,7 @@ def describe(meta: Any, ctx: Any) -> dict[str, Any]:
 async def delete_table(
     project_id: str, dataset_id: str, table_id: str, ctx: routes._Ctx
 ) -> Response:
-    """`tables.delete`."""
+    """Handle `tables.delete`."""
     name = (project_id, dataset_id, table_id)
     meta = ctx.catalog.get_table(*name)
     if meta is None:
@@ -60,7 +60,7 @@ async def delete_table(
 
 
 async def execute_copy_job(project_id: str, job_id: str, config: dict[str, Any], ctx: Any) -> Any:
-    """A copy job; nothing is copied over a view or an external table."""
+    """Run a copy job, unless its destination is a view or an external table."""
     target = config["copy"]["destinationTable"]
     name = (target.get("projectId", project_id), target["datasetId"], target["tableId"])
     meta = ctx.catalog.get_table(*name)
@@ -73,12 +73,12 @@ _plain_copy: Any = jobs_routes.execute_copy_job
 
 
 def apply(tables: ObjectTables) -> None:
-    """Make, show and delete them."""
+    """Let the routes of tables create, show and delete them."""
 
     async def insert_table(
         project_id: str, dataset_id: str, request: Request, ctx: routes._Ctx
     ) -> dict[str, Any]:
-        """`tables.insert`."""
+        """Handle `tables.insert`."""
         body = await request.json()
         config, view = body.get("externalDataConfiguration"), body.get("view")
         if config is None and view is None:
@@ -97,8 +97,8 @@ def apply(tables: ObjectTables) -> None:
             fields = (config.get("schema") or body.get("schema") or {}).get("fields", [])
             external_data.make(name, config, fields, context)
         meta: Any = ctx.catalog.get_table(*name)
-        told = {"description": body.get("description"), "labels": body.get("labels") or {}}
-        ctx.catalog.update_table(meta := meta.model_copy(update=told))
+        given = {"description": body.get("description"), "labels": body.get("labels") or {}}
+        ctx.catalog.update_table(meta := meta.model_copy(update=given))
         return dict(routes._table_to_rest(meta))  # noqa: SLF001
 
     PATCHES.replace("bqemulator.api.routes.jobs:execute_copy_job", execute_copy_job)
@@ -108,7 +108,7 @@ def apply(tables: ObjectTables) -> None:
 
 
 def _options(config: dict[str, Any]) -> dict[str, Any]:
-    """The options of the statement that would make the same object table."""
+    """The options of the statement that creates the same object table."""
     options = {"uris": config.get("sourceUris"), "object_metadata": config["objectMetadata"]}
     if config.get("metadataCacheMode"):
         options["metadata_cache_mode"] = config["metadataCacheMode"]

@@ -1,7 +1,7 @@
-"""Remote functions among the emulator's routines, and in the REST resource of routines.
+"""Remote functions as routines of the emulator and in the REST resource of routines.
 
-Real BigQuery: the body of a SQL function may call other functions, remote ones too. The emulator looked
-for `dataset.function` in DuckDB, where it has another name.
+Real BigQuery: the body of an SQL function may call other functions, including remote ones. The emulator
+looked for `dataset.function` in DuckDB, where the function has another name.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import bqemulator.api.routes.routines as routes
 from bqemulator.sql.table_rewriter import rewrite_table_refs
 from bqemulator.udf import sql_udf
 from bqemulator.udf.runtime import UDFRegistry
-from fastapi import Request  # noqa: TC002 - FastAPI looks at it at run time
+from fastapi import Request  # noqa: TC002 - FastAPI reads it at run time
 
 from etlkit.local.bigquery.extensions import api_errors
 from etlkit.local.bigquery.extensions.remote_functions import (
@@ -35,7 +35,7 @@ _plain_translate = sql_udf._translate_body  # noqa: SLF001
 
 
 class RemoteRoutines:
-    """Routines to and from REST, remote functions among them."""
+    """Converts routines to and from REST, including remote functions."""
 
     def __init__(self, runtime: RemoteRuntime) -> None:
         self._runtime = runtime
@@ -61,7 +61,7 @@ class RemoteRoutines:
     async def insert(
         self, project_id: str, dataset_id: str, request: Request, ctx: routes._Ctx
     ) -> dict[str, Any]:
-        """`routines.insert`, with remote functions."""
+        """Handle `routines.insert`, also for remote functions."""
         body = await request.json()
         given = body.get("remoteFunctionOptions")
         if given is None:
@@ -81,9 +81,11 @@ class RemoteRoutines:
             "max_batching_rows": int(given.get("maxBatchingRows") or 0),
             "description": body.get("description"),
         }
-        told = check_options(options, given.get("connection", "DEFAULT"))
+        checked = check_options(options, given.get("connection", "DEFAULT"))
         returns = check_type(body["returnType"])
-        return self.to_rest(self._runtime.make(name, arguments, returns, told, context))
+        return self.to_rest(
+            self._runtime.create_or_replace(name, arguments, returns, checked, context)
+        )
 
 
 _plain_dispatch = UDFRegistry._dispatch  # noqa: SLF001
@@ -91,7 +93,7 @@ _plain_to_rest = routes._routine_to_rest  # noqa: SLF001
 
 
 def apply(runtime: RemoteRuntime) -> None:
-    """Let the emulator know of remote functions."""
+    """Add remote functions to the emulator's routines."""
     routines = RemoteRoutines(runtime)
 
     def dispatch(registry: UDFRegistry, routine: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Where a statement runs."""
+"""What a statement can use while it runs: project, emulator and local folders."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from etlkit.local.buckets import Buckets
 
 
 class Running:
-    """The job that has the turn: functions that DuckDB calls have no other way to know.
+    """The job that is running. Functions that DuckDB calls can only look it up here.
 
     Attributes:
-        project: Of the last job that began.
+        project: The project of the job that started last.
         job_id: Its id.
-        user: The email of who began it.
+        user: The email address of the user who started it.
     """
 
     project = ""
@@ -29,9 +29,9 @@ class StatementContext:
     """The project, the emulator and the local folders that a statement sees.
 
     Attributes:
-        project: Of names that have none.
+        project: The project of names that have none.
         ctx: The emulator's `AppContext`: catalog, engine, clock, snapshots.
-        caller: Who asks, for row access policies; None = nobody in particular.
+        caller: The user, for row access policies; None = not known.
     """
 
     project: str
@@ -40,17 +40,17 @@ class StatementContext:
 
     @property
     def is_dry(self) -> bool:
-        """Whether nothing may be written, and queries are described alone."""
+        """Whether nothing may be written, and queries are only described."""
         return bool(self.ctx.engine.is_dry)
 
     @property
     def store(self) -> CatalogStore:
-        """What we know beyond the emulator's catalog."""
+        """The entries that the emulator's catalog does not have."""
         return CatalogStore(self.ctx.engine.connection)
 
     @property
     def buckets(self) -> Buckets:
-        """What `gs://` means."""
+        """The buckets that `gs://` addresses point to."""
         return Buckets(Path(self.ctx.settings.gcs_local_root))
 
     @property

@@ -1,4 +1,4 @@
-"""One statement that runs: sub-queries of it, and relations that live until it ends."""
+"""One running statement: its sub-queries, and the relations that exist until it ends."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ _translator: Final = SQLTranslator()
 
 
 class Scope:
-    """What a query hook works with.
+    """The running statement, for query hooks.
 
     Attributes:
-        context: Where the statement runs.
+        context: The project, the emulator and the local folders.
     """
 
     def __init__(self, context: StatementContext, bind: Bind) -> None:
-        """Bind puts the job's parameters into DuckDB SQL and gives the values along."""
+        """`bind` names the job's parameters in DuckDB SQL, and returns it with their values."""
         self.context = context
         self._bind = bind
         self._ends = ExitStack()
 
     async def rewrite(self, tree: exp.Expr) -> None:
-        """Let every query hook see a tree."""
+        """Call every query hook with a tree."""
         for hook in QUERIES:
             await hook(tree, self)
 
     async def lower(self, tree: exp.Expr) -> tuple[str, Any]:
-        """DuckDB SQL and its parameters for a tree that the hooks have seen."""
+        """DuckDB SQL and its parameters for a tree that the hooks have rewritten."""
         translated = await rewrite_and_translate_statement(
             tree.sql(dialect="bigquery"),
             project_id=self.context.project,
@@ -58,10 +58,10 @@ class Scope:
         return self._bind(rewrite_table_refs(translated, self.context.project))
 
     def self_contained(self, node: exp.Expr) -> exp.Query:
-        """A copy of a sub-query that runs by itself: with the tables of the WITHs around it.
+        """A copy of a sub-query that can run separately, with the WITH tables that it needs.
 
         Args:
-            node: A query, a query in parentheses, or a table, for which all its rows are meant.
+            node: A query, a query in parentheses, or a table, which stands for all of its rows.
         """
         query: Any = node.copy()
         if isinstance(query, exp.Table):
@@ -77,14 +77,14 @@ class Scope:
         return outer
 
     async def read(self, query: exp.Query, batch_rows: int = 64) -> pa.RecordBatchReader:
-        """Run a sub-query through all hooks, and give its rows as they come.
+        """Run a sub-query with all hooks, and stream its rows.
 
         Nothing else may use DuckDB until the reader is drained. In a dry run there are no rows. The
         DuckDB type of a column is in its field's metadata, under `bqemu.duckdb_type`.
 
         Args:
-            query: Of our own, such as `self_contained` gives; it is changed.
-            batch_rows: Most rows of a batch.
+            query: A copy that belongs to the caller, e.g. from `self_contained`; it is changed.
+            batch_rows: The maximum number of rows in a batch.
         """
         await self.rewrite(query)
         sql, parameters = await self.lower(query)
@@ -101,7 +101,7 @@ class Scope:
         return pa.RecordBatchReader.from_batches(schema, batches)
 
     def define(self, sql: str) -> exp.Table:
-        """Make a relation of a query in DuckDB's SQL; it lives until the statement ends."""
+        """Create a relation from a query in DuckDB's SQL. It exists until the statement ends."""
         name = f"etlkit_rows_{next(_numbers)}"
         connection = self.context.ctx.engine.connection
         connection.execute(f"CREATE TEMP VIEW {name} AS {sql}")
@@ -109,22 +109,22 @@ class Scope:
         return exp.to_table(name)
 
     def defer(self, callback: Callable[[], Any]) -> None:
-        """Call this when the statement ends, whatever its end is."""
+        """Call this when the statement ends, also after an error."""
         self._ends.callback(callback)
 
     def close(self) -> None:
-        """The statement has ended."""
+        """End the statement: call what was deferred, and drop its relations."""
         self._ends.close()
 
 
 def _drop_view(connection: Any, name: str) -> None:
-    # A transaction that has failed takes nothing more, and undoes the view itself.
+    # A failed transaction accepts no statement, and its rollback drops the view.
     with suppress(duckdb.TransactionException):
         connection.execute(f"DROP VIEW IF EXISTS temp.{name}")
 
 
 def _visible_tables(node: exp.Expr) -> list[exp.CTE]:
-    """The tables of the WITHs around a node that it may name, outermost first."""
+    """The WITH tables around a node that it may name, outermost first."""
     visible: list[exp.CTE] = []
     child: Any = node
     parent: Any = node.parent
@@ -142,7 +142,7 @@ def _visible_tables(node: exp.Expr) -> list[exp.CTE]:
 
 
 def _needed(query: exp.Expr, visible: list[exp.CTE]) -> list[exp.CTE]:
-    """Those of the tables that a query names, itself or through others."""
+    """Those of the WITH tables that a query names, directly or through others."""
     names = set(_names(query))
     needed: list[exp.CTE] = []
     for table in reversed(visible):

@@ -1,8 +1,9 @@
-"""Views over what only the extensions understand.
+"""Views whose query needs hooks.
 
-Real BigQuery: a view may name object tables, models and remote functions. The emulator makes a DuckDB
-view of its translated text once, where no hook would see it again; so such a view is kept as text,
-and put into each query that names it. In DuckDB stands a view of its columns that refuses to be read.
+Real BigQuery: a view may name object tables, models and remote functions. The emulator translates a
+view once to a DuckDB view, which no hook sees when a query reads it. So the text of such a view is kept
+in the catalog, and replaces the view's name in each query. DuckDB itself only has a view with the same
+columns, which raises an error when it is read.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Name = tuple[str, str, str]
 
 
 async def create_view(tree: exp.Expr, context: StatementContext) -> hooks.StatementResult | None:
-    """`CREATE VIEW` over something that needs hooks."""
+    """Handle `CREATE VIEW` with a query that needs hooks."""
     if not isinstance(tree, exp.Create) or tree.kind != "VIEW" or tree.expression is None:
         return None
     if tree.find(exp.MaterializedProperty) or not hooks.is_involved(tree.expression, context):
@@ -31,22 +32,22 @@ async def create_view(tree: exp.Expr, context: StatementContext) -> hooks.Statem
     target = tree.this.this if isinstance(tree.this, exp.Schema) else tree.this
     name = grammar.name_of(target, context.project)
     api_errors.require_dataset(context, name)
-    there = context.ctx.catalog.get_table(*name)
-    if there is not None and tree.args.get("exists"):
+    existing = context.ctx.catalog.get_table(*name)
+    if existing is not None and tree.args.get("exists"):
         return hooks.StatementResult("CREATE_VIEW", "SKIP", table=name)
-    if there is not None and not (tree.args.get("replace") and there.table_type == "VIEW"):
+    if existing is not None and not (tree.args.get("replace") and existing.table_type == "VIEW"):
         raise api_errors.already_exists("Table", name)
     stub = await _stub(tree, context)
     if not context.is_dry:
         context.ctx.engine.execute(f"CREATE OR REPLACE VIEW {quoted_table_ref(*name)} AS {stub}")
         ddl_sync.sync_created_view(tree.sql(dialect="bigquery"), context.project, context.ctx)
     return hooks.StatementResult(
-        "CREATE_VIEW", "CREATE" if there is None else "REPLACE", table=name
+        "CREATE_VIEW", "CREATE" if existing is None else "REPLACE", table=name
     )
 
 
 async def _stub(tree: exp.Create, context: StatementContext) -> str:
-    """A DuckDB query with the view's columns; whoever runs it gets an error instead of no rows."""
+    """A DuckDB query with the view's columns, which raises an error when it runs."""
     scope = Scope(context, job_parameters(None))
     query: Any = tree.expression.copy()
     try:
@@ -66,7 +67,7 @@ async def _stub(tree: exp.Create, context: StatementContext) -> str:
 
 
 async def expand_views(tree: exp.Expr, scope: Scope) -> bool:
-    """Put the text of such views into a statement that names them."""
+    """The query hook: replace the names of such views in a statement by their queries."""
     changed = False
     for table in list(tree.find_all(exp.Table)):
         query = _text(table, scope.context)
@@ -85,7 +86,7 @@ def names_such_view(tree: exp.Expr, context: StatementContext) -> bool:
 
 
 def _text(table: exp.Table, context: StatementContext) -> Any:
-    """The query of the view that a table is; None = it is none, or DuckDB can read it itself."""
+    """The query of such a view; None = the table is not a view, or DuckDB can read it itself."""
     if not table.db or not isinstance(table.this, exp.Identifier):
         return None
     if isinstance(table.parent, exp.Create | exp.Drop | exp.Schema):
