@@ -1,15 +1,15 @@
 """Patches of the pinned emulator where it differs from real BigQuery.
 
 The docstring of each module says what real BigQuery does and what the emulator did instead. Its
-`apply()` replaces the part that is wrong. `table` lists everything that is replaced, and the version
-of the emulator that the patches are written for.
+`apply()` replaces the wrong part. `table` lists everything that is replaced, and the version of the
+emulator that the patches are written for.
 """
 
 from __future__ import annotations
 
 
 def apply() -> None:
-    """Apply all patches. Called once, after the table was checked and before the emulator is built."""
+    """Apply all patches. Called once, after the table is checked and before the emulator is built."""
     from etlkit.local.bigquery.patches import (
         appends,
         byte_literals,

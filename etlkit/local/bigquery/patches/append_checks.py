@@ -1,8 +1,8 @@
-"""What an append must look like before anything of it is written.
+"""The checks of an append before any of its rows is written.
 
-Real BigQuery: unknown fields, wrong types and a NULL in a REQUIRED column are refused, with the index
-of each bad row, and nothing of the request is written. The emulator: it dropped unknown columns,
-converted what it could, and let DuckDB fail on the rest.
+Real BigQuery: unknown fields, wrong types and NULL in a REQUIRED column are refused, with the index of
+each bad row, and no row of the request is written. The emulator: it dropped unknown columns, converted
+what it could, and let DuckDB fail on the rest.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bqemulator.catalog.models import TableFieldSchema
 
 MAX_ROW_ERRORS: Final = 100
-"""The list of row errors in an answer "may not be complete", as BigQuery words it."""
+"""BigQuery's message says that the list of row errors "may not be complete"."""
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -52,11 +52,11 @@ Source: https://cloud.google.com/bigquery/docs/supported-data-types#arrow-data-t
 
 
 class AppendRefusedError(Exception):
-    """The request is not written.
+    """The request is refused, and none of its rows is written.
 
     Attributes:
-        code: The name of a `StorageError.StorageErrorCode`; None = only the status says what it is.
-        rows: Index and message of each bad row; empty = the request as a whole is bad.
+        code: The name of a `StorageError.StorageErrorCode`; None = the answer has only a status.
+        rows: Index and message of each bad row; empty = the request as a whole is wrong.
     """
 
     def __init__(
@@ -68,10 +68,10 @@ class AppendRefusedError(Exception):
 
 
 def check(rows: pa.Table, fields: Sequence[TableFieldSchema]) -> None:
-    """Refuse rows that do not fit the table.
+    """Raise if rows do not fit the table.
 
     Raises:
-        AppendRefusedError: An unknown field, a wrong type, or a NULL in a REQUIRED column.
+        AppendRefusedError: There is an unknown field, a wrong type, or a NULL in a REQUIRED column.
     """
     _check_fields([*rows.schema], fields, path="")
     bad: dict[int, str] = {}

@@ -1,9 +1,9 @@
 """AppendRows of the Storage Write API.
 
-Real BigQuery: columns are matched by name, nested ones too; GEOGRAPHY comes as WKT and JSON as text;
-only the first request on a connection has to name the stream. The emulator: it forgot the fields of
-STRUCTs, matched columns by position, failed on GEOGRAPHY, and wanted the stream on every request;
-each open connection took one of a few threads.
+Real BigQuery: columns, including nested ones, are matched by name. GEOGRAPHY is sent as WKT and JSON as
+text. Only the first request on a connection has to name the stream. The emulator: it dropped the fields
+of STRUCTs, matched columns by position, failed on GEOGRAPHY, and required the stream in every request.
+Each open connection occupied one of a few threads.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Connection:
-    """What the requests before this one have said."""
+    """The parts of earlier requests that later ones may leave out."""
 
     stream: str = ""
     arrow_schema: bytes | None = None
@@ -46,28 +46,28 @@ class _Connection:
 
 
 class AppendHandler(servicer.BigQueryWriteHandler):
-    """The emulator's Write API with appends of its own."""
+    """The emulator's Write API, with our own appends."""
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler | None:
-        """Take the calls that write; leave the others to the emulator."""
+        """Handle the calls that write, and leave the others to the emulator."""
         method = handler_call_details.method
         if method == servicer._APPEND_ROWS:  # noqa: SLF001
             return grpc.stream_stream_rpc_method_handler(self._append_rows)
         if method == servicer._BATCH_COMMIT_WRITE_STREAMS:  # noqa: SLF001
-            return self._in_turn(self._handle_batch_commit_write_streams)
+            return self._exclusive(self._handle_batch_commit_write_streams)
         if method == servicer._FLUSH_ROWS:  # noqa: SLF001
-            return self._in_turn(self._handle_flush_rows)
+            return self._exclusive(self._handle_flush_rows)
         return super().service(handler_call_details)
 
-    def _in_turn(self, handle: Callable[[bytes, Any], bytes]) -> grpc.RpcMethodHandler:
-        async def handle_in_turn(raw: bytes, context: Any) -> bytes:
+    def _exclusive(self, handle: Callable[[bytes, Any], bytes]) -> grpc.RpcMethodHandler:
+        async def handle_exclusively(raw: bytes, context: Any) -> bytes:
             engine: Any = self._ctx.engine
             async with engine.connection_lock:
                 return await to_its_end(asyncio.to_thread(handle, raw, context))
 
-        return grpc.unary_unary_rpc_method_handler(handle_in_turn)
+        return grpc.unary_unary_rpc_method_handler(handle_exclusively)
 
     async def _append_rows(
         self, requests: AsyncIterator[bytes], context: Any
@@ -110,7 +110,7 @@ class AppendHandler(servicer.BigQueryWriteHandler):
     def _append_or_undo(
         self, stream: WriteStream, rows: pa.Table, offset: int | None, limit: int
     ) -> bytes:
-        """Append, and forget the offset again if the rows could not be written."""
+        """Append, and restore the offset if the rows cannot be written."""
         with stream.lock:
             before = (stream.next_offset, stream.row_count)
             outcome = select_strategy(stream.stream_type).append(
@@ -172,7 +172,7 @@ def _decode(request: Any, connection: _Connection, fields: Any) -> pa.Table:
 
 
 def _narrow_decimals(rows: pa.Table) -> pa.Table:
-    """BIGNUMERIC comes as decimal256, which DuckDB does not know."""
+    """Cast decimal256, the Arrow type of BIGNUMERIC, because DuckDB does not have it."""
     narrow = [field.with_type(_narrow(field.type)) for field in rows.schema]
     return rows.cast(pa.schema(narrow))
 

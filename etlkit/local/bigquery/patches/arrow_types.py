@@ -1,4 +1,4 @@
-"""DuckDB columns in the Arrow types in which BigQuery's Storage Read API sends them."""
+"""The Arrow types in which BigQuery's Storage Read API sends the columns of DuckDB."""
 
 from __future__ import annotations
 

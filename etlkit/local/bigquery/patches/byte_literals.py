@@ -1,10 +1,10 @@
 r"""BYTES literals and parameters.
 
-Real BigQuery: `b'\xff\000'` may hold any byte, and a BYTES parameter is what was sent. The emulator: it
-handed the escapes to DuckDB as those of text, which must be valid UTF-8 and have no NUL
-("pg_verifymbstr NOT IMPLEMENTED"), and took the base64 of parameters for their value.
+Real BigQuery: `b'\xff\000'` may have any byte, and a BYTES parameter has the bytes that the client
+sent. The emulator: it passed the escapes to DuckDB as escapes of text, which must be valid UTF-8
+without NUL ("pg_verifymbstr NOT IMPLEMENTED"), and did not decode the base64 of parameters.
 
-What remains: raw BYTES literals (`rb'…'`) are not understood.
+What remains: raw BYTES literals (`rb'…'`) are not supported.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _NAMED: Final = {
 
 
 def in_hex(sql: str) -> str:
-    """Write each BYTES literal that is more than plain ASCII as a call of FROM_HEX."""
+    """Replace each BYTES literal with escapes or other characters than ASCII by a call of FROM_HEX."""
     try:
         tokens = sqlglot.tokenize(sql, read="bigquery")
     except sqlglot.errors.SqlglotError:
-        return sql  # the translator says what is wrong with it
+        return sql  # the translator reports the error
     for token in reversed(tokens):
         if token.token_type is TokenType.BYTE_STRING:
             text = sql[token.start : token.end + 1]
@@ -68,6 +68,6 @@ _plain_translate = SQLTranslator.translate
 
 
 def apply() -> None:
-    """Translate what has no such literal any more; decode parameters."""
+    """Replace such literals before each translation, and decode parameters."""
     PATCHES.replace("bqemulator.sql.translator:SQLTranslator.translate", _translate)
     PATCHES.replace("bqemulator.sql.parameters:_SCALAR_CONVERTERS[BYTES]", base64.b64decode)

@@ -1,10 +1,10 @@
 """Names of result columns.
 
-Real BigQuery: a result, and so a table made from one, has no two columns of the same name, whatever
-their case: "Duplicate column names in the result are not supported". The emulator: DuckDB gave the
-second one another name (`n`, `N_1`).
+Real BigQuery: a result, or a table created from one, cannot have two columns of the same name, in any
+case: "Duplicate column names in the result are not supported". The emulator: DuckDB renamed the second
+column (`n`, `N_1`).
 
-What remains: a source of `*` that cannot be looked at by itself, such as a correlated one, is let pass.
+What remains: a source of `*` that cannot run separately, e.g. a correlated one, is not checked.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from sqlglot import exp
 
 
 def refuse_duplicates(connection: Any, sql: str, parameters: list[Any] | None) -> None:
-    """Refuse a query, or a table made from one, in which a column name stands twice.
+    """Raise if two columns of a query, or of a table created from one, have the same name.
 
     Args:
-        connection: DuckDB.
-        sql: One statement in DuckDB's SQL; anything but a query and CREATE TABLE AS is let pass.
-        parameters: Its parameters.
+        connection: DuckDB's connection.
+        sql: One statement in DuckDB's SQL. Only queries and CREATE TABLE AS are checked.
+        parameters: The parameters of the statement; None = it has none.
 
     Raises:
-        InvalidQueryError: A name stands twice.
+        InvalidQueryError: Two columns have the same name.
     """
     query = _query_of(sql)
     if query is None:
@@ -42,7 +42,7 @@ def refuse_duplicates(connection: Any, sql: str, parameters: list[Any] | None) -
 
 
 def is_query(sql: str) -> bool:
-    """Whether DuckDB SQL gives rows; what sqlglot does not know is taken for a query."""
+    """Whether DuckDB SQL is a query; also True if sqlglot cannot parse it."""
     try:
         tree = sqlglot.parse_one(sql, read="duckdb")
     except sqlglot.errors.SqlglotError:
@@ -54,18 +54,18 @@ def _query_of(sql: str) -> exp.Query | None:
     try:
         tree = sqlglot.parse_one(sql, read="duckdb")
     except sqlglot.errors.SqlglotError:
-        return None  # DuckDB says what is wrong with it
-    made_from = tree.expression if isinstance(tree, exp.Create) and tree.kind == "TABLE" else tree
-    return made_from if isinstance(made_from, exp.Query) else None
+        return None  # DuckDB reports the error
+    query = tree.expression if isinstance(tree, exp.Create) and tree.kind == "TABLE" else tree
+    return query if isinstance(query, exp.Query) else None
 
 
 def _duplicates(connection: Any, query: exp.Query, parameters: list[Any] | None) -> list[str]:
-    # DuckDB tells the names of the outermost query as they are, and renames in those below.
+    # DuckDB keeps duplicate names of the outermost query, and renames those of inner queries.
     try:
         described = connection.execute(f"DESCRIBE {query.sql(dialect='duckdb')}", parameters)
         names = [str(row[0]) for row in described.fetchall()]
     except (duckdb.Error, TypeError):
-        return []  # the statement itself fails, or it is no statement without its surroundings
+        return []  # the statement itself fails, or the inner query cannot run separately
     found = _repeated(names)
     for source, left_out in _behind_stars(query):
         inner = _duplicates(connection, source, None)
@@ -79,8 +79,8 @@ def _repeated(names: list[str]) -> list[str]:
 
 
 def _behind_stars(query: exp.Query) -> Iterator[tuple[exp.Query, set[str]]]:
-    """The subqueries and CTEs whose columns `*` or `q.*` takes over, and the names it leaves out."""
-    if isinstance(query, exp.Subquery):  # in brackets
+    """The subqueries and CTEs whose columns `*` or `q.*` returns, and the names that it leaves out."""
+    if isinstance(query, exp.Subquery):  # in parentheses
         yield query.this, set()
         return
     if isinstance(query, exp.SetOperation):  # names come from the first query

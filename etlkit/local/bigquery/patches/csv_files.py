@@ -1,9 +1,9 @@
-"""CSV files: what autodetect makes of them, and how they are read.
+"""CSV files: how autodetect finds their columns, and how they are read.
 
-Real BigQuery: a first row is a header if it has text alone and other rows do not; without a header
-the columns are `int64_field_0`, `string_field_1`, and the first row is data. With a schema, as many
-rows are skipped as `skipLeadingRows` says. The emulator: DuckDB called them `column0`, or by the values
-of the first row, and the first row was lost in each case.
+Real BigQuery: the first row is a header if it has only text and other rows do not. Without a header the
+columns are `int64_field_0`, `string_field_1`, and the first row is data. With a schema,
+`skipLeadingRows` rows are skipped. The emulator: DuckDB named columns `column0`, or by the values of
+the first row, and the first row was always lost.
 
 https://cloud.google.com/bigquery/docs/schema-detect
 """
@@ -33,20 +33,20 @@ _DETECTED: Final = {
 """BigQuery's type for a column whose values have a DuckDB type of `_CHECKS`; others are STRING."""
 
 _FROM_TEXT: Final = {"BLOB": "from_base64({})", "GEOMETRY": "ST_GeomFromText({})"}
-"""Types that DuckDB does not read from a CSV file as BigQuery does."""
+"""DuckDB types that are read as text and then converted, because DuckDB reads them differently."""
 
 
 @dataclass(frozen=True)
 class CsvOptions:
-    """How a file is written.
+    """The format of CSV files.
 
     Attributes:
-        skip: Rows to leave out; None = not said.
-        delimiter: Between fields.
-        quote: Around a field.
-        null: What stands for NULL.
-        has_short_rows: Missing fields at the end of a row are NULL.
-        max_bad: Rows that may be wrong and are left out.
+        skip: The number of rows before the data; None = not given.
+        delimiter: The text between fields.
+        quote: The character around a field.
+        null: The text that means NULL.
+        has_short_rows: Whether fields may be missing at the end of a row. They are NULL then.
+        max_bad: The maximum number of wrong rows. They are left out.
     """
 
     skip: int | None = None
@@ -71,7 +71,7 @@ class CsvOptions:
         )
 
     def arguments(self) -> str:
-        """For DuckDB's `read_csv`."""
+        """The arguments for DuckDB's `read_csv`."""
         texts = {"delim": self.delimiter, "quote": self.quote, "nullstr": self.null}
         given = [f"{name} = {literal(text)}" for name, text in texts.items()]
         given += ["header = false", "allow_quoted_nulls = false", "strict_mode = false"]
@@ -84,11 +84,11 @@ class CsvOptions:
 
 @dataclass(frozen=True)
 class Detected:
-    """What autodetect found.
+    """The columns that autodetect found.
 
     Attributes:
-        fields: Of the schema, as REST has them.
-        skip: Rows before the data.
+        fields: The fields of the schema, as in the REST API.
+        skip: The number of rows before the data.
     """
 
     fields: list[dict[str, Any]]
@@ -96,8 +96,8 @@ class Detected:
 
 
 def detect(connection: Any, path: str, options: CsvOptions) -> Detected:
-    """Look at a file as autodetect does."""
-    # N leading rows: the last of them may name the columns; 0: nothing does; not said: the first may.
+    """Find the columns of a file."""
+    # Of N leading rows the last may be a header. If no number is given, the first row may be one.
     may_have_header = options.skip != 0
     before = max((options.skip or 1) - 1, 0)
     first = _types(connection, path, options, before, rows=1)
@@ -149,7 +149,7 @@ def load(engine: Any, path: str, table: str, options: CsvOptions) -> None:
 def _types(
     connection: Any, path: str, options: CsvOptions, skip: int, rows: int = _SAMPLE_ROWS
 ) -> list[tuple[str, str]]:
-    """First value and DuckDB type of each column, from some rows; [] = there are none."""
+    """First value and DuckDB type of each column, from some rows; [] = there are no rows."""
     texts = connection.execute(
         f"SELECT * FROM read_csv(?, all_varchar = true, skip = {skip}, {options.arguments()}, "
         f"null_padding = true, parallel = false) LIMIT {rows}",
@@ -183,11 +183,11 @@ _CHECKS: Final = {
     "TIME": r"regexp_full_match(v, '\d{1,2}:\d{2}:\d{2}(\.\d{1,6})?')",
     "TIMESTAMP WITH TIME ZONE": r"regexp_full_match(v, '\d{4}-\d{1,2}-\d{1,2}[ T]\d{1,2}:\d{2}.*')",
 }
-"""DuckDB's casts take more than BigQuery's detection does."""
+"""What a value must also look like, because DuckDB's casts accept more than BigQuery's autodetect."""
 
 
 def _column_name(value: str, number: int) -> str:
-    """A header as a column name: letters, digits and underscores."""
+    """The column name for a cell of the header: letters, digits and underscores."""
     name = "".join(each if each.isalnum() or each == "_" else "_" for each in value.strip())
     if not name:
         return f"string_field_{number}"
@@ -206,6 +206,6 @@ def _fields(names: Sequence[str], kinds: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def literal(text: str) -> str:
-    """A text in DuckDB's SQL."""
+    """A text as a literal in DuckDB's SQL."""
     escaped = text.replace("'", "''")
     return f"'{escaped}'"

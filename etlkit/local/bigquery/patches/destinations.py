@@ -1,8 +1,8 @@
 """The destination table of a SELECT.
 
-Real BigQuery: `destinationTable` of a query job receives the rows, as `writeDisposition` and
-`createDisposition` say; the results of the job are that table. The emulator: it ran the query and wrote
-nothing.
+Real BigQuery: the rows of a query job are written to its `destinationTable`, depending on
+`writeDisposition` and `createDisposition`, and the results of the job are that table. The emulator: it
+ran the query and wrote nothing.
 
 What remains: partitions cannot be addressed with `$`.
 """
@@ -30,12 +30,12 @@ _MORE_FIELDS: Final = "ALLOW_FIELD_ADDITION"
 
 @dataclass(frozen=True)
 class Destination:
-    """Where the rows of a query go.
+    """The table to which the rows of a query are written.
 
     Attributes:
-        name: Project, dataset, table.
+        name: Project, dataset and table.
         write: WRITE_EMPTY, WRITE_TRUNCATE or WRITE_APPEND.
-        may_add: A missing column of the table is added.
+        may_add: Whether columns that the table does not have are added.
     """
 
     name: tuple[str, str, str]
@@ -44,17 +44,17 @@ class Destination:
 
     @property
     def text(self) -> str:
-        """The name as messages have it."""
+        """The name for messages."""
         return f"{self.name[0]}:{self.name[1]}.{self.name[2]}"
 
     @property
     def quoted(self) -> str:
-        """The name as statements have it."""
+        """The name for statements."""
         return f"`{self.name[0]}.{self.name[1]}.{self.name[2]}`"
 
 
 def destination_of(config: dict[str, Any], project: str) -> Destination | None:
-    """The destination that a query job asks for; None = it leaves it to BigQuery."""
+    """The destination that a query job names; None = BigQuery chooses an anonymous table."""
     target = config.get("destinationTable")
     if not target or target.get("datasetId") == _ANONYMOUS:
         return None
@@ -71,7 +71,7 @@ def destination_of(config: dict[str, Any], project: str) -> Destination | None:
 
 
 async def execute_or_fail(**job: Any) -> Any:
-    """Run a query job; what is wrong with it is told by the job."""
+    """Run a query job. If it fails, the job has the error."""
     config, ctx = job["query_config"], job["ctx"]
     try:
         destination = destination_of(config, job["project_id"])
@@ -80,7 +80,7 @@ async def execute_or_fail(**job: Any) -> Any:
         _refuse_others(job["bq_sql"])
         statement = await _writing(destination, job)
         await _run(statement, job)
-        _lay_out(destination, config, ctx)
+        _keep_layout(destination, config, ctx)
         meta = await _run(f"SELECT * FROM {destination.quoted}", {**job, "query_params": None})
     except routes._SQL_EXECUTION_DOMAIN_ERRORS as error:  # noqa: SLF001
         return routes._failed_job_meta(  # noqa: SLF001
@@ -146,16 +146,16 @@ async def _fields_of(query: str, job: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _match(fields: list[dict[str, Any]], table: Any, destination: Destination, ctx: Any) -> None:
-    """Let the table have the query's columns, or refuse."""
+    """Add the query's new columns to the table, or raise if they do not fit."""
     known = {field.name.casefold(): field for field in table.schema_.fields}
     refused = f"Invalid schema update. Provided Schema does not match Table {destination.text}."
     for field in fields:
-        there = known.get(field["name"].casefold())
-        if there is None and not destination.may_add:
+        existing = known.get(field["name"].casefold())
+        if existing is None and not destination.may_add:
             raise InvalidQueryError(f"{refused} Cannot add fields (field: {field['name']})")
-        if there is not None and there.type != field["type"]:
+        if existing is not None and existing.type != field["type"]:
             raise InvalidQueryError(
-                f"{refused} Field {there.name} has changed type from {there.type} to "
+                f"{refused} Field {existing.name} has changed type from {existing.type} to "
                 f"{field['type']}"
             )
     new = [field for field in fields if field["name"].casefold() not in known]
@@ -168,8 +168,8 @@ def _match(fields: list[dict[str, Any]], table: Any, destination: Destination, c
         ctx.catalog.update_table(table.model_copy(update={"schema_": schema}))
 
 
-def _lay_out(destination: Destination, config: dict[str, Any], ctx: Any) -> None:
-    """Keep the partitioning and clustering that the job asks for."""
+def _keep_layout(destination: Destination, config: dict[str, Any], ctx: Any) -> None:
+    """Store the partitioning and clustering of the job in the catalog."""
     updates: dict[str, Any] = {}
     if partitioning := config.get("timePartitioning"):
         expiration = partitioning.get("expirationMs")
@@ -186,11 +186,11 @@ def _lay_out(destination: Destination, config: dict[str, Any], ctx: Any) -> None
 
 
 def _refuse_others(sql: str) -> None:
-    """A destination is for the rows of a query."""
+    """Raise if a text is not one query: only queries have a destination."""
     try:
         trees = [tree for tree in sqlglot.parse(sql, read="bigquery") if tree is not None]
     except sqlglot.errors.SqlglotError:
-        return  # the query itself will tell what is wrong with it
+        return  # running the query reports the error
     if len(trees) > 1:
         raise InvalidQueryError("configuration.query.destinationTable cannot be set for scripts")
     if trees and not isinstance(trees[0], exp.Query):
@@ -210,5 +210,5 @@ _plain_execute: Any = routes._execute_query_or_failed_meta  # noqa: SLF001
 
 
 def apply() -> None:
-    """Write the rows of queries where they are wanted."""
+    """Write the rows of queries to their destinations."""
     PATCHES.replace("bqemulator.api.routes.jobs:_execute_query_or_failed_meta", execute_or_fail)

@@ -1,7 +1,7 @@
-"""Updates of resources that somebody else has changed in the meantime.
+"""Updates of resources that another client has changed in the meantime.
 
-Real BigQuery: an update whose `If-Match` header is not the current etag is refused with 412, and a
-table's etag and time of change also change with its rows. The emulator: it ignored the header, and
+Real BigQuery: an update whose `If-Match` header is not the current etag is refused with 412. A table's
+etag and time of change also change with its rows. The emulator: it ignored the header, and changes of
 rows changed neither. https://cloud.google.com/bigquery/docs/reference/rest/v2/tables/patch
 """
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bqemulator.api.routes import datasets, tables
 from bqemulator.catalog.etag import generate_etag
 from bqemulator.domain.errors import DomainError, ErrorDetail
-from fastapi import Request  # noqa: TC002 - FastAPI looks at it at run time
+from fastapi import Request  # noqa: TC002 - FastAPI reads it at run time
 
 from etlkit.local.bigquery.patches.table import PATCHES
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class ConditionNotMetError(DomainError):
-    """412: the resource is not what the caller believes it to be."""
+    """412: the resource has changed since the client read it."""
 
     http_status = 412
     bq_reason = "conditionNotMet"
@@ -31,7 +31,7 @@ class ConditionNotMetError(DomainError):
 
 
 def changed(meta: TableMeta, at: datetime) -> TableMeta:
-    """The table with the etag and the time of a change."""
+    """The table with a new etag and time of change."""
     etag = generate_etag(meta.etag, str(at))
     return meta.model_copy(update={"last_modified_time": at, "etag": etag})
 
@@ -39,7 +39,7 @@ def changed(meta: TableMeta, at: datetime) -> TableMeta:
 async def patch_table(
     project_id: str, dataset_id: str, table_id: str, request: Request, ctx: tables._Ctx
 ) -> dict[str, Any]:
-    """`tables.patch`."""
+    """Handle `tables.patch`."""
     existing = ctx.catalog.get_table(project_id, dataset_id, table_id)
     _refuse_stale(request, existing, f"{project_id}:{dataset_id}.{table_id}")
     return await tables.patch_table(project_id, dataset_id, table_id, request, ctx)
@@ -48,7 +48,7 @@ async def patch_table(
 async def update_table(
     project_id: str, dataset_id: str, table_id: str, request: Request, ctx: tables._Ctx
 ) -> dict[str, Any]:
-    """`tables.update`."""
+    """Handle `tables.update`."""
     existing = ctx.catalog.get_table(project_id, dataset_id, table_id)
     _refuse_stale(request, existing, f"{project_id}:{dataset_id}.{table_id}")
     return await tables.update_table(project_id, dataset_id, table_id, request, ctx)
@@ -57,7 +57,7 @@ async def update_table(
 async def patch_dataset(
     project_id: str, dataset_id: str, request: Request, ctx: datasets._Ctx
 ) -> dict[str, Any]:
-    """`datasets.patch`."""
+    """Handle `datasets.patch`."""
     existing = ctx.catalog.get_dataset(project_id, dataset_id)
     _refuse_stale(request, existing, f"{project_id}:{dataset_id}")
     return await datasets.patch_dataset(project_id, dataset_id, request, ctx)
@@ -66,7 +66,7 @@ async def patch_dataset(
 async def update_dataset(
     project_id: str, dataset_id: str, request: Request, ctx: datasets._Ctx
 ) -> dict[str, Any]:
-    """`datasets.update`."""
+    """Handle `datasets.update`."""
     existing = ctx.catalog.get_dataset(project_id, dataset_id)
     _refuse_stale(request, existing, f"{project_id}:{dataset_id}")
     return await datasets.update_dataset(project_id, dataset_id, request, ctx)

@@ -1,7 +1,7 @@
-"""HTTP connections that nobody uses for a while.
+"""Idle HTTP connections.
 
-Real BigQuery: an idle connection stays open for minutes. The emulator: uvicorn closed it after 5 s, and
-a client that was just about to send its next request over it met a reset connection.
+Real BigQuery: an idle connection stays open for minutes. The emulator: uvicorn closed it after 5 s, so
+that a client's next request could fail with a reset connection.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from etlkit.local.server.endpoints import KEEP_ALIVE_S
 
 
 def apply() -> None:
-    """Serve REST with this patience."""
+    """Serve the REST API with a longer keep-alive."""
     config = partial(uvicorn.Config, timeout_keep_alive=KEEP_ALIVE_S)
     PATCHES.replace(
         "bqemulator.server:uvicorn", SimpleNamespace(Config=config, Server=uvicorn.Server)

@@ -1,10 +1,10 @@
 """Load jobs.
 
-Real BigQuery: a CSV file is read as its options say; addresses may have a `*`; a job adds all of its
-rows or none, and with WRITE_TRUNCATE brings its own schema; `outputRows` are its own rows; a job id
-that comes with an upload is the job's id, and is refused the second time. The emulator: it took every
-first row of a CSV file for a header, knew no `*`, kept the old columns, counted the rows of the table,
-and gave uploads ids of its own.
+Real BigQuery: CSV files are read with the options of the job, and addresses may have a `*`. A job adds
+all of its rows or none; with WRITE_TRUNCATE its schema replaces that of the table. `outputRows` counts
+the rows of the job. An upload runs under the job id that the client sends, which cannot be used twice.
+The emulator: it used the first row of every CSV file as a header, did not support `*`, kept the old
+columns, counted the rows of the table, and gave uploads other job ids.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _wanted_ids: Final[list[str]] = []
 
 
 async def execute_load_job(project_id: str, job_id: str, config: dict[str, Any], ctx: Any) -> Any:
-    """Run a load job as a whole, or not at all."""
+    """Run a load job. If it fails, it changes nothing."""
     load = dict(config.get("load", {}))
     load["sourceUris"] = _expanded(load.get("sourceUris", []), ctx)
     name = _destination(load, project_id)
@@ -48,7 +48,7 @@ async def execute_load_job(project_id: str, job_id: str, config: dict[str, Any],
 
 
 def _prepare(load: dict[str, Any], name: tuple[str, str, str], ctx: Any) -> int:
-    """Make way for a new schema; give the number of rows that the table has and keeps."""
+    """Drop the table if the job replaces its schema. Returns how many rows the table keeps."""
     meta = ctx.catalog.get_table(*name)
     if meta is None:
         return 0
@@ -75,7 +75,7 @@ def _destination(load: dict[str, Any], project_id: str) -> tuple[str, str, str]:
 
 
 def _expanded(uris: list[str], ctx: Any) -> list[str]:
-    """The files that addresses with a `*` mean."""
+    """The addresses, with those that have a `*` replaced by the addresses of the matching files."""
     found: list[str] = []
     for uri in uris:
         if not uri.startswith("gs://") or "*" not in uri:
@@ -104,7 +104,7 @@ def _load_path(path: str, job: Any, ctx: Any) -> None:
 
 
 def _create_destination(**wanted: Any) -> None:
-    """A CSV file that says its own columns becomes a table of these."""
+    """Create the destination. If it is from a CSV file with autodetect, it gets the file's columns."""
     load = wanted["load_config"]
     has_schema = (load.get("schema") or {}).get("fields")
     is_csv = load.get("sourceFormat", "CSV").upper() == "CSV"
@@ -149,7 +149,7 @@ _plain_new_job_id: Any = upload._new_job_id  # noqa: SLF001
 
 
 def apply() -> None:
-    """Run load jobs this way."""
+    """Replace the parts of load jobs and uploads."""
     PATCHES.replace("bqemulator.jobs.executor:execute_load_job", execute_load_job)
     PATCHES.replace("bqemulator.api.routes.jobs:execute_load_job", execute_load_job)
     PATCHES.replace("bqemulator.api.routes.upload:execute_load_job", execute_load_job)

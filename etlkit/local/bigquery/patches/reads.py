@@ -1,11 +1,12 @@
 """The Storage Read API.
 
-Real BigQuery: GEOGRAPHY comes as WKT, JSON as text, BIGNUMERIC as decimal256(76, 38), integers have 64
-bits and an empty array is never NULL; a stream goes on at the offset asked for; messages are small.
-The emulator: it sent DuckDB's own types, always began at row 0, put a whole table into one message
-and kept each session's table in memory for ever.
+Real BigQuery: GEOGRAPHY is sent as WKT, JSON as text, and BIGNUMERIC as decimal256(76, 38). Integers
+have 64 bits, and an empty array is never NULL. A stream can be read from any offset, and messages are
+small. The emulator: it sent DuckDB's own types, always started at row 0, sent a whole table in one
+message, and kept each session's table in memory until the server ended.
 
-What is given up: a session is a file on disk, gone with the server; the newest `MAX_SESSIONS` are kept.
+What is given up: a session is a file on disk, which ends with the server, and only the newest
+`MAX_SESSIONS` are kept.
 """
 
 from __future__ import annotations
@@ -34,19 +35,19 @@ from etlkit.local.bigquery.patches.types import columns_of, quote
 
 MAX_SESSIONS: Final = 32
 MAX_MESSAGE_BYTES: Final = 1_000_000
-"""A gRPC client takes 4 MB unless told otherwise; BigQuery's own messages are around 1 MB."""
+"""gRPC clients accept 4 MB by default. BigQuery's own messages have about 1 MB."""
 
 _FILE_BATCH_ROWS: Final = 20_000
 
 
 @dataclass
 class _Session:
-    """Frozen rows in a file.
+    """The rows of a read session in a file.
 
     Attributes:
         path: An Arrow IPC file.
-        num_rows: Rows in it.
-        streams: Stream name to its first row and the row after its last.
+        num_rows: The number of its rows.
+        streams: For each name of a stream, its first row and the row after its last one.
     """
 
     path: Path
@@ -75,19 +76,19 @@ def _split(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 
 
 class ReadHandler(servicer.BigQueryReadHandler):
-    """The emulator's Read API with sessions of its own for Arrow; Avro is left to the emulator."""
+    """The emulator's Read API, with our own sessions for Arrow. The emulator handles Avro."""
 
     def __init__(self, context: Any) -> None:
         super().__init__(context)
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
         self._root = Path(context.settings.data_dir) / "read_sessions"
-        shutil.rmtree(self._root, ignore_errors=True)  # of a server that was killed
+        shutil.rmtree(self._root, ignore_errors=True)  # left by a server that was killed
         self._root.mkdir(parents=True)
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler | None:
-        """Route to coroutines: a sync handler would hold a thread for as long as a reader reads."""
+        """Handle calls in coroutines: a blocking handler would occupy a thread while a client reads."""
         if handler_call_details.method == servicer._CREATE_READ_SESSION:  # noqa: SLF001
             return grpc.unary_unary_rpc_method_handler(self._create_session)
         if handler_call_details.method == servicer._READ_ROWS:  # noqa: SLF001
@@ -118,7 +119,7 @@ class ReadHandler(servicer.BigQueryReadHandler):
             del emulator_sessions._SESSIONS[oldest]  # noqa: SLF001
 
     def _source(self, request: Any, context: Any) -> tuple[str, str, list[str] | None] | None:
-        """The table, the SELECT with filter and row access policies, and the columns asked for."""
+        """The table, the SELECT with filter and row access policies, and the requested columns."""
         wanted = request.read_session
         target = servicer._resolve_read_target(wanted, context)  # noqa: SLF001
         if target is None:
@@ -145,7 +146,7 @@ class ReadHandler(servicer.BigQueryReadHandler):
     def _freeze(
         self, table_ref: str, select: str, wanted: list[str] | None
     ) -> tuple[pa.Schema, _Session]:
-        """Write the rows to a file; memory holds one batch."""
+        """Write the rows to a file, one batch at a time."""
         names = None if wanted is None else {name.casefold() for name in wanted}
         columns = [
             column

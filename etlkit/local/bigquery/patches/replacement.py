@@ -1,4 +1,4 @@
-"""Replace parts of the emulator, but only parts that are what a patch was written against."""
+"""Replace parts of the emulator, but only those that are the same as when a patch was written."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Original:
         path: `module:attribute.path`; `module:attribute.path[key]` is an entry of a mapping.
         fingerprint: What `fingerprint` returned when the patches were written.
         patches: The modules that replace it, below `etlkit/local/`, in the order in which they run.
-        reason: Why, in one sentence.
+        reason: Why it is replaced, in one sentence.
     """
 
     path: str
@@ -40,7 +40,7 @@ class Original:
 
 
 class PatchTable:
-    """Everything that is replaced. Nothing is replaced before all originals have been checked."""
+    """Everything that patches replace. All originals are checked before the first replacement."""
 
     def __init__(self, originals: Sequence[Original], pinned_version: str) -> None:
         self._originals = {original.path: original for original in originals}
@@ -48,7 +48,7 @@ class PatchTable:
         self._is_checked = False
 
     def check(self, installed_version: str) -> None:
-        """Compare all originals with what the patches were written against.
+        """Compare all originals with those for which the patches were written.
 
         Args:
             installed_version: The version of the installed emulator.

@@ -1,8 +1,8 @@
-"""Rows over REST: `tabledata.insertAll`, and files that come with a load job.
+"""Rows over REST: `tabledata.insertAll`, and files that are sent with a load job.
 
-Real BigQuery: insertAll matches columns by name, and tells unknown fields and bad values row by row; a
-file may have any content type. The emulator: it matched by position, dropped unknown fields, failed as
-a whole on a bad value, and refused `*/*`, which is what the official client sends.
+Real BigQuery: insertAll matches columns by name, and reports unknown fields and bad values per row. A
+file may have any content type. The emulator: it matched by position, dropped unknown fields, refused a
+whole request for one bad value, and refused `*/*`, the content type of the official client.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pyarrow as pa
 from bqemulator.api.routes import upload
 from bqemulator.domain.errors import InvalidQueryError, ResourceRef, resource_not_found
 from bqemulator.storage.sql_identifiers import quoted_table_ref
-from fastapi import Request  # noqa: TC002 - FastAPI looks at it at run time
+from fastapi import Request  # noqa: TC002 - FastAPI reads it at run time
 
 from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.types import quote
@@ -26,7 +26,7 @@ _INSERT = "etlkit_insert_all"
 async def insert_all(
     project_id: str, dataset_id: str, table_id: str, request: Request, ctx: routes._Ctx
 ) -> dict[str, Any]:
-    """`tabledata.insertAll`: each row by the names of its fields, or none of the request."""
+    """Handle `tabledata.insertAll`: insert the rows, or report errors per row."""
     name = (project_id, dataset_id, table_id)
     meta = ctx.catalog.get_table(*name)
     if meta is None:
@@ -58,12 +58,12 @@ async def insert_all(
         good = []
     if good:
         _insert(name, pa.concat_tables(good), fields, ctx)
-    told = [{"index": index, "errors": those} for index, those in sorted(errors.items())]
-    return {"kind": "bigquery#tableDataInsertAllResponse", "insertErrors": told}
+    listed = [{"index": index, "errors": those} for index, those in sorted(errors.items())]
+    return {"kind": "bigquery#tableDataInsertAllResponse", "insertErrors": listed}
 
 
 def _by_name(row: dict[str, Any], fields: Sequence[Any]) -> tuple[dict[str, Any], list[str]]:
-    """The values under the names the table has, and the fields it has not."""
+    """The values by the table's names of columns, and the fields that the table does not have."""
     known = {field.name.casefold(): field.name for field in fields}
     values = {known[key.casefold()]: row[key] for key in row if key.casefold() in known}
     return values, [key for key in row if key.casefold() not in known]
@@ -94,7 +94,7 @@ def _insert(name: tuple[str, str, str], rows: pa.Table, fields: Sequence[Any], c
 
 
 def apply() -> None:
-    """Replace the route, and take files as they come."""
+    """Replace the route, and accept files of any content type."""
     PATCHES.replace_route("bqemulator.api.routes.tabledata:insert_all", insert_all)
     media_types = (*upload._PERMITTED_MEDIA_CONTENT_TYPES, "*/*")  # noqa: SLF001
     PATCHES.replace("bqemulator.api.routes.upload:_PERMITTED_MEDIA_CONTENT_TYPES", media_types)

@@ -1,11 +1,11 @@
-"""What follows a change of rows: copies of tables for time travel, and times of change.
+"""After a change of rows: copies of tables for time travel, and times of change.
 
 Real BigQuery: `FOR SYSTEM_TIME AS OF` reaches back seven days and costs nothing. The emulator: each
-change of a table, each append included, copied the whole table, so that work and disk grew with the
-square of its size; the time of the last change stayed that of the table's creation.
+change of a table, including each append, copied the whole table, so that time and disk space grew with
+the square of its size. The time of the last change stayed that of the table's creation.
 
-What is given up: changes of a table that has an expiration (a work table) leave no copy, and appends
-leave at most one a minute; in between, time travel shows the table as it was at the last copy.
+What is given up: changes of a table that has an expiration (a work table) are not copied, and appends
+are copied at most once a minute. In between, time travel shows the table as of the last copy.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ APPEND_INTERVAL: Final = timedelta(seconds=60)
 
 
 class SparseSnapshotManager(SnapshotManager):
-    """Copies less often, and keeps times of change."""
+    """Copies tables less often, and keeps their times of change."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._changes: dict[tuple[str, str, str], datetime] = {}
 
     def save_changes(self) -> None:
-        """Give each table that has changed its new etag and time of change.
+        """Store a new etag and time of change for each table that has changed.
 
-        Called before each request and not at each change: writing the catalog takes about 2 ms, an
-        append not much longer.
+        Called before each request, not at each change: writing the catalog takes about 2 ms, which is
+        almost as long as an append.
         """
         while self._changes:
             name, at = self._changes.popitem()
@@ -46,7 +46,7 @@ class SparseSnapshotManager(SnapshotManager):
                 self._catalog.update_table(changed(meta, max(at, meta.last_modified_time)))
 
     def record_change(self, project_id: str, dataset_id: str, table_id: str) -> SnapshotMeta | None:
-        """A statement or a load has changed a table: copy it, unless it is a work table."""
+        """Copy a table that a statement or a load has changed, unless it is a work table."""
         self._changes[project_id, dataset_id, table_id] = self._clock.now()
         meta = self._catalog.get_table(project_id, dataset_id, table_id)
         if meta is not None and meta.expiration_time is None:
@@ -55,7 +55,7 @@ class SparseSnapshotManager(SnapshotManager):
         return None
 
     def record_append(self, project_id: str, dataset_id: str, table_id: str) -> None:
-        """Rows came over the Write API: copy the table if the last copy is old enough."""
+        """Copy a table after an append over the Write API, if the last copy is old enough."""
         self._changes[project_id, dataset_id, table_id] = self._clock.now()
         copies = self._catalog.list_snapshots_for_table(project_id, dataset_id, table_id)
         newest = max((copy.snapshot_time for copy in copies), default=None)
