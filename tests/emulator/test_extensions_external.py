@@ -17,7 +17,7 @@ def bucket(local_server):
 
 @pytest.fixture
 def create(run, dataset, bucket):
-    """Make an external table over the bucket; give its name."""
+    """Create an external table over the bucket, and return its name."""
 
     def create_table(pattern: str, columns: str = "", **options) -> str:
         given = {"uris": [f"gs://{bucket.name}/{pattern}"], **options}
@@ -28,7 +28,7 @@ def create(run, dataset, bucket):
     return create_table
 
 
-def test_a_csv_without_a_header_has_bigquery_s_names(bq, run, bucket, create):
+def test_a_csv_without_a_header_gets_bigquery_s_names(bq, run, bucket, create):
     """As in load jobs: `int64_field_0`, and the first row is data."""
     (bucket / "labels.csv").write_text("0,background\n1,cat\n")
     table = create("labels.csv", format="CSV")
@@ -42,7 +42,7 @@ def test_a_csv_without_a_header_has_bigquery_s_names(bq, run, bucket, create):
 
 
 def test_declared_columns_and_csv_options(run, bucket, create):
-    """The statement's own columns, by position."""
+    """Declared columns are read by position."""
     (bucket / "a.csv").write_text("n|s\n1|x\n2|-\n")
     options = {"skip_leading_rows": 1, "field_delimiter": "|", "null_marker": "-"}
     table = create("*.csv", "(n INT64, s STRING)", format="CSV", **options)
@@ -50,7 +50,7 @@ def test_declared_columns_and_csv_options(run, bucket, create):
 
 
 def test_the_files_are_read_at_each_query(run, dataset, bucket, create):
-    """New files, changed files, files that are gone; also where a view is between."""
+    """New, changed and deleted files show at once, also through a view."""
     (bucket / "1.jsonl").write_text('{"n": 1, "a": [1, 2]}\n')
     table = create("*.jsonl", format="NEWLINE_DELIMITED_JSON")
     run(f"CREATE VIEW {dataset}.v AS SELECT n FROM {table}")
@@ -63,7 +63,7 @@ def test_the_files_are_read_at_each_query(run, dataset, bucket, create):
 
 
 def test_it_is_read_only_and_dropped_by_its_own_statement(run, bucket, create):
-    """As object tables are."""
+    """Like an object table, it refuses other statements."""
     (bucket / "a.csv").write_text("1\n")
     table = create("a.csv", format="CSV")
     with pytest.raises(BadRequest, match=f"DML over table local:{table} is not supported"):
@@ -84,15 +84,15 @@ def test_it_is_read_only_and_dropped_by_its_own_statement(run, bucket, create):
         ("gone.csv", {"format": "CSV"}, "gone.csv: matches no object"),
     ],
 )
-def test_what_is_wrong_with_the_statement_is_said(bucket, create, pattern, options, message):
-    """Unknown formats and options, and files that are not there to be looked at."""
+def test_a_wrong_statement_is_refused(bucket, create, pattern, options, message):
+    """Unknown formats, unknown options and missing files are named in the message."""
     (bucket / "a.csv").write_text("1\n")
     with pytest.raises(GoogleAPICallError, match=message):
         create(pattern, **options)
 
 
-def test_external_tables_are_made_over_rest(bq, run, dataset, bucket):
-    """tables.insert with externalDataConfiguration: files, and object tables."""
+def test_external_tables_are_created_over_rest(bq, run, dataset, bucket):
+    """`tables.insert` with externalDataConfiguration creates external tables and object tables."""
     (bucket / "a.csv").write_text("n\n1\n")
     config = bigquery.ExternalConfig("CSV")
     config.source_uris = [f"gs://{bucket.name}/*.csv"]
@@ -113,8 +113,8 @@ def test_external_tables_are_made_over_rest(bq, run, dataset, bucket):
     assert run(f"SELECT data FROM {dataset}.objects") == [(b"n\n1\n",)]
 
 
-def test_views_are_made_and_deleted_over_rest(bq, run, dataset, bucket):
-    """tables.insert with a query makes a view; the emulator made a table, and deleted no view."""
+def test_views_are_created_and_deleted_over_rest(bq, run, dataset, bucket):
+    """`tables.insert` with a query creates a view, and `tables.delete` deletes it."""
     view = bigquery.Table(f"local.{dataset}.v")
     view.view_query = "SELECT 1 AS n"
     assert bq.create_table(view).table_type == "VIEW"

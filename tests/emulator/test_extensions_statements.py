@@ -40,7 +40,7 @@ def dry_run(bq):
     ],
 )
 def test_a_dry_run_checks_statements_that_write(dry_run, run, dataset, sql):
-    """Real BigQuery resolves every name; the emulator looked at the first words alone."""
+    """Real BigQuery resolves every name; the emulator only looked at the first words."""
     run(f"CREATE TABLE {dataset}.t AS SELECT 1 AS n")
     with pytest.raises(BadRequest, match="nothing"):
         dry_run(sql.format(d=dataset))
@@ -48,7 +48,7 @@ def test_a_dry_run_checks_statements_that_write(dry_run, run, dataset, sql):
 
 
 def test_a_dry_run_of_a_statement_that_writes_writes_nothing(bq, dry_run, run, dataset, objects):
-    """Its type is told, and nothing is there afterwards."""
+    """Its type is reported, and nothing exists afterwards."""
     job = dry_run(f"CREATE TABLE {dataset}.copy AS SELECT data FROM {objects}")
     assert job.statement_type == "CREATE_TABLE_AS_SELECT"
     dry_run(f"CREATE VIEW {dataset}.v AS SELECT LENGTH(data) AS n FROM {objects}")
@@ -61,13 +61,13 @@ def test_a_dry_run_of_a_statement_that_writes_writes_nothing(bq, dry_run, run, d
 
 
 def test_a_dry_run_of_a_query_has_its_columns(dry_run, objects):
-    """Also of one that only the extensions understand."""
+    """This includes a query that only the extensions understand."""
     job = dry_run(f"SELECT *, LENGTH(data) AS n FROM {objects}")
     assert [field.name for field in job.schema][-2:] == ["metadata", "n"]
 
 
-def test_assert_stands_alone(bq):
-    """Real BigQuery runs ASSERT as a statement of its own; the emulator knew it nowhere."""
+def test_assert_is_a_statement(bq):
+    """Real BigQuery runs ASSERT outside of scripts; the emulator did not have it."""
     job = bq.query("ASSERT (SELECT COUNT(*) FROM UNNEST([1, 2])) = 2 AS 'two';")
     job.result()
     assert job.statement_type == "ASSERT"
@@ -88,7 +88,7 @@ def test_assert_stands_alone(bq):
     ],
 )
 def test_the_columns_of_a_pivot_have_bigquery_s_names(bq, run, dataset, clause, names):
-    """The aggregate's alias first, numbers behind an underscore; DuckDB has names of its own."""
+    """The aggregate's alias comes first, and numbers follow an underscore."""
     run(f"CREATE TABLE {dataset}.t AS SELECT 'Q1' AS q, 2020 AS y, 1 AS n")
     rows = bq.query_and_wait(f"SELECT p.* FROM {dataset}.t PIVOT({clause}) AS p")
     assert [field.name for field in rows.schema] == names
@@ -96,20 +96,20 @@ def test_the_columns_of_a_pivot_have_bigquery_s_names(bq, run, dataset, clause, 
 
 
 def test_unpivot(run):
-    """Columns to rows."""
+    """UNPIVOT turns columns into rows."""
     sql = "SELECT k, v FROM (SELECT 1 AS a, 2 AS b) UNPIVOT(v FOR k IN (a, b))"
     assert run(sql) == [("a", 1), ("b", 2)]
 
 
 def test_json_functions_take_a_path_of_fields(run):
-    """JSON_VALUE and JSON_QUERY over `x.y`, where the second argument is left out."""
+    """JSON_VALUE and JSON_QUERY accept `x.y`, and their second argument may be left out."""
     sql = """SELECT JSON_VALUE(x.a.b), JSON_VALUE(x.a, '$.b'), JSON_QUERY(x.a) IS NULL
     FROM (SELECT JSON '{"a": {"b": "c"}}' AS x)"""
     assert run(sql) == [("c", "c", False)]
 
 
-def test_a_view_of_ours_follows_the_words_of_its_statement(bq, run, dataset, objects):
-    """OR REPLACE, IF NOT EXISTS, a taken name; its columns are in its schema."""
+def test_a_view_that_needs_hooks_is_created_as_its_statement_says(bq, run, dataset, objects):
+    """OR REPLACE, IF NOT EXISTS and an existing name are respected; the schema has its columns."""
     sql = f"CREATE VIEW {dataset}.v AS SELECT uri, LENGTH(data) AS n FROM {objects}"
     job = bq.query(sql)
     job.result()
@@ -130,15 +130,15 @@ def test_a_view_of_ours_follows_the_words_of_its_statement(bq, run, dataset, obj
         run(f"SELECT n FROM {dataset}.v")
 
 
-def test_a_view_of_ours_is_read_by_queries_alone(run, dataset, objects, read_table):
-    """As over the real Storage Read API, which reads no views: an error, and not no rows."""
+def test_a_view_that_needs_hooks_is_only_read_by_queries(run, dataset, objects, read_table):
+    """The Storage Read API refuses it, as the real one refuses every view."""
     run(f"CREATE VIEW {dataset}.v AS SELECT LENGTH(data) AS n FROM {objects}")
     with pytest.raises(Exception, match="view"):
         read_table(f"{dataset}.v")
 
 
-def test_scripts_and_procedures_pass_the_seam(run, dataset, objects):
-    """IF, LOOP, FOR, EXECUTE IMMEDIATE and CALL see the pseudo-column."""
+def test_hooks_see_the_statements_of_scripts_and_procedures(run, dataset, objects):
+    """The pseudo-column works in IF, LOOP, FOR, EXECUTE IMMEDIATE and CALL."""
     run(
         f"CREATE PROCEDURE {dataset}.p(OUT size INT64) "
         f"BEGIN SET size = (SELECT LENGTH(data) FROM {objects}); END"
@@ -157,22 +157,22 @@ def test_scripts_and_procedures_pass_the_seam(run, dataset, objects):
     assert rows == [(3, 3)]
 
 
-def test_no_ddl_of_ours_in_a_transaction(run, dataset, objects):
-    """As of any other permanent object."""
+def test_ddl_of_extensions_is_refused_in_a_transaction(run, dataset, objects):
+    """A transaction refuses it like other DDL of permanent objects."""
     with pytest.raises(BadRequest, match="DDL statements are not supported in a transaction"):
         run(f"BEGIN TRANSACTION; DROP EXTERNAL TABLE {objects}; COMMIT TRANSACTION")
     assert run(f"SELECT COUNT(*) FROM {objects}") == [(1,)]
 
 
-def test_an_error_in_a_transaction_is_told_as_it_was(run, objects):
-    """What has to be cleaned up after a statement does not hide its error."""
+def test_an_error_in_a_transaction_reaches_the_client(run, objects):
+    """Cleaning up after a statement does not hide its error."""
     with pytest.raises(BadRequest, match="ivision by zero"):
         run(f"BEGIN TRANSACTION; SELECT 1 / (LENGTH(data) - 3) FROM {objects}; COMMIT TRANSACTION")
     assert run(f"SELECT LENGTH(data) FROM {objects}") == [(3,)]
 
 
 def test_dml_takes_rows_from_object_tables(run, dataset, objects):
-    """INSERT … SELECT, MERGE … USING."""
+    """INSERT … SELECT and MERGE … USING may read them."""
     run(f"CREATE TABLE {dataset}.t (uri STRING, n INT64)")
     run(f"INSERT INTO {dataset}.t (uri, n) SELECT uri, LENGTH(data) FROM {objects}")
     run(

@@ -38,7 +38,7 @@ def bucket() -> str:
 
 @pytest.fixture
 def put(buckets: Buckets, bucket: str, tmp_path: Path):
-    """Put a small object of this name."""
+    """Store a small object with this name."""
 
     def put_object(name: str, content: bytes = b"x") -> Path:
         file = tmp_path / "file"
@@ -51,7 +51,7 @@ def put(buckets: Buckets, bucket: str, tmp_path: Path):
 
 @pytest.fixture
 def create(run, dataset, bucket):
-    """Make an object table with these further options; give its name."""
+    """Create an object table with more options, and return its name."""
 
     def create_table(name: str = "t", *, replace: str = "OR REPLACE", more: str = "") -> str:
         run(
@@ -68,7 +68,7 @@ def columns(bq: bigquery.Client, table: str) -> list[tuple[str, str, str]]:
 
 
 def test_a_handwritten_statement_runs(bq, dataset, bucket, put):
-    """It has comments with #, double quotes, one text for uris, a connection without backticks."""
+    """A statement may have # comments, double quotes, one uri, and a connection without backticks."""
     put("cat.jpg")
     job = bq.query(f"""  # the pictures
 CREATE OR REPLACE EXTERNAL TABLE
@@ -91,7 +91,7 @@ WITH CONNECTION us.my-conn OPTIONS(uris="gs://{bucket}/*",
 
 
 def test_each_object_is_a_row_with_its_metadata(bq, dataset, run, put, bucket, create):
-    """The table has BigQuery's seven columns, and a row tells what the object is."""
+    """The table has BigQuery's seven columns with the metadata of each object."""
     before = datetime.now(UTC)
     put("cats/猫 'é`.jpg", b"meow")
     table = create()
@@ -108,7 +108,7 @@ def test_each_object_is_a_row_with_its_metadata(bq, dataset, run, put, bucket, c
 
 
 def test_the_table_shows_the_bucket_as_it_is_at_each_query(run, put, create):
-    """Without metadata caching nothing has to be refreshed."""
+    """Without metadata caching, new and changed objects show at once."""
     first = put("a.jpg", b"1")
     table = create()
     put("b.jpg", b"22")
@@ -146,7 +146,7 @@ def test_the_table_shows_the_bucket_as_it_is_at_each_query(run, put, create):
     ],
 )
 def test_data_is_the_content_wherever_a_query_names_it(run, put, bucket, create, query):
-    """In any case, under any alias, through CTEs, joins, subqueries and scripts."""
+    """It works in any case, with any alias, in CTEs, joins, subqueries and scripts."""
     put("a.jpg", b"1")
     put("b.jpg", b"22")
     rows = run(query.format(t=create()))
@@ -154,7 +154,7 @@ def test_data_is_the_content_wherever_a_query_names_it(run, put, bucket, create,
 
 
 def test_data_is_in_no_star(bq, run, put, create):
-    """`*` gives the seven columns, also beside `data`; a CTE made of `*` has no `data`."""
+    """`*` has only the seven columns, also next to `data`; a CTE of `*` has no `data`."""
     put("a.jpg", b"1")
     table = create()
     names = [name for name, *_ in COLUMNS]
@@ -166,8 +166,8 @@ def test_data_is_in_no_star(bq, run, put, create):
         run(f"WITH x AS (SELECT * FROM {table}) SELECT data FROM x")
 
 
-def test_an_ordinary_column_of_that_name_is_left_alone(run, dataset, put, create):
-    """Where a joined table has a `data` of its own, that one is meant; two object tables are not."""
+def test_an_ordinary_column_of_that_name_wins(run, dataset, put, create):
+    """`data` of a joined table is used; with two object tables, the name is ambiguous."""
     put("a.jpg", b"1")
     table = create()
     run(f"CREATE TABLE {dataset}.own AS SELECT 'mine' AS data, 1 AS size")
@@ -177,8 +177,8 @@ def test_an_ordinary_column_of_that_name_is_left_alone(run, dataset, put, create
         run(f"SELECT data FROM {table} AS a, {table} AS b")
 
 
-def test_tables_and_views_are_made_of_it(run, dataset, put, create):
-    """CREATE TABLE AS copies contents; a view over `data` reads them anew, also through another."""
+def test_tables_and_views_can_be_created_from_it(run, dataset, put, create):
+    """CREATE TABLE AS copies contents; a view reads them at each query, also through another view."""
     put("a.jpg", b"1")
     table = create()
     run(f"CREATE TABLE {dataset}.copy AS SELECT uri, data FROM {table}")
@@ -191,7 +191,7 @@ def test_tables_and_views_are_made_of_it(run, dataset, put, create):
 
 
 def test_it_can_be_read_over_the_storage_api(put, create, read_table):
-    """Whatever reads tables reads the objects as they are now."""
+    """The Storage Read API shows the current objects."""
     put("a.jpg", b"1")
     table = create()
     put("b.jpg", b"22")
@@ -218,7 +218,7 @@ def test_it_can_be_read_over_the_storage_api(put, create, read_table):
     ],
 )
 def test_it_is_read_only(run, put, create, statement, message):
-    """No statement writes to it, or puts another table into its place."""
+    """No statement changes it or replaces it by another table or view."""
     put("a.jpg")
     table = create()
     with pytest.raises(BadRequest, match=message.format(t=table)):
@@ -226,8 +226,8 @@ def test_it_is_read_only(run, put, create, statement, message):
     assert run(f"SELECT COUNT(*) FROM {table}") == [(1,)]
 
 
-def test_nothing_is_put_into_it_by_other_ways_either(bq, run, dataset, put, create, append):
-    """insertAll, load and copy jobs, AppendRows, a query's destination."""
+def test_rows_cannot_be_added_to_it_over_the_apis(bq, run, dataset, put, create, append):
+    """insertAll, load jobs, copy jobs, AppendRows and destinations of queries are refused."""
     put("a.jpg")
     table = create()
     run(f"CREATE TABLE {dataset}.rows AS SELECT 'x' AS uri")
@@ -245,8 +245,8 @@ def test_nothing_is_put_into_it_by_other_ways_either(bq, run, dataset, put, crea
     assert run(f"SELECT COUNT(*) FROM {table}") == [(1,)]
 
 
-def test_creating_and_dropping_follow_the_words_of_the_statement(bq, run, dataset, put, create):
-    """OR REPLACE, IF NOT EXISTS, IF EXISTS; and each says what it has done."""
+def test_it_is_created_and_dropped_as_the_statement_says(bq, run, dataset, put, create):
+    """OR REPLACE, IF NOT EXISTS and IF EXISTS work, and jobs report the operation."""
     put("a.jpg")
     table = create(replace="")
     with pytest.raises(Conflict, match=f"Already Exists: Table local:{table}"):
@@ -269,7 +269,7 @@ def test_creating_and_dropping_follow_the_words_of_the_statement(bq, run, datase
 
 
 def test_it_is_listed_and_deleted_over_rest(bq, dataset, put, create):
-    """tables.list says EXTERNAL; tables.delete takes it away, and what it was made of stays."""
+    """`tables.list` shows EXTERNAL; `tables.delete` deletes the table, and the objects stay."""
     file = put("a.jpg")
     table = create()
     assert [each.table_type for each in bq.list_tables(dataset)] == ["EXTERNAL"]
@@ -280,8 +280,8 @@ def test_it_is_listed_and_deleted_over_rest(bq, dataset, put, create):
     assert file.exists()
 
 
-def test_a_dry_run_checks_it_and_makes_nothing(bq, dataset, bucket, put):
-    """A dry run of the statement has its type; one with a missing bucket fails."""
+def test_a_dry_run_checks_it_and_creates_nothing(bq, dataset, bucket, put):
+    """A dry run reports the type of the statement, and fails if the bucket does not exist."""
     put("a.jpg")
     config = bigquery.QueryJobConfig(dry_run=True)
     sql = (
@@ -335,15 +335,15 @@ def test_a_dry_run_checks_it_and_makes_nothing(bq, dataset, bucket, put):
         ),
     ],
 )
-def test_what_is_wrong_with_the_statement_is_said(run, dataset, bucket, put, statement, message):
-    """A missing connection, addresses that are none, unknown options and values."""
+def test_a_wrong_statement_is_refused(run, dataset, bucket, put, statement, message):
+    """A missing connection, wrong addresses, and unknown options and values are named."""
     put("a.jpg")
     with pytest.raises(GoogleAPICallError, match=message.format(b=bucket)):
         run(f"CREATE EXTERNAL TABLE {dataset}.t " + statement.format(b=bucket))
 
 
 def test_several_addresses_add_up_and_an_object_counts_once(run, dataset, bucket, put):
-    """Patterns and full names may overlap; a full name is not a prefix, and may match nothing."""
+    """Patterns and full names may overlap; a full name matches only itself, or nothing."""
     for name in ("a.jpg", "a.jpg.bak", "b.jpg"):
         put(name)
     uris = [f"gs://{bucket}/{name}" for name in ("b.*", "*.jpg", "a.jpg", "gone.jpg", "*.gif")]
@@ -356,7 +356,7 @@ def test_several_addresses_add_up_and_an_object_counts_once(run, dataset, bucket
 
 
 def test_a_manual_cache_changes_only_by_a_call(bq, run, put, create):
-    """Until the first call the bucket is read; then the cache, until the next."""
+    """Queries read the bucket until the first call, and then the cache until the next call."""
     more = ", max_staleness=INTERVAL 1 HOUR, metadata_cache_mode='MANUAL'"
     put("a.jpg")
     table = create(more=more)
@@ -373,8 +373,8 @@ def test_a_manual_cache_changes_only_by_a_call(bq, run, put, create):
     assert told["maxStaleness"] == "0-0 0 1:0:0"
 
 
-def test_an_automatic_cache_is_not_refreshed_by_hand(run, put, create):
-    """It is filled when the table is made, and serves queries within its staleness."""
+def test_an_automatic_cache_cannot_be_refreshed_by_a_call(run, put, create):
+    """It is filled when the table is created, and used within its maximum staleness."""
     more = ", max_staleness=INTERVAL '0-0 0 4:0:0' YEAR TO SECOND, metadata_cache_mode='AUTOMATIC'"
     put("a.jpg")
     table = create(more=more)
@@ -384,8 +384,8 @@ def test_an_automatic_cache_is_not_refreshed_by_hand(run, put, create):
         run(f"CALL BQ.REFRESH_EXTERNAL_METADATA_CACHE('local.{table}')")
 
 
-def test_the_command_makes_the_table_and_its_dataset(bq, run, buckets, bucket, put):
-    """One call from an empty BigQuery; a second call replaces the table."""
+def test_the_command_creates_the_table_and_its_dataset(bq, run, buckets, bucket, put):
+    """The first call creates both; a second call replaces the table."""
     put("a.jpg")
     table = f"made_for_{bucket.replace('-', '_')}.t"
     assert create_object_table(bq, table, [f"gs://{bucket}/*"], buckets) == 1
@@ -394,10 +394,8 @@ def test_the_command_makes_the_table_and_its_dataset(bq, run, buckets, bucket, p
     assert run(f"SELECT COUNT(*) FROM {table}") == [(0,)]
 
 
-def test_the_command_does_not_replace_what_is_no_external_table(
-    bq, run, dataset, buckets, bucket, put
-):
-    """A view or a table in the place is somebody's work: it stays, and a message says so."""
+def test_the_command_only_replaces_external_tables(bq, run, dataset, buckets, bucket, put):
+    """It refuses to replace a view or another table."""
     put("a.jpg")
     run(f"CREATE VIEW {dataset}.t AS SELECT 1 AS other")
     with pytest.raises(ConfigError, match=r"\.t is a VIEW; drop it"):

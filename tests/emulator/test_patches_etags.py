@@ -65,7 +65,7 @@ def test_second_of_two_patches_of_a_dataset_is_refused(bq, dataset):
 
 
 def test_update_without_an_etag_is_not_compared(bq, table):
-    """Real BigQuery: the condition only holds for requests that send it."""
+    """Real BigQuery: only requests that send an etag are checked."""
     blind = bigquery.Table(bq.get_table(table).reference)
     blind.description = "no etag"
     bq.update_table(bq.get_table(table), ["description"])
@@ -111,7 +111,7 @@ def test_appended_rows_change_etag_and_time(append, bq, table):
         assert after.modified > before.modified
 
 
-def test_reads_change_no_etag(bq, read_table, run, table):
+def test_reads_do_not_change_the_etag(bq, read_table, run, table):
     """Real BigQuery: reading a table, and a transaction that was rolled back, are no changes."""
     before = bq.get_table(table)
     run(f"SELECT * FROM {table}")
@@ -144,7 +144,7 @@ def test_one_of_many_rivals_wins(bq, connect, local_server, table):
 
 
 def test_time_of_change_is_the_time_of_the_change(bq, run, table):
-    """Real BigQuery: `lastModifiedTime` is when the rows changed, not when somebody looked."""
+    """Real BigQuery: `lastModifiedTime` is the time of the change, not of the next request."""
     began = dt.datetime.now(dt.UTC)
     run(f"INSERT INTO {table} VALUES (2)")
     ended = dt.datetime.now(dt.UTC)
@@ -178,7 +178,7 @@ def rivals(local_server):
 
 
 def test_of_two_processes_that_take_a_run_over_one_loses(local_server, dataset, rivals):
-    """The guard of a run is a compare-and-swap: the loser hears 412 and stops."""
+    """The guard of a run is a compare-and-swap: the loser gets 412 and stops."""
     name = TableName("local", dataset, "run_r1")
     with_environ = Settings(environ=local_server.endpoints.environ())
     connection = Connection(with_environ, job_prefix="first")

@@ -7,7 +7,7 @@ from google.cloud import bigquery
 
 @pytest.fixture
 def load(bq, dataset):
-    """Load CSV text; give the job, the columns and the rows of the table."""
+    """Load CSV text, and return the job, the columns and the rows of the table."""
 
     def load_csv(text: str, *, table: str = "t", **options):
         config = bigquery.LoadJobConfig(source_format="CSV", **options)
@@ -26,7 +26,7 @@ def load(bq, dataset):
 
 @pytest.fixture
 def query(bq, dataset):
-    """Run a query into a table; give the rows of the job."""
+    """Run a query with a destination table, and return the rows of the job."""
 
     def run_into(sql: str, table: str = "t", **options) -> list[tuple]:
         config = bigquery.QueryJobConfig(destination=f"local.{dataset}.{table}", **options)
@@ -38,7 +38,7 @@ def query(bq, dataset):
 
 
 def test_a_csv_without_a_header_gets_bigquery_s_names_and_keeps_its_first_row(load):
-    """Real BigQuery: `int64_field_0`, `string_field_1`; the emulator said `column0` and lost a row."""
+    """Real BigQuery: columns are `int64_field_0`, `string_field_1`, and the first row is data."""
     job, columns, rows = load("1,cat\n2,dog\n", autodetect=True)
     assert columns == [("int64_field_0", "INTEGER"), ("string_field_1", "STRING")]
     assert rows == [(1, "cat"), (2, "dog")]
@@ -46,7 +46,7 @@ def test_a_csv_without_a_header_gets_bigquery_s_names_and_keeps_its_first_row(lo
 
 
 def test_each_type_has_its_own_name(load):
-    """Types that autodetect finds, and the word that stands for each in a name."""
+    """Real BigQuery: the name of a column without a header starts with its type."""
     _, columns, _ = load(
         "1,1.5,true,2024-01-02,03:04:05,2024-01-02 03:04:05,x\n2,2,false,2024-01-03,,,\n",
         autodetect=True,
@@ -74,7 +74,7 @@ def test_each_type_has_its_own_name(load):
     ],
 )
 def test_a_header_is_text_over_other_types(load, text, skip, names, num_rows):
-    """Text over text is no header; N rows to skip end with the one that may name the columns."""
+    """Text over text is not a header; the last of N rows to skip may be one."""
     options = {} if skip is None else {"skip_leading_rows": skip}
     _, columns, rows = load(text, autodetect=True, **options)
     assert [name for name, _ in columns] == names
@@ -82,7 +82,7 @@ def test_a_header_is_text_over_other_types(load, text, skip, names, num_rows):
 
 
 def test_with_a_schema_no_row_is_skipped_unless_the_job_says_so(load):
-    """The emulator took the first row for a header even then."""
+    """Real BigQuery: with a schema, the first row is data."""
     schema = [bigquery.SchemaField("n", "INTEGER"), bigquery.SchemaField("s", "STRING")]
     _, _, rows = load("1,cat\n2,dog\n", table="none", schema=schema)
     assert rows == [(1, "cat"), (2, "dog")]
@@ -91,7 +91,7 @@ def test_with_a_schema_no_row_is_skipped_unless_the_job_says_so(load):
 
 
 def test_options_of_the_file_are_kept(load):
-    """Delimiter, quotes, NULL, short rows, BYTES."""
+    """Delimiter, quote, null marker, short rows and BYTES are read as the job says."""
     schema = [
         bigquery.SchemaField(name, kind)
         for name, kind in (("n", "INTEGER"), ("s", "STRING"), ("b", "BYTES"))
@@ -102,7 +102,7 @@ def test_options_of_the_file_are_kept(load):
 
 
 def test_write_truncate_brings_its_own_columns(load):
-    """The emulator kept the old ones, and the rows did not fit."""
+    """Real BigQuery: the columns of the job replace those of the table."""
     load("1,cat\n", autodetect=True)
     job, columns, rows = load("2024-01-01\n", autodetect=True, write_disposition="WRITE_TRUNCATE")
     assert columns == [("date_field_0", "DATE")]
@@ -110,7 +110,7 @@ def test_write_truncate_brings_its_own_columns(load):
 
 
 def test_a_load_that_fails_changes_nothing(load, run, dataset):
-    """All rows of a job or none, and the old table stays where it was to be replaced."""
+    """A job loads all of its rows or none, and a table that it would replace stays."""
     load("1,cat\n", autodetect=True)
     schema = [bigquery.SchemaField("n", "INTEGER")]
     with pytest.raises(GoogleAPICallError):
@@ -119,7 +119,7 @@ def test_a_load_that_fails_changes_nothing(load, run, dataset):
 
 
 def test_addresses_with_a_star_load_all_that_match(bq, local_server, dataset, run):
-    """Each file has its own header."""
+    """All matching files are loaded, each with its own header."""
     folder = local_server.local_dir / "buckets" / "csv-parts"
     folder.mkdir(parents=True)
     for number in (1, 2):
@@ -129,8 +129,8 @@ def test_addresses_with_a_star_load_all_that_match(bq, local_server, dataset, ru
     assert sorted(run(f"SELECT n FROM {dataset}.t")) == [(1,), (2,)]
 
 
-def test_the_id_of_a_load_or_copy_job_is_taken_once(bq, dataset, run):
-    """Real BigQuery: 409 for the second job of an id, also where a file came with it."""
+def test_the_id_of_a_load_or_copy_job_is_used_once(bq, dataset, run):
+    """Real BigQuery: a second job with the same id is a 409, also if a file is sent with it."""
     run(f"CREATE TABLE {dataset}.source AS SELECT 1 AS n")
     config = bigquery.LoadJobConfig(autodetect=True)
 
@@ -150,7 +150,7 @@ def test_the_id_of_a_load_or_copy_job_is_taken_once(bq, dataset, run):
 
 
 def test_the_destination_table_receives_the_rows(bq, dataset, query, run):
-    """Real BigQuery writes them; the emulator wrote nothing."""
+    """Real BigQuery: the rows of the query are in the table."""
     rows = query("SELECT 1 AS n, JSON '{\"a\": 1}' AS j, [1, 2] AS a -- end\n;")
     assert rows == run(f"SELECT * FROM {dataset}.t") == [(1, {"a": 1}, [1, 2])]
     assert [field.field_type for field in bq.get_table(f"{dataset}.t").schema] == [
@@ -176,7 +176,7 @@ S = bigquery.ScalarQueryParameter("s", "STRING", "b")
 
 
 def test_appending_other_columns_is_refused_unless_allowed(dataset, query, run):
-    """A new column needs ALLOW_FIELD_ADDITION; a changed type is refused in any case."""
+    """A new column needs ALLOW_FIELD_ADDITION; a changed type is always refused."""
     append = {"write_disposition": "WRITE_APPEND"}
     query("SELECT 1 AS n")
     with pytest.raises(BadRequest, match=r"Cannot add fields \(field: s\)"):
@@ -188,7 +188,7 @@ def test_appending_other_columns_is_refused_unless_allowed(dataset, query, run):
 
 
 def test_what_a_destination_refuses(dataset, query, run):
-    """CREATE_NEVER, a missing dataset, a view, statements without rows, a query that fails."""
+    """Missing tables and datasets, views, other statements and failed queries are errors."""
     run(f"CREATE VIEW {dataset}.v AS SELECT 1 AS n")
     with pytest.raises(NotFound, match="Not found: Table"):
         query("SELECT 1 AS n", create_disposition="CREATE_NEVER")
@@ -209,7 +209,7 @@ def test_what_a_destination_refuses(dataset, query, run):
 
 
 def test_partitioning_and_clustering_of_a_destination(bq, dataset, query):
-    """The table has the layout that the job asks for."""
+    """The table has the partitioning and clustering of the job."""
     query(
         "SELECT DATE '2024-01-01' AS d, 1 AS n",
         time_partitioning=bigquery.TimePartitioning(field="d"),

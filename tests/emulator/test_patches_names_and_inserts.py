@@ -19,8 +19,8 @@ from etlkit.local.server.endpoints import KEEP_ALIVE_S
         ("SELECT * FROM (SELECT 1 AS n, 2 AS n UNION ALL SELECT 3, 4)", "n"),
     ],
 )
-def test_a_column_name_stands_once(bq, run, dataset, sql, names):
-    """Real BigQuery: a name that stands twice is refused, in dry runs and in CTAS too."""
+def test_duplicate_column_names_are_refused(bq, run, dataset, sql, names):
+    """Real BigQuery: they are also refused in dry runs and in CREATE TABLE AS."""
     run(f"CREATE TABLE {dataset}.t AS SELECT 1 AS n")
     sql = sql.format(t=f"{dataset}.t")
     message = (
@@ -49,8 +49,8 @@ def test_a_column_name_stands_once(bq, run, dataset, sql, names):
         ("SELECT @p AS a, q.* FROM (SELECT @p AS b) AS q", (7, 7)),
     ],
 )
-def test_a_name_may_stand_twice_inside(run, dataset, sql, row):
-    """Real BigQuery: only the columns of the result itself need names of their own."""
+def test_inner_queries_may_have_duplicate_names(run, dataset, sql, row):
+    """Real BigQuery: only the columns of the result itself must have different names."""
     from google.cloud.bigquery import ScalarQueryParameter
 
     run(f"CREATE TABLE {dataset}.t AS SELECT 1 AS n")
@@ -59,7 +59,7 @@ def test_a_name_may_stand_twice_inside(run, dataset, sql, row):
 
 
 def test_bytes_literals_hold_any_byte(run, dataset):
-    """Real BigQuery: hexadecimal, octal and named escapes, in triple quotes as well."""
+    """Real BigQuery: literals have hexadecimal, octal and named escapes, also in triple quotes."""
     assert run(r"""SELECT b'\xff\x00', B"\377a\n\\", b'''\'it's\t''', b'é', b'' """) == [
         (b"\xff\x00", b"\xffa\n\\", b"'it's\t", "é".encode(), b"")
     ]
@@ -69,7 +69,7 @@ def test_bytes_literals_hold_any_byte(run, dataset):
 
 
 def test_insert_all_matches_by_name(bq, run, dataset):
-    """Real BigQuery: the order of the fields does not matter, whatever ALTER TABLE has done."""
+    """Real BigQuery: the order of the fields does not matter, also after ALTER TABLE."""
     run(f"CREATE TABLE {dataset}.t (a STRING, b STRING)")
     run(f"ALTER TABLE {dataset}.t DROP COLUMN a")
     run(f"ALTER TABLE {dataset}.t ADD COLUMN a STRING")
@@ -78,8 +78,8 @@ def test_insert_all_matches_by_name(bq, run, dataset):
     assert run(f"SELECT a, b FROM {dataset}.t ORDER BY b") == [("1", "2"), (None, "4")]
 
 
-def test_insert_all_tells_what_is_wrong_with_which_row(bq, run, dataset):
-    """Real BigQuery: one bad row stops the others, unless bad rows are to be left out."""
+def test_insert_all_reports_errors_per_row(bq, run, dataset):
+    """Real BigQuery: one bad row stops the others, unless bad rows are skipped."""
     run(f"CREATE TABLE {dataset}.t (a INT64 NOT NULL)")
     rows = [{"a": 1}, {"a": 2, "zz": 3}, {"a": "x"}, {}]
     found = bq.insert_rows_json(f"{dataset}.t", rows)
@@ -92,7 +92,7 @@ def test_insert_all_tells_what_is_wrong_with_which_row(bq, run, dataset):
 
 
 def test_load_job_takes_rows_from_the_client(bq, run, dataset):
-    """Real BigQuery: `load_table_from_json` sends a file of no particular type."""
+    """Real BigQuery: `load_table_from_json` sends a file with the content type `*/*`."""
     schema = [SchemaField("n", "INTEGER"), SchemaField("s", "STRING")]
     rows = [{"s": "é\r", "n": 1}, {"n": 2, "s": None}]
     bq.load_table_from_json(
@@ -102,7 +102,7 @@ def test_load_job_takes_rows_from_the_client(bq, run, dataset):
 
 
 def test_idle_connections_stay_open(local_server):
-    """Real BigQuery: a pause between two requests does not cost the connection."""
+    """Real BigQuery: a connection survives a pause between two requests."""
     host, port = local_server.endpoints.bigquery.removeprefix("http://").split(":")
     request = b"GET /bigquery/v2/projects HTTP/1.1\r\nHost: x\r\n\r\n"
     with socket.create_connection((host, int(port)), timeout=20) as connection:

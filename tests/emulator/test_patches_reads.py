@@ -55,8 +55,8 @@ def test_read_of_an_empty_table_has_the_schema(run, dataset, read_table):
     assert rows.schema.names == ["a", "s"]
 
 
-def test_read_keeps_the_order_and_goes_on_at_an_offset(run, dataset, read_table):
-    """Real BigQuery: a stream that broke goes on at the row asked for."""
+def test_read_keeps_the_order_and_continues_at_an_offset(run, dataset, read_table):
+    """Real BigQuery: a broken stream continues at the requested row."""
     run(f"CREATE TABLE {dataset}.t AS SELECT n FROM UNNEST(GENERATE_ARRAY(0, 49999)) AS n")
     assert read_table(f"{dataset}.t")["n"].to_pylist() == list(range(50000))
     assert read_table(f"{dataset}.t", offset=30001)["n"].to_pylist() == list(range(30001, 50000))
@@ -65,13 +65,13 @@ def test_read_keeps_the_order_and_goes_on_at_an_offset(run, dataset, read_table)
 
 
 def test_read_selects_columns_and_rows(run, dataset, read_table):
-    """Real BigQuery: columns come in the table's order, rows as the restriction says."""
+    """Real BigQuery: columns have the table's order, and rows match the restriction."""
     run(f"CREATE TABLE {dataset}.t AS SELECT n, n * 2 AS m, 'x' AS s FROM UNNEST([1, 2, 3]) AS n")
     rows = read_table(f"{dataset}.t", selected_fields=["m", "n"], row_restriction="n > 1")
     assert rows.to_pylist() == [{"n": 2, "m": 4}, {"n": 3, "m": 6}]
 
 
-def test_read_gives_empty_arrays_never_null(run, dataset, read_table):
+def test_read_returns_empty_arrays_instead_of_null(run, dataset, read_table):
     """Real BigQuery: an array column has no NULL."""
     run(f"CREATE TABLE {dataset}.t (k INT64, a ARRAY<INT64>)")
     run(f"INSERT INTO {dataset}.t (k) VALUES (1)")
@@ -79,7 +79,7 @@ def test_read_gives_empty_arrays_never_null(run, dataset, read_table):
 
 
 def test_read_messages_are_small(run, dataset, read_table):
-    """Real BigQuery: messages are around 1 MB; a client takes 4 MB unless told otherwise."""
+    """Real BigQuery: messages have about 1 MB; clients accept 4 MB by default."""
     run(
         f"CREATE TABLE {dataset}.t AS "
         "SELECT REPEAT('x', 1000) AS s FROM UNNEST(GENERATE_ARRAY(1, 10000)) AS n"
@@ -90,6 +90,6 @@ def test_read_messages_are_small(run, dataset, read_table):
 
 
 def test_read_of_a_missing_table_is_not_found(dataset, read_table):
-    """Real BigQuery: NOT_FOUND, and the table's name."""
+    """Real BigQuery: the error is NOT_FOUND and has the table's name."""
     with pytest.raises(NotFound, match=f"local:{dataset}.nope"):
         read_table(f"{dataset}.nope")

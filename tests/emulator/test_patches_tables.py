@@ -49,7 +49,7 @@ def test_options_are_changed_by_ddl_and_rest(bq, run, dataset):
         run(f"ALTER TABLE {dataset}.nope SET OPTIONS(description='x')")
 
 
-def test_if_not_exists_leaves_the_table_alone(bq, run, dataset):
+def test_if_not_exists_does_not_change_the_table(bq, run, dataset):
     """Real BigQuery: CREATE TABLE IF NOT EXISTS changes nothing about a table that exists."""
     run(f"CREATE TABLE {dataset}.t (a INT64) OPTIONS(description='first')")
     run(f"CREATE TABLE IF NOT EXISTS {dataset}.t (b STRING) OPTIONS(description='second')")
@@ -58,7 +58,7 @@ def test_if_not_exists_leaves_the_table_alone(bq, run, dataset):
 
 
 def test_expired_table_is_gone(bq, run, dataset):
-    """Real BigQuery: a table is deleted when its time has come."""
+    """Real BigQuery: a table is deleted when it expires."""
     run(f"CREATE TABLE {dataset}.t AS SELECT 1 AS a")
     table = bq.get_table(f"{dataset}.t")
     table.expires = now() - dt.timedelta(seconds=1)
@@ -92,7 +92,7 @@ def test_view_shows_its_query(bq, run, dataset):
 
 
 def test_time_travel_reaches_back_to_before_a_statement(run, dataset):
-    """Real BigQuery: the table as it was; here for ordinary tables, changed by statements."""
+    """Real BigQuery: FOR SYSTEM_TIME AS OF shows the table as it was then."""
     run(f"CREATE TABLE {dataset}.t AS SELECT 1 AS a")
     run(f"INSERT INTO {dataset}.t VALUES (2)")
     ((before,),) = run("SELECT CURRENT_TIMESTAMP()")
@@ -104,7 +104,7 @@ def test_time_travel_reaches_back_to_before_a_statement(run, dataset):
 
 
 def test_everything_is_back_after_a_restart(local_dir, connect):
-    """Real BigQuery: tables, types, options and rows stay."""
+    """Tables, types, options and rows are stored on disk."""
     with join_or_start(local_dir) as server, connect(server) as bq:
         bq.query_and_wait("CREATE SCHEMA d")
         bq.query_and_wait(

@@ -63,12 +63,12 @@ def test_create_table_as_select_keeps_every_type(bq, run, dataset):
 
 
 def test_query_result_has_the_types_of_its_expressions(bq):
-    """Real BigQuery: a result's schema is exact without a table as well."""
+    """Real BigQuery: the schema of a result is exact, also without a table."""
     assert shape(bq.query_and_wait(f"SELECT {ALL_TYPES}").schema) == EXPECTED
 
 
 def test_integers_have_64_bits_after_ctas(run, dataset):
-    """Real BigQuery: `SELECT 1` is an INT64; a later row may be larger than 32 bits."""
+    """Real BigQuery: `SELECT 1` is an INT64, so a later row may need more than 32 bits."""
     run(f"CREATE TABLE {dataset}.t AS SELECT 1 AS n, [1] AS a, STRUCT(1 AS x) AS s")
     run(f"INSERT INTO {dataset}.t VALUES (9000000000, [9000000000], STRUCT(9000000000))")
     assert run(f"SELECT MAX(n), MAX(a[OFFSET(0)]), MAX(s.x) FROM {dataset}.t") == [
@@ -94,8 +94,8 @@ def test_declared_columns_keep_types_and_modes(bq, run, dataset):
     assert run(f"SELECT n FROM {dataset}.t") == [(Decimal("1.123456789"),)]
 
 
-def test_table_made_over_rest_has_its_types(bq, run, dataset):
-    """Real BigQuery: `tables.insert` and DDL make the same table, with any name for a field."""
+def test_table_created_over_rest_has_its_types(bq, run, dataset):
+    """Real BigQuery: `tables.insert` and DDL create the same table, with any name of a field."""
     schema = [
         SchemaField("id", "STRING", "REQUIRED"),
         SchemaField("bn", "BIGNUMERIC"),
@@ -127,7 +127,7 @@ def test_alter_table_shows_in_the_catalog(bq, run, dataset):
 
 
 def test_patch_adds_columns(bq, run, dataset):
-    """Real BigQuery: a column added by `tables.patch` can be used."""
+    """Real BigQuery: a column that `tables.patch` adds can be used."""
     run(f"CREATE TABLE {dataset}.t AS SELECT 1 AS a")
     table = bq.get_table(f"{dataset}.t")
     table.schema = [*table.schema, SchemaField("note", "STRING")]

@@ -51,12 +51,12 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def echo(request: dict) -> tuple[int, dict]:
-    """Each call's arguments, as JSON text."""
+    """Answer each call with its arguments as JSON text."""
     return 200, {"replies": [json.dumps(call) for call in request["calls"]]}
 
 
 def first(request: dict) -> tuple[int, dict]:
-    """Each call's first argument."""
+    """Answer each call with its first argument."""
     return 200, {"replies": [call[0] for call in request["calls"]]}
 
 
@@ -72,7 +72,7 @@ def server() -> Iterator[Endpoint]:
 
 @pytest.fixture
 def endpoint(server: Endpoint) -> Endpoint:
-    """The endpoint, as if nobody had called it."""
+    """The endpoint without recorded requests."""
     server.requests.clear()
     server.answer = echo
     return server
@@ -80,7 +80,7 @@ def endpoint(server: Endpoint) -> Endpoint:
 
 @pytest.fixture
 def create(run, dataset, endpoint):
-    """Make a remote function; give its name."""
+    """Create a remote function, and return its name."""
 
     def create_function(
         arguments: str = "n INT64", returns: str = "STRING", *, name: str = "f", more: str = ""
@@ -97,7 +97,7 @@ def create(run, dataset, endpoint):
 
 
 def test_a_call_is_one_request_of_bigquery_s_form(bq, create, endpoint):
-    """requestId, caller, sessionUser, userDefinedContext and calls; NULLs and big integers as told."""
+    """It has requestId, caller, sessionUser, userDefinedContext and calls, with NULL as null."""
     f = create("s STRING, n INT64", more=', user_defined_context=[("mode", "fast")]')
     job = bq.query(
         f"SELECT {f}(IF(i = 1, 'a', NULL), IF(i = 1, 1, {BIG})) FROM UNNEST([1, 2]) AS i"
@@ -133,10 +133,10 @@ def test_a_call_is_one_request_of_bigquery_s_form(bq, create, endpoint):
         ("JSON", "JSON '{\"a\": [1, null]}'", {"a": [1, None]}),
     ],
 )
-def test_types_go_out_and_come_back_as_to_json_string_writes_them(
+def test_types_are_encoded_and_decoded_like_to_json_string(
     run, create, endpoint, kind, value, in_json
 ):
-    """Each supported type, there and back; NULL stays NULL."""
+    """Each supported type is sent and read in BigQuery's JSON form; NULL stays NULL."""
     endpoint.answer = first
     f = create(f"x {kind}", kind)
     same = "TO_JSON_STRING({}) = TO_JSON_STRING({})" if kind == "JSON" else "{} = {}"
@@ -171,15 +171,15 @@ def test_types_go_out_and_come_back_as_to_json_string_writes_them(
         ("IF {f}(1) = '[1]' THEN SELECT 'yes'; END IF", [("yes",)]),
     ],
 )
-def test_it_can_be_called_wherever_an_expression_stands(run, dataset, create, sql, rows):
-    """Filters, CTEs, views, tables made from queries, SQL functions, scripts, parameters."""
+def test_it_can_be_called_wherever_an_expression_is_allowed(run, dataset, create, sql, rows):
+    """It works in filters, CTEs, views, CREATE TABLE AS, SQL functions, scripts and with parameters."""
     parameters = [bigquery.ScalarQueryParameter("n", "INT64", 7)] if "@n" in sql else []
     sql = sql.format(f=create(), d=dataset)
     assert run(sql, query_parameters=parameters) == rows
 
 
-def test_rows_go_in_batches_of_at_most_the_given_size(run, create, endpoint):
-    """max_batching_rows bounds a request; replies are put to their rows, whichever is first."""
+def test_rows_are_sent_in_batches_of_at_most_the_given_size(run, create, endpoint):
+    """max_batching_rows limits a request; replies belong to their rows in any order of answers."""
     f = create(more=", max_batching_rows=7")
     rows = run(f"SELECT n, {f}(n) FROM UNNEST(GENERATE_ARRAY(1, 100)) AS n ORDER BY n")
     assert rows == [(n, f"[{n}]") for n in range(1, 101)]
@@ -189,8 +189,8 @@ def test_rows_go_in_batches_of_at_most_the_given_size(run, create, endpoint):
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
-def test_what_may_pass_is_tried_again(run, create, endpoint, status):
-    """Transient statuses are repeated until the endpoint answers."""
+def test_a_transient_status_is_retried(run, create, endpoint, status):
+    """A request with a transient status is repeated until the endpoint answers."""
     endpoint.answer = lambda request: (
         echo(request) if len(endpoint.requests) == 3 else (status, {"errorMessage": "later"})
     )
@@ -198,8 +198,8 @@ def test_what_may_pass_is_tried_again(run, create, endpoint, status):
     assert len(endpoint.requests) == 3
 
 
-def test_what_never_passes_ends_after_twenty_attempts(run, create, endpoint):
-    """BigQuery tries 20 times; the server answers others afterwards."""
+def test_retries_end_after_twenty_attempts(run, create, endpoint):
+    """Like BigQuery, it makes 20 attempts; then the server answers other clients."""
     endpoint.answer = lambda _: (503, {"errorMessage": "busy for good"})
     with pytest.raises(BadRequest, match=r"response code 503 .*: busy for good"):
         run(f"SELECT {create()}(1)")
@@ -220,8 +220,8 @@ def test_what_never_passes_ends_after_twenty_attempts(run, create, endpoint):
         ((200, b" " * (15 * 1024 * 1024 + 1)), "larger than 15,728,640 bytes"),
     ],
 )
-def test_what_the_endpoint_does_wrong_is_said_once(run, create, endpoint, answer, message):
-    """Any other code, wrong numbers of replies, other types, no JSON, too much of it."""
+def test_a_wrong_answer_is_reported_and_not_retried(run, create, endpoint, answer, message):
+    """Other statuses, wrong numbers or types of replies, bad JSON and large answers are not retried."""
     endpoint.answer = lambda _: answer
     with pytest.raises(BadRequest, match=message):
         run(f"SELECT {create()}(1)")
@@ -229,7 +229,7 @@ def test_what_the_endpoint_does_wrong_is_said_once(run, create, endpoint, answer
 
 
 def test_arguments_of_a_row_are_limited(run, create, endpoint):
-    """5 MB for a row; nothing is sent."""
+    """A row with more than 5 MB is refused before anything is sent."""
     f = create("s STRING")
     with pytest.raises(BadRequest, match="a remote function takes at most 5,242,880"):
         run(f"SELECT {f}(REPEAT('x', 6000000))")
@@ -247,7 +247,7 @@ def test_scripts_can_catch_its_errors(run, create, endpoint):
 
 
 def test_a_dry_run_makes_no_call(bq, create, endpoint):
-    """Neither a query nor the statement itself calls the endpoint."""
+    """A dry run of a query or of the CREATE statement does not call the endpoint."""
     f = create()
     job = bq.query(f"SELECT {f}(1) AS r", bigquery.QueryJobConfig(dry_run=True))
     assert [field.field_type for field in job.schema] == ["STRING"]
@@ -286,10 +286,8 @@ def test_a_dry_run_makes_no_call(bq, create, endpoint):
         ("n INT64", "STRUCT<a INT64>", "endpoint='http://localhost:1/'", "not support type STRUCT"),
     ],
 )
-def test_what_is_wrong_with_the_statement_is_said(
-    run, dataset, arguments, returns, options, message
-):
-    """Endpoints beyond this machine, types that JSON calls have not, unknown options."""
+def test_a_wrong_statement_is_refused(run, dataset, arguments, returns, options, message):
+    """Endpoints on other machines, unsupported types and unknown options are named."""
     with pytest.raises(BadRequest, match=message):
         run(
             f"CREATE FUNCTION {dataset}.f({arguments}) RETURNS {returns} "
@@ -308,8 +306,8 @@ def test_a_service_of_the_server_s_own_process_can_be_called(run, dataset, local
         run(f"SELECT {dataset}.f(1)")
 
 
-def test_nobody_at_the_endpoint(run, dataset):
-    """A refused connection is told at once."""
+def test_no_server_at_the_endpoint(run, dataset):
+    """A refused connection is reported without retries."""
     sql = CREATE.format(
         name=f"{dataset}.f", arguments="n INT64", returns="STRING",
         endpoint="http://127.0.0.1:1/", more="",
@@ -319,8 +317,8 @@ def test_nobody_at_the_endpoint(run, dataset):
         run(f"SELECT {dataset}.f(1)")
 
 
-def test_the_routine_s_resource_and_its_words(bq, run, dataset, create, endpoint):
-    """routines.get shows remoteFunctionOptions; OR REPLACE, IF NOT EXISTS, DROP say what they did."""
+def test_the_resource_of_the_routine_and_its_jobs(bq, run, dataset, create, endpoint):
+    """`routines.get` shows its options, and jobs report what OR REPLACE and IF NOT EXISTS did."""
     f = create(more=", max_batching_rows=5, user_defined_context=[('k', 'v')]")
     options = bq.get_routine(f).remote_function_options
     assert (options.endpoint, options.connection) == (endpoint.url, "local.us.my-conn")
@@ -344,8 +342,8 @@ def test_the_routine_s_resource_and_its_words(bq, run, dataset, create, endpoint
         run(f"SELECT {f}(1, 2)")
 
 
-def test_it_goes_and_comes_back_with_its_dataset(bq, run, dataset, create, endpoint):
-    """After its dataset was deleted with all in it, a function of the same name is a new one."""
+def test_it_is_deleted_with_its_dataset(bq, run, dataset, create, endpoint):
+    """After its dataset was deleted and created again, the function can be created again."""
     f = create()
     assert run(f"SELECT {f}(1)") == [("[1]",)]
     for _ in range(3):
@@ -356,7 +354,7 @@ def test_it_goes_and_comes_back_with_its_dataset(bq, run, dataset, create, endpo
 
 
 def test_a_function_without_arguments(run, create, endpoint):
-    """A call of its own for each row, with no arguments."""
+    """It is called once per row, without arguments."""
     f = create("")
     assert run(f"SELECT {f}() FROM UNNEST([1, 2]) AS n") == [("[]",), ("[]",)]
 
@@ -371,8 +369,8 @@ def test_a_wrong_call_is_refused_with_the_signature(run, create, endpoint, call,
     assert endpoint.requests == []
 
 
-def test_it_can_be_made_over_rest(bq, run, dataset, endpoint):
-    """routines.insert with remoteFunctionOptions."""
+def test_it_can_be_created_over_rest(bq, run, dataset, endpoint):
+    """`routines.insert` accepts remoteFunctionOptions."""
     kinds = bigquery.StandardSqlTypeNames
     routine = bigquery.Routine(
         f"local.{dataset}.f",
@@ -389,8 +387,8 @@ def test_it_can_be_made_over_rest(bq, run, dataset, endpoint):
     assert run(f"SELECT {dataset}.f(4)") == [("[4]",)]
 
 
-def test_what_stands_before_the_emulator_outlives_the_server(local_dir, connect, endpoint):
-    """A new server over the same directory has functions, a view that calls one, object tables."""
+def test_extensions_are_there_after_a_restart(local_dir, connect, endpoint):
+    """A new server on the same directory has the functions, views and object tables."""
     folder = local_dir / "buckets" / "photos"
     folder.mkdir(parents=True)
     (folder / "a.jpg").write_bytes(b"1")

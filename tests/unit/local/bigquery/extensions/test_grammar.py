@@ -31,7 +31,7 @@ WITH CONNECTION {connection} OPTIONS(uris="gs://photos/*",
     ],
 )
 def test_connections_need_no_backticks(written, name):
-    """Dashes, three parts, one pair of backticks, DEFAULT."""
+    """A connection may have dashes, three parts, one pair of backticks, or be DEFAULT."""
     tree = grammar.parse(OBJECT_TABLE.format(connection=written))
     assert isinstance(tree, exp.Create)
     assert grammar.connection(tree) == name
@@ -50,8 +50,8 @@ def test_connections_need_no_backticks(written, name):
         "SELECT a.x FROM ML.ANNOTATE_IMAGE(MODEL `p.d.m`, (SELECT 1 AS x)) AS a",
     ],
 )
-def test_what_is_written_comes_out_the_same(sql):
-    """Statements survive the way through the tree."""
+def test_a_parsed_statement_is_written_again_unchanged(sql):
+    """Parsing and generating a statement gives the same text."""
     tree = grammar.parse(sql)
     assert tree is not None
     assert not tree.find(exp.Command)
@@ -59,7 +59,7 @@ def test_what_is_written_comes_out_the_same(sql):
 
 
 def test_options_are_literals():
-    """Lists of pairs, numbers, intervals; anything that is computed is refused by its name."""
+    """Pairs, lists, numbers and intervals are read; other expressions are refused."""
     tree = grammar.parse(
         "CREATE MODEL d.m OPTIONS(a=[('k', 'v')], b=-1, c=1.5, d=TRUE, e=NULL, f=INTERVAL 1 HOUR)"
     )
@@ -83,26 +83,26 @@ def test_options_are_literals():
     ],
 )
 def test_names(written, name):
-    """Two or three parts, in one pair of backticks or none."""
+    """A name has two or three parts, with or without one pair of backticks."""
     table = grammar.parse(f"SELECT * FROM {written}").find(exp.Table)
     assert grammar.name_of(table, "local") == name
 
 
 def test_a_name_without_a_dataset():
-    """BigQuery's words."""
+    """The message is BigQuery's."""
     table = grammar.parse("SELECT * FROM t").find(exp.Table)
     with pytest.raises(InvalidQueryError, match='Table "t" must be qualified with a dataset'):
         grammar.name_of(table, "local")
 
 
 @pytest.mark.parametrize("sql", ["", "SELECT 1; SELECT 2", "SELEC 1 FROM", "SELECT 'x"])
-def test_what_is_no_single_statement_has_no_tree(sql):
-    """Nothing, several, and what sqlglot does not know."""
+def test_only_a_single_statement_has_a_tree(sql):
+    """Empty texts, several statements and unknown syntax have none."""
     assert grammar.parse(sql) is None
 
 
 def test_the_path_of_json_query_may_be_left_out():
-    """As BigQuery's default, `$`."""
+    """The default is `$`, as in BigQuery."""
     tree = grammar.parse("SELECT JSON_QUERY(x.y) AS r")
     assert tree.sql(dialect="bigquery") == "SELECT JSON_QUERY(x.y, '$') AS r"
 
@@ -112,8 +112,8 @@ def models(sql: str) -> list[str]:
     return [node.this.name for node in found]
 
 
-def test_what_others_need_comes_first():
-    """CTEs before the query that names them, inner calls before outer ones."""
+def test_nodes_are_ordered_by_what_they_need():
+    """WITH tables come before the query that uses them, and inner calls before outer ones."""
     inner = "SELECT * FROM ML.PREDICT(MODEL d.inner1, (SELECT 1))"
     assert models(f"SELECT * FROM ML.PREDICT(MODEL d.outer1, ({inner}))") == ["inner1", "outer1"]
     sql = (
@@ -160,7 +160,7 @@ def scope() -> Scope:
         ),
     ],
 )
-def test_a_sub_query_takes_along_what_it_names(scope, sql, alone):
-    """The tables of the WITHs around it that it needs, and no others."""
+def test_a_sub_query_gets_the_with_tables_that_it_names(scope, sql, alone):
+    """It gets those that it needs, directly or through others, and no others."""
     (node,) = hooks.innermost_first(parse_one(sql, read="bigquery"), exp.Predict)
     assert scope.self_contained(node.expression).sql(dialect="bigquery") == alone

@@ -25,14 +25,14 @@ from etlkit.local.bigquery.extensions.remote_values import decode, encode
         ("TIMESTAMP", datetime(2024, 1, 2, 3, 4, 5, 500_000, UTC), "2024-01-02T03:04:05.500Z"),
     ],
 )
-def test_values_there_and_back(kind, value, in_json):
-    """What goes out in this form comes back as the same value."""
+def test_an_encoded_value_is_decoded_to_the_same_value(kind, value, in_json):
+    """Each type has the JSON form of BigQuery."""
     assert encode(value, kind) == in_json
     assert decode(in_json, kind) == value
 
 
 def test_null_is_null_in_every_type():
-    """Both ways."""
+    """NULL is None as argument and as reply."""
     assert encode(None, "JSON") is None
     assert decode(None, "INT64") is None
 
@@ -55,7 +55,7 @@ def test_null_is_null_in_every_type():
     ],
 )
 def test_a_reply_of_another_type_is_refused(kind, reply):
-    """No value is bent into a type."""
+    """Values are not converted to another type."""
     with pytest.raises(ValueError, match=f"Failed to coerce output value .* to type {kind}"):
         decode(reply, kind)
 
@@ -77,5 +77,5 @@ def test_a_reply_of_another_type_is_refused(kind, reply):
     ],
 )
 def test_loopback(url, is_ours):
-    """Whatever a URL says before its host or after it."""
+    """Only the host of a URL counts, whatever is before or after it."""
     assert is_loopback(url) is is_ours

@@ -20,7 +20,7 @@ from etlkit.local.bigquery.patches.table import EMULATOR_VERSION, ORIGINALS
 LOCAL = Path(etlkit.local.__file__).parent
 MODULES = sorted(LOCAL.rglob("*.py"))
 FOREIGN = ("bqemulator", "sqlglot", "duckdb")
-# What running jobs and readers leave behind in the emulator. Patches forget it; they replace nothing.
+# The emulator's memory of jobs and readers. Patches remove entries from it, and replace nothing.
 STATE = {"executor.JOB_RESULTS", "executor.JOB_SCHEMAS", "emulator_sessions._SESSIONS"}
 MUTATORS = {"append", "extend", "insert", "update", "add", "discard", "remove", "pop", "setdefault"}
 
@@ -69,7 +69,7 @@ def test_nothing_is_replaced_before_the_check(emulator):
 
 
 def test_what_has_no_row_is_not_replaced(emulator):
-    """A replacement without a row of the table is a mistake of the patch."""
+    """A patch must not replace a part that has no row in the table."""
     patches = table(original("fake_emulator:run"))
     patches.check("1.0")
     with pytest.raises(LookupError, match="fake_emulator:WORDS is not a checked row"):
@@ -215,7 +215,7 @@ def changed_by(node):
 
 
 def root(node):
-    """The name that an expression of attributes and entries begins with."""
+    """The name at the start of an expression of attributes and entries."""
     while isinstance(node, ast.Attribute | ast.Subscript):
         node = node.value
     return node.id if isinstance(node, ast.Name) else None
@@ -223,7 +223,7 @@ def root(node):
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(LOCAL).as_posix())
 def test_nothing_is_replaced_past_the_table(path):
-    """No module of the local world changes bqemulator, sqlglot or duckdb by itself."""
+    """No module of the local world changes bqemulator, sqlglot or duckdb without the table."""
     assert list(foreign_changes(ast.parse(path.read_text(encoding="utf-8")))) == []
 
 

@@ -6,8 +6,8 @@ import pytest
 from etlkit.local.bigquery.patches.single_connection import to_its_end
 
 
-def test_a_turn_is_kept_until_the_work_has_ended():
-    """A client that goes away stops no thread: nobody else has the turn before the thread is done."""
+def test_the_connection_is_held_until_the_work_has_ended():
+    """A client that disconnects does not stop the thread, so no other request may start before."""
     begun, may_end, ended = threading.Event(), threading.Event(), threading.Event()
 
     def work():
@@ -37,8 +37,8 @@ def test_a_turn_is_kept_until_the_work_has_ended():
     asyncio.run(play())
 
 
-def test_the_answer_and_the_error_come_through():
-    """Undisturbed work gives what it gives."""
+def test_the_result_and_the_error_are_passed_on():
+    """Work that is not cancelled returns its value or raises its error."""
 
     async def answer():
         return 7
