@@ -1,4 +1,4 @@
-"""Call the hooks for a single statement, as a job and as a dry run."""
+"""Call the hooks for single statements, in jobs and in dry runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def execute_query_job(
     ctx: Any,
     **options: Any,
 ) -> Any:
-    """Run a query job: by a statement hook if one takes it, else by the emulator."""
+    """Run a query job. A statement hook may execute it, otherwise the emulator does."""
     Running.project, Running.job_id = project_id, job_id
     Running.user = str(getattr(options.get("caller"), "principal", "")).removeprefix("user:")
     ctx.engine.concurrency.refuse_if_too_many()
@@ -50,7 +50,7 @@ async def execute_query_job(
 
 
 def _as_assert(meta: Any) -> Any:
-    """A lone ASSERT runs as a script of one statement here, but is none."""
+    """Report a single ASSERT as a statement; here it runs as a script."""
     query = {**meta.statistics["query"], "statementType": "ASSERT"}
     return meta.model_copy(update={"statistics": {"query": query}})
 
@@ -64,7 +64,7 @@ async def _execute(sql: str, context: StatementContext) -> hooks.StatementResult
 
 
 def _writes(tree: Any) -> bool:
-    """Whether a statement is one that DuckDB can check without running it."""
+    """Whether a statement writes, and DuckDB can check it without running it."""
     if isinstance(tree, exp.Create):
         return tree.kind in {"TABLE", "VIEW"} and isinstance(tree.expression, exp.Query)
     return isinstance(tree, exp.Insert | exp.Update | exp.Delete | exp.Merge)
@@ -89,21 +89,21 @@ async def _run_single_sql(
             tree = grammar.parse(named_sql)
         return await execute.run(tree, context, execute.job_parameters(parameters))
     except DomainError as error:
-        told = api_errors.carried() or error
-        if isinstance(told, InvalidQueryError):
-            raise locate(told, bq_sql) from error
-        raise told from error
+        known = api_errors.carried() or error
+        if isinstance(known, InvalidQueryError):
+            raise locate(known, bq_sql) from error
+        raise known from error
 
 
 async def _dry_run_response(**request: Any) -> dict[str, Any]:
-    """A dry run; a statement of ours is checked by its hook, which writes nothing."""
+    """Answer a dry run. A statement hook checks its statements, and writes nothing."""
     ctx = request["ctx"]
     context = StatementContext(request["project_id"], ctx, request["caller"])
     ctx.engine.is_dry = True
     try:
         outcome = await _execute(request["bq_sql"], context)
         if outcome is None and _writes(grammar.parse(request["bq_sql"])):
-            # The emulator looks at nothing but the words of such a statement.
+            # The emulator itself only classifies such a statement.
             await executor._run_single_sql(  # noqa: SLF001
                 context.project,
                 request["bq_sql"],
@@ -124,7 +124,7 @@ _plain_dry_run: Any = None
 
 
 def apply() -> None:
-    """Stand before the executor."""
+    """Call the hooks before the emulator's executor."""
     global _plain_dry_run  # noqa: PLW0603
     _plain_dry_run = routes._dry_run_response  # noqa: SLF001
     PATCHES.replace("bqemulator.jobs.executor:execute_query_job", execute_query_job)

@@ -28,7 +28,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import status_pb2  # type: ignore[import-untyped]
 
 from etlkit.local.bigquery.patches.append_checks import AppendRefusedError, check
-from etlkit.local.bigquery.patches.single_connection import to_its_end
+from etlkit.local.bigquery.patches.single_connection import to_completion
 from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.types import quote
 
@@ -65,7 +65,7 @@ class AppendHandler(servicer.BigQueryWriteHandler):
         async def handle_exclusively(raw: bytes, context: Any) -> bytes:
             engine: Any = self._ctx.engine
             async with engine.connection_lock:
-                return await to_its_end(asyncio.to_thread(handle, raw, context))
+                return await to_completion(asyncio.to_thread(handle, raw, context))
 
         return grpc.unary_unary_rpc_method_handler(handle_exclusively)
 
@@ -105,7 +105,7 @@ class AppendHandler(servicer.BigQueryWriteHandler):
         engine: Any = self._ctx.engine
         async with engine.connection_lock:
             work = asyncio.to_thread(self._append_or_undo, stream, rows, offset, limit)
-            return await to_its_end(work)
+            return await to_completion(work)
 
     def _append_or_undo(
         self, stream: WriteStream, rows: pa.Table, offset: int | None, limit: int

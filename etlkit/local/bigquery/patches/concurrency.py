@@ -1,13 +1,12 @@
-"""Statements and transactions that change the same table at once.
+"""Statements and transactions that change the same table at the same time.
 
-Real BigQuery: UPDATE, DELETE, MERGE and TRUNCATE conflict per table. Of two transactions that are at
-work at once and mutate the same table, the later one is aborted; a single statement waits, and at most
-20 statements wait for a table. INSERTs, appends and SELECTs never conflict. The emulator, behind one
-connection: requests run one after the other, so nothing conflicted.
+Real BigQuery: UPDATE, DELETE, MERGE and TRUNCATE conflict per table. Of two transactions that run at
+the same time and mutate the same table, the later one is aborted. A single statement waits, and at most
+20 statements wait for a table. INSERTs, appends and SELECTs never conflict. The emulator: requests run
+one after the other on one connection, so nothing conflicted.
 
-Here a request is at work from the moment it arrives. If a table was mutated between the arrival of a
-request and the moment its transaction wants to mutate the same table, BigQuery would have seen a
-conflict.
+Here a request counts as running from the moment it arrives. If a table was mutated between the arrival
+of a request and the moment its transaction mutates the same table, BigQuery would see a conflict.
 
 https://cloud.google.com/bigquery/docs/transactions#transaction_concurrency
 https://cloud.google.com/bigquery/docs/data-manipulation-language#update_delete_merge_dml_concurrency
@@ -57,7 +56,7 @@ class Arrival:
 
 
 class Concurrency:
-    """Who has mutated what since whose arrival."""
+    """Knows which tables were mutated since a request arrived."""
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)

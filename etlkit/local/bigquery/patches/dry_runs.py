@@ -1,13 +1,12 @@
 """Jobs and their ids, dry runs, results.
 
-Real BigQuery: a second job with the same id is refused with 409, and so is not run; a dry run runs
-nothing and leaves no job; labels are part of the job; `jobs.query` and `jobs.getQueryResults` answer
-with the error of a query that failed. The emulator: it ran the second job too, ran SELECTs and scripts
-of dry runs, forgot labels, kept every result in memory for ever, and answered a failed query with no
-rows.
+Real BigQuery: a second job with the same id is refused with 409 and does not run. A dry run runs
+nothing and leaves no job. Labels are part of the job. `jobs.query` and `jobs.getQueryResults` answer
+with the error of a failed query. The emulator: it ran the second job too, ran SELECTs and scripts of
+dry runs, dropped labels, kept all results in memory, and answered a failed query with no rows.
 
-What remains: jobs are in location US whatever was asked for, a dry run estimates 0 bytes, and the
-results of the last `MAX_RESULTS` jobs are kept, until the server ends.
+What remains: all jobs are in location US, a dry run estimates 0 bytes, and the results of the last
+`MAX_RESULTS` jobs are kept until the server ends.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from bqemulator.domain.errors import (
     InvalidQueryError,
 )
 from bqemulator.jobs import executor
-from fastapi import Request  # noqa: TC002 - FastAPI looks at it at run time
+from fastapi import Request  # noqa: TC002 - FastAPI reads it at run time
 from sqlglot import exp
 
 from etlkit.local.bigquery.patches.concurrency import ResourcesExceededError
@@ -54,7 +53,7 @@ _queries: OrderedDict[str, str] = OrderedDict()
 async def insert_job(
     project_id: str, request: Request, ctx: routes._Ctx, caller: routes._Caller
 ) -> dict[str, Any]:
-    """`jobs.insert`: each id once."""
+    """Handle `jobs.insert`: refuse an id that is already used."""
     body = await request.json()
     job_id = body.get("jobReference", {}).get("jobId")
     if job_id and ctx.catalog.get_job(project_id, job_id) is not None:
@@ -75,10 +74,10 @@ async def insert_job(
 async def query(
     project_id: str, request: Request, ctx: routes._Ctx, caller: routes._Caller
 ) -> dict[str, Any]:
-    """`jobs.query`: a request that is sent again is not run again.
+    """Handle `jobs.query`. A request that is sent again does not run again.
 
     Raises:
-        DomainError: The query failed; its job tells the same.
+        DomainError: The query failed. Its job has the same error.
     """
     body = await request.json()
     if body.get("dryRun") or not body.get("query", "").strip():
@@ -102,7 +101,7 @@ async def query(
 async def _run_query(
     project_id: str, job_id: str, body: dict[str, Any], ctx: Any, caller: Any
 ) -> None:
-    """Run the query of a request as a job, and keep the job, failed or not."""
+    """Run the query of a request as a job, and keep the job, also if it failed."""
     query_config = {key: value for key, value in body.items() if key not in _OF_THE_JOB}
     labels = {"labels": body["labels"]} if body.get("labels") else {}
     config = {**labels, "query": query_config}
@@ -122,7 +121,7 @@ def get_query_results(
     startIndex: int = 0,  # noqa: N803
     pageToken: str | None = None,  # noqa: N803
 ) -> dict[str, Any]:
-    """`jobs.getQueryResults`.
+    """Handle `jobs.getQueryResults`.
 
     Raises:
         DomainError: The query failed.
@@ -149,7 +148,7 @@ def list_jobs(
     stateFilter: str | None = None,  # noqa: N803
     parentJobId: str | None = None,  # noqa: N803
 ) -> dict[str, Any]:
-    """`jobs.list`, with the errors of the jobs that failed."""
+    """Handle `jobs.list`, with the errors of failed jobs."""
     answer: dict[str, Any] = routes.list_jobs(
         project_id, ctx, maxResults=maxResults, stateFilter=stateFilter, parentJobId=parentJobId
     )
@@ -202,9 +201,9 @@ async def _dry_run_response(**request: Any) -> dict[str, Any]:
 
 
 def _name_columns(answer: dict[str, Any], query: exp.Query) -> dict[str, Any]:
-    """Give the columns that have no name the names that BigQuery gives them: `f0_`, `f1_`, ….
+    """Name the columns that have no name as BigQuery does: `f0_`, `f1_`, ….
 
-    Only where each selected expression is one column: a star is several.
+    This is only done if each selected expression is one column; a star may be several.
     """
     fields = answer.get("schema", {}).get("fields", [])
     if len(fields) == len(query.selects) and not any(each.is_star for each in query.selects):
@@ -216,7 +215,7 @@ def _name_columns(answer: dict[str, Any], query: exp.Query) -> dict[str, Any]:
 
 
 def checked(request: dict[str, Any], statistics: dict[str, Any]) -> dict[str, Any]:
-    """The answer to a dry run of a statement that gives no rows."""
+    """The answer to a dry run of a statement that returns no rows."""
     reference = {"projectId": request["project_id"]}
     if request["wire_shape"] != "query":
         reference |= {"jobId": request["job_id"], "location": "US"}
@@ -234,12 +233,12 @@ def checked(request: dict[str, Any], statistics: dict[str, Any]) -> dict[str, An
 
 
 def _single_statement(sql: str) -> Any:
-    """The statement, if the text is one that sqlglot understands."""
+    """The tree of a single statement; None = the text has several."""
     executor._parse_script_or_raise(sql)  # noqa: SLF001
     try:
         trees = [tree for tree in sqlglot.parse(sql, read="bigquery") if tree is not None]
     except sqlglot.errors.SqlglotError:
-        return exp.select()  # let the plain dry run say what is wrong with it
+        return exp.select()  # the emulator's dry run reports the error
     return trees[0] if len(trees) == 1 else None
 
 
@@ -247,7 +246,7 @@ _plain_dry_run = routes._dry_run_response  # noqa: SLF001
 
 
 def apply() -> None:
-    """Replace the routes that make jobs."""
+    """Replace the routes of jobs."""
     PATCHES.replace_route("bqemulator.api.routes.jobs:insert_job", insert_job)
     PATCHES.replace_route("bqemulator.api.routes.jobs:query", query)
     PATCHES.replace_route("bqemulator.api.routes.jobs:get_query_results", get_query_results)

@@ -1,8 +1,8 @@
 """Error messages.
 
-Real BigQuery: messages name the user's own tables and columns, and the place in the user's own SQL. The
-emulator: for unknown columns and failed conversions it showed DuckDB's message with DuckDB's SQL,
-and the place of a syntax error was that of the next word.
+Real BigQuery: messages have the user's names of tables and columns, and a position in the user's SQL.
+The emulator: for unknown columns and failed conversions it showed DuckDB's message with DuckDB's SQL,
+and the position of a syntax error was that of the next word.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ def _without_internals(message: str) -> str:
 
 
 def locate(error: InvalidQueryError, sql: str, source: str | None = None) -> InvalidQueryError:
-    """Add or correct the place of an error.
+    """Add or correct the position of an error.
 
     Args:
-        error: What the emulator raised.
+        error: The error of the emulator.
         sql: The statement that failed.
         source: The script it stands in; None = it stands alone.
     """
@@ -78,7 +78,7 @@ def locate(error: InvalidQueryError, sql: str, source: str | None = None) -> Inv
 
 
 def _place_of(word: str, sql: str, source: str) -> str | None:
-    """Line and column of the first token that is `word`, in the source the user wrote."""
+    """Line and column of the first token that is `word`, in the user's text; None = not found."""
     begin = max(source.find(sql.strip()), 0)
     try:
         tokens = sqlglot.tokenize(source, read="bigquery")
@@ -91,7 +91,7 @@ def _place_of(word: str, sql: str, source: str) -> str | None:
 
 
 def at_statement(error: InvalidQueryError, sql: str, source: str) -> InvalidQueryError:
-    """Add the place of a statement in its script; dynamic SQL has none."""
+    """Add the position of a statement in its script. Dynamic SQL has none."""
     begin = source.find(sql.strip())
     if begin >= 0:
         _with_message(error, f"{error.message} at [{_line_and_column(begin, source)}]")
@@ -128,7 +128,7 @@ _plain_run = executor._run_single_sql  # noqa: SLF001
 
 
 def apply() -> None:
-    """Speak of what the user wrote."""
+    """Let errors have the user's names and positions."""
     PATCHES.replace("bqemulator.jobs.error_mapper:translate_runtime_error", _translate)
     PATCHES.replace("bqemulator.jobs.executor:translate_runtime_error", _translate)
     PATCHES.replace("bqemulator.jobs.executor:_run_single_sql", _run_single_sql)

@@ -1,11 +1,11 @@
 """PARTITION BY and column descriptions of a CREATE TABLE.
 
-Real BigQuery: `tables.get` tells column, unit, expiration and the required filter, whatever form
-PARTITION BY has, and the descriptions of the columns. The emulator: it knew a bare column alone,
-always by day.
+Real BigQuery: `tables.get` shows column, unit, expiration and the required filter for every form of
+PARTITION BY, and the descriptions of the columns. The emulator: it only knew a bare column, always by
+day.
 
-What remains: a table that is partitioned by ranges of integers cannot require a filter: the emulator's
-catalog has no place for that.
+What remains: a table that is partitioned by ranges of integers cannot require a filter, because the
+emulator's catalog cannot store that.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def partitioning_of(properties: exp.Properties) -> TimePartitioning | None:
 def with_options(
     partitioning: TimePartitioning, options: Mapping[str, exp.Expr]
 ) -> TimePartitioning:
-    """The partitioning with what an OPTIONS list says about partitions."""
+    """The partitioning with the options about partitions of an OPTIONS list."""
     updates: dict[str, Any] = {}
     days, required = (
         options.get(name) for name in ("partition_expiration_days", "require_partition_filter")
@@ -76,7 +76,7 @@ def clustering_of(properties: exp.Properties) -> Clustering | None:
 
 
 def described(meta: TableMeta, create: exp.Create) -> TableMeta:
-    """The table with the descriptions that its column list gives."""
+    """The table with the descriptions in its list of columns."""
     texts = {}
     for column in create.this.find_all(exp.ColumnDef):
         for option in column.find_all(exp.Property):

@@ -29,7 +29,7 @@ from bqemulator.row_access.identity import resolve_caller_from_metadata
 from google.cloud.bigquery_storage_v1 import types
 
 from etlkit.local.bigquery.patches.arrow_types import read_expression, read_field
-from etlkit.local.bigquery.patches.single_connection import to_its_end
+from etlkit.local.bigquery.patches.single_connection import to_completion
 from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.types import columns_of, quote
 
@@ -102,12 +102,12 @@ class ReadHandler(servicer.BigQueryReadHandler):
             if request.read_session.data_format == types.DataFormat.AVRO:
                 self._forget_avro_sessions()
                 work = asyncio.to_thread(self._handle_create_read_session, raw, context)
-                return await to_its_end(work)
+                return await to_completion(work)
             source = self._source(request, context)
             if source is None:
                 return b""
             try:
-                schema, session = await to_its_end(asyncio.to_thread(self._freeze, *source))
+                schema, session = await to_completion(asyncio.to_thread(self._freeze, *source))
             except duckdb.Error as error:
                 code = grpc.StatusCode.INVALID_ARGUMENT
                 await context.abort(code, str(error).split("\n", maxsplit=1)[0])

@@ -1,8 +1,8 @@
 """Multi-statement scripts.
 
-Real BigQuery: query parameters, `ASSERT` and `@@error.message` work in scripts; transactions are real;
-one that is open when the script ends is rolled back. The emulator: the first three failed,
-transactions were copies of tables, DDL was let through in them, and an open one was committed.
+Real BigQuery: query parameters, `ASSERT` and `@@error.message` work in scripts. Transactions are real,
+refuse DDL, and are rolled back if they are open when the script ends. The emulator: the first three
+failed, transactions were copies of tables and accepted DDL, and an open one was committed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _ONLY_IN_SCRIPTS = {"ASSERT", "BEGIN", "START", "COMMIT", "END", "ROLLBACK"}
 
 @dataclass(frozen=True, slots=True)
 class ScriptOnlyStmt(ast.Statement):
-    """A statement that DuckDB must never see by itself."""
+    """A statement that must run as a script, because DuckDB does not have it."""
 
     sql: str
 
@@ -59,14 +59,14 @@ class Interpreter(plain.ScriptInterpreter):
     _source = ""
 
     def declare_parameters(self, parameters: list[dict[str, Any]]) -> None:
-        """Bind query parameters; positional ones are named by `name_positions`."""
+        """Bind query parameters. `name_positions` gives positional ones their names."""
         for number, parameter in enumerate(parameters):
             name = parameter.get("name") or positional(number)
             kind = parameter["parameterType"].get("type", "ANY")
             self._frames.declare(f"@{name}", kind, _extract_value(parameter))
 
     async def run(self, source: str) -> plain.ScriptResult:
-        """Run the script; a transaction that it leaves open is rolled back."""
+        """Run the script, and roll back a transaction that it leaves open."""
         self._source = source
         outer = self._transaction
         try:
@@ -97,7 +97,7 @@ class Interpreter(plain.ScriptInterpreter):
         self._record(write)
 
     async def _run_statement_with_params(self, bq_sql: str, using_values: list[Any]) -> None:
-        """EXECUTE IMMEDIATE; the emulator did not tell its catalog about dynamic DDL."""
+        """Run EXECUTE IMMEDIATE, and update the catalog after DDL, as the emulator did not."""
         write = self._prepare(bq_sql)
         if not await self._run_dynamic(bq_sql, using_values):
             return
@@ -108,7 +108,7 @@ class Interpreter(plain.ScriptInterpreter):
         self._record(write)
 
     async def _run_dynamic(self, bq_sql: str, using_values: list[Any]) -> bool:
-        """Run a dynamic statement; False = it was none that the catalog has to hear of."""
+        """Run a dynamic statement. Returns whether the catalog may have to be updated."""
         await super()._run_statement_with_params(bq_sql, using_values)
         return True
 
@@ -119,7 +119,7 @@ class Interpreter(plain.ScriptInterpreter):
             raise locate(error, bq_sql, self._source) from error
 
     def _prepare(self, sql: str) -> _Write:
-        """Check a statement against the open transaction, and say which tables it writes to."""
+        """Check a statement against the open transaction, and return what it writes."""
         try:
             tree = sqlglot.parse_one(sql, read="bigquery")
         except sqlglot.errors.SqlglotError:
@@ -174,9 +174,9 @@ class Interpreter(plain.ScriptInterpreter):
             transaction.rollback()
 
     async def _drop_txn_snapshots(self) -> None:
-        """An EXCEPTION handler starts: the interpreter calls this nowhere else any more."""
+        """Called when an EXCEPTION handler starts, and no longer for anything else."""
         if self._transaction is not None:
-            self._transaction.look_after_error()
+            self._transaction.check_after_error()
 
 
 def _first_word(sql: str) -> str:
@@ -188,7 +188,7 @@ def _first_word(sql: str) -> str:
 
 
 def is_lone_assert(sql: str) -> bool:
-    """Whether a text is one ASSERT and nothing else."""
+    """Whether a text is a single ASSERT statement."""
     if _first_word(sql) != "ASSERT":
         return False
     tokens = sqlglot.tokenize(sql, read="bigquery")
@@ -210,7 +210,7 @@ def positional(number: int) -> str:
 
 
 def name_positions(sql: str) -> str:
-    """Turn each `?` into a name, so that it keeps its value wherever its statement runs."""
+    """Replace each `?` by a name, so that it keeps its value wherever its statement runs."""
     try:
         tokens = sqlglot.tokenize(sql, read="bigquery")
     except sqlglot.errors.SqlglotError:
@@ -222,7 +222,7 @@ def name_positions(sql: str) -> str:
 
 
 def _rewrite_vars_to_params(sql: str, frames: Any) -> tuple[str, list[Any]]:
-    """Put numbered placeholders for variables, query parameters and `@@error`."""
+    """Replace variables, query parameters and `@@error` by numbered placeholders."""
     visible = frames.all_visible()
     try:
         tree = sqlglot.parse_one(sql, read="bigquery")
@@ -285,7 +285,7 @@ async def _run_query_body(
 
 
 def _parse_script(source: str) -> Any:
-    """Let a lone ASSERT or transaction statement run as a script."""
+    """Let a single ASSERT or transaction statement run as a script."""
     script = _plain_parse_script(source)
     if len(script.statements) == 1 and isinstance(script.statements[0], ast.SqlStmt):
         sql = script.statements[0].sql

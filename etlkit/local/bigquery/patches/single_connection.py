@@ -1,14 +1,14 @@
-"""One DuckDB connection, one user at a time.
+"""One DuckDB connection, used by one request at a time.
 
-Real BigQuery: jobs and streams are isolated from one another. The emulator: REST handlers ran on the
-event loop and gRPC handlers on a thread pool, all on one DuckDB connection, so that an `execute` here
-and a `fetch` there mixed up their results, and an append in the middle of a script's transaction
+Real BigQuery: jobs and streams are isolated from each other. The emulator: REST handlers ran on the
+event loop and gRPC handlers on a thread pool, all on one DuckDB connection. So an `execute` of one
+request and a `fetch` of another mixed up their results, and an append during a script's transaction
 joined it.
 
-REST requests are worked on in a thread of their own, so that a statement may call a service that
-lives on the event loop of this very process, such as the Vision stand-in.
+REST requests run in their own thread, so that a statement can call a service on the event loop of the
+same process, such as the Vision stand-in.
 
-What is given up: a long query lets everyone else who wants BigQuery wait, reads included.
+What is given up: a long query delays all other requests, including reads.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 class SingleConnectionEngine(DuckDBEngine):
-    """The engine with what belongs to whoever has the turn.
+    """DuckDB's engine, with the state of the request that is using it.
 
     Attributes:
-        concurrency: What would conflict if requests ran at once.
-        connection_lock: Held by whoever uses DuckDB, be it on the loop or on a worker thread.
-        transaction: The script transaction that is open; None = each statement is its own.
-        is_dry: True = queries are described, not run.
+        concurrency: Knows which requests would conflict if they ran at the same time.
+        connection_lock: Held by the request that uses DuckDB, on the event loop or on a worker thread.
+        transaction: The open transaction of a script; None = each statement is its own transaction.
+        is_dry: Whether queries are only described.
     """
 
     starts: ClassVar[Sequence[Callable[[Any], None]]] = ()
@@ -64,7 +64,7 @@ class SingleConnectionEngine(DuckDBEngine):
             prepare(self.connection)
 
     def fetch_arrow(self, sql: str, parameters: list[Any] | None = None) -> Any:
-        """Run a statement; in a dry run, bind it alone."""
+        """Run a statement. A dry run only binds it."""
         refuse_duplicates(self.connection, sql, parameters)
         if self.is_dry:
             sql = f"SELECT * FROM ({sql}\n) LIMIT 0" if is_query(sql) else f"EXPLAIN {sql}"
@@ -72,10 +72,10 @@ class SingleConnectionEngine(DuckDBEngine):
 
 
 class OneRequestApp:
-    """Hand HTTP requests to the emulator one by one.
+    """Passes HTTP requests to the emulator one by one.
 
-    Bodies and answers pass outside of the turn, so a client that is stopped in the middle of either
-    holds nobody up.
+    Bodies are received and answers are sent without the lock, so a client that stops in the middle of
+    either does not delay others.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class OneRequestApp:
             answer.append(message)
 
         body: list[Message] = []
-        if scope["path"].startswith("/upload/"):  # files are too large to be kept in memory
+        if scope["path"].startswith("/upload/"):  # files are too large for memory
             work = self._app(scope, receive, keep)
         else:
             body = await _whole_body(receive)
@@ -106,7 +106,7 @@ class OneRequestApp:
         async with self._connection(scope, body):
             try:
                 self._before()
-                await to_its_end(work)
+                await to_completion(work)
             except Exception as error:
                 _log.exception("%s %s", scope["method"], scope["path"])
                 answer = _not_implemented(error)
@@ -115,7 +115,7 @@ class OneRequestApp:
 
     @asynccontextmanager
     async def _connection(self, scope: Message, body: list[Message]) -> AsyncIterator[None]:
-        """Wait for the connection; a request is at work from the moment it begins to wait."""
+        """Wait for the connection. The request counts as running as soon as it starts to wait."""
         lock, concurrency = self._engine.connection_lock, self._engine.concurrency
         tables = _mutated_by(scope, body) if lock.locked() else ()
         arrival = concurrency.arrive(tables)
@@ -136,11 +136,11 @@ class OneRequestApp:
         await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(run(), self._loop))
 
 
-async def to_its_end(work: Awaitable[_T]) -> _T:
-    """Wait for work that uses DuckDB on a thread, also when whoever asked for it has gone.
+async def to_completion(work: Awaitable[_T]) -> _T:
+    """Wait for work that uses DuckDB on a thread, also if the client has disconnected.
 
-    Cancelling does not stop a thread. Were the turn given up then, the next one would meet it inside
-    of DuckDB, where the two may wait for each other for ever.
+    Cancelling does not stop a thread. If the lock were released then, the next request would use DuckDB
+    at the same time, and the two could deadlock.
     """
     task = asyncio.ensure_future(work)
     try:
@@ -151,7 +151,7 @@ async def to_its_end(work: Awaitable[_T]) -> _T:
 
 
 def _not_implemented(error: Exception) -> list[Message]:
-    """A fault of the emulator, as an answer that clients show; they repeat a 500 for ten minutes."""
+    """The answer to an internal error. It is a 501, because clients repeat a 500 for ten minutes."""
     what = str(error).split("\n", maxsplit=1)[0]
     message = f"The local BigQuery failed here ({type(error).__name__}: {what}): see server.log"
     reason = {"reason": "notImplemented", "message": message, "domain": "global"}

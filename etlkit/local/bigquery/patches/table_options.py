@@ -1,8 +1,8 @@
-"""What DDL says about a table beyond its columns, and what ALTER TABLE changes.
+"""The options of tables in DDL, and changes by ALTER TABLE.
 
-Real BigQuery: OPTIONS set expiration, labels, description; CLUSTER BY and ALTER TABLE show in the
-table's resource at once; CREATE TABLE IF NOT EXISTS leaves an existing table alone. The emulator: it
-knew the description alone, ignored ALTER TABLE, and reset the resource on IF NOT EXISTS.
+Real BigQuery: OPTIONS set expiration, labels and description. CLUSTER BY and ALTER TABLE show in the
+table's resource at once. CREATE TABLE IF NOT EXISTS does not change an existing table. The emulator: it
+only knew the description, ignored ALTER TABLE, and reset the resource on IF NOT EXISTS.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _plain_sync = ddl_sync.sync_created_table
 
 
 def sync_table(sql: str, project: str, ctx: Any) -> None:
-    """Bring the catalog up to date after a statement; nothing happens unless it is table DDL."""
+    """Update the catalog after a statement, if it is DDL of a table."""
     try:
         tree = sqlglot.parse_one(sql, read="bigquery")
     except sqlglot.errors.SqlglotError:
@@ -99,7 +99,7 @@ def _sync_altered(tree: exp.Alter, project: str, ctx: Any) -> None:
 
 
 def _with_columns(meta: TableMeta, name: tuple[str, str, str], ctx: Any) -> TableMeta:
-    """The columns as they are now; those that stayed keep what else was known about them."""
+    """The table with its current columns. Those that it had before keep their other properties."""
     known = {field.name: field for field in meta.schema_.fields}
     now = table_schema(ctx.engine, quoted_table_ref(*name))
     fields = tuple(
@@ -120,7 +120,7 @@ def _name(target: Any, project: str) -> tuple[str, str, str] | None:
 
 
 def _options(properties: exp.Properties, ctx: Any) -> dict[str, Any]:
-    """Fields of `TableMeta` that an OPTIONS list sets."""
+    """The fields of `TableMeta` that an OPTIONS list sets."""
     updates: dict[str, Any] = {}
     for option in properties.expressions:
         if type(option) is not exp.Property:  # PARTITION BY and its like are subclasses
@@ -140,14 +140,14 @@ def _instant(value: exp.Expression, ctx: Any) -> datetime | None:
     text = value.sql(dialect="bigquery")
     translated: Any = translator.SQLTranslator().translate(f"SELECT {text} AS instant")
     if not hasattr(translated, "value"):
-        raise InvalidQueryError("expiration_timestamp is no TIMESTAMP expression")
+        raise InvalidQueryError("expiration_timestamp is not a TIMESTAMP expression")
     sql = f"SELECT epoch_us(CAST(instant AS TIMESTAMPTZ)) FROM ({translated.value})"
     (micros,) = ctx.engine.execute(sql).fetchone()
     return None if micros is None else datetime.fromtimestamp(micros / 1e6, UTC)
 
 
 def _without_set_options(sql: str) -> str:
-    """SET OPTIONS has nothing to do in DuckDB; the emulator saw it only in short spellings."""
+    """Replace SET OPTIONS by a query for DuckDB. The emulator only did so for some spellings."""
     try:
         tree = sqlglot.parse_one(sql, read="bigquery")
     except sqlglot.errors.SqlglotError:
@@ -160,7 +160,7 @@ def _without_set_options(sql: str) -> str:
 
 
 def apply() -> None:
-    """Look at every statement after it has run."""
+    """Update the catalog after every statement."""
     PATCHES.replace("bqemulator.catalog.ddl_sync:sync_created_table", sync_table)
     PATCHES.replace("bqemulator.jobs.executor:sync_created_table", sync_table)
     PATCHES.replace("bqemulator.scripting.interpreter:sync_created_table", sync_table)

@@ -1,8 +1,8 @@
 """The table resource of the REST API: expiration, location, row counts, views, added columns.
 
-Real BigQuery: `tables.get` tells the number of rows as of now, the location and the expiration; an
-expired table is gone; `tables.patch` adds columns. The emulator: the count was that of the table's
-creation, the other fields were missing, and patched columns existed in the catalog alone.
+Real BigQuery: `tables.get` shows the current number of rows, the location and the expiration. An
+expired table is deleted. `tables.patch` adds columns. The emulator: the number of rows was that at the
+table's creation, the other fields were missing, and added columns only existed in the catalog.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _WITHOUT_ROWS = {"VIEW", "EXTERNAL"}
 
 
 class TableResources:
-    """Tables to and from REST, with DuckDB at hand."""
+    """Converts tables to and from REST. It also reads and changes the tables in DuckDB."""
 
     more: ClassVar[list[Callable[[TableMeta, Any], dict[str, Any]]]] = []
-    """Each gives fields of the resource that it knows about, from the table and the emulator."""
+    """Each returns more fields of the resource, from the table and the emulator's `AppContext`."""
 
     def __init__(self, ctx: Any) -> None:
         self._ctx = ctx
@@ -63,7 +63,7 @@ class TableResources:
         clock: Any,
         existing: TableMeta | None = None,
     ) -> TableMeta:
-        """What an insert or a patch makes of a table."""
+        """The table that `tables.insert`, `tables.patch` or `tables.update` stores."""
         labels = body.get("labels")
         if labels is not None and existing is not None:
             merged = {**existing.labels, **labels}
@@ -79,7 +79,7 @@ class TableResources:
         return meta.model_copy(update={**updates, "expiration_time": at})
 
     def prepare_request(self) -> None:
-        """Bring the catalog up to date: save what has changed, drop the tables that have expired."""
+        """Update the catalog: store times of change, and drop expired tables."""
         self._ctx.snapshots.save_changes()
         self._drop_expired()
 
@@ -126,7 +126,7 @@ def _partitioning_to_rest(meta: TableMeta) -> dict[str, Any]:
 
 
 def _with_partitioning(meta: TableMeta, body: dict[str, Any]) -> TableMeta:
-    """The table with what a request says about partitions and the emulator does not read.
+    """The table with the fields about partitions that the emulator does not read.
 
     `requirePartitionFilter` is a field of the table; within `timePartitioning` it is deprecated.
     """

@@ -1,10 +1,10 @@
-"""A multi-statement transaction, on DuckDB's own transactions.
+"""A multi-statement transaction, based on DuckDB's transactions.
 
-Real BigQuery: all of a transaction's changes appear at COMMIT, or none, whatever happens to the server.
-The emulator: it copied tables and put the copies back, so an error or a kill could leave a part.
+Real BigQuery: all changes of a transaction appear at COMMIT, or none, even if the server is killed. The
+emulator: it copied tables and restored the copies, so an error or a kill could leave some changes.
 
-What remains: where an `EXCEPTION` handler catches an error that happened while rows were being worked
-on, DuckDB has given the transaction up; it is rolled back there. In BigQuery it would go on.
+What remains: if an `EXCEPTION` handler catches an error that happened while rows were processed, DuckDB
+has already aborted the transaction, and it is rolled back. In BigQuery it would continue.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Transaction:
         ctx.engine.transaction = self
 
     def commit(self) -> None:
-        """Make the changes visible, all at once."""
+        """Make all changes visible at once."""
         self.refuse_if_lost()
         self._ctx.engine.transaction = None
         self._ctx.engine.execute("COMMIT")
@@ -54,10 +54,11 @@ class Transaction:
             self._ctx.snapshots.record_change(*table)
 
     def mutate(self, tables: Iterable[Name]) -> None:
-        """A statement is about to update or delete rows of these tables.
+        """Check for conflicts before a statement updates or deletes rows of tables.
 
         Raises:
-            InvalidQueryError: Others have done so since the transaction began; it is rolled back.
+            InvalidQueryError: Another request has changed one of them since the transaction began. The
+                transaction is rolled back.
         """
         for table in tables:
             if self._ctx.engine.concurrency.is_conflict(table):
@@ -72,13 +73,13 @@ class Transaction:
             self._mutated.add(table)
 
     def rollback(self) -> None:
-        """Undo everything, also what the emulator remembers of its catalog."""
+        """Undo all changes, also those in the emulator's cache of its catalog."""
         self._ctx.engine.transaction = None
         if not self.is_lost:
             self._undo()
 
-    def look_after_error(self) -> None:
-        """Find out whether DuckDB has given the transaction up after an error."""
+    def check_after_error(self) -> None:
+        """Find out whether DuckDB has aborted the transaction after an error."""
         if self.is_lost:
             return
         try:
@@ -88,7 +89,7 @@ class Transaction:
             self.is_lost = True
 
     def refuse_if_lost(self) -> None:
-        """Let nothing be written as if the transaction still ran."""
+        """Raise if the transaction was rolled back, so that nothing is written outside of it."""
         if self.is_lost:
             raise InvalidQueryError(
                 "The transaction was rolled back after an error that was caught; "

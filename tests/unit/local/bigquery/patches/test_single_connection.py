@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from etlkit.local.bigquery.patches.single_connection import to_its_end
+from etlkit.local.bigquery.patches.single_connection import to_completion
 
 
 def test_the_connection_is_held_until_the_work_has_ended():
@@ -20,7 +20,7 @@ def test_the_connection_is_held_until_the_work_has_ended():
 
         async def ask():
             async with connection_lock:
-                await to_its_end(asyncio.to_thread(work))
+                await to_completion(asyncio.to_thread(work))
 
         client = asyncio.create_task(ask())
         await asyncio.to_thread(begun.wait, 30)
@@ -46,6 +46,6 @@ def test_the_result_and_the_error_are_passed_on():
     async def fail():
         raise ValueError("no")
 
-    assert asyncio.run(to_its_end(answer())) == 7
+    assert asyncio.run(to_completion(answer())) == 7
     with pytest.raises(ValueError, match="no"):
-        asyncio.run(to_its_end(fail()))
+        asyncio.run(to_completion(fail()))
