@@ -80,7 +80,7 @@ def test_it_is_read_only_and_dropped_by_its_own_statement(run, bucket, create):
     [
         ("a.csv", {"format": "GOOGLE_SHEETS"}, "no external tables of format GOOGLE_SHEETS"),
         ("a.csv", {}, "no external tables of format NULL"),
-        ("a.csv", {"format": "CSV", "n": 1}, "no option n of external tables"),
+        ("a.csv", {"format": "CSV", "n": 1}, "not know the option n of external tables"),
         ("gone.csv", {"format": "CSV"}, "gone.csv: matches no object"),
     ],
 )
