@@ -21,8 +21,8 @@ def create(run, dataset, bucket):
 
     def create_table(pattern: str, columns: str = "", **options) -> str:
         given = {"uris": [f"gs://{bucket.name}/{pattern}"], **options}
-        told = ", ".join(f"{name}={value!r}" for name, value in given.items())
-        run(f"CREATE OR REPLACE EXTERNAL TABLE {dataset}.t {columns} OPTIONS({told})")
+        shown = ", ".join(f"{name}={value!r}" for name, value in given.items())
+        run(f"CREATE OR REPLACE EXTERNAL TABLE {dataset}.t {columns} OPTIONS({shown})")
         return f"{dataset}.t"
 
     return create_table
@@ -33,12 +33,12 @@ def test_a_csv_without_a_header_gets_bigquery_s_names(bq, run, bucket, create):
     (bucket / "labels.csv").write_text("0,background\n1,cat\n")
     table = create("labels.csv", format="CSV")
     assert run(f"SELECT string_field_1 FROM {table} WHERE int64_field_0 = 0") == [("background",)]
-    told = bq.get_table(table)
-    assert (told.table_type, [field.name for field in told.schema]) == (
+    shown = bq.get_table(table)
+    assert (shown.table_type, [field.name for field in shown.schema]) == (
         "EXTERNAL",
         ["int64_field_0", "string_field_1"],
     )
-    assert told.external_data_configuration.source_format == "CSV"
+    assert shown.external_data_configuration.source_format == "CSV"
 
 
 def test_declared_columns_and_csv_options(run, bucket, create):

@@ -85,9 +85,9 @@ WITH CONNECTION us.my-conn OPTIONS(uris="gs://{bucket}/*",
     assert str(job.ddl_target_table) == f"local.{dataset}.object_table"
     table = bq.get_table(f"{dataset}.object_table")
     assert table.table_type == "EXTERNAL"
-    told = table.to_api_repr()["externalDataConfiguration"]
-    assert told["sourceUris"] == [f"gs://{bucket}/*"]
-    assert (told["objectMetadata"], told["connectionId"]) == ("SIMPLE", "local.us.my-conn")
+    shown = table.to_api_repr()["externalDataConfiguration"]
+    assert shown["sourceUris"] == [f"gs://{bucket}/*"]
+    assert (shown["objectMetadata"], shown["connectionId"]) == ("SIMPLE", "local.us.my-conn")
 
 
 def test_each_object_is_a_row_with_its_metadata(bq, dataset, run, put, bucket, create):
@@ -103,8 +103,8 @@ def test_each_object_is_a_row_with_its_metadata(bq, dataset, run, put, bucket, c
     assert md5_hash == base64.b64encode(hashlib.md5(b"meow").digest()).decode()  # noqa: S324
     assert before - timedelta(seconds=1) <= updated <= datetime.now(UTC)
     assert generation == round(updated.timestamp() * 1_000_000)
-    told = run(f"SELECT COUNT(*) FROM {dataset}.INFORMATION_SCHEMA.COLUMNS WHERE table_name = 't'")
-    assert told == [(7,)]
+    shown = run(f"SELECT COUNT(*) FROM {dataset}.INFORMATION_SCHEMA.COLUMNS WHERE table_name = 't'")
+    assert shown == [(7,)]
 
 
 def test_the_table_shows_the_bucket_as_it_is_at_each_query(run, put, create):
@@ -368,9 +368,9 @@ def test_a_manual_cache_changes_only_by_a_call(bq, run, put, create):
     assert run(count) == [(2,)]
     run(f"CALL BQ.REFRESH_EXTERNAL_METADATA_CACHE('{table}')")
     assert run(count) == [(3,)]
-    told = bq.get_table(table).to_api_repr()
-    assert told["externalDataConfiguration"]["metadataCacheMode"] == "MANUAL"
-    assert told["maxStaleness"] == "0-0 0 1:0:0"
+    shown = bq.get_table(table).to_api_repr()
+    assert shown["externalDataConfiguration"]["metadataCacheMode"] == "MANUAL"
+    assert shown["maxStaleness"] == "0-0 0 1:0:0"
 
 
 def test_an_automatic_cache_cannot_be_refreshed_by_a_call(run, put, create):

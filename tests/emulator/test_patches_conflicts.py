@@ -92,7 +92,7 @@ def arrive(local_server, monkeypatch) -> Iterator[Callable[..., Future]]:
         sent = threading.Event()
         future = threads.submit(call, sent, function, *arguments)
         assert sent.wait(WAIT_S)
-        for _ in range(2):  # whatever was sent before has been read when these are answered
+        for _ in range(2):  # the server has read earlier requests when it answers these
             with pytest.raises(urllib.error.HTTPError, match="404"):
                 urllib.request.urlopen(f"{local_server.endpoints.bigquery}/none")  # noqa: S310
         return future
@@ -194,7 +194,7 @@ def test_transaction_that_only_inserts_aborts_nobody(arrive, gate, held, run, ta
 
 
 def test_transaction_that_is_rolled_back_aborts_nobody(arrive, gate, held, run, table):
-    """A transaction that changed nothing in the end is no conflict for one that waited for it."""
+    """A rolled back transaction does not conflict with one that waited for it."""
     holder = held(end="ROLLBACK TRANSACTION")
     rival = arrive(run, f"BEGIN TRANSACTION; DELETE FROM {table} WHERE TRUE; COMMIT TRANSACTION")
     gate.opened.set()
@@ -265,7 +265,7 @@ def test_handler_sees_the_abort_and_only_rollback_can_follow(arrive, gate, held,
     assert run(f"SELECT n FROM {table}") == [(2,)]
 
 
-def test_only_so_many_statements_wait_for_a_table(arrive, gate, held, run, table):
+def test_at_most_20_statements_wait_for_a_table(arrive, gate, held, run, table):
     """Real BigQuery: 20 mutating statements wait for a table; INSERTs are not counted."""
     holder = held()
     waiting = [arrive(run, f"UPDATE {table} SET n = n + 1 WHERE n > 0") for _ in range(MAX_WAITING)]

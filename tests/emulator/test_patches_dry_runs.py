@@ -79,7 +79,7 @@ def test_job_keeps_its_labels(bq):
     ],
 )
 def test_error_speaks_of_the_users_sql(run, dataset, sql, message):
-    """Real BigQuery: the message has the user's names and the place in the user's text."""
+    """Real BigQuery: the message has the user's names and a position in the user's text."""
     run(f"CREATE TABLE {dataset}.t AS SELECT 1 AS n")
     with pytest.raises(BadRequest) as caught:
         run(sql.format(t=f"{dataset}.t"))

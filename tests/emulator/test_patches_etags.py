@@ -143,7 +143,7 @@ def test_one_of_many_rivals_wins(bq, connect, local_server, table):
     assert bq.get_table(table).labels == {"by": str(won.index(True))}
 
 
-def test_time_of_change_is_the_time_of_the_change(bq, run, table):
+def test_last_modified_time_is_the_time_of_the_change(bq, run, table):
     """Real BigQuery: `lastModifiedTime` is the time of the change, not of the next request."""
     began = dt.datetime.now(dt.UTC)
     run(f"INSERT INTO {table} VALUES (2)")
@@ -177,7 +177,7 @@ def rivals(local_server):
     return race
 
 
-def test_of_two_processes_that_take_a_run_over_one_loses(local_server, dataset, rivals):
+def test_only_one_of_two_processes_takes_a_run_over(local_server, dataset, rivals):
     """The guard of a run is a compare-and-swap: the loser gets 412 and stops."""
     name = TableName("local", dataset, "run_r1")
     with_environ = Settings(environ=local_server.endpoints.environ())
@@ -195,7 +195,7 @@ def test_of_two_processes_that_take_a_run_over_one_loses(local_server, dataset, 
     assert f"won by {holder.owner}" == won
 
 
-def test_of_two_processes_that_start_a_job_one_gets_the_lock(bq, dataset, rivals):
+def test_only_one_of_two_processes_gets_the_lock_of_a_job(bq, dataset, rivals):
     """The lock of a job is a compare-and-swap too: the loser looks again and sees the other run."""
     (_, winner), (loser, answers) = sorted(rivals(_lock, dataset), key=lambda found: found[1])
     assert (winner, answers) == (["200"], ["412", "200"])

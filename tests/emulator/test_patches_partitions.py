@@ -61,7 +61,7 @@ def test_replacing_a_table_keeps_its_partitioning(run, dataset, spec, other):
 
 
 def test_replacing_in_a_script_and_a_dry_run_is_refused_too(run, dataset):
-    """Real BigQuery: the rule holds wherever the statement stands; other tables keep their spec."""
+    """Real BigQuery: the rule holds for every statement; other tables keep their spec."""
     run(f"CREATE TABLE {dataset}.t PARTITION BY d AS {ROW}")
     replace = f"CREATE OR REPLACE TABLE {dataset}.t AS {ROW}"
     for sql in (f"SELECT 1; {replace}", f'EXECUTE IMMEDIATE "{replace}"'):
@@ -137,7 +137,7 @@ def test_statement_without_the_filter_is_refused(run, table, unfiltered, sql):
     ],
 )
 def test_statement_with_the_filter_runs(run, table, sql):
-    """Real BigQuery: a condition on the column that stands by itself is a filter."""
+    """Real BigQuery: a condition that only needs the column is a filter."""
     run(sql.format(t=table))
 
 
@@ -193,7 +193,7 @@ def test_filter_is_required_at_both_places_of_the_resource(bq, dataset):
 
 
 def test_ranges_show_in_the_resource(bq, run, dataset):
-    """Real BigQuery: partitions by ranges of integers are told, whoever made the table."""
+    """Real BigQuery: the resource has partitions by ranges of integers, also of tables from REST."""
     run(f"CREATE TABLE {dataset}.t (k INT64) {RANGE}")
     ranges = bq.get_table(f"{dataset}.t").range_partitioning
     assert (ranges.field, ranges.range_.start, ranges.range_.end) == ("k", 0, 100)

@@ -113,7 +113,7 @@ def test_request_that_is_sent_again_is_not_run_again(bq, run, table):
     assert run(f"SELECT COUNT(*) FROM {table}") == [(3,)]
 
 
-def test_insert_tells_how_many_rows_it_wrote(bq, table):
+def test_insert_reports_how_many_rows_it_wrote(bq, table):
     """Real BigQuery: the answer of `jobs.query` has the number of affected rows."""
     rows = bq.query_and_wait(f"INSERT INTO {table} VALUES (2, 'y'), (3, 'z')")
     assert rows.num_dml_affected_rows == 2

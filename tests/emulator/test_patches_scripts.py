@@ -38,7 +38,7 @@ def test_committed_transaction_appears_whole(run, table):
     ],
 )
 def test_error_in_a_transaction_undoes_all_of_it(run, table, script):
-    """Real BigQuery: an error that nobody catches rolls the whole transaction back."""
+    """Real BigQuery: an error without a handler rolls back the whole transaction."""
     write = f"DELETE FROM {table} WHERE TRUE; INSERT INTO {table} VALUES (7)"
     with pytest.raises(BadRequest):
         run(script.format(write=write, table=table))
@@ -61,7 +61,7 @@ def test_transaction_left_open_is_rolled_back(run, table):
 
 
 def test_handler_may_roll_back_after_an_error(run, table):
-    """Real BigQuery: an EXCEPTION handler rolls back and tells the message."""
+    """Real BigQuery: an EXCEPTION handler rolls back and knows the message."""
     rows = run(
         f"BEGIN BEGIN TRANSACTION; INSERT INTO {table} VALUES (2); SELECT CAST('x' AS INT64); "
         "COMMIT TRANSACTION; EXCEPTION WHEN ERROR THEN ROLLBACK TRANSACTION; "
@@ -71,7 +71,7 @@ def test_handler_may_roll_back_after_an_error(run, table):
     assert run(f"SELECT n FROM {table}") == [(1,)]
 
 
-def test_lost_transaction_takes_no_more_writes(run, table):
+def test_lost_transaction_refuses_writes(run, table):
     """The emulator's limit: after a caught error of execution only ROLLBACK can follow."""
     with pytest.raises(BadRequest, match="only ROLLBACK TRANSACTION can follow"):
         run(
@@ -111,8 +111,8 @@ def test_parameters_work_in_scripts(run):
     assert run("SELECT ?; SELECT CONCAT('?', ?)", query_parameters=positional) == [("??",)]
 
 
-def test_assert_tells_its_description(run):
-    """Real BigQuery: `Assertion failed: …`, alone and in a script; NULL is a failure too."""
+def test_assert_reports_its_description(run):
+    """Real BigQuery: `Assertion failed: …`, also outside of scripts; NULL is a failure too."""
     run("ASSERT 1 = 1 AS 'fine'")
     run("ASSERT (SELECT COUNT(*) FROM UNNEST([1, 2])) = 2")
     for script in ("ASSERT 1 = 2 AS 'not equal'", "SELECT 1; ASSERT NULL AS 'not equal'"):
@@ -153,7 +153,7 @@ def _run_until_refused(bq, sql: str) -> None:
 
 
 def _is_busy(bq) -> bool:
-    """Whether somebody else has the turn."""
+    """Whether another request has the connection."""
     try:
         bq.get_table("d.t", retry=None, timeout=0.5)
     except RequestException:

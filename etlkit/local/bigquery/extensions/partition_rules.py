@@ -54,7 +54,7 @@ async def require_filter(tree: exp.Expr, context: StatementContext) -> None:
     """Ask for a filter on the partitioning column of each table that requires one.
 
     Raises:
-        InvalidQueryError: There is none.
+        InvalidQueryError: There is no filter.
     """
     if isinstance(tree, exp.Create) and tree.kind == "VIEW":
         return

@@ -30,7 +30,7 @@ _COERCED: Final = {
     "DATETIME": {"TIMESTAMP"},
     "STRING": {"DATE", "DATETIME", "TIME", "TIMESTAMP"},
 }
-"""What BigQuery converts a literal to by itself.
+"""The types to which BigQuery converts a literal implicitly.
 
 Source: https://cloud.google.com/bigquery/docs/reference/standard-sql/conversion_rules
 """

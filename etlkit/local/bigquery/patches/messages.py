@@ -63,7 +63,7 @@ def locate(error: InvalidQueryError, sql: str, source: str | None = None) -> Inv
     Args:
         error: The error of the emulator.
         sql: The statement that failed.
-        source: The script it stands in; None = it stands alone.
+        source: The script that has the statement; None = the statement is not part of a script.
     """
     placed, unplaced = _PLACED.match(error.message), _UNPLACED.match(error.message)
     if placed is None and (unplaced is None or " at [" in error.message):

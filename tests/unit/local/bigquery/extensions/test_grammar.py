@@ -130,7 +130,7 @@ def scope() -> Scope:
 
 
 @pytest.mark.parametrize(
-    ("sql", "alone"),
+    ("sql", "expected"),
     [
         ("SELECT * FROM ML.PREDICT(MODEL m, TABLE d.t)", "SELECT * FROM d.t"),
         ("SELECT * FROM ML.PREDICT(MODEL m, (SELECT x FROM d.t))", "SELECT x FROM d.t"),
@@ -160,7 +160,7 @@ def scope() -> Scope:
         ),
     ],
 )
-def test_a_sub_query_gets_the_with_tables_that_it_names(scope, sql, alone):
+def test_a_sub_query_gets_the_with_tables_that_it_names(scope, sql, expected):
     """It gets those that it needs, directly or through others, and no others."""
     (node,) = hooks.innermost_first(parse_one(sql, read="bigquery"), exp.Predict)
-    assert scope.self_contained(node.expression).sql(dialect="bigquery") == alone
+    assert scope.self_contained(node.expression).sql(dialect="bigquery") == expected
