@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LOCAL_DIR ?= .etlkit
+LOCATION ?= US
 
-.PHONY: help demo article unit test faults bench lint clean
+.PHONY: help demo article unit test faults cloud bench lint clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -48,9 +49,15 @@ test: $(VENV)/.dev ## Run the whole test suite, lint and type checks
 faults: $(VENV)/.dev ## Run the long form of the fault tests (200 kills, an outage of a minute) and print the figures
 	ETLKIT_KILLS=200 ETLKIT_IMAGES=9600 ETLKIT_OUTAGE_S=60 $(BIN)/python -m pytest tests/faults -rA -s --timeout 3600
 
+cloud: $(VENV)/.dev ## Run the acceptance tests in a Google Cloud project: make cloud PROJECT=my-project LOCATION=US
+	@test -n "$(PROJECT)" || { echo 'which project? make cloud PROJECT=my-project LOCATION=US'; exit 2; }
+	ETLKIT_CLOUD_PROJECT=$(PROJECT) ETLKIT_CLOUD_LOCATION=$(LOCATION) \
+	  $(BIN)/python -m pytest tests/cloud -W default --timeout 1800 -p no:cacheprovider $(ARGS)
+
 bench: $(VENV)/.dev ## Compare the speed of calls with the ideal and with hand-written loops
 	$(BIN)/python -m tests.bench.calls
 	$(BIN)/python -m tests.bench.predict
+	$(BIN)/python -m tests.bench.cost
 
 lint: $(VENV)/.dev ## Fix what ruff can fix
 	$(BIN)/ruff check --fix .

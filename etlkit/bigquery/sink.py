@@ -103,12 +103,13 @@ class BigQuerySink(SinkOptions):
     def find_run(self, request: RunRequest) -> RunRecord:
         """See `etlkit.api.sink.Sink.find_run`. Finishes the clean-up of a run that is published."""
         from etlkit.bigquery.client import Connection, errors_as
-        from etlkit.bigquery.names import parse_table
+        from etlkit.bigquery.names import label, parse_table
         from etlkit.bigquery.runs.find_run import find_run
         from etlkit.bigquery.runs.finish import finish_published
 
         prefix = f"etlkit_find_{new_run_id(datetime.now(UTC))}"
-        connection = Connection(request.settings, job_prefix=prefix)
+        labels = {"etlkit_job": label(request.job_name)}
+        connection = Connection(request.settings, job_prefix=prefix, labels=labels)
         try:
             target = parse_table(self.table, connection.project)
             dataset = work_dataset(self.work_dataset, connection.project)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from etlkit.bigquery.client import Connection, errors_as
@@ -92,7 +93,8 @@ class BigQueryWriter:
 
     def write(self, batch: pa.RecordBatch) -> None:
         """See `etlkit.api.sink.SinkWriter.write`."""
-        self._staging.append(batch)
+        with self._told_if_lost():
+            self._staging.append(batch)
 
     def reject(self, rows: Sequence[RejectedRow]) -> None:
         """See `etlkit.api.sink.SinkWriter.reject`."""
@@ -105,16 +107,22 @@ class BigQueryWriter:
 
     def flush(self) -> None:
         """See `etlkit.api.sink.SinkWriter.flush`."""
-        self._staging.flush()
+        self._owner.check()  # the staging tables of a run that others have published are gone
+        with self._told_if_lost():
+            self._staging.flush()
 
     def commit(self, counts: Counts) -> int:
         """See `etlkit.api.sink.SinkWriter.commit`."""
         from etlkit.bigquery.publish.audit import audit
         from etlkit.bigquery.publish.publisher import Publisher
 
-        self._staging.close()
+        with self._told_if_lost():
+            self._staging.close()
         self._refuse_emptying(counts)
-        with errors_as(SinkError, "audit", "the audit of the staged rows could not run"):
+        with (
+            self._told_if_lost(),
+            errors_as(SinkError, "audit", "the audit of the staged rows could not run"),
+        ):
             audit(self._connection, self._staging, self._target, self._job.checks, counts)
         with errors_as(SinkError, "publish", f"publishing to {self.target} failed"):
             Publisher(
@@ -146,6 +154,18 @@ class BigQueryWriter:
         """See `etlkit.api.sink.SinkWriter.is_ready`."""
         self._owner.check()
         return self._staging.is_ready()
+
+    @contextmanager
+    def _told_if_lost(self) -> Iterator[None]:
+        """Say that the run was taken over if that is why staging fails.
+
+        The attempt that publishes a run drops the work tables of all attempts.
+        """
+        try:
+            yield
+        except SinkError as error:
+            self._owner.raise_if_lost(error)
+            raise
 
     def abort(self, error: BaseException, /) -> None:
         """See `etlkit.api.sink.SinkWriter.abort`."""

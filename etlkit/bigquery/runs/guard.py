@@ -163,15 +163,10 @@ class Guard:
         """Give a sign of life.
 
         Raises:
-            RunTakenOverError: Another attempt holds the run now.
+            RunTakenOverError: Another attempt holds the run now, or has published it.
             google.api_core.exceptions.GoogleAPIError: The request failed; try again.
         """
-        table = self._connection.client.get_table(
-            str(self.name), retry=NO_RETRY, timeout=RENEW_REQUEST_S
-        )
-        holder = Holder.of(table)
-        if holder.owner != self.owner:
-            raise self.taken_over(holder)
+        table = self._own_table()
         self._renewals += 1
         self._describe(table)
         # A rival that was faster changed the etag: the next renewal then sees its token.
@@ -200,6 +195,29 @@ class Guard:
                 f"{holder.renewed_at:%Y-%m-%d %H:%M:%S} UTC"
             )
         return RunTakenOverError(f"{what}; this process published nothing")
+
+    def check(self) -> None:
+        """Return if this attempt holds the run.
+
+        Raises:
+            RunTakenOverError: Another attempt holds it, or has published it.
+            google.api_core.exceptions.GoogleAPIError: The request failed.
+        """
+        self._own_table()
+
+    def _own_table(self) -> bigquery.Table:
+        from google.api_core.exceptions import NotFound
+
+        try:
+            table = self._connection.client.get_table(
+                str(self.name), retry=NO_RETRY, timeout=RENEW_REQUEST_S
+            )
+        except NotFound:  # the guard goes when the run is published
+            raise self.taken_over() from None
+        holder = Holder.of(table)
+        if holder.owner != self.owner:
+            raise self.taken_over(holder)
+        return table
 
     def _swap(self, table: bigquery.Table) -> bool:
         self._describe(table)

@@ -132,6 +132,19 @@ class RunOwner:
         """
         self.lease.check()
 
+    def raise_if_lost(self, why: BaseException) -> None:
+        """Ask the guard itself whether the run is lost, because something has failed.
+
+        Raises:
+            RunTakenOverError: It is.
+        """
+        try:
+            self.guard.check()
+        except RunTakenOverError as loss:
+            raise loss from why
+        except Exception as error:  # the first error is the one to report
+            log.info("the guard of the run could not be asked: %s", google_message(error))
+
     def publish(
         self, statements: Sequence[str], counts: Counts | None, cleanup: str | None = None
     ) -> None:

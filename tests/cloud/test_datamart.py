@@ -18,18 +18,12 @@ from etlkit import (
     TimePartitioning,
 )
 from etlkit.api.datamart import TROCCO_COLUMNS
-from etlkit.api.run import Settings
 from etlkit.bigquery.client import Connection
 from etlkit.runner import check_datamart, run_datamart
 
 
 @pytest.fixture
-def settings(local_server):
-    return Settings(environ=local_server.endpoints.environ())
-
-
-@pytest.fixture
-def insert(settings, dataset):
+def insert(world, dataset):
     """Run a query into the test's target; gives the report."""
 
     def run_insert(sql, disposition="append", *, given=None, **options):
@@ -42,9 +36,10 @@ def insert(settings, dataset):
             sql=sql.replace("DS", dataset),
             query_mode="insert",
             write_disposition=disposition,
+            work_dataset=world.work,
             **options,
         )
-        return run_datamart(job, name=f"{dataset}_mart", settings=settings, variables=given)
+        return run_datamart(job, name=f"{dataset}_mart", settings=world.settings, variables=given)
 
     return run_insert
 
@@ -80,7 +75,9 @@ NOTHING = "SELECT k, v FROM (SELECT 1 AS k, 'a' AS v) WHERE FALSE"
     ],
     ids=["fails", "check", "before_load", "lost column", "other type", "new column"],
 )
-def test_a_run_that_fails_leaves_the_table_as_it_was(insert, target, run, options, kind, dataset):
+def test_a_run_that_fails_leaves_the_table_as_it_was(
+    insert, target, run, options, kind, dataset, world
+):
     """Whatever the stage; the ledger has the reason."""
     insert(rows((1, "a")))
     options = {"sql": rows((2, "b"))} | options
@@ -90,21 +87,21 @@ def test_a_run_that_fails_leaves_the_table_as_it_was(insert, target, run, option
         insert(options.pop("sql"), **options)
     assert target() == [(1, "a")]
     run_id = caught.value.report.run_id
-    assert run(f"SELECT state FROM etlkit_work.runs WHERE run_id = '{run_id}'") == [("failed",)]
+    assert run(f"SELECT state FROM {world.work}.runs WHERE run_id = '{run_id}'") == [("failed",)]
     assert caught.value.report.state == "failed"
 
 
-def test_append_and_truncate(insert, target, bq, dataset):
+def test_append_and_truncate(insert, target, bq, dataset, world):
     """Rows come on top, or in place of the others; the work table goes."""
     insert(rows((1, "a")))
     report = insert(rows((2, "b"), (3, "c")))
     assert target() == [(1, "a"), (2, "b"), (3, "c")]
     assert report.rows_published == 2
-    assert report.target == f"local.{dataset}.target"
+    assert report.target == f"{bq.project}.{dataset}.target"
     assert [s.statement_type for s in report.statements] == ["CREATE_TABLE_AS_SELECT"]
     insert(rows((4, "d")), "truncate")
     assert target() == [(4, "d")]
-    left = [t.table_id for t in bq.list_tables("etlkit_work") if report.run_id in t.table_id]
+    left = [t.table_id for t in bq.list_tables(world.work) if report.run_id in t.table_id]
     assert left == []
 
 
@@ -376,7 +373,7 @@ def test_a_query_that_is_refused(insert):
         insert("SELECT k\nFROM DS.nope")
 
 
-def test_other_statements_are_no_insert(insert, settings, dataset, bq):
+def test_other_statements_are_no_insert(insert, world, dataset, bq):
     """A CREATE is told apart before it runs; a dry run of an insert writes nothing."""
     with pytest.raises(ConfigError, match="takes one SELECT, this is CREATE_TABLE"):
         insert("CREATE TABLE DS.x AS SELECT 1 AS k")
@@ -389,20 +386,20 @@ def test_other_statements_are_no_insert(insert, settings, dataset, bq):
         merge_keys=("k",),
         on_matched_action="skip",
     )
-    report = check_datamart(job, settings=settings)
+    report = check_datamart(job, settings=world.settings)
     assert (report.state, report.statements[0].statement_type) == ("checked", "SELECT")
     assert list(bq.list_tables(dataset)) == []
 
 
-def test_a_missing_dataset(insert, settings, run, bq, dataset):
+def test_a_missing_dataset(insert, world, run, bq, dataset):
     """Told with the next thing to do; made where the job says so, but not by a dry run."""
     with pytest.raises(
-        SinkError, match=r"dataset local\.nowhere does not exist.*create_dataset=True"
+        SinkError, match=rf"dataset {bq.project}\.nowhere does not exist.*create_dataset=True"
     ):
         insert(rows((1, "a")), destination="nowhere.t")
     options = {"destination": f"{dataset}_new.t", "create_dataset": True}
     job = Datamart(sql=rows((1, "a")), query_mode="insert", write_disposition="append", **options)
-    assert check_datamart(job, settings=settings).state == "checked"
+    assert check_datamart(job, settings=world.settings).state == "checked"
     assert f"{dataset}_new" not in [each.dataset_id for each in bq.list_datasets()]
     insert(rows((1, "a")), **options)
     assert run(f"SELECT * FROM {dataset}_new.t") == [(1, "a")]

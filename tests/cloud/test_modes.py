@@ -20,7 +20,6 @@ from etlkit import (
     TooManyRejectedError,
     TransferJob,
 )
-from etlkit.api.run import Settings
 from etlkit.bigquery.client import Connection
 from etlkit.rows.columns import Column
 from etlkit.runner import run_job
@@ -32,18 +31,18 @@ class Same(EtlBase):
 
 
 @pytest.fixture
-def transfer(local_server, dataset):
+def transfer(world, dataset):
     """Run a query into the test's target; gives the report."""
-    settings = Settings(environ=local_server.endpoints.environ())
 
     def run_transfer(query, etl=Same, *, table="target", job=None, run=None, **sink):
         transfer_job = TransferJob(
-            source=BigQuerySource(query),
+            source=BigQuerySource(query, work_dataset=world.work),
             transform=etl,
-            sink=BigQuerySink(f"{dataset}.{table}", **sink),
+            sink=BigQuerySink(f"{dataset}.{table}", work_dataset=world.work, **sink),
             **(job or {}),
         )
-        return run_job(transfer_job, name=f"{dataset}_{table}", settings=settings, **(run or {}))
+        name = f"{dataset}_{table}"
+        return run_job(transfer_job, name=name, settings=world.settings, **(run or {}))
 
     return run_transfer
 
