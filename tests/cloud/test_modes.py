@@ -431,7 +431,7 @@ def test_a_run_that_wrote_nothing_does_not_empty_a_table(transfer, target, mode)
 
 @pytest.mark.parametrize("next_run", [{"resume": "last"}, {}], ids=["resume", "a new run"])
 def test_what_is_left_to_do_after_publishing_is_done_next(
-    transfer, target, run, dataset, bq, monkeypatch, next_run
+    transfer, target, run, dataset, bq, monkeypatch, next_run, world
 ):
     """The process ends between publishing and dropping a column that went away."""
     transfer(rows((1, "'a'")))
@@ -450,9 +450,10 @@ def test_what_is_left_to_do_after_publishing_is_done_next(
         (2, None)
     ]  # published, one column too many
     run_id = caught.value.report.run_id
-    assert run(f"SELECT state FROM etlkit_work.runs WHERE run_id = '{run_id}'") == [("published",)]
+    state = f"SELECT state FROM {world.work}.runs WHERE run_id = '{run_id}'"
+    assert run(state) == [("published",)]
     report = transfer("SELECT 2 AS k", mode="replace", run=next_run)
     assert (report.run_id == run_id) == bool(next_run)
     assert run(f"SELECT * FROM {dataset}.target") == [(2,)]
-    left = [t.table_id for t in bq.list_tables("etlkit_work") if run_id in t.table_id]
+    left = [t.table_id for t in bq.list_tables(world.work) if run_id in t.table_id]
     assert left == []

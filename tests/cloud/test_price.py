@@ -9,7 +9,8 @@ from etlkit.runner import run_job
 from tests.bench.cost import QUERY_USD
 from tests.cloud.conftest import LABEL
 
-MAX_USD = 0.10
+MAX_USD = 0.20
+"""1,155 queries read 1,575 tables when this was written: 0.09 USD, as nearly all are minimums."""
 
 
 class Same(EtlBase):
