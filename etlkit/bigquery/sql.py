@@ -339,8 +339,8 @@ def any_partition(column: str | None) -> str:
     Args:
         column: The partitioning column; None = partitions go by the time of loading.
     """
-    name = "_PARTITIONTIME" if column is None else quoted(column)
-    return f"(T.{name} IS NULL OR T.{name} IS NOT NULL)"
+    name = "_PARTITIONTIME" if column is None else f"T.{quoted(column)}"
+    return f"({name} IS NULL OR {name} IS NOT NULL)"
 
 
 def merge(

@@ -193,14 +193,12 @@ def test_02_rows_never_travel_in_ddl(transfer, sent, sql):
 # 3 ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.differs(LENIENT)
 def test_03_another_partitioning_cannot_replace(refused, sql):
     """CREATE OR REPLACE must keep partitioning."""
     sql("CREATE TABLE DS.t (a INT64, d DATE) PARTITION BY d")
     assert "partition" in refused("CREATE OR REPLACE TABLE DS.t (a INT64, d DATE)")
 
 
-@pytest.mark.differs(LENIENT)
 def test_03_another_clustering_cannot_replace(refused, sql):
     """CREATE OR REPLACE must keep clustering."""
     sql("CREATE TABLE DS.t (a INT64, b INT64) CLUSTER BY a")
@@ -227,7 +225,6 @@ BY_LOAD = "CREATE TABLE DS.target (a INT64, d DATE) PARTITION BY _PARTITIONDATE"
 FILTERED = " OPTIONS (require_partition_filter = TRUE)"
 
 
-@pytest.mark.differs(LENIENT)
 @pytest.mark.parametrize("create", [BY_DAY, BY_LOAD], ids=["column", "load time"])
 @pytest.mark.parametrize(
     "statement",
