@@ -337,7 +337,9 @@ def any_partition(column: str | None) -> str:
     https://cloud.google.com/bigquery/docs/querying-partitioned-tables#require_a_partition_filter_in_queries
 
     Args:
-        column: The partitioning column; None = partitions go by the time of loading.
+        column: The partitioning column; None = partitions go by the time of loading. That column
+            is written without `T`: the local server knows it in no other way, and no other table
+            of the statements has it.
     """
     name = "_PARTITIONTIME" if column is None else f"T.{quoted(column)}"
     return f"({name} IS NULL OR {name} IS NOT NULL)"

@@ -38,7 +38,7 @@ BY_RANGE = Definition(RangePartitioning("k", 0, 9, 1, require_filter=True))
     [
         (BY_DAY, "(T.`k` IS NULL OR T.`k` IS NOT NULL)"),
         (BY_RANGE, "(T.`k` IS NULL OR T.`k` IS NOT NULL)"),
-        (BY_LOAD_TIME, "(T._PARTITIONTIME IS NULL OR T._PARTITIONTIME IS NOT NULL)"),
+        (BY_LOAD_TIME, "(_PARTITIONTIME IS NULL OR _PARTITIONTIME IS NOT NULL)"),
     ],
 )
 def test_a_required_partition_filter_is_given(definition, condition):
