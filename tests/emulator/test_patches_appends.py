@@ -190,3 +190,42 @@ def test_pending_streams_are_published_together(write_client, run, dataset):
     )
     assert not committed.stream_errors
     assert run(f"SELECT a, b FROM {dataset}.t") == [(1, "x"), (1, "x")]
+
+
+UNSPECIFIED, NULL_VALUE, DEFAULT_VALUE = types.AppendRowsRequest.MissingValueInterpretation
+
+
+@pytest.mark.parametrize(
+    ("default", "by_column", "written"),
+    [
+        (UNSPECIFIED, {}, [(1, None, 9), (2, 5, 9)]),
+        (NULL_VALUE, {}, [(1, None, None), (2, 5, None)]),
+        (DEFAULT_VALUE, {}, [(1, 7, 9), (2, 5, 9)]),
+        (DEFAULT_VALUE, {"sent": NULL_VALUE}, [(1, None, 9), (2, 5, 9)]),
+        (DEFAULT_VALUE, {"not_sent": NULL_VALUE}, [(1, 7, None), (2, 5, None)]),
+        (NULL_VALUE, {"sent": DEFAULT_VALUE}, [(1, 7, None), (2, 5, None)]),
+    ],
+)
+def test_missing_values_are_interpreted(write_client, run, dataset, default, by_column, written):
+    """Real BigQuery: requests say whether missing values are NULL or the default of their column."""
+    run(
+        f"CREATE TABLE {dataset}.t (id INT64, sent INT64 DEFAULT 7, not_sent INT64 DEFAULT 9, "
+        "more STRING)"
+    )
+    rows = pa.table({"id": pa.array([1, 2]), "sent": pa.array([None, 5], pa.int64())})
+    stream = f"projects/local/datasets/{dataset}/tables/t/streams/_default"
+    request = types.AppendRowsRequest(write_stream=stream)
+    request.arrow_rows.writer_schema.serialized_schema = rows.schema.serialize().to_pybytes()
+    (batch,) = rows.to_batches()
+    request.arrow_rows.rows.serialized_record_batch = batch.serialize().to_pybytes()
+    request.default_missing_value_interpretation = default
+    request.missing_value_interpretations = by_column
+    again = types.AppendRowsRequest()
+    again.arrow_rows.rows.serialized_record_batch = batch.serialize().to_pybytes()
+    again.missing_value_interpretations = by_column
+    answers = write_client.append_rows(
+        iter([request, again]), metadata=[("x-goog-request-params", f"write_stream={stream}")]
+    )
+    assert [answer.error.code for answer in answers] == [0, 0]
+    found = run(f"SELECT id, sent, not_sent FROM {dataset}.t WHERE more IS NULL ORDER BY id")
+    assert found == sorted([*written, *written])

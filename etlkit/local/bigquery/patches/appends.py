@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import bqemulator.grpc_api.write_servicer as servicer
@@ -28,6 +28,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import status_pb2  # type: ignore[import-untyped]
 
 from etlkit.local.bigquery.patches.append_checks import AppendRefusedError, check
+from etlkit.local.bigquery.patches.missing_values import MissingValues
 from etlkit.local.bigquery.patches.single_connection import to_completion
 from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.types import quote
@@ -43,6 +44,7 @@ class _Connection:
     stream: str = ""
     arrow_schema: bytes | None = None
     proto: ProtoRowDecoder | None = None
+    missing: MissingValues = field(default_factory=MissingValues)
 
 
 class AppendHandler(servicer.BigQueryWriteHandler):
@@ -100,12 +102,27 @@ class AppendHandler(servicer.BigQueryWriteHandler):
         fields = meta.schema_.fields
         rows = _decode(request, connection, fields)
         check(rows, fields)
+        connection.missing.read(request)
         offset = int(request.offset) if servicer._has_offset(request) else None  # noqa: SLF001
         limit = self._ctx.settings.write_api_max_stream_rows
         engine: Any = self._ctx.engine
         async with engine.connection_lock:
-            work = asyncio.to_thread(self._append_or_undo, stream, rows, offset, limit)
-            return await to_completion(work)
+
+            def append() -> bytes:
+                filled = self._filled(rows, connection, stream, fields)
+                return self._append_or_undo(stream, filled, offset, limit)
+
+            return await to_completion(asyncio.to_thread(append))
+
+    def _filled(
+        self, rows: pa.Table, connection: _Connection, stream: WriteStream, fields: Any
+    ) -> pa.Table:
+        """The rows with what the request says of missing values."""
+        raw_fields: Any = _fields_raw_from_schema(fields)
+        name = (stream.project_id, stream.dataset_id, stream.table_id)
+        duckdb_connection = self._ctx.engine.connection
+        target = _build_arrow_schema(raw_fields)
+        return connection.missing.fill(_narrow_decimals(rows), target, name, duckdb_connection)
 
     def _append_or_undo(
         self, stream: WriteStream, rows: pa.Table, offset: int | None, limit: int
@@ -131,7 +148,7 @@ class AppendHandler(servicer.BigQueryWriteHandler):
         table = (stream.project_id, stream.dataset_id, stream.table_id)
         columns = ", ".join(map(quote, rows.column_names))
         connection = self._ctx.engine.connection
-        connection.register("etlkit_append", _narrow_decimals(rows))
+        connection.register("etlkit_append", rows)
         try:
             connection.execute(
                 f"INSERT INTO {quoted_table_ref(*table)} ({columns}) "
