@@ -210,7 +210,7 @@ def test_missing_values_are_interpreted(write_client, run, dataset, default, by_
     """Real BigQuery: requests say whether missing values are NULL or the default of their column."""
     run(
         f"CREATE TABLE {dataset}.t (id INT64, sent INT64 DEFAULT 7, not_sent INT64 DEFAULT 9, "
-        "more STRING)"
+        "more STRING, big BIGNUMERIC, list ARRAY<STRUCT<big BIGNUMERIC>>)"
     )
     rows = pa.table({"id": pa.array([1, 2]), "sent": pa.array([None, 5], pa.int64())})
     stream = f"projects/local/datasets/{dataset}/tables/t/streams/_default"

@@ -121,8 +121,9 @@ class AppendHandler(servicer.BigQueryWriteHandler):
         raw_fields: Any = _fields_raw_from_schema(fields)
         name = (stream.project_id, stream.dataset_id, stream.table_id)
         duckdb_connection = self._ctx.engine.connection
-        target = _build_arrow_schema(raw_fields)
-        return connection.missing.fill(_narrow_decimals(rows), target, name, duckdb_connection)
+        target = _narrow_schema(_build_arrow_schema(raw_fields))
+        rows = rows.cast(_narrow_schema(rows.schema))
+        return connection.missing.fill(rows, target, name, duckdb_connection)
 
     def _append_or_undo(
         self, stream: WriteStream, rows: pa.Table, offset: int | None, limit: int
@@ -188,10 +189,9 @@ def _decode(request: Any, connection: _Connection, fields: Any) -> pa.Table:
     return target.empty_table()
 
 
-def _narrow_decimals(rows: pa.Table) -> pa.Table:
-    """Cast decimal256, the Arrow type of BIGNUMERIC, because DuckDB does not have it."""
-    narrow = [field.with_type(_narrow(field.type)) for field in rows.schema]
-    return rows.cast(pa.schema(narrow))
+def _narrow_schema(schema: pa.Schema) -> pa.Schema:
+    """Replace decimal256, the Arrow type of BIGNUMERIC, because DuckDB does not have it."""
+    return pa.schema([field.with_type(_narrow(field.type)) for field in schema])
 
 
 def _narrow(kind: pa.DataType) -> pa.DataType:
