@@ -7,7 +7,6 @@ which statements publish the rows. `etlkit.bigquery.publish.publisher` runs them
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol, runtime_checkable
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from etlkit.bigquery.names import TableName
     from etlkit.bigquery.table_definition import Definition
     from etlkit.rows.columns import Column
-
-log = logging.getLogger("etlkit.bigquery")
 
 _NEEDS_KEYS: Final = "mode='merge' needs merge_keys, and no other mode takes them"
 
@@ -186,8 +183,6 @@ class Mode:
         Raises:
             SinkError: Says what is in the way, and the way out.
         """
-        for difference in options.definition.differences(table.definition):
-            log.warning("%s: %s; a definition applies when a table is made", table.name, difference)
 
     def check_columns(
         self, options: TargetOptions, columns: Sequence[Column], *, complete: bool = True
@@ -271,10 +266,10 @@ class DeleteInAdvance(Replace):
         """See `Mode.check_target`: another partitioning or clustering needs `allow_drop`."""
         if not self.must_drop(options, table) or options.allow_drop:
             return
-        told = options.definition.layout_differences(table.definition)
+        differences = options.definition.layout_differences(table.definition)
         raise SinkError(
-            f"{table.name}: {'; '.join(told)}. BigQuery cannot change that of a table that is there. "
-            "With allow_drop=True the table is dropped and created again, after the rows are "
+            f"{table.name}: {'; '.join(differences)}. BigQuery cannot change that of an existing "
+            "table. With allow_drop=True the table is dropped and created again, after the rows are "
             "staged and audited: access policies, policy tags and keys are lost",
             stage="open",
         )
@@ -311,7 +306,6 @@ class Merge(Mode):
 
     def check_target(self, options: TargetOptions, table: ExistingTable) -> None:
         """See `Mode.check_target`: the table has the keys, in types that can be compared."""
-        super().check_target(options, table)
         _refuse_missing(options.merge_keys, "merge_keys", table.columns, f"in {table.name}; it has")
         refuse_incomparable(options.merge_keys, table.columns)
 

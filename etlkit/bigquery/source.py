@@ -222,7 +222,7 @@ class BigQueryReader:
                 yield self._conform(batch)
 
     def _read_query(self) -> Iterator[pa.RecordBatch]:
-        """Read a handful of rows for a preview, over REST: there is no table to read from."""
+        """Read a few rows for a preview, over REST: there is no table to read from."""
         with errors_as(SourceError, "read", "reading the source rows failed", _SNAPSHOT_HINTS):
             job = self._connection.query(
                 sql.source_rows(self._source.query, self._run.limit),

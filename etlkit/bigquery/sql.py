@@ -258,7 +258,7 @@ def alter_columns(target: TableName, changes: Sequence[str]) -> list[str]:
 
 
 def _kind(change: str) -> str:
-    """What may stand in one list; a DROP NOT NULL stands alone."""
+    """What may stand in one list; each DROP NOT NULL has a list of its own."""
     if change.startswith("ALTER COLUMN"):
         return change if change.endswith(_DROP_NOT_NULL) else "ALTER COLUMN"
     return change.split(" ", 1)[0]

@@ -182,7 +182,7 @@ def test_other_definitions(transfer, bq, run, dataset):
 
 
 def test_a_different_definition_is_reported(transfer, caplog):
-    """Options apply when a table is made; a difference to one that is there is told."""
+    """Options apply when a table is made; a warning tells how an existing one differs."""
     transfer(rows((1, "'a'")))
     with caplog.at_level(logging.WARNING, logger="etlkit"):
         transfer(rows((2, "'b'")), definition=Definition(clustering=("k",)))
@@ -200,7 +200,7 @@ def test_a_different_definition_is_reported(transfer, caplog):
     ],
 )
 def test_options_that_do_not_go_together(options, message):
-    """RefusedRow before any I/O."""
+    """They are refused before any I/O."""
     with pytest.raises(ConfigError, match=message):
         BigQuerySink("d.t", **options)
 
@@ -357,8 +357,8 @@ class Mended(EtlBase):
         return {**row, "k": row["k"] * 10}
 
 
-def test_retry_rejects_settles_just_those_rows(transfer, target, run, dataset):
-    """Today's code gets the rejected rows; what it settles leaves the table of rejects."""
+def test_retry_rejects_runs_only_those_rows(transfer, target, run, dataset):
+    """The rejected rows run through today's code; those that work leave the table of rejects."""
     query = (
         "SELECT k, TIMESTAMP '2026-01-02 03:04:05.000006+00' AS seen FROM UNNEST([1, 2, 4, 5]) AS k"
     )

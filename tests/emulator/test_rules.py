@@ -263,10 +263,10 @@ def test_values_that_the_target_cannot_hold(transfer, run, dataset):
     report = transfer(query, schema=schema, job={"on_row_error": "reject", "max_rejected": 3})
     assert (report.written, report.rejected) == (2, 3)
     found = run(f"SELECT message FROM {dataset}.target_rejects ORDER BY 1")
-    told = "\n".join(message for (message,) in found)
-    assert "got 8 characters, but the column holds 5" in told
-    assert "more than 2 digits before the point" in told
-    assert "the column is NOT NULL" in told
+    messages = "\n".join(message for (message,) in found)
+    assert "got 8 characters, but the column holds 5" in messages
+    assert "more than 2 digits before the point" in messages
+    assert "the column is NOT NULL" in messages
 
 
 @pytest.mark.parametrize("columns", [None, ("k",)], ids=["read", "passing through"])
@@ -348,7 +348,7 @@ def test_a_dry_run_tells_what_would_change(transfer, local_server, run, bq, data
 
 
 def test_a_dry_run_makes_no_dataset(local_server, bq, dataset):
-    """A target that is missing is told, with the columns that it would get."""
+    """For a missing target it says which columns it would get, and its layout."""
     made = type("Etl", (Paid,), {"output_schema": {"k": "INT64"}})
     definition = Definition(RangePartitioning("k", 0, 9, 1), clustering=("k",))
     sink = BigQuerySink(f"{dataset}_new.target", create_dataset=True, definition=definition)
@@ -356,7 +356,7 @@ def test_a_dry_run_makes_no_dataset(local_server, bq, dataset):
     settings = Settings(environ=local_server.endpoints.environ())
     created, partitioned, clustered = dry_run_job(job, settings=settings).changes
     assert created == f"local.{dataset}_new.target would be created with k INT64"
-    assert "RangePartitioning(column='k'" in partitioned
+    assert partitioned == ("it would be partitioned by RANGE_BUCKET(`k`, GENERATE_ARRAY(0, 9, 1))")
     assert clustered == "it would be clustered by k"
     assert f"{dataset}_new" not in {each.dataset_id for each in bq.list_datasets()}
 

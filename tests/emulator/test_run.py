@@ -337,6 +337,21 @@ def test_bad_sql_shows_bigquerys_message(cli, write_job, query, message):
     assert "Traceback" not in seen
 
 
+def test_a_dry_run_of_a_transfer(cli, write_job, bq, dataset):
+    """It says what would change and what it would cost, prints its report, and writes nothing."""
+    schema = 'output_schema = {"n": "INT64"}'
+    module = write_job("SELECT 1 AS n", attributes=schema, job="    price_per_unit=0.5,\n")
+    status, report, seen = cli(module, "--dry-run", "--limit", "4", "--price-per-tib", "5")
+    assert (status, report["state"], report["columns"]) == (0, "checked", ["n INT64"])
+    assert report["changes"] == [f"local.{dataset}.target would be created with n INT64"]
+    assert "at most: to transform: 4 rows; about 4 calls, 4 units; about 2.00 USD" in seen
+    assert "the job can run; nothing was written" in seen
+    assert list(bq.list_tables(dataset)) == []
+    status, report, seen = cli(write_job("SELECT 1, 2"), "--dry-run")
+    assert (status, report) == (1, None)
+    assert "name your columns" in seen
+
+
 def test_two_queries_are_a_mistake_of_configuration(cli, write_job):
     """The source is one SELECT; nothing is sent."""
     status, report, seen = cli(write_job("SELECT 1 AS n; SELECT 2 AS n"))

@@ -55,6 +55,9 @@ class Target:
         self.look()
         if self.table is not None:
             self._mode.check_target(options, self.table)
+            if may_create:
+                for difference in self._unused_definition:
+                    log.warning("%s", difference)
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -143,22 +146,35 @@ class Target:
             columns: Of the rows; None = not known.
         """
         if self.table is None:
-            definition = self._options.definition
-            told = [f"{self.name} would be created"]
-            if columns is not None:
-                shown = ", ".join(f"{column.name} {column.ddl}" for column in columns)
-                told = [f"{self.name} would be created with {shown}"]
-            if definition.partitioning is not None:
-                told.append(f"it would be partitioned by {definition.partitioning}")
-            if definition.clustering:
-                told.append(f"it would be clustered by {', '.join(definition.clustering)}")
-            return told
+            return self._creation(columns)
         if self.must_drop:
             return [f"{self.name} would be dropped and created again: allow_drop"]
         if columns is None:
-            return []
+            return self._unused_definition
         evolution = self.evolution(columns)
-        return [f"{self.name}: {change}" for change in (*evolution.before, *evolution.after)]
+        changes = (*evolution.before, *evolution.after)
+        return [*(f"{self.name}: {change}" for change in changes), *self._unused_definition]
+
+    @property
+    def _unused_definition(self) -> list[str]:
+        """Where the existing table is not as the job's definition says, one sentence each."""
+        if self.table is None or self._mode.may_drop:
+            return []
+        return [
+            f"{self.name}: {difference}; a definition applies when a table is made"
+            for difference in self._options.definition.differences(self.table.definition)
+        ]
+
+    def _creation(self, columns: tuple[Column, ...] | None) -> list[str]:
+        definition, by = self._options.definition, self._options.definition.partitioning
+        shown = ", ".join(f"{c.name} {c.parameterized_ddl}" for c in columns or ())
+        changes = [f"{self.name} would be created" + (f" with {shown}" if shown else "")]
+        if by is not None:
+            layout = by.expression(columns) if columns else by.column or "the time of loading"
+            changes.append(f"it would be partitioned by {layout}")
+        if definition.clustering:
+            changes.append(f"it would be clustered by {', '.join(definition.clustering)}")
+        return changes
 
     def evolution(self, columns: tuple[Column, ...]) -> Evolution:
         """How the table's columns change for rows of `columns`.

@@ -47,7 +47,7 @@ def test_columns_that_go():
 
 
 def test_of_some_columns_only_those_are_judged():
-    """While the transform may still add a column, its absence is no fault."""
+    """While the transform may still add a column, a missing one is no error."""
     definition = Definition(TimePartitioning("made"), clustering=("s",))
     definition.check_columns(COLUMNS, complete=False)
     with pytest.raises(SinkError, match="by made"):
