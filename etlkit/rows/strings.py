@@ -72,6 +72,9 @@ _TOO_DEEP = (
 )
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _LONG_INT = re.compile(r"(?<![\d.eE+-])-?\d{19,}(?![\d.eE])")
+_SAMPLED_DIGITS = re.compile(r"[0-9]{3}")
+"""In every sixth character of a text that has 19 digits in a row: much faster to look for."""
+
 _MIN_JSON_INT = -(2**63)
 _MAX_JSON_INT = 2**64 - 1
 
@@ -82,7 +85,7 @@ def _check_limits(text: str) -> None:
     Source: https://cloud.google.com/bigquery/docs/reference/standard-sql/json-data#json_numbers
     """
     is_deep = text.count("[") + text.count("{") > MAX_JSON_DEPTH
-    if not is_deep and not _LONG_INT.search(text):
+    if not is_deep and not (_SAMPLED_DIGITS.search(text[::6]) and _LONG_INT.search(text)):
         return
     bare = _STRING.sub('""', text)
     if _depth(bare) > MAX_JSON_DEPTH:

@@ -88,6 +88,13 @@ def test_json_integers_beyond_64_bits(value):
         RowEncoder([Column("c", "JSON")]).encode([{"c": value}])
 
 
+@pytest.mark.parametrize("at", range(20))
+def test_a_large_integer_is_found_wherever_it_stands(at):
+    """The quick look at every sixth character misses none."""
+    with pytest.raises(RowSchemaError, match="BigQuery's JSON does not hold"):
+        RowEncoder([Column("c", "JSON")]).encode([{"c": {"x" * at: 2**64, "y": 1}}])
+
+
 def nested(depth):
     value = 1
     for _ in range(depth):
