@@ -119,14 +119,18 @@ def test_a_new_list_in_a_late_key_is_its_rows_own():
     assert [row["late"] for row in rows[1200:]] == [[n] for n in IDS[1200:]]
 
 
-def test_rows_that_come_back_in_another_order_are_refused():
+@pytest.mark.parametrize("in_place", [True, False])
+def test_rows_that_come_back_in_another_order_are_refused(in_place):
     """A result that is a row of the batch, at the position of another one, belongs to neither."""
 
     class Etl(EtlBase):
         batch_size = 5
 
         def transform_batch(self, rows):
-            return sorted(rows, key=lambda row: -row["n"])
+            if not in_place:
+                return sorted(rows, key=lambda row: -row["n"])
+            rows.sort(key=lambda row: -row["n"])
+            return rows
 
     with pytest.raises(JobError, match="returned its rows in another order: result 0 is row 4"):
         run_transform(Etl, ROWS[:5])
