@@ -41,7 +41,11 @@ TRANSIENT_REASONS: Final = frozenset(
 `rateLimitExceeded` where newer ones answer 429.
 Source: https://cloud.google.com/bigquery/docs/error-messages"""
 
-_TRANSIENT_SENTENCES: Final = ("could not serialize access", "aborted due to concurrent update")
+_TRANSIENT_SENTENCES: Final = (
+    "could not serialize access",
+    "aborted due to concurrent update",
+    "too many dml statements outstanding",
+)
 """BigQuery reports a conflict between transactions as `invalidQuery`; only its sentence is specific.
 Source: https://cloud.google.com/bigquery/docs/transactions#transaction_concurrency"""
 

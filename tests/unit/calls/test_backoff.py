@@ -72,6 +72,7 @@ def job_error(reason, message="no"):
         job_error(
             "invalidQuery", "Transaction is aborted due to concurrent update against table t"
         ),
+        job_error("resourcesExceeded", "Resources exceeded: Too many DML statements outstanding"),
         google.Forbidden("slow down", errors=[{"reason": "rateLimitExceeded"}]),
         google.Aborted("no"),
         GrpcError("UNAVAILABLE"),
