@@ -1,3 +1,4 @@
+import itertools
 import json
 import subprocess
 import sys
@@ -14,9 +15,12 @@ from google.cloud import bigquery
 
 from etlkit.api.run import Settings
 from etlkit.local import LocalServer, join_or_start
+from tests.faults.attempt import NUM_ROWS, Plan
+from tests.faults.fence import Fence
 from tests.faults.proxy import Fault, Proxy
 
 HERE = Path(__file__).parent
+TARGETS = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
@@ -119,3 +123,22 @@ def until() -> Callable[..., None]:
             time.sleep(0.01)
 
     return wait_until
+
+
+@pytest.fixture(scope="session")
+def numbers(run) -> None:
+    """The source of the jobs of `attempt.py`, and their datasets."""
+    for dataset in ("fence", "etlkit_work"):
+        run(f"CREATE SCHEMA IF NOT EXISTS {dataset}")
+    run(
+        f"CREATE TABLE fence.numbers AS SELECT n FROM UNNEST(GENERATE_ARRAY(0, {NUM_ROWS - 1})) AS n"
+    )
+
+
+@pytest.fixture
+def fence(run, bq, numbers, fault_server, until) -> Iterator[Fence]:
+    """A target of the test's own, and attempts that write to it."""
+    plan = Plan(f"fence.target_{next(TARGETS)}")
+    fence = Fence(run, bq, fault_server.endpoints.environ(), until, plan)
+    yield fence
+    fence.close()
