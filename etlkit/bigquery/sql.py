@@ -501,7 +501,8 @@ def runs_view(events: TableName) -> str:
         "run_id, job, IF(event = 'started', 'running', event) AS state, mode, target, `read`, "
         "written, skipped, rejected, rows_published, error, attempt, fingerprint, variables, "
         "retry_of, owner, host, pid, etlkit_version, started_at, event_at AS updated_at, "
-        "IF(event = 'started', NULL, event_at) AS finished_at"
+        "IF(event = 'started', NULL, event_at) AS finished_at, "
+        "MIN(event_at) OVER (PARTITION BY run_id) AS began_at"
     )
     return (
         f"SELECT {columns}\nFROM {events.sql}\nWHERE TRUE\n"
@@ -511,20 +512,25 @@ def runs_view(events: TableName) -> str:
 
 
 def find_runs(runs: TableName, where: str) -> str:
-    """Runs by start time, with BigQuery's time as `now`.
+    """Runs in the order in which they began, with BigQuery's time as `now`.
+
+    By BigQuery's clock: run ids tell the time of the machine that made them.
 
     Args:
         runs: The view.
         where: A condition over its columns and query parameters.
     """
-    return f"SELECT *, CURRENT_TIMESTAMP() AS now FROM {runs.sql}\nWHERE {where}\nORDER BY run_id"
+    return (
+        f"SELECT *, CURRENT_TIMESTAMP() AS now FROM {runs.sql}\nWHERE {where}\n"
+        "ORDER BY began_at, run_id"
+    )
 
 
 def latest_runs(runs: TableName, limit: int) -> str:
     """The latest runs, newest first, with BigQuery's time as `now`."""
     return (
         f"SELECT *, CURRENT_TIMESTAMP() AS now FROM {runs.sql}\n"
-        f"ORDER BY run_id DESC LIMIT {int(limit)}"
+        f"ORDER BY began_at DESC, run_id DESC LIMIT {int(limit)}"
     )
 
 

@@ -63,7 +63,13 @@ EVENT_COLUMNS = (
     *_RUN_COLUMNS,
 )
 
-VIEW_COLUMNS = ("state", "updated_at", "finished_at", *(column.name for column in _RUN_COLUMNS))
+VIEW_COLUMNS = (
+    "state",
+    "began_at",
+    "updated_at",
+    "finished_at",
+    *(column.name for column in _RUN_COLUMNS),
+)
 
 _COUNTS = ("read", "written", "skipped", "rejected", "rows_published")
 
@@ -146,7 +152,7 @@ class Ledger:
         log.info("the ledger %s was brought into its new form", self.runs)
 
     def find(self, where: str, value: str) -> list[dict[str, Any]]:
-        """Runs by start time, with BigQuery's time as `now`.
+        """Runs in the order in which they began, with BigQuery's time as `now`.
 
         Args:
             where: A condition over the view's columns and `@value`.
