@@ -12,7 +12,7 @@ from etlkit.api.run import Interrupted
 from etlkit.engine.batch_writer import BatchWriter
 from etlkit.engine.prefetch import Chunk, Prefetcher
 from etlkit.engine.workers import Task, WorkerPool
-from etlkit.errors import CountMismatchError
+from etlkit.errors import CountMismatchError, RunTakenOverError
 from etlkit.rows.batches import RowDecoder
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Pipeline:
             finished = True
         finally:
             self._pool.close(abandon=not finished, timeout_s=STOP_TIMEOUT_S)
-            if not finished:
+            if not finished and not isinstance(self._pool.error, RunTakenOverError):
                 self._save_outcomes()
             self._prefetcher.close()
         if self._pool.error is not None:  # after_action may have failed last
