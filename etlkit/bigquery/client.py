@@ -205,6 +205,7 @@ class Connection:
         *,
         parameters: list[Any] | None = None,
         maximum_bytes_billed: int | None = None,
+        job_id: str | None = None,
     ) -> bigquery.QueryJob:
         """Run SQL to its end as a labelled job whose id we make.
 
@@ -217,6 +218,8 @@ class Connection:
             purpose: Unique in the run; part of the job id.
             parameters: Query parameters of the client library.
             maximum_bytes_billed: The job fails instead of billing more; None = no bound.
+            job_id: The whole id of a job that several processes may ask for and that must run once
+                at a time; None = one of this attempt's own.
 
         Raises:
             google.api_core.exceptions.GoogleAPICallError: BigQuery refused or failed it.
@@ -233,8 +236,8 @@ class Connection:
         def run() -> bigquery.QueryJob:
             nonlocal tries
             tries += 1
-            job_id = self.job_id(purpose) + ("" if tries == 1 else f"_try{tries}")
-            return self._run_job(sql, job_id, config)
+            name = job_id or self.job_id(purpose)
+            return self._run_job(sql, name + ("" if tries == 1 else f"_try{tries}"), config)
 
         return _JOBS.call(run)
 

@@ -9,6 +9,7 @@ from etlkit.bigquery import sql
 from etlkit.bigquery.modes import MODES, Evolution, ExistingTable, Mode, Rows, TargetOptions
 from etlkit.bigquery.names import TableName, literal
 from etlkit.bigquery.publish.staging import REJECT_COLUMNS
+from etlkit.bigquery.runs.finish import run_cleanup
 from etlkit.bigquery.table_definition import plain_table
 from etlkit.errors import SinkError
 from etlkit.rows.columns import Column, quoted
@@ -114,7 +115,7 @@ class Publisher:
         text = ";\n".join(cleanup) or None
         self._owner.publish(statements, counts, text)
         if text is not None:
-            self._connection.query(text, "cleanup")
+            run_cleanup(self._connection, self._run.run_id, text)
 
     def _prepare(
         self, columns: tuple[Column, ...], counts: Counts, cleanup: list[str]

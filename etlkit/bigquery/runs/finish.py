@@ -16,6 +16,36 @@ from etlkit.bigquery.runs.guard import guard_name
 if TYPE_CHECKING:
     from etlkit.bigquery.client import Connection
 
+_MAX_CLEANUPS = 3
+"""Jobs to try, each after the one before has failed."""
+
+
+def run_cleanup(connection: Connection, run_id: str, statements: str) -> None:
+    """Run the statements that are left to do after publishing, by one process at a time.
+
+    All processes ask for the same job id, so BigQuery starts one job, and the others wait for it.
+    Two at once could drop the table that the other one has just put in place. A process that is killed
+    does not end its job.
+
+    Args:
+        connection: To do it with.
+        run_id: The run that is published.
+        statements: As its guard keeps them.
+
+    Raises:
+        google.api_core.exceptions.GoogleAPICallError: They failed.
+    """
+    from google.api_core.exceptions import GoogleAPICallError
+
+    for number in range(1, _MAX_CLEANUPS + 1):
+        try:
+            connection.query(statements, "cleanup", job_id=f"etlkit_{run_id}_cleanup_{number}")
+        except GoogleAPICallError:  # perhaps it is an earlier process's job that failed
+            if number == _MAX_CLEANUPS:
+                raise
+        else:
+            return
+
 
 def finish_published(connection: Connection, dataset: tuple[str, str], run_id: str) -> bool:
     """Finish a run if it is published and its guard is still there.
@@ -35,7 +65,7 @@ def finish_published(connection: Connection, dataset: tuple[str, str], run_id: s
     if not rows or rows[0]["state"] != "published":
         return False
     if rows[0]["cleanup"]:
-        connection.query(rows[0]["cleanup"], f"cleanup_{run_id}")
+        run_cleanup(connection, run_id, rows[0]["cleanup"])
     ours = re.compile(rf"(?:src|out|rej)_{re.escape(run_id)}(?:_.*)?")
     project, name = dataset
     for table in connection.client.list_tables(f"{project}.{name}", timeout=60.0):
@@ -43,3 +73,22 @@ def finish_published(connection: Connection, dataset: tuple[str, str], run_id: s
             connection.drop_work_table(TableName(project, name, table.table_id))
     connection.drop_work_table(guard)
     return True
+
+
+def is_resumable(connection: Connection, dataset: tuple[str, str], run_id: str) -> bool:
+    """Whether a run whose process is gone can be resumed. If not, what it left is finished.
+
+    Args:
+        connection: To do it with.
+        dataset: Project and dataset of the work tables.
+        run_id: A run with a guard.
+    """
+    if finish_published(connection, dataset, run_id):
+        return False
+    guard = guard_name(dataset, run_id)
+    if connection.find_table(guard) is None:
+        return False
+    if connection.select(sql.guard_row(guard)):
+        return True
+    connection.drop_work_table(guard)  # it was killed before the ledger knew of it
+    return False

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from etlkit.bigquery.client import Connection, connect, errors_as
 from etlkit.bigquery.names import TableName
+from etlkit.bigquery.runs.finish import finish_published
 from etlkit.bigquery.runs.guard import find_holder, guard_name
 from etlkit.bigquery.runs.ledger import VIEW_COLUMNS, Ledger
 from etlkit.bigquery.source import work_dataset
@@ -71,11 +72,17 @@ def clean(run: Run, dataset: str) -> list[str]:
     with errors_as(SourceError, "clean", "listing the work tables failed"):
         tables = list(connection.client.list_tables(f"{project}.{name}", timeout=60.0))
         published = {row["run_id"] for row in ledger.find("state = @value", "published")}
+    ours = []
     for table in tables:
         match = _WORK_TABLE.fullmatch(table.table_id)
         if match is not None and match["run_id"] in published:
-            connection.drop_work_table(TableName(project, name, table.table_id))
-            dropped.append(f"{name}.{table.table_id}")
+            ours.append((match["run_id"], table.table_id))
+    with errors_as(SourceError, "clean", "finishing published runs failed"):
+        for run_id in dict.fromkeys(run_id for run_id, _ in ours):
+            finish_published(connection, (project, name), run_id)
+    for _, table_id in ours:
+        connection.drop_work_table(TableName(project, name, table_id))
+        dropped.append(f"{name}.{table_id}")
     return dropped
 
 
@@ -86,7 +93,7 @@ def _open(run: Run, dataset: str) -> tuple[Connection, Ledger]:
 
 def _shown(connection: Connection, ledger: Ledger, row: dict[str, Any]) -> dict[str, Any]:
     shown = {name: row[name] for name in VIEW_COLUMNS}
-    shown["age_s"] = round((row["now"] - row["started_at"]).total_seconds(), 1)
+    shown["age_s"] = round((row["now"] - row["began_at"]).total_seconds(), 1)
     if row["state"] == "running":
         dataset = (ledger.runs.project, ledger.runs.dataset)
         holder = find_holder(connection, guard_name(dataset, row["run_id"]))

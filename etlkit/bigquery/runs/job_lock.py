@@ -11,7 +11,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from etlkit.bigquery.names import TableName
-from etlkit.bigquery.runs.finish import finish_published
+from etlkit.bigquery.runs.finish import is_resumable
 from etlkit.bigquery.runs.guard import bigquery_time, find_holder, guard_name
 from etlkit.errors import RunStateError
 
@@ -85,7 +85,7 @@ class JobLock:
                 "it, or declare the job with is_runnable_concurrently=True"
             )
         # What is left to do of a run that is published must not come after this one's rows.
-        return None if finish_published(self._connection, self._dataset, run_id) else run_id
+        return run_id if is_resumable(self._connection, self._dataset, run_id) else None
 
     def _swap(self, table: bigquery.Table) -> bool:
         from google.api_core.exceptions import NotFound, PreconditionFailed

@@ -1,0 +1,214 @@
+import logging
+from datetime import UTC, datetime
+
+import pytest
+from google.api_core.exceptions import BadRequest, Forbidden, NotFound
+
+from etlkit.api.outcomes import Counts
+from etlkit.api.run import Interrupted, Run, RunRecord, RunRequest
+from etlkit.bigquery import sql
+from etlkit.bigquery.names import literal
+from etlkit.bigquery.runs.guard import LEASE_S, Guard, find_holder, guard_name
+from etlkit.bigquery.runs.process_identity import ProcessIdentity
+from etlkit.bigquery.runs.run_owner import RunOwner
+from etlkit.errors import RunStateError, RunTakenOverError
+from tests.unit.bigquery.fake_connection import DATASET, FakeConnection
+
+STARTED_AT = datetime(2030, 1, 1, tzinfo=UTC)
+COUNTS = Counts(read=6, written=3, skipped=2, rejected=1, parts=9)
+
+
+@pytest.fixture
+def connection(monkeypatch):
+    stranger = ProcessIdentity("other", "host-2", 7, "another boot", "pid:[9]", 1.0)
+    monkeypatch.setattr(ProcessIdentity, "current", classmethod(lambda _: stranger))
+    return FakeConnection()
+
+
+@pytest.fixture
+def owners(connection):
+    """Makes owners, and ends their leases."""
+    made = []
+
+    def make(run_id=None, attempts=0):
+        request = RunRequest("j", started_at=STARTED_AT)
+        record = RunRecord(run_id, "j", attempts, "f") if run_id else None
+        run = Run(request, fingerprint="f", record=record)
+        owner = RunOwner(connection, run, DATASET, target="p.d.t", mode="append")
+        made.append(owner)
+        return owner, run.run_id
+
+    yield make
+    for owner in made:
+        owner.lease.close()
+
+
+def test_a_new_run_has_a_guard_a_lock_and_an_event(connection, owners):
+    """One job: the guard's row and the event come together."""
+    owner, run_id = owners()
+    owner.start(exclusive=True)
+    holder = find_holder(connection, guard_name(DATASET, run_id))
+    assert (holder.owner, holder.attempt) == (owner.guard.owner, 1)
+    (started,) = connection.statements
+    assert started.purpose == f"start_{owner.guard.owner}"
+    assert "BEGIN TRANSACTION" in started.sql
+    assert f"INSERT INTO {owner.guard.name.sql}" in started.sql
+    assert (started.parameters["event"], started.parameters["run_id"]) == ("started", run_id)
+    assert started.parameters["owner"] == owner.guard.owner
+
+
+def test_a_resume_takes_the_fence_over(connection, owners):
+    """By an UPDATE that only an earlier attempt's row fits."""
+    first, run_id = owners()
+    first.start(exclusive=True)
+    connection.pass_time(LEASE_S)
+    second, _ = owners(run_id, 1)
+    second.start(exclusive=True)
+    text = connection.texts()[-1]
+    assert "WHERE attempt < 2 AND state = 'running'" in text
+    assert sql.LOST in text
+    assert find_holder(connection, second.guard.name).attempt == 2
+
+
+def test_a_run_whose_job_is_in_progress_leaves_no_trace(connection, owners):
+    """No guard, no event."""
+    owners()[0].start(exclusive=True)
+    before = (set(connection.tables), len(connection.statements))
+    second, _ = owners()
+    with pytest.raises(RunStateError, match="in progress already"):
+        second.start(exclusive=True)
+    assert (set(connection.tables), len(connection.statements)) == before
+
+
+def test_a_resumed_run_whose_job_is_in_progress_stays_resumable(connection, owners):
+    """Its guard stays, and says that the attempt is over."""
+    first, run_id = owners()
+    first.start(exclusive=True)
+    first.guard.end()
+    other, _ = owners()
+    other.start(exclusive=True)
+    with pytest.raises(RunStateError, match="in progress already"):
+        owners(run_id, 1)[0].start(exclusive=True)
+    assert find_holder(connection, guard_name(DATASET, run_id)).ended
+
+
+def test_a_new_run_names_the_one_that_was_not_published(connection, owners, caplog):
+    """Somebody may want to resume it instead."""
+    caplog.set_level(logging.INFO)
+    first, run_id = owners()
+    first.start(exclusive=True)
+    connection.pass_time(LEASE_S)
+    connection.answer(
+        "SELECT owner, attempt, state, cleanup", [{"state": "running", "cleanup": None}]
+    )
+    owners()[0].start(exclusive=True)
+    assert f"run {run_id} was not published; --resume {run_id} goes on with it" in caplog.text
+
+
+def test_a_new_run_finishes_a_published_one(connection, owners, caplog):
+    """Its process was killed before its clean-up: the table that it made is put into place first."""
+    caplog.set_level(logging.INFO)
+    first, run_id = owners()
+    first.start(exclusive=True)
+    connection.pass_time(LEASE_S)
+    cleanup = "ALTER TABLE t DROP COLUMN old"
+    connection.answer(
+        "SELECT owner, attempt, state, cleanup", [{"state": "published", "cleanup": cleanup}]
+    )
+    owners()[0].start(exclusive=True)
+    done = next(each for each in connection.statements if each.sql == cleanup)
+    assert done.job_id == f"etlkit_{run_id}_cleanup_1"
+    assert connection.find_table(guard_name(DATASET, run_id)) is None
+    assert "was not published" not in caplog.text
+
+
+def test_a_run_that_the_ledger_never_knew_is_not_offered(connection, owners, caplog):
+    """Killed before its first event: a resume would not find it."""
+    caplog.set_level(logging.INFO)
+    first, run_id = owners()
+    first.start(exclusive=True)
+    connection.pass_time(LEASE_S)
+    owners()[0].start(exclusive=True)
+    assert connection.find_table(guard_name(DATASET, run_id)) is None
+    assert "was not published" not in caplog.text
+
+
+def test_rows_and_event_are_one_transaction_that_begins_with_the_guard(connection, owners):
+    """So a process that lost the run changes nothing."""
+    owner, run_id = owners()
+    owner.start(exclusive=False)
+    owner.publish(["INSERT INTO t SELECT 1", "DELETE FROM r WHERE TRUE"], COUNTS, "DROP x")
+    text, given = connection.texts()[-1], connection.statements[-1].parameters
+    lines = ["BEGIN TRANSACTION", f"UPDATE {owner.guard.name.sql}", sql.LOST, "COMMIT TRANSACTION"]
+    assert [text.index(line) for line in lines] == sorted(text.index(line) for line in lines)
+    assert text.index("UPDATE") < text.index("INSERT INTO t SELECT 1") < text.index("DELETE FROM r")
+    assert text.index("DELETE FROM r") < text.index("run_events")
+    assert f"cleanup = {literal('DROP x')}" in text
+    assert (given["event"], given["run_id"], given["rows_published"]) == ("published", run_id, 9)
+    assert connection.statements[-1].purpose == f"publish_{owner.guard.owner}"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        BadRequest(f"Query error: {sql.LOST} at [6:3]"),
+        NotFound("Not found: Table p:etlkit_work.{guard}"),
+    ],
+)
+def test_a_publish_that_was_refused_by_the_fence_names_the_new_owner(connection, owners, error):
+    """Whatever BigQuery's words."""
+    owner, run_id = owners()
+    owner.start(exclusive=False)
+    connection.pass_time(LEASE_S)
+    rival = Guard(connection, owner.guard.name, run_id, 2)
+    rival.claim()
+    error.message = error.message.format(guard=owner.guard.name.table)
+    connection.answer("BEGIN TRANSACTION", error)
+    with pytest.raises(RunTakenOverError, match=r"process 7 on host-2 \(attempt 2\)"):
+        owner.publish([], COUNTS)
+
+
+@pytest.mark.parametrize("error", [Forbidden("no"), NotFound("Not found: Table p:d.t")])
+def test_other_refusals_are_not_taken_for_a_lost_run(connection, owners, error):
+    """A missing target is not a missing guard."""
+    owner, _ = owners()
+    owner.start(exclusive=False)
+    connection.answer("BEGIN TRANSACTION", error)
+    with pytest.raises(type(error)):
+        owner.publish([], COUNTS)
+
+
+@pytest.mark.parametrize(
+    ("error", "event", "text"),
+    [
+        (ValueError("bad"), "failed", "bad"),
+        (Interrupted(15), "interrupted", "stopped by signal 15"),
+        (KeyboardInterrupt(), "interrupted", "KeyboardInterrupt"),
+    ],
+)
+def test_the_end_of_an_attempt_is_recorded(connection, owners, error, event, text):
+    """And its guard says that it can be resumed at once."""
+    owner, run_id = owners()
+    owner.start(exclusive=False)
+    owner.end(error)
+    given = connection.statements[-1].parameters
+    assert (given["event"], given["error"]) == (event, text)
+    assert find_holder(connection, guard_name(DATASET, run_id)).ended
+
+
+def test_a_process_that_lost_its_run_records_nothing(connection, owners):
+    """What happens to the run is its new owner's to tell."""
+    owner, run_id = owners()
+    owner.start(exclusive=False)
+    num_statements = len(connection.statements)
+    owner.end(RunTakenOverError("lost"))
+    assert len(connection.statements) == num_statements
+    assert not find_holder(connection, guard_name(DATASET, run_id)).ended
+
+
+def test_a_finished_run_has_no_guard(connection, owners):
+    """Nothing is left of it but the ledger."""
+    owner, run_id = owners()
+    owner.start(exclusive=False)
+    owner.finish()
+    assert connection.find_table(guard_name(DATASET, run_id)) is None
