@@ -11,6 +11,7 @@ import logging
 import multiprocessing
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -308,9 +309,10 @@ class ContainedAttempt:
         self.gateway = gateway
         environ = {**environ, "BIGQUERY_EMULATOR_HOST": f"http://{gateway.address}"}
         code = "from tests.faults.attempt import main; main()"
+        unshare = str(shutil.which("unshare"))
         self._process = subprocess.Popen(
             [
-                "unshare",
+                unshare,
                 "--pid",
                 "--fork",
                 "--kill-child",

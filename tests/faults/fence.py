@@ -63,9 +63,10 @@ class Fence:
         self._stack.callback(made.close)
         return made
 
-    def contain(self, **changes: Any) -> ContainedAttempt:
+    def contain(self, gateway: Gateway | None = None, **changes: Any) -> ContainedAttempt:
         """Start an attempt in a space of process numbers of its own."""
-        made = ContainedAttempt(replace(self.plan, **changes), self.environ, self.gateway())
+        plan = replace(self.plan, **changes)
+        made = ContainedAttempt(plan, self.environ, gateway or self.gateway())
         self._stack.callback(made.close)
         return made
 

@@ -50,6 +50,7 @@ class Hold:
         when: See `When`.
         number: The request of this number among those of that name, 1 = first.
         then: Called when the request is there, on the gateway's thread.
+        drops: Whether the request, or its answer, is lost.
         reached: The request is there.
         released: It may go on.
     """
@@ -58,6 +59,7 @@ class Hold:
     when: When
     number: int = 1
     then: Callable[[Request], None] | None = None
+    drops: bool = False
     reached: threading.Event = field(default_factory=threading.Event)
     released: threading.Event = field(default_factory=threading.Event)
     seen: int = 0
@@ -107,9 +109,10 @@ class Gateway:
         *,
         number: int = 1,
         then: Callable[[Request], None] | None = None,
+        drops: bool = False,
     ) -> Hold:
         """Let a request wait; see `Hold`."""
-        hold = Hold(name, when, number, then)
+        hold = Hold(name, when, number, then, drops)
         with self._lock:
             self._holds.append(hold)
         return hold
@@ -145,6 +148,8 @@ class Gateway:
             if hold.then is not None:
                 hold.then(request)
             hold.reached.set()
+            if hold.drops:
+                raise ConnectionAbortedError
             hold.released.wait(MAX_WAIT_S)
 
 
