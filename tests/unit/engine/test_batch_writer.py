@@ -1,0 +1,88 @@
+import pyarrow as pa
+import pytest
+
+from etlkit import TransferJob
+from etlkit.api.outcomes import Counts
+from etlkit.engine.batch_writer import FLUSH_INTERVAL_S, BatchWriter
+from etlkit.engine.prefetch import Chunk
+from etlkit.rows.batches import RowDecoder
+from etlkit.rows.columns import Column
+from etlkit.testing import MemorySink, MemorySource
+
+COLUMNS = (Column("n", "INT64"),)
+
+
+class Writer:
+    """A sink's writer that remembers what it got."""
+
+    known_columns = COLUMNS
+    keeps_order = True
+
+    def __init__(self):
+        self.rows = []
+
+    def begin(self, columns):
+        self.columns = columns
+
+    def write(self, batch):
+        self.rows += batch.column("n").to_pylist()
+
+    def reject(self, rows):
+        raise AssertionError(rows)
+
+    def refused(self):
+        return []
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def chunk():
+    batch = pa.RecordBatch.from_pydict(
+        {"_etlkit_row_id": ["a", "b", "c"], "n": pa.array([1, 2, 3], pa.int64())}
+    )
+    decoder = RowDecoder(COLUMNS)
+    return Chunk(batch, decoder.decode(batch), 1, decoder)
+
+
+@pytest.fixture
+def made():
+    """A batch writer over a writer and a clock that the test sets."""
+    writer, clock = Writer(), Clock()
+    job = TransferJob(source=MemorySource([]), transform=lambda: None, sink=MemorySink())
+    return BatchWriter(writer, COLUMNS, ["n"], None, job, Counts(), clock), writer, clock
+
+
+def test_a_finished_row_waits_for_others_a_bounded_time(made, chunk):
+    """Not longer, however few there are; what waits is what a crash repeats."""
+    batch_writer, writer, clock = made
+    assert batch_writer.due_in() is None
+    batch_writer.add(chunk, 0, [{"n": 1}])
+    assert batch_writer.due_in() == pytest.approx(FLUSH_INTERVAL_S)
+    clock.now += FLUSH_INTERVAL_S / 2
+    batch_writer.add(chunk, 1, [{"n": 2}])
+    batch_writer.step()
+    assert writer.rows == []
+    assert batch_writer.due_in() == pytest.approx(FLUSH_INTERVAL_S / 2)  # of the oldest row
+    clock.now += FLUSH_INTERVAL_S / 2
+    assert batch_writer.due_in() == 0.0
+    batch_writer.step()
+    assert writer.rows == [1, 2]
+    assert batch_writer.due_in() is None
+
+
+def test_the_next_row_has_the_whole_time_again(made, chunk):
+    """It does not inherit the age of those that are staged."""
+    batch_writer, writer, clock = made
+    batch_writer.add(chunk, 0, [{"n": 1}])
+    clock.now += 10 * FLUSH_INTERVAL_S
+    batch_writer.step()
+    batch_writer.add(chunk, 1, [{"n": 2}])
+    batch_writer.step()
+    assert writer.rows == [1]
+    assert batch_writer.due_in() == pytest.approx(FLUSH_INTERVAL_S)

@@ -1,0 +1,71 @@
+import threading
+
+import pyarrow as pa
+import pytest
+
+from etlkit.engine import prefetch
+from etlkit.engine.prefetch import Prefetcher
+from etlkit.rows.batches import RowDecoder
+from etlkit.rows.columns import Column
+
+COLUMNS = (Column("v", "STRING"),)
+
+
+class Reader:
+    """Batches of a test; `columns` as a source reader has them."""
+
+    columns = COLUMNS
+
+    def __init__(self, *batches):
+        self._batches = batches
+
+    def batches(self):
+        yield from self._batches
+
+
+def rows(first, last, chars):
+    """Rows of one wide column."""
+    ids = [f"id{n}" for n in range(first, last)]
+    return pa.RecordBatch.from_pydict({"_etlkit_row_id": ids, "v": ["x" * chars] * len(ids)})
+
+
+@pytest.fixture
+def chunks():
+    """All chunks of a source, waited for by events."""
+
+    def read(chunk_rows, *batches):
+        woken = threading.Semaphore(0)
+        prefetcher = Prefetcher(Reader(*batches), RowDecoder(COLUMNS), chunk_rows, woken.release)
+        found = []
+        while not prefetcher.ended or found[-1:] != [None]:
+            found.append(prefetcher.next_chunk())
+            if found[-1] is None and not prefetcher.ended:
+                found.pop()
+                assert woken.acquire(timeout=30)
+        prefetcher.close()
+        return found[:-1]
+
+    return read
+
+
+def test_a_chunk_of_wide_rows_is_bounded_in_bytes(chunks, monkeypatch):
+    """Memory does not grow with the width of rows; no row is lost, none comes twice."""
+    monkeypatch.setattr(prefetch, "_MAX_CHUNK_BYTES", 10_000)
+    found = chunks(1000, rows(0, 30, 1000), rows(30, 50, 1000))
+    assert all(chunk.batch.num_rows < 10 for chunk in found)
+    ids = [chunk.row_id(i) for chunk in found for i in range(chunk.batch.num_rows)]
+    assert ids == [f"id{n}" for n in range(50)]
+    numbers = [chunk.first_row_number for chunk in found]
+    assert numbers == [1 + ids.index(chunk.row_id(0)) for chunk in found]
+
+
+def test_a_row_wider_than_the_bound_is_a_chunk_of_its_own(chunks, monkeypatch):
+    """It must be read all the same."""
+    monkeypatch.setattr(prefetch, "_MAX_CHUNK_BYTES", 10)
+    assert [chunk.batch.num_rows for chunk in chunks(1000, rows(0, 3, 1000))] == [1, 1, 1]
+
+
+def test_narrow_rows_fill_their_chunks_across_batches(chunks):
+    """Only the last chunk is smaller."""
+    found = chunks(8, rows(0, 5, 1), rows(5, 10, 1), rows(10, 20, 1))
+    assert [chunk.batch.num_rows for chunk in found] == [8, 8, 4]
