@@ -21,12 +21,12 @@ _WAKE_BELOW = 2
 """The pipeline is woken when fewer tasks per worker wait. Waking it for every task would cost the
 workers much of the interpreter's time. It polls for rows that finish in between."""
 
-
 _READY_POLL_S = 0.05
 """How often a worker asks whether the sink is ready again."""
 
-_SLOW_ROW_S = 0.0005
-_MAX_ROWS_BETWEEN_LOOKS = 16
+_LOOK_INTERVAL_S = 0.0005
+"""A row that begins later than this after the last look at the sink is preceded by another look. So
+each paid call is, and rows that take microseconds share one: a look would cost a good part of them."""
 
 
 class Task:
@@ -121,13 +121,12 @@ class WorkerPool:
         try:
             etl = _guard("the transform's constructor", self._make)
             _guard("before_action", etl.before_action)
-            pace = _Pace()
-            is_batch = overrides_batch(type(etl))
+            is_batch, look_at = overrides_batch(type(etl)), 0.0
             while (task := self._tasks.get()) is not None and not self._stop.is_set():
                 if is_batch:
                     self._run_batch(etl, task)
                 else:
-                    self._run_rows(etl, task, pace)
+                    look_at = self._run_rows(etl, task, look_at)
                 if self._tasks.qsize() < _WAKE_BELOW * self._size:
                     self._wake()
         except Stopped:
@@ -143,17 +142,17 @@ class WorkerPool:
                 except BaseException as error:
                     self._fail(error)
 
-    def _run_rows(self, etl: EtlBase, task: Task, pace: _Pace) -> None:
+    def _run_rows(self, etl: EtlBase, task: Task, look_at: float) -> float:
+        """Run a task; takes and gives the time from which on the next row needs a look at the sink."""
         transform, append, meter = etl.transform_row, task.outcomes.append, self._calls.meter
         is_capped = meter.is_capped  # looked up once: rows without calls take a microsecond each
         nested_keys, num_keys = self.nested_keys, self.num_keys
-        left = pace.rows_left
+        clock = time.monotonic
         for row in task.rows:
-            left -= 1
-            if left <= 0:
-                left = pace.look()
+            if clock() >= look_at:
                 if self._stop.is_set() or not self._wait_until_ready():
-                    return
+                    break
+                look_at = clock() + _LOOK_INTERVAL_S
             try:
                 result: Any = transform(row)
             except Exception as error:
@@ -168,7 +167,7 @@ class WorkerPool:
                 append(as_returned(result, nested_keys))
             else:
                 append(result.copy())
-        pace.rows_left = left
+        return look_at
 
     def _run_batch(self, etl: EtlBase, task: Task) -> None:
         if not self._wait_until_ready():
@@ -208,29 +207,6 @@ class WorkerPool:
     def _stop_all(self) -> None:
         self._stop.set()
         self._calls.stop()
-
-
-class _Pace:
-    """How many rows a worker transforms between two looks at the sink.
-
-    Every row that takes long, as one with a paid call does; up to `_MAX_ROWS_BETWEEN_LOOKS` of those
-    that take microseconds, because a look would cost a good part of that.
-    """
-
-    __slots__ = ("_looked_at", "_rows", "rows_left")
-
-    def __init__(self) -> None:
-        self._looked_at = 0.0
-        self._rows = 1
-        self.rows_left = 1
-
-    def look(self) -> int:
-        """How many rows may pass until the next look."""
-        now = time.monotonic()
-        is_fast = now - self._looked_at < _SLOW_ROW_S * self._rows
-        self._rows = min(2 * self._rows, _MAX_ROWS_BETWEEN_LOOKS) if is_fast else 1
-        self._looked_at = now
-        return self._rows
 
 
 def _refuse_other_order(name: str, rows: list[Row], results: list[Any]) -> None:
