@@ -266,9 +266,11 @@ class Attempt:
         os.kill(self.pid, signal.SIGCONT)
 
     def kill(self) -> None:
-        """SIGKILL; returns when it is gone."""
-        os.kill(self.pid, signal.SIGKILL)
-        self.process.join(MAX_WAIT_S)
+        """SIGKILL, from any thread; returns when it runs no more."""
+        process = psutil.Process(self.pid)
+        process.kill()
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.001)
 
     def end(self) -> Outcome:
         """Let it end."""
@@ -286,7 +288,8 @@ class Attempt:
     def close(self) -> None:
         """End it, whatever it does."""
         if self.process.is_alive():
-            self.kill()
+            os.kill(self.pid, signal.SIGKILL)
+            self.process.join(MAX_WAIT_S)
         self._answers.close()
         self.gateway.__exit__()
 

@@ -10,6 +10,7 @@ import http.client
 import json
 import re
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +18,9 @@ from typing import Literal, Self
 
 MAX_WAIT_S = 60.0
 """Nothing here waits longer, whatever a test has forgotten to release."""
+
+CALL_S = 0.002
+"""What a call of the paid API takes, as a service does."""
 
 When = Literal["before", "after"]
 """Before the request is let through; or after the server has answered, before it is passed on."""
@@ -177,6 +181,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.path == "/call":
             gateway.pass_by(gateway.note("call", body.decode()), "before")
+            time.sleep(CALL_S)
             self._answer(200, {}, b"")
             return
         request = gateway.note(name_of(self.command, self.path, body.decode()), body.decode())
