@@ -26,7 +26,7 @@ When = Literal["before", "after"]
 """Before the request is let through; or after the server has answered, before it is passed on."""
 
 _HOP_HEADERS = {"connection", "content-length", "keep-alive", "transfer-encoding"}
-_JOB_ID = re.compile(r'"jobId": ?"etlkit_\w+?_[0-9a-f]{8}_\d+_(\w+?)(?:_[0-9a-f]{16})?"')
+_JOB_ID = re.compile(r'"jobId": ?"etlkit_\w+?_[0-9a-f]{8}_(?:\d+_)?(\w+?)(?:_[0-9a-f]{16})?"')
 _TABLE = re.compile(r"(?:/tables/|\"tableId\": ?\")([a-z]+)_")
 
 

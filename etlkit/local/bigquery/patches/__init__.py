@@ -11,6 +11,7 @@ from __future__ import annotations
 def apply() -> None:
     """Apply all patches. Called once, after the table is checked and before the emulator is built."""
     from etlkit.local.bigquery.patches import (
+        alter_actions,
         appends,
         byte_literals,
         destinations,
@@ -29,7 +30,16 @@ def apply() -> None:
         types,
     )
 
-    statements = (types, table_options, byte_literals, messages, scripts, dry_runs, destinations)
+    statements = (
+        types,
+        table_options,
+        byte_literals,
+        alter_actions,
+        messages,
+        scripts,
+        dry_runs,
+        destinations,
+    )
     rows = (appends, row_inserts, reads, loads)
     for patch in (
         single_connection,

@@ -107,8 +107,9 @@ ORIGINALS: Final = (
     Original(
         "bqemulator.sql.translator:SQLTranslator.translate",
         "391007c542d5",
-        ("bigquery/patches/byte_literals",),
-        "BYTES literals with escapes must be written in hexadecimal digits for DuckDB.",
+        ("bigquery/patches/byte_literals", "bigquery/patches/alter_actions"),
+        "BYTES literals with escapes must be written in hexadecimal digits for DuckDB; an ALTER must be "
+        "one statement for each action.",
     ),
     Original(
         "bqemulator.sql.parameters:_SCALAR_CONVERTERS[BYTES]",

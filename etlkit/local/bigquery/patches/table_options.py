@@ -17,6 +17,7 @@ from bqemulator.sql import translator
 from bqemulator.storage.sql_identifiers import quoted_table_ref
 from sqlglot import exp
 
+from etlkit.local.bigquery.patches.alter_actions import one_action_each
 from etlkit.local.bigquery.patches.etags import changed
 from etlkit.local.bigquery.patches.partitioning import (
     clustering_of,
@@ -36,6 +37,11 @@ _plain_sync = ddl_sync.sync_created_table
 
 def sync_table(sql: str, project: str, ctx: Any) -> None:
     """Update the catalog after a statement, if it is DDL of a table."""
+    for statement in one_action_each(sql):
+        _sync_statement(statement, project, ctx)
+
+
+def _sync_statement(sql: str, project: str, ctx: Any) -> None:
     try:
         tree = sqlglot.parse_one(sql, read="bigquery")
     except sqlglot.errors.SqlglotError:

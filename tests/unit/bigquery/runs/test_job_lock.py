@@ -52,7 +52,9 @@ def test_the_lock_of_a_dead_run_is_taken_and_the_run_named(connection):
     lock(connection, "r1").acquire()
     guard(connection, "r1")
     connection.pass_time(LEASE_S)
-    connection.answer("SELECT owner, attempt, state, cleanup", [{"state": "running", "cleanup": None}])
+    connection.answer(
+        "SELECT owner, attempt, state, cleanup", [{"state": "running", "cleanup": None}]
+    )
     assert lock(connection, "r2").acquire() == "r1"
 
 
