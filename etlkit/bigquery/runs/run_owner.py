@@ -162,9 +162,18 @@ class RunOwner:
         values = self._values | _counts(counts)
         insert, parameters = self.ledger.event("published", values)
         text = sql.fenced(self.guard.name, self.guard.owner, [*statements, insert], cleanup)
-        with self.losing_is_an_error():
-            self._connection.query(text, f"publish_{self.guard.owner}", parameters=parameters)
+        try:
+            with self.losing_is_an_error():
+                self._connection.query(text, f"publish_{self.guard.owner}", parameters=parameters)
+        except RunTakenOverError:
+            # The answer may have been lost, and another process has finished the run since.
+            if not self._has_published():
+                raise
         self.lease.close()
+
+    def _has_published(self) -> bool:
+        rows = self.ledger.find("run_id = @value", self._run.run_id)
+        return any((r["state"], r["owner"]) == ("published", self.guard.owner) for r in rows)
 
     def losing_is_an_error(self) -> _Losing:
         """Turn the fence's refusal into a `RunTakenOverError` that tells who has the run."""

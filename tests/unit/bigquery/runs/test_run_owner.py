@@ -168,6 +168,24 @@ def test_a_publish_that_was_refused_by_the_fence_names_the_new_owner(connection,
         owner.publish([], COUNTS)
 
 
+@pytest.mark.parametrize("is_ones_own", [True, False])
+def test_a_publish_whose_answer_was_lost_may_be_finished_by_another_process(
+    connection, owners, is_ones_own
+):
+    """The guard is gone when it is sent again; the ledger tells whose publish it was."""
+    owner, _ = owners()
+    owner.start(exclusive=False)
+    owner.guard.drop()
+    connection.answer("BEGIN TRANSACTION", NotFound(f"Not found: Table {owner.guard.name.table}"))
+    by = owner.guard.owner if is_ones_own else "another"
+    connection.answer("WHERE run_id = @value", [{"state": "published", "owner": by}])
+    if is_ones_own:
+        owner.publish([], COUNTS)
+        return
+    with pytest.raises(RunTakenOverError, match="finished by another process"):
+        owner.publish([], COUNTS)
+
+
 @pytest.mark.parametrize("error", [Forbidden("no"), NotFound("Not found: Table p:d.t")])
 def test_other_refusals_are_not_taken_for_a_lost_run(connection, owners, error):
     """A missing target is not a missing guard."""
