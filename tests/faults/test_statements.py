@@ -1,8 +1,8 @@
 """A kill at every request of every mode: the target is as before, or complete.
 
 The process is killed before a request arrives, or after it was answered. In the suite at some
-requests of each mode; with `ETLKIT_STATEMENTS=all` the requests of a clean run are counted first, and it
-is killed after each of them, twice: once for a resume, once for a new run.
+requests of each mode; with `ETLKIT_STATEMENTS=all` the requests of a clean run are counted first, and
+it is killed after each of them, twice: once for a resume, once for a new run.
 """
 
 import os
