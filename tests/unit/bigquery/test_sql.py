@@ -207,3 +207,10 @@ def test_the_view_shows_the_latest_state_of_each_run(db, ask):
         ("b", "published", "1", "4", "5"),
         ("c", "interrupted", "1", "7", "7"),
     ]
+
+
+def test_a_list_that_a_staging_table_lacks_is_empty(ask, stage):
+    """BigQuery has no NULL in a repeated column."""
+    staged = stage([("a", 1, 0, 1, "x")])
+    more = Column("w", "INT64", "REPEATED")
+    assert ask(sql.staged_rows(staged, (VALUE, more))) == [("x", [])]
