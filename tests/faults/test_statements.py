@@ -217,7 +217,7 @@ def kill_and_go_on(world, then, where, *moment):
 
 CREATE, ALTER, PUBLISH, CLEANUP = (
     "job create_target",
-    "job alter_columns_1",
+    "job alter_columns",
     "job publish",
     "job cleanup_1",
 )

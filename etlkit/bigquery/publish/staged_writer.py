@@ -79,6 +79,7 @@ class BigQueryWriter:
     def begin(self, columns: tuple[Column, ...]) -> None:
         """See `etlkit.api.sink.SinkWriter.begin`."""
         self._target.check_fit(columns)
+        self._owner.check()  # a new table would be left behind by a process that lost its run
         with errors_as(SinkError, "stage", "creating the staging table failed"):
             if columns:
                 check_checks(
@@ -98,6 +99,7 @@ class BigQueryWriter:
 
     def reject(self, rows: Sequence[RejectedRow]) -> None:
         """See `etlkit.api.sink.SinkWriter.reject`."""
+        self._owner.check()
         with errors_as(SinkError, "stage", "creating the table of rejected rows failed"):
             self._staging.reject(rows)
 

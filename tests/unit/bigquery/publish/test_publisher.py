@@ -149,8 +149,8 @@ def test_changed_columns_are_added_before_and_dropped_after(publish, mode):
     """What is done before harms nobody if the rows never come; columns go when the rows are there."""
     before, within, after = publish(mode, there=OTHER, policy="add_columns")
     assert before == [
-        f"ALTER TABLE {T}\nADD COLUMN IF NOT EXISTS `v` STRING",
-        f"ALTER TABLE {T}\nALTER COLUMN `old` DROP NOT NULL",
+        f"ALTER TABLE {T}\nADD COLUMN IF NOT EXISTS `v` STRING;\n"
+        f"ALTER TABLE {T}\nALTER COLUMN `old` DROP NOT NULL"
     ]
     assert [text.split()[0] for text in within] == ["TRUNCATE", "INSERT"]
     assert after == f"ALTER TABLE {T}\nDROP COLUMN IF EXISTS `old`"
@@ -210,13 +210,3 @@ def test_rows_that_share_no_column_with_the_target_are_refused(publish):
     """With `drop_columns` nothing of them would be left."""
     with pytest.raises(SinkError, match="no column that the target has"):
         publish(there=[("other", "INT64")], policy="drop_columns")
-
-
-def test_changes_of_one_kind_are_one_statement_and_one_job():
-    """BigQuery takes few changes of a table in 10 s; a job id is never used for two statements."""
-    changes = [sql.add_column(N), sql.drop_not_null("old"), sql.add_column(V)]
-    assert sql.alter_columns(TableName("p", "d", "t"), changes) == [
-        f"ALTER TABLE {T}\nADD COLUMN IF NOT EXISTS `n` INT64,\nADD COLUMN IF NOT EXISTS `v` STRING",
-        f"ALTER TABLE {T}\nALTER COLUMN `old` DROP NOT NULL",
-    ]
-    assert sql.alter_columns(TableName("p", "d", "t"), []) == []
