@@ -171,6 +171,20 @@ def test_a_dead_process_is_known_dead_only_where_its_number_means_something(fenc
     fence.check()
 
 
+def test_a_resume_dies_before_it_takes_over(fence):
+    """The ledger knows nothing of it, and the next resume is not refused for it."""
+    ends = []
+    for name, number in (("call", 20), ("job start", 1)):
+        gateway = fence.gateway()
+        hold = gateway.hold(name, number=number)
+        attempt = fence.start(gateway, resume=fence.last_run() if ends else None)
+        assert hold.reached.wait(60)
+        attempt.kill()
+        ends.append(name)
+    assert not fence.run_to_end(resume=fence.last_run()).error
+    fence.check()
+
+
 def test_three_resumes_at_once(fence):
     """One gets the run; the others are refused with its id and cost nothing."""
     gateway = fence.gateway()

@@ -146,12 +146,14 @@ class Guard:
             self.create()
             return True
         holder = Holder.of(table)
-        if holder.attempt >= self._attempt:
-            raise RunStateError(
-                f"run {self._run_id} was resumed by another process a moment ago ({holder})"
-            )
         if holder.is_alive(bigquery_time(self._connection)):
+            if holder.attempt >= self._attempt:
+                raise RunStateError(
+                    f"run {self._run_id} was resumed by another process a moment ago ({holder})"
+                )
             raise RunStateError(f"run {self._run_id} is in progress ({holder})")
+        # An attempt of the same number that is over died before the ledger knew of it. If it did
+        # take the fence, the fence refuses this one.
         if not self._swap(table):
             raise RunStateError(
                 f"run {self._run_id} changed hands a moment ago: another process resumed it, or its "

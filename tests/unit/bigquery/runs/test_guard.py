@@ -116,16 +116,30 @@ def test_of_two_that_claim_at_once_one_wins(connection, elsewhere):
     assert find_holder(connection, NAME).owner == rival.owner
 
 
-def test_a_run_that_another_process_has_resumed_is_not_claimed_by_the_same_number(
+def test_a_run_that_another_process_is_resuming_is_not_claimed_by_the_same_number(
     connection, elsewhere
 ):
-    """Even if that one's lease is over: the ledger then tells a higher attempt."""
+    """It says that somebody was faster."""
     attempt(connection).create()
     connection.pass_time(LEASE_S)
     attempt(connection, 2).claim()
-    connection.pass_time(LEASE_S)
     with pytest.raises(RunStateError, match="resumed by another process a moment ago"):
         attempt(connection, 2).claim()
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_resume_that_died_before_it_took_the_fence_is_followed_by_the_same_number(
+    connection, elsewhere, ends
+):
+    """The ledger does not know of it, so the next one has the same number: it must not be refused."""
+    attempt(connection).create()
+    connection.pass_time(LEASE_S)
+    second = attempt(connection, 2)
+    second.claim()
+    second.end() if ends else connection.pass_time(LEASE_S)
+    third = attempt(connection, 2)
+    assert third.claim() is False
+    assert find_holder(connection, NAME).owner == third.owner
 
 
 def test_a_missing_guard_is_made(connection):

@@ -90,6 +90,10 @@ def test_a_resumed_run_whose_job_is_in_progress_stays_resumable(connection, owne
     with pytest.raises(RunStateError, match="in progress already"):
         owners(run_id, 1)[0].start(exclusive=True)
     assert find_holder(connection, guard_name(DATASET, run_id)).ended
+    other.finish()
+    again, _ = owners(run_id, 1)
+    again.start(exclusive=True)
+    assert find_holder(connection, guard_name(DATASET, run_id)).owner == again.guard.owner
 
 
 def test_a_new_run_names_the_one_that_was_not_published(connection, owners, caplog):
