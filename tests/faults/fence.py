@@ -121,7 +121,12 @@ class Fence:
         return Counter(self.run(f"SELECT n, part, value FROM {self.target}"))
 
     def rejects(self) -> Counter:
-        """Numbers of the rejected rows."""
+        """Numbers of the rejected rows; their table is there once a row was rejected."""
+        name = f"{self.target}_rejects".partition(".")[2]
+        if not self.run(
+            f"SELECT 1 FROM fence.INFORMATION_SCHEMA.TABLES WHERE table_name = '{name}'"
+        ):
+            return Counter()
         number = "CAST(JSON_VALUE(source_row, '$.n') AS INT64)"
         return Counter(n for (n,) in self.run(f"SELECT {number} FROM {self.target}_rejects"))
 
