@@ -121,17 +121,17 @@ class Appender:
     def is_ready(self) -> bool:
         """Whether more rows may be paid for: what was sent is being acknowledged. Cheap.
 
-        False from the moment when the connection breaks until the next acknowledgement, and when
-        nothing was acknowledged for `MAX_SILENT_S` although something is sent.
+        False while something is sent and unacknowledged: from the moment when the connection breaks
+        until the next acknowledgement, and when there was none for `MAX_SILENT_S`.
 
         Raises:
             SinkError: The connection cannot be kept.
         """
         if self._error is not None:
             raise self._error
-        if self._is_away:
-            return False
-        return not self._unacked or time.monotonic() - self._acked_at < MAX_SILENT_S
+        if not self._unacked:
+            return True
+        return not self._is_away and time.monotonic() - self._acked_at < MAX_SILENT_S
 
     def flush(self) -> None:
         """Return when everything is acknowledged, i.e. durable.

@@ -108,8 +108,8 @@ ORIGINALS: Final = (
         "bqemulator.sql.translator:SQLTranslator.translate",
         "391007c542d5",
         ("bigquery/patches/byte_literals", "bigquery/patches/alter_actions"),
-        "BYTES literals with escapes must be written in hexadecimal digits for DuckDB; an ALTER must be "
-        "one statement for each action.",
+        "DuckDB must get BYTES literals with escapes in hexadecimal digits, and one statement for "
+        "each action of an ALTER.",
     ),
     Original(
         "bqemulator.sql.parameters:_SCALAR_CONVERTERS[BYTES]",

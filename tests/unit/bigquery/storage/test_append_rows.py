@@ -302,3 +302,33 @@ def test_columns_that_are_not_sent(connection, batch, stored, fills, expected):
     appender.flush()
     appender.close()
     assert stored["not_sent"] == [expected, "MISSING_VALUE_INTERPRETATION_UNSPECIFIED"]
+
+
+def test_a_connection_that_breaks_while_nothing_is_sent_leaves_staging_ready(
+    service, connection, batch
+):
+    """Nothing is waited for, so no acknowledgement would ever say that more rows may come."""
+    opened, break_it = threading.Semaphore(0), threading.Event()
+    connections = []
+
+    def append(requests, context):
+        connections.append(1)
+        opened.release()
+        for _ in requests:
+            yield types.AppendRowsResponse(append_result={})
+            if len(connections) == 1:
+                assert break_it.wait(30)
+                context.abort(grpc.StatusCode.UNAVAILABLE, "idle for too long")
+
+    service.calls = {APPEND: append}
+    appender = Appender(connection.writer(), TABLE, batch(1).schema)
+    appender.append(batch(1))
+    appender.flush()
+    assert opened.acquire(timeout=30)
+    assert appender.is_ready()
+    break_it.set()
+    assert opened.acquire(timeout=30)  # so the break was noticed
+    assert appender.is_ready()
+    appender.append(batch(2))
+    appender.flush()
+    appender.close()
