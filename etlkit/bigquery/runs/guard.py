@@ -188,7 +188,9 @@ class Guard:
     def taken_over(self, holder: Holder | None = None) -> RunTakenOverError:
         """The error of a process that lost its run: who has it, and since when."""
         holder = holder or find_holder(self._connection, self.name)
-        if holder is None or holder.owner == self.owner:
+        if holder is None:  # the guard goes when a run is published
+            what = f"run {self._run_id} was taken over and finished by another process"
+        elif holder.owner == self.owner:
             what = f"run {self._run_id} is no longer this process's"
         else:
             who = "another process" if holder.process is None else str(holder.process)
