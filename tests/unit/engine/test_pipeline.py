@@ -1,5 +1,10 @@
 from collections import deque
+from types import SimpleNamespace
 
+import pytest
+
+from etlkit import JobError, TransformError
+from etlkit.api.outcomes import FullOutcome
 from etlkit.engine.pipeline import Pipeline
 from etlkit.engine.workers import Task
 
@@ -39,3 +44,23 @@ def test_rows_collected_already_are_counted_for_the_first_task_alone():
     pipeline._save_outcomes()
     assert writer.added == [("chunk", 2, [{"n": 2}]), ("chunk", 3, [{"n": 3}, {"n": 4}])]
     assert writer.flushed
+
+
+def test_the_error_of_an_earlier_row_comes_before_the_one_that_ended_the_workers():
+    """As if rows ran one by one: what is finished is collected before the run ends."""
+
+    class Refusing(Writer):
+        def add(self, chunk, start, outcomes):
+            raise TransformError(f"row {start}")
+
+    pipeline = Pipeline.__new__(Pipeline)
+    pipeline._run = SimpleNamespace(stop_signal=None)
+    pipeline._pool = SimpleNamespace(error=JobError("a later row ended the run"))
+    pipeline._tasks = deque([("chunk", 0, task(FullOutcome((), TransformError("bad"))))])
+    pipeline._num_collected = 0
+    pipeline._batch_writer = Refusing()
+    with pytest.raises(TransformError, match="row 0"):
+        pipeline._advance()
+    pipeline._tasks.clear()
+    with pytest.raises(JobError, match="a later row"):
+        pipeline._advance()
