@@ -58,6 +58,7 @@ def test_the_error_of_an_earlier_row_comes_before_the_one_that_ended_the_workers
     pipeline._pool = SimpleNamespace(error=JobError("a later row ended the run"))
     pipeline._tasks = deque([("chunk", 0, task(FullOutcome((), TransformError("bad"))))])
     pipeline._num_collected = 0
+    pipeline._keeps_order = True
     pipeline._batch_writer = Refusing()
     with pytest.raises(TransformError, match="row 0"):
         pipeline._advance()
