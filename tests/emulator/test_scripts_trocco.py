@@ -212,9 +212,12 @@ def test_modes_and_row_errors_are_options(cli, dataset, tmp_path, run):
     assert rows == [(n, "hello") for n in (1, 3, 5)]
 
 
-def test_other_hosts_are_not_led_away(local_server, monkeypatch):
+@pytest.mark.parametrize("used_before", [False, True])
+def test_other_hosts_are_not_led_away(used_before, local_server, monkeypatch):
     """Only calls to Vision are redirected, and only inside the local world."""
     monkeypatch.setenv("ETLKIT_VISION_ENDPOINT", local_server.endpoints.vision)
+    before = urllib.request.build_opener() if used_before else None  # the first `urlopen` makes one
+    monkeypatch.setattr(urllib.request, "_opener", before)
     body = json.dumps(
         {
             "requests": [
@@ -231,12 +234,12 @@ def test_other_hosts_are_not_led_away(local_server, monkeypatch):
             assert json.loads(answer.read())["responses"]
         with pytest.raises(urllib.error.URLError):
             urllib.request.urlopen("https://vision.invalid/v1/x?key=k", timeout=5)
-    assert urllib.request._opener is None
+    assert urllib.request._opener is before
 
 
 def test_an_opener_of_the_users_own_is_left_alone(monkeypatch):
     """An opener that the user installed is not replaced."""
-    own = urllib.request.build_opener()
+    own = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
     monkeypatch.setattr(urllib.request, "_opener", own)
     with redirect_vision():
         assert urllib.request._opener is own

@@ -41,9 +41,9 @@ def redirect_vision() -> Iterator[None]:
     is installed already. `ImageAnnotatorClient()` without arguments gets one connection to the local
     Vision that all clients share. With arguments the client is unchanged.
     """
-    has_no_opener = getattr(urllib.request, "_opener", None) is None
+    before = getattr(urllib.request, "_opener", None)
     opener = urllib.request.build_opener(_RedirectHandler())
-    if has_no_opener:
+    if _is_default(before):
         urllib.request.install_opener(opener)
     client_redirect = _ClientRedirect()
     client_redirect.enter()
@@ -51,8 +51,21 @@ def redirect_vision() -> Iterator[None]:
         yield
     finally:
         client_redirect.leave()
-        if has_no_opener and getattr(urllib.request, "_opener", None) is opener:
-            urllib.request.install_opener(cast("Any", None))
+        if getattr(urllib.request, "_opener", None) is opener:
+            urllib.request.install_opener(cast("Any", before))
+
+
+def _is_default(opener: urllib.request.OpenerDirector | None) -> bool:
+    """Whether nobody has installed an opener. The first `urlopen` of a process makes a plain one."""
+    if opener is None:
+        return True
+    plain = urllib.request.build_opener()
+    return set(map(type, _handlers(opener))) == set(map(type, _handlers(plain)))
+
+
+def _handlers(opener: urllib.request.OpenerDirector) -> list[Any]:
+    handlers: list[Any] = vars(opener)["handlers"]
+    return handlers
 
 
 class _RedirectHandler(urllib.request.BaseHandler):
