@@ -2,12 +2,18 @@ import logging
 
 import pytest
 
+_LOG = logging.getLogger("etlkit")
+_AT_FIRST = _LOG.handlers[:], _LOG.propagate, _LOG.level
+
 
 @pytest.fixture(autouse=True)
-def _log_as_before():
-    """The command line takes etlkit's log to itself, and the next test may want to see it."""
-    logger = logging.getLogger("etlkit")
-    before = logger.handlers[:], logger.propagate, logger.level
+def _log_as_at_first():
+    """The command line takes the log of etlkit to itself, in fixtures of a module as well."""
+    _reset()
     yield
-    logger.handlers[:], logger.propagate = before[:2]
-    logger.setLevel(before[2])
+    _reset()
+
+
+def _reset() -> None:
+    _LOG.handlers[:], _LOG.propagate, level = _AT_FIRST
+    _LOG.setLevel(level)

@@ -1,6 +1,7 @@
 """What BigQuery would refuse at the end is refused before a row is paid for, in etlkit's words."""
 
 import logging
+import threading
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -199,20 +200,37 @@ def test_checks_are_validated_at_the_first_rows(transfer):
     assert 0 < transfer.calls < 9000
 
 
-class LateError(Paid):
-    """The key `error` has a value in one late row only."""
+class Warned(logging.Handler):
+    """Tells when a warning came that has a text."""
 
-    def transform_row(self, row):
-        late = "no" if row["k"] == 1400 else None
-        return {**super().transform_row(row), "error": late}
+    def __init__(self, text):
+        super().__init__(logging.WARNING)
+        self.text, self.came = text, threading.Event()
+
+    def emit(self, record):
+        if self.text in record.getMessage():
+            self.came.set()
 
 
-def test_a_check_of_a_column_that_comes_late(transfer, run, dataset, caplog):
+def test_a_check_of_a_column_that_comes_late(transfer, run, dataset):
     """It is a warning at the first rows, because later rows may bring the column."""
+    warned = Warned("unless later rows bring the column")
+
+    class LateError(Paid):
+        """The key `error` has a value in one row only, which waits for the first rows."""
+
+        def transform_row(self, row):
+            late = "no" if row["k"] == 1400 and warned.came.wait(60) else None
+            return {**super().transform_row(row), "error": late}
+
     job = {"checks": [Check("SELECT COUNT(*) FROM {staged} WHERE error IS NOT NULL", at_most=1)]}
-    with caplog.at_level(logging.WARNING, logger="etlkit"):
+    logger = logging.getLogger("etlkit")
+    logger.addHandler(warned)
+    try:
         transfer(MANY, etl=LateError, job=job)
-    assert "unless later rows bring the column" in caplog.text
+    finally:
+        logger.removeHandler(warned)
+    assert warned.came.is_set()
     assert run(f"SELECT COUNT(error) FROM {dataset}.target") == [(1,)]
 
 

@@ -14,7 +14,6 @@ from etlkit.cli.logs import JsonFormatter
 def logs():
     """The log of the command line, in either format."""
     logger = logging.getLogger("etlkit")
-    before = logger.handlers[:], logger.level, logger.propagate
 
     def start(formatter=None):
         handler = logging.StreamHandler(sys.stderr)
@@ -22,9 +21,7 @@ def logs():
         logger.handlers[:], logger.propagate = [handler], False
         logger.setLevel(logging.INFO)
 
-    yield start
-    logger.handlers[:], level, logger.propagate = before
-    logger.setLevel(level)
+    return start
 
 
 def script():

@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -20,16 +19,6 @@ from etlkit.cli.invocation import invoke
 from etlkit.cli.root import command, main
 
 ROOT = Path(etlkit.__file__).parents[1]
-
-
-@pytest.fixture(autouse=True)
-def restored_logging():
-    """Each invocation configures the log; put it back."""
-    logger = logging.getLogger("etlkit")
-    before = logger.handlers[:], logger.level, logger.propagate
-    yield
-    logger.handlers[:], level, logger.propagate = before
-    logger.setLevel(level)
 
 
 def test_every_command_is_listed_with_the_module_that_has_it():
