@@ -101,6 +101,7 @@ class Runs(RuleBasedStateMachine):
             sink=self.sink,
             name="job",
             on_row_error=self.policy,
+            max_rejected=None,
         )
         try:
             report = run_job(job, settings=Settings(), resume=resume)
