@@ -44,7 +44,7 @@ test: $(VENV)/.dev ## Run the whole test suite, lint and type checks
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/faults
-	$(BIN)/python -m pytest tests/faults
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/faults
 
 faults: $(VENV)/.dev ## Run the long form of the fault tests (1,100 kills, 100 interleavings, an outage of a minute) and print the figures
 	ETLKIT_KILLS=200 ETLKIT_IMAGES=9600 ETLKIT_OUTAGE_S=60 ETLKIT_INTERLEAVINGS=100 ETLKIT_STATEMENTS=all \

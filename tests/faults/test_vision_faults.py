@@ -111,7 +111,7 @@ def test_bad_images_are_rejected_with_their_reasons(vision, etl, caplog, capfd):
     """Each image that Vision refuses is one reject, whatever else goes wrong."""
     plan = FaultPlan.seeded(5, http_429=0.1, http_5xx=0.05, item_error=0.03, item_refused=0.05)
     vision(plan)
-    described = job(etl, ROWS[:480], on_row_error="reject")
+    described = job(etl, ROWS[:480], on_row_error="reject", max_rejected=0.2)
     with all_output(caplog, capfd) as output:
         report = run_job(described)
         output.write(report.to_json() + repr(described.sink.rejects))
