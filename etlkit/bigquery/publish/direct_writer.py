@@ -10,9 +10,7 @@ from etlkit.api.outcomes import Recovered
 from etlkit.api.sink import PARTS
 from etlkit.bigquery import sql
 from etlkit.bigquery.client import Connection, errors_as
-from etlkit.bigquery.publish.target import Target
-from etlkit.bigquery.runs.run_owner import RunOwner
-from etlkit.bigquery.source import work_dataset
+from etlkit.bigquery.publish.opening import open_target
 from etlkit.bigquery.storage.append_rows import Appender
 from etlkit.errors import ConfigError, SinkError
 
@@ -55,14 +53,8 @@ class DirectWriter:
         self._appender: Appender | None = None
         self._changes = 0
         self._columns: tuple[Column, ...] = ()
-        with errors_as(SinkError, "open", f"opening the target {options.table} failed"):
-            self._target = Target(options, job.on_schema_change, connection)
-            dataset = work_dataset(options.work_dataset, connection.project)
-            self.target = str(self._target.name)
-            self._owner = RunOwner(
-                connection, run, dataset, target=self.target, mode=options.mode, details=details
-            )
-            self._owner.start(exclusive=not job.is_runnable_concurrently)
+        self._target, self._owner = open_target(options, job, run, connection, details)
+        self.target = str(self._target.name)
 
     @property
     def known_columns(self) -> tuple[Column, ...]:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from etlkit.bigquery.client import Connection, errors_as
 from etlkit.bigquery.modes import MODES
+from etlkit.bigquery.publish.opening import open_target
 from etlkit.bigquery.publish.preflight import check_checks
+from etlkit.bigquery.publish.staging import Staging
 from etlkit.bigquery.source import work_dataset
 from etlkit.errors import SinkError
 
@@ -38,28 +40,15 @@ class BigQueryWriter:
         connection: Connection,
         details: Mapping[str, Any],
     ) -> None:
-        from etlkit.bigquery.publish.staging import Staging
-        from etlkit.bigquery.publish.target import Target
-        from etlkit.bigquery.runs.run_owner import RunOwner
-
         self._options = options
         self._job = job
         self._run = run
         self._connection = connection
+        self._target, self._owner = open_target(options, job, run, connection, details)
+        self.target = str(self._target.name)
         dataset = work_dataset(options.work_dataset, connection.project)
+        self._staging = Staging(connection, run, dataset)
         with errors_as(SinkError, "open", f"opening the target {options.table} failed"):
-            self._target = Target(options, job.on_schema_change, connection)
-            self.target = str(self._target.name)
-            self._owner = RunOwner(
-                connection,
-                run,
-                dataset,
-                target=self.target,
-                mode=options.mode,
-                details=details,
-            )
-            self._owner.start(exclusive=not job.is_runnable_concurrently)
-            self._staging = Staging(connection, run, dataset)
             self._staging.find()
 
     @property
