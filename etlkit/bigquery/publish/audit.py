@@ -34,7 +34,7 @@ def audit(
     Raises:
         CountMismatchError: A row is missing, incomplete, or staged but not counted.
         SinkError: The rows go to more partitions than one job may change.
-        CheckFailedError: A check failed. The staged rows stay, to be looked at.
+        CheckFailedError: A check failed. The staged rows are kept for inspection.
     """
     found = staging.count()
     names = ("read", "written", "skipped", "rejected", "parts")
@@ -81,7 +81,7 @@ def run_checks(connection: Connection, staged: StagedRows, checks: Sequence[Chec
     """Run the job's checks over the staged rows.
 
     Raises:
-        CheckFailedError: A check failed. The staged rows stay, to be looked at.
+        CheckFailedError: A check failed. The staged rows are kept for inspection.
     """
     rows = staged.rows(staged.columns)
     for check in map(as_check, checks):

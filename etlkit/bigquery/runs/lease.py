@@ -60,7 +60,7 @@ class Lease:
         """Return if this process certainly still holds the run. Cheap: called before every row.
 
         Raises:
-            RunTakenOverError: It may not, or does not.
+            RunTakenOverError: The run was taken over, or its lease ended and could not be renewed.
         """
         if self._lost is not None:
             raise self._lost

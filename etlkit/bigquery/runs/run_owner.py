@@ -128,7 +128,7 @@ class RunOwner:
         """Return if this process certainly still holds the run.
 
         Raises:
-            RunTakenOverError: It may not, or does not.
+            RunTakenOverError: The run was taken over, or its lease ended and could not be renewed.
         """
         self.lease.check()
 
@@ -136,7 +136,7 @@ class RunOwner:
         """Ask the guard itself whether the run is lost, because something has failed.
 
         Raises:
-            RunTakenOverError: It is.
+            RunTakenOverError: Another process has taken the run over or finished it.
         """
         try:
             self.guard.check()

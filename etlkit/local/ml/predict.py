@@ -1,7 +1,7 @@
 """`ML.PREDICT(MODEL m, TABLE t | (query))`, anywhere that a table is allowed.
 
 It is rewritten to a sub-query that calls a DuckDB function made for this one statement. So it works in
-WITHs, joins, views and DML, and DuckDB skips rows that are filtered out and columns that are not read.
+`WITH`, joins, views and DML, and DuckDB reads only the rows and columns that the query needs.
 
 Source: https://cloud.google.com/bigquery/docs/reference/standard-sql/bigqueryml-syntax-predict
 """

@@ -167,7 +167,7 @@ def remove(name: Name) -> None:
 
 
 def find_procedure(name: str) -> Procedure | None:
-    """The procedure of this name in any case; None = there is none."""
+    """Look up a procedure, ignoring case. None = it is not declared."""
     return _procedures.get(name.upper())
 
 

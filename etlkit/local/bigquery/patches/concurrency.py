@@ -76,19 +76,19 @@ class Concurrency:
         return Arrival(next(self._numbers), tables)
 
     def leave_queue(self, arrival: Arrival) -> None:
-        """The request waits no longer, be it that it begins or that its client has gone."""
+        """Stop counting the request as waiting: it begins, or its client has gone."""
         if not arrival.is_refused:
             self._waiting -= Counter(arrival.tables)
 
     def begin(self, arrival: Arrival) -> None:
-        """The request has the connection now."""
+        """Note that the request has the connection."""
         self._at_work = arrival
 
     def refuse_if_too_many(self) -> None:
         """Refuse the single statement of the request at work if too many were waiting before it.
 
         Raises:
-            ResourcesExceededError: They were.
+            ResourcesExceededError: More than `MAX_WAITING` were waiting.
         """
         if self._at_work.is_refused:
             project, dataset, table = self._at_work.tables[0]
