@@ -102,6 +102,8 @@ class SinkWriter(Protocol):
     def commit(self, counts: Counts) -> int:
         """Audit what was staged against `counts`, then publish it in one atomic step.
 
+        What was written and not flushed yet is flushed first.
+
         Returns:
             Rows published, i.e. counted after fan-out.
 

@@ -1,6 +1,7 @@
 """BigQuery's source and sink keep the same contract as the parts in memory."""
 
 import itertools
+import threading
 
 import pytest
 from google.api_core.exceptions import NotFound
@@ -8,7 +9,10 @@ from google.cloud import bigquery
 
 from etlkit import BigQuerySink, BigQuerySource
 from etlkit.api.run import Run, RunRequest
+from etlkit.bigquery.storage.append_rows import Appender
 from etlkit.testing import SinkContract, SourceContract
+from etlkit.testing.sink_contract import COLUMNS as WRITTEN
+from etlkit.testing.sink_contract import batch_of, counts_of
 
 COLUMNS = [bigquery.SchemaField("name", "STRING"), bigquery.SchemaField("size", "INT64")]
 
@@ -65,3 +69,29 @@ class TestBigQuerySink(SinkContract):
     def visible_rejects(self):
         sql = f"SELECT row_id, error_class FROM {self.table}_rejects"
         return [row.values() for row in self.rows(sql)]
+
+    def test_commit_publishes_rows_that_are_still_on_their_way(self, monkeypatch):
+        """A connection that has sent nothing before `commit` is not cut off: its rows come first."""
+        waited_for = threading.Event()
+        converse, flush, close = Appender._converse, Appender.flush, Appender.close
+
+        def converse_late(appender):
+            waited_for.wait()
+            converse(appender)
+
+        def noted(original):
+            def call(appender):
+                waited_for.set()
+                original(appender)
+
+            return call
+
+        monkeypatch.setattr(Appender, "_converse", converse_late)
+        rows = [{"name": "a", "size": 1}]
+        with self._writing("append") as (_run, writer):
+            writer.begin(WRITTEN)
+            writer.write(batch_of("id1", rows))
+            monkeypatch.setattr(Appender, "flush", noted(flush))
+            monkeypatch.setattr(Appender, "close", noted(close))
+            assert writer.commit(counts_of([rows])) == 1
+        assert self._seen() == [("a", 1)]

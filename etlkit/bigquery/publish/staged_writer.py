@@ -107,8 +107,8 @@ class BigQueryWriter:
         from etlkit.bigquery.publish.audit import audit
         from etlkit.bigquery.publish.publisher import Publisher
 
-        with self._told_if_lost():
-            self._staging.close()
+        self.flush()  # closing the connection would drop what is not acknowledged yet
+        self._staging.close()
         self._refuse_emptying(counts)
         with (
             self._told_if_lost(),
