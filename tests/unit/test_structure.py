@@ -23,6 +23,7 @@ LAYERS = [
     {"api"},
     {"engine"},
     {"bigquery", "files", "vision"},
+    {"workflow"},
     {"runner"},
     {"testing"},
     {"cli"},

@@ -1,0 +1,158 @@
+"""The reports of a workflow and of its tasks, and who is told of them while it runs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Protocol
+
+from etlkit.api.outcomes import Counts
+from etlkit.api.report import State, StatementReport
+
+TaskKind = Literal[
+    "transfer", "datamart", "check", "http", "webhook", "workflow", "python", "dbt", "branch"
+]
+"""What a task runs; `branch` is an `IfElse`, `python` a callable."""
+
+TaskState = Literal[
+    "waiting", "running", "succeeded", "failed", "interrupted", "bypassed", "skipped", "not_run"
+]
+"""Where a task is, or how it ended.
+
+`bypassed`: it is on the branch that was not taken. `skipped`: the command line left it out. `not_run`:
+a task before it failed, or the workflow was stopped first.
+"""
+
+FINISHED: tuple[TaskState, ...] = ("succeeded", "bypassed", "skipped")
+"""States of a task that a resumed run does not run again; a skipped one keeps its state."""
+
+
+@dataclass(kw_only=True)
+class TaskReport:
+    """One task of one run of a workflow.
+
+    Attributes:
+        name: The task's name, unique within its workflow.
+        kind: What it runs.
+        state: See `TaskState`.
+        after: The tasks that must end before it: name to `""`, or to `then` or `otherwise` if the
+            edge is a branch of an `IfElse`.
+        started_at: When its last attempt began, ISO 8601 with UTC offset; None = it did not begin.
+        finished_at: When it ended, in the same form; None = it did not end.
+        seconds: Duration of its last attempt.
+        attempts: Attempts made in this run of the workflow, 0 = none.
+        from_earlier: Whether an earlier attempt at the workflow's run finished it.
+        run_id: Id of the run of a transfer, datamart or child workflow in the ledger; None = it has
+            none.
+        job: Name of that job; empty = it is none.
+        target: Where its rows went; empty = no one place.
+        read: Source rows read by a transfer; None = the task has no such rows; the same for the next.
+        written: Source rows written.
+        skipped: Source rows left out by the transform.
+        rejected: Source rows rejected with their error.
+        rows: Rows published, or changed and returned by SQL.
+        calls: Calls to services.
+        bytes_billed: Bytes that BigQuery billed; None = not known.
+        cost: Cost of its calls and bytes in USD; None = not known.
+        value: What other tasks can read of it: the number of a check, the return value of a callable,
+            the first row of a datamart, the answer of a request. JSON values only.
+        branch: `then` or `otherwise`, for an `IfElse`; None = any other task.
+        statements: Of a datamart.
+        rejects: Rejected rows by class of error.
+        first_errors: The first few row errors of a transfer.
+        details: More for people, title to text, e.g. the SQL of a check.
+        children: Iterations of a loop, tasks of a child workflow, models and tests of dbt.
+        error: Why it failed; None = it did not.
+    """
+
+    name: str
+    kind: TaskKind
+    state: TaskState = "waiting"
+    after: dict[str, str] = field(default_factory=dict)
+    started_at: str | None = None
+    finished_at: str | None = None
+    seconds: float = 0.0
+    attempts: int = 0
+    from_earlier: bool = False
+    run_id: str | None = None
+    job: str = ""
+    target: str = ""
+    read: int | None = None
+    written: int | None = None
+    skipped: int | None = None
+    rejected: int | None = None
+    rows: int | None = None
+    calls: int | None = None
+    bytes_billed: int | None = None
+    cost: float | None = None
+    value: Any = None
+    branch: Literal["then", "otherwise"] | None = None
+    statements: list[StatementReport] = field(default_factory=list)
+    rejects: dict[str, int] = field(default_factory=dict)
+    first_errors: list[str] = field(default_factory=list)
+    details: dict[str, str] = field(default_factory=dict)
+    children: list[TaskReport] = field(default_factory=list)
+    error: str | None = None
+
+
+@dataclass(kw_only=True)
+class WorkflowReport:
+    """The outcome of one run of a workflow.
+
+    Attributes:
+        run_id: The run's id in the ledger.
+        job: The workflow's name.
+        state: `published` when every task that had to run has succeeded; `failed` or `interrupted`.
+        tasks: In an order that respects the edges.
+        attempt: 1, and one more at every resume.
+        started_at: When this attempt began, ISO 8601 with UTC offset.
+        finished_at: When it ended; None = it is running.
+        seconds: Duration of this attempt.
+        variables: The value of each variable, as text.
+        changes: What differs from the graph with which the run began, one sentence each.
+        bytes_billed: Of all tasks; None = none is known.
+        cost: Of all tasks in USD; None = none is known.
+        warnings: E.g. a webhook that did not answer.
+        error: Why the run failed; None = it did not.
+    """
+
+    run_id: str
+    job: str
+    state: State = "failed"
+    tasks: list[TaskReport] = field(default_factory=list)
+    attempt: int = 1
+    started_at: str | None = None
+    finished_at: str | None = None
+    seconds: float = 0.0
+    variables: dict[str, str] = field(default_factory=dict)
+    changes: list[str] = field(default_factory=list)
+    bytes_billed: int | None = None
+    cost: float | None = None
+    warnings: list[str] = field(default_factory=list)
+    error: str | None = None
+
+    @property
+    def total_s(self) -> float:
+        """Duration of the run, in seconds."""
+        return self.seconds
+
+    def to_json(self) -> str:
+        """The report as one line of JSON."""
+        return json.dumps(asdict(self), ensure_ascii=False, default=str)
+
+
+class WorkflowObserver(Protocol):
+    """Is told what happens in a workflow while it runs. Called from several threads."""
+
+    def task_changed(self, path: tuple[str, ...], report: TaskReport, /) -> None:
+        """A task began or ended.
+
+        Args:
+            path: Names from the outermost workflow's task down to this one.
+            report: The task as it is now.
+        """
+
+    def task_progress(
+        self, path: tuple[str, ...], stage: str, counts: Counts, expected: int | None, /
+    ) -> None:
+        """A transfer within the workflow went on. See `etlkit.api.report.Progress`."""

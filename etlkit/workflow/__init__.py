@@ -1,0 +1,1 @@
+"""Workflows: tasks, the order in which they run, branches and loops."""
