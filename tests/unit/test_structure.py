@@ -80,6 +80,9 @@ def test_dependencies_point_one_way(path):
         ("rich", {"cli"}),
         ("sqlglot", {"variables", "local"}),
         ("click", {"cli"}),
+        ("jinja2", {"cli"}),
+        ("pygraphviz", {"cli"}),
+        ("vl_convert", {"cli"}),
     ],
 )
 def test_each_library_has_a_home(library, homes):

@@ -1,0 +1,1 @@
+"""Pages of HTML, each one self-contained file: what a run did, and what its tables hold."""
