@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from etlkit.api.datamart import Datamart
     from etlkit.api.job import TransferJob
     from etlkit.api.report import DatamartReport, DryRunReport, Progress, RunReport
-    from etlkit.api.run import Run, RunRequest, Settings
+    from etlkit.api.run import ParentRun, Run, RunRequest, Settings
     from etlkit.bigquery.datamart.plan import Plan
     from etlkit.engine.preview import Preview
 
@@ -38,6 +38,7 @@ def run_job(
     retry_rejects: str | None = None,
     only: str | None = None,
     on_progress: Progress | None = None,
+    parent: ParentRun | None = None,
 ) -> RunReport:
     """Run a transfer once.
 
@@ -55,6 +56,7 @@ def run_job(
         retry_rejects: Id of a run whose rejected rows to run again, and no others.
         only: Of those, only the rows with this class of error; None = all.
         on_progress: Called often with stage and counts; None = no progress is reported.
+        parent: The workflow's run whose task this is; None = it stands for itself.
 
     Returns:
         The report, state `published`.
@@ -75,6 +77,7 @@ def run_job(
         resume=resume,
         allow_code_change=allow_code_change,
         retry_of=retry_rejects,
+        parent=parent,
     )
     return run_transfer(job, request, on_start=on_start, on_progress=on_progress)
 
@@ -158,6 +161,7 @@ def run_datamart(
     loop: Mapping[str, Any] | None = None,
     queued_at: datetime | None = None,
     on_start: Callable[[Run], None] | None = None,
+    parent: ParentRun | None = None,
 ) -> DatamartReport:
     """Run a datamart once.
 
@@ -169,6 +173,7 @@ def run_datamart(
         loop: See there.
         queued_at: See there.
         on_start: See there.
+        parent: See there.
 
     Returns:
         The report, state `published`.
@@ -186,7 +191,8 @@ def run_datamart(
         run_plan(plan, run, report)
         report.state = "published"
 
-    return _process_datamart(job, name, settings, _Given(variables, loop, queued_at), execute)
+    given = _Given(variables, loop, queued_at)
+    return _process_datamart(job, name, settings, given, execute, parent)
 
 
 def check_datamart(
@@ -339,6 +345,7 @@ def _process_datamart(
     settings: Settings | None,
     given: _Given,
     process: Callable[[Plan, Run, DatamartReport], None],
+    parent: ParentRun | None = None,
 ) -> DatamartReport:
     from etlkit.api.report import DatamartReport, StatementReport
     from etlkit.api.run import Run, RunRequest
@@ -358,7 +365,9 @@ def _process_datamart(
             )
             for step in plan.steps
         ]
-        request = RunRequest(job_name, settings, variables=plan.variables, started_at=now)
+        request = RunRequest(
+            job_name, settings, variables=plan.variables, parent=parent, started_at=now
+        )
         with Run(request, fingerprint=plan.fingerprint, labels=job.labels) as run:
             report.run_id = run.run_id
             process(plan, run, report)

@@ -9,8 +9,9 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from etlkit.api.outcomes import Counts
 
-State = Literal["published", "failed", "interrupted", "checked"]
-"""How a run ended; `checked` after a dry run."""
+State = Literal["published", "failed", "interrupted", "checked", "running", "dead"]
+"""How a run ended; `checked` after a dry run. In a report that is read from the ledger also `running`,
+or `dead`: its process was killed."""
 
 StatementState = Literal["done", "failed", "not_run", "checked", "unchecked"]
 

@@ -52,6 +52,30 @@ class Interrupted(KeyboardInterrupt):
         self.signum = signum
 
 
+def _nobody(_run_id: str) -> None:
+    return
+
+
+@dataclass(frozen=True, slots=True)
+class ParentRun:
+    """The run of a workflow, for a run that is the work of one of its tasks.
+
+    Attributes:
+        run_id: Id of the workflow's run.
+        task: The task's path, as `etlkit.api.workflow_state.task_text` writes it.
+        owner: Token of the attempt that holds the workflow's run: a run of a task does not begin
+            when another attempt has taken it over. Empty = nobody is asked.
+        dataset: Where its ledger is, `project.dataset`; empty = not known.
+        on_published: Called with the run's id when the ledger has recorded that it is published.
+    """
+
+    run_id: str
+    task: str
+    owner: str = ""
+    dataset: str = ""
+    on_published: Callable[[str], None] = _nobody
+
+
 @dataclass(frozen=True, slots=True)
 class RunRequest:
     """What a caller asks for: a new run of a job, or to resume one.
@@ -65,6 +89,7 @@ class RunRequest:
         allow_code_change: Resume although code or query changed since the run began.
         retry_of: Id of a run whose rejected rows are run again. They are added to the target,
             whatever the sink's mode. None = a run of the whole source.
+        parent: The workflow's run whose task this run is; None = it stands for itself.
         started_at: When the run was asked for, an aware time.
     """
 
@@ -75,6 +100,7 @@ class RunRequest:
     resume: str | None = None
     allow_code_change: bool = False
     retry_of: str | None = None
+    parent: ParentRun | None = None
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
@@ -114,8 +140,8 @@ class Run:
     Attributes:
         run_id: How the run is found again. A resumed run keeps its id.
         attempt: 1 for a new run, one more at every resume.
-        job_name: As in `RunRequest`; likewise `settings`, `limit`, `variables`, `retry_of` and
-            `started_at`.
+        job_name: As in `RunRequest`; likewise `settings`, `limit`, `variables`, `retry_of`,
+            `parent` and `started_at`.
     """
 
     def __init__(
@@ -132,6 +158,7 @@ class Run:
         self.limit = request.limit
         self.variables = dict(request.variables)
         self.retry_of = request.retry_of
+        self.parent = request.parent
         self.started_at = request.started_at
         self.fingerprint = fingerprint
         self.labels = dict(labels or {})

@@ -102,11 +102,12 @@ class WorkflowReport:
     Attributes:
         run_id: The run's id in the ledger.
         job: The workflow's name.
-        state: `published` when every task that had to run has succeeded; `failed` or `interrupted`.
+        state: `published` when every task that had to run has succeeded; `failed` or `interrupted`;
+            from the ledger also `running` or `dead`.
         tasks: In an order that respects the edges.
         attempt: 1, and one more at every resume.
         started_at: When this attempt began, ISO 8601 with UTC offset.
-        finished_at: When it ended; None = it is running.
+        finished_at: When it ended; None = it is running, or was killed.
         seconds: Duration of this attempt.
         variables: The value of each variable, as text.
         changes: What differs from the graph with which the run began, one sentence each.
@@ -139,6 +140,57 @@ class WorkflowReport:
     def to_json(self) -> str:
         """The report as one line of JSON."""
         return json.dumps(asdict(self), ensure_ascii=False, default=str)
+
+
+JobKind = Literal["transfer", "datamart", "workflow"]
+"""What a run of the ledger is a run of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSummary:
+    """One run of the ledger, for an overview of many.
+
+    Attributes:
+        run_id: Its id.
+        job: Name of the job or workflow.
+        kind: What it is.
+        state: Where it is; see `State`.
+        began_at: When it began, ISO 8601 with UTC offset, by BigQuery's clock.
+        finished_at: When its last attempt ended, in the same form; None = it runs, or is dead.
+        seconds: Duration of its last attempt; None = not known.
+        attempt: 1, and one more at every resume.
+        target: Where its rows went; empty = no one place.
+        read: Source rows read; None = it has none; the same for the next ones.
+        written: Source rows written.
+        skipped: Source rows left out by the transform.
+        rejected: Source rows rejected with their error.
+        rows: Rows published; of a workflow, of all its tasks.
+        bytes_billed: Bytes that BigQuery billed; None = not known.
+        cost: Cost of its calls and bytes in USD; None = not known.
+        parent_run_id: The workflow's run whose task it is; None = it stands for itself.
+        task: The task's path, `load/2024-01-02`; None as above.
+        error: Why it failed; None = it did not.
+    """
+
+    run_id: str
+    job: str
+    kind: JobKind
+    state: State
+    began_at: str
+    finished_at: str | None = None
+    seconds: float | None = None
+    attempt: int = 1
+    target: str = ""
+    read: int | None = None
+    written: int | None = None
+    skipped: int | None = None
+    rejected: int | None = None
+    rows: int | None = None
+    bytes_billed: int | None = None
+    cost: float | None = None
+    parent_run_id: str | None = None
+    task: str | None = None
+    error: str | None = None
 
 
 class WorkflowObserver(Protocol):
