@@ -27,6 +27,21 @@ FINISHED: tuple[TaskState, ...] = ("succeeded", "bypassed", "skipped")
 """States of a task that a resumed run does not run again; a skipped one keeps its state."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class FailedAttempt:
+    """An attempt at a task that failed and was followed by another one.
+
+    Attributes:
+        started_at: When it began, ISO 8601 with UTC offset.
+        finished_at: When it failed, in the same form.
+        error: Why.
+    """
+
+    started_at: str
+    finished_at: str
+    error: str
+
+
 @dataclass(kw_only=True)
 class TaskReport:
     """One task of one run of a workflow.
@@ -41,6 +56,7 @@ class TaskReport:
         finished_at: When it ended, in the same form; None = it did not end.
         seconds: Duration of its last attempt.
         attempts: Attempts made in this run of the workflow, 0 = none.
+        failed_attempts: The attempts before the last one, oldest first.
         from_earlier: Whether an earlier attempt at the workflow's run finished it.
         run_id: Id of the run of a transfer, datamart or child workflow in the ledger; None = it has
             none.
@@ -73,6 +89,7 @@ class TaskReport:
     finished_at: str | None = None
     seconds: float = 0.0
     attempts: int = 0
+    failed_attempts: list[FailedAttempt] = field(default_factory=list)
     from_earlier: bool = False
     run_id: str | None = None
     job: str = ""
