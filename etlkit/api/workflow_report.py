@@ -15,12 +15,23 @@ TaskKind = Literal[
 """What a task runs; `branch` is an `IfElse`, `python` a callable."""
 
 TaskState = Literal[
-    "waiting", "running", "succeeded", "failed", "interrupted", "bypassed", "skipped", "not_run"
+    "waiting",
+    "running",
+    "succeeded",
+    "failed",
+    "interrupted",
+    "bypassed",
+    "skipped",
+    "not_run",
+    "checked",
+    "unchecked",
 ]
 """Where a task is, or how it ended.
 
-`bypassed`: it is on the branch that was not taken. `skipped`: the command line left it out. `not_run`:
-a task before it failed, or the workflow was stopped first.
+`waiting` is also a failed task that waits for its next attempt. `bypassed`: it is on the branch that
+was not taken. `skipped`: the command line left it out. `not_run`: a task before it failed, or the
+workflow was stopped first. After a dry run `checked`, or `unchecked`: it cannot be checked, or needs
+what an earlier task makes.
 """
 
 FINISHED: tuple[TaskState, ...] = ("succeeded", "bypassed", "skipped")
@@ -78,6 +89,7 @@ class TaskReport:
         first_errors: The first few row errors of a transfer.
         details: More for people, title to text, e.g. the SQL of a check.
         children: Iterations of a loop, tasks of a child workflow, models and tests of dbt.
+        fingerprint: A text that changes with the definition of what it runs; empty = not known.
         error: Why it failed; None = it did not.
     """
 
@@ -109,6 +121,7 @@ class TaskReport:
     first_errors: list[str] = field(default_factory=list)
     details: dict[str, str] = field(default_factory=dict)
     children: list[TaskReport] = field(default_factory=list)
+    fingerprint: str = ""
     error: str | None = None
 
 
@@ -120,12 +133,14 @@ class WorkflowReport:
         run_id: The run's id in the ledger.
         job: The workflow's name.
         state: `published` when every task that had to run has succeeded; `failed` or `interrupted`;
-            from the ledger also `running` or `dead`.
+            `checked` after a dry run; from the ledger also `running` or `dead`.
         tasks: In an order that respects the edges.
         attempt: 1, and one more at every resume.
         started_at: When this attempt began, ISO 8601 with UTC offset.
         finished_at: When it ended; None = it is running, or was killed.
         seconds: Duration of this attempt.
+        queued_at: Time from which `Timestamp` variables and periods of loops count, in the same
+            form; a resumed run keeps it.
         variables: The value of each variable, as text.
         changes: What differs from the graph with which the run began, one sentence each.
         bytes_billed: Of all tasks; None = none is known.
@@ -142,6 +157,7 @@ class WorkflowReport:
     started_at: str | None = None
     finished_at: str | None = None
     seconds: float = 0.0
+    queued_at: str | None = None
     variables: dict[str, str] = field(default_factory=dict)
     changes: list[str] = field(default_factory=list)
     bytes_billed: int | None = None

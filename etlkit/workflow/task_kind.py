@@ -1,0 +1,192 @@
+"""What a task can run: the base of all kinds of tasks, and what they are given."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+from etlkit.api.outcomes import Counts
+from etlkit.api.run import Interrupted, Settings
+from etlkit.api.workflow_report import TaskKind, TaskReport, WorkflowObserver
+from etlkit.api.workflow_state import Path
+from etlkit.calls.retry import Calls
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables that a task reads and writes, as far as they are known.
+
+    Attributes:
+        reads: `dataset.table` or `project.dataset.table`, as the job says it.
+        writes: In the same form.
+    """
+
+    reads: frozenset[str] = frozenset()
+    writes: frozenset[str] = frozenset()
+
+
+class Runnable(ABC):
+    """What a task runs. Jobs and plain functions are wrapped in one; other kinds inherit from it.
+
+    A kind is a frozen description: nothing happens when it is made, and wrong values are a
+    `ConfigError` then.
+
+    Attributes:
+        kind: For reports.
+        takes_slot: Whether it counts as one of `max_parallel_tasks`. What only waits for tasks below
+            it takes none: those do.
+    """
+
+    kind: ClassVar[TaskKind]
+    takes_slot: ClassVar[bool] = True
+
+    @abstractmethod
+    def run(self, context: TaskContext, /) -> None:
+        """Run once, on a thread of its own. It has succeeded when this returns.
+
+        What is known goes into `context.report` as soon as it is known, so that it is also there
+        after a failure. State, times and attempts are not its concern.
+
+        Raises:
+            Interrupted: It was asked to stop, see `TaskContext.check_stop`, and has stopped.
+            Exception: It failed.
+        """
+
+    def dry_run(self, context: TaskContext, /) -> bool:  # noqa: ARG002 - for those that can
+        """Check whether it could run, and estimate its cost. Nothing is written.
+
+        Returns:
+            Whether it could be checked.
+
+        Raises:
+            EtlkitError: It would fail.
+        """
+        return False
+
+    def tables(self) -> Tables:
+        """The tables that it reads and writes. No I/O."""
+        return Tables()
+
+    def fingerprint(self) -> str:
+        """A text that changes with the definition. No I/O beyond the user's own files."""
+        return short_hash(repr(self))
+
+
+def short_hash(*texts: str) -> str:
+    """A short text that changes with these."""
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
+
+
+class Stopping:
+    """A request to stop one attempt at a task; made on one thread, seen on others."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._event = threading.Event()
+        self._signum: int | None = None
+        self._callbacks: list[Callable[[int], None]] = []
+
+    @property
+    def signum(self) -> int | None:
+        """The signal that asked; None = nobody did."""
+        return self._signum
+
+    def request(self, signum: int) -> None:
+        """Ask to stop; a repeated request does nothing."""
+        with self._lock:
+            if self._signum is not None:
+                return
+            self._signum = signum
+            self._event.set()
+            callbacks = list(self._callbacks)
+        for callback in callbacks:
+            callback(signum)
+
+    def on_request(self, callback: Callable[[int], None]) -> None:
+        """Call a function with the signal, once: at the request, or now if it was made already."""
+        with self._lock:
+            signum = self._signum
+            if signum is None:
+                self._callbacks.append(callback)
+        if signum is not None:
+            callback(signum)
+
+    def wait(self, timeout_s: float | None) -> bool:
+        """Wait for the request; False = the time is over."""
+        return self._event.wait(timeout_s)
+
+
+@dataclass(kw_only=True)
+class TaskContext:
+    """What a task is given when it runs. A callable may take one as its only argument.
+
+    Attributes:
+        report: The task's report, to be filled in.
+        run_id: The workflow's run.
+        attempt: The attempt at that run, 1 = the first.
+        workflow: The workflow's name.
+        path: Names from the outermost workflow's task down to this one.
+        settings: Project, location and environment variables.
+        variables: Values by bare name: the loop's, else the task's, else the workflow's.
+        tasks: The reports of the tasks that come before this one, by name, e.g.
+            `tasks["load"].written`.
+        labels: For every BigQuery job, beside `etlkit_job` and `etlkit_run`.
+        calls: Limits and counts of calls to services; already current on the task's thread.
+        stopping: The request to stop this attempt.
+        observer: Is told of progress.
+    """
+
+    report: TaskReport
+    run_id: str
+    workflow: str
+    path: Path
+    attempt: int = 1
+    settings: Settings = field(default_factory=Settings)
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    tasks: Mapping[str, TaskReport] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    calls: Calls = field(default_factory=Calls)
+    stopping: Stopping = field(default_factory=Stopping)
+    observer: WorkflowObserver | None = None
+
+    def check_stop(self) -> None:
+        """Return if the task may go on.
+
+        Raises:
+            Interrupted: It was asked to stop.
+        """
+        if self.stopping.signum is not None:
+            raise Interrupted(self.stopping.signum)
+
+    def wait(self, seconds: float) -> None:
+        """Wait, as `time.sleep` does, but not past a request to stop.
+
+        Raises:
+            Interrupted: The task was asked to stop.
+        """
+        self.stopping.wait(seconds)
+        self.check_stop()
+
+    def on_stop(self, callback: Callable[[int], None]) -> None:
+        """Call a function with the signal when the task is asked to stop; on another thread."""
+        self.stopping.on_request(callback)
+
+    def progress(self, stage: str, counts: Counts, expected: int | None = None) -> None:
+        """Tell who watches how far the task is. See `etlkit.api.report.Progress`."""
+        if self.observer is not None:
+            self.observer.task_progress(self.path, stage, counts, expected)
+
+    def child_changed(self, child: TaskReport) -> None:
+        """Put a part of the task into its report, or replace it by its name, and tell who watches."""
+        children = self.report.children
+        names = [each.name for each in children]
+        if child.name in names:
+            children[names.index(child.name)] = child
+        else:
+            children.append(child)
+        if self.observer is not None:
+            self.observer.task_changed((*self.path, child.name), replace(child))
