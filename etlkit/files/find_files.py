@@ -7,11 +7,9 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from etlkit.errors import ConfigError, SourceError
+from etlkit.errors import SourceError
 from etlkit.files.file import CHANGED, CopiedFile, File, LocalFile
-
-BUCKETS = "ETLKIT_BUCKETS"
-"""Names the folder that stands for Cloud Storage: `gs://bucket/x` is the file `bucket/x` in it."""
+from etlkit.files.storage import BUCKETS, cloud_storage
 
 _CHUNK_BYTES = 1 << 20
 
@@ -84,15 +82,7 @@ def _matches(folder: Path, pattern: str) -> list[Path]:
 
 
 def _in_cloud(uri: str, timeout_s: float) -> list[File]:
-    try:
-        # The class in gcsfs.core uses only REST; the one in the package's root also uses gRPC.
-        from gcsfs.core import GCSFileSystem
-    except ImportError:
-        raise ConfigError(
-            f"{uri}: reading Cloud Storage needs gcsfs. In a checkout of etlkit: "
-            "pip install -e '.[gcs]', or run with --local to use the local buckets"
-        ) from None
-    storage = GCSFileSystem(requests_timeout=timeout_s, use_listings_cache=False)
+    storage = cloud_storage(uri, timeout_s)
     with _errors_as_source_error(uri):
         names = sorted(storage.glob(uri)) if glob.has_magic(uri) else [uri.removeprefix("gs://")]
         infos = [storage.info(name) for name in names]

@@ -1,6 +1,8 @@
 """The jobs of the repository run one after the other over five photos."""
 
+import itertools
 import json
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ MODELS = ROOT / "etlkit" / "local" / "models"
 PHOTOS = sorted((ROOT / "photos").glob("*.jpg"))
 JOBS = ("object_table", "resnet_model", "resnet_predict", "labels", "resnet_ranking")
 VISION_JOBS = ("vision_objects", "vision_long", "vision_labels")
+COMPARISON = ("label_terms", "model_answers", "model_agreement", "disagreements")
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +38,7 @@ def world(local_server, bq, run_job):
     buckets.put(PHOTOS, "gs://bqml-vision/")
     model = sorted((MODELS / "savedmodel_resnet_stand_in").iterdir())
     buckets.put(model, "gs://resnet-model/", recursive=True)
-    for name in (*JOBS, *VISION_JOBS):
+    for name in (*JOBS, *VISION_JOBS, *COMPARISON):
         assert run_job(name) == 0, name
     yield bq
     bq.delete_dataset("bqml_vision", delete_contents=True)
@@ -91,6 +94,45 @@ def test_objects_as_rows(world):
     assert row["name"] == "Cat"
     assert 0 <= row["x_min"] < 0.05
     assert row["y_max"] > 0.9
+
+
+def agreement_of(answers, wider):
+    """The agreement per photo, computed from the definition in the guide."""
+    terms = defaultdict(lambda: defaultdict(set))
+    for row in answers:
+        if row["rank"] <= 5 and row["score"] >= 0.01:
+            label = row["label"].lower()
+            terms[row["uri"]][row["model"]] |= {label, label.split()[-1], *wider[label]}
+    result = {f"gs://bqml-vision/{photo.name}": None for photo in PHOTOS}
+    for uri, by_model in terms.items():
+        pairs = [bool(one & two) for one, two in itertools.combinations(by_model.values(), 2)]
+        if pairs:
+            result[uri] = sum(pairs) / len(pairs)
+    return result
+
+
+def test_the_models_are_compared(world, local_server):
+    """Agreement is as the guide defines it; photos without it are in a table and in the bucket."""
+    wider = defaultdict(set)
+    for label, term in world.query("SELECT label, term FROM bqml_vision.label_terms").result():
+        wider[label].add(term)
+    assert "cat" in wider["tabby"]
+    answers = list(world.query("SELECT * FROM bqml_vision.model_answers").result())
+    assert {row["model"] for row in answers} == {"resnet", "vision_labels", "vision_objects"}
+    expected = agreement_of(answers, wider)
+    rows = list(world.query("SELECT * FROM bqml_vision.model_agreement").result())
+    assert {row["uri"]: row["agreement"] for row in rows} == pytest.approx(expected)
+    assert {
+        expected["gs://bqml-vision/chelsea.jpg"],
+        expected["gs://bqml-vision/astronaut.jpg"],
+    } == {0, 1}
+    copies = dict(world.query("SELECT uri, copy_uri FROM bqml_vision.disagreements").result())
+    assert set(copies) == {
+        uri for uri, agreement in expected.items() if agreement is not None and agreement < 0.5
+    }
+    for uri, copy in copies.items():
+        original, copied = (local_server.local_dir / "buckets" / each[5:] for each in (uri, copy))
+        assert copied.read_bytes() == original.read_bytes()
 
 
 def test_a_job_that_lacks_its_table_says_which(run_job, world, capsys):

@@ -8,7 +8,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-from etlkit import CsvSource, ParquetSource, SourceError
+from etlkit import ApiError, CsvSource, ParquetSource, RetryableError, RowError, SourceError
+from etlkit.files import copy_object
 
 fsspec = pytest.importorskip("fsspec")
 gcsfs = pytest.importorskip("gcsfs")
@@ -37,6 +38,21 @@ class Handler(BaseHTTPRequestHandler):
             server.on_download(server)
         return self.answer(206 if wanted else 200, piece)
 
+    def do_POST(self):
+        """Rewrite an object, as the API does it: the first answer says that it is not done yet."""
+        server, parts = self.server, urlsplit(self.path)
+        source, _, target = parts.path.partition("/rewriteTo/")
+        name, copy = unquote(source.partition("/o/")[2]), unquote(target.partition("/o/")[2])
+        server.rewrites.append(name)
+        if server.status is not None:
+            return self.answer(server.status, {"error": {"code": server.status, "message": "no"}})
+        if name not in server.objects or not target.startswith("b/review/"):
+            return self.answer(404, {"error": {"code": 404, "message": "No such object"}})
+        if "rewriteToken" not in parts.query:
+            return self.answer(200, {"done": False, "rewriteToken": "go-on"})
+        server.copies[copy] = server.objects[name]
+        return self.answer(200, {"done": True})
+
     def meta(self, name):
         content = self.server.objects[name]
         return {
@@ -61,6 +77,7 @@ def cloud(monkeypatch):
         server.daemon_threads = True
         server.objects = {"a/1.csv": b"n\n1\n2\n", "a/2.csv": b"n\n3\n", "b.csv": b"n\n9\n"}
         server.generation, server.downloads, server.on_download = 7, [], None
+        server.copies, server.rewrites, server.status = {}, [], None
         url = f"http://127.0.0.1:{server.server_address[1]}"
         options = {"token": "anon", "endpoint_url": url, "skip_instance_cache": True}
         monkeypatch.setitem(fsspec.config.conf, "gs", options)
@@ -106,3 +123,57 @@ def test_missing_or_bad_objects(read, cloud, source, message):
     """The message names the object that is missing or bad."""
     with pytest.raises(SourceError, match=message):
         read(source)
+
+
+COPY = ("gs://labels/a/1.csv", "gs://review/look/a/1.csv")
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "error", "message"),
+    [
+        ("gs://labels/z.csv", COPY[1], RowError, r"no object gs://labels/z\.csv"),
+        (
+            COPY[0],
+            "gs://nobody/1.csv",
+            ApiError,
+            r"the bucket of gs://nobody/1\.csv does not exist",
+        ),
+    ],
+)
+def test_a_copy_of_nothing_and_to_nowhere(cloud, source, target, error, message):
+    """A missing object is an error of its row; a missing bucket ends the run."""
+    with pytest.raises(error, match=message):
+        copy_object(source, target, environ={})
+    assert cloud.copies == {}
+
+
+def test_a_copy_that_is_forbidden(cloud):
+    """What the account may not do ends the run, and is not tried again."""
+    cloud.status = 403
+    with pytest.raises(
+        ApiError, match="check that the account may read the one and write the other"
+    ):
+        copy_object(*COPY, environ={})
+    assert len(cloud.rewrites) == 1
+
+
+def test_a_copy_while_the_service_is_down(cloud, monkeypatch):
+    """What passes is tried again by gcsfs, and then ends the run as transient."""
+
+    async def at_once(_seconds):
+        return
+
+    monkeypatch.setattr("gcsfs.retry.asyncio.sleep", at_once)
+    cloud.status = 503
+    with pytest.raises(RetryableError, match="Cloud Storage does not answer"):
+        copy_object(*COPY, environ={})
+    assert len(cloud.rewrites) > 1
+
+
+def test_a_copy(cloud):
+    """The service copies the object itself, in as many steps as it takes, also a second time."""
+    for _ in range(2):
+        copy_object(*COPY, environ={})
+    assert cloud.copies == {"look/a/1.csv": b"n\n1\n2\n"}
+    assert cloud.rewrites == ["a/1.csv"] * 4
+    assert cloud.downloads == []
