@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from etlkit.api.report import PRICE_PER_TIB
+
 if TYPE_CHECKING:
     from etlkit.api.datamart import Datamart
     from etlkit.api.job import TransferJob
@@ -18,9 +20,6 @@ if TYPE_CHECKING:
     from etlkit.api.run import ParentRun, Run, RunRequest, Settings
     from etlkit.bigquery.datamart.plan import Plan
     from etlkit.engine.preview import Preview
-
-PRICE_PER_TIB = 6.25
-"""USD on demand in the region US: https://cloud.google.com/bigquery/pricing#on_demand_pricing"""
 
 
 def run_job(

@@ -13,6 +13,10 @@ State = Literal["published", "failed", "interrupted", "checked", "running", "dea
 """How a run ended; `checked` after a dry run. In a report that is read from the ledger also `running`,
 or `dead`: its process was killed."""
 
+PRICE_PER_TIB = 6.25
+"""USD for 2^40 bytes that BigQuery bills, on demand in the region US:
+https://cloud.google.com/bigquery/pricing#on_demand_pricing"""
+
 StatementState = Literal["done", "failed", "not_run", "checked", "unchecked"]
 
 Progress: TypeAlias = Callable[[str, Counts, int | None], None]

@@ -66,13 +66,15 @@ class ParentRun:
         owner: Token of the attempt that holds the workflow's run: a run of a task does not begin
             when another attempt has taken it over. Empty = nobody is asked.
         dataset: Where its ledger is, `project.dataset`; empty = not known.
-        on_published: Called with the run's id when the ledger has recorded that it is published.
+        on_started: Called with the run's id by its sink, when the run can be found again.
+        on_published: Called with the run's id by its sink, when it will be found as published.
     """
 
     run_id: str
     task: str
     owner: str = ""
     dataset: str = ""
+    on_started: Callable[[str], None] = _nobody
     on_published: Callable[[str], None] = _nobody
 
 

@@ -7,7 +7,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
 from etlkit.api.outcomes import Counts
-from etlkit.api.report import State, StatementReport
+from etlkit.api.report import (
+    PRICE_PER_TIB,
+    DatamartReport,
+    RunReport,
+    State,
+    StatementReport,
+)
 
 TaskKind = Literal[
     "transfer", "datamart", "check", "http", "webhook", "workflow", "python", "dbt", "branch"
@@ -123,6 +129,31 @@ class TaskReport:
     children: list[TaskReport] = field(default_factory=list)
     fingerprint: str = ""
     error: str | None = None
+
+    def add_run(self, report: RunReport | DatamartReport) -> None:
+        """Take over what the report of the task's job tells: its run, counts, cost and error.
+
+        State, times and attempts are the task's own, and stay.
+        """
+        self.run_id, self.job, self.target = report.run_id or None, report.job, report.target
+        self.error = report.error
+        if isinstance(report, DatamartReport):
+            self._add_statements(report)
+            return
+        self.read, self.written = report.read, report.written
+        self.skipped, self.rejected = report.skipped, report.rejected
+        self.rows, self.calls, self.cost = report.rows_published, report.calls, report.cost
+        self.first_errors = list(report.first_errors)
+
+    def _add_statements(self, report: DatamartReport) -> None:
+        counted = [each.rows for each in report.statements if each.rows is not None]
+        self.rows = report.rows_published
+        if self.rows is None and counted:
+            self.rows = sum(counted)
+        self.statements = list(report.statements)
+        self.bytes_billed = report.bytes_billed
+        if report.bytes_billed is not None:
+            self.cost = round(report.bytes_billed / 2**40 * PRICE_PER_TIB, 6)
 
 
 @dataclass(kw_only=True)

@@ -262,7 +262,7 @@ def _dry_run(job: TransferJob, given: dict[str, Any], options: dict[str, Any]) -
 
 
 def _price(options: dict[str, Any]) -> float:
-    from etlkit.runner import PRICE_PER_TIB
+    from etlkit.api.report import PRICE_PER_TIB
 
     price: float | None = options["price_per_tib"]
     return PRICE_PER_TIB if price is None else price

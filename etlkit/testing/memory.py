@@ -211,6 +211,8 @@ class MemorySink:
         if staged.published or staged.attempts != run.attempt - 1:
             raise RunStateError(f"run {run.run_id} was resumed by another process")
         staged.attempts = run.attempt
+        if run.parent is not None:
+            run.parent.on_started(run.run_id)
         return MemoryWriter(self, run, staged)
 
     def rejected_rows(self, source: Source, run_id: str, only: str | None) -> Source:  # noqa: ARG002
@@ -225,6 +227,7 @@ class MemoryWriter:
 
     def __init__(self, sink: MemorySink, run: Run, staged: _Staged) -> None:
         self._sink = sink
+        self._run = run
         self._staged = staged
         self._decoder = RowDecoder(())
         known = {column.name: column for column in sink.columns} | staged.columns
@@ -294,6 +297,8 @@ class MemoryWriter:
         if sink.mode == "replace" or not sink.columns:
             sink.columns = tuple(self._staged.columns.values())
         self._staged.published = True
+        if self._run.parent is not None:
+            self._run.parent.on_published(self._run.run_id)
         return len(published)
 
     def abort(self, error: BaseException, /) -> None:

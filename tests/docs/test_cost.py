@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from etlkit.api.report import PRICE_PER_TIB
 from etlkit.bigquery import sql
-from etlkit.runner import PRICE_PER_TIB
 from tests.bench import cost
 
 PAGE = (Path(__file__).parents[2] / "docs/guides/cost.md").read_text(encoding="utf-8")
