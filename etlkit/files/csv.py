@@ -250,7 +250,9 @@ class CsvFormat:
 
     def _dialect(self) -> dict[str, Any]:
         quote = self.quote
-        plain = {"quoting": csv.QUOTE_NONE} if quote is None else {"quotechar": quote}
+        plain: dict[str, Any] = (
+            {"quoting": csv.QUOTE_NONE} if quote is None else {"quotechar": quote}
+        )
         return {"delimiter": self.delimiter, **plain}
 
 

@@ -84,7 +84,9 @@ def _infer(name: str, values: list[Any]) -> Column:
         filled = [item for item in items if item is not None]
         kind = _scalar(name, filled) if len(filled) == len(items) else None
         # A list of dicts is one JSON value, not an array of them.
-        return Column(name, "JSON") if kind in {None, "JSON"} else Column(name, kind, "REPEATED")
+        if kind is None or kind == "JSON":
+            return Column(name, "JSON")
+        return Column(name, kind, "REPEATED")
     kind = _scalar(name, values)
     if kind is None:
         _check_json(name, values)

@@ -179,10 +179,10 @@ def _formatted(name: str, definition: Timestamp, given: Any) -> str:
     return str(given)
 
 
-def _parse(kind: type, text: str) -> Plain:
+def _parse(kind: type[Any], text: str) -> Plain:
     if kind is bool:
         return {"true": True, "false": False}[text.lower()] if text.lower() in _BOOLS else _no(text)
-    if kind in {date, datetime}:
+    if issubclass(kind, date):
         parsed: Plain = kind.fromisoformat(text)
         return parsed
     value: Plain = kind(text)
