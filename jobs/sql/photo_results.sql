@@ -1,11 +1,11 @@
 -- All results in one table: one row per photo, with what each model found, best first.
 WITH
-  classes AS (
+  with_classes AS (
     SELECT uri, ARRAY_AGG(STRUCT(found.label AS label, found.score AS score) ORDER BY found.rank) AS classes
     FROM bqml_vision.resnet_ranking AS found
     GROUP BY uri
   ),
-  labels AS (
+  with_labels AS (
     SELECT
       photo.uri,
       ARRAY_AGG(
@@ -20,7 +20,7 @@ WITH
       WITH OFFSET AS position
     GROUP BY photo.uri
   ),
-  objects AS (
+  with_objects AS (
     SELECT
       uri,
       ARRAY_AGG(
@@ -35,8 +35,8 @@ WITH
   )
 SELECT
   photo.uri, photo.generation, photo.content_type, photo.size, photo.md5_hash, photo.updated,
-  classes.classes, labels.labels, objects.objects
+  with_classes.classes, with_labels.labels, with_objects.objects
 FROM bqml_vision.object_table AS photo
-LEFT JOIN classes ON classes.uri = photo.uri
-LEFT JOIN labels ON labels.uri = photo.uri
-LEFT JOIN objects ON objects.uri = photo.uri
+LEFT JOIN with_classes ON with_classes.uri = photo.uri
+LEFT JOIN with_labels ON with_labels.uri = photo.uri
+LEFT JOIN with_objects ON with_objects.uri = photo.uri
