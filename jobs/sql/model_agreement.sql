@@ -21,23 +21,27 @@ WITH
     SELECT DISTINCT model, uri FROM best
   ),
   common AS (
-    SELECT one.uri, one.model AS one, two.model AS two, ARRAY_AGG(one.term ORDER BY one.term) AS terms
+    SELECT one.uri, one.model, other.model AS other_model, ARRAY_AGG(one.term ORDER BY one.term) AS terms
     FROM terms AS one
-    JOIN terms AS two ON two.uri = one.uri AND two.term = one.term AND two.model > one.model
-    GROUP BY one.uri, one.model, two.model
+    JOIN terms AS other ON other.uri = one.uri AND other.term = one.term AND other.model > one.model
+    GROUP BY one.uri, one.model, other.model
   ),
   pairs AS (
-    SELECT one.uri, one.model AS one, two.model AS two, common.uri IS NOT NULL AS agree, common.terms
+    SELECT one.uri, one.model, other.model AS other_model, common.uri IS NOT NULL AS agree, common.terms
     FROM models AS one
-    JOIN models AS two ON two.uri = one.uri AND two.model > one.model
-    LEFT JOIN common ON common.uri = one.uri AND common.one = one.model AND common.two = two.model
+    JOIN models AS other ON other.uri = one.uri AND other.model > one.model
+    LEFT JOIN common
+      ON common.uri = one.uri AND common.model = one.model AND common.other_model = other.model
   ),
   compared AS (
     SELECT
       uri,
       COUNT(*) AS num_pairs,
       COUNTIF(agree) AS num_agreeing_pairs,
-      ARRAY_AGG(STRUCT(one AS model, two AS other_model, agree AS agree, terms AS terms) ORDER BY one, two) AS pairs
+      ARRAY_AGG(
+        STRUCT(pairs.model AS model, pairs.other_model AS other_model, agree AS agree, terms AS terms)
+        ORDER BY pairs.model, pairs.other_model
+      ) AS pairs
     FROM pairs
     GROUP BY uri
   ),
@@ -45,7 +49,9 @@ WITH
     SELECT
       uri,
       COUNT(*) AS num_models,
-      ARRAY_AGG(STRUCT(best.model AS model, answer AS label, best.score AS score) ORDER BY best.model) AS answers
+      ARRAY_AGG(
+        STRUCT(best.model AS model, answer AS label, best.score AS score) ORDER BY best.model
+      ) AS answers
     FROM best
     WHERE rank = 1
     GROUP BY uri
