@@ -94,7 +94,7 @@ def read_to_end(connection: socket.socket, into: bytearray) -> None:
 
 
 def until(is_true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not is_true():
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -322,12 +322,11 @@ def test_a_page_instead_of_json():
 
 def test_a_drip_is_an_answer_in_single_bytes():
     """A client that waits gets the whole answer, and one that gives up does no harm."""
-    plan = FaultPlan.script(["drip every=0", "drip every=0.02", "drip"])
+    plan = FaultPlan.script(["drip every=0", "drip every=3600", "drip"])
     with FaultServer(plan) as server:
         assert labels(post(server, CAT)) == [FaultServer.label_of(CAT)]
         with raw_post(server) as connection:
             assert connection.recv(1000) == b"H"
-            assert connection.recv(1000).startswith(b"T")
         assert fail_grpc(server, timeout=0.2).code() is grpc.StatusCode.DEADLINE_EXCEEDED
         assert server.faults == {"drip": 3}
     assert own_threads() == []

@@ -193,7 +193,7 @@ def test_a_silent_connection_is_dropped(appender, batch, stored, monkeypatch):
     appender.flush()
     silence.set()
     assert set(stored["rows"]) == {1}
-    assert stored["connections"] == 2
+    assert stored["connections"] >= 2  # more, if an answer takes this long on a busy machine
 
 
 def test_the_window_is_bounded(appender, batch, stored, monkeypatch):
