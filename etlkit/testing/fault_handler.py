@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Final
 
+from etlkit.calls import clock
 from etlkit.errors import ConfigError
 from etlkit.testing.fault_plan import Fault, FaultPlan
 
@@ -92,7 +92,7 @@ class FaultHandler:
     def go_down(self, seconds: float) -> None:
         """Answer every call with 503 from now on."""
         with self._lock:
-            self._down_until = time.monotonic() + seconds
+            self._down_until = clock.now() + seconds
 
     def come_up(self) -> None:
         """End an outage."""
@@ -131,7 +131,7 @@ class FaultHandler:
             return decision
 
     def _refused(self) -> Decision | None:
-        now = time.monotonic()
+        now = clock.now()
         if self._outage_s is not None and self.calls > self._outage_after:
             self._down_until, self._outage_s = now + self._outage_s, None
         if now < self._down_until:

@@ -28,7 +28,8 @@ from etlkit.testing import FaultPlan, FaultServer, MemorySink, MemorySource, no_
 KEY = "AIzaSy-made-up-0815-key"
 OUTAGE_S = float(os.environ.get("ETLKIT_OUTAGE_S", "1.2"))
 SEED = int(os.environ.get("ETLKIT_SEED", "4711"))
-HASTY = RetryPolicy(attempt_timeout_s=0.25)
+HASTY = RetryPolicy(attempt_timeout_s=1.0)
+"""For servers that hang; a busy machine may take this long, too."""
 
 
 class Seen:
@@ -42,7 +43,7 @@ class Seen:
             source=source or MemorySource([{"n": i} for i in range(num_rows)]),
             transform=etl_for(server),
             sink=MemorySink("replace") if sink is None else sink,
-            **{"on_row_error": "reject", "retry": HASTY, **options},
+            **{"on_row_error": "reject", **options},
         )
         try:
             report = run_transfer(job, RunRequest("calls", resume=resume))
@@ -100,11 +101,11 @@ def expected(num_rows):
 def test_mixed_faults_cost_few_calls_and_no_row(seen):
     """429 with hints, 5xx, hangs, resets and errors of single items: all rows are right."""
     plan = FaultPlan.seeded(
-        SEED, http_429=0.1, http_5xx=0.05, hang=0.02, reset=0.01, item_error=0.03
+        SEED, http_429=0.1, http_5xx=0.05, hang=0.003, reset=0.01, item_error=0.03
     )
     sink = MemorySink("replace")
     with fault_server(plan) as server, no_sleep():
-        report = seen.transfer(server, 1200, sink=sink)
+        report = seen.transfer(server, 1200, sink=sink, retry=HASTY)
         faults, calls = server.faults, server.calls
     assert sink.rows == expected(1200)
     assert sink.rejects == []
@@ -114,15 +115,26 @@ def test_mixed_faults_cost_few_calls_and_no_row(seen):
     assert report.calls <= 1.3 * 1200
 
 
-@pytest.mark.parametrize("fault", ["truncate", "html", "drip every=0.05", "disconnect"])
+@pytest.mark.parametrize("fault", ["truncate", "html", "disconnect"])
 def test_broken_answers_are_asked_for_again(seen, fault):
-    """The first call of every fifth row gets half an answer, a page, or single bytes."""
+    """The first call of every fifth row gets half an answer, a page, or nothing."""
     plan = FaultPlan.by_item({str(n): [fault] for n in range(0, 40, 5)})
     sink = MemorySink("replace")
     with fault_server(plan) as server, no_sleep():
         report = seen.transfer(server, 40, sink=sink)
     assert sink.rows == expected(40)
     assert report.retries == 8
+
+
+def test_answers_in_single_bytes_are_asked_for_again(seen):
+    """A byte now and then resets the timeout of a socket, but not the deadline of an attempt."""
+    plan = FaultPlan.by_item({str(n): ["drip every=0.1"] for n in range(0, 40, 5)})
+    sink = MemorySink("replace")
+    with fault_server(plan) as server, no_sleep():
+        report = seen.transfer(server, 40, sink=sink, retry=HASTY)
+        assert server.faults["drip"] == 8
+    assert sink.rows == expected(40)
+    assert report.retries >= 8
 
 
 def test_an_outage_costs_its_time_and_no_row(seen, capfd):
@@ -158,19 +170,19 @@ def test_an_outage_that_does_not_end_stops_the_run_and_a_resume_goes_on(seen):
 
 
 def test_a_declared_rate_keeps_below_the_quota(seen):
-    """With 60 a second declared and 80 allowed there is no 429, at 16 calls in flight."""
+    """With 60 a second declared there is no 429: only the 16 calls in flight may come late."""
     sink = MemorySink("replace")
-    with fault_server(quota="80/s") as server:
-        report = seen.transfer(server, 60, sink=sink, rate_limit="60/s")
+    with fault_server(quota="80/s") as server, no_sleep():
+        report = seen.transfer(server, 400, sink=sink, rate_limit="60/s")
         assert server.faults["quota"] == 0
-    assert sink.rows == expected(60)
-    assert (report.calls, report.retries) == (60, 0)
+    assert sink.rows == expected(400)
+    assert (report.calls, report.retries) == (400, 0)
 
 
 def test_an_undeclared_quota_is_respected(seen):
     """The server's hints are followed, and the quota costs no row."""
     sink = MemorySink("replace")
-    with fault_server(quota="100/s") as server:
+    with fault_server(quota="100/min") as server, no_sleep():
         report = seen.transfer(server, 150, sink=sink)
         assert server.faults["quota"] == report.retries > 0
     assert sink.rows == expected(150)
