@@ -2,8 +2,8 @@
 
 When it goes on, it has the clock of a process that was asleep for longer than its lease.
 
-Argument: JSON with `project`, `location`, `dataset`, `work`, `resume`, `held` and `deaf`. Prints
-`held` when it waits, and at its end what became of the run, as JSON.
+Argument: JSON with `project`, `location`, `dataset`, `work`, `resume`, `held`, `asleep` and `deaf`.
+Prints `held` when it waits, and at its end what became of the run, as JSON.
 """
 
 import json
@@ -35,6 +35,8 @@ def main() -> None:
     """Run or resume the job."""
     if WANTED["deaf"]:  # it never asks whether it still has the run: only the fence can stop it
         Lease.check = Lease.renew = lambda _self: None
+    if WANTED["asleep"]:  # it gives no sign of life until it goes on
+        Lease.__init__.__kwdefaults__["renew_s"] = 3600.0
     start = Lease.start
 
     def note(lease):

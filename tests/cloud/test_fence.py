@@ -38,7 +38,7 @@ def start(world, dataset):
     """Start a child; it is gone when the test ends."""
     processes = []
 
-    def start_child(*, resume=None, held=True, deaf=False):
+    def start_child(*, resume=None, held=True, asleep=False, deaf=False):
         wanted = {
             "project": world.settings.project,
             "location": world.settings.location,
@@ -46,6 +46,7 @@ def start(world, dataset):
             "work": world.work,
             "resume": resume,
             "held": held,
+            "asleep": asleep,
             "deaf": deaf,
         }
         process = subprocess.Popen(
@@ -112,7 +113,7 @@ def test_a_process_that_lost_its_run_publishes_nothing(start, end_lease, publish
 
 def test_a_process_that_wakes_up_asks_for_its_lease(start, end_lease, published):
     """It stops at once, also if the run is published by then and its guard is gone."""
-    loser = start()
+    loser = start(asleep=True)
     loser.wait_until_held()
     run_id = end_lease()
     assert start(resume=run_id, held=False).finish()["state"] == "published"
