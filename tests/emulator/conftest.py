@@ -73,7 +73,7 @@ def run(bq) -> Callable[..., list[tuple]]:
 def until() -> Callable[[Callable[[], object]], None]:
     """Wait for an event: ask again and again until the answer is true, or fail."""
 
-    def wait_until(is_true: Callable[[], object], within_s: float = 20.0) -> None:
+    def wait_until(is_true: Callable[[], object], within_s: float = 60.0) -> None:
         deadline = time.monotonic() + within_s
         while not is_true():
             assert time.monotonic() < deadline, f"not true within {within_s:g} s"

@@ -48,7 +48,7 @@ def client_process(local_dir):
         process.kill()
         process.stdin.close()
         process.stdout.close()
-        process.wait(10)
+        process.wait(60)
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_server_is_shared_and_ends_after_its_last_client(local_dir, client_proce
     assert said(joiner) == (pid, False)
 
     starter.stdin.close()
-    starter.wait(10)
+    starter.wait(60)
     with join_or_start(local_dir) as third:
         assert third.pid == pid
         assert not third.started
@@ -129,7 +129,7 @@ def test_server_file_of_a_dead_server_is_ignored(local_dir):
         with join_or_start(local_dir) as second:
             assert second.started
             assert second.pid != first.pid
-        answer.join(5)
+        answer.join(60)
 
 
 def _answer_nonsense(listener: socket.socket) -> None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from google.api_core.exceptions import NotFound
 
 from etlkit import RunStateError
 from etlkit.api.run import Run, RunRequest, Settings
@@ -20,18 +21,23 @@ from etlkit.cli.runs import main as runs_main
 ROOT = Path(__file__).parents[2]
 
 JOB = """
+import threading
 import time
 from pathlib import Path
 from etlkit import BigQuerySink, BigQuerySource, EtlBase, TransferJob
 
-CALLS = Path("calls.txt")
+CALLS, GO, LOCK = Path("calls.txt"), Path("go"), threading.Lock()
 
 class Etl(EtlBase):
     max_concurrency = {concurrency}
 
     def transform_row(self, row):
-        with CALLS.open("a") as calls:
-            calls.write(str(row["n"]) + "\\n")
+        with LOCK:
+            with CALLS.open("a") as calls:
+                calls.write(str(row["n"]) + "\\n")
+            is_held = CALLS.read_text().count("\\n") > {held_after}
+        while is_held and not GO.exists():
+            time.sleep(0.01)
         {body}
         return row
 
@@ -44,14 +50,27 @@ job = TransferJob(
 """
 
 
+ROWS, HELD_AFTER, CONCURRENCY = 60, 40, 2
+HELD = HELD_AFTER + CONCURRENCY
+"""Calls that have begun when all workers of a job that is held wait."""
+
+
 @pytest.fixture
 def write_job(tmp_path, dataset):
-    """Write the job of this test; its name is unique to the test."""
+    """Write the job of this test; its name is unique to the test.
 
-    def write(body="pass", rows=50, options="", concurrency=2):
+    It can be held after a number of calls, until `let_go`.
+    """
+
+    def write(body="pass", rows=50, options="", concurrency=CONCURRENCY, held_after=10**9):
         name = f"job_{dataset}"
         text = JOB.format(
-            body=body, rows=rows, dataset=dataset, options=options, concurrency=concurrency
+            body=body,
+            rows=rows,
+            dataset=dataset,
+            options=options,
+            concurrency=concurrency,
+            held_after=held_after,
         )
         (tmp_path / f"{name}.py").write_text(text)
         return name
@@ -60,20 +79,43 @@ def write_job(tmp_path, dataset):
 
 
 @pytest.fixture
+def hold(start, write_job, calls, until):
+    """Start a job that is held in the middle of its rows; gives its module and its process."""
+
+    def held(**options):
+        module = write_job(rows=ROWS, held_after=HELD_AFTER, **options)
+        process = start(module)
+        until(lambda: len(calls()) >= HELD or process.poll() is not None)
+        assert process.poll() is None, complaints(process)
+        return module, process
+
+    return held
+
+
+@pytest.fixture
+def let_go(tmp_path):
+    """Let the job go on, now and later."""
+    return (tmp_path / "go").touch
+
+
+@pytest.fixture
 def start(tmp_path, local_server):
     """Start the command line as a process of its own; it is gone when the test ends."""
     processes = []
 
-    def call(*arguments, module="etlkit.run"):
+    def call(*arguments):
         where = ["--local", "--local-dir", str(local_server.local_dir)]
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments, *where],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        log = tmp_path / f"stderr_{len(processes)}.txt"
+        with log.open("w") as stderr:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "etlkit.run", *arguments, *where],
+                cwd=tmp_path,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+            )
+        process.log = log
         processes.append(process)
         return process
 
@@ -83,20 +125,24 @@ def start(tmp_path, local_server):
             process.kill()
             process.wait()
         process.stdout.close()
-        process.stderr.close()
+
+
+def complaints(process):
+    """What a process has said on stderr so far."""
+    return process.log.read_text()
+
+
+def end(process):
+    """Let a process end; gives exit status, report and what was said."""
+    out, _ = process.communicate(timeout=120)
+    lines = out.strip().splitlines()
+    return process.returncode, json.loads(lines[-1]) if lines else None, complaints(process)
 
 
 @pytest.fixture
 def finish(start):
-    """Run the command line to its end; gives exit status, report and what was said."""
-
-    def call(*arguments):
-        process = start(*arguments)
-        out, err = process.communicate(timeout=90)
-        lines = out.strip().splitlines()
-        return process.returncode, json.loads(lines[-1]) if lines else None, err
-
-    return call
+    """Run the command line to its end; see `end`."""
+    return lambda *arguments: end(start(*arguments))
 
 
 @pytest.fixture
@@ -110,51 +156,52 @@ def calls(tmp_path):
     return read
 
 
-SLOW = "time.sleep(0.02)"
-
-
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stopped_run_is_resumed(
-    start, finish, write_job, calls, until, run, dataset, signum, status
-):
+def test_a_stopped_run_is_resumed(hold, let_go, finish, calls, until, run, dataset, signum, status):
     """What was in flight is settled and kept; the rest follows with --resume; no call twice."""
-    module = write_job(SLOW, rows=500)
-    process = start(module)
-    until(lambda: len(calls()) >= 20)
+    module, process = hold()
     process.send_signal(signum)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == status, err
-    report = json.loads(out.strip().splitlines()[-1])
+    until(lambda: "stopping: calls in flight" in complaints(process))
+    let_go()
+    code, report, err = end(process)
+    assert code == status, err
     assert report["state"] == "interrupted"
     assert "--resume" in err
     ledger = "SELECT state, finished_at IS NULL FROM etlkit_work.runs"
     assert run(f"{ledger} WHERE run_id = '{report['run_id']}'") == [("interrupted", False)]
-    done = len(calls())
-    assert done < 500
+    assert len(calls()) == HELD
     code, again, err = finish(module, "--resume")
     assert code == 0, err
-    assert (again["run_id"], again["read"], again["resumed"]) == (report["run_id"], 500, done)
-    assert sorted(calls()) == list(range(1, 501))
-    assert run(f"SELECT COUNT(*), COUNT(DISTINCT n) FROM {dataset}.target") == [(500, 500)]
+    assert (again["run_id"], again["read"], again["resumed"]) == (report["run_id"], ROWS, HELD)
+    assert sorted(calls()) == list(range(1, ROWS + 1))
+    assert run(f"SELECT COUNT(*), COUNT(DISTINCT n) FROM {dataset}.target") == [(ROWS, ROWS)]
     code, again, err = finish(module, "--resume")
     assert code == 0
     assert (again["state"], again["run_id"]) == ("published", report["run_id"])
     assert "already published; there is nothing left to do" in err
-    assert len(calls()) == 500
+    assert len(calls()) == ROWS
 
 
-def test_a_killed_run_is_resumed(start, finish, write_job, calls, until, run, dataset):
+def test_a_killed_run_is_resumed(hold, let_go, finish, calls, until, run, dataset):
     """After SIGKILL nobody says goodbye; the ledger's process is dead, so the run can go on at once."""
-    module = write_job(SLOW, rows=300)
-    process = start(module)
-    until(lambda: len(calls()) >= 60)
+    module, process = hold()
+    ((run_id,),) = run(f"SELECT run_id FROM etlkit_work.runs WHERE job = '{module}'")
+
+    def all_are_staged():
+        try:
+            return run(f"SELECT COUNT(*) FROM etlkit_work.out_{run_id}_1_1") == [(HELD_AFTER,)]
+        except NotFound:
+            return False
+
+    until(all_are_staged)
     process.kill()
     process.wait()
+    let_go()
     code, report, err = finish(module, "--resume")
     assert code == 0, err
-    assert report["read"] == report["written"] == 300
-    assert run(f"SELECT COUNT(*), COUNT(DISTINCT n) FROM {dataset}.target") == [(300, 300)]
-    assert len(calls()) <= 300 + 2 * 60  # at most about a second's worth of two calls at a time
+    assert (report["read"], report["written"], report["resumed"]) == (ROWS, ROWS, HELD_AFTER)
+    assert run(f"SELECT COUNT(*), COUNT(DISTINCT n) FROM {dataset}.target") == [(ROWS, ROWS)]
+    assert len(calls()) == ROWS + CONCURRENCY  # those that were in flight are made again
 
 
 def test_changed_code_asks_first(finish, write_job, calls, run, dataset):
@@ -174,37 +221,35 @@ def test_changed_code_asks_first(finish, write_job, calls, run, dataset):
     assert run(f"SELECT COUNT(*) FROM {dataset}.target") == [(50,)]
 
 
-def test_the_same_job_twice_at_once(start, finish, write_job, calls, until):
+def test_the_same_job_twice_at_once(hold, let_go, finish):
     """The second is refused with the first one's run id, and the first one goes on."""
-    module = write_job(SLOW, rows=400)
-    process = start(module)
-    until(lambda: len(calls()) >= 5)
+    module, process = hold()
     code, _, err = finish(module)
     assert code == 1
-    out, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert f"in progress already, as run {json.loads(out.splitlines()[-1])['run_id']}" in err
+    let_go()
+    status, report, said = end(process)
+    assert status == 0, said
+    assert f"in progress already, as run {report['run_id']}" in err
 
 
-def test_a_run_in_progress_cannot_be_resumed(start, finish, write_job, calls, until):
+def test_a_run_in_progress_cannot_be_resumed(hold, finish):
     """Somebody is at it: the message names process and host."""
-    module = write_job(SLOW, rows=400)
-    process = start(module)
-    until(lambda: len(calls()) >= 5)
+    module, process = hold()
     code, _, err = finish(module, "--resume")
     assert code == 1
     assert f"is in progress (process {process.pid} on " in err
 
 
-def test_concurrent_runs_where_the_job_allows_them(start, finish, write_job, calls, until):
+def test_concurrent_runs_where_the_job_allows_them(hold, let_go, start, until, run):
     """`is_runnable_concurrently=True` lets both run."""
-    module = write_job(SLOW, rows=100, options="is_runnable_concurrently=True,")
-    process = start(module)
-    until(lambda: len(calls()) >= 5)
-    code, _, err = finish(module)
-    assert code == 0, err
-    process.communicate(timeout=60)
-    assert process.returncode == 0
+    module, first = hold(options="is_runnable_concurrently=True,")
+    second = start(module)
+    running = f"SELECT COUNT(*) FROM etlkit_work.runs WHERE job = '{module}' AND state = 'running'"
+    until(lambda: run(running) == [(2,)] or second.poll() is not None)
+    let_go()
+    for process in (first, second):
+        status, _, said = end(process)
+        assert status == 0, said
 
 
 @pytest.mark.parametrize(
@@ -274,19 +319,18 @@ def test_runs_are_listed_shown_and_cleaned_up(finish, write_job, local_server, b
     assert "there is no run no_such_run" in err
 
 
-def test_a_refused_start_leaves_no_trace(start, finish, write_job, calls, until, run, dataset):
+def test_a_refused_start_leaves_no_trace(hold, let_go, finish, run, dataset):
     """After the first run is killed, --resume takes that one, not the one that was refused."""
-    module = write_job(SLOW, rows=300)
-    process = start(module)
-    until(lambda: len(calls()) >= 40)
+    module, process = hold()
     code, _, _ = finish(module)
     assert code == 1
     process.kill()
     process.wait()
+    let_go()
     code, report, err = finish(module, "--resume")
     assert code == 0, err
     assert report["resumed"] > 0
-    assert run(f"SELECT COUNT(*), COUNT(DISTINCT n) FROM {dataset}.target") == [(300, 300)]
+    assert run(f"SELECT COUNT(*), COUNT(DISTINCT n) FROM {dataset}.target") == [(ROWS, ROWS)]
 
 
 def test_an_older_run_is_not_resumed_by_accident(finish, write_job, run, dataset):
