@@ -115,8 +115,8 @@ class RowError(EtlkitError):
         self.row_id = row_id
         self.column = column
 
-    def at_row(self, row_number: int, row_id: str) -> RowError:
-        """Set the row that failed, unless it is known already."""
+    def at_row(self, row_number: int | None, row_id: str) -> RowError:
+        """Set the row that failed, unless it is known already; a number of None is not known."""
         if self.row_number is None:
             self.row_number = self._values["row_number"] = row_number
         if self.row_id is None:
@@ -128,6 +128,8 @@ class RowError(EtlkitError):
         where = []
         if self.row_number is not None:
             where.append(f"row {self.row_number}" + (f" (id {self.row_id})" if self.row_id else ""))
+        elif self.row_id is not None:
+            where.append(f"row with id {self.row_id}")
         if self.column is not None:
             where.append(f"column {self.column!r}")
         return f"{', '.join(where)}: {self.message}" if where else self.message

@@ -194,11 +194,14 @@ class RefusedRow:
         row_id: Its id in the snapshot.
         num_parts: How many target rows it became.
         message: The system's reason.
+        error: The row's error, if the system gives more than a reason; None = a `RowSchemaError`
+            that says the reason.
     """
 
     row_id: str
     num_parts: int
     message: str
+    error: RowError | None = None
 
 
 def error_class(error: RowError) -> str:

@@ -81,11 +81,15 @@ class SinkWriter(Protocol):
     def refused(self) -> Sequence[RefusedRow]:
         """Rows given to `write` that could not be stored; each is returned once.
 
-        The rows beside them are stored. Complete after `flush`.
+        The rows beside them are stored. Complete when nothing is refused after a `flush`.
         """
 
     def flush(self) -> None:
-        """Return when every row given to `write` and `reject` is durable, or is `refused`."""
+        """Return when every row given to `write` and `reject` is durable, or is `refused`.
+
+        May return earlier once rows are `refused`, so that the job can end early if there are too
+        many: take them and flush again.
+        """
 
     def is_ready(self) -> bool:
         """Whether the next row may be transformed. Called from the workers' threads; must be cheap.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from etlkit.api.source import ROW_ID
 from etlkit.bigquery.client import connect
 from etlkit.bigquery.names import parse_table
-from etlkit.bigquery.publish.publisher import rejects_table
+from etlkit.bigquery.publish.rejects import rejects_table
 from etlkit.bigquery.source import BigQueryReader, BigQuerySource
 from etlkit.errors import SourceError
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from etlkit.api.job_options import JobOptions
     from etlkit.api.run import Run
     from etlkit.api.source import Source
-    from etlkit.bigquery.modes import TargetOptions
     from etlkit.rows.columns import Column
     from etlkit.variables.definitions import Value
 
@@ -31,13 +30,15 @@ class RejectsSource:
 
     Attributes:
         source: The job's own source, of any kind; it defines the columns.
-        sink: The options of the job's sink; the rejected rows are beside its table.
+        target: The sink's table; the rejected rows are beside it.
+        work_dataset: The sink's.
         run_id: The run that rejected them.
         only: Class of error; None = all.
     """
 
     source: Source
-    sink: TargetOptions
+    target: str
+    work_dataset: str
     run_id: str
     only: str | None = None
 
@@ -63,9 +64,9 @@ class RejectsReader(BigQueryReader):
         self._job = job
         source = rejects.source
         if not isinstance(source, BigQuerySource):  # only its work dataset is used
-            source = BigQuerySource("rejected rows", work_dataset=rejects.sink.work_dataset)
+            source = BigQuerySource("rejected rows", work_dataset=rejects.work_dataset)
         super().__init__(source, run, connect(run))
-        target = parse_table(rejects.sink.table, self._connection.project)
+        target = parse_table(rejects.target, self._connection.project)
         self._rejects_table = rejects_table(target)
 
     def _check(self) -> tuple[Column, ...]:

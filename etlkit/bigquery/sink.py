@@ -114,7 +114,10 @@ class BigQuerySink(SinkOptions):
             target = parse_table(self.table, connection.project)
             dataset = work_dataset(self.work_dataset, connection.project)
             with errors_as(SinkError, "open", "reading the ledger failed"):
-                record = find_run(connection, dataset, request, str(target), self.mode)
+                can_resume = MODES[self.mode].is_staged
+                record = find_run(
+                    connection, dataset, request, str(target), self.mode, can_resume=can_resume
+                )
                 if record.published is not None:
                     finish_published(connection, dataset, record.run_id)
                 return record
@@ -159,4 +162,4 @@ class BigQuerySink(SinkOptions):
         """See `etlkit.api.sink.Sink.rejected_rows`."""
         from etlkit.bigquery.rejects_source import RejectsSource
 
-        return RejectsSource(source, self, run_id, only)
+        return RejectsSource(source, self.table, self.work_dataset, run_id, only)

@@ -170,7 +170,7 @@ def audit(staged: Staged) -> str:
     )
 
 
-def staged_rows(staged: Staged, columns: Sequence[Column]) -> str:
+def staged_rows(staged: Staged, columns: Sequence[Column], *, with_ids: bool = False) -> str:
     """The rows to publish: each part of each source row once.
 
     The latest attempt at a row counts. `MIN(parts)`: should one attempt have staged a row twice with
@@ -179,13 +179,15 @@ def staged_rows(staged: Staged, columns: Sequence[Column]) -> str:
     Args:
         staged: The work tables.
         columns: The columns to give; one that a table lacks is null there.
+        with_ids: Whether `STAGING_COLUMNS` come first.
     """
     parts = [_parts_of(table, has, columns) for table, has in staged.tables]
     if staged.rejects is not None:
         parts.append(_parts_of_rejects(staged.rejects, columns))
     union = "\n  UNION ALL\n  ".join(parts)
+    given = [*STAGING_COLUMNS, *columns] if with_ids else columns
     return (
-        f"SELECT {names_of(columns)} FROM (\n  {union}\n)\nWHERE TRUE\n"
+        f"SELECT {names_of(given)} FROM (\n  {union}\n)\nWHERE TRUE\n"
         f"QUALIFY ROW_NUMBER() OVER (\n"
         f"    PARTITION BY {ROW_ID}, {PART} ORDER BY {ATTEMPT} DESC, {PARTS}) = 1\n"
         f"  AND {ATTEMPT} = MAX({ATTEMPT}) OVER (PARTITION BY {ROW_ID})\n"

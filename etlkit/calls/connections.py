@@ -73,8 +73,9 @@ class HttpPool:
         body: bytes | None = None,
         *,
         timeout_s: float,
+        max_bytes: int | None = None,
     ) -> tuple[int, Mapping[str, str], bytes]:
-        """Make one request and read the whole answer.
+        """Make one request and read the answer.
 
         Args:
             method: E.g. `POST`.
@@ -82,23 +83,28 @@ class HttpPool:
             headers: Of the request.
             body: None = no body.
             timeout_s: From connecting to the last byte.
+            max_bytes: Of the body. More is not read, and the connection is closed then; None = the
+                whole body is read.
 
         Returns:
-            Status, headers and body.
+            Status, headers and body. A body that was not read to its end has one byte more than
+            `max_bytes`.
 
         Raises:
             RetryableError: No answer, or only a part of one.
             ApiError: The server's certificate is not trusted.
         """
+        preload = max_bytes is None
         with Deadline(timeout_s) as deadline:
             try:
-                response = self._urlopen(method, path, headers, body, timeout_s, preload=True)
+                response = self._urlopen(method, path, headers, body, timeout_s, preload=preload)
+                data = response.data if max_bytes is None else _read_at_most(response, max_bytes)
             except (HTTPError, OSError) as error:
                 raise self._failure(error, path, is_late=deadline.fired) from None
             # Without a Content-Length, an answer that was cut off looks like a whole one.
             if deadline.fired:
                 raise self._failure(TimeoutError(), path, is_late=True)
-        return response.status, response.headers, response.data
+        return response.status, response.headers, data
 
     def open(self, path: str, headers: Mapping[str, str], *, timeout_s: float) -> HttpStream:
         """GET something and read its headers only.
@@ -261,6 +267,16 @@ class _WatchedHTTPConnection(_Watched):
 
 class _WatchedHTTPSConnection(_Watched, HTTPSConnection):
     """The same over TLS."""
+
+
+def _read_at_most(response: urllib3.BaseHTTPResponse, max_bytes: int) -> bytes:
+    """The body, or its first `max_bytes` and one more."""
+    data = response.read(max_bytes + 1, decode_content=True)
+    if len(data) > max_bytes:
+        response.close()
+        return data[: max_bytes + 1]
+    response.drain_conn()
+    return data
 
 
 def _host_header(parts: SplitResult) -> str:

@@ -161,6 +161,7 @@ class Meter:
         max_cost: Money, in the currency of the price; None = no limit.
         price_per_unit: Money per unit; None = not known.
         currency: For messages.
+        total: Counts the calls as well, but not their units, and without its caps; None = nobody.
 
     Attributes:
         calls: Calls made so far, retries included.
@@ -174,7 +175,9 @@ class Meter:
         max_cost: float | None = None,
         price_per_unit: float | None = None,
         currency: str = "USD",
+        total: Meter | None = None,
     ) -> None:
+        self._total = total
         self._max_calls = max_calls
         self._max_cost = max_cost
         self._price = price_per_unit
@@ -203,6 +206,14 @@ class Meter:
                 raise error
             self.calls += 1
             self.units += units
+            self.retries += is_retry
+        if self._total is not None:
+            self._total.add(is_retry=is_retry)
+
+    def add(self, *, is_retry: bool) -> None:
+        """Count a call that no cap concerns."""
+        with self._lock:
+            self.calls += 1
             self.retries += is_retry
 
     @property

@@ -220,9 +220,11 @@ class Calls:
         policy: The job's policy; None = it has none.
         rate_limit: For each service; None = not declared.
         meter: Counts and caps; None = only counts.
+        stopping: Ends the waits; None = one of its own.
 
     Attributes:
         meter: What was used so far.
+        policy: As given.
         rate_limit: As given.
         stopping: Set when the run ends.
     """
@@ -232,13 +234,32 @@ class Calls:
         policy: RetryPolicy | None = None,
         rate_limit: RateLimit | None = None,
         meter: Meter | None = None,
+        stopping: clock.Stop | None = None,
     ) -> None:
         self.meter = meter or Meter()
+        self.policy = policy
         self.rate_limit = rate_limit
-        self.stopping = clock.Stop()
-        self._policy = policy
+        self.stopping = stopping or clock.Stop()
         self._lock = threading.Lock()
         self._callers: dict[str, Caller] = {}
+        self._parts: list[Calls] = []
+
+    def part(self, policy: RetryPolicy | None, rate_limit: RateLimit | None) -> Calls:
+        """Calls of the same run with a policy and a rate of their own, past the job's caps.
+
+        They end with these, and are counted here, too.
+
+        Args:
+            policy: None = this one's.
+            rate_limit: None = this one's.
+        """
+        meter = Meter(total=self.meter)
+        made = Calls(
+            policy or self.policy, rate_limit or self.rate_limit, meter, stopping=self.stopping
+        )
+        with self._lock:
+            self._parts.append(made)
+        return made
 
     def caller(self, service: str, policy: RetryPolicy | None = None) -> Caller:
         """The caller of a service.
@@ -252,7 +273,7 @@ class Calls:
             return found
         with self._lock:
             if service not in self._callers:
-                chosen = self._policy or policy or RetryPolicy()
+                chosen = self.policy or policy or RetryPolicy()
                 self._callers[service] = Caller(service, chosen, self)
             return self._callers[service]
 
@@ -260,9 +281,11 @@ class Calls:
         """End all waits, now and later: the run ends."""
         self.stopping.set()
         with self._lock:
-            callers = list(self._callers.values())
+            callers, parts = list(self._callers.values()), list(self._parts)
         for each in callers:
             each.wake()
+        for part in parts:
+            part.stop()
 
     def enter(self) -> Token[Calls | None]:
         """Make these the calls of the current thread or task, until `leave`."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 from etlkit.api.outcomes import Counts, Outcome, rows_of
 from etlkit.engine.output_schema import OutputSchema, limited
+from etlkit.engine.recent_rows import RecentRows
 from etlkit.engine.row_errors import REJECTED, RowErrorHandler, located
 from etlkit.errors import EtlkitError, RowSchemaError
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from etlkit.api.job import TransferJob
+    from etlkit.api.outcomes import RefusedRow
     from etlkit.api.sink import SinkWriter
     from etlkit.engine.prefetch import Chunk
     from etlkit.rows.columns import Column
@@ -76,6 +78,7 @@ class BatchWriter:
         self._collected: list[ChunkOutcomes] = []
         self._batches: list[pa.RecordBatch] = []
         self._row_errors = RowErrorHandler(job, counts)
+        self._recent = RecentRows()
         self._waiting_rows = 0
         self._oldest: float | None = None
         self._logged: set[str] = set()
@@ -147,12 +150,15 @@ class BatchWriter:
         Raises:
             RowError: `on_row_error` is `fail`.
         """
-        refused = self._writer.refused()
-        if not refused or self._schema is None:
+        if self._schema is None:  # rows of an earlier attempt may be refused before there is one
             return False
-        sources = fetch([r.row_id for r in refused]) if self._job.on_row_error == "reject" else {}
+        refused = self._writer.refused()
+        if not refused:
+            return False
+        sources = self._source_rows(refused, fetch) if self._job.on_row_error == "reject" else {}
         for each in refused:
-            error = RowSchemaError(f"the row cannot be stored: {each.message}", row_id=each.row_id)
+            error = each.error or RowSchemaError(f"the row cannot be stored: {each.message}")
+            error.at_row(None, each.row_id)
             self._counts.remove(each.num_parts)
             if self._row_errors.reject_or_skip(
                 error, each.row_id, partial(sources.__getitem__, each.row_id)
@@ -164,18 +170,33 @@ class BatchWriter:
         self._write_batches()
         return True
 
-    def finish(self) -> None:
-        """Write the rest. The sink knows the columns afterwards, even if there was no row.
+    def _source_rows(
+        self,
+        refused: Sequence[RefusedRow],
+        fetch: Callable[[Sequence[str]], Mapping[str, Row]],
+    ) -> dict[str, Row]:
+        """The source rows of refused rows; those that came a while ago are read again."""
+        wanted = [each.row_id for each in refused]
+        found = self._recent.find(wanted)
+        if missing := [row_id for row_id in wanted if row_id not in found]:
+            found |= fetch(missing)
+        return found
 
-        Raises:
-            TooManyRejectedError: The final share of rejected rows is too large.
-        """
+    def finish(self) -> None:
+        """Write the rest. The sink knows the columns afterwards, even if there was no row."""
         self.write_collected()
         if not self._decided:
             declared = self._declared or tuple(self._writer.known_columns) or self._source
             self._begin(OutputSchema(declared, {}))
         elif self._schema is not None:
             self._begin(self._schema.completed())
+
+    def check_max_rejected(self) -> None:
+        """Look at the share of failed rows when every row has its outcome.
+
+        Raises:
+            TooManyRejectedError: It is too large.
+        """
         self._row_errors.check_max_rejected(min_rows=0)
 
     def _decide_schema(self, collected: list[ChunkOutcomes]) -> None:
@@ -257,6 +278,8 @@ class BatchWriter:
             return
         if rows:
             self._batches.append(schema.batch(chunk, indices, parts, made))
+            if self._job.on_row_error == "reject":
+                self._recent.add(chunk.source)
         self._count(chunk, start, outcomes, schema)
 
     def _count(

@@ -100,9 +100,8 @@ class Pipeline:
         if self._pool.error is not None:  # after_action may have failed last
             raise self._pool.error
         self._batch_writer.finish()
-        self._writer.flush()
-        while self._batch_writer.handle_refused(self._reader.fetch):
-            self._writer.flush()
+        self._flush()
+        self._batch_writer.check_max_rejected()
         if self._expected is not None and self._expected != self._counts.read:
             raise CountMismatchError(
                 f"the source holds {self._expected} rows, but {self._counts.read} were read; "
@@ -110,6 +109,16 @@ class Pipeline:
                 read=self._counts.read,
                 staged=self._counts.finished,
             )
+
+    def _flush(self) -> None:
+        """Return when every row that was written is durable, or its error is handled."""
+        while True:
+            self._writer.flush()
+            refused = self._batch_writer.handle_refused(self._reader.fetch)
+            if self._run.stop_signal is not None:  # the sink may have cut its flush short
+                raise Interrupted(self._run.stop_signal)
+            if not refused:
+                return
 
     def _expected_rows(self) -> int | None:
         rest = self._reader.num_rows
@@ -144,9 +153,7 @@ class Pipeline:
         """Open another read session for the rows that were not read; all others have an outcome."""
         log.info("the read session expired after %d rows; opening another", self._counts.read)
         self._batch_writer.write_collected()
-        self._writer.flush()
-        while self._batch_writer.handle_refused(self._reader.fetch):
-            self._writer.flush()
+        self._flush()
         before = self._prefetcher.num_rows_read
         self._prefetcher.close()
         self._reader.freeze(self._writer.recover())

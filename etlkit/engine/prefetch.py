@@ -27,6 +27,29 @@ _CLOSE_TIMEOUT_S = 5.0
 _END = object()
 
 
+class SourceRows:
+    """Consecutive source rows in Arrow, decoded one by one when they are asked for.
+
+    Attributes:
+        batch: `ROW_ID` and all columns.
+    """
+
+    __slots__ = ("_decoder", "batch")
+
+    def __init__(self, batch: pa.RecordBatch, decoder: RowDecoder) -> None:
+        self.batch = batch
+        self._decoder = decoder
+
+    def ids(self) -> list[str]:
+        """The ids of all rows."""
+        row_ids: list[str] = self.batch.column(ROW_ID).to_pylist()
+        return row_ids
+
+    def row(self, index: int) -> Row:
+        """One row with all columns; `index` counts from 0."""
+        return self._decoder.decode(self.batch.slice(index, 1)).rows[0]
+
+
 class Chunk:
     """Consecutive source rows that are decoded together.
 
@@ -34,9 +57,10 @@ class Chunk:
         batch: The source rows: `ROW_ID` and all columns.
         decoded: The columns the transform reads, as Python values.
         first_row_number: Number of the first row in this run, 1 = first.
+        source: The same rows with all columns, without the decoded ones.
     """
 
-    __slots__ = ("_full_decoder", "_row_ids", "batch", "decoded", "first_row_number")
+    __slots__ = ("_row_ids", "batch", "decoded", "first_row_number", "source")
 
     def __init__(
         self,
@@ -46,7 +70,7 @@ class Chunk:
         full_decoder: RowDecoder,
     ) -> None:
         self.batch = batch
-        self._full_decoder = full_decoder
+        self.source = SourceRows(batch, full_decoder)
         self.decoded = decoded
         self.first_row_number = first_row_number
         self._row_ids: pa.Array = batch.column(ROW_ID)
@@ -58,7 +82,7 @@ class Chunk:
 
     def source_row(self, index: int) -> Row:
         """One source row with all columns; for the few that are rejected."""
-        return self._full_decoder.decode(self.batch.slice(index, 1)).rows[0]
+        return self.source.row(index)
 
 
 class Prefetcher:

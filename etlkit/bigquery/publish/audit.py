@@ -36,6 +36,17 @@ def audit(
         SinkError: The rows go to more partitions than one job may change.
         CheckFailedError: A check failed. The staged rows are kept for inspection.
     """
+    compare_counts(staging, counts)
+    refuse_many_partitions(connection, staging, target, counts.parts)
+    run_checks(connection, staging, checks)
+
+
+def compare_counts(staging: Staging, counts: Counts) -> None:
+    """Compare the staged rows with the counts of the engine.
+
+    Raises:
+        CountMismatchError: A row is missing, incomplete, or staged but not counted.
+    """
     found = staging.count()
     names = ("read", "written", "skipped", "rejected", "parts")
     if any(getattr(found, name) != getattr(counts, name) for name in names):
@@ -49,8 +60,6 @@ def audit(
             read=counts.read,
             staged=found.finished,
         )
-    refuse_many_partitions(connection, staging, target, counts.parts)
-    run_checks(connection, staging, checks)
 
 
 def refuse_many_partitions(

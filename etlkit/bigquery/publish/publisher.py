@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Protocol
 from etlkit.bigquery import sql
 from etlkit.bigquery.modes import MODES, Evolution, ExistingTable, Mode, Rows, TargetOptions
 from etlkit.bigquery.names import TableName, literal
-from etlkit.bigquery.publish.staging import REJECT_COLUMNS
+from etlkit.bigquery.publish.rejects import reject_statements, rejects_table
 from etlkit.bigquery.runs.finish import run_cleanup
-from etlkit.bigquery.table_definition import plain_table
 from etlkit.errors import SinkError
-from etlkit.rows.columns import Column, quoted
+from etlkit.rows.columns import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,16 +21,11 @@ if TYPE_CHECKING:
     from etlkit.bigquery.client import Connection
     from etlkit.bigquery.publish.target import Target
     from etlkit.bigquery.runs.run_owner import RunOwner
+    from etlkit.rows.columns import Column
 
 log = logging.getLogger("etlkit.bigquery")
 
 _SHOWN_KEYS = 5
-
-REJECTS_COLUMNS = (
-    Column("run_id", "STRING", "REQUIRED", description="The run that rejected the row"),
-    Column("row_id", "STRING", "REQUIRED", description="The row's id in that run"),
-    *REJECT_COLUMNS,
-)
 
 
 class StagedRows(Protocol):
@@ -111,7 +105,8 @@ class Publisher:
             select = self._staging.rows(columns)
             rows = Rows(select, columns, on_top=self._run.retry_of is not None)
             statements = self._mode.statements(self._options, table, rows)
-        statements += self._reject_statements()
+        rejects = rejects_table(self._target.name)
+        statements += reject_statements(self._connection, self._run, self._staging.staged, rejects)
         text = ";\n".join(cleanup) or None
         self._owner.publish(statements, counts, text)
         if text is not None:
@@ -191,21 +186,3 @@ class Publisher:
                 f"merge keys {', '.join(keys)} repeat among the rows: {shown}. Nothing was "
                 "published; make the source query or the transform give each key once"
             )
-
-    def _reject_statements(self) -> list[str]:
-        staged = self._staging.staged
-        rejects = rejects_table(self._target.name)
-        statements = []
-        if staged.rejects is not None:
-            self._connection.make_table(plain_table(rejects, REJECTS_COLUMNS))
-            run_id = self._run.run_id
-            statements.append(sql.insert_rejects(rejects, staged, run_id, REJECT_COLUMNS))
-        if self._run.retry_of is not None and (staged.tables or staged.rejects):
-            finished = sql.finished_ids(staged)
-            statements.append(sql.forget_rejects(rejects, self._run.retry_of, finished))
-        return statements
-
-
-def rejects_table(target: TableName) -> TableName:
-    """Where a target's rejected rows are."""
-    return TableName(target.project, target.dataset, f"{target.table}_rejects")

@@ -22,15 +22,75 @@ if TYPE_CHECKING:
     from etlkit.api.outcomes import Counts, Recovered, RefusedRow, RejectedRow
     from etlkit.api.run import Run
     from etlkit.bigquery.modes import TargetOptions
+    from etlkit.bigquery.runs.run_owner import RunOwner
     from etlkit.rows.columns import Column
 
 log = logging.getLogger("etlkit.bigquery")
 
 
-class BigQueryWriter:
-    """See `etlkit.api.sink.SinkWriter`."""
+class StagedWriter:
+    """What the writers over staged rows have in common; see `etlkit.api.sink.SinkWriter`.
+
+    Args:
+        staging: The run's staged rows.
+        owner: This attempt's hold on the run.
+    """
 
     keeps_order = False  # a table has no order
+
+    def __init__(self, staging: Staging, owner: RunOwner) -> None:
+        self._staging = staging
+        self._owner = owner
+
+    def recover(self) -> Recovered:
+        """See `etlkit.api.sink.SinkWriter.recover`."""
+        with errors_as(SinkError, "snapshot", "counting what is staged already failed"):
+            return self._staging.recover()
+
+    def reject(self, rows: Sequence[RejectedRow]) -> None:
+        """See `etlkit.api.sink.SinkWriter.reject`."""
+        self._owner.check()
+        with errors_as(SinkError, "stage", "creating the table of rejected rows failed"):
+            self._staging.reject(rows)
+
+    def refused(self) -> Sequence[RefusedRow]:
+        """See `etlkit.api.sink.SinkWriter.refused`."""
+        return self._staging.refused()
+
+    def flush(self) -> None:
+        """See `etlkit.api.sink.SinkWriter.flush`."""
+        self._owner.check()  # the staging tables of a run that others have published are gone
+        with self._told_if_lost():
+            self._staging.flush()
+
+    def is_ready(self) -> bool:
+        """See `etlkit.api.sink.SinkWriter.is_ready`."""
+        self._owner.check()
+        return self._staging.is_ready()
+
+    @contextmanager
+    def _told_if_lost(self) -> Iterator[None]:
+        """Say that the run was taken over if that is why staging fails.
+
+        The attempt that publishes a run drops the work tables of all attempts.
+        """
+        try:
+            yield
+        except SinkError as error:
+            self._owner.raise_if_lost(error)
+            raise
+
+    def abort(self, error: BaseException, /) -> None:
+        """See `etlkit.api.sink.SinkWriter.abort`."""
+        try:
+            self._staging.close()
+            self._owner.end(error)
+        except Exception as second:  # the first error is the one to report
+            log.warning("the ledger could not record that the run failed: %s", second)
+
+
+class BigQueryWriter(StagedWriter):
+    """See `etlkit.api.sink.SinkWriter`."""
 
     def __init__(
         self,
@@ -44,10 +104,10 @@ class BigQueryWriter:
         self._job = job
         self._run = run
         self._connection = connection
-        self._target, self._owner = open_target(options, job, run, connection, details)
+        self._target, owner = open_target(options, job, run, connection, details)
         self.target = str(self._target.name)
         dataset = work_dataset(options.work_dataset, connection.project)
-        self._staging = Staging(connection, run, dataset)
+        super().__init__(Staging(connection, run, dataset), owner)
         with errors_as(SinkError, "open", f"opening the target {options.table} failed"):
             self._staging.find()
 
@@ -59,11 +119,6 @@ class BigQueryWriter:
             there = known.get(column.name, column)
             known[column.name] = column.limited_by(there)
         return tuple(known.values())
-
-    def recover(self) -> Recovered:
-        """See `etlkit.api.sink.SinkWriter.recover`."""
-        with errors_as(SinkError, "snapshot", "counting what is staged already failed"):
-            return self._staging.recover()
 
     def begin(self, columns: tuple[Column, ...]) -> None:
         """See `etlkit.api.sink.SinkWriter.begin`."""
@@ -85,22 +140,6 @@ class BigQueryWriter:
         """See `etlkit.api.sink.SinkWriter.write`."""
         with self._told_if_lost():
             self._staging.append(batch)
-
-    def reject(self, rows: Sequence[RejectedRow]) -> None:
-        """See `etlkit.api.sink.SinkWriter.reject`."""
-        self._owner.check()
-        with errors_as(SinkError, "stage", "creating the table of rejected rows failed"):
-            self._staging.reject(rows)
-
-    def refused(self) -> Sequence[RefusedRow]:
-        """See `etlkit.api.sink.SinkWriter.refused`."""
-        return self._staging.refused()
-
-    def flush(self) -> None:
-        """See `etlkit.api.sink.SinkWriter.flush`."""
-        self._owner.check()  # the staging tables of a run that others have published are gone
-        with self._told_if_lost():
-            self._staging.flush()
 
     def commit(self, counts: Counts) -> int:
         """See `etlkit.api.sink.SinkWriter.commit`."""
@@ -140,28 +179,3 @@ class BigQueryWriter:
                 "nothing was published. Does the transform return its rows? If this is what you "
                 "want, declare the job with allow_empty=True"
             )
-
-    def is_ready(self) -> bool:
-        """See `etlkit.api.sink.SinkWriter.is_ready`."""
-        self._owner.check()
-        return self._staging.is_ready()
-
-    @contextmanager
-    def _told_if_lost(self) -> Iterator[None]:
-        """Say that the run was taken over if that is why staging fails.
-
-        The attempt that publishes a run drops the work tables of all attempts.
-        """
-        try:
-            yield
-        except SinkError as error:
-            self._owner.raise_if_lost(error)
-            raise
-
-    def abort(self, error: BaseException, /) -> None:
-        """See `etlkit.api.sink.SinkWriter.abort`."""
-        try:
-            self._staging.close()
-            self._owner.end(error)
-        except Exception as second:  # the first error is the one to report
-            log.warning("the ledger could not record that the run failed: %s", second)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,12 @@ class Staging:
     old table, and sees a new one at once. Each attempt has tables of its own, and each row says which
     attempt staged it.
 
+    Args:
+        connection: The run's connection.
+        run: The attempt.
+        dataset: Project and dataset of the work tables.
+        on_durable: See `Appender`; for rows that are not rejected.
+
     Attributes:
         tables: The staging tables of all attempts, with the target's columns that each has.
     """
@@ -52,10 +58,18 @@ class Staging:
     makes_empty_table = False
     """Without rows nothing is known of the columns that a transform would have given."""
 
-    def __init__(self, connection: Connection, run: Run, dataset: tuple[str, str]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        run: Run,
+        dataset: tuple[str, str],
+        *,
+        on_durable: Callable[[pa.RecordBatch], None] | None = None,
+    ) -> None:
         self._connection = connection
         self._run = run
         self._dataset = dataset
+        self._on_durable = on_durable
         self._appender: Appender | None = None
         self._rejecter: Appender | None = None
         self._refused: list[RefusedRow] = []
@@ -119,7 +133,9 @@ class Staging:
             if not self._num_own:
                 raise SinkError("rows came before their columns", stage="stage")
             client = self._connection.writer()
-            self._appender = Appender(client, self.tables[-1][0], batch.schema)
+            self._appender = Appender(
+                client, self.tables[-1][0], batch.schema, on_durable=self._on_durable
+            )
         self._appender.append(batch)
 
     def _with_attempt(self, batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -19,6 +19,42 @@ if TYPE_CHECKING:
 log = logging.getLogger("etlkit.bigquery")
 
 
+def find_dataset(
+    connection: Connection, dataset_id: str, *, create: bool, may_create: bool = True
+) -> None:
+    """Make sure that a target's dataset is there, where the run's other data is.
+
+    Args:
+        connection: The run's connection; it learns the location, if it does not know it.
+        dataset_id: `project.dataset`.
+        create: Whether the job says that a missing dataset is created.
+        may_create: Whether that may be done now.
+
+    Raises:
+        SinkError: There is no such dataset, or it is in another location.
+    """
+    dataset = connection.find_dataset(dataset_id)
+    if dataset is None:
+        if not create:
+            raise SinkError(
+                f"dataset {dataset_id} does not exist: create it, or let the job "
+                "do it with create_dataset=True",
+                stage="open",
+            )
+        if may_create:
+            connection.make_dataset(dataset_id)
+        return
+    here = connection.location
+    if here is None:  # everything of a run is in one location
+        connection.location = dataset.location
+    elif dataset.location and dataset.location.lower() != here.lower():
+        raise SinkError(
+            f"dataset {dataset_id} is in {dataset.location}, the source rows are in "
+            f"{here}: BigQuery cannot query across locations; copy one of the two first",
+            stage="open",
+        )
+
+
 class Target:
     """The table that a run publishes to.
 
@@ -44,14 +80,15 @@ class Target:
         *,
         may_create: bool = True,
     ) -> None:
-        self._may_create = may_create
         self._options = options
         self._policy = policy
         self._connection = connection
         self._mode = MODES[options.mode]
         self.name = parse_table(options.table, connection.project)
         self.table: ExistingTable | None = None
-        self._find_dataset()
+        find_dataset(
+            connection, self.name.dataset_id, create=options.create_dataset, may_create=may_create
+        )
         self.look()
         if self.table is not None:
             self._mode.check_target(options, self.table)
@@ -75,28 +112,6 @@ class Target:
         if self.table is None or self.must_drop:
             return self._options.definition.partitioning
         return self.table.definition.partitioning
-
-    def _find_dataset(self) -> None:
-        dataset = self._connection.find_dataset(self.name.dataset_id)
-        if dataset is None:
-            if not self._options.create_dataset:
-                raise SinkError(
-                    f"dataset {self.name.dataset_id} does not exist: create it, or let the job "
-                    "do it with create_dataset=True",
-                    stage="open",
-                )
-            if self._may_create:
-                self._connection.make_dataset(self.name.dataset_id)
-            return
-        here = self._connection.location
-        if here is None:  # everything of a run is in one location
-            self._connection.location = dataset.location
-        elif dataset.location and dataset.location.lower() != here.lower():
-            raise SinkError(
-                f"dataset {self.name.dataset_id} is in {dataset.location}, the source rows are in "
-                f"{here}: BigQuery cannot query across locations; copy one of the two first",
-                stage="open",
-            )
 
     def look(self) -> None:
         """Look at the table as it is now."""

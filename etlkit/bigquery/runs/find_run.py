@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from etlkit.api.outcomes import Counts
 from etlkit.api.run import LAST, RunRecord, RunRequest
-from etlkit.bigquery.modes import MODES
 from etlkit.bigquery.runs.guard import find_holder, guard_name
 from etlkit.bigquery.runs.ledger import Ledger, counts_of_row
 from etlkit.errors import RunStateError
@@ -19,7 +18,13 @@ log = logging.getLogger("etlkit.bigquery")
 
 
 def find_run(
-    connection: Connection, dataset: tuple[str, str], request: RunRequest, target: str, mode: str
+    connection: Connection,
+    dataset: tuple[str, str],
+    request: RunRequest,
+    target: str,
+    mode: str,
+    *,
+    can_resume: bool = True,
 ) -> RunRecord:
     """Find the run that a request wants to resume. Writes nothing.
 
@@ -29,6 +34,7 @@ def find_run(
         request: Its `resume` is an id, or `LAST`.
         target: Where the job writes now.
         mode: How the job publishes now.
+        can_resume: Whether runs of this mode can be resumed.
 
     Raises:
         RunStateError: There is no such run, it is in progress, or it had another target or mode.
@@ -37,6 +43,8 @@ def find_run(
     published = row["state"] == "published"
     if row["job"] == request.job_name:  # else the engine says so
         _check_target(row, target, mode)
+        if not (can_resume or published):
+            raise RunStateError(f"run {row['run_id']} wrote with mode {mode}: it cannot be resumed")
         if not published:
             _check_over(connection, dataset, row)
     numbers = counts_of_row(row)
@@ -89,8 +97,6 @@ def _check_target(row: dict[str, Any], target: str, mode: str) -> None:
             f"run {run_id} goes to {row['target']} with mode {row['mode']}; the job now says "
             f"{target} with mode {mode}. Start a new run"
         )
-    if not MODES[mode].is_staged and row["state"] != "published":
-        raise RunStateError(f"run {run_id} wrote with mode {mode}: it cannot be resumed")
 
 
 def _check_over(connection: Connection, dataset: tuple[str, str], row: dict[str, Any]) -> None:

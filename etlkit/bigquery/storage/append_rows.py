@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +60,8 @@ class Appender:
         schema: Of every batch that will be appended.
         fills_defaults: Whether columns that are not sent get their default value; else NULL.
         is_altered: Whether the table got new columns a moment ago, which the service may not know yet.
+        on_durable: Called with rows when they are durable, on the connection's thread; None = nobody
+            needs to know.
     """
 
     def __init__(
@@ -70,12 +72,14 @@ class Appender:
         *,
         fills_defaults: bool = False,
         is_altered: bool = False,
+        on_durable: Callable[[pa.RecordBatch], None] | None = None,
     ) -> None:
         self._client = client
         self._table = table
         self._stream = f"{table.path}/streams/_default"
         self._fills_defaults = fills_defaults
         self._is_altered = is_altered
+        self._on_durable = on_durable
         self._schema = schema.serialize().to_pybytes()
         self._changed = threading.Condition()
         self._unacked: deque[tuple[bytes, pa.RecordBatch]] = deque()
@@ -267,6 +271,8 @@ class Appender:
             if response.error.code:
                 self._leave_out(batch, {e.index: e.message for e in response.row_errors})
             self._changed.notify_all()
+        if self._on_durable is not None and not response.error.code:
+            self._on_durable(batch)
 
     def _can_leave_out(self, response: Any) -> bool:
         """Whether the request can be sent again without its bad rows. Nothing was written."""

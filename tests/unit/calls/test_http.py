@@ -453,3 +453,14 @@ def test_a_proxy_with_a_password(server, monkeypatch, user):
     expected = f"Basic {base64.b64encode(b'me:p@ss').decode()}" if user else None
     headers = {name.lower(): value for name, value in server.asked[0][1].items()}
     assert headers.get("proxy-authorization") == expected
+
+
+@pytest.mark.parametrize(("most", "expected"), [(3, 4), (10, 10), (11, 10)])
+def test_no_more_of_an_answer_is_read_than_asked_for(server, most, expected):
+    """One byte more says that there was more; then the connection is not used again."""
+    server.answer = (200, {}, b"0123456789")
+    pool = HttpPool(server.url, service="s")
+    for _ in range(2):
+        status, _, body = pool.send("POST", "/", {}, b"", timeout_s=5, max_bytes=most)
+        assert (status, len(body)) == (200, expected)
+    pool.close()

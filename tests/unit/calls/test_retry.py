@@ -16,6 +16,7 @@ from etlkit import (
     EtlBase,
     JobError,
     OutageError,
+    RateLimit,
     RetryableError,
     RetryPolicy,
     RowError,
@@ -24,6 +25,7 @@ from etlkit import (
 from etlkit.api.run import Interrupted, RunRequest
 from etlkit.calls import clock
 from etlkit.calls.breaker import Breaker, CallState
+from etlkit.calls.limits import Meter
 from etlkit.calls.retry import Calls, caller, from_grpc, from_http
 from etlkit.engine.transfer import run_transfer
 from etlkit.testing import MemorySink, MemorySource, no_sleep
@@ -461,3 +463,16 @@ def test_other_errors_of_a_client_stay_what_they_are():
     assert from_grpc(requests.Timeout("sk-1"), "api").message == "api: Timeout"
     bug = TypeError("wrong argument")
     assert from_grpc(bug, "api") is bug
+
+
+def test_a_part_has_its_own_rate_and_counts_in_the_whole():
+    """Its calls are past the caps, and its units are nobody's; it ends when the run ends."""
+    calls = Calls(RetryPolicy(max_attempts=2), RateLimit("1/h"), Meter(max_calls=1))
+    part = calls.part(None, RateLimit("1000/s"))
+    caller = part.caller("api")
+    assert caller.policy == RetryPolicy(max_attempts=2)
+    assert [caller.call(str) for _ in range(3)] == ["60.0"] * 3
+    assert (calls.meter.calls, calls.meter.units, part.meter.units) == (3, 0, 3)
+    calls.stop()
+    with pytest.raises(clock.Stopped):
+        part.stopping.check()

@@ -6,6 +6,7 @@ import pytest
 
 from etlkit import (
     ApiError,
+    CallFailedError,
     ConfigError,
     CountMismatchError,
     EtlBase,
@@ -17,9 +18,11 @@ from etlkit import (
     TransferJob,
     TransformError,
 )
+from etlkit.api.outcomes import RefusedRow
 from etlkit.api.run import Interrupted, RunRequest
 from etlkit.engine.transfer import run_transfer
 from etlkit.testing import MemorySink, MemorySource, run_transform
+from etlkit.testing.memory import MemoryReader
 
 
 def transfer(etl, rows, *, sink=None, limit=None, schema=None, batch_rows=1000, **options):
@@ -889,3 +892,61 @@ def test_a_bad_key_in_one_row_is_that_rows_error():
     report, sink = transfer(etl, numbers(3), on_row_error="skip")
     assert [row["n"] for row in sink.rows] == [0, 2]
     assert report.row_errors == 1
+
+
+class LateRefusals(MemorySink):
+    """A sink that refuses rows late, as an API does: `flush` returns with each few of them."""
+
+    def __init__(self, wrong, *, at_once=1, also=lambda run: None):
+        super().__init__("replace")
+        self.wrong, self.at_once, self.also = wrong, at_once, also
+        self.flushes = 0
+
+    def open(self, job, run, reader):
+        writer = super().open(job, run, reader)
+        late, write, flush = [], writer.write, writer.flush
+        self.refuse = lambda row: "wrong" if row["n"] in self.wrong else None
+
+        def write_all(batch):
+            write(batch)
+            late.extend(writer._refused)
+            writer._refused.clear()
+
+        def flush_some():
+            flush()
+            self.flushes += 1
+            self.also(run)
+            for _ in range(min(self.at_once, len(late))):
+                one = late.pop(0)
+                error = CallFailedError("422", code="422", attempts=3)
+                writer._refused.append(RefusedRow(one.row_id, one.num_parts, "", error))
+
+        writer.write, writer.flush = write_all, flush_some
+        return writer
+
+
+def test_a_row_that_is_refused_late_keeps_the_sinks_error(monkeypatch):
+    """Class, code and attempts go to the table of rejected rows; the source row needs no query."""
+    sink = LateRefusals({3, 5})
+    monkeypatch.setattr(MemoryReader, "fetch", None)
+    report, _ = transfer(make(lambda row: row), numbers(9), sink=sink, on_row_error="reject")
+    assert (report.written, report.rejected) == (7, 2)
+    kept = [(r.source_row, r.error_class, r.code, r.attempts) for r in sink.rejects]
+    assert kept == [(f'{{"n": {n}}}', "CallFailedError", "422", 3) for n in (3, 5)]
+
+
+def test_the_final_share_counts_rows_that_are_refused_late():
+    """`max_rejected` is looked at again when the last row has its outcome."""
+    sink = LateRefusals({1, 2, 3}, at_once=3)
+    with pytest.raises(TooManyRejectedError):
+        transfer(
+            make(lambda row: row), numbers(9), sink=sink, on_row_error="skip", max_rejected=0.3
+        )
+
+
+def test_a_stop_while_rows_are_flushed_ends_the_run():
+    """A sink that was told to stop has cut its flush short: nothing is published then."""
+    sink = LateRefusals({1}, also=lambda run: run.request_stop(2))
+    with pytest.raises(Interrupted):
+        transfer(make(lambda row: row), numbers(3), sink=sink, on_row_error="skip")
+    assert sink.rows == []

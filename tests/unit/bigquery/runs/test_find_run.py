@@ -40,9 +40,10 @@ def row(connection, run_id="r1", **values):
     }
 
 
-def find(connection, *rows, resume=LAST, target=TARGET, mode="append"):
+def find(connection, *rows, resume=LAST, target=TARGET, mode="append", can_resume=True):
     connection.answer("runs`", list(rows))
-    return find_run(connection, DATASET, RunRequest("j", resume=resume), target, mode)
+    request = RunRequest("j", resume=resume)
+    return find_run(connection, DATASET, request, target, mode, can_resume=can_resume)
 
 
 def test_the_last_run_is_found_with_its_attempts(connection):
@@ -113,7 +114,12 @@ def test_a_run_with_another_target_or_mode_is_not_resumed(connection, other, wro
 def test_a_direct_run_is_not_resumed(connection):
     """Nobody knows which of its rows are in the target."""
     with pytest.raises(RunStateError, match="cannot be resumed"):
-        find(connection, row(connection, mode="append_direct"), mode="append_direct")
+        find(
+            connection,
+            row(connection, mode="append_direct"),
+            mode="append_direct",
+            can_resume=False,
+        )
 
 
 def test_another_jobs_run_is_left_to_the_engine_to_refuse(connection):

@@ -332,3 +332,17 @@ def test_a_connection_that_breaks_while_nothing_is_sent_leaves_staging_ready(
     appender.append(batch(2))
     appender.flush()
     appender.close()
+
+
+def test_tells_which_rows_are_durable(connection, batch, stored):
+    """Each batch once, when it is acknowledged; a connection that breaks before says nothing."""
+    told = []
+    stored["react"] = lambda number, _: (grpc.StatusCode.UNAVAILABLE, "") if number == 1 else None
+    schema = batch(1).schema
+    made = Appender(connection.writer(), TABLE, schema, on_durable=told.append)
+    with no_sleep():
+        made.append(batch(1, 2))
+        made.append(batch(3))
+        made.flush()
+    made.close()
+    assert [b.column("n").to_pylist() for b in told] == [[1, 2], [3]]
