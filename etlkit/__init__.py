@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from etlkit.api.sink import Sink, SinkWriter
     from etlkit.api.source import Source, SourceReader
     from etlkit.api.transform import EtlBase
+    from etlkit.api.workflow_report import TaskReport, WorkflowReport
     from etlkit.bigquery import (
         BigQuerySink,
         BigQuerySource,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
         CheckFailedError,
         ConfigError,
         CountMismatchError,
+        DataCheckFailedError,
         EtlkitError,
         ImageError,
         JobError,
@@ -55,9 +57,11 @@ if TYPE_CHECKING:
         SinkError,
         SourceError,
         StatementError,
+        TaskTimeoutError,
         TooManyRejectedError,
         TransformCodeError,
         TransformError,
+        WorkflowError,
     )
     from etlkit.files import CsvSource, JsonlSource, ParquetSource
     from etlkit.rows.row import Row
@@ -71,8 +75,19 @@ if TYPE_CHECKING:
         run_job,
     )
     from etlkit.variables.definitions import String, Timestamp, TimestampRuntime
+    from etlkit.workflow.conditions import Condition, IfElse, all_of, any_of
+    from etlkit.workflow.data_check import DataCheck
+    from etlkit.workflow.definition import Workflow
+    from etlkit.workflow.http_request import HttpRequest, Webhook
+    from etlkit.workflow.loop import Loop, Period
+    from etlkit.workflow.notifications import Alert
+    from etlkit.workflow.task import Task
+    from etlkit.workflow.task_kind import Runnable, TaskContext
+    from etlkit.workflow.texts import Secret
+    from etlkit.workflow.values import CurrentTime, TaskValue, VariableValue
 
 _HOMES = {
+    "Alert": "etlkit.workflow.notifications",
     "AlreadyPublishedError": "etlkit.errors",
     "ApiError": "etlkit.errors",
     "BigQuerySink": "etlkit.bigquery",
@@ -81,21 +96,29 @@ _HOMES = {
     "CapReachedError": "etlkit.errors",
     "Check": "etlkit.api.checks",
     "CheckFailedError": "etlkit.errors",
+    "Condition": "etlkit.workflow.conditions",
     "ConfigError": "etlkit.errors",
     "CountMismatchError": "etlkit.errors",
     "CsvSource": "etlkit.files",
+    "CurrentTime": "etlkit.workflow.values",
+    "DataCheck": "etlkit.workflow.data_check",
+    "DataCheckFailedError": "etlkit.errors",
     "Datamart": "etlkit.api.datamart",
     "DatamartReport": "etlkit.api.report",
     "Definition": "etlkit.bigquery",
     "DryRunReport": "etlkit.api.report",
     "EtlBase": "etlkit.api.transform",
     "EtlkitError": "etlkit.errors",
+    "HttpRequest": "etlkit.workflow.http_request",
+    "IfElse": "etlkit.workflow.conditions",
     "ImageError": "etlkit.errors",
     "JobError": "etlkit.errors",
     "JsonlSource": "etlkit.files",
     "Lookback": "etlkit.api.datamart",
+    "Loop": "etlkit.workflow.loop",
     "OutageError": "etlkit.errors",
     "ParquetSource": "etlkit.files",
+    "Period": "etlkit.workflow.loop",
     "Preview": "etlkit.engine.preview",
     "RangePartitioning": "etlkit.bigquery",
     "RateLimit": "etlkit.calls.limits",
@@ -109,6 +132,8 @@ _HOMES = {
     "RunReport": "etlkit.api.report",
     "RunStateError": "etlkit.errors",
     "RunTakenOverError": "etlkit.errors",
+    "Runnable": "etlkit.workflow.task_kind",
+    "Secret": "etlkit.workflow.texts",
     "Settings": "etlkit.api.run",
     "Sink": "etlkit.api.sink",
     "SinkError": "etlkit.errors",
@@ -119,6 +144,11 @@ _HOMES = {
     "StatementError": "etlkit.errors",
     "StatementReport": "etlkit.api.report",
     "String": "etlkit.variables.definitions",
+    "Task": "etlkit.workflow.task",
+    "TaskContext": "etlkit.workflow.task_kind",
+    "TaskReport": "etlkit.api.workflow_report",
+    "TaskTimeoutError": "etlkit.errors",
+    "TaskValue": "etlkit.workflow.values",
     "TimePartitioning": "etlkit.bigquery",
     "Timestamp": "etlkit.variables.definitions",
     "TimestampRuntime": "etlkit.variables.definitions",
@@ -127,6 +157,13 @@ _HOMES = {
     "TransformCodeError": "etlkit.errors",
     "TransformError": "etlkit.errors",
     "ValidityColumns": "etlkit.api.datamart",
+    "VariableValue": "etlkit.workflow.values",
+    "Webhook": "etlkit.workflow.http_request",
+    "Workflow": "etlkit.workflow.definition",
+    "WorkflowError": "etlkit.errors",
+    "WorkflowReport": "etlkit.api.workflow_report",
+    "all_of": "etlkit.workflow.conditions",
+    "any_of": "etlkit.workflow.conditions",
     "check_datamart": "etlkit.runner",
     "dry_run_job": "etlkit.runner",
     "local_world": "etlkit.runner",
@@ -138,6 +175,7 @@ _HOMES = {
 """The module of each public name."""
 
 __all__ = [
+    "Alert",
     "AlreadyPublishedError",
     "ApiError",
     "BigQuerySink",
@@ -146,21 +184,29 @@ __all__ = [
     "CapReachedError",
     "Check",
     "CheckFailedError",
+    "Condition",
     "ConfigError",
     "CountMismatchError",
     "CsvSource",
+    "CurrentTime",
+    "DataCheck",
+    "DataCheckFailedError",
     "Datamart",
     "DatamartReport",
     "Definition",
     "DryRunReport",
     "EtlBase",
     "EtlkitError",
+    "HttpRequest",
+    "IfElse",
     "ImageError",
     "JobError",
     "JsonlSource",
     "Lookback",
+    "Loop",
     "OutageError",
     "ParquetSource",
+    "Period",
     "Preview",
     "RangePartitioning",
     "RateLimit",
@@ -174,6 +220,8 @@ __all__ = [
     "RunReport",
     "RunStateError",
     "RunTakenOverError",
+    "Runnable",
+    "Secret",
     "Settings",
     "Sink",
     "SinkError",
@@ -184,6 +232,11 @@ __all__ = [
     "StatementError",
     "StatementReport",
     "String",
+    "Task",
+    "TaskContext",
+    "TaskReport",
+    "TaskTimeoutError",
+    "TaskValue",
     "TimePartitioning",
     "Timestamp",
     "TimestampRuntime",
@@ -192,7 +245,14 @@ __all__ = [
     "TransformCodeError",
     "TransformError",
     "ValidityColumns",
+    "VariableValue",
+    "Webhook",
+    "Workflow",
+    "WorkflowError",
+    "WorkflowReport",
     "__version__",
+    "all_of",
+    "any_of",
     "check_datamart",
     "dry_run_job",
     "local_world",

@@ -24,6 +24,9 @@ EtlkitError
      |   +- CountMismatchError   read != written + skipped + rejected
      |   +- CheckFailedError     a check of the job does not hold for the staged rows
      +- StatementError           a statement of a datamart failed; later ones did not run
+     +- DataCheckFailedError     a DataCheck of a workflow does not hold
+     +- TaskTimeoutError         a task or a workflow ran out of time and was stopped
+     +- WorkflowError            tasks of a workflow failed; see its report
 ```
 
 A `JobError` raised inside a transform is never turned into a row error: an outage must not become a
@@ -44,6 +47,7 @@ __all__ = [
     "CheckFailedError",
     "ConfigError",
     "CountMismatchError",
+    "DataCheckFailedError",
     "EtlkitError",
     "ImageError",
     "JobError",
@@ -57,9 +61,11 @@ __all__ = [
     "SinkError",
     "SourceError",
     "StatementError",
+    "TaskTimeoutError",
     "TooManyRejectedError",
     "TransformCodeError",
     "TransformError",
+    "WorkflowError",
     "without_keys",
 ]
 
@@ -375,6 +381,24 @@ class StatementError(JobError):
     number: int
     line: int
     job_id: str | None = None
+
+
+class DataCheckFailedError(JobError):
+    """A `DataCheck` does not hold: the data is not as the workflow needs it."""
+
+
+class TaskTimeoutError(JobError):
+    """A task or a workflow took longer than its `timeout_s`, and was stopped."""
+
+
+class WorkflowError(JobError):
+    """Tasks of a workflow failed. `--resume` goes on with them.
+
+    Attributes:
+        failed: Their names; those inside a child workflow as `child/name`.
+    """
+
+    failed: tuple[str, ...] = ()
 
 
 _NAMES = r"key|api[_-]?key|(?:access_|id_)?token|sig|signature|x-goog-signature|secret|password"

@@ -9,6 +9,11 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from etlkit.api.outcomes import Counts
 
+PRICE_PER_TIB = 6.25
+"""USD on demand in the region US: https://cloud.google.com/bigquery/pricing#on_demand_pricing"""
+
+TIB = 2**40
+
 State = Literal["published", "failed", "interrupted", "checked", "running", "dead"]
 """How a run ended; `checked` after a dry run. In a report that is read from the ledger also `running`,
 or `dead`: its process was killed."""

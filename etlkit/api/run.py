@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -169,6 +170,11 @@ class Run:
         self.attempt = 1 if record is None else record.attempts + 1
         self._stop_signal: int | None = None
         self._on_stop: list[Callable[[], None]] = []
+        self._on_interrupt: list[Callable[[], None]] = []
+        self._interruption: Interrupted | None = None
+        self._thread = threading.get_ident()
+        # A signal handler may interrupt its own thread anywhere, also while that holds the lock.
+        self._stop_lock = threading.RLock()
         self._shared: dict[str, Any] = {}
         self._closing = ExitStack()
 
@@ -178,16 +184,51 @@ class Run:
         return self._stop_signal
 
     def request_stop(self, signum: int) -> None:
-        """Stop reading, finish the rows in flight, stay resumable. Safe in a signal handler."""
-        self._stop_signal = signum
-        if not self._on_stop:  # no row is in flight yet: there is nothing to finish
-            raise Interrupted(signum)
-        for notify in self._on_stop:
+        """Stop reading, finish the rows in flight, stay resumable.
+
+        Safe in a signal handler of the run's own thread, and from other threads.
+
+        Raises:
+            Interrupted: On the run's own thread, when no row is in flight yet: there is nothing to
+                finish. From another thread, the run's own is interrupted at its next job.
+        """
+        with self._stop_lock:
+            self._stop_signal = signum
+            callbacks = self._on_stop
+            if not callbacks:
+                if threading.get_ident() == self._thread:
+                    raise Interrupted(signum)
+                self._interruption = Interrupted(signum)
+                callbacks = self._on_interrupt
+        for notify in list(callbacks):
             notify()
 
     def on_stop(self, notify: Callable[[], None]) -> None:
-        """Call a function when the run is asked to stop."""
-        self._on_stop.append(notify)
+        """Call a function when the run is asked to stop. It has to end the run then."""
+        with self._stop_lock:
+            self._interruption = None
+            self._on_stop.append(notify)
+
+    def on_interrupt(self, cancel: Callable[[], None]) -> None:
+        """Call a function when another thread stops the run before rows are in flight.
+
+        It cancels what the run's own thread waits for, which then calls `check_interrupted`.
+        """
+        self._on_interrupt.append(cancel)
+
+    def check_interrupted(self) -> None:
+        """Return if no other thread has stopped the run before rows were in flight.
+
+        Raises:
+            Interrupted: It has. Once, as a signal would: what the end of the run has to do can be
+                done.
+        """
+        if self._interruption is None:
+            return
+        with self._stop_lock:
+            interruption, self._interruption = self._interruption, None
+        if interruption is not None:
+            raise interruption
 
     def share(self, key: str, make: Callable[[], T], close: Callable[[T], None]) -> T:
         """Make something once per run, such as a client that source and sink both need.

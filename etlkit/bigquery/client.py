@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -65,15 +65,22 @@ def connect(run: Run) -> Connection:
         ConfigError: There are no credentials, or no project.
     """
     own = {"etlkit_job": label(run.job_name), "etlkit_run": label(run.run_id)}
-    return run.share(
-        "bigquery",
-        lambda: Connection(
+
+    def make() -> Connection:
+        connection = Connection(
             run.settings,
             job_prefix=f"etlkit_{run.run_id}_{run.attempt}",
             labels={**run.labels, **own},
-        ),
-        Connection.close,
-    )
+            check_stop=run.check_interrupted,
+        )
+        run.on_interrupt(connection.cancel_all)
+        return connection
+
+    return run.share("bigquery", make, Connection.close)
+
+
+def _never() -> None:
+    return
 
 
 class Connection:
@@ -83,6 +90,7 @@ class Connection:
         settings: Project, location and environment.
         job_prefix: How the ids of its BigQuery jobs begin.
         labels: Of every job and table it makes.
+        check_stop: Raises if nobody waits for the next job any more; called before and after each.
 
     Attributes:
         client: The REST client.
@@ -91,11 +99,18 @@ class Connection:
     """
 
     def __init__(
-        self, settings: Settings, *, job_prefix: str, labels: Mapping[str, str] | None = None
+        self,
+        settings: Settings,
+        *,
+        job_prefix: str,
+        labels: Mapping[str, str] | None = None,
+        check_stop: Callable[[], None] = _never,
     ) -> None:
         self._settings = settings
         self._job_prefix = job_prefix
         self.labels = dict(labels or {})
+        self._check_stop = check_stop
+        self._running: set[str] = set()
         environ = settings.environ
         self._emulator = environ.get(EMULATOR_VARIABLE)
         self._grpc_endpoint = environ.get(GRPC_VARIABLE)
@@ -245,6 +260,8 @@ class Connection:
         from google.api_core.exceptions import Conflict
 
         log.debug("job %s: %s", job_id, sql)
+        self._check_stop()
+        self._running.add(job_id)
         try:
             try:
                 job = self.client.query(
@@ -258,12 +275,16 @@ class Connection:
                 )
             except Conflict:
                 job = self._find_query(job_id)
+            self._check_stop()  # it was not there to be cancelled a moment ago
             job.result(retry=self.retry(), job_retry=None)
-        except Exception:
+        except Exception as error:
+            self._raise_if_stopped(error)
             raise
         except BaseException:
             self.cancel(job_id)
             raise
+        finally:
+            self._running.discard(job_id)
         self.location = self.location or job.location
         return job
 
@@ -283,6 +304,17 @@ class Connection:
         if not isinstance(job, bigquery.QueryJob):
             raise JobError(f"job {job_id} is not a query, although we made its id")
         return job
+
+    def _raise_if_stopped(self, error: Exception) -> None:
+        try:
+            self._check_stop()
+        except BaseException as stop:
+            raise stop from error
+
+    def cancel_all(self) -> None:
+        """Cancel the jobs that other threads wait for."""
+        for job_id in list(self._running):
+            self.cancel(job_id)
 
     def cancel(self, job_id: str) -> None:
         """Cancel a job that nobody waits for any more; otherwise it would still cost."""
@@ -310,6 +342,7 @@ class Connection:
         if parameters:
             config.query_parameters = parameters
         log.debug("query: %s", sql)
+        self._check_stop()
         rows = _JOBS.call(
             lambda: self.client.query_and_wait(
                 sql,

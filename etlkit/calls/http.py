@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -20,6 +21,21 @@ _MAX_NO_JSON = 3
 
 _MAX_ERROR_BYTES = 64 * 1024
 _LEAST_S = 0.001
+
+
+@dataclass(frozen=True)
+class HttpAnswer:
+    """A whole answer.
+
+    Attributes:
+        status: The HTTP status.
+        headers: The answer's headers.
+        body: Its body, decoded as `Content-Encoding` says.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
 
 
 class HttpClient:
@@ -82,6 +98,44 @@ class HttpClient:
             except ValueError:
                 no_json += 1
                 raise self._no_json(path, give_up=no_json >= _MAX_NO_JSON) from None
+
+        return self._calls().call(attempt, units=units)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        expect_status: Collection[int] | None = None,
+        units: int = 1,
+    ) -> HttpAnswer:
+        """Make any request. It may reach the service more than once: an answer may get lost.
+
+        Args:
+            method: E.g. `PUT`.
+            path: Starts with `/`.
+            headers: Beside those of every call, or instead of them.
+            body: None = no body.
+            expect_status: Statuses that are returned; all others are errors. None = every 2xx.
+            units: Billing units of the call; 0 = it is not billed and not rate-limited.
+
+        Raises:
+            ApiError: The service refused the call.
+            CallFailedError: The call kept failing, and the service is well.
+            OutageError: The service was down for too long.
+        """
+        sent = {**self._headers, **_checked(headers or {})}
+
+        def attempt(timeout_s: float) -> HttpAnswer:
+            status, answered, answer = self._pool.send(
+                method, path, sent, body, timeout_s=timeout_s
+            )
+            is_success = 200 <= status < 300 if expect_status is None else status in expect_status
+            if not is_success:
+                raise from_http(status, answered, answer, self._service, _shown(path))
+            return HttpAnswer(status, answered, answer)
 
         return self._calls().call(attempt, units=units)
 

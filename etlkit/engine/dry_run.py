@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from etlkit.api.report import DryRunReport
+from etlkit.api.report import TIB, DryRunReport
 from etlkit.api.run import Run
 from etlkit.engine.estimate import estimate_ahead, make_calls
 from etlkit.engine.transform_spec import TransformSpec
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from etlkit.api.job import TransferJob
     from etlkit.api.run import RunRequest
     from etlkit.rows.columns import Column
-
-_TIB = 1024**4
 
 
 def dry_run_transfer(job: TransferJob, request: RunRequest, price_per_tib: float) -> DryRunReport:
@@ -49,7 +47,7 @@ def dry_run_transfer(job: TransferJob, request: RunRequest, price_per_tib: float
         changes=list(outlook.changes),
         calls=estimate_ahead(job, spec, request.limit),
         bytes_processed=num_bytes,
-        estimated_cost=None if num_bytes is None else round(num_bytes / _TIB * price_per_tib, 6),
+        estimated_cost=None if num_bytes is None else round(num_bytes / TIB * price_per_tib, 6),
         seconds=round(time.monotonic() - started, 3),
     )
 

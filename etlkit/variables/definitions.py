@@ -10,7 +10,7 @@ import calendar
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, TypeVar, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from etlkit.errors import ConfigError
@@ -19,6 +19,7 @@ Unit = Literal[
     "minute", "hour", "day", "date", "month", "month_start", "month_end", "previous_month_end"
 ]
 Direction = Literal["ago", "later"]
+_D = TypeVar("_D", date, datetime)
 Plain: TypeAlias = str | bool | int | float | Decimal | date | datetime
 
 _DIRECTIVES = "aAbBcdfGHIjmMpSuUVwWxXyYzZ%"
@@ -93,8 +94,16 @@ class Timestamp:
         Raises:
             ConfigError: The time is outside of the years 1 to 9999.
         """
+        return self.at(base).strftime(self.format)
+
+    def at(self, base: datetime) -> datetime:
+        """The point in time, in `time_zone`, counted from `base`, an aware time.
+
+        Raises:
+            ConfigError: The time is outside of the years 1 to 9999.
+        """
         try:
-            return self._at(base.astimezone(zone_of(self.time_zone))).strftime(self.format)
+            return self._at(base.astimezone(zone_of(self.time_zone)))
         except (OverflowError, ValueError) as error:
             raise ConfigError(
                 f"{self.quantity} {self.unit} {self.direction} is outside of the years 1 to 9999"
@@ -111,13 +120,13 @@ class Timestamp:
         if self.unit in {"day", "date"}:  # the calendar's: the same time of day
             return local + timedelta(days=count)
         if self.unit == "month":
-            return _add_months(local, count)
+            return add_months(local, count)
         first = local.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
         if self.unit == "month_start":
             return first
         if self.unit == "previous_month_end":
             return first - timedelta(days=1)
-        return _add_months(first, 1) - timedelta(days=1)
+        return add_months(first, 1) - timedelta(days=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +183,12 @@ def zone_of(name: str) -> ZoneInfo:
         raise ConfigError(f"time_zone={name!r} is unknown; write e.g. 'Asia/Tokyo'") from error
 
 
-def _add_months(local: datetime, count: int) -> datetime:
+def add_months(local: _D, count: int) -> _D:
+    """The same day that many months later, or the last day of a shorter month.
+
+    Raises:
+        OverflowError: The year is not from 1 to 9999.
+    """
     year, month = divmod(local.year * 12 + local.month - 1 + count, 12)
     if not 1 <= year <= 9999:
         raise OverflowError(year)

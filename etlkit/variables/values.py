@@ -28,8 +28,11 @@ def resolve(
     loop: Mapping[str, Any] | None = None,
     queued_at: datetime,
     started_at: datetime,
+    inherited: Mapping[str, Value] | None = None,
 ) -> dict[str, Value]:
-    """Give every variable its value: the loop's, else the one given, else by its definition.
+    """Give every variable its value.
+
+    It is the loop's, else the one given, else the one inherited, else by its definition.
 
     Args:
         definitions: Name to definition; names may be written with their dollar signs.
@@ -37,6 +40,8 @@ def resolve(
         loop: Values of one iteration of a loop.
         queued_at: Time from which `Timestamp` variables count.
         started_at: Time from which `TimestampRuntime` variables count.
+        inherited: Values of the workflow that runs the job, by bare name. They need no definition of
+            the job; text takes the type of one.
 
     Raises:
         ConfigError: A bad name, a value for an unknown variable or of another type.
@@ -44,10 +49,12 @@ def resolve(
     known = check_definitions(definitions)
     chosen = {**_named(given or {}), **_named(loop or {})}
     refuse_unknown(chosen, known)
-    values = {}
+    values = dict(inherited or {})
     for name, definition in known.items():
         if name in chosen:
             values[name] = _given(name, definition, chosen[name])
+        elif name in values:
+            values[name] = _given(name, definition, values[name].value)
         elif isinstance(definition, Timestamp):
             at_start = isinstance(definition, TimestampRuntime)
             text = definition.expand(started_at if at_start else queued_at)
@@ -129,7 +136,7 @@ def parse_assignments(texts: Iterable[str]) -> dict[str, str]:
         name, equals, value = text.partition("=")
         if not equals:
             raise ConfigError(f"--var {text!r}: write name=value")
-        bare = _bare(name)
+        bare = bare_name(name)
         if bare in values:
             raise ConfigError(f"--var {bare} is given twice")
         values[bare] = value
@@ -197,13 +204,20 @@ def _no(text: str) -> Plain:
 
 
 def _named(values: Mapping[str, Any]) -> dict[str, Any]:
-    named = {_bare(name): value for name, value in values.items()}
+    named = {bare_name(name): value for name, value in values.items()}
     if len({name.casefold() for name in named}) < len(values):
         raise ConfigError(f"names of variables must differ in more than case: {', '.join(values)}")
     return named
 
 
-def _bare(name: str) -> str:
+def bare_name(name: str) -> str:
+    """A variable's name without its dollar signs.
+
+    Raises:
+        ConfigError: It cannot be a name.
+    """
+    if not isinstance(name, str):
+        raise ConfigError(f"{name!r} cannot be the name of a variable: give a str")
     bare = name[1:-1] if len(name) > 2 and name[0] == name[-1] == "$" else name
     if _NAME.fullmatch(bare) is None:
         raise ConfigError(

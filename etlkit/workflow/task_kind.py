@@ -7,13 +7,14 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from etlkit.api.outcomes import Counts
 from etlkit.api.run import Interrupted, Settings
 from etlkit.api.workflow_report import TaskKind, TaskReport, WorkflowObserver
 from etlkit.api.workflow_state import Path
 from etlkit.calls.retry import Calls
+from etlkit.variables.definitions import Value
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,10 @@ class Runnable(ABC):
         """The tables that it reads and writes. No I/O."""
         return Tables()
 
+    def used_variables(self) -> frozenset[str] | None:
+        """Bare names of the variables that it uses; None = not known before it runs."""
+        return None
+
     def fingerprint(self) -> str:
         """A text that changes with the definition. No I/O beyond the user's own files."""
         return short_hash(repr(self))
@@ -120,6 +125,16 @@ class Stopping:
         return self._event.wait(timeout_s)
 
 
+class Scope(Protocol):
+    """What the kinds of tasks need of the workflow's run as a whole."""
+
+    def run_child(self, workflow: Any, context: TaskContext, /) -> None:
+        """Run a child workflow. See `Runnable.run`."""
+
+    def dry_run_child(self, workflow: Any, context: TaskContext, /) -> bool:
+        """Check a child workflow. See `Runnable.dry_run`."""
+
+
 @dataclass(kw_only=True)
 class TaskContext:
     """What a task is given when it runs. A callable may take one as its only argument.
@@ -132,12 +147,15 @@ class TaskContext:
         path: Names from the outermost workflow's task down to this one.
         settings: Project, location and environment variables.
         variables: Values by bare name: the loop's, else the task's, else the workflow's.
+        names: Bare names of the variables whose values are expanded as names in SQL.
+        needed: Bare names of the variables that were given to this task: it has to use them.
         tasks: The reports of the tasks that come before this one, by name, e.g.
             `tasks["load"].written`.
         labels: For every BigQuery job, beside `etlkit_job` and `etlkit_run`.
         calls: Limits and counts of calls to services; already current on the task's thread.
         stopping: The request to stop this attempt.
         observer: Is told of progress.
+        scope: The run that it is a part of, for kinds that have tasks or runs of their own.
     """
 
     report: TaskReport
@@ -147,11 +165,26 @@ class TaskContext:
     attempt: int = 1
     settings: Settings = field(default_factory=Settings)
     variables: Mapping[str, Any] = field(default_factory=dict)
+    names: frozenset[str] = frozenset()
+    needed: frozenset[str] = frozenset()
     tasks: Mapping[str, TaskReport] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     calls: Calls = field(default_factory=Calls)
     stopping: Stopping = field(default_factory=Stopping)
     observer: WorkflowObserver | None = None
+    scope: Scope | None = None
+
+    @property
+    def scope_of_run(self) -> Scope:
+        """The run that the task is a part of."""
+        if self.scope is None:
+            raise AssertionError("only a task of a running workflow has one")
+        return self.scope
+
+    @property
+    def values(self) -> dict[str, Value]:
+        """The variables, as SQL takes them."""
+        return {name: Value(v, name in self.names) for name, v in self.variables.items()}
 
     def check_stop(self) -> None:
         """Return if the task may go on.

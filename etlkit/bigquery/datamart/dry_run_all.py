@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from etlkit.api.report import TIB
 from etlkit.bigquery.client import Connection, connect
 from etlkit.bigquery.datamart.insert import Insert
 from etlkit.bigquery.datamart.statements import in_file, statement_error
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from etlkit.api.run import Run
     from etlkit.bigquery.datamart.plan import Plan, Step
 
-TIB = 1024**4
 _NOT_THERE_YET = (
     "or perhaps it does not exist",
     "Function not found",

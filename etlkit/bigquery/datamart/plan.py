@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from graphlib import CycleError, TopologicalSorter
@@ -15,7 +15,7 @@ from etlkit.errors import ConfigError
 from etlkit.variables.definitions import Value
 from etlkit.variables.sql_tokens import SqlStatement, split
 from etlkit.variables.substitution import expand_name, expand_sql
-from etlkit.variables.values import refuse_unused, resolve
+from etlkit.variables.values import check_definitions, refuse_unused, resolve
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,30 @@ def make_plan(
     loop: Mapping[str, Any] | None = None,
     queued_at: datetime,
     started_at: datetime,
+    inherited: Mapping[str, Value] | None = None,
+    needed: Collection[str] = (),
 ) -> Plan:
-    """Read the SQL, find its statements and expand its variables. For the arguments see `resolve`.
+    """Read the SQL, find its statements and expand its variables.
+
+    Args:
+        job: The datamart.
+        given: See `resolve`; likewise the next four.
+        loop: See there.
+        queued_at: See there.
+        started_at: See there.
+        inherited: See there.
+        needed: Bare names of inherited variables that must be used, too.
 
     Raises:
         ConfigError: No such file, SQL that cannot be read, a variable that is unknown or unused.
     """
     values = resolve(
-        job.variables, given=given, loop=loop, queued_at=queued_at, started_at=started_at
+        job.variables,
+        given=given,
+        loop=loop,
+        queued_at=queued_at,
+        started_at=started_at,
+        inherited=inherited,
     )
     statements = split(job.text())
     if job.query_mode == "insert" and len(statements) > 1:
@@ -88,8 +104,9 @@ def make_plan(
         used |= expanded.used
         steps.append(Step(number, expanded.sql, expanded.parameters, statement))
     changed, more = _expand_options(job, values)
-    refuse_unused(values, used | more)
-    plain = {name: value.value for name, value in values.items()}
+    used |= more
+    refuse_unused({*check_definitions(job.variables), *needed}, used)
+    plain = {name: value.value for name, value in values.items() if name in used}
     return Plan(replace(job, **changed), tuple(steps), plain)
 
 
