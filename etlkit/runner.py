@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -346,47 +345,11 @@ def _process_datamart(
     process: Callable[[Plan, Run, DatamartReport], None],
     parent: ParentRun | None = None,
 ) -> DatamartReport:
-    from etlkit.api.report import DatamartReport, StatementReport
-    from etlkit.api.run import Run, RunRequest
-    from etlkit.bigquery.datamart.plan import make_plan
+    from etlkit.api.run import RunRequest
+    from etlkit.bigquery.datamart.process import process_datamart
 
-    settings = settings or environment()
-    settings = replace(settings, location=settings.location or job.location)
     now = datetime.now(UTC)
-    job_name = job.name or name or "datamart"
-    report = DatamartReport(run_id="", job=job_name, query_mode=job.query_mode)
-    with _completed(report):
-        plan = make_plan(job, **given.at(now))
-        report.variables = {name: str(value) for name, value in plan.variables.items()}
-        report.statements = [
-            StatementReport(
-                number=step.number, line=step.statement.line, statement=step.statement.first_line
-            )
-            for step in plan.steps
-        ]
-        request = RunRequest(
-            job_name, settings, variables=plan.variables, parent=parent, started_at=now
-        )
-        with Run(request, fingerprint=plan.fingerprint, labels=job.labels) as run:
-            report.run_id = run.run_id
-            process(plan, run, report)
-    return report
-
-
-@contextmanager
-def _completed(report: DatamartReport) -> Iterator[None]:
-    """Fill in duration, cost and error; attach the report to the error that ends the run."""
-    from etlkit.api.report import end_state, error_text
-
-    started = time.monotonic()
-    try:
-        yield
-    except BaseException as error:
-        report.state = end_state(error)
-        report.error = error_text(error)
-        error.report = report  # type: ignore[attr-defined]
-        raise
-    finally:
-        report.seconds = round(time.monotonic() - started, 3)
-        billed = [s.bytes_billed for s in report.statements if s.bytes_billed is not None]
-        report.bytes_billed = sum(billed) if billed else None
+    request = RunRequest(
+        job.name or name or "datamart", settings or environment(), parent=parent, started_at=now
+    )
+    return process_datamart(job, request, given.at(now), process)

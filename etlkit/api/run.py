@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 
 from etlkit.api.outcomes import Counts
 from etlkit.calls.retry import Calls
+from etlkit.calls.shared import SharedCalls
 
 T = TypeVar("T")
 
@@ -94,6 +95,7 @@ class RunRequest:
             whatever the sink's mode. None = a run of the whole source.
         parent: The workflow's run whose task this run is; None = it stands for itself.
         started_at: When the run was asked for, an aware time.
+        shared: Rates and caps that it shares with other runs of a workflow; None = it shares none.
     """
 
     job_name: str
@@ -105,6 +107,7 @@ class RunRequest:
     retry_of: str | None = None
     parent: ParentRun | None = None
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    shared: SharedCalls | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import math
 import re
 import threading
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 from etlkit.calls import clock
 from etlkit.errors import CapReachedError, ConfigError
@@ -99,8 +99,18 @@ class Limiter:
         """Calls or units per second; infinity = unlimited."""
         return self._per_s
 
-    def wait(self, units: int) -> None:
+    def allow(self, per_s: float) -> None:
+        """Raise the declared rate to this one, if it is higher."""
+        with self._lock:
+            if per_s > self._full_per_s:
+                self._full_per_s = self._per_s = per_s
+
+    def wait(self, units: int, stop: clock.Stop | None = None) -> None:
         """Wait until a call may be made.
+
+        Args:
+            units: Of the call.
+            stop: Ends the wait; None = the limiter's own.
 
         Raises:
             Stopped: The run ended first.
@@ -115,7 +125,7 @@ class Limiter:
                 return
             at = max(now, self._next)
             self._next = at + weight / self._per_s
-        self._stop.wait_until(at)
+        (stop or self._stop).wait_until(at)
 
     def throttled(self, units: int) -> None:
         """Record that the server answered 429."""
@@ -153,6 +163,17 @@ class Limiter:
             self._refused /= 2
 
 
+class SharedCaps(Protocol):
+    """Caps on the calls of several runs. See `etlkit.calls.shared.SharedCalls`."""
+
+    @property
+    def is_capped(self) -> bool:
+        """Whether there is a cap at all."""
+
+    def take(self, cost: float, /) -> None:
+        """Count a call that is about to be made, or raise `CapReachedError`."""
+
+
 class Meter:
     """Counts what a run's calls use, and stops the run before it uses more than it may.
 
@@ -176,8 +197,10 @@ class Meter:
         price_per_unit: float | None = None,
         currency: str = "USD",
         total: Meter | None = None,
+        shared: SharedCaps | None = None,
     ) -> None:
         self._total = total
+        self._shared = shared
         self._max_calls = max_calls
         self._max_cost = max_cost
         self._price = price_per_unit
@@ -200,7 +223,7 @@ class Meter:
             CapReachedError: The call would exceed a cap. It is not counted then.
         """
         with self._lock:
-            error = self._cap_before(units)
+            error = self._cap_before(units) or self._shared_cap_before(units)
             if error is not None:
                 self._refused[threading.get_ident()] = error
                 raise error
@@ -219,7 +242,8 @@ class Meter:
     @property
     def is_capped(self) -> bool:
         """Whether there is a cap at all."""
-        return self._max_calls is not None or self._max_cost is not None
+        is_shared = self._shared is not None and self._shared.is_capped
+        return is_shared or self._max_calls is not None or self._max_cost is not None
 
     def check(self) -> None:
         """Raise the current thread's `CapReachedError` again: a transform may have caught it.
@@ -229,6 +253,15 @@ class Meter:
         """
         if self._refused and (error := self._refused.get(threading.get_ident())) is not None:
             raise error
+
+    def _shared_cap_before(self, units: int) -> CapReachedError | None:
+        if self._shared is None:
+            return None
+        try:
+            self._shared.take(units * (self._price or 0.0))
+        except CapReachedError as error:
+            return error
+        return None
 
     def _cap_before(self, units: int) -> CapReachedError | None:
         if self._max_calls is not None and self.calls >= self._max_calls:

@@ -13,6 +13,7 @@ from etlkit.calls.backoff import Backoff, BackoffPolicy, error_of, retry_loop
 from etlkit.calls.breaker import Breaker, CallState, RetryBudget
 from etlkit.calls.classify import from_grpc, from_http, is_transient
 from etlkit.calls.limits import Limiter, Meter, RateLimit
+from etlkit.calls.shared import SharedCalls
 from etlkit.errors import (
     ApiError,
     CallFailedError,
@@ -96,6 +97,9 @@ class Caller:
         self._meter = calls.meter
         self._stop = calls.stopping
         self._limiter = Limiter(calls.rate_limit, self._stop)
+        self._shared = calls.shared
+        if self._shared is not None and calls.rate_limit is not None:
+            self._shared.declare(service, calls.rate_limit)
         self._breaker = Breaker(service, policy.max_outage_s, self._stop)
         self._budget = RetryBudget(self._stop)
         self._retrying = retry_loop(
@@ -177,6 +181,8 @@ class Caller:
             if call.units:
                 try:
                     self._limiter.wait(call.units)
+                    if self._shared is not None:
+                        self._shared.wait(self.service, call.units, self._stop)
                 except BaseException:
                     self._breaker.abandoned(call)
                     raise
@@ -192,6 +198,8 @@ class Caller:
         error.attempts = call.made
         if error.status == _THROTTLED:
             self._limiter.throttled(call.units)
+            if self._shared is not None:
+                self._shared.throttled(self.service, call.units)
         self._breaker.failed(call, error, self._hint_s(error))
 
     def _is_over(self, state: RetryCallState) -> bool:
@@ -221,12 +229,14 @@ class Calls:
         rate_limit: For each service; None = not declared.
         meter: Counts and caps; None = only counts.
         stopping: Ends the waits; None = one of its own.
+        shared: What the runs of one workflow share; None = nothing.
 
     Attributes:
         meter: What was used so far.
         policy: As given.
         rate_limit: As given.
         stopping: Set when the run ends.
+        shared: As given.
     """
 
     def __init__(
@@ -235,11 +245,13 @@ class Calls:
         rate_limit: RateLimit | None = None,
         meter: Meter | None = None,
         stopping: clock.Stop | None = None,
+        shared: SharedCalls | None = None,
     ) -> None:
         self.meter = meter or Meter()
         self.policy = policy
         self.rate_limit = rate_limit
         self.stopping = stopping or clock.Stop()
+        self.shared = shared
         self._lock = threading.Lock()
         self._callers: dict[str, Caller] = {}
         self._parts: list[Calls] = []
@@ -255,7 +267,11 @@ class Calls:
         """
         meter = Meter(total=self.meter)
         made = Calls(
-            policy or self.policy, rate_limit or self.rate_limit, meter, stopping=self.stopping
+            policy or self.policy,
+            rate_limit or self.rate_limit,
+            meter,
+            stopping=self.stopping,
+            shared=self.shared,
         )
         with self._lock:
             self._parts.append(made)

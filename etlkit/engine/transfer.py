@@ -78,7 +78,7 @@ def make_run(job: TransferJob, request: RunRequest, spec: TransformSpec) -> Run:
         request,
         fingerprint=fingerprint,
         labels=job.labels,
-        calls=make_calls(job),
+        calls=make_calls(job, request.shared),
         record=record,
     )
 

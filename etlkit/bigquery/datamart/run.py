@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from etlkit.bigquery.client import Connection, connect, errors_as
 from etlkit.bigquery.datamart.insert import Insert
-from etlkit.bigquery.datamart.statements import run_step
+from etlkit.bigquery.datamart.statements import first_row, run_step
 from etlkit.bigquery.parameters import query_parameters
 from etlkit.bigquery.runs.run_owner import RunOwner
 from etlkit.bigquery.source import work_dataset
@@ -23,8 +23,19 @@ if TYPE_CHECKING:
 log = logging.getLogger("etlkit.bigquery")
 
 
-def run_plan(plan: Plan, run: Run, report: DatamartReport) -> None:
+def run_plan(
+    plan: Plan, run: Run, report: DatamartReport, *, wants_row: bool = False
+) -> dict[str, Any] | None:
     """Run a datamart and fill in its report.
+
+    Args:
+        plan: What to run.
+        run: The attempt.
+        report: Its report.
+        wants_row: Whether to fetch the first row of the last SELECT in query mode.
+
+    Returns:
+        That row; None = there is none.
 
     Raises:
         StatementError: A statement failed; later ones did not run.
@@ -39,16 +50,20 @@ def run_plan(plan: Plan, run: Run, report: DatamartReport) -> None:
         with _owned(connection, run, plan, dataset, report.target, mode) as owner:
             insert.run(owner)
             owner.finish()
-        return
+        return None
+    row = None
     if connection.location is None:
         _make_work_dataset(connection, plan, ".".join(dataset))
     with _owned(connection, run, plan, dataset, "", "query") as owner:
         for step, statement in zip(plan.steps, report.statements, strict=True):
             owner.check()
-            run_step(connection, plan, step, statement, f"statement_{step.number}")
+            job = run_step(connection, plan, step, statement, f"statement_{step.number}")
+            if wants_row and statement.statement_type in {"SELECT", "SCRIPT"}:
+                row = first_row(job)
         with errors_as(SinkError, "ledger", "recording the run in the ledger failed"):
             owner.publish([], None)
         owner.finish()
+    return row
 
 
 def _make_work_dataset(connection: Connection, plan: Plan, dataset_id: str) -> None:

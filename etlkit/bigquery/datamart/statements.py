@@ -31,7 +31,7 @@ def run_step(
     statement: StatementReport,
     purpose: str,
     text: str | None = None,
-) -> None:
+) -> bigquery.QueryJob:
     """Run one statement as a job, and report what it cost.
 
     Args:
@@ -41,6 +41,9 @@ def run_step(
         statement: Its report, to be filled in.
         purpose: See `Connection.query`.
         text: SQL to send in its place; None = its own.
+
+    Returns:
+        The job, which is done.
 
     Raises:
         StatementError: It failed.
@@ -67,6 +70,13 @@ def run_step(
     describe(statement, job)
     if statement.statement_type == "SCRIPT":
         statement.children = _children(connection, job, statement)
+    return job
+
+
+def first_row(job: bigquery.QueryJob) -> dict[str, Any] | None:
+    """The first row of a SELECT, or of the last SELECT of a script; None = there is none."""
+    rows: Any = job.result(max_results=1)
+    return next((dict(row.items()) for row in rows), None)
 
 
 def in_file(error: BaseException, step: Step, sent: str) -> str:
