@@ -193,7 +193,7 @@ def test_three_resumes_at_once(fence):
     assert hold.reached.wait(60)
     run_id = fence.last_run()
     first.kill()
-    ends = at_once(fence, "PATCH run", [{"resume": run_id}] * 3)
+    ends = at_once(fence, "PATCH run", [{"resume": run_id}] * 3, num_refused=2)
     assert sorted(end.error for end, _ in ends) == ["", "RunStateError", "RunStateError"]
     for end, calls in ends:
         if end.error:
@@ -204,7 +204,7 @@ def test_three_resumes_at_once(fence):
 
 def test_two_starts_at_once(fence):
     """One gets the job; the other is refused with the id of the run that has it, and leaves nothing."""
-    ends = at_once(fence, "PATCH job", [{}, {}])
+    ends = at_once(fence, "PATCH job", [{}, {}], num_refused=1)
     (won, _), (lost, calls) = sorted(ends, key=lambda end: end[0].error)
     assert (won.error, lost.error) == ("", "RunStateError")
     assert f"as run {won.report['run_id']}" in lost.message
@@ -220,15 +220,23 @@ def test_two_starts_at_once_of_a_job_that_allows_it(fence):
     fence.check(times=2)
 
 
-def at_once(fence, name, plans):
-    """Start attempts, let all of them arrive at a request, then let them go; outcomes and calls."""
+def at_once(fence, name, plans, *, num_refused=0):
+    """Start attempts, let all of them arrive at a request, then let them go; outcomes and calls.
+
+    Those that get on publish when the others have ended.
+    """
     gateways = [fence.gateway() for _ in plans]
     holds = [gateway.hold(name) for gateway in gateways]
+    publishes = [gateway.hold("job publish") for gateway in gateways] if num_refused else []
     attempts = [fence.start(g, **plan) for g, plan in zip(gateways, plans, strict=True)]
     for hold in holds:
         assert hold.reached.wait(60)
-    for gateway in gateways:
-        gateway.release_all()
+    for hold in holds:
+        hold.released.set()
+    if num_refused:
+        fence.until(lambda: [a.process.is_alive() for a in attempts].count(False) >= num_refused)
+    for hold in publishes:
+        hold.released.set()
     return [(attempt.end(), attempt.gateway.calls()) for attempt in attempts]
 
 
