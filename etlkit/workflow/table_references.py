@@ -2,24 +2,136 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
 
+from etlkit.api.checks import Check
 from etlkit.api.datamart import Datamart
 from etlkit.api.job import TransferJob
+from etlkit.errors import ConfigError
+from etlkit.variables.definitions import Plain, String
+from etlkit.workflow.sql_tables import name_with_values, sql_tables
 from etlkit.workflow.task_kind import Runnable, Tables
 
 
-def task_tables(run: Any) -> Tables:
+def task_tables(run: Any, variables: Mapping[str, Any] | None = None) -> Tables:
     """The tables that the `run` of a task reads and writes, as far as they are known. No I/O.
 
     Args:
         run: As in `Task`.
+        variables: Variables by name, which take precedence over those of the job: plain values or
+            definitions. One whose value is known only when the run begins stays in the names as
+            `$name$`, which stands for any text.
     """
+    given = variables or {}
     if isinstance(run, Runnable):
         return run.tables()
     if isinstance(run, TransferJob):
-        table = getattr(run.sink, "table", None)
-        return Tables(writes=frozenset({table} if isinstance(table, str) else ()))
-    if isinstance(run, Datamart) and run.destination is not None:
-        return Tables(writes=frozenset({run.destination}))
+        return _transfer(run, _known({**run.variables, **given}))
+    if isinstance(run, Datamart):
+        return _datamart(run, _known({**run.variables, **given}))
     return Tables()
+
+
+def union(*several: Tables) -> Tables:
+    """All tables of several parts of a task."""
+    return Tables(
+        frozenset().union(*(each.reads for each in several)),
+        frozenset().union(*(each.writes for each in several)),
+        tuple(dict.fromkeys(text for each in several for text in each.unclear)),
+    )
+
+
+def same_table(one: str, other: str) -> bool:
+    """Whether two names may be those of one table.
+
+    A missing project fits every project; the `*` of a wildcard table and `$name$` fit any text.
+    """
+    ours, theirs = table_parts(one), table_parts(other)
+    length = min(len(ours), len(theirs))
+    pairs = zip(ours[-length:], theirs[-length:], strict=True)
+    return all(_have_common_text(_pieces(our), _pieces(their)) for our, their in pairs)
+
+
+def table_parts(table: str) -> list[str]:
+    """Project if it is there, dataset and table. A project of a domain has dots itself."""
+    return table.replace("`", "").rsplit(".", 2)
+
+
+_ANY = re.compile(r"\*|\$[^\W\d]\w*\$")
+
+
+def _pieces(name: str) -> list[str]:
+    """Single characters, and `*` for each part that fits any text."""
+    return list(_ANY.sub("*", name))
+
+
+def _have_common_text(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether some text fits both patterns."""
+    reachable = {0}  # positions in `other` that go with the part of `one` looked at so far
+
+    def closed(positions: set[int]) -> set[int]:
+        """With the positions behind each `*` that is met, which may stand for nothing."""
+        for position in range(len(other)):
+            if position in positions and other[position] == "*":
+                positions.add(position + 1)
+        return positions
+
+    closed(reachable)
+    for character in one:
+        if character == "*":
+            reachable = set(range(min(reachable, default=len(other) + 1), len(other) + 1))
+            continue
+        reachable = closed(
+            {
+                position + (other[position] != "*")
+                for position in reachable
+                if position < len(other) and other[position] in {character, "*"}
+            }
+        )
+    return len(other) in reachable
+
+
+def _transfer(job: TransferJob, values: Mapping[str, Any]) -> Tables:
+    from etlkit.bigquery.sink import BigQuerySink
+    from etlkit.bigquery.source import BigQuerySource
+
+    found = []
+    if isinstance(job.source, BigQuerySource):
+        found.append(sql_tables(job.source.query, values))
+    if isinstance(job.sink, BigQuerySink):
+        target = name_with_values(job.sink.table, values)
+        written = {target, f"{target}_rejects"} if job.on_row_error == "reject" else {target}
+        found.append(Tables(writes=frozenset(written)))
+        found.append(sql_tables(job.sink.before_load or "", values))
+        found.append(_checks(job.checks, values))
+    return union(*found)
+
+
+def _datamart(job: Datamart, values: Mapping[str, Any]) -> Tables:
+    try:
+        found = sql_tables(job.text(), values)
+    except ConfigError as error:  # the run will say so too
+        found = Tables(unclear=(str(error),))
+    if job.destination is None:
+        return found
+    target = Tables(writes=frozenset({name_with_values(job.destination, values)}))
+    before = sql_tables(job.before_load or "", values)
+    return union(found, target, before, _checks(job.checks, values))
+
+
+def _checks(checks: Any, values: Mapping[str, Any]) -> Tables:
+    """What the checks read beside the staged rows."""
+    texts = [check.sql if isinstance(check, Check) else check for check in checks]
+    return union(*(sql_tables(text.replace("{staged}", "staged"), values) for text in texts))
+
+
+def _known(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that are known before a run begins, by bare name."""
+    known = {}
+    for name, given in variables.items():
+        value = given.value if isinstance(given, String) else given
+        if isinstance(value, get_args(Plain)):
+            known[name.strip("$")] = value
+    return known

@@ -24,10 +24,12 @@ class Tables:
     Attributes:
         reads: `dataset.table` or `project.dataset.table`, as the job says it.
         writes: In the same form.
+        unclear: Why more tables may be read or written than these, one sentence each.
     """
 
     reads: frozenset[str] = frozenset()
     writes: frozenset[str] = frozenset()
+    unclear: tuple[str, ...] = ()
 
 
 class Runnable(ABC):

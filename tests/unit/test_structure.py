@@ -78,7 +78,7 @@ def test_dependencies_point_one_way(path):
         ("tenacity", {"calls"}),
         ("bqemulator", {"local"}),
         ("rich", {"cli"}),
-        ("sqlglot", {"variables", "local"}),
+        ("sqlglot", {"variables", "local", "workflow"}),
         ("click", {"cli"}),
         ("jinja2", {"cli"}),
         ("pygraphviz", {"cli"}),
