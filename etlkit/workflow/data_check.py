@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, ClassVar, Literal, get_args
@@ -11,7 +12,8 @@ from etlkit.api.workflow_report import TaskKind
 from etlkit.errors import ConfigError, DataCheckFailedError, JobError
 from etlkit.variables.sql_tokens import one_query
 from etlkit.workflow.conditions import COMPARISONS, Operator, check_operator
-from etlkit.workflow.task_kind import Runnable, TaskContext
+from etlkit.workflow.table_references import query_tables
+from etlkit.workflow.task_kind import Runnable, Tables, TaskContext
 from etlkit.workflow.texts import names_in
 
 OnNull = Literal["fail", "pass"]
@@ -71,6 +73,10 @@ class DataCheck(Runnable):
     def used_variables(self) -> frozenset[str]:
         """The variables in its query."""
         return frozenset(names_in(self.sql))
+
+    def tables(self, variables: Mapping[str, Any] | None = None) -> Tables:
+        """The tables in its query."""
+        return query_tables(self.sql, variables or {})
 
     def run(self, context: TaskContext, /) -> None:
         """Run the query and compare."""

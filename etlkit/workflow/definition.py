@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from etlkit.api.datamart import WORK_DATASET
 from etlkit.api.job_options import describe
@@ -85,7 +85,7 @@ class Workflow(Runnable):
     @cached_property
     def graph(self) -> Graph:
         """Its tasks and edges."""
-        return Graph(self.tasks, self.depends, self.alerts)
+        return Graph(self.tasks, self.depends, self.alerts, self.variables)
 
     def run(self, context: TaskContext, /) -> None:
         """Run as the child of another workflow. See `etlkit.run_workflow` to run it by itself."""
@@ -95,9 +95,11 @@ class Workflow(Runnable):
         """Check as the child of another workflow."""
         return context.scope_of_run.dry_run_child(self, context)
 
-    def tables(self) -> Tables:
+    def tables(self, variables: Mapping[str, Any] | None = None) -> Tables:
         """All that its tasks read and write."""
-        return self.graph.tables()
+        if not variables:
+            return self.graph.tables()
+        return Graph(self.tasks, variables={**self.variables, **variables}).tables()
 
     def fingerprint(self) -> str:
         """A text that changes with its tasks and edges."""

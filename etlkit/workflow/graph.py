@@ -5,11 +5,13 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from typing import Any, Final
 
+from etlkit.variables.values import bare_name
 from etlkit.workflow.conditions import IfElse
 from etlkit.workflow.notifications import Alert
-from etlkit.workflow.table_references import task_tables
+from etlkit.workflow.table_references import query_tables, same_table, union
 from etlkit.workflow.task import Task
 from etlkit.workflow.task_kind import Tables
 from etlkit.workflow.values import TaskValue, did_you_mean
@@ -24,6 +26,7 @@ class Graph:
         tasks: With different names.
         depends: As in `Workflow`.
         alerts: As in `Workflow`.
+        variables: As in `Workflow`; for the names of tables.
 
     Attributes:
         tasks: By name, as given.
@@ -36,18 +39,24 @@ class Graph:
     """
 
     def __init__(
-        self, tasks: Sequence[Task], depends: str = "explicit", alerts: Sequence[Alert] = ()
+        self,
+        tasks: Sequence[Task],
+        depends: str = "explicit",
+        alerts: Sequence[Alert] = (),
+        variables: Mapping[str, Any] | None = None,
     ) -> None:
         self.tasks: dict[str, Task] = {task.name: task for task in tasks}
         self.before: dict[str, dict[str, str]] = {name: {} for name in self.tasks}
         self.watched: dict[str, frozenset[str]] = {}
         self._alerts = alerts
-        self._tables = {name: task_tables(task.run) for name, task in self.tasks.items()}
+        self._tables = {name: _tables(task, variables or {}) for name, task in self.tasks.items()}
+        self._table_of_edge: dict[tuple[str, str], str] = {}
         self._problems: list[str] = []
         for task in tasks:
             self._add_edges(task)
         self.order = self._sorted()
         if depends == "auto" and self.order:
+            self._problems += self._unclear_tables()
             self._add_table_edges()
             self.order = self._sorted()
 
@@ -61,10 +70,7 @@ class Graph:
 
     def tables(self) -> Tables:
         """All that the tasks read and write."""
-        return Tables(
-            frozenset().union(*(each.reads for each in self._tables.values())),
-            frozenset().union(*(each.writes for each in self._tables.values())),
-        )
+        return union(*self._tables.values())
 
     def ancestors(self, name: str) -> set[str]:
         """All tasks that come before a task."""
@@ -123,14 +129,27 @@ class Graph:
         hint = did_you_mean(str(name), self.tasks)
         return f"there is no such task{hint or '; there are: ' + ', '.join(self.tasks)}"
 
+    def _unclear_tables(self) -> Iterator[str]:
+        """Tasks that may need an edge which the SQL does not tell, and have none."""
+        after = self.after
+        for name, tables in self._tables.items():
+            if tables.unclear and not self.before[name] and not after[name]:
+                yield (
+                    f"not all tables of task {name!r} are known ({'; '.join(tables.unclear)}): name "
+                    f"what it comes after with after=…, or add after={name!r} to what comes after it"
+                )
+
     def _add_table_edges(self) -> None:
-        for name in list(self.order):
+        """An edge from each writer to each reader, unless the reader is said to come first."""
+        earlier = {name: self.ancestors(name) for name in self.order}
+        writers = [(name, t) for name in self.order for t in sorted(self._tables[name].writes)]
+        for name in self.order:
             for table in sorted(self._tables[name].reads):
-                for writer in self.order:
-                    is_earlier = name in self.ancestors(writer)
-                    if writer == name or is_earlier or not _in(table, self._tables[writer].writes):
-                        continue
-                    self.before[name].setdefault(writer, "")
+                for writer, written in writers:
+                    is_said = name in earlier[writer]
+                    if writer != name and not is_said and same_table(table, written):
+                        self._table_of_edge.setdefault((writer, name), table)
+                        self.before[name].setdefault(writer, "")
 
     def _sorted(self) -> list[str]:
         """Sort, those first that were given first; empty and a problem if there is a cycle."""
@@ -138,9 +157,7 @@ class Graph:
         try:
             sorter.prepare()
         except CycleError as error:
-            self._problems.append(
-                "tasks come after each other in a circle: " + " -> ".join(error.args[1])
-            )
+            self._problems.append(self._circle(error.args[1]))
             return []
         position = {name: number for number, name in enumerate(self.tasks)}
         order: list[str] = []
@@ -152,6 +169,18 @@ class Graph:
             order.append(names[heapq.heappop(ready)])
             sorter.done(order[-1])
         return order
+
+    def _circle(self, names: Sequence[str]) -> str:
+        """The message about tasks of which each comes after the one before it."""
+        text = "tasks come after each other in a circle: " + " -> ".join(names)
+        tables = [
+            f"{reader!r} reads {self._table_of_edge[writer, reader]}, which {writer!r} writes"
+            for writer, reader in pairwise(names)
+            if (writer, reader) in self._table_of_edge
+        ]
+        if not tables:
+            return text
+        return f"{text}; {', '.join(tables)}. Say with after=… which of them is first"
 
     def _unordered_writers(self) -> Iterator[str]:
         required = self._required_ways()
@@ -188,16 +217,18 @@ class Graph:
                     yield f"the alert {alert.label!r} reads {name!r}, but {self._no_task(name)}"
 
 
-def table_parts(table: str) -> list[str]:
-    """The parts of a table's name, without backticks."""
-    return table.replace("`", "").split(".")
-
-
-def same_table(one: str, other: str) -> bool:
-    """Whether two names may be those of one table; a missing project fits every project."""
-    parts, others = table_parts(one), table_parts(other)
-    shorter = min(len(parts), len(others))
-    return parts[-shorter:] == others[-shorter:]
+def _tables(task: Task, variables: Mapping[str, Any]) -> Tables:
+    """The tables of a task, with those of its loop."""
+    run, loop = task.runnable, task.loop
+    given = {bare_name(n): v for each in (variables, task.variables) for n, v in each.items()}
+    if loop is None:
+        return run.tables(given)
+    looped = loop.variables
+    if looped is None:  # the rows of a query tell
+        own = getattr(getattr(run, "job", None), "variables", {})
+        looped = frozenset(map(bare_name, (*given, *own)))
+    several = run.tables({**given, **dict.fromkeys(looped)})  # each iteration has another value
+    return union(several, query_tables(loop.query or "", variables))
 
 
 def _in(table: str, tables: Iterable[str]) -> bool:

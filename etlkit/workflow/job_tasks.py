@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,7 +11,7 @@ from etlkit.api.job import TransferJob
 from etlkit.api.workflow_report import TaskKind
 from etlkit.engine.transform_spec import TransformSpec
 from etlkit.workflow.python_task import PythonTask
-from etlkit.workflow.table_references import task_tables
+from etlkit.workflow.table_references import datamart_tables, transfer_tables
 from etlkit.workflow.task_kind import Runnable, Tables, TaskContext, short_hash
 
 
@@ -26,9 +27,9 @@ class TransferTask(Runnable):
         """Run it, or go on with an unpublished run of it."""
         raise NotImplementedError
 
-    def tables(self) -> Tables:
-        """See `task_tables`."""
-        return task_tables(self.job)
+    def tables(self, variables: Mapping[str, Any] | None = None) -> Tables:
+        """See `transfer_tables`."""
+        return transfer_tables(self.job, variables or {})
 
     def fingerprint(self) -> str:
         """Changes with the transform's code, the query and the table."""
@@ -48,9 +49,9 @@ class DatamartTask(Runnable):
         """Run it."""
         raise NotImplementedError
 
-    def tables(self) -> Tables:
-        """See `task_tables`."""
-        return task_tables(self.job)
+    def tables(self, variables: Mapping[str, Any] | None = None) -> Tables:
+        """See `datamart_tables`."""
+        return datamart_tables(self.job, variables or {})
 
     def fingerprint(self) -> str:
         """Changes with the SQL and the options."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from etlkit.errors import ConfigError
@@ -23,6 +24,9 @@ _PATH = re.compile(r"(?:`[^`]+`|[\w-]+)(?:\s*\.\s*(?:`[^`]+`|[\w-]+))*")
 _FULL_NAME = re.compile(r"(?:(.+)\.)?([^.]+)\.([^.]+)")
 
 _QUERY_WORDS = frozenset({"SELECT", "WITH", "FROM", "("})
+_NAMES = frozenset({"VAR", "IDENTIFIER"})
+"""Kinds of tokens that a name is made of."""
+
 _DML_WORDS = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE"})
 _BUILT_IN = frozenset({"AEAD", "AI", "BQ", "HLL_COUNT", "KEYS", "KLL_QUANTILES", "ML", "NET"})
 """What stands before the dot of functions that BigQuery has itself."""
@@ -142,7 +146,8 @@ class _Finder:
         first = at + 1
         while words[first : first + 1] and words[first] in {"IF", "NOT", "EXISTS"}:
             first += 1
-        end = first + self._length(part, first)
+        end_of_name = self._end(part, first)
+        end = next((n for n, token in enumerate(part) if token.start >= end_of_name), len(part))
         if words[at] in {"INDEX", "POLICY"}:
             if "ON" in words:
                 self._keep(self.reads, self._path(part, words.index("ON") + 1))
@@ -198,16 +203,12 @@ class _Finder:
         found = _PATH.match(self._text, part[position].start)
         return re.sub(r"[`\s]", "", found[0]) if found else ""
 
-    def _last_name(self, part: list[Token], position: int) -> str:
-        return f"`{self._path(part, position).rpartition('.')[2]}`"
-
-    def _length(self, part: list[Token], position: int) -> int:
-        """The number of tokens of that name."""
+    def _end(self, part: list[Token], position: int) -> int:
+        """Where that name ends in the text."""
         if position >= len(part):
-            return 0
+            return part[-1].end
         found = _PATH.match(self._text, part[position].start)
-        end = found.end() if found else 0
-        return sum(token.start < end for token in part[position:])
+        return found.end() if found else part[position].start
 
     def _keep(self, tables: set[str], name: str) -> None:
         if self._dataset and name and "." not in name:
@@ -217,41 +218,58 @@ class _Finder:
 
     def _parse(self, part: list[Token], target: int | None = None) -> None:
         """Find the tables of a query, or what a DML statement reads beside its target."""
-        from sqlglot import parse_one
-
-        sql = self._without_arguments(part, target)
+        sql = self._for_parser(part, target)
         try:
-            names = list(_names(parse_one(sql, read="bigquery")))
+            names = list(_names(_parser().parse(sql)))
         except Exception:  # of a wrong text sqlglot may also make a tree that cannot be walked
             self.unclear.append(f"line {part[0].line}: a part of the SQL cannot be parsed")
             return
         for name in names:
             self._keep(self.reads, name)
 
-    def _without_arguments(self, part: list[Token], target: int | None) -> str:
-        """The SQL with NULL for each `MODEL d.m` and `TABLE d.t` in a call, which are kept as read.
+    def _for_parser(self, part: list[Token], target: int | None) -> str:
+        """The SQL in a form that sqlglot parses and in which each table is one that is read.
 
-        The target of a DML statement loses its dataset: it is not a table that is read.
+        `MODEL d.m` and `TABLE d.t` in a call are kept here, and become NULL. The target of a DML
+        statement loses its dataset. A keyword in a path, as in `d.out`, is put into backticks.
         """
-        pieces, position, calls = [], part[0].start, []
+        edits: list[tuple[int, int, str]] = []
+        calls: list[bool] = []
         for number, token in enumerate(part):
-            if number == target:
-                pieces += [self._text[position : token.start], self._last_name(part, number)]
-                position = part[number + self._length(part, number) - 1].end
+            before = part[number - 1].kind if number else ""
             if token.kind == "L_PAREN":
-                calls.append(number > 0 and part[number - 1].kind in {"VAR", "IDENTIFIER"})
+                calls.append(before in _NAMES)
             elif token.kind == "R_PAREN" and calls:
                 calls.pop()
-            before = part[number - 1].kind if number else ""
-            is_argument = before in {"L_PAREN", "COMMA", "FARROW"} and any(calls[-1:])
-            if not is_argument or token.word not in {"MODEL", "TABLE"}:
-                continue
-            length = self._length(part, number + 1)
-            if length and part[number + 1].kind in {"VAR", "IDENTIFIER"}:
+            elif number == target:
+                name = self._path(part, number).rpartition(".")[2]
+                edits.append((token.start, self._end(part, number), f"`{name}`"))
+            elif before == "DOT" and token.kind not in _NAMES and token.text.isidentifier():
+                edits.append((token.start, token.end, f"`{token.text}`"))
+            elif self._is_argument(part, number) and any(calls[-1:]):
                 self._keep(self.reads, self._path(part, number + 1))
-                pieces += [self._text[position : token.start], "NULL"]
-                position = part[number + length].end
-        return "".join([*pieces, self._text[position : part[-1].end]])
+                edits.append((token.start, self._end(part, number + 1), "NULL"))
+        return _edited(self._text, part, edits)
+
+    def _is_argument(self, part: list[Token], number: int) -> bool:
+        """Whether `MODEL name` or `TABLE name` begins there."""
+        around = part[max(number - 1, 0) : number + 2]
+        return (
+            len(around) == 3
+            and around[0].kind in {"L_PAREN", "COMMA", "FARROW"}
+            and around[1].word in {"MODEL", "TABLE"}
+            and around[2].kind in _NAMES
+        )
+
+
+def _edited(text: str, part: list[Token], edits: list[tuple[int, int, str]]) -> str:
+    """The text of a statement with some places replaced; a place inside of another one is left out."""
+    pieces, position = [], part[0].start
+    for start, end, new in edits:
+        if start >= position:
+            pieces += [text[position:start], new]
+            position = end
+    return "".join([*pieces, text[position : part[-1].end]])
 
 
 def _closing(part: list[Token], opening: int) -> int:
@@ -274,9 +292,24 @@ def _full_name(name: str) -> str | None:
     return ".".join(filter(None, (project, dataset, table)))
 
 
-def _names(tree: Any) -> Iterator[str]:
+@cache
+def _parser() -> Any:
+    """The GoogleSQL of sqlglot, which raises where it would only warn and give the text back."""
+    from sqlglot.dialects import BigQuery
+    from sqlglot.errors import ParseError
+
+    class Parser(BigQuery.Parser):  # type: ignore[misc]
+        def _warn_unsupported(self) -> None:
+            raise ParseError("sqlglot does not know this statement")
+
+    return type("GoogleSql", (BigQuery,), {"Parser": Parser})()
+
+
+def _names(trees: list[Any]) -> Iterator[str]:
     """The tables and functions that a parsed statement names."""
     from sqlglot import exp
+
+    (tree,) = trees
 
     for table in tree.find_all(exp.Table):
         name = ".".join([part.name for part in table.parts][:3])  # a fourth one is an array

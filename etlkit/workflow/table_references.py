@@ -11,27 +11,61 @@ from etlkit.api.datamart import Datamart
 from etlkit.api.job import TransferJob
 from etlkit.errors import ConfigError
 from etlkit.variables.definitions import Plain, String
+from etlkit.variables.values import bare_name
 from etlkit.workflow.sql_tables import name_with_values, sql_tables
-from etlkit.workflow.task_kind import Runnable, Tables
+from etlkit.workflow.task_kind import Tables
 
 
-def task_tables(run: Any, variables: Mapping[str, Any] | None = None) -> Tables:
-    """The tables that the `run` of a task reads and writes, as far as they are known. No I/O.
+def query_tables(sql: str, variables: Mapping[str, Any]) -> Tables:
+    """The tables that SQL reads and writes. No I/O.
 
     Args:
-        run: As in `Task`.
-        variables: Variables by name, which take precedence over those of the job: plain values or
-            definitions. One whose value is known only when the run begins stays in the names as
-            `$name$`, which stands for any text.
+        sql: GoogleSQL with `$name$`.
+        variables: See `Runnable.tables`.
     """
-    given = variables or {}
-    if isinstance(run, Runnable):
-        return run.tables()
-    if isinstance(run, TransferJob):
-        return _transfer(run, _known({**run.variables, **given}))
-    if isinstance(run, Datamart):
-        return _datamart(run, _known({**run.variables, **given}))
-    return Tables()
+    return sql_tables(sql, _known(variables))
+
+
+def transfer_tables(job: TransferJob, variables: Mapping[str, Any]) -> Tables:
+    """The tables that a transfer reads and writes. No I/O.
+
+    Args:
+        job: The transfer.
+        variables: They take precedence over those of the job; see `Runnable.tables`.
+    """
+    from etlkit.bigquery.sink import BigQuerySink
+    from etlkit.bigquery.source import BigQuerySource
+
+    values = _known(job.variables, variables)
+    found = []
+    if isinstance(job.source, BigQuerySource):
+        found.append(sql_tables(job.source.query, values))
+    if isinstance(job.sink, BigQuerySink):
+        target = name_with_values(job.sink.table, values)
+        written = {target, f"{target}_rejects"} if job.on_row_error == "reject" else {target}
+        found.append(Tables(writes=frozenset(written)))
+        found.append(sql_tables(job.sink.before_load or "", values))
+        found.append(_checks(job.checks, values))
+    return union(*found)
+
+
+def datamart_tables(job: Datamart, variables: Mapping[str, Any]) -> Tables:
+    """The tables that a datamart reads and writes. No I/O beyond its file.
+
+    Args:
+        job: The datamart.
+        variables: As in `transfer_tables`.
+    """
+    values = _known(job.variables, variables)
+    try:
+        found = sql_tables(job.text(), values)
+    except ConfigError as error:  # the run will say so too
+        found = Tables(unclear=(str(error),))
+    if job.destination is None:
+        return found
+    target = Tables(writes=frozenset({name_with_values(job.destination, values)}))
+    before = sql_tables(job.before_load or "", values)
+    return union(found, target, before, _checks(job.checks, values))
 
 
 def union(*several: Tables) -> Tables:
@@ -93,45 +127,14 @@ def _have_common_text(one: Sequence[str], other: Sequence[str]) -> bool:
     return len(other) in reachable
 
 
-def _transfer(job: TransferJob, values: Mapping[str, Any]) -> Tables:
-    from etlkit.bigquery.sink import BigQuerySink
-    from etlkit.bigquery.source import BigQuerySource
-
-    found = []
-    if isinstance(job.source, BigQuerySource):
-        found.append(sql_tables(job.source.query, values))
-    if isinstance(job.sink, BigQuerySink):
-        target = name_with_values(job.sink.table, values)
-        written = {target, f"{target}_rejects"} if job.on_row_error == "reject" else {target}
-        found.append(Tables(writes=frozenset(written)))
-        found.append(sql_tables(job.sink.before_load or "", values))
-        found.append(_checks(job.checks, values))
-    return union(*found)
-
-
-def _datamart(job: Datamart, values: Mapping[str, Any]) -> Tables:
-    try:
-        found = sql_tables(job.text(), values)
-    except ConfigError as error:  # the run will say so too
-        found = Tables(unclear=(str(error),))
-    if job.destination is None:
-        return found
-    target = Tables(writes=frozenset({name_with_values(job.destination, values)}))
-    before = sql_tables(job.before_load or "", values)
-    return union(found, target, before, _checks(job.checks, values))
-
-
 def _checks(checks: Any, values: Mapping[str, Any]) -> Tables:
     """What the checks read beside the staged rows."""
     texts = [check.sql if isinstance(check, Check) else check for check in checks]
     return union(*(sql_tables(text.replace("{staged}", "staged"), values) for text in texts))
 
 
-def _known(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """The values that are known before a run begins, by bare name."""
-    known = {}
-    for name, given in variables.items():
-        value = given.value if isinstance(given, String) else given
-        if isinstance(value, get_args(Plain)):
-            known[name.strip("$")] = value
-    return known
+def _known(*variables: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that are known before a run begins, by bare name; later ones take precedence."""
+    named = {bare_name(name): given for each in variables for name, given in each.items()}
+    texts = {name: v.value if isinstance(v, String) else v for name, v in named.items()}
+    return {name: value for name, value in texts.items() if isinstance(value, get_args(Plain))}

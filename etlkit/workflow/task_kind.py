@@ -70,8 +70,14 @@ class Runnable(ABC):
         """
         return False
 
-    def tables(self) -> Tables:
-        """The tables that it reads and writes. No I/O."""
+    def tables(self, variables: Mapping[str, Any] | None = None) -> Tables:  # noqa: ARG002 - as above
+        """The tables that it reads and writes. No I/O beyond the user's own files.
+
+        Args:
+            variables: Values or definitions that the workflow gives to variables of the job, by bare
+                name. One whose value is known only when the run begins stays in the names as
+                `$name$`, which stands for any text.
+        """
         return Tables()
 
     def used_variables(self) -> frozenset[str] | None:

@@ -13,6 +13,7 @@ QUERIES = [
     ("select * from `d.events$20240101`", "d.events"),
     ("select * from d.a for system_time as of current_timestamp()", "d.a"),
     ("select * from d.a tablesample system (10 percent)", "d.a"),
+    ("select t.date, t.from from d.out as t join d.on using (x)", "d.out d.on"),
     # Names that are no tables of their own.
     ("with c as (select * from d.a) select * from c", "d.a"),
     ("with d as (select 1 as x) select * from d", ""),
