@@ -9,9 +9,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar
 
 from etlkit.api.outcomes import Counts
+from etlkit.api.report import Report
 from etlkit.calls.retry import Calls
 from etlkit.calls.shared import SharedCalls
 
@@ -122,6 +123,7 @@ class RunRecord:
         retry_of: The run whose rejected rows it retries; None = it does not.
         published: How its rows ended, if it is published; None = it is not.
         target: Where its rows go.
+        parent: The workflow's run whose task it is; None = it stands for itself.
     """
 
     run_id: str
@@ -131,6 +133,11 @@ class RunRecord:
     retry_of: str | None = None
     published: Counts | None = None
     target: str = ""
+    parent: ParentRun | None = None
+
+
+MakeReport: TypeAlias = Callable[[Counts | None, BaseException | None], Report]
+"""Makes the report of an attempt that ends; see `Run.report`."""
 
 
 class Run:
@@ -142,12 +149,15 @@ class Run:
         labels: For every BigQuery job of the run, beside `etlkit_job` and `etlkit_run`.
         calls: What the calls to services have in common; None = no limits, nothing used yet.
         record: The run to resume; None = a new run.
+        report: Gives the report of this attempt if it ended now, for the ledger; see `report`. None =
+            there is none.
 
     Attributes:
         run_id: How the run is found again. A resumed run keeps its id.
         attempt: 1 for a new run, one more at every resume.
-        job_name: As in `RunRequest`; likewise `settings`, `limit`, `variables`, `retry_of`,
-            `parent` and `started_at`.
+        job_name: As in `RunRequest`; likewise `settings`, `limit`, `variables`, `retry_of`
+            and `started_at`.
+        parent: The workflow's run whose task this run is; None = it stands for itself.
     """
 
     def __init__(
@@ -158,19 +168,21 @@ class Run:
         labels: Mapping[str, str] | None = None,
         calls: Calls | None = None,
         record: RunRecord | None = None,
+        report: MakeReport | None = None,
     ) -> None:
         self.job_name = request.job_name
         self.settings = request.settings
         self.limit = request.limit
         self.variables = dict(request.variables)
         self.retry_of = request.retry_of
-        self.parent = request.parent
+        self.parent = request.parent or (None if record is None else record.parent)
         self.started_at = request.started_at
         self.fingerprint = fingerprint
         self.labels = dict(labels or {})
         self.calls = calls or Calls()
         self.run_id = new_run_id(request.started_at) if record is None else record.run_id
         self.attempt = 1 if record is None else record.attempts + 1
+        self._report = report
         self._stop_signal: int | None = None
         self._on_stop: list[Callable[[], None]] = []
         self._on_interrupt: list[Callable[[], None]] = []
@@ -180,6 +192,15 @@ class Run:
         self._stop_lock = threading.RLock()
         self._shared: dict[str, Any] = {}
         self._closing = ExitStack()
+
+    def report(self, counts: Counts | None, error: BaseException | None) -> Report | None:
+        """The report of this attempt if it ended now; None = there is none.
+
+        Args:
+            counts: How the source rows ended; None = there are no rows to count, or not yet.
+            error: Why it ends; None = it is published.
+        """
+        return None if self._report is None else self._report(counts, error)
 
     @property
     def stop_signal(self) -> int | None:

@@ -23,6 +23,9 @@ log = logging.getLogger("etlkit.bigquery")
 EMULATOR_VARIABLE = "BIGQUERY_EMULATOR_HOST"
 GRPC_VARIABLE = "ETLKIT_BIGQUERY_GRPC_ENDPOINT"
 
+PARENT_LABEL = "etlkit_parent"
+"""Label of the jobs and work tables of a task's run: the workflow's run."""
+
 REQUEST_S = 60.0
 """Socket timeout of one request. The client library's default is none: a request may then hang ever."""
 
@@ -65,6 +68,8 @@ def connect(run: Run) -> Connection:
         ConfigError: There are no credentials, or no project.
     """
     own = {"etlkit_job": label(run.job_name), "etlkit_run": label(run.run_id)}
+    if run.parent is not None:
+        own[PARENT_LABEL] = label(run.parent.run_id)
 
     def make() -> Connection:
         connection = Connection(

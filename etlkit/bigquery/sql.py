@@ -408,7 +408,37 @@ LOST = "etlkit: another process owns this run"
 """Raised by statements of a process that lost its run."""
 
 
-def start(guard: TableName, owner: str, attempt: int, events: TableName, then: str) -> str:
+LOST_PARENT = "etlkit: another process owns the run of the workflow"
+"""Raised at the start of a task's run whose workflow's run was lost."""
+
+
+@dataclass(frozen=True)
+class Holding:
+    """A guard, and the attempt that has to hold it."""
+
+    guard: TableName
+    owner: str
+
+
+def _while_held(parent: Holding | None) -> str:
+    """Raise `LOST_PARENT` if the workflow's run has another owner. It only looks: no conflicts."""
+    if parent is None:
+        return ""
+    mine = f"owner = {literal(parent.owner)} AND state = 'running'"
+    return (
+        f"IF NOT EXISTS (SELECT 1 FROM {parent.guard.sql} WHERE {mine}) THEN\n"
+        f"  RAISE USING MESSAGE = {literal(LOST_PARENT)};\nEND IF;\n"
+    )
+
+
+def start(
+    guard: TableName,
+    owner: str,
+    attempt: int,
+    events: TableName,
+    then: str,
+    parent: Holding | None = None,
+) -> str:
     """Own a run that has no guard yet, or raise `LOST`: it may have been published a moment ago.
 
     Args:
@@ -417,9 +447,10 @@ def start(guard: TableName, owner: str, attempt: int, events: TableName, then: s
         attempt: Its number.
         events: The ledger's events.
         then: An INSERT of the event that tells of it; `@run_id` is the run.
+        parent: The hold on the workflow's run whose task this run is; None = it is no task's.
     """
     return (
-        "BEGIN TRANSACTION;\n"
+        f"BEGIN TRANSACTION;\n{_while_held(parent)}"
         f"IF EXISTS (SELECT 1 FROM {events.sql} WHERE run_id = @run_id AND event = 'published') "
         f"THEN\n  RAISE USING MESSAGE = {literal(LOST)};\nEND IF;\n"
         f"INSERT INTO {guard.sql} (owner, attempt, state)\n"
@@ -427,8 +458,10 @@ def start(guard: TableName, owner: str, attempt: int, events: TableName, then: s
     )
 
 
-def take_over(guard: TableName, owner: str, attempt: int, then: str) -> str:
-    """Own a run instead of its earlier attempt, or raise `LOST`."""
+def take_over(
+    guard: TableName, owner: str, attempt: int, then: str, parent: Holding | None = None
+) -> str:
+    """Own a run instead of its earlier attempt, or raise `LOST`. Arguments as of `start`."""
     mine = f"owner = {literal(owner)} AND attempt = {int(attempt)} AND state = 'running'"
     return (
         "BEGIN TRANSACTION;\n"
@@ -436,7 +469,7 @@ def take_over(guard: TableName, owner: str, attempt: int, then: str) -> str:
         f"WHERE attempt < {int(attempt)} AND state = 'running';\n"
         f"IF NOT EXISTS (SELECT 1 FROM {guard.sql} WHERE {mine}) THEN\n"
         f"  RAISE USING MESSAGE = {literal(LOST)};\nEND IF;\n"
-        f"{then};\nCOMMIT TRANSACTION;"
+        f"{_while_held(parent)}{then};\nCOMMIT TRANSACTION;"
     )
 
 
@@ -470,6 +503,37 @@ def fenced(guard: TableName, owner: str, statements: Sequence[str], cleanup: str
     )
 
 
+def recorded(guard: TableName, owner: str, statements: Sequence[str]) -> str:
+    """Statements that add to the ledger while the run goes on, only for the process that owns it.
+
+    The guard is changed first, as in `fenced`, and its state stays `running`.
+
+    Args:
+        guard: The run's guard table.
+        owner: The token of this attempt.
+        statements: INSERTs that change nothing when they are repeated.
+    """
+    mine = f"owner = {literal(owner)} AND state = 'running'"
+    body = ";\n".join(statements)
+    return (
+        "BEGIN TRANSACTION;\n"
+        f"UPDATE {guard.sql} SET state = 'running' WHERE {mine};\n"
+        f"IF NOT EXISTS (SELECT 1 FROM {guard.sql} WHERE {mine}) THEN\n"
+        f"  RAISE USING MESSAGE = {literal(LOST)};\nEND IF;\n"
+        f"{body};\nCOMMIT TRANSACTION;"
+    )
+
+
+def revoke(guard: TableName, owner: str) -> str:
+    """Take a run that is not published from its attempt, which can then no longer publish it.
+
+    Args:
+        guard: The run's guard table.
+        owner: A token that no attempt has.
+    """
+    return f"UPDATE {guard.sql} SET owner = {literal(owner)} WHERE state = 'running'"
+
+
 def guard_row(guard: TableName) -> str:
     """The guard's row, with BigQuery's time as `now`."""
     return f"SELECT owner, attempt, state, cleanup FROM {guard.sql}"
@@ -482,13 +546,19 @@ NOW = "SELECT CURRENT_TIMESTAMP() AS now"
 # The ledger: events, and a view of the latest state of each run. See `etlkit.bigquery.runs.ledger`.
 
 
+_JSON = ("variables", "report")
+
+_REPEATED_WITHIN = "INTERVAL 2 DAY"
+"""A request that is sent again comes within minutes: only the latest partitions are read."""
+
+
 def insert_event(events: TableName, names: Sequence[str]) -> str:
     """Add an event whose values are the query parameters of the same names.
 
     `wide_number_mode`: BigQuery refuses floats that do not come back as the same text.
     """
     values = [
-        f"PARSE_JSON(@{name}, wide_number_mode => 'round')" if name == "variables" else f"@{name}"
+        f"PARSE_JSON(@{name}, wide_number_mode => 'round')" if name in _JSON else f"@{name}"
         for name in names
     ]
     return (
@@ -497,42 +567,96 @@ def insert_event(events: TableName, names: Sequence[str]) -> str:
     )
 
 
+TASK_EVENT = "task_"
+"""How the events of tasks begin, e.g. `task_succeeded`: events of the workflow's run, not its end."""
+
+
+def insert_task_events(events: TableName, common: Sequence[str], own: Sequence[Column]) -> str:
+    """Add the ends of tasks that this attempt has not recorded yet.
+
+    Args:
+        events: The ledger's events.
+        common: Columns with one value for all; query parameters of the same names, `run_id` and
+            `owner` among them.
+        own: Columns that each task has its own value of: keys of the objects in the JSON array
+            `@tasks`, `task` among them.
+    """
+    names = ", ".join(quoted(name) for name in [*common, *(column.name for column in own)])
+    values = ", ".join([*(f"@{name}" for name in common), *map(_json_value, own)])
+    return (
+        f"INSERT INTO {events.sql} (event_at, {names})\n"
+        f"SELECT CURRENT_TIMESTAMP(), {values}\n"
+        "FROM UNNEST(JSON_QUERY_ARRAY(PARSE_JSON(@tasks, wide_number_mode => 'round'))) AS ended\n"
+        f"WHERE JSON_VALUE(ended, '$.task') NOT IN (\n  SELECT task FROM {events.sql}\n"
+        f"  WHERE event_at > TIMESTAMP_SUB(CURRENT_TIMESTAMP(), {_REPEATED_WITHIN})\n"
+        f"    AND run_id = @run_id AND owner = @owner AND STARTS_WITH(event, '{TASK_EVENT}')\n)"
+    )
+
+
+def _json_value(column: Column) -> str:
+    path = f"'$.{column.name}'"
+    if column.type == "JSON":
+        return f"JSON_QUERY(ended, {path})"
+    value = f"JSON_VALUE(ended, {path})"
+    return value if column.type == "STRING" else f"CAST({value} AS {column.type})"
+
+
+def workflow_events(events: TableName, names: Sequence[str]) -> str:
+    """All that happened to the runs `@run_ids` of workflows, and to the runs of their tasks, in order.
+
+    Args:
+        events: The ledger's events. Those from before `@since` are not looked for.
+        names: The columns to give; JSON comes as text.
+    """
+    chosen = ", ".join(
+        f"TO_JSON_STRING({name}) AS {name}" if name in _JSON else quoted(name) for name in names
+    )
+    return (
+        f"SELECT {chosen} FROM {events.sql}\n"
+        "WHERE event_at >= @since\n"
+        "  AND (run_id IN UNNEST(@run_ids) OR parent_run_id IN UNNEST(@run_ids))\n"
+        "ORDER BY event_at, attempt, event != 'started', task"
+    )
+
+
 def runs_view(events: TableName) -> str:
     """The latest state of every run. A run that is published stays published."""
     columns = (
         "run_id, job, IF(event = 'started', 'running', event) AS state, mode, target, `read`, "
         "written, skipped, rejected, rows_published, error, attempt, fingerprint, variables, "
-        "retry_of, owner, host, pid, etlkit_version, started_at, event_at AS updated_at, "
+        "retry_of, parent_run_id, task, seconds, bytes_billed, cost, report, "
+        "owner, host, pid, etlkit_version, started_at, event_at AS updated_at, "
         "IF(event = 'started', NULL, event_at) AS finished_at, "
         "MIN(event_at) OVER (PARTITION BY run_id) AS began_at"
     )
     return (
-        f"SELECT {columns}\nFROM {events.sql}\nWHERE TRUE\n"
+        f"SELECT {columns}\nFROM {events.sql}\nWHERE NOT STARTS_WITH(event, '{TASK_EVENT}')\n"
         "QUALIFY ROW_NUMBER() OVER (PARTITION BY run_id ORDER BY event = 'published' DESC, "
         "attempt DESC, event != 'started' DESC, event_at DESC) = 1"
     )
 
 
-def find_runs(runs: TableName, where: str) -> str:
+def find_runs(
+    runs: TableName, names: Sequence[str], where: str, *, latest: int | None = None
+) -> str:
     """Runs in the order in which they began, with BigQuery's time as `now`.
 
     By BigQuery's clock: run ids tell the time of the machine that made them.
 
     Args:
         runs: The view.
-        where: A condition over its columns and query parameters.
+        names: The columns to give; each costs.
+        where: A condition over the view's columns and query parameters.
+        latest: Give at most this many, the newest first; None = all, the oldest first.
     """
-    return (
-        f"SELECT *, CURRENT_TIMESTAMP() AS now FROM {runs.sql}\nWHERE {where}\n"
-        "ORDER BY began_at, run_id"
+    chosen = ", ".join(
+        f"TO_JSON_STRING({name}) AS {name}" if name == "report" else quoted(name) for name in names
     )
-
-
-def latest_runs(runs: TableName, limit: int) -> str:
-    """The latest runs, newest first, with BigQuery's time as `now`."""
+    order = "began_at, run_id" if latest is None else "began_at DESC, run_id DESC"
+    limit = "" if latest is None else f" LIMIT {int(latest)}"
     return (
-        f"SELECT *, CURRENT_TIMESTAMP() AS now FROM {runs.sql}\n"
-        f"ORDER BY began_at DESC, run_id DESC LIMIT {int(limit)}"
+        f"SELECT {chosen}, CURRENT_TIMESTAMP() AS now FROM {runs.sql}\nWHERE {where}\n"
+        f"ORDER BY {order}{limit}"
     )
 
 

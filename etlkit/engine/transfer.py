@@ -10,11 +10,12 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from etlkit.api.outcomes import Counts
 from etlkit.api.report import Progress, RunReport, end_state, error_text
-from etlkit.api.run import Run
+from etlkit.api.run import MakeReport, Run
 from etlkit.calls.limits import Meter
 from etlkit.engine.estimate import estimate, make_calls
 from etlkit.engine.pipeline import Pipeline
@@ -63,8 +64,19 @@ def run_transfer(
         raise
 
 
-def make_run(job: TransferJob, request: RunRequest, spec: TransformSpec) -> Run:
+def make_run(
+    job: TransferJob,
+    request: RunRequest,
+    spec: TransformSpec,
+    report: MakeReport | None = None,
+) -> Run:
     """Make the run that a request asks for, complete: id, attempt, fingerprint, calls.
+
+    Args:
+        job: What it is a run of.
+        request: A new run, or the one to resume.
+        spec: The job's transform.
+        report: As in `Run`.
 
     Raises:
         AlreadyPublishedError: The run to resume is published.
@@ -80,6 +92,7 @@ def make_run(job: TransferJob, request: RunRequest, spec: TransformSpec) -> Run:
         labels=job.labels,
         calls=make_calls(job, request.shared),
         record=record,
+        report=report,
     )
 
 
@@ -119,6 +132,7 @@ class _Transfer:
         self._on_progress = on_progress
         self._counts = Counts()
         self._seconds: dict[str, float] = {}
+        self._running = "open", time.monotonic()
         self._meter = Meter()
         self._run_id = request.resume or ""
         self._target = ""
@@ -129,7 +143,7 @@ class _Transfer:
     def run(self, on_start: Callable[[Run], None] | None) -> RunReport:
         spec = TransformSpec(self._job)
         with self._stage("open"):
-            run = make_run(self._job, self._request, spec)
+            run = make_run(self._job, self._request, spec, self._report_now)
         with run:
             self._run_id, self._meter = run.run_id, run.calls.meter
             if on_start is not None:
@@ -175,6 +189,7 @@ class _Transfer:
     def _stage(self, name: str) -> Iterator[None]:
         log.debug("stage %s", name)
         started = time.monotonic()
+        self._running = name, started
         try:
             yield
         finally:
@@ -185,6 +200,17 @@ class _Transfer:
         self._run_id, self._counts, self._target = done.run_id, done.counts, done.target
         self._resumed, self._published = done.counts.read, done.counts.parts
         return self.report(None)
+
+    def _report_now(self, counts: Counts | None, error: BaseException | None) -> RunReport:
+        """The report for the sink's records: they are written before the last stage is over."""
+        published = counts.parts if counts is not None and error is None else 0
+        stage, began = self._running
+        spent = self._seconds.get(stage, 0.0) + time.monotonic() - began
+        return replace(
+            self.report(error),
+            rows_published=published,
+            seconds={**self._seconds, stage: round(spent, 3)},
+        )
 
     def report(self, error: BaseException | None) -> RunReport:
         counts, spent = self._counts, self._seconds.get("transform", 0.0)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from etlkit.api.datamart import Datamart
+from etlkit.api.outcomes import Counts
 from etlkit.api.report import DatamartReport, StatementReport, end_state, error_text
 from etlkit.api.run import Run, RunRequest
 from etlkit.bigquery.datamart.plan import Plan, make_plan
@@ -38,7 +38,8 @@ def process_datamart(
     location = request.settings.location or job.location
     request = replace(request, settings=replace(request.settings, location=location))
     report = DatamartReport(run_id="", job=request.job_name, query_mode=job.query_mode)
-    with _completed(report):
+    ending = _Ending(report)
+    with ending:
         plan = make_plan(job, **values)
         report.variables = {name: str(value) for name, value in plan.variables.items()}
         report.statements = [
@@ -48,24 +49,40 @@ def process_datamart(
             for step in plan.steps
         ]
         request = replace(request, variables=plan.variables)
-        with Run(request, fingerprint=plan.fingerprint, labels=job.labels) as run:
+        with Run(
+            request, fingerprint=plan.fingerprint, labels=job.labels, report=ending.report_now
+        ) as run:
             report.run_id = run.run_id
             process(plan, run, report)
     return report
 
 
-@contextmanager
-def _completed(report: DatamartReport) -> Iterator[None]:
-    """Fill in duration, cost and error; attach the report to the error that ends the run."""
-    started = time.monotonic()
-    try:
-        yield
-    except BaseException as error:
-        report.state = end_state(error)
-        report.error = error_text(error)
-        error.report = report  # type: ignore[attr-defined]
-        raise
-    finally:
-        report.seconds = round(time.monotonic() - started, 3)
-        billed = [s.bytes_billed for s in report.statements if s.bytes_billed is not None]
-        report.bytes_billed = sum(billed) if billed else None
+class _Ending:
+    """Fills in duration, cost and error; attaches the report to the error that ends the run."""
+
+    def __init__(self, report: DatamartReport) -> None:
+        self._report = report
+        self._started = time.monotonic()
+
+    def report_now(self, counts: Counts | None, error: BaseException | None) -> DatamartReport:
+        """The report if the run ended now; see `Run.report`."""
+        billed = [s.bytes_billed for s in self._report.statements if s.bytes_billed is not None]
+        return replace(
+            self._report,
+            state="published" if error is None else end_state(error),
+            error=None if error is None else error_text(error),
+            rows_published=self._report.rows_published if counts is None else counts.parts,
+            seconds=round(time.monotonic() - self._started, 3),
+            bytes_billed=sum(billed) if billed else None,
+        )
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        ended = self.report_now(None, error)
+        report = self._report
+        report.seconds, report.bytes_billed = ended.seconds, ended.bytes_billed
+        if error is not None:
+            report.state, report.error = ended.state, ended.error
+            error.report = report  # type: ignore[attr-defined]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from etlkit.api.outcomes import Counts
-from etlkit.api.run import LAST, RunRecord, RunRequest
+from etlkit.api.run import LAST, ParentRun, RunRecord, RunRequest
 from etlkit.bigquery.runs.guard import find_holder, guard_name
-from etlkit.bigquery.runs.ledger import Ledger, counts_of_row
-from etlkit.errors import RunStateError
+from etlkit.bigquery.runs.ledger import WORKFLOW, Ledger, counts_of_row
+from etlkit.errors import AlreadyPublishedError, RunStateError
 
 if TYPE_CHECKING:
     from etlkit.bigquery.client import Connection
@@ -39,7 +39,8 @@ def find_run(
     Raises:
         RunStateError: There is no such run, it is in progress, or it had another target or mode.
     """
-    row = _find_row(Ledger(connection, dataset), request)
+    ledger = Ledger(connection, dataset)
+    row = _find_row(ledger, request, "job")
     published = row["state"] == "published"
     if row["job"] == request.job_name:  # else the engine says so
         _check_target(row, target, mode)
@@ -63,16 +64,60 @@ def find_run(
         retry_of=row["retry_of"],
         published=counts if published else None,
         target=row["target"],
+        parent=parent_of_row(row),
     )
 
 
-def _find_row(ledger: Ledger, request: RunRequest) -> dict[str, Any]:
+def find_workflow_run(
+    connection: Connection, dataset: tuple[str, str], request: RunRequest
+) -> RunRecord:
+    """Find the run of a workflow that a request wants to resume. Writes nothing.
+
+    Args:
+        connection: To read with.
+        dataset: Project and dataset of the ledger.
+        request: Its `resume` is an id, or `LAST`.
+
+    Raises:
+        AlreadyPublishedError: The run is published.
+        RunStateError: There is no such run, it is in progress, or it is another job's.
+    """
+    row = _find_row(Ledger(connection, dataset), request, "workflow")
+    run_id = row["run_id"]
+    if row["job"] != request.job_name or row["mode"] != WORKFLOW:
+        kind = "workflow" if row["mode"] == WORKFLOW else "job"
+        raise RunStateError(
+            f"run {run_id} is a run of {kind} {row['job']}, not of workflow {request.job_name}"
+        )
+    if row["state"] == "published":
+        raise AlreadyPublishedError(
+            f"run {run_id} is already published; there is nothing left to do",
+            run_id=run_id,
+            counts=Counts(),
+            target="",
+        )
+    _check_over(connection, dataset, row)
+    return RunRecord(run_id, row["job"], row["attempt"], row["fingerprint"] or "")
+
+
+def parent_of_row(row: dict[str, Any]) -> ParentRun | None:
+    """The workflow's run whose task a run of the ledger is."""
+    if row["parent_run_id"] is None:
+        return None
+    return ParentRun(row["parent_run_id"], row["task"] or "")
+
+
+def _find_row(
+    ledger: Ledger, request: RunRequest, kind: Literal["job", "workflow"]
+) -> dict[str, Any]:
     exists = ledger.is_made()
     if request.resume == LAST:
-        rows = ledger.find("job = @value", request.job_name) if exists else []
+        sign = "=" if kind == "workflow" else "!="
+        where = f"job = @value AND IFNULL(mode, '') {sign} '{WORKFLOW}'"
+        rows = ledger.find(where, request.job_name) if exists else []
         if not rows:
             raise RunStateError(
-                f"job {request.job_name} has no run to resume; start one without --resume"
+                f"{kind} {request.job_name} has no run to resume; start one without --resume"
             )
         # The answer of a publish may have been lost: then the last run is published, and that is
         # fine. An older one is not resumed in its place: its rows would be added to the target.

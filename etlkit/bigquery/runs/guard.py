@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from etlkit.bigquery import sql
-from etlkit.bigquery.client import NO_RETRY
+from etlkit.bigquery.client import NO_RETRY, PARENT_LABEL
 from etlkit.bigquery.names import TableName
 from etlkit.bigquery.runs.process_identity import ProcessIdentity
 from etlkit.bigquery.table_definition import work_table
@@ -49,6 +49,7 @@ class Holder:
         ended: Whether it has said that it is over.
         renewed_at: When it last gave a sign of life, by BigQuery's clock.
         process: Who it is; None = not known.
+        parent: Label of the workflow's run whose task the run is; empty = it is no task's.
     """
 
     owner: str
@@ -56,6 +57,7 @@ class Holder:
     ended: bool
     renewed_at: datetime
     process: ProcessIdentity | None
+    parent: str = ""
 
     @classmethod
     def of(cls, table: bigquery.Table) -> Holder:
@@ -67,6 +69,7 @@ class Holder:
             ended=labels.get(_STATE) == "ended",
             renewed_at=table.modified or datetime.min.replace(tzinfo=UTC),
             process=ProcessIdentity.from_json(table.description),
+            parent=labels.get(PARENT_LABEL, ""),
         )
 
     def is_alive(self, now: datetime) -> bool:
@@ -94,6 +97,31 @@ def find_holder(connection: Connection, guard: TableName) -> Holder | None:
     """Who holds a run; None = it has no guard, so nobody does."""
     table = connection.find_table(guard)
     return None if table is None else Holder.of(table)
+
+
+def end_lease(connection: Connection, guard: TableName, owner: str) -> bool:
+    """Take the lease of a run from whoever has it, so that nobody waits for it.
+
+    Its attempt notices at its next renewal. It can still publish: the fence is another thing.
+
+    Args:
+        connection: To do it with.
+        guard: The run's guard.
+        owner: A token that no attempt has.
+
+    Returns:
+        Whether there is a guard.
+    """
+    from google.api_core.exceptions import PreconditionFailed
+
+    while (table := connection.find_table(guard)) is not None:
+        table.labels = {**table.labels, _OWNER: owner, _STATE: "ended"}
+        try:
+            connection.update(table, ["labels"])
+        except PreconditionFailed:  # it was renewed a moment ago
+            continue
+        return True
+    return False
 
 
 def bigquery_time(connection: Connection) -> datetime:

@@ -1,4 +1,7 @@
-"""The ledger as people read it: runs, their state and age, and the work tables they left."""
+"""The ledger as people read it: runs, their state and age, and the work tables they left.
+
+Runs of workflows stand with their tasks, and any run can be told as a report.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,20 @@ from etlkit.bigquery.client import Connection, connect, errors_as
 from etlkit.bigquery.names import TableName
 from etlkit.bigquery.runs.finish import finish_published
 from etlkit.bigquery.runs.guard import find_holder, guard_name
-from etlkit.bigquery.runs.ledger import VIEW_COLUMNS, Ledger
+from etlkit.bigquery.runs.ledger import VIEW_COLUMNS, WORKFLOW, Ledger
+from etlkit.bigquery.runs.told_reports import (
+    report_of_job,
+    report_of_workflow,
+    summary_of,
+    task_rows,
+)
+from etlkit.bigquery.runs.workflow_events import WorkflowEvents
 from etlkit.bigquery.source import work_dataset
 from etlkit.errors import RunStateError, SourceError
 
 if TYPE_CHECKING:
     from etlkit.api.run import Run
+    from etlkit.api.workflow_report import RunSummary, WorkflowReport
 
 _WORK_TABLE = re.compile(
     r"(?:src|out|rej|run)_(?P<run_id>\d{8}_\d{9}_[0-9a-f]{8})(?:_rest|_\d+_\d+)?"
@@ -23,36 +34,90 @@ _WORK_TABLE = re.compile(
 
 
 def list_runs(run: Run, dataset: str, *, limit: int) -> list[dict[str, Any]]:
-    """The latest runs, newest first.
+    """The latest runs, newest first; those of workflows with their tasks.
 
     Args:
         run: For its settings and clients.
         dataset: The work dataset.
-        limit: How many.
+        limit: How many. Runs of a workflow's tasks stand below it and do not count.
 
     Returns:
-        Rows of the ledger's view `runs` with two changes: `age_s`, seconds since the start, and
-        `state` = `dead` for a run that was killed, i.e. is `running` but gives no sign of life.
+        Rows of the ledger's view `runs` without `report`, and with three changes: `age_s`, seconds
+        since the start; `state` = `dead` for a run that was killed, i.e. is `running` but gives no
+        sign of life; `tasks` of a workflow, see `task_rows`.
     """
     connection, ledger = _open(run, dataset)
     if not ledger.is_made():
         return []
     with errors_as(SourceError, "ledger", f"reading {ledger.runs} failed"):
-        return [_shown(connection, ledger, row) for row in ledger.latest(limit)]
+        own = "TRUE" if not ledger.has_tasks else "parent_run_id IS NULL"
+        rows = [_shown(connection, ledger, row) for row in ledger.find(own, latest=limit)]
+        workflows = [row["run_id"] for row in rows if row["mode"] == WORKFLOW]
+        events = WorkflowEvents.read_many(ledger, workflows, values=False) if workflows else {}
+    for row in rows:
+        if row["run_id"] in events:
+            row["tasks"] = task_rows(events[row["run_id"]].task_reports(row["state"]))
+    return rows
 
 
 def show_run(run: Run, dataset: str, run_id: str) -> dict[str, Any]:
-    """One run.
+    """One run, as in `list_runs`; of a workflow with all tasks of its graph.
 
     Raises:
         RunStateError: There is none of that id.
     """
     connection, ledger = _open(run, dataset)
     with errors_as(SourceError, "ledger", f"reading {ledger.runs} failed"):
-        rows = ledger.find("run_id = @value", run_id) if ledger.is_made() else []
-        if not rows:
-            raise RunStateError(f"there is no run {run_id} in {dataset}.runs")
-        return _shown(connection, ledger, rows[0])
+        row = _shown(connection, ledger, _find(ledger, run_id))
+        if row["mode"] == WORKFLOW:
+            events = WorkflowEvents.read(ledger, run_id)
+            row["tasks"] = task_rows(events.task_reports(row["state"]))
+    return row
+
+
+def workflow_report(run: Run, dataset: str, run_id: str) -> WorkflowReport:
+    """Tell any run of the ledger as the report of a workflow, whether it has ended or not.
+
+    Args:
+        run: For its settings and clients.
+        dataset: The work dataset.
+        run_id: The run. One of a transfer or datamart becomes a workflow of one task.
+
+    Raises:
+        RunStateError: There is none of that id.
+    """
+    connection, ledger = _open(run, dataset)
+    with errors_as(SourceError, "ledger", f"reading {ledger.runs} failed"):
+        row = _shown(connection, ledger, _find(ledger, run_id, reports=True))
+        if row["mode"] != WORKFLOW:
+            return report_of_job(row)
+        return report_of_workflow(row, WorkflowEvents.read(ledger, run_id))
+
+
+def runs_of_period(run: Run, dataset: str, *, days: int = 30) -> list[RunSummary]:
+    """The runs that began in the last days, oldest first, those of tasks among them.
+
+    Args:
+        run: For its settings and clients.
+        dataset: The work dataset.
+        days: How many.
+    """
+    connection, ledger = _open(run, dataset)
+    if not ledger.is_made():
+        return []
+    since = f"began_at >= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL {int(days)} DAY)"
+    with errors_as(SourceError, "ledger", f"reading {ledger.runs} failed"):
+        return [summary_of(_shown(connection, ledger, row)) for row in ledger.find(since)]
+
+
+def _find(ledger: Ledger, run_id: str, *, reports: bool = False) -> dict[str, Any]:
+    found = ledger.is_made()
+    rows = ledger.find("run_id = @value", run_id, reports=reports) if found else []
+    if not rows:
+        raise RunStateError(
+            f"there is no run {run_id} in {ledger.runs}; list runs with: python -m etlkit.runs"
+        )
+    return rows[0]
 
 
 def clean(run: Run, dataset: str) -> list[str]:
@@ -92,7 +157,7 @@ def _open(run: Run, dataset: str) -> tuple[Connection, Ledger]:
 
 
 def _shown(connection: Connection, ledger: Ledger, row: dict[str, Any]) -> dict[str, Any]:
-    shown = {name: row[name] for name in VIEW_COLUMNS}
+    shown = {name: row[name] for name in VIEW_COLUMNS if name != "report" or row[name]}
     shown["age_s"] = round((row["now"] - row["began_at"]).total_seconds(), 1)
     if row["state"] == "running":
         dataset = (ledger.runs.project, ledger.runs.dataset)

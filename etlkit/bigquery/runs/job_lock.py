@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from etlkit.bigquery.names import TableName
+from etlkit.bigquery.names import TableName, label
 from etlkit.bigquery.runs.finish import is_resumable
 from etlkit.bigquery.runs.guard import bigquery_time, find_holder, guard_name
 from etlkit.errors import RunStateError
@@ -35,13 +35,25 @@ class JobLock:
         dataset: Project and dataset of the work tables.
         job_name: The job.
         run_id: The run that wants the lock.
+        kind: `job`, or `workflow`: a workflow and a job may have the same name.
+        parent: The workflow's run whose task the run is; None = it is no task's. The iterations of a
+            loop may run side by side, so runs of the same workflow's run share the lock.
     """
 
     def __init__(
-        self, connection: Connection, dataset: tuple[str, str], job_name: str, run_id: str
+        self,
+        connection: Connection,
+        dataset: tuple[str, str],
+        job_name: str,
+        run_id: str,
+        *,
+        kind: Literal["job", "workflow"] = "job",
+        parent: str | None = None,
     ) -> None:
         digest = hashlib.sha256(job_name.encode()).hexdigest()[:16]
-        self.name = TableName(*dataset, f"job_{digest}")
+        self.name = TableName(*dataset, f"{kind}_{digest}")
+        self._kind = kind
+        self._parent = None if parent is None else label(parent)
         self._connection = connection
         self._dataset = dataset
         self._job_name = job_name
@@ -59,7 +71,7 @@ class JobLock:
         from google.cloud import bigquery
 
         wanted = bigquery.Table(str(self.name), schema=[bigquery.SchemaField("job", "STRING")])
-        wanted.description = f"etlkit: lock of job {self._job_name}"
+        wanted.description = f"etlkit: lock of {self._kind} {self._job_name}"
         table = self._connection.make_table(wanted)
         for _ in range(_MAX_SWAPS):
             before = table.labels.get(_HOLDER)
@@ -70,7 +82,7 @@ class JobLock:
             found = self._connection.find_table(self.name)
             table = found or self._connection.make_table(wanted)
         raise RunStateError(
-            f"job {self._job_name} is started by too many processes at once; try again later"
+            f"{self._kind} {self._job_name} is started by too many processes at once; try again later"
         )
 
     def _refuse_if_alive(self, run_id: str | None) -> str | None:
@@ -80,9 +92,11 @@ class JobLock:
         if holder is None:  # its guard goes when it is published
             return None
         if holder.is_alive(bigquery_time(self._connection)):
+            if self._parent is not None and holder.parent == self._parent:
+                return None
             raise RunStateError(
-                f"job {self._job_name} is in progress already, as run {run_id} ({holder}); wait for "
-                "it, or declare the job with is_runnable_concurrently=True"
+                f"{self._kind} {self._job_name} is in progress already, as run {run_id} ({holder}); "
+                f"wait for it, or declare the {self._kind} with is_runnable_concurrently=True"
             )
         # What is left to do of a run that is published must not come after this one's rows.
         return run_id if is_resumable(self._connection, self._dataset, run_id) else None

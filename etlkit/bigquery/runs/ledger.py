@@ -17,7 +17,8 @@ from etlkit.bigquery.schema_fields import to_schema_fields
 from etlkit.rows.columns import Column
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from google.cloud import bigquery
 
@@ -30,6 +31,9 @@ RUNS = "runs"
 
 EVENTS = "run_events"
 """The table below it: one row an event, partitioned by day, clustered by job."""
+
+WORKFLOW = "workflow"
+"""The `mode` of the runs of workflows."""
 
 MAX_ERROR_CHARS = 2_000
 MAX_VARIABLES_CHARS = 100_000
@@ -50,6 +54,13 @@ _RUN_COLUMNS = (
     Column("fingerprint", "STRING", description="Of code and query"),
     Column("variables", "JSON", description="Query parameters, variables, files"),
     Column("retry_of", "STRING", description="The run whose rejected rows this one retries"),
+    Column("parent_run_id", "STRING", description="The workflow's run whose task this run is"),
+    Column("task", "STRING", description="Path of the task within its workflow: load/2024-01-02"),
+    Column("seconds", "FLOAT64", description="Duration of the attempt or of the task"),
+    Column("bytes_billed", "INT64", description="By BigQuery; null = not known"),
+    Column("cost", "FLOAT64", description="Of calls and bytes, in USD; null = not known"),
+    Column("report", "JSON", description="The report of the run or of the task"),
+    Column("value", "STRING", description="JSON text: what other tasks can read of a task"),
     Column("owner", "STRING", description="Token of the attempt"),
     Column("host", "STRING", description="Where the attempt ran"),
     Column("pid", "INT64", description="Its process"),
@@ -59,7 +70,11 @@ _RUN_COLUMNS = (
 
 EVENT_COLUMNS = (
     Column("event_at", "TIMESTAMP", description="By BigQuery's clock"),
-    Column("event", "STRING", description="started, published, failed, interrupted"),
+    Column(
+        "event",
+        "STRING",
+        description="started, published, failed, interrupted; task_… tells of a workflow's task",
+    ),
     *_RUN_COLUMNS,
 )
 
@@ -68,8 +83,33 @@ VIEW_COLUMNS = (
     "began_at",
     "updated_at",
     "finished_at",
-    *(column.name for column in _RUN_COLUMNS),
+    *(column.name for column in _RUN_COLUMNS if column.name != "value"),
 )
+
+TASK_COLUMNS = tuple(
+    column
+    for column in EVENT_COLUMNS
+    if column.name
+    in {
+        "event",
+        "task",
+        "target",
+        "read",
+        "written",
+        "skipped",
+        "rejected",
+        "rows_published",
+        "error",
+        "seconds",
+        "bytes_billed",
+        "cost",
+        "report",
+        "value",
+    }
+)
+"""What each task of a workflow has its own value of; the rest is the workflow's."""
+
+_TOLD = [column.name for column in EVENT_COLUMNS if column.name != "variables"]
 
 _COUNTS = ("read", "written", "skipped", "rejected", "rows_published")
 
@@ -89,6 +129,7 @@ class Ledger:
     def __init__(self, connection: Connection, dataset: tuple[str, str]) -> None:
         self._connection = connection
         self._dataset = dataset
+        self._names: Sequence[str] = VIEW_COLUMNS
         self.runs = TableName(*dataset, RUNS)
         self.events = TableName(*dataset, EVENTS)
 
@@ -151,25 +192,39 @@ class Ledger:
         self._connection.drop_work_table(self.runs)
         log.info("the ledger %s was brought into its new form", self.runs)
 
-    def find(self, where: str, value: str) -> list[dict[str, Any]]:
+    def find(
+        self, where: str, value: Any = None, *, latest: int | None = None, reports: bool = False
+    ) -> list[dict[str, Any]]:
         """Runs in the order in which they began, with BigQuery's time as `now`.
 
         Args:
             where: A condition over the view's columns and `@value`.
-            value: Its value.
+            value: Its value, a text or a list of texts; None = none is needed.
+            latest: Give at most this many, the newest first; None = all, the oldest first.
+            reports: Whether to give reports too, as JSON text: they are most of the ledger's bytes.
         """
-        return self._connection.select(
-            sql.find_runs(self.runs, where), [_parameter("value", "STRING", value)]
-        )
-
-    def latest(self, limit: int) -> list[dict[str, Any]]:
-        """The latest runs, newest first, with BigQuery's time as `now`."""
-        return self._connection.select(sql.latest_runs(self.runs, limit))
+        left_out = set() if reports else {"report"}
+        names = [name for name in self._names if name not in left_out]
+        parameters = [] if value is None else [_text_parameter("value", value)]
+        text = sql.find_runs(self.runs, names, where, latest=latest)
+        rows = self._connection.select(text, parameters)
+        return [dict.fromkeys(VIEW_COLUMNS) | row for row in rows]
 
     def is_made(self) -> bool:
-        """Whether the ledger is there, in its present form."""
+        """Whether the ledger is there, in a form that can be read. It may lack the latest columns."""
         found = self._connection.find_table(self.runs)
-        return found is not None and found.table_type != "TABLE"
+        if found is None or found.table_type == "TABLE":
+            return False
+        self._names = VIEW_COLUMNS
+        if found.view_query != sql.runs_view(self.events):  # of an earlier version of etlkit
+            there = {field.name for field in found.schema}
+            self._names = [name for name in VIEW_COLUMNS if name in there]
+        return True
+
+    @property
+    def has_tasks(self) -> bool:
+        """Whether it can tell which runs are those of a workflow's tasks; known after `is_made`."""
+        return "parent_run_id" in self._names
 
     def event(self, event: str, values: Mapping[str, Any]) -> tuple[str, list[Any]]:
         """An INSERT of one event, and its query parameters.
@@ -178,16 +233,44 @@ class Ledger:
             event: `started`, `published`, `failed` or `interrupted`.
             values: Values of the table's other columns; None = null.
         """
-        kinds = {column.name: column.type for column in EVENT_COLUMNS}
         given = {"event": event, "etlkit_version": __version__, **values}
         given["variables"] = _to_json_text(values.get("variables") or {})
+        if given.get("report") is not None:
+            given["report"] = json.dumps(_finite(given["report"]), ensure_ascii=False, default=str)
         if given.get("error"):
             given["error"] = str(given["error"])[:MAX_ERROR_CHARS]
-        parameters = [
-            _parameter(name, "STRING" if kinds[name] == "JSON" else kinds[name], value)
-            for name, value in given.items()
-        ]
-        return sql.insert_event(self.events, list(given)), parameters
+        return sql.insert_event(self.events, list(given)), _parameters(given)
+
+    def task_events(
+        self, values: Mapping[str, Any], tasks: Sequence[Mapping[str, Any]]
+    ) -> tuple[str, list[Any]]:
+        """An INSERT of the ends of tasks, each once for an attempt, and its query parameters.
+
+        Args:
+            values: Values of the workflow's run, for the columns that are not `TASK_COLUMNS`.
+            tasks: Values of `TASK_COLUMNS` for each task.
+        """
+        own = {column.name for column in TASK_COLUMNS}
+        common = {name: value for name, value in values.items() if name not in {*own, "variables"}}
+        common["etlkit_version"] = __version__
+        text = json.dumps(_finite(tasks), ensure_ascii=False, default=str)
+        parameters = [*_parameters(common), *_parameters({"tasks": text})]
+        return sql.insert_task_events(self.events, list(common), TASK_COLUMNS), parameters
+
+    def workflow_events(
+        self, run_ids: Sequence[str], since: datetime, *, values: bool = True
+    ) -> list[dict[str, Any]]:
+        """All that happened to runs of workflows and to the runs of their tasks, in order.
+
+        Args:
+            run_ids: The workflows' runs.
+            since: A time before they began; nothing earlier is read.
+            values: Whether to give the values of tasks too, which may be large.
+        """
+        names = [name for name in _TOLD if values or name != "value"]
+        parameters = [_text_parameter("run_ids", run_ids), _parameter("since", "TIMESTAMP", since)]
+        rows = self._connection.select(sql.workflow_events(self.events, names), parameters)
+        return [{"value": None, **row} for row in rows]
 
 
 def counts_of_row(row: Mapping[str, Any]) -> dict[str, int]:
@@ -210,6 +293,22 @@ def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): _finite(inner) for key, inner in value.items()}
     return [_finite(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+
+def _parameters(values: Mapping[str, Any]) -> list[Any]:
+    kinds = {column.name: column.type for column in EVENT_COLUMNS}
+    return [
+        _parameter(name, kinds.get(name, "STRING").replace("JSON", "STRING"), value)
+        for name, value in values.items()
+    ]
+
+
+def _text_parameter(name: str, value: Any) -> Any:
+    from google.cloud import bigquery
+
+    if isinstance(value, str):
+        return _parameter(name, "STRING", value)
+    return bigquery.ArrayQueryParameter(name, "STRING", list(value))
 
 
 def _parameter(name: str, kind: str, value: Any) -> Any:

@@ -5,20 +5,25 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
 
+from etlkit.api.report import DatamartReport, RunReport, end_state, error_text
+from etlkit.api.workflow_report import TaskReport, WorkflowReport
 from etlkit.bigquery import sql
 from etlkit.bigquery.client import google_message
 from etlkit.bigquery.runs.guard import Guard, guard_name
 from etlkit.bigquery.runs.job_lock import JobLock
 from etlkit.bigquery.runs.lease import Lease
 from etlkit.bigquery.runs.ledger import Ledger
-from etlkit.errors import RunTakenOverError
+from etlkit.bigquery.runs.stored_reports import to_stored
+from etlkit.errors import ConfigError, RunTakenOverError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from etlkit.api.outcomes import Counts
+    from etlkit.api.report import Report
     from etlkit.api.run import Run
     from etlkit.bigquery.client import Connection
 
@@ -35,6 +40,7 @@ class RunOwner:
         target: Where the rows go; empty = no one table.
         mode: How they are published.
         details: Query parameters, files and the like, recorded beside the run's variables.
+        kind: `job`, or `workflow`.
     """
 
     def __init__(
@@ -46,14 +52,17 @@ class RunOwner:
         target: str,
         mode: str,
         details: Mapping[str, Any] | None = None,
+        kind: Literal["job", "workflow"] = "job",
     ) -> None:
         self._connection = connection
         self._run = run
         self._dataset = dataset
+        self._kind = kind
         self.ledger = Ledger(connection, dataset)
         self.guard = Guard(connection, guard_name(dataset, run.run_id), run.run_id, run.attempt)
         self.lease = Lease(self.guard)
-        self._values = {
+        parent = run.parent
+        self._values: dict[str, Any] = {
             "run_id": run.run_id,
             "job": run.job_name,
             "mode": mode,
@@ -62,23 +71,35 @@ class RunOwner:
             "fingerprint": run.fingerprint,
             "variables": {**run.variables, **(details or {})},
             "retry_of": run.retry_of,
+            "parent_run_id": None if parent is None else parent.run_id,
+            "task": None if parent is None else parent.task,
             "owner": self.guard.owner,
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "started_at": run.started_at,
         }
 
-    def start(self, *, exclusive: bool, can_resume: bool = True) -> None:
+    def start(
+        self,
+        *,
+        exclusive: bool,
+        can_resume: bool = True,
+        report: Mapping[str, Any] | None = None,
+    ) -> None:
         """Begin the run, or take it over.
 
         Args:
             exclusive: Refuse to start while another run of the job is in progress.
             can_resume: Whether a run of this job can be resumed, for the note about an earlier one.
+            report: Recorded with the start; None = there is nothing to tell.
 
         Raises:
+            ConfigError: The run is a task's, and its workflow has another work dataset.
             RunStateError: Another run of the job is in progress, or another process has resumed
                 this run.
+            RunTakenOverError: The run is a task's, and another process has taken over the workflow.
         """
+        parent = self._parent_hold()
         self.ledger.make()
         is_new = True
         if self._run.attempt == 1:
@@ -88,11 +109,26 @@ class RunOwner:
         try:
             if exclusive:
                 self._lock_job(can_resume=can_resume)
-            self._write_start(is_new=is_new)
+            self._write_start(parent, report, is_new=is_new)
         except BaseException:
             self._undo_start()
             raise
         self.lease.start()
+        if self._run.parent is not None:
+            self._run.parent.on_started(self._run.run_id)
+
+    def _parent_hold(self) -> sql.Holding | None:
+        """The hold on the workflow's run that this run must not outlive; None = there is none."""
+        parent = self._run.parent
+        if parent is None or not parent.owner:
+            return None
+        own = ".".join(self._dataset)
+        if parent.dataset != own:
+            raise ConfigError(
+                f"job {self._run.job_name} has the work dataset {own}, and the workflow that runs it "
+                f"has {parent.dataset}: give them the same, so that one ledger knows of both"
+            )
+        return sql.Holding(guard_name(self._dataset, parent.run_id), parent.owner)
 
     def _undo_start(self) -> None:
         """Leave no trace of a run that did not begin; one that was to be resumed can be resumed."""
@@ -105,7 +141,15 @@ class RunOwner:
             log.warning("guard %s was left behind: %s", self.guard.name, google_message(error))
 
     def _lock_job(self, *, can_resume: bool) -> None:
-        lock = JobLock(self._connection, self._dataset, self._run.job_name, self._run.run_id)
+        parent = self._run.parent
+        lock = JobLock(
+            self._connection,
+            self._dataset,
+            self._run.job_name,
+            self._run.run_id,
+            kind=self._kind,
+            parent=None if parent is None else parent.run_id,
+        )
         unpublished = lock.acquire()
         if unpublished and can_resume and self._run.attempt == 1:
             log.info(
@@ -114,14 +158,16 @@ class RunOwner:
                 unpublished,
             )
 
-    def _write_start(self, *, is_new: bool) -> None:
-        insert, parameters = self.ledger.event("started", self._values)
+    def _write_start(
+        self, parent: sql.Holding | None, report: Mapping[str, Any] | None, *, is_new: bool
+    ) -> None:
+        insert, parameters = self.ledger.event("started", self._values | {"report": report})
         guard, owner, attempt = self.guard.name, self.guard.owner, self._run.attempt
         if is_new:
-            text = sql.start(guard, owner, attempt, self.ledger.events, insert)
+            text = sql.start(guard, owner, attempt, self.ledger.events, insert, parent)
         else:
-            text = sql.take_over(guard, owner, attempt, insert)
-        with self.losing_is_an_error():
+            text = sql.take_over(guard, owner, attempt, insert, parent)
+        with _Losing(self.guard, parent):
             self._connection.query(text, f"start_{owner}", parameters=parameters)
 
     def check(self) -> None:
@@ -145,8 +191,31 @@ class RunOwner:
         except Exception as error:  # the first error is the one to report
             log.info("the guard of the run could not be asked: %s", google_message(error))
 
+    def record(self, tasks: Sequence[Mapping[str, Any]], purpose: str) -> None:
+        """Record the ends of a workflow's tasks while the run goes on.
+
+        Args:
+            tasks: Values of `TASK_COLUMNS` for each.
+            purpose: Unique in the attempt.
+
+        Raises:
+            RunTakenOverError: Another process has taken the run over; nothing was recorded.
+            google.api_core.exceptions.GoogleAPIError: BigQuery refused.
+        """
+        insert, parameters = self.ledger.task_events(self._values, tasks)
+        text = sql.recorded(self.guard.name, self.guard.owner, [insert])
+        with self.losing_is_an_error():
+            name = f"{purpose}_{self.guard.owner}"
+            self._connection.query(text, name, parameters=parameters)
+
     def publish(
-        self, statements: Sequence[str], counts: Counts | None, cleanup: str | None = None
+        self,
+        statements: Sequence[str],
+        counts: Counts | None,
+        cleanup: str | None = None,
+        *,
+        report: Report | None = None,
+        tasks: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         """Run statements and record that the run is published: all of it or nothing, and once.
 
@@ -154,14 +223,16 @@ class RunOwner:
             statements: DML.
             counts: How the source rows ended; None = there are no rows to count.
             cleanup: Statements to run after this; see `sql.fenced`.
+            report: Recorded with it; None = what the run tells.
+            tasks: Ends of a workflow's tasks that are not recorded yet; as in `record`.
 
         Raises:
             RunTakenOverError: Another process has taken the run over.
             google.api_core.exceptions.GoogleAPIError: BigQuery refused.
         """
-        values = self._values | _counts(counts)
-        insert, parameters = self.ledger.event("published", values)
-        text = sql.fenced(self.guard.name, self.guard.owner, [*statements, insert], cleanup)
+        told = _told(report or self._run.report(counts, None))
+        inserts, parameters = self._events("published", _counts(counts) | told, tasks)
+        text = sql.fenced(self.guard.name, self.guard.owner, [*statements, *inserts], cleanup)
         try:
             with self.losing_is_an_error():
                 self._connection.query(text, f"publish_{self.guard.owner}", parameters=parameters)
@@ -170,6 +241,19 @@ class RunOwner:
             if not self._has_published():
                 raise
         self.lease.close()
+        if self._run.parent is not None:
+            self._run.parent.on_published(self._run.run_id)
+
+    def _events(
+        self, event: str, values: Mapping[str, Any], tasks: Sequence[Mapping[str, Any]]
+    ) -> tuple[list[str], list[Any]]:
+        """INSERTs of the ends of tasks and of one event of the run, and their parameters."""
+        insert, parameters = self.ledger.event(event, {**self._values, **values})
+        if not tasks:
+            return [insert], parameters
+        first, more = self.ledger.task_events(self._values, tasks)
+        by_name = {each.name: each for each in [*more, *parameters]}
+        return [first, insert], [*by_name.values()]
 
     def _has_published(self) -> bool:
         rows = self.ledger.find("run_id = @value", self._run.run_id)
@@ -179,15 +263,31 @@ class RunOwner:
         """Turn the fence's refusal into a `RunTakenOverError` that tells who has the run."""
         return _Losing(self.guard)
 
-    def end(self, error: BaseException) -> None:
-        """Record why the attempt ended, if the run is still its own; then let it be resumed."""
+    def end(
+        self,
+        error: BaseException,
+        *,
+        report: Report | None = None,
+        tasks: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        """Record why the attempt ended, if the run is still its own; then let it be resumed.
+
+        Args:
+            error: Why.
+            report: Recorded with it; None = what the run tells.
+            tasks: As in `publish`.
+        """
         self.lease.close()
         if isinstance(error, RunTakenOverError):
             return  # what happens to the run now is its new owner's to record
-        event = "failed" if isinstance(error, Exception) else "interrupted"
-        values = self._values | {"error": str(error) or type(error).__name__}
-        insert, parameters = self.ledger.event(event, values)
-        self._connection.query(insert, f"end_{self.guard.owner}", parameters=parameters)
+        told = _told(report or self._run.report(None, error))
+        told["error"] = error_text(error)
+        inserts, parameters = self._events(end_state(error), told, tasks)
+        text = inserts[0]
+        if self._kind == "workflow":
+            text = sql.recorded(self.guard.name, self.guard.owner, inserts)
+        with self.losing_is_an_error():
+            self._connection.query(text, f"end_{self.guard.owner}", parameters=parameters)
         self.guard.end()
 
     def finish(self) -> None:
@@ -196,8 +296,9 @@ class RunOwner:
 
 
 class _Losing:
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: Guard, parent: sql.Holding | None = None) -> None:
         self._guard = guard
+        self._parent = parent
 
     def __enter__(self) -> None:
         return
@@ -208,9 +309,35 @@ class _Losing:
         if not isinstance(error, GoogleAPICallError):
             return
         message = google_message(error)
+        parent = self._parent
+        ended = parent and isinstance(error, NotFound) and parent.guard.table in message
+        if ended or sql.LOST_PARENT in message:
+            raise RunTakenOverError(
+                "the run of the workflow was taken over by another process; this process published "
+                "nothing"
+            ) from error
         guard_is_gone = isinstance(error, NotFound) and self._guard.name.table in message
         if sql.LOST in message or guard_is_gone:
             raise self._guard.taken_over() from error
+
+
+def _told(report: Report | None) -> dict[str, Any]:
+    """What a report tells the ledger."""
+    if isinstance(report, WorkflowReport):
+        counted = [task.rows for task in report.tasks if task.rows is not None]
+        known = {
+            "rows_published": sum(counted) if counted else None,
+            "bytes_billed": report.bytes_billed,
+            "cost": report.cost,
+        }
+        report = replace(report, tasks=[])  # they have events of their own
+    elif isinstance(report, (RunReport, DatamartReport)):
+        task = TaskReport(name="", kind="transfer")
+        task.add_run(report)
+        known = {"bytes_billed": task.bytes_billed, "cost": task.cost}
+    else:
+        return {}
+    return {**known, "seconds": round(report.total_s, 3), "report": to_stored(report)}
 
 
 def _counts(counts: Counts | None) -> dict[str, int]:

@@ -6,6 +6,7 @@ import sqlglot
 
 from etlkit.bigquery import sql
 from etlkit.bigquery.names import TableName
+from etlkit.bigquery.runs.ledger import EVENT_COLUMNS
 from etlkit.rows.columns import Column
 
 VALUE = Column("v", "STRING")
@@ -167,27 +168,9 @@ def test_the_rest_is_what_has_no_outcome(db, ask, stage):
 
 
 def test_the_view_shows_the_latest_state_of_each_run(db, ask):
-    """A run that is published stays published; a later attempt wins over an earlier one's end."""
+    """A published run stays published; a later attempt wins; ends of tasks are no ends of runs."""
     names = ["event_at", "event", "run_id", "attempt"]
-    rest = [
-        "job",
-        "mode",
-        "target",
-        "read",
-        "written",
-        "skipped",
-        "rejected",
-        "rows_published",
-        "error",
-        "fingerprint",
-        "variables",
-        "retry_of",
-        "owner",
-        "host",
-        "pid",
-        "etlkit_version",
-        "started_at",
-    ]
+    rest = [column.name for column in EVENT_COLUMNS if column.name not in names]
     columns = ", ".join([f'"{name}" TEXT' for name in (*names, *rest)])
     db.execute(f"CREATE TABLE p.d.run_events ({columns})")
     events = [
@@ -199,6 +182,8 @@ def test_the_view_shows_the_latest_state_of_each_run(db, ask):
         ("6", "failed", "b", 1),
         ("7", "started", "c", 1),
         ("7", "interrupted", "c", 1),
+        ("8", "task_succeeded", "a", 3),
+        ("8", "task_failed", "c", 1),
     ]
     db.executemany(f"INSERT INTO p.d.run_events ({', '.join(names)}) VALUES (?, ?, ?, ?)", events)
     view = sql.runs_view(TableName("p", "d", "run_events"))
