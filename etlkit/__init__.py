@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     )
     from etlkit.calls.limits import RateLimit
     from etlkit.calls.retry import RetryPolicy
+    from etlkit.cli.pages.run_page import write_html
     from etlkit.engine.preview import Preview
     from etlkit.errors import (
         AlreadyPublishedError,
@@ -77,7 +78,6 @@ if TYPE_CHECKING:
     from etlkit.variables.definitions import String, Timestamp, TimestampRuntime
     from etlkit.workflow.conditions import Condition, IfElse, all_of, any_of
     from etlkit.workflow.data_check import DataCheck
-    from etlkit.workflow.dbt.build import DbtBuild
     from etlkit.workflow.definition import Workflow
     from etlkit.workflow.http_request import HttpRequest, Webhook
     from etlkit.workflow.loop import Loop, Period
@@ -106,7 +106,6 @@ _HOMES = {
     "DataCheckFailedError": "etlkit.errors",
     "Datamart": "etlkit.api.datamart",
     "DatamartReport": "etlkit.api.report",
-    "DbtBuild": "etlkit.workflow.dbt.build",
     "Definition": "etlkit.bigquery",
     "DryRunReport": "etlkit.api.report",
     "EtlBase": "etlkit.api.transform",
@@ -173,6 +172,7 @@ _HOMES = {
     "run_datamart": "etlkit.runner",
     "run_datamarts": "etlkit.runner",
     "run_job": "etlkit.runner",
+    "write_html": "etlkit.cli.pages.run_page",
 }
 """The module of each public name."""
 
@@ -195,7 +195,6 @@ __all__ = [
     "DataCheckFailedError",
     "Datamart",
     "DatamartReport",
-    "DbtBuild",
     "Definition",
     "DryRunReport",
     "EtlBase",
@@ -263,6 +262,7 @@ __all__ = [
     "run_datamart",
     "run_datamarts",
     "run_job",
+    "write_html",
 ]
 
 

@@ -22,14 +22,21 @@ def parse(html):
 
 def text_of(element):
     """The text that a reader sees in an element."""
-    if element.tag in _VOID_OF_MEANING:
-        return ""
-    return (element.text or "") + "".join(
-        text_of(child) + (child.tail or "")
-        if isinstance(child.tag, str)  # a comment has none
-        else (child.tail or "")
-        for child in element
-    )
+    return "".join(_texts(element))
+
+
+def words_of(element):
+    """The text of an element with one space between its parts, as it reads on the page."""
+    return " ".join(" ".join(_texts(element)).split())
+
+
+def _texts(element):
+    if not isinstance(element.tag, str) or element.tag in _VOID_OF_MEANING:
+        return  # a comment, or nothing that is read
+    yield element.text or ""
+    for child in element:
+        yield from _texts(child)
+        yield child.tail or ""
 
 
 def faults(html):

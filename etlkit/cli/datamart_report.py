@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from etlkit.cli.logs import logs_json
+from etlkit.cli.quantities import size_text
 from etlkit.cli.tables import print_table, printable
 
 if TYPE_CHECKING:
@@ -71,19 +72,9 @@ def _cells(statement: StatementReport) -> list[str]:
         statement.statement_type or "",
         statement.state,
         "" if statement.rows is None else f"{statement.rows:,}",
-        _size(statement.bytes_processed),
-        _size(statement.bytes_billed),
+        size_text(statement.bytes_processed),
+        size_text(statement.bytes_billed),
         "" if slot_ms is None else f"{slot_ms / 1000:,.1f} s",
         "" if statement.seconds is None else f"{statement.seconds:.1f} s",
         "" if cost is None else f"{cost:,.4f} USD",
     ]
-
-
-def _size(count: int | None) -> str:
-    if count is None:
-        return ""
-    size, units = float(count), ["B", "KiB", "MiB", "GiB", "TiB"]
-    while size >= 1024 and len(units) > 1:
-        size /= 1024
-        units.pop(0)
-    return f"{size:,.0f} {units[0]}" if units[0] == "B" else f"{size:,.1f} {units[0]}"

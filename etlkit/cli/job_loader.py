@@ -14,8 +14,9 @@ from etlkit.api.job import TransferJob
 from etlkit.engine.trocco import provide_etl_base
 from etlkit.engine.user_modules import import_error, import_file
 from etlkit.errors import ConfigError
+from etlkit.workflow.definition import Workflow
 
-Job = TransferJob | Datamart
+Job = TransferJob | Datamart | Workflow
 
 
 def load_job(target: str) -> tuple[str, Job]:
@@ -51,7 +52,8 @@ def load_job(target: str) -> tuple[str, Job]:
         )
     if not isinstance(job, Job):
         raise ConfigError(
-            f"{place}:{attribute} is a {type(job).__name__}; it must be a TransferJob or a Datamart"
+            f"{place}:{attribute} is a {type(job).__name__}; it must be a TransferJob, a "
+            "Datamart or a Workflow"
         )
     own = _own_name(place, module)
     own = own if attribute == "job" else f"{own}:{attribute}"

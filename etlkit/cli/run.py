@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from etlkit.cli.graph import FORMATS as GRAPH_FORMATS
 from etlkit.cli.invocation import invoke
 from etlkit.cli.logs import configure_logging
 from etlkit.cli.options import (
@@ -41,11 +43,15 @@ _NEEDED_PARTNERS = {
     "allow_code_change": "resume",
     "only": "retry_rejects",
     "price_per_tib": "dry_run",
+    "graph_format": "graph",
 }
+_SPELLED = {"graph_format": "--format"}
+"""Options whose values have another name here: `--format`, for instance, is one of Python's own."""
 
 _ROWS = "Which rows of a transfer"
 _VALUES = "Variables"
 _DRY_RUN = "Dry runs"
+_GRAPH = "Graph of a workflow"
 _OUTPUT = "Output"
 
 
@@ -124,6 +130,19 @@ _OUTPUT = "Output"
     section=_DRY_RUN,
     help="With --dry-run: the price of 2^40 bytes (default: 6.25, on demand in the US).",
 )
+@option(
+    "--graph",
+    is_flag=True,
+    section=_GRAPH,
+    help="Print the graph of a workflow's tasks and run nothing.",
+)
+@option(
+    "--format",
+    "graph_format",
+    type=click.Choice(GRAPH_FORMATS),
+    section=_GRAPH,
+    help="With --graph: how to print it (default: text).",
+)
 @script_options
 @option(
     "--report",
@@ -131,6 +150,14 @@ _OUTPUT = "Output"
     type=click.Path(dir_okay=False, path_type=Path),
     section=_OUTPUT,
     help="Also write the run report to this file.",
+)
+@option(
+    "--html",
+    "html_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    section=_OUTPUT,
+    help="After the run write a page about it: one file that needs no network.",
 )
 @option(
     "--log-format",
@@ -161,14 +188,21 @@ def command(target: str | None, **options: Any) -> int:
     """  # noqa: D301 - \b keeps click from wrapping these lines
     check_target(target, options)
     _check_partners(options)
+    _check_page(options)
     level = logging.ERROR if options["quiet"] else logging.INFO
     configure_logging(
         logging.DEBUG if options["debug"] else level, as_json=options["log_format"] == "json"
     )
     from etlkit.api.datamart import Datamart
     from etlkit.cli.job_loader import load_job
+    from etlkit.errors import ConfigError
+    from etlkit.workflow.definition import Workflow
 
     name, job = script_job(options) if target is None else load_job(target)
+    if options["graph"]:
+        return _show_graph(name, job, options)
+    if isinstance(job, Workflow):
+        raise ConfigError(f"{name} is a Workflow; --graph shows its tasks")
     _check_kind(job, options)
     with chosen_settings(options) as settings:
         given = {"name": name, "settings": settings, **_values(options)}
@@ -179,6 +213,19 @@ def command(target: str | None, **options: Any) -> int:
         if options["dry_run"]:
             return _dry_run(job, given, options)
         return _run_transfer(job, given, options)
+
+
+def _show_graph(name: str, job: object, options: dict[str, Any]) -> int:
+    """Print the graph of a workflow; nothing is run and nobody is asked."""
+    from etlkit.cli.graph import write_graph
+    from etlkit.cli.workflow_tasks import tasks_of
+    from etlkit.errors import ConfigError
+    from etlkit.workflow.definition import Workflow
+
+    if not isinstance(job, Workflow):
+        raise ConfigError(f"--graph shows a Workflow; {name} is a {type(job).__name__}")
+    write_graph(sys.stdout, name, tasks_of(job), options["graph_format"] or "text")
+    return 0
 
 
 def _values(options: dict[str, Any]) -> dict[str, Any]:
@@ -193,7 +240,20 @@ def _values(options: dict[str, Any]) -> dict[str, Any]:
 def _check_partners(options: dict[str, Any]) -> None:
     for name, partner in _NEEDED_PARTNERS.items():
         if options[name] and not options[partner]:
-            raise click.UsageError(f"{spelled(name)} goes with {spelled(partner)}")
+            shown = _SPELLED.get(name, spelled(name))
+            raise click.UsageError(f"{shown} goes with {spelled(partner)}")
+
+
+def _check_page(options: dict[str, Any]) -> None:
+    """Check that the page of `--html` can be written, before anything is run."""
+    if options["html_file"] is None:
+        return
+    from etlkit.cli.pages.base import check_page
+
+    for name in ("preview", "dry_run"):
+        if options[name]:
+            raise click.UsageError(f"--html does not go with {spelled(name)}: there is no run")
+    check_page(options["html_file"])
 
 
 def _check_kind(job: object, options: dict[str, Any]) -> None:
@@ -312,6 +372,22 @@ def _print_report(
     if options["report_file"] is not None:
         options["report_file"].write_text(report.to_json() + "\n", encoding="utf-8")
     click.echo(report.to_json())
+    if options["html_file"] is not None and not isinstance(report, DryRunReport):
+        _write_page(report, options["html_file"])
+
+
+def _write_page(report: RunReport | DatamartReport, path: Path) -> None:
+    """Write the page of a run. It cannot change how the run ended: a failure is only told."""
+    from etlkit.cli.console import show_error
+    from etlkit.cli.pages.run_page import write_html
+
+    try:
+        write_html(report, path)
+    except Exception as error:
+        logging.getLogger("etlkit").debug("traceback:", exc_info=True)
+        show_error(f"the run is over, but its page {path} could not be written: {error}")
+    else:
+        logging.getLogger("etlkit").info("page: %s", path)
 
 
 def _stop_on_signals(run: Run) -> None:

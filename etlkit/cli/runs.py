@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,21 +23,15 @@ from etlkit.cli.options import (
     project_option,
     work_dataset_option,
 )
-from etlkit.cli.run_tables import (
-    LIST_COLUMNS,
-    NUMERIC,
-    RESUMABLE,
-    TASK_COLUMNS,
-    UNBROKEN,
-    duration,
-    list_rows,
-    task_rows,
-)
 
 if TYPE_CHECKING:
     from etlkit.api.run import Run
 
 _DEFAULT_LIMIT = 20
+_DEFAULT_DAYS = 30
+_COLUMNS = ("run_id", "job", "state", "read", "written", "skipped", "rejected", "age", "target")
+_NUMERIC = ("read", "written", "skipped", "rejected", "age")
+_UNBROKEN = ("run_id", "state", *_NUMERIC)
 
 
 @click.command(cls=Command, context_settings=CONTEXT)
@@ -70,61 +65,88 @@ _DEFAULT_LIMIT = 20
     section="Output",
     help="How to print the runs.",
 )
+@option(
+    "--html",
+    "html_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    section="Output",
+    help="Write a page instead: of RUN_ID, or an overview of the last days.",
+)
+@option(
+    "--days",
+    type=click.IntRange(min=1),
+    metavar="N",
+    section="Output",
+    help=f"With --html: days of the overview (default: {_DEFAULT_DAYS}).",
+)
 @debug_option
 def command(run_id: str | None, **options: Any) -> None:
-    """List the latest runs, or show RUN_ID in full. Workflows have their tasks below them.
+    """List the latest runs, or show RUN_ID in full; with --html as a page.
 
-    A run is running, published, failed, interrupted or dead (its process was killed). A transfer or
-    workflow that is failed, interrupted or dead can be resumed: etlkit run JOB --resume RUN_ID
+    A run is starting, running, published, failed, interrupted or dead (its process was killed). A
+    transfer that is failed, interrupted or dead can be resumed: etlkit run JOB --resume RUN_ID
     """
     if run_id is not None and options["clean"]:
         raise click.UsageError("--clean does not go with a RUN_ID")
+    _check_html(run_id, options)
     from etlkit.api.run import Run, RunRequest
 
     with chosen_settings(options) as settings, Run(RunRequest("etlkit-runs", settings)) as run:
-        _print_answer(run, run_id, options)
+        if options["html_file"] is not None:
+            _write_page(run, run_id, options)
+        else:
+            _print_answer(run, run_id, options)
+
+
+def _check_html(run_id: str | None, options: dict[str, Any]) -> None:
+    """Check that the options go together and that the page can be written, before anybody is asked."""
+    if options["days"] is not None and (options["html_file"] is None or run_id is not None):
+        raise click.UsageError("--days goes with --html and without a RUN_ID")
+    if options["html_file"] is None:
+        return
+    if options["clean"]:
+        raise click.UsageError("--html does not go with --clean")
+    from etlkit.cli.pages.base import check_page
+
+    check_page(options["html_file"])
+
+
+def _write_page(run: Run, run_id: str | None, options: dict[str, Any]) -> None:
+    from etlkit.bigquery.runs.history import runs_of_period, workflow_report
+
+    dataset, path = options["work_dataset"], options["html_file"]
+    if run_id is not None:
+        from etlkit.cli.pages.run_page import write_html
+
+        write_html(workflow_report(run, dataset, run_id), path)
+    else:
+        from etlkit.cli.pages.runs_page import write_runs_html
+
+        days = options["days"] or _DEFAULT_DAYS
+        write_runs_html(runs_of_period(run, dataset, days=days), path, days=days)
+    click.echo(f"page: {path}", err=True)
 
 
 def _print_answer(run: Run, run_id: str | None, options: dict[str, Any]) -> None:
-    from etlkit.bigquery.runs.history import list_runs, show_run
+    from etlkit.bigquery.runs.history import clean, list_runs, show_run
 
     dataset, as_json = options["work_dataset"], options["format_name"] == "json"
     if options["clean"]:
-        from etlkit.bigquery.runs.work_tables import clean
-
         dropped = clean(run, dataset)
         _print([{"dropped": name} for name in dropped], ("dropped",), as_json=as_json)
     elif run_id is not None:
-        _print_run(show_run(run, dataset, run_id), as_json=as_json)
+        found = show_run(run, dataset, run_id)
+        if as_json:
+            click.echo(_json(found))
+        else:
+            rows = [{"column": key, "value": value} for key, value in found.items()]
+            _print(rows, ("column", "value"), as_json=False)
     else:
         rows = list_runs(run, dataset, limit=options["limit"])
-        if as_json:
-            click.echo(_json([{**row, "age": duration(row["age_s"])} for row in rows]))
-        else:
-            _print(list(list_rows(rows)), LIST_COLUMNS, as_json=False)
-
-
-def _print_run(found: dict[str, Any], *, as_json: bool) -> None:
-    from etlkit.bigquery.runs.workflow_events import kind_of
-
-    if as_json:
-        click.echo(_json(found))
-        return
-    tasks, parent = found.pop("tasks", []), found["parent_run_id"]
-    rows = [
-        {"column": key, "value": value}
-        for key, value in found.items()
-        if value not in (None, "", {})
-    ]
-    _print(rows, ("column", "value"), as_json=False)
-    if tasks:
-        _print(list(task_rows(tasks)), TASK_COLUMNS, as_json=False)
-    if found["state"] not in RESUMABLE:
-        return
-    if parent is not None:
-        click.echo(f"To go on with its workflow: etlkit run JOB --resume {parent}")
-    elif kind_of(found["mode"]) != "datamart":
-        click.echo(f"To go on with it: etlkit run JOB --resume {found['run_id']}")
+        for row in rows:
+            row["age"] = _age(row["age_s"])
+        _print(rows, _COLUMNS, as_json=as_json)
 
 
 def _print(rows: list[dict[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
@@ -135,11 +157,18 @@ def _print(rows: list[dict[str, Any]], columns: Sequence[str], *, as_json: bool)
 
     values = [[row.get(name) for name in columns] for row in rows]
     cells = [["" if value is None else str(value) for value in each] for each in values]
-    print_table(sys.stdout, columns, cells, numeric=NUMERIC, unbroken=UNBROKEN)
+    print_table(sys.stdout, columns, cells, numeric=_NUMERIC, unbroken=_UNBROKEN)
 
 
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _age(seconds: float) -> str:
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

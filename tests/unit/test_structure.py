@@ -80,7 +80,6 @@ def test_dependencies_point_one_way(path):
         ("rich", {"cli"}),
         ("sqlglot", {"variables", "local", "workflow"}),
         ("click", {"cli"}),
-        ("dbt", {"workflow"}),
         ("jinja2", {"cli"}),
         ("pygraphviz", {"cli"}),
         ("vl_convert", {"cli"}),

@@ -42,16 +42,25 @@ def check_page(path: Path) -> None:
     Raises:
         ConfigError: The packages of the extra are missing, or the folder is not there.
     """
-    missing = [name for name in _MODULES if find_spec(name) is None]
-    if missing:
-        raise ConfigError(
-            f"a page needs {', '.join(missing)}. In a checkout of etlkit: pip install -e '.[report]'"
-        )
+    check_packages()
     if path.is_dir():
         raise ConfigError(f"{path} is a folder; name a file for the page, e.g. {path / 'run.html'}")
     if not path.parent.is_dir():
         raise ConfigError(
             f"there is no folder {path.parent} for the page {path.name}; make it first"
+        )
+
+
+def check_packages() -> None:
+    """Check that the packages of the `report` extra are installed.
+
+    Raises:
+        ConfigError: One is not.
+    """
+    missing = [name for name in _MODULES if find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f"a page needs {', '.join(missing)}. In a checkout of etlkit: pip install -e '.[report]'"
         )
 
 
@@ -115,10 +124,10 @@ def render_page(
     Returns:
         The whole text of the HTML file.
     """
-    css = [_file("base.css"), *styles]
-    javascript = [_script(text) for text in (_file("theme.js"), *scripts)]
+    css = [read_template("base.css"), *styles]
+    javascript = [_script(text) for text in (read_template("theme.js"), *scripts)]
     return (
-        _environment()
+        environment()
         .get_template(template)
         .render(
             **values,
@@ -157,7 +166,8 @@ def _script(text: str) -> str:
     return _ENDS_SCRIPT.sub(r"\\x3c", text.replace("\r\n", "\n"))
 
 
-def _file(name: str) -> str:
+def read_template(name: str) -> str:
+    """The text of a file in `templates/`."""
     return (TEMPLATES / name).read_text(encoding="utf-8")
 
 
@@ -168,7 +178,8 @@ def _markup(text: str) -> Markup:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """The one set-up of Jinja: a template that forgets to escape, or misspells a name, cannot be."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     return Environment(

@@ -94,7 +94,7 @@ def test_a_job_is_called_after_its_file_whatever_else_has_that_name(here, tmp_pa
         (
             {"text.py": "job = 'no'"},
             "text",
-            "text:job is a str; it must be a TransferJob or a Data",
+            "text:job is a str; it must be a TransferJob, a Data",
         ),
         ({"boom.py": "\n1 / 0"}, "boom", r"boom cannot be imported: ZeroDivisionError.*boom.py:2"),
         (

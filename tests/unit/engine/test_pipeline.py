@@ -16,10 +16,10 @@ class Writer:
         self.added = []
         self.flushed = False
 
-    def keep(self, chunk, start, outcomes):
+    def add(self, chunk, start, outcomes):
         self.added.append((chunk, start, outcomes))
 
-    def write_kept(self):
+    def write_collected(self):
         return
 
     def flush(self):

@@ -22,9 +22,9 @@ def templates(tmp_path, monkeypatch):
         '<script type="application/json" id="data">{{ value | tojson }}</script>{% endblock %}'
     )
     monkeypatch.setattr(base, "TEMPLATES", folder)
-    base._environment.cache_clear()
+    base.environment.cache_clear()
     yield folder
-    base._environment.cache_clear()
+    base.environment.cache_clear()
 
 
 def test_a_page_keeps_the_rules(templates):

@@ -1,0 +1,98 @@
+"""Options of `etlkit run` that are about seeing: `--graph` and `--html`."""
+
+import json
+
+import pytest
+
+from etlkit.cli import run
+
+JOBS = """
+from etlkit import Datamart
+from etlkit.workflow.conditions import Condition, IfElse
+from etlkit.workflow.definition import Workflow
+from etlkit.workflow.loop import Loop
+from etlkit.workflow.task import Task
+
+mart = Datamart(sql="SELECT 1")
+child = Workflow(tasks=[Task("first", mart), Task("second", mart, after="first")])
+job = Workflow(
+    tasks=[
+        Task("end", mart, after=["daily", "child"]),
+        Task("daily", mart, after="start", loop=Loop({"region": ["jp", "us"]}, parallel=True)),
+        Task("start", mart),
+        Task("child", child, after="start"),
+    ]
+)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with jobs in it, as the working directory."""
+    (tmp_path / "graph_jobs.py").write_text(JOBS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+def test_graph_prints_the_tasks_and_runs_nothing(folder, capsys):
+    """The edges are those of the definition, with loops and child workflows."""
+    assert run.main(["graph_jobs.py", "--graph"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "graph_jobs: 4 tasks in 3 steps",
+        "step  task          runs                                              after",
+        "   1  start         datamart",
+        "   2  daily         datamart, 2 iterations over region, side by side  start",
+        "      child         workflow                                          start",
+        "        first       datamart",
+        "        second      datamart                                          first",
+        "   3  end           datamart                                          daily, child",
+    ]
+
+
+def test_graph_has_formats_for_programs(folder, capsys):
+    """JSON, Mermaid and SVG go to stdout, and nothing else does."""
+    assert run.main(["graph_jobs.py", "--graph", "--format", "json"]) == 0
+    graph = json.loads(capsys.readouterr().out)
+    assert {each["name"]: list(each["after"]) for each in graph["tasks"]} == {
+        "start": [],
+        "daily": ["start"],
+        "child": ["start"],
+        "end": ["daily", "child"],
+    }
+    for format_name, first in (("mermaid", "flowchart TD"), ("svg", "<svg")):
+        assert run.main(["graph_jobs.py", "--graph", "--format", format_name]) == 0
+        assert capsys.readouterr().out.startswith(first)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["graph_jobs:mart", "--graph"], "--graph shows a Workflow; graph_jobs:mart is a Datamart"),
+        (["graph_jobs", "--format", "svg"], "--format goes with --graph"),
+        (["graph_jobs", "--graph", "--format", "png"], "'png' is not one of 'text', 'mermaid'"),
+        (
+            ["graph_jobs:mart", "--html", "no/run.html"],
+            "there is no folder no for the page run.html",
+        ),
+        (["graph_jobs:mart", "--html", "."], "is a folder; name a file"),
+        (["graph_jobs:mart", "--html", "a.html", "--dry-run"], "--html does not go with --dry-run"),
+        (
+            ["graph_jobs:mart", "--html", "a.html", "--preview=3"],
+            "--html does not go with --preview",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_runs(folder, capsys, arguments, sentence):
+    """Each wrong use has its sentence and status 2."""
+    assert run.main(arguments) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_without_the_extra_nothing_is_run(folder, capsys, monkeypatch):
+    """A missing package is told before a run is paid for; the text of a graph needs none."""
+    monkeypatch.setattr("etlkit.cli.pages.base._MODULES", ("no_such_module",))
+    for arguments in (["--graph", "--format", "svg"], ["--html", "a.html"]):
+        assert run.main(["graph_jobs", *arguments]) == 2
+        assert "a page needs no_such_module. In a checkout" in capsys.readouterr().err
+    assert run.main(["graph_jobs", "--graph"]) == 0
