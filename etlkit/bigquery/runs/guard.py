@@ -33,6 +33,9 @@ LEASE_S = 60.0
 RENEW_REQUEST_S = 10.0
 """Socket timeout of a renewal, so that a dead connection does not use up the lease."""
 
+_MAX_ENDS = 3
+"""How often the end of an attempt is said, if renewals come in between."""
+
 _OWNER = "etlkit_owner"
 _ATTEMPT = "etlkit_attempt"
 _STATE = "etlkit_state"
@@ -184,8 +187,8 @@ class Guard:
         # take the fence, the fence refuses this one.
         if not self._swap(table):
             raise RunStateError(
-                f"run {self._run_id} changed hands a moment ago: another process resumed it, or its "
-                "own process is alive"
+                f"run {self._run_id} changed hands a moment ago: another process resumed or "
+                "finished it, or its own process is alive"
             )
         return False
 
@@ -204,10 +207,13 @@ class Guard:
 
     def end(self) -> None:
         """Say that this attempt is over, so that a resume need not wait for its lease."""
-        table = self._connection.find_table(self.name)
-        if table is not None and Holder.of(table).owner == self.owner:
+        for _ in range(_MAX_ENDS):
+            table = self._connection.find_table(self.name)
+            if table is None or Holder.of(table).owner != self.owner:
+                return
             table.labels = {**table.labels, _STATE: "ended"}
-            self._patch(table)
+            if self._patch(table):  # else a renewal that was on its way came first
+                return
 
     def drop(self) -> None:
         """Remove the guard of a run that is published, or that was refused before it began."""
@@ -266,13 +272,13 @@ class Guard:
         table.description = ProcessIdentity.current().to_json()
 
     def _patch(self, table: Any) -> bool:
-        """Change labels and description if nobody has changed the table since it was read."""
-        from google.api_core.exceptions import PreconditionFailed
+        """Change labels and description if the table is there as it was read."""
+        from google.api_core.exceptions import NotFound, PreconditionFailed
 
         try:
             self._connection.client.update_table(
                 table, ["labels", "description"], retry=NO_RETRY, timeout=RENEW_REQUEST_S
             )
-        except PreconditionFailed:
+        except (PreconditionFailed, NotFound):
             return False
         return True

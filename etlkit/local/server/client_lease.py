@@ -20,8 +20,9 @@ STOP_TIMEOUT_S: Final = 1.0
 UNCLAIMED_S: Final = 30.0
 """How long a server waits for its first client."""
 
-GREETING_TIMEOUT_S: Final = 5.0
-"""The server greets from a thread of its own, so only a dead or foreign listener takes longer."""
+GREETING_TIMEOUT_S: Final = 15.0
+"""The server greets from a thread of its own, so only a foreign listener takes longer, also where the
+machine is busy. A dead one is known at once."""
 
 _GREETING_BYTES: Final = 256
 

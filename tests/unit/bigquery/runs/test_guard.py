@@ -91,6 +91,41 @@ def test_an_attempt_that_said_it_is_over_is_followed_at_once(connection, elsewhe
     assert attempt(connection, 2).claim() is False
 
 
+def test_a_renewal_beside_it_does_not_undo_the_end(connection, elsewhere):
+    """A renewal that was on its way when the run ended changes the etag: the end is said again."""
+    first = attempt(connection)
+    first.create()
+
+    def renewed_in_between(kind, _name):
+        if kind == "update_table":
+            connection.on_request = None
+            first.renew()
+
+    connection.on_request = renewed_in_between
+    first.end()
+    assert find_holder(connection, NAME).ended
+    assert attempt(connection, 2).claim() is False
+
+
+def test_an_end_is_said_a_bounded_number_of_times(connection, elsewhere):
+    """Something else keeps changing the guard: then its lease runs out."""
+    first = attempt(connection)
+    first.create()
+    asked = []
+
+    def touched(kind, _name):
+        asked.append(kind)
+        if kind == "update_table":
+            connection.on_request, hook = None, connection.on_request
+            first.renew()
+            connection.on_request = hook
+
+    connection.on_request = touched
+    first.end()
+    assert not find_holder(connection, NAME).ended
+    assert len(asked) < 20
+
+
 def test_a_dead_process_of_this_machine_is_followed_at_once(connection, monkeypatch):
     """Its lease need not run out either."""
     monkeypatch.setattr(ProcessIdentity, "is_dead", lambda _: True)
@@ -114,6 +149,21 @@ def test_of_two_that_claim_at_once_one_wins(connection, elsewhere):
     with pytest.raises(RunStateError, match="changed hands a moment ago"):
         attempt(connection, 2).claim()
     assert find_holder(connection, NAME).owner == rival.owner
+
+
+def test_a_run_that_is_published_while_it_is_claimed_is_not_resumed(connection, elsewhere):
+    """Its guard goes between the look and the change: somebody else has finished the run."""
+    attempt(connection).create()
+    connection.pass_time(LEASE_S)
+
+    def published_in_between(kind, _name):
+        if kind == "update_table":
+            connection.on_request = None
+            connection.drop_work_table(NAME)
+
+    connection.on_request = published_in_between
+    with pytest.raises(RunStateError, match="changed hands a moment ago"):
+        attempt(connection, 2).claim()
 
 
 def test_a_run_that_another_process_is_resuming_is_not_claimed_by_the_same_number(
