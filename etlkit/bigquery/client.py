@@ -1,16 +1,16 @@
-"""The Google clients of one run, and the place where Google's errors become etlkit's."""
+"""The Google clients of one run."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from etlkit.bigquery.google_errors import google_message
 from etlkit.bigquery.names import TableName, label
 from etlkit.calls.backoff import Backoff, BackoffPolicy
-from etlkit.errors import ConfigError, JobError, SinkError, SourceError
+from etlkit.errors import ConfigError, JobError
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
@@ -475,72 +475,3 @@ def _bound_every_request(client: bigquery.Client) -> None:
 
     for scheme in ("https://", "http://"):
         client._http.mount(scheme, Bounded())  # noqa: SLF001 - the way its documentation shows
-
-
-@contextmanager
-def errors_as(
-    kind: type[SourceError | SinkError],
-    stage: str,
-    doing: str,
-    hints: Mapping[int, str] | None = None,
-) -> Iterator[None]:
-    """Turn Google's errors into a `SourceError` or `SinkError` that says what to do next.
-
-    Args:
-        kind: The error to raise.
-        stage: The stage of the run.
-        doing: What was being done, for the message.
-        hints: HTTP status -> the next thing to do.
-    """
-    from google.api_core.exceptions import GoogleAPIError
-
-    try:
-        yield
-    except JobError:
-        raise
-    except (GoogleAPIError, ConnectionError, TimeoutError) as error:
-        status = getattr(error, "code", None)
-        said = google_message(error)
-        hint = _project_hint(said)
-        if hint is None and status is not None:
-            hint = (hints or {}).get(int(status))
-        message = f"{doing}: {said}" + (f"\n{hint}" if hint else "")
-        raise kind(message, job_id=_job_id(error), stage=stage) from error
-
-
-_SANDBOX = (
-    "The project is a sandbox: without billing, BigQuery runs no DML and deletes every table after 60 "
-    "days, so etlkit cannot publish. Enable billing: https://cloud.google.com/bigquery/docs/sandbox"
-)
-_CMEK = (
-    "The organisation asks for keys of its own (CMEK): create the work dataset and the target's "
-    "dataset with a default key, then run again: "
-    "https://cloud.google.com/bigquery/docs/customer-managed-encryption"
-)
-_PROJECT_HINTS = {
-    "free tier": _SANDBOX,
-    "billing has not been enabled": _SANDBOX,
-    "sandbox": _SANDBOX,
-    "restrictnoncmekservices": _CMEK,
-    "customer-managed": _CMEK,
-    "cmek": _CMEK,
-}
-"""What BigQuery says of a project's own rules, in lower case, and what to do."""
-
-
-def _project_hint(message: str) -> str | None:
-    lower = message.lower()
-    return next((hint for words, hint in _PROJECT_HINTS.items() if words in lower), None)
-
-
-def google_message(error: BaseException) -> str:
-    """BigQuery's own message, without what the transport and the client add."""
-    for inner in getattr(error, "errors", None) or ():
-        if isinstance(inner, Mapping) and inner.get("message"):
-            return str(inner["message"])
-    return str(getattr(error, "message", None) or error) or type(error).__name__
-
-
-def _job_id(error: BaseException) -> str | None:
-    job_id = getattr(getattr(error, "query_job", None), "job_id", None)
-    return None if job_id is None else str(job_id)

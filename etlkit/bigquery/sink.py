@@ -102,7 +102,8 @@ class BigQuerySink(SinkOptions):
 
     def find_run(self, request: RunRequest) -> RunRecord:
         """See `etlkit.api.sink.Sink.find_run`. Finishes the clean-up of a run that is published."""
-        from etlkit.bigquery.client import Connection, errors_as
+        from etlkit.bigquery.client import Connection
+        from etlkit.bigquery.google_errors import errors_as
         from etlkit.bigquery.names import label, parse_table
         from etlkit.bigquery.runs.find_run import find_run
         from etlkit.bigquery.runs.finish import finish_published
@@ -132,7 +133,8 @@ class BigQuerySink(SinkOptions):
         columns: tuple[Column, ...] | None,
     ) -> Outlook:
         """See `etlkit.api.sink.Sink.check`: dry runs, which are free."""
-        from etlkit.bigquery.client import connect, errors_as
+        from etlkit.bigquery.client import connect
+        from etlkit.bigquery.google_errors import errors_as
         from etlkit.bigquery.publish.preflight import check_before_load, check_checks
         from etlkit.bigquery.publish.target import Target
 

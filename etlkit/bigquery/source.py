@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from etlkit.api.source import ROW_ID
 from etlkit.bigquery import sql
-from etlkit.bigquery.client import Connection, connect, errors_as
+from etlkit.bigquery.client import Connection, connect
+from etlkit.bigquery.google_errors import errors_as
 from etlkit.bigquery.modes import TargetOptions
 from etlkit.bigquery.names import TableName, parse_table
 from etlkit.bigquery.parameters import query_parameters

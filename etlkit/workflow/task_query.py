@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from etlkit.api.report import PRICE_PER_TIB, TIB, StatementReport
-from etlkit.bigquery.client import Connection, errors_as, google_message
+from etlkit.bigquery.client import Connection
 from etlkit.bigquery.datamart.statements import describe
+from etlkit.bigquery.google_errors import errors_as, google_message
 from etlkit.bigquery.names import label
 from etlkit.bigquery.parameters import query_parameters
 from etlkit.errors import SourceError

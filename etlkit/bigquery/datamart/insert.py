@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from etlkit.api.outcomes import Counts
-from etlkit.bigquery.client import Connection, errors_as
+from etlkit.bigquery.client import Connection
 from etlkit.bigquery.datamart import sql
 from etlkit.bigquery.datamart.schema_evolution import check_columns, policy
 from etlkit.bigquery.datamart.statements import in_file, run_step, statement_error
 from etlkit.bigquery.datamart.versions import Versions
+from etlkit.bigquery.google_errors import errors_as
 from etlkit.bigquery.modes import refuse_incomparable
 from etlkit.bigquery.names import TableName, parse_table
 from etlkit.bigquery.parameters import query_parameters

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from etlkit.bigquery.client import Connection, connect, errors_as
+from etlkit.bigquery.client import Connection, connect
 from etlkit.bigquery.datamart.insert import Insert
 from etlkit.bigquery.datamart.statements import first_row, run_step
+from etlkit.bigquery.google_errors import errors_as
 from etlkit.bigquery.parameters import query_parameters
 from etlkit.bigquery.runs.run_owner import RunOwner
 from etlkit.bigquery.source import work_dataset

@@ -7,7 +7,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from etlkit.api.report import StatementReport
-from etlkit.bigquery.client import Connection, google_message
+from etlkit.bigquery.client import Connection
+from etlkit.bigquery.google_errors import google_message
 from etlkit.bigquery.parameters import query_parameters
 from etlkit.errors import StatementError
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from etlkit.api.outcomes import Recovered
 from etlkit.api.sink import PARTS
 from etlkit.bigquery import sql
-from etlkit.bigquery.client import Connection, errors_as
+from etlkit.bigquery.client import Connection
+from etlkit.bigquery.google_errors import errors_as
 from etlkit.bigquery.publish.opening import open_target
 from etlkit.bigquery.storage.append_rows import Appender
 from etlkit.errors import ConfigError, SinkError

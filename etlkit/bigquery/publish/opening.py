@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from etlkit.bigquery.client import Connection, errors_as
+from etlkit.bigquery.client import Connection
+from etlkit.bigquery.google_errors import errors_as
 from etlkit.bigquery.publish.target import Target
 from etlkit.bigquery.runs.run_owner import RunOwner
 from etlkit.bigquery.source import work_dataset

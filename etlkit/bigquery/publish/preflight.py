@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from etlkit.api.checks import STAGED, Check, as_check
 from etlkit.bigquery import sql
-from etlkit.bigquery.client import google_message
+from etlkit.bigquery.google_errors import google_message
 from etlkit.errors import SinkError
 
 if TYPE_CHECKING:

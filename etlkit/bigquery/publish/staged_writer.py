@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from etlkit.bigquery.client import Connection, errors_as
+from etlkit.bigquery.client import Connection
+from etlkit.bigquery.google_errors import errors_as
 from etlkit.bigquery.modes import MODES
 from etlkit.bigquery.publish.opening import open_target
 from etlkit.bigquery.publish.preflight import check_checks

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from etlkit.bigquery.client import Connection, connect, errors_as
+from etlkit.bigquery.client import Connection, connect
+from etlkit.bigquery.google_errors import errors_as
 from etlkit.bigquery.names import TableName
 from etlkit.bigquery.runs.finish import finish_published
 from etlkit.bigquery.runs.guard import find_holder, guard_name

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from etlkit.api.report import DatamartReport, RunReport, end_state, error_text
 from etlkit.api.workflow_report import TaskReport, WorkflowReport
 from etlkit.bigquery import sql
-from etlkit.bigquery.client import google_message
+from etlkit.bigquery.google_errors import google_message
 from etlkit.bigquery.runs.guard import Guard, guard_name
 from etlkit.bigquery.runs.job_lock import JobLock
 from etlkit.bigquery.runs.lease import Lease

@@ -15,7 +15,8 @@ from etlkit.api.run import ParentRun, Run, RunRecord, RunRequest, new_run_id
 from etlkit.api.workflow_report import TaskReport, WorkflowReport
 from etlkit.api.workflow_state import Path, task_text, value_text
 from etlkit.bigquery import sql
-from etlkit.bigquery.client import Connection, connect, errors_as
+from etlkit.bigquery.client import Connection, connect
+from etlkit.bigquery.google_errors import errors_as
 from etlkit.bigquery.names import label
 from etlkit.bigquery.runs.find_run import find_workflow_run
 from etlkit.bigquery.runs.guard import end_lease, guard_name

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from etlkit.api.outcomes import RefusedRow
 from etlkit.api.sink import PART
 from etlkit.api.source import ROW_ID
-from etlkit.bigquery.client import google_message
+from etlkit.bigquery.google_errors import google_message
 from etlkit.bigquery.storage.reconnect import NEW_COLUMNS, RECONNECT
 from etlkit.calls import clock
 from etlkit.calls.backoff import AttemptLoop, Backoff

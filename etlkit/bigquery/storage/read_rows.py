@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from etlkit.bigquery.client import google_message
+from etlkit.bigquery.google_errors import google_message
 from etlkit.bigquery.storage.reconnect import RECONNECT
 from etlkit.calls.backoff import Backoff
 from etlkit.calls.classify import code_name, is_transient_on_stream

@@ -1,14 +1,13 @@
-"""The connection: its channels, and what it says of a project's own rules."""
+"""The connection: its channels, and where its work dataset is."""
 
 import grpc
 import pytest
-from google.api_core.exceptions import BadRequest, Forbidden, PreconditionFailed
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
-from etlkit import JobError, SinkError
+from etlkit import JobError
 from etlkit.api.run import Settings
-from etlkit.bigquery.client import Connection, errors_as
+from etlkit.bigquery.client import Connection
 
 
 @pytest.fixture
@@ -40,32 +39,6 @@ def test_real_channels_notice_a_dead_connection(cloud, monkeypatch, kind):
     assert target == "bigquerystorage.googleapis.com:443"
     assert options["grpc.keepalive_time_ms"] == 60_000
     assert options["grpc.max_receive_message_length"] == 128 * 1024 * 1024
-
-
-@pytest.mark.parametrize(
-    ("error", "hint"),
-    [
-        (
-            Forbidden(
-                "Billing has not been enabled for this project. DML queries are not allowed."
-            ),
-            "The project is a sandbox.*Enable billing",
-        ),
-        (BadRequest("DML queries are not allowed in the free tier."), "The project is a sandbox"),
-        (
-            PreconditionFailed("Constraint constraints/gcp.restrictNonCmekServices violated"),
-            "keys of its own",
-        ),
-        (Forbidden("Access Denied: Table p:d.t"), "ask for access"),
-    ],
-)
-def test_what_a_project_does_not_allow(error, hint):
-    """BigQuery's sentence, then what to do about it."""
-    with (
-        pytest.raises(SinkError, match=rf"(?s)publishing failed: .*{hint}"),
-        errors_as(SinkError, "publish", "publishing failed", {403: "ask for access"}),
-    ):
-        raise error
 
 
 def test_a_work_dataset_elsewhere(cloud, monkeypatch):
