@@ -195,7 +195,13 @@ class IfElse(Runnable):
     def run(self, context: TaskContext, /) -> None:
         """Look at the condition, once."""
         facts = Facts(context.tasks, context.variables, datetime.now(UTC))
+        context.report.details["condition"] = str(self.condition)
         context.report.branch = "then" if self.condition.holds(facts) else "otherwise"
+
+    def used_variables(self) -> frozenset[str]:
+        """The variables that its condition looks at."""
+        operands = self.condition.operands()
+        return frozenset(each.name for each in operands if isinstance(each, VariableValue))
 
     def dry_run(self, context: TaskContext, /) -> bool:
         """Show the condition; which way is taken is known when it runs."""

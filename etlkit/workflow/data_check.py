@@ -15,9 +15,9 @@ from etlkit.workflow.conditions import COMPARISONS, Operator, check_operator
 from etlkit.workflow.table_references import query_tables
 from etlkit.workflow.task_kind import Runnable, Tables, TaskContext
 from etlkit.workflow.texts import names_in
+from etlkit.workflow.values import is_number, json_number
 
 OnNull = Literal["fail", "pass"]
-Numeric = (int, float, Decimal)
 
 
 @dataclass(frozen=True)
@@ -128,15 +128,3 @@ class DataCheck(Runnable):
         if isinstance(number, float) or isinstance(self.value, float):  # 0.1 is not Decimal("0.1")
             return bool(COMPARISONS[self.operator](float(number), float(self.value or 0)))
         return bool(COMPARISONS[self.operator](number, self.value))
-
-
-def is_number(value: Any) -> bool:
-    """Whether it is a number; a boolean is none here."""
-    return isinstance(value, Numeric) and not isinstance(value, bool)
-
-
-def json_number(number: float | Decimal) -> int | float:
-    """The number as JSON has it: whole numbers stay exact."""
-    if isinstance(number, Decimal):
-        return int(number) if number == number.to_integral_value() else float(number)
-    return number

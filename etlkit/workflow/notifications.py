@@ -1,4 +1,4 @@
-"""Who is told how a workflow goes: `Alert`, and the values that a message can have."""
+"""Who is told how a workflow goes: `Alert`, and the delivery of messages."""
 
 from __future__ import annotations
 

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any, ClassVar, Protocol
 
 from etlkit.api.outcomes import Counts
 from etlkit.api.run import Interrupted, Settings
 from etlkit.api.workflow_report import TaskKind, TaskReport, WorkflowObserver
-from etlkit.api.workflow_state import Path
+from etlkit.api.workflow_state import Path, WorkflowState, task_text
 from etlkit.calls.retry import Calls
+from etlkit.calls.shared import SharedCalls
 from etlkit.variables.definitions import Value
+from etlkit.variables.values import bare_name, refuse_unknown, refuse_unused
+from etlkit.workflow.slots import Slots
+
+log = logging.getLogger("etlkit.workflow")
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,19 @@ class Runnable(ABC):
         """
         return False
 
+    def check(self, context: TaskContext, /) -> None:
+        """Look for mistakes before anything runs: variables that it lacks or does not use.
+
+        No I/O beyond the user's own files. Variables that are not known yet have a stand-in.
+
+        Raises:
+            ConfigError: It would be refused.
+        """
+        used = self.used_variables()
+        if used is not None:
+            refuse_unknown(used, context.variables)
+            refuse_unused(context.needed, used)
+
     def tables(self, variables: Mapping[str, Any] | None = None) -> Tables:  # noqa: ARG002 - as above
         """The tables that it reads and writes. No I/O beyond the user's own files.
 
@@ -117,7 +137,10 @@ class Stopping:
             self._event.set()
             callbacks = list(self._callbacks)
         for callback in callbacks:
-            callback(signum)
+            try:
+                callback(signum)
+            except Exception as error:  # the others are to be told all the same
+                log.warning("a request to stop a task failed: %s", error)
 
     def on_request(self, callback: Callable[[int], None]) -> None:
         """Call a function with the signal, once: at the request, or now if it was made already."""
@@ -135,6 +158,18 @@ class Stopping:
 
 class Scope(Protocol):
     """What the kinds of tasks need of the workflow's run as a whole."""
+
+    @property
+    def state(self) -> WorkflowState:
+        """What is remembered of the run."""
+
+    @property
+    def shared(self) -> SharedCalls:
+        """Rates and caps of all its tasks together."""
+
+    @property
+    def allow_code_change(self) -> bool:
+        """Whether a transfer may go on although its code has changed."""
 
     def run_child(self, workflow: Any, context: TaskContext, /) -> None:
         """Run a child workflow. See `Runnable.run`."""
@@ -157,13 +192,19 @@ class TaskContext:
         variables: Values by bare name: the loop's, else the task's, else the workflow's.
         names: Bare names of the variables whose values are expanded as names in SQL.
         needed: Bare names of the variables that were given to this task: it has to use them.
+        stand_ins: Bare names of the variables whose value is not known before a task has ended.
+            Empty when it runs.
         tasks: The reports of the tasks that come before this one, by name, e.g.
             `tasks["load"].written`.
+        queued_at: Time from which `Timestamp` variables count.
+        iterations: Names of the iterations of loops on the path.
         labels: For every BigQuery job, beside `etlkit_job` and `etlkit_run`.
         calls: Limits and counts of calls to services; already current on the task's thread.
         stopping: The request to stop this attempt.
+        kept: What earlier attempts at the task have kept for it, in this process.
         observer: Is told of progress.
         scope: The run that it is a part of, for kinds that have tasks or runs of their own.
+        slots: Of the workflow that it is a task of.
     """
 
     report: TaskReport
@@ -175,12 +216,17 @@ class TaskContext:
     variables: Mapping[str, Any] = field(default_factory=dict)
     names: frozenset[str] = frozenset()
     needed: frozenset[str] = frozenset()
+    stand_ins: frozenset[str] = frozenset()
     tasks: Mapping[str, TaskReport] = field(default_factory=dict)
+    queued_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    iterations: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     calls: Calls = field(default_factory=Calls)
     stopping: Stopping = field(default_factory=Stopping)
+    kept: dict[str, Any] = field(default_factory=dict)
     observer: WorkflowObserver | None = None
     scope: Scope | None = None
+    slots: Slots | None = None
 
     @property
     def scope_of_run(self) -> Scope:
@@ -193,6 +239,20 @@ class TaskContext:
     def values(self) -> dict[str, Value]:
         """The variables, as SQL takes them."""
         return {name: Value(v, name in self.names) for name, v in self.variables.items()}
+
+    def values_for(self, definitions: Mapping[str, Any]) -> dict[str, Value]:
+        """The variables for a job that defines some itself; a stand-in need not fit a definition."""
+        defined = {bare_name(name) for name in definitions} & self.stand_ins
+        return {name: value for name, value in self.values.items() if name not in defined}
+
+    def job_name(self, own: str | None) -> str:
+        """The name of the task's job: its own, else the workflow's and the path.
+
+        Iterations of a loop are jobs of their own, so that they can run side by side.
+        """
+        if own is None:
+            return f"{self.workflow}/{task_text(self.path)}"
+        return "/".join([own, *self.iterations])
 
     def check_stop(self) -> None:
         """Return if the task may go on.

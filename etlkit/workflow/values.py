@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Final
 
 from etlkit.api.workflow_report import TaskReport
@@ -180,3 +181,15 @@ def did_you_mean(name: str, known: Any) -> str:
     """`; did you mean …?`, or nothing if no known name is similar."""
     similar = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {similar[0]!r}?" if similar else ""
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a number; a boolean is none here."""
+    return isinstance(value, (int, float, Decimal)) and not isinstance(value, bool)
+
+
+def json_number(number: float | Decimal) -> int | float:
+    """The number as JSON has it: whole numbers stay exact."""
+    if isinstance(number, Decimal):
+        return int(number) if number == number.to_integral_value() else float(number)
+    return number

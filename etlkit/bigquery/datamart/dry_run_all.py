@@ -75,9 +75,7 @@ def _check(
         job = connection.dry_run(step.sql, query_parameters(step.parameters))
     except GoogleAPIError as error:
         message = in_file(error, step, step.sql)
-        if made and (
-            isinstance(error, NotFound) or any(each in message for each in _NOT_THERE_YET)
-        ):
+        if made and (isinstance(error, NotFound) or is_not_there_yet(message)):
             statement.state = "unchecked"
             statement.error = f"needs what an earlier statement makes: {message}"
             return None
@@ -87,6 +85,11 @@ def _check(
     statement.statement_type = job.statement_type
     statement.bytes_processed = job.total_bytes_processed
     return None
+
+
+def is_not_there_yet(message: str) -> bool:
+    """Whether BigQuery lacks something that an earlier statement or task may make."""
+    return "Not found" in message or any(each in message for each in _NOT_THERE_YET)
 
 
 def _may_make(step: Step) -> bool:
