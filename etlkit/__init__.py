@@ -69,11 +69,13 @@ if TYPE_CHECKING:
     from etlkit.runner import (
         check_datamart,
         dry_run_job,
+        dry_run_workflow,
         local_world,
         preview_job,
         run_datamart,
         run_datamarts,
         run_job,
+        run_workflow,
     )
     from etlkit.variables.definitions import String, Timestamp, TimestampRuntime
     from etlkit.workflow.conditions import Condition, IfElse, all_of, any_of
@@ -167,11 +169,13 @@ _HOMES = {
     "any_of": "etlkit.workflow.conditions",
     "check_datamart": "etlkit.runner",
     "dry_run_job": "etlkit.runner",
+    "dry_run_workflow": "etlkit.runner",
     "local_world": "etlkit.runner",
     "preview_job": "etlkit.runner",
     "run_datamart": "etlkit.runner",
     "run_datamarts": "etlkit.runner",
     "run_job": "etlkit.runner",
+    "run_workflow": "etlkit.runner",
     "write_html": "etlkit.cli.pages.run_page",
 }
 """The module of each public name."""
@@ -257,11 +261,13 @@ __all__ = [
     "any_of",
     "check_datamart",
     "dry_run_job",
+    "dry_run_workflow",
     "local_world",
     "preview_job",
     "run_datamart",
     "run_datamarts",
     "run_job",
+    "run_workflow",
     "write_html",
 ]
 

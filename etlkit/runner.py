@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,8 +17,12 @@ if TYPE_CHECKING:
     from etlkit.api.job import TransferJob
     from etlkit.api.report import DatamartReport, DryRunReport, Progress, RunReport
     from etlkit.api.run import ParentRun, Run, RunRequest, Settings
+    from etlkit.api.workflow_report import WorkflowObserver, WorkflowReport
+    from etlkit.api.workflow_state import WorkflowState
     from etlkit.bigquery.datamart.plan import Plan
     from etlkit.engine.preview import Preview
+    from etlkit.workflow.definition import Workflow
+    from etlkit.workflow.workflow_run import WorkflowRun
 
 
 def run_job(
@@ -257,6 +261,114 @@ def run_datamarts(
         run_datamart(job, settings=settings, queued_at=queued_at, on_start=on_start)
         for job in in_order(datamarts)
     ]
+
+
+def run_workflow(
+    job: Workflow,
+    *,
+    name: str | None = None,
+    settings: Settings | None = None,
+    variables: Mapping[str, Any] | None = None,
+    queued_at: datetime | None = None,
+    on_start: Callable[[WorkflowRun], None] | None = None,
+    resume: str | None = None,
+    allow_code_change: bool = False,
+    from_task: Sequence[str] = (),
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    observer: WorkflowObserver | None = None,
+) -> WorkflowReport:
+    """Run a workflow once, or go on with a run of it.
+
+    Args:
+        job: What to run.
+        name: The workflow's name if it has none of its own; None = `workflow`.
+        settings: As in `run_job`.
+        variables: Values of the workflow's variables for this run.
+        queued_at: As in `run_job`; a resumed run keeps its own.
+        on_start: Called with the run before its first task begins, e.g. to keep its `request_stop`.
+        resume: Id of an unpublished run to continue, or `"last"`; None = a new run.
+        allow_code_change: Resume although code, queries or tasks with results have changed.
+        from_task: Run these tasks and all after them. With `resume` they run again.
+        only: Run these tasks and no others.
+        skip: Run all but these tasks; what comes after them runs as if they had succeeded.
+        observer: Is told what happens; None = nobody is.
+
+    Returns:
+        The report, state `published`.
+
+    Raises:
+        ConfigError: The workflow, a variable or a name of a task is wrong; nothing ran.
+        EtlkitError: The run failed; its attribute `report` is a `WorkflowReport`.
+        KeyboardInterrupt: The run was interrupted; it has the same attribute. An `Interrupted` run
+            can be resumed.
+    """
+    from etlkit.bigquery.runs.workflow_state import open_workflow_state
+    from etlkit.workflow.selection import Selection
+    from etlkit.workflow.workflow_run import WorkflowRequest, run
+
+    def open_state(request: RunRequest) -> AbstractContextManager[WorkflowState]:
+        return open_workflow_state(
+            request,
+            job.work_dataset,
+            is_runnable_concurrently=job.is_runnable_concurrently,
+            labels=job.labels,
+        )
+
+    request = WorkflowRequest(
+        name=job.name or name or "workflow",
+        settings=settings or environment(),
+        variables=variables or {},
+        queued_at=queued_at,
+        resume=resume,
+        allow_code_change=allow_code_change,
+        selection=Selection(from_task=from_task, only=only, skip=skip),
+    )
+    return run(job, request, open_state, on_start=on_start, observer=observer)
+
+
+def dry_run_workflow(
+    job: Workflow,
+    *,
+    name: str | None = None,
+    settings: Settings | None = None,
+    variables: Mapping[str, Any] | None = None,
+    queued_at: datetime | None = None,
+    from_task: Sequence[str] = (),
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
+) -> WorkflowReport:
+    """Dry run: check every task as far as that is possible before others have run. Nothing is written.
+
+    Args:
+        job: What to check.
+        name: As in `run_workflow`; likewise the others.
+        settings: See there.
+        variables: See there.
+        queued_at: See there.
+        from_task: See there.
+        only: See there.
+        skip: See there.
+
+    Returns:
+        The report, state `checked`, with the tasks in an order in which they could run. A task that
+        needs what an earlier one makes is `unchecked`.
+
+    Raises:
+        ConfigError: The workflow, a variable or a name of a task is wrong.
+        EtlkitError: A task would be refused; the attribute `report` is a `WorkflowReport`.
+    """
+    from etlkit.workflow.dry_run import dry_run
+    from etlkit.workflow.selection import Selection
+
+    return dry_run(
+        job,
+        job.name or name or "workflow",
+        settings or environment(),
+        variables or {},
+        queued_at=queued_at,
+        selection=Selection(from_task=from_task, only=only, skip=skip),
+    )
 
 
 def environment(*, project: str | None = None, location: str | None = None) -> Settings:

@@ -74,7 +74,7 @@ class WorkflowState(Protocol):
         """What the run of the task's job has to know of this run: `RunRequest.parent`."""
 
     def task_ended(self, path: Path, report: TaskReport, /) -> None:
-        """Record how a task ended. Repeated, it changes nothing.
+        """Record how a task ended. Repeated, it changes nothing; but one that failed may end again.
 
         When this returns, what a resume needs is durable. The rest may be written later, at the
         latest by `end`: a resume runs a failed task again in any case, and a transfer or datamart

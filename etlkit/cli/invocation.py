@@ -66,6 +66,8 @@ def _interruption(error: BaseException) -> str:
     report = getattr(error, "report", None)
     if report is None:
         return "interrupted"
+    if hasattr(report, "tasks"):
+        return "interrupted; finished tasks and rows are kept. Continue with --resume"
     if hasattr(report, "statements"):
         return "interrupted; the current statement was cancelled, later ones did not run"
     return "interrupted; nothing was published. Continue with --resume"

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
@@ -34,21 +34,26 @@ if TYPE_CHECKING:
     from etlkit.api.datamart import Datamart
     from etlkit.api.job import TransferJob
     from etlkit.api.report import DatamartReport, DryRunReport, RunReport
-    from etlkit.api.run import Run
+    from etlkit.api.workflow_report import WorkflowReport
+    from etlkit.workflow.definition import Workflow
+
+    AnyReport = RunReport | DatamartReport | DryRunReport | WorkflowReport
 
 _PREVIEW_ROWS = 10
-_ONLY_TRANSFERS = ("limit", "preview", "resume", "allow_code_change", "retry_rejects", "only")
+_ONLY_TRANSFERS = ("limit", "preview", "retry_rejects")
+_ONLY_WORKFLOWS = ("from_task", "skip")
+_RESUMING = ("resume", "allow_code_change")
 _NOT_IN_DRY_RUNS = ("preview", "resume", "retry_rejects")
 _NEEDED_PARTNERS = {
     "allow_code_change": "resume",
-    "only": "retry_rejects",
     "price_per_tib": "dry_run",
     "graph_format": "graph",
 }
-_SPELLED = {"graph_format": "--format"}
+_SPELLED = {"graph_format": "--format", "from_task": "--from"}
 """Options whose values have another name here: `--format`, for instance, is one of Python's own."""
 
 _ROWS = "Which rows of a transfer"
+_TASKS = "Which tasks of a workflow"
 _VALUES = "Variables"
 _DRY_RUN = "Dry runs"
 _GRAPH = "Graph of a workflow"
@@ -83,7 +88,8 @@ _OUTPUT = "Output"
     flag_value="last",
     metavar="[RUN_ID]",
     section=_ROWS,
-    help="Continue RUN_ID, or the job's last unpublished run: only rows without a result.",
+    help="Continue RUN_ID, or the job's last unpublished run: only rows without a result. Of a "
+    "workflow: only tasks that have not finished.",
 )
 @option(
     "--allow-code-change",
@@ -98,10 +104,27 @@ _OUTPUT = "Output"
     help="Run only the rows that run RUN_ID rejected.",
 )
 @option(
+    "--from",
+    "from_task",
+    multiple=True,
+    metavar="TASK",
+    section=_TASKS,
+    help="Run TASK and all tasks after it; with --resume they run again. May be repeated.",
+)
+@option(
     "--only",
-    metavar="CLASS",
-    section=_ROWS,
-    help="With --retry-rejects: only rows with this class of error.",
+    multiple=True,
+    metavar="NAME",
+    section=_TASKS,
+    help="Run the task NAME and no others; may be repeated. With --retry-rejects: only rows with "
+    "the class of error NAME.",
+)
+@option(
+    "--skip",
+    multiple=True,
+    metavar="TASK",
+    section=_TASKS,
+    help="Leave TASK out, as if it had succeeded. May be repeated.",
 )
 @option(
     "--var",
@@ -195,17 +218,16 @@ def command(target: str | None, **options: Any) -> int:
     )
     from etlkit.api.datamart import Datamart
     from etlkit.cli.job_loader import load_job
-    from etlkit.errors import ConfigError
     from etlkit.workflow.definition import Workflow
 
     name, job = script_job(options) if target is None else load_job(target)
     if options["graph"]:
         return _show_graph(name, job, options)
-    if isinstance(job, Workflow):
-        raise ConfigError(f"{name} is a Workflow; --graph shows its tasks")
     _check_kind(job, options)
     with chosen_settings(options) as settings:
         given = {"name": name, "settings": settings, **_values(options)}
+        if isinstance(job, Workflow):
+            return _run_workflow(job, given, options)
         if isinstance(job, Datamart):
             return _run_datamart(job, given, options)
         if options["preview"]:
@@ -260,17 +282,25 @@ def _check_kind(job: object, options: dict[str, Any]) -> None:
     """Check that the options apply to this kind of job."""
     from etlkit.api.datamart import Datamart
     from etlkit.errors import ConfigError
+    from etlkit.workflow.definition import Workflow
 
-    refused: tuple[str, ...]
-    if isinstance(job, Datamart):
-        refused, kind = _ONLY_TRANSFERS, "a datamart"
-    elif options["dry_run"]:
-        refused, kind = _NOT_IN_DRY_RUNS, "--dry-run"
+    refused: dict[str, tuple[str, ...]] = {}
+    if isinstance(job, Workflow):
+        refused["a workflow"] = (*_ONLY_TRANSFERS, "price_per_tib")
+    elif isinstance(job, Datamart):
+        refused["a datamart"] = (*_ONLY_TRANSFERS, *_ONLY_WORKFLOWS, *_RESUMING, "only")
     else:
-        return
-    given = [spelled(name) for name in refused if options.get(name)]
-    if given:
-        raise ConfigError(f"{', '.join(given)} does not go with {kind}")
+        refused["a transfer"] = _ONLY_WORKFLOWS
+        if options["only"] and not options["retry_rejects"]:
+            raise click.UsageError("of a transfer, --only goes with --retry-rejects")
+        if len(options["only"]) > 1:
+            raise click.UsageError("of a transfer, --only takes one class of error")
+    if options["dry_run"]:
+        refused["--dry-run"] = _NOT_IN_DRY_RUNS
+    for kind, names in refused.items():
+        given = [_SPELLED.get(name, spelled(name)) for name in names if options.get(name)]
+        if given:
+            raise ConfigError(f"{', '.join(given)} does not go with {kind}")
 
 
 def _run_transfer(job: TransferJob, given: dict[str, Any], options: dict[str, Any]) -> int:
@@ -287,9 +317,35 @@ def _run_transfer(job: TransferJob, given: dict[str, Any], options: dict[str, An
                 resume=options["resume"],
                 allow_code_change=options["allow_code_change"],
                 retry_rejects=options["retry_rejects"],
-                only=options["only"],
+                only=next(iter(options["only"]), None),
                 on_progress=view,
                 on_start=_stop_on_signals,
+            )
+
+    return _reported(run, options)
+
+
+def _run_workflow(job: Workflow, given: dict[str, Any], options: dict[str, Any]) -> int:
+    from etlkit.cli.workflow_tasks import tasks_of
+    from etlkit.cli.workflow_view import workflow_view
+    from etlkit.runner import dry_run_workflow, run_workflow
+
+    selected = {name: options[name] for name in ("from_task", "only", "skip")}
+
+    def run() -> WorkflowReport:
+        if options["dry_run"]:
+            return dry_run_workflow(job, **given, **selected)
+        plain = options["log_format"] == "json"
+        tasks = tasks_of(job)
+        with workflow_view(given["name"], tasks, quiet=options["quiet"], plain=plain) as view:
+            return run_workflow(
+                job,
+                **given,
+                **selected,
+                resume=options["resume"],
+                allow_code_change=options["allow_code_change"],
+                on_start=_stop_on_signals,
+                observer=view,
             )
 
     return _reported(run, options)
@@ -337,9 +393,7 @@ def _preview(job: TransferJob, given: dict[str, Any], options: dict[str, Any]) -
     return 1 if preview.num_errors else 0
 
 
-def _reported(
-    run: Callable[[], RunReport | DatamartReport | DryRunReport], options: dict[str, Any]
-) -> int:
+def _reported(run: Callable[[], AnyReport], options: dict[str, Any]) -> int:
     """Run a job and print its report, also that of a run that failed."""
     try:
         report = run()
@@ -352,14 +406,17 @@ def _reported(
     return 0
 
 
-def _print_report(
-    report: RunReport | DatamartReport | DryRunReport, options: dict[str, Any]
-) -> None:
+def _print_report(report: AnyReport, options: dict[str, Any]) -> None:
     from etlkit.api.report import DryRunReport, RunReport
+    from etlkit.api.workflow_report import WorkflowReport
     from etlkit.cli.console import show_dry_run, show_report
     from etlkit.cli.datamart_report import show_datamart
+    from etlkit.cli.workflow_summary import show_workflow
 
-    if isinstance(report, RunReport):
+    if isinstance(report, WorkflowReport):
+        if not options["quiet"]:
+            show_workflow(report)
+    elif isinstance(report, RunReport):
         if not options["quiet"]:
             show_report(report)
     elif isinstance(report, DryRunReport):
@@ -376,7 +433,7 @@ def _print_report(
         _write_page(report, options["html_file"])
 
 
-def _write_page(report: RunReport | DatamartReport, path: Path) -> None:
+def _write_page(report: RunReport | DatamartReport | WorkflowReport, path: Path) -> None:
     """Write the page of a run. It cannot change how the run ended: a failure is only told."""
     from etlkit.cli.console import show_error
     from etlkit.cli.pages.run_page import write_html
@@ -390,7 +447,14 @@ def _write_page(report: RunReport | DatamartReport, path: Path) -> None:
         logging.getLogger("etlkit").info("page: %s", path)
 
 
-def _stop_on_signals(run: Run) -> None:
+class _Stoppable(Protocol):
+    """A run of any kind."""
+
+    def request_stop(self, signum: int, /) -> None:
+        """Stop cleanly."""
+
+
+def _stop_on_signals(run: _Stoppable) -> None:
     """Let Ctrl-C and SIGTERM stop the run cleanly; a second Ctrl-C ends it at once."""
     if threading.current_thread() is not threading.main_thread():
         return

@@ -147,7 +147,9 @@ class MemoryWorkflowState:
         value_text(report.value)
         with self._runs.lock:
             self._raise_if_lost()
-            self._run.ends.setdefault(path, deepcopy(report))
+            known = self._run.ends.get(path)
+            if known is None or known.state not in {*FINISHED, report.state}:
+                self._run.ends[path] = deepcopy(report)
 
     def check(self) -> None:
         """See `WorkflowState.check`."""

@@ -148,6 +148,16 @@ class WorkflowStateContract:
         assert again.finished()["load",].value == 1
         again.end(graph(), None)
 
+    def test_a_task_that_failed_may_end_again(self) -> None:
+        """Such as one inside of a child workflow that is tried again: its last end counts."""
+        first = self._begun()
+        first.task_ended(("child", "load"), ended("load", state="failed", error="no"))
+        first.task_ended(("child", "load"), ended("load", rows=1))
+        first.end(graph(), JobError("another task failed"))
+        again = self._begun(resume=first.run_id)
+        assert again.finished() == {("child", "load"): ended("load", rows=1)}
+        again.end(graph(), None)
+
     def test_iterations_are_remembered_one_by_one(self) -> None:
         """Each under its own path, whatever its name; their loop has them as children."""
         names = ["2024-01-01", "a/b", "50%", "%2F", "猫 'x'"]

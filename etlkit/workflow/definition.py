@@ -17,7 +17,7 @@ from etlkit.variables.values import check_definitions
 from etlkit.workflow.graph import Graph
 from etlkit.workflow.http_request import Webhook
 from etlkit.workflow.notifications import Alert, as_webhooks
-from etlkit.workflow.task import Task, is_seconds, listed
+from etlkit.workflow.task import Task, is_count, is_seconds, listed
 from etlkit.workflow.task_kind import Runnable, Tables, TaskContext, short_hash
 
 DEFAULT_MAX_PARALLEL_TASKS = 4
@@ -110,17 +110,10 @@ class Workflow(Runnable):
 
     def _problems(self) -> Iterator[str]:
         """Problems of single options; edges are looked at when there are none."""
-        if not self.tasks:
-            yield "tasks is empty: give at least one Task(…)"
-        for each in self.tasks:
-            if not isinstance(each, Task):
-                yield f"tasks has {describe(each)}; give a Task('name', …) with it"
-        names = [each.name for each in self.tasks if isinstance(each, Task)]
-        for name in sorted({name for name in names if names.count(name) > 1}):
-            yield f"two tasks are called {name!r}; each needs a name of its own"
+        yield from self._problems_of_tasks()
         if self.depends not in get_args(Depends):
             yield f"depends={self.depends!r}: it is 'explicit' or 'auto'"
-        if not isinstance(self.max_parallel_tasks, int) or self.max_parallel_tasks < 1:
+        if not is_count(self.max_parallel_tasks) or self.max_parallel_tasks < 1:
             yield f"max_parallel_tasks={self.max_parallel_tasks!r}: it is 1 or more"
         if self.timeout_s is not None and (not is_seconds(self.timeout_s) or self.timeout_s <= 0):
             yield f"timeout_s={self.timeout_s!r}: it is above 0, or None"
@@ -129,6 +122,21 @@ class Workflow(Runnable):
             if value is not None and not value > 0:
                 yield f"{name}={value!r}: it is above 0, or None"
         yield from self._problems_of_parts()
+
+    def _problems_of_tasks(self) -> Iterator[str]:
+        if not self.tasks:
+            yield "tasks is empty: give at least one Task(…)"
+        for each in self.tasks:
+            if not isinstance(each, Task):
+                yield f"tasks has {describe(each)}; give a Task('name', …) with it"
+            elif isinstance(each.run, Workflow) and (each.run.max_calls or each.run.max_cost):
+                yield (
+                    f"task {each.name!r} runs a workflow with max_calls or max_cost: caps belong to "
+                    "the outermost workflow"
+                )
+        names = [each.name for each in self.tasks if isinstance(each, Task)]
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            yield f"two tasks are called {name!r}; each needs a name of its own"
 
     def _problems_of_parts(self) -> Iterator[str]:
         for name in ("on_finish", "on_failure"):

@@ -23,7 +23,10 @@ _Edge = Literal["open", "bypassed", "closed"]
 
 
 def fate_of(
-    before: Mapping[str, str], reports: Mapping[str, TaskReport], watched: Collection[str] = ()
+    before: Mapping[str, str],
+    reports: Mapping[str, TaskReport],
+    watched: Collection[str] = (),
+    running: Collection[str] = (),
 ) -> Fate | None:
     """What a task does now.
 
@@ -31,11 +34,12 @@ def fate_of(
         before: The tasks before it, each with `""`, `then` or `otherwise`.
         reports: Of all tasks.
         watched: The tasks whose failure its condition looks at.
+        running: Tasks that have not ended, whatever their reports say by now.
 
     Returns:
         None = not all tasks before it have ended.
     """
-    if any(reports[name].state in {"waiting", "running"} for name in before):
+    if any(n in running or reports[n].state in {"waiting", "running"} for n in before):
         return None
     edges = {name: _edge(reports[name], way, name in watched) for name, way in before.items()}
     leading = [edges[name] for name, way in before.items() if way]

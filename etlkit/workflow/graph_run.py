@@ -85,7 +85,7 @@ class GraphRun:
         self.threads = TaskThreads(scope, level.slots, on_start=self._started)
         self.on_task: list[Callable[[TaskReport], None]] = []
         self.on_begin: list[Callable[[TaskReport], None]] = []
-        self._begun: set[str] = set()
+        self._running: set[str] = set()
         self._is_halted = False
         self._is_late = False
         self._reuse_finished()
@@ -105,13 +105,17 @@ class GraphRun:
             self.threads.at(_CHECK_EVERY_S, self._check)
         self._advance()
         while self.threads.num_active:
-            for work in self.threads.wait():
-                self._ended(work)
+            self.threads.wait(self._ended)
             self._advance()
         for name, report in self.reports.items():
             if report.state == "waiting":
                 self._set_state(name, "not_run")
         self._raise_if_not_done()
+
+    def has_ended(self, name: str) -> bool:
+        """Whether a task has ended, in whatever way."""
+        state = self.reports[name].state
+        return name not in self._running and state not in {"waiting", "running"}
 
     def _reuse_finished(self) -> None:
         for name, report in self.reports.items():
@@ -123,16 +127,16 @@ class GraphRun:
     def _advance(self) -> None:
         """Begin all tasks that can begin now, and pass by those on a branch that was not taken."""
         for name in self._graph.order:
-            if self.reports[name].state != "waiting" or name in self._begun:
+            if self.reports[name].state != "waiting" or name in self._running:
                 continue
             watched = self._graph.watched.get(name, ())
-            fate = fate_of(self._graph.before[name], self.reports, watched)
+            fate = fate_of(self._graph.before[name], self.reports, watched, self._running)
             if fate == "bypass":
                 self._set_state(name, "bypassed")
             elif fate == "not_run":
                 self._set_state(name, "not_run")
             elif fate == "run" and self._may_begin():
-                self._begun.add(name)
+                self._running.add(name)
                 self.threads.start(self._work(self._graph.tasks[name]))
 
     def _may_begin(self) -> bool:
@@ -142,12 +146,15 @@ class GraphRun:
 
     def _ended(self, work: Work) -> None:
         report = self.reports[work.report.name] = work.report
+        self._running.discard(report.name)
         for told in self.on_task:
             told(report)
         if self._scope.lost is not None:
             self.threads.request_stop(signal.SIGTERM)
         if report.state == "failed" and not self._is_handled(report.name):
             self._is_halted = self._workflow.stop_on_error
+            if self._is_halted:
+                self.threads.drop_queued()
             more = "no further task begins" if self._is_halted else "others go on"
             log.error("task %s failed; %s: %s", "/".join(work.path), more, report.error)
 

@@ -20,6 +20,9 @@ from etlkit.workflow.texts import Filler, Secret, names_in
 log = logging.getLogger("etlkit.workflow")
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD")
+_URL = re.compile(r"https?://[^/?#$@\s]+([/?#]\S*)?")
+"""Neither a variable nor a password may stand in the host."""
+
 _SLACK_CHARS = 40_000
 """Slack cuts longer texts: https://docs.slack.dev/changelog/2018-truncating-really-long-messages/"""
 
@@ -191,7 +194,7 @@ def check_url(what: str, url: Any) -> None:
     """
     if isinstance(url, Secret):
         return
-    if not isinstance(url, str) or not re.match(r"https?://[^/?#$\s]+([/?#]|$)", url):
+    if not isinstance(url, str) or not _URL.fullmatch(url):
         shown = repr(url) if isinstance(url, str) and "@" not in url else "another value"
         raise ConfigError(
             f"{what}(url=…) got {shown}: write https://host/path, or Secret('NAME') with the name "

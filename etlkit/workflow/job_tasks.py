@@ -163,6 +163,7 @@ class DatamartTask(Runnable):
             check_plan(plan, run, report, PRICE_PER_TIB)
 
         self._process(context, check)
+        context.report.run_id = None  # there is no run
         return all(each.state == "checked" for each in context.report.statements)
 
     def check(self, context: TaskContext, /) -> None:

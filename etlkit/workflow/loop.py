@@ -227,10 +227,16 @@ def _name_of(values: Mapping[str, Any]) -> str:
 
 def _unique(iterations: list[Iteration]) -> list[Iteration]:
     """Give a number to names that would occur twice."""
-    seen: dict[str, int] = {}
+    taken: set[str] = set()
+    counts: dict[str, int] = {}
     named = []
     for each in iterations:
-        count = seen[each.name] = seen.get(each.name, 0) + 1
-        name = each.name if count == 1 else f"{each.name}#{count}"
-        named.append(Iteration(name or "(empty)", each.values))
+        first = name = each.name or "(empty)"
+        count = counts.get(first, 1)
+        while name in taken:
+            count += 1
+            name = f"{first}#{count}"
+        taken.add(name)
+        counts[first] = count
+        named.append(Iteration(name, each.values))
     return named

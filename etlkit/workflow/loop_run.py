@@ -94,6 +94,16 @@ class LoopRun(Runnable):
     ) -> None:
         at_once = self.max_parallel if self.loop.parallel else 1
         num_failed = 0
+
+        def handle(work: Work) -> None:
+            nonlocal num_failed
+            reports[work.path[-1]] = work.report
+            if work.report.state == "failed":
+                num_failed += 1
+                log.warning("iteration %s failed: %s", work.path[-1], work.report.error)
+                if not self.loop.goes_on(num_failed):
+                    threads.drop_queued()
+
         while True:
             while (
                 rest
@@ -107,11 +117,7 @@ class LoopRun(Runnable):
                 threads.start(self.make_work(path, reports[iteration.name], iteration))
             if not threads.num_active:
                 return
-            for work in threads.wait():
-                reports[work.path[-1]] = work.report
-                num_failed += work.report.state == "failed"
-                if work.report.state == "failed":
-                    log.warning("iteration %s failed: %s", work.path[-1], work.report.error)
+            threads.wait(handle)
 
     def _raise_if_failed(self, reports: dict[str, TaskReport]) -> None:
         if self.scope.lost is not None:

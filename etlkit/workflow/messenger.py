@@ -57,11 +57,12 @@ class Messenger:
 
     def ended(self, report: WorkflowReport) -> None:
         """Tell how the run ended, and wait for all messages."""
-        workflow = self._workflow
-        self._tell(event("finish", report), as_webhooks("on_finish", workflow.on_finish))
-        if report.state != "published":
-            failure = event("failure", report)
-            self._tell(failure, as_webhooks("on_failure", workflow.on_failure))
+        events = ["finish"] if report.state == "published" else ["failure", "finish"]
+        for number, name in enumerate(events):
+            what = event(name, report)
+            if number == 0:
+                self._log(what)
+            self._send_all(what, as_webhooks("", getattr(self._workflow, f"on_{name}")))
         for thread in self._threads:
             thread.join()
 
@@ -84,7 +85,7 @@ class Messenger:
             if alert.when is None or number in self._alerted:
                 continue
             names = {each.task for each in alert.when.operands() if isinstance(each, TaskValue)}
-            if any(graph.reports[name].state in {"waiting", "running"} for name in names):
+            if not all(map(graph.has_ended, names)):
                 continue
             self._alerted.add(number)
             facts = Facts(graph.reports, self._level.variables, datetime.now(UTC))
@@ -97,12 +98,17 @@ class Messenger:
                 self._alert(alert)
 
     def _alert(self, alert: Alert) -> None:
-        self._tell(event("alert", self._make_report(), alert.label), as_webhooks("", alert.notify))
+        what = event("alert", self._make_report(), alert.label)
+        self._log(what)
+        self._send_all(what, as_webhooks("", alert.notify))
 
-    def _tell(self, what: Event, webhooks: Sequence[Webhook]) -> None:
-        """Write the log, and send messages without waiting for them."""
+    @staticmethod
+    def _log(what: Event) -> None:
         level = logging.INFO if what.name == "finish" else logging.WARNING
         log.log(level, "%s: %s", what.name, what.text)
+
+    def _send_all(self, what: Event, webhooks: Sequence[Webhook]) -> None:
+        """Send messages without waiting for them."""
         values = {**self._level.variables, **what.values}
         for webhook in webhooks:
             thread = threading.Thread(

@@ -108,12 +108,17 @@ class Task:
                 )
 
     def _problems_of_numbers(self) -> Iterator[str]:
-        if not isinstance(self.retry_limit, int) or self.retry_limit < 0:
+        if not is_count(self.retry_limit) or self.retry_limit < 0:
             yield f"retry_limit={self.retry_limit!r}: it is a whole number, 0 or more"
         if not is_seconds(self.min_retry_interval_s) or self.min_retry_interval_s < 0:
             yield f"min_retry_interval_s={self.min_retry_interval_s!r}: it is 0 or more"
         if self.timeout_s is not None and (not is_seconds(self.timeout_s) or self.timeout_s <= 0):
             yield f"timeout_s={self.timeout_s!r}: it is above 0, or None"
+
+
+def is_count(value: Any) -> bool:
+    """Whether it is a whole number."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def is_seconds(value: Any) -> bool:

@@ -118,7 +118,7 @@ class TaskThreads:
         self._events.put(partial(self._stop_all, signum))
 
     def start(self, work: Work) -> None:
-        """Run a work. It is given back by `wait` when it has ended."""
+        """Run a work. `wait` hands it over when it has ended."""
         self._active.append(work)
         self._queue(work)
 
@@ -127,19 +127,26 @@ class TaskThreads:
         self._num_timers += 1
         heapq.heappush(self._timers, (clock.now() + seconds, self._num_timers, callback))
 
-    def wait(self) -> list[Work]:
-        """Wait until works have ended, and give them."""
+    def wait(self, handle: Callable[[Work], None]) -> None:
+        """Wait until works have ended, and hand them over. Their slots are given back afterwards."""
         while self._active and not self._ended:
             due_in_s = self._run_timers()
             with suppress(Empty):
                 self._events.get(timeout=due_in_s)()
-        while True:
-            try:
+        with suppress(Empty):
+            while True:
                 self._events.get_nowait()()
-            except Empty:
-                break
         ended, self._ended = self._ended, []
-        return ended
+        for work in ended:
+            handle(work)
+        for work in ended:
+            self._release(work)
+
+    def drop_queued(self) -> None:
+        """End the works that have not begun: they wait for a slot."""
+        for work in list(self._active):
+            if not work.report.attempts and self._has_left_queue(work):
+                self._cut_short(work)
 
     def _run_timers(self) -> float:
         """Call what is due; gives the seconds until the next one."""
@@ -179,10 +186,10 @@ class TaskThreads:
             if not given_up:
                 work.report.seconds = round(time.monotonic() - began, 3)
                 follows, error = self._settle(work, error)
-        if ticket is not None:
-            self._slots.release(ticket)
         if given_up:
             log.warning("task %s has ended at last", task_text(work.path))
+            if ticket is not None:
+                self._slots.release(ticket)
         elif follows:
             self._events.put(partial(self._rest, work))
         else:
@@ -284,6 +291,7 @@ class TaskThreads:
         )
         log.error("task %s: %s", *_named(work), text)
         error: BaseException = TaskTimeoutError(text)
+        work.ticket = None
         work.report.state = "failed" if work.is_late else "interrupted"
         work.report.error, work.report.finished_at = text, _now()
         try:
@@ -292,9 +300,16 @@ class TaskThreads:
             error = second
         self._end(work, error)
 
+    def _release(self, work: Work) -> None:
+        """Give the slot of a work back, if it has one."""
+        ticket, work.ticket = work.ticket, None
+        if ticket is not None and ticket.is_granted:
+            self._slots.release(ticket)
+
     def _rest(self, work: Work) -> None:
         """Wait for the next attempt, without a slot."""
         work.phase = "resting"
+        self._release(work)
         if self.stop_signal is not None:
             self._cut_short(work)
             return
@@ -326,16 +341,18 @@ class TaskThreads:
         for work in list(self._active):
             if work.phase == "running":
                 self._ask_to_stop(work, signum)
-            elif work.phase == "resting" or (
-                work.ticket is not None and self._slots.withdraw(work.ticket)
-            ):
+            elif work.phase == "resting" or self._has_left_queue(work):
                 self._cut_short(work)
+
+    def _has_left_queue(self, work: Work) -> bool:
+        """Whether there was time to give up the place in the queue; else it starts any moment."""
+        return work.ticket is not None and self._slots.withdraw(work.ticket)
 
     def _cut_short(self, work: Work) -> None:
         """End a work that waits for its first or next attempt."""
         begun = work.report.attempts > 0
         work.report.state = "interrupted" if begun else "not_run"
-        self._end(work, Interrupted(self.stop_signal or signal.SIGTERM))
+        self._end(work, None if self.stop_signal is None else Interrupted(self.stop_signal))
 
 
 def _timeout(work: Work, error: BaseException) -> TaskTimeoutError:

@@ -23,6 +23,13 @@ def test_failed_job_keeps_its_id(bq, dataset):
     assert bq.get_job(f"{dataset}_failed").error_result["reason"] == "invalidQuery"
 
 
+def test_dry_run_of_a_table_in_a_missing_dataset(bq):
+    """Real BigQuery: it is a 404 that names the dataset."""
+    config = QueryJobConfig(dry_run=True)
+    with pytest.raises(NotFound, match="Not found: Dataset local:no_ds"):
+        bq.query("CREATE OR REPLACE TABLE no_ds.t AS SELECT 1 AS n", config, retry=None)
+
+
 @pytest.mark.parametrize(
     "sql",
     [

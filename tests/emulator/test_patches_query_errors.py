@@ -28,6 +28,12 @@ def ask(bq):
         ("SELEC 1", BadRequest, "invalidQuery", "Syntax error"),
         ("SELECT * FROM {t}_none", NotFound, "notFound", "Not found: Table local:{t}_none"),
         ("SELECT * FROM none.t", NotFound, "notFound", "Not found: Dataset local:none"),
+        (
+            "CREATE TABLE nope.t AS SELECT 1 AS n",
+            NotFound,
+            "notFound",
+            "Not found: Dataset local:nope",
+        ),
         ("CREATE TABLE {t} (n INT64)", Conflict, "duplicate", "Already Exists"),
         ("SELECT 1 / (n - 1) FROM {t}", BadRequest, "invalidQuery", "division by zero"),
         ("SELECT CAST(s AS INT64) FROM {t}", BadRequest, "invalidQuery", "Bad int64 value: x"),

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from etlkit.api.run import ParentRun, Run, RunRecord, RunRequest, new_run_id
-from etlkit.api.workflow_report import TaskReport, WorkflowReport
+from etlkit.api.workflow_report import FINISHED, TaskReport, TaskState, WorkflowReport
 from etlkit.api.workflow_state import Path, task_text, value_text
 from etlkit.bigquery import sql
 from etlkit.bigquery.client import Connection, connect
@@ -116,14 +116,14 @@ class _Ends:
         lock: Held for a moment only.
         writing: Held while a request is on its way: two at once would conflict at the guard.
         queue: In the order in which they came.
-        known: Tasks whose end is in the ledger, or in the queue.
+        known: Tasks whose end is in the ledger, or in the queue, with their state.
         published: Ids of the runs of jobs whose end is in the ledger.
     """
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     writing: threading.Lock = field(default_factory=threading.Lock)
     queue: list[_End] = field(default_factory=list)
-    known: set[Path] = field(default_factory=set)
+    known: dict[Path, TaskState] = field(default_factory=dict)
     published: set[str] = field(default_factory=set)
 
     def take(self) -> list[_End]:
@@ -259,9 +259,9 @@ class BigQueryWorkflowState:
         """Queue the end of a task; None = it is known already."""
         end = self._end_of(path, report)
         with self._ends.lock:
-            if path in self._ends.known:
+            if self._ends.known.get(path) in {*FINISHED, report.state}:
                 return None
-            self._ends.known.add(path)
+            self._ends.known[path] = report.state
             self._ends.queue.append(end)
         return end
 
@@ -314,7 +314,8 @@ class BigQueryWorkflowState:
                 self._owner.record([end.row for end in batch], f"tasks_{self._requests}")
         except BaseException as error:
             with self._ends.lock:
-                self._ends.known -= {end.path for end in batch}
+                for end in batch:
+                    self._ends.known.pop(end.path, None)
             for end in batch:
                 end.error = error
             return

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 _UNKNOWN_COLUMN: Final = re.compile(r'Referenced column "([^"]+)" not found')
 _UNKNOWN_FIELD: Final = re.compile(r'Table "([^"]+)" does not have a column named "([^"]+)"')
 _BAD_INTEGER: Final = re.compile(r"Could not convert string '([^']*)' to INT")
-_NO_DATASET: Final = re.compile(rf'schema "({PROJECT})__([^"]+)" does not exist')
+_NO_DATASET: Final = re.compile(
+    rf'(?:schema "|Schema with name )({PROJECT})__([^"\s]+?)"? does not exist'
+)
 _QUALIFIED: Final = re.compile(r"^((?:Not found|Already Exists): Table [\w-]+)\.(?=[^.]+\.[^.])")
 _PHYSICAL_NAME: Final = re.compile(r'"?(\w+?)__(\w+)"?\."?(\w+)"?')
 _WRAPPED: Final = "Query execution failed: "
@@ -34,6 +36,9 @@ _UNPLACED: Final = re.compile(r"^(?:Unrecognized name: |Name )(\w+)")
 
 def _translate(error: BaseException, *, duckdb_sql: str | None = None) -> DomainError:
     text = str(error)
+    if (match := _NO_DATASET.search(text)) is not None:  # the emulator: access denied
+        message = r"Not found: Dataset \1:\2 was not found in location US"
+        return NotFoundError(match.expand(message))
     if isinstance(error, DomainError):
         mapped = _plain_translate(error, duckdb_sql=duckdb_sql)
         return error if mapped.message.startswith(_WRAPPED) else mapped
@@ -45,9 +50,6 @@ def _translate(error: BaseException, *, duckdb_sql: str | None = None) -> Domain
         match = pattern.search(text)
         if match is not None:
             return InvalidQueryError(match.expand(message), location="query")
-    if (match := _NO_DATASET.search(text)) is not None:  # the emulator: access denied
-        message = r"Not found: Dataset \1:\2 was not found in location US"
-        return NotFoundError(match.expand(message))
     mapped = _plain_translate(error, duckdb_sql=duckdb_sql)
     return _with_message(mapped, _without_internals(mapped.message))
 
