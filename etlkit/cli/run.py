@@ -407,6 +407,21 @@ def _reported(run: Callable[[], AnyReport], options: dict[str, Any]) -> int:
 
 
 def _print_report(report: AnyReport, options: dict[str, Any]) -> None:
+    from etlkit.api.report import DatamartReport, DryRunReport
+
+    if isinstance(report, DatamartReport) and not report.statements:
+        return  # it failed before its SQL was read
+    if not options["quiet"]:
+        _show(report)
+    if options["report_file"] is not None:
+        options["report_file"].write_text(report.to_json() + "\n", encoding="utf-8")
+    click.echo(report.to_json())
+    if options["html_file"] is not None and not isinstance(report, DryRunReport):
+        _write_page(report, options["html_file"])
+
+
+def _show(report: AnyReport) -> None:
+    """Print the report for a person."""
     from etlkit.api.report import DryRunReport, RunReport
     from etlkit.api.workflow_report import WorkflowReport
     from etlkit.cli.console import show_dry_run, show_report
@@ -414,23 +429,13 @@ def _print_report(report: AnyReport, options: dict[str, Any]) -> None:
     from etlkit.cli.workflow_summary import show_workflow
 
     if isinstance(report, WorkflowReport):
-        if not options["quiet"]:
-            show_workflow(report)
+        show_workflow(report)
     elif isinstance(report, RunReport):
-        if not options["quiet"]:
-            show_report(report)
+        show_report(report)
     elif isinstance(report, DryRunReport):
-        if not options["quiet"]:
-            show_dry_run(report)
-    elif not report.statements:  # it failed before its SQL was read
-        return
-    elif not options["quiet"]:
+        show_dry_run(report)
+    else:
         show_datamart(report)
-    if options["report_file"] is not None:
-        options["report_file"].write_text(report.to_json() + "\n", encoding="utf-8")
-    click.echo(report.to_json())
-    if options["html_file"] is not None and not isinstance(report, DryRunReport):
-        _write_page(report, options["html_file"])
 
 
 def _write_page(report: RunReport | DatamartReport | WorkflowReport, path: Path) -> None:
