@@ -88,10 +88,12 @@ class RunReport:
         rows_published: Target rows, counted after fan-out.
         row_errors: Source rows that failed, whatever `on_row_error` did with them.
         first_errors: The first few of them.
+        error_classes: How many of them failed with which class of error.
         calls: Calls that this attempt made through etlkit's retry layer, retries included.
         retries: How many of them were retries.
         units: Billing units of all of them.
         cost: Their cost at the job's `price_per_unit`; None = it has none.
+        currency: That of `cost`.
         rows_per_s: Source rows per second of the transform stage.
         seconds: Seconds by stage.
         error: Why the run failed; None = it did not.
@@ -109,10 +111,12 @@ class RunReport:
     rows_published: int = 0
     row_errors: int = 0
     first_errors: list[str] = field(default_factory=list)
+    error_classes: dict[str, int] = field(default_factory=dict)
     calls: int = 0
     retries: int = 0
     units: int = 0
     cost: float | None = None
+    currency: str = "USD"
     rows_per_s: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)
     error: str | None = None

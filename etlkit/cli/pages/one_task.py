@@ -18,10 +18,7 @@ def as_workflow(report: WorkflowReport | RunReport | DatamartReport) -> Workflow
     """The report as that of a workflow; one of a workflow is returned as it is."""
     if isinstance(report, WorkflowReport):
         return report
-    if isinstance(report, RunReport):
-        task, cost = _transfer(report), report.cost
-    else:
-        task, cost = _datamart(report), report.estimated_cost
+    task = _transfer(report) if isinstance(report, RunReport) else _datamart(report)
     return WorkflowReport(
         run_id=report.run_id,
         job=report.job,
@@ -30,7 +27,7 @@ def as_workflow(report: WorkflowReport | RunReport | DatamartReport) -> Workflow
         seconds=report.total_s,
         variables=report.variables if isinstance(report, DatamartReport) else {},
         bytes_billed=task.bytes_billed,
-        cost=cost,
+        cost=task.cost,
         warnings=report.warnings if isinstance(report, DatamartReport) else [],
         error=report.error,
     )
@@ -41,6 +38,9 @@ def _transfer(report: RunReport) -> TaskReport:
     details = {"stages": stages} if stages else {}
     if report.resumed:
         details["resumed"] = f"{report.resumed:,} rows had a result from an earlier attempt"
+    in_usd = report.currency == "USD"
+    if report.cost is not None and not in_usd:
+        details["cost"] = f"{report.cost:,.2f} {report.currency}"
     if report.retries:
         details["retries"] = f"{report.retries:,} of {report.calls:,} calls"
     return TaskReport(
@@ -58,7 +58,8 @@ def _transfer(report: RunReport) -> TaskReport:
         rejected=report.rejected,
         rows=report.rows_published,
         calls=report.calls,
-        cost=report.cost,
+        cost=report.cost if in_usd else None,
+        rejects=report.error_classes if report.rejected else {},
         first_errors=report.first_errors,
         details=details,
         error=report.error,

@@ -147,7 +147,7 @@ def _run_facts(run: WorkflowReport) -> dict[str, str]:
         "Duration": duration_text(run.seconds),
         "Rows written": count_text(sum(written)) if written else "",
         "Rows rejected": count_text(sum(rejected)) if rejected else "",
-        "Calls": count_text(sum(calls)) if calls else "",
+        "Calls": count_text(sum(calls) or None),
         "Bytes billed": size_text(run.bytes_billed),
         "Cost": cost_text(run.cost),
         "Attempt": str(run.attempt) if run.attempt > 1 else "",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -153,23 +154,34 @@ def _jobs(runs: Sequence[RunSummary]) -> Iterator[_Job]:
 
 
 def _charts(runs: Sequence[RunSummary], days: int) -> Iterator[_Chart]:
-    jobs = list(_by_job(runs))[:_MAX_JOBS]
-    points = [point for run in runs if run.job in jobs and (point := _point(run)) is not None]
-    yield _both("states", "Runs by day and state", lambda width: _states(runs, days, width))
+    days_shown = _all_days(runs, days)
+    yield _both("states", "Runs by day and state", lambda width: _states(runs, days_shown, width))
     if any(run.cost for run in runs):
-        yield _both("cost", "Cost by day, in USD", lambda width: _costs(runs, days, width))
-    for name, title, key in (
-        ("duration", "Duration of each run, in minutes", "minutes"),
-        ("rows", "Rows of each run", "rows"),
-    ):
-        known = [point for point in points if point[key] is not None]
-        if known:
-            yield _both(
-                name, title, lambda width, known=known, key=key: _over_time(known, key, width)
-            )
+        yield _both("cost", "Cost by day, in USD", lambda width: _costs(runs, days_shown, width))
+    jobs = list(_by_job(runs))[:_MAX_JOBS]
+    unit, unit_s = _time_unit(runs)
+    points = [
+        point for run in runs if run.job in jobs and (point := _point(run, unit_s)) is not None
+    ]
+    timed = [point for point in points if point["time"] is not None]
+    counted = [point for point in points if point["rows"] is not None]
+    if timed:
+        title = f"Duration of each run, in {unit}"
+        yield _both("duration", title, lambda width: _over_time(timed, "time", days_shown, width))
+    if counted:
+        title = "Rows of each run"
+        yield _both("rows", title, lambda width: _over_time(counted, "rows", days_shown, width))
 
 
-def _both(name: str, title: str, spec: Any) -> _Chart:
+def _time_unit(runs: Sequence[RunSummary]) -> tuple[str, int]:
+    """The unit in which the longest run is a number that people read, and its seconds."""
+    longest = max((run.seconds or 0.0 for run in runs), default=0.0)
+    if longest <= 180:
+        return "seconds", 1
+    return ("minutes", 60) if longest <= 3 * 3600 else ("hours", 3600)
+
+
+def _both(name: str, title: str, spec: Callable[[int], dict[str, Any]]) -> _Chart:
     """Draw a chart for a desk and for a phone.
 
     Args:
@@ -193,7 +205,7 @@ def _all_days(runs: Sequence[RunSummary], days: int) -> list[str]:
     return [str(first + timedelta(days=number)) for number in range((last - first).days + 1)]
 
 
-def _states(runs: Sequence[RunSummary], days: int, width: int) -> dict[str, Any]:
+def _states(runs: Sequence[RunSummary], days: Sequence[str], width: int) -> dict[str, Any]:
     counts = Counter[tuple[str, str]]((_day(run), run.state) for run in runs)
     states = [state for state in _END_STATES if any(run.state == state for run in runs)]
     values = [
@@ -204,8 +216,9 @@ def _states(runs: Sequence[RunSummary], days: int, width: int) -> dict[str, Any]
             "runs": counts[day, state],
             "about": f"{day}: {counts[day, state]} {look(state).word}",
         }
-        for day in _all_days(runs, days)
+        for day in days
         for order, state in enumerate(states)
+        if counts[day, state]
     ]
     words = [look(state).word for state in states]
     tones = [f"var(--{look(state).tone})" for state in states]
@@ -215,6 +228,7 @@ def _states(runs: Sequence[RunSummary], days: int, width: int) -> dict[str, Any]
     return _by_day(
         values,
         "runs",
+        days,
         width,
         {
             "fill": color | {"scale": {"domain": words, "range": fills}, "legend": _LEGEND},
@@ -224,24 +238,29 @@ def _states(runs: Sequence[RunSummary], days: int, width: int) -> dict[str, Any]
     )
 
 
-def _costs(runs: Sequence[RunSummary], days: int, width: int) -> dict[str, Any]:
+def _costs(runs: Sequence[RunSummary], days: Sequence[str], width: int) -> dict[str, Any]:
     sums: dict[str, float] = defaultdict(float)
     for run in runs:
         sums[_day(run)] += run.cost or 0.0
     values = [
-        {"day": day, "cost": sums[day], "about": f"{day}: {cost_text(sums[day])}"}
-        for day in _all_days(runs, days)
+        {"day": day, "cost": sums[day], "about": f"{day}: {cost_text(sums[day])}"} for day in days
     ]
-    return _by_day(values, "cost", width, {"color": {"value": "var(--active)"}})
+    color = {"color": {"value": "var(--active)"}}
+    return _by_day(values, "cost", days, width, color)
 
 
 _LEGEND = {"title": None, "orient": "top", "direction": "horizontal"}
 
 
 def _by_day(
-    values: Sequence[dict[str, Any]], field: str, width: int, more: dict[str, Any]
+    values: Sequence[dict[str, Any]],
+    field: str,
+    days: Sequence[str],
+    width: int,
+    more: dict[str, Any],
 ) -> dict[str, Any]:
     """Bars of a number, one a day."""
+    number = {"title": None, "tickCount": 4, "tickMinStep": 1 if field == "runs" else 0}
     axis = {
         "title": None,
         "labelAngle": 0,
@@ -258,16 +277,16 @@ def _by_day(
                 "field": "day",
                 "type": "ordinal",
                 "axis": axis | {"grid": False},
-                "scale": {"paddingInner": 0.2},
+                "scale": {"paddingInner": 0.2, "domain": list(days)},
             },
-            "y": {"field": field, "type": "quantitative", "axis": {"title": None, "tickCount": 4}},
+            "y": {"field": field, "type": "quantitative", "axis": number},
             "description": {"field": "about"},
             **more,
         },
     }
 
 
-def _point(run: RunSummary) -> dict[str, Any] | None:
+def _point(run: RunSummary, unit_s: int) -> dict[str, Any] | None:
     began = parse_time(run.began_at)
     if began is None:
         return None
@@ -277,7 +296,7 @@ def _point(run: RunSummary) -> dict[str, Any] | None:
     return {
         "job": run.job,
         "at": began.timestamp() * 1000,
-        "minutes": None if run.seconds is None else run.seconds / 60,
+        "time": None if run.seconds is None else run.seconds / unit_s,
         "rows": rows,
         "tone": f"var(--{look(run.state).tone})",
         "shape": "circle" if run.state == "published" else "cross",
@@ -285,7 +304,9 @@ def _point(run: RunSummary) -> dict[str, Any] | None:
     }
 
 
-def _over_time(points: Sequence[dict[str, Any]], field: str, width: int) -> dict[str, Any]:
+def _over_time(
+    points: Sequence[dict[str, Any]], field: str, days: Sequence[str], width: int
+) -> dict[str, Any]:
     """A small chart for each job, each with a scale of its own."""
     jobs = list(dict.fromkeys(point["job"] for point in points))
     columns = 2 if width > _NARROW and len(jobs) > 1 else 1
@@ -302,8 +323,13 @@ def _over_time(points: Sequence[dict[str, Any]], field: str, width: int) -> dict
                 "x": {
                     "field": "at",
                     "type": "temporal",
-                    "scale": {"type": "utc"},
-                    "axis": {"title": None, "format": "%m-%d", "tickCount": 5, "grid": False},
+                    "scale": {"type": "utc", "domain": [_moment(days[0]), _moment(days[-1], 1)]},
+                    "axis": {
+                        "title": None,
+                        "values": [_moment(day) for day in days[:: math.ceil(len(days) / 5)]],
+                        "format": "%m-%d",
+                        "grid": False,
+                    },
                 },
                 "y": {
                     "field": field,
@@ -318,3 +344,9 @@ def _over_time(points: Sequence[dict[str, Any]], field: str, width: int) -> dict
         },
         "resolve": {"scale": {"y": "independent"}},
     }
+
+
+def _moment(day: str, later: int = 0) -> int:
+    """The beginning of a day, or of one some days later, as Vega counts: milliseconds in UTC."""
+    moment = datetime.combine(date.fromisoformat(day), time.min, UTC) + timedelta(days=later)
+    return int(moment.timestamp() * 1000)

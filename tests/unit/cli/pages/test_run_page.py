@@ -214,6 +214,7 @@ def test_a_transfer_has_a_page(page):
         run_id="20261101_090000_1", job="jobs.photos", state="failed", target="photos.t", read=10,
         written=7, rejected=3, first_errors=["row 3, column 'uri': bad"], calls=9, retries=2,
         seconds={"open": 0.5, "transform": 61.0}, error="row 3, column 'uri': bad", cost=1.5,
+        error_classes={"ValueError": 3},
     )  # fmt: skip
     html = page(report)
     assert faults(html) == []
@@ -229,6 +230,7 @@ def test_a_transfer_has_a_page(page):
         "row 3, column 'uri': bad",
         "--retry-rejects 20261101_090000_1",
         "Cost 1.50 USD",
+        "ValueError 3",
     ):
         assert part in text
 
@@ -260,3 +262,13 @@ def test_symbols_of_the_page_are_the_terminals(page):
     nodes = re.findall(r'<text class="symbol"[^>]*>(.)</text>', page(article()))
     assert nodes.count("✓") == 15
     assert nodes.count("✗") == 2
+
+
+def test_another_currency_is_named(page):
+    """A price in yen is not shown as dollars, nor added to them."""
+    report = RunReport(
+        run_id="r", job="j", state="published", target="t", cost=150.0, currency="JPY", calls=1
+    )
+    text = words_of(parse(page(report)).find("body"))
+    assert "150.00 JPY" in text
+    assert "USD" not in text
