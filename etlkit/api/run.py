@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, TypeAlias, TypeVar
 
@@ -41,6 +41,26 @@ def new_run_id(now: datetime) -> str:
 
 LAST = "last"
 """Stands for the id of the job's latest run."""
+
+AUTO = "auto"
+"""Resume the job's latest run if it did not publish and can be resumed, else begin a new one."""
+
+MAX_AUTO_AGE = timedelta(days=6)
+"""An older run is not resumed by itself: its frozen rows are kept for 7 days."""
+
+
+def is_too_old(run_id: str, now: datetime) -> bool:
+    """Whether `AUTO` leaves a run alone because of its age.
+
+    Args:
+        run_id: Made by `new_run_id`; any other id counts as young.
+        now: An aware time.
+    """
+    try:
+        began = datetime.strptime(run_id[:15], "%Y%m%d_%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return False
+    return now - began > MAX_AUTO_AGE
 
 
 class Interrupted(KeyboardInterrupt):
@@ -90,7 +110,7 @@ class RunRequest:
         settings: Project, location and environment.
         limit: Source rows to read at most; None = all.
         variables: Values of the job's custom variables, for the ledger.
-        resume: Id of an unpublished run to resume, or `LAST`; None = a new run.
+        resume: Id of an unpublished run to resume, `LAST` or `AUTO`; None = a new run.
         allow_code_change: Resume although code or query changed since the run began.
         retry_of: Id of a run whose rejected rows are run again. They are added to the target,
             whatever the sink's mode. None = a run of the whole source.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from etlkit.api.outcomes import Counts
 from etlkit.api.report import Progress, RunReport, end_state, error_text
-from etlkit.api.run import MakeReport, Run
+from etlkit.api.run import AUTO, LAST, MakeReport, Run, is_too_old
 from etlkit.calls.limits import Meter
 from etlkit.engine.estimate import estimate, make_calls
 from etlkit.engine.pipeline import Pipeline
@@ -83,9 +83,7 @@ def make_run(
         RunStateError: It cannot be resumed.
     """
     fingerprint = spec.fingerprint(job.source)
-    record = None if request.resume is None else job.sink.find_run(request)
-    if record is not None:
-        _check_resumable(record, request, fingerprint)
+    record = None if request.resume is None else _find(job, request, fingerprint)
     return Run(
         request,
         fingerprint=fingerprint,
@@ -94,6 +92,24 @@ def make_run(
         record=record,
         report=report,
     )
+
+
+def _find(job: TransferJob, request: RunRequest, fingerprint: str) -> RunRecord | None:
+    """The run to resume; None = a new run begins."""
+    if request.resume != AUTO:
+        record = job.sink.find_run(request)
+        _check_resumable(record, request, fingerprint)
+        return record
+    try:
+        record = job.sink.find_run(replace(request, resume=LAST))
+        _check_resumable(record, request, fingerprint)
+    except RunStateError as reason:  # a run in progress will refuse the new one
+        log.info("a new run begins: %s", reason)
+        return None
+    if is_too_old(record.run_id, request.started_at):
+        log.info("a new run begins: run %s is too old to be resumed by itself", record.run_id)
+        return None
+    return record
 
 
 def _check_resumable(record: RunRecord, request: RunRequest, fingerprint: str) -> None:

@@ -1,5 +1,5 @@
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pytest
@@ -744,6 +744,47 @@ def test_changed_code_is_not_resumed_by_accident():
     with pytest.raises(RunStateError, match="code or query changed since run"):
         resume(job)
     assert resume(job, allow_code_change=True).written == 3
+
+
+def test_auto_goes_on_with_a_run_that_did_not_publish_and_else_begins_one():
+    """What a scheduler says each time: no run is lost, none is repeated, and none is left out."""
+    flaky = Flaky(bad)
+    sink, source = MemorySink(), MemorySource(numbers(60))
+    job = TransferJob(source=source, transform=flaky.etl, sink=sink)
+    auto = RunRequest("test", resume="auto")
+    with pytest.raises(TransformError) as caught:
+        run_transfer(job, auto)  # there is no run yet
+    flaky.is_broken = False
+    second = run_transfer(job, auto)
+    assert (second.run_id, second.state) == (caught.value.report.run_id, "published")
+    assert second.resumed >= 30
+    third = run_transfer(job, auto)
+    assert third.run_id != second.run_id
+    assert (third.resumed, third.written) == (0, 60)
+
+
+@pytest.mark.parametrize(
+    ("change", "is_resumed"),
+    [
+        ({}, True),
+        ({"started_at": datetime.now(UTC) + timedelta(days=6, minutes=1)}, False),
+        ({"query": "another query"}, False),
+        ({"query": "another query", "allow_code_change": True}, True),
+        ({"job_name": "another job"}, False),
+    ],
+)
+def test_auto_begins_anew_after_a_change_or_a_long_time(change, is_resumed):
+    """Nobody is there to say whether the rows of then are still wanted."""
+    flaky = Flaky(bad)
+    sink, source = MemorySink(), MemorySource(numbers(60))
+    job = TransferJob(source=source, transform=flaky.etl, sink=sink)
+    with pytest.raises(TransformError) as caught:
+        run_transfer(job, RunRequest("test"))
+    flaky.is_broken = False
+    source.fingerprint = change.pop("query", source.fingerprint)
+    report = run_transfer(job, RunRequest(**{"job_name": "test", "resume": "auto", **change}))
+    assert (report.run_id == caught.value.report.run_id) is is_resumed
+    assert len(sink.rows) == 60
 
 
 def test_a_run_of_another_job_or_of_rejects_is_not_resumed():
