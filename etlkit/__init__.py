@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from etlkit.variables.definitions import String, Timestamp, TimestampRuntime
     from etlkit.workflow.conditions import Condition, IfElse, all_of, any_of
     from etlkit.workflow.data_check import DataCheck
+    from etlkit.workflow.dbt.build import DbtBuild
     from etlkit.workflow.definition import Workflow
     from etlkit.workflow.http_request import HttpRequest, Webhook
     from etlkit.workflow.loop import Loop, Period
@@ -108,6 +109,7 @@ _HOMES = {
     "DataCheckFailedError": "etlkit.errors",
     "Datamart": "etlkit.api.datamart",
     "DatamartReport": "etlkit.api.report",
+    "DbtBuild": "etlkit.workflow.dbt.build",
     "Definition": "etlkit.bigquery",
     "DryRunReport": "etlkit.api.report",
     "EtlBase": "etlkit.api.transform",
@@ -199,6 +201,7 @@ __all__ = [
     "DataCheckFailedError",
     "Datamart",
     "DatamartReport",
+    "DbtBuild",
     "Definition",
     "DryRunReport",
     "EtlBase",

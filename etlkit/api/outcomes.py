@@ -51,6 +51,11 @@ def rows_of(outcome: Outcome) -> tuple[Row, ...]:
     return (outcome,) if isinstance(outcome, dict) else outcome.rows
 
 
+def is_clean(outcome: Outcome) -> bool:
+    """Whether the row did not fail."""
+    return isinstance(outcome, dict) or outcome.error is None
+
+
 def as_returned(row: Row, nested_keys: tuple[str, ...] | None = None) -> Row:
     """Copy a row as it is now: the transform may change the dict, or a list in it, afterwards.
 

@@ -23,15 +23,22 @@ from etlkit.cli.options import (
     project_option,
     work_dataset_option,
 )
+from etlkit.cli.run_tables import (
+    LIST_COLUMNS,
+    NUMERIC,
+    RESUMABLE,
+    TASK_COLUMNS,
+    UNBROKEN,
+    duration,
+    list_rows,
+    task_rows,
+)
 
 if TYPE_CHECKING:
     from etlkit.api.run import Run
 
 _DEFAULT_LIMIT = 20
 _DEFAULT_DAYS = 30
-_COLUMNS = ("run_id", "job", "state", "read", "written", "skipped", "rejected", "age", "target")
-_NUMERIC = ("read", "written", "skipped", "rejected", "age")
-_UNBROKEN = ("run_id", "state", *_NUMERIC)
 
 
 @click.command(cls=Command, context_settings=CONTEXT)
@@ -84,8 +91,10 @@ _UNBROKEN = ("run_id", "state", *_NUMERIC)
 def command(run_id: str | None, **options: Any) -> None:
     """List the latest runs, or show RUN_ID in full; with --html as a page.
 
-    A run is starting, running, published, failed, interrupted or dead (its process was killed). A
-    transfer that is failed, interrupted or dead can be resumed: etlkit run JOB --resume RUN_ID
+    Workflows have their tasks below them.
+
+    A run is running, published, failed, interrupted or dead (its process was killed). A transfer or
+    workflow that is failed, interrupted or dead can be resumed: etlkit run JOB --resume RUN_ID
     """
     if run_id is not None and options["clean"]:
         raise click.UsageError("--clean does not go with a RUN_ID")
@@ -129,24 +138,45 @@ def _write_page(run: Run, run_id: str | None, options: dict[str, Any]) -> None:
 
 
 def _print_answer(run: Run, run_id: str | None, options: dict[str, Any]) -> None:
-    from etlkit.bigquery.runs.history import clean, list_runs, show_run
+    from etlkit.bigquery.runs.history import list_runs, show_run
 
     dataset, as_json = options["work_dataset"], options["format_name"] == "json"
     if options["clean"]:
+        from etlkit.bigquery.runs.work_tables import clean
+
         dropped = clean(run, dataset)
         _print([{"dropped": name} for name in dropped], ("dropped",), as_json=as_json)
     elif run_id is not None:
-        found = show_run(run, dataset, run_id)
-        if as_json:
-            click.echo(_json(found))
-        else:
-            rows = [{"column": key, "value": value} for key, value in found.items()]
-            _print(rows, ("column", "value"), as_json=False)
+        _print_run(show_run(run, dataset, run_id), as_json=as_json)
     else:
         rows = list_runs(run, dataset, limit=options["limit"])
-        for row in rows:
-            row["age"] = _age(row["age_s"])
-        _print(rows, _COLUMNS, as_json=as_json)
+        if as_json:
+            click.echo(_json([{**row, "age": duration(row["age_s"])} for row in rows]))
+        else:
+            _print(list(list_rows(rows)), LIST_COLUMNS, as_json=False)
+
+
+def _print_run(found: dict[str, Any], *, as_json: bool) -> None:
+    from etlkit.bigquery.runs.workflow_events import kind_of
+
+    if as_json:
+        click.echo(_json(found))
+        return
+    tasks, parent = found.pop("tasks", []), found["parent_run_id"]
+    rows = [
+        {"column": key, "value": value}
+        for key, value in found.items()
+        if value not in (None, "", {})
+    ]
+    _print(rows, ("column", "value"), as_json=False)
+    if tasks:
+        _print(list(task_rows(tasks)), TASK_COLUMNS, as_json=False)
+    if found["state"] not in RESUMABLE:
+        return
+    if parent is not None:
+        click.echo(f"To go on with its workflow: etlkit run JOB --resume {parent}")
+    elif kind_of(found["mode"]) != "datamart":
+        click.echo(f"To go on with it: etlkit run JOB --resume {found['run_id']}")
 
 
 def _print(rows: list[dict[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
@@ -157,18 +187,11 @@ def _print(rows: list[dict[str, Any]], columns: Sequence[str], *, as_json: bool)
 
     values = [[row.get(name) for name in columns] for row in rows]
     cells = [["" if value is None else str(value) for value in each] for each in values]
-    print_table(sys.stdout, columns, cells, numeric=_NUMERIC, unbroken=_UNBROKEN)
+    print_table(sys.stdout, columns, cells, numeric=NUMERIC, unbroken=UNBROKEN)
 
 
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _age(seconds: float) -> str:
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
+from itertools import groupby
 from typing import TYPE_CHECKING, TypeAlias, cast
 
-from etlkit.api.outcomes import Counts, Outcome, rows_of
+from etlkit.api.outcomes import Counts, FullOutcome, Outcome, is_clean, rows_of
 from etlkit.engine.output_schema import OutputSchema, limited
 from etlkit.engine.recent_rows import RecentRows
-from etlkit.engine.row_errors import REJECTED, RowErrorHandler, located
-from etlkit.errors import EtlkitError, RowSchemaError
+from etlkit.engine.row_errors import REJECTED, RowErrorHandler
+from etlkit.errors import EtlkitError, RowError, RowSchemaError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -97,9 +99,16 @@ class BatchWriter:
             try:
                 outcomes[index] = self._row_errors.handle(each.error, chunk, start + index)
             except EtlkitError:
-                self._collect(chunk, start, outcomes[:index])  # a resume need not repeat them
+                for part in clean_parts(chunk, start, outcomes):  # a resume need not repeat them
+                    self._collect(*part)
                 raise
         self._collect(chunk, start, outcomes)
+
+    def keep(self, chunk: Chunk, start: int, outcomes: list[Outcome]) -> None:
+        """As `add`, for a run that ends: rows that failed have no outcome."""
+        for part in clean_parts(chunk, start, outcomes):
+            self._counts.read += len(part[2])
+            self._collect(*part)
 
     def _collect(self, chunk: Chunk, start: int, outcomes: list[Outcome]) -> None:
         if not outcomes:
@@ -129,14 +138,30 @@ class BatchWriter:
         """Write everything collected so far to the sink.
 
         Raises:
-            RowError: A row does not fit the columns and `on_row_error` is `fail`.
+            RowError: A row does not fit the columns and `on_row_error` is `fail`. The others are
+                still collected.
         """
         collected, self._collected, self._waiting_rows, self._oldest = self._collected, [], 0, None
-        if collected and not self._decided:
-            self._decide_schema(collected)
-        for chunk, start, outcomes in collected:
-            self._encode(chunk, start, outcomes)
+        num_encoded = 0
+        try:
+            if collected and not self._decided:
+                self._decide_schema(collected)
+            for group in collected:
+                self._encode(*group)
+                num_encoded += 1
+        except EtlkitError:
+            rest = collected[num_encoded:]
+            self._collected = [part for group in rest for part in clean_parts(*group)]
+            raise
         self._write_batches()
+
+    def write_kept(self) -> None:
+        """Write what can be written although the run ends: a resume must not pay for it again."""
+        left = None
+        while (num_rows := sum(len(outcomes) for *_, outcomes in self._collected)) != left:
+            left = num_rows
+            with suppress(EtlkitError):  # the rows it is about are not among the others any more
+                self.write_collected()
 
     def handle_refused(self, fetch: Callable[[Sequence[str]], Mapping[str, Row]]) -> bool:
         """Apply `on_row_error` to rows that the target system refused.
@@ -229,11 +254,22 @@ class BatchWriter:
     def _classify_each(self, collected: list[ChunkOutcomes]) -> None:
         """Find the rows whose types cannot be inferred, and apply `on_row_error` to them."""
         for chunk, start, outcomes in collected:
-            for index, each in enumerate(outcomes):
+            bad = {}
+            for index, each in enumerate(outcomes, start):
                 try:
                     self._infer(list(rows_of(each)))
                 except RowSchemaError as error:
-                    outcomes[index] = self._row_errors.handle(error, chunk, start + index)
+                    bad[index] = error
+            self._handle(bad, chunk, start, outcomes)
+
+    def _handle(
+        self, bad: Mapping[int, RowError], chunk: Chunk, start: int, outcomes: list[Outcome]
+    ) -> None:
+        """Apply `on_row_error` to rows of a chunk; `bad` has their errors by index in the chunk."""
+        for index, error in bad.items():  # so none of them has an outcome if the run ends at one
+            outcomes[index - start] = FullOutcome((), error)
+        for index in sorted(bad):
+            outcomes[index - start] = self._row_errors.handle(bad[index], chunk, index)
 
     def _begin(self, schema: OutputSchema) -> None:
         if self._schema is None or self._schema.columns != schema.columns:
@@ -266,15 +302,10 @@ class BatchWriter:
             if self._adapt_schema(schema, rows):
                 self._encode(chunk, start, outcomes)
                 return
-            if self._job.on_row_error == "fail":
-                raise located(error, chunk, indices[error.index]) from error.__cause__
             found = schema.passing_errors(chunk, indices) | schema.encoder.bad_rows(rows)
-            bad = {indices[at]: each for at, each in found.items()}
-            left = [
-                self._row_errors.handle(bad[i], chunk, i) if i in bad else each
-                for i, each in enumerate(outcomes, start)
-            ]
-            self._encode(chunk, start, left)
+            bad = {indices[at]: each for at, each in {error.index: error, **found}.items()}
+            self._handle(bad, chunk, start, outcomes)
+            self._encode(chunk, start, outcomes)
             return
         if rows:
             self._batches.append(schema.batch(chunk, indices, parts, made))
@@ -331,6 +362,14 @@ class BatchWriter:
 def target_rows(collected: list[ChunkOutcomes]) -> list[Row]:
     """All target rows of collected outcomes, in order."""
     return [row for *_, outcomes in collected for each in outcomes for row in rows_of(each)]
+
+
+def clean_parts(chunk: Chunk, start: int, outcomes: list[Outcome]) -> Iterator[ChunkOutcomes]:
+    """Consecutive rows that did not fail, in as few parts as there are gaps between them."""
+    for did_not_fail, group in groupby(enumerate(outcomes, start), lambda at: is_clean(at[1])):
+        if did_not_fail:
+            indices, clean = zip(*group, strict=True)
+            yield chunk, indices[0], list(clean)
 
 
 def all_single(outcomes: list[Outcome]) -> bool:

@@ -8,6 +8,7 @@ from collections import deque
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
+from etlkit.api.outcomes import is_clean
 from etlkit.api.run import Interrupted
 from etlkit.engine.batch_writer import BatchWriter
 from etlkit.engine.prefetch import Chunk, Prefetcher
@@ -17,7 +18,7 @@ from etlkit.rows.batches import RowDecoder
 
 if TYPE_CHECKING:
     from etlkit.api.job import TransferJob
-    from etlkit.api.outcomes import Counts, Outcome
+    from etlkit.api.outcomes import Counts
     from etlkit.api.report import Progress
     from etlkit.api.run import Run
     from etlkit.api.sink import SinkWriter
@@ -70,7 +71,12 @@ class Pipeline:
         self._batch_writer = BatchWriter(writer, source, names, spec.output_schema, job, counts)
         self._keeps_order = writer.keeps_order
         self._pool = WorkerPool(
-            spec.make, spec.max_concurrency, self._wake, run.calls, writer.is_ready
+            spec.make,
+            spec.max_concurrency,
+            self._wake,
+            run.calls,
+            writer.is_ready,
+            ends_at_error=job.on_row_error == "fail",
         )
         self._tasks: deque[tuple[Chunk, int, Task]] = deque()
         self._unsubmitted: deque[tuple[Chunk, int, Task]] = deque()
@@ -87,6 +93,23 @@ class Pipeline:
             EtlkitError: What ended the run; the workers are closed.
             Interrupted: The run was asked to stop; every finished row is durable.
         """
+        self._transform()
+        try:
+            self._finish()
+        except Exception as error:
+            if not isinstance(error, RunTakenOverError):
+                self._save_outcomes()
+            raise
+        if self._expected is not None and self._expected != self._counts.read:
+            raise CountMismatchError(
+                f"the source holds {self._expected} rows, but {self._counts.read} were read; "
+                "nothing was published",
+                read=self._counts.read,
+                staged=self._counts.finished,
+            )
+
+    def _transform(self) -> None:
+        """Return when every row has been transformed and the workers are closed."""
         finished = False
         try:
             while not self._advance():
@@ -97,18 +120,14 @@ class Pipeline:
             if not finished and not isinstance(self._pool.error, RunTakenOverError):
                 self._save_outcomes()
             self._prefetcher.close()
+
+    def _finish(self) -> None:
+        """Return when every row is written and durable."""
         if self._pool.error is not None:  # after_action may have failed last
             raise self._pool.error
         self._batch_writer.finish()
         self._flush()
         self._batch_writer.check_max_rejected()
-        if self._expected is not None and self._expected != self._counts.read:
-            raise CountMismatchError(
-                f"the source holds {self._expected} rows, but {self._counts.read} were read; "
-                "nothing was published",
-                read=self._counts.read,
-                staged=self._counts.finished,
-            )
 
     def _flush(self) -> None:
         """Return when every row that was written is durable, or its error is handled."""
@@ -202,7 +221,7 @@ class Pipeline:
         kept = deque([self._tasks.popleft()])  # the head may be partly collected
         for chunk, start, task in self._tasks:
             outcomes = task.outcomes
-            if len(outcomes) == len(task.rows) and _is_clean(outcomes):
+            if len(outcomes) == len(task.rows) and all(map(is_clean, outcomes)):
                 self._batch_writer.add(chunk, start, outcomes)
             else:
                 kept.append((chunk, start, task))
@@ -213,10 +232,9 @@ class Pipeline:
         with contextlib.suppress(Exception):  # the error that ended the run is the one to report
             for chunk, start, task in self._tasks:
                 rest = task.outcomes[self._num_collected :]
-                if _is_clean(rest):
-                    self._batch_writer.add(chunk, start + self._num_collected, rest)
+                self._batch_writer.keep(chunk, start + self._num_collected, rest)
                 self._num_collected = 0
-            self._batch_writer.write_collected()
+            self._batch_writer.write_kept()
             self._writer.flush()
 
     def _wake(self) -> None:
@@ -231,7 +249,3 @@ class Pipeline:
                 self._wakeups.get_nowait()
         except Empty:
             return
-
-
-def _is_clean(outcomes: list[Outcome]) -> bool:
-    return all(isinstance(each, dict) or each.error is None for each in outcomes)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from etlkit.api.outcomes import Outcome, as_returned, classify
+from etlkit.api.outcomes import Outcome, as_returned, classify, is_clean
 from etlkit.api.transform import EtlBase, overrides_batch
 from etlkit.calls.clock import Stopped
 from etlkit.calls.retry import Calls
@@ -35,13 +36,15 @@ class Task:
     Attributes:
         rows: The decoded source rows.
         outcomes: One entry per row, in order. Grows while the worker runs; reading it then is safe.
+        has_failed: Whether a row failed that ends the run; later ones may have no outcome then.
     """
 
-    __slots__ = ("outcomes", "rows")
+    __slots__ = ("has_failed", "outcomes", "rows")
 
     def __init__(self, rows: list[Row]) -> None:
         self.rows = rows
         self.outcomes: list[Outcome] = []
+        self.has_failed = False
 
 
 class WorkerPool:
@@ -53,6 +56,7 @@ class WorkerPool:
         wake: Called from any thread when rows are finished and few tasks wait.
         calls: The run's calls to services, which wait for each other and end with the pool.
         is_ready: Whether the next row may be transformed, see `SinkWriter.is_ready`.
+        ends_at_error: Whether a row that fails ends the run: then no later row is begun.
 
     Attributes:
         nested_keys: Keys of rows whose values may be lists or dicts, in rows of up to `num_keys`
@@ -67,17 +71,22 @@ class WorkerPool:
         wake: Callable[[], None],
         calls: Calls,
         is_ready: Callable[[], bool],
+        *,
+        ends_at_error: bool = False,
     ) -> None:
         self._make = make
         self._size = size
         self._wake = wake
         self._calls = calls
         self._is_ready = is_ready
+        self._ends_at_error = ends_at_error
         self.nested_keys: tuple[str, ...] = ()
         self.num_keys = 0
-        self._tasks: SimpleQueue[Task | None] = SimpleQueue()
+        self._tasks: SimpleQueue[tuple[int, Task] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._stop = threading.Event()
+        self._num_submitted = 0
+        self._failed_at = math.inf
         self._errors: list[BaseException] = []
 
     @property
@@ -92,7 +101,8 @@ class WorkerPool:
 
     def submit(self, task: Task) -> None:
         """Queue a task. Starts one more thread until there are `size`: few rows need few threads."""
-        self._tasks.put(task)
+        self._num_submitted += 1
+        self._tasks.put((self._num_submitted, task))
         if len(self._threads) < self._size:
             # Daemon: a call that never returns must not outlive a second Ctrl-C.
             name = f"etlkit-worker-{len(self._threads) + 1}"
@@ -121,14 +131,7 @@ class WorkerPool:
         try:
             etl = _guard("the transform's constructor", self._make)
             _guard("before_action", etl.before_action)
-            is_batch, look_at = overrides_batch(type(etl)), 0.0
-            while (task := self._tasks.get()) is not None and not self._stop.is_set():
-                if is_batch:
-                    self._run_batch(etl, task)
-                else:
-                    look_at = self._run_rows(etl, task, look_at)
-                if self._tasks.qsize() < _WAKE_BELOW * self._size:
-                    self._wake()
+            self._take_tasks(etl)
         except Stopped:
             pass  # another worker failed, or a stop was requested: that is reported elsewhere
         except BaseException as error:
@@ -141,6 +144,23 @@ class WorkerPool:
                     pass
                 except BaseException as error:
                     self._fail(error)
+
+    def _take_tasks(self, etl: EtlBase) -> None:
+        is_batch, look_at = overrides_batch(type(etl)), 0.0
+        while (entry := self._tasks.get()) is not None and not self._stop.is_set():
+            number, task = entry
+            if number > self._failed_at:
+                break
+            if is_batch:
+                self._run_batch(etl, task)
+            else:
+                look_at = self._run_rows(etl, task, look_at)
+            if task.has_failed:
+                self._failed_at = number  # tasks are taken in order: those before it have begun
+                self._wake()
+                break
+            if self._tasks.qsize() < _WAKE_BELOW * self._size:
+                self._wake()
 
     def _run_rows(self, etl: EtlBase, task: Task, look_at: float) -> float:
         """Run a task; takes and gives the time from which on the next row needs a look at the sink."""
@@ -160,7 +180,10 @@ class WorkerPool:
             if is_capped:
                 meter.check()
             if type(result) is not dict:
-                append(classify(result))
+                append(outcome := classify(result))
+                if self._ends_at_error and not is_clean(outcome):
+                    task.has_failed = True
+                    break
             elif len(result) > num_keys:  # also as long as the columns are not known
                 append(as_returned(result))
             elif nested_keys:
@@ -186,6 +209,7 @@ class WorkerPool:
             )
         _refuse_other_order(type(etl).__name__, task.rows, results)
         task.outcomes.extend(map(classify, results))
+        task.has_failed = self._ends_at_error and not all(map(is_clean, task.outcomes))
 
     def _wait_until_ready(self) -> bool:
         """Return when the sink is ready for another row; False = the run ends."""

@@ -80,6 +80,7 @@ def test_dependencies_point_one_way(path):
         ("rich", {"cli"}),
         ("sqlglot", {"variables", "local", "workflow"}),
         ("click", {"cli"}),
+        ("dbt", {"workflow"}),
         ("jinja2", {"cli"}),
         ("pygraphviz", {"cli"}),
         ("vl_convert", {"cli"}),

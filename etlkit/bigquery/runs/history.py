@@ -1,17 +1,14 @@
-"""The ledger as people read it: runs, their state and age, and the work tables they left.
+"""The ledger as people read it: runs, their state and age.
 
 Runs of workflows stand with their tasks, and any run can be told as a report.
 """
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from etlkit.bigquery.client import Connection, connect
 from etlkit.bigquery.google_errors import errors_as
-from etlkit.bigquery.names import TableName
-from etlkit.bigquery.runs.finish import finish_published
 from etlkit.bigquery.runs.guard import find_holder, guard_name
 from etlkit.bigquery.runs.ledger import VIEW_COLUMNS, WORKFLOW, Ledger
 from etlkit.bigquery.runs.told_reports import (
@@ -28,11 +25,6 @@ if TYPE_CHECKING:
     from etlkit.api.run import Run
     from etlkit.api.workflow_report import RunSummary, WorkflowReport
 
-_WORK_TABLE = re.compile(
-    r"(?:src|out|rej|run)_(?P<run_id>\d{8}_\d{9}_[0-9a-f]{8})(?:_rest|_\d+_\d+)?"
-)
-"""Nothing else is ours: a dataset may hold tables of people whose names begin alike."""
-
 
 def list_runs(run: Run, dataset: str, *, limit: int) -> list[dict[str, Any]]:
     """The latest runs, newest first; those of workflows with their tasks.
@@ -47,7 +39,7 @@ def list_runs(run: Run, dataset: str, *, limit: int) -> list[dict[str, Any]]:
         since the start; `state` = `dead` for a run that was killed, i.e. is `running` but gives no
         sign of life; `tasks` of a workflow, see `task_rows`.
     """
-    connection, ledger = _open(run, dataset)
+    connection, ledger = open_ledger(run, dataset)
     if not ledger.is_made():
         return []
     with errors_as(SourceError, "ledger", f"reading {ledger.runs} failed"):
@@ -67,7 +59,7 @@ def show_run(run: Run, dataset: str, run_id: str) -> dict[str, Any]:
     Raises:
         RunStateError: There is none of that id.
     """
-    connection, ledger = _open(run, dataset)
+    connection, ledger = open_ledger(run, dataset)
     with errors_as(SourceError, "ledger", f"reading {ledger.runs} failed"):
         row = _shown(connection, ledger, _find(ledger, run_id))
         if row["mode"] == WORKFLOW:
@@ -87,7 +79,7 @@ def workflow_report(run: Run, dataset: str, run_id: str) -> WorkflowReport:
     Raises:
         RunStateError: There is none of that id.
     """
-    connection, ledger = _open(run, dataset)
+    connection, ledger = open_ledger(run, dataset)
     with errors_as(SourceError, "ledger", f"reading {ledger.runs} failed"):
         row = _shown(connection, ledger, _find(ledger, run_id, reports=True))
         if row["mode"] != WORKFLOW:
@@ -103,7 +95,7 @@ def runs_of_period(run: Run, dataset: str, *, days: int = 30) -> list[RunSummary
         dataset: The work dataset.
         days: How many.
     """
-    connection, ledger = _open(run, dataset)
+    connection, ledger = open_ledger(run, dataset)
     if not ledger.is_made():
         return []
     since = f"began_at >= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL {int(days)} DAY)"
@@ -121,38 +113,8 @@ def _find(ledger: Ledger, run_id: str, *, reports: bool = False) -> dict[str, An
     return rows[0]
 
 
-def clean(run: Run, dataset: str) -> list[str]:
-    """Drop the work tables that nobody needs any more.
-
-    Those of published runs. Tables of a run that can still be resumed stay, as does everything that
-    the ledger does not know.
-
-    Returns:
-        Names of the dropped tables.
-    """
-    connection, ledger = _open(run, dataset)
-    project, name = ledger.runs.project, ledger.runs.dataset
-    if not ledger.is_made():
-        return []
-    dropped = []
-    with errors_as(SourceError, "clean", "listing the work tables failed"):
-        tables = list(connection.client.list_tables(f"{project}.{name}", timeout=60.0))
-        published = {row["run_id"] for row in ledger.find("state = @value", "published")}
-    ours = []
-    for table in tables:
-        match = _WORK_TABLE.fullmatch(table.table_id)
-        if match is not None and match["run_id"] in published:
-            ours.append((match["run_id"], table.table_id))
-    with errors_as(SourceError, "clean", "finishing published runs failed"):
-        for run_id in dict.fromkeys(run_id for run_id, _ in ours):
-            finish_published(connection, (project, name), run_id)
-    for _, table_id in ours:
-        connection.drop_work_table(TableName(project, name, table_id))
-        dropped.append(f"{name}.{table_id}")
-    return dropped
-
-
-def _open(run: Run, dataset: str) -> tuple[Connection, Ledger]:
+def open_ledger(run: Run, dataset: str) -> tuple[Connection, Ledger]:
+    """The run's connection, and the ledger of a work dataset."""
     connection = connect(run)
     return connection, Ledger(connection, work_dataset(dataset, connection.project))
 

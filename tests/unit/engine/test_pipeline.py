@@ -16,10 +16,10 @@ class Writer:
         self.added = []
         self.flushed = False
 
-    def add(self, chunk, start, outcomes):
+    def keep(self, chunk, start, outcomes):
         self.added.append((chunk, start, outcomes))
 
-    def write_collected(self):
+    def write_kept(self):
         return
 
     def flush(self):

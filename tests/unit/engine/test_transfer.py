@@ -133,8 +133,8 @@ def test_a_row_error_behind_a_slow_call_waits_for_its_turn():
             assert later.wait(timeout=30)
             raise ValueError("the first")
         if row["n"] == 1:
+            later.set()
             raise ValueError("the second")
-        later.set()
         return row
 
     etl = make(fail, max_concurrency=2)
@@ -726,6 +726,130 @@ def test_a_failed_run_goes_on_where_it_stood():
     again = resume(job)  # it is done, and says so instead of doing anything
     assert (again.state, again.run_id, again.resumed) == ("published", run_id, 50)
     assert len(sink.rows) == 50
+
+
+class Flaky:
+    """An Etl for rows of `numbers`, whose calls are counted and whose fault can be mended."""
+
+    def __init__(self, fail, **attributes):
+        self.calls, self.is_broken = [], True
+
+        def call(row):
+            self.calls.append(row["n"])
+            return fail(row) if self.is_broken and row["n"] == 30 else row
+
+        self.etl = make(call, **attributes)
+
+    def fail_and_resume(self, num_rows=60, **options):
+        """Gives the calls of the run that failed and those of its resume."""
+        sink = MemorySink()
+        job = TransferJob(
+            source=MemorySource(numbers(num_rows)), transform=self.etl, sink=sink, **options
+        )
+        with pytest.raises((TransformError, RowSchemaError, JobError)):
+            run_transfer(job, RunRequest("test"))
+        first, self.calls, self.is_broken = self.calls, [], False
+        report = resume(job)
+        assert sorted(row["n"] for row in sink.rows) == list(range(num_rows))
+        assert report.read == report.written == num_rows
+        return first, self.calls
+
+
+def bad(row):
+    raise ValueError("not yet")
+
+
+def test_no_row_is_begun_after_one_that_ends_the_run():
+    """Its call would be paid for."""
+    first, again = Flaky(bad).fail_and_resume()
+    assert first == list(range(31))
+    assert again == list(range(30, 60))
+
+
+def test_rows_before_one_that_fails_are_still_transformed():
+    """The first bad row is reported, although a later one failed first."""
+    later_failed = threading.Event()
+
+    def call(row):
+        if row["n"] == 3:
+            assert later_failed.wait(timeout=30)
+        if row["n"] == 5:
+            later_failed.set()
+        if row["n"] in {4, 5}:
+            assert later_failed.wait(timeout=30)
+            raise ValueError("bad")
+        return row
+
+    with pytest.raises(TransformError, match="row 5 "):
+        transfer(make(call, max_concurrency=3), numbers(20))
+
+
+def test_the_results_beside_a_failed_one_in_a_batch_are_kept():
+    """A resume asks only for the row that failed."""
+    asked, is_broken = [], True
+
+    class Etl(EtlBase):
+        batch_size = 16
+
+        def transform_batch(self, rows):
+            asked.extend(row["n"] for row in rows)
+            return [ValueError("bad") if is_broken and row["n"] == 5 else row for row in rows]
+
+    sink = MemorySink()
+    job = TransferJob(source=MemorySource(numbers(40)), transform=Etl, sink=sink)
+    with pytest.raises(TransformError):
+        run_transfer(job, RunRequest("test"))
+    assert asked == list(range(16))
+    is_broken = False
+    resume(job)
+    assert asked[16:] == [5, *range(16, 40)]
+
+
+def test_the_rows_beside_one_that_fits_no_column_are_kept():
+    """They were paid for, and the error is found when they are encoded: after all of them were made."""
+    flaky = Flaky(lambda row: {"n": "no number"}, output_schema={"n": "INT64"})
+    first, again = flaky.fail_and_resume()
+    assert (len(first), again) == (60, [30])
+    flaky = Flaky(lambda row: {"n": object()})
+    first, again = flaky.fail_and_resume()
+    assert (len(first), again) == (60, [30])
+
+
+def test_all_rows_that_fit_no_column_are_left_out_at_once():
+    """However many there are: every second one is bad."""
+    calls, is_broken = [], True
+
+    def call(row):
+        calls.append(row["n"])
+        return {"n": "no number"} if is_broken and row["n"] % 2 else row
+
+    sink = MemorySink()
+    etl = make(call, output_schema={"n": "INT64"})
+    job = TransferJob(source=MemorySource(numbers(400)), transform=etl, sink=sink)
+    with pytest.raises(RowSchemaError, match="row 2 "):
+        run_transfer(job, RunRequest("test"))
+    is_broken = False
+    assert resume(job).resumed == 200
+    assert calls[400:] == list(range(1, 400, 2))
+
+
+def test_a_failing_after_action_costs_no_row():
+    """All rows are transformed by then: a resume makes no call again."""
+    flaky = Flaky(lambda row: row)
+
+    def after_action(self):
+        if flaky.is_broken:
+            raise ValueError("cannot say goodbye")
+
+    flaky.etl.after_action = after_action
+    first, again = flaky.fail_and_resume()
+    assert (first, again) == (list(range(60)), [])
+
+
+def test_rows_whose_columns_cannot_stand_beside_each_other_end_the_run():
+    """No row is to blame, so nothing can be staged."""
+    with pytest.raises(RowSchemaError, match="'A'"):
+        transfer(make(lambda row: {"A" if row["n"] % 2 else "a": 1}), numbers(10))
 
 
 def test_changed_code_is_not_resumed_by_accident():

@@ -66,3 +66,31 @@ def test_fast_rows_share_a_look(looks):
 def test_slow_rows_of_small_tasks_have_a_look_each(looks):
     """A task is one row where calls run side by side."""
     assert looks([1.0], [1.0], [1.0]) == [0, 1, 2]
+
+
+def test_no_task_is_begun_after_one_that_failed():
+    """Where a failed row ends the run: those in flight end, and those before it are all run."""
+    begun, failed = [], threading.Event()
+
+    class Etl(EtlBase):
+        def transform_row(self, row):
+            begun.append(row["n"])
+            if row["n"] == 5:
+                raise ValueError("bad")
+            if row["n"] > 5:
+                assert failed.wait(30)
+            return row
+
+    def wake():
+        if pool._failed_at == 6:  # tasks count from 1
+            failed.set()
+
+    pool = WorkerPool(Etl, 4, wake, Calls(), lambda: True, ends_at_error=True)
+    tasks = [Task([{"n": n}]) for n in range(20)]
+    for task in tasks:
+        pool.submit(task)
+    pool.close(abandon=False, timeout_s=30)
+    assert pool.error is None
+    assert set(begun) <= set(range(9))
+    assert [len(task.outcomes) for task in tasks[:6]] == [1] * 6
+    assert [task.has_failed for task in tasks] == [n == 5 for n in range(20)]

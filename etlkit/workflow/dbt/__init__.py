@@ -1,0 +1,1 @@
+"""dbt as a task of a workflow, in a process of its own."""
