@@ -53,7 +53,8 @@ def run_job(
         queued_at: Time from which `Timestamp` variables count, an aware time; None = now.
         on_start: Called with the run before it begins, e.g. to keep its `request_stop`.
         limit: Source rows to read at most; None = all.
-        resume: Id of an unpublished run to continue, or `"last"`; None = a new run.
+        resume: Id of an unpublished run to continue, `"last"`, or `"auto"`: the last run if it did
+            not publish, else a new one. None = a new run.
         allow_code_change: Resume although code or query changed.
         retry_rejects: Id of a run whose rejected rows to run again, and no others.
         only: Of those, only the rows with this class of error; None = all.
@@ -287,7 +288,8 @@ def run_workflow(
         variables: Values of the workflow's variables for this run.
         queued_at: As in `run_job`; a resumed run keeps its own.
         on_start: Called with the run before its first task begins, e.g. to keep its `request_stop`.
-        resume: Id of an unpublished run to continue, or `"last"`; None = a new run.
+        resume: Id of an unpublished run to continue, `"last"`, or `"auto"`: the last run if it did
+            not publish, else a new one. None = a new run.
         allow_code_change: Resume although code, queries or tasks with results have changed.
         from_task: Run these tasks and all after them. With `resume` they run again.
         only: Run these tasks and no others.

@@ -89,7 +89,7 @@ _OUTPUT = "Output"
     metavar="[RUN_ID]",
     section=_ROWS,
     help="Continue RUN_ID, or the job's last unpublished run: only rows without a result. Of a "
-    "workflow: only tasks that have not finished.",
+    "workflow: only tasks that have not finished. --resume=auto: begin a new run if there is none.",
 )
 @option(
     "--allow-code-change",

@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from etlkit.api.report import end_state, error_text
-from etlkit.api.run import RunRequest, Settings
+from etlkit.api.run import AUTO, LAST, RunRequest, Settings, is_too_old
 from etlkit.api.workflow_report import TaskReport, WorkflowObserver, WorkflowReport
 from etlkit.api.workflow_state import Path, WorkflowState, task_text
 from etlkit.calls.shared import SharedCalls
-from etlkit.errors import AlreadyPublishedError, RunStateError
+from etlkit.errors import AlreadyPublishedError, RunStateError, RunTakenOverError
 from etlkit.variables.definitions import Value
 from etlkit.variables.values import bare_name
 from etlkit.workflow.changes import compare, unfounded
@@ -45,7 +45,7 @@ class WorkflowRequest:
         variables: Values of variables for this run.
         queued_at: Time from which `Timestamp` variables count; None = now, or as in the run that is
             resumed.
-        resume: Id of an unpublished run to continue, or `LAST`; None = a new run.
+        resume: Id of an unpublished run to continue, `LAST` or `AUTO`; None = a new run.
         allow_code_change: Resume although code, queries or tasks with results have changed.
         selection: Which tasks run.
     """
@@ -84,6 +84,31 @@ def run(
         EtlkitError: The run failed; its attribute `report` is a `WorkflowReport`.
         KeyboardInterrupt: It was interrupted; likewise. An `Interrupted` run can be resumed.
     """
+    try:
+        if request.resume != AUTO:
+            return _run(workflow, request, open_state, on_start, observer)
+        try:
+            last = replace(request, resume=LAST)
+            return _run(workflow, last, open_state, on_start, observer, refuse_old=True)
+        except RunTakenOverError:
+            raise
+        except RunStateError as reason:  # a run in progress will refuse the new one
+            log.info("a new run begins: %s", reason)
+            return _run(workflow, replace(request, resume=None), open_state, on_start, observer)
+    except AlreadyPublishedError as done:
+        log.info("%s", done)
+        return WorkflowReport(run_id=done.run_id, job=request.name, state="published")
+
+
+def _run(
+    workflow: Workflow,
+    request: WorkflowRequest,
+    open_state: OpenState,
+    on_start: Callable[[WorkflowRun], None] | None,
+    observer: WorkflowObserver | None,
+    *,
+    refuse_old: bool = False,
+) -> WorkflowReport:
     now = datetime.now(UTC)
     resumes = request.resume is not None
     skipped = request.selection.skipped(workflow.graph, resumes=resumes)
@@ -98,13 +123,11 @@ def run(
     if not resumes:  # mistakes are told before anything is opened
         outer = _prepared(workflow, request, request.variables, request.queued_at or now, skipped)
         asked = replace(asked, variables=dict(outer.variables))
-    try:
-        with open_state(asked) as state:
-            attempt = WorkflowRun(workflow, request, state, skipped, now, observer, outer)
-            return attempt.run(on_start)
-    except AlreadyPublishedError as done:
-        log.info("%s", done)
-        return WorkflowReport(run_id=done.run_id, job=request.name, state="published")
+    with open_state(asked) as state:
+        if refuse_old and is_too_old(state.run_id, now):
+            raise RunStateError(f"run {state.run_id} is too old to be resumed by itself")
+        attempt = WorkflowRun(workflow, request, state, skipped, now, observer, outer)
+        return attempt.run(on_start)
 
 
 def _prepared(
