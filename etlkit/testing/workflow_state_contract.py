@@ -274,7 +274,7 @@ class WorkflowStateContract:
         raised(RunStateError, self.open_state, resume="20200101_000000000_00000000")
 
     def test_an_attempt_that_lost_its_run_records_nothing(self) -> None:
-        """Neither the end of a task nor that of the run, and no run of a task begins."""
+        """Neither the end of a task nor that of the run."""
         first = self._begun()
         first.task_ended(("load",), ended("load", value=1))
         self.kill(first)

@@ -1,13 +1,17 @@
 """What the ledger remembers of workflows keeps the same contract as the memory in the tests."""
 
+import threading
 from contextlib import ExitStack
 
 import pytest
 
-from etlkit import BigQuerySink
+from etlkit import BigQuerySink, Datamart, EtlBase, TransferJob
 from etlkit.api.run import RunRequest
+from etlkit.bigquery.datamart import insert
 from etlkit.bigquery.runs.workflow_state import open_workflow_state
-from etlkit.testing.workflow_state_contract import WorkflowStateContract
+from etlkit.errors import RunTakenOverError
+from etlkit.runner import run_datamart, run_job
+from etlkit.testing.workflow_state_contract import WorkflowStateContract, graph, raised
 
 
 class TestBigQueryWorkflowState(WorkflowStateContract):
@@ -34,3 +38,89 @@ class TestBigQueryWorkflowState(WorkflowStateContract):
 
     def make_settings(self):
         return self.world.settings
+
+    def test_no_run_of_a_task_begins_for_an_attempt_that_lost_its_run(self):
+        """It was taken over, or it is published; nothing is left behind."""
+        first = self._begun()
+        self.kill(first)
+        second = self._begun(resume=first.run_id)
+        raised(RunTakenOverError, self.run_child, first.child(("load",)))
+        second.end(graph(), None)
+        raised(RunTakenOverError, self.run_child, first.child(("load",)))
+        rows = self.world.client.query_and_wait(
+            f"SELECT task FROM {self.world.work}.run_events WHERE parent_run_id = '{first.run_id}'"
+        )
+        assert list(rows) == []
+
+    @pytest.mark.parametrize("kind", ["transfer", "datamart"])
+    def test_a_run_of_a_task_that_was_at_work_cannot_publish_after_a_resume(
+        self, kind, monkeypatch
+    ):
+        """It was paused with its workflow; the resumed workflow goes on with it, or begins anew."""
+        first, held = self._begun(), Held()
+        errors = []
+
+        def run():
+            try:
+                self.run_held(kind, first.child(("load",)), held, monkeypatch)
+            except Exception as error:
+                errors.append(error)
+                held.reached.set()
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        assert held.reached.wait(60)
+        self.kill(first)
+        second = self._begun(resume=first.run_id)
+        held.released.set()
+        thread.join()
+        (error,) = errors
+        assert isinstance(error, RunTakenOverError)
+        assert second.finished() == {}
+        cut = second.unpublished_child(("load",))
+        assert cut == (error.report.run_id if kind == "transfer" else None)
+        client = self.world.client
+        tables = {table.table_id for table in client.list_tables(self.dataset)}
+        assert tables <= {"contract"}
+        if tables:  # made empty, before the fence
+            assert client.get_table(f"{self.dataset}.contract").num_rows == 0
+        second.end(graph(), None)
+
+    def run_held(self, kind, parent, held, monkeypatch):
+        """Run a job as the work of a task; it waits shortly before it publishes."""
+        settings = self.world.settings
+        if kind == "datamart":
+            monkeypatch.setattr(insert, "refuse_many_partitions", held)
+            job = Datamart(
+                sql="SELECT 1 AS n",
+                query_mode="insert",
+                destination=f"{self.dataset}.contract",
+                write_disposition="append",
+                work_dataset=self.world.work,
+            )
+            run_datamart(job, settings=settings, parent=parent)
+        else:
+            monkeypatch.setattr(Same, "held", held, raising=False)
+            job = TransferJob(
+                source=self._source, transform=Same, sink=self.make_sink(), name="contract_child"
+            )
+            run_job(job, settings=settings, parent=parent)
+
+
+class Held:
+    """A point where a run waits."""
+
+    def __init__(self):
+        self.reached, self.released = threading.Event(), threading.Event()
+
+    def __call__(self, *_):
+        self.reached.set()
+        self.released.wait(60)
+
+
+class Same(EtlBase):
+    held: Held
+
+    def transform_row(self, row):
+        self.held()
+        return row

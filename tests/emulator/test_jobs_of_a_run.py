@@ -4,9 +4,11 @@ import http.client
 
 import pytest
 
-from etlkit import BigQuerySink, BigQuerySource, EtlBase, TransferJob
-from etlkit.api.run import Settings
-from etlkit.runner import run_job
+from etlkit import BigQuerySink, BigQuerySource, Datamart, EtlBase, TransferJob
+from etlkit.api.run import RunRequest, Settings
+from etlkit.api.workflow_report import TaskReport, WorkflowReport
+from etlkit.bigquery.runs.workflow_state import open_workflow_state
+from etlkit.runner import run_datamart, run_job
 
 MAX_JOBS = 6
 
@@ -51,3 +53,29 @@ def test_a_plain_run_makes_few_jobs(local_server, dataset, bq, jobs, options, le
     report = run_job(job, settings=Settings(environ=local_server.endpoints.environ()))
     assert report.rows_published == 20
     assert len(jobs) == least <= MAX_JOBS
+
+
+def test_a_workflow_makes_a_job_for_its_start_its_end_and_what_only_it_knows(
+    local_server, dataset, jobs
+):
+    """Its tasks' jobs make their own; one that is published needs none beside that."""
+    settings = Settings(environ=local_server.endpoints.environ())
+    tasks = [TaskReport(name=name, kind="python") for name in ("load", "first", "second")]
+    graph = WorkflowReport(run_id="", job="w", tasks=tasks)
+    with open_workflow_state(RunRequest(f"{dataset}.workflow", settings), dataset) as state:
+        state.begin(graph)
+        assert len(jobs) == 1
+        job = Datamart(sql="SELECT 1", work_dataset=dataset, name=f"{dataset}.mart")
+        report = run_datamart(job, settings=settings, parent=state.child(("load",)))
+        of_the_datamart = len(jobs) - 1
+        tasks[0].state = "succeeded"
+        tasks[0].add_run(report)
+        state.task_ended(("load",), tasks[0])
+        assert len(jobs) == 1 + of_the_datamart
+        for task in tasks[1:]:
+            task.state = "succeeded"
+            state.task_ended((task.name,), task)
+        assert len(jobs) == 3 + of_the_datamart
+        state.end(graph, None)
+        assert len(jobs) == 4 + of_the_datamart
+    assert of_the_datamart == 3  # its start, its statement, its end

@@ -103,3 +103,38 @@ def test_a_conversion_that_was_cut_off_is_done_again(old_ledger, bq, run, local_
     )
     assert counts == [(2, 2)]
     assert len(run(f"SELECT run_id FROM {old_ledger}.runs")) == 4
+
+
+LATER = ("parent_run_id", "task", "seconds", "bytes_billed", "cost", "report", "value")
+"""Columns that came with workflows."""
+
+
+def test_a_ledger_without_workflows_can_be_read_and_learns_of_them(
+    dataset, bq, run, local_server, capsys
+):
+    """`etlkit runs` reads it as it is; the next run adds the columns, and changes no event."""
+    settings = Settings(environ=local_server.endpoints.environ())
+    before = run_job(job(dataset), settings=settings)
+    view = bq.get_table(f"{dataset}.runs").view_query
+    bq.delete_table(f"{dataset}.runs")
+    bq.query(
+        f"CREATE TABLE {dataset}.kept AS SELECT * EXCEPT ({', '.join(LATER)}) "
+        f"FROM {dataset}.run_events"
+    ).result()
+    bq.delete_table(f"{dataset}.run_events")
+    bq.query(f"CREATE TABLE {dataset}.run_events AS SELECT * FROM {dataset}.kept").result()
+    old = bigquery.Table(f"{bq.project}.{dataset}.runs")
+    old.view_query = view.replace(f"{', '.join(LATER[:-1])}, ", "")
+    bq.create_table(old)
+    where = ["--local", "--local-dir", str(local_server.local_dir), "--work-dataset", dataset]
+    for arguments in ([], [before.run_id], ["--clean"]):
+        assert runs_main([*where, *arguments]) == 0
+        assert (before.run_id in capsys.readouterr().out) == (arguments != ["--clean"])
+    after = run_job(job(dataset), settings=settings)
+    rows = run(
+        f"SELECT run_id, JSON_VALUE(report, '$.written'), parent_run_id FROM {dataset}.runs "
+        "ORDER BY began_at"
+    )
+    assert rows == [(before.run_id, None, None), (after.run_id, "1", None)]
+    names = [field.name for field in bq.get_table(f"{dataset}.run_events").schema]
+    assert sorted(names[-len(LATER) :]) == sorted(LATER)

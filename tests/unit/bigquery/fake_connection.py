@@ -191,4 +191,7 @@ class FakeConnection:
 
 
 def _values(parameters) -> dict[str, Any]:
-    return {parameter.name: parameter.value for parameter in parameters or ()}
+    return {
+        each.name: each.values if isinstance(each, bigquery.ArrayQueryParameter) else each.value
+        for each in parameters or ()
+    }

@@ -2,7 +2,14 @@ from dataclasses import replace
 
 import pytest
 
-from etlkit.bigquery.runs.guard import LEASE_S, Guard, Holder, find_holder, guard_name
+from etlkit.bigquery.runs.guard import (
+    LEASE_S,
+    Guard,
+    Holder,
+    end_lease,
+    find_holder,
+    guard_name,
+)
 from etlkit.bigquery.runs.process_identity import ProcessIdentity
 from etlkit.errors import RunStateError, RunTakenOverError
 from tests.unit.bigquery.fake_connection import DATASET, FakeConnection
@@ -262,3 +269,35 @@ def test_a_holder_without_a_process_is_alive_for_its_lease(connection, elsewhere
     connection.pass_time(LEASE_S)
     assert not holder.is_alive(connection.now)
     assert "an unknown process" in str(holder)
+
+
+def test_a_lease_that_was_ended_from_outside_is_noticed(connection, elsewhere):
+    """Nobody waits for it any more, and its attempt stops at its next renewal."""
+    guard = attempt(connection)
+    guard.create()
+    assert end_lease(connection, NAME, "nobody")
+    assert not find_holder(connection, NAME).is_alive(connection.now)
+    with pytest.raises(RunTakenOverError):
+        guard.renew()
+    attempt(connection, 2).claim()
+    assert find_holder(connection, NAME).attempt == 2
+
+
+def test_a_lease_is_ended_although_it_is_renewed_at_that_moment(connection, elsewhere):
+    """The second look finds it renewed, and ends it all the same."""
+    guard = attempt(connection)
+    guard.create()
+
+    def renewed(kind, _name):
+        if kind == "update_table":
+            connection.on_request = None
+            guard.renew()
+
+    connection.on_request = renewed
+    assert end_lease(connection, NAME, "nobody")
+    assert find_holder(connection, NAME).owner == "nobody"
+
+
+def test_a_run_without_a_guard_has_no_lease_to_end(connection):
+    """It was published."""
+    assert not end_lease(connection, NAME, "nobody")

@@ -1,5 +1,6 @@
 import pytest
 
+from etlkit.bigquery.client import PARENT_LABEL
 from etlkit.bigquery.runs.guard import LEASE_S, Guard, guard_name
 from etlkit.bigquery.runs.job_lock import _MAX_SWAPS, JobLock
 from etlkit.bigquery.runs.process_identity import ProcessIdentity
@@ -116,3 +117,32 @@ def test_it_gives_up_when_it_always_loses(connection):
     with pytest.raises(RunStateError, match="too many processes at once"):
         mine.acquire()
     assert len(swaps) == _MAX_SWAPS
+
+
+@pytest.mark.parametrize(("parent", "other"), [("w1", None), (None, "w1"), ("w1", "w2")])
+def test_runs_of_different_workflows_compete(connection, parent, other):
+    """A run that stands for itself, and those of the tasks of two workflow runs."""
+    JobLock(connection, DATASET, "j", "r1", parent=parent).acquire()
+    connection.labels = {PARENT_LABEL: parent} if parent else {}
+    guard(connection, "r1")
+    with pytest.raises(RunStateError, match="job j is in progress already, as run r1"):
+        JobLock(connection, DATASET, "j", "r2", parent=other).acquire()
+
+
+def test_runs_of_the_same_workflow_run_share_the_lock(connection):
+    """Iterations of a loop may run side by side."""
+    JobLock(connection, DATASET, "j", "r1", parent="w1").acquire()
+    connection.labels = {PARENT_LABEL: "w1"}
+    guard(connection, "r1")
+    second = JobLock(connection, DATASET, "j", "r2", parent="w1")
+    assert second.acquire() is None
+    assert connection.find_table(second.name).labels == {"etlkit_run": "r2"}
+
+
+def test_a_workflow_and_a_job_of_one_name_do_not_compete(connection):
+    """A workflow may run a job that is named as itself."""
+    JobLock(connection, DATASET, "j", "r1", kind="workflow").acquire()
+    guard(connection, "r1")
+    assert lock(connection, "r2").acquire() is None
+    with pytest.raises(RunStateError, match="workflow j is in progress already"):
+        JobLock(connection, DATASET, "j", "r3", kind="workflow").acquire()

@@ -1,3 +1,4 @@
+import json
 import logging
 from datetime import UTC, datetime
 
@@ -5,13 +6,15 @@ import pytest
 from google.api_core.exceptions import BadRequest, Forbidden, NotFound
 
 from etlkit.api.outcomes import Counts
-from etlkit.api.run import Interrupted, Run, RunRecord, RunRequest
+from etlkit.api.report import RunReport
+from etlkit.api.run import Interrupted, ParentRun, Run, RunRecord, RunRequest
 from etlkit.bigquery import sql
 from etlkit.bigquery.names import literal
 from etlkit.bigquery.runs.guard import LEASE_S, Guard, find_holder, guard_name
 from etlkit.bigquery.runs.process_identity import ProcessIdentity
 from etlkit.bigquery.runs.run_owner import RunOwner
-from etlkit.errors import RunStateError, RunTakenOverError
+from etlkit.bigquery.runs.stored_reports import from_stored
+from etlkit.errors import ConfigError, RunStateError, RunTakenOverError
 from tests.unit.bigquery.fake_connection import DATASET, FakeConnection
 
 STARTED_AT = datetime(2030, 1, 1, tzinfo=UTC)
@@ -234,3 +237,106 @@ def test_a_finished_run_has_no_guard(connection, owners):
     owner.start(exclusive=False)
     owner.finish()
     assert connection.find_table(guard_name(DATASET, run_id)) is None
+
+
+@pytest.fixture
+def child(connection):
+    """An owner of the run of a task, and what its workflow was told; its lease ends by itself."""
+    told = []
+
+    def make(dataset="p.etlkit_work", owner="token", record=None):
+        parent = ParentRun(
+            "w1",
+            "load/2024-01-02",
+            owner=owner,
+            dataset=dataset,
+            on_started=lambda run_id: told.append(("started", run_id)),
+            on_published=lambda run_id: told.append(("published", run_id)),
+        )
+        request = RunRequest("j", started_at=STARTED_AT, parent=None if record else parent)
+        run = Run(request, record=record)
+        made.append(RunOwner(connection, run, DATASET, target="", mode="append"))
+        return made[-1], told
+
+    made = []
+    yield make
+    for owner in made:
+        owner.lease.close()
+
+
+def test_the_run_of_a_task_begins_only_while_its_workflow_is_held(connection, child):
+    """The ledger knows whose work it is, and the workflow is told when it begins and is published."""
+    owner, told = child()
+    owner.start(exclusive=False)
+    text, given = connection.texts()[-1], connection.statements[-1].parameters
+    held = f"SELECT 1 FROM {guard_name(DATASET, 'w1').sql} WHERE owner = {literal('token')}"
+    assert text.index(held) < text.index(sql.LOST_PARENT) < text.index("INSERT INTO")
+    assert (given["parent_run_id"], given["task"]) == ("w1", "load/2024-01-02")
+    owner.publish([], COUNTS)
+    run_id = owner.guard.name.table.removeprefix("run_")
+    assert told == [("started", run_id), ("published", run_id)]
+    assert connection.statements[-1].parameters["task"] == "load/2024-01-02"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        BadRequest(f"Query error: {sql.LOST_PARENT} at [2:3]"),
+        NotFound("Not found: Table p:etlkit_work.run_w1"),
+    ],
+)
+def test_the_run_of_a_task_does_not_begin_when_its_workflow_is_lost(connection, child, error):
+    """It was taken over, or is published already; nothing is left behind."""
+    owner, told = child()
+    connection.answer("BEGIN TRANSACTION", error)
+    with pytest.raises(RunTakenOverError, match="run of the workflow"):
+        owner.start(exclusive=False)
+    assert told == []
+    assert connection.find_table(owner.guard.name) is None
+
+
+def test_a_task_with_another_ledger_than_its_workflow_is_refused(connection, child):
+    """One ledger has to know of both; nothing is asked of BigQuery."""
+    owner, _ = child(dataset="p.another")
+    with pytest.raises(ConfigError, match=r"etlkit_work.*p\.another.*give them the same"):
+        owner.start(exclusive=False)
+    assert (connection.statements, connection.tables) == ([], {})
+
+
+def test_the_run_of_a_task_that_is_resumed_by_itself_stays_the_tasks(connection, child):
+    """Nobody is asked whether the workflow is held: nobody holds it."""
+    record = RunRecord("r1", "j", 1, "f", parent=ParentRun("w1", "load"))
+    owner, _ = child(record=record)
+    owner.start(exclusive=False)
+    assert sql.LOST_PARENT not in connection.texts()[-1]
+    assert connection.statements[-1].parameters["parent_run_id"] == "w1"
+
+
+@pytest.mark.parametrize("error", [None, ValueError("bad")])
+def test_the_report_of_a_run_is_recorded_when_it_ends(connection, error):
+    """In the event itself, so that it costs no job; with its duration and cost."""
+
+    def report(counts, error):
+        rows = 0 if counts is None else counts.parts
+        return RunReport(
+            run_id="r",
+            job="j",
+            state="failed" if error else "published",
+            target="t",
+            rows_published=rows,
+            cost=0.5,
+            seconds={"open": 1.0, "publish": 2.0},
+        )
+
+    run = Run(RunRequest("j", started_at=STARTED_AT), report=report)
+    owner = RunOwner(connection, run, DATASET, target="t", mode="append")
+    owner.start(exclusive=False)
+    if error is None:
+        owner.publish([], COUNTS)
+    else:
+        owner.end(error)
+    assert len(connection.statements) == 2
+    given = connection.statements[-1].parameters
+    assert (given["seconds"], given["cost"]) == (3.0, 0.5)
+    kept = from_stored(json.loads(given["report"]))
+    assert kept == report(None if error else COUNTS, error)
