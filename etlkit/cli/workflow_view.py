@@ -146,7 +146,7 @@ class _Node:
     text: str = ""
 
     def update(self, report: TaskReport, now: float) -> None:
-        if report.state == "running" and self.report.state != "running":
+        if report.state == "running" and (self.began is None or self.report.state != "running"):
             self.began, self.text, self.expected = now, "", None
         self.report = report
         for child in report.children:

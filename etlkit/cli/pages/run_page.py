@@ -31,7 +31,7 @@ _MAX_OPEN = 12
 """Tasks of a run that are shown unfolded; in a longer list only the failed ones are."""
 
 _MAX_CHILD_ROWS = 50
-"""Children in the table of their task before the others are folded."""
+"""Children in the table of their task before the others are folded, and with a part of their own."""
 
 _MAX_FACT = 80
 """Characters of a detail that stands among the facts; a longer one gets lines of its own."""
@@ -58,6 +58,7 @@ class _Section:
         graph: The graph of the workflow that it runs; None = it runs none.
         retry: The command that runs its rejected rows again; empty = it has none.
         in_graph: Whether a node of a graph stands for it.
+        has_part: Whether it has a part of its own, or only a row in the table of the task around it.
     """
 
     key: str
@@ -74,12 +75,7 @@ class _Section:
     retry: str = ""
     in_graph: bool = False
 
-    @property
-    def has_more(self) -> bool:
-        """Whether a child tells more than fits its row in the table of its task."""
-        task = self.task
-        told = (task.error, task.first_errors, task.rejects, task.failed_attempts, self.children)
-        return bool(any(told) or self.statements or task.details or task.value is not None)
+    has_part: bool = True
 
 
 def write_html(report: WorkflowReport | RunReport | DatamartReport, path: Path | str) -> None:
@@ -186,7 +182,16 @@ def _sections(
             else None,
             retry=_retry(task),
             in_graph=in_graph,
+            has_part=not prefix or _has_part(task, number),
         )
+
+
+def _has_part(task: TaskReport, number: int) -> bool:
+    """Whether a child tells more than its row: of a long loop only the first ones, and the failed."""
+    if task.state in {"failed", "interrupted"}:
+        return True
+    told = (task.first_errors, task.rejects, task.failed_attempts, task.children, task.statements)
+    return number <= _MAX_CHILD_ROWS and bool(any(told) or task.details or task.value is not None)
 
 
 def _failures(sections: Sequence[_Section], above: str = "") -> Iterator[tuple[str, _Section]]:
@@ -218,7 +223,7 @@ def _task_facts(task: TaskReport) -> dict[str, str]:
         "Calls": count_text(task.calls),
         "Bytes billed": size_text(task.bytes_billed),
         "Cost": cost_text(task.cost),
-        **{_title(key): text for key, text in task.details.items() if _is_short(text)},
+        **{_title(key): text for key, text in task.details.items() if _is_fact(key, text)},
     }
     return {title: text for title, text in facts.items() if text}
 
@@ -227,8 +232,8 @@ def _title(key: str) -> str:
     return f"{key[:1].upper()}{key[1:]}"
 
 
-def _is_short(text: str) -> bool:
-    return len(text) <= _MAX_FACT and "\n" not in text
+def _is_fact(key: str, text: str) -> bool:
+    return key != "SQL" and len(text) <= _MAX_FACT and "\n" not in text
 
 
 def _statements(
@@ -247,7 +252,7 @@ def _summary(task: TaskReport) -> str:
 
 
 def _details(task: TaskReport) -> dict[str, str]:
-    details = {_title(key): text for key, text in task.details.items() if not _is_short(text)}
+    details = {_title(key): text for key, text in task.details.items() if not _is_fact(key, text)}
     if task.value is not None:
         value = task.value
         text = (

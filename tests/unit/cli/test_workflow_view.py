@@ -91,6 +91,7 @@ def test_iterations_and_child_tasks_stand_below_their_task():
     shown = lines(view)
     start = next(i for i, line in enumerate(shown) if line.startswith("▶ by_day"))
     assert "20 of 21 done" in shown[start]
+    assert shown[start + 2].endswith("0.0 s")
     below = [line.split()[:3] for line in shown[start + 1 : start + 4]]
     assert below == [
         ["✗", "2026-10-13", "transfer,"],

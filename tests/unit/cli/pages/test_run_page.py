@@ -202,10 +202,17 @@ def test_long_values_are_cut(page):
 
 
 def test_many_iterations_are_folded(page):
-    """The first 50 stand in the table, the others behind a fold."""
+    """The first 50 are shown, the others stand behind a fold; of those only the failed have a part."""
     report = succeeded()
-    report.tasks[0].children = [task(f"i{n}", "transfer", n, n + 1) for n in range(120)]
-    assert "70 more" in page(report)
+    days = [task(f"i{n}", "transfer", n, n + 1, details={"SQL": "SELECT 1"}) for n in range(120)]
+    days[100].state = "failed"
+    report.tasks[0].children = days
+    html = page(report)
+    assert faults(html) == []
+    assert "70 more" in html
+    parts = [each.get("id") for each in parse(html).iter("details") if each.get("id")]
+    assert len([part for part in parts if part.startswith("task-1-")]) == 51
+    assert "task-1-101" in parts
 
 
 def test_a_transfer_has_a_page(page):
