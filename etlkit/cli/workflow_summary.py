@@ -85,7 +85,7 @@ def _cells(task: TaskReport, indent: str) -> list[str]:
         look(task.state).word,
         count_text(rows),
         count_text(task.rejected or None),
-        count_text(task.calls),
+        count_text(task.calls or None),
         size_text(task.bytes_billed),
         cost_text(task.cost),
         duration_text(task.seconds) if began else "earlier" if task.from_earlier else "",

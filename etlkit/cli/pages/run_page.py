@@ -293,7 +293,7 @@ def _cells(task: TaskReport) -> Mapping[str, str]:
         "Took": duration_text(task.seconds) if task.started_at else "",
         "Rows": count_text(rows),
         "Rejected": count_text(task.rejected or None),
-        "Calls": count_text(task.calls),
+        "Calls": count_text(task.calls or None),
         "Billed": size_text(task.bytes_billed),
         "Cost": cost_text(task.cost),
         "Attempts": str(task.attempts) if task.attempts > 1 else "",
