@@ -59,8 +59,9 @@ class WorkflowState(Protocol):
     def finished(self) -> Mapping[Path, TaskReport]:
         """The last report of each task and iteration that ended in an earlier attempt.
 
-        Complete after `begin`. A task whose job was published is among them also if the process was
-        killed before it could record more.
+        What was recorded is known before `begin`, so that it can be told what to forget; complete
+        after it: then a task whose job was published is among them also if the process was killed
+        before it could record more.
         """
 
     def unpublished_child(self, path: Path, /) -> str | None:

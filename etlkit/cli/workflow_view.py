@@ -92,9 +92,14 @@ class _Lines(_Silent):
         self._lock = RLock()
         self._began: dict[tuple[str, ...], float] = {}
         self._next: dict[tuple[str, ...], float] = {}
+        self._states: dict[tuple[str, ...], tuple[str, int]] = {}
 
     def task_changed(self, path: tuple[str, ...], report: TaskReport, /) -> None:
         with self._lock:
+            state = report.state, report.attempts
+            if self._states.get(path) == state:  # a loop says its iterations while it runs
+                return
+            self._states[path] = state
             if report.state == "running":
                 self._began[path] = time.monotonic()
                 self._next[path] = self._began[path] + _LINE_EVERY_S

@@ -90,7 +90,7 @@ class MemoryWorkflowState:
         self._exclusive = exclusive
         self._owner = secrets.token_hex(8)
         self._earlier = deepcopy(run.graph)
-        self._finished: dict[Path, TaskReport] = {}
+        self._finished = {p: r for p, r in run.ends.items() if r.state in FINISHED}
         self._unpublished: dict[Path, str] = {}
         self.run_id = run.run_id
         self.attempt = run.attempt + 1

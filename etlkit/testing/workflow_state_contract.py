@@ -148,6 +148,17 @@ class WorkflowStateContract:
         assert again.finished()["load",].value == 1
         again.end(graph(), None)
 
+    def test_what_has_ended_is_known_before_the_attempt_begins(self) -> None:
+        """So that it can be told what to forget."""
+        first = self._begun()
+        first.task_ended(("load",), ended("load", rows=1))
+        first.end(graph(), JobError("another task failed"))
+        again = self.open_state(resume=first.run_id)
+        assert again.finished() == {("load",): ended("load", rows=1)}
+        again.begin(graph(), forget=[("load",)])
+        assert again.finished() == {}
+        again.end(graph(), None)
+
     def test_a_task_that_failed_may_end_again(self) -> None:
         """Such as one inside of a child workflow that is tried again: its last end counts."""
         first = self._begun()

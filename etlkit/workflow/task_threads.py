@@ -27,15 +27,15 @@ from etlkit.workflow.task_kind import Runnable, Stopping, TaskContext
 
 log = logging.getLogger("etlkit.workflow")
 
-STOP_GRACE_S: Final = 90.0
+STOP_GRACE_S = 90.0
 """How long a task that was asked to stop may take. A call in flight has its own deadline of a minute,
 and a transfer gives its calls half a minute."""
 
 _HOPELESS: Final = (ConfigError, TransformCodeError)
 """The same code and description would fail again."""
 
-_LONG_WAIT_S = 3600.0
-"""No wait is longer, so that no platform's limit of a timeout is met."""
+_LONGEST_WAIT_S = 1.0
+"""A signal that comes just before a wait begins is handled when it is over."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -86,7 +86,6 @@ class TaskThreads:
         scope: The run.
         slots: What works wait for that take a slot.
         on_start: Called with each work whose attempt has begun.
-        grace_s: How long a work that was asked to stop may take.
     """
 
     def __init__(
@@ -95,12 +94,10 @@ class TaskThreads:
         slots: Slots,
         *,
         on_start: Callable[[Work], None] | None = None,
-        grace_s: float = STOP_GRACE_S,
     ) -> None:
         self._scope = scope
         self._slots = slots
         self._on_start = on_start
-        self._grace_s = grace_s
         self._events: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._num_timers = 0
@@ -131,6 +128,8 @@ class TaskThreads:
         """Wait until works have ended, and hand them over. Their slots are given back afterwards."""
         while self._active and not self._ended:
             due_in_s = self._run_timers()
+            if self._ended:  # by one of the timers
+                break
             with suppress(Empty):
                 self._events.get(timeout=due_in_s)()
         with suppress(Empty):
@@ -153,12 +152,12 @@ class TaskThreads:
         while self._timers and self._timers[0][0] <= clock.now():
             heapq.heappop(self._timers)[2]()
         if not self._timers:
-            return _LONG_WAIT_S
+            return _LONGEST_WAIT_S
         at = self._timers[0][0]
         only_rests = all(work.phase == "resting" for work in self._active)
         if only_rests and clock.skip_to(at):
             return 0.0
-        return min(max(at - clock.now(), 0.0), _LONG_WAIT_S)
+        return min(max(at - clock.now(), 0.0), _LONGEST_WAIT_S)
 
     def _queue(self, work: Work) -> None:
         work.phase, work.stopping, work.is_late = "queued", Stopping(), False
@@ -274,7 +273,7 @@ class TaskThreads:
         # On a thread: to cancel a job in BigQuery takes a request.
         threading.Thread(target=work.stopping.request, args=(signum,), daemon=True).start()
         if work.runnable.takes_slot:  # what waits for others ends when they do
-            self.at(self._grace_s, partial(self._give_up, work, work.stopping))
+            self.at(STOP_GRACE_S, partial(self._give_up, work, work.stopping))
 
     def _give_up(self, work: Work, stopping: Stopping) -> None:
         """Go on without a work that does not stop. Its thread still runs, and keeps its slot."""
@@ -286,7 +285,7 @@ class TaskThreads:
             work.is_given_up = True
             work.report = replace(work.report)  # the thread may still write into the other one
         text = (
-            f"it was asked to stop and has not within {self._grace_s:g} s. Its thread still runs; a "
+            f"it was asked to stop and has not within {STOP_GRACE_S:g} s. Its thread still runs; a "
             "function should call check_stop() or wait() of its TaskContext"
         )
         log.error("task %s: %s", *_named(work), text)
