@@ -227,6 +227,8 @@ class DatamartReport:
         estimated_cost: Cost that a dry run estimates, in USD; None = BigQuery did not say.
         variables: The value of each custom variable, as text.
         warnings: E.g. a column that was left out.
+        first_row: The first row of the last SELECT in query mode, as JSON values, for other tasks of a
+            workflow; None = there is none, or nobody wants it.
         seconds: Duration of the whole run.
         error: Why the run failed; None = it did not.
     """
@@ -242,6 +244,7 @@ class DatamartReport:
     estimated_cost: float | None = None
     variables: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    first_row: dict[str, Any] | None = None
     seconds: float = 0.0
     error: str | None = None
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 from etlkit.api.outcomes import Counts
 from etlkit.api.report import (
     PRICE_PER_TIB,
+    TIB,
     DatamartReport,
     RunReport,
     State,
@@ -131,19 +132,35 @@ class TaskReport:
     error: str | None = None
 
     def add_run(self, report: RunReport | DatamartReport) -> None:
-        """Take over what the report of the task's job tells: its run, counts, cost and error.
+        """Take over what the report of the task's job tells: its run, counts, cost, value and error.
 
         State, times and attempts are the task's own, and stay.
         """
-        self.run_id, self.job, self.target = report.run_id or None, report.job, report.target
-        self.error = report.error
+        self.run_id, self.job = report.run_id or self.run_id, report.job
+        self.target, self.error = report.target, report.error
         if isinstance(report, DatamartReport):
             self._add_statements(report)
-            return
+        else:
+            self._add_rows(report)
+
+    def _add_rows(self, report: RunReport) -> None:
+        in_usd = report.currency == "USD"
         self.read, self.written = report.read, report.written
         self.skipped, self.rejected = report.skipped, report.rejected
-        self.rows, self.calls, self.cost = report.rows_published, report.calls, report.cost
+        self.rows, self.calls = report.rows_published, report.calls
+        self.cost = report.cost if in_usd else None
         self.first_errors = list(report.first_errors)
+        self.rejects = dict(report.error_classes) if report.rejected else {}
+        if report.resumed:
+            told = f"{report.resumed:,} rows had a result from an earlier attempt"
+            self.details["resumed"] = told
+        if report.retries:
+            self.details["retries"] = f"{report.retries:,} of {report.calls:,} calls"
+        if report.cost is not None and not in_usd:
+            self.details["cost"] = f"{report.cost:,.2f} {report.currency}"
+        if report.seconds:
+            stages = (f"{name} {seconds:.1f} s" for name, seconds in report.seconds.items())
+            self.details["stages"] = ", ".join(stages)
 
     def _add_statements(self, report: DatamartReport) -> None:
         counted = [each.rows for each in report.statements if each.rows is not None]
@@ -151,9 +168,12 @@ class TaskReport:
         if self.rows is None and counted:
             self.rows = sum(counted)
         self.statements = list(report.statements)
-        self.bytes_billed = report.bytes_billed
+        self.bytes_billed, self.cost = report.bytes_billed, report.estimated_cost
         if report.bytes_billed is not None:
-            self.cost = round(report.bytes_billed / 2**40 * PRICE_PER_TIB, 6)
+            self.cost = round(report.bytes_billed / TIB * PRICE_PER_TIB, 6)
+        self.value = report.first_row
+        if report.warnings:
+            self.details["warnings"] = "\n".join(report.warnings)
 
 
 @dataclass(kw_only=True)

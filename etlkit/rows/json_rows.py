@@ -1,7 +1,8 @@
-"""Rejected rows as JSON and back."""
+"""Rows as JSON and back: rejected rows, and rows that tasks of a workflow read."""
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from etlkit.errors import SourceError
@@ -22,6 +23,19 @@ _WRITERS = {
 def row_to_json(row: Row) -> dict[str, Any]:
     """Turn a row of native values into one of JSON values; `row_from_json` is its inverse."""
     return {name: _to_json(value) for name, value in row.items()}
+
+
+def row_to_plain_json(row: Row) -> dict[str, Any]:
+    """Turn a row into JSON values to compute with: NUMERIC becomes a number, too."""
+    numbers = {name: json_number(v) for name, v in row.items() if isinstance(v, Decimal)}
+    return row_to_json({**row, **numbers})
+
+
+def json_number(number: float | Decimal) -> int | float:
+    """The number as JSON has it: whole numbers stay exact."""
+    if isinstance(number, Decimal):
+        return int(number) if number == number.to_integral_value() else float(number)
+    return number
 
 
 def _to_json(value: Any) -> Any:

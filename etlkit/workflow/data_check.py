@@ -15,7 +15,7 @@ from etlkit.workflow.conditions import COMPARISONS, Operator, check_operator
 from etlkit.workflow.table_references import query_tables
 from etlkit.workflow.task_kind import Runnable, Tables, TaskContext
 from etlkit.workflow.texts import names_in
-from etlkit.workflow.values import is_number, json_number
+from etlkit.workflow.values import is_number
 
 OnNull = Literal["fail", "pass"]
 
@@ -107,6 +107,8 @@ class DataCheck(Runnable):
         return True
 
     def _compare(self, context: TaskContext, rows: list[dict[str, Any]], num_rows: int) -> bool:
+        from etlkit.rows.json_rows import json_number
+
         if self.operator is None:
             context.report.value = num_rows
             return num_rows == 0

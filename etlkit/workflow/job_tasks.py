@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from etlkit.api.datamart import Datamart
 from etlkit.api.job import TransferJob
-from etlkit.api.outcomes import Counts
-from etlkit.api.report import PRICE_PER_TIB, TIB
+from etlkit.api.report import PRICE_PER_TIB
 from etlkit.api.run import ParentRun, Run, RunRequest
 from etlkit.api.workflow_report import TaskKind, TaskReport
 from etlkit.errors import RunStateError
 from etlkit.workflow.python_task import PythonTask
 from etlkit.workflow.table_references import datamart_tables, transfer_tables
 from etlkit.workflow.task_kind import Runnable, Tables, TaskContext, short_hash
-from etlkit.workflow.values import json_number
 
 if TYPE_CHECKING:
     from etlkit.api.report import DatamartReport, DryRunReport, RunReport
@@ -54,19 +52,10 @@ class TransferTask(Runnable):
             parent=scope.state.child(context.path),
             shared=scope.shared,
         )
-        latest = Counts()
-
-        def on_progress(stage: str, counts: Counts, expected: int | None) -> None:
-            nonlocal latest
-            latest = counts
-            context.progress(stage, counts, expected)
-
-        try:
-            report = run_transfer(job, request, on_start=_starter(context), on_progress=on_progress)
-        except BaseException as error:
-            self._fill(context.report, getattr(error, "report", None), latest)
-            raise
-        self._fill(context.report, report, latest)
+        with _told(context.report) as tell:
+            tell(
+                run_transfer(job, request, on_start=_starter(context), on_progress=context.progress)
+            )
 
     def dry_run(self, context: TaskContext, /) -> bool:
         """See `etlkit.dry_run_job`."""
@@ -116,18 +105,6 @@ class TransferTask(Runnable):
         context.report.job = name
         return job, RunRequest(name, context.settings, variables=values, started_at=now)
 
-    def _fill(self, report: TaskReport, found: RunReport | None, counts: Counts) -> None:
-        if found is None:
-            return
-        report.run_id = found.run_id or report.run_id
-        report.target = found.target
-        report.read, report.written = found.read, found.written
-        report.skipped, report.rejected = found.skipped, found.rejected
-        report.rows, report.calls = found.rows_published, found.calls
-        report.cost = found.cost if self.job.currency == "USD" else None
-        report.first_errors = found.first_errors
-        report.rejects = dict(counts.error_classes)
-
 
 @dataclass(frozen=True)
 class DatamartTask(Runnable):
@@ -140,16 +117,12 @@ class DatamartTask(Runnable):
     def run(self, context: TaskContext, /) -> None:
         """Run all of its statements."""
         from etlkit.bigquery.datamart.run import run_plan
-        from etlkit.rows.json_rows import row_to_json
 
         def execute(plan: Plan, run: Run, report: DatamartReport) -> None:
             _starter(context)(run)
             context.report.statements = report.statements
-            row = run_plan(plan, run, report, wants_row=True)
+            run_plan(plan, run, report, wants_row=True)
             report.state = "published"
-            if row is not None:
-                numbers = {k: json_number(v) for k, v in row.items() if isinstance(v, Decimal)}
-                context.report.value = row_to_json({**row, **numbers})
 
         parent = context.scope_of_run.state.child(context.path)
         self._process(context, execute, parent)
@@ -188,28 +161,20 @@ class DatamartTask(Runnable):
         report.job = context.job_name(job.name)
         report.details["SQL"] = job.text()
         request = RunRequest(report.job, context.settings, started_at=now, parent=parent)
-        try:
-            found = process_datamart(job, request, _values(job, context, now), process)
-        except BaseException as error:
-            self._fill(report, getattr(error, "report", None))
-            raise
-        self._fill(report, found)
+        with _told(report) as tell:
+            tell(process_datamart(job, request, _values(job, context, now), process))
 
-    @staticmethod
-    def _fill(report: TaskReport, found: DatamartReport | None) -> None:
-        if found is None:
-            return
-        report.run_id = found.run_id or report.run_id
-        report.target, report.rows = found.target, found.rows_published
-        report.bytes_billed = found.bytes_billed
-        report.cost = found.estimated_cost
-        if found.bytes_billed is not None:
-            report.cost = round(found.bytes_billed / TIB * PRICE_PER_TIB, 6)
-        if found.query_mode == "query":
-            changed = [s.rows for s in found.statements if s.rows is not None]
-            report.rows = sum(changed) if changed else None
-        if found.warnings:
-            report.details["warnings"] = "\n".join(found.warnings)
+
+@contextmanager
+def _told(task: TaskReport) -> Iterator[Callable[[RunReport | DatamartReport], None]]:
+    """Take the report of the task's job over, also from the error that ends it."""
+    try:
+        yield task.add_run
+    except BaseException as error:
+        report = getattr(error, "report", None)
+        if report is not None:
+            task.add_run(report)
+        raise
 
 
 def as_runnable(run: Any) -> Runnable:

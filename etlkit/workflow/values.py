@@ -189,10 +189,3 @@ def did_you_mean(name: str, known: Any) -> str:
 def is_number(value: Any) -> bool:
     """Whether it is a number; a boolean is none here."""
     return isinstance(value, (int, float, Decimal)) and not isinstance(value, bool)
-
-
-def json_number(number: float | Decimal) -> int | float:
-    """The number as JSON has it: whole numbers stay exact."""
-    if isinstance(number, Decimal):
-        return int(number) if number == number.to_integral_value() else float(number)
-    return number

@@ -2,12 +2,15 @@
 
 import threading
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 
 from etlkit import BigQuerySink, Datamart, EtlBase, TransferJob
 from etlkit.api.run import RunRequest
 from etlkit.bigquery.datamart import insert
+from etlkit.bigquery.datamart.process import process_datamart
+from etlkit.bigquery.datamart.run import run_plan
 from etlkit.bigquery.runs.workflow_state import open_workflow_state
 from etlkit.errors import RunTakenOverError
 from etlkit.runner import run_datamart, run_job
@@ -51,6 +54,24 @@ class TestBigQueryWorkflowState(WorkflowStateContract):
             f"SELECT task FROM {self.world.work}.run_events WHERE parent_run_id = '{first.run_id}'"
         )
         assert list(rows) == []
+
+    def test_the_value_of_a_published_datamart_is_known_without_a_word_of_its_task(self):
+        """The process was killed between the two."""
+        first = self._begun()
+        job = Datamart(
+            sql="SELECT 0; SELECT 7 AS n, NUMERIC '2.50' AS price, DATE '2024-01-31' AS day",
+            work_dataset=self.world.work,
+        )
+        request = RunRequest("mart", self.world.settings, parent=first.child(("mart",)))
+        now = {"queued_at": request.started_at, "started_at": request.started_at}
+        run = partial(run_plan, wants_row=True)
+        process_datamart(job, request, {"given": None, "loop": None, **now}, run)
+        self.kill(first)
+        second = self._begun(resume=first.run_id)
+        (found,) = second.finished().values()
+        assert found.value == {"n": 7, "price": 2.5, "day": "2024-01-31"}
+        assert [each.state for each in found.statements] == ["done", "done"]
+        second.end(graph(), None)
 
     @pytest.mark.parametrize("kind", ["transfer", "datamart"])
     def test_a_run_of_a_task_that_was_at_work_cannot_publish_after_a_resume(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from etlkit.api.workflow_state import value_text
 from etlkit.bigquery.client import Connection, connect
 from etlkit.bigquery.datamart.insert import Insert
 from etlkit.bigquery.datamart.statements import first_row, run_step
@@ -14,9 +15,11 @@ from etlkit.bigquery.google_errors import errors_as
 from etlkit.bigquery.parameters import query_parameters
 from etlkit.bigquery.runs.run_owner import RunOwner
 from etlkit.bigquery.source import work_dataset
-from etlkit.errors import SinkError
+from etlkit.errors import JobError, SinkError
 
 if TYPE_CHECKING:
+    from google.cloud import bigquery
+
     from etlkit.api.report import DatamartReport
     from etlkit.api.run import Run
     from etlkit.bigquery.datamart.plan import Plan
@@ -24,9 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("etlkit.bigquery")
 
 
-def run_plan(
-    plan: Plan, run: Run, report: DatamartReport, *, wants_row: bool = False
-) -> dict[str, Any] | None:
+def run_plan(plan: Plan, run: Run, report: DatamartReport, *, wants_row: bool = False) -> None:
     """Run a datamart and fill in its report.
 
     Args:
@@ -34,9 +35,6 @@ def run_plan(
         run: The attempt.
         report: Its report.
         wants_row: Whether to fetch the first row of the last SELECT in query mode.
-
-    Returns:
-        That row; None = there is none.
 
     Raises:
         StatementError: A statement failed; later ones did not run.
@@ -51,8 +49,7 @@ def run_plan(
         with _owned(connection, run, plan, dataset, report.target, mode) as owner:
             insert.run(owner)
             owner.finish()
-        return None
-    row = None
+        return
     if connection.location is None:
         _make_work_dataset(connection, plan, ".".join(dataset))
     with _owned(connection, run, plan, dataset, "", "query") as owner:
@@ -60,11 +57,21 @@ def run_plan(
             owner.check()
             job = run_step(connection, plan, step, statement, f"statement_{step.number}")
             if wants_row and statement.statement_type in {"SELECT", "SCRIPT"}:
-                row = first_row(job)
+                _keep_first_row(job, report)
         with errors_as(SinkError, "ledger", "recording the run in the ledger failed"):
             owner.publish([], None)
         owner.finish()
-    return row
+
+
+def _keep_first_row(job: bigquery.QueryJob, report: DatamartReport) -> None:
+    """Put the first row into the report: before the run is published, so that a resume finds it."""
+    row = first_row(job)
+    try:
+        value_text(row)
+    except JobError as error:
+        report.warnings.append(f"other tasks cannot read the first row: {error}")
+    else:
+        report.first_row = row
 
 
 def _make_work_dataset(connection: Connection, plan: Plan, dataset_id: str) -> None:

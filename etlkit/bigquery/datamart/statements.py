@@ -75,9 +75,14 @@ def run_step(
 
 
 def first_row(job: bigquery.QueryJob) -> dict[str, Any] | None:
-    """The first row of a SELECT, or of the last SELECT of a script; None = there is none."""
+    """The first row of a SELECT, or of the last SELECT of a script, as JSON values.
+
+    None = there is none.
+    """
+    from etlkit.rows.json_rows import row_to_plain_json
+
     rows: Any = job.result(max_results=1)
-    return next((dict(row.items()) for row in rows), None)
+    return next((row_to_plain_json(dict(row.items())) for row in rows), None)
 
 
 def in_file(error: BaseException, step: Step, sent: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from etlkit.api.report import DatamartReport, RunReport, end_state, error_text
 from etlkit.api.workflow_report import TaskReport, WorkflowReport
+from etlkit.api.workflow_state import value_text
 from etlkit.bigquery import sql
 from etlkit.bigquery.google_errors import google_message
 from etlkit.bigquery.runs.guard import Guard, guard_name
@@ -325,7 +326,7 @@ def _told(report: Report | None) -> dict[str, Any]:
     """What a report tells the ledger."""
     if isinstance(report, WorkflowReport):
         counted = [task.rows for task in report.tasks if task.rows is not None]
-        known = {
+        known: dict[str, Any] = {
             "rows_published": sum(counted) if counted else None,
             "bytes_billed": report.bytes_billed,
             "cost": report.cost,
@@ -335,6 +336,9 @@ def _told(report: Report | None) -> dict[str, Any]:
         task = TaskReport(name="", kind="transfer")
         task.add_run(report)
         known = {"bytes_billed": task.bytes_billed, "cost": task.cost}
+        if isinstance(report, DatamartReport) and report.first_row is not None:
+            known["value"] = value_text(report.first_row)  # whole: other tasks may read it
+            report = replace(report, first_row=None)
     else:
         return {}
     return {**known, "seconds": round(report.total_s, 3), "report": to_stored(report)}

@@ -340,6 +340,7 @@ def add_run(report: TaskReport, row: Mapping[str, Any]) -> None:
     run = from_stored(stored) if "kind_of_report" in stored else None
     if isinstance(run, (RunReport, DatamartReport)):
         report.add_run(run)
+        report.value = json.loads(row.get("value") or "null")
     else:
         for name in ("read", "written", "skipped", "rejected"):
             setattr(report, name, row[name])

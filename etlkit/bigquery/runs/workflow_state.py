@@ -269,7 +269,8 @@ class BigQueryWorkflowState:
         """Whether a resume could do without the record of this end."""
         if report.state != "succeeded":
             return True
-        return report.value is None and report.run_id in self._ends.published
+        is_told = report.value is None or report.kind == "datamart"  # its run has the value
+        return is_told and report.run_id in self._ends.published
 
     def _end_of(self, path: Path, report: TaskReport) -> _End:
         with self._ends.lock:

@@ -70,7 +70,7 @@ def report(*tasks):
 
 
 def ended(name, state="succeeded", **values):
-    return TaskReport(name=name, kind="python", state=state, **values)
+    return TaskReport(**{"name": name, "kind": "python", "state": state, **values})
 
 
 def test_tasks_that_end_while_one_is_recorded_share_the_next_request(state, connection):
@@ -100,9 +100,11 @@ def test_ends_that_a_resume_can_do_without_cost_no_request(state, connection):
     parent = state.child(("load",))
     parent.on_published("c1")
     state.task_ended(("load",), ended("load", run_id="c1"))
+    mart = ended("mart", run_id="c1", kind="datamart", value={"n": 1})
+    state.task_ended(("mart",), mart)
     assert connection.recordings() == []
-    state.task_ended(("mart",), ended("mart", run_id="c2"))
-    assert connection.recordings() == [["bad", "off", "late", "load", "mart"]]
+    state.task_ended(("other",), ended("other", run_id="c2"))
+    assert connection.recordings() == [["bad", "off", "late", "load", "mart", "other"]]
 
 
 @pytest.mark.parametrize("error", [None, ValueError("no")])
@@ -123,10 +125,10 @@ def test_what_is_left_comes_with_the_end_of_the_run(state, connection, error):
 
 
 def test_a_value_is_recorded_at_once(state, connection):
-    """Others may read it from now on: a resume has to find the same."""
-    state.child(("mart",)).on_published("c1")
-    state.task_ended(("mart",), ended("mart", run_id="c1", value={"n": 1}))
-    assert connection.recordings() == [["mart"]]
+    """Others may read it from now on. That of a datamart is in its run already."""
+    state.child(("load",)).on_published("c1")
+    state.task_ended(("load",), ended("load", run_id="c1", value={"n": 1}))
+    assert connection.recordings() == [["load"]]
 
 
 def test_what_could_not_be_recorded_is_said_and_can_be_said_again(state, connection):

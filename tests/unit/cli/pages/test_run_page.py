@@ -232,7 +232,7 @@ def test_a_transfer_has_a_page(page):
         "jobs.photos",
         "✗ failed Run 20261101_090000_1",
         "Read 10 Written 7",
-        "Stages open 0.5 s, transform 1 min 01 s",
+        "Stages open 0.5 s, transform 61.0 s",
         "Retries 2 of 9 calls",
         "row 3, column 'uri': bad",
         "--retry-rejects 20261101_090000_1",
