@@ -25,6 +25,14 @@ def page(tmp_path):
     return write
 
 
+@pytest.fixture(scope="module")
+def article_page(tmp_path_factory):
+    """The text of the article's page."""
+    path = tmp_path_factory.mktemp("pages") / "article.html"
+    write_html(article(), path)
+    return path.read_text(encoding="utf-8")
+
+
 def by_id(root, name):
     (element,) = [each for each in root.iter() if each.get("id") == name]
     return element
@@ -88,9 +96,9 @@ def marked(report):
     return mark(report), marks
 
 
-def test_nodes_and_tasks_lead_to_each_other(page):
+def test_nodes_and_tasks_lead_to_each_other(article_page):
     """A click on a node goes to its task, and back; the same in the graph of a child workflow."""
-    root = parse(page(article()))
+    root = parse(article_page)
     for number in range(1, 19):
         assert by_id(root, f"node-{number}").get("href") == f"#task-{number}"
         links = [each.get("href") for each in by_id(root, f"task-{number}").iter("a")]
@@ -101,9 +109,9 @@ def test_nodes_and_tasks_lead_to_each_other(page):
     )
 
 
-def test_a_task_shows_what_it_did(page):
+def test_a_task_shows_what_it_did(article_page):
     """Counts, errors with their rows, rejects by class and how to run them again."""
-    text = section(parse(page(article())), "task-5")
+    text = section(parse(article_page), "task-5")
     for part in (
         "vision_objects ✓ succeeded transfer, 4,961 written, 12 skipped, 27 rejected, 58 s",
         "After object_table",
@@ -119,9 +127,9 @@ def test_a_task_shows_what_it_did(page):
         assert part in text
 
 
-def test_sql_has_bytes_and_slot_time(page):
+def test_sql_has_bytes_and_slot_time(article_page):
     """Each statement has its figures; the jobs of a script stand below it."""
-    root = parse(page(article()))
+    root = parse(article_page)
     rows = [
         [" ".join(text_of(cell).split()) for cell in row.iter("td")]
         for row in by_id(root, "task-3").iter("tr")
@@ -133,9 +141,9 @@ def test_sql_has_bytes_and_slot_time(page):
     assert "1.2 MERGE photos.joined" in section(root, "task-13")
 
 
-def test_values_details_and_branches_are_shown(page):
+def test_values_details_and_branches_are_shown(article_page):
     """What other tasks read of a task, the SQL of a check, the way that a branch took."""
-    root = parse(page(article()))
+    root = parse(article_page)
     assert 'Value for other tasks { "rows": 5000, "top": "tabby cat" }' in section(root, "task-3")
     assert "SQL SELECT COUNT(*) FROM photos.objects_long" in section(root, "task-9")
     assert "Condition 14211 >= 1000" in section(root, "task-9")
@@ -143,9 +151,9 @@ def test_values_details_and_branches_are_shown(page):
     assert "After usable (otherwise)" in section(root, "task-12")
 
 
-def test_failures_name_the_part_that_failed(page):
+def test_failures_name_the_part_that_failed(article_page):
     """The list of failures leads to the iteration or test that failed, not only to its task."""
-    root = parse(page(article()))
+    root = parse(article_page)
     links = {text_of(each): each.get("href") for each in by_id(root, "failures").iter("a")}
     assert links == {
         "by_day / 2026-10-13": "#task-11-13",
@@ -264,9 +272,9 @@ def test_write_html_is_public(tmp_path):
         etlkit.write_html(succeeded(), tmp_path / "none" / "a.html")
 
 
-def test_symbols_of_the_page_are_the_terminals(page):
+def test_symbols_of_the_page_are_the_terminals(article_page):
     """One state has one symbol everywhere."""
-    nodes = re.findall(r'<text class="symbol"[^>]*>(.)</text>', page(article()))
+    nodes = re.findall(r'<text class="symbol"[^>]*>(.)</text>', article_page)
     assert nodes.count("✓") == 15
     assert nodes.count("✗") == 2
 

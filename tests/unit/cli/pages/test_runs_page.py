@@ -22,6 +22,14 @@ def page(tmp_path):
     return write
 
 
+@pytest.fixture(scope="module")
+def month_page(tmp_path_factory):
+    """The text of the page of a month."""
+    path = tmp_path_factory.mktemp("pages") / "runs.html"
+    write_runs_html(month(), path, days=30)
+    return path.read_text(encoding="utf-8")
+
+
 def facts(root):
     pairs = [div for dl in root.iter("dl") for div in dl.findall("div")]
     return {text_of(pair.find("dt")): text_of(pair.find("dd")) for pair in pairs}
@@ -35,9 +43,9 @@ def rows(root, name):
     ]
 
 
-def test_the_page_keeps_the_rules(page):
+def test_the_page_keeps_the_rules(month_page):
     """As every page: strict HTML, policy, no address outside, names, contrast."""
-    assert faults(page(month())) == []
+    assert faults(month_page) == []
 
 
 def test_what_the_runs_say_is_text(page):
@@ -52,10 +60,10 @@ def test_what_the_runs_say_is_text(page):
     assert rows(root, "runs")[1][-1] == HOSTILE
 
 
-def test_sums_and_rows_are_those_of_the_runs(page):
+def test_sums_and_rows_are_those_of_the_runs(month_page):
     """The facts, the table of jobs and the table of runs agree with the ledger."""
     runs = month()
-    root = parse(page(runs))
+    root = parse(month_page)
     shown = facts(root)
     assert shown["Runs"] == f"{len(runs)}"
     assert shown["Failed"] == f"{sum(run.state == 'failed' for run in runs)}"
@@ -67,14 +75,14 @@ def test_sums_and_rows_are_those_of_the_runs(page):
     assert table[0][3].endswith("UTC")
 
 
-def test_the_runs_of_tasks_are_counted_with_their_workflow(page):
+def test_the_runs_of_tasks_are_counted_with_their_workflow(page, month_page):
     """A row and a dollar are not counted twice."""
     runs = month()
     parts = [
         replace(run, run_id=f"p{i}", parent_run_id=runs[0].run_id) for i, run in enumerate(runs)
     ]
     html = page([*runs, *parts])
-    assert facts(parse(html)) == facts(parse(page(runs)))
+    assert facts(parse(html)) == facts(parse(month_page))
     assert f"{len(parts)} runs of workflows&#39; tasks are counted" in html.replace(
         "workflows'", "workflows&#39;"
     )
@@ -83,9 +91,10 @@ def test_the_runs_of_tasks_are_counted_with_their_workflow(page):
 def test_each_day_has_its_bar(page):
     """The chart of states has the counts of each day; a day without a run is there without a bar."""
     runs = [run for run in month() if run.began_at[:10] != "2026-10-20"]
-    labels = re.findall(r'aria-label="(\d{4}-\d\d-\d\d: \d+ [a-z]+)"', page(runs))
+    html = page(runs)
+    labels = re.findall(r'aria-label="(\d{4}-\d\d-\d\d: \d+ [a-z]+)"', html)
     assert not any("2026-10-20" in label for label in labels)
-    assert ">10-20<" in page(runs) or ">10-19<" in page(runs)
+    assert re.search(r">10-(19|20)<", html)
     (tenth,) = {
         label for label in labels if label.startswith("2026-10-10") and "published" in label
     }
