@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from etlkit.api.outcomes import Counts
 
 _LINE_EVERY_S = 10.0
-_REFRESH_PER_S = 8
+_REFRESH_PER_S = 5
 _MAX_CHILDREN = 6
 """Children of one task that are listed; of a longer list only those that run or went wrong are."""
 
@@ -286,7 +286,7 @@ class LiveTree(_Silent):
 
 
 def _fitting(roots: dict[str, _Node], height: int, now: float) -> list[_Row]:
-    """The rows of the tree, as much as fits: lists are folded, from the least urgent state on."""
+    """The rows of the tree, as much as fits: tasks are folded, from the least urgent state on."""
     folded: set[str] = set()
     rows = list(_rows(roots, 0, now, folded))
     for least in (*_SETTLED, "waiting"):
@@ -294,20 +294,51 @@ def _fitting(roots: dict[str, _Node], height: int, now: float) -> list[_Row]:
             return rows
         folded.add(least)
         rows = list(_rows(roots, 0, now, folded))
-    if len(rows) <= height:
-        return rows
+        if len(rows) <= height:
+            names = [name for name, node in roots.items() if node.report.state == least]
+            return _filled(roots, height, now, folded, names, from_the_end=least != "waiting")
     urgent = [row for row in rows if row.depth == 0] or rows
-    kept = sorted(urgent, key=lambda row: states_in_order().index(row.state))[: height - 1]
-    more = len(rows) - len(kept)
-    return [*kept, _Row(0, "waiting", f"{more} more", "make the window taller to see them")]
+    kept_rows = sorted(urgent, key=lambda row: states_in_order().index(row.state))[: height - 1]
+    more = len(rows) - len(kept_rows)
+    return [*kept_rows, _Row(0, "waiting", f"{more} more", "make the window taller to see them")]
 
 
-def _rows(nodes: dict[str, _Node], depth: int, now: float, folded: set[str]) -> Iterator[_Row]:
+def _filled(
+    roots: dict[str, _Node],
+    height: int,
+    now: float,
+    folded: set[str],
+    names: Sequence[str],
+    *,
+    from_the_end: bool,
+) -> list[_Row]:
+    """The rows, with as many of the tasks that were folded last as there is room for.
+
+    What waits comes next from the top; of what has ended, the last is the news.
+    """
+    rows = list(_rows(roots, 0, now, folded))
+    for room in range(min(height - len(rows), len(names)), 0, -1):
+        kept = frozenset(names[len(names) - room :] if from_the_end else names[:room])
+        more = list(_rows(roots, 0, now, folded, kept))
+        if len(more) <= height:
+            return more
+    return rows
+
+
+def _rows(
+    nodes: dict[str, _Node],
+    depth: int,
+    now: float,
+    folded: set[str],
+    kept: frozenset[str] = frozenset(),
+) -> Iterator[_Row]:
+    """The rows of some tasks and of those below them; `kept` are not folded."""
     hidden = Counter[str]()
     is_long = depth > 0 and len(nodes) > _MAX_CHILDREN
     for name, node in nodes.items():
         state = node.report.state
-        if state in folded or (is_long and state not in {"running", *_TROUBLED}):
+        is_folded = state in folded and name not in kept
+        if is_folded or (is_long and state not in {"running", *_TROUBLED}):
             hidden[state] += 1
             continue
         yield _row(name, node, depth, now)

@@ -117,15 +117,25 @@ def test_the_tree_fits_the_terminal(width, height):
 
 
 def test_what_needs_attention_is_folded_last():
-    """In a low window the failed and the running tasks remain; the others become a number."""
+    """In a low window the failed and the running tasks remain; of the others the last ended."""
     tasks = [task(f"t{i}", "python", 0, 1) for i in range(30)]
     view = tree(tasks, height=8)
     view.task_changed(("t7",), replace(tasks[7], state="failed", error="division by zero"))
     view.task_changed(("t9",), running("t9", "python"))
     shown = lines(view)
     assert "1 failed" in shown[0]
-    assert [line.split()[:2] for line in shown[1:]] == [["✗", "t7"], ["▶", "t9"], ["✓", "28"]]
+    assert [line.split()[:2] for line in shown[1:]] == [
+        *(["✗", "t7"], ["▶", "t9"], ["✓", "t27"], ["✓", "t28"], ["✓", "t29"], ["✓", "25"]),
+    ]
     assert "division by zero" in shown[1]
+
+
+def test_what_comes_next_is_shown_as_far_as_it_fits():
+    """Of the tasks that wait the first ones are listed, the others are a number."""
+    shown = lines(tree(waiting(large(30).tasks), height=10))
+    assert len(shown) == 9
+    assert [line.split()[1] for line in shown[1:4]] == ["task_000", "task_001", "task_002"]
+    assert shown[-1].split()[:3] == ["○", "23", "waiting"]
 
 
 def test_the_tree_follows_the_size_of_the_window():
