@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     )
     from etlkit.calls.limits import RateLimit
     from etlkit.calls.retry import RetryPolicy
+    from etlkit.cli.pages.results import ResultsReport, write_results
     from etlkit.cli.pages.run_page import write_html
     from etlkit.engine.preview import Preview
     from etlkit.errors import (
@@ -129,6 +130,7 @@ _HOMES = {
     "RateLimit": "etlkit.calls.limits",
     "ReadExpiredError": "etlkit.errors",
     "Report": "etlkit.api.report",
+    "ResultsReport": "etlkit.cli.pages.results",
     "RetryPolicy": "etlkit.calls.retry",
     "RetryableError": "etlkit.errors",
     "Row": "etlkit.rows.row",
@@ -179,6 +181,7 @@ _HOMES = {
     "run_job": "etlkit.runner",
     "run_workflow": "etlkit.runner",
     "write_html": "etlkit.cli.pages.run_page",
+    "write_results": "etlkit.cli.pages.results",
 }
 """The module of each public name."""
 
@@ -221,6 +224,7 @@ __all__ = [
     "RateLimit",
     "ReadExpiredError",
     "Report",
+    "ResultsReport",
     "RetryPolicy",
     "RetryableError",
     "Row",
@@ -272,6 +276,7 @@ __all__ = [
     "run_job",
     "run_workflow",
     "write_html",
+    "write_results",
 ]
 
 

@@ -1,4 +1,4 @@
-"""The command `etlkit`: `run`, `runs`, `deploy`, `local` and `completion` under one name."""
+"""The command `etlkit`: `run`, `runs`, `report`, `deploy`, `local`, `completion` under one name."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from etlkit.cli.options import CONTEXT
 _SUMMARIES = {
     "run": "Run a job: a transfer or a datamart.",
     "runs": "List the latest runs, show one, or clean up after them.",
+    "report": "Write the rows of a query or table as a page to look at.",
     "deploy": "Print what runs a job on Google Cloud by itself.",
     "local": "Work with the local BigQuery and the local buckets.",
     "completion": "Print the script for completion in your shell.",

@@ -64,6 +64,76 @@ def copy_object(
         _copy_on_disk(Path(root).resolve(), source, target)
 
 
+def read_object(
+    uri: str, *, max_bytes: int, environ: Mapping[str, str] = os.environ, timeout_s: float = 60.0
+) -> bytes:
+    """Read a small object.
+
+    Args:
+        uri: `gs://bucket/name`; every character of the name stands for itself.
+        max_bytes: A larger object is not read.
+        environ: May name the local folder for buckets, see `BUCKETS`.
+        timeout_s: Deadline of each request to Cloud Storage.
+
+    Raises:
+        RowError: There is no such object, it is too large, or the address is none of an object.
+        ApiError: The account may not read it.
+        RetryableError: Cloud Storage did not answer, also after gcsfs's retries.
+        ConfigError: gcsfs is not installed.
+    """
+    _check_object(uri)
+    root = environ.get(BUCKETS)
+    if root is not None:
+        return _read_on_disk(_local_path(Path(root).resolve(), uri), uri, max_bytes)
+    storage = cloud_storage(uri, timeout_s)
+    try:
+        _check_size(uri, int(storage.info(uri)["size"]), max_bytes)
+        content: bytes = storage.cat_file(uri)
+    except FileNotFoundError:
+        raise RowError(f"no object {uri}") from None
+    except RowError:
+        raise
+    except Exception as error:
+        raise _refusal(error, f"read {uri}", "read it") from error
+    return content
+
+
+def read_bucket_file(path: str, *, max_bytes: int, root: str) -> bytes:
+    """Read a small file of the local buckets by its path.
+
+    Args:
+        path: A path; a relative one begins in `root`.
+        max_bytes: A larger file is not read.
+        root: The folder of the local buckets. Files outside of it are not read, also through links.
+
+    Raises:
+        RowError: It is not in the folder, is no file, or is too large.
+    """
+    folder = Path(root).resolve()
+    try:
+        file = (folder / path).resolve()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise RowError(f"{path!r} cannot be a file ({type(error).__name__})") from None
+    if not file.is_relative_to(folder):
+        raise RowError(f"{path!r} is not in the local buckets")
+    return _read_on_disk(file, path, max_bytes)
+
+
+def _read_on_disk(file: Path, name: str, max_bytes: int) -> bytes:
+    try:
+        if not file.is_file():
+            raise RowError(f"no object {name} in the local buckets")
+        _check_size(name, file.stat().st_size, max_bytes)
+        return file.read_bytes()
+    except (OSError, ValueError) as error:  # also a name that no file can have
+        raise RowError(f"{name} cannot be read ({type(error).__name__})") from None
+
+
+def _check_size(name: str, num_bytes: int, max_bytes: int) -> None:
+    if num_bytes > max_bytes:
+        raise RowError(f"{name} has {num_bytes:,} bytes; at most {max_bytes:,} are read")
+
+
 def _check_object(uri: str) -> None:
     bucket, _, name = uri.removeprefix("gs://").partition("/")
     if not uri.startswith("gs://") or not bucket or not name or name.endswith("/"):
@@ -96,9 +166,6 @@ def _local_path(root: Path, uri: str) -> Path:
 
 
 def _copy_in_cloud(storage: Any, source: str, target: str) -> None:
-    """Copy with gcsfs, which has already retried transient errors when it raises."""
-    from gcsfs.retry import is_retriable
-
     try:
         storage.cp_file(source, target)
     except FileNotFoundError:
@@ -109,12 +176,19 @@ def _copy_in_cloud(storage: Any, source: str, target: str) -> None:
             ) from None
         raise RowError(f"no object {source}") from None
     except Exception as error:
-        if isinstance(error, TimeoutError) or is_retriable(error):
-            raise RetryableError(
-                f"Cloud Storage does not answer; {source} is not copied", code="unreachable"
-            ) from error
-        raise ApiError(
-            f"Cloud Storage refuses to copy {source} to {target} ({type(error).__name__}): check that "
-            "the account may read the one and write the other",
-            service="storage",
-        ) from error
+        doing = f"copy {source} to {target}"
+        raise _refusal(error, doing, "read the one and write the other") from error
+
+
+def _refusal(error: Exception, doing: str, need: str) -> ApiError | RetryableError:
+    """What gcsfs's error means. It has already retried transient errors when it raises."""
+    from gcsfs.retry import is_retriable
+
+    if isinstance(error, TimeoutError) or is_retriable(error):
+        return RetryableError(
+            f"Cloud Storage does not answer, so etlkit could not {doing}", code="unreachable"
+        )
+    return ApiError(
+        f"Cloud Storage refuses to {doing} ({type(error).__name__}): check that the account may {need}",
+        service="storage",
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -95,9 +95,9 @@ class Long:
     def result(self, row: Row, answer: Mapping[str, Any], features: Sequence[Feature]) -> list[Row]:
         """One row per annotation."""
         return [
-            {**row, "feature": feature.type, "rank": rank, **_read(feature, found)}
+            {**row, **found}
             for feature in features
-            for rank, found in enumerate(_list_of(feature)(answer), 1)
+            for found in _annotations(feature.type, _list_of(feature)(answer))
         ]
 
 
@@ -131,7 +131,8 @@ class Wide:
 
     def result(self, row: Row, answer: Mapping[str, Any], features: Sequence[Feature]) -> Row:
         """The row with `2 * k` more columns."""
-        best = [_read(features[0], found) for found in _list_of(features[0])(answer)[: self.k]]
+        found_in = _list_of(features[0])(answer)[: self.k]
+        best: list[Row] = list(_annotations(features[0].type, found_in))
         best += [{"name": None, "score": None}] * (self.k - len(best))
         for rank, found in enumerate(best, 1):
             row[f"{self.prefix}name_{rank}"] = found["name"]
@@ -185,10 +186,33 @@ def _list_of(feature: Feature) -> Callable[[Mapping[str, Any]], list[Any]]:
     return _LISTS[feature.type]
 
 
-def _read(feature: Feature, found: Mapping[str, Any]) -> dict[str, Any]:
+def read_answer(answer: Mapping[str, Any]) -> list[Row]:
+    """All annotations of an answer whose features are not known.
+
+    Args:
+        answer: One item of `responses` of `images:annotate`, e.g. `{"labelAnnotations": […]}`.
+
+    Returns:
+        A row per annotation, as `Long` gives it, without the image's address. Text is one feature,
+        whichever way Vision was asked for it.
+    """
+    return [
+        found
+        for feature, find in _LISTS.items()
+        if feature != "DOCUMENT_TEXT_DETECTION"  # the same list as TEXT_DETECTION
+        for found in _annotations(feature, find(answer))
+    ]
+
+
+def _annotations(feature: str, found: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
+    for rank, annotation in enumerate(found, 1):
+        yield {"feature": feature, "rank": rank, **_read(feature, annotation)}
+
+
+def _read(feature: str, found: Mapping[str, Any]) -> dict[str, Any]:
     """`mid`, `name`, `score` and `box` of one annotation; None = Vision did not give it."""
     name = found.get("name") or found.get("description")
-    if feature.type == "IMAGE_PROPERTIES":
+    if feature == "IMAGE_PROPERTIES":
         name = _hex(found.get("color", {}))
     score = found.get("score", found.get("detectionConfidence", found.get("confidence")))
     return {

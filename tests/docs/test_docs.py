@@ -18,7 +18,7 @@ import pytest
 
 import etlkit
 from etlkit import EtlkitError, RunReport, errors, testing
-from etlkit.cli import deploy, local, root, run, runs
+from etlkit.cli import deploy, local, report, root, run, runs
 from etlkit.local import join_or_start
 
 ROOT = Path(__file__).parents[2]
@@ -194,6 +194,7 @@ def test_every_fence_is_found(language):
         (None, root.command),
         ("run", run.command),
         ("runs", runs.command),
+        ("report", report.command),
         ("deploy", deploy.cloud_run),
         ("local", local.command),
         *(("local", command) for command in local.command.commands.values()),
@@ -201,7 +202,7 @@ def test_every_fence_is_found(language):
 )
 def test_every_option_is_documented(module, command):
     """Each option of each command line is documented in each spelling, and each command by name."""
-    headings = {None: "etlkit", "deploy": "etlkit deploy cloud-run"}
+    headings = {None: "etlkit", "deploy": "etlkit deploy cloud-run", "report": "etlkit report"}
     heading = headings.get(module, f"python -m etlkit.{module}")
     section = CLI_PAGE.split(f"## `{heading}`\n")[1].split("\n## ")[0]
     for parameter in command.params:

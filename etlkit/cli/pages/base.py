@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parent / "templates"
 
-_MODULES = ("jinja2", "vl_convert", "pygraphviz")
+_MODULES = ("jinja2", "vl_convert", "pygraphviz", "itables", "PIL")
 
 _ENDS_SCRIPT = re.compile(r"<(?=/?script|!--)", re.IGNORECASE)
 """What the parser of HTML takes for markup inside of a script."""

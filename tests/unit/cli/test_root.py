@@ -14,7 +14,7 @@ import pytest
 import etlkit
 from etlkit import ConfigError, JobError, RetryableError, RowError
 from etlkit.api.run import Interrupted
-from etlkit.cli import completion, deploy, local, run, runs
+from etlkit.cli import completion, deploy, local, report, run, runs
 from etlkit.cli.invocation import invoke
 from etlkit.cli.root import command, main
 
@@ -24,7 +24,7 @@ ROOT = Path(etlkit.__file__).parents[1]
 def test_every_command_is_listed_with_the_module_that_has_it():
     """`etlkit --help` names the commands without importing them; they are the ones of `python -m`."""
     context = click.Context(command)
-    modules = {"run": run, "runs": runs, "deploy": deploy, "local": local}
+    modules = {"run": run, "runs": runs, "report": report, "deploy": deploy, "local": local}
     modules["completion"] = completion
     assert command.list_commands(context) == list(modules)
     for name, module in modules.items():

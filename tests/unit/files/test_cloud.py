@@ -10,6 +10,7 @@ import pytest
 
 from etlkit import ApiError, CsvSource, ParquetSource, RetryableError, RowError, SourceError
 from etlkit.files import copy_object
+from etlkit.files.storage import read_object
 
 fsspec = pytest.importorskip("fsspec")
 gcsfs = pytest.importorskip("gcsfs")
@@ -22,6 +23,8 @@ class Handler(BaseHTTPRequestHandler):
         server, parts = self.server, urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         name = unquote(parts.path.partition("/o/")[2])
+        if server.read_status is not None:
+            return self.answer(server.read_status, {"error": {"message": "no"}})
         if not name:
             prefix = query.get("prefix", "")
             return self.answer(200, {"items": [self.meta(n) for n in sorted(server.objects)
@@ -77,7 +80,7 @@ def cloud(monkeypatch):
         server.daemon_threads = True
         server.objects = {"a/1.csv": b"n\n1\n2\n", "a/2.csv": b"n\n3\n", "b.csv": b"n\n9\n"}
         server.generation, server.downloads, server.on_download = 7, [], None
-        server.copies, server.rewrites, server.status = {}, [], None
+        server.copies, server.rewrites, server.status, server.read_status = {}, [], None, None
         url = f"http://127.0.0.1:{server.server_address[1]}"
         options = {"token": "anon", "endpoint_url": url, "skip_instance_cache": True}
         monkeypatch.setitem(fsspec.config.conf, "gs", options)
@@ -177,3 +180,27 @@ def test_a_copy(cloud):
     assert cloud.copies == {"look/a/1.csv": b"n\n1\n2\n"}
     assert cloud.rewrites == ["a/1.csv"] * 4
     assert cloud.downloads == []
+
+
+def test_a_small_object_is_read(cloud):
+    """Every character of a name stands for itself; a large object is not downloaded."""
+    cloud.objects["a/[1]*.jpg"] = b"picture"
+    assert read_object("gs://labels/a/[1]*.jpg", max_bytes=7, environ={}) == b"picture"
+    with pytest.raises(RowError, match=r"a/1\.csv has 6 bytes; at most 5 are read"):
+        read_object("gs://labels/a/1.csv", max_bytes=5, environ={})
+    assert cloud.downloads == ["a/[1]*.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("uri", "status", "error", "message"),
+    [
+        ("gs://labels/z.jpg", None, RowError, r"no object gs://labels/z\.jpg"),
+        ("gs://labels/", None, RowError, "names no object"),
+        ("gs://labels/a/1.csv", 403, ApiError, "refuses to read gs://labels/a/1.csv .*may read it"),
+    ],
+)
+def test_an_object_that_cannot_be_read(cloud, uri, status, error, message):
+    """What is wrong with one object is told from what is wrong with the account."""
+    cloud.read_status = status
+    with pytest.raises(error, match=message):
+        read_object(uri, max_bytes=100, environ={})
