@@ -55,10 +55,11 @@ cloud: $(VENV)/.dev ## Run the acceptance tests in a Google Cloud project: make 
 	ETLKIT_CLOUD_PROJECT=$(PROJECT) ETLKIT_CLOUD_LOCATION=$(LOCATION) \
 	  $(BIN)/python -m pytest tests/cloud -W default --timeout 1800 -p no:cacheprovider $(ARGS)
 
-bench: $(VENV)/.dev ## Compare the speed of calls with the ideal and with hand-written loops
+bench: $(VENV)/.dev ## Compare the speed of calls with the ideal and with hand-written loops; time a page in a browser
 	$(BIN)/python -m tests.bench.calls
 	$(BIN)/python -m tests.bench.predict
 	$(BIN)/python -m tests.bench.cost
+	$(BIN)/python -m tests.bench.results_page
 
 lint: $(VENV)/.dev ## Fix what ruff can fix
 	$(BIN)/ruff check --fix .

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from etlkit.bigquery.client import REQUEST_S, Connection, errors_as
+from etlkit.bigquery.client import REQUEST_S, Connection
+from etlkit.bigquery.google_errors import errors_as
 from etlkit.bigquery.names import TableName, check_table, parse_table
 from etlkit.errors import ConfigError, SourceError
 from etlkit.rows.types import ALIASES

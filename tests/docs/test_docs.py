@@ -2,8 +2,8 @@
 
 On each page the blocks run from top to bottom in one project folder. A `python` block that begins
 with `# path/to/file.py` is written there and imported; `test_*` functions and `Test*` classes are
-run. In `sh` blocks the lines with `python -m etlkit.local` or `--local` are run; `# exit status N`
-says what to expect. `<!-- not run: why -->` on the line before a block exempts it.
+run. In `sh` blocks the lines with `python -m etlkit.local`, `etlkit report` or `--local` are run;
+`# exit status N` says what to expect. `<!-- not run: why -->` on the line before a block exempts it.
 """
 
 import dataclasses
@@ -133,6 +133,9 @@ def run_shell(line, page):
     """Run one line of a `sh` block, if it is a command for the local world."""
     command, _, remark = line.partition("  # ")
     words = shlex.split(command)
+    if words[:2] == ["etlkit", "report"] and "--local" in words:
+        assert root.main(words[1:]) == 0, f"{page}: {line}"
+        return
     if words[:2] != ["python", "-m"] or not ("etlkit.local" in words or "--local" in words):
         return
     expected = re.fullmatch(r"exit status (\d+)", remark)
