@@ -9,7 +9,14 @@ from bqemulator.domain.errors import DomainError, InvalidQueryError
 from bqemulator.scripting.parser import Parser
 from sqlglot import exp
 
-from etlkit.local.bigquery.extensions import api_errors, execute, grammar, hooks, sql_functions
+from etlkit.local.bigquery.extensions import (
+    api_errors,
+    declared_columns,
+    execute,
+    grammar,
+    hooks,
+    sql_functions,
+)
 from etlkit.local.bigquery.extensions.statement_context import StatementContext
 from etlkit.local.bigquery.patches import scripts
 from etlkit.local.bigquery.patches.messages import locate
@@ -29,8 +36,11 @@ class Interpreter(scripts.Interpreter):
         return StatementContext(self._project_id, self._ctx, self._caller)
 
     async def _exec_sql(self, sql: str) -> None:
-        if not await self._by_hook(sql):
-            await super()._exec_sql(sql)
+        if await self._by_hook(sql):
+            return
+        declared = declared_columns.parts(sql, grammar.parse(sql))
+        for part in (sql,) if declared is None else (declared.create, declared.insert):
+            await super()._exec_sql(part)
 
     async def _exec_call(self, stmt: ast.CallStmt) -> None:
         procedure = sql_functions.find_procedure(stmt.routine_ref)

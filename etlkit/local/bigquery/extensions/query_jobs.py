@@ -10,7 +10,13 @@ from bqemulator.domain.errors import DomainError, InvalidQueryError
 from bqemulator.jobs import executor
 from sqlglot import exp
 
-from etlkit.local.bigquery.extensions import api_errors, execute, grammar, hooks
+from etlkit.local.bigquery.extensions import (
+    api_errors,
+    declared_columns,
+    execute,
+    grammar,
+    hooks,
+)
 from etlkit.local.bigquery.extensions.statement_context import Running, StatementContext
 from etlkit.local.bigquery.patches.concurrency import mutated_tables
 from etlkit.local.bigquery.patches.dry_runs import checked
@@ -31,7 +37,11 @@ async def execute_query_job(
     Running.project, Running.job_id = project_id, job_id
     Running.user = str(getattr(options.get("caller"), "principal", "")).removeprefix("user:")
     ctx.engine.concurrency.refuse_if_too_many()
-    outcome = await _execute(bq_sql, StatementContext(project_id, ctx, options.get("caller")))
+    context = StatementContext(project_id, ctx, options.get("caller"))
+    outcome = await _execute(bq_sql, context)
+    declared = declared_columns.parts(bq_sql, grammar.parse(bq_sql)) if outcome is None else None
+    if declared is not None:
+        return await _create_and_fill(declared, job_id, query_params, context, options)
     if outcome is None:
         done = await _plain_execute(project_id, job_id, bq_sql, query_params, ctx, **options)
         ctx.engine.concurrency.mutated(mutated_tables(bq_sql, project_id))
@@ -46,6 +56,32 @@ async def execute_query_job(
         ctx=ctx,
     )
     meta.statistics["query"].update(outcome.statistics())
+    return meta
+
+
+async def _create_and_fill(
+    parts: declared_columns.Parts,
+    job_id: str,
+    query_params: list[dict[str, Any]] | None,
+    context: StatementContext,
+    options: dict[str, Any],
+) -> Any:
+    """Run a `CREATE TABLE … AS` with declared columns."""
+    project, ctx = context.project, context.ctx
+    name = grammar.name_of(parts.name, project)
+    is_kept = parts.keeps and ctx.catalog.get_table(*name) is not None
+    if not is_kept:
+        rows = await executor._run_single_sql(  # noqa: SLF001
+            project, parts.query, query_params, ctx, caller=context.caller
+        )
+        parts.check(rows)
+    meta = await _plain_execute(project, job_id, parts.create, None, ctx, **options)
+    if not is_kept:
+        await executor._run_single_sql(  # noqa: SLF001
+            project, parts.insert, query_params, ctx, caller=context.caller
+        )
+        ctx.engine.concurrency.mutated(mutated_tables(parts.insert, project))
+    meta.statistics["query"]["statementType"] = declared_columns.STATEMENT_TYPE
     return meta
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 def apply() -> None:
     """Apply all patches. Called once, after the table is checked and before the emulator is built."""
     from etlkit.local.bigquery.patches import (
+        aggregates,
         alter_actions,
         appends,
         byte_literals,
@@ -35,6 +36,7 @@ def apply() -> None:
         table_options,
         byte_literals,
         alter_actions,
+        aggregates,
         messages,
         scripts,
         dry_runs,

@@ -31,6 +31,9 @@ _QUALIFIED: Final = re.compile(r"^((?:Not found|Already Exists): Table [\w-]+)\.
 _PHYSICAL_NAME: Final = re.compile(r'"?(\w+?)__(\w+)"?\."?(\w+)"?')
 _WRAPPED: Final = "Query execution failed: "
 _PLACED: Final = re.compile(r'^(Syntax error: .*?"([^"]+)") at \[\d+:\d+\]')
+_UNDERLINE: Final = re.compile(r"\x1b\[\d*m")
+"""How sqlglot shows a place on a terminal."""
+
 _UNPLACED: Final = re.compile(r"^(?:Unrecognized name: |Name )(\w+)")
 
 
@@ -60,13 +63,14 @@ def _without_internals(message: str) -> str:
 
 
 def locate(error: InvalidQueryError, sql: str, source: str | None = None) -> InvalidQueryError:
-    """Add or correct the position of an error.
+    """Add or correct the position of an error, and take underlines away.
 
     Args:
         error: The error of the emulator.
         sql: The statement that failed.
         source: The script that has the statement; None = the statement is not part of a script.
     """
+    _with_message(error, _UNDERLINE.sub("", error.message))
     placed, unplaced = _PLACED.match(error.message), _UNPLACED.match(error.message)
     if placed is None and (unplaced is None or " at [" in error.message):
         return error

@@ -63,6 +63,12 @@ ORIGINALS: Final = (
         "DuckDB does not have the emulator's DECIMAL(76, 38).",
     ),
     Original(
+        "bqemulator.sql.rewriter.aggregate_variants:_rewrite_ignore_nulls",
+        "322ba11a59d8",
+        ("bigquery/patches/aggregates",),
+        "IGNORE NULLS must go with DISTINCT and LIMIT.",
+    ),
+    Original(
         "bqemulator.storage.type_map:bq_schema_to_duckdb_columns",
         "36a6d9ffada2",
         ("bigquery/patches/types",),
