@@ -10,6 +10,7 @@ EtlkitError
  |   +- RowSchemaError           unknown key, wrong type, null in a required column
  |   +- ImageError               a service refused this image
  |   +- CallFailedError          the calls for this row keep failing, those for others do not
+ |   +- RequestRefusedError      the API that a row was sent to refused it
  +- JobError                     exit 1: the run ends, nothing is published
      +- ApiError                 a service refused a call as a whole (400, 401, 403)
      +- TooManyRejectedError     max_rejected was exceeded
@@ -53,6 +54,7 @@ __all__ = [
     "JobError",
     "OutageError",
     "ReadExpiredError",
+    "RequestRefusedError",
     "RetryableError",
     "RowError",
     "RowSchemaError",
@@ -226,6 +228,23 @@ class CallFailedError(RowError):
     Attributes:
         code: Failure of the last attempt: an HTTP status, a gRPC code or a word such as `timeout`.
         attempts: Calls made for the row.
+    """
+
+    def __init__(
+        self, message: str, *, code: str | None = None, attempts: int = 1, **where: Any
+    ) -> None:
+        super().__init__(message, **where)
+        self._values |= {"code": code, "attempts": attempts}
+        self.code = code
+        self.attempts = attempts
+
+
+class RequestRefusedError(RowError):
+    """An API refused one row that was sent to it, and will refuse it again.
+
+    Attributes:
+        code: The HTTP status, or the API's own code for the row.
+        attempts: Requests made with the row.
     """
 
     def __init__(

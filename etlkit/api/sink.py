@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from etlkit.api.run import Run, RunRecord, RunRequest
     from etlkit.api.source import Source, SourceReader
     from etlkit.rows.columns import Column
+    from etlkit.rows.row import Row
     from etlkit.variables.definitions import Value
 
 PART = "_etlkit_part"
@@ -34,6 +35,14 @@ class Outlook:
 
     target: str
     changes: Sequence[str] = ()
+
+
+@runtime_checkable
+class SendsRequests(Protocol):
+    """A sink that sends rows to an API, and can show a request without sending it."""
+
+    def first_request(self, rows: Sequence[Row], /) -> str:
+        """The request that the first of these rows would be in, secrets hidden; for people."""
 
 
 class SinkWriter(Protocol):

@@ -67,6 +67,11 @@ class Stop:
         """End every wait, now and later."""
         self._event.set()
 
+    @property
+    def is_set(self) -> bool:
+        """Whether the run is ending."""
+        return self._event.is_set()
+
     def check(self) -> None:
         """Raise if the run is ending.
 

@@ -228,7 +228,6 @@ class Calls:
         policy: The job's policy; None = it has none.
         rate_limit: For each service; None = not declared.
         meter: Counts and caps; None = only counts.
-        stopping: Ends the waits; None = one of its own.
         shared: What the runs of one workflow share; None = nothing.
 
     Attributes:
@@ -244,13 +243,12 @@ class Calls:
         policy: RetryPolicy | None = None,
         rate_limit: RateLimit | None = None,
         meter: Meter | None = None,
-        stopping: clock.Stop | None = None,
         shared: SharedCalls | None = None,
     ) -> None:
         self.meter = meter or Meter()
         self.policy = policy
         self.rate_limit = rate_limit
-        self.stopping = stopping or clock.Stop()
+        self.stopping = clock.Stop()
         self.shared = shared
         self._lock = threading.Lock()
         self._callers: dict[str, Caller] = {}
@@ -259,7 +257,7 @@ class Calls:
     def part(self, policy: RetryPolicy | None, rate_limit: RateLimit | None) -> Calls:
         """Calls of the same run with a policy and a rate of their own, past the job's caps.
 
-        They end with these, and are counted here, too.
+        They end when these end, or by themselves, and are counted here, too.
 
         Args:
             policy: None = this one's.
@@ -267,14 +265,12 @@ class Calls:
         """
         meter = Meter(total=self.meter)
         made = Calls(
-            policy or self.policy,
-            rate_limit or self.rate_limit,
-            meter,
-            stopping=self.stopping,
-            shared=self.shared,
+            policy or self.policy, rate_limit or self.rate_limit, meter, shared=self.shared
         )
         with self._lock:
             self._parts.append(made)
+        if self.stopping.is_set:
+            made.stop()
         return made
 
     def caller(self, service: str, policy: RetryPolicy | None = None) -> Caller:

@@ -85,6 +85,10 @@ def show_preview(preview: Preview) -> None:
         print_table(sys.stdout, ["column", "before", *titles], cells, title=f"row {number}")
     columns = ", ".join(f"{column.name} {column.ddl}" for column in preview.columns)
     click.echo(printable(f"columns: {columns}"))
+    if preview.request is not None:
+        click.echo("the first request:")
+        for line in preview.request.splitlines():
+            click.echo(printable(f"  {line}"))
     for text in preview.errors:
         click.echo(f"{click.style('fails', fg='red')} {printable(text)}")
     if preview.num_errors > len(preview.errors):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from etlkit.api.outcomes import Counts, Recovered, RefusedRow, RejectedRow
 from etlkit.api.run import Run
-from etlkit.api.sink import PARTS
+from etlkit.api.sink import PARTS, SendsRequests
 from etlkit.api.source import ROW_ID
 from etlkit.engine.estimate import make_calls
 from etlkit.engine.pipeline import Pipeline
@@ -48,12 +48,15 @@ class Preview:
         rows: In the source's order.
         errors: The first few rows that failed, with row number and reason.
         num_errors: All that failed.
+        request: The first request that a sink for an API would send, secrets hidden; None = there is
+            none.
     """
 
     columns: tuple[Column, ...]
     rows: list[PreviewRow]
     errors: list[str] = field(default_factory=list)
     num_errors: int = 0
+    request: str | None = None
 
 
 def preview_transfer(job: TransferJob, request: RunRequest) -> Preview:
@@ -75,7 +78,11 @@ def preview_transfer(job: TransferJob, request: RunRequest) -> Preview:
         finally:
             reader.close(succeeded=True)
     rows = [PreviewRow(before, tuple(writer.rows.get(of, ()))) for of, before in reader.source_rows]
-    return Preview(writer.columns, rows, counts.first_errors, counts.row_errors)
+    sent = [row for each in rows for row in each.after]
+    first = None
+    if isinstance(job.sink, SendsRequests) and sent:
+        first = job.sink.first_request(sent)
+    return Preview(writer.columns, rows, counts.first_errors, counts.row_errors, first)
 
 
 class _RecordingReader:

@@ -22,7 +22,7 @@ _WRITERS = {
 
 def row_to_json(row: Row) -> dict[str, Any]:
     """Turn a row of native values into one of JSON values; `row_from_json` is its inverse."""
-    return {name: _to_json(value) for name, value in row.items()}
+    return {name: value_to_json(value) for name, value in row.items()}
 
 
 def row_to_plain_json(row: Row) -> dict[str, Any]:
@@ -38,11 +38,12 @@ def json_number(number: float | Decimal) -> int | float:
     return number
 
 
-def _to_json(value: Any) -> Any:
+def value_to_json(value: Any) -> Any:
+    """Turn one native value, also a nested one, into a JSON value."""
     if isinstance(value, dict):
-        return {name: _to_json(inner) for name, inner in value.items()}
+        return {name: value_to_json(inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_to_json(inner) for inner in value]
+        return [value_to_json(inner) for inner in value]
     native = native_class(type(value))
     write = None if native is None else _WRITERS[native]
     return value if write is None else write(value)

@@ -53,14 +53,15 @@ def _phrase(status: int) -> str:
         return "Status"
 
 
-Respond = Callable[[str, str, bytes], Reply]
+Respond = Callable[[str, str, Mapping[str, str], bytes], Reply]
+"""Method, path, headers (names in lower case) and body to the reply."""
 
 
 class HttpListener:
     """Listens on loopback in its own thread.
 
     Args:
-        respond: Returns the reply to a method, path and body; called on the event loop.
+        respond: Returns the reply to a request; called on the event loop.
         in_flight: Entered around each call.
         latency_s: Every answer begins this many seconds later.
     """
@@ -117,14 +118,15 @@ class HttpListener:
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Answer one call; False = the connection is closed."""
         method, path, headers = _parse_head(await reader.readuntil(b"\r\n\r\n"))
-        if headers.get("expect") == "100-continue":
+        if headers.get("expect", "").lower() == "100-continue":
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         body = await _read_body(reader, headers)
         with self._in_flight():
-            reply = self._respond(method, path, body)
+            reply = self._respond(method, path, headers, body)
             if self._latency_s:
                 await asyncio.sleep(self._latency_s)
-            return await _send(reply, reader, writer) and headers.get("connection") != "close"
+            is_last = headers.get("connection", "").lower() == "close"
+            return await _send(reply, reader, writer) and not is_last
 
 
 def _parse_head(head: bytes) -> tuple[str, str, dict[str, str]]:
@@ -133,12 +135,12 @@ def _parse_head(head: bytes) -> tuple[str, str, dict[str, str]]:
     headers = {}
     for line in lines:
         name, _, value = line.partition(":")
-        headers[name.lower()] = value.strip().lower()
+        headers[name.lower()] = value.strip()
     return method, rest.partition(" ")[0].partition("?")[0], headers
 
 
 async def _read_body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> bytes:
-    if headers.get("transfer-encoding") != "chunked":
+    if headers.get("transfer-encoding", "").lower() != "chunked":
         return await reader.readexactly(int(headers.get("content-length", "0")))
     body = bytearray()
     while size := int((await reader.readline()).partition(b";")[0], 16):

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
+_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _HTML = b"<!DOCTYPE html><html><head><title>502</title></head><body>Bad Gateway</body></html>"
 
 
@@ -61,13 +62,18 @@ class FaultServer:
     | drip | a byte now and then | no answer until the deadline |
     | item_error | that image's `error` | the same |
 
+    It honours idempotency keys as web APIs do: a route is asked once for each key, and a later
+    request with the key gets the same answer.
+
     Args:
         plan: What goes wrong; None = nothing.
         answer: One image's `AnnotateImageResponse` as JSON, given its `Item` (`key`, `uri`,
             `content`, `features`). It must not block. None = `label_of(item.key)` as a label, an
             object, or both, as requested.
-        routes: JSON answers by path (`{"/v1/geocode": handler}`), given the parsed body of a POST.
-            They must not block. The whole body is one item; `item_error` is an HTTP error.
+        routes: JSON answers by path (`{"/v1/geocode": handler}`), given the parsed body of a POST,
+            PUT, PATCH or DELETE; None = it has no body. A tuple of status and JSON is an answer with
+            another status than 200. They must not block. The whole body is one item; `item_error` is
+            an HTTP error.
         item_key: Returns the key of the item in such a body; None = the body's digest.
         latency_s: Every answer begins this many seconds later.
         quota: Calls per window, e.g. `"1800/min"`; further calls get 429 with the time until the next
@@ -77,6 +83,9 @@ class FaultServer:
 
     Attributes:
         url: `http://127.0.0.1:PORT`.
+        accepted: What routes have answered with 2xx to an `Idempotency-Key`: by key, the parsed
+            body.
+        requests_by_key: How many requests came with each key, answered or not.
     """
 
     def __init__(
@@ -96,6 +105,9 @@ class FaultServer:
         self._routes = dict(routes or {})
         self._item_key = item_key
         self._latency_s = latency_s
+        self.accepted: dict[str, Any] = {}
+        self.requests_by_key: Counter[str] = Counter()
+        self._answers: dict[str, Any] = {}
         self._lock = Lock()
         self._is_closed = False
         self._grpc: GrpcListener | None = None
@@ -171,15 +183,17 @@ class FaultServer:
     ) -> None:
         self.close()
 
-    def _respond(self, method: str, path: str, body: bytes) -> Reply:
+    def _respond(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Reply:
         """The reply to one HTTP request, with its fault."""
         handler = self._routes.get(path)
         is_vision = handler is None and path.startswith("/v1/") and path.endswith("images:annotate")
-        if method != "POST" or not (handler or is_vision):
+        if method not in (_METHODS if handler else {"POST"}) or not (handler or is_vision):
             known = ", ".join(["/v1/images:annotate", *self._routes])
             return _error(404, f"POST to one of: {known}.")
         try:
-            return self._respond_vision(body) if handler is None else self._route(handler, body)
+            if handler is None:
+                return self._respond_vision(body)
+            return self._route(handler, body, headers.get("idempotency-key"))
         except vision.RefusedError as exc:
             return _error(400, str(exc))
         except Exception:
@@ -195,17 +209,29 @@ class FaultServer:
 
         return _reply(decision, answer)
 
-    def _route(self, handler: Callable[[Any], Any], body: bytes) -> Reply:
+    def _route(self, handler: Callable[[Any], Any], body: bytes, key: str | None) -> Reply:
         try:
-            parsed = json.loads(body)
+            parsed = json.loads(body) if body else None
         except ValueError as exc:
             raise vision.RefusedError("Invalid JSON payload received.") from exc
-        key = self._item_key(parsed) if self._item_key else vision.digest_key(body)
-        decision = self._fault_handler.decide([str(key)])
+        item = self._item_key(parsed) if self._item_key else vision.digest_key(body)
+        decision = self._fault_handler.decide([str(item)])
+        if key is not None:
+            self.requests_by_key[key] += 1
         if decision.items:
             status = vision.http_status_of(decision.items[0])
             return _error(status, vision.message_of(status))
-        return _reply(decision, lambda: handler(parsed))
+        return _reply(decision, lambda: self._ask_once(handler, parsed, key))
+
+    def _ask_once(self, handler: Callable[[Any], Any], parsed: Any, key: str | None) -> Any:
+        """The route's answer; the first one again for a key that has come before."""
+        if key is None:
+            return handler(parsed)
+        if key not in self._answers:
+            answer = self._answers[key] = handler(parsed)
+            if not isinstance(answer, tuple) or 200 <= answer[0] < 300:
+                self.accepted[key] = parsed
+        return self._answers[key]
 
 
 def _reply(decision: Decision, answer: Callable[[], Any]) -> Reply:
@@ -215,7 +241,9 @@ def _reply(decision: Decision, answer: Callable[[], Any]) -> Reply:
     if fault.kind == "status":
         body = vision.error_body(fault.status, vision.message_of(fault.status), fault)
         return Reply(fault.status, body, vision.hint_headers(fault), fault=fault)
-    return Reply(200, json.dumps(answer()).encode(), fault=fault)
+    answered = answer()
+    status, parsed = answered if isinstance(answered, tuple) else (200, answered)
+    return Reply(status, json.dumps(parsed).encode(), fault=fault)
 
 
 def _error(status: int, message: str) -> Reply:

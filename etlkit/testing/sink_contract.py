@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from unittest import SkipTest
 
 import pyarrow as pa
 
@@ -37,7 +38,16 @@ class SinkContract:
     """Override `make_sink`, `visible_rows`, `visible_rejects`; `make_request` if settings are needed.
 
     The target does not exist at first, and every sink of one test writes to the same one.
+
+    Attributes:
+        is_atomic: Whether readers see nothing before `commit`. False = the target sees each row as it
+            is written and nothing is taken back, as an API does; `make_sink` is never asked for
+            `replace` then.
+        has_columns: Whether the target tells its columns.
     """
+
+    is_atomic: ClassVar[bool] = True
+    has_columns: ClassVar[bool] = True
 
     def make_sink(self, mode: Literal["append", "replace"]) -> Sink:
         """Make a sink for the test's target."""
@@ -80,8 +90,19 @@ class SinkContract:
             writer.flush()
             return writer.commit(counts_of(rows))
 
+    @property
+    def _any_mode(self) -> Literal["append", "replace"]:
+        """A mode for tests that mean none in particular."""
+        return "replace" if self.is_atomic else "append"
+
+    def _needs(self, holds: bool, what: str) -> None:
+        """Skip a promise that this kind of target cannot give."""
+        if not holds:
+            raise SkipTest(what)
+
     def test_shows_nothing_before_commit(self) -> None:
         """Staged rows are invisible until `commit`, and all of them are visible after it."""
+        self._needs(self.is_atomic, "the target sees rows as they are written")
         with self._writing("append") as (_run, writer):
             writer.begin(COLUMNS)
             rows: list[Row] = [{"name": "a", "size": 1}]
@@ -110,18 +131,21 @@ class SinkContract:
 
     def test_replace_leaves_only_the_new_rows(self) -> None:
         """`replace` makes the run's rows the only ones, twice in a row too."""
+        self._needs(self.is_atomic, "nothing is replaced")
         self._publish("replace", [{"name": "a", "size": 1}])
         self._publish("replace", [{"name": "b", "size": 2}])
         assert self._seen() == [("b", 2)]
 
     def test_replace_by_no_rows_empties_the_target(self) -> None:
         """Zero rows are a normal run."""
+        self._needs(self.is_atomic, "nothing is replaced")
         self._publish("replace", [{"name": "a", "size": 1}])
         assert self._publish("replace") == 0
         assert self._seen() == []
 
     def test_abort_leaves_the_target_alone(self) -> None:
         """What was staged before an abort is never seen."""
+        self._needs(self.is_atomic, "the target sees rows as they are written")
         self._publish("replace", [{"name": "a", "size": 1}])
         with self._writing("replace") as (_run, writer):
             writer.begin(COLUMNS)
@@ -131,14 +155,17 @@ class SinkContract:
 
     def test_publishes_nothing_when_a_row_is_missing(self) -> None:
         """Counts that do not match what was staged fail the audit; the target is untouched."""
-        self._publish("replace", [{"name": "a", "size": 1}])
-        with self._writing("replace") as (_run, writer):
+        self._publish(self._any_mode, [{"name": "a", "size": 1}])
+        with self._writing(self._any_mode) as (run, writer):
             writer.begin(COLUMNS)
             rows: list[Row] = [{"name": "b", "size": 2}]
             writer.write(batch_of("id1", rows))
             writer.flush()
             assert _refuses(writer, counts_of([rows, rows]))
-        assert self._seen() == [("a", 1)]
+        if self.is_atomic:
+            assert self._seen() == [("a", 1)]
+        sink = self.make_sink(self._any_mode)
+        assert sink.find_run(self.make_request(resume=run.run_id)).published is None
 
     def test_publishes_rejected_rows_beside_the_others(self) -> None:
         """A rejected row is in the table of rejects, once, when the others are in the target."""
@@ -205,14 +232,14 @@ class SinkContract:
 
     def test_check_writes_nothing(self) -> None:
         """It names the target, and leaves neither rows nor a run behind."""
-        sink = self.make_sink("replace")
+        sink = self.make_sink(self._any_mode)
         job = contract_job(sink=sink)
         with self._start(sink) as run:
             reader = job.source.open(job, run)
             for columns in (None, COLUMNS):
                 assert sink.check(job, run, reader, columns).target
         assert self._seen() == []
-        assert _cannot_find(self.make_sink("replace"), self.make_request(resume=run.run_id))
+        assert _cannot_find(self.make_sink(self._any_mode), self.make_request(resume=run.run_id))
 
     def test_an_unknown_run_is_not_resumed(self) -> None:
         """Neither an id that nobody knows nor a job without runs can be resumed."""
@@ -246,6 +273,7 @@ class SinkContract:
 
     def test_knows_the_columns_of_its_target(self) -> None:
         """A target that exists tells its columns, so that new values get its types."""
+        self._needs(self.has_columns, "the target has no columns")
         self._publish("append", [{"name": "a", "size": 1}])
         with self._writing("append") as (_run, writer):
             known = {column.name: column.type for column in writer.known_columns}
@@ -256,7 +284,7 @@ class SinkContract:
         """A second `begin` changes the columns; rows staged before have nulls there."""
         first: list[Row] = [{"name": "a"}]
         second: list[Row] = [{"name": "b", "size": 2}]
-        with self._writing("replace") as (_run, writer):
+        with self._writing(self._any_mode) as (_run, writer):
             writer.begin(COLUMNS[:1])
             writer.write(batch_of("id1", first, COLUMNS[:1]))
             writer.begin(COLUMNS)

@@ -19,6 +19,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
+from urllib.parse import quote
 
 from etlkit.errors import ConfigError
 from etlkit.variables.definitions import Value
@@ -95,6 +96,20 @@ def expand_name(text: str, values: Mapping[str, Value]) -> tuple[str, frozenset[
     used = frozenset(_VARIABLE.findall(text))
     refuse_unknown(used, values)
     return _VARIABLE.sub(lambda m: _as_name(m[1], values[m[1]], quoted=True), text), used
+
+
+def expand_address(url: str, values: Mapping[str, Value]) -> tuple[str, frozenset[str]]:
+    """Expand the variables in an address; what a value has of its syntax is escaped.
+
+    Returns:
+        The address, and the variables in it.
+
+    Raises:
+        ConfigError: An unknown variable.
+    """
+    used = frozenset(_VARIABLE.findall(url))
+    refuse_unknown(used, values)
+    return _VARIABLE.sub(lambda m: quote(values[m[1]].text, safe=""), url), used
 
 
 def without_variables(text: str) -> str:

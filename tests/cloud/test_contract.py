@@ -7,10 +7,10 @@ import pytest
 from google.api_core.exceptions import NotFound
 from google.cloud import bigquery
 
-from etlkit import BigQuerySink, BigQuerySource
+from etlkit import BigQuerySink, BigQuerySource, HttpSink
 from etlkit.api.run import Run, RunRequest
 from etlkit.bigquery.storage.append_rows import Appender
-from etlkit.testing import SinkContract, SourceContract
+from etlkit.testing import FaultServer, SinkContract, SourceContract
 from etlkit.testing.sink_contract import COLUMNS as WRITTEN
 from etlkit.testing.sink_contract import batch_of, counts_of
 
@@ -95,3 +95,50 @@ class TestBigQuerySink(SinkContract):
             monkeypatch.setattr(Appender, "close", noted(close))
             assert writer.commit(counts_of([rows])) == 1
         assert self._seen() == [("a", 1)]
+
+
+class TestHttpSink(SinkContract):
+    """The API is a server on loopback that honours idempotency keys."""
+
+    is_atomic = has_columns = False
+
+    @pytest.fixture(autouse=True)
+    def _world(self, world, dataset, bq):
+        self.world = world
+        self.name = f"{dataset}.contract_api"
+        self.bq = bq
+        with FaultServer(routes={"/rows": lambda row: row}) as self.api:
+            yield
+
+    def make_sink(self, mode):
+        assert mode == "append"
+        return HttpSink(f"{self.api.url}/rows", name=self.name, work_dataset=self.world.work)
+
+    def make_request(self, *, resume=None):
+        return RunRequest(self.name, self.world.settings, resume=resume)
+
+    def visible_rows(self):
+        return [{"size": None, **row} for row in self.api.accepted.values()]
+
+    def visible_rejects(self):
+        try:
+            sql = f"SELECT row_id, error_class FROM {self.name}_rejects"
+            return [row.values() for row in self.bq.query(sql).result()]
+        except NotFound:
+            return []
+
+    def test_rows_that_were_sent_are_not_sent_again(self):
+        """Neither in the same attempt nor in the next one, and the run does not forget them."""
+        rows = [{"name": "a", "size": 1}, {"name": "b", "size": 2}]
+        with self._writing("append") as (run, writer):
+            writer.begin(WRITTEN)
+            writer.write(batch_of("id1", rows))
+            writer.flush()
+            writer.abort(RuntimeError("stop"))
+        with self._writing("append", resume=run.run_id) as (_run, writer):
+            counts = writer.recover().counts
+            assert (counts.written, counts.parts) == (1, 2)
+            writer.begin(WRITTEN)
+            assert writer.commit(counts) == 2
+        assert self._seen() == [("a", 1), ("b", 2)]
+        assert set(self.api.requests_by_key.values()) == {1}

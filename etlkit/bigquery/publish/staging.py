@@ -180,6 +180,11 @@ class Staging:
         ]
         self._rejecter.append(pa.RecordBatch.from_arrays(arrays, schema=schema))
 
+    @property
+    def has_refused(self) -> bool:
+        """Whether `refused` has rows to give."""
+        return bool(self._refused) or (self._appender is not None and self._appender.has_refused)
+
     def refused(self) -> list[RefusedRow]:
         """Source rows that BigQuery did not take, since the last call."""
         refused, self._refused = self._refused, []

@@ -116,6 +116,11 @@ class Appender:
             row_id = piece.column(ROW_ID)[0].as_py()
             self._refused.append(RefusedRow(row_id, piece.num_rows, message))
 
+    @property
+    def has_refused(self) -> bool:
+        """Whether `take_refused` has rows to give."""
+        return bool(self._refused)
+
     def take_refused(self) -> list[RefusedRow]:
         """Source rows that BigQuery did not take, since the last call."""
         with self._changed:

@@ -1,0 +1,235 @@
+"""Sends the items of one bundle: one request, or smaller ones where the API refuses it as a whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from copy import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+
+from etlkit.bigquery.http_sink.answer import MAX_ANSWER_BYTES, AnswerReader, Verdict
+from etlkit.bigquery.http_sink.body import Body, rows_of
+from etlkit.bigquery.http_sink.bundle import Item, ItemOutcome, halves, key_of
+from etlkit.bigquery.http_sink.url import UrlTemplate
+from etlkit.calls.classify import TRANSIENT_STATUS, from_http
+from etlkit.errors import (
+    ApiError,
+    EtlkitError,
+    RequestRefusedError,
+    RetryableError,
+    RowError,
+)
+
+if TYPE_CHECKING:
+    from etlkit.calls.connections import HttpPool
+    from etlkit.calls.retry import Caller
+    from etlkit.rows.columns import Column
+
+_MAX_NO_JSON: Final = 3
+"""A 200 without JSON comes from a proxy or a portal on the way, and those come and go."""
+
+Record: TypeAlias = Callable[[list[ItemOutcome]], None]
+"""Takes the outcomes of one request."""
+
+
+class Place(Protocol):
+    """A place among the requests in flight."""
+
+    def park(self) -> None:
+        """Give the place to another request, because this one waits for its retry."""
+
+    def resume(self) -> None:
+        """Wait for a place again; returns at once if it was not given away.
+
+        Raises:
+            Stopped: The run ends.
+        """
+
+
+@dataclass(frozen=True)
+class RequestFormat:
+    """How rows become requests.
+
+    Attributes:
+        method: Of every request.
+        url: Its address.
+        headers: Of every request.
+        body: Makes its body.
+        idempotency_header: Which header has its key; None = no key is sent.
+    """
+
+    method: str
+    url: UrlTemplate
+    headers: Mapping[str, str]
+    body: Body
+    idempotency_header: str | None
+
+    def path(self, items: list[Item]) -> str:
+        """Path and query of a request.
+
+        Raises:
+            RowSchemaError: A column of the address has no value.
+        """
+        if not self.url.columns:
+            return self.url.path({})
+        return self.url.path(json.loads(items[0].text))
+
+    def headers_of(self, run_id: str, items: list[Item]) -> dict[str, str]:
+        """The headers of a request with its idempotency key."""
+        if self.idempotency_header is None:
+            return dict(self.headers)
+        return {**self.headers, self.idempotency_header: key_of(run_id, items)}
+
+
+class Sender:
+    """Sends items, retries what may pass, and says what became of each. Threads may share it.
+
+    Args:
+        made: How requests are made.
+        answers: Reads what comes back.
+        pool: Connections to the API.
+        caller: The retry layer.
+        run_id: For the keys.
+        check: Raises if no request may be made any more; called before each of them.
+
+    Attributes:
+        columns: Of the rows, for functions of them.
+    """
+
+    def __init__(
+        self,
+        made: RequestFormat,
+        answers: AnswerReader,
+        pool: HttpPool,
+        caller: Caller,
+        run_id: str,
+        check: Callable[[], None],
+    ) -> None:
+        self._made = made
+        self._answers = answers
+        self._pool = pool
+        self._caller = caller
+        self._run_id = run_id
+        self._check = check
+        self.columns: tuple[Column, ...] = ()
+
+    def send(self, items: list[Item], record: Record, place: Place) -> None:
+        """Send items until each has an outcome.
+
+        A request that is refused as a whole is sent again in halves, so that the rows beside a bad one
+        are accepted. One that kept failing is not: it may have been applied, and halves have other
+        keys.
+
+        Args:
+            items: One bundle, in order.
+            record: Called after each request that has settled items.
+            place: Its place among the requests in flight.
+
+        Raises:
+            JobError: No row of the run can be sent.
+            OutageError: The API was down for too long.
+            Stopped: The run ends; items without an outcome may have been sent.
+        """
+        try:
+            status, verdicts, attempts = self._exchange(items, place)
+        except RowError as error:
+            status_or_none = _status_of(error)
+            # Each has its own: the error of a row names the row.
+            record([ItemOutcome(item, status_or_none, error=copy(error)) for item in items])
+            return
+        if isinstance(verdicts, str):
+            if len(items) > 1:
+                for half in halves(items):
+                    self.send(half, record, place)
+                return
+            verdicts = [Verdict(verdicts)]
+        settled = [
+            self._outcome(item, status, verdict, attempts)
+            for item, verdict in zip(items, verdicts, strict=True)
+            if not verdict.is_transient
+        ]
+        if settled:
+            record(settled)
+        for item, verdict in zip(items, verdicts, strict=True):
+            if verdict.is_transient:
+                self.send([item], record, place)
+
+    def _outcome(self, item: Item, status: int, verdict: Verdict, attempts: int) -> ItemOutcome:
+        if verdict.reason is None:
+            return ItemOutcome(item, status, verdict.answer)
+        reason = f": {verdict.reason}" if verdict.reason else ""
+        error = RequestRefusedError(
+            f"{self._caller.service} refused the row with {status}{reason}",
+            code=verdict.code or str(status),
+            attempts=attempts,
+        )
+        return ItemOutcome(item, status, error=error)
+
+    def _exchange(self, items: list[Item], place: Place) -> tuple[int, list[Verdict] | str, int]:
+        """Status, what the answer says about each item or why it refuses all of them, and attempts.
+
+        Raises:
+            RowError: The request cannot be made of the row, or kept failing.
+        """
+        path = self._made.path(items)
+        body = self._made.body.bytes_of(items, self.columns)
+        headers = self._made.headers_of(self._run_id, items)
+        attempts = no_json = 0
+
+        def attempt(timeout_s: float) -> tuple[int, list[Verdict] | str]:
+            nonlocal attempts, no_json
+            place.resume()
+            try:
+                self._check()
+                attempts += 1
+                status, answer_headers, answer = self._pool.send(
+                    self._made.method,
+                    path,
+                    headers,
+                    body,
+                    timeout_s=timeout_s,
+                    max_bytes=MAX_ANSWER_BYTES,
+                )
+                return status, self._read(status, answer_headers, answer, items)
+            except RetryableError as error:
+                no_json += error.code == "not_json"
+                if no_json >= _MAX_NO_JSON:
+                    raise self._no_json() from None
+                place.park()
+                raise
+
+        status, verdicts = self._caller.call(attempt)
+        return status, verdicts, attempts
+
+    def _read(
+        self, status: int, headers: Mapping[str, str], answer: bytes, items: list[Item]
+    ) -> list[Verdict] | str:
+        if not self._answers.is_success(status):
+            self._raise_transient(status, headers, answer)
+            return self._answers.refusal(status, answer, self._caller.service)
+        verdicts = self._answers.verdicts(answer, len(items), lambda: rows_of(items, self.columns))
+        if len(items) == 1 and verdicts[0].is_transient:
+            first = verdicts[0]
+            raise RetryableError(f"{self._caller.service}: {first.reason}", code=first.code)
+        return verdicts
+
+    def _raise_transient(self, status: int, headers: Mapping[str, str], answer: bytes) -> None:
+        error: EtlkitError = from_http(
+            status, headers, answer, self._caller.service, self._made.url.shown
+        )
+        if status in TRANSIENT_STATUS or isinstance(error, RetryableError):
+            raise error
+
+    def _no_json(self) -> ApiError:
+        return ApiError(
+            f"{self._caller.service} answered with something that is not JSON; errors_at needs JSON",
+            service=self._caller.service,
+            status=200,
+        )
+
+
+def _status_of(error: Any) -> int | None:
+    """The status of the last answer, if there was one."""
+    code = str(getattr(error, "code", None) or "")
+    return int(code) if code.isdigit() else None
