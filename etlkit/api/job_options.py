@@ -38,7 +38,8 @@ class JobOptions:
         checks: SQL over the staged rows, which must hold before anything is published.
         max_concurrency: Calls in flight; None = what the transform declares.
         rate_limit: Calls or billing units per period, e.g. `"1800/min"`, for each service that the
-            transform calls through etlkit. Shared by all workers, retries included. None =
+            transform calls through etlkit, and for an API as the sink unless that has its own. Shared
+            by all workers, retries included. None =
             unlimited; slows down when the service answers 429 often.
         max_calls: The run ends before it makes more calls, retries included. None = no limit.
         max_cost: The run ends before its calls cost more; needs `price_per_unit`. None = no limit.

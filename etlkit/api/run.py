@@ -63,6 +63,10 @@ def is_too_old(run_id: str, now: datetime) -> bool:
     return now - began > MAX_AUTO_AGE
 
 
+STOP_TIMEOUT_S = 30.0
+"""How long calls and requests in flight may keep running after a stop is requested."""
+
+
 class Interrupted(KeyboardInterrupt):
     """The run was asked to stop, and stopped cleanly; it can be resumed.
 

@@ -9,7 +9,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from etlkit.api.outcomes import is_clean
-from etlkit.api.run import Interrupted
+from etlkit.api.run import STOP_TIMEOUT_S, Interrupted
 from etlkit.engine.batch_writer import BatchWriter
 from etlkit.engine.prefetch import Chunk, Prefetcher
 from etlkit.engine.workers import Task, WorkerPool
@@ -33,9 +33,6 @@ and few enough to bound memory and what a crash can lose."""
 
 _POLL_INTERVAL_S = 0.1
 """How often running tasks are polled, so that their finished rows are staged in time."""
-
-STOP_TIMEOUT_S = 30.0
-"""How long calls in flight may keep running after a stop is requested."""
 
 
 class Pipeline:

@@ -20,6 +20,7 @@ from typing import Final
 from etlkit.testing.fault_plan import OK, Fault
 
 _HEAD_BYTES: Final = 64 * 1024
+_LAST_TURNS: Final = 5
 
 # RST instead of FIN when the socket is closed.
 _LINGER_OFF: Final = struct.pack("ii", 1, 0)
@@ -90,11 +91,12 @@ class HttpListener:
 
     async def _stop(self) -> None:
         self._server.close()
-        for task in self._connections:
-            task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
-        # A transport reports its end to the protocol in the next turn of the loop.
-        await asyncio.sleep(0)
+        for _ in range(_LAST_TURNS):  # one that was accepted a moment ago begins in a later turn
+            for task in self._connections:
+                task.cancel()
+            await asyncio.gather(*self._connections, return_exceptions=True)
+            # A transport reports its end to the protocol in the next turn of the loop.
+            await asyncio.sleep(0)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

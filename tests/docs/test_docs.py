@@ -325,6 +325,7 @@ def test_a_change_touches_three_files_at_most():
 def test_every_field_is_documented():
     """The page of names lists every option of the public classes that describe something."""
     described = (etlkit.TransferJob, etlkit.Datamart, etlkit.BigQuerySource, etlkit.BigQuerySink,
+                 etlkit.HttpSink,
                  etlkit.Definition, etlkit.Check, etlkit.Lookback, etlkit.RetryPolicy,
                  etlkit.TimePartitioning, etlkit.RangePartitioning, etlkit.RateLimit)  # fmt: skip
     page = PAGES["docs/reference/api.md"]

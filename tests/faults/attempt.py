@@ -27,6 +27,7 @@ import google.cloud.bigquery_storage_v1
 import psutil
 import pyarrow  # noqa: ICN001 - imported for the fork, not to be used
 
+import etlkit.bigquery.http_sink.writer
 import etlkit.bigquery.publish.publisher
 import etlkit.bigquery.publish.staged_writer
 import etlkit.bigquery.runs.guard
@@ -38,6 +39,7 @@ from etlkit import (
     BigQuerySource,
     Datamart,
     EtlBase,
+    HttpSink,
     RowError,
     TransferJob,
 )
@@ -63,6 +65,7 @@ class Plan:
         sink: Its other options.
         job: The job's other options.
         datamart: An insert of a datamart instead of a transfer: options of `Datamart`.
+        http: Rows go to an API instead of a table: options of `HttpSink`.
         resume: As in `run_job`; likewise `retry_rejects`.
         retry_rejects: See there.
         is_mended: Whether the rows that failed before do not fail any more.
@@ -78,6 +81,7 @@ class Plan:
     sink: Mapping[str, Any] = field(default_factory=dict)
     job: Mapping[str, Any] = field(default_factory=dict)
     datamart: Mapping[str, Any] | None = None
+    http: Mapping[str, Any] | None = None
     resume: str | None = None
     retry_rejects: str | None = None
     is_mended: bool = False
@@ -152,10 +156,13 @@ class Etl(EtlBase):
 
 def make_job(plan: Plan) -> TransferJob:
     """The transfer of a plan."""
+    sink: BigQuerySink | HttpSink = BigQuerySink(plan.target, mode=plan.mode, **plan.sink)
+    if plan.http is not None:
+        sink = HttpSink(name=plan.target, **plan.http)
     return TransferJob(
         source=BigQuerySource("SELECT n FROM fence.numbers"),
         transform=Etl,
-        sink=BigQuerySink(plan.target, mode=plan.mode, **plan.sink),
+        sink=sink,
         name=plan.target,
         on_row_error="reject",
         **plan.job,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final, TypeAlias
 
 from etlkit.bigquery.http_sink.bundle import Item, ItemOutcome
-from etlkit.bigquery.http_sink.sender import Place, Record
+from etlkit.bigquery.http_sink.sender import InFlight, Record
 from etlkit.calls.clock import Stopped
 from etlkit.calls.retry import Calls
 
@@ -26,7 +27,7 @@ their retry, and those whose outcome is not recorded yet."""
 _LOOK_S: Final = 1.0
 
 
-Send: TypeAlias = Callable[[list[Item], Record, Place], None]
+Send: TypeAlias = Callable[[list[Item], Record, InFlight], None]
 """Sends the items of one bundle; see `Sender.send`."""
 
 Journal: TypeAlias = Callable[[Sequence[ItemOutcome]], None]
@@ -48,8 +49,8 @@ class _Bundle:
 class RequestQueue:
     """Sends bundles on threads of its own, and records their outcomes.
 
-    At most `max_concurrency` requests are in flight. One that waits for its retry gives its place away,
-    so that it does not stop the others. Bundles with a common key go one after the other, in the order
+    At most `max_concurrency` requests are in flight. One that waits for its retry is not, so that it
+    does not stop the others. Bundles with a common key go one after the other, in the order
     in which they were added.
 
     Args:
@@ -89,7 +90,7 @@ class RequestQueue:
         self._lines: dict[Hashable, deque[_Bundle]] = defaultdict(deque)
         self._ready: deque[_Bundle] = deque()
         self._waiting = self._waiting_rows = self._waiting_bytes = 0
-        self._active = self._running = self._returning = 0
+        self._active = self._running = 0
         self._answered: list[list[ItemOutcome]] = []
         self._unrecorded = 0
         self._halted_at: float | None = None
@@ -226,7 +227,13 @@ class RequestQueue:
                 self.check()
                 self._changed.wait(_LOOK_S)
 
-    def wait(self, *, has_refused: Callable[[], bool], stop_timeout_s: float) -> None:
+    def wait(
+        self,
+        *,
+        has_refused: Callable[[], bool],
+        stop_timeout_s: float,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         """Return when every request has an outcome that is recorded.
 
         Also when rows are refused, so that the job can end early; and when no more requests begin and
@@ -235,12 +242,14 @@ class RequestQueue:
         Args:
             has_refused: Whether there are refused rows to look at.
             stop_timeout_s: How long those in flight may take to end, from the moment of the halt.
+            check: Called now and then; what it raises ends the wait.
 
         Raises:
             EtlkitError: What has ended the requests.
         """
         with self._changed:
             while not has_refused():
+                check()
                 self.check()
                 is_quiet = not self._running and not self._unrecorded
                 if is_quiet and (self._is_halted or not self._waiting):
@@ -269,63 +278,48 @@ class RequestQueue:
 
     def _work(self) -> None:
         while (bundle := self._take()) is not None:
-            place = _Place(self)
             try:
-                self._send(bundle.items, self._record, place)
+                self._send(bundle.items, self._record, self._in_flight)
             except Stopped:
                 self.ask_to_halt()
             except BaseException as error:
                 self._fail(error)
             finally:
-                self._end(bundle, place)
+                self._end(bundle)
 
     def _take(self) -> _Bundle | None:
         with self._changed:
-            while not (
-                self._ready
-                and self._active + self._returning < self._max_active
-                and self._running + self._unrecorded < self._max_outstanding
-            ):
+            while not (self._ready and self._running + self._unrecorded < self._max_outstanding):
                 if self._is_halted or self._closed:
                     return None
                 self._changed.wait(_LOOK_S)
             if self._is_halted or self._closed:
                 return None
-            self._active += 1
             self._running += 1
             bundle = self._ready.popleft()
             self._leave(bundle)
             return bundle
 
-    def _end(self, bundle: _Bundle, place: _Place) -> None:
+    def _end(self, bundle: _Bundle) -> None:
         with self._changed:
             self._running -= 1
-            self._active -= not place.is_parked
             self._end_lines(bundle)
             self._changed.notify_all()
 
-    def leave_place(self) -> None:
-        """Let another request take the place of one that waits for its retry."""
+    @contextmanager
+    def _in_flight(self) -> Iterator[None]:
         with self._changed:
-            self._active -= 1
-            self._changed.notify_all()
-
-    def wait_for_place(self) -> None:
-        """Take a place for a request that waited.
-
-        Raises:
-            Stopped: No request begins any more.
-        """
-        with self._changed:
-            self._returning += 1
-            try:
-                while self._active >= self._max_active:
-                    if self._is_halted:
-                        raise Stopped
-                    self._changed.wait(_LOOK_S)
-                self._active += 1
-            finally:
-                self._returning -= 1
+            while self._active >= self._max_active:
+                if self._is_halted:
+                    raise Stopped
+                self._changed.wait(_LOOK_S)
+            self._active += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._active -= 1
+                self._changed.notify_all()
 
     def _fail(self, error: BaseException) -> None:
         with self._changed:
@@ -369,20 +363,3 @@ class RequestQueue:
             with self._changed:
                 self._unrecorded -= len(answered)
                 self._changed.notify_all()
-
-
-class _Place:
-    """See `etlkit.bigquery.http_sink.sender.Place`."""
-
-    def __init__(self, queue: RequestQueue) -> None:
-        self._queue = queue
-        self.is_parked = False
-
-    def park(self) -> None:
-        self._queue.leave_place()
-        self.is_parked = True
-
-    def resume(self) -> None:
-        if self.is_parked:
-            self._queue.wait_for_place()
-            self.is_parked = False

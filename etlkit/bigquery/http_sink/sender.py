@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from copy import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from etlkit.bigquery.http_sink.answer import MAX_ANSWER_BYTES, AnswerReader, Verdict
 from etlkit.bigquery.http_sink.body import Body, rows_of
@@ -33,18 +34,8 @@ Record: TypeAlias = Callable[[list[ItemOutcome]], None]
 """Takes the outcomes of one request."""
 
 
-class Place(Protocol):
-    """A place among the requests in flight."""
-
-    def park(self) -> None:
-        """Give the place to another request, because this one waits for its retry."""
-
-    def resume(self) -> None:
-        """Wait for a place again; returns at once if it was not given away.
-
-        Raises:
-            Stopped: The run ends.
-        """
+InFlight: TypeAlias = Callable[[], AbstractContextManager[None]]
+"""Entered around each attempt: waits until one more request may be in flight."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +105,7 @@ class Sender:
         self._check = check
         self.columns: tuple[Column, ...] = ()
 
-    def send(self, items: list[Item], record: Record, place: Place) -> None:
+    def send(self, items: list[Item], record: Record, in_flight: InFlight) -> None:
         """Send items until each has an outcome.
 
         A request that is refused as a whole is sent again in halves, so that the rows beside a bad one
@@ -124,7 +115,7 @@ class Sender:
         Args:
             items: One bundle, in order.
             record: Called after each request that has settled items.
-            place: Its place among the requests in flight.
+            in_flight: See `InFlight`.
 
         Raises:
             JobError: No row of the run can be sent.
@@ -132,7 +123,7 @@ class Sender:
             Stopped: The run ends; items without an outcome may have been sent.
         """
         try:
-            status, verdicts, attempts = self._exchange(items, place)
+            status, verdicts, attempts = self._exchange(items, in_flight)
         except RowError as error:
             status_or_none = _status_of(error)
             # Each has its own: the error of a row names the row.
@@ -141,7 +132,7 @@ class Sender:
         if isinstance(verdicts, str):
             if len(items) > 1:
                 for half in halves(items):
-                    self.send(half, record, place)
+                    self.send(half, record, in_flight)
                 return
             verdicts = [Verdict(verdicts)]
         settled = [
@@ -153,7 +144,7 @@ class Sender:
             record(settled)
         for item, verdict in zip(items, verdicts, strict=True):
             if verdict.is_transient:
-                self.send([item], record, place)
+                self.send([item], record, in_flight)
 
     def _outcome(self, item: Item, status: int, verdict: Verdict, attempts: int) -> ItemOutcome:
         if verdict.reason is None:
@@ -166,7 +157,9 @@ class Sender:
         )
         return ItemOutcome(item, status, error=error)
 
-    def _exchange(self, items: list[Item], place: Place) -> tuple[int, list[Verdict] | str, int]:
+    def _exchange(
+        self, items: list[Item], in_flight: InFlight
+    ) -> tuple[int, list[Verdict] | str, int]:
         """Status, what the answer says about each item or why it refuses all of them, and attempts.
 
         Raises:
@@ -179,8 +172,9 @@ class Sender:
 
         def attempt(timeout_s: float) -> tuple[int, list[Verdict] | str]:
             nonlocal attempts, no_json
-            place.resume()
-            try:
+            # Here and not around the call: one that waits for its retry, or for a service that is
+            # down, must not keep out the one that finds out that it is back.
+            with in_flight():
                 self._check()
                 attempts += 1
                 status, answer_headers, answer = self._pool.send(
@@ -191,13 +185,13 @@ class Sender:
                     timeout_s=timeout_s,
                     max_bytes=MAX_ANSWER_BYTES,
                 )
+            try:
                 return status, self._read(status, answer_headers, answer, items)
             except RetryableError as error:
                 no_json += error.code == "not_json"
-                if no_json >= _MAX_NO_JSON:
-                    raise self._no_json() from None
-                place.park()
-                raise
+                if no_json < _MAX_NO_JSON:
+                    raise
+                raise self._no_json() from None
 
         status, verdicts = self._caller.call(attempt)
         return status, verdicts, attempts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from etlkit.api.sink import PART
+from etlkit.api.sink import PART, PARTS
 from etlkit.api.source import ROW_ID
 from etlkit.bigquery import sql
 from etlkit.bigquery.names import TableName, literal
@@ -55,15 +55,27 @@ def _same(left: str, right: str) -> str:
 
 
 def open_bundles(staged: sql.Staged, answers: TableName) -> str:
-    """All items of the bundles that have one without an outcome, in order; `is_settled` says which."""
+    """All items of the bundles that have one to send, in order; `is_settled` says which are not.
+
+    Those are items with an answer, and those of rows that are rejected, skipped, or staged anew by a
+    later attempt. They are needed to cut a bundle as it was cut before.
+    """
     ids = ", ".join(_IDS)
+    chosen = ", ".join([ids, PARTS, *(column.name for column in OUTBOX_COLUMNS)])
+    items = "\n    UNION ALL\n    ".join(
+        f"SELECT {chosen} FROM {table.sql} WHERE {PARTS} > 0" for table, _ in staged.tables
+    )
     return (
         "SELECT * FROM (\n"
-        "  SELECT items.*, done.is_settled IS NOT NULL AS is_settled,\n"
-        "    SUM(IF(done.is_settled IS NULL, 1, 0)) OVER (\n"
+        "  SELECT items.*, wanted.n IS NULL OR done.n IS NOT NULL AS is_settled,\n"
+        "    SUM(IF(wanted.n IS NULL OR done.n IS NOT NULL, 0, 1)) OVER (\n"
         f"      PARTITION BY items.{sql.ATTEMPT}, items.{BUNDLE}) AS num_open\n"
-        f"  FROM (\n{sql.staged_rows(staged, OUTBOX_COLUMNS, with_ids=True)}\n) AS items\n"
-        f"  LEFT JOIN (SELECT DISTINCT {ids}, TRUE AS is_settled FROM {answers.sql}) AS done\n"
+        f"  FROM (\n    SELECT * FROM (\n    {items}\n    ) WHERE TRUE\n"
+        f"    QUALIFY ROW_NUMBER() OVER (PARTITION BY {ids} ORDER BY {POSITION}) = 1\n  ) AS items\n"
+        f"  LEFT JOIN (\n    SELECT {ids}, 1 AS n FROM (\n"
+        f"{sql.staged_rows(staged, OUTBOX_COLUMNS, with_ids=True)}\n)\n  ) AS wanted\n"
+        f"  ON {_same('items', 'wanted')}\n"
+        f"  LEFT JOIN (SELECT DISTINCT {ids}, 1 AS n FROM {answers.sql}) AS done\n"
         f"  ON {_same('items', 'done')}\n"
         f") WHERE num_open > 0\nORDER BY {sql.ATTEMPT}, {POSITION}"
     )

@@ -12,15 +12,15 @@ from etlkit.errors import SinkError
 
 if TYPE_CHECKING:
     from etlkit.bigquery.client import Connection
-    from etlkit.bigquery.http_sink.sink import HttpSink
+    from etlkit.bigquery.http_sink.options import HttpOptions
 
 
-def responses_table(sink: HttpSink, connection: Connection) -> TableName | None:
+def responses_table(sink: HttpOptions, connection: Connection) -> TableName | None:
     """Where answers go; None = they are not kept."""
     return None if sink.responses is None else parse_table(sink.responses, connection.project)
 
 
-def check_tables(sink: HttpSink, connection: Connection, *, may_create: bool = False) -> None:
+def check_tables(sink: HttpOptions, connection: Connection, *, may_create: bool = False) -> None:
     """Raise if rejected rows and answers cannot be stored.
 
     Args:

@@ -10,16 +10,17 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from etlkit.api.outcomes import RefusedRow
+from etlkit.api.run import STOP_TIMEOUT_S
 from etlkit.api.sink import PART, PARTS
 from etlkit.api.source import ROW_ID
 from etlkit.bigquery.client import Connection, errors_as
 from etlkit.bigquery.http_sink.answer import AnswerReader
 from etlkit.bigquery.http_sink.bundle import Item, ItemOutcome
 from etlkit.bigquery.http_sink.headers import Headers
+from etlkit.bigquery.http_sink.options import MODE, HttpOptions
 from etlkit.bigquery.http_sink.outbox import Leftovers, Outbox
 from etlkit.bigquery.http_sink.request_queue import MAX_WAITING_ROWS, RequestQueue
 from etlkit.bigquery.http_sink.sender import RequestFormat, Sender
-from etlkit.bigquery.http_sink.sink import MODE, HttpSink
 from etlkit.bigquery.http_sink.sql import RESPONSE_COLUMNS
 from etlkit.bigquery.http_sink.tables import check_tables, responses_table
 from etlkit.bigquery.names import parse_table
@@ -31,7 +32,7 @@ from etlkit.bigquery.source import work_dataset
 from etlkit.bigquery.table_definition import plain_table
 from etlkit.calls.connections import HttpPool
 from etlkit.calls.limits import as_rate_limit
-from etlkit.errors import CountMismatchError, SinkError
+from etlkit.errors import CountMismatchError, RunTakenOverError, SinkError
 from etlkit.rows.batches import RowDecoder
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class HttpWriter(StagedWriter):
 
     def __init__(
         self,
-        sink: HttpSink,
+        sink: HttpOptions,
         job: JobOptions,
         run: Run,
         connection: Connection,
@@ -221,19 +222,23 @@ class HttpWriter(StagedWriter):
 
     def flush(self) -> None:
         """See `etlkit.api.sink.SinkWriter.flush`."""
-        from etlkit.engine.pipeline import STOP_TIMEOUT_S
-
         self._stage_pending()
         super().flush()
-        self._requests.wait(has_refused=self._has_refused, stop_timeout_s=STOP_TIMEOUT_S)
+        with self._told_if_lost():
+            self._requests.wait(
+                has_refused=self._has_refused,
+                stop_timeout_s=STOP_TIMEOUT_S,
+                check=self._owner.check,
+            )
 
     def _has_refused(self) -> bool:
         return bool(self._refused) or self._staging.has_refused
 
     def is_ready(self) -> bool:
         """See `etlkit.api.sink.SinkWriter.is_ready`: also whether few enough rows wait to be sent."""
+        is_ready = super().is_ready()
         self._requests.check()
-        return super().is_ready() and self._requests.has_room
+        return is_ready and self._requests.has_room
 
     def commit(self, counts: Counts) -> int:
         """See `etlkit.api.sink.SinkWriter.commit`: the rows are sent; the run is recorded."""
@@ -275,14 +280,14 @@ class HttpWriter(StagedWriter):
         )
 
     def _close_requests(self) -> None:
-        from etlkit.engine.pipeline import STOP_TIMEOUT_S
-
         self._requests.close(STOP_TIMEOUT_S)
         self._pool.close()
 
     def abort(self, error: BaseException, /) -> None:
         """See `etlkit.api.sink.SinkWriter.abort`: requests in flight end, and are recorded."""
         try:
+            if isinstance(error, RunTakenOverError):  # its tables may be gone: nothing is recorded
+                self._outbox.close()
             self._close_requests()
             self._outbox.close()
         except Exception as second:  # the first error is the one to report

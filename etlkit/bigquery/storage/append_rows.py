@@ -186,6 +186,11 @@ class Appender:
     def _wait(self, ready: Any) -> None:
         with self._changed:
             while self._error is None and not ready():
+                if self._closed:
+                    raise SinkError(
+                        f"the connection to {self._table} was closed before all rows were stored",
+                        stage="stage",
+                    )
                 silent_s = time.monotonic() - self._acked_at
                 if silent_s > _ACK_DEADLINE_S and self._call is not None:
                     self._acked_at = time.monotonic()

@@ -75,18 +75,29 @@ class World:
         return {each.item.row_id: each for each in self.recorded}
 
 
+class Api(FaultServer):
+    """A server that ends after those who send to it."""
+
+    def __init__(self, *args, **options):
+        self.worlds = []
+        super().__init__(*args, **options)
+
+    def close(self):
+        for world in self.worlds:
+            world.queue.close(WAIT_S)
+            world.pool.close()
+        super().close()
+
+
 @pytest.fixture
 def start():
-    worlds = []
+    """Make a world of a server; no thread of it may be left."""
 
     def make(server, **options):
-        worlds.append(World(server, **options))
-        return worlds[-1]
+        server.worlds.append(World(server, **options))
+        return server.worlds[-1]
 
     yield make
-    for world in worlds:
-        world.queue.close(WAIT_S)
-        world.pool.close()
     left = [thread.name for thread in threading.enumerate()]
     assert [name for name in left if name.startswith("etlkit-request")] == []
 
@@ -95,7 +106,7 @@ def api(handler=lambda body: body, plan=None, **options):
     def key(body):
         return body["n"] if isinstance(body, dict) else ",".join(str(row["n"]) for row in body)
 
-    return FaultServer(plan, routes={"/rows": handler}, item_key=key, **options)
+    return Api(plan, routes={"/rows": handler}, item_key=key, **options)
 
 
 def test_each_item_is_accepted_once_under_faults(start):
@@ -251,6 +262,18 @@ def test_an_outage_that_lasts_ends_the_run(start):
         with pytest.raises(OutageError):
             world.wait()
     assert world.recorded == []
+
+
+@pytest.mark.parametrize("max_concurrency", [1, 4])
+def test_an_outage_that_ends_costs_no_row(start, max_concurrency):
+    """All requests wait, one at a time looks whether the API is back, and has a place to do so."""
+    with api(outage_after=5, outage_s=0.3) as server:
+        world = start(server, max_concurrency=max_concurrency)
+        world.send(*([item] for item in numbered(*range(40))))
+        world.wait()
+        assert server.faults["outage"] > 0
+    assert {each.name for each in world.recorded} == {"accepted"}
+    assert len(world.recorded) == 40
 
 
 def test_a_process_that_lost_its_run_makes_no_request(start):
