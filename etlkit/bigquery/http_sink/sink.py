@@ -64,7 +64,8 @@ class HttpSink(HttpOptions):
 
     def find_run(self, request: RunRequest) -> RunRecord:
         """See `etlkit.api.sink.Sink.find_run`. Finishes the clean-up of a run that is published."""
-        from etlkit.bigquery.client import Connection, errors_as
+        from etlkit.bigquery.client import Connection
+        from etlkit.bigquery.google_errors import errors_as
         from etlkit.bigquery.names import label
         from etlkit.bigquery.runs.find_run import find_run
         from etlkit.bigquery.runs.finish import finish_published

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from etlkit.bigquery.client import errors_as
+from etlkit.bigquery.google_errors import errors_as
 from etlkit.bigquery.http_sink.sql import RESPONSE_COLUMNS
 from etlkit.bigquery.names import TableName, parse_table
 from etlkit.bigquery.publish.target import find_dataset

@@ -13,7 +13,8 @@ from etlkit.api.outcomes import RefusedRow
 from etlkit.api.run import STOP_TIMEOUT_S
 from etlkit.api.sink import PART, PARTS
 from etlkit.api.source import ROW_ID
-from etlkit.bigquery.client import Connection, errors_as
+from etlkit.bigquery.client import Connection
+from etlkit.bigquery.google_errors import errors_as
 from etlkit.bigquery.http_sink.answer import AnswerReader
 from etlkit.bigquery.http_sink.bundle import Item, ItemOutcome
 from etlkit.bigquery.http_sink.headers import Headers
