@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from etlkit.calls.classify import is_refused_by_proxy, refused_by_proxy
 from etlkit.errors import JobError, SinkError, SourceError
 
 
@@ -22,23 +23,33 @@ def errors_as(
         stage: The stage of the run.
         doing: What was being done, for the message.
         hints: HTTP status -> the next thing to do.
+
+    Raises:
+        ConfigError: A proxy lets nobody through without a password.
     """
     from google.api_core.exceptions import GoogleAPIError
+    from google.auth.exceptions import GoogleAuthError
 
     try:
         yield
     except JobError:
         raise
-    except (GoogleAPIError, ConnectionError, TimeoutError) as error:
+    except (GoogleAPIError, GoogleAuthError, OSError) as error:  # requests' errors are OSErrors
+        if is_refused_by_proxy(error):
+            raise refused_by_proxy("BigQuery") from error
         status = getattr(error, "code", None)
         said = google_message(error)
-        hint = _project_hint(said)
+        hint = _SIGN_IN if isinstance(error, GoogleAuthError) else _project_hint(said)
         if hint is None and status is not None:
             hint = (hints or {}).get(int(status))
         message = f"{doing}: {said}" + (f"\n{hint}" if hint else "")
         raise kind(message, job_id=_job_id(error), stage=stage) from error
 
 
+_SIGN_IN = (
+    "Are the credentials still valid? Sign in again: gcloud auth application-default login (or set "
+    "GOOGLE_APPLICATION_CREDENTIALS to a key file)"
+)
 _SANDBOX = (
     "The project is a sandbox: without billing, BigQuery runs no DML and deletes every table after 60 "
     "days, so etlkit cannot publish. Enable billing: https://cloud.google.com/bigquery/docs/sandbox"
@@ -69,7 +80,16 @@ def google_message(error: BaseException) -> str:
     for inner in getattr(error, "errors", None) or ():
         if isinstance(inner, Mapping) and inner.get("message"):
             return str(inner["message"])
+    if isinstance(error, OSError):
+        return f"BigQuery did not answer: {_innermost(error)}"
     return str(getattr(error, "message", None) or error) or type(error).__name__
+
+
+def _innermost(error: OSError) -> str:
+    """Why there was no answer, without the address that requests and urllib3 put before it."""
+    reason = getattr(error.args[0] if error.args else None, "reason", None)
+    text = str(error if reason is None else reason)
+    return text.partition("): ")[2] or text or type(error).__name__
 
 
 def _job_id(error: BaseException) -> str | None:

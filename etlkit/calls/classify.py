@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import http.client
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from etlkit.calls import hints
-from etlkit.errors import ApiError, EtlkitError, OutageError, RetryableError
+from etlkit.errors import ApiError, ConfigError, EtlkitError, OutageError, RetryableError
 
 TRANSIENT_STATUS: Final = frozenset(
     {408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529}
@@ -123,7 +123,7 @@ def is_transient(error: BaseException) -> bool:
         return False
     code = code_name(error)
     if code is None:
-        return _broken_connection(error) not in {None, "tls"}
+        return _broken_connection(error) not in {None, *_FOR_GOOD}
     reasons = _reasons({"errors": getattr(error, "errors", None)})
     sentence = str(_message(error)).lower()
     if reasons & TRANSIENT_REASONS or any(each in sentence for each in _TRANSIENT_SENTENCES):
@@ -183,8 +183,11 @@ def from_http(
         what: What was called, e.g. a path without its query.
 
     Returns:
-        A `RetryableError` with the server's hint, or an `ApiError`.
+        A `RetryableError` with the server's hint, an `ApiError`, or a `ConfigError` where a proxy
+        answered.
     """
+    if status == http.client.PROXY_AUTHENTICATION_REQUIRED:
+        return refused_by_proxy(service)
     error = hints.google_error(body)
     if (
         status in TRANSIENT_STATUS
@@ -222,8 +225,8 @@ def from_grpc(error: BaseException, service: str) -> Exception:
     code = code_name(error)
     if code is None:
         broken = _broken_connection(error)
-        if broken == "tls":
-            return untrusted(service)
+        if broken in _FOR_GOOD:
+            return _FOR_GOOD[broken](service)
         if broken is not None:
             return RetryableError(f"{service}: {type(error).__name__}", code=broken)
         return error if isinstance(error, Exception) else RuntimeError(type(error).__name__)
@@ -253,6 +256,31 @@ def untrusted(service: str) -> ApiError:
     )
 
 
+def refused_by_proxy(service: str) -> ConfigError:
+    """The error for a proxy that lets nobody through without a user name and a password."""
+    return ConfigError(
+        f"{service}: the proxy asks for a user name and a password, or refuses those that it got "
+        "(407 Proxy Authentication Required). Set HTTPS_PROXY, or HTTP_PROXY for http:// addresses, "
+        "to http://user:password@host:port, or name hosts that need no proxy in NO_PROXY"
+    )
+
+
+def is_refused_by_proxy(error: BaseException) -> bool:
+    """Whether a proxy answered 407 to a connection that was to go through it.
+
+    http.client only says so in the text of an `OSError`, which the libraries above it wrap.
+    """
+    return "Tunnel connection failed: 407" in str(error)
+
+
+_FOR_GOOD: Final[dict[str | None, Callable[[str], EtlkitError]]] = {
+    "tls": untrusted,
+    "proxy": refused_by_proxy,
+}
+"""What fails again: a certificate or a version of TLS, a proxy without a password. By
+`_broken_connection`."""
+
+
 def code_name(error: BaseException) -> str | None:
     """The gRPC code of an error, e.g. `UNAVAILABLE`; None = it has neither a code nor an HTTP status.
 
@@ -276,13 +304,15 @@ def _message(error: BaseException) -> Any:
 
 
 def _broken_connection(error: BaseException) -> str | None:
-    """Why no answer arrived: `timeout`, `unreachable`, `reset`, `not_json`, `tls`; None = unknown.
+    """Why no answer arrived: `timeout`, `unreachable`, `reset`, `not_json`, `tls` or `proxy`.
+
+    None = unknown.
 
     Libraries are known by the names of their errors: importing them here would cost seconds.
     """
     names = {kind.__name__ for kind in type(error).__mro__}
-    if "SSLError" in names:
-        return "tls"  # a certificate or a protocol version: it would fail again
+    if "SSLError" in names or is_refused_by_proxy(error):
+        return "tls" if "SSLError" in names else "proxy"
     if "Timeout" in names or isinstance(error, TimeoutError):
         return "timeout"
     if "TransportError" in names or (

@@ -16,10 +16,10 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
 from etlkit.calls import deadline as deadlines
-from etlkit.calls.classify import untrusted
+from etlkit.calls.classify import is_refused_by_proxy, refused_by_proxy, untrusted
 from etlkit.calls.deadline import Deadline
 from etlkit.calls.tls import tls_context
-from etlkit.errors import ApiError, RetryableError
+from etlkit.errors import ApiError, ConfigError, RetryableError
 
 _CONNECT_S: Final = 10.0
 _NO_REPEAT: Final = urllib3.Retry(total=False, redirect=False)
@@ -93,6 +93,7 @@ class HttpPool:
         Raises:
             RetryableError: No answer, or only a part of one.
             ApiError: The server's certificate is not trusted.
+            ConfigError: A proxy lets nobody through without a password.
         """
         preload = max_bytes is None
         with Deadline(timeout_s) as deadline:
@@ -117,6 +118,7 @@ class HttpPool:
         Raises:
             RetryableError: No answer.
             ApiError: The server's certificate is not trusted.
+            ConfigError: As `send`.
         """
         with Deadline(timeout_s) as deadline:
             try:
@@ -155,8 +157,12 @@ class HttpPool:
             preload_content=preload,
         )
 
-    def _failure(self, error: Exception, path: str, *, is_late: bool) -> ApiError | RetryableError:
+    def _failure(
+        self, error: Exception, path: str, *, is_late: bool
+    ) -> ApiError | ConfigError | RetryableError:
         # Only the error's name: its text contains the URL, and perhaps a key.
+        if is_refused_by_proxy(error):
+            return refused_by_proxy(self._service)
         if any(isinstance(each, ssl.SSLCertVerificationError) for each in error.args):
             return untrusted(self._service)
         if _is_unknown_host(error):

@@ -266,6 +266,23 @@ def test_the_proxy_of_the_environment_is_used(server, monkeypatch, bypass):
     assert [path for path, _, _ in server.asked] == expected
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_wants_a_password_ends_the_run(server, run, monkeypatch, scheme):
+    """No later attempt and no other row would get past it, and the message says what to set."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(f"{scheme}_proxy", server.url.replace("http://", f"http://me:{KEY}@"))
+    server.answer = (407, {"Proxy-Authenticate": "Basic"}, b"")
+    server.RequestHandlerClass.do_CONNECT = server.RequestHandlerClass.do_POST
+    with (
+        HttpClient(f"{scheme}://api.invalid", service="vision") as client,
+        pytest.raises(ConfigError, match=r"vision: the proxy .*407.*HTTPS_PROXY") as caught,
+    ):
+        client.post_json("/v1/x", {})
+    assert KEY not in str(caught.value)
+    assert len(server.asked) == 1
+
+
 def test_a_refusal_shows_that_the_service_is_there(server, client, run):
     """A 400 after failures shows that the service works, and closes the breaker."""
     server.next_answers = [(503, {}, b""), (400, {}, b"")]
