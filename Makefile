@@ -47,7 +47,7 @@ test: $(VENV)/.dev ## Run the whole test suite, lint and type checks
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/faults
 
 faults: $(VENV)/.dev ## Run the long form of the fault tests (1,100 kills, 100 interleavings, an outage of a minute) and print the figures
-	ETLKIT_KILLS=200 ETLKIT_HTTP_KILLS=100 ETLKIT_IMAGES=9600 ETLKIT_OUTAGE_S=60 ETLKIT_INTERLEAVINGS=100 ETLKIT_STATEMENTS=all \
+	ETLKIT_KILLS=200 ETLKIT_HTTP_KILLS=100 ETLKIT_IMAGES=9600 ETLKIT_OUTAGE_S=60 ETLKIT_INTERLEAVINGS=100 ETLKIT_JOBS=20 ETLKIT_STATEMENTS=all \
 	  $(BIN)/python -m pytest tests/faults -rA -s --timeout 3600
 
 cloud: $(VENV)/.dev ## Run the acceptance tests in a Google Cloud project: make cloud PROJECT=my-project LOCATION=US
