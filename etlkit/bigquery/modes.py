@@ -87,12 +87,14 @@ class ExistingTable:
         columns: Its columns, in order; at least one.
         definition: Its partitioning, clustering, description and labels.
         num_rows: How many rows it had when it was looked at; 0 = none, or not known.
+        defaults: Columns with a default value, which rows may lack.
     """
 
     name: TableName
     columns: tuple[Column, ...]
     definition: Definition
     num_rows: int = 0
+    defaults: frozenset[str] = frozenset()
 
     @property
     def partition_filter(self) -> str | None:
@@ -397,7 +399,7 @@ def _refuse_other_types(
 
 
 def _refuse_missing_required(table: ExistingTable, columns: Sequence[Column]) -> None:
-    given = {column.name for column in columns}
+    given = {column.name for column in columns} | table.defaults
     required = [column.name for column in table.columns if column.mode == "REQUIRED"]
     if lacking := [name for name in required if name not in given]:
         raise SinkError(

@@ -324,6 +324,22 @@ def test_08_defaults_are_kept(transfer, sql, mode):
     assert sql("SELECT a, b FROM DS.target") == [(1, 7)]
 
 
+@pytest.mark.parametrize("mode", ["append", "append_direct", "merge"])
+def test_08_a_required_column_with_a_default_may_be_missing(transfer, sql, mode):
+    """It is not a column that the rows must have."""
+    sql("CREATE TABLE DS.target (a INT64, b INT64 NOT NULL DEFAULT 7)")
+    transfer("SELECT 1 AS a", mode=mode, **({"merge_keys": ("a",)} if mode == "merge" else {}))
+    assert sql("SELECT a, b FROM DS.target") == [(1, 7)]
+
+
+@pytest.mark.parametrize("mode", ["append", "append_direct"])
+def test_08_a_null_of_the_rows_stays_null(transfer, sql, mode):
+    """The default is for columns that the rows lack, in every mode."""
+    sql("CREATE TABLE DS.target (a INT64, b INT64 DEFAULT 7)")
+    transfer("SELECT 1 AS a, CAST(NULL AS INT64) AS b", mode=mode)
+    assert sql("SELECT a, b FROM DS.target") == [(1, None)]
+
+
 NARROW = "CREATE TABLE DS.target (a STRING(3), b INT64 NOT NULL, c NUMERIC(5, 2))"
 
 

@@ -128,6 +128,7 @@ class Target:
             from_schema_fields(found.schema),
             definition_of(found),
             found.num_rows or 0,
+            frozenset(field.name for field in found.schema if field.default_value_expression),
         )
 
     def check_known(self, columns: tuple[Column, ...]) -> None:

@@ -58,7 +58,8 @@ class Appender:
         client: Storage Write client.
         table: The table; its columns are those of `schema`.
         schema: Of every batch that will be appended.
-        fills_defaults: Whether columns that are not sent get their default value; else NULL.
+        fills_defaults: Whether columns that the rows lack get their default value; else NULL. A null
+            in a column that they have stays NULL.
         is_altered: Whether the table got new columns a moment ago, which the service may not know yet.
         on_durable: Called with rows when they are durable, on the connection's thread; None = nobody
             needs to know.
@@ -80,6 +81,7 @@ class Appender:
         self._fills_defaults = fills_defaults
         self._is_altered = is_altered
         self._on_durable = on_durable
+        self._names = list(schema.names)
         self._schema = schema.serialize().to_pybytes()
         self._changed = threading.Condition()
         self._unacked: deque[tuple[bytes, pa.RecordBatch]] = deque()
@@ -254,10 +256,15 @@ class Appender:
         schema: Any = types.ArrowSchema(serialized_schema=self._schema)
         missing = types.AppendRowsRequest.MissingValueInterpretation
         not_sent: Any = missing.DEFAULT_VALUE if self._fills_defaults else missing.NULL_VALUE
+        # The default for all columns is also for nulls in those that are sent, unless each request
+        # says otherwise of them.
+        sent = dict.fromkeys(self._names if self._fills_defaults else (), missing.NULL_VALUE)
         while (payload := requests.get()) is not None:
             rows = types.ArrowRecordBatch(serialized_record_batch=payload)
             data = types.AppendRowsRequest.ArrowData(rows=rows)
-            request = types.AppendRowsRequest(write_stream=self._stream, arrow_rows=data)
+            request = types.AppendRowsRequest(
+                write_stream=self._stream, arrow_rows=data, missing_value_interpretations=sent
+            )
             if schema is not None:  # once per connection
                 request.arrow_rows.writer_schema = schema
                 request.default_missing_value_interpretation = not_sent

@@ -1,5 +1,7 @@
 """Modes: how a table's columns may change, and the DML that BigQuery takes of them."""
 
+from dataclasses import replace
+
 import pytest
 
 from etlkit import (
@@ -53,6 +55,16 @@ def test_a_table_that_requires_no_filter_is_truncated():
     """TRUNCATE costs nothing."""
     emptied, _ = statements("replace", table())
     assert emptied == "TRUNCATE TABLE `p.d.t`"
+
+
+@pytest.mark.parametrize("mode", ["append", "append_direct", "merge"])
+def test_rows_may_lack_a_required_column_that_has_a_default(mode):
+    """BigQuery fills it in; without a default it is refused."""
+    there = table(k="INT64", v="STRING NOT NULL")
+    rows = parse_schema({"k": "INT64"})
+    with pytest.raises(SinkError, match="no value for required column v"):
+        MODES[mode].evolve(there, rows, "add_columns")
+    MODES[mode].evolve(replace(there, defaults=frozenset({"v"})), rows, "add_columns")
 
 
 def test_replace_alters_what_changed_and_nothing_else():

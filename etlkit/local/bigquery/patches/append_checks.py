@@ -7,7 +7,7 @@ what it could, and let DuckDB fail on the rest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -67,8 +67,15 @@ class AppendRefusedError(Exception):
         self.rows = rows
 
 
-def check(rows: pa.Table, fields: Sequence[TableFieldSchema]) -> None:
+def check(
+    rows: pa.Table, fields: Sequence[TableFieldSchema], defaulted: Collection[str] = ()
+) -> None:
     """Raise if rows do not fit the table.
+
+    Args:
+        rows: As they were sent.
+        fields: The columns of the table.
+        defaulted: Those whose missing values become their default, in lower case.
 
     Raises:
         AppendRefusedError: There is an unknown field, a wrong type, or a NULL in a REQUIRED column.
@@ -76,7 +83,7 @@ def check(rows: pa.Table, fields: Sequence[TableFieldSchema]) -> None:
     _check_fields([*rows.schema], fields, path="")
     bad: dict[int, str] = {}
     for field in fields:
-        if field.mode == "REQUIRED":
+        if field.mode == "REQUIRED" and field.name.casefold() not in defaulted:
             for index in _null_rows(rows, field.name):
                 bad.setdefault(index, f"Field {field.name} is required but is missing.")
     if bad:

@@ -101,7 +101,6 @@ class AppendHandler(servicer.BigQueryWriteHandler):
             raise AppendRefusedError(f"Cannot add rows to a table of type {meta.table_type}.")
         fields = meta.schema_.fields
         rows = _decode(request, connection, fields)
-        check(rows, fields)
         connection.missing.read(request)
         offset = int(request.offset) if servicer._has_offset(request) else None  # noqa: SLF001
         limit = self._ctx.settings.write_api_max_stream_rows
@@ -117,10 +116,11 @@ class AppendHandler(servicer.BigQueryWriteHandler):
     def _filled(
         self, rows: pa.Table, connection: _Connection, stream: WriteStream, fields: Any
     ) -> pa.Table:
-        """The rows with what the request says of missing values."""
+        """The rows with what the request says of missing values, if they fit the table."""
         raw_fields: Any = _fields_raw_from_schema(fields)
         name = (stream.project_id, stream.dataset_id, stream.table_id)
         duckdb_connection = self._ctx.engine.connection
+        check(rows, fields, connection.missing.defaulted(name, duckdb_connection))
         target = _narrow_schema(_build_arrow_schema(raw_fields))
         rows = rows.cast(_narrow_schema(rows.schema))
         return connection.missing.fill(rows, target, name, duckdb_connection)

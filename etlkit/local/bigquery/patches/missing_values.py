@@ -42,6 +42,14 @@ class MissingValues:
             for name, what in request.missing_value_interpretations.items()
         }
 
+    def defaulted(self, table: Name, connection: Any) -> set[str]:
+        """The columns whose missing values become their default, in lower case."""
+        names = (name.casefold() for name in defaults_of(connection, table))
+        return {name for name in names if self._of(name) == _Interpretation.DEFAULT_VALUE}
+
+    def _of(self, column: str) -> int:
+        return self._by_column.get(column, self._default)
+
     def fill(self, rows: pa.Table, target: pa.Schema, table: Name, connection: Any) -> pa.Table:
         """Give rows what they lack; columns that are still missing get their default when written.
 
@@ -54,7 +62,7 @@ class MissingValues:
         sent = {name.casefold(): name for name in rows.column_names}
         with_default = []
         for field in target:
-            what = self._by_column.get(field.name.casefold(), self._default)
+            what = self._of(field.name.casefold())
             column = sent.get(field.name.casefold())
             if column is None and what == _Interpretation.NULL_VALUE:
                 rows = rows.append_column(field.name, pa.nulls(rows.num_rows, field.type))
@@ -65,13 +73,7 @@ class MissingValues:
 
 def _with_defaults(rows: pa.Table, columns: list[str], table: Name, connection: Any) -> pa.Table:
     """The rows with the default value of each of these columns instead of NULL."""
-    defaults = dict(
-        connection.execute(
-            "SELECT lower(column_name), column_default FROM duckdb_columns() "
-            "WHERE schema_name = ? AND table_name = ? AND column_default IS NOT NULL",
-            [f"{table[0]}__{table[1]}", table[2]],
-        ).fetchall()
-    )
+    defaults = {name.casefold(): text for name, text in defaults_of(connection, table).items()}
     connection.register(_ROWS, rows.select(columns))
     try:
         for column in columns:
@@ -87,3 +89,19 @@ def _with_defaults(rows: pa.Table, columns: list[str], table: Name, connection: 
     finally:
         connection.unregister(_ROWS)
     return rows
+
+
+def defaults_of(connection: Any, table: Name) -> dict[str, str]:
+    """The default values of a table's columns, in DuckDB's SQL; columns without one are left out.
+
+    Args:
+        connection: To DuckDB, or the emulator's engine.
+        table: Project, dataset and name.
+    """
+    return dict(
+        connection.execute(
+            "SELECT column_name, column_default FROM duckdb_columns() "
+            "WHERE schema_name = ? AND table_name = ? AND column_default IS NOT NULL",
+            [f"{table[0]}__{table[1]}", table[2]],
+        ).fetchall()
+    )

@@ -1,8 +1,9 @@
-"""The table resource of the REST API: expiration, location, row counts, views, added columns.
+"""The table resource of the REST API: expiration, location, row counts, defaults, views, added columns.
 
-Real BigQuery: `tables.get` shows the current number of rows, the location and the expiration. An
-expired table is deleted. `tables.patch` adds columns. The emulator: the number of rows was that at the
-table's creation, the other fields were missing, and added columns only existed in the catalog.
+Real BigQuery: `tables.get` shows the current number of rows, the location, the expiration and the
+default values of columns. An expired table is deleted. `tables.patch` adds columns. The emulator: the
+number of rows was that at the table's creation, the other fields were missing, and added columns only
+existed in the catalog. What still differs: defaults are shown in DuckDB's SQL.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import bqemulator.server as emulator_server
 from bqemulator.catalog.models import RangePartitioning
 from bqemulator.storage.sql_identifiers import quoted_table_ref
 
+from etlkit.local.bigquery.patches.missing_values import defaults_of
 from etlkit.local.bigquery.patches.single_connection import OneRequestApp
 from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.types import quote, to_column
@@ -51,6 +53,7 @@ class TableResources:
             body["view"] = {"query": meta.view_query, "useLegacySql": False}
         if meta.table_type not in _WITHOUT_ROWS:
             body["numRows"] = str(self._num_rows(meta))
+            self._show_defaults(meta, body)
         for describe in self.more:
             body |= describe(meta, self._ctx)
         return body
@@ -96,6 +99,13 @@ class TableResources:
         self._ctx.engine.execute(f"DROP {kind} IF EXISTS {quoted_table_ref(*name)}")
         self._ctx.catalog.delete_table(*name)
         self._ctx.snapshots.drop_snapshots_for_table(*name, include_user=False)
+
+    def _show_defaults(self, meta: TableMeta, body: dict[str, Any]) -> None:
+        name = (meta.project_id, meta.dataset_id, meta.table_id)
+        defaults = defaults_of(self._ctx.engine, name)
+        for field in body.get("schema", {}).get("fields", ()) if defaults else ():
+            if field["name"] in defaults:
+                field["defaultValueExpression"] = defaults[field["name"]]
 
     def _num_rows(self, meta: TableMeta) -> int:
         table = quoted_table_ref(meta.project_id, meta.dataset_id, meta.table_id)

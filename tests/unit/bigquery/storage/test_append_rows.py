@@ -27,6 +27,7 @@ def stored(service):
         "schemas": 0,
         "connections": 0,
         "not_sent": [],
+        "sent": [],
         "react": lambda number, numbers: None,
     }
 
@@ -44,6 +45,7 @@ def stored(service):
             )
             state["requests"] += 1
             state["not_sent"].append(request.default_missing_value_interpretation.name)
+            state["sent"].append(dict(request.missing_value_interpretations))
             numbers = batch.column("n").to_pylist()
             answer = state["react"](state["requests"], numbers)
             if isinstance(answer, tuple):
@@ -295,13 +297,18 @@ def test_unknown_columns_of_a_table_that_was_not_altered(appender, batch, stored
 
 @pytest.mark.parametrize(("fills", "expected"), [(False, "NULL_VALUE"), (True, "DEFAULT_VALUE")])
 def test_columns_that_are_not_sent(connection, batch, stored, fills, expected):
-    """Direct appends ask for the default value, staging for NULL; once a connection."""
+    """Direct appends ask for the default value, staging for NULL; once a connection.
+
+    A null that is sent stays NULL, which each request has to say.
+    """
     appender = Appender(connection.writer(), TABLE, batch(1).schema, fills_defaults=fills)
     appender.append(batch(1))
     appender.append(batch(2))
     appender.flush()
     appender.close()
     assert stored["not_sent"] == [expected, "MISSING_VALUE_INTERPRETATION_UNSPECIFIED"]
+    null = types.AppendRowsRequest.MissingValueInterpretation.NULL_VALUE
+    assert stored["sent"] == [dict.fromkeys(batch(1).schema.names if fills else (), null)] * 2
 
 
 def test_a_connection_that_breaks_while_nothing_is_sent_leaves_staging_ready(
