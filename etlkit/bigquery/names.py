@@ -102,6 +102,11 @@ def _match(text: str) -> re.Match[str]:
     return found
 
 
+def swap_name(target: TableName, run_id: str) -> TableName:
+    """The table beside a target that a run fills and then puts in the target's place."""
+    return TableName(target.project, target.dataset, f"{target.table}__{run_id}")
+
+
 def literal(text: str) -> str:
     """A STRING literal. JSON's escapes are a subset of BigQuery's while emoji stay in one piece.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from etlkit.bigquery import sql
 from etlkit.bigquery.modes import MODES, Evolution, ExistingTable, Mode, Rows, TargetOptions
-from etlkit.bigquery.names import TableName, literal
+from etlkit.bigquery.names import TableName, literal, swap_name
 from etlkit.bigquery.publish.rejects import reject_statements, rejects_table
 from etlkit.bigquery.runs.finish import run_cleanup
 from etlkit.errors import SinkError
@@ -146,7 +146,7 @@ class Publisher:
     def _prepare_new_table(self, columns: tuple[Column, ...], cleanup: list[str]) -> ExistingTable:
         """Fill a table beside the target, which takes its place when it is complete."""
         target = self._target.name
-        new = TableName(target.project, target.dataset, f"{target.table}__{self._run.run_id}")
+        new = swap_name(target, self._run.run_id)
         self._create(new, columns)
         cleanup.append(sql.swap_in(new, target))
         return ExistingTable(new, columns, self._options.definition)

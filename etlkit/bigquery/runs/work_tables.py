@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from etlkit.bigquery.google_errors import errors_as
-from etlkit.bigquery.names import TableName
+from etlkit.bigquery.names import TableName, parse_table, swap_name
 from etlkit.bigquery.runs.finish import finish_published
 from etlkit.bigquery.runs.guard import bigquery_time, find_holder, guard_name
 from etlkit.bigquery.runs.history import open_ledger
@@ -27,8 +27,9 @@ def clean(run: Run, dataset: str) -> list[str]:
     """Drop the work tables that nobody needs any more.
 
     Those of published runs, and those of the runs of a workflow's task when the workflow is published
-    or the task's job was run again. Tables of a run that can still be resumed stay, as does
-    everything that the ledger does not know.
+    or the task's job was run again. Those that were to take the place of a target, of runs that can
+    no longer be resumed. Tables of a run that can still be resumed stay, as does everything that the
+    ledger does not know.
 
     Args:
         run: For its settings and clients.
@@ -45,6 +46,7 @@ def clean(run: Run, dataset: str) -> list[str]:
         tables = list(connection.client.list_tables(".".join(place), timeout=60.0))
         published = {row["run_id"] for row in ledger.find("state = @value", "published")}
         unneeded = published | _left_by_tasks(connection, ledger, published)
+        beside = _left_beside_targets(connection, ledger)
     ours = []
     for table in tables:
         match = _WORK_TABLE.fullmatch(table.table_id)
@@ -53,9 +55,37 @@ def clean(run: Run, dataset: str) -> list[str]:
     with errors_as(SourceError, "clean", "finishing published runs failed"):
         for run_id in dict.fromkeys(run_id for run_id, _ in ours if run_id in published):
             finish_published(connection, place, run_id)
-    for _, table_id in ours:
-        connection.drop_work_table(TableName(*place, table_id))
-    return [f"{place[1]}.{table_id}" for _, table_id in ours]
+    unused = [*(TableName(*place, table_id) for _, table_id in ours), *beside]
+    for name in unused:
+        connection.drop_work_table(name)
+    return [f"{name.dataset}.{name.table}" for name in unused]
+
+
+def _left_beside_targets(connection: Connection, ledger: Ledger) -> list[TableName]:
+    """Tables of `allow_drop` whose runs were killed before they were published.
+
+    They do not expire: one that is published holds the rows until it takes the target's place.
+    """
+    place = (ledger.runs.project, ledger.runs.dataset)
+    made: dict[str, dict[TableName, str]] = {}
+    for row in ledger.find("mode = @value", "delete_in_advance"):
+        if row["state"] != "published":
+            target = parse_table(row["target"], place[0])
+            new = swap_name(target, row["run_id"])
+            made.setdefault(target.dataset_id, {})[new] = row["run_id"]
+    left = []
+    for dataset_id, names in made.items():
+        if connection.find_dataset(dataset_id) is None:
+            continue
+        there = {
+            table.table_id for table in connection.client.list_tables(dataset_id, timeout=60.0)
+        }
+        left += [
+            name
+            for name, run_id in names.items()
+            if name.table in there and connection.find_table(guard_name(place, run_id)) is None
+        ]
+    return left
 
 
 def _left_by_tasks(connection: Connection, ledger: Ledger, published: set[str]) -> set[str]:
