@@ -16,12 +16,15 @@ from etlkit.cli.task_looks import Look, children_text, is_loop, look, rows_text,
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-NODE_WIDTH, NODE_HEIGHT = 200, 46
+NODE_HEIGHT = 46
 """Pixels."""
 
+_MIN_WIDTH, _LETTER_WIDTH, _AROUND_NAME = 180, 8.6, 48
+"""Pixels: of a node, of a letter of its name in a wide font, of what stands beside the name."""
+
 _MARGIN = 8
-_MAX_NAME, _MAX_LINE = 20, 24
-"""Characters that fit a node, also in a wide font."""
+_MAX_NAME, _MAX_LINE = 32, 21
+"""Characters of a name, and of the facts that fit the narrowest node."""
 
 _EDGE_LABEL = (
     '<<TABLE BORDER="0" FIXEDSIZE="TRUE" WIDTH="72" HEIGHT="18"><TR><TD></TD></TR></TABLE>>'
@@ -37,6 +40,7 @@ class _Node:
     key: str
     x: float
     y: float
+    width: float
     name: str
     line: str
     look: Look
@@ -79,7 +83,6 @@ def _render(tasks: Sequence[TaskReport], prefix: str, title: str, style: str | N
         edges=edges,
         width=width,
         height=height,
-        node_width=NODE_WIDTH,
         node_height=NODE_HEIGHT,
         title=title,
         key=prefix,
@@ -98,10 +101,10 @@ def _laid_out(
         shape="box",
         label="",
         fixedsize=True,
-        width=NODE_WIDTH / 72,  # Graphviz counts nodes in inches, positions in points
-        height=NODE_HEIGHT / 72,
+        height=NODE_HEIGHT / 72,  # Graphviz counts nodes in inches, positions in points
     )
-    graph.add_nodes_from(numbers.values())
+    for task in tasks:
+        graph.add_node(numbers[task.name], width=_width(task) / 72)
     words: dict[tuple[str, str], tuple[str, bool]] = {}
     by_name = {task.name: task for task in tasks}
     for task in tasks:
@@ -138,10 +141,11 @@ def _node(task: TaskReport, key: str, center: tuple[float, float]) -> _Node:
     return _Node(
         task,
         key,
-        round(center[0] - NODE_WIDTH / 2, 1),
+        round(center[0] - _width(task) / 2, 1),
         round(center[1] - NODE_HEIGHT / 2, 1),
+        _width(task),
         _cut(task.name, _MAX_NAME),
-        _fitting(facts),
+        _fitting(facts, _MAX_LINE * _width(task) / _MIN_WIDTH),
         looks,
         shape,
         ", ".join([task.name, looks.word, *facts]),
@@ -166,12 +170,17 @@ def _pair(text: str, height: float) -> str:
     return "{:.0f},{:.0f}".format(*_point(text, height))
 
 
-def _fitting(facts: Sequence[str]) -> str:
+def _width(task: TaskReport) -> int:
+    """Pixels of a node: its name fits, unless it is very long."""
+    return max(_MIN_WIDTH, round(_AROUND_NAME + _LETTER_WIDTH * min(len(task.name), _MAX_NAME)))
+
+
+def _fitting(facts: Sequence[str], length: float) -> str:
     """As many of the facts as fit the second line of a node; the others are in its label."""
     line = facts[0]
     for fact in facts[1:]:
         longer = f"{line} · {fact}"
-        line = longer if len(longer) <= _MAX_LINE else line
+        line = longer if len(longer) <= length else line
     return line
 
 

@@ -6,21 +6,23 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from etlkit.api.workflow_report import TaskReport
-from etlkit.cli.pages.task_graph import NODE_HEIGHT, NODE_WIDTH, graph_file, graph_svg
+from etlkit.cli.pages.task_graph import NODE_HEIGHT, graph_file, graph_svg
 from tests.workflow_reports import HOSTILE, article, hostile, large
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
 def parts(text):
-    """The size of the picture, the corner of each node, and the paths of the edges."""
+    """The size of the picture, corner and width of each node, and the paths of the edges."""
     root = ET.fromstring(text)  # noqa: S314 - our own
     size = float(root.get("width")), float(root.get("height"))
     nodes = {}
     for each in root.iter():
         if "node" in (each.get("class") or "").split():
             corner = re.match(r"translate\(([\d.]+),([\d.]+)\)", each.get("transform"))
-            nodes[each.findtext(f"{SVG}title").split(",")[0]] = tuple(map(float, corner.groups()))
+            width = each.find(f"{SVG}rect[@class='frame']").get("width")
+            name = each.findtext(f"{SVG}title").split(",")[0]
+            nodes[name] = (*map(float, corner.groups()), float(width))
     edges = [e for e in root.iter(f"{SVG}path") if "edge" in (e.get("class") or "").split()]
     return size, nodes, edges
 
@@ -34,10 +36,10 @@ def test_nodes_stand_apart_inside_of_the_picture(report):
     assert len(nodes) == len(report.tasks)
     assert len(edges) == sum(len(task.after) for task in report.tasks)
     corners = sorted(nodes.values())
-    assert all(0 <= x <= width - NODE_WIDTH and 0 <= y <= height - NODE_HEIGHT for x, y in corners)
-    for i, (x, y) in enumerate(corners):
-        for other_x, other_y in corners[i + 1 :]:
-            assert abs(x - other_x) >= NODE_WIDTH or abs(y - other_y) >= NODE_HEIGHT
+    assert all(0 <= x <= width - own and 0 <= y <= height - NODE_HEIGHT for x, y, own in corners)
+    for i, (x, y, own) in enumerate(corners):  # sorted: the others begin at x or to its right
+        for other_x, other_y, _ in corners[i + 1 :]:
+            assert other_x - x >= own or abs(y - other_y) >= NODE_HEIGHT
 
 
 def test_edges_lead_down_from_node_to_node():
@@ -50,8 +52,8 @@ def test_edges_lead_down_from_node_to_node():
     def node_at(x, y):
         (name,) = [
             name
-            for name, (left, top) in nodes.items()
-            if left - 2 <= x <= left + NODE_WIDTH + 2 and top - 2 <= y <= top + NODE_HEIGHT + 2
+            for name, (left, top, width) in nodes.items()
+            if left - 2 <= x <= left + width + 2 and top - 2 <= y <= top + NODE_HEIGHT + 2
         ]
         return name
 
@@ -95,3 +97,13 @@ def test_graphviz_sees_no_name(monkeypatch):
     graph_svg(hostile().tasks)
     assert len(seen) == 1
     assert "alert" not in seen[0]
+
+
+def test_a_node_is_as_wide_as_its_name():
+    """Names of usual length are not cut; very long ones are, with the whole name in the label."""
+    names = ["every_photo_has_a_class", "x" * 90]
+    text = graph_svg([TaskReport(name=name, kind="check") for name in names])
+    assert re.findall(r'class="name"[^>]*>([^<]*)<', text) == [names[0], f"{'x' * 31}…"]
+    _, nodes, _ = parts(text)
+    assert nodes[names[0]][2] > len(names[0]) * 8
+    assert nodes[names[1]][2] < 330
