@@ -27,6 +27,8 @@ QUERIES = [
     ("select (select sum(n) from t.items as n) from d.a as t", "d.a"),
     ("select * from (select * from x.a) as y, d.x", "x.a d.x"),
     ("select * from p.d.a.items", "p.d.a"),
+    ("select * from d.d", "d.d"),
+    ("select * from e.a join d.b as e on true", "e.a d.b"),
     ("select * from d.INFORMATION_SCHEMA.TABLES, `region-us`.INFORMATION_SCHEMA.JOBS, d.a", "d.a"),
     ("select * from d.__TABLES__, external_query('c', 'select * from d.x')", ""),
     # Words that look like the beginning of a table.
@@ -123,6 +125,8 @@ STATEMENTS = [
      "d.a d.b", ""),
     (("if exists (select 1 from d.a) then insert d.t values (1); elseif (select x from d.b) then "
      "select 1; else truncate table d.u; end if"), "d.a d.b", "d.t d.u"),
+    (("if case when (select x from d.a) = 1 then true else false end then insert d.t values (1); "
+     "end if"), "d.a", "d.t"),
     ("for r in (select * from d.a) do insert d.t values (r.x); end for", "d.a", "d.t"),
     ("l: loop insert d.t values (1); leave; end loop", "", "d.t"),
     ("while (select count(*) from d.a) > 0 do delete d.a where true; end while", "d.a", "d.a"),
@@ -154,6 +158,7 @@ def test_a_statement_reads_and_writes(sql, reads, writes):
         ("select 1;\nexecute immediate format('select * from %s', t)", "line 2: EXECUTE IMMEDIATE"),
         ("call d.p()", "procedure d.p"),
         ("select * from graph_table(d.g match (a) return a.x)", "cannot be parsed"),
+        ("select array(set x from d.a)", "cannot be parsed"),
         ("select 'no end", "a quote or a comment has no end"),
     ],
 )

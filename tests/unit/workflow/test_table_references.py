@@ -113,6 +113,9 @@ def test_variables_come_from_the_job_and_from_who_runs_it():
     assert task_tables(job).writes == {"d.t_$day$"}
     assert task_tables(job).reads == {"d.a_x"}
     assert task_tables(job, {"dataset": "e", "kind": Timestamp()}).reads == {"e.a_$kind$"}
+    job = transfer("SELECT * FROM `$x$.a`", variables={"x": String("d", text=True)})
+    assert task_tables(job).reads == {"d.a"}
+    assert task_tables(job, {"x": "e"}).reads == {"e.a"}
 
 
 @pytest.mark.parametrize(
