@@ -33,20 +33,24 @@ def transfer_tables(job: TransferJob, variables: Mapping[str, Any]) -> Tables:
         job: The transfer.
         variables: They take precedence over those of the job; see `Runnable.tables`.
     """
+    from etlkit.bigquery.http_sink.sink import HttpSink
     from etlkit.bigquery.sink import BigQuerySink
     from etlkit.bigquery.source import BigQuerySource
 
     values = _known(job.variables, variables)
-    found = []
+    sink, written, found = job.sink, [], [_checks(job.checks, values)]
     if isinstance(job.source, BigQuerySource):
         found.append(sql_tables(job.source.query, values))
-    if isinstance(job.sink, BigQuerySink):
-        target = name_with_values(job.sink.table, values)
-        written = {target, f"{target}_rejects"} if job.on_row_error == "reject" else {target}
-        found.append(Tables(writes=frozenset(written)))
-        found.append(sql_tables(job.sink.before_load or "", values))
-        found.append(_checks(job.checks, values))
-    return union(*found)
+    if isinstance(sink, BigQuerySink):
+        written.append(sink.table)
+        found.append(sql_tables(sink.before_load or "", values))
+    if isinstance(sink, HttpSink) and sink.responses is not None:
+        written.append(sink.responses)
+    if job.on_row_error == "reject" and isinstance(sink, (BigQuerySink, HttpSink)):
+        rejecting = sink.table if isinstance(sink, BigQuerySink) else sink.name
+        written.append(f"{rejecting}_rejects")
+    names = frozenset(name_with_values(name, values) for name in written)
+    return union(*found, Tables(writes=names))
 
 
 def datamart_tables(job: Datamart, variables: Mapping[str, Any]) -> Tables:

@@ -197,11 +197,18 @@ def test_a_killed_run_is_resumed(hold, let_go, finish, calls, until, run, datase
     process.kill()
     process.wait()
     let_go()
-    code, report, err = finish(module, "--resume")
+    code, report, err = finish(module, "--resume=auto")
     assert code == 0, err
+    assert report["run_id"] == run_id
     assert (report["read"], report["written"], report["resumed"]) == (ROWS, ROWS, HELD_AFTER)
     assert run(f"SELECT COUNT(*), COUNT(DISTINCT n) FROM {dataset}.target") == [(ROWS, ROWS)]
     assert len(calls()) == ROWS + CONCURRENCY  # those that were in flight are made again
+    code, report, err = finish(
+        module, "--resume=auto"
+    )  # as a schedule says it: a new run this time
+    assert code == 0, err
+    assert report["run_id"] != run_id
+    assert (report["read"], report["resumed"]) == (ROWS, 0)
 
 
 def test_changed_code_asks_first(finish, write_job, calls, run, dataset):

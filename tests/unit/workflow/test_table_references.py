@@ -1,6 +1,7 @@
 import importlib
 import itertools
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from etlkit import (
     CsvSource,
     Datamart,
     EtlBase,
+    HttpSink,
     String,
     Timestamp,
     TransferJob,
@@ -82,6 +84,16 @@ def test_other_sources_and_sinks_have_no_tables():
     assert (task_tables(job).reads, task_tables(job).writes) == (set(), {"d.t"})
     job = TransferJob(source=MemorySource([]), transform=Etl, sink=MemorySink())
     assert task_tables(job) == task_tables(lambda: None)
+
+
+def test_a_transfer_to_an_api_fills_tables_too():
+    """Answers and rejected rows are kept in tables; the API is none."""
+    sink = HttpSink("https://x.example/rows", "crm.contacts", responses="crm.answers")
+    job = TransferJob(source=BigQuerySource("SELECT x FROM d.a"), transform=Etl, sink=sink)
+    assert task_tables(job).reads == {"d.a"}
+    assert task_tables(job).writes == {"crm.answers"}
+    rejecting = replace(job, on_row_error="reject")
+    assert task_tables(rejecting).writes == {"crm.answers", "crm.contacts_rejects"}
 
 
 def test_an_insert_writes_its_destination():
