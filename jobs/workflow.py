@@ -46,14 +46,14 @@ job = Workflow(
             after=("resnet_ranking", "vision_long", "vision_labels"),
         ),
         Task(
-            "every_photo_has_a_class",
+            "all_classified",
             DataCheck(
                 "SELECT uri FROM bqml_vision.photo_results WHERE IFNULL(ARRAY_LENGTH(classes), 0) = 0"
             ),
             after="photo_results",
         ),
         Task(
-            "scores_are_shares",
+            "scores_in_range",
             DataCheck(
                 """
                 SELECT COUNTIF(found.score NOT BETWEEN 0 AND 1)
@@ -67,10 +67,11 @@ job = Workflow(
         Task(
             "compare_models",
             compare_models.job,
-            after=("every_photo_has_a_class", "scores_are_shares"),
+            after=("all_classified", "scores_in_range"),
         ),
         Task("page", write_page, after="compare_models"),
     ],
+    # The values of the jobs' own variables, so that `--var` can change them.
     variables={
         **object_table.job.variables,
         **resnet_model.job.variables,

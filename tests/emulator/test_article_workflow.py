@@ -6,6 +6,7 @@ import importlib
 import itertools
 import json
 import re
+import shlex
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import requests
 from google.cloud import bigquery
 
 from etlkit import Workflow
+from etlkit.cli import local
 from etlkit.cli.run import main
 from etlkit.local.buckets import Buckets
 from etlkit.testing import FaultPlan, FaultServer
@@ -360,6 +362,24 @@ def test_the_pages_are_written(world):
         assert uri in photos
     for task in workflow.job.tasks:
         assert task.name in run
+
+
+def test_the_guide_shows_what_is_there(world, run_job, capsys):
+    """Each command in the guide prints what stands below it."""
+    guide = (ROOT / "docs" / "guides" / "pipeline.md").read_text("utf-8")
+    shown = re.findall(r"^```text\n\$ (.*?)\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
+    assert len(shown) >= 5
+    here = ["--local-dir", str(world.local_dir)]
+    for command, lines in shown:
+        words = shlex.split(command)
+        if words[:3] == ["python", "-m", "etlkit.local"]:
+            assert local.main([*words[3:], *here]) == 0
+        else:
+            assert words[:2] == ["etlkit", "run"]
+            assert main(words[2:]) == 0
+        assert capsys.readouterr().out == lines, command
+    assert local.main(["sql", "--file", "jobs/sql/show_ranking.sql", *here]) == 0
+    assert capsys.readouterr().out in guide
 
 
 @pytest.fixture

@@ -37,15 +37,6 @@ def start(local_server, monkeypatch):
     return run_module
 
 
-def test_labels_as_json(object_table, start, run):
-    """Google's client library puts the same JSON there as REST would."""
-    start("jobs.vision_labels")
-    rows = dict(run("SELECT uri, response FROM bqml_vision.vision_labels"))
-    assert sorted(rows) == [f"gs://bqml-vision/{photo.name}" for photo in PHOTOS]
-    (answer,) = rows["gs://bqml-vision/chelsea.jpg"]["responses"]
-    assert "cat" in {label["description"] for label in answer["labelAnnotations"]}
-
-
 def test_labels_in_columns(object_table, start, run):
     """Best first, and empty cells where there are fewer."""
     start("jobs.vision_wide")
