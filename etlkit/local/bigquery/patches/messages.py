@@ -29,6 +29,7 @@ _NO_DATASET: Final = re.compile(
 )
 _QUALIFIED: Final = re.compile(r"^((?:Not found|Already Exists): Table [\w-]+)\.(?=[^.]+\.[^.])")
 _PHYSICAL_NAME: Final = re.compile(r'"?(\w+?)__(\w+)"?\."?(\w+)"?')
+_INTERRUPTED: Final = "INTERRUPT Error"
 _WRAPPED: Final = "Query execution failed: "
 _PLACED: Final = re.compile(r'^(Syntax error: .*?"([^"]+)") at \[\d+:\d+\]')
 _UNDERLINE: Final = re.compile(r"\x1b\[\d*m")
@@ -37,11 +38,24 @@ _UNDERLINE: Final = re.compile(r"\x1b\[\d*m")
 _UNPLACED: Final = re.compile(r"^(?:Unrecognized name: |Name )(\w+)")
 
 
+class StoppedError(InvalidQueryError):
+    """The job was cancelled.
+
+    Source: https://cloud.google.com/bigquery/docs/error-messages
+    """
+
+    http_status = 499
+    bq_reason = "stopped"
+    grpc_status_name = "CANCELLED"
+
+
 def _translate(error: BaseException, *, duckdb_sql: str | None = None) -> DomainError:
     text = str(error)
     if (match := _NO_DATASET.search(text)) is not None:  # the emulator: access denied
         message = r"Not found: Dataset \1:\2 was not found in location US"
         return NotFoundError(match.expand(message))
+    if _INTERRUPTED in text:
+        return StoppedError("Job execution was cancelled: User requested cancellation")
     if isinstance(error, DomainError):
         mapped = _plain_translate(error, duckdb_sql=duckdb_sql)
         return error if mapped.message.startswith(_WRAPPED) else mapped

@@ -8,7 +8,8 @@ joined it.
 REST requests run in their own thread, so that a statement can call a service on the event loop of the
 same process, such as the Vision stand-in.
 
-What is given up: a long query delays all other requests, including reads.
+What is given up: a long query delays all other requests, including reads. Only `jobs.cancel` does not
+wait: it ends the query.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from contextlib import asynccontextmanager
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any, ClassVar, TypeVar
 
 from bqemulator.storage.engine import DuckDBEngine
@@ -30,6 +32,9 @@ from etlkit.local.bigquery.patches.table import PATCHES
 _log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
+
+_INTERRUPT_EVERY_S = 0.05
+_CANCEL = re.compile(r"/jobs/([^/]+)/cancel$")
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -45,6 +50,7 @@ class SingleConnectionEngine(DuckDBEngine):
         connection_lock: Held by the request that uses DuckDB, on the event loop or on a worker thread.
         transaction: The open transaction of a script; None = each statement is its own transaction.
         is_dry: Whether queries are only described.
+        running_job: Id of the job that is using it; None = none, or one without an id of the client's.
     """
 
     starts: ClassVar[Sequence[Callable[[Any], None]]] = ()
@@ -54,21 +60,39 @@ class SingleConnectionEngine(DuckDBEngine):
     connection_lock: asyncio.Lock
     transaction: Any = None
     is_dry = False
+    running_job: str | None = None
+    _is_in_statement = False
+    _statement_lock: Lock
 
     async def start(self) -> None:
         """Open DuckDB."""
         self.concurrency = Concurrency()
         self.connection_lock = asyncio.Lock()
+        self._statement_lock = Lock()
         await super().start()
         for prepare in self.starts:
             prepare(self.connection)
+
+    async def cancel(self, job_id: str) -> None:
+        """End a job, if it is running: its statement, not what the emulator does around it."""
+        while self.running_job == job_id:
+            with self._statement_lock:
+                if self._is_in_statement:
+                    self.connection.interrupt()
+            await asyncio.sleep(_INTERRUPT_EVERY_S)
 
     def fetch_arrow(self, sql: str, parameters: list[Any] | None = None) -> Any:
         """Run a statement. A dry run only binds it."""
         refuse_duplicates(self.connection, sql, parameters)
         if self.is_dry:
             sql = f"SELECT * FROM ({sql}\n) LIMIT 0" if is_query(sql) else f"EXPLAIN {sql}"
-        return super().fetch_arrow(sql, parameters)
+        with self._statement_lock:
+            self._is_in_statement = True
+        try:
+            return super().fetch_arrow(sql, parameters)
+        finally:
+            with self._statement_lock:
+                self._is_in_statement = False
 
 
 class OneRequestApp:
@@ -92,6 +116,8 @@ class OneRequestApp:
         if scope["type"] != "http" or "/bigquery/v2/" not in scope["path"]:
             await self._app(scope, receive, send)
             return
+        if cancelled := _CANCEL.search(scope["path"]):
+            await self._engine.cancel(cancelled[1])
         answer: list[Message] = []
 
         async def keep(message: Message) -> None:
@@ -125,8 +151,10 @@ class OneRequestApp:
             concurrency.leave_queue(arrival)
         try:
             concurrency.begin(arrival)
+            self._engine.running_job = _job_id(scope, body)
             yield
         finally:
+            self._engine.running_job = None
             lock.release()
 
     async def _elsewhere(self, work: Awaitable[None]) -> None:
@@ -161,6 +189,18 @@ def _not_implemented(error: Exception) -> list[Message]:
         {"type": "http.response.start", "status": 501, "headers": headers},
         {"type": "http.response.body", "body": body},
     ]
+
+
+def _job_id(scope: Message, body: list[Message]) -> str | None:
+    """The id that the client has chosen for the job of a request."""
+    if scope["method"] != "POST" or not scope["path"].endswith("/jobs"):
+        return None
+    try:
+        request = json.loads(b"".join(message.get("body", b"") for message in body))
+        job_id = request["jobReference"]["jobId"]
+    except (ValueError, LookupError, TypeError):
+        return None
+    return job_id if isinstance(job_id, str) else None
 
 
 def _mutated_by(scope: Message, body: list[Message]) -> tuple[Name, ...]:
