@@ -51,7 +51,7 @@ def test_every_start_resumes_by_itself_with_options_that_exist(path):
 
 def test_the_schedules_are_schedules():
     """Five fields each."""
-    cron = re.search(r"^([^#=]+?)  /home", text("crontab"), re.MULTILINE)
+    cron = re.search(r"^([^#=]+?)  /srv", text("crontab"), re.MULTILINE)
     github = yaml.safe_load(text("github-actions.yml"))[True]["schedule"][0]["cron"]  # `on` is true
     airflow = re.search(r'schedule="([^"]+)"', text("airflow_dag.py"))
     for schedule in (cron[1], github, airflow[1]):
