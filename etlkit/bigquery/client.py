@@ -120,6 +120,7 @@ class Connection:
         self._emulator = environ.get(EMULATOR_VARIABLE)
         self._grpc_endpoint = environ.get(GRPC_VARIABLE)
         self._storage: list[Any] = []
+        self._datasets: dict[str, bigquery.Dataset] = {}
         self.location = settings.location
         self.client = self._make_client()
 
@@ -397,13 +398,17 @@ class Connection:
             return None
 
     def find_dataset(self, dataset_id: str) -> bigquery.Dataset | None:
-        """Look a dataset up; None = there is none."""
+        """Look a dataset up, once; None = there is none."""
         from google.api_core.exceptions import NotFound
 
         try:
-            return self.client.get_dataset(dataset_id, retry=self.retry(), timeout=REQUEST_S)
+            if dataset_id not in self._datasets:
+                self._datasets[dataset_id] = self.client.get_dataset(
+                    dataset_id, retry=self.retry(), timeout=REQUEST_S
+                )
         except NotFound:
             return None
+        return self._datasets[dataset_id]
 
     def make_dataset(self, dataset_id: str, location: str | None = None) -> None:
         """Create a dataset, by default in the run's location; an existing one is fine.

@@ -136,11 +136,11 @@ class BigQuerySink(SinkOptions):
         from etlkit.bigquery.client import connect
         from etlkit.bigquery.google_errors import errors_as
         from etlkit.bigquery.publish.preflight import check_before_load, check_checks
-        from etlkit.bigquery.publish.target import Target
+        from etlkit.bigquery.publish.target import target_of
 
         connection = connect(run)
         with errors_as(SinkError, "open", f"opening the target {self.table} failed"):
-            target = Target(self, job.on_schema_change, connection, may_create=False)
+            target = target_of(run, self, job.on_schema_change)
             check_before_load(connection, self, target)
             if columns is None:
                 target.check_known(reader.columns)

@@ -55,6 +55,35 @@ def test_a_plain_run_makes_few_jobs(local_server, dataset, bq, jobs, options, le
     assert len(jobs) == least <= MAX_JOBS
 
 
+def test_the_target_is_looked_up_once_before_the_rows(local_server, dataset, bq, monkeypatch):
+    """The check of the job and the start of the run share what they know of table and dataset."""
+    bq.query(f"CREATE TABLE {dataset}.target (n INT64, twice INT64)").result()
+    seen = []
+    send = http.client.HTTPConnection.putrequest
+
+    def note(self, method, url, *rest, **more):
+        if method == "GET":
+            seen.append(url.partition("?")[0].partition("/datasets/")[2])
+        return send(self, method, url, *rest, **more)
+
+    class Looks(EtlBase):
+        def transform_row(self, row):
+            looked.extend(seen)
+            return {**row, "twice": 2 * row["n"]}
+
+    looked = []
+    monkeypatch.setattr(http.client.HTTPConnection, "putrequest", note)
+    job = TransferJob(
+        source=BigQuerySource("SELECT 1 AS n"),
+        transform=Looks,
+        sink=BigQuerySink(f"{dataset}.target"),
+        name=f"{dataset}.looks",
+    )
+    run_job(job, settings=Settings(environ=local_server.endpoints.environ()))
+    assert looked.count(f"{dataset}/tables/target") == 1
+    assert looked.count(dataset) == 1
+
+
 def test_a_workflow_makes_a_job_for_its_start_its_end_and_what_only_it_knows(
     local_server, dataset, jobs
 ):

@@ -140,6 +140,7 @@ class Insert:
     def _fit(self) -> None:
         with errors_as(SinkError, "open", f"opening the target {self._job.destination} failed"):
             self._target = Target(self._options, policy(self._job), self._connection)
+            self._target.prepare()
         self._staged = self._stage_of(self._columns)
         self._report.warnings += check_columns(self._job, self._target, self._columns)
         self._target.check_fit(self._staged.columns)

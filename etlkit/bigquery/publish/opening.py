@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from etlkit.bigquery.client import Connection
 from etlkit.bigquery.google_errors import errors_as
-from etlkit.bigquery.publish.target import Target
+from etlkit.bigquery.publish.target import Target, target_of
 from etlkit.bigquery.runs.run_owner import RunOwner
 from etlkit.bigquery.source import work_dataset
 from etlkit.errors import SinkError
@@ -41,7 +41,8 @@ def open_target(
     """
     dataset = work_dataset(options.work_dataset, connection.project)
     with errors_as(SinkError, "open", f"opening the target {options.table} failed"):
-        target = Target(options, job.on_schema_change, connection)
+        target = target_of(run, options, job.on_schema_change)
+        target.prepare()
         owner = RunOwner(
             connection,
             run,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from etlkit.bigquery.client import connect
 from etlkit.bigquery.modes import MODES, Evolution, ExistingTable, TargetOptions
 from etlkit.bigquery.names import parse_table
 from etlkit.bigquery.table_definition import definition_of
@@ -12,6 +13,7 @@ from etlkit.errors import SinkError
 
 if TYPE_CHECKING:
     from etlkit.api.job_options import OnSchemaChange
+    from etlkit.api.run import Run
     from etlkit.bigquery.client import Connection
     from etlkit.bigquery.table_definition import Partitioning
     from etlkit.rows.columns import Column
@@ -55,6 +57,22 @@ def find_dataset(
         )
 
 
+def target_of(run: Run, options: TargetOptions, policy: OnSchemaChange) -> Target:
+    """The run's target: looked at once, when the job is checked or when the run starts.
+
+    Args:
+        run: The attempt.
+        options: What the job says about the target.
+        policy: The job's `on_schema_change`.
+
+    Raises:
+        SinkError: As `Target`.
+    """
+    return run.share(
+        "bigquery_target", lambda: Target(options, policy, connect(run)), lambda _: None
+    )
+
+
 class Target:
     """The table that a run publishes to.
 
@@ -62,7 +80,6 @@ class Target:
         options: What the job says about it.
         policy: The job's `on_schema_change`.
         connection: The run's connection.
-        may_create: Whether a missing dataset is created, if the job says so.
 
     Attributes:
         name: Its full name.
@@ -77,8 +94,6 @@ class Target:
         options: TargetOptions,
         policy: OnSchemaChange,
         connection: Connection,
-        *,
-        may_create: bool = True,
     ) -> None:
         self._options = options
         self._policy = policy
@@ -86,15 +101,24 @@ class Target:
         self._mode = MODES[options.mode]
         self.name = parse_table(options.table, connection.project)
         self.table: ExistingTable | None = None
-        find_dataset(
-            connection, self.name.dataset_id, create=options.create_dataset, may_create=may_create
-        )
+        self._find_dataset(may_create=False)
         self.look()
         if self.table is not None:
             self._mode.check_target(options, self.table)
-            if may_create:
-                for difference in self._unused_definition:
-                    log.warning("%s", difference)
+
+    def _find_dataset(self, *, may_create: bool) -> None:
+        find_dataset(
+            self._connection,
+            self.name.dataset_id,
+            create=self._options.create_dataset,
+            may_create=may_create,
+        )
+
+    def prepare(self) -> None:
+        """Create a missing dataset, and say where the table is not as the job defines it."""
+        self._find_dataset(may_create=True)
+        for difference in self._unused_definition:
+            log.warning("%s", difference)
 
     @property
     def columns(self) -> tuple[Column, ...]:
