@@ -156,13 +156,17 @@ class _progress:  # noqa: N801 - used as a statement
         self._bar = Progress(console=Console(stderr=True), transient=True)
         self._bar.disable = not self._bar.console.is_terminal
         self._bar.start()
-        self._tasks: dict[str, Any] = {}
+        self._stage = ""
         return self._told
 
     def _told(self, stage: str, done: int, every: int) -> None:
-        if stage not in self._tasks:
-            self._tasks[stage] = self._bar.add_task(stage, total=every)
-        self._bar.update(self._tasks[stage], completed=done, total=every)
+        total = every if every > 1 else None  # one step: nobody knows how far it is
+        if stage != self._stage:
+            for task in self._bar.task_ids:
+                self._bar.remove_task(task)
+            self._stage = stage
+            self._bar.add_task(stage, total=total)
+        self._bar.update(self._bar.task_ids[-1], completed=done)
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()

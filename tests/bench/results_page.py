@@ -2,7 +2,8 @@
 
 Makes a page of many pictures (2,000 if not said otherwise) with the answers of three models, opens it
 in headless Chromium, and prints when it is painted and how long filters take until the next picture of
-the screen. Prints a line and ends if there is no Chromium; `ETLKIT_BROWSER` names another browser.
+the screen. Then it opens a page whose rows and names try to run a script, and looks if they are text.
+Prints a line and ends if there is no Chromium; `ETLKIT_BROWSER` names another browser.
 """
 
 import io
@@ -17,6 +18,7 @@ from PIL import Image
 
 from etlkit.bigquery.result_rows import ResultColumn, ResultRows
 from etlkit.cli.pages.results import write_rows
+from etlkit.cli.pages.results_columns import Given
 from tests.bench.browser import Browser, find_browser
 
 PHOTOS = sorted((Path(__file__).parents[2] / "photos").glob("*.jpg"))
@@ -144,6 +146,44 @@ SCROLL = """
 """
 
 
+HOSTILE = "</script><script>window.hit=1</script><img src=x onerror=window.hit=1>"
+SEEN = """
+(() => {
+  document.querySelector(".shot").click();
+  document.querySelector(".buttons-csv")?.click();
+  const texts = [".card h4", ".answer-label", "#large-body h3", "#grid thead th .dt-column-title",
+    "#grid tbody td", "#filters option:nth-child(2)", ".box span"];
+  return {
+    hit: window.hit ?? null,
+    markup: document.querySelectorAll("img[src=x]").length,
+    missing: texts.filter((each) => !document.querySelector(each)?.textContent.includes("window.hit")),
+  };
+})()
+"""
+
+
+def check_hostile(folder):
+    """A row, or a name, that tries to run a script: what the browser did with it; [] = it is text."""
+    values = [
+        (HOSTILE, "gs://photos/picture-00000.jpg", HOSTILE, 0.9, 1, 0.1, 0.1, 0.9, 0.9),
+        (f"{HOSTILE} 2", f"gs://photos/{HOSTILE}", HOSTILE, 0.9, 1, 0.1, 0.1, 0.9, 0.9),
+    ]
+    columns = tuple(ResultColumn(f"{each.name} {HOSTILE}", each.type) for each in COLUMNS)
+    names = [column.name for column in columns]
+    page = Path(folder, "hostile.html")
+    write_rows(
+        ResultRows(columns, values, 2), page, title=HOSTILE, sql=HOSTILE,
+        environ={"ETLKIT_BUCKETS": f"{folder}/buckets"},
+        given=Given(*(names[place] for place in (1, 0, 2, 3)), box=",".join(names[5:])),
+    )  # fmt: skip
+    with Browser(find_browser()) as browser:
+        browser.open(page)
+        browser.run(ROWS)
+        seen = browser.run(SEEN)
+        found = [f"{key}: {value}" for key, value in seen.items() if value]
+        return found + browser.messages
+
+
 def main(number):
     if find_browser() is None:
         print("results page: no Chromium here, nothing measured; ETLKIT_BROWSER names a browser")
@@ -164,6 +204,7 @@ def main(number):
             f"{report.page_bytes / 1e6:.1f} MB, made in {seconds:.1f} s"
         )
         paint, pictures, grid, times, longest, shown, messages = measure(page)
+        messages += check_hostile(folder)
     print(
         f"first paint {paint:.2f} s, pictures {pictures:.2f} s, rows {grid:.2f} s after the start"
     )

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from etlkit.bigquery.result_rows import ResultColumn, ResultRows
-from etlkit.cli.pages import results_grid
+from etlkit.cli.pages import results, results_grid
 from etlkit.cli.pages.results import write_rows
 from etlkit.cli.pages.results_columns import Given
 from etlkit.cli.pages.results_grid import grid_script, make_grid
@@ -27,10 +27,11 @@ def rows_of(rows, names=COLUMNS, types=TYPES, **options):
 
 @pytest.fixture
 def write(tmp_path):
-    """Write rows as a page; gives the report, the text and the tree. `gs://photos/1.png` is there."""
+    """Write rows as a page; gives the report, the text and the tree. Photos 1 and 3 are there."""
     folder = tmp_path / "buckets" / "photos"
     folder.mkdir(parents=True)
     Image.new("RGB", (40, 20), "red").save(folder / "1.png")
+    Image.new("RGB", (20, 40), "blue").save(folder / "3.png")
 
     def written(result, **options):
         path = tmp_path / "results.html"
@@ -80,6 +81,20 @@ def test_a_page_of_pictures(write):
     assert report.left_out[0] in text_of(page)
     orders = [each.get("value") for each in page.iter("option")]
     assert orders.index("agreement") < orders.index("sure")
+
+
+def test_pictures_are_found_in_their_blocks(write, monkeypatch):
+    """A picture that is missing takes no place; each block is an element of its own."""
+    monkeypatch.setattr(results, "IMAGES_PER_BLOCK", 1)
+    rows = [(f"gs://photos/{number}.png",) for number in (2, 1, 3)]
+    _, html, page = write(rows_of(rows, ("uri",), ("STRING",)))
+    assert faults(html) == []
+    pictures = data_of(page, "pictures-data")["pictures"]
+    assert [picture.get("i") for picture in pictures] == [None, 0, 1]
+    assert [picture.get("w") for picture in pictures] == [None, 40, 20]
+    (first,), (second,) = data_of(page, "images-0"), data_of(page, "images-1")
+    assert first != second
+    assert [each for each in page.iter("script") if each.get("id") == "images-2"] == []
 
 
 def test_hostile_values_are_text(write):
