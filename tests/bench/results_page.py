@@ -135,7 +135,8 @@ SCROLL = """
     longest = Math.max(longest, entry.duration);
   }));
   observer.observe({ type: "longtask" });
-  const total = JSON.parse(document.getElementById("pictures-data").textContent).pictures.length;
+  const { pictures } = JSON.parse(document.getElementById("pictures-data").textContent);
+  const total = Math.min(pictures.length, 2000);
   const cards = document.getElementById("cards");
   for (let step = 0; cards.children.length < total && step < total; step += 1) {
     document.getElementById("more").scrollIntoView({ behavior: "instant", block: "end" });
