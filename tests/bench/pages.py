@@ -1,4 +1,4 @@
-"""Look at the pages of runs in a browser: `python -m tests.bench.pages [--pictures]`.
+"""Look at the pages of runs and of results in a browser: `python -m tests.bench.pages [--pictures]`.
 
 Opens pages of all kinds of reports in headless Chromium, at the width of a desk and of a phone, light
 and dark, on paper, and prints what is wrong: violations of accessibility that axe finds, messages of
@@ -22,6 +22,7 @@ from etlkit.cli.pages.run_page import write_html
 from etlkit.cli.pages.runs_page import write_runs_html
 from tests import workflow_reports as reports
 from tests.bench.browser import Browser, find_browser
+from tests.bench.results_page import make_page
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 DESK, PHONE = 1400, 390
@@ -67,6 +68,7 @@ def make_pages(folder):
         write_html(report, pages[name])
     write_runs_html(reports.month(), pages["runs"], days=30)
     write_runs_html([], pages["no runs"], days=30)
+    pages["results"] = make_page(folder, 30)[0]
     return pages
 
 

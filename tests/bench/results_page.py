@@ -87,6 +87,20 @@ def make_rows(number, dice):
                 yield (model, f"gs://photos/picture-{place:05}.jpg", label, score, rank, *box)
 
 
+def make_page(folder, number):
+    """A page of `number` pictures in a folder: its path, its report, and the seconds that it took."""
+    dice = random.Random(7)  # noqa: S311 - the same pictures each time
+    make_pictures(Path(folder, "buckets", "photos"), number, dice)
+    rows = list(make_rows(number, dice))
+    page = Path(folder, "results.html")
+    began = time.perf_counter()
+    report = write_rows(
+        ResultRows(COLUMNS, rows, len(rows)), page, title="Bench",
+        environ={"ETLKIT_BUCKETS": f"{folder}/buckets"},
+    )  # fmt: skip
+    return page, report, time.perf_counter() - began
+
+
 def measure(page):
     """What the browser says: seconds until paints, and milliseconds of each filter."""
     with Browser(find_browser()) as browser:
@@ -189,17 +203,8 @@ def main(number):
     if find_browser() is None:
         print("results page: no Chromium here, nothing measured; ETLKIT_BROWSER names a browser")
         return 0
-    dice = random.Random(7)  # noqa: S311 - the same pictures each time
     with tempfile.TemporaryDirectory() as folder:
-        make_pictures(Path(folder, "buckets", "photos"), number, dice)
-        rows = list(make_rows(number, dice))
-        page = Path(folder, "results.html")
-        began = time.perf_counter()
-        report = write_rows(
-            ResultRows(COLUMNS, rows, len(rows)), page, title="Bench",
-            environ={"ETLKIT_BUCKETS": f"{folder}/buckets"},
-        )  # fmt: skip
-        seconds = time.perf_counter() - began
+        page, report, seconds = make_page(folder, number)
         print(
             f"page: {report.num_pictures_shown:,} pictures, {report.num_rows:,} rows, "
             f"{report.page_bytes / 1e6:.1f} MB, made in {seconds:.1f} s"

@@ -1,5 +1,6 @@
 // Pictures and rows of a page of results. Everything that comes from a row is set as text.
 (() => {
+  const FIRST = 9; // pictures that are made at once when a filter changes: what fits a window
   const BATCH = 24; // pictures that are added when the end of the list comes near
   const SHOWN = 3; // answers of each model in the list; the large view has all of them
   const MAX_PRINTED = 300;
@@ -204,7 +205,7 @@
       byId("count").textContent = found.length === pictures.length
         ? plural(pictures.length, "picture", "pictures")
         : `${found.length.toLocaleString("en")} of ${plural(pictures.length, "picture", "pictures")}`;
-      add();
+      add(FIRST);
       form.querySelectorAll(".range").forEach((range) => {
         range.querySelector("output").textContent = Number(range.querySelector("input").value).toFixed(2);
       });
