@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from etlkit.errors import RowError
+from etlkit.bigquery.http_sink.url import PLACEHOLDER
+from etlkit.errors import RowError, RowSchemaError
 
 _PLAIN_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 """Row ids that a header can hold as they are."""
@@ -77,6 +79,27 @@ def key_of(run_id: str, items: Sequence[Item]) -> str:
     return f"{prefix}-{row_id}" + (f"-{first.part}" if first.num_parts > 1 else "")
 
 
+def key_in_words(template: str, values: Mapping[str, Any]) -> str:
+    """The idempotency key that a job words itself; one that no header can hold is digested.
+
+    Args:
+        template: With columns as `{name}`.
+        values: The row's values, as JSON has them.
+
+    Raises:
+        RowSchemaError: The row has no value for it.
+    """
+
+    def text(found: re.Match[str]) -> str:
+        value = values.get(found[1])
+        if value is None or value == "":
+            raise RowSchemaError("the row has no value for its idempotency key", column=found[1])
+        return value if isinstance(value, str) else json.dumps(value)
+
+    key = PLACEHOLDER.sub(text, template)
+    return key if _PLAIN_ID.fullmatch(key) else _digest(key)
+
+
 def _digest(*texts: str) -> str:
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:32]
 
@@ -102,8 +125,3 @@ def unsettled(items: list[Item], settled: set[tuple[str, int]]) -> list[list[Ite
         return [items] if open_ids else []
     first, second = halves(items)
     return [*unsettled(first, settled), *unsettled(second, settled)]
-
-
-def columns_of(names: Sequence[str], values: dict[str, Any]) -> tuple[Any, ...]:
-    """The values of some columns of a row."""
-    return tuple(values.get(name) for name in names)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from etlkit.bigquery.http_sink.answer import ErrorsAt, check_errors_at
 from etlkit.bigquery.http_sink.body import Body, Request
 from etlkit.bigquery.http_sink.headers import check_headers
-from etlkit.bigquery.http_sink.url import UrlTemplate
+from etlkit.bigquery.http_sink.url import PLACEHOLDER, UrlTemplate
 from etlkit.bigquery.names import check_table
 from etlkit.bigquery.source import WORK_DATASET
 from etlkit.calls.classify import TRANSIENT_STATUS
@@ -56,6 +56,9 @@ class HttpOptions:
             one request after the other, in the order in which they come from the source. None = in
             any order.
         idempotency_header: The header with the key of the request; None = no key is sent.
+        idempotency_key: The key itself, e.g. `"order-{order_id}"`: the same in every run, so that an
+            API that remembers keys acts once on a row however often it is sent. Only with
+            `batch_size=1`. None = a key of the run and the row.
         responses: `dataset.table` that gets a row for each accepted row, with status and answer;
             None = answers are not kept.
         create_dataset: Create a missing dataset of `name` and `responses`.
@@ -76,6 +79,7 @@ class HttpOptions:
     errors_at: ErrorsAt = None
     order_by: str | tuple[str, ...] | None = None
     idempotency_header: str | None = "Idempotency-Key"
+    idempotency_key: str | None = None
     responses: str | None = None
     create_dataset: bool = False
     allow_http: bool = False
@@ -103,6 +107,19 @@ class HttpOptions:
                 f"has up to {self.batch_size} of them; use batch_size=1"
             )
         _ = self.body
+        if self.idempotency_key is not None:
+            self._check_key(self.idempotency_key)
+
+    def _check_key(self, template: str) -> None:
+        if self.is_batch or self.idempotency_header is None:
+            raise ConfigError(
+                "idempotency_key is the key of one row: it goes with batch_size=1 and an "
+                "idempotency_header"
+            )
+        if not PLACEHOLDER.search(template):
+            raise ConfigError(
+                f"idempotency_key={template!r} is the same for all rows: write a column as {{name}}"
+            )
 
     def _check_success(self) -> None:
         for status in sorted(_NEVER_SUCCESS):
@@ -149,6 +166,7 @@ class HttpOptions:
             ("url", self.url_template.columns),
             ("request", self.body.columns),
             ("order_by", self.order_columns),
+            ("idempotency_key", PLACEHOLDER.findall(self.idempotency_key or "")),
         ):
             if missing := [name for name in names if name not in there]:
                 raise SinkError(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from etlkit.bigquery.http_sink.answer import MAX_ANSWER_BYTES, AnswerReader, Verdict
 from etlkit.bigquery.http_sink.body import Body, rows_of
-from etlkit.bigquery.http_sink.bundle import Item, ItemOutcome, halves, key_of
+from etlkit.bigquery.http_sink.bundle import Item, ItemOutcome, halves, key_in_words, key_of
 from etlkit.bigquery.http_sink.url import UrlTemplate
 from etlkit.calls.classify import TRANSIENT_STATUS, from_http
 from etlkit.errors import (
@@ -48,6 +48,7 @@ class RequestFormat:
         headers: Of every request.
         body: Makes its body.
         idempotency_header: Which header has its key; None = no key is sent.
+        idempotency_key: The key, with columns as `{name}`; None = one of run and rows.
     """
 
     method: str
@@ -55,6 +56,7 @@ class RequestFormat:
     headers: Mapping[str, str]
     body: Body
     idempotency_header: str | None
+    idempotency_key: str | None = None
 
     def path(self, items: list[Item]) -> str:
         """Path and query of a request.
@@ -67,10 +69,17 @@ class RequestFormat:
         return self.url.path(json.loads(items[0].text))
 
     def headers_of(self, run_id: str, items: list[Item]) -> dict[str, str]:
-        """The headers of a request with its idempotency key."""
+        """The headers of a request with its idempotency key.
+
+        Raises:
+            RowSchemaError: The row has no value for the key.
+        """
         if self.idempotency_header is None:
             return dict(self.headers)
-        return {**self.headers, self.idempotency_header: key_of(run_id, items)}
+        key = key_of(run_id, items)
+        if self.idempotency_key is not None:
+            key = key_in_words(self.idempotency_key, json.loads(items[0].text))
+        return {**self.headers, self.idempotency_header: key}
 
 
 class Sender:

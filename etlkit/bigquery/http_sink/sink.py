@@ -39,7 +39,8 @@ class HttpSink(HttpOptions):
 
     Its attributes are those of `HttpOptions`: `url`, `name`, `method`, `headers`, `request`,
     `batch_size`, `max_concurrency`, `rate_limit`, `retry`, `success`, `errors_at`, `order_by`,
-    `idempotency_header`, `responses`, `create_dataset`, `allow_http`, `work_dataset`.
+    `idempotency_header`, `idempotency_key`, `responses`, `create_dataset`, `allow_http`,
+    `work_dataset`.
     """
 
     def expand(self, values: Mapping[str, Value]) -> tuple[HttpSink, frozenset[str]]:
@@ -107,18 +108,16 @@ class HttpSink(HttpOptions):
 
     def _outlook(self, limit: int | None, columns: tuple[Column, ...] | None) -> list[str]:
         each = "row" if not self.is_batch else f"{self.batch_size:,} rows"
-        lines = [f"one request for each {each}: {self.target}"]
+        number = "one request"
         if limit is not None:
-            most = math.ceil(limit / self.batch_size)
-            lines = [f"at most {most:,} requests, one for each {each}: {self.target}"]
-        lines += self._head(self.url_template.shown, "…")
-        if callable(self.request):
-            lines.append("(the function given as request makes the body; --preview shows it)")
-        elif columns is not None:
+            number = f"at most {math.ceil(limit / self.batch_size):,} requests, one"
+        request, *headers = self._head(self.url_template.shown, "…")
+        body = "is known with the first rows; --preview shows it"
+        if columns is not None and not callable(self.request):
             row = {column.name: f"<{column.ddl}>" for column in columns}
-            lines.append(self._body_text([row]))
-        else:
-            lines.append("(the body is known with the first rows; --preview shows it)")
+            body = self._body_text([row])
+        lines = [f"{number} for each {each}: {request}", f"headers: {', '.join(headers)}"]
+        lines.append(f"body: {body}")
         if self.responses is not None:
             lines.append(f"answers go to {self.responses}")
         return lines

@@ -81,7 +81,14 @@ class HttpWriter(StagedWriter):
         url = sink.url_template
         self._pool = HttpPool(url.origin, service=url.host, max_idle=sink.max_concurrency)
         self._sender = Sender(
-            RequestFormat(sink.method, url, headers.values, sink.body, sink.idempotency_header),
+            RequestFormat(
+                sink.method,
+                url,
+                headers.values,
+                sink.body,
+                sink.idempotency_header,
+                sink.idempotency_key,
+            ),
             AnswerReader(
                 sink.success,
                 sink.errors_at,

@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etlkit.bigquery.http_sink.bundle import Item, halves, key_of, unsettled
+from etlkit import RowSchemaError
+from etlkit.bigquery.http_sink.bundle import Item, halves, key_in_words, key_of, unsettled
 
 
 def items(*row_ids, attempt=1, num_parts=1):
@@ -21,6 +22,15 @@ def test_a_key_fits_a_header():
         assert made.isascii()
         assert made.isprintable()
         assert len(made) == len("run-1-") + 32
+
+
+def test_a_key_can_be_worded_by_the_job():
+    """The same in every run; what a header cannot hold is digested, and a row needs its values."""
+    assert key_in_words("order-{id}-{v}", {"id": 7, "v": "a"}) == "order-7-a"
+    assert len(key_in_words("{id}", {"id": "é\n"})) == 32
+    for value in (None, ""):
+        with pytest.raises(RowSchemaError, match="idempotency key"):
+            key_in_words("order-{id}", {"id": value})
 
 
 def test_other_items_have_another_key():

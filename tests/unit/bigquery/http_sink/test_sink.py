@@ -25,6 +25,9 @@ def sink(url="https://crm.example.com/v1/customers", **options):
         ({"headers": {"Host": "x"}}, "Host"),
         ({"url": "https://h/{id}", "batch_size": 2}, "batch_size=1"),
         ({"request": {"id": "{id}"}, "batch_size": 2}, "several rows"),
+        ({"idempotency_key": "{id}", "batch_size": 2}, "batch_size=1"),
+        ({"idempotency_key": "{id}", "idempotency_header": None}, "idempotency_header"),
+        ({"idempotency_key": "id"}, "same for all rows"),
     ],
 )
 def test_a_wrong_description_is_refused_at_once(options, message):
@@ -56,9 +59,12 @@ def test_variables_are_escaped_in_the_address():
 
 def test_columns_that_requests_need_are_looked_for():
     """In the address, the template and the order."""
-    made = sink("https://h/{id}", request={"m": "{mail}"}, order_by=("who", "id"))
-    for missing in ("id", "mail", "who"):
-        columns = [Column(name, "STRING") for name in {"id", "mail", "who"} - {missing}]
+    made = sink(
+        "https://h/{id}", request={"m": "{mail}"}, order_by=("who", "id"), idempotency_key="{at}"
+    )
+    needed = {"id", "mail", "who", "at"}
+    for missing in needed:
+        columns = [Column(name, "STRING") for name in needed - {missing}]
         with pytest.raises(SinkError, match=f"names {missing}"):
             made.check_columns(columns)
 
