@@ -24,6 +24,7 @@ from etlkit import (
 )
 from etlkit.api.run import Interrupted, Settings
 from etlkit.bigquery.http_sink.outbox import Outbox
+from etlkit.bigquery.storage.append_rows import Appender
 from etlkit.testing import FaultPlan, FaultServer
 
 KEY = "tok-made-up-0815"
@@ -277,6 +278,23 @@ def test_a_row_that_was_refused_before_a_kill_is_not_sent_again(crm, monkeypatch
     assert (report.written, report.rejected) == (9, 1)
     assert crm.rejects() == [(3, "RequestRefusedError", "422", 1)]
     assert crm.server.calls_by_item["3"] == 1
+
+
+def test_no_row_is_sent_before_it_is_staged(crm, monkeypatch):
+    """Else a kill would leave a row at the API of which no resume knows the key."""
+    arrived, too_early = threading.Event(), []
+    acknowledge = Appender._acknowledge
+
+    def acknowledge_late(appender, response):
+        if appender._table.table.startswith("out_"):
+            too_early.append(arrived.wait(0.3))
+        acknowledge(appender, response)
+
+    crm.on_row = lambda row: arrived.set()
+    monkeypatch.setattr(Appender, "_acknowledge", acknowledge_late)
+    assert crm.run(crm.job()).written == 10
+    assert too_early[0] is False
+    assert arrived.is_set()
 
 
 def test_the_order_within_a_key_is_that_of_the_source(crm):
