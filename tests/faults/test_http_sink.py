@@ -18,7 +18,7 @@ from etlkit.testing import FaultPlan, FaultServer
 from tests.faults.attempt import COUNTS, NUM_ROWS, REJECTED, ROWS
 from tests.faults.fence import WORK
 
-KILLS = int(os.environ.get("ETLKIT_HTTP_KILLS", "6"))
+KILLS = int(os.environ.get("ETLKIT_HTTP_KILLS", "4"))
 SEED = int(os.environ.get("ETLKIT_SEED", "0")) or random.randrange(1, 10**6)  # noqa: S311
 MAX_CONCURRENCY = 3
 REFUSED = [12, 41]
