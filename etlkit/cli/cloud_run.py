@@ -99,7 +99,8 @@ FROM python:{python}-slim
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /app
 {install}
-RUN useradd --create-home --uid 10001 etlkit
+# The job may write new files beside the project's, e.g. a page of the run, and change none.
+RUN useradd --create-home --uid 10001 etlkit && chown etlkit /app
 USER etlkit
 ENTRYPOINT {json.dumps(list(self.command))}
 """

@@ -1,4 +1,7 @@
+import importlib
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +20,8 @@ from etlkit import (
     TransferJob,
     Workflow,
 )
+
+ROOT = Path(__file__).parents[3]
 
 
 class Etl(EtlBase):
@@ -81,6 +86,23 @@ def test_what_after_says_wins():
 def test_a_task_does_not_wait_for_itself():
     """A MERGE may read its own target."""
     assert edges(Task("merge", make("d.t", "d.t", "d.other"))) == set()
+
+
+def test_the_pipeline_of_photos_finds_its_order(monkeypatch):
+    """Without a single `after`, each task comes after those whose tables it reads."""
+    monkeypatch.chdir(ROOT)
+    job = importlib.import_module("jobs.workflow").job
+    tasks = [replace(task, after=()) for task in job.tasks]
+    graph = Workflow(tasks=tasks, depends="auto", variables=job.variables).graph
+    missing = {
+        (before, name)
+        for name, befores in job.graph.before.items()
+        for before in befores
+        if before not in graph.ancestors(name)
+    }
+    # What is no matter of tables: checks before the comparison, and a function.
+    checks = ("every_photo_has_a_class", "scores_are_shares")
+    assert missing == {*((each, "compare_models") for each in checks), ("compare_models", "page")}
 
 
 def test_a_circle_names_the_tables():
