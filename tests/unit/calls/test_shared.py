@@ -109,7 +109,7 @@ def test_caps_count_the_calls_of_all_runs(caps, num_calls, message):
 
     def call_in_turns():
         for number in range(20):
-            runs[number % 2].caller("vision").call(lambda _timeout_s: made.append(number))
+            runs[number % 2].caller("vision").call(lambda _timeout_s, at=number: made.append(at))
 
     with pytest.raises(CapReachedError, match=message):
         call_in_turns()
