@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections import deque
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
@@ -33,6 +34,9 @@ and few enough to bound memory and what a crash can lose."""
 
 _POLL_INTERVAL_S = 0.1
 """How often running tasks are polled, so that their finished rows are staged in time."""
+
+_MAX_HELD_UP_S = 0.5
+"""Rows that are finished wait this long for a slow call before theirs, then they are staged."""
 
 
 class Pipeline:
@@ -78,6 +82,7 @@ class Pipeline:
         self._tasks: deque[tuple[Chunk, int, Task]] = deque()
         self._unsubmitted: deque[tuple[Chunk, int, Task]] = deque()
         self._num_collected = 0
+        self._collected_at = time.monotonic()
         self._expected = self._expected_rows()
         run.on_stop(self._wake)
         # Last: it starts a thread that reads, which nobody would end if this constructor raised.
@@ -200,12 +205,19 @@ class Pipeline:
             if ready:
                 self._num_collected += len(ready)
                 self._batch_writer.add(chunk, start + self._num_collected - len(ready), ready)
+                self._collected_at = time.monotonic()
             if self._num_collected < len(task.rows):
                 break
             self._tasks.popleft()
             self._num_collected = 0
-        if not self._keeps_order and self._pool.num_waiting < self._spec.max_concurrency:
+        if not self._keeps_order and self._is_held_up():
             self._collect_out_of_order()
+
+    def _is_held_up(self) -> bool:
+        """Whether a slow call leaves the workers too little to do, or rows behind it have waited."""
+        if self._pool.num_waiting < self._spec.max_concurrency:
+            return True
+        return time.monotonic() - self._collected_at >= _MAX_HELD_UP_S
 
     def _collect_out_of_order(self) -> None:
         """Stage finished rows behind slow calls: they are durable then, and leave room for others.

@@ -34,6 +34,10 @@ LAST_S = 1.0
 """What was settled earlier than this is durable on a machine that is not too busy: the promise of the
 docs. Only the long form, which has a machine for itself, asserts it."""
 
+BUSY_CALLS = 1_000
+"""What a kill may cost in the short form, if its last second had fewer calls: about as many as an idle
+machine makes in a second. A busy one takes longer to stage them."""
+
 TIMEOUT_S = 90.0
 START_S = 2.5
 """A child is up and calling well within this."""
@@ -291,13 +295,13 @@ def test_killed_at_random_moments(world, capsys):
     figures.bill(world.api.calls()[round_start:])
     with capsys.disabled():
         sys.stdout.write(f"\n{figures.show(rounds)}\n")
+    least = 0 if KILLS > FEW_KILLS else BUSY_CALLS
     too_many = {
         child: (repeated, figures.last[child])
         for child, repeated in figures.repeated.items()
-        if repeated > figures.last[child]
+        if repeated > max(figures.last[child], least)
     }
-    if KILLS > FEW_KILLS:
-        assert not too_many, f"child: (repeated, made in its last second) {too_many}"
+    assert not too_many, f"child: (repeated, made in its last second) {too_many}"
 
 
 def test_a_first_run_has_nothing_to_resume(world):

@@ -124,6 +124,33 @@ def test_a_slow_call_does_not_stop_the_others(size):
     assert report.written == others
 
 
+def test_a_row_that_is_paid_for_is_staged_although_calls_before_it_are_slow():
+    """Also while the workers have enough to do: a kill must not cost it again."""
+    staged = threading.Event()
+
+    class Noted(Unordered):
+        def open(self, job, run, reader):
+            writer = super().open(job, run, reader)
+            write = writer.write
+
+            def note(batch):
+                write(batch)
+                if 1 in batch.column("n").to_pylist():
+                    staged.set()
+
+            writer.write = note
+            return writer
+
+    def only_the_second_ends(row):
+        if row["n"] != 1:
+            assert staged.wait(timeout=30)
+        return row
+
+    etl = make(only_the_second_ends, max_concurrency=2)
+    report, _ = transfer(etl, numbers(50), sink=Noted("replace"))
+    assert report.written == 50
+
+
 def test_a_row_error_behind_a_slow_call_waits_for_its_turn():
     """The first error is the first bad row, even if rows need no order."""
     later = threading.Event()
