@@ -1,4 +1,8 @@
+import importlib
 import itertools
+import json
+import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +21,7 @@ from google.cloud.bigquery_storage_v1.services.big_query_write.transports import
     BigQueryWriteGrpcTransport,
 )
 
+from etlkit.cli.run import main
 from etlkit.local import LocalServer, join_or_start
 
 DATASET_NUMBERS = itertools.count(1)
@@ -80,6 +85,44 @@ def until() -> Callable[[Callable[[], object]], None]:
             time.sleep(0.01)
 
     return wait_until
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty project as the working directory; its modules are removed afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    # Bytecode is told apart by seconds and size: a job that is written anew would be the old one.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    yield tmp_path
+    forget_modules(tmp_path)
+
+
+def forget_modules(folder: Path) -> None:
+    """Remove the modules that were imported from a folder."""
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None)).startswith(str(folder)):
+            del sys.modules[name]
+    importlib.invalidate_caches()
+
+
+@pytest.fixture
+def cli(local_server, here, capsys) -> Iterator[Callable[..., tuple[int, dict | None, str]]]:
+    """Run `etlkit run` in this process; gives exit status, report and all output."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def call(*arguments: object, local: bool = True) -> tuple[int, dict | None, str]:
+        forget_modules(here)  # the test may have written its job anew
+        where = ["--local", "--local-dir", str(local_server.local_dir)] if local else []
+        status = main([*map(str, arguments), *where])
+        out, err = capsys.readouterr()
+        lines = out.strip().splitlines()
+        report = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else None
+        return status, report, out + err
+
+    yield call
+    for number, handler in handlers.items():  # a run takes them to itself
+        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -10,28 +10,7 @@ import pytest
 from etlkit import Datamart, StatementError
 from etlkit.api.run import Settings
 from etlkit.bigquery.client import Connection
-from etlkit.cli.run import main
 from etlkit.runner import check_datamart, run_datamart, run_datamarts
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    return tmp_path
-
-
-@pytest.fixture
-def cli(local_server, capsys, here):
-    """Run the command line in this process; gives exit status, report and what a person sees."""
-
-    def call(*arguments):
-        status = main([*arguments, "--local", "--local-dir", str(local_server.local_dir)])
-        out, err = capsys.readouterr()
-        lines = out.strip().splitlines()
-        return status, json.loads(lines[-1]) if lines else None, err
-
-    return call
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from etlkit.cli.run import main
 from etlkit.local.buckets import Buckets
 
 ROOT = Path(__file__).parents[2]
@@ -38,29 +37,6 @@ job = TransferJob(
     {options}
 )
 """
-
-
-@pytest.fixture
-def cli(local_server, tmp_path, monkeypatch, capsys):
-    """Run the command line in an empty folder; gives status, report and what was said."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    before = set(sys.modules)
-
-    def call(*arguments):
-        for name in set(sys.modules) - before:
-            if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
-                del sys.modules[name]
-        status = main([*arguments, "--local", "--local-dir", str(local_server.local_dir)])
-        out, err = capsys.readouterr()
-        lines = out.strip().splitlines()
-        report = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else None
-        return status, report, out + err
-
-    yield call
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
-            del sys.modules[name]
 
 
 @pytest.fixture

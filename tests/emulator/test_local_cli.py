@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from etlkit.cli.local import main
+
 REPOSITORY = Path(__file__).parents[2]
 PHOTOS = REPOSITORY / "photos"
 
@@ -24,23 +26,17 @@ SELECT 1 AS i, NULL AS n, 'say "é", \n' AS s, FROM_BASE64('AP8=') AS b, TRUE AS
 
 
 @pytest.fixture
-def cli(local_server, tmp_path):
-    """Run `python -m etlkit.local` as a user does, against the server that the tests share."""
+def cli(local_server, tmp_path, monkeypatch, capsys):
+    """Run `etlkit local` against the server that the tests share, in this process."""
+    monkeypatch.chdir(tmp_path)
 
-    def run(*arguments: object, local_dir: Path = local_server.local_dir, **options):
-        command = [sys.executable, "-m", "etlkit.local", *map(str, arguments)]
+    def run(*arguments: object, local_dir: Path = local_server.local_dir):
+        command = list(map(str, arguments))
         if "--help" not in arguments:
             command += ["--local-dir", str(local_dir)]
-        return subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            timeout=120,
-            check=False,
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY), **options},
-        )
+        capsys.readouterr()
+        status = main(command)
+        return subprocess.CompletedProcess(command, status, *capsys.readouterr())
 
     return run
 
@@ -63,6 +59,22 @@ def assert_fails(done: subprocess.CompletedProcess[str], code: int, message: str
     assert re.search(message, done.stderr), done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def test_it_runs_as_a_process_of_its_own(local_server):
+    """`python -m etlkit.local`, as a user types it, with a row of any text."""
+    sql = "SELECT 'é🐈' AS s"
+    done = subprocess.run(
+        [sys.executable, "-m", "etlkit.local", "sql", sql, "--format", "csv", "--local-dir", "."],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=120,
+        check=False,
+        cwd=local_server.local_dir,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )
+    assert (done.returncode, done.stdout.split()) == (0, ["s", "é🐈"]), done.stderr
 
 
 def test_help_names_every_command_and_imports_nothing_heavy(out):

@@ -140,12 +140,6 @@ def end(process):
 
 
 @pytest.fixture
-def finish(start):
-    """Run the command line to its end; see `end`."""
-    return lambda *arguments: end(start(*arguments))
-
-
-@pytest.fixture
 def calls(tmp_path):
     """The rows that were transformed so far."""
 
@@ -157,7 +151,7 @@ def calls(tmp_path):
 
 
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stopped_run_is_resumed(hold, let_go, finish, calls, until, run, dataset, signum, status):
+def test_a_stopped_run_is_resumed(hold, let_go, cli, calls, until, run, dataset, signum, status):
     """What was in flight is settled and kept; the rest follows with --resume; no call twice."""
     module, process = hold()
     process.send_signal(signum)
@@ -170,19 +164,19 @@ def test_a_stopped_run_is_resumed(hold, let_go, finish, calls, until, run, datas
     ledger = "SELECT state, finished_at IS NULL FROM etlkit_work.runs"
     assert run(f"{ledger} WHERE run_id = '{report['run_id']}'") == [("interrupted", False)]
     assert len(calls()) == HELD
-    code, again, err = finish(module, "--resume")
+    code, again, err = cli(module, "--resume")
     assert code == 0, err
     assert (again["run_id"], again["read"], again["resumed"]) == (report["run_id"], ROWS, HELD)
     assert sorted(calls()) == list(range(1, ROWS + 1))
     assert run(f"SELECT COUNT(*), COUNT(DISTINCT n) FROM {dataset}.target") == [(ROWS, ROWS)]
-    code, again, err = finish(module, "--resume")
+    code, again, err = cli(module, "--resume")
     assert code == 0
     assert (again["state"], again["run_id"]) == ("published", report["run_id"])
     assert "already published; there is nothing left to do" in err
     assert len(calls()) == ROWS
 
 
-def test_a_killed_run_is_resumed(hold, let_go, finish, calls, until, run, dataset):
+def test_a_killed_run_is_resumed(hold, let_go, cli, calls, until, run, dataset):
     """After SIGKILL nobody says goodbye; the ledger's process is dead, so the run can go on at once."""
     module, process = hold()
     ((run_id,),) = run(f"SELECT run_id FROM etlkit_work.runs WHERE job = '{module}'")
@@ -197,41 +191,39 @@ def test_a_killed_run_is_resumed(hold, let_go, finish, calls, until, run, datase
     process.kill()
     process.wait()
     let_go()
-    code, report, err = finish(module, "--resume=auto")
+    code, report, err = cli(module, "--resume=auto")
     assert code == 0, err
     assert report["run_id"] == run_id
     assert (report["read"], report["written"], report["resumed"]) == (ROWS, ROWS, HELD_AFTER)
     assert run(f"SELECT COUNT(*), COUNT(DISTINCT n) FROM {dataset}.target") == [(ROWS, ROWS)]
     assert len(calls()) == ROWS + CONCURRENCY  # those that were in flight are made again
-    code, report, err = finish(
-        module, "--resume=auto"
-    )  # as a schedule says it: a new run this time
+    code, report, err = cli(module, "--resume=auto")  # as a schedule says it: a new run this time
     assert code == 0, err
     assert report["run_id"] != run_id
     assert (report["read"], report["resumed"]) == (ROWS, 0)
 
 
-def test_changed_code_asks_first(finish, write_job, calls, run, dataset):
+def test_changed_code_asks_first(cli, write_job, calls, run, dataset):
     """A mended transform goes on with the failed run only when that is asked for."""
-    code, report, _ = finish(write_job("1 / (row['n'] - 40)", concurrency=1))
+    code, report, _ = cli(write_job("1 / (row['n'] - 40)", concurrency=1))
     assert code == 1
     first = len(calls())
     module = write_job("pass", concurrency=1)
-    code, _, err = finish(module, "--resume", report["run_id"])
+    code, _, err = cli(module, "--resume", report["run_id"])
     assert code == 1
     assert "--allow-code-change" in err
     assert len(calls()) == first
-    code, again, err = finish(module, "--resume", "--allow-code-change")
+    code, again, err = cli(module, "--resume", "--allow-code-change")
     assert code == 0, err
     assert again["resumed"] == 39
     assert calls()[first:] == list(range(40, 51))
     assert run(f"SELECT COUNT(*) FROM {dataset}.target") == [(50,)]
 
 
-def test_the_same_job_twice_at_once(hold, let_go, finish):
+def test_the_same_job_twice_at_once(hold, let_go, cli):
     """The second is refused with the first one's run id, and the first one goes on."""
     module, process = hold()
-    code, _, err = finish(module)
+    code, _, err = cli(module)
     assert code == 1
     let_go()
     status, report, said = end(process)
@@ -239,10 +231,10 @@ def test_the_same_job_twice_at_once(hold, let_go, finish):
     assert f"in progress already, as run {report['run_id']}" in err
 
 
-def test_a_run_in_progress_cannot_be_resumed(hold, finish):
+def test_a_run_in_progress_cannot_be_resumed(hold, cli):
     """Somebody is at it: the message names process and host."""
     module, process = hold()
-    code, _, err = finish(module, "--resume")
+    code, _, err = cli(module, "--resume")
     assert code == 1
     assert f"is in progress (process {process.pid} on " in err
 
@@ -268,17 +260,17 @@ def test_concurrent_runs_where_the_job_allows_them(hold, let_go, start, until, r
         (["--retry-rejects", "x"], 1, "target_rejects"),
     ],
 )
-def test_bad_requests(finish, write_job, arguments, status, message):
+def test_bad_requests(cli, write_job, arguments, status, message):
     """Each is one sentence."""
-    code, _, err = finish(write_job(), *arguments)
+    code, _, err = cli(write_job(), *arguments)
     assert code == status
     assert message in err
     assert "Traceback" not in err
 
 
-def test_work_tables_expire_after_a_failure(finish, write_job, bq):
+def test_work_tables_expire_after_a_failure(cli, write_job, bq):
     """They stay for a resume, and are gone by themselves after seven days."""
-    _, report, _ = finish(write_job("1 / (row['n'] - 40)"))
+    _, report, _ = cli(write_job("1 / (row['n'] - 40)"))
     left = [t.table_id for t in bq.list_tables("etlkit_work") if report["run_id"] in t.table_id]
     run_id = report["run_id"]
     assert sorted(left) == [f"out_{run_id}_1_1", f"run_{run_id}", f"src_{run_id}"]
@@ -287,7 +279,7 @@ def test_work_tables_expire_after_a_failure(finish, write_job, bq):
         assert timedelta(days=6, hours=23) < rest <= timedelta(days=7)
 
 
-def test_runs_are_listed_shown_and_cleaned_up(finish, write_job, local_server, bq, capsys):
+def test_runs_are_listed_shown_and_cleaned_up(cli, write_job, local_server, bq, capsys):
     """`python -m etlkit.runs` tells state, counts and age; --clean keeps what can be resumed."""
 
     def runs(*arguments):
@@ -296,9 +288,9 @@ def test_runs_are_listed_shown_and_cleaned_up(finish, write_job, local_server, b
         return status, *capsys.readouterr()
 
     module = write_job()
-    _, good, err = finish(module)
+    _, good, err = cli(module)
     assert good["state"] == "published", err
-    _, bad, _ = finish(write_job("1 / (row['n'] - 40)"))
+    _, bad, _ = cli(write_job("1 / (row['n'] - 40)"))
     bq.query(
         f"CREATE TABLE etlkit_work.out_{good['run_id']}_1_1 AS SELECT 1 AS left_behind"
     ).result()
@@ -326,41 +318,42 @@ def test_runs_are_listed_shown_and_cleaned_up(finish, write_job, local_server, b
     assert "there is no run no_such_run" in err
 
 
-def test_a_refused_start_leaves_no_trace(hold, let_go, finish, run, dataset):
+def test_a_refused_start_leaves_no_trace(hold, let_go, cli, run, dataset):
     """After the first run is killed, --resume takes that one, not the one that was refused."""
     module, process = hold()
-    code, _, _ = finish(module)
+    ((run_id,),) = run(f"SELECT run_id FROM etlkit_work.runs WHERE job = '{module}'")
+    code, _, _ = cli(module)
     assert code == 1
     process.kill()
     process.wait()
     let_go()
-    code, report, err = finish(module, "--resume")
+    code, report, err = cli(module, "--resume")
     assert code == 0, err
-    assert report["resumed"] > 0
+    assert report["run_id"] == run_id
     assert run(f"SELECT COUNT(*), COUNT(DISTINCT n) FROM {dataset}.target") == [(ROWS, ROWS)]
 
 
-def test_an_older_run_is_not_resumed_by_accident(finish, write_job, run, dataset):
+def test_an_older_run_is_not_resumed_by_accident(cli, write_job, run, dataset):
     """A run older than a published one is taken up only by its id: its rows would come on top."""
-    _, failed, _ = finish(write_job("1 / (row['n'] - 40)"))
-    _, good, _ = finish(write_job())
-    code, report, err = finish(write_job(), "--resume")
+    _, failed, _ = cli(write_job("1 / (row['n'] - 40)"))
+    _, good, _ = cli(write_job())
+    code, report, err = cli(write_job(), "--resume")
     assert (code, report["run_id"]) == (0, good["run_id"])
     assert f"run {failed['run_id']} was never published; name it" in err
     assert run(f"SELECT COUNT(*) FROM {dataset}.target") == [(50,)]
 
 
-def test_a_run_of_another_job_is_not_resumed(finish, write_job, tmp_path):
+def test_a_run_of_another_job_is_not_resumed(cli, write_job, tmp_path):
     """Neither one that is published nor one that goes elsewhere."""
     module = write_job()
-    _, report, _ = finish(module)
+    _, report, _ = cli(module)
     text = (tmp_path / f"{module}.py").read_text()
     (tmp_path / "another_job.py").write_text(text)
-    code, _, err = finish("another_job", "--resume", report["run_id"])
+    code, _, err = cli("another_job", "--resume", report["run_id"])
     assert code == 1
     assert f"is a run of job {module}, not of another_job" in err
     (tmp_path / f"{module}.py").write_text(text.replace(".target", ".elsewhere"))
-    code, _, err = finish(module, "--resume", report["run_id"])
+    code, _, err = cli(module, "--resume", report["run_id"])
     assert code == 1
     assert "Start a new run" in err
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from etlkit.cli.run import main
 from etlkit.local.bigquery.object_table import create_object_table
 from etlkit.local.buckets import Buckets
 
@@ -31,20 +30,6 @@ job = TransferJob(
     {job}
 )
 """
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """An empty project as the working directory; its modules are removed afterwards."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    before = set(sys.modules)
-    yield tmp_path
-    for name in set(sys.modules) - before:
-        if getattr(sys.modules[name], "__file__", None) and str(tmp_path) in str(
-            sys.modules[name].__file__
-        ):
-            del sys.modules[name]
 
 
 @pytest.fixture
@@ -71,25 +56,9 @@ def write_job(here, dataset):
             job=job,
         )
         (here / "the_job.py").write_text(text)
-        sys.modules.pop("the_job", None)
         return "the_job"
 
     return write
-
-
-@pytest.fixture
-def cli(local_server, capsys):
-    """Run the command line in this process; returns exit status, report and all output."""
-
-    def call(*arguments, local=True):
-        where = ["--local", "--local-dir", str(local_server.local_dir)] if local else []
-        status = main([*arguments, *where])
-        out, err = capsys.readouterr()
-        lines = out.strip().splitlines()
-        report = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else None
-        return status, report, out + err
-
-    return call
 
 
 def test_the_main_job_finds_the_cat(cli, local_server, bq, run, monkeypatch):

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from etlkit.cli.run import main
 from etlkit.local.bigquery.object_table import create_object_table
 from etlkit.local.buckets import Buckets
 from etlkit.local.vision.redirects import redirect_vision
@@ -58,22 +57,10 @@ def source(local_server, bq):
     return text.replace("gallery.pictures", "trocco_vision.object_table")
 
 
-@pytest.fixture
-def cli(local_server, tmp_path, monkeypatch, capsys):
-    """Run the command line in an empty folder; returns status, report and the whole output."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
+@pytest.fixture(autouse=True)
+def _own_vision(monkeypatch):
     for variable in ("ETLKIT_VISION_ENDPOINT", "ETLKIT_VISION_GRPC_ENDPOINT"):
         monkeypatch.delenv(variable, raising=False)
-
-    def call(*arguments):
-        status = main([*map(str, arguments), "--local", "--local-dir", str(local_server.local_dir)])
-        out, err = capsys.readouterr()
-        lines = out.strip().splitlines()
-        report = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else None
-        return status, report, out + err
-
-    return call
 
 
 def test_the_rest_script_finds_the_cat(cli, script, wording, source, dataset, run, local_server):

@@ -1,8 +1,6 @@
 """Workflows over the real clients and the local server: SQL, transfers, stops and the command line."""
 
-import json
 import signal
-import sys
 import textwrap
 import threading
 
@@ -27,7 +25,6 @@ from etlkit import (
     run_workflow,
 )
 from etlkit.api.run import Interrupted, Settings
-from etlkit.cli.run import main
 
 LONG_S = 60
 
@@ -245,21 +242,6 @@ def test_a_dry_run_says_what_can_be_known(settings, run, dataset):
     assert [
         table for (table,) in run(f"SELECT table_name FROM {dataset}.INFORMATION_SCHEMA.TABLES")
     ] == ["n"]
-
-
-@pytest.fixture
-def cli(local_server, capsys, tmp_path, monkeypatch):
-    """Run the command line in this process; gives exit status, report and what a person sees."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-
-    def call(*arguments):
-        status = main([*arguments, "--local", "--local-dir", str(local_server.local_dir)])
-        out, err = capsys.readouterr()
-        lines = out.strip().splitlines()
-        return status, json.loads(lines[-1]) if lines else None, err
-
-    return call
 
 
 def test_the_command_line(cli, tmp_path, dataset):

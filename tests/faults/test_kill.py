@@ -22,9 +22,9 @@ from etlkit.local import LocalServer
 from tests.faults.proxy import Fault
 
 ROOT = Path(__file__).parents[2]
-NUM_ROWS = 5000
 FEW_KILLS = 10
 KILLS = int(os.environ.get("ETLKIT_KILLS", FEW_KILLS))
+NUM_ROWS = 2000 if KILLS <= FEW_KILLS else 5000
 SEED = int(os.environ.get("ETLKIT_SEED", "0")) or (
     4711 if KILLS <= FEW_KILLS else random.randrange(1, 10**6)  # noqa: S311
 )

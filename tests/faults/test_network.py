@@ -10,7 +10,8 @@ from etlkit import BigQuerySink, BigQuerySource, EtlBase, RowError, TransferJob
 from etlkit.runner import run_job
 from tests.faults.proxy import Fault
 
-NUM_ROWS = 4000
+FEW_ROWS = 400
+MANY_ROWS = 4000
 MESSAGE_BYTES = 1_000_000
 NUMBERS = itertools.count(1)
 
@@ -32,19 +33,13 @@ class Etl(EtlBase):
         return dict(row, part=0)
 
 
-WRITTEN = [n for n in range(NUM_ROWS) if n % 10 and n % 50 != 7]
-SKIPPED = NUM_ROWS // 10
-REJECTED = [n for n in range(NUM_ROWS) if n % 50 == 7]
-EXPECTED = sorted((n, part) for n in WRITTEN for part in range(3 if n % 10 == 1 else 1))
-
-
 @pytest.fixture(scope="module")
 def source(run):
-    """Rows wide enough for a read stream of several messages."""
+    """Rows so wide that many of them are several messages of a read stream."""
     run("CREATE SCHEMA IF NOT EXISTS network")
     run(
         "CREATE TABLE network.rows AS SELECT n, REPEAT('x', 1500) AS ballast "
-        f"FROM UNNEST(GENERATE_ARRAY(0, {NUM_ROWS - 1})) AS n"
+        f"FROM UNNEST(GENERATE_ARRAY(0, {MANY_ROWS - 1})) AS n"
     )
     return "SELECT n, ballast FROM network.rows"
 
@@ -53,14 +48,18 @@ def source(run):
 def transfer(source, run, through_proxy):
     """Run a job through faults and check everything that it has left."""
 
-    def run_it(*, rest=(), grpc=(), mode="append", target_exists=True):
+    def run_it(*, rest=(), grpc=(), mode="append", target_exists=True, num_rows=FEW_ROWS):
+        numbers = range(num_rows)
+        written = [n for n in numbers if n % 10 and n % 50 != 7]
+        rows = sorted((n, part) for n in written for part in range(3 if n % 10 == 1 else 1))
+        bad = [n for n in numbers if n % 50 == 7]
         target = f"network.target_{next(NUMBERS)}"
         there = []
         if target_exists:
             run(f"CREATE TABLE {target} AS SELECT -1 AS n, 0 AS part")
             there = [(-1, 0)] if mode == "append" else []
         job = TransferJob(
-            source=BigQuerySource(source),
+            source=BigQuerySource(f"{source} WHERE n < {num_rows}"),
             transform=Etl,
             sink=BigQuerySink(target, mode=mode),
             name=target,
@@ -68,18 +67,18 @@ def transfer(source, run, through_proxy):
         )
         report = run_job(job, settings=through_proxy(rest=rest, grpc=grpc))
         assert all(fault.struck == fault.times for fault in (*rest, *grpc))
-        assert (report.state, report.read) == ("published", NUM_ROWS)
+        assert (report.state, report.read) == ("published", num_rows)
         counts = (report.written, report.skipped, report.rejected, report.rows_published)
-        expected = (len(WRITTEN), SKIPPED, len(REJECTED), len(EXPECTED))
+        expected = (len(written), num_rows // 10, len(bad), len(rows))
         assert counts == expected
-        assert sorted(run(f"SELECT n, part FROM {target}")) == sorted(EXPECTED + there)
+        assert sorted(run(f"SELECT n, part FROM {target}")) == sorted(rows + there)
         rejected = run(f"SELECT JSON_VALUE(source_row, '$.n') FROM {target}_rejects")
-        assert sorted(int(n) for (n,) in rejected) == REJECTED
+        assert sorted(int(n) for (n,) in rejected) == bad
         ledger = run(
             "SELECT state, `read`, written, skipped, rejected, rows_published "
             f"FROM etlkit_work.runs WHERE run_id = '{report.run_id}'"
         )
-        assert ledger == [("published", NUM_ROWS, *expected)]
+        assert ledger == [("published", num_rows, *expected)]
         left = run(
             "SELECT table_name FROM etlkit_work.INFORMATION_SCHEMA.TABLES "
             f"WHERE table_name LIKE '%{report.run_id}%'"
@@ -146,12 +145,13 @@ def test_an_append_is_cut_within_its_request(transfer):
 @pytest.mark.parametrize("answer_bytes", [0, 1, MESSAGE_BYTES // 2, 5 * MESSAGE_BYTES // 2])
 def test_the_read_stream_is_cut(transfer, answer_bytes):
     """At its start, within its first message and within a later one: reading goes on at the row."""
-    transfer(grpc=[Fault(b"/sessions/", answer_bytes=answer_bytes)])
+    transfer(grpc=[Fault(b"/sessions/", answer_bytes=answer_bytes)], num_rows=MANY_ROWS)
 
 
 def test_the_read_stream_is_cut_again_and_again(transfer):
     """Each attempt gets one message further."""
-    transfer(grpc=[Fault(b"/sessions/", answer_bytes=3 * MESSAGE_BYTES // 2, times=3)])
+    cuts = Fault(b"/sessions/", answer_bytes=3 * MESSAGE_BYTES // 2, times=3)
+    transfer(grpc=[cuts], num_rows=MANY_ROWS)
 
 
 def test_the_read_session_is_cut(transfer):
@@ -169,6 +169,7 @@ def test_everything_is_cut_once(transfer):
             Fault(b"/tables/rej_"),
             Fault(b"/sessions/", answer_bytes=MESSAGE_BYTES),
         ],
+        num_rows=MANY_ROWS,
     )
 
 
@@ -181,10 +182,12 @@ def test_an_append_stalls(transfer, monkeypatch):
 def test_the_read_stream_stalls(transfer, monkeypatch):
     """A stream that gives nothing more is given up in time, and goes on at the row."""
     monkeypatch.setattr(etlkit.bigquery.storage.read_rows, "_CALL_S", 2.0)
-    transfer(grpc=[Fault(b"/sessions/", answer_bytes=MESSAGE_BYTES, do="hold", hold_s=4)])
+    stall = Fault(b"/sessions/", answer_bytes=MESSAGE_BYTES, do="hold", hold_s=4)
+    transfer(grpc=[stall], num_rows=MANY_ROWS)
 
 
 def test_answers_are_late(transfer):
     """A slow network costs time and nothing else."""
     rest = [Fault(marker, do="hold", hold_s=0.3) for marker in REST_MARKERS.values()]
-    transfer(rest=rest, grpc=[Fault(b"/tables/out_", do="hold", hold_s=0.3, times=3)])
+    late = Fault(b"/tables/out_", do="hold", hold_s=0.3, times=3)
+    transfer(rest=rest, grpc=[late], num_rows=MANY_ROWS)
