@@ -103,6 +103,9 @@ class GraphRun:
             self.threads.at(self._workflow.timeout_s, self._time_out)
         if not self._level.path:
             self.threads.at(_CHECK_EVERY_S, self._check)
+        for name, report in self.reports.items():
+            if report.state != "waiting":  # left out, or of an earlier attempt
+                self._scope.changed(self._path(name), report)
         self._advance()
         while self.threads.num_active:
             self.threads.wait(self._ended)

@@ -174,9 +174,7 @@ class TaskThreads:
     def _attempt(self, work: Work, ticket: Ticket | None) -> None:
         """One attempt, on a thread of its own."""
         stopping, began = work.stopping, time.monotonic()
-        work.report.state, work.report.error = "running", None
-        work.report.started_at, work.report.finished_at = _now(), None
-        work.report.attempts += 1
+        _begin(work.report)
         self._scope.changed(work.path, work.report)
         self._events.put(partial(self._started, work, stopping))
         error = self._run(work)
@@ -352,6 +350,14 @@ class TaskThreads:
         begun = work.report.attempts > 0
         work.report.state = "interrupted" if begun else "not_run"
         self._end(work, None if self.stop_signal is None else Interrupted(self.stop_signal))
+
+
+def _begin(report: TaskReport) -> None:
+    """Let a report be that of a new attempt. The run of a job stays: it may be gone on with."""
+    report.state, report.error, report.value = "running", None, None
+    report.started_at, report.finished_at = _now(), None
+    report.attempts += 1
+    report.statements, report.details, report.first_errors, report.rejects = [], {}, [], {}
 
 
 def _timeout(work: Work, error: BaseException) -> TaskTimeoutError:

@@ -184,7 +184,8 @@ class WorkflowRun:
             started_at=started_at.isoformat(timespec="milliseconds"),
         )
         self._earlier = state.earlier()
-        self._skipped = skipped | _skipped_earlier(self._earlier, workflow)
+        restarted = request.selection.restarted(workflow.graph)
+        self._skipped = skipped | (_skipped_earlier(self._earlier, workflow) - restarted)
         outer = outer or self._prepare(started_at)
         self.report.variables = {n: Value(v).text for n, v in outer.variables.items()}
         self.report.queued_at = outer.queued_at.isoformat()
@@ -271,6 +272,8 @@ class WorkflowRun:
             )
         again = list(unfounded(self._workflow, finished, self._skipped))
         for path in again:
+            if path in finished and finished[path].state != "succeeded":
+                continue  # it was bypassed
             sentence = f"task {task_text(path)!r} runs again: a task before it has yet to run"
             self.report.changes.append(sentence)
         return [*sorted(restarted), *again]

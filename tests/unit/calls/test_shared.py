@@ -105,15 +105,9 @@ def test_caps_count_the_calls_of_all_runs(caps, num_calls, message):
     shared = SharedCalls(**caps)
     runs = [Calls(meter=Meter(price_per_unit=0.3, shared=shared), shared=shared) for _ in "ab"]
     assert all(run.meter.is_capped for run in runs)
-    made = []
-
-    def call_in_turns():
-        for number in range(20):
-            runs[number % 2].caller("vision").call(lambda _timeout_s, at=number: made.append(at))
-
     with pytest.raises(CapReachedError, match=message):
-        call_in_turns()
-    assert len(made) == num_calls == sum(run.meter.calls for run in runs)
+        call_all(runs, 20)
+    assert sum(run.meter.calls for run in runs) == num_calls
 
 
 class Asking(EtlBase):

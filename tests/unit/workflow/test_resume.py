@@ -294,6 +294,25 @@ def test_a_resume_from_a_task_runs_it_and_what_follows(runs, recorded, fails):
     assert third.tasks[3].state == "skipped"
 
 
+def test_a_task_that_was_left_out_can_be_asked_for(runs, recorded, fails, states):
+    """`--from` runs it after all."""
+    tasks = [recorded("a"), recorded("b", after="a"), recorded("bad", fails(2))]
+    first = runs(tasks, skip=["a"])
+    second = runs(tasks, resume=first.run_id)
+    assert states(second)["a"] == "skipped"
+    third = runs(tasks, resume=first.run_id, from_task=["a"])
+    assert states(third) == dict.fromkeys(("a", "b", "bad"), "succeeded")
+
+
+def test_who_watches_is_told_of_what_is_not_run(runs, recorded, fails):
+    """Tasks of an earlier attempt, and those that are left out."""
+    tasks = [recorded("a"), recorded("b"), recorded("bad", fails(1), after=("a", "b"))]
+    first = runs(tasks, skip=["b"])
+    assert runs.watcher.changes[0] == ("b", "skipped")
+    runs(tasks, resume=first.run_id)
+    assert sorted(runs.watcher.changes[:2]) == [("a", "succeeded"), ("b", "skipped")]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -269,6 +269,20 @@ def test_a_failed_task_is_tried_again(runs, fails):
     assert ("flaky", "waiting") in runs.watcher.changes
 
 
+def test_an_attempt_begins_with_an_empty_report(runs):
+    """What a failed attempt found out is not that of the next one."""
+
+    def once(context):
+        assert context.report.details == {}
+        context.report.details["attempt"] = str(context.report.attempts)
+        context.report.value = "of a failed attempt"
+        if context.report.attempts == 1:
+            raise ValueError("first time")
+
+    report = runs([Task("a", once, retry_limit=1)])
+    assert (report.tasks[0].value, report.tasks[0].details) == (None, {"attempt": "2"})
+
+
 def test_a_wrong_description_is_not_tried_again(runs, fails):
     """The same description would fail again."""
     wrong = fails(error=ConfigError)
