@@ -197,7 +197,8 @@ def test_a_loop_runs_in_order(runs, states):
         return context.variables["x"]
 
     loop = Loop({"x": [3, 1, 2]})
-    report = runs(Workflow(tasks=[Task("a", look, loop=loop)], variables={"env": "e"}))
+    task = Task("a", look, loop=loop, variables={"x": "less than the loop's"})
+    report = runs(Workflow(tasks=[task], variables={"env": "e"}))
     (task,) = report.tasks
     assert seen == [(("a", str(n)), n, "e") for n in (3, 1, 2)]
     assert states(task) == {"3": "succeeded", "1": "succeeded", "2": "succeeded"}
@@ -256,6 +257,32 @@ def test_errors_in_a_loop(runs, states, options, expected):
     assert runs.error.failed == tuple(
         f"a/{n}" for n, state in enumerate(expected) if state == "failed"
     )
+
+
+def test_an_iteration_that_waits_for_a_slot_does_not_begin_after_a_failure(runs, states):
+    """It was ready, but the policy is to stop."""
+    failed = threading.Event()
+
+    class Watch:
+        def task_changed(self, path, report):
+            if (path, report.state) == (("a", "1"), "failed"):
+                failed.set()
+
+        def task_progress(self, *_):
+            return
+
+    def hold():
+        assert failed.wait(LONG_S)
+
+    def fail():
+        raise ValueError("no")
+
+    workflow = Workflow(
+        tasks=[Task("hold", hold), Task("a", fail, loop=Loop({"x": [1, 2]}, parallel=True))],
+        max_parallel_tasks=2,
+    )
+    report = runs(workflow, on_start=lambda run: setattr(run._scope, "observer", Watch()))
+    assert states(report.tasks[1]) == {"1": "failed", "2": "not_run"}
 
 
 def test_each_iteration_has_its_own_attempts(runs, states):

@@ -471,6 +471,44 @@ def test_a_value_that_is_no_json_fails_its_task(runs):
     assert "cannot be kept for other tasks" in report.tasks[0].error
 
 
+def test_a_task_has_ended_when_its_end_is_recorded(runs):
+    """What comes after it does not begin before: its end may yet fail to be recorded."""
+    recording, told, begun = threading.Event(), threading.Event(), threading.Event()
+    early = []
+
+    class Watch:
+        def task_changed(self, path, report):
+            if (path, report.state) == (("b",), "succeeded"):
+                told.set()
+
+        def task_progress(self, *_):
+            return
+
+    def on_start(attempt):
+        state = runs.states[-1]
+        record = state.task_ended
+
+        def slow(path, report):
+            if path == ("a",):
+                recording.set()
+                assert told.wait(LONG_S)
+                early.append(begun.wait(0.1))
+            record(path, report)
+
+        state.task_ended = slow
+        attempt._scope.observer = Watch()
+
+    report = runs(
+        [
+            Task("a", nothing),
+            Task("b", lambda: recording.wait(LONG_S)),
+            Task("c", begun.set, after="a"),
+        ],
+        on_start=on_start,
+    )
+    assert (report.state, early) == ("published", [False])
+
+
 def test_an_observer_that_fails_does_no_harm(runs, caplog):
     """Who watches cannot make a task fail."""
 

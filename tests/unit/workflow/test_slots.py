@@ -45,6 +45,17 @@ def test_a_child_counts_for_all_around_it():
     assert line.started[4:] == ["out3"]
 
 
+def test_a_full_parent_keeps_its_children_waiting():
+    """Whatever their own limit is."""
+    outer, line = Slots(1), Line()
+    inner = Slots(2, Slots(2, outer))
+    for name in "ab":
+        line.ask(inner, name)
+    assert line.started == ["a"]
+    line.leave(inner, "a")
+    assert line.started == ["a", "b"]
+
+
 def test_who_leaves_the_queue_takes_no_slot():
     """There is time as long as the slot was not given."""
     slots, line = Slots(1), Line()
