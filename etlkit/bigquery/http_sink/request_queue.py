@@ -212,6 +212,11 @@ class RequestQueue:
             raise self._error
 
     @property
+    def num_waiting_rows(self) -> int:
+        """Rows whose request has not begun."""
+        return self._waiting_rows
+
+    @property
     def has_room(self) -> bool:
         """Whether more rows may be transformed."""
         return self._waiting_rows < self._max_rows and self._waiting_bytes < MAX_WAITING_BYTES

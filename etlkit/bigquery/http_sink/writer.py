@@ -102,7 +102,7 @@ class HttpWriter(StagedWriter):
         )
         self._requests = RequestQueue(
             self._sender.send,
-            self._outbox.record,
+            self._record,
             calls,
             max_concurrency=sink.max_concurrency,
             max_rows=max(MAX_WAITING_ROWS, 4 * sink.max_concurrency * sink.batch_size),
@@ -113,7 +113,8 @@ class HttpWriter(StagedWriter):
         self._decoder = RowDecoder(())
         self._pending: list[Item] = []
         self._pending_since = 0.0
-        self._listens = False
+        self._listens = self._has_said_waiting = False
+        self._num_accepted = 0
         self._leftovers: Leftovers | None = None
         self._refused_lock = threading.Lock()
         self._refused: list[RefusedRow] = []
@@ -142,7 +143,11 @@ class HttpWriter(StagedWriter):
         self._refuse(left.refused)
         if left.bundles:
             num_rows = sum(map(len, left.bundles))
-            log.info("sending %d rows again that may have been on their way", num_rows)
+            log.info(
+                "%d rows of earlier attempts have no answer: they are sent first, those that may "
+                "have been on their way under the same keys",
+                num_rows,
+            )
         for items in left.bundles:
             self._requests.add(items, is_durable=True)
 
@@ -200,6 +205,10 @@ class HttpWriter(StagedWriter):
     def _told(self, ids: list[tuple[str, int]]) -> None:
         self._requests.durable(ids)
 
+    def _record(self, outcomes: Sequence[ItemOutcome]) -> None:
+        self._outbox.record(outcomes)
+        self._num_accepted += sum(each.error is None for each in outcomes)
+
     def _note_refused(self, outcomes: Sequence[ItemOutcome]) -> None:
         self._refuse(
             [
@@ -232,6 +241,9 @@ class HttpWriter(StagedWriter):
         """See `etlkit.api.sink.SinkWriter.flush`."""
         self._stage_pending()
         super().flush()
+        if (waiting := self._requests.num_waiting_rows) and not self._has_said_waiting:
+            self._has_said_waiting = True
+            log.info("all rows are transformed; %d of them wait for their requests", waiting)
         with self._told_if_lost():
             self._requests.wait(
                 has_refused=self._has_refused,
@@ -300,6 +312,12 @@ class HttpWriter(StagedWriter):
             self._outbox.close()
         except Exception as second:  # the first error is the one to report
             log.warning("the requests could not be ended: %s", second)
+        if self._num_accepted:
+            log.warning(
+                "%s has accepted %d rows in this attempt, which stay there; --resume sends the rest",
+                self.target,
+                self._num_accepted,
+            )
         super().abort(error)
 
 
