@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, NoReturn, get_args
 
 from etlkit.api.run import Interrupted
-from etlkit.api.workflow_report import FINISHED, TaskKind, TaskReport
+from etlkit.api.workflow_report import FINISHED, TaskKind, TaskReport, TaskState
 from etlkit.api.workflow_state import Path
 from etlkit.calls.retry import Calls
 from etlkit.errors import ConfigError, JobError, TaskTimeoutError, WorkflowError
@@ -172,7 +172,7 @@ class GraphRun:
         for told in self.on_begin:
             told(work.report)
 
-    def _set_state(self, name: str, state: Any) -> None:
+    def _set_state(self, name: str, state: TaskState) -> None:
         report = self.reports[name]
         report.state = state
         self._scope.changed(self._path(name), report)

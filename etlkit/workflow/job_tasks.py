@@ -207,7 +207,7 @@ def _labelled(job: _J, context: TaskContext) -> _J:
     return replace(job, labels={**context.labels, **job.labels}) if context.labels else job
 
 
-def _starter(context: TaskContext) -> Any:
+def _starter(context: TaskContext) -> Callable[[Run], None]:
     """What to do with a run before it begins: remember its id, and let it be stopped."""
 
     def on_start(run: Run) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 
 from etlkit.api.outcomes import Counts
 from etlkit.api.run import Settings
@@ -37,7 +37,6 @@ class RunScope:
         warnings: For the report.
         lost: Another process has the run now: nothing may go on. None = it does not.
         child: Runs a child workflow.
-        dry_run_of_child: Checks one.
     """
 
     name: str
@@ -46,7 +45,6 @@ class RunScope:
     queued_at: datetime
     shared: SharedCalls
     child: Callable[[RunScope, Any, TaskContext], None]
-    dry_run_of_child: Callable[[RunScope, Any, TaskContext], bool]
     allow_code_change: bool = False
     observer: WorkflowObserver | None = None
     finished: dict[Path, TaskReport] = field(default_factory=dict)
@@ -58,9 +56,9 @@ class RunScope:
         """See `Scope.run_child`."""
         self.child(self, workflow, context)
 
-    def dry_run_child(self, workflow: Any, context: TaskContext, /) -> bool:
-        """See `Scope.dry_run_child`."""
-        return self.dry_run_of_child(self, workflow, context)
+    def dry_run_child(self, _workflow: Any, _context: TaskContext, /) -> NoReturn:
+        """A run makes no dry runs."""
+        raise AssertionError("a run makes no dry runs")
 
     def reuse(self, path: Path) -> TaskReport | None:
         """The report of a task that need not run again; None = it has to run."""

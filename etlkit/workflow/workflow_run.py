@@ -196,7 +196,6 @@ class WorkflowRun:
             queued_at=outer.queued_at,
             shared=SharedCalls(workflow.max_calls, workflow.max_cost),
             child=run_child,
-            dry_run_of_child=_no_dry_run,
             allow_code_change=request.allow_code_change,
             observer=observer,
         )
@@ -370,10 +369,6 @@ def level_of(outer: TaskContext) -> Level:
         labels=outer.labels,
         slots=outer.slots,
     )
-
-
-def _no_dry_run(_scope: RunScope, _workflow: Any, _context: TaskContext) -> bool:
-    raise AssertionError("a run makes no dry runs")
 
 
 def _skipped_earlier(earlier: WorkflowReport | None, workflow: Workflow) -> frozenset[str]:
