@@ -1,4 +1,4 @@
-"""Options of `etlkit run` that are about seeing: `--graph` and `--html`."""
+"""Options of `etlkit run`: which go with which kind of job, and those about seeing."""
 
 import json
 
@@ -7,13 +7,15 @@ import pytest
 from etlkit.cli import run
 
 JOBS = """
-from etlkit import Datamart
+from etlkit import Datamart, EtlBase, TransferJob
+from etlkit.testing import MemorySink, MemorySource
 from etlkit.workflow.conditions import Condition, IfElse
 from etlkit.workflow.definition import Workflow
 from etlkit.workflow.loop import Loop
 from etlkit.workflow.task import Task
 
 mart = Datamart(sql="SELECT 1")
+load = TransferJob(source=MemorySource([]), transform=EtlBase, sink=MemorySink())
 child = Workflow(tasks=[Task("first", mart), Task("second", mart, after="first")])
 job = Workflow(
     tasks=[
@@ -80,6 +82,20 @@ def test_graph_has_formats_for_programs(folder, capsys):
         (
             ["graph_jobs:mart", "--html", "a.html", "--preview=3"],
             "--html does not go with --preview",
+        ),
+        (["graph_jobs", "--preview"], "--preview does not go with a workflow"),
+        (
+            ["graph_jobs", "--limit", "1", "--price-per-tib", "5", "--dry-run"],
+            "--limit, --price-per",
+        ),
+        (["graph_jobs", "--resume", "--dry-run"], "--resume does not go with --dry-run"),
+        (["graph_jobs", "--only", "strat"], "did you mean 'start'?"),
+        (["graph_jobs:mart", "--from", "a"], "--from does not go with a datamart"),
+        (["graph_jobs:load", "--skip", "a"], "--skip does not go with a transfer"),
+        (["graph_jobs:load", "--only", "a"], "of a transfer, --only goes with --retry-rejects"),
+        (
+            ["graph_jobs:load", "--retry-rejects", "x", "--only", "a", "--only", "b"],
+            "of a transfer, --only takes one class of error",
         ),
     ],
 )
