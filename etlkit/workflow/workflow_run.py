@@ -97,7 +97,8 @@ def run(
             return _run(workflow, replace(request, resume=None), open_state, on_start, observer)
     except AlreadyPublishedError as done:
         log.info("%s", done)
-        return WorkflowReport(run_id=done.run_id, job=request.name, state="published")
+        known: WorkflowReport | None = getattr(done, "report", None)
+        return known or WorkflowReport(run_id=done.run_id, job=request.name, state="published")
 
 
 def _run(

@@ -7,14 +7,14 @@ from functools import partial
 import pytest
 
 from etlkit import BigQuerySink, Datamart, EtlBase, TransferJob
-from etlkit.api.run import RunRequest
+from etlkit.api.run import LAST, RunRequest
 from etlkit.bigquery.datamart import insert
 from etlkit.bigquery.datamart.process import process_datamart
 from etlkit.bigquery.datamart.run import run_plan
 from etlkit.bigquery.runs.workflow_state import open_workflow_state
-from etlkit.errors import RunTakenOverError
+from etlkit.errors import AlreadyPublishedError, RunTakenOverError
 from etlkit.runner import run_datamart, run_job
-from etlkit.testing.workflow_state_contract import WorkflowStateContract, graph, raised
+from etlkit.testing.workflow_state_contract import WorkflowStateContract, ended, graph, raised
 
 
 class TestBigQueryWorkflowState(WorkflowStateContract):
@@ -54,6 +54,20 @@ class TestBigQueryWorkflowState(WorkflowStateContract):
             f"SELECT task FROM {self.world.work}.run_events WHERE parent_run_id = '{first.run_id}'"
         )
         assert list(rows) == []
+
+    def test_a_run_that_is_published_already_is_told_as_it_was(self):
+        """Whoever wants to resume it gets its report."""
+        state = self._begun()
+        state.task_ended(("load",), ended("load", value=7))
+        state.end(graph(), None)
+        with pytest.raises(AlreadyPublishedError) as done:
+            self.open_state(resume=LAST)
+        report = done.value.report
+        assert (report.run_id, report.state) == (state.run_id, "published")
+        assert [(task.state, task.value) for task in report.tasks] == [
+            ("succeeded", 7),
+            ("not_run", None),
+        ]
 
     def test_the_value_of_a_published_datamart_is_known_without_a_word_of_its_task(self):
         """The process was killed between the two."""

@@ -36,6 +36,9 @@ FORGET = "forget"
 _STUB = "recorded"
 """Mark of a child that has an event of its own, in the stored report of its task."""
 
+SUM = "value_of_children"
+"""Mark of a task whose value is those of its children by name: it would be kept twice."""
+
 
 @dataclass
 class ChildRun:
@@ -229,6 +232,9 @@ class WorkflowEvents:
             inline = {each.name: each for each in found[path].children}
             parts = [found.get((*path, name)) or inline.get(name) for name in dict.fromkeys(below)]
             found[path].children = [part for part in parts if part is not None]
+        for path in sorted(self.ends, key=len, reverse=True):
+            if SUM in self.ends[path].report:
+                found[path].value = values_of(found[path].children)
         return found
 
     def task_reports(self, state: str) -> list[TaskReport]:
@@ -289,6 +295,11 @@ def iso(at: datetime | None) -> str | None:
     return None if at is None else at.isoformat()
 
 
+def values_of(children: Iterable[TaskReport]) -> dict[str, Any]:
+    """The values of a task's children by name, of those that have one."""
+    return {child.name: child.value for child in children if child.value is not None}
+
+
 def store_task(report: TaskReport, recorded: Iterable[str] = ()) -> dict[str, Any]:
     """A task's report for the ledger.
 
@@ -301,6 +312,8 @@ def store_task(report: TaskReport, recorded: Iterable[str] = ()) -> dict[str, An
     stored = to_stored(replace(report, children=inline))
     kept = {each["name"]: each for each in stored.get("children", ())}
     order = [each.name for each in report.children]
+    if report.value is not None and own and report.value == values_of(report.children):
+        stored[SUM] = True
     if own:
         stored["children"] = [kept.get(name, {"name": name, _STUB: True}) for name in order]
     return stored

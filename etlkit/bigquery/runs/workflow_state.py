@@ -23,15 +23,17 @@ from etlkit.bigquery.runs.guard import end_lease, guard_name
 from etlkit.bigquery.runs.ledger import WORKFLOW, Ledger
 from etlkit.bigquery.runs.run_owner import RunOwner
 from etlkit.bigquery.runs.stored_reports import to_stored
+from etlkit.bigquery.runs.told_reports import report_of_workflow
 from etlkit.bigquery.runs.workflow_events import (
     FORGET,
+    SUM,
     WorkflowEvents,
     forgotten,
     store_task,
     workflow_of,
 )
 from etlkit.bigquery.source import work_dataset
-from etlkit.errors import SinkError
+from etlkit.errors import AlreadyPublishedError, SinkError
 
 if TYPE_CHECKING:
     from etlkit.api.workflow_state import WorkflowState
@@ -58,7 +60,8 @@ def open_workflow_state(
         labels: For every BigQuery job that it makes.
 
     Raises:
-        AlreadyPublishedError: The run to resume is published.
+        AlreadyPublishedError: The run to resume is published; its attribute `report` is the run's
+            `WorkflowReport`.
         RunStateError: There is no such run, or it is in progress.
         SinkError: The ledger cannot be read.
     """
@@ -82,11 +85,22 @@ def _find(request: RunRequest, dataset: str) -> tuple[RunRecord, WorkflowEvents]
     connection = Connection(request.settings, job_prefix=prefix, labels=labels)
     try:
         place = work_dataset(dataset, connection.project)
+        ledger = Ledger(connection, place)
         with errors_as(SinkError, "open", "reading the ledger failed"):
-            record = find_workflow_run(connection, place, request)
-            return record, WorkflowEvents.read(Ledger(connection, place), record.run_id)
+            try:
+                record = find_workflow_run(connection, place, request)
+            except AlreadyPublishedError as done:
+                done.report = _told(ledger, done.run_id)  # type: ignore[attr-defined]
+                raise
+            return record, WorkflowEvents.read(ledger, record.run_id)
     finally:
         connection.close()
+
+
+def _told(ledger: Ledger, run_id: str) -> WorkflowReport:
+    """The report of a run that is over."""
+    (row,) = ledger.find("run_id = @value", run_id, reports=True)
+    return report_of_workflow(row, WorkflowEvents.read(ledger, run_id))
 
 
 @dataclass
@@ -290,7 +304,7 @@ class BigQueryWorkflowState:
             "bytes_billed": report.bytes_billed,
             "cost": report.cost,
             "report": stored,
-            "value": None if report.value is None else value_text(report.value),
+            "value": None if report.value is None or SUM in stored else value_text(report.value),
         }
         return _End(path, row, len(json.dumps(row, ensure_ascii=False, default=str)))
 

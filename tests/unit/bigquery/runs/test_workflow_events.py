@@ -1,6 +1,7 @@
 """What the events of a run say together, whatever their order in real life."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -177,6 +178,25 @@ def test_children_stand_below_their_task_in_the_order_that_it_gave(story):
     ]
     (told,) = story.end().task_reports("running")
     assert [each.name for each in told.children] == ["2", "1"]
+
+
+def test_the_values_of_iterations_are_not_kept_again_with_their_loop(story):
+    """Theirs is the loop's value; together they may be larger than one may be."""
+    parts = [TaskReport(name=name, kind="python", value=name * 3) for name in ("a", "b")]
+    whole = TaskReport(
+        name="loop",
+        kind="python",
+        state="succeeded",
+        children=parts,
+        value={"a": "aaa", "b": "bbb"},
+    )
+    stored = store_task(whole, ["a", "b"])
+    for part in parts:
+        story.task(f"loop/{part.name}", value=part.value)
+    story.task("loop", children=parts, recorded=["a", "b"])
+    story.rows[-1] |= {"report": json.dumps(stored), "value": None}
+    assert story.end().finished()["loop",].value == whole.value
+    assert "value_of_children" not in store_task(replace(whole, value="own"), ["a", "b"])
 
 
 @pytest.mark.parametrize(
