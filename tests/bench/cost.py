@@ -112,6 +112,28 @@ def steps(mode: str, rows: int, target_rows: int) -> Iterator[Step]:
     yield Step("work tables for an hour", "storage", frozen + staged, RUN_HOURS)
 
 
+def workflow_steps() -> list[tuple[str, int, Step]]:
+    """What a workflow costs beside the jobs of its tasks: name, BigQuery jobs, and a step."""
+    least = billed(0)
+    ledger = billed(EVENTS * EVENT_BYTES)
+    return [
+        ("its start", 1, Step("", "query", ledger)),
+        ("a transfer or datamart, beside its own run", 0, Step("", "query", least)),
+        ("the end of another task, or of all that end meanwhile", 1, Step("", "query", least * 3)),
+        ("its end", 1, Step("", "query", least * 4)),
+        ("a resume, instead of the start", 5, Step("", "query", ledger * 3 + least * 2)),
+        ("a run that was at work when it died, at a resume", 1, Step("", "query", least)),
+    ]
+
+
+def workflow() -> list[str]:
+    """What a workflow costs, in Markdown."""
+    lines = ["| Of a workflow | BigQuery jobs | billed | USD |", "|---|---|---|---|"]
+    for name, jobs, step in workflow_steps():
+        lines.append(f"| {name} | {jobs} | {size(step.bytes)} | {usd(step.usd)} |")
+    return lines
+
+
 def size(num_bytes: int) -> str:
     """For people."""
     if num_bytes == 0:
@@ -175,6 +197,7 @@ def tables() -> dict[str, str]:
         "append and replace": table_of("append"),
         "merge": table_of("merge"),
         "slots": slots(),
+        "workflow": workflow(),
     }
     return {name: "\n".join(lines) for name, lines in made.items()}
 

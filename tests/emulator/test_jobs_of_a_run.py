@@ -5,7 +5,7 @@ import http.client
 import pytest
 
 from etlkit import BigQuerySink, BigQuerySource, Datamart, EtlBase, TransferJob
-from etlkit.api.run import RunRequest, Settings
+from etlkit.api.run import LAST, RunRequest, Settings
 from etlkit.api.workflow_report import TaskReport, WorkflowReport
 from etlkit.bigquery.runs.workflow_state import open_workflow_state
 from etlkit.runner import run_datamart, run_job
@@ -105,6 +105,14 @@ def test_a_workflow_makes_a_job_for_its_start_its_end_and_what_only_it_knows(
             task.state = "succeeded"
             state.task_ended((task.name,), task)
         assert len(jobs) == 3 + of_the_datamart
-        state.end(graph, None)
+        state.end(graph, ValueError("stop"))
         assert len(jobs) == 4 + of_the_datamart
     assert of_the_datamart == 3  # its start, its statement, its end
+    jobs.clear()
+    again = RunRequest(f"{dataset}.workflow", settings, resume=LAST)
+    with open_workflow_state(again, dataset) as state:
+        state.begin(graph)
+        # Find the run, read its events, ask for the time, take it over, read the events again.
+        assert len(jobs) == 5
+        state.end(graph, None)
+        assert len(jobs) == 6
