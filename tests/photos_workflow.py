@@ -72,10 +72,15 @@ class WorkflowProcess:
                 text=True,
             )
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
     def has_said(self, *lines: str) -> bool:
         """Whether these texts are in its log; an AssertionError if it has ended."""
         said = self.log.read_text()
-        assert self._process.poll() is None, said
+        assert self.is_alive, said
         return all(line in said for line in lines)
 
     def kill_after(self, seconds: float) -> bool:
@@ -94,7 +99,7 @@ class WorkflowProcess:
 
     def close(self) -> None:
         """Kill it if it is there, and wait for its end."""
-        if self._process.poll() is None:
+        if self.is_alive:
             self._process.kill()
             self._process.communicate()
         self._process.stdout.close()

@@ -14,7 +14,7 @@ import pytest
 
 from etlkit.local.buckets import Buckets
 from etlkit.testing import FaultServer
-from tests.photos_workflow import DATASET, ROOT, WorkflowProcess, contents, put_model
+from tests.photos_workflow import DATASET, ROOT, TIMEOUT_S, WorkflowProcess, contents, put_model
 
 KILLS = int(os.environ.get("ETLKIT_WORKFLOW_KILLS", "0"))
 SEED = int(os.environ.get("ETLKIT_SEED", "0")) or random.randrange(1, 10**6)  # noqa: S311
@@ -45,6 +45,11 @@ class Vision:
         ]
         box = {"normalizedVertices": corners}
         return {"localizedObjectAnnotations": [{**found, "name": name, "boundingPoly": box}]}
+
+    @property
+    def num_calls(self) -> int:
+        """How often a photo was asked about."""
+        return sum(map(len, list(self.calls.values())))
 
     def repeated(self, killed_at: list[float]) -> int:
         """How many calls about a photo were made again; each must have been in flight at a kill."""
@@ -92,10 +97,19 @@ def num_published(run) -> int:
 
 
 @pytest.mark.timeout(120 + 40 * KILLS)
-def test_killed_at_random_moments(start, run, bq, capsys):
+def test_killed_at_random_moments(start, run, bq, until, capsys):
     """Each round ends with the tables of the undisturbed run; repeated are only calls in flight."""
     process, vision = start
     rng = random.Random(SEED)  # noqa: S311 - no secret
+
+    def is_killed(child, number: int) -> bool:
+        """Kill it at a random moment: every other time while Vision is asked, if it is."""
+        if number % 2:
+            return child.kill_after(rng.uniform(0, whole_s))
+        before = vision.num_calls
+        until(lambda: not child.is_alive or vision.num_calls > before, TIMEOUT_S)
+        return child.kill_after(rng.uniform(0, LATENCY_S + LAST_S))
+
     began = time.monotonic()
     process().end()
     whole_s = time.monotonic() - began
@@ -109,14 +123,15 @@ def test_killed_at_random_moments(start, run, bq, capsys):
         done = num_published(run)
         while num_published(run) == done:
             child = process("--resume=auto")
-            if kills + len(killed_at) < KILLS and child.kill_after(rng.uniform(0, whole_s)):
+            number = kills + len(killed_at)
+            if number < KILLS and is_killed(child, number):
                 killed_at.append(time.monotonic())
             else:
                 assert child.end()["state"] == "published", f"seed {SEED}"
         assert contents(bq) == expected, f"seed {SEED}"
         assert len(vision.calls) == 2 * NUM_PHOTOS
         repeated += vision.repeated(killed_at)
-        calls += sum(map(len, vision.calls.values()))
+        calls += vision.num_calls
         kills, rounds = kills + len(killed_at), rounds + 1
     with capsys.disabled():
         sys.stdout.write(
