@@ -7,6 +7,7 @@ import logging
 import sys
 from typing import TextIO
 
+from etlkit.cli.tables import printable
 from etlkit.errors import without_keys
 
 
@@ -31,7 +32,7 @@ class RedactingFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """See `logging.Formatter.format`."""
-        return without_keys(super().format(record))
+        return printable(without_keys(super().format(record)))
 
 
 class _StderrHandler(logging.StreamHandler[TextIO]):

@@ -29,6 +29,8 @@ def show_workflow(report: WorkflowReport) -> None:
     """Print what each task did on stderr; the JSON report goes to stdout."""
     for text in [*report.changes, *report.warnings]:
         log.warning("%s", text)
+    if not report.tasks:  # the run was published before: that has been said
+        return
     rows = [row for task in report.tasks for row in _rows(task, "")]
     if logs_json():
         for row in rows:

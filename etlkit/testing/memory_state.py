@@ -160,8 +160,10 @@ class MemoryWorkflowState:
         if self._run.fence != self._owner:
             raise RunTakenOverError(f"run {self.run_id} was taken over; nothing was recorded")
 
-    def end(self, report: WorkflowReport, error: BaseException | None, /) -> None:  # noqa: ARG002
+    def end(self, report: WorkflowReport, error: BaseException | None, /) -> None:
         """See `WorkflowState.end`."""
+        for task in report.tasks:
+            value_text(task.value)
         with self._runs.lock:
             self._raise_if_lost()
             self._run.owner = None

@@ -55,7 +55,7 @@ class DataCheck(Runnable):
             raise ConfigError(f"DataCheck(value={self.value!r}) needs an operator, e.g. '>='")
         if self.operator is not None:
             check_operator("DataCheck", self.operator)
-            if not is_number(self.value):
+            if not is_number(self.value) or not math.isfinite(self.value or 0):
                 raise ConfigError(
                     f"DataCheck(operator={self.operator!r}) compares with value={self.value!r}: "
                     "give a number"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal, get_args
@@ -19,6 +19,7 @@ from etlkit.workflow.http_request import Webhook
 from etlkit.workflow.notifications import Alert, as_webhooks
 from etlkit.workflow.task import Task, is_count, is_seconds, listed
 from etlkit.workflow.task_kind import Runnable, Tables, TaskContext, short_hash
+from etlkit.workflow.values import is_number
 
 DEFAULT_MAX_PARALLEL_TASKS = 4
 
@@ -73,8 +74,10 @@ class Workflow(Runnable):
 
     def __post_init__(self) -> None:
         """Raise for wrong values that can be found without any I/O, all of them at once."""
-        object.__setattr__(self, "tasks", tuple(self.tasks))
-        problems = list(self._problems())
+        problems = list(self._problems_of_types())
+        if not problems:
+            object.__setattr__(self, "tasks", tuple(self.tasks))
+            problems = list(self._problems())
         if not problems:
             problems = self.graph.problems()
         if problems:
@@ -108,6 +111,15 @@ class Workflow(Runnable):
             parts += [name, repr(sorted(self.graph.before[name].items())), task.fingerprint()]
         return short_hash(*parts)
 
+    def _problems_of_types(self) -> Iterator[str]:
+        """Options that the others cannot even be looked at with."""
+        for name, example in (("tasks", "[Task('name', …)]"), ("alerts", "[Alert(…)]")):
+            given = getattr(self, name)
+            if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
+                yield f"{name} is {describe(given)}; give a list, e.g. {name}={example}"
+        if not isinstance(self.variables, Mapping):
+            yield f"variables is {describe(self.variables)}; give a dict, e.g. {{'day': '2024-01-31'}}"
+
     def _problems(self) -> Iterator[str]:
         """Problems of single options; edges are looked at when there are none."""
         yield from self._problems_of_tasks()
@@ -119,8 +131,8 @@ class Workflow(Runnable):
             yield f"timeout_s={self.timeout_s!r}: it is above 0, or None"
         for name in ("max_calls", "max_cost"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                yield f"{name}={value!r}: it is above 0, or None"
+            if value is not None and (not is_number(value) or not value > 0):
+                yield f"{name}={value!r}: it is a number above 0, or None"
         yield from self._problems_of_parts()
 
     def _problems_of_tasks(self) -> Iterator[str]:

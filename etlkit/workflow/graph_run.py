@@ -319,7 +319,7 @@ class EarlierTasks(dict[str, TaskReport]):
                 f"after={other!r} to {self._name!r}"
             )
         raise ConfigError(
-            f"there is no task {other!r}; before {self._name!r} come: {', '.join(self)}"
+            f"there is no task {other!r}; before {self._name!r} come: {', '.join(self) or 'none'}"
         )
 
 

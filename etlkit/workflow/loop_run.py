@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from etlkit.api.run import Interrupted
 from etlkit.api.workflow_report import FINISHED, TaskKind, TaskReport
-from etlkit.api.workflow_state import Path
+from etlkit.api.workflow_state import Path, task_text
 from etlkit.errors import WorkflowError
 from etlkit.workflow.loop import MAX_ITERATIONS, Iteration, Loop
 from etlkit.workflow.run_scope import RunScope, sum_up
@@ -100,7 +100,7 @@ class LoopRun(Runnable):
             reports[work.path[-1]] = work.report
             if work.report.state == "failed":
                 num_failed += 1
-                log.warning("iteration %s failed: %s", work.path[-1], work.report.error)
+                log.warning("iteration %s failed: %s", task_text(work.path), work.report.error)
                 if not self.loop.goes_on(num_failed):
                     threads.drop_queued()
 

@@ -60,9 +60,10 @@ class Messenger:
         events = ["finish"] if report.state == "published" else ["failure", "finish"]
         for number, name in enumerate(events):
             what = event(name, report)
-            if number == 0:
+            webhooks = as_webhooks("", getattr(self._workflow, f"on_{name}"))
+            if number == 0 and (webhooks or not self._level.path):  # a child's task says it too
                 self._log(what)
-            self._send_all(what, as_webhooks("", getattr(self._workflow, f"on_{name}")))
+            self._send_all(what, webhooks)
         for thread in self._threads:
             thread.join()
 
@@ -105,7 +106,7 @@ class Messenger:
     @staticmethod
     def _log(what: Event) -> None:
         level = logging.INFO if what.name == "finish" else logging.WARNING
-        log.log(level, "%s: %s", what.name, what.text)
+        log.log(level, "%s: %s", what.name, what.text.partition("\n")[0])
 
     def _send_all(self, what: Event, webhooks: Sequence[Webhook]) -> None:
         """Send messages without waiting for them."""

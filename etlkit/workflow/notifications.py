@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from etlkit.api.job_options import describe
 from etlkit.api.workflow_report import FINISHED, WorkflowReport
 from etlkit.errors import ConfigError
 from etlkit.workflow.conditions import AnyCondition, check_condition
@@ -115,8 +116,9 @@ def as_webhooks(where: str, given: Any) -> tuple[Webhook, ...]:
     Raises:
         ConfigError: Something else is among them.
     """
-    many = (given,) if isinstance(given, Webhook) else tuple(given)
+    is_several = isinstance(given, Iterable) and not isinstance(given, str)
+    many = tuple(given) if is_several else (given,)
     for each in many:
-        if not isinstance(each, Webhook):
-            raise ConfigError(f"{where} has {each!r}; give a Webhook(…) or several")
+        if not isinstance(each, Webhook):  # an address may be a key: it is not shown
+            raise ConfigError(f"{where} has {describe(each)}; give a Webhook(…) or several")
     return many

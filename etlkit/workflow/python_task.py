@@ -63,9 +63,8 @@ class PythonTask(Runnable):
             raise
         except Exception as error:
             where = _place(error, self.function)
-            raise JobError(
-                f"{self.name} raised {type(error).__name__}: {without_keys(str(error))}{where}"
-            ) from error
+            text = f": {without_keys(str(error))}" if str(error) else ""
+            raise JobError(f"{self.name} raised {type(error).__name__}{text}{where}") from error
         context.report.value = value
 
     def fingerprint(self) -> str:

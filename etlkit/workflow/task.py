@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -52,8 +53,8 @@ class Task:
 
     def __post_init__(self) -> None:
         """Raise for wrong values that can be found without any I/O, all of them at once."""
-        after = (self.after,) if isinstance(self.after, str) else tuple(self.after)
-        object.__setattr__(self, "after", after)
+        is_several = isinstance(self.after, Iterable) and not isinstance(self.after, str)
+        object.__setattr__(self, "after", tuple(self.after) if is_several else (self.after,))
         if problems := list(self._problems()):
             raise ConfigError(listed(f"Task({self.name!r})", problems))
 
@@ -80,7 +81,7 @@ class Task:
 
     def _problems(self) -> Iterator[str]:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
-            yield "its name has letters, digits, _ and -, from 1 to 100 of them"
+            yield "its name has the letters a-z and A-Z, digits, _ and -, from 1 to 100 of them"
         try:
             as_runnable(self.run)
         except ConfigError as error:
@@ -90,8 +91,9 @@ class Task:
             yield f"loop got {describe(self.loop)}; give a Loop(…)"
         if self.loop is not None and isinstance(self.run, IfElse):
             yield "an IfElse takes one way, once: it cannot have a loop"
-        if any(not isinstance(name, str) for name in self.names_after):
-            yield "after=… has names of tasks, not the tasks themselves"
+        for name in self.names_after:
+            if not isinstance(name, str):
+                yield f"after has {describe(name)}; give the names of tasks"
         yield from self._problems_of_variables()
 
     def _problems_of_variables(self) -> Iterator[str]:
@@ -123,7 +125,8 @@ def is_count(value: Any) -> bool:
 
 def is_seconds(value: Any) -> bool:
     """Whether it can be a duration."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and math.isfinite(value)
 
 
 def listed(what: str, problems: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from etlkit.api.report import PRICE_PER_TIB, TIB, StatementReport
+from etlkit.api.workflow_state import task_text
 from etlkit.bigquery.client import Connection
 from etlkit.bigquery.datamart.statements import describe
 from etlkit.bigquery.google_errors import errors_as, google_message
@@ -46,7 +47,7 @@ def run_query(
     text, parameters = _expanded(context, sql)
     statement = StatementReport(number=1, line=1, statement=_first_line(sql), state="failed")
     context.report.statements.append(statement)
-    doing = f"the query of task {context.path[-1]!r} failed"
+    doing = f"the query of task {task_text(context.path)!r} failed"
     with _connection(context) as connection, errors_as(SourceError, "query", doing):
         statement.job_id = connection.job_id(purpose)
         try:
@@ -83,7 +84,9 @@ def dry_run_query(context: TaskContext, sql: str) -> None:
     context.report.statements.append(statement)
     with (
         _connection(context) as connection,
-        errors_as(SourceError, "query", f"the query of task {context.path[-1]!r} is refused"),
+        errors_as(
+            SourceError, "query", f"the query of task {task_text(context.path)!r} is refused"
+        ),
     ):
         job = connection.dry_run(text, query_parameters(parameters))
         statement.state = "checked"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import json
 import logging
 import signal
 import threading
@@ -18,7 +19,7 @@ from typing import Any, Final, Literal
 from etlkit.api.report import error_text
 from etlkit.api.run import Interrupted
 from etlkit.api.workflow_report import FailedAttempt, TaskReport
-from etlkit.api.workflow_state import Path, task_text
+from etlkit.api.workflow_state import Path, task_text, value_text
 from etlkit.calls import clock
 from etlkit.errors import ConfigError, JobError, TaskTimeoutError, TransformCodeError
 from etlkit.workflow.run_scope import RunScope
@@ -204,14 +205,33 @@ class TaskThreads:
                 context.calls.leave(token)
         except SystemExit as error:  # it would end this thread in silence
             return JobError(f"the task called sys.exit({error.code!r})")
-        except BaseException as error:
+        except (Exception, Interrupted) as error:
             return error
+        except BaseException as error:  # e.g. asyncio.CancelledError: nobody asked the task to stop
+            return JobError(f"the task raised {type(error).__name__}: {error}".rstrip(": "))
+        return None
+
+    def _keep_value(self, work: Work) -> JobError | None:
+        """Make the value what a resumed run would read; one that cannot be kept is dropped.
+
+        A loop or a child workflow does not fail by that: its parts keep their values.
+        """
+        report = work.report
+        try:
+            report.value = json.loads(value_text(report.value))
+        except JobError as error:
+            report.value = None
+            if work.runnable.takes_slot:
+                return error
+            self._scope.warn(f"task {task_text(work.path)} has no value for other tasks: {error}")
         return None
 
     def _settle(self, work: Work, error: BaseException | None) -> tuple[bool, BaseException | None]:
         """Say how an attempt ended; whether another one follows, and why it failed."""
         report = work.report
         report.finished_at = _now()
+        unkept = self._keep_value(work)
+        error = error or unkept
         if error is None:
             report.state = "succeeded"
         elif work.is_late:

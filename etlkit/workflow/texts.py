@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 from etlkit.errors import ConfigError
 from etlkit.variables.definitions import Value
@@ -99,9 +100,13 @@ class Filler:
         return self.text(value) if isinstance(value, (str, Secret)) else value
 
     def hide_also(self, secret: str) -> None:
-        """Hide one more text."""
+        """Hide one more text, also as addresses and JSON spell it: a service may send these back."""
         if secret:
-            self._secrets.add(secret)
+            inside_json = (
+                json.dumps(secret, ensure_ascii=is_ascii)[1:-1] for is_ascii in (False, True)
+            )
+            self._secrets |= {secret, quote(secret), quote(secret, safe=""), quote_plus(secret)}
+            self._secrets.update(inside_json)
 
     def without_secrets(self, value: Any) -> Any:
         """A text or JSON value without the secrets that were put into others."""

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from etlkit.api.workflow_report import WorkflowReport
 from etlkit.cli.logs import configure_logging
 from etlkit.cli.workflow_summary import show_workflow
 from tests.workflow_reports import article, hostile
@@ -98,3 +99,15 @@ def test_text_of_data_cannot_control_the_terminal(shown):
     assert "\x1b" not in text
     assert "a\\x1b[2J" in text
     assert "b\\x1b[2J" in text
+
+
+def test_a_run_that_was_published_before_has_no_table(shown):
+    """The log has said so; nothing is known of its tasks."""
+    assert shown(WorkflowReport(run_id="r", job="flow", state="published")) == []
+
+
+def test_a_log_cannot_control_the_terminal(capsys):
+    """An error that a function raises may hold anything."""
+    configure_logging(logging.INFO)
+    logging.getLogger("etlkit.workflow").error("task a failed: \x1b[2Jgone\nnext line")
+    assert capsys.readouterr().err == "task a failed: \\x1b[2Jgone\nnext line\n"

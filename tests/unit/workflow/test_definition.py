@@ -1,5 +1,6 @@
 """Tasks and workflows: what is wrong is said when they are made, all of it at once."""
 
+import math
 import re
 from datetime import date, datetime
 from decimal import Decimal
@@ -52,10 +53,10 @@ TODAY = date(2024, 1, 1)
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Task("a b", nothing), "its name has letters, digits, _ and -"),
+        (lambda: Task("a b", nothing), "its name has the letters a-z and A-Z, digits, _ and -"),
         (lambda: Task("", nothing), "from 1 to 100"),
         (lambda: Task("a" * 101, nothing), "from 1 to 100"),
-        (lambda: Task("ä", nothing), "its name has letters"),
+        (lambda: Task("ä", nothing), "its name has the letters a-z"),
         (lambda: Task("a", None), "run=got an object of type NoneType; a task runs a TransferJob"),
         (lambda: Task("a", EtlBase), "run=got the class EtlBase"),
         (lambda: Task("a", needs_two), "needs the arguments _a, _b; a task's function takes none"),
@@ -66,18 +67,25 @@ TODAY = date(2024, 1, 1)
         (lambda: Task("a", nothing, retry_limit=True), "retry_limit=True: it is a whole number"),
         (lambda: Task("a", nothing, min_retry_interval_s=-1), "min_retry_interval_s=-1: it is 0"),
         (lambda: Task("a", nothing, timeout_s=0), "timeout_s=0: it is above 0, or None"),
+        (lambda: Task("a", nothing, timeout_s=math.nan), "timeout_s=nan: it is above 0"),
         (lambda: Task("a", nothing, timeout_s="1h"), "timeout_s='1h': it is above 0"),
         (lambda: Task("a", nothing, loop=[1]), "loop got an object of type list; give a Loop"),
         (
             lambda: Task("a", IfElse(ALWAYS, then="b"), loop=Loop({"x": [1]})),
             "it cannot have a loop",
         ),
-        (lambda: Task("a", nothing, after=[Task("b", nothing)]), "after=… has names of tasks"),
+        (
+            lambda: Task("a", nothing, after=[Task("b", nothing)]),
+            "after has an object of type Task; give the names of tasks",
+        ),
+        (lambda: Task("a", nothing, after=Task("b", nothing)), "after has an object of type Task"),
+        (lambda: Task("a", nothing, after=None), "after has an object of type NoneType"),
         (lambda: Task("a", nothing, variables={"1x": 1}), "variable '1x': a name has letters"),
         (lambda: Task("a", nothing, variables={"x": [1]}), r"\$x\$ is a list; give a plain value"),
         (lambda: DataCheck(" "), "DataCheck.sql=….* is empty"),
         (lambda: DataCheck("SELECT 1; SELECT 2"), "write one SELECT"),
         (lambda: DataCheck("SELECT 1", "=>", 1), "operator='=>'.: it is one of '=='"),
+        (lambda: DataCheck("SELECT 1", ">", math.nan), "compares with value=nan: give a number"),
         (lambda: DataCheck("SELECT 1", ">"), "compares with value=None: give a number"),
         (lambda: DataCheck("SELECT 1", ">", True), "compares with value=True: give a number"),  # noqa: FBT003
         (lambda: DataCheck("SELECT 1", value=Decimal(1)), "needs an operator"),
@@ -152,16 +160,23 @@ def test_wrong_values_are_refused(make, message):
     ("options", "message"),
     [
         ({"tasks": []}, "tasks is empty"),
+        ({"tasks": Task("a", nothing)}, "tasks is an object of type Task; give a list"),
+        ({"tasks": None}, "tasks is an object of type NoneType; give a list"),
+        ({"tasks": {"a": nothing}}, "tasks is an object of type dict; give a list"),
         ({"tasks": [nothing]}, "tasks has an object of type function; give a Task"),
         ({"tasks": [Task("a", nothing), Task("a", nothing)]}, "two tasks are called 'a'"),
         ({"depends": "sql"}, "it is 'explicit' or 'auto'"),
         ({"max_parallel_tasks": 0}, "it is 1 or more"),
         ({"timeout_s": -1}, "it is above 0, or None"),
-        ({"max_calls": 0}, "max_calls=0: it is above 0"),
-        ({"max_cost": -0.5}, "max_cost=-0.5: it is above 0"),
-        ({"on_finish": "https://h"}, "on_finish has 'h'; give a Webhook"),
+        ({"max_calls": 0}, "max_calls=0: it is a number above 0"),
+        ({"max_cost": -0.5}, "max_cost=-0.5: it is a number above 0"),
+        ({"max_calls": "5"}, "max_calls='5': it is a number above 0"),
+        ({"on_finish": "https://h"}, "on_finish has an object of type str; give a Webhook"),
+        ({"on_failure": None}, "on_failure has an object of type NoneType; give a Webhook"),
+        ({"alerts": None}, "alerts is an object of type NoneType; give a list"),
         ({"alerts": [1]}, "alerts has an object of type int; give an Alert"),
         ({"alerts": [Alert(longer_than_s=1, task="b")]}, "reads 'b', but there is no such task"),
+        ({"variables": None}, "variables is an object of type NoneType; give a dict"),
         ({"variables": {"x": [1]}}, r"variable \$x\$ is a list"),
         ({"labels": {"A": "b"}}, "cannot be a label's key"),
         ({"tasks": [Task("a", nothing, after="a")]}, "which is the task itself"),

@@ -3,6 +3,7 @@
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -146,6 +147,22 @@ def test_a_secret_shows_up_nowhere(runs, server, caplog):
     assert report.tasks[1].state == "failed"
     assert "refused … with 400" in report.tasks[1].error
     assert KEY not in report.to_json() + caplog.text
+
+
+def test_a_secret_is_hidden_as_addresses_and_json_spell_it_too(runs, server):
+    """Services send back the address of a request, or its body as text."""
+    key = 'a+b/c="é" d'
+    spelled = [
+        quote(key),
+        quote(key, safe=""),
+        quote_plus(key),
+        json.dumps({"key": key}),
+        json.dumps({"key": key}, ensure_ascii=False),
+    ]
+    server.answers = [(200, json.dumps(spelled).encode())]
+    request = HttpRequest(f"{server.url}/x", params={"key": Secret("KEY")})
+    report = runs([Task("echo", request)], environ={"KEY": key})
+    assert report.tasks[0].value["body"] == ["…", "…", "…", '{"key": "…"}', '{"key": "…"}']
 
 
 def test_what_is_missing_is_told(runs, server):

@@ -8,8 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etlkit import ConfigError, JobError, Task, TaskTimeoutError, Workflow, WorkflowError
+from etlkit import (
+    ConfigError,
+    JobError,
+    Loop,
+    Task,
+    TaskTimeoutError,
+    TaskValue,
+    Workflow,
+    WorkflowError,
+)
 from etlkit.api.run import Interrupted, Settings
+from etlkit.api.workflow_state import MAX_VALUE_BYTES
 from etlkit.testing import no_sleep
 from etlkit.testing.memory_state import MemoryWorkflows
 from etlkit.workflow import task_threads
@@ -547,3 +557,77 @@ def test_a_run_that_was_taken_over_stops(runs, states):
     assert states(report) == {"a": "failed", "beside": "interrupted", "later": "not_run"}
     assert "taken over" in report.error
     assert isinstance(runs.error, JobError)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [{1, 2}, float("nan"), "x" * MAX_VALUE_BYTES, "\ud800"],
+    ids=["set", "nan", "big", "half"],
+)
+def test_a_value_that_cannot_be_kept_does_not_spoil_the_run(runs, states, value):
+    """The end of the run is recorded, its report can be written as JSON, and a resume goes on."""
+    values = [value]
+    report = runs(
+        Workflow(tasks=[Task("a", lambda: values[0]), Task("b", nothing)], stop_on_error=False)
+    )
+    assert states(report) == {"a": "failed", "b": "succeeded"}
+    assert report.tasks[0].value is None
+    assert isinstance(runs.error, WorkflowError)
+    values[0] = 1
+    again = runs(
+        Workflow(tasks=[Task("a", lambda: values[0]), Task("b", nothing)], stop_on_error=False),
+        resume=report.run_id,
+    )
+    assert states(again) == {"a": "succeeded", "b": "succeeded"}
+
+
+def test_iterations_with_large_values_together_do_not_fail_the_loop(runs):
+    """Each has kept its own; other tasks get no sum of them, and the report says so."""
+    loop = Loop({"i": ["1", "2", "3"]})
+    report = runs([Task("a", lambda context: context.variables["i"] * 400_000, loop=loop)])
+    (task,) = report.tasks
+    assert (task.state, task.value) == ("succeeded", None)
+    assert [len(child.value) for child in task.children] == [400_000] * 3
+    assert "task a has no value for other tasks" in report.warnings[0]
+
+
+def test_a_value_is_the_same_in_the_first_run_and_in_a_resumed_one(runs):
+    """Tuples and keys that are no texts become what JSON makes of them, at once."""
+    seen = []
+
+    def read(context):
+        seen.append(context.tasks["a"].value)
+        if len(seen) == 1:
+            raise ValueError
+
+    tasks = [
+        Task("a", lambda: {"pair": (1, 2), 3: None}),
+        Task("b", read, after="a"),
+        Task(
+            "c",
+            lambda context: context.variables["n"],
+            variables={"n": TaskValue("a", "value.pair.1")},
+        ),
+    ]
+    first = runs(Workflow(tasks=tasks, stop_on_error=False))
+    assert first.tasks[2].value == 2
+    runs(Workflow(tasks=tasks, stop_on_error=False), resume=first.run_id)
+    assert seen == [{"pair": [1, 2], "3": None}] * 2
+
+
+class Cancelled(BaseException):
+    """Like `asyncio.CancelledError`, it is no `Exception`."""
+
+
+@pytest.mark.parametrize("error", [Cancelled("gone"), KeyboardInterrupt(), GeneratorExit()])
+def test_whatever_a_function_raises_is_a_failure(runs, states, error):
+    """It is tried again and stops the others, as only a stop that was asked for is an interruption."""
+
+    def fail():
+        raise error
+
+    report = runs([Task("a", fail, retry_limit=1), Task("b", nothing, after="a")])
+    assert states(report) == {"a": "failed", "b": "not_run"}
+    assert report.tasks[0].attempts == 2
+    assert f"the task raised {type(error).__name__}" in report.tasks[0].error
+    assert isinstance(runs.error, WorkflowError)
