@@ -68,7 +68,7 @@ def import_error(place: str, error: BaseException) -> ConfigError:
         reason = f"{type(error).__name__}: {error.msg}"
     else:
         frames = traceback.extract_tb(error.__traceback__)
-        theirs = [each for each in frames if not each.filename.startswith((_PACKAGE, "<frozen"))]
+        theirs = [each for each in frames if not each.filename.startswith((_PACKAGE, "<"))]
         frame = (theirs or frames)[-1]
         where = f"{frame.filename}:{frame.lineno}"
         kind = "" if isinstance(error, EtlkitError) else f"{type(error).__name__}: "

@@ -100,9 +100,9 @@ class LoopRun(Runnable):
             reports[work.path[-1]] = work.report
             if work.report.state == "failed":
                 num_failed += 1
-                log.warning("iteration %s failed: %s", task_text(work.path), work.report.error)
                 if not self.loop.goes_on(num_failed):
                     threads.drop_queued()
+                log.warning("iteration %s failed: %s", task_text(work.path), work.report.error)
 
         while True:
             while (

@@ -98,6 +98,11 @@ def test_a_job_is_called_after_its_file_whatever_else_has_that_name(here, tmp_pa
         ),
         ({"boom.py": "\n1 / 0"}, "boom", r"boom cannot be imported: ZeroDivisionError.*boom.py:2"),
         (
+            {"empty.py": "from etlkit import Workflow\njob = Workflow(tasks=[])"},
+            "empty",
+            r"tasks is empty.*empty.py:2\)",
+        ),
+        (
             {"dep.py": "import not_there"},
             "dep",
             "dep cannot be imported: ModuleNotFoundError.*not_",
