@@ -315,7 +315,12 @@ def run_workflow(
             job.work_dataset,
             is_runnable_concurrently=job.is_runnable_concurrently,
             labels=job.labels,
+            near=near,
         )
+
+    def near() -> list[str]:
+        tables = job.tables()
+        return sorted(tables.writes) + sorted(tables.reads)
 
     request = WorkflowRequest(
         name=job.name or name or "workflow",

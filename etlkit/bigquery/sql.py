@@ -579,7 +579,7 @@ def insert_task_events(events: TableName, common: Sequence[str], own: Sequence[C
         common: Columns with one value for all; query parameters of the same names, `run_id` and
             `owner` among them.
         own: Columns that each task has its own value of: keys of the objects in the JSON array
-            `@tasks`, `task` among them.
+            `@tasks`, `task` and `event` among them. A task that failed may end again, in another way.
     """
     names = ", ".join(quoted(name) for name in [*common, *(column.name for column in own)])
     values = ", ".join([*(f"@{name}" for name in common), *map(_json_value, own)])
@@ -587,7 +587,8 @@ def insert_task_events(events: TableName, common: Sequence[str], own: Sequence[C
         f"INSERT INTO {events.sql} (event_at, {names})\n"
         f"SELECT CURRENT_TIMESTAMP(), {values}\n"
         "FROM UNNEST(JSON_QUERY_ARRAY(PARSE_JSON(@tasks, wide_number_mode => 'round'))) AS ended\n"
-        f"WHERE JSON_VALUE(ended, '$.task') NOT IN (\n  SELECT task FROM {events.sql}\n"
+        "WHERE CONCAT(JSON_VALUE(ended, '$.event'), ' ', JSON_VALUE(ended, '$.task')) NOT IN (\n"
+        f"  SELECT CONCAT(event, ' ', task) FROM {events.sql}\n"
         f"  WHERE event_at > TIMESTAMP_SUB(CURRENT_TIMESTAMP(), {_REPEATED_WITHIN})\n"
         f"    AND run_id = @run_id AND owner = @owner AND STARTS_WITH(event, '{TASK_EVENT}')\n)"
     )

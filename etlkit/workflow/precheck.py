@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from etlkit.api.datamart import Datamart
+from etlkit.api.job import TransferJob
 from etlkit.api.run import Settings
 from etlkit.api.workflow_report import TaskReport
 from etlkit.errors import ConfigError
@@ -37,12 +39,14 @@ def check_tasks(
     Raises:
         ConfigError: All mistakes, one a line.
     """
-    problems = list(_problems(workflow, outer, leave_out))
+    problems = list(_problems(workflow, outer, leave_out, workflow.work_dataset))
     if problems:
         raise ConfigError("\n".join(problems))
 
 
-def _problems(workflow: Workflow, outer: TaskContext, leave_out: frozenset[str]) -> Iterator[str]:
+def _problems(
+    workflow: Workflow, outer: TaskContext, leave_out: frozenset[str], ledger: str
+) -> Iterator[str]:
     for name, task in workflow.graph.tasks.items():
         if name in leave_out or (task.loop is not None and task.loop.query is not None):
             continue  # the names of a query's columns are known when it has run
@@ -50,9 +54,11 @@ def _problems(workflow: Workflow, outer: TaskContext, leave_out: frozenset[str])
         try:
             context = first_context(task, outer)
             if isinstance(task.run, Workflow):
-                yield from _problems(task.run, child_context(task.run, context), frozenset())
+                inner = child_context(task.run, context)
+                yield from _problems(task.run, inner, frozenset(), ledger)
             else:
                 task.runnable.check(context)
+                _refuse_another_ledger(task.run, ledger)
         except ConfigError as error:
             yield f"task {path!r}: {error}"
     webhooks = [*as_webhooks("", workflow.on_finish), *as_webhooks("", workflow.on_failure)]
@@ -62,6 +68,23 @@ def _problems(workflow: Workflow, outer: TaskContext, leave_out: frozenset[str])
             refuse_unknown(each.used_variables(), {*EVENT_VALUES, *outer.variables})
         except ConfigError as error:
             yield f"a Webhook for events: {error}"
+
+
+def _refuse_another_ledger(run: Any, ledger: str) -> None:
+    """Raise if the runs of a task's job would be kept elsewhere than those of its workflow.
+
+    A dataset without a project is in the one that is billed, which is not known here.
+    """
+    keeper = run.sink if isinstance(run, TransferJob) else run
+    own = getattr(keeper, "work_dataset", None)
+    if not isinstance(own, str) or not isinstance(run, (TransferJob, Datamart)):
+        return
+    both = own.split("."), ledger.split(".")
+    if both[0][-1] != both[1][-1] or (len(both[0]) == len(both[1]) and both[0] != both[1]):
+        raise ConfigError(
+            f"its work_dataset is {own!r} and that of the workflow {ledger!r}: give them the same, so "
+            "that one ledger knows of both"
+        )
 
 
 def first_context(task: Task, outer: TaskContext) -> TaskContext:

@@ -55,6 +55,20 @@ class TestBigQueryWorkflowState(WorkflowStateContract):
         )
         assert list(rows) == []
 
+    def test_a_request_that_is_sent_again_records_nothing_more(self):
+        """Its answer was lost, and its job was forgotten."""
+        state = self._begun()
+        end = state._end_of(("load",), ended("load", value=1))
+        other = state._end_of(("next",), ended("next"))
+        for purpose, ends in (("once", [end]), ("again", [end, other]), ("last", [other])):
+            state._owner.record([each.row for each in ends], purpose)
+        rows = self.world.client.query_and_wait(
+            f"SELECT task, COUNT(*) FROM {self.world.work}.run_events "
+            f"WHERE run_id = '{state.run_id}' AND task IS NOT NULL GROUP BY task ORDER BY task"
+        )
+        assert [tuple(row) for row in rows] == [("load", 1), ("next", 1)]
+        state.end(graph(), None)
+
     def test_a_run_that_is_published_already_is_told_as_it_was(self):
         """Whoever wants to resume it gets its report."""
         state = self._begun()

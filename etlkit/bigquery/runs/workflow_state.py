@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ from etlkit.api.workflow_state import Path, task_text, value_text
 from etlkit.bigquery import sql
 from etlkit.bigquery.client import Connection, connect
 from etlkit.bigquery.google_errors import errors_as
-from etlkit.bigquery.names import label
+from etlkit.bigquery.names import label, parse_table
 from etlkit.bigquery.runs.find_run import find_workflow_run
 from etlkit.bigquery.runs.guard import end_lease, guard_name
 from etlkit.bigquery.runs.ledger import WORKFLOW, Ledger
@@ -33,7 +33,7 @@ from etlkit.bigquery.runs.workflow_events import (
     workflow_of,
 )
 from etlkit.bigquery.source import work_dataset
-from etlkit.errors import AlreadyPublishedError, SinkError
+from etlkit.errors import AlreadyPublishedError, ConfigError, SinkError
 
 if TYPE_CHECKING:
     from etlkit.api.workflow_state import WorkflowState
@@ -50,6 +50,7 @@ def open_workflow_state(
     *,
     is_runnable_concurrently: bool = False,
     labels: Mapping[str, str] | None = None,
+    near: Callable[[], Iterable[str]] = tuple,
 ) -> Iterator[WorkflowState]:
     """Open the memory of a new run of a workflow, or of the run to resume; writes nothing yet.
 
@@ -58,6 +59,8 @@ def open_workflow_state(
         dataset: The workflow's work dataset, `dataset` or `project.dataset`.
         is_runnable_concurrently: Whether another run of the workflow may be in progress.
         labels: For every BigQuery job that it makes.
+        near: Gives tables that the tasks read and write, as `dataset.table`: a work dataset that is
+            missing is made where the first of them is that can be found.
 
     Raises:
         AlreadyPublishedError: The run to resume is published; its attribute `report` is the run's
@@ -71,8 +74,9 @@ def open_workflow_state(
     with Run(request, labels=labels, record=record) as run:
         connection = connect(run)
         place = work_dataset(dataset, connection.project)
-        state = BigQueryWorkflowState(connection, run, place, earlier)
-        state.is_exclusive = not is_runnable_concurrently
+        state = BigQueryWorkflowState(
+            connection, run, place, earlier, exclusive=not is_runnable_concurrently, near=near
+        )
         try:
             yield state
         finally:
@@ -175,6 +179,8 @@ class BigQueryWorkflowState:
         run: The attempt.
         dataset: Project and dataset of the ledger.
         earlier: What the ledger knows of the run.
+        exclusive: Refuse to begin while another run of the workflow is in progress.
+        near: See `open_workflow_state`.
     """
 
     def __init__(
@@ -183,15 +189,19 @@ class BigQueryWorkflowState:
         run: Run,
         dataset: tuple[str, str],
         earlier: WorkflowEvents,
+        *,
+        exclusive: bool = True,
+        near: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         self._connection = connection
+        self._exclusive = exclusive
+        self._near = near
         self._dataset = dataset
         self._events = earlier
         self._earlier = None if earlier.graph is None else workflow_of(earlier.graph)
         self._owner = RunOwner(connection, run, dataset, target="", mode=WORKFLOW, kind="workflow")
         self._ends = _Ends()
         self._requests = 0
-        self.is_exclusive = True
         self.run_id = run.run_id
         self.attempt = run.attempt
 
@@ -206,9 +216,27 @@ class BigQueryWorkflowState:
         if forget:
             stored[FORGET] = forgotten(forget)
         with errors_as(SinkError, "open", "writing to the ledger failed"):
-            self._owner.start(exclusive=self.is_exclusive, report=stored)
+            self._find_location()
+            self._owner.start(exclusive=self._exclusive, report=stored)
             if self.attempt > 1:
                 self._take_children_over()
+
+    def _find_location(self) -> None:
+        """Work where the ledger is; where the tasks' tables are, if there is none yet."""
+        connection = self._connection
+        if connection.location is not None:
+            return
+        found = connection.find_dataset(".".join(self._dataset))
+        for table in [] if found is not None else self._near():
+            try:
+                name = parse_table(table, connection.project)
+            except ConfigError:  # its name depends on a variable
+                continue
+            found = connection.find_dataset(name.dataset_id)
+            if found is not None:
+                break
+        if found is not None:
+            connection.location = found.location
 
     def _take_children_over(self) -> None:
         """Read again what was recorded, and stop the runs of tasks that an earlier attempt began.
@@ -276,6 +304,7 @@ class BigQueryWorkflowState:
             if self._ends.known.get(path) in {*FINISHED, report.state}:
                 return None
             self._ends.known[path] = report.state
+            self._ends.queue = [each for each in self._ends.queue if each.path != path]
             self._ends.queue.append(end)
         return end
 

@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 from google.api_core.exceptions import Forbidden
@@ -154,3 +155,46 @@ def test_many_large_ends_are_split(state, connection, monkeypatch):
         state.task_ended((str(number),), ended(str(number), "failed", error="x" * 1_000))
     state.end(report(), None)
     assert sum(connection.recordings(), []) == ["5", "6", "7", "8", "9"]  # noqa: RUF017
+
+
+@pytest.mark.parametrize(
+    ("datasets", "location"),
+    [
+        ({"p.etlkit_work": "EU", "p.tea": "asia-northeast1"}, "EU"),
+        ({"p.tea": "asia-northeast1"}, "asia-northeast1"),
+        ({}, None),
+    ],
+    ids=["where the ledger is", "where the first table is", "not known"],
+)
+def test_a_workflow_works_where_its_data_is(datasets, location):
+    """A new ledger is made where the tasks' tables are: all of a run is in one location."""
+
+    class Placed(FakeConnection):
+        def find_dataset(self, dataset_id):
+            place = datasets.get(dataset_id)
+            return None if place is None else SimpleNamespace(location=place)
+
+    connection = Placed()
+    state = BigQueryWorkflowState(
+        connection,
+        Run(RunRequest("w", started_at=STARTED_AT)),
+        DATASET,
+        WorkflowEvents(),
+        near=lambda: ["$dataset$.t", "missing.t", "tea.leaves", "other.t"],
+    )
+    state.begin(report())
+    state.close()
+    assert connection.location == location
+
+
+def test_a_location_that_was_chosen_is_kept(connection):
+    """Nothing is looked up."""
+    connection.location = "US"
+    connection.find_dataset = None
+    state = BigQueryWorkflowState(
+        connection, Run(RunRequest("w", started_at=STARTED_AT)), DATASET, WorkflowEvents()
+    )
+    connection.make_dataset = lambda *_: None
+    state.begin(report())
+    state.close()
+    assert connection.location == "US"
