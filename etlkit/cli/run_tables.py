@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from etlkit.cli.quantities import duration_text
+
 LIST_COLUMNS = (
     "run_id",
     "job",
@@ -43,16 +45,16 @@ _MAX_ITERATIONS = 20
 def list_rows(runs: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """Rows of `LIST_COLUMNS`: each run, and below that of a workflow its tasks."""
     for run in runs:
-        yield {**run, "took": duration(run["seconds"]), "age": duration(run["age_s"])}
+        yield {**run, "took": duration_text(run["seconds"]), "age": duration_text(run["age_s"])}
         for label, task in _tree(run.get("tasks", ()), depth=1):
-            yield {**task, "job": label, "took": duration(task["seconds"] or None)}
+            yield {**task, "job": label, "took": duration_text(task["seconds"] or None)}
 
 
 def task_rows(tasks: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """Rows of `TASK_COLUMNS`: each task, and those below it."""
     for label, task in _tree(tasks, depth=None):
         error = (task["error"] or "").partition("\n")[0]
-        took, attempts = duration(task["seconds"] or None), task["attempts"] or None
+        took, attempts = duration_text(task["seconds"] or None), task["attempts"] or None
         yield {**task, "task": label, "took": took, "attempts": attempts, "error": error}
 
 
@@ -77,13 +79,3 @@ def _counted(tasks: list[Mapping[str, Any]]) -> dict[str, Any]:
     counted = ", ".join(f"{states.count(state):,} {state}" for state in dict.fromkeys(states))
     row: dict[str, Any] = dict.fromkeys(tasks[0])
     return row | {"task": f"{len(tasks):,}: {counted}", "tasks": []}
-
-
-def duration(seconds: float | None) -> str:
-    """A duration for people; empty = not known."""
-    if seconds is None:
-        return ""
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"

@@ -23,13 +23,13 @@ from etlkit.cli.options import (
     project_option,
     work_dataset_option,
 )
+from etlkit.cli.quantities import duration_text
 from etlkit.cli.run_tables import (
     LIST_COLUMNS,
     NUMERIC,
     RESUMABLE,
     TASK_COLUMNS,
     UNBROKEN,
-    duration,
     list_rows,
     task_rows,
 )
@@ -151,7 +151,7 @@ def _print_answer(run: Run, run_id: str | None, options: dict[str, Any]) -> None
     else:
         rows = list_runs(run, dataset, limit=options["limit"])
         if as_json:
-            click.echo(_json([{**row, "age": duration(row["age_s"])} for row in rows]))
+            click.echo(_json([{**row, "age": duration_text(row["age_s"])} for row in rows]))
         else:
             _print(list(list_rows(rows)), LIST_COLUMNS, as_json=False)
 
