@@ -4,13 +4,13 @@ import csv
 import functools
 import json
 import sys
-import threading
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
 from etlkit.local.buckets import Buckets
+from tests.loopback import serving
 
 ROOT = Path(__file__).parents[2]
 LABELS = ROOT / "etlkit" / "local" / "models" / "imagenet_labels_1001.csv"
@@ -126,18 +126,14 @@ def test_the_list_of_labels_over_http(cli, dataset, bq, run, monkeypatch):
     monkeypatch.delenv("ETLKIT_LABELS", raising=False)
     sys.modules.pop("jobs.labels", None)
     serve = functools.partial(SimpleHTTPRequestHandler, directory=LABELS.parent)
-    with ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        for address in (None, f"http://127.0.0.1:{server.server_address[1]}/{LABELS.name}"):
+    with serving(serve) as server:
+        for address in (None, f"{server.url}/{LABELS.name}"):
             if address is not None:
                 monkeypatch.setenv("ETLKIT_LABELS", address)
                 sys.modules.pop("jobs.labels", None)
             status, report, said = cli("jobs.labels")
             assert status == 0, said
             assert (report["read"], report["written"]) == (1001, 1001)
-        server.shutdown()
-        thread.join()
     sys.modules.pop("jobs.labels", None)
     table = bq.get_table(f"{bq.project}.bqml_vision.label")
     assert [(field.name, field.field_type) for field in table.schema] == [

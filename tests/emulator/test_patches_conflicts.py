@@ -13,6 +13,8 @@ import pytest
 import urllib3
 from google.api_core.exceptions import BadRequest
 
+from tests.loopback import serving
+
 WAIT_S = 30
 MAX_WAITING = 20
 
@@ -53,13 +55,9 @@ class GateHandler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def gate() -> Iterator[Gate]:
-    with Gate() as gate:
-        thread = threading.Thread(target=gate.serve_forever)
-        thread.start()
+    with serving(Gate()) as gate:
         yield gate
         gate.opened.set()
-        gate.shutdown()
-        thread.join()
 
 
 @pytest.fixture

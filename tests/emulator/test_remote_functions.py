@@ -1,13 +1,13 @@
 import json
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
 import pytest
 from google.api_core.exceptions import BadRequest, Conflict
 from google.cloud import bigquery
 
 from etlkit.local import join_or_start
+from tests.loopback import serving
 
 CREATE = (
     "CREATE OR REPLACE FUNCTION {name}({arguments}) RETURNS {returns} "
@@ -62,12 +62,8 @@ def first(request: dict) -> tuple[int, dict]:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Endpoint]:
-    with Endpoint() as endpoint:
-        thread = Thread(target=endpoint.serve_forever)
-        thread.start()
+    with serving(Endpoint()) as endpoint:
         yield endpoint
-        endpoint.shutdown()
-        thread.join()
 
 
 @pytest.fixture

@@ -1,5 +1,4 @@
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 from google.api_core.exceptions import BadRequest, Forbidden, PreconditionFailed
@@ -11,6 +10,7 @@ from etlkit import ConfigError, SinkError
 from etlkit.bigquery.client import Connection
 from etlkit.bigquery.google_errors import errors_as
 from etlkit.testing import no_sleep
+from tests.loopback import serving
 
 
 @pytest.fixture
@@ -42,14 +42,10 @@ def use_proxy(monkeypatch):
 @pytest.fixture
 def proxy(use_proxy):
     """A proxy that lets nobody through."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), WantsPassword) as server:
+    with serving(WantsPassword) as server:
         server.asked = 0
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
         use_proxy(f"http://127.0.0.1:{server.server_port}")
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def test_a_proxy_that_wants_a_password(table, proxy):

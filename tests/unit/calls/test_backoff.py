@@ -4,8 +4,7 @@ import http.client
 import json
 import math
 import socket
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import grpc
 import pytest
@@ -27,6 +26,7 @@ from etlkit.calls.classify import (
     is_transient_when_new,
 )
 from etlkit.errors import ApiError, ConfigError, JobError, OutageError, RetryableError, RowError
+from tests.loopback import serving
 
 TABLE = {"projectId": "p", "datasetId": "d", "tableId": "t"}
 
@@ -278,9 +278,7 @@ def test_a_bigquery_client_takes_it_as_its_retry():
         def log_message(self, *args):
             return
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    with serving(Handler) as server:
         client = bigquery.Client(
             "p",
             credentials=AnonymousCredentials(),
@@ -288,8 +286,6 @@ def test_a_bigquery_client_takes_it_as_its_retry():
         )
         table = client.get_table("p.d.t", retry=Backoff("it"))
         client.close()
-        server.shutdown()
-        thread.join()
     assert (table.table_id, answers) == ("t", [])
 
 

@@ -7,7 +7,7 @@ import socket
 import ssl
 import subprocess
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 from cryptography import x509
@@ -30,6 +30,7 @@ from etlkit.calls.retry import Calls
 from etlkit.files.web_file import web_file
 from etlkit.testing import no_sleep
 from etlkit.vision.download import Downloader, DownloadError
+from tests.loopback import serving
 
 KEY = "sk-very-secret-4711"
 ONCE = RetryPolicy(max_attempts=1, max_outage_s=2)
@@ -62,14 +63,9 @@ def server():
         def log_message(self, *args):
             return
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+    with serving(Handler) as http:
         http.asked, http.next_answers, http.answer = [], [], (200, {}, b"{}")
-        http.url = f"http://127.0.0.1:{http.server_port}"
-        thread = threading.Thread(target=http.serve_forever, args=(0.01,))
-        thread.start()
         yield http
-        http.shutdown()
-        thread.join()
 
 
 @pytest.fixture(autouse=True)

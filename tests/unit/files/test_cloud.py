@@ -2,8 +2,7 @@
 
 import gc
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from etlkit import ApiError, CsvSource, ParquetSource, RetryableError, RowError, SourceError
 from etlkit.files import copy_object
 from etlkit.files.storage import read_object
+from tests.loopback import serving
 
 fsspec = pytest.importorskip("fsspec")
 gcsfs = pytest.importorskip("gcsfs")
@@ -76,7 +76,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def cloud(monkeypatch):
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with serving(Handler) as server:
         server.daemon_threads = True
         server.objects = {"a/1.csv": b"n\n1\n2\n", "a/2.csv": b"n\n3\n", "b.csv": b"n\n9\n"}
         server.generation, server.downloads, server.on_download = 7, [], None
@@ -84,12 +84,8 @@ def cloud(monkeypatch):
         url = f"http://127.0.0.1:{server.server_address[1]}"
         options = {"token": "anon", "endpoint_url": url, "skip_instance_cache": True}
         monkeypatch.setitem(fsspec.config.conf, "gs", options)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
         yield server
         gc.collect()  # a connection that gcsfs leaves open fails this test, not another one
-        server.shutdown()
-        thread.join()
 
 
 def numbers(read, source):

@@ -13,6 +13,7 @@ from etlkit.api.source import ROW_ID
 from etlkit.calls.connections import HttpStream
 from etlkit.testing import no_sleep
 from etlkit.testing.contract_job import contract_job
+from tests.loopback import serving
 
 ROWS = "n,t\n" + "".join(f"{n},{'x' * 80}\n" for n in range(40_000))
 
@@ -65,15 +66,10 @@ class Server(ThreadingHTTPServer):
 
 @pytest.fixture
 def server():
-    with Server(("127.0.0.1", 0), Handler) as server:
+    with serving(Server(("127.0.0.1", 0), Handler)) as server:
         server.content, server.headers, server.etag = ROWS.encode(), {}, None
         server.plan, server.requests = [], []
-        server.url = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(autouse=True)
@@ -244,17 +240,13 @@ def test_a_host_that_is_not_there(read):
 
 def test_secrets_do_not_follow_a_redirect_to_another_host(read, server):
     """Headers go only to the host of the address."""
-    with Server(("127.0.0.1", 0), Handler) as other:
+    with serving(Server(("127.0.0.1", 0), Handler)) as other:
         other.content, other.headers, other.etag = b"n\n1\n", {}, None
         other.plan, other.requests = [], []
-        thread = threading.Thread(target=other.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
         server.plan = [302]
         server.location = f"http://127.0.0.1:{other.server_address[1]}/b.csv"
         source = CsvSource(f"{server.url}/a.csv", headers={"x-api-key": "secret"})
         assert numbers(read, source) == [1]
-        other.shutdown()
-        thread.join()
     assert server.requests[0][1]["x-api-key"] == "secret"
     assert "x-api-key" not in {name.lower() for name in other.requests[0][1]}
 

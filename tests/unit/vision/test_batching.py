@@ -3,7 +3,7 @@
 import hashlib
 import threading
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
@@ -13,6 +13,7 @@ from etlkit.errors import CallFailedError
 from etlkit.testing import FaultPlan, FaultServer, no_sleep
 from etlkit.vision import Downloader, Feature, ImageRequest, RestAnnotator
 from etlkit.vision.endpoint import rest_endpoint
+from tests.loopback import serving
 
 LABELS = (Feature("LABEL_DETECTION"),)
 KEY = "AIzaSy-4711"
@@ -43,14 +44,9 @@ def photo_host():
         def log_message(self, *args):
             return
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with serving(Handler) as server:
         server.asked, server.status, server.photo = Counter(), 200, PHOTO
-        server.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def annotator_of(server, **options):
@@ -319,6 +315,6 @@ class _Server(FaultServer):
         super().__init__(routes={"/v1/images:annotate": lambda _body: body})
         self._status = status
 
-    def _route(self, handler, body):
-        reply = super()._route(handler, body)
+    def _route(self, *request):
+        reply = super()._route(*request)
         return type(reply)(self._status, reply.body, fault=reply.fault)

@@ -7,6 +7,7 @@ from urllib3.util import connection
 
 from etlkit.vision.download import Downloader, DownloadError
 from etlkit.vision.public_addresses import ForbiddenAddressError, is_public, resolve_public
+from tests.loopback import serving
 
 PHOTO = bytes(range(256)) * 40
 PUBLIC = "93.184.215.14"
@@ -48,12 +49,8 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def host():
-    with Host() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    with serving(Host()) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -20,6 +20,7 @@ from etlkit import (
     Workflow,
 )
 from etlkit.testing import no_sleep
+from tests.loopback import serving
 
 LONG_S = 60
 KEY = "sk-very-secret-4711"
@@ -48,14 +49,9 @@ def server():
 
     for method in ("GET", "POST", "PUT"):
         setattr(Handler, f"do_{method}", Handler.answer)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+    with serving(Handler) as http:
         http.asked, http.answers, http.was_asked = [], [], threading.Event()
-        http.url = f"http://127.0.0.1:{http.server_port}"
-        thread = threading.Thread(target=http.serve_forever, args=(0.01,))
-        thread.start()
         yield http
-        http.shutdown()
-        thread.join()
 
 
 def test_a_request_has_the_values_of_variables(runs, server):

@@ -21,6 +21,7 @@ from etlkit.bigquery.datamart.dry_run_all import check_plan
 from etlkit.bigquery.datamart.plan import make_plan
 from etlkit.bigquery.datamart.run import _make_work_dataset
 from etlkit.bigquery.datamart.statements import run_step
+from tests.loopback import serving
 
 NOW = datetime(2024, 1, 31, tzinfo=UTC)
 STARTED_MS = 1_700_000_000_000
@@ -137,13 +138,8 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server():
-    jobs = Jobs()
-    thread = threading.Thread(target=jobs.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield jobs
-    jobs.shutdown()
-    thread.join()
-    jobs.server_close()
+    with serving(Jobs()) as jobs:
+        yield jobs
 
 
 @pytest.fixture
