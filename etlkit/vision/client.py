@@ -11,11 +11,11 @@ from etlkit.calls.retry import caller, from_grpc
 from etlkit.errors import ApiError, ConfigError, EtlkitError, RetryableError
 from etlkit.vision.annotator import Annotation
 from etlkit.vision.batching import BatchAnnotator, without_key
+from etlkit.vision.credentials import default_credentials
 from etlkit.vision.download import Downloader
 from etlkit.vision.endpoint import (
     SERVICE,
     VisionEndpoint,
-    default_credentials,
     grpc_endpoint,
     rest_endpoint,
 )

@@ -9,14 +9,9 @@ from etlkit.calls.http import HttpClient
 from etlkit.errors import ApiError
 from etlkit.vision.annotator import Annotation
 from etlkit.vision.batching import BatchAnnotator, without_key
+from etlkit.vision.credentials import auth_headers, default_credentials
 from etlkit.vision.download import Downloader
-from etlkit.vision.endpoint import (
-    SERVICE,
-    VisionEndpoint,
-    auth_headers,
-    default_credentials,
-    rest_endpoint,
-)
+from etlkit.vision.endpoint import SERVICE, VisionEndpoint, rest_endpoint
 from etlkit.vision.packing import json_bytes
 from etlkit.vision.request import ImageRequest
 

@@ -1,10 +1,9 @@
 import json
 import logging
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import grpc
 import pytest
@@ -14,12 +13,9 @@ from etlkit import ApiError, ConfigError, RetryableError
 from etlkit.calls.retry import Calls, RetryPolicy
 from etlkit.testing import FaultPlan, FaultServer, no_sleep
 from etlkit.vision import ClientAnnotator, Feature, ImageRequest, RestAnnotator
-from etlkit.vision.endpoint import (
-    auth_headers,
-    default_credentials,
-    grpc_endpoint,
-    rest_endpoint,
-)
+from etlkit.vision.credentials import auth_headers, default_credentials
+from etlkit.vision.endpoint import grpc_endpoint, rest_endpoint
+from tests.loopback import serving
 
 KEY = "AIzaSy-very-secret-4711"
 REQUEST = ImageRequest(uri="gs://b/1.jpg", features=(Feature("LABEL_DETECTION"),))
@@ -164,14 +160,9 @@ def recorder():
         def log_message(self, *args):
             return
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with serving(Handler) as server:
         server.asked, server.status = [], 200
-        server.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
