@@ -19,7 +19,7 @@ from etlkit.local.bigquery.extensions import (
 )
 from etlkit.local.bigquery.extensions.statement_context import Running, StatementContext
 from etlkit.local.bigquery.patches.concurrency import mutated_tables
-from etlkit.local.bigquery.patches.dry_runs import checked
+from etlkit.local.bigquery.patches.jobs import checked
 from etlkit.local.bigquery.patches.messages import locate
 from etlkit.local.bigquery.patches.scripts import is_lone_assert
 from etlkit.local.bigquery.patches.table import PATCHES

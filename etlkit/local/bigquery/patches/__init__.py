@@ -16,8 +16,8 @@ def apply() -> None:
         appends,
         byte_literals,
         destinations,
-        dry_runs,
         etags,
+        jobs,
         keep_alive,
         loads,
         messages,
@@ -39,7 +39,7 @@ def apply() -> None:
         aggregates,
         messages,
         scripts,
-        dry_runs,
+        jobs,
         destinations,
     )
     rows = (appends, row_inserts, reads, loads)

@@ -8,17 +8,14 @@ and the position of a syntax error was that of the next word.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 import sqlglot
 from bqemulator.domain.errors import DomainError, InvalidQueryError, NotFoundError
-from bqemulator.jobs import error_mapper, executor
+from bqemulator.jobs import error_mapper
 
 from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.server.endpoints import PROJECT
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 # These look at DuckDB's and the emulator's messages, never at SQL.
 _UNKNOWN_COLUMN: Final = re.compile(r'Referenced column "([^"]+)" not found')
@@ -129,26 +126,10 @@ def _with_message(error: DomainError, message: str) -> DomainError:
     return error
 
 
-async def _run_single_sql(
-    project_id: str,
-    bq_sql: str,
-    query_params: list[dict[str, Any]] | None,
-    ctx: Any,
-    *,
-    caller: Any,
-) -> pa.Table:
-    try:
-        return await _plain_run(project_id, bq_sql, query_params, ctx, caller=caller)
-    except InvalidQueryError as error:
-        raise locate(error, bq_sql) from error
-
-
 _plain_translate = error_mapper.translate_runtime_error
-_plain_run = executor._run_single_sql  # noqa: SLF001
 
 
 def apply() -> None:
-    """Let errors have the user's names and positions."""
+    """Let errors have the user's names. Their positions are added where statements run."""
     PATCHES.replace("bqemulator.jobs.error_mapper:translate_runtime_error", _translate)
     PATCHES.replace("bqemulator.jobs.executor:translate_runtime_error", _translate)
-    PATCHES.replace("bqemulator.jobs.executor:_run_single_sql", _run_single_sql)

@@ -138,7 +138,7 @@ ORIGINALS: Final = (
     Original(
         "bqemulator.jobs.executor:_run_single_sql",
         "89c51d18b068",
-        ("bigquery/patches/messages", "bigquery/extensions/query_jobs"),
+        ("bigquery/extensions/query_jobs",),
         "Errors must say where in the user's SQL they are, and hooks must rewrite queries first.",
     ),
     Original(
@@ -174,31 +174,31 @@ ORIGINALS: Final = (
     Original(
         "bqemulator.api.routes.jobs:insert_job",
         "387931a870c5",
-        ("bigquery/patches/dry_runs",),
+        ("bigquery/patches/jobs",),
         "A job id must not run twice, a dry run must leave no job, and labels must be kept.",
     ),
     Original(
         "bqemulator.api.routes.jobs:query",
         "3854653c7a57",
-        ("bigquery/patches/dry_runs",),
+        ("bigquery/patches/jobs",),
         "A failed query must be answered with its error, and a request must not run twice.",
     ),
     Original(
         "bqemulator.api.routes.jobs:get_query_results",
         "0c2f4cbf6de7",
-        ("bigquery/patches/dry_runs",),
+        ("bigquery/patches/jobs",),
         "The results of a failed query are its error.",
     ),
     Original(
         "bqemulator.api.routes.jobs:list_jobs",
         "fe90625ddc84",
-        ("bigquery/patches/dry_runs",),
+        ("bigquery/patches/jobs",),
         "The list of jobs must show the errors of failed jobs.",
     ),
     Original(
         "bqemulator.api.routes.jobs:_dry_run_response",
         "84d7e422164d",
-        ("bigquery/patches/dry_runs", "bigquery/extensions/query_jobs"),
+        ("bigquery/patches/jobs", "bigquery/extensions/query_jobs"),
         "A dry run must not run its query or script, and hooks must check their statements.",
     ),
     Original(
