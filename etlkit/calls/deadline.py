@@ -10,7 +10,6 @@ import contextlib
 import socket
 import threading
 import time
-from types import TracebackType
 from typing import Any, Self
 
 _AGAIN_S = 0.05
@@ -44,12 +43,7 @@ class Deadline:
         _watchdog.add(self)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         _watchdog.remove(self)
         _current.deadline = None
 

@@ -28,7 +28,6 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 from threading import Lock
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from etlkit.testing import fault_vision as vision
@@ -175,12 +174,7 @@ class FaultServer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _respond(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Reply:
