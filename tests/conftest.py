@@ -2,6 +2,8 @@ import logging
 
 import pytest
 
+from etlkit.calls import retry
+
 _LOG = logging.getLogger("etlkit")
 _AT_FIRST = _LOG.handlers[:], _LOG.propagate, _LOG.level
 
@@ -17,3 +19,10 @@ def _log_as_at_first():
 def _reset() -> None:
     _LOG.handlers[:], _LOG.propagate, level = _AT_FIRST
     _LOG.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def _calls_of_no_run():
+    """A test may make the calls of a run its own, and leave them to the next one."""
+    yield
+    retry._current.set(None)

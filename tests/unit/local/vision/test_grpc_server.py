@@ -76,17 +76,6 @@ def served(root: Path) -> Iterator[Served]:
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("buckets")
-    bucket = root / "photos"
-    bucket.mkdir()
-    for photo in PHOTOS.glob("*.jpg"):
-        (bucket / photo.name).write_bytes(photo.read_bytes())
-    (bucket / "note.jpg").write_text("not an image")
-    return root
-
-
-@pytest.fixture(scope="module")
 def endpoints(root: Path) -> Iterator[Served]:
     with served(root) as addresses:
         yield addresses
