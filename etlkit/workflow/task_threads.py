@@ -126,7 +126,10 @@ class TaskThreads:
         heapq.heappush(self._timers, (clock.now() + seconds, self._num_timers, callback))
 
     def wait(self, handle: Callable[[Work], None]) -> None:
-        """Wait until works have ended, and hand them over. Their slots are given back afterwards."""
+        """Wait until works have ended, and hand them over.
+
+        Others are told, and slots are given back, when it is decided what follows.
+        """
         while self._active and not self._ended:
             due_in_s = self._run_timers()
             if self._ended:  # by one of the timers
@@ -139,6 +142,7 @@ class TaskThreads:
         ended, self._ended = self._ended, []
         for work in ended:
             handle(work)
+            self._scope.changed(work.path, work.report)
         for work in ended:
             self._release(work)
 
@@ -349,7 +353,6 @@ class TaskThreads:
         work.phase, work.error = "over", error
         self._active.remove(work)
         self._ended.append(work)
-        self._scope.changed(work.path, work.report)
 
     def _stop_all(self, signum: int) -> None:
         if self.stop_signal is not None:
