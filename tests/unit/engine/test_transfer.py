@@ -918,7 +918,7 @@ def test_auto_goes_on_with_a_run_that_did_not_publish_and_else_begins_one():
     ("change", "is_resumed"),
     [
         ({}, True),
-        ({"started_at": datetime.now(UTC) + timedelta(days=6, minutes=1)}, False),
+        ({"later": timedelta(days=6, minutes=1)}, False),
         ({"query": "another query"}, False),
         ({"query": "another query", "allow_code_change": True}, True),
         ({"job_name": "another job"}, False),
@@ -932,7 +932,9 @@ def test_auto_begins_anew_after_a_change_or_a_long_time(change, is_resumed):
     with pytest.raises(TransformError) as caught:
         run_transfer(job, RunRequest("test"))
     flaky.is_broken = False
+    change = dict(change)
     source.fingerprint = change.pop("query", source.fingerprint)
+    change["started_at"] = datetime.now(UTC) + change.pop("later", timedelta())
     report = run_transfer(job, RunRequest(**{"job_name": "test", "resume": "auto", **change}))
     assert (report.run_id == caught.value.report.run_id) is is_resumed
     assert len(sink.rows) == 60

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final
 
 import sqlglot
 from bqemulator.domain.errors import InvalidQueryError
-from sqlglot import exp
+from sqlglot import exp, generator
 from sqlglot.dialects.bigquery import BigQuery
 from sqlglot.parser import build_extract_json_with_path
 from sqlglot.tokens import TokenType
@@ -173,12 +173,12 @@ def apply() -> None:
     PATCHES.replace("sqlglot.dialects.bigquery:BigQuery.Parser.FUNCTIONS[JSON_QUERY]", _json_query)
     PATCHES.replace(
         "sqlglot.dialects.bigquery:BigQuery.Generator.TRANSFORMS[Connection]",
-        lambda generator, node: f"WITH CONNECTION {generator.sql(node, 'this')}",
+        lambda writer, node: f"WITH CONNECTION {writer.sql(node, 'this')}",
         key=Connection,
     )
     PATCHES.replace(
         "sqlglot.dialects.bigquery:BigQuery.Generator.TRANSFORMS[AnnotateImage]",
-        lambda generator, node: generator._ml_sql(node, "ANNOTATE_IMAGE"),  # noqa: SLF001
+        lambda writer, node: writer._ml_sql(node, "ANNOTATE_IMAGE"),  # noqa: SLF001
         key=AnnotateImage,
     )
     PATCHES.replace(
@@ -186,3 +186,5 @@ def apply() -> None:
         exp.Properties.Location.POST_SCHEMA,
         key=Connection,
     )
+    # sqlglot keeps its own table of these from the first statement that it writes.
+    generator._DISPATCH_CACHE.pop(BigQuery.Generator, None)  # noqa: SLF001

@@ -6,6 +6,7 @@ from etlkit.local.bigquery.extensions import grammar, hooks
 from etlkit.local.bigquery.extensions.subqueries import Scope
 from etlkit.local.bigquery.patches.table import EMULATOR_VERSION, PATCHES
 
+parse_one("SELECT 1", read="bigquery").sql(dialect="bigquery")  # others may have written SQL before
 PATCHES.check(EMULATOR_VERSION)
 grammar.apply()
 
