@@ -198,10 +198,10 @@ ENDLESS = (
 def test_time_limits_cancel_jobs_in_bigquery(start, bq, kind):
     """A statement that nobody waits for any more would still cost."""
     run = Datamart(sql=ENDLESS) if kind == "datamart" else DataCheck(ENDLESS, ">", 0)
-    report = start([Task("slow", run, timeout_s=2)])
+    report = start([Task("slow", run, timeout_s=4)])
     (task,) = report.tasks
     assert (report.state, task.state) == ("failed", "failed")
-    assert "longer than timeout_s=2" in task.error
+    assert "longer than timeout_s=4" in task.error
     job = bq.get_job(task.statements[0].job_id)
     assert job.state == "DONE"
     assert job.error_result["reason"] == "stopped"

@@ -31,7 +31,7 @@ class Held(FakeConnection):
 
     def query(self, sql, purpose, **options):
         done = super().query(sql, purpose, **options)
-        self.go.wait(20)
+        self.go.wait(60)
         return done
 
     def recordings(self):
@@ -58,7 +58,7 @@ def state(connection):
     made.close()
 
 
-def until(is_true, within_s=20.0):
+def until(is_true, within_s=60.0):
     """Wait for an event."""
     deadline = time.monotonic() + within_s
     while not is_true():
