@@ -169,6 +169,7 @@ def test_a_run_is_told_while_it_lasts_and_when_it_was_killed(world, run):
     told = world.told(state.run_id)
     assert [task.state for task in told.tasks] == ["succeeded", "waiting", "waiting", "waiting"]
     assert (told.state, told.finished_at) == ("running", None)
+    assert told.seconds > 0
     assert told.tasks[0] == ended("load", loaded)
     assert [child.name for child in told.tasks[1].children] == ["a"]
     again = world.transfer(state, ("parts", "b"), name="again")
@@ -176,7 +177,9 @@ def test_a_run_is_told_while_it_lasts_and_when_it_was_killed(world, run):
     state._owner.guard.end()
     told = world.told(state.run_id)
     assert (told.state, "--resume" in told.error) == ("dead", True)
-    assert [task.state for task in told.tasks] == ["succeeded", "not_run", "not_run", "not_run"]
+    assert told.seconds > 0
+    assert world.told(state.run_id).seconds == told.seconds  # it does not grow any more
+    assert [task.state for task in told.tasks] == ["succeeded", "interrupted", "not_run", "not_run"]
     (a, b) = told.tasks[1].children
     assert (a.value, b.run_id, b.state, b.written) == (1, again.run_id, "succeeded", 2)
     table = f"{world.dataset}.run_events"

@@ -91,6 +91,7 @@ def report_of_workflow(row: Mapping[str, Any], events: WorkflowEvents) -> Workfl
     report.variables = told.variables or report.variables
     report.warnings, report.queued_at = told.warnings, told.queued_at
     if row["state"] in {"running", "dead"}:
+        report.seconds = _seconds_so_far(row, events)
         report.cost = _total([task.cost for task in report.tasks])
         billed = _total([task.bytes_billed for task in report.tasks])
         report.bytes_billed = None if billed is None else int(billed)
@@ -98,6 +99,15 @@ def report_of_workflow(row: Mapping[str, Any], events: WorkflowEvents) -> Workfl
         report.cost, report.bytes_billed = told.cost, told.bytes_billed
     _tell_death(report)
     return report
+
+
+def _seconds_so_far(row: Mapping[str, Any], events: WorkflowEvents) -> float:
+    """From the start of the last attempt until now, or until the last sign of life in the ledger."""
+    if row["state"] == "dead" and events.last_at is not None:
+        since: float = (events.last_at - row["updated_at"]).total_seconds()
+    else:
+        since = row["age_s"] - (row["updated_at"] - row["began_at"]).total_seconds()
+    return round(max(since, 0.0), 3)
 
 
 def _total(values: Iterable[float | None]) -> float | None:

@@ -104,6 +104,7 @@ class WorkflowEvents:
         row: The latest event of the run itself, with the last one counted for the run.
         ends: The last end of each task that has one.
         children: Runs of jobs, in the order in which they began.
+        last_at: When the latest event came; None = there is none.
     """
 
     graph: Mapping[str, Any] | None = None
@@ -111,6 +112,7 @@ class WorkflowEvents:
     row: Mapping[str, Any] | None = None
     ends: dict[Path, Ended] = field(default_factory=dict)
     children: dict[str, ChildRun] = field(default_factory=dict)
+    last_at: datetime | None = None
 
     @classmethod
     def read(cls, ledger: Ledger, run_id: str) -> WorkflowEvents:
@@ -136,6 +138,7 @@ class WorkflowEvents:
             row: A row of the ledger.
             own: Whether it tells of the workflow's run; else of a task's.
         """
+        self.last_at = row["event_at"]
         if not own:
             self._meet_child(row)
         elif row["event"].startswith(TASK_EVENT):
@@ -247,6 +250,10 @@ class WorkflowEvents:
         graph = _by_path(workflow_of(self.now).tasks)
         found = self.reports(graph)
         latest = 0 if self.row is None else self.row["attempt"]
+        if state == "dead":
+            for path, report in found.items():
+                if _could_have_begun(path, found):
+                    report.state, report.error = "interrupted", _PERHAPS
         for path, report in found.items():
             end = self.ends.get(path)
             report.from_earlier = end is not None and end.attempt < latest
@@ -254,6 +261,25 @@ class WorkflowEvents:
                 report.state = _OVER.get(report.state, report.state)
         top = [path for path in graph if len(path) == 1]
         return [found[path] for path in top or [path for path in found if len(path) == 1]]
+
+
+_PERHAPS = "it may have been at work when the process was killed"
+
+
+def _could_have_begun(path: Path, reports: Mapping[Path, TaskReport]) -> bool:
+    """Whether a task had begun, or nothing kept it from that; its end is not known."""
+    report = reports[path]
+    if report.state != "waiting":
+        return False
+    if any(child.state not in {"waiting", "not_run"} for child in report.children):
+        return True
+    for name, way in report.after.items():
+        before = reports.get((*path[:-1], name))
+        if before is None or before.state not in FINISHED or (way and before.branch != way):
+            return False
+    return all(
+        reports[path[:size]].state in {"waiting", "interrupted"} for size in range(1, len(path))
+    )
 
 
 _OVER: dict[str, TaskState] = {"running": "interrupted", "waiting": "not_run"}

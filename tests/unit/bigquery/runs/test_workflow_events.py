@@ -209,11 +209,39 @@ def test_the_values_of_iterations_are_not_kept_again_with_their_loop(story):
 )
 def test_what_was_at_work_when_a_run_ended_was_interrupted(story, state, running, waiting):
     """And what waited was not run."""
-    graph = [TaskReport(name="load", kind="transfer"), TaskReport(name="next", kind="check")]
+    after = {"load": ""}
+    graph = [
+        TaskReport(name="load", kind="transfer"),
+        TaskReport(name="next", kind="check", after=after),
+    ]
     story.start(tasks=graph).child("c1", "started")
     told = story.end().task_reports(state)
     assert [task.state for task in told] == [running, waiting]
     assert told[0].run_id == "c1"
+
+
+def test_a_task_that_may_have_been_at_work_is_told_of_a_killed_run(story):
+    """Nothing says that a function began; those that others kept from beginning were not run."""
+    after = {
+        "ask": {"first": ""},
+        "last": {"ask": ""},
+        "yes": {"way": "then"},
+        "no": {"way": "otherwise"},
+    }
+    names = ["first", "way", "ask", "last", "yes", "no"]
+    graph = [TaskReport(name=name, kind="python", after=after.get(name, {})) for name in names]
+    story.start(tasks=graph).task("first").task("way", branch="then")
+    states = {task.name: task.state for task in story.end().task_reports("dead")}
+    assert states == {
+        "first": "succeeded",
+        "way": "succeeded",
+        "ask": "interrupted",
+        "last": "not_run",
+        "yes": "interrupted",
+        "no": "not_run",
+    }
+    told = story.end().task_reports("running")
+    assert [task.state for task in told[2:]] == ["waiting"] * 4
 
 
 def test_ends_of_an_earlier_attempt_are_told_as_such(story):
