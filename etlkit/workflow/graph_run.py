@@ -174,7 +174,7 @@ class GraphRun:
 
     def _set_state(self, name: str, state: TaskState) -> None:
         report = self.reports[name]
-        report.state = state
+        _pass_by(report, state)
         self._scope.changed(self._path(name), report)
 
     def _time_out(self) -> None:
@@ -358,9 +358,18 @@ def task_reports(
             fingerprint=task.fingerprint(),
         )
         if isinstance(task.run, Workflow) and task.loop is None:
-            report.children = list(task_reports(task.run).values())
+            below = frozenset(task.run.graph.order if name in skipped else ())
+            report.children = list(task_reports(task.run, below).values())
         reports[name] = report
     return reports
+
+
+def _pass_by(report: TaskReport, state: TaskState) -> None:
+    """Give a task that does not run its state, and the tasks below it the same."""
+    report.state = state
+    for child in report.children:
+        if child.state == "waiting":
+            _pass_by(child, state)
 
 
 def failed_names(report: TaskReport) -> list[str]:

@@ -359,6 +359,27 @@ def test_a_child_sums_up_its_tasks(runs, states):
     assert runs.error.failed == ("c/x/z",)
 
 
+@pytest.mark.parametrize(
+    ("first", "options", "state"),
+    [
+        (Task("a", lambda: 1 / 0), {}, "not_run"),
+        (Task("a", one), {"only": ["a"]}, "skipped"),
+        (Task("a", IfElse(Condition(TaskValue("z"), "==", 2), then="c")), {}, "bypassed"),
+    ],
+)
+def test_tasks_of_a_child_that_does_not_run_have_its_state(runs, states, first, options, state):
+    """None of them waits any more, however deep it is."""
+    child = Workflow(tasks=[Task("x", Workflow(tasks=[Task("y", one)]))])
+    after = () if isinstance(first.run, IfElse) else "a"
+    report = runs([Task("z", one), first, Task("c", child, after=after)], **options)
+    (task,) = [each for each in report.tasks if each.name == "c"]
+    assert (task.state, states(task), states(task.children[0])) == (
+        state,
+        {"x": state},
+        {"y": state},
+    )
+
+
 def test_a_child_that_is_tried_again_goes_on_with_what_failed(runs, fails, recorded):
     """Its finished tasks do not run twice."""
     child = Workflow(tasks=[recorded("first"), recorded("second", fails(1), after="first")])
