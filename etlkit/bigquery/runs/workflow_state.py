@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -37,6 +38,8 @@ from etlkit.errors import AlreadyPublishedError, ConfigError, SinkError
 
 if TYPE_CHECKING:
     from etlkit.api.workflow_state import WorkflowState
+
+log = logging.getLogger("etlkit.bigquery")
 
 _MAX_BATCH_CHARS = 4_000_000
 """Of the ends that one request records; a request may have 10 MB, and escapes make it longer:
@@ -197,13 +200,18 @@ class BigQueryWorkflowState:
         self._exclusive = exclusive
         self._near = near
         self._dataset = dataset
-        self._events = earlier
         self._earlier = None if earlier.graph is None else workflow_of(earlier.graph)
         self._owner = RunOwner(connection, run, dataset, target="", mode=WORKFLOW, kind="workflow")
         self._ends = _Ends()
+        self._remember(earlier)
         self._requests = 0
         self.run_id = run.run_id
         self.attempt = run.attempt
+
+    def _remember(self, events: WorkflowEvents) -> None:
+        self._events = events
+        self._finished = events.finished()
+        self._unpublished = events.unpublished()
 
     def earlier(self) -> WorkflowReport | None:
         """See `WorkflowState.earlier`."""
@@ -219,7 +227,20 @@ class BigQueryWorkflowState:
             self._find_location()
             self._owner.start(exclusive=self._exclusive, report=stored)
             if self.attempt > 1:
-                self._take_children_over()
+                with self._given_back_if_it_fails():
+                    self._take_children_over()
+
+    @contextmanager
+    def _given_back_if_it_fails(self) -> Iterator[None]:
+        """Let the run be resumed at once if this attempt cannot begin its work."""
+        try:
+            yield
+        except BaseException as error:
+            try:
+                self._owner.end(error)
+            except Exception as second:  # the first error is the one to report
+                log.warning("the ledger could not record how the run ended: %s", second)
+            raise
 
     def _find_location(self) -> None:
         """Work where the ledger is; where the tasks' tables are, if there is none yet."""
@@ -247,7 +268,7 @@ class BigQueryWorkflowState:
         token = f"revoked_{secrets.token_hex(4)}"
         stopped: set[str] = set()
         while True:
-            self._events = WorkflowEvents.read(self._owner.ledger, self.run_id)
+            self._remember(WorkflowEvents.read(self._owner.ledger, self.run_id))
             running = {
                 child.run_id
                 for child in self._events.children.values()
@@ -273,11 +294,11 @@ class BigQueryWorkflowState:
 
     def finished(self) -> Mapping[Path, TaskReport]:
         """See `WorkflowState.finished`."""
-        return self._events.finished()
+        return self._finished
 
     def unpublished_child(self, path: Path, /) -> str | None:
         """See `WorkflowState.unpublished_child`."""
-        child = self._events.unpublished().get(path)
+        child = self._unpublished.get(path)
         return child.run_id if child is not None and child.is_resumable else None
 
     def child(self, path: Path, /) -> ParentRun:

@@ -184,7 +184,7 @@ class FakeConnection:
         self.tables.pop(str(name), None)
 
     def find_dataset(self, dataset_id):
-        return dataset_id if dataset_id in self.datasets else None
+        return bigquery.Dataset(dataset_id) if dataset_id in self.datasets else None
 
     def make_dataset(self, dataset_id, location=None):
         self.datasets.add(dataset_id)

@@ -9,9 +9,10 @@ from types import SimpleNamespace
 import pytest
 from google.api_core.exceptions import Forbidden
 
-from etlkit.api.run import Run, RunRequest
+from etlkit.api.run import Run, RunRecord, RunRequest
 from etlkit.api.workflow_report import TaskReport, WorkflowReport
 from etlkit.bigquery.runs import workflow_state
+from etlkit.bigquery.runs.guard import find_holder, guard_name
 from etlkit.bigquery.runs.workflow_events import WorkflowEvents
 from etlkit.bigquery.runs.workflow_state import BigQueryWorkflowState
 from etlkit.errors import SinkError
@@ -198,3 +199,22 @@ def test_a_location_that_was_chosen_is_kept(connection):
     state.begin(report())
     state.close()
     assert connection.location == "US"
+
+
+def test_a_run_that_was_taken_over_in_vain_can_be_resumed_at_once(connection):
+    """What its tasks have done cannot be read: nobody has to wait for the lease."""
+    connection.answer("UNNEST(@run_ids)", Forbidden("no"))
+    connection.answer("SELECT owner, attempt", [{"state": "running", "cleanup": None}])
+    request = RunRequest("w", started_at=STARTED_AT)
+    first = BigQueryWorkflowState(connection, Run(request), DATASET, WorkflowEvents())
+    first.begin(report())
+    first.close()
+    first._owner.guard.end()
+    record = RunRecord(first.run_id, "w", 1, "")
+    run = Run(request, record=record)
+    state = BigQueryWorkflowState(connection, run, DATASET, WorkflowEvents())
+    with pytest.raises(SinkError, match="no"):
+        state.begin(report())
+    guard = guard_name(DATASET, first.run_id)
+    assert find_holder(connection, guard).ended
+    assert connection.statements[-1].parameters["event"] == "failed"
