@@ -11,7 +11,7 @@ from etlkit.bigquery.client import Connection, connect
 from etlkit.bigquery.google_errors import errors_as
 from etlkit.bigquery.runs.guard import find_holder, guard_name
 from etlkit.bigquery.runs.ledger import VIEW_COLUMNS, WORKFLOW, Ledger
-from etlkit.bigquery.runs.told_reports import (
+from etlkit.bigquery.runs.run_reports import (
     report_of_job,
     report_of_workflow,
     summary_of,

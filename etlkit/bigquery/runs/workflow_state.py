@@ -23,8 +23,8 @@ from etlkit.bigquery.runs.find_run import find_workflow_run
 from etlkit.bigquery.runs.guard import end_lease, guard_name
 from etlkit.bigquery.runs.ledger import WORKFLOW, Ledger
 from etlkit.bigquery.runs.run_owner import RunOwner
+from etlkit.bigquery.runs.run_reports import report_of_workflow
 from etlkit.bigquery.runs.stored_reports import to_stored
-from etlkit.bigquery.runs.told_reports import report_of_workflow
 from etlkit.bigquery.runs.workflow_events import (
     FORGET,
     SUM,

@@ -260,7 +260,12 @@ def _by_day(
     more: dict[str, Any],
 ) -> dict[str, Any]:
     """Bars of a number, one a day."""
-    number = {"title": None, "tickCount": 4, "tickMinStep": 1 if field == "runs" else 0}
+    number: dict[str, Any] = {"title": None, "tickCount": 4}
+    if field == "runs":  # whole numbers only
+        totals: Counter[str] = Counter()
+        for value in values:
+            totals[value["day"]] += value["runs"]
+        number["tickCount"] = min(4, max(totals.values(), default=1))
     axis = {
         "title": None,
         "labelAngle": 0,

@@ -1,4 +1,4 @@
-"""Runs of the ledger, told as reports and as rows of a table."""
+"""Runs of the ledger as reports and as rows of a table."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def report_of_job(row: Mapping[str, Any]) -> WorkflowReport:
     told = from_stored(stored) if stored else None
     if isinstance(told, DatamartReport):
         report.variables, report.warnings = told.variables, told.warnings
-    _tell_death(report)
+    _say_killed(report)
     return report
 
 
@@ -97,7 +97,7 @@ def report_of_workflow(row: Mapping[str, Any], events: WorkflowEvents) -> Workfl
         report.bytes_billed = None if billed is None else int(billed)
     else:
         report.cost, report.bytes_billed = told.cost, told.bytes_billed
-    _tell_death(report)
+    _say_killed(report)
     return report
 
 
@@ -139,7 +139,7 @@ def _times(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _tell_death(report: WorkflowReport) -> None:
+def _say_killed(report: WorkflowReport) -> None:
     if report.state != "dead":
         return
     report.error = report.error or _KILLED
