@@ -193,7 +193,8 @@ class _Transfer:
     def _transform_and_publish(
         self, spec: TransformSpec, run: Run, reader: SourceReader, writer: SinkWriter
     ) -> None:
-        log.info("%s", estimate(self._job, spec, reader.num_rows, resumed=self._resumed))
+        task = "" if run.parent is None else f"{run.parent.task}: "
+        log.info("%s%s", task, estimate(self._job, spec, reader.num_rows, resumed=self._resumed))
         with self._stage("transform"):
             Pipeline(spec, reader, writer, self._job, self._counts, run, self._on_progress).run()
         with self._stage("publish"):

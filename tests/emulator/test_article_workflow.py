@@ -419,7 +419,7 @@ def test_killed_and_resumed(world, vision, start, until):
     killed = start()
     # One branch has ended, and the only call of the other is in flight.
     ended = ("labels", "resnet_ranking", "vision_labels")
-    said = [f"{name}: succeeded" for name in ended]
+    said = [*(f"{name}: succeeded" for name in ended), "vision_objects: to transform: 5 rows"]
     until(lambda: killed.has_said(*said) and objects.calls == 1, TIMEOUT_S)
     killed.close()
     report = start("--resume").end()
