@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from etlkit.api.run import new_run_id
 from etlkit.api.sink import Outlook
 from etlkit.bigquery.modes import MODES
 from etlkit.bigquery.names import check_table
-from etlkit.bigquery.source import WORK_DATASET, work_dataset
+from etlkit.bigquery.source import WORK_DATASET
 from etlkit.bigquery.table_definition import Definition
 from etlkit.errors import ConfigError, SinkError
 from etlkit.variables.substitution import without_variables
@@ -102,28 +100,16 @@ class BigQuerySink(SinkOptions):
 
     def find_run(self, request: RunRequest) -> RunRecord:
         """See `etlkit.api.sink.Sink.find_run`. Finishes the clean-up of a run that is published."""
-        from etlkit.bigquery.client import Connection
-        from etlkit.bigquery.google_errors import errors_as
-        from etlkit.bigquery.names import label, parse_table
-        from etlkit.bigquery.runs.find_run import find_run
-        from etlkit.bigquery.runs.finish import finish_published
+        from etlkit.bigquery.names import parse_table
+        from etlkit.bigquery.runs.find_run import recorded_run
 
-        prefix = f"etlkit_find_{new_run_id(datetime.now(UTC))}"
-        labels = {"etlkit_job": label(request.job_name)}
-        connection = Connection(request.settings, job_prefix=prefix, labels=labels)
-        try:
-            target = parse_table(self.table, connection.project)
-            dataset = work_dataset(self.work_dataset, connection.project)
-            with errors_as(SinkError, "open", "reading the ledger failed"):
-                can_resume = MODES[self.mode].is_staged
-                record = find_run(
-                    connection, dataset, request, str(target), self.mode, can_resume=can_resume
-                )
-                if record.published is not None:
-                    finish_published(connection, dataset, record.run_id)
-                return record
-        finally:
-            connection.close()
+        return recorded_run(
+            request,
+            self.work_dataset,
+            lambda connection: str(parse_table(self.table, connection.project)),
+            self.mode,
+            can_resume=MODES[self.mode].is_staged,
+        )
 
     def check(
         self,

@@ -6,16 +6,13 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from etlkit.api.run import new_run_id
 from etlkit.api.sink import Outlook
 from etlkit.bigquery.http_sink.bundle import Item
 from etlkit.bigquery.http_sink.headers import Headers
 from etlkit.bigquery.http_sink.options import MODE, HttpOptions
-from etlkit.bigquery.source import work_dataset
-from etlkit.errors import ConfigError, SinkError, without_keys
+from etlkit.errors import ConfigError, without_keys
 from etlkit.rows.json_rows import row_to_json
 
 if TYPE_CHECKING:
@@ -65,24 +62,9 @@ class HttpSink(HttpOptions):
 
     def find_run(self, request: RunRequest) -> RunRecord:
         """See `etlkit.api.sink.Sink.find_run`. Finishes the clean-up of a run that is published."""
-        from etlkit.bigquery.client import Connection
-        from etlkit.bigquery.google_errors import errors_as
-        from etlkit.bigquery.names import label
-        from etlkit.bigquery.runs.find_run import find_run
-        from etlkit.bigquery.runs.finish import finish_published
+        from etlkit.bigquery.runs.find_run import recorded_run
 
-        prefix = f"etlkit_find_{new_run_id(datetime.now(UTC))}"
-        labels = {"etlkit_job": label(request.job_name)}
-        connection = Connection(request.settings, job_prefix=prefix, labels=labels)
-        try:
-            dataset = work_dataset(self.work_dataset, connection.project)
-            with errors_as(SinkError, "open", "reading the ledger failed"):
-                record = find_run(connection, dataset, request, self.target, MODE)
-                if record.published is not None:
-                    finish_published(connection, dataset, record.run_id)
-                return record
-        finally:
-            connection.close()
+        return recorded_run(request, self.work_dataset, lambda _: self.target, MODE)
 
     def check(
         self,

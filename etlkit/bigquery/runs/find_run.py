@@ -3,18 +3,58 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Literal
 
 from etlkit.api.outcomes import Counts
-from etlkit.api.run import LAST, ParentRun, RunRecord, RunRequest
+from etlkit.api.run import LAST, ParentRun, RunRecord, RunRequest, new_run_id
+from etlkit.bigquery.client import Connection
+from etlkit.bigquery.google_errors import errors_as
+from etlkit.bigquery.names import label
+from etlkit.bigquery.runs.finish import finish_published
 from etlkit.bigquery.runs.guard import find_holder, guard_name
 from etlkit.bigquery.runs.ledger import WORKFLOW, Ledger, counts_of_row
-from etlkit.errors import AlreadyPublishedError, RunStateError
-
-if TYPE_CHECKING:
-    from etlkit.bigquery.client import Connection
+from etlkit.bigquery.source import work_dataset
+from etlkit.errors import AlreadyPublishedError, RunStateError, SinkError
 
 log = logging.getLogger("etlkit.bigquery")
+
+
+def recorded_run(
+    request: RunRequest,
+    work: str,
+    target_of: Callable[[Connection], str],
+    mode: str,
+    *,
+    can_resume: bool = True,
+) -> RunRecord:
+    """As `find_run`, over a connection of its own. Finishes the clean-up of a run that is published.
+
+    Args:
+        request: See `find_run`.
+        work: The sink's `work_dataset`.
+        target_of: Gives where the job writes now.
+        mode: See `find_run`.
+        can_resume: See `find_run`.
+
+    Raises:
+        RunStateError: As `find_run`.
+        SinkError: BigQuery refuses.
+    """
+    prefix = f"etlkit_find_{new_run_id(datetime.now(UTC))}"
+    labels = {"etlkit_job": label(request.job_name)}
+    connection = Connection(request.settings, job_prefix=prefix, labels=labels)
+    try:
+        dataset = work_dataset(work, connection.project)
+        target = target_of(connection)
+        with errors_as(SinkError, "open", "reading the ledger failed"):
+            record = find_run(connection, dataset, request, target, mode, can_resume=can_resume)
+            if record.published is not None:
+                finish_published(connection, dataset, record.run_id)
+            return record
+    finally:
+        connection.close()
 
 
 def find_run(
