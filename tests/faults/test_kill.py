@@ -4,12 +4,9 @@
 """
 
 import itertools
-import json
 import os
 import random
-import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -20,6 +17,7 @@ import pytest
 from etlkit.api.run import Settings
 from etlkit.local import LocalServer
 from tests.faults.proxy import Fault
+from tests.faults.run_process import TIMEOUT_S, RunProcess
 
 ROOT = Path(__file__).parents[2]
 FEW_KILLS = 10
@@ -38,7 +36,6 @@ BUSY_CALLS = 1_000
 """What a kill may cost in the short form, if its last second had fewer calls: about as many as an idle
 machine makes in a second. A busy one takes longer to stage them."""
 
-TIMEOUT_S = 90.0
 START_S = 2.5
 """A child is up and calling well within this."""
 
@@ -78,49 +75,6 @@ def source(run) -> None:
     )
 
 
-class Child:
-    """`python -m etlkit.run` with the job under kill, as a process of its own."""
-
-    def __init__(self, arguments, environ, log: Path) -> None:
-        self.log = log
-        job = ROOT / "tests/faults/job_under_kill.py"
-        with log.open("w") as stderr:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "etlkit.run", str(job), "--quiet", *arguments],
-                cwd=ROOT,
-                env={**os.environ, **environ},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                text=True,
-            )
-
-    @property
-    def is_alive(self) -> bool:
-        return self.process.poll() is None
-
-    def live_for(self, seconds: float) -> None:
-        """Return when it has ended, at the latest after so long."""
-        try:
-            self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return
-
-    def kill(self) -> float | None:
-        """Kill it and give the moment; None = it had ended by itself."""
-        self.process.kill()
-        killed_at = time.monotonic()
-        self.process.wait(TIMEOUT_S)
-        return killed_at if self.process.returncode < 0 else None
-
-    def end(self) -> tuple[int, dict | None, str]:
-        """Let it end; gives exit status, report and complaints."""
-        out, _ = self.process.communicate(timeout=TIMEOUT_S)
-        lines = out.strip().splitlines()
-        report = json.loads(lines[-1]) if lines else None
-        return self.process.returncode, report, self.log.read_text()
-
-
 @dataclass
 class World:
     """A target of the test's own, children that write to it, and what they leave behind."""
@@ -131,10 +85,10 @@ class World:
     directory: Path
     target: str
     until: Callable[..., None]
-    children: list[Child] = field(default_factory=list)
+    children: list[RunProcess] = field(default_factory=list)
     environ: dict[str, str] = field(default_factory=dict)
 
-    def start(self, *arguments: str, settings: Settings | None = None) -> Child:
+    def start(self, *arguments: str, settings: Settings | None = None) -> RunProcess:
         """Start a child; `settings` lead it through proxies."""
         environ = {
             "PAID_API": self.api.address,
@@ -147,7 +101,7 @@ class World:
         else:
             environ |= settings.environ
         log = self.directory / f"child_{len(self.children)}.log"
-        child = Child(arguments, environ, log)
+        child = RunProcess("job_under_kill.py", ["--quiet", *arguments], environ, log)
         self.children.append(child)
         return child
 
@@ -196,9 +150,7 @@ def world(run, source, paid_api, fault_server, tmp_path, until) -> Iterator[Worl
     world = World(run, paid_api, fault_server, tmp_path, target, until)
     yield world
     for child in world.children:
-        child.process.kill()
-        child.process.wait(TIMEOUT_S)
-        child.process.stdout.close()
+        child.close()
 
 
 @dataclass
@@ -249,7 +201,7 @@ def moment(rng: random.Random, number: int) -> tuple[str, float]:
     return stage, rng.uniform(0.0, START_S if stage == "start-up" else PUBLISH_S)
 
 
-def live_until(world: World, child: Child, stage: str, far: float, round_start: int) -> None:
+def live_until(world: World, child: RunProcess, stage: str, far: float, round_start: int) -> None:
     """Return at the moment to kill, or when the child has ended by itself."""
     if stage == "start-up":
         child.live_for(far)

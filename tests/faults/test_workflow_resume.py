@@ -4,11 +4,9 @@
 """
 
 import itertools
-import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -16,10 +14,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
 import pytest
 
 from etlkit.local import LocalServer
+from tests.faults.run_process import TIMEOUT_S, RunProcess
 
 ROOT = Path(__file__).parents[2]
 FEW_KILLS = 4
@@ -33,7 +31,6 @@ LAST_S = 1.0
 """What came of a call that was answered earlier than this before a kill is durable. A busy machine
 stages later: only the long form, which has a machine for itself, asserts it."""
 
-TIMEOUT_S = 90.0
 AFTER_S = 0.5
 """How long after the end of a task a kill strikes, at most."""
 
@@ -57,52 +54,6 @@ TABLES = {
 NUMBERS = itertools.count(1)
 
 
-class Child:
-    """`python -m etlkit.run` with the workflow, as a process of its own."""
-
-    def __init__(self, arguments, environ, log: Path) -> None:
-        self.log = log
-        module = ROOT / "tests/faults/workflow_under_kill.py"
-        with log.open("w") as stderr:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "etlkit.run", str(module), *arguments],
-                cwd=ROOT,
-                env={**os.environ, **environ},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                text=True,
-            )
-
-    @property
-    def is_alive(self) -> bool:
-        return self.process.poll() is None
-
-    def kill_after(self, seconds: float) -> float | None:
-        """Kill it after so long and give the moment; None = it has ended by itself before."""
-        try:
-            self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-        killed_at = time.monotonic()
-        self.process.wait(TIMEOUT_S)
-        return killed_at if self.process.returncode < 0 else None
-
-    def stop(self) -> None:
-        """SIGSTOP; returns when it stands still."""
-        self.process.send_signal(signal.SIGSTOP)
-        process = psutil.Process(self.process.pid)
-        while process.status() != psutil.STATUS_STOPPED:
-            time.sleep(0.001)
-
-    def end(self) -> tuple[int, dict | None, str]:
-        """Let it end; gives exit status, report and complaints."""
-        out, _ = self.process.communicate(timeout=TIMEOUT_S)
-        lines = out.strip().splitlines()
-        report = json.loads(lines[-1]) if lines else None
-        return self.process.returncode, report, self.log.read_text()
-
-
 @dataclass
 class World:
     """Processes that run the workflow, each run of it into a dataset of its own."""
@@ -113,14 +64,14 @@ class World:
     directory: Path
     until: Callable[..., None]
     out: str = ""
-    children: list[Child] = field(default_factory=list)
+    children: list[RunProcess] = field(default_factory=list)
 
     def new_target(self) -> None:
         """From now on, runs write to another dataset: theirs is another workflow."""
         self.out = f"workflow_kill_{next(NUMBERS)}"
         self.run(f"CREATE SCHEMA {self.out}")
 
-    def start(self, *arguments: str, **environ: str) -> Child:
+    def start(self, *arguments: str, **environ: str) -> RunProcess:
         environ = {
             "PAID_API": self.api.address,
             "CHILD": str(len(self.children)),
@@ -129,10 +80,12 @@ class World:
         }
         where = ["--local", "--local-dir", str(self.server.local_dir)]
         log = self.directory / f"child_{len(self.children)}.log"
-        self.children.append(Child([*arguments, *where], environ, log))
+        self.children.append(
+            RunProcess("workflow_under_kill.py", [*arguments, *where], environ, log)
+        )
         return self.children[-1]
 
-    def held(self, **environ: str) -> tuple[Child, Path]:
+    def held(self, **environ: str) -> tuple[RunProcess, Path]:
         """A process that stands at the task `hold`, and the folder where it waits."""
         folder = self.directory / f"hold_{self.out}"
         folder.mkdir()
@@ -140,13 +93,13 @@ class World:
         self.wait_for(child, folder)
         return child, folder
 
-    def wait_for(self, child: Child, folder: Path) -> None:
+    def wait_for(self, child: RunProcess, folder: Path) -> None:
         """Return when a process stands at the task `hold`."""
         reached = folder / f"reached_{self.children.index(child)}"
         self.until(lambda: reached.exists() or not child.is_alive)
         assert child.is_alive, child.log.read_text()
 
-    def let_go(self, child: Child, folder: Path) -> None:
+    def let_go(self, child: RunProcess, folder: Path) -> None:
         """Let a process go on."""
         (folder / f"go_{self.children.index(child)}").touch()
 
@@ -183,7 +136,7 @@ class World:
         """How many tasks and iterations have ended."""
         return len({task for task, _ in self.ends()})
 
-    def until_ended(self, child: Child, number: int) -> None:
+    def until_ended(self, child: RunProcess, number: int) -> None:
         """Return when so many have ended, or the process has."""
         deadline = time.monotonic() + TIMEOUT_S
         while child.is_alive and self.num_ended() < number:
@@ -198,9 +151,7 @@ def world(run, paid_api, fault_server, tmp_path, until) -> Iterator[World]:
     world.new_target()
     yield world
     for child in world.children:
-        child.process.kill()
-        child.process.wait(TIMEOUT_S)
-        child.process.stdout.close()
+        child.close()
 
 
 def bill(calls, killed_at) -> Counter:
