@@ -406,6 +406,15 @@ def test_a_stop_reaches_every_task(runs, states):
     assert (runs.error.signum, report.state) == (signal.SIGTERM, "interrupted")
 
 
+@pytest.fixture
+def _ctrl_c():
+    """SIGINT as in a terminal: a process that was started in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_ctrl_c")
 def test_ctrl_c_stops_cleanly(runs, states):
     """Without a handler of its own, a script that is interrupted stops the tasks and may resume."""
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final
 
 import sqlglot
 from bqemulator.domain.errors import InvalidQueryError
-from sqlglot import exp, generator
+from sqlglot import exp
 from sqlglot.dialects.bigquery import BigQuery
 from sqlglot.parser import build_extract_json_with_path
 from sqlglot.tokens import TokenType
@@ -187,4 +187,4 @@ def apply() -> None:
         key=Connection,
     )
     # sqlglot keeps its own table of these from the first statement that it writes.
-    generator._DISPATCH_CACHE.pop(BigQuery.Generator, None)  # noqa: SLF001
+    PATCHES.forget("sqlglot.generator:_DISPATCH_CACHE", BigQuery.Generator)

@@ -92,6 +92,17 @@ class PatchTable:
         else:
             setattr(parent, name, replacement)
 
+    @staticmethod
+    def forget(path: str, key: Any) -> None:
+        """Remove an entry of a cache that another package has made of what is replaced.
+
+        Args:
+            path: Of the cache, as in the table. It needs no row: it is empty when a process begins.
+            key: The entry's; it may be missing.
+        """
+        parent, name, _ = _resolve(path)
+        getattr(parent, name).pop(key, None)
+
     def replace_route(self, path: str, replacement: Any) -> None:
         """Let `replacement` answer the routes of the function at `path`, in its module's `router`.
 

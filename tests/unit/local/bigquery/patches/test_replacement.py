@@ -60,6 +60,15 @@ def test_a_checked_original_is_replaced(emulator):
     assert module.ENTRIES == {"known": 1, "new": "replaced"}
 
 
+def test_an_entry_of_a_cache_is_forgotten(emulator):
+    """Also one that is not there; a cache that is gone is noticed."""
+    PatchTable.forget("fake_emulator:ENTRIES", "known")
+    PatchTable.forget("fake_emulator:ENTRIES", "known")
+    assert sys.modules["fake_emulator"].ENTRIES == {}
+    with pytest.raises(AttributeError, match="GONE"):
+        PatchTable.forget("fake_emulator:GONE", "known")
+
+
 def test_nothing_is_replaced_before_the_check(emulator):
     """An unchecked table refuses to replace anything."""
     patches = table(original("fake_emulator:run"))
