@@ -6,7 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from etlkit import BigQuerySink, BigQuerySource, Datamart, EtlBase, TransferJob
+from etlkit import (
+    BigQuerySink,
+    BigQuerySource,
+    DataCheck,
+    Datamart,
+    EtlBase,
+    Task,
+    TransferJob,
+    Workflow,
+    run_workflow,
+)
 from etlkit.api.run import Run, RunRequest, Settings
 from etlkit.api.workflow_report import TaskReport, WorkflowReport
 from etlkit.bigquery.runs.history import runs_of_period, workflow_report
@@ -290,3 +300,48 @@ def test_clean_knows_the_runs_of_tasks(world, bq, capsys):
     second.end(graph(), None)
     world.runs(capsys, "--clean")
     assert not [name for name in left() if runs[1] in name or first.run_id in name]
+
+
+def test_a_resume_says_what_has_changed_and_the_ledger_keeps_it(world):
+    """Finished tasks keep their values; one that failed may be mended."""
+    asked = []
+
+    def ask():
+        asked.append(1)
+        return {"n": 7}
+
+    def told(context):
+        return context.tasks["ask"].value["n"]
+
+    def make(check, *more):
+        tasks = [
+            Task("ask", ask),
+            Task("check", DataCheck(f"SELECT {check}", "==", 1), after="ask"),
+            Task("told", told, after=["ask", "check"]),
+        ]
+        return Workflow(
+            tasks=[*tasks, *more], name=f"{world.dataset}_changed", work_dataset=world.dataset
+        )
+
+    with pytest.raises(JobError) as failure:
+        run_workflow(make(0), settings=world.settings)
+    run_id = failure.value.report.run_id
+    extra = Task("extra", lambda: None, after="told")
+    report = run_workflow(make(1, extra), settings=world.settings, resume=run_id)
+    changes = ["task 'extra' is new", "task 'check' has another definition"]
+    assert (report.state, report.attempt, report.changes) == ("published", 2, changes)
+    assert [(each.name, each.state, each.value) for each in report.tasks][2:] == [
+        ("told", "succeeded", 7),
+        ("extra", "succeeded", None),
+    ]
+    assert asked == [1]
+    told_later = world.told(run_id)
+    assert told_later.changes == changes
+    assert [(each.name, each.state, each.from_earlier) for each in told_later.tasks] == [
+        ("ask", "succeeded", True),
+        ("check", "succeeded", False),
+        ("told", "succeeded", False),
+        ("extra", "succeeded", False),
+    ]
+    again = run_workflow(make(1, extra), settings=world.settings, resume=run_id)
+    assert again == told_later

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from etlkit._version import __version__
@@ -34,6 +35,9 @@ EVENTS = "run_events"
 
 WORKFLOW = "workflow"
 """The `mode` of the runs of workflows."""
+
+_MAX_CHANGES = 5
+"""Tries to add columns, each lost to another process that changed the table at the same time."""
 
 MAX_ERROR_CHARS = 2_000
 MAX_VARIABLES_CHARS = 100_000
@@ -146,11 +150,24 @@ class Ledger:
         table = self._connection.make_table(wanted)
         if table.expires is not None:
             self._keep(table)
-        there = {field.name for field in table.schema}
-        if missing := [field for field in fields if field.name not in there]:
-            table.schema = [*table.schema, *missing]
-            self._connection.update(table, ["schema"])
+        self._add_columns(table, fields)
         self._make_view()
+
+    def _add_columns(self, table: bigquery.Table, fields: Sequence[bigquery.SchemaField]) -> None:
+        from google.api_core.exceptions import PreconditionFailed
+
+        for number in range(1, _MAX_CHANGES + 1):
+            there = {field.name for field in table.schema}
+            missing = [field for field in fields if field.name not in there]
+            if not missing:
+                return
+            table.schema = [*table.schema, *missing]
+            try:
+                self._connection.update(table, ["schema"])
+            except PreconditionFailed:  # another run of this version has just done it
+                if number == _MAX_CHANGES:
+                    raise
+                table = self._connection.find_table(self.events) or table
 
     def _keep(self, table: bigquery.Table) -> None:
         """Take away the expiration that the dataset's default gave the ledger."""
@@ -167,6 +184,7 @@ class Ledger:
             )
 
     def _make_view(self) -> None:
+        from google.api_core.exceptions import PreconditionFailed
         from google.cloud import bigquery
 
         view = bigquery.Table(str(self.runs))
@@ -178,7 +196,8 @@ class Ledger:
             self._connection.make_table(view)
         elif found.view_query != view.view_query:
             found.view_query = view.view_query
-            self._connection.update(found, ["view_query"])
+            with suppress(PreconditionFailed):  # another run of this version has just done it
+                self._connection.update(found, ["view_query"])
 
     def _migrate(self, old: Any) -> None:
         """Copy a ledger of the first form, one mutable row a run, and make room for the view.

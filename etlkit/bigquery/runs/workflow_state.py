@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("etlkit.bigquery")
 
-_MAX_BATCH_CHARS = 4_000_000
-"""Of the ends that one request records; a request may have 10 MB, and escapes make it longer:
+_MAX_BATCH_CHARS = 8_000_000
+"""Of the ends that one request records: a request may have 10 MB.
 https://cloud.google.com/bigquery/quotas#query_jobs"""
 
 
@@ -117,7 +117,7 @@ class _End:
     Attributes:
         path: The task.
         row: Its values of the ledger's columns.
-        size: Characters of its report.
+        size: Characters that it takes in a request.
         is_written: Whether it is in the ledger.
         error: Why it could not be written; None = it could.
     """
@@ -356,7 +356,8 @@ class BigQueryWorkflowState:
             "report": stored,
             "value": None if report.value is None or SUM in stored else value_text(report.value),
         }
-        return _End(path, row, len(json.dumps(row, ensure_ascii=False, default=str)))
+        text = json.dumps(row, ensure_ascii=False, default=str)
+        return _End(path, row, len(json.dumps(text)))  # as it stands in the request
 
     def _recorded(self) -> set[Path]:
         return {*self._ends.known, *self._events.ends}

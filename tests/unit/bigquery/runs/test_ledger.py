@@ -56,6 +56,29 @@ def test_a_ledger_that_lacks_a_column_gets_it(connection, ledger):
     assert sorted(names) == sorted(each["name"] for each in fields)
 
 
+def test_two_runs_that_bring_a_ledger_up_to_date_at_once_both_succeed(connection, ledger):
+    """The first ones of a later version, in the same moment: columns and view are changed once."""
+    ledger.make()
+    events = connection.tables[str(ledger.events)]
+    fields = [each["name"] for each in events["schema"]["fields"]]
+    events["schema"]["fields"] = events["schema"]["fields"][:-3]
+    connection.tables[str(ledger.runs)]["view"]["query"] = "SELECT 1"
+    updates = []
+
+    def other_is_faster(kind, name):
+        if kind == "update_table":
+            updates.append(name)
+            connection.on_request = None
+            Ledger(connection, DATASET).make()
+            connection.on_request = other_is_faster if len(updates) < 2 else None
+
+    connection.on_request = other_is_faster
+    ledger.make()
+    assert [each.name for each in connection.find_table(ledger.events).schema] == fields
+    assert connection.find_table(ledger.runs).view_query == sql.runs_view(ledger.events)
+    assert updates
+
+
 def test_an_older_view_is_brought_up_to_date(connection, ledger):
     """The view is etlkit's own."""
     ledger.make()
