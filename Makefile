@@ -45,7 +45,7 @@ test: $(VENV)/.dev ## Run the whole test suite, lint and type checks
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 3 --dist loadfile
 
-faults: $(VENV)/.dev ## Run the long form of the fault tests (1,220 kills, 100 interleavings, an outage of a minute) and print the figures
+faults: $(VENV)/.dev ## Run the long form of the fault tests (1,240 kills, 100 interleavings, an outage of a minute) and print the figures
 	ETLKIT_KILLS=200 ETLKIT_HTTP_KILLS=100 ETLKIT_WORKFLOW_KILLS=20 ETLKIT_IMAGES=9600 ETLKIT_OUTAGE_S=60 ETLKIT_INTERLEAVINGS=100 ETLKIT_JOBS=20 ETLKIT_STATEMENTS=all \
 	  $(BIN)/python -m pytest tests/faults -rA -s --timeout 3600
 
