@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -276,8 +277,9 @@ class Attempt:
         """SIGKILL, from any thread; returns when it runs no more."""
         process = psutil.Process(self.pid)
         process.kill()
-        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-            time.sleep(0.001)
+        with suppress(psutil.NoSuchProcess):  # the fork server buries it between the two questions
+            while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                time.sleep(0.001)
 
     def end(self) -> Outcome:
         """Let it end."""
