@@ -21,7 +21,7 @@ from etlkit.local.bigquery.extensions.statement_context import StatementContext
 from etlkit.local.bigquery.patches import scripts
 from etlkit.local.bigquery.patches.messages import locate
 from etlkit.local.bigquery.patches.table import PATCHES
-from etlkit.local.bigquery.patches.transaction import NO_DDL
+from etlkit.local.bigquery.rules.registry import Asked, ask
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -80,8 +80,8 @@ class Interpreter(scripts.Interpreter):
         tree = grammar.parse(sql)
         if tree is None:
             return False
-        if self._transaction is not None and scripts._is_permanent_ddl(tree):  # noqa: SLF001
-            raise InvalidQueryError(NO_DDL)
+        if self._transaction is not None:
+            ask(Asked.TRANSACTION, tree)
         api_errors.forget()
         outcome = await hooks.execute(tree, self._context)
         if outcome is None:

@@ -28,11 +28,13 @@ def apply() -> None:
         snapshots,
         table_options,
         table_resource,
+        type_parameters,
         types,
     )
 
     statements = (
         types,
+        type_parameters,
         table_options,
         byte_literals,
         alter_actions,

@@ -27,8 +27,8 @@ from google.cloud.bigquery_storage_v1 import types
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import status_pb2  # type: ignore[import-untyped]
 
-from etlkit.local.bigquery.patches.append_checks import AppendRefusedError, check
-from etlkit.local.bigquery.patches.missing_values import MissingValues
+from etlkit.local.bigquery.rules.appends import AppendRefusedError, check
+from etlkit.local.bigquery.rules.missing_values import MissingValues
 from etlkit.local.bigquery.patches.single_connection import to_completion
 from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.types import quote

@@ -27,7 +27,7 @@ from bqemulator.jobs import executor
 from fastapi import Request  # noqa: TC002 - FastAPI reads it at run time
 from sqlglot import exp
 
-from etlkit.local.bigquery.patches.concurrency import ResourcesExceededError
+from etlkit.local.bigquery.rules.concurrency import ResourcesExceededError
 from etlkit.local.bigquery.patches.table import PATCHES
 
 MAX_RESULTS: Final = 200

@@ -34,7 +34,7 @@ async def execute_load_job(project_id: str, job_id: str, config: dict[str, Any],
     load = dict(config.get("load", {}))
     load["sourceUris"] = _expanded(load.get("sourceUris", []), ctx)
     name = _destination(load, project_id)
-    transaction = Transaction(ctx)
+    transaction = Transaction(ctx, is_implicit=True)
     try:
         before = _prepare(load, name, ctx)
         meta = await _plain_execute(project_id, job_id, {**config, "load": load}, ctx)

@@ -26,7 +26,7 @@ from typing import Any, ClassVar, TypeVar
 from bqemulator.storage.engine import DuckDBEngine
 
 from etlkit.local.bigquery.patches.column_names import is_query, refuse_duplicates
-from etlkit.local.bigquery.patches.concurrency import Concurrency, Name, mutated_tables
+from etlkit.local.bigquery.rules.concurrency import Concurrency, Name, mutated_tables
 from etlkit.local.bigquery.patches.table import PATCHES
 
 _log = logging.getLogger(__name__)

@@ -214,6 +214,18 @@ ORIGINALS: Final = (
         "The resource of a table must show its location, expiration, view and current row count.",
     ),
     Original(
+        "bqemulator.api.routes.tables:_field_to_rest",
+        "bb26b12c0bf0",
+        ("bigquery/patches/type_parameters",),
+        "The resource of a table must show STRING(n), BYTES(n) and NUMERIC(p, s).",
+    ),
+    Original(
+        "bqemulator.api.routes.tables:_parse_schema_fields",
+        "4367c4b47634",
+        ("bigquery/patches/type_parameters",),
+        "Tables from REST must keep STRING(n), BYTES(n) and NUMERIC(p, s).",
+    ),
+    Original(
         "bqemulator.api.routes.tables:_rest_to_table_meta",
         "facca44b44f1",
         ("bigquery/patches/table_resource",),

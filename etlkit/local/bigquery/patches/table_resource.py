@@ -16,10 +16,11 @@ import bqemulator.server as emulator_server
 from bqemulator.catalog.models import RangePartitioning
 from bqemulator.storage.sql_identifiers import quoted_table_ref
 
-from etlkit.local.bigquery.patches.missing_values import defaults_of
 from etlkit.local.bigquery.patches.single_connection import OneRequestApp
 from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.types import quote, to_column
+from etlkit.local.bigquery.rules.missing_values import defaults_of
+from etlkit.local.bigquery.rules.registry import Asked, ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,12 +74,15 @@ class TableResources:
             body = {**body, "labels": {k: v for k, v in merged.items() if v is not None}}
         meta = _plain_from_rest(project_id, dataset_id, body, clock, existing)
         meta = _with_partitioning(meta, body)
+        ask(Asked.LABELS, meta.labels)
+        ask(Asked.DEFINITION, meta, None)
         if existing is None:
             return meta.model_copy(update={"expiration_time": _expiration(body)})
-        self._add_columns(meta, existing)
-        at = _expiration(body) if "expirationTime" in body else existing.expiration_time
         kept = ("range_partitioning", "base_table", "snapshot_time", "num_rows")
         updates = {name: getattr(existing, name) for name in kept}
+        ask(Asked.UPDATE, meta, existing)
+        self._add_columns(meta, existing)
+        at = _expiration(body) if "expirationTime" in body else existing.expiration_time
         return meta.model_copy(update={**updates, "expiration_time": at})
 
     def prepare_request(self) -> None:
