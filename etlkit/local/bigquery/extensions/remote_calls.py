@@ -92,7 +92,7 @@ class Endpoint:
         job = f"//bigquery.googleapis.com/projects/{Running.project}/jobs/"
         head: dict[str, Any] = {
             "requestId": str(uuid.uuid4()),
-            "caller": f"{job}{Running.project}:US.{Running.job_id}",
+            "caller": f"{job}{Running.project}:{Running.location or 'US'}.{Running.job_id}",
             "sessionUser": Running.user,
         }
         if self.context:

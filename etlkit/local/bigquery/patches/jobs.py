@@ -27,8 +27,9 @@ from bqemulator.jobs import executor
 from fastapi import Request  # noqa: TC002 - FastAPI reads it at run time
 from sqlglot import exp
 
-from etlkit.local.bigquery.rules.concurrency import ResourcesExceededError
+from etlkit.local.bigquery.patches.locations import LOCATIONS
 from etlkit.local.bigquery.patches.table import PATCHES
+from etlkit.local.bigquery.rules.concurrency import ResourcesExceededError
 
 MAX_RESULTS: Final = 200
 MAX_RESULT_BYTES: Final = 256 * 1024 * 1024
@@ -57,7 +58,8 @@ async def insert_job(
     body = await request.json()
     job_id = body.get("jobReference", {}).get("jobId")
     if job_id and ctx.catalog.get_job(project_id, job_id) is not None:
-        raise AlreadyExistsError(f"Already Exists: Job {project_id}:US.{job_id}")
+        location = LOCATIONS.of(job_id)
+        raise AlreadyExistsError(f"Already Exists: Job {project_id}:{location}.{job_id}")
     answer = await routes.insert_job(project_id, request, ctx, caller)
     _forget_old_results()
     job_id = answer["jobReference"]["jobId"]

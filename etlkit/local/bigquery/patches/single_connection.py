@@ -26,8 +26,9 @@ from typing import Any, ClassVar, TypeVar
 from bqemulator.storage.engine import DuckDBEngine
 
 from etlkit.local.bigquery.patches.column_names import is_query, refuse_duplicates
-from etlkit.local.bigquery.rules.concurrency import Concurrency, Name, mutated_tables
 from etlkit.local.bigquery.patches.table import PATCHES
+from etlkit.local.bigquery.rules.concurrency import Concurrency, Name, mutated_tables
+from etlkit.local.bigquery.rules.late_columns import LateColumns
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +56,9 @@ class SingleConnectionEngine(DuckDBEngine):
 
     starts: ClassVar[Sequence[Callable[[Any], None]]] = ()
     """Called with the connection as soon as it is open."""
+
+    late_columns: ClassVar[LateColumns] = LateColumns(0)
+    """Which columns the Storage Write API does not see yet."""
 
     concurrency: Concurrency
     connection_lock: asyncio.Lock

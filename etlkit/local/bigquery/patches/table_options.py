@@ -149,6 +149,7 @@ def _with_columns(
         for action in tree.args["actions"]
         if isinstance(action, exp.ColumnDef) or action.args.get("dtype") is not None
     ]
+    ctx.engine.late_columns.added(name, {each.name for each in fields} - known.keys())
     fields = declared(fields, columns)
     return meta.model_copy(update={"schema_": now.model_copy(update={"fields": fields})})
 

@@ -16,6 +16,7 @@ import bqemulator.server as emulator_server
 from bqemulator.catalog.models import RangePartitioning
 from bqemulator.storage.sql_identifiers import quoted_table_ref
 
+from etlkit.local.bigquery.patches.locations import FoundByLocation, JobsWithLocation
 from etlkit.local.bigquery.patches.single_connection import OneRequestApp
 from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.types import quote, to_column
@@ -119,8 +120,10 @@ class TableResources:
     def _add_columns(self, meta: TableMeta, existing: TableMeta) -> None:
         known = {field.name.casefold() for field in existing.schema_.fields}
         table = quoted_table_ref(meta.project_id, meta.dataset_id, existing.table_id)
+        name = (meta.project_id, meta.dataset_id, existing.table_id)
         for field in meta.schema_.fields:
             if field.name.casefold() not in known:
+                self._ctx.engine.late_columns.added(name, [field.name])
                 kind = to_column(routes._field_to_rest(field))  # noqa: SLF001
                 self._ctx.engine.execute(
                     f"ALTER TABLE {table} ADD COLUMN {quote(field.name)} {kind}"
@@ -161,11 +164,12 @@ def _expiration(body: dict[str, Any]) -> datetime | None:
     return None if millis is None else datetime.fromtimestamp(int(millis) / 1000, UTC)
 
 
-def _create_app(ctx: Any) -> OneRequestApp:
+def _create_app(ctx: Any) -> FoundByLocation:
     resources = TableResources(ctx)
     PATCHES.replace("bqemulator.api.routes.tables:_table_to_rest", resources.to_rest)
     PATCHES.replace("bqemulator.api.routes.tables:_rest_to_table_meta", resources.from_rest)
-    return OneRequestApp(_plain_create_app(ctx), ctx.engine, resources.prepare_request)
+    app = JobsWithLocation(_plain_create_app(ctx))
+    return FoundByLocation(OneRequestApp(app, ctx.engine, resources.prepare_request))
 
 
 def apply() -> None:

@@ -191,9 +191,7 @@ def _null_rows(rows: pa.Table, column: str) -> list[int]:
     return list(range(rows.num_rows))
 
 
-def _required_within(
-    field: TableFieldSchema, column: Any, path: str
-) -> Iterator[tuple[int, str]]:
+def _required_within(field: TableFieldSchema, column: Any, path: str) -> Iterator[tuple[int, str]]:
     """Index and message of each row of which a struct lacks a REQUIRED field."""
     is_there = column.is_valid()
     for child in field.fields:

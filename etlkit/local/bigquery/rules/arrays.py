@@ -64,9 +64,7 @@ def _has_null_element(values: Any) -> bool:
     return False
 
 
-def _conditions(
-    field: TableFieldSchema, value: str, path: str
-) -> Iterator[tuple[str, str]]:
+def _conditions(field: TableFieldSchema, value: str, path: str) -> Iterator[tuple[str, str]]:
     """Path of each array that is not in another one, and DuckDB's SQL that finds a NULL in it."""
     if field.mode == "REPEATED":
         yield path, f"list_aggregate({value}, 'count') < len({value})"

@@ -32,8 +32,8 @@ def label_characters(labels: Mapping[str, str | None]) -> None:
             )
         if value is not None and not _is_allowed(value):
             raise ValidationError(
-                f'Invalid label value "{value}" of key "{key}". Label values can only contain lowercase '
-                "letters, numeric characters, underscores and dashes, and are at most 63 characters "
+                f'Invalid label value "{value}" of key "{key}". Label values can only contain '
+                "lowercase letters, numeric characters, underscores and dashes, and are at most 63 characters "
                 "long. International characters are allowed."
             )
 
@@ -42,7 +42,9 @@ def label_characters(labels: Mapping[str, str | None]) -> None:
 def label_count(labels: Mapping[str, str | None]) -> None:
     """Refuse a 65th label."""
     if len(labels) > MAX_LABELS:
-        raise ValidationError(f"At most {MAX_LABELS} labels are allowed, but there are {len(labels)}")
+        raise ValidationError(
+            f"At most {MAX_LABELS} labels are allowed, but there are {len(labels)}"
+        )
 
 
 def _is_allowed(text: str) -> bool:

@@ -20,7 +20,7 @@ _MAX_BYTES: Final = 1024
 _MAX_COLUMN: Final = 300
 _DATASET: Final = re.compile(r"[A-Za-z0-9_]{1,1024}")
 _TABLE_CATEGORIES: Final = ("L", "M", "N", "Pc", "Pd", "Zs")
-_NOT_IN_COLUMNS: Final = frozenset("!\"$()*,./;?@[\\]^`{}~")
+_NOT_IN_COLUMNS: Final = frozenset('!"$()*,./;?@[\\]^`{}~')
 _RESERVED: Final = (
     "_PARTITION",
     "_TABLE_",

@@ -50,7 +50,9 @@ def time_column(meta: TableMeta, tree: exp.Create | None) -> None:
     field = column_of(meta, partitioning.field)
     kind = "" if field is None else standard(field)
     if field is None:
-        raise api_errors.invalid("The field specified for partitioning cannot be found in the schema")
+        raise api_errors.invalid(
+            "The field specified for partitioning cannot be found in the schema"
+        )
     is_bare = tree is not None and _is_bare(tree) and kind != "DATE"
     if is_bare or (tree is not None and partitioning.type not in _UNITS.get(kind, ())):
         raise api_errors.invalid(_EXPRESSIONS)
@@ -77,7 +79,9 @@ def ranges(meta: TableMeta, tree: exp.Create | None) -> None:  # noqa: ARG001 - 
         return
     field = column_of(meta, wanted.field)
     if field is None:
-        raise api_errors.invalid("The field specified for partitioning cannot be found in the schema")
+        raise api_errors.invalid(
+            "The field specified for partitioning cannot be found in the schema"
+        )
     if standard(field) != "INT64":
         raise api_errors.invalid(_EXPRESSIONS)
     if wanted.interval <= 0 or wanted.end <= wanted.start:

@@ -34,6 +34,7 @@ class Asked(StrEnum):
     """Gets the Arrow table and the table's fields, and yields index and message of each bad row."""
     FIELDS = "fields of appends and insertAll"
     READ = "each read session"
+    """Gets the `TableMeta` and the row restriction."""
     RESOURCE = "each request for a dataset, table or job"
     LABELS = "labels of each dataset, table and job"
     """Gets the labels."""
@@ -104,7 +105,7 @@ def ask(asked: Asked, *arguments: Any) -> None:
 
 
 def found(asked: Asked, *arguments: Any) -> Iterator[Any]:
-    """Everything that the rules of this point find, where they name what is wrong instead of raising."""
+    """What the rules of this point find wrong, where they name it instead of raising."""
     for each in _RULES:
         if each.asked is asked:
             yield from each.check(*arguments)

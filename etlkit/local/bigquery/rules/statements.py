@@ -24,7 +24,11 @@ NAMED: Final = (exp.Alias, exp.Column, exp.Dot)
 """Selected expressions that give a column its name."""
 
 
-@rule(Asked.JOB, "The text of a query has at most 1 MB.", "https://cloud.google.com/bigquery/quotas#query_jobs")
+@rule(
+    Asked.JOB,
+    "The text of a query has at most 1 MB.",
+    "https://cloud.google.com/bigquery/quotas#query_jobs",
+)
 def query_length(sql: str) -> None:
     """Refuse longer texts. Comments and white space count, parameters do not."""
     if len(sql.encode()) > MAX_QUERY_BYTES:

@@ -53,11 +53,8 @@ def appended_lengths(
         is_text = ALIASES.get(field.type, field.type) == "STRING"
         lengths: Any = pc.utf8_length(column) if is_text else pc.binary_length(column)
         for index in _where(pc.greater(lengths, field.max_length)):
-            yield (
-                index,
-                f"Field {field.name}: {declared(field)} has maximum length {field.max_length} but got "
-                f"a value with length {lengths[index]}",
-            )
+            limit = f"Field {field.name}: {declared(field)} has maximum length {field.max_length}"
+            yield index, f"{limit} but got a value with length {lengths[index]}"
 
 
 @rule(
@@ -74,13 +71,10 @@ def appended_digits(
         if kind not in _DECIMALS or field.mode == "REPEATED" or field.precision is None:
             continue
         limit = Decimal(10) ** (field.precision - (field.scale or 0))
+        digits = f"precision {field.precision} and scale {field.scale or 0}"
         for index, value in enumerate(column.to_pylist()):
             if value is not None and abs(value) >= limit:
-                yield (
-                    index,
-                    f"Field {field.name}: {declared(field)} has precision {field.precision} and scale "
-                    f"{field.scale or 0} but got the value {value}",
-                )
+                yield index, f"Field {field.name}: {declared(field)} has {digits} but got {value}"
 
 
 def declared(field: TableFieldSchema) -> str:
