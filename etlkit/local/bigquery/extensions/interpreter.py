@@ -76,6 +76,12 @@ class Interpreter(scripts.Interpreter):
         self._final_table = rows if plain._is_row_producing(bq_sql) else None  # noqa: SLF001
         return True
 
+    async def _eval_expr_scalar(self, expr: str) -> Any:
+        tree = grammar.parse(f"SELECT {expr}")
+        if tree is not None:
+            ask(Asked.STATEMENT, tree, self._context)
+        return await super()._eval_expr_scalar(expr)
+
     async def _by_hook(self, sql: str) -> bool:
         tree = grammar.parse(sql)
         if tree is None:

@@ -232,6 +232,12 @@ ORIGINALS: Final = (
         "A dataset of CREATE SCHEMA is in the location of the world.",
     ),
     Original(
+        "sqlglot.dialects.duckdb:DuckDB.Generator.datatype_sql",
+        "10983c5c65d0",
+        ("bigquery/patches/type_parameters",),
+        "DuckDB's BLOB has no length.",
+    ),
+    Original(
         "bqemulator.api.routes.tables:_field_to_rest",
         "bb26b12c0bf0",
         ("bigquery/patches/type_parameters",),

@@ -2,7 +2,7 @@
 
 Real BigQuery: `tables.get` shows `maxLength`, `precision` and `scale`, from DDL and REST alike. The
 emulator: its catalog has room for them, but nothing put them there, showed them, or gave a NUMERIC
-column from REST its digits.
+column from REST its digits; and BYTES(n) was an error of DuckDB.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import bqemulator.api.routes.tables as routes
 from sqlglot import exp
+from sqlglot.dialects.duckdb import DuckDB
 
 from etlkit.local.bigquery.patches.table import PATCHES
 
@@ -95,7 +96,20 @@ _plain_to_rest = routes._field_to_rest  # noqa: SLF001
 _plain_parse = routes._parse_schema_fields  # noqa: SLF001
 
 
+def _duckdb_type(generator: Any, kind: exp.DataType) -> str:
+    """A type in DuckDB's SQL, whose BLOB has no length."""
+    if kind.this in _TEXTS[2:] and kind.expressions:
+        kind = exp.DataType(this=kind.this)
+    return _plain_duckdb_type(generator, kind)
+
+
+_plain_duckdb_type = DuckDB.Generator.datatype_sql
+
+
 def apply() -> None:
     """Keep and show the parameters."""
+    PATCHES.replace("sqlglot.dialects.duckdb:DuckDB.Generator.datatype_sql", _duckdb_type)
+    # sqlglot keeps its own table of these from the first statement that it writes.
+    PATCHES.forget("sqlglot.generator:_DISPATCH_CACHE", DuckDB.Generator)
     PATCHES.replace("bqemulator.api.routes.tables:_field_to_rest", _to_rest)
     PATCHES.replace("bqemulator.api.routes.tables:_parse_schema_fields", _parse_fields)

@@ -33,8 +33,8 @@ def label_characters(labels: Mapping[str, str | None]) -> None:
         if value is not None and not _is_allowed(value):
             raise ValidationError(
                 f'Invalid label value "{value}" of key "{key}". Label values can only contain '
-                "lowercase letters, numeric characters, underscores and dashes, and are at most 63 characters "
-                "long. International characters are allowed."
+                "lowercase letters, numeric characters, underscores and dashes, and are at most 63 "
+                "characters long. International characters are allowed."
             )
 
 
