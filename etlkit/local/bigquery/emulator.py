@@ -16,11 +16,14 @@ https://cloud.google.com/bigquery/quotas#write-api-limits
 """
 
 
-def build_emulator(local_dir: Path, *, location: str = "US", late_columns_s: float = 0) -> Any:
+def build_emulator(
+    local_dir: Path, token: str, *, location: str = "US", late_columns_s: float = 0
+) -> Any:
     """Make an emulator over the data of `local_dir`; the caller starts and stops it.
 
     Args:
         local_dir: `data/` below it holds the tables, `buckets/` is what `gs://` means.
+        token: What its callers must send.
         location: Where datasets and jobs are by default.
         late_columns_s: For how many seconds the Write API does not see a new column of an old table.
 
@@ -36,12 +39,14 @@ def build_emulator(local_dir: Path, *, location: str = "US", late_columns_s: flo
     from bqemulator.server import EmulatorServer
 
     from etlkit.local.bigquery import extensions, patches
+    from etlkit.local.bigquery.patches import callers
     from etlkit.local.bigquery.patches.single_connection import SingleConnectionEngine
     from etlkit.local.bigquery.patches.table import PATCHES
     from etlkit.local.bigquery.rules.late_columns import LateColumns
 
     PATCHES.check(emulator_version())
     patches.apply(location)
+    callers.apply(token)
     SingleConnectionEngine.late_columns = LateColumns(late_columns_s)
     extensions.apply(local_dir)
     return EmulatorServer(
