@@ -12,6 +12,7 @@ import pytest
 from google.api_core.exceptions import BadRequest, InvalidArgument
 from google.cloud import bigquery
 
+from etlkit.calls.local_token import with_metadata
 from etlkit.local import join_or_start
 
 NARROW = (
@@ -206,7 +207,7 @@ def test_a_read_session_needs_the_filter(read_table, run, dataset):
 
 
 @pytest.mark.rule("unseen_columns", "one_location", "job_location")
-def test_a_world_elsewhere_that_sees_columns_late(local_dir, connect, monkeypatch):
+def test_a_world_elsewhere_that_sees_columns_late(local_dir, connect):
     """`--local-location asia-northeast1` and `--late-columns-s`, on a server of the test's own."""
     import grpc
     from google.api_core.exceptions import NotFound
@@ -243,7 +244,8 @@ def test_a_world_elsewhere_that_sees_columns_late(local_dir, connect, monkeypatc
 
         bq.query_and_wait("ALTER TABLE here.t ADD COLUMN late STRING")
         with grpc.insecure_channel(server.endpoints.bigquery_grpc) as channel:
-            writer = BigQueryWriteClient(transport=BigQueryWriteGrpcTransport(channel=channel))
+            told = with_metadata(channel, ("authorization", f"Bearer {server.endpoints.token}"))
+            writer = BigQueryWriteClient(transport=BigQueryWriteGrpcTransport(channel=told))
             for columns, words in (
                 ({"a": [2], "late": ["x"]}, "extra fields: 'late'"),
                 ({"a": [2]}, ""),
