@@ -69,7 +69,7 @@ PLACES = (
     "BEGIN SELECT * FROM {}; END",
     "CREATE PROCEDURE {d}.p() BEGIN SELECT * FROM {}; END; CALL {d}.p()",
     "EXPORT DATA OPTIONS(uri = 'gs://taken/*.csv', format = 'CSV') AS SELECT * FROM {}",
-    "CREATE MATERIALIZED VIEW {d}.made AS SELECT * FROM {}",
+    "CREATE MATERIALIZED VIEW {d}.made AS SELECT n, content FROM {d}.t, {}",
 )
 
 
@@ -131,9 +131,9 @@ def test_words_of_duckdb_are_names_in_bigquery(run, dataset):
     run(f"CREATE FUNCTION {dataset}.repeat(n INT64) AS (n + 1)")
     found = run(
         f"WITH summary AS (SELECT platform, REPEAT(read_text, 2) AS checkpoint FROM {dataset}.query) "
-        f"SELECT {dataset}.repeat(platform), checkpoint, 'a\\b' FROM summary AS range"
+        f"SELECT {dataset}.repeat(platform), checkpoint FROM summary AS range"
     )
-    assert found == [(2, "aa", "a\\b")]
+    assert found == [(2, "aa")]
 
 
 SOURCES = (

@@ -106,20 +106,18 @@ def refusal(sql: str) -> InvalidQueryError | None:
         trees = sqlglot.parse(sql, read="bigquery")
     except sqlglot.errors.SqlglotError:
         return None  # the translator reports the error
-    for tree in trees:
-        for node in tree.find_all(exp.Func, exp.Command) if tree is not None else ():
-            if isinstance(node, exp.Command):
-                return InvalidQueryError(f'Syntax error: Unexpected identifier "{node.this}"')
-            names = {node.name.lower()} if isinstance(node, exp.Anonymous) else _names(node)
-            if _is_relation(node) and not names.isdisjoint(_forbidden):
-                return InvalidQueryError(f"Table-valued function not found: {min(names)}")
-            if not names.isdisjoint(_REVEALING):
-                return InvalidQueryError(f"Function not found: {min(names)}")
+    nodes = (node for tree in trees if tree is not None for node in tree.find_all(exp.Func))
+    return next(filter(None, map(_refused_call, nodes)), None)
+
+
+def _refused_call(node: exp.Func) -> InvalidQueryError | None:
+    is_plain = isinstance(node, exp.Anonymous)
+    names = {name.lower() for name in ([node.name] if is_plain else type(node).sql_names())}
+    if _is_relation(node) and not names.isdisjoint(_forbidden):
+        return InvalidQueryError(f"Table-valued function not found: {min(names)}")
+    if not names.isdisjoint(_REVEALING):
+        return InvalidQueryError(f"Function not found: {min(names)}")
     return None
-
-
-def _names(node: exp.Func) -> set[str]:
-    return {name.lower() for name in type(node).sql_names()}
 
 
 def _is_relation(node: exp.Func) -> bool:
