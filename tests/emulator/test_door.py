@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import grpc
 import pytest
-from google.api_core.exceptions import Forbidden
+from google.api_core.exceptions import Forbidden, NotFound
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 from google.cloud.bigquery_storage_v1 import BigQueryReadClient, types
@@ -23,7 +23,10 @@ from google.cloud.bigquery_storage_v1.services.big_query_read.transports import 
     BigQueryReadGrpcTransport,
 )
 
-from etlkit.errors import ConfigError
+from etlkit.api.run import Settings
+from etlkit.bigquery.client import Connection
+from etlkit.cli.local import main
+from etlkit.errors import ConfigError, without_keys
 from etlkit.local import join_or_start
 from etlkit.local.server.server_info import read_server_info
 from tests.bench.browser import Browser, find_browser
@@ -196,6 +199,27 @@ def test_the_lease_tells_a_stranger_nothing(local_server):
             assert connection.recv(1024) == b""
     assert token not in repr(info)
     assert token not in (local_server.local_dir / "server.log").read_text()
+
+
+def test_etlkits_own_messages_do_not_have_the_token(local_server, capsys):
+    """It sends the token in a header, and takes it out of what other clients say."""
+    token = local_server.endpoints.token
+    connection = Connection(Settings(environ=local_server.endpoints.environ()), job_prefix="door")
+    with pytest.raises(NotFound) as caught:
+        connection.client.get_table("nothing.nothing", retry=None)
+    assert "127.0.0.1" in str(caught.value)
+    assert token not in str(caught.value)
+    connection.close()
+    arguments = ["sql", "SELECT nothing", "--local-dir", str(local_server.local_dir)]
+    assert main(["--debug", *arguments]) == 1
+    out, err = capsys.readouterr()
+    assert "nothing" in err
+    assert token not in out + err
+    url = local_server.endpoints.bigquery
+    plain = bigquery.Client("local", AnonymousCredentials(), client_options={"api_endpoint": url})
+    with plain, pytest.raises(NotFound) as caught:
+        plain.get_table("nothing.nothing", retry=None)
+    assert token not in without_keys(str(caught.value))
 
 
 def modes(folder):

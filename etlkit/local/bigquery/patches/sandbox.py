@@ -123,8 +123,9 @@ def _refused_call(node: exp.Func) -> InvalidQueryError | None:
 def _is_relation(node: exp.Func) -> bool:
     """Whether a function without a dataset stands where a table may stand."""
     parent = node.parent
-    is_table = isinstance(parent, exp.Table | exp.Lateral | exp.From | exp.Join)
-    return is_table and not parent.args.get("db")
+    if not isinstance(parent, exp.Table | exp.Lateral | exp.From | exp.Join):
+        return False
+    return not parent.args.get("db")
 
 
 def _translate(self: translator.SQLTranslator, bq_sql: str, **options: Any) -> Any:
