@@ -254,6 +254,48 @@ def test_a_folder_that_cannot_be_used_says_so(tmp_path):
             join_or_start(path)
 
 
+LOCKED_OUT = """
+import os, sys
+from etlkit.errors import ConfigError
+from etlkit.local.server.local_dir import make_local_dir
+from pathlib import Path
+for name in ("a", "b", "c"):
+    Path(name).mkdir()
+Path("b/data").mkdir()
+Path("b/data").chmod(0o500)
+os.chmod("c", 0o500)
+os.setgroups([])
+os.chmod(".", 0o777)
+for name in ("b", "c", "b/data"):
+    os.chown(name, 65534, 65534)
+os.setgid(65534)
+os.setuid(65534)
+for name in ("a", "b", "c", "a/new", "fine"):
+    try:
+        make_local_dir(Path(name))
+        print("ok", oct(os.stat(name).st_mode & 0o777))
+    except ConfigError as error:
+        print(error.message)
+"""
+
+
+@pytest.mark.skipif(
+    os.name != "posix" or os.geteuid() != 0, reason="only root can become another user"
+)
+def test_a_folder_that_cannot_be_written_says_so(tmp_path):
+    """That of another user, one that is read-only, and one in which only a part is."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOCKED_OUT],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    a, b, c, new, fine = done.stdout.splitlines()
+    for said, path in ((a, "a"), (b, "b/data"), (c, "c")):
+        assert said.startswith(f"the local folder cannot be used: {path} cannot be written")
+    assert new.startswith("the local folder a/new cannot be used (Permission denied)")
+    assert fine == "ok 0o700"
+
+
 STRANGER = """
 import encodings.idna, os, socket, sys, urllib.request
 url, lease = sys.argv[2], int(sys.argv[3])

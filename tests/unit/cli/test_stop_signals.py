@@ -1,0 +1,46 @@
+"""Signals that end a command, while it waits for them."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+WAITING = """
+import sys
+from etlkit.cli.stop_signals import StopSignals
+stop = StopSignals()
+print("waits", flush=True)
+while not stop.wait(0.0):
+    pass
+print("stopped", stop.wait(60), flush=True)
+sys.stdin.read()
+"""
+"""Looks again and again, so that a signal comes in the middle of `wait` and not beside it: an `Event`
+holds its lock for most of that time."""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals between processes")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_in_the_middle_of_a_wait_ends_it(number):
+    """A handler that took the lock of what its own thread waits for would hang for ever."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITING], cwd=ROOT, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert process.stdout.readline() == "waits\n"
+        process.send_signal(number)
+        assert process.stdout.readline() == "stopped True\n"
+        for _ in range(100):  # more signals do no harm
+            process.send_signal(number)
+        process.stdin.close()
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
