@@ -21,8 +21,10 @@ for _ in range(30):
 print("stopped", stop.wait(60), flush=True)
 sys.stdin.read()
 """
-"""Looks again and again, so that many signals come in the middle of `wait`. In two of five, the one of an
-`Event` holds its lock then."""
+"""Looks again and again, so that many signals come in the middle of `wait`.
+
+In two of five, the `wait` of an `Event` holds its lock then.
+"""
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals between processes")
