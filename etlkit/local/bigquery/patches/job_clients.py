@@ -8,6 +8,7 @@ it finds its job, which has gone on.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
@@ -36,8 +37,21 @@ class ActiveJob:
         self.stopping = asyncio.Event()
         self._done = asyncio.Event()
         self._work: Work | None = None
+        self._arrived_s = time.time()
         self._clients = 0
         self._timer: asyncio.TimerHandle | None = None
+
+    def resource(self) -> dict[str, Any]:
+        """The job as `jobs.get` shows it while it is waiting or running."""
+        project, job_id = self.request.project, self.request.job
+        return {
+            "kind": "bigquery#job",
+            "id": f"{project}:US.{job_id}",
+            "jobReference": {"projectId": project, "jobId": job_id, "location": "US"},
+            "configuration": self.request.content.get("configuration", {}),
+            "statistics": {"creationTime": str(int(self._arrived_s * 1000))},
+            "status": {"state": "PENDING" if self._work is None else "RUNNING"},
+        }
 
     def begin(self, work: Work) -> None:
         """Note its work: it has begun."""

@@ -76,6 +76,11 @@ class Request:
         return self.method == "POST" and found is not None and found[2] is not None
 
     @property
+    def is_look(self) -> bool:
+        """Whether it is `jobs.get`, which does not wait for the job."""
+        return self.method == "GET" and self.job is not None and "/jobs/" in self.path
+
+    @property
     def may_read(self) -> bool:
         """Whether it is worth a look whether it only reads."""
         return self.method == "GET" or self.is_cancel or self.query is not None

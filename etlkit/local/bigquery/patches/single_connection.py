@@ -192,10 +192,14 @@ class OneRequestApp:
             if body is None:
                 return
             request = Request(scope["method"], scope["path"], body)
-            await self._wait_for_job(request, receive)
-            with self._clients.active(request) as job:
-                async with job.client(receive):
-                    answer = await self._answer(scope, job)
+            job = self._clients.find(request.job)
+            if job is not None and request.is_look:
+                answer = _json(200, job.resource())
+            else:
+                await self._wait_for_job(request, receive)
+                with self._clients.active(request) as job:
+                    async with job.client(receive):
+                        answer = await self._answer(scope, job)
         for message in answer:
             await send(message)
 
@@ -353,10 +357,14 @@ def _not_implemented(error: Exception) -> list[Message]:
     what = str(error).split("\n", maxsplit=1)[0]
     message = f"The local BigQuery failed here ({type(error).__name__}: {what}): see server.log"
     reason = {"reason": "notImplemented", "message": message, "domain": "global"}
-    body = json.dumps({"error": {"code": 501, "message": message, "errors": [reason]}}).encode()
+    return _json(501, {"error": {"code": 501, "message": message, "errors": [reason]}})
+
+
+def _json(status: int, content: dict[str, Any]) -> list[Message]:
+    body = json.dumps(content).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     return [
-        {"type": "http.response.start", "status": 501, "headers": headers},
+        {"type": "http.response.start", "status": status, "headers": headers},
         {"type": "http.response.body", "body": body},
     ]
 
