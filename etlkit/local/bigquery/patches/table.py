@@ -18,7 +18,7 @@ ORIGINALS: Final = (
         "bqemulator.server:DuckDBEngine",
         "a18b83bbd1e1",
         ("bigquery/patches/single_connection",),
-        "Users of the one DuckDB connection must wait for each other, and a dry run must not run.",
+        "Requests that read need connections of their own, and a dry run must not run.",
     ),
     Original(
         "bqemulator.server:uvicorn",
@@ -113,9 +113,13 @@ ORIGINALS: Final = (
     Original(
         "bqemulator.sql.translator:SQLTranslator.translate",
         "391007c542d5",
-        ("bigquery/patches/byte_literals", "bigquery/patches/alter_actions"),
-        "DuckDB must get BYTES literals with escapes in hexadecimal digits, and one statement for "
-        "each action of an ALTER.",
+        (
+            "bigquery/patches/byte_literals",
+            "bigquery/patches/alter_actions",
+            "bigquery/patches/null_safe_joins",
+        ),
+        "DuckDB must get BYTES literals with escapes in hexadecimal digits, one statement for each "
+        "action of an ALTER, and null-safe joins that it hashes.",
     ),
     Original(
         "bqemulator.sql.parameters:_SCALAR_CONVERTERS[BYTES]",
@@ -247,7 +251,7 @@ ORIGINALS: Final = (
         "bqemulator.server:create_app",
         "6a104cb35d8e",
         ("bigquery/patches/table_resource",),
-        "The REST app must handle one request at a time and update the catalog before each.",
+        "The REST app must handle one writing request at a time and update the catalog before it.",
     ),
     Original(
         "bqemulator.grpc_api.write_servicer:BigQueryWriteHandler",
