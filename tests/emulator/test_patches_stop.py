@@ -2,15 +2,19 @@
 
 import http.client
 import json
-import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import psutil
 import pyarrow as pa
 import pytest
 from google.api_core.exceptions import GoogleAPICallError, NotFound
 
 from etlkit.local import join_or_start
+from tests import onnx_bytes
+from tests.loopback import serving
 
 INSERT_JOB = "/bigquery/v2/projects/local/jobs"
 ENDLESS = (
@@ -95,6 +99,51 @@ def test_others_read_while_a_statement_runs(
     assert run(f"SELECT n FROM {table}") == [(1,)]
 
 
+def test_a_model_that_never_ends_can_be_cancelled(bq, run, dataset, local_server, endless, until):
+    """onnxruntime is asked to stop between two nodes of the model."""
+    bucket = local_server.local_dir / "buckets" / dataset
+    bucket.mkdir()
+    (bucket / "endless.onnx").write_bytes(onnx_bytes.endless())
+    run(
+        f"CREATE MODEL {dataset}.m OPTIONS(model_type='ONNX', model_path='gs://{dataset}/endless.onnx')"
+    )
+    error = endless(f"SELECT y FROM ML.PREDICT(MODEL {dataset}.m, (SELECT 1.0 AS x))")
+    until(lambda: is_running(bq, f"{dataset}_0"))
+    assert _is_cancelled(bq, f"{dataset}_0")
+    assert "was cancelled" in error.result()
+
+
+def test_a_remote_function_that_never_answers_can_be_cancelled(bq, run, dataset, endless):
+    """Its endpoint still has the connection; the query does not wait for it."""
+    with serving(Silent()) as endpoint:
+        run(
+            f"CREATE FUNCTION {dataset}.wait(n INT64) RETURNS INT64 REMOTE WITH CONNECTION us.c "
+            f"OPTIONS(endpoint='http://127.0.0.1:{endpoint.server_port}/')"
+        )
+        error = endless(f"SELECT {dataset}.wait(1)")
+        assert endpoint.reached.wait(60)
+        assert _is_cancelled(bq, f"{dataset}_0")
+        assert "was cancelled" in error.result()
+
+
+class Silent(ThreadingHTTPServer):
+    """Accepts requests and never answers."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), SilentHandler)
+        self.reached = threading.Event()
+
+
+class SilentHandler(BaseHTTPRequestHandler):
+    server: Silent
+
+    def do_POST(self) -> None:
+        self.server.reached.set()
+        self.rfile.read()
+
+
 def post(server, job_id: str, sql: str) -> http.client.HTTPConnection:
     """Send `jobs.insert`, and do not wait for the answer."""
     connection = http.client.HTTPConnection(server.endpoints.bigquery.removeprefix("http://"))
@@ -140,7 +189,7 @@ def test_a_server_ends_with_its_clients_whatever_it_runs(local_dir, connect, unt
         client.query_and_wait("CREATE SCHEMA d; CREATE TABLE d.t AS SELECT 1 AS n")
         connection = post(server, "endless", ENDLESS_WRITE.format(t="d.t"))
         until(lambda: is_running(client, "endless"))
-    until(lambda: not os.path.exists(f"/proc/{server.pid}"))
+    until(lambda: not psutil.pid_exists(server.pid))
     connection.close()
     with join_or_start(local_dir) as server, connect(server) as client:
         assert server.started

@@ -50,7 +50,11 @@ def test_every_command_says_that_the_server_is_gone(local_dir, until, capfd):
         sink=BigQuerySink("d.t", mode="replace", create_dataset=True),
     )
     flow = Workflow(tasks=[Task("endless", Datamart(sql=ENDLESS))])
-    with ThreadPoolExecutor() as threads, join_or_start(local_dir) as server, local_world(local_dir):
+    with (
+        ThreadPoolExecutor() as threads,
+        join_or_start(local_dir) as server,
+        local_world(local_dir),
+    ):
         running = [
             threads.submit(run_datamart, mart, name="mart"),
             threads.submit(run_job, transfer, name="transfer"),
@@ -60,7 +64,9 @@ def test_every_command_says_that_the_server_is_gone(local_dir, until, capfd):
         until(lambda: num_requests(server) >= len(running) + 1)
         os.kill(server.pid, signal.SIGKILL)
         for each in running:
-            with pytest.raises(JobError, match="has ended although it was needed.*Run the command"):
+            with pytest.raises(
+                JobError, match=r"has ended although it was needed.*Run the command"
+            ):
                 each.result()
         assert command.result() == 1
     assert "has ended although it was needed" in capfd.readouterr().err

@@ -40,7 +40,7 @@ _GRACE_S: Final = 5.0
 """How long gRPC calls in progress may take once the server stops; uvicorn has its own limit."""
 
 _STOP_TIMEOUT_S: Final = 10.0
-"""How long stopping may take. After that something cannot be interrupted, such as a function of a user."""
+"""How long stopping may take. After that, something runs that cannot be interrupted."""
 
 # Windows has no SIGHUP.
 _STOP_SIGNALS: Final = [
@@ -150,7 +150,9 @@ def _end_in_any_case() -> None:
     """End the process if it does not stop in time. What is committed is in DuckDB's log on disk."""
 
     def end() -> None:
-        sys.stderr.write(f"The server did not stop within {_STOP_TIMEOUT_S:g} s, and ends anyway.\n")
+        sys.stderr.write(
+            f"The server did not stop within {_STOP_TIMEOUT_S:g} s, and ends anyway.\n"
+        )
         sys.stderr.flush()
         os._exit(0)
 

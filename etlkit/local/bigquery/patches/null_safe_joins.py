@@ -58,8 +58,8 @@ def _compared(node: exp.Expr) -> tuple[exp.Expr, exp.Expr] | None:
     """The two sides of `a = b OR (a IS NULL AND b IS NULL)`; None = it is something else."""
     if not isinstance(node, exp.Or):
         return None
-    for equal, both in ((node.left, node.right), (node.right, node.left)):
-        equal, both = equal.unnest(), both.unnest()
+    left, right = node.left.unnest(), node.right.unnest()
+    for equal, both in ((left, right), (right, left)):
         if not isinstance(equal, exp.EQ) or not isinstance(both, exp.And):
             continue
         nulls = [_tested(part.unnest()) for part in (both.left, both.right)]

@@ -147,6 +147,24 @@ def interruptible() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def stoppable(end: Callable[[], Any]) -> Iterator[None]:
+    """Around what DuckDB cannot interrupt, in the current work.
+
+    Args:
+        end: Ends it, from another thread, if the work is stopped.
+
+    Raises:
+        StoppedError: The work was stopped before.
+    """
+    work = current()
+    if work is None:
+        yield
+        return
+    with work.calling_on_stop(end):
+        yield
+
+
 _current: Final[ContextVar[Work | None]] = ContextVar("etlkit_work", default=None)
 _exclusive: Work | None = None
 """Functions that DuckDB calls are on threads of its own, without a context. Only statements of the
