@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
 
 import psutil
 import pyarrow as pa
@@ -146,12 +147,14 @@ class SilentHandler(BaseHTTPRequestHandler):
 
 def post(server, job_id: str, sql: str) -> http.client.HTTPConnection:
     """Send `jobs.insert`, and do not wait for the answer."""
-    connection = http.client.HTTPConnection(server.endpoints.bigquery.removeprefix("http://"))
+    address = urlsplit(server.endpoints.bigquery)  # its path is the token
+    connection = http.client.HTTPConnection(address.netloc)
     body = {
         "jobReference": {"projectId": "local", "jobId": job_id},
         "configuration": {"query": {"query": sql, "useLegacySql": False}},
     }
-    connection.request("POST", INSERT_JOB, json.dumps(body), {"content-type": "application/json"})
+    path = address.path + INSERT_JOB
+    connection.request("POST", path, json.dumps(body), {"content-type": "application/json"})
     return connection
 
 

@@ -3,6 +3,7 @@
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -74,6 +75,6 @@ def test_every_command_says_that_the_server_is_gone(local_dir, until, capfd):
 
 def num_requests(server) -> int:
     """Connections of this process to the server's REST API."""
-    port = int(server.endpoints.bigquery.rpartition(":")[2])
+    port = urlsplit(server.endpoints.bigquery).port
     connections = psutil.Process().net_connections("tcp")
     return sum(bool(each.raddr) and each.raddr.port == port for each in connections)

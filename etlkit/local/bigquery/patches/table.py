@@ -250,8 +250,15 @@ ORIGINALS: Final = (
     Original(
         "bqemulator.server:create_app",
         "6a104cb35d8e",
-        ("bigquery/patches/table_resource",),
-        "The REST app must handle one writing request at a time and update the catalog before it.",
+        ("bigquery/patches/table_resource", "bigquery/patches/callers"),
+        "The REST app must handle one writing request at a time, update the catalog before it, and "
+        "answer only callers that know the token.",
+    ),
+    Original(
+        "bqemulator.grpc_api.server:CorrelationInterceptor",
+        "dd701a50592e",
+        ("bigquery/patches/callers",),
+        "The gRPC server must answer only callers that know the token.",
     ),
     Original(
         "bqemulator.grpc_api.write_servicer:BigQueryWriteHandler",
