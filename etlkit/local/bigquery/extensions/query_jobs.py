@@ -22,6 +22,7 @@ from etlkit.local.bigquery.patches import jobs
 from etlkit.local.bigquery.patches.messages import locate
 from etlkit.local.bigquery.patches.scripts import is_lone_assert
 from etlkit.local.bigquery.patches.table import PATCHES
+from etlkit.local.bigquery.patches.work import check, current
 from etlkit.local.bigquery.rules.concurrency import mutated_tables, queue_length
 from etlkit.local.bigquery.rules.registry import Asked, ask
 from etlkit.local.bigquery.rules.writes import checked
@@ -36,10 +37,13 @@ async def execute_query_job(
     **options: Any,
 ) -> Any:
     """Run a query job. A statement hook may execute it, otherwise the emulator does."""
-    Running.project, Running.job_id = project_id, job_id
-    Running.user = str(getattr(options.get("caller"), "principal", "")).removeprefix("user:")
+    check()
     ask(Asked.JOB, bq_sql)
-    queue_length(ctx.engine.concurrency.at_work)
+    work = current()
+    if work is None or work.is_exclusive:  # reads neither call functions of ours nor wait
+        Running.project, Running.job_id = project_id, job_id
+        Running.user = str(getattr(options.get("caller"), "principal", "")).removeprefix("user:")
+        queue_length(ctx.engine.concurrency.at_work)
     context = StatementContext(project_id, ctx, options.get("caller"))
     outcome = await _execute(bq_sql, context)
     tree = grammar.parse(bq_sql)

@@ -17,13 +17,11 @@ class Running:
         project: The project of the job that started last.
         job_id: Its id.
         user: The email address of the user who started it.
-        location: Where it is; empty = that is not known before it names a dataset.
     """
 
     project = ""
     job_id = ""
     user = ""
-    location = ""
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,10 @@ from etlkit.errors import ConfigError
 from etlkit.local.bigquery.patches import csv_files
 from etlkit.local.bigquery.patches.csv_files import CsvOptions
 from etlkit.local.bigquery.patches.locations import LOCATIONS
+from etlkit.local.bigquery.patches.sandbox import UPLOADS
 from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.transaction import Transaction
+from etlkit.local.bigquery.patches.work import interruptible
 from etlkit.local.bigquery.rules.locations import in_location_of_job
 from etlkit.local.bigquery.rules.registry import Asked, ask
 from etlkit.local.bigquery.rules.writes import Written
@@ -43,9 +45,10 @@ async def execute_load_job(project_id: str, job_id: str, config: dict[str, Any],
         in_location_of_job(*name[:2], dataset.location)
     transaction = Transaction(ctx, is_implicit=True)
     try:
-        before = _prepare(load, name, ctx)
-        meta = await _plain_execute(project_id, job_id, {**config, "load": load}, ctx)
-        _check(name, ctx)
+        with interruptible():
+            before = _prepare(load, name, ctx)
+            meta = await _plain_execute(project_id, job_id, {**config, "load": load}, ctx)
+            _check(name, ctx)
     except BaseException:
         transaction.rollback()
         raise
@@ -147,9 +150,11 @@ async def _run_load(*, project_id: str, configuration: dict[str, Any], **rest: A
             location = LOCATIONS.of(job_id)
             raise AlreadyExistsError(f"Already Exists: Job {project_id}:{location}.{job_id}")
         _wanted_ids.append(job_id)
+    UPLOADS.add(rest["media_path"])
     try:
         return await _plain_run_load(project_id=project_id, configuration=plain, **rest)
     finally:
+        UPLOADS.discard(rest["media_path"])
         _wanted_ids.clear()
 
 

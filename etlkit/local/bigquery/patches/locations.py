@@ -18,9 +18,8 @@ import bqemulator.api.routes.datasets as routes
 from bqemulator.catalog import ddl_sync
 from bqemulator.domain.errors import NotFoundError
 
-from etlkit.local.bigquery.extensions.statement_context import Running
 from etlkit.local.bigquery.patches.table import PATCHES
-from etlkit.local.bigquery.rules.locations import canonical, job_location
+from etlkit.local.bigquery.rules.locations import JobPlace, canonical, enter, job_location
 from etlkit.local.bigquery.rules.names import dataset_name
 from etlkit.local.bigquery.rules.registry import Asked, ask
 
@@ -30,6 +29,9 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 _MAX_JOBS: Final = 10_000
+_WRITTEN: Final = "US"
+"""The location in all answers of the emulator."""
+
 _NAMED_JOB: Final = re.compile(r"/projects/([^/]+)/(?:jobs|queries)/([^/]+)(?:/cancel|/delete)?$")
 
 
@@ -39,11 +41,6 @@ class JobLocations:
     def __init__(self, default: str) -> None:
         self.default = default
         self._known: OrderedDict[str, str] = OrderedDict()
-
-    @property
-    def has_others(self) -> bool:
-        """Whether a job is not where the world is."""
-        return bool(self._known)
 
     def of(self, job_id: str) -> str:
         """The location of a job."""
@@ -68,14 +65,18 @@ class FoundByLocation:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """The ASGI entry."""
         named = _NAMED_JOB.search(scope["path"]) if scope["type"] == "http" else None
-        if named is not None:
-            wanted = parse_qs(scope["query_string"].decode()).get("location", [None])[0]
-            try:
-                job_location(f"{named[1]}:{named[2]}", wanted, LOCATIONS.of(named[2]))
-            except NotFoundError as error:
-                await _answer(send, error)
-                return
-        await self._app(scope, receive, send)
+        if named is None:
+            await self._app(scope, receive, send)
+            return
+        location = LOCATIONS.of(named[2])
+        wanted = parse_qs(scope["query_string"].decode()).get("location", [None])[0]
+        try:
+            job_location(f"{named[1]}:{named[2]}", wanted, location)
+        except NotFoundError as error:
+            await _answer(send, error)
+            return
+        shown = send if location == _WRITTEN else _shown(send, lambda _: location)
+        await self._app(scope, receive, shown)
 
 
 class JobsWithLocation:
@@ -85,36 +86,30 @@ class JobsWithLocation:
         self._app = app
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """The ASGI entry. Requests come one by one."""
+        """The ASGI entry."""
         path = scope.get("path", "")
-        if scope["type"] != "http" or not path.endswith(("/jobs", "/queries")):
-            named = _NAMED_JOB.search(path)
-            location = LOCATIONS.of(named[2]) if named is not None else "US"
-            await self._app(scope, receive, _shown(send, lambda _: location))
-            return
-        Running.location = ""
-        if scope["method"] != "POST":
+        if scope.get("method") != "POST" or not path.endswith(("/jobs", "/queries")):
             await self._app(scope, receive, send)
             return
-        if path.startswith("/upload/"):
-            await self._app(scope, receive, _shown(send, _where))
-            return
-        body = [await receive()]
-        while body[-1].get("more_body"):
-            body.append(await receive())
-        Running.location = _asked(b"".join(message.get("body", b"") for message in body))
-        messages = iter(body)
+        place = JobPlace()
+        enter(place)
+        if not path.startswith("/upload/"):  # files are too large for memory
+            body = [await receive()]
+            while body[-1].get("more_body"):
+                body.append(await receive())
+            place.location = _asked(b"".join(message.get("body", b"") for message in body))
+            messages, rest = iter(body), receive
 
-        async def replay() -> Message:
-            return next(messages, None) or await receive()
+            async def receive() -> Message:
+                return next(messages, None) or await rest()
 
-        await self._app(scope, replay, _shown(send, _where))
+        await self._app(scope, receive, _shown(send, lambda job_id: _where(job_id, place)))
 
 
-def _where(job_id: str) -> str:
+def _where(job_id: str, place: JobPlace) -> str:
     """Where the job that has just run was."""
-    location = Running.location or LOCATIONS.default
-    if location != LOCATIONS.default:
+    location = place.location or LOCATIONS.default
+    if job_id and location != LOCATIONS.default:
         LOCATIONS.put(job_id, location)
     return location
 
@@ -133,7 +128,7 @@ def _asked(body: bytes) -> str:
 
 
 def _shown(send: Send, where: Callable[[str], str]) -> Send:
-    """Pass an answer on, with the location of its job if that is not US."""
+    """Pass an answer on, with the location of its job."""
     start: list[Message] = []
     parts: list[bytes] = []
 
@@ -154,7 +149,8 @@ def _shown(send: Send, where: Callable[[str], str]) -> Send:
 
 
 def _with_location(body: bytes, where: Callable[[str], str]) -> bytes:
-    if LOCATIONS.default == "US" and Running.location in {"", "US"} and not LOCATIONS.has_others:
+    """The answer with the location of its job. The emulator writes US, which mostly is right."""
+    if where("") == LOCATIONS.default == _WRITTEN:
         return body
     try:
         answer = json.loads(body)

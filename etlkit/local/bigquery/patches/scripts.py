@@ -26,6 +26,7 @@ from etlkit.local.bigquery.patches.messages import at_statement, locate
 from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.table_options import sync_table
 from etlkit.local.bigquery.patches.transaction import Transaction
+from etlkit.local.bigquery.patches.work import check, interruptible
 from etlkit.local.bigquery.rules.concurrency import is_mutating
 from etlkit.local.bigquery.rules.registry import Asked, ask
 from etlkit.local.bigquery.rules.statements import NO_DDL
@@ -86,6 +87,7 @@ class Interpreter(plain.ScriptInterpreter):
         return None if found is None or found.is_implicit else found
 
     async def _exec_statement(self, stmt: ast.Statement) -> None:
+        check()  # a loop with an EXCEPTION handler would go on for ever
         if self._transaction is not None and isinstance(
             stmt, ast.CreateFunctionStmt | ast.CreateProcedureStmt
         ):
@@ -115,7 +117,8 @@ class Interpreter(plain.ScriptInterpreter):
 
     async def _run_dynamic(self, bq_sql: str, using_values: list[Any]) -> bool:
         """Run a dynamic statement. Returns whether the catalog may have to be updated."""
-        await super()._run_statement_with_params(bq_sql, using_values)
+        with interruptible():
+            await super()._run_statement_with_params(bq_sql, using_values)
         return True
 
     async def _run_query(self, bq_sql: str) -> pa.Table:

@@ -16,6 +16,7 @@ from uuid import uuid4
 import duckdb
 from bqemulator.domain.errors import InvalidQueryError
 
+from etlkit.local.bigquery.patches.catalog_cache import entries_of
 from etlkit.local.bigquery.rules.concurrency import conflicting_transaction
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Transaction:
     def __init__(self, ctx: Any, *, is_implicit: bool = False) -> None:
         self._ctx = ctx
         self.is_implicit = is_implicit
-        self._catalog = _tables_of(ctx.catalog)
+        self._catalog = entries_of(ctx.catalog)
         self.changed: set[Name] = set()
         self._mutated: set[Name] = set()
         self.id = str(uuid4())
@@ -101,9 +102,3 @@ class Transaction:
         cache = self._ctx.catalog._cache  # noqa: SLF001
         for name, entries in self._catalog.items():
             setattr(cache, name, entries)
-
-
-def _tables_of(catalog: Any) -> dict[str, dict[Any, Any]]:
-    """Shallow copies are enough: the entries are frozen."""
-    cache = vars(catalog._cache)  # noqa: SLF001
-    return {name: dict(entries) for name, entries in cache.items() if isinstance(entries, dict)}
