@@ -391,20 +391,23 @@ def environment(*, project: str | None = None, location: str | None = None) -> S
 
 
 @contextmanager
-def local_world(local_dir: Path | str = ".etlkit") -> Iterator[None]:
+def local_world(
+    local_dir: Path | str = ".etlkit", *, location: str | None = None
+) -> Iterator[None]:
     """Point this process at the local BigQuery and the local Vision while inside.
 
     Args:
         local_dir: Folder of the local tables, buckets and log.
+        location: Where the local datasets are by default; None = US, or where a running server is.
 
     Raises:
-        ConfigError: The `local` extra is not installed.
+        ConfigError: The `local` extra is not installed, or a server runs in another location.
         JobError: The server does not start.
     """
     from etlkit.local import join_or_start
     from etlkit.local.vision.redirects import redirect_vision
 
-    with join_or_start(Path(local_dir)) as server:
+    with join_or_start(Path(local_dir), location=location) as server:
         before = dict(os.environ)
         changes = server.endpoints.environ()
         changes["ETLKIT_BUCKETS"] = str(server.local_dir / "buckets")
