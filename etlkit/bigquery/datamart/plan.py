@@ -104,9 +104,7 @@ def make_plan(
     for number, statement in enumerate(statements, 1):
         expanded = expand_sql(statement.text, values)
         used |= expanded.used
-        steps.append(
-            Step(number, expanded.sql, expanded.parameters, statement, expanded.edits)
-        )
+        steps.append(Step(number, expanded.sql, expanded.parameters, statement, expanded.edits))
     changed, more = _expand_options(job, values)
     used |= more
     refuse_unused({*check_definitions(job.variables), *needed}, used)
