@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from etlkit.api.checks import as_check
 from etlkit.api.datamart import Datamart
 from etlkit.api.job import TransferJob
 from etlkit.api.run import Settings
@@ -22,6 +24,8 @@ from etlkit.workflow.precheck import child_context, first_context, outermost_con
 from etlkit.workflow.table_references import query_tables, same_table, table_parts, union
 from etlkit.workflow.task import Task
 from etlkit.workflow.task_kind import Tables, TaskContext
+
+_VARIABLE = re.compile(r"\$([^\W\d]\w*)\$")
 
 Checkable = TransferJob | Datamart | DataCheck
 
@@ -222,12 +226,35 @@ class _Finder:
             tables=_task_tables(task, context),
         )
         same = self._alone.get(id(task.run))
-        if same is not None and not by_query and same.values({}) == job.values({}):
-            job = same  # it is checked under its own name
-        else:
+        if same is None or by_query or not _is_same(same, job):
             self.jobs.append(job)
+        elif _variables_in(task.run) <= set(map(bare_name, job.definitions)):
+            job = same  # it is checked under its own name
+        else:  # its workflow gives it what it lacks by itself
+            self.jobs[self.jobs.index(same)] = job
+            self._alone[id(task.run)] = job
         self.after.setdefault(job.name, set()).update(before - {job.name})
         return {job.name}
+
+
+def _is_same(alone: JobToCheck, task: JobToCheck) -> bool:
+    """Whether a workflow changes no value of the job's own variables."""
+    names = set(map(bare_name, task.definitions))
+    one, other = alone.values({}), task.values({})
+    return all(one[name] == other[name] for name in names)
+
+
+def _variables_in(job: Checkable) -> set[str]:
+    """Bare names of the variables that the texts of a job use."""
+    if isinstance(job, DataCheck):
+        return set(_VARIABLE.findall(job.sql))
+    if isinstance(job, Datamart):
+        texts = [job.text(), job.destination or "", job.before_load or ""]
+        texts += [as_check(each).sql for each in job.checks]
+    else:
+        parts = [vars(each) for each in (job.source, job.sink) if hasattr(each, "__dict__")]
+        texts = [str(text) for part in parts for text in part.values()]
+    return {name for text in texts for name in _VARIABLE.findall(text)}
 
 
 def _task_tables(task: Task, context: TaskContext) -> Tables:
@@ -248,12 +275,15 @@ def _ordered(jobs: Sequence[JobToCheck], after: Mapping[str, set[str]]) -> list[
         if writer not in before[reader] and not _reaches(before, writer, reader):
             before[reader].add(writer)
     ordered: dict[str, None] = {}
+    begun: set[str] = set()
 
     def visit(name: str) -> None:
-        if name not in ordered:
-            for each in sorted(before[name], key=positions.__getitem__):
-                visit(each)
-            ordered[name] = None
+        if name in begun:  # two workflows may say the opposite of each other
+            return
+        begun.add(name)
+        for each in sorted(before[name], key=positions.__getitem__):
+            visit(each)
+        ordered[name] = None
 
     positions = {job.name: number for number, job in enumerate(jobs)}
     for job in jobs:

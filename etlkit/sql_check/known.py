@@ -30,8 +30,8 @@ OBJECT_COLUMNS = (
 )
 """https://cloud.google.com/bigquery/docs/object-table-introduction#object_table_schema"""
 
-OBJECT_PSEUDO_COLUMNS = (("data", "BYTES"), ("ref", "STRUCT<uri STRING, version STRING, "
-    "authorizer STRING, details JSON>"))  # fmt: skip
+OBJECT_PSEUDO_COLUMNS = (("data", "BYTES"), ("ref", ("STRUCT<uri STRING, version STRING, "
+    "authorizer STRING, details JSON>")))  # fmt: skip
 """Of object tables; `*` does not include them. The same page."""
 
 
@@ -69,6 +69,7 @@ class KnownTable:
         pseudo_columns: Columns that `*` does not include.
         is_complete: Whether these are all columns; a transform without `output_schema` may make more.
         maker: The job that makes it; empty = it is there already.
+        why: If it is not complete: why not, a sentence each.
         resource: As the REST API describes it, for partitioning and clustering; empty = not known.
         is_view: Whether rows cannot be written to it.
     """
@@ -77,6 +78,7 @@ class KnownTable:
     pseudo_columns: Columns = ()
     is_complete: bool = True
     maker: str = ""
+    why: tuple[str, ...] = ()
     resource: Mapping[str, Any] = field(default_factory=dict, compare=False)
     is_view: bool = False
 

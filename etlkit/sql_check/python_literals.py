@@ -1,21 +1,23 @@
 """Where a text stands as a literal in a Python module, character by character.
 
-Found are plain literals, those in parts (`"a" "b"`), f-strings, and what `dedent` or `strip` made of one.
+Found are plain literals, those in parts (`"a" "b"`), f-strings, and what `dedent` or `strip` made of
+one.
 """
 
 from __future__ import annotations
 
 import ast
 import re
+import warnings
 from collections.abc import Iterator
 from functools import lru_cache
 
 _GAP = re.compile(r"(?:\s|\\\r?\n|#[^\n]*)+")
 _OPENING = re.compile(r"(?P<prefix>[rRbBuUfFtT]{0,2})(?P<quote>'''|\"\"\"|'|\")")
+# https://docs.python.org/3/reference/lexical_analysis.html#escape-sequences; others stay as they are.
 _ESCAPE = re.compile(
     r"\\(?:\r?\n|[\\'\"abfnrtv]|[0-7]{1,3}|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|N\{[^}]*\})"
 )
-"""https://docs.python.org/3/reference/lexical_analysis.html#escape-sequences; others stay as they are."""
 
 _Chars = list[tuple[str, int]]
 """Each character of a value with its position in the module; an empty one stands for any text."""
@@ -40,12 +42,21 @@ def literal_offsets(module: str, value: str) -> list[int] | None:
     return None
 
 
+def parse_module(module: str) -> ast.Module | None:
+    """The tree of a module's source; None = it is no Python. Nothing is printed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the import says it
+        try:
+            return ast.parse(module)
+        except (SyntaxError, ValueError):
+            return None
+
+
 @lru_cache(maxsize=64)
 def _literals(module: str) -> tuple[_Chars, ...]:
     """The values of all literals of a module that are texts."""
-    try:
-        tree = ast.parse(module)
-    except (SyntaxError, ValueError):
+    tree = parse_module(module)
+    if tree is None:
         return ()
     starts = [0, *(newline.end() for newline in re.finditer("\n", module)), len(module)]
     inner = {
@@ -58,7 +69,9 @@ def _literals(module: str) -> tuple[_Chars, ...]:
     found = []
     for node in ast.walk(tree):
         is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
-        if id(node) in inner or not (is_text or isinstance(node, ast.JoinedStr)):
+        if id(node) in inner or not isinstance(node, ast.expr):
+            continue
+        if not is_text and not isinstance(node, ast.JoinedStr):
             continue
         start, end = _span(node, module, starts)
         if (chars := _characters(module, start, end)) is not None:
@@ -191,4 +204,4 @@ def _shifted(chars: _Chars, value: str) -> list[int] | None:
         found += [chars[min(max(start + indent + at, start), last)][1] for at in range(len(mine))]
         found.append(chars[last][1])
         start = last + 1
-    return found[: len(value)] + [found[-1]]
+    return [*found[: len(value)], found[-1]]

@@ -16,7 +16,7 @@ _TAB_WIDTH = 8
 """GoogleSQL counts a tab as a step to the next multiple of it."""
 
 _NEWLINE = re.compile(r"\r\n|\n|\r")
-_WORD = re.compile(r"`[^`\n]*`|[\w$@]+|'[^'\n]*'|\"[^\"\n]*\"")
+_WORD = re.compile(r"(?:`[^`\n]*`|[\w$@]+)(?:\.(?:`[^`\n]*`|[\w$@]+))*|'[^'\n]*'|\"[^\"\n]*\"")
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Place:
         excerpt: The whole line; empty = not known.
         width: How many characters the error is about, at least 1.
         what: The part of the job, e.g. `source query`; empty = the file says it.
+        caret: Where in the excerpt the error is, 1 = first; None = at `column`.
     """
 
     file: str | None
@@ -38,6 +39,7 @@ class Place:
     excerpt: str = ""
     width: int = 1
     what: str = ""
+    caret: int | None = None
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,10 @@ class Origin:
         except (OSError, UnicodeDecodeError):
             module = ""
         offsets = literal_offsets(module, text)
-        if offsets is None:  # the module makes it of parts: lines count from its own beginning
-            return replace(
-                _in_text(text, offset), file=f"{self.file}", width=width, what=f"{self.what}, made"
-            )
+        if offsets is None:  # the module computes it: lines count from its own beginning
+            found = _in_text(text, offset)
+            what = f"{self.what}, line {found.line}, column {found.column}"
+            return Place(str(self.file), None, None, found.excerpt, width, what, found.column)
         found = _in_text(module, offsets[min(offset, len(offsets) - 1)])
         return replace(found, file=str(self.file), width=width, what=self.what)
 
