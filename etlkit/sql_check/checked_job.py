@@ -141,8 +141,8 @@ class CheckedJob:
         while (name := self._not_looked_up(found)) is not None:
             self.world.allow(name)
             found = self._analyzer.analyze(text.sql, find, parameters, variables or {})
-        self.reads(*(name for name in found.reads if name not in own))
-        self.writes(*found.writes)
+        self.reads(*(name for name in found.reads if name not in own and "." in name))
+        self.writes(*(name for name in found.writes if "." in name))
         if found.unclear:
             self.note(found.unclear)
             return None

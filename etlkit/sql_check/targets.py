@@ -66,10 +66,8 @@ def leave_table(
     there = checked.world.find_table(options.table)
     name, why = checked.world.shown(options.table), tuple(checked.report.notes)
     if checked.report.kind == "transfer" and columns:
-        why = (
-            f"the transform of {checked.report.name} decides about the columns of {name}: declare "
-            "them in its output_schema",
-        )
+        reason = f"the transform of {checked.report.name} decides about the columns of {name}"
+        why = (f"{reason}: declare them in its output_schema",)
     replaces = MODES[options.mode].replaces and policy == "add_columns"
     if there is None:
         made = KnownTable(columns, is_complete=is_complete)
