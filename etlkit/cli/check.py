@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from etlkit.sql_check.known import Catalog
 
 _JOBS = Path("jobs")
-_SCHEMAS = Path("schemas")
+_SCHEMAS = (Path("schemas"), Path("jobs/schemas"))
 _VARIABLE = re.compile(r"\$([^\W\d]\w*)\$")
 
 _WHERE = "Where tables are looked up"
@@ -37,14 +37,14 @@ _OUTPUT = "Output"
     type=click.Path(path_type=Path),
     metavar="DIR",
     section=_WHERE,
-    help="In files, dataset.table.json as bq show --schema writes them (default: schemas/ if that "
-    "folder exists).",
+    help="In files, dataset.table.json as bq show --schema writes them (default: schemas/ or "
+    "jobs/schemas/ if there is one).",
 )
 @option(
     "--local",
     is_flag=True,
     section=_WHERE,
-    help="In the local BigQuery (default without schemas/).",
+    help="In the local BigQuery on this machine (default where there are no schemas).",
 )
 @local_dir_option
 @option(
@@ -121,8 +121,8 @@ def _catalog(options: dict[str, Any]) -> Iterator[Catalog]:
     from etlkit.sql_check.schema_files import SchemaFiles
 
     schemas: Path | None = options["schemas"]
-    if schemas is None and not options["local"] and not options["project"] and _SCHEMAS.is_dir():
-        schemas = _SCHEMAS
+    if schemas is None and not options["local"] and not options["project"]:
+        schemas = next((folder for folder in _SCHEMAS if folder.is_dir()), None)
     project = options["project"] or ("local" if options["local"] else "")
     files = None if schemas is None else SchemaFiles(schemas, project)
     if files is not None and not (options["local"] or options["project"]):

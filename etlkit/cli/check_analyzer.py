@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from etlkit.cli.check_ddl import makes
 from etlkit.errors import ConfigError
-from etlkit.local.bigquery import googlesql
+from etlkit.local.bigquery import googlesql, sql_ml
 from etlkit.local.bigquery.sql_catalog import (
     Argument,
     Catalog,
@@ -45,53 +45,79 @@ class GoogleSqlAnalyzer:
 
     Args:
         project: The project of names without one; empty = not known.
+
+    Raises:
+        ConfigError: The package with the analyzer is not installed.
     """
 
     def __init__(self, project: str) -> None:
         self._project = project
+        googlesql.engine()  # raises if it is not installed
 
     def analyze(
-        self, sql: str, find: Find, parameters: Mapping[str, str], variables: Mapping[str, str], /
+        self,
+        sql: str,
+        find: Find,
+        parameters: Mapping[str, str] | None,
+        variables: Mapping[str, str],
+        /,
     ) -> Analysis:
         """See `Analyzer.analyze`."""
+        types = None
         try:
-            catalog = _Lookups(self._project, find, variables)
-            types = {name: SqlType.parse(text) for name, text in parameters.items()}
-            found = googlesql.analyze(sql, catalog, types)
-        except googlesql.AnalyzerFailedError as error:
-            return Analysis(unclear=f"the analyzer cannot judge a statement: {error.message}")
-        except googlesql.GoogleSqlError as error:
-            if catalog.unknown_model:
-                return Analysis(
-                    unclear=f"what model {catalog.unknown_model} takes and gives is not known"
-                )
-            if _ONLY_IN_BIGQUERY.match(error.message):
-                return Analysis(unclear=f"{error.message}: only BigQuery itself knows it")
-            return Analysis(
-                refusal=Refusal(error.message, error.line or None, error.column or None),
-                reads=frozenset(catalog.named),
-            )
-        except ConfigError as error:
+            catalog = _Lookups(sql, self._project, find, variables)
+            if parameters is not None:
+                types = {name: SqlType.parse(text) for name, text in parameters.items()}
+        except ConfigError as error:  # a type that is none
             return Analysis(unclear=str(error))
-        is_table = "SCHEMA" not in found.kind
-        target = ".".join(found.target) if is_table else ""
+        try:
+            found = googlesql.analyze(catalog.sql, catalog, types)
+        except googlesql.GoogleSqlError as error:
+            return _refused(error, catalog)
+        # Schemas are no tables, and nothing needs to know them.
+        target = "" if "SCHEMA" in found.kind else ".".join(found.target)
         return Analysis(
-            columns=_columns(found.columns, found.num_unnamed) if found.kind == "SELECT" else None,
+            columns=_columns(found.columns) if found.kind == "SELECT" else None,
             reads=frozenset({*found.reads, *catalog.named} - {target}),
             writes=found.writes | ({target} if target else frozenset()),
             makes=makes(sql, found, find, catalog) if target else {},
         )
 
 
+def _refused(error: googlesql.GoogleSqlError, catalog: _Lookups) -> Analysis:
+    """What an error of the analyzer says about the statement."""
+    unclear = ""
+    if isinstance(error, googlesql.AnalyzerFailedError):
+        unclear = f"the analyzer cannot judge a statement: {error.message}"
+    elif catalog.missing_model is not None:
+        return Analysis(refusal=catalog.missing_model, reads=frozenset(catalog.named))
+    elif catalog.unknown_model:
+        unclear = f"what model {catalog.unknown_model} takes and gives is not known"
+    elif _ONLY_IN_BIGQUERY.match(error.message):
+        unclear = f"{error.message}: only BigQuery itself knows it"
+    if unclear:
+        return Analysis(unclear=unclear)
+    refusal = Refusal(error.message, error.line or None, error.column or None)
+    return Analysis(refusal=refusal, reads=frozenset(catalog.named))
+
+
 class _Lookups(Catalog):
     """Looks up what a statement names.
 
+    Args:
+        sql: The statement.
+        project: The project of names without one.
+        find: What a name is.
+        variables: Of the script, with their types.
+
     Attributes:
+        sql: The statement as the analyzer takes it; positions in it are the same.
         named: Models and functions that the statement names.
         unknown_model: A model whose columns are not known; empty = there is none.
+        missing_model: Why a model that the statement names is refused; None = all are there.
     """
 
-    def __init__(self, project: str, find: Find, variables: Mapping[str, str]) -> None:
+    def __init__(self, sql: str, project: str, find: Find, variables: Mapping[str, str]) -> None:
         super().__init__(
             project=project,
             variables={name: SqlType.parse(text) for name, text in variables.items()},
@@ -99,6 +125,12 @@ class _Lookups(Catalog):
         self._find = find
         self.named: set[str] = set()
         self.unknown_model = ""
+        self.missing_model = next(self._missing_models(sql), None)
+        self.sql, functions = sql_ml.declared(sql, self.find_model)
+        for function in sql_ml.IMAGE_FUNCTIONS:
+            self.add(function)
+        for table_function in functions:
+            self.add(table_function)
 
     def find_table(self, path: Path) -> Table | None:
         """See `Catalog.find_table`."""
@@ -120,6 +152,8 @@ class _Lookups(Catalog):
 
     def find_function(self, path: Path) -> Function | None:
         """See `Catalog.find_function`."""
+        if path[0].upper() == "ML":
+            return super().find_function(path)
         known = self._known(path)
         is_function = isinstance(known, KnownRoutine) and known.kind.endswith("_FUNCTION")
         if not isinstance(known, KnownRoutine) or not is_function or not known.result:
@@ -143,6 +177,13 @@ class _Lookups(Catalog):
             return super().find_procedure(path)
         return Procedure(path, _arguments(known))
 
+    def _missing_models(self, sql: str) -> Iterator[Refusal]:
+        for call in sql_ml.model_calls(sql):
+            if self.find_model(call.model) is None:
+                before = sql[: call.start].rpartition("\n")[2]
+                line, column = sql.count("\n", 0, call.start) + 1, len(before.expandtabs()) + 1
+                yield Refusal(f"Model not found: {'.'.join(call.model)}", line, column)
+
     def _known(self, path: Path) -> Known | None:
         return self._find(".".join(path))
 
@@ -151,8 +192,7 @@ def _types(columns: Columns) -> ColumnTypes:
     return tuple((each.name, SqlType.parse(each.type)) for each in columns)
 
 
-def _columns(columns: ColumnTypes, num_unnamed: int) -> Columns:
-    del num_unnamed
+def _columns(columns: ColumnTypes) -> Columns:
     return tuple(KnownColumn(name, kind.text) for name, kind in columns)
 
 

@@ -23,7 +23,7 @@ from etlkit.sql_check.known import (
 from etlkit.variables.sql_tokens import Token, tokenize
 
 if TYPE_CHECKING:
-    from etlkit.local.bigquery.googlesql import Analysis
+    from etlkit.local.bigquery.resolved_trees import Analysis
 
 _TABLES = frozenset(
     {"CREATE_TABLE", "CREATE_TABLE_AS_SELECT", "CREATE_VIEW", "CREATE_MATERIALIZED_VIEW"}
@@ -53,21 +53,20 @@ def makes(
         find: What a name was before.
         catalog: What the body of a function may name.
     """
-    name = ".".join(found.target)
-    if found.kind in {"CREATE_SCHEMA", "DROP_SCHEMA", "ALTER_SCHEMA"}:
-        return {}
-    if found.kind.startswith("DROP_"):
+    name, kind = ".".join(found.target), found.kind
+    if kind.startswith("DROP_"):
         return {name: None}
-    if found.kind == "ALTER_TABLE":
+    if kind == "ALTER_TABLE":
         return _altered(sql, name, find(name))
-    if found.kind in _TABLES:
-        return {name: _table(sql, found, find)}
-    if found.kind == "CREATE_MODEL":
+    made: Known | None = None
+    if kind in _TABLES:
+        made = _table(sql, found, find)
+    elif kind == "CREATE_MODEL":
         known = find(name)
-        return {name: known if isinstance(known, KnownModel) else KnownModel()}
-    if found.kind.endswith(("_FUNCTION", "_PROCEDURE")) and found.kind.startswith("CREATE_"):
-        return {name: _routine(sql, found.kind, catalog)}
-    return {}
+        made = known if isinstance(known, KnownModel) else KnownModel()
+    elif kind.startswith("CREATE_") and kind.endswith(("_FUNCTION", "_PROCEDURE")):
+        made = _routine(sql, kind, catalog)
+    return {name: made} if made is not None else {}
 
 
 def _table(sql: str, found: Analysis, find: Callable[[str], Known | None]) -> KnownTable:

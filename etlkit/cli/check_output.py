@@ -103,7 +103,7 @@ def _columns(job: JobReport) -> Iterator[Text]:
     for title, columns, is_complete in shown:
         if columns is not None:
             more = "" if is_complete else ", and what its transform adds"
-            yield Text.assemble((f"  {title:<4}", "dim"), _column_texts(columns), more)
+            yield Text.assemble((f"  {title:<6}", "dim"), _column_texts(columns), more)
     for change in job.changes:
         yield Text.assemble(("  then  ", "dim"), printable(change))
 

@@ -52,7 +52,7 @@ class Analyzer(Protocol):
         self,
         sql: str,
         find: Callable[[str], Known | None],
-        parameters: Mapping[str, str],
+        parameters: Mapping[str, str] | None,
         variables: Mapping[str, str],
         /,
     ) -> Analysis:
@@ -61,6 +61,6 @@ class Analyzer(Protocol):
         Args:
             sql: GoogleSQL, without a semicolon.
             find: What a name is; None = it does not exist.
-            parameters: Query parameters by name, with their types.
+            parameters: Query parameters by name, with their types; None = any parameter is taken.
             variables: Variables of the script by name, with their types.
         """

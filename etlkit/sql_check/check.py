@@ -8,7 +8,7 @@ from etlkit.api.datamart import Datamart
 from etlkit.api.job import TransferJob
 from etlkit.errors import EtlkitError
 from etlkit.sql_check.analyzer import Analyzer
-from etlkit.sql_check.checked_job import CheckedJob, NotDescribedError
+from etlkit.sql_check.checked_job import CheckedJob, NotDescribedError, NotKnownError
 from etlkit.sql_check.data_checks import check_data_check, loop_values
 from etlkit.sql_check.datamarts import check_datamart
 from etlkit.sql_check.jobs import JobList, JobToCheck
@@ -64,6 +64,8 @@ def _check(job: JobToCheck, world: World, analyzer: Analyzer) -> JobReport:
     except NotDescribedError as error:
         checked.report.is_config = True
         checked.find(str(error))
+    except NotKnownError as error:
+        checked.note(str(error))
     except EtlkitError as error:
         checked.find(str(error))
     checked.finish()

@@ -27,7 +27,10 @@ _UNKNOWN_NAMES = (
     re.compile(r"Name (?P<name>\S+) not found inside"),
     re.compile(r"Field name (?P<name>\S+) does not exist in"),
 )
-"""Errors after which the statement can be analyzed further, with NULL in the name's place."""
+"""Errors after which the statement can be analyzed further, with another value in the name's place."""
+
+_ANY_VALUE = "@etlkit_any_value"
+"""A parameter without a type fits everywhere; NULL, for instance, cannot be compared."""
 
 _MISSING_TABLE = re.compile(r"(?:Table|Model|TVF|Function|Procedure) not found: (?P<name>[^;\s]+)|"
     r"Table-valued function not found: (?P<other>[^;\s]+)|"
@@ -38,6 +41,10 @@ _UNNAMED = re.compile(r"f\d+_")
 
 class NotDescribedError(Exception):
     """A job's description is wrong: there is nothing to analyze."""
+
+
+class NotKnownError(Exception):
+    """What a job needs is not known: there is nothing to analyze."""
 
 
 class CheckedJob:
@@ -153,7 +160,7 @@ class CheckedJob:
             shown = ", ".join(f"${name}$" for name in stand_ins)
             self.note(f"the value of {shown} is known when the workflow runs")
             return None
-        self._refused(text, found, find, parameters, variables or {}, unsure)
+        self._refused(text, found, find, variables or {}, unsure)
         return None
 
     def _not_looked_up(self, found: Analysis) -> str | None:
@@ -166,7 +173,6 @@ class CheckedJob:
         text: SqlText,
         found: Analysis,
         find: Any,
-        parameters: Mapping[str, str],
         variables: Mapping[str, str],
         unsure: Iterable[str],
     ) -> None:
@@ -179,7 +185,7 @@ class CheckedJob:
             unknown = _unknown_name(refusal.message)
             missing = _missing_name(refusal.message)
             if not is_first and unknown is None and missing is None:
-                return  # it may be about the NULL that stands there instead of a name
+                return  # it may be about what stands there instead of a name
             if unknown is not None and unsure:
                 for reason in unsure:
                     self.note(reason)
@@ -191,8 +197,8 @@ class CheckedJob:
             start, end = _name_around(text, text.written_offset(refusal.line, refusal.column))
             if end <= start:
                 return
-            text, is_first = text.edited([(start, end, "NULL")]), False
-            found = self._analyzer.analyze(text.sql, find, parameters, variables)
+            text, is_first = text.edited([(start, end, _ANY_VALUE)]), False
+            found = self._analyzer.analyze(text.sql, find, None, variables)
 
     def result_columns(self, text: SqlText, found: Analysis) -> Columns | None:
         """The columns of a query whose rows go into a table: all need names.
@@ -231,12 +237,18 @@ class CheckedJob:
         report = self.report
         report.writes = sorted(self._writes)
         report.reads = sorted(self._reads)
+        report.findings.sort(key=_position)
         why = [f"{report.name} has errors"] if report.findings else report.notes
         for name in report.writes if why else ():
             if self.world.find(name) is None:
                 self.world.make(
                     {name: KnownTable((), is_complete=False, maker=report.name, why=tuple(why))}
                 )
+
+
+def _position(finding: Finding) -> tuple[str, int, int]:
+    place = finding.place
+    return place.file or "", place.line or 0, place.column or 0
 
 
 def _unknown_name(message: str) -> str | None:

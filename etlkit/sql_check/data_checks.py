@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from etlkit.errors import ConfigError
-from etlkit.sql_check.checked_job import CheckedJob, NotDescribedError
+from etlkit.sql_check.checked_job import CheckedJob, NotDescribedError, NotKnownError
 from etlkit.sql_check.sql_text import SqlText
 from etlkit.variables.definitions import Value
 from etlkit.variables.sql_tokens import one_query
@@ -67,7 +67,11 @@ def check_data_check(checked: CheckedJob, check: DataCheck, values: Mapping[str,
 
 
 def loop_values(checked: CheckedJob) -> dict[str, Any]:
-    """Stand-ins for what the rows of a loop's query tell, with the types of its columns."""
+    """Stand-ins for what the rows of a loop's query tell, with the types of its columns.
+
+    Raises:
+        NotKnownError: The query is refused, or nothing can be said of it.
+    """
     loop = checked.job.loop
     if loop is None or loop.query is None:
         return {}
@@ -76,5 +80,5 @@ def loop_values(checked: CheckedJob) -> dict[str, Any]:
     one_query(loop.query)
     found = checked.analyze(text, checked.types_of(parameters), used=used)
     if found is None or found.columns is None:
-        raise NotDescribedError("the query of its loop tells its variables, and is refused")
+        raise NotKnownError("the query of its loop tells its variables, and is not known")
     return {bare_name(each.name): _EXAMPLES.get(each.type, STAND_IN) for each in found.columns}

@@ -54,24 +54,21 @@ class Statements:
 
     def _statement(self, text: SqlText, part: Sequence[Token]) -> tuple[SqlText, Analysis] | None:
         word = first_word(list(part))
-        if word in _CONDITIONS:
-            return self._expression(text, part[1:], {"THEN", "DO"})
-        if word == "SET":
-            self._set(text, part)
-            return None
-        if word == "DECLARE":
-            self._declare(text, part)
-            return None
-        if word == "FOR":
-            self._for(text, part)
-            return None
-        if word == "EXECUTE":
-            self.checked.note(f"line {part[0].line}: EXECUTE IMMEDIATE makes its SQL while it runs")
-            return None
         is_label = len(part) > 1 and part[1].kind == "COLON"
-        if is_label or word in _NOTHING_TO_ANALYZE:
-            return None
-        return self._one(text.part(part[0].start, part[-1].end), is_temporary=_is_temporary(part))
+        if word in _CONDITIONS:
+            self._expression(text, part[1:], {"THEN", "DO"})
+        elif word == "SET":
+            self._set(text, part)
+        elif word == "DECLARE":
+            self._declare(text, part)
+        elif word == "FOR":
+            self._for(text, part)
+        elif word == "EXECUTE":
+            self.checked.note(f"line {part[0].line}: EXECUTE IMMEDIATE makes its SQL while it runs")
+        elif not is_label and word not in _NOTHING_TO_ANALYZE:
+            start, end = part[0].start, part[-1].end
+            return self._one(text.part(start, end), is_temporary=_is_temporary(part))
+        return None
 
     def _one(self, text: SqlText, *, is_temporary: bool = False) -> tuple[SqlText, Analysis] | None:
         found = self.checked.analyze(

@@ -220,9 +220,7 @@ class _Expansion:
             parts += [self._sql[position:start], new]
             position = end
         parts.append(self._sql[position:])
-        return Expanded(
-            "".join(parts), self._parameters, frozenset(self._used), tuple(self._edits)
-        )
+        return Expanded("".join(parts), self._parameters, frozenset(self._used), tuple(self._edits))
 
 
 def _segments(tokens: list[Token]) -> Iterator[list[Token]]:

@@ -17,7 +17,7 @@ ORDERS = [
     {"name": "price", "type": "NUMERIC"},
 ]
 
-LOAD = '''\
+LOAD = """\
 from datetime import date
 
 from etlkit import BigQuerySink, BigQuerySource, EtlBase, TransferJob
@@ -40,7 +40,7 @@ job = TransferJob(
     sink=BigQuerySink("shop.loaded", mode="merge", merge_keys=("customer",)),
     checks=["SELECT customer FROM {staged} WHERE total = ''"],
 )
-'''
+"""
 
 TOTALS = '''\
 from etlkit import Datamart
@@ -294,7 +294,9 @@ SELECT 1 FROM shop.scratch;
     (project / "jobs/script.sql").write_text(script, encoding="utf-8")
     status, jobs = check("jobs/script.sql")
     assert status == 1
-    assert [(line, message.splitlines()[0].partition(":")[0]) for _, line, _, message in errors(jobs)] == [
+    assert [
+        (line, message.splitlines()[0].partition(":")[0]) for _, line, _, message in errors(jobs)
+    ] == [
         (9, "No matching signature for operator +"),
         (12, "Field name nothing does not exist in STRUCT<id INT64, note STRING>"),
         (17, "Table not found"),
@@ -312,7 +314,7 @@ def test_statements_that_make_things(check, project):
         "CREATE OR REPLACE VIEW shop.big_orders AS SELECT * FROM shop.orders WHERE price > 100;\n"
         "CREATE FUNCTION shop.half(x NUMERIC) AS (x / 2);\n"
         "CREATE FUNCTION shop.label(x INT64) RETURNS STRING LANGUAGE js AS 'return x';\n"
-        "CREATE TABLE FUNCTION shop.of_day(on_day DATE) AS SELECT id FROM shop.orders WHERE day = on_day;",
+        "CREATE TABLE FUNCTION shop.of_day(d DATE) AS SELECT id FROM shop.orders WHERE day = d;",
         encoding="utf-8",
     )
     status, jobs = check("jobs/a_use.sql", "jobs/b_make.sql")
@@ -325,7 +327,7 @@ def test_statements_that_make_things(check, project):
     ]
 
 
-WORKFLOW = '''\
+WORKFLOW = """\
 from etlkit import DataCheck, Loop, Task, TaskValue, Workflow
 from jobs import load, totals
 
@@ -342,7 +344,7 @@ job = Workflow(
         Task("python", lambda: None, after="enough"),
     ],
 )
-'''
+"""
 
 
 def test_all_tasks_of_a_workflow(check, project):
