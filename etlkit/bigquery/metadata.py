@@ -58,6 +58,22 @@ class Metadata:
         name = name.replace("`", "")
         return name if name.count(".") > 1 else f"{self.project}.{name}"
 
+    def last_of(self, pattern: str) -> Mapping[str, Any] | None:
+        """The table whose name comes last of those that `project.dataset.prefix*` stands for."""
+        from google.api_core.exceptions import NotFound
+
+        dataset, _, prefix = self._full(pattern).rstrip("*").rpartition(".")
+        client = self._connection.client
+        with errors_as(SourceError, "open", f"looking for {pattern} failed"):
+            try:
+                listed: Any = client.list_tables(
+                    dataset, retry=self._connection.retry(), timeout=REQUEST_S
+                )
+                names = [each.table_id for each in listed if each.table_id.startswith(prefix)]
+            except NotFound:
+                names = []
+        return self.find(f"{dataset}.{max(names)}") if names else None
+
     def _ask(self, full: str) -> Mapping[str, Any] | None:
         from google.api_core.exceptions import BadRequest, NotFound
 

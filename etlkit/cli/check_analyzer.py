@@ -34,10 +34,11 @@ from etlkit.sql_check.known import (
 Find = Callable[[str], Known | None]
 
 _ONLY_IN_BIGQUERY: Final = re.compile(
+    r"Table not found: .*(?:INFORMATION_SCHEMA|__TABLES__)|"
     r"(?:Function|Table-valued function|TVF) not found: `?(?:ML|AI|BQ|VECTOR_SEARCH|SEARCH|OBJ)\b",
     re.IGNORECASE,
 )
-"""BigQuery's own functions are in no catalog but BigQuery's."""
+"""BigQuery's own functions and views are in no catalog but BigQuery's."""
 
 
 class GoogleSqlAnalyzer:

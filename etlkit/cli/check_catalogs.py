@@ -9,7 +9,7 @@ from typing import Any
 
 from etlkit.bigquery.metadata import Metadata
 from etlkit.cli.options import chosen_settings
-from etlkit.sql_check.known import Catalog, Known, read_resource
+from etlkit.sql_check.known import Catalog, Known, KnownTable, read_resource, wildcard
 
 
 class MetadataCatalog:
@@ -23,6 +23,7 @@ class MetadataCatalog:
     def __init__(self, metadata: Metadata, title: str) -> None:
         self._metadata = metadata
         self.title = title
+        self.asks = True
         self.project = metadata.project
 
     def prepare(self, names: Iterable[str], /) -> None:
@@ -31,6 +32,10 @@ class MetadataCatalog:
 
     def find(self, name: str, /) -> Known | None:
         """See `Catalog.find`."""
+        if name.endswith("*"):
+            resource = self._metadata.last_of(name)
+            known = None if resource is None else read_resource(resource)
+            return wildcard(known) if isinstance(known, KnownTable) else None
         resource = self._metadata.find(name)
         return None if resource is None else read_resource(resource)
 
@@ -51,6 +56,7 @@ class FilesFirst:
         self._files, self._rest = files, rest
         self.title = f"{files.title}, then {rest.title}"
         self.project = rest.project
+        self.asks = rest.asks
 
     def prepare(self, names: Iterable[str], /) -> None:
         """See `Catalog.prepare`."""

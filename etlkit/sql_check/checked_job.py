@@ -70,7 +70,7 @@ class CheckedJob:
         self._analyzer = analyzer
         self._reads: dict[str, None] = {}
         self._writes: dict[str, None] = {}
-        for name in (*job.tables.reads, *job.tables.writes):
+        for name in (*job.tables.reads, *job.tables.writes) if world.asks else ():
             world.allow(name)
 
     def origin(self, what: str, file: Path | None = None) -> Origin:
@@ -232,9 +232,10 @@ class CheckedJob:
 
     def finish(self) -> None:
         """Complete the report; tables that the job cannot be trusted to make are noted."""
-        self.reads(*self.job.tables.reads)
-        self.writes(*self.job.tables.writes)
         report = self.report
+        if report.findings or report.notes:  # what is refused says nothing of its tables
+            self.reads(*self.job.tables.reads)
+            self.writes(*self.job.tables.writes)
         report.writes = sorted(self._writes)
         report.reads = sorted(self._reads)
         report.findings.sort(key=_position)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,16 @@ from etlkit.workflow.definition import Workflow
 from etlkit.workflow.job_tasks import as_runnable
 from etlkit.workflow.loop import Loop
 from etlkit.workflow.precheck import child_context, first_context, outermost_context
-from etlkit.workflow.table_references import query_tables, same_table, table_parts, union
+from etlkit.workflow.sql_tables import mentioned_names
+from etlkit.workflow.table_references import (
+    datamart_tables,
+    known_values,
+    query_tables,
+    same_table,
+    table_parts,
+    transfer_tables,
+    union,
+)
 from etlkit.workflow.task import Task
 from etlkit.workflow.task_kind import Tables, TaskContext
 
@@ -58,7 +68,7 @@ class JobToCheck:
         needed: Bare names that the job has to use.
         stand_ins: Bare names of variables whose values are not known before a run.
         loop: The loop whose query gives more values; None = there is none.
-        tables: What it reads and writes, as far as its texts say it.
+        known: Values or definitions that the workflow gives to variables, for names of tables.
         queued_at: Time from which `Timestamp` variables count.
     """
 
@@ -71,12 +81,36 @@ class JobToCheck:
     needed: frozenset[str] = frozenset()
     stand_ins: frozenset[str] = frozenset()
     loop: Loop | None = None
-    tables: Tables = field(default_factory=Tables)
+    known: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def definitions(self) -> Mapping[str, Any]:
         """The variables that the job itself defines."""
         return {} if isinstance(self.job, DataCheck) else self.job.variables
+
+    @cached_property
+    def tables(self) -> Tables:
+        """What it reads and writes, as far as its texts say it. All queries are parsed for it."""
+        tables = as_runnable(self.job).tables(self.known)
+        if self.loop is not None and self.loop.query is not None:
+            tables = union(tables, query_tables(self.loop.query, self.known))
+        return tables
+
+    @cached_property
+    def writes(self) -> frozenset[str]:
+        """Tables that it writes."""
+        if isinstance(self.job, TransferJob):
+            return transfer_tables(self.job, self.known, queries=False).writes
+        if isinstance(self.job, Datamart):
+            return datamart_tables(self.job, self.known, queries=False).writes
+        return frozenset()
+
+    @cached_property
+    def mentions(self) -> frozenset[str]:
+        """All names with a dot in its texts: what it reads is among them."""
+        values = known_values(self.definitions, self.known)
+        texts = [*texts_of(self.job), "" if self.loop is None else self.loop.query or ""]
+        return frozenset().union(*(mentioned_names(text, values) for text in texts))
 
     def values(self, more: Mapping[str, Any]) -> dict[str, Value]:
         """The value of each variable.
@@ -170,7 +204,7 @@ class _Finder:
             loaded.file,
             self._queued_at,
             given,
-            tables=as_runnable(loaded.job).tables(given),
+            known=given,
         )
         self._alone[id(loaded.job)] = job
         self.jobs.append(job)
@@ -223,7 +257,7 @@ class _Finder:
             needed=context.needed if not by_query else frozenset(),
             stand_ins=context.stand_ins,
             loop=task.loop if by_query else None,
-            tables=_task_tables(task, context),
+            known={n: v for n, v in context.variables.items() if n not in context.stand_ins},
         )
         same = self._alone.get(id(task.run))
         if same is None or by_query or not _is_same(same, job):
@@ -246,23 +280,27 @@ def _is_same(alone: JobToCheck, task: JobToCheck) -> bool:
 
 def _variables_in(job: Checkable) -> set[str]:
     """Bare names of the variables that the texts of a job use."""
-    if isinstance(job, DataCheck):
-        return set(_VARIABLE.findall(job.sql))
+    texts = [*texts_of(job)]
     if isinstance(job, Datamart):
-        texts = [job.text(), job.destination or "", job.before_load or ""]
-        texts += [as_check(each).sql for each in job.checks]
-    else:
+        texts.append(job.destination or "")
+    elif isinstance(job, TransferJob):
         parts = [vars(each) for each in (job.source, job.sink) if hasattr(each, "__dict__")]
-        texts = [str(text) for part in parts for text in part.values()]
+        texts += [str(text) for part in parts for text in part.values()]
     return {name for text in texts for name in _VARIABLE.findall(text)}
 
 
-def _task_tables(task: Task, context: TaskContext) -> Tables:
-    values = {n: v for n, v in context.variables.items() if n not in context.stand_ins}
-    tables = task.runnable.tables(values)
-    if task.loop is not None and task.loop.query is not None:
-        tables = union(tables, query_tables(task.loop.query, values))
-    return tables
+def texts_of(job: Checkable) -> list[str]:
+    """The texts of SQL of a job. A file that cannot be read is said when the job is checked."""
+    if isinstance(job, DataCheck):
+        return [job.sql]
+    checks = [as_check(each).sql for each in job.checks]
+    if isinstance(job, TransferJob):
+        texts = (getattr(job.source, "query", None), getattr(job.sink, "before_load", None))
+        return [*(text for text in texts if text), *checks]
+    try:
+        return [job.text(), job.before_load or "", *checks]
+    except ConfigError:
+        return []
 
 
 def _ordered(jobs: Sequence[JobToCheck], after: Mapping[str, set[str]]) -> list[str]:
@@ -292,13 +330,13 @@ def _ordered(jobs: Sequence[JobToCheck], after: Mapping[str, set[str]]) -> list[
 
 
 def _table_edges(jobs: Sequence[JobToCheck]) -> Iterator[tuple[str, str]]:
-    """Each pair of a writer of a table and another job that reads it."""
+    """Each pair of a writer of a table and another job that names it."""
     writers: dict[str, list[tuple[str, str]]] = {}
     for job in jobs:
-        for table in job.tables.writes:
+        for table in job.writes:
             writers.setdefault(_bucket(table), []).append((table, job.name))
     for job in jobs:
-        for table in sorted(job.tables.reads):
+        for table in sorted(job.mentions):
             bucket = _bucket(table)
             found: Iterable[tuple[str, str]] = (
                 (each for several in writers.values() for each in several)

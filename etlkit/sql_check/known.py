@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from etlkit.errors import ConfigError
 from etlkit.rows.columns import Column, quoted
+from etlkit.rows.types import TYPES
 
 _STANDARD_NAMES = {
     "INTEGER": "INT64",
@@ -18,6 +19,8 @@ _STANDARD_NAMES = {
     "BIGDECIMAL": "BIGNUMERIC",
 }
 """https://cloud.google.com/bigquery/docs/reference/rest/v2/tables#TableFieldSchema.FIELDS.type"""
+
+_TYPES = frozenset({*TYPES, "STRUCT", "INTERVAL", "RANGE"})
 
 OBJECT_COLUMNS = (
     ("uri", "STRING"),
@@ -133,6 +136,10 @@ class Catalog(Protocol):
     def project(self) -> str:
         """The project of names without one."""
 
+    @property
+    def asks(self) -> bool:
+        """Whether a look-up is a request: then only names of tables are looked up, not all names."""
+
     def prepare(self, names: Iterable[str], /) -> None:
         """Look several names up at once, where that is faster."""
 
@@ -195,6 +202,15 @@ def read_resource(resource: Any) -> Known:
     )
 
 
+def wildcard(table: KnownTable) -> KnownTable:
+    """Several tables under one name: the columns are those of one of them.
+
+    Source: https://cloud.google.com/bigquery/docs/querying-wildcard-tables
+    """
+    suffix = KnownColumn("_TABLE_SUFFIX", "STRING")
+    return replace(table, pseudo_columns=(*table.pseudo_columns, suffix), is_view=True)
+
+
 def object_table(maker: str = "") -> KnownTable:
     """An object table."""
     columns, pseudo = (
@@ -231,6 +247,8 @@ def _fields(fields: Sequence[Any]) -> Columns:
 def _field_type(field_: Mapping[str, Any]) -> str:
     kind = _text(field_, "type").upper()
     kind = _STANDARD_NAMES.get(kind, kind)
+    if kind not in _TYPES:
+        raise ConfigError(f"column {_text(field_, 'name')}: BigQuery has no type {kind}")
     if kind == "STRUCT":
         inner = ", ".join(
             f"{quoted(_text(each, 'name'))} {_field_type(each)}"

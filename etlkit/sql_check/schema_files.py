@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from etlkit.errors import ConfigError
-from etlkit.sql_check.known import Known, read_resource
+from etlkit.sql_check.known import Known, KnownTable, read_resource, wildcard
 
 
 class SchemaFiles:
@@ -46,12 +46,19 @@ class SchemaFiles:
         number = len(self._known)
         return f"{number} {'schema' if number == 1 else 'schemas'} in {self._folder}"
 
+    @property
+    def asks(self) -> bool:
+        """See `Catalog.asks`."""
+        return False
+
     def prepare(self, _names: Iterable[str], /) -> None:
         """All files are read already."""
 
     def find(self, name: str, /) -> Known | None:
         """See `Catalog.find`; a file without a project is of the default one."""
         key = _key(name)
+        if key.endswith("*"):
+            return self._wildcard(key)
         found = self._known.get(key)
         if found is not None:
             return found
@@ -61,6 +68,13 @@ class SchemaFiles:
         if not project and self.project:
             return self._known.get(f"{self.project}.{key}")
         return None
+
+    def _wildcard(self, key: str) -> Known | None:
+        """The tables that a name with a `*` at its end stands for; the last one has the columns."""
+        prefixes = {key[:-1], ".".join(_parts(key)[1:])[:-1]}
+        names = [name for name in self._known if name.startswith(tuple(prefixes))]
+        found = self._known[max(names)] if names else None
+        return wildcard(found) if isinstance(found, KnownTable) else None
 
     def missing(self, name: str, /) -> str:
         """See `Catalog.missing`."""

@@ -44,6 +44,11 @@ class World:
         for name, known in made.items():
             self._made[self._key(name)] = known
 
+    @property
+    def asks(self) -> bool:
+        """See `Catalog.asks`."""
+        return self._catalog.asks
+
     def allow(self, name: str) -> None:
         """Note that a text may name a table; other words with dots in them are not looked up."""
         self._allowed.add(self._key(name))
@@ -51,7 +56,7 @@ class World:
     def may_find(self, name: str) -> bool:
         """Whether a name is worth a look-up."""
         key = self._key(name)
-        return key in self._allowed or key in self._made
+        return key in self._allowed or key in self._made or not self._catalog.asks
 
     def missing(self, name: str) -> str:
         """See `Catalog.missing`."""

@@ -79,6 +79,8 @@ def expand_sql(sql: str, values: Mapping[str, Value], *, as_literals: bool = Fal
     Raises:
         ConfigError: An unknown variable, or a value that is not allowed where its variable stands.
     """
+    if "$" not in sql:
+        return Expanded(sql, {}, frozenset())
     expansion = _Expansion(sql, values)
     tokens = tokenize(sql)
     stored = as_literals or any(_makes(part, "PROCEDURE") for part in _segments(tokens))

@@ -327,6 +327,47 @@ def test_statements_that_make_things(check, project):
     ]
 
 
+def test_what_only_bigquery_knows_is_not_an_error(check, project):
+    """Its own functions and views are not judged."""
+    (project / "jobs/own.sql").write_text(
+        "SELECT * FROM AI.FORECAST(TABLE shop.orders, data_col => 'price');\n"
+        "SELECT table_name FROM shop.INFORMATION_SCHEMA.TABLES;\n"
+        "EXECUTE IMMEDIATE 'SELECT 1';\n"
+        "SELECT _TABLE_SUFFIX, customer FROM `shop.order*`",
+        encoding="utf-8",
+    )
+    status, jobs = check("jobs/own.sql")
+    assert (status, errors(jobs)) == (0, [])
+    assert jobs["jobs/own.sql"]["state"] == "unchecked"
+    assert len(jobs["jobs/own.sql"]["notes"]) == 3
+    assert jobs["jobs/own.sql"]["columns_out"][0]["name"] == "_TABLE_SUFFIX"
+
+
+def test_models(check, project):
+    """What ML.PREDICT gives is known from the model's resource; a missing model is an error."""
+    floats = {"typeKind": "ARRAY", "arrayElementType": {"typeKind": "FLOAT64"}}
+    model = {
+        "modelReference": {"modelId": "net"},
+        "featureColumns": [{"name": "x", "type": floats}],
+        "labelColumns": [{"name": "scores", "type": floats}],
+    }
+    (project / "schemas/shop.net.json").write_text(json.dumps(model), encoding="utf-8")
+    (project / "jobs/predict.sql").write_text(
+        "WITH rows_in AS (SELECT id, [CAST(price AS FLOAT64)] AS x FROM shop.orders)\n"
+        "SELECT id, scores[OFFSET(0)] AS first, scors\n"
+        "FROM ML.PREDICT(MODEL `shop.net`, (SELECT * FROM rows_in));\n"
+        "SELECT * FROM ML.PREDICT(MODEL shop.nett, TABLE shop.orders)",
+        encoding="utf-8",
+    )
+    status, jobs = check("jobs/predict.sql")
+    assert status == 1
+    assert [(each[1], each[2], each[3].partition(";")[0]) for each in errors(jobs)] == [
+        (2, 40, "Unrecognized name: scors"),
+        (4, 32, "Model not found: shop.nett"),
+    ]
+    assert "shop.nett.json" in jobs["jobs/predict.sql"]["errors"][1]["hint"]
+
+
 WORKFLOW = """\
 from etlkit import DataCheck, Loop, Task, TaskValue, Workflow
 from jobs import load, totals

@@ -67,6 +67,19 @@ def test_a_file_with_a_project(folder):
     assert SchemaFiles(folder, "far").find("away.t") is not None
 
 
+def test_a_wildcard(folder):
+    """A name with a `*` has the columns of the last table that it fits, and `_TABLE_SUFFIX`."""
+    for number, kind in (("1", "STRING"), ("2", "DATE")):
+        field = {"name": "x", "type": kind}
+        (folder / f"shop.events_{number}.json").write_text(json.dumps([field]), encoding="utf-8")
+    for project in ("", "mine"):
+        name = "shop.events_*" if not project else "mine.shop.events_*"
+        table = SchemaFiles(folder, project).find(name)
+        assert [each.type for each in table.columns] == ["DATE"]
+        assert [each.name for each in table.pseudo_columns] == ["_TABLE_SUFFIX"]
+    assert SchemaFiles(folder, "").find("shop.nothing_*") is None
+
+
 def test_a_name_that_is_not_there(folder):
     """The hint names the file to write, and a similar name."""
     hint = SchemaFiles(folder, "").missing("shop.order")
@@ -80,16 +93,18 @@ def test_all_broken_files_are_named(folder):
     (folder / "a.c.json").write_text('{"kind": "x"}', encoding="utf-8")
     (folder / "a.d.json").write_text('[{"name": "x"}]', encoding="utf-8")
     (folder / "a.e.json").write_bytes(b"\xff\xfe")
+    (folder / "a.f.json").write_text('[{"name": "x", "type": "TEXT"}]', encoding="utf-8")
     (folder / "name.json").write_text("[]", encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
         SchemaFiles(folder, "")
     lines = str(caught.value).splitlines()
-    assert len(lines) == 5
+    assert len(lines) == 6
     assert "a.b.json:2:10: it is not JSON" in lines[0]
     assert "it has no list of columns" in lines[1]
     assert "a column has no type" in lines[2]
     assert "it is not UTF-8 text" in lines[3]
-    assert "call it dataset.table.json" in lines[4]
+    assert "column x: BigQuery has no type TEXT" in lines[4]
+    assert "call it dataset.table.json" in lines[5]
 
 
 def test_a_folder_that_is_not_there(tmp_path):
