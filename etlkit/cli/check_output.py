@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TextIO
 
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.text import Text
 
-    from etlkit.sql_check.known import Columns
     from etlkit.sql_check.report import CheckReport, Finding, JobReport
     from etlkit.sql_check.sql_text import Place
 
@@ -22,6 +22,8 @@ _LOOKS = {
     "unchecked": ("?", "?", "yellow"),
 }
 """Symbol, symbol without Unicode, and colour, by state."""
+
+_CREATED = " would be created"
 
 _WIDE = 1_000
 """Columns of a file or a pipe, where nothing is folded."""
@@ -58,12 +60,15 @@ def write_report(stream: TextIO, report: CheckReport, *, columns: bool) -> None:
 def _parts(report: CheckReport, console: Console, *, columns: bool) -> Iterator[RenderableType]:
     from rich.text import Text
 
-    width = min(console.width, 120)
-    yield _table(report.jobs, console)
+    width = console.width
+    if _table_width(report.jobs) <= console.width:
+        yield _table(report.jobs, console)
+    else:
+        yield from _list(report.jobs, console)
     if columns:
         for job in report.jobs:
-            yield from _columns(job)
-    yield from _notes(report.jobs)
+            yield from _columns(job, width)
+    yield from _notes(report.jobs, width)
     for job in report.jobs:
         for finding in job.findings:
             yield Text("")
@@ -72,27 +77,59 @@ def _parts(report: CheckReport, console: Console, *, columns: bool) -> Iterator[
     yield _summary(report)
 
 
+def _table_width(jobs: Sequence[JobReport]) -> int:
+    """The width of the table in which no name is folded."""
+    columns = [[[job.name], job.reads, job.writes] for job in jobs]
+    longest = (max((len(n) for row in columns for n in row[at]), default=0) for at in range(3))
+    return sum(max(each, 12) + 2 for each in longest) + 1
+
+
+def _list(jobs: Sequence[JobReport], console: Console) -> Iterator[Text]:
+    """The same as lines, for a terminal in which names would be folded."""
+    for job in jobs:
+        yield _state(job, console).append(" ").append(printable(job.name), "bold")
+        for title, names in (("reads", job.reads), ("writes", job.writes)):
+            if names:
+                yield _wrapped(f"    {title:<8}", ", ".join(names), console.width)
+
+
+def _state(job: JobReport, console: Console) -> Text:
+    from rich.text import Text
+
+    symbol, ascii_symbol, style = _LOOKS[job.state]
+    return Text(symbol if console.encoding.lower().startswith("utf") else ascii_symbol, style)
+
+
+def _wrapped(title: str, text: str, width: int, style: str = "dim") -> Text:
+    """A text behind a title; further lines are indented as the first one."""
+    from rich.text import Text
+
+    lines = textwrap.wrap(
+        printable(text), width - len(title), break_long_words=False, break_on_hyphens=False
+    )
+    indented = f"\n{' ' * len(title)}".join(lines)
+    return Text.assemble((title, style), indented)
+
+
 def _table(jobs: Sequence[JobReport], console: Console) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    unicode = console.encoding.lower().startswith("utf")
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     table.add_column("", no_wrap=True)
     table.add_column("job", overflow="fold", min_width=12)
-    table.add_column("reads", overflow="fold", ratio=1)
-    table.add_column("writes", overflow="fold", ratio=1)
+    table.add_column("reads", overflow="fold", min_width=12)
+    table.add_column("writes", overflow="fold")
     for job in jobs:
-        symbol, ascii_symbol, style = _LOOKS[job.state]
         table.add_row(
-            Text(symbol if unicode else ascii_symbol, style),
+            _state(job, console),
             Text(printable(job.name), "bold"),
             *(Text(printable("\n".join(names))) for names in (job.reads, job.writes)),
         )
     return table
 
 
-def _columns(job: JobReport) -> Iterator[Text]:
+def _columns(job: JobReport, width: int) -> Iterator[Text]:
     from rich.text import Text
 
     shown = [("in", job.columns_in, True), ("out", job.columns_out, job.is_complete)]
@@ -102,17 +139,15 @@ def _columns(job: JobReport) -> Iterator[Text]:
     yield Text(printable(job.name), "bold")
     for title, columns, is_complete in shown:
         if columns is not None:
+            texts = ", ".join(each.text for each in columns) or "none"
             more = "" if is_complete else ", and what its transform adds"
-            yield Text.assemble((f"  {title:<6}", "dim"), _column_texts(columns), more)
+            yield _wrapped(f"  {title:<6}", texts + more, width)
     for change in job.changes:
-        yield Text.assemble(("  then  ", "dim"), printable(change))
+        made, is_new, _ = change.partition(_CREATED)  # with the columns that stand above
+        yield _wrapped("  then  ", f"{made}{_CREATED}" if is_new else change, width)
 
 
-def _column_texts(columns: Columns) -> str:
-    return printable(", ".join(each.text for each in columns)) or "none"
-
-
-def _notes(jobs: Sequence[JobReport]) -> Iterator[Text]:
+def _notes(jobs: Sequence[JobReport], width: int) -> Iterator[Text]:
     """Why jobs could not be checked: each reason once, with the jobs that it keeps from it."""
     from rich.text import Text
 
@@ -123,7 +158,7 @@ def _notes(jobs: Sequence[JobReport]) -> Iterator[Text]:
     for reason, names in reasons.items():
         yield Text("")
         yield Text.assemble(("not checked", "yellow"), f": {printable(reason)}")
-        yield Text.assemble(("  --> ", "blue"), printable(", ".join(names)))
+        yield _wrapped("  --> ", ", ".join(names), width, "blue")
 
 
 def _finding(job: JobReport, finding: Finding, width: int) -> Iterator[Text]:
@@ -141,7 +176,7 @@ def _finding(job: JobReport, finding: Finding, width: int) -> Iterator[Text]:
     if place.excerpt:
         yield from _excerpt(place, width)
     if finding.hint:
-        yield Text.assemble(("  = ", "blue"), printable(finding.hint))
+        yield _wrapped("  = ", finding.hint, width, "blue")
 
 
 def _excerpt(place: Place, width: int) -> Iterator[Text]:
