@@ -6,6 +6,7 @@ Google's clients are imported where they are used: that takes two seconds, and `
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 from contextlib import contextmanager
@@ -137,20 +138,34 @@ def object_table(table: str, uris: tuple[str, ...], local_dir: Path) -> None:
 
 
 @command.command()
+@click.option(
+    "--env",
+    "env_path",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write the variables that other programs need into this file, readable for you only. It is "
+    "deleted at the end.",
+)
 @local_dir_option
-def serve(local_dir: Path) -> None:
+def serve(env_path: Path | None, local_dir: Path) -> None:
     """Keep the local server running until Ctrl-C.
 
     Prints how other programs connect to it.
     """
+    from contextlib import ExitStack
+
     from etlkit.local import join_or_start
+    from etlkit.local.env_file import env_file
 
     stop = Event()
     # Windows has no SIGHUP.
     for name in {"SIGINT", "SIGTERM", "SIGHUP"} & signal.Signals.__members__.keys():
         signal.signal(signal.Signals[name], lambda *_: stop.set())
-    with join_or_start(local_dir) as server:
-        click.echo(_how_to_connect(server.endpoints))
+    with ExitStack() as stack:
+        server = stack.enter_context(join_or_start(local_dir))
+        if env_path is not None:
+            stack.enter_context(env_file(env_path, server.tool_environ()))
+        click.echo(_how_to_connect(server.endpoints, env_path))
         sys.stdout.flush()
         while not stop.wait(_WATCH_S):
             if not _is_running(server.pid):
@@ -198,10 +213,15 @@ def _is_running(pid: int) -> bool:
         return False
 
 
-def _how_to_connect(endpoints: Endpoints) -> str:
+def _how_to_connect(endpoints: Endpoints, env_path: Path | None) -> str:
+    if env_path is not None:
+        return f"""\
+# The local server runs until Ctrl-C. In another terminal, before the tool that shall use it:
+. {shlex.quote(str(env_path.absolute()))}"""
     exports = "\n".join(f"export {name}={value}" for name, value in endpoints.environ().items())
     return f"""\
-# The local server runs until Ctrl-C. For any Google client in another terminal:
+# The local server runs until Ctrl-C. For any Google client in another terminal (for tools that want
+# more than these variables, start it with --env FILE):
 {exports}
 
 # bq:

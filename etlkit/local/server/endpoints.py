@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import urlsplit
 
 PROJECT: Final = "local"
 """The project id that every local BigQuery answers for."""
@@ -22,6 +23,9 @@ class Endpoints:
         bigquery_grpc: Storage Read and Write, `127.0.0.1:PORT`, without TLS.
         vision: The local Vision over REST, `http://127.0.0.1:PORT`.
         vision_grpc: The same over gRPC, `127.0.0.1:PORT`, without TLS.
+        key_file: Path of a service account's key, for clients that insist on credentials.
+        grpc_proxy: A proxy that leads gRPC for Google's hosts to this server, with user and password.
+        grpc_roots: Path of the certificate that it shows.
     """
 
     project: str
@@ -29,6 +33,9 @@ class Endpoints:
     bigquery_grpc: str
     vision: str
     vision_grpc: str
+    key_file: str
+    grpc_proxy: str = field(repr=False)
+    grpc_roots: str
 
     def environ(self) -> dict[str, str]:
         """The environment variables that point clients at this server."""
@@ -37,8 +44,29 @@ class Endpoints:
             "ETLKIT_BIGQUERY_GRPC_ENDPOINT": self.bigquery_grpc,
             "ETLKIT_VISION_ENDPOINT": self.vision,
             "ETLKIT_VISION_GRPC_ENDPOINT": self.vision_grpc,
+            "GOOGLE_APPLICATION_CREDENTIALS": self.key_file,
             "GOOGLE_CLOUD_PROJECT": self.project,
         }
+
+    def tool_environ(self) -> dict[str, str]:
+        """The same for programs that know nothing of etlkit: also their gRPC comes here.
+
+        Set them before the program starts: gRPC reads its variables once. gRPC to any other host than
+        those of the local world fails in such a program, unless `no_grpc_proxy` names it.
+        https://github.com/grpc/grpc/blob/master/doc/environment_variables.md
+        """
+        return {
+            **self.environ(),
+            "grpc_proxy": self.grpc_proxy,
+            "no_grpc_proxy": "127.0.0.1,localhost",
+            "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": self.grpc_roots,
+        }
+
+    @staticmethod
+    def is_here(address: str) -> bool:
+        """Whether an address, `host:port` or a URL, is on this machine."""
+        host = urlsplit(address if "://" in address else f"//{address}").hostname
+        return host in {"127.0.0.1", "localhost", "::1"}
 
 
 def grpc_address(port: int) -> str:

@@ -49,6 +49,10 @@ class LocalServer:
         self.pid = info.pid
         self._lease = lease
 
+    def tool_environ(self) -> dict[str, str]:
+        """The environment variables for programs that know nothing of etlkit."""
+        return self.endpoints.tool_environ() | {"ETLKIT_BUCKETS": str(self.local_dir / "buckets")}
+
     def close(self) -> None:
         """Give the lease back. The server ends about a second after the last lease is closed."""
         self._lease.close()

@@ -50,21 +50,25 @@ _STOP_SIGNALS: Final = [
 class Services:
     """BigQuery and Vision on one event loop."""
 
-    def __init__(self, local_dir: Path) -> None:
+    def __init__(self, local_dir: Path, token: str) -> None:
         self._local_dir = local_dir
+        self._token = token
         self._emulator: Any = None
         self._vision: Any = None
         self._vision_task: asyncio.Task[None] | None = None
         self._vision_grpc: Any = None
+        self._tools: Any = None
 
     async def start(self) -> Endpoints:
         """Listen on free ports of loopback."""
         import uvicorn
 
+        from etlkit.local.server.tool_access import ToolAccess
         from etlkit.local.vision.app import create_app
         from etlkit.local.vision.grpc_server import start_grpc
         from etlkit.local.vision.service import VisionService
 
+        self._tools = ToolAccess(self._local_dir, self._token)
         self._emulator = build_emulator(self._local_dir)
         await self._emulator.start()
         service = VisionService(self._local_dir / "buckets")
@@ -85,16 +89,20 @@ class Services:
             if self._vision_task.done():
                 await self._vision_task
             await asyncio.sleep(0.01)
+        for_tools = await self._tools.start(self._emulator.grpc_port, vision_grpc_port)
         return Endpoints(
             project=PROJECT,
             bigquery=http_address(self._emulator.rest_port),
             bigquery_grpc=grpc_address(self._emulator.grpc_port),
             vision=http_address(self._vision.servers[0].sockets[0].getsockname()[1]),
             vision_grpc=grpc_address(vision_grpc_port),
+            **for_tools,
         )
 
     async def stop(self) -> None:
         """Finish the calls in progress and write all data to disk."""
+        if self._tools is not None:
+            await self._tools.stop()
         if self._vision_task is not None:
             self._vision.should_exit = True
             await self._vision_task
@@ -117,7 +125,7 @@ def serve(local_dir: Path) -> None:
         loop = asyncio.new_event_loop()
         thread = Thread(target=loop.run_forever, name="etlkit-local-services", daemon=True)
         thread.start()
-        services = Services(local_dir)
+        services = Services(local_dir, token)
         try:
             endpoints = _run(loop, services.start()).result()
             info = ServerInfo(

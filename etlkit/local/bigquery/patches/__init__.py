@@ -17,6 +17,7 @@ def apply() -> None:
         byte_literals,
         destinations,
         etags,
+        job_results,
         jobs,
         keep_alive,
         loads,
@@ -49,6 +50,7 @@ def apply() -> None:
         snapshots,
         *statements,
         table_resource,
+        job_results,
         etags,
         *rows,
     ):

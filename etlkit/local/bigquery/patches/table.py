@@ -246,8 +246,14 @@ ORIGINALS: Final = (
     Original(
         "bqemulator.server:create_app",
         "6a104cb35d8e",
-        ("bigquery/patches/table_resource",),
+        ("bigquery/patches/table_resource", "bigquery/patches/job_results"),
         "The REST app must handle one request at a time and update the catalog before each.",
+    ),
+    Original(
+        "bqemulator.api.routes.datasets:list_datasets",
+        "d599cca65d5d",
+        ("bigquery/patches/job_results",),
+        "The dataset of anonymous tables must exist, and be hidden.",
     ),
     Original(
         "bqemulator.grpc_api.write_servicer:BigQueryWriteHandler",
