@@ -27,7 +27,7 @@ LAYERS = [
     {"runner"},
     {"testing"},
     {"cli"},
-    {"run", "runs"},
+    {"run", "runs", "pytest_plugin"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
@@ -100,7 +100,9 @@ def test_the_emulator_is_not_known_to_the_core():
     assert users <= {"local", "runner", "cli"}
 
 
-@pytest.mark.parametrize("module", ["etlkit", "etlkit.run", "etlkit.local", "etlkit.calls.http"])
+@pytest.mark.parametrize(
+    "module", ["etlkit", "etlkit.run", "etlkit.local", "etlkit.calls.http", "etlkit.pytest_plugin"]
+)
 def test_imports_are_cheap(module):
     """Google's clients cost seconds to import: they stay out until they are used."""
     # Some packages put an empty `google.cloud` there when the interpreter starts.

@@ -7,11 +7,8 @@ fixture.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
-
-_EMULATOR_PLUGIN = "bqemulator"
 
 
 @pytest.fixture(scope="session")
@@ -25,12 +22,3 @@ def local_bigquery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[st
 
     with local_world(tmp_path_factory.mktemp("etlkit") / ".etlkit") as environ:
         yield environ
-
-
-def pytest_plugin_registered(manager: Any) -> None:
-    """Switch the emulator's own plugin off: its fixtures start an emulator without our patches.
-
-    pytest loads plugins in the order of its file system, so it may be there already.
-    """
-    if manager.has_plugin(_EMULATOR_PLUGIN) or not manager.is_blocked(_EMULATOR_PLUGIN):
-        manager.set_blocked(_EMULATOR_PLUGIN)
