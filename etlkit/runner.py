@@ -408,6 +408,7 @@ def local_world(local_dir: Path | str = ".etlkit") -> Iterator[dict[str, str]]:
         ConfigError: The `local` extra is not installed.
         JobError: The server does not start.
     """
+    from etlkit.calls.local_token import is_loopback
     from etlkit.local import join_or_start
     from etlkit.local.bigquery.redirects import redirect_storage
     from etlkit.local.vision.redirects import redirect_vision
@@ -419,7 +420,7 @@ def local_world(local_dir: Path | str = ".etlkit") -> Iterator[dict[str, str]]:
         for variable in ("ETLKIT_VISION_ENDPOINT", "ETLKIT_VISION_GRPC_ENDPOINT"):
             if os.environ.get(variable):
                 changes.pop(variable)  # the user chose another one on purpose
-                if not server.endpoints.is_here(os.environ[variable]):
+                if not is_loopback(os.environ[variable]):
                     changes.pop("GOOGLE_APPLICATION_CREDENTIALS", None)
         os.environ.update(changes)
         try:

@@ -7,18 +7,18 @@ Google's clients are imported where they are used: that takes two seconds, and `
 from __future__ import annotations
 
 import shlex
-import signal
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
+from etlkit.calls.local_token import without_token
 from etlkit.cli.invocation import invoke
 from etlkit.cli.options import CONTEXT, local_dir_option
 from etlkit.cli.sql_output import FORMATS, write_rows
+from etlkit.cli.stop_signals import StopSignals
 from etlkit.errors import JobError
 from etlkit.local.buckets import Buckets
 
@@ -68,6 +68,9 @@ def command() -> None:
 @local_dir_option
 def put(files: tuple[Path, ...], uri: str, recursive: bool, local_dir: Path) -> None:
     """Copy files into a local bucket. A missing bucket is created."""
+    from etlkit.local.server.local_dir import make_local_dir
+
+    make_local_dir(local_dir)
     for address in _buckets(local_dir).put(files, uri, recursive=recursive):
         click.echo(address)
 
@@ -157,10 +160,7 @@ def serve(env_path: Path | None, local_dir: Path) -> None:
     from etlkit.local import join_or_start
     from etlkit.local.env_file import env_file
 
-    stop = Event()
-    # Windows has no SIGHUP.
-    for name in {"SIGINT", "SIGTERM", "SIGHUP"} & signal.Signals.__members__.keys():
-        signal.signal(signal.Signals[name], lambda *_: stop.set())
+    stop = StopSignals()
     with ExitStack() as stack:
         server = stack.enter_context(join_or_start(local_dir))
         if env_path is not None:
@@ -186,13 +186,14 @@ def _client(local_dir: Path) -> Iterator[bigquery.Client]:
 
     with join_or_start(local_dir) as server:
         from google.api_core.exceptions import GoogleAPIError
-        from google.auth.credentials import AnonymousCredentials
         from google.cloud import bigquery
+        from google.oauth2.credentials import Credentials
 
+        endpoints = server.endpoints
         client = bigquery.Client(
-            project=server.endpoints.project,
-            credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
-            client_options={"api_endpoint": server.endpoints.bigquery},
+            project=endpoints.project,
+            credentials=Credentials(endpoints.token),  # type: ignore[no-untyped-call]
+            client_options={"api_endpoint": without_token(endpoints.bigquery, endpoints.token)},
         )
         with client:
             try:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from etlkit.errors import ConfigError
+from etlkit.local.server.local_dir import write_private
 
 _FIRST_LINE: Final = "# Written by `etlkit local serve`. It is deleted when the server ends.\n"
 
@@ -29,12 +28,8 @@ def env_file(path: Path, variables: Mapping[str, str]) -> Iterator[None]:
     lines = [f"export {name}={shlex.quote(value)}\n" for name, value in sorted(variables.items())]
     text = _FIRST_LINE + "".join(lines)
     _refuse_others(path)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        partial.replace(path)
+        write_private(path, text)
     except OSError as error:
         raise ConfigError(f"--env {path} cannot be written: {error.strerror}") from error
     try:

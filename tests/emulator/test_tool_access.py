@@ -1,4 +1,4 @@
-"""Other people's clients reach the local BigQuery as they are: credentials, storage clients, results."""
+"""Clients of other people reach the local BigQuery as they are: credentials, storage clients, results."""
 
 import json
 import os

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,11 +17,13 @@ https://cloud.google.com/bigquery/quotas#write-api-limits
 """
 
 
-def build_emulator(local_dir: Path) -> Any:
+def build_emulator(local_dir: Path, token: str, is_signed: Callable[[str], bool]) -> Any:
     """Make an emulator over the data of `local_dir`; the caller starts and stops it.
 
     Args:
         local_dir: `data/` below it holds the tables, `buckets/` is what `gs://` means.
+        token: What its callers must send.
+        is_signed: Whether a bearer token is one that may be sent instead; see `guard.knows_token`.
 
     Returns:
         A `bqemulator.server.EmulatorServer` that binds free ports on loopback.
@@ -34,10 +37,12 @@ def build_emulator(local_dir: Path) -> Any:
     from bqemulator.server import EmulatorServer
 
     from etlkit.local.bigquery import extensions, patches
+    from etlkit.local.bigquery.patches import callers
     from etlkit.local.bigquery.patches.table import PATCHES
 
     PATCHES.check(emulator_version())
     patches.apply()
+    callers.apply(token, is_signed)
     extensions.apply(local_dir)
     return EmulatorServer(
         Settings(

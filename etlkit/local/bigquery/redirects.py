@@ -65,6 +65,12 @@ def _names_endpoint(client_options: Any) -> bool:
 def _channel(endpoint: str) -> Any:
     import grpc
 
+    from etlkit.calls.local_token import local_token, with_metadata
+
     unbounded = ("grpc.max_send_message_length", "grpc.max_receive_message_length")
     options = [("grpc.enable_http_proxy", 0), *((name, -1) for name in unbounded)]
-    return grpc.insecure_channel(endpoint, options=options)
+    channel = grpc.insecure_channel(endpoint, options=options)
+    token = local_token(endpoint, os.environ)
+    return (
+        channel if token is None else with_metadata(channel, ("authorization", f"Bearer {token}"))
+    )

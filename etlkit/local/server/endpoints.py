@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import urlsplit
 
 PROJECT: Final = "local"
 """The project id that every local BigQuery answers for."""
@@ -19,20 +18,23 @@ class Endpoints:
 
     Attributes:
         project: The project id that the local BigQuery answers for.
-        bigquery: REST, `http://127.0.0.1:PORT`.
+        bigquery: REST, `http://127.0.0.1:PORT/TOKEN`: any client that can be told an address has then
+            been told the token.
         bigquery_grpc: Storage Read and Write, `127.0.0.1:PORT`, without TLS.
-        vision: The local Vision over REST, `http://127.0.0.1:PORT`.
+        vision: The local Vision over REST, `http://127.0.0.1:PORT/TOKEN`.
         vision_grpc: The same over gRPC, `127.0.0.1:PORT`, without TLS.
+        token: What callers must send, if it is not in the address: as a bearer token or as an API key.
         key_file: Path of a service account's key, for clients that insist on credentials.
         grpc_proxy: A proxy that leads gRPC for Google's hosts to this server, with user and password.
         grpc_roots: Path of the certificate that it shows.
     """
 
     project: str
-    bigquery: str
+    bigquery: str = field(repr=False)
     bigquery_grpc: str
-    vision: str
+    vision: str = field(repr=False)
     vision_grpc: str
+    token: str = field(repr=False)
     key_file: str
     grpc_proxy: str = field(repr=False)
     grpc_roots: str
@@ -45,6 +47,7 @@ class Endpoints:
             "ETLKIT_VISION_ENDPOINT": self.vision,
             "ETLKIT_VISION_GRPC_ENDPOINT": self.vision_grpc,
             "GOOGLE_APPLICATION_CREDENTIALS": self.key_file,
+            "ETLKIT_LOCAL_TOKEN": self.token,
             "GOOGLE_CLOUD_PROJECT": self.project,
         }
 
@@ -62,18 +65,12 @@ class Endpoints:
             "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": self.grpc_roots,
         }
 
-    @staticmethod
-    def is_here(address: str) -> bool:
-        """Whether an address, `host:port` or a URL, is on this machine."""
-        host = urlsplit(address if "://" in address else f"//{address}").hostname
-        return host in {"127.0.0.1", "localhost", "::1"}
-
 
 def grpc_address(port: int) -> str:
     """`host:port` on loopback."""
     return f"127.0.0.1:{port}"
 
 
-def http_address(port: int) -> str:
-    """`http://host:port` on loopback."""
-    return f"http://{grpc_address(port)}"
+def http_address(port: int, token: str) -> str:
+    """`http://host:port/TOKEN` on loopback."""
+    return f"http://{grpc_address(port)}/{token}"

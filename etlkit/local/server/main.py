@@ -31,6 +31,7 @@ from etlkit.local.server.endpoints import (
     grpc_address,
     http_address,
 )
+from etlkit.local.server.local_dir import make_local_dir
 from etlkit.local.server.server_info import START_REFUSED, ServerInfo
 
 _PREDECESSOR_TIMEOUT_S: Final = 60.0
@@ -63,19 +64,23 @@ class Services:
         """Listen on free ports of loopback."""
         import uvicorn
 
+        from etlkit.local.server.guard import RequestGuard, token_interceptor
         from etlkit.local.server.tool_access import ToolAccess
         from etlkit.local.vision.app import create_app
         from etlkit.local.vision.grpc_server import start_grpc
         from etlkit.local.vision.service import VisionService
 
         self._tools = ToolAccess(self._local_dir, self._token)
-        self._emulator = build_emulator(self._local_dir)
+        is_signed = self._tools.account.has_signed
+        self._emulator = build_emulator(self._local_dir, self._token, is_signed)
         await self._emulator.start()
         service = VisionService(self._local_dir / "buckets")
-        self._vision_grpc, vision_grpc_port = await start_grpc(service)
+        self._vision_grpc, vision_grpc_port = await start_grpc(
+            service, interceptors=(token_interceptor(self._token, is_signed),)
+        )
         self._vision = uvicorn.Server(
             uvicorn.Config(
-                create_app(service),
+                RequestGuard(create_app(service), self._token),
                 host="127.0.0.1",
                 port=0,
                 log_config=None,
@@ -92,9 +97,10 @@ class Services:
         for_tools = await self._tools.start(self._emulator.grpc_port, vision_grpc_port)
         return Endpoints(
             project=PROJECT,
-            bigquery=http_address(self._emulator.rest_port),
+            token=self._token,
+            bigquery=http_address(self._emulator.rest_port, self._token),
             bigquery_grpc=grpc_address(self._emulator.grpc_port),
-            vision=http_address(self._vision.servers[0].sockets[0].getsockname()[1]),
+            vision=http_address(self._vision.servers[0].sockets[0].getsockname()[1], self._token),
             vision_grpc=grpc_address(vision_grpc_port),
             **for_tools,
         )
@@ -115,7 +121,7 @@ class Services:
 
 def serve(local_dir: Path) -> None:
     """Serve `local_dir` until its last client is gone."""
-    local_dir.mkdir(parents=True, exist_ok=True)
+    make_local_dir(local_dir)
     (local_dir / "buckets").mkdir(exist_ok=True)
     token = secrets.token_hex(16)
     leases = LeaseListener(token)
@@ -130,7 +136,6 @@ def serve(local_dir: Path) -> None:
             endpoints = _run(loop, services.start()).result()
             info = ServerInfo(
                 pid=os.getpid(),
-                token=token,
                 lease_port=leases.port,
                 endpoints=endpoints,
                 etlkit=__version__,
@@ -157,6 +162,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m etlkit.local.server.main", description=__doc__)
     parser.add_argument("--local-dir", type=Path, required=True, help="where the data is")
     local_dir = parser.parse_args(arguments).local_dir.resolve()
+    os.umask(0o077)  # whatever is written below is for this user only
     try:
         serve(local_dir)
     except ConfigError as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from etlkit.local.server.endpoints import Endpoints
+from etlkit.local.server.local_dir import write_private
 
 SERVER_FILE: Final = "server.json"
 
@@ -21,15 +22,14 @@ class ServerInfo:
 
     Attributes:
         pid: The server process.
-        token: A random text. A server that knows it is the one that wrote the file.
         lease_port: Where clients open the connection that keeps the server alive.
-        endpoints: The addresses of its services.
+        endpoints: The addresses of its services, and the token for all of them. A server that knows
+            the token is the one that wrote the file.
         etlkit: The version of etlkit that started it.
         emulator: The version of the emulator in it.
     """
 
     pid: int
-    token: str
     lease_port: int
     endpoints: Endpoints
     etlkit: str
@@ -37,10 +37,7 @@ class ServerInfo:
 
     def write(self, local_dir: Path) -> None:
         """Write the file in one step: a reader sees all of it or none."""
-        partial = local_dir / f"{SERVER_FILE}.{self.pid}"
-        partial.touch(mode=0o600)
-        partial.write_text(json.dumps(asdict(self), indent=2), encoding="utf-8")
-        partial.replace(local_dir / SERVER_FILE)
+        write_private(local_dir / SERVER_FILE, json.dumps(asdict(self), indent=2))
 
     def remove(self, local_dir: Path) -> None:
         """Delete the file, unless the next server has already replaced it."""

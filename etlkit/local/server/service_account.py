@@ -9,7 +9,6 @@ Source: https://developers.google.com/identity/protocols/oauth2/service-account#
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -20,8 +19,12 @@ from urllib.parse import parse_qs
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+
+from etlkit.local.server.local_dir import write_private
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -103,6 +106,10 @@ class ServiceAccount:
             return None
         return claims if claims.get("iss") == self.email else None
 
+    def has_signed(self, bearer: str) -> bool:
+        """Whether a bearer token is a JWT of this account, for whichever service."""
+        return self.claims(bearer) is not None
+
     def grant(self, form: str, token_uri: str) -> tuple[HTTPStatus, dict[str, Any]]:
         """Answer a request for a token as Google does.
 
@@ -139,6 +146,8 @@ def token_app(account: ServiceAccount, token_uri: str) -> Starlette:
     """
 
     async def grant(request: Request) -> Response:
+        if "origin" in request.headers:  # a web page
+            return JSONResponse({"error": "access_denied"}, HTTPStatus.FORBIDDEN)
         body = bytearray()
         async for chunk in request.stream():
             body += chunk
@@ -149,16 +158,10 @@ def token_app(account: ServiceAccount, token_uri: str) -> Starlette:
         status, answer = account.grant(body.decode("latin-1"), token_uri)
         return JSONResponse(answer, status)
 
-    return Starlette(routes=[Route(TOKEN_PATH, grant, methods=["POST"])])
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file in one step, readable for this user only; a reader sees all of it or none."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    partial.replace(path)
+    return Starlette(
+        routes=[Route(TOKEN_PATH, grant, methods=["POST"])],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])],
+    )
 
 
 def _refused(error: str, reason: str) -> tuple[HTTPStatus, dict[str, Any]]:

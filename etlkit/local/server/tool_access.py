@@ -13,12 +13,12 @@ from typing import Any, Final
 
 from etlkit.local.server.endpoints import PROJECT, grpc_address
 from etlkit.local.server.grpc_gateway import ROOTS_FILE, USER, GrpcGateway
+from etlkit.local.server.local_dir import write_private
 from etlkit.local.server.service_account import (
     KEY_FILE,
     TOKEN_PATH,
     ServiceAccount,
     token_app,
-    write_private,
 )
 from etlkit.local.vision.redirects import HOSTS as VISION_HOSTS
 

@@ -246,8 +246,19 @@ ORIGINALS: Final = (
     Original(
         "bqemulator.server:create_app",
         "6a104cb35d8e",
-        ("bigquery/patches/table_resource", "bigquery/patches/job_results"),
-        "The REST app must handle one request at a time and update the catalog before each.",
+        (
+            "bigquery/patches/table_resource",
+            "bigquery/patches/job_results",
+            "bigquery/patches/callers",
+        ),
+        "The REST app must handle one request at a time, update the catalog before each, and answer "
+        "only callers that know the token.",
+    ),
+    Original(
+        "bqemulator.grpc_api.server:CorrelationInterceptor",
+        "dd701a50592e",
+        ("bigquery/patches/callers",),
+        "The gRPC server must answer only callers that know the token.",
     ),
     Original(
         "bqemulator.api.routes.datasets:list_datasets",
