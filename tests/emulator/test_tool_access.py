@@ -1,4 +1,4 @@
-"""Clients of other people reach the local BigQuery as they are: credentials, storage clients, results."""
+"""How clients of other people reach the local BigQuery: credentials, storage clients, results."""
 
 import json
 import os

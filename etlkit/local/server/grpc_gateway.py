@@ -1,8 +1,8 @@
 """Google's hosts for gRPC, as far as the local server answers for them.
 
 A library that creates a storage client by itself, as `RowIterator.to_dataframe` does, names no
-endpoint: it connects to `bigquerystorage.googleapis.com` with TLS, and no variable of Google's libraries
-changes that. gRPC itself has two: `grpc_proxy`, the proxy for every connection, and
+endpoint: it connects to `bigquerystorage.googleapis.com` with TLS, and no variable of Google's
+libraries changes that. gRPC itself has two: `grpc_proxy`, the proxy for every connection, and
 `GRPC_DEFAULT_SSL_ROOTS_FILE_PATH`, the certificates to trust. The gateway is such a proxy. It ends the
 TLS of the hosts that it answers for and sends their bytes to the local services. It connects to nothing
 else.
