@@ -224,6 +224,14 @@ def test_parts_of_a_result(bq, read_client):
         read("anonnothing")
 
 
+def test_a_finished_job_gives_its_rows_with_the_first_page(bq):
+    """A client that asks for no rows at first has no empty page before them."""
+    job = bq.query("SELECT n FROM UNNEST([1, 2]) AS n")
+    job.result()
+    pages = bq.get_job(job.job_id).result().pages
+    assert [page.num_items for page in pages] == [2]
+
+
 def test_tables_in_the_hidden_dataset(bq, run):
     """A client may put tables beside the results, as ibis does; the dataset is not listed."""
     job = bq.query("SELECT 1 AS n")
