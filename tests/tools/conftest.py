@@ -52,7 +52,7 @@ def environ(env_file):
     show = f'. {env_file} && exec env -u PYTHONPATH -u PYTHONHOME "$0" -c "$1"'
     dump = "import json, os; print(json.dumps(dict(os.environ)))"
     shell = subprocess.run(
-        ["sh", "-c", show, sys.executable, dump], capture_output=True, check=True, timeout=60
+        ["/bin/sh", "-c", show, sys.executable, dump], capture_output=True, check=True, timeout=60
     )
     return json.loads(shell.stdout)
 
