@@ -25,6 +25,7 @@ from typing import Any, ClassVar, TypeVar
 
 from bqemulator.storage.engine import DuckDBEngine
 
+from etlkit.local.bigquery.patches import sandbox
 from etlkit.local.bigquery.patches.column_names import is_query, refuse_duplicates
 from etlkit.local.bigquery.patches.concurrency import Concurrency, Name, mutated_tables
 from etlkit.local.bigquery.patches.table import PATCHES
@@ -72,6 +73,7 @@ class SingleConnectionEngine(DuckDBEngine):
         await super().start()
         for prepare in self.starts:
             prepare(self.connection)
+        sandbox.lock(self.connection, self._settings)
 
     async def cancel(self, job_id: str) -> None:
         """End a job, if it is running: its statement, not what the emulator does around it."""
