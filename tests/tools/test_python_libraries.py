@@ -84,14 +84,15 @@ memory = ibis.memtable({{"id": [1, 2, 3], "name": ["a", "b", None], "x": [0.5, 1
 t = con.create_table("t", memory)
 some = t.filter(t.x > 1)
 grouped = some.group_by(gone=some.name.isnull())
-groups = grouped.aggregate(n=some.count(), s=some.x.sum()).order_by("s")
+groups = grouped.aggregate(n=some.count(), s=some.x.sum()).order_by("s").to_pandas()
 ranked = t.mutate(r=ibis.row_number().over(order_by=t.x.desc()), c=t.name.upper().fill_null("-"))
+ranks = ranked.order_by("r").to_pandas()[["id", "c"]]
 big = con.sql("{BIG}")
 con.insert("t", pandas.DataFrame({{"id": [9], "name": ["z"], "x": [9.5]}}))
 view = con.create_view("v", t.select("id"))
 print(json.dumps([
-    groups.to_pandas().to_dict("list"),
-    ranked.order_by("r").to_pandas()[["id", "c"]].values.tolist(),
+    groups.to_dict("list"),
+    ranks.values.tolist(),
     [len(big.to_pandas()), big.to_pyarrow().num_rows],
     sorted(view.to_pandas().id.tolist()),
 ]))
