@@ -21,6 +21,7 @@ def apply(location: str) -> None:
         byte_literals,
         destinations,
         etags,
+        job_results,
         jobs,
         keep_alive,
         loads,
@@ -63,6 +64,7 @@ def apply(location: str) -> None:
         snapshots,
         *statements,
         table_resource,
+        job_results,
         etags,
         *rows,
     ):

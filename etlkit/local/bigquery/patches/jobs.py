@@ -140,6 +140,8 @@ def get_query_results(
         startIndex=startIndex,
         pageToken=pageToken,
     )
+    if maxResults == 0:  # an empty first page would be the answer of clients that take one page
+        answer = {name: answer[name] for name in answer if name not in {"rows", "pageToken"}}
     reference = {**answer["jobReference"], "location": "US"}
     return {**answer, "jobReference": reference}
 

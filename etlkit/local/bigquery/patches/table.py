@@ -300,7 +300,11 @@ ORIGINALS: Final = (
     Original(
         "bqemulator.server:create_app",
         "6a104cb35d8e",
-        ("bigquery/patches/table_resource", "bigquery/patches/callers"),
+        (
+            "bigquery/patches/table_resource",
+            "bigquery/patches/job_results",
+            "bigquery/patches/callers",
+        ),
         "The REST app must handle one writing request at a time, update the catalog before it, and "
         "answer only callers that know the token.",
     ),
@@ -309,6 +313,12 @@ ORIGINALS: Final = (
         "dd701a50592e",
         ("bigquery/patches/callers",),
         "The gRPC server must answer only callers that know the token.",
+    ),
+    Original(
+        "bqemulator.api.routes.datasets:list_datasets",
+        "d599cca65d5d",
+        ("bigquery/patches/job_results",),
+        "The dataset of anonymous tables must exist, and be hidden.",
     ),
     Original(
         "bqemulator.grpc_api.write_servicer:BigQueryWriteHandler",
