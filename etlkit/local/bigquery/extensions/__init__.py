@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 def apply(local_dir: Path) -> None:
     """Add all extensions. Called once, after the patches."""
+    from etlkit.local.bigquery import rewrites
     from etlkit.local.bigquery.extensions import (
         catalog_store,
         external,
@@ -27,6 +28,7 @@ def apply(local_dir: Path) -> None:
         query_jobs,
         resources,
         routines,
+        sessions,
         sql_functions,
         subqueries,
         views,
@@ -39,8 +41,10 @@ def apply(local_dir: Path) -> None:
     from etlkit.local.ml import extension as ml
 
     grammar.apply()
+    rewrites.apply()
     query_jobs.apply()
     interpreter.apply()
+    sessions.apply()
     remote = RemoteRuntime()
     routines.apply(remote)
     objects = Objects(Buckets(local_dir / "buckets"))

@@ -18,8 +18,8 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from threading import Lock, Thread
 from typing import Any, ClassVar, TypeVar
 
@@ -72,6 +72,15 @@ class SingleConnectionEngine(DuckDBEngine):
         await super().start()
         for prepare in self.starts:
             prepare(self.connection)
+
+    @contextmanager
+    def on(self, connection: Any) -> Iterator[None]:
+        """Run statements on another connection to the same data, such as that of a session."""
+        plain, self._connection = self._connection, connection
+        try:
+            yield
+        finally:
+            self._connection = plain
 
     async def cancel(self, job_id: str) -> None:
         """End a job, if it is running: its statement, not what the emulator does around it."""

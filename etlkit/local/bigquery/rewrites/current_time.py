@@ -1,0 +1,39 @@
+"""The current date and time as functions of DuckDB.
+
+Real BigQuery: `CURRENT_TIMESTAMP() AS current_timestamp` is a column of this name. The emulator: DuckDB
+took the keyword CURRENT_TIMESTAMP for that column.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlglot import exp
+from sqlglot.dialects.duckdb import DuckDB
+
+from etlkit.local.bigquery.patches.table import PATCHES
+
+_Generator: Any = DuckDB.Generator
+_TRANSFORMS: Final = "sqlglot.dialects.duckdb:DuckDB.Generator.TRANSFORMS"
+
+
+def _timestamp(writer: Any, node: exp.CurrentTimestamp) -> str:
+    return str(_plain_timestamp(writer, node)) if node.this else "GET_CURRENT_TIMESTAMP()"
+
+
+def _date(writer: Any, node: exp.CurrentDate) -> str:
+    return str(_plain_date(writer, node)) if node.this else "TODAY()"
+
+
+_plain_timestamp = _Generator.TRANSFORMS[exp.CurrentTimestamp]
+_plain_date = _Generator.currentdate_sql
+
+
+def apply() -> None:
+    """Write functions that are no keywords."""
+    PATCHES.replace(f"{_TRANSFORMS}[CurrentTimestamp]", _timestamp, key=exp.CurrentTimestamp)
+    PATCHES.replace(
+        f"{_TRANSFORMS}[CurrentTime]", lambda *_: "GET_CURRENT_TIME()", key=exp.CurrentTime
+    )
+    PATCHES.replace("sqlglot.dialects.duckdb:DuckDB.Generator.currentdate_sql", _date)
+    PATCHES.forget("sqlglot.generator:_DISPATCH_CACHE", DuckDB.Generator)
