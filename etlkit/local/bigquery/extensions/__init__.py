@@ -22,6 +22,7 @@ def apply(local_dir: Path) -> None:
         grammar,
         hooks,
         interpreter,
+        load_data,
         object_columns,
         partition_rules,
         pivots,
@@ -54,12 +55,12 @@ def apply(local_dir: Path) -> None:
     object_tables.declare_procedure()
     SingleConnectionEngine.starts = hooks.STARTS
     # The order matters: each hook sees the statement as the hooks before it have left it.
-    hooks.STARTS.extend([catalog_store.prepare, objects.connect])
+    hooks.STARTS.extend([catalog_store.prepare, objects.connect, sessions.use_utc])
     hooks.STATEMENTS.append(sql_functions.refuse_wrong_calls)
     rules = [partition_rules.refuse_other_partitioning, partition_rules.require_filter]
     hooks.STATEMENTS.extend([*rules, external.refuse_writes, external.drop, external_data.refresh])
     hooks.STATEMENTS.extend([object_tables.create, external_data.create])
-    hooks.STATEMENTS.extend([remote.create, views.create_view])
+    hooks.STATEMENTS.extend([remote.create, views.create_view, load_data.load])
     subqueries.QUERIES.extend([views.expand_views, pivots.name_columns])
     hooks.INVOLVED.extend([views.names_such_view, object_columns.names_data, pivots.has_pivots])
     ml.apply(Buckets(local_dir / "buckets").root)

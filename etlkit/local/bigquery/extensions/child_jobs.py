@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -67,7 +68,7 @@ class Statement:
 
 @dataclass
 class ScriptRecord:
-    """What the running job has run so far, see `Recorder`.
+    """What the running job has run so far, see `RECORD`.
 
     Attributes:
         source: The text of the job.
@@ -89,15 +90,8 @@ class ScriptRecord:
             self.statements[-MAX_RESULTS - 1].rows = None
 
 
-class Recorder:
-    """Records the statements of the job that runs: one at a time."""
-
-    current = ScriptRecord()
-
-    @classmethod
-    def begin(cls, source: str) -> None:
-        """Begin a job."""
-        cls.current = ScriptRecord(source)
+RECORD: ContextVar[ScriptRecord] = ContextVar("RECORD")
+"""Of the running job."""
 
 
 def kind_of(sql: str) -> str:
@@ -122,12 +116,12 @@ async def recorded(
             statement.rows = rows
     finally:
         statement.ended = clock.now()
-        Recorder.current.add(statement)
+        RECORD.get().add(statement)
 
 
 def is_single_statement() -> bool:
     """Whether the job is one statement that had to run as a script, or a query with functions."""
-    record = Recorder.current
+    record = RECORD.get()
     return record.num_statements == 1 and (record.has_functions or not _is_several(record.source))
 
 
@@ -137,7 +131,7 @@ def _is_several(source: str) -> bool:
 
 def as_statement(statistics: dict[str, Any]) -> dict[str, Any]:
     """The statistics of a job whose only statement ran as a script."""
-    (statement,) = Recorder.current.statements
+    (statement,) = RECORD.get().statements
     query = {**statistics.get("query", {}), "statementType": statement.kind}
     if statement.num_affected is not None:
         query["numDmlAffectedRows"] = str(statement.num_affected)
@@ -147,7 +141,7 @@ def as_statement(statistics: dict[str, Any]) -> dict[str, Any]:
 
 def finish(job: JobMeta, ctx: Any) -> JobMeta:
     """Store the children of a job that has run, and return the job with their number."""
-    record = Recorder.current
+    record = RECORD.get()
     if not record.statements:
         return job
     if is_single_statement():

@@ -71,7 +71,7 @@ class Interpreter(scripts.Interpreter):
             work = super()._exec_create_function(stmt)
             await self._as_child(f"CREATE FUNCTION {stmt.name}", "CREATE_FUNCTION", work)
             return
-        child_jobs.Recorder.current.has_functions = True
+        child_jobs.RECORD.get().has_functions = True
         await super()._exec_create_function(stmt)
 
     async def _exec_create_procedure(self, stmt: ast.CreateProcedureStmt) -> None:
@@ -103,11 +103,11 @@ class Interpreter(scripts.Interpreter):
         statement = child_jobs.Statement(sql, kind, clock.now(), evaluation=evaluation)
         await child_jobs.recorded(statement, run, clock)
         if statement.num_affected is not None:
-            system_variables.VALUES["row_count"] = statement.num_affected
+            system_variables.values()["row_count"] = statement.num_affected
 
     def _default_dataset(self) -> tuple[str, str]:
         """What the script has set; "" = nothing."""
-        values = system_variables.VALUES
+        values = system_variables.values()
         return values["dataset_project_id"] or self._project_id, values["dataset_id"] or ""
 
     def _temp_tables(self) -> set[str]:

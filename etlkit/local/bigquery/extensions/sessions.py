@@ -30,7 +30,6 @@ from etlkit.local.bigquery.extensions.signatures import Argument, Signature
 from etlkit.local.bigquery.patches import scripts
 from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.transaction import Transaction
-from etlkit.local.bigquery.rewrites import system_variables
 
 if TYPE_CHECKING:
     from etlkit.local.bigquery.extensions.statement_context import StatementContext
@@ -66,9 +65,19 @@ class SessionTransaction(Transaction):
 
 
 class SessionInterpreter(Interpreter):
-    """Runs the jobs of a session. Variables, functions and tables stay."""
+    """Runs the jobs of a session. Variables, functions and tables stay.
+
+    Attributes:
+        session_id: The session's.
+        connection: Its own, with its temporary tables.
+    """
 
     new_transaction = SessionTransaction
+
+    def __init__(self, session_id: str, connection: Any, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.session_id = session_id
+        self.connection = connection
 
     async def run(self, source: str) -> plain.ScriptResult:
         """Run one job of the session."""
@@ -109,25 +118,24 @@ class Session:
         self.is_ended = False
         self._ctx = ctx
         self._connection = ctx.engine.connection.cursor()
-        self._connection.execute("SET TimeZone = 'UTC'")
         self._transaction: Any = None
-        self._interpreter = SessionInterpreter(ctx, project, caller=caller)
+        self._interpreter = SessionInterpreter(
+            session_id, self._connection, ctx, project, caller=caller
+        )
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Run a job in the session."""
         engine = self._ctx.engine
         self.used = self._ctx.clock.now()
-        scripts.Interpreter.of_session = self._interpreter
-        system_variables.VALUES[_KEY] = self.id
         engine.transaction = self._transaction
+        token = scripts.SESSION.set(self._interpreter)
         try:
             with engine.on(self._connection):
                 yield
         finally:
             self._transaction, engine.transaction = engine.transaction, None
-            scripts.Interpreter.of_session = None
-            system_variables.VALUES[_KEY] = None
+            scripts.SESSION.reset(token)
 
     def end(self) -> None:
         """End it. DuckDB drops the temporary tables of the connection."""
@@ -157,12 +165,13 @@ class Sessions:
         """Run a query job, in its session if it has one, and store its child jobs."""
         options: Any = {"dry_run": dry_run, "ctx": ctx, "caller": caller, "now": now}
         query = config["query"]
-        self._end_idle(now)
+        if query.get("connectionProperties"):  # other jobs may run beside those of sessions
+            self._end_idle(now)
         session = self._find(query)
         if session is None and query.get("createSession") and not dry_run:
             session = self._begin(project_id, ctx, caller)
             config = {**config, "query": {**query, "createSession": False}}
-        child_jobs.Recorder.begin(query.get("query", ""))
+        child_jobs.RECORD.set(child_jobs.ScriptRecord(query.get("query", "")))
         done: Any
         if session is None:
             done = await _plain_handle(project_id, job_id, config, **options)
@@ -220,6 +229,11 @@ class Sessions:
 
 
 _plain_handle = routes._handle_query_job  # noqa: SLF001
+
+
+def use_utc(connection: Any) -> None:
+    """The start hook: let all connections have BigQuery's time zone."""
+    connection.execute("SET GLOBAL TimeZone = 'UTC'")
 
 
 def apply() -> None:

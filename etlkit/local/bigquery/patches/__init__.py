@@ -17,6 +17,7 @@ def apply() -> None:
         byte_literals,
         destinations,
         etags,
+        gzip_uploads,
         jobs,
         keep_alive,
         loads,
@@ -42,7 +43,7 @@ def apply() -> None:
         jobs,
         destinations,
     )
-    rows = (appends, row_inserts, reads, loads)
+    rows = (appends, row_inserts, reads, loads, gzip_uploads)
     for patch in (
         single_connection,
         keep_alive,

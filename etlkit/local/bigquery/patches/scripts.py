@@ -8,6 +8,7 @@ an open one was committed, and temporary tables stayed and were seen by all.
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
 _ONLY_IN_SCRIPTS = {"ASSERT", "BEGIN", "START", "COMMIT", "END", "ROLLBACK"}
 
 
+SESSION: ContextVar[Interpreter | None] = ContextVar("SESSION", default=None)
+"""The interpreter of the session of the running request; None = each script has its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class ScriptOnlyStmt(ast.Statement):
     """A statement that must run as a script, because DuckDB does not have it."""
@@ -59,11 +64,9 @@ class Interpreter(plain.ScriptInterpreter):
     """The emulator's interpreter with the patches of this module.
 
     Attributes:
-        of_session: The interpreter of the session that is at work; None = each script has its own.
         new_transaction: Begins a transaction.
     """
 
-    of_session: ClassVar[Interpreter | None] = None
     new_transaction: ClassVar[Any] = Transaction
 
     _source = ""
@@ -92,7 +95,7 @@ class Interpreter(plain.ScriptInterpreter):
             Interpreter._depth -= 1
             if outer is None and self._transaction is not None:
                 self._transaction.rollback()
-            if not Interpreter._depth and self.of_session is None:
+            if not Interpreter._depth and SESSION.get() is None:
                 self._drop_temp_tables()
 
     def _drop_temp_tables(self) -> None:
@@ -315,7 +318,7 @@ async def _run_query_body(
             is_scripted=False,
             effective_caller=effective_caller,
         )
-    interpreter: Any = Interpreter.of_session or executor.ScriptInterpreter(
+    interpreter: Any = SESSION.get() or executor.ScriptInterpreter(
         ctx, project_id, caller=effective_caller
     )
     interpreter.declare_parameters(query_params or [])
@@ -330,7 +333,7 @@ def _parse_script(source: str) -> Any:
     script = _plain_parse_script(source)
     if len(script.statements) == 1 and isinstance(script.statements[0], ast.SqlStmt):
         sql = script.statements[0].sql
-        if Interpreter.of_session is not None or _first_word(sql) in _ONLY_IN_SCRIPTS:
+        if SESSION.get() is not None or _first_word(sql) in _ONLY_IN_SCRIPTS:
             return type(script)(statements=(ScriptOnlyStmt(sql),))
     return script
 

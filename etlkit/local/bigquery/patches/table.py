@@ -312,7 +312,7 @@ ORIGINALS: Final = (
     Original(
         "bqemulator.api.routes.upload:_run_load",
         "95b8367e65c5",
-        ("bigquery/patches/loads",),
+        ("bigquery/patches/loads", "bigquery/patches/gzip_uploads"),
         "An upload must run under the job id that the client sent, and only once.",
     ),
     Original(
@@ -518,6 +518,24 @@ ORIGINALS: Final = (
         "55cf172ec788",
         ("bigquery/extensions/interpreter",),
         "Scripts set system variables.",
+    ),
+    Original(
+        "sqlglot.dialects.duckdb:DuckDB.Generator.TRANSFORMS[CurrentDatetime]",
+        ABSENT,
+        ("bigquery/rewrites/current_time",),
+        "DuckDB has no CURRENT_DATETIME.",
+    ),
+    Original(
+        "bqemulator.sql.parameters:_bind_named",
+        "e337c2ea6dd4",
+        ("bigquery/rewrites/quoted_parameters",),
+        "A parameter may have a quoted name.",
+    ),
+    Original(
+        "bqemulator.sql.inner_query:build_catalog_schema",
+        "8f930661873f",
+        ("bigquery/rewrites/column_types",),
+        "REPEATED columns must have types of arrays.",
     ),
 )
 

@@ -17,15 +17,18 @@ from sqlglot import exp
 from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.rewrites import (
     collation,
+    column_types,
     current_time,
     default_dataset,
     information_schema,
     json_subscripts,
     merges,
+    quoted_parameters,
     statement_forms,
     struct_arrays,
     system_variables,
     table_constraints,
+    table_lists,
     unnest,
     unreserved_words,
     wildcards,
@@ -36,11 +39,13 @@ Rewrite = Callable[[exp.Expr, Names], bool]
 
 REWRITES: Final[list[Rewrite]] = [
     system_variables.rewrite,
+    quoted_parameters.rewrite,
     statement_forms.rewrite,
     merges.rewrite,
     table_constraints.rewrite,
     collation.rewrite,
     wildcards.rewrite,
+    table_lists.rewrite,
     struct_arrays.rewrite,
     json_subscripts.rewrite,
 ]
@@ -67,8 +72,10 @@ def apply() -> None:
     """Rewrite each statement before the emulator does."""
     unreserved_words.apply()
     unnest.apply()
+    column_types.apply()
     current_time.apply()
     default_dataset.apply()
+    quoted_parameters.apply()
     PATCHES.replace(
         "bqemulator.sql.inner_query:expand_information_schema", _expand_information_schema
     )

@@ -1,7 +1,7 @@
 """The current date and time as functions of DuckDB.
 
 Real BigQuery: `CURRENT_TIMESTAMP() AS current_timestamp` is a column of this name. The emulator: DuckDB
-took the keyword CURRENT_TIMESTAMP for that column.
+took the keyword CURRENT_TIMESTAMP for that column, and there was no CURRENT_DATETIME.
 """
 
 from __future__ import annotations
@@ -25,6 +25,15 @@ def _date(writer: Any, node: exp.CurrentDate) -> str:
     return str(_plain_date(writer, node)) if node.this else "TODAY()"
 
 
+def _datetime(writer: Any, node: exp.Expr) -> str:
+    zone = writer.sql(node, "this") or "'UTC'"
+    return f"(GET_CURRENT_TIMESTAMP() AT TIME ZONE {zone})"
+
+
+def _time(writer: Any, node: exp.CurrentTime) -> str:
+    return f"CAST({_datetime(writer, node)} AS TIME)"
+
+
 _plain_timestamp = _Generator.TRANSFORMS[exp.CurrentTimestamp]
 _plain_date = _Generator.currentdate_sql
 
@@ -32,8 +41,7 @@ _plain_date = _Generator.currentdate_sql
 def apply() -> None:
     """Write functions that are no keywords."""
     PATCHES.replace(f"{_TRANSFORMS}[CurrentTimestamp]", _timestamp, key=exp.CurrentTimestamp)
-    PATCHES.replace(
-        f"{_TRANSFORMS}[CurrentTime]", lambda *_: "GET_CURRENT_TIME()", key=exp.CurrentTime
-    )
+    PATCHES.replace(f"{_TRANSFORMS}[CurrentDatetime]", _datetime, key=exp.CurrentDatetime)
+    PATCHES.replace(f"{_TRANSFORMS}[CurrentTime]", _time, key=exp.CurrentTime)
     PATCHES.replace("sqlglot.dialects.duckdb:DuckDB.Generator.currentdate_sql", _date)
     PATCHES.forget("sqlglot.generator:_DISPATCH_CACHE", DuckDB.Generator)

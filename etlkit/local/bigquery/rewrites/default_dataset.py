@@ -11,7 +11,7 @@ from typing import Any
 import sqlglot
 from sqlglot import exp
 
-from etlkit.local.bigquery.patches.scripts import Interpreter, is_temp_table
+from etlkit.local.bigquery.patches.scripts import SESSION, is_temp_table
 from etlkit.local.bigquery.patches.table import PATCHES
 
 
@@ -56,9 +56,8 @@ def _apply_default_dataset(sql: str, config: dict[str, Any], *, request_project_
     given = config.get("defaultDataset")
     if not isinstance(given, dict) or not given.get("datasetId"):
         return sql
-    session = Interpreter.of_session
-    engine: Any = None if session is None else session._ctx.engine  # noqa: SLF001
-    temporary = set() if engine is None else temp_tables(engine.connection)
+    session: Any = SESSION.get()
+    temporary = set() if session is None else temp_tables(session.connection)
     return qualified(
         sql, given.get("projectId") or request_project_id, given["datasetId"], temporary
     )

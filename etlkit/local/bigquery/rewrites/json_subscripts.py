@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from bqemulator.sql.catalog_schema import build_catalog_schema
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.annotate_types import annotate_types
 from sqlglot.optimizer.qualify import qualify
 
+from etlkit.local.bigquery.rewrites.column_types import column_types
 from etlkit.local.bigquery.rewrites.names import Names
 
 _NUMBER: Final = "etlkit_number"
@@ -58,7 +58,7 @@ def _whole_path(node: exp.Expr) -> exp.Expr:
 def _json_roots(tree: exp.Expr, names: Names) -> set[int]:
     """The numbers of the paths that begin at a JSON value."""
     copy = tree.copy()
-    schema: dict[str, Any] = build_catalog_schema(
+    schema: dict[str, Any] = column_types(
         tree.sql(dialect="bigquery"), project_id=names.project, catalog=names.catalog
     )
     try:

@@ -9,6 +9,7 @@ https://cloud.google.com/bigquery/docs/reference/system-variables
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import Any, Final
 
 from bqemulator.domain.errors import InvalidQueryError
@@ -35,17 +36,21 @@ _STRINGS: Final = (
 )
 _MAY_BE_SET: Final = ("dataset_id", "dataset_project_id", "query_label", "reservation", "time_zone")
 
-VALUES: Final[dict[str, Any]] = dict.fromkeys((*_INTEGERS, *_STRINGS))
-"""The value of each for the job that is at work; None = NULL."""
+_NULLS: Final[dict[str, Any]] = dict.fromkeys((*_INTEGERS, *_STRINGS))
+_values: ContextVar[dict[str, Any]] = ContextVar("_values", default=_NULLS)
 
 
-def begin_job(project: str, job_id: str) -> None:
-    """Set the variables for a job. `session_id` stays."""
-    session = VALUES["session_id"]
-    VALUES.update(dict.fromkeys(VALUES))
-    VALUES.update(
+def values() -> dict[str, Any]:
+    """The value of each for the running job; None = NULL."""
+    return _values.get()
+
+
+def begin_job(project: str, job_id: str, session_id: str | None) -> None:
+    """Set the variables for a job."""
+    _values.set(
         {
-            "session_id": session,
+            **_NULLS,
+            "session_id": session_id,
             "project_id": project,
             "dataset_project_id": project,
             "script.project_id": project,
@@ -63,13 +68,13 @@ def assign(name: str, value: Any) -> None:
     Raises:
         InvalidQueryError: There is none of this name, or it cannot be set.
     """
-    if name not in VALUES:
+    if name not in _NULLS:
         raise InvalidQueryError(f"Unrecognized name: @@{name}", location="query")
     if name not in _MAY_BE_SET:
         raise InvalidQueryError(f"Cannot assign to system variable @@{name}", location="query")
     if name == "time_zone" and value != "UTC":
         raise InvalidQueryError("The local BigQuery has no time zone but UTC", location="query")
-    VALUES[name] = value
+    values()[name] = value
 
 
 def rewrite(tree: exp.Expr, names: Names) -> bool:
@@ -87,14 +92,14 @@ def rewrite(tree: exp.Expr, names: Names) -> bool:
         if isinstance(node.parent, exp.Dot):
             path = node.parent  # type: ignore[assignment]
             name = f"{name}.{path.name.lower()}"
-        if name not in VALUES:
+        if name not in _NULLS:
             raise InvalidQueryError(f"Unrecognized name: @@{name}", location="query")
         path.replace(_literal(name))
     return bool(found)
 
 
 def _literal(name: str) -> exp.Expr:
-    value = VALUES[name]
+    value = values()[name]
     if name in _INTEGERS:
         number = exp.Null() if value is None else exp.Literal.number(value)
         return exp.cast(number, exp.DType.BIGINT)
