@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
 
 import bqemulator.api.routes.jobs as routes
 import bqemulator.scripting.interpreter as plain
@@ -145,10 +146,14 @@ class Session:
 
 
 class Sessions:
-    """All open sessions by their ids."""
+    """All open sessions.
+
+    Attributes:
+        by_id: The sessions by their ids.
+    """
 
     def __init__(self) -> None:
-        self._open: dict[str, Session] = {}
+        self.by_id: dict[str, Session] = {}
         self._at_work: Session | None = None
 
     async def handle_query_job(
@@ -193,7 +198,7 @@ class Sessions:
     def abort(self, values: list[Any], _context: StatementContext) -> None:
         """`CALL BQ.ABORT_SESSION()`, or with the id of another session."""
         given = values[0] if values and values[0] is not None else None
-        session = self._at_work if given is None else self._open.get(given)
+        session = self._at_work if given is None else self.by_id.get(given)
         if session is None:
             message = (
                 "There is no active session" if given is None else f"Session {given} not found"
@@ -207,24 +212,23 @@ class Sessions:
     def _find(self, query: dict[str, Any]) -> Session | None:
         for each in query.get("connectionProperties") or ():
             if each.get("key") == _KEY and each.get("value"):
-                session = self._open.get(each["value"])
+                session = self.by_id.get(each["value"])
                 if session is None:
                     raise ValidationError("Invalid input session id.")
                 return session
         return None
 
     def _begin(self, project: str, ctx: Any, caller: Any) -> Session:
-        session_id = routes._mint_session_id()  # noqa: SLF001
-        session = self._open[session_id] = Session(session_id, project, ctx, caller)
+        session_id = uuid4().hex
+        session = self.by_id[session_id] = Session(session_id, project, ctx, caller)
         return session
 
     def _end(self, session: Session) -> None:
-        del self._open[session.id]
-        routes._SESSION_CATALOG.discard(session.id)  # noqa: SLF001
+        del self.by_id[session.id]
         session.end()
 
     def _end_idle(self, now: datetime) -> None:
-        for session in [each for each in self._open.values() if now - each.used > IDLE]:
+        for session in [each for each in self.by_id.values() if now - each.used > IDLE]:
             self._end(session)
 
 
@@ -242,4 +246,5 @@ def apply() -> None:
     argument = Argument("session_id", ("STRING",), is_optional=True)
     signature = Signature("BQ.ABORT_SESSION", (argument,), None)
     sql_functions.declare(sql_functions.Procedure(signature, sessions.abort))
+    PATCHES.replace("bqemulator.api.routes.jobs:_SESSION_CATALOG", sessions.by_id)
     PATCHES.replace("bqemulator.api.routes.jobs:_handle_query_job", sessions.handle_query_job)

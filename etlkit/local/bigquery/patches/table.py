@@ -444,13 +444,13 @@ ORIGINALS: Final = (
     Original(
         "bqemulator.sql.inner_query:expand_information_schema",
         "68f0c5bd3198",
-        ("bigquery/rewrites",),
+        ("bigquery/rewrites/__init__",),
         "Rewrites must see a statement before the emulator's own do.",
     ),
     Original(
         "bqemulator.sql.inner_query:expand_wildcard_tables",
         "2f376b6e0dd0",
-        ("bigquery/rewrites",),
+        ("bigquery/rewrites/__init__",),
         "Wildcard tables are rewritten in the tree, without _TABLE_SUFFIX in *.",
     ),
     Original(
@@ -536,6 +536,12 @@ ORIGINALS: Final = (
         "8f930661873f",
         ("bigquery/rewrites/column_types",),
         "REPEATED columns must have types of arrays.",
+    ),
+    Original(
+        "bqemulator.api.routes.jobs:_SESSION_CATALOG",
+        "4f53cda18c2b",
+        ("bigquery/extensions/sessions",),
+        "A session id is known as long as its session is open.",
     ),
 )
 

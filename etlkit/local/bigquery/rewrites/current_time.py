@@ -6,7 +6,7 @@ took the keyword CURRENT_TIMESTAMP for that column, and there was no CURRENT_DAT
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from sqlglot import exp
 from sqlglot.dialects.duckdb import DuckDB
@@ -14,7 +14,6 @@ from sqlglot.dialects.duckdb import DuckDB
 from etlkit.local.bigquery.patches.table import PATCHES
 
 _Generator: Any = DuckDB.Generator
-_TRANSFORMS: Final = "sqlglot.dialects.duckdb:DuckDB.Generator.TRANSFORMS"
 
 
 def _timestamp(writer: Any, node: exp.CurrentTimestamp) -> str:
@@ -40,8 +39,20 @@ _plain_date = _Generator.currentdate_sql
 
 def apply() -> None:
     """Write functions that are no keywords."""
-    PATCHES.replace(f"{_TRANSFORMS}[CurrentTimestamp]", _timestamp, key=exp.CurrentTimestamp)
-    PATCHES.replace(f"{_TRANSFORMS}[CurrentDatetime]", _datetime, key=exp.CurrentDatetime)
-    PATCHES.replace(f"{_TRANSFORMS}[CurrentTime]", _time, key=exp.CurrentTime)
+    PATCHES.replace(
+        "sqlglot.dialects.duckdb:DuckDB.Generator.TRANSFORMS[CurrentTimestamp]",
+        _timestamp,
+        key=exp.CurrentTimestamp,
+    )
+    PATCHES.replace(
+        "sqlglot.dialects.duckdb:DuckDB.Generator.TRANSFORMS[CurrentDatetime]",
+        _datetime,
+        key=exp.CurrentDatetime,
+    )
+    PATCHES.replace(
+        "sqlglot.dialects.duckdb:DuckDB.Generator.TRANSFORMS[CurrentTime]",
+        _time,
+        key=exp.CurrentTime,
+    )
     PATCHES.replace("sqlglot.dialects.duckdb:DuckDB.Generator.currentdate_sql", _date)
     PATCHES.forget("sqlglot.generator:_DISPATCH_CACHE", DuckDB.Generator)
