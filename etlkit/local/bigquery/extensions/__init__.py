@@ -55,7 +55,7 @@ def apply(local_dir: Path) -> None:
     object_tables.declare_procedure()
     SingleConnectionEngine.starts = hooks.STARTS
     # The order matters: each hook sees the statement as the hooks before it have left it.
-    hooks.STARTS.extend([catalog_store.prepare, objects.connect, sessions.use_utc])
+    hooks.STARTS.extend([catalog_store.prepare, objects.connect])
     hooks.STATEMENTS.append(sql_functions.refuse_wrong_calls)
     rules = [partition_rules.refuse_other_partitioning, partition_rules.require_filter]
     hooks.STATEMENTS.extend([*rules, external.refuse_writes, external.drop, external_data.refresh])

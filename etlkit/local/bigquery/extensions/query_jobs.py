@@ -23,6 +23,7 @@ from etlkit.local.bigquery.patches.jobs import checked
 from etlkit.local.bigquery.patches.messages import locate
 from etlkit.local.bigquery.patches.scripts import SESSION, is_lone_assert, is_temp_table
 from etlkit.local.bigquery.patches.table import PATCHES
+from etlkit.local.bigquery.patches.work import check, current
 from etlkit.local.bigquery.rewrites import system_variables
 
 
@@ -35,13 +36,15 @@ async def execute_query_job(
     **options: Any,
 ) -> Any:
     """Run a query job. A statement hook may execute it, otherwise the emulator does."""
-    Running.project, Running.job_id = project_id, job_id
-    Running.user = str(getattr(options.get("caller"), "principal", "")).removeprefix("user:")
-    ctx.engine.concurrency.refuse_if_too_many()
+    check()
+    work = current()
     session: Any = SESSION.get()
-    ctx.engine.concurrency.refuse_held(
-        mutated_tables(bq_sql, project_id) if session is None else ()
-    )
+    if work is None or work.is_exclusive:  # reads neither call functions of ours nor wait
+        Running.project, Running.job_id = project_id, job_id
+        Running.user = str(getattr(options.get("caller"), "principal", "")).removeprefix("user:")
+        ctx.engine.concurrency.refuse_if_too_many()
+        if session is None:
+            ctx.engine.concurrency.refuse_held(mutated_tables(bq_sql, project_id))
     session_id = None if session is None else session.session_id
     system_variables.begin_job(project_id, job_id, session_id)
     context = StatementContext(project_id, ctx, options.get("caller"))

@@ -235,11 +235,6 @@ class Sessions:
 _plain_handle = routes._handle_query_job  # noqa: SLF001
 
 
-def use_utc(connection: Any) -> None:
-    """The start hook: let all connections have BigQuery's time zone."""
-    connection.execute("SET GLOBAL TimeZone = 'UTC'")
-
-
 def apply() -> None:
     """Run query jobs in their sessions."""
     sessions = Sessions()
