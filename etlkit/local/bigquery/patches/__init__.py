@@ -21,6 +21,7 @@ def apply(location: str) -> None:
         byte_literals,
         destinations,
         etags,
+        gzip_uploads,
         job_results,
         jobs,
         keep_alive,
@@ -57,7 +58,7 @@ def apply(location: str) -> None:
         jobs,
         destinations,
     )
-    rows = (appends, row_inserts, reads, loads)
+    rows = (appends, row_inserts, reads, loads, gzip_uploads)
     for patch in (
         single_connection,
         keep_alive,

@@ -78,11 +78,23 @@ class SingleConnectionEngine(DuckDBEngine):
         self.connection_lock = asyncio.Lock()
         self._works, self._idle, self._works_lock = set(), [], Lock()
         await super().start()
+        # For all connections: the configuration is locked at the end.
+        self.connection.execute("SET GLOBAL TimeZone = 'UTC'")
         for prepare in self.starts:
             prepare(self.connection)
         # Also for the connections of reads: the emulator sets it for its own only.
         self.connection.execute("SET GLOBAL TimeZone = 'UTC'")
         sandbox.lock(self.connection, self._settings)
+
+    @contextmanager
+    def on(self, connection: Any) -> Iterator[None]:
+        """Let the running request use another connection to the same data, such as a session's."""
+        work: Any = current()
+        plain, work.connection = work.connection, connection
+        try:
+            yield
+        finally:
+            work.connection = plain
 
     async def stop(self) -> None:
         """Close DuckDB, once what uses it has been stopped."""
