@@ -100,7 +100,7 @@ def _some_column(merge: exp.Merge, table: str) -> exp.Column | None:
     whens = merge.args["whens"]
     for column in whens.find_all(exp.Column):
         if _table(column) == table.casefold():
-            return column.copy()
+            return exp.column(column.this.copy(), column.args["table"].copy())
     for insert in whens.find_all(exp.Insert):
         part = insert.this if is_target else insert.expression
         for column in part.find_all(exp.Column) if isinstance(part, exp.Tuple) else ():

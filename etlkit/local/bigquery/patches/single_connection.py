@@ -191,26 +191,29 @@ class OneRequestApp:
             body = await _whole_body(receive)
             if body is None:
                 return
-            request = Request(scope["method"], scope["path"], body)
+            request = Request(scope["method"], scope["path"], body, scope["query_string"])
             job = self._clients.find(request.job)
             if job is not None and request.is_look:
                 answer = _json(200, job.resource())
+            elif job is not None and not await self._wait_for_job(request, receive):
+                answer = _json(200, job.no_results_yet())
             else:
-                await self._wait_for_job(request, receive)
                 with self._clients.active(request) as job:
                     async with job.client(receive):
                         answer = await self._answer(scope, job)
         for message in answer:
             await send(message)
 
-    async def _wait_for_job(self, request: Request, receive: Receive) -> None:
-        """A request about a job that is running is answered when the job has ended."""
+    async def _wait_for_job(self, request: Request, receive: Receive) -> bool:
+        """Wait until the job that a request is about has ended. Returns whether it has."""
         while (job := self._clients.find(request.job)) is not None:
             if request.is_cancel:
                 await job.cancel()
                 continue
             async with job.client(receive):
-                await job.wait()
+                if not await job.wait(request.patience_s):
+                    return False
+        return True
 
     async def _answer(self, scope: Message, job: ActiveJob) -> list[Message]:
         answer: list[Message] = []
