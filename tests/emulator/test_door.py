@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import grpc
 import pytest
-from google.api_core.exceptions import Forbidden
+from google.api_core.exceptions import Forbidden, NotFound
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 from google.cloud.bigquery_storage_v1 import BigQueryReadClient, types
@@ -23,7 +23,10 @@ from google.cloud.bigquery_storage_v1.services.big_query_read.transports import 
     BigQueryReadGrpcTransport,
 )
 
-from etlkit.errors import ConfigError
+from etlkit.api.run import Settings
+from etlkit.bigquery.client import Connection
+from etlkit.cli.local import main
+from etlkit.errors import ConfigError, without_keys
 from etlkit.local import join_or_start
 from etlkit.local.server.server_info import read_server_info
 from tests.bench.browser import Browser, find_browser
@@ -198,6 +201,27 @@ def test_the_lease_tells_a_stranger_nothing(local_server):
     assert token not in (local_server.local_dir / "server.log").read_text()
 
 
+def test_etlkits_own_messages_do_not_have_the_token(local_server, capsys):
+    """It sends the token in a header, and takes it out of what other clients say."""
+    token = local_server.endpoints.token
+    connection = Connection(Settings(environ=local_server.endpoints.environ()), job_prefix="door")
+    with pytest.raises(NotFound) as caught:
+        connection.client.get_table("nothing.nothing", retry=None)
+    assert "127.0.0.1" in str(caught.value)
+    assert token not in str(caught.value)
+    connection.close()
+    arguments = ["sql", "SELECT nothing", "--local-dir", str(local_server.local_dir)]
+    assert main(["--debug", *arguments]) == 1
+    out, err = capsys.readouterr()
+    assert "nothing" in err
+    assert token not in out + err
+    url = local_server.endpoints.bigquery
+    plain = bigquery.Client("local", AnonymousCredentials(), client_options={"api_endpoint": url})
+    with plain, pytest.raises(NotFound) as caught:
+        plain.get_table("nothing.nothing", retry=None)
+    assert token not in without_keys(str(caught.value))
+
+
 def modes(folder):
     """What the group and others may do below a folder."""
     found = [folder, *folder.rglob("*")]
@@ -228,6 +252,48 @@ def test_a_folder_that_cannot_be_used_says_so(tmp_path):
     for path in (tmp_path / "file", tmp_path / "file" / "x"):
         with pytest.raises(ConfigError, match=f"{path} cannot be used .*--local-dir"):
             join_or_start(path)
+
+
+LOCKED_OUT = """
+import os, sys
+from etlkit.errors import ConfigError
+from etlkit.local.server.local_dir import make_local_dir
+from pathlib import Path
+for name in ("a", "b", "c"):
+    Path(name).mkdir()
+Path("b/data").mkdir()
+Path("b/data").chmod(0o500)
+os.chmod("c", 0o500)
+os.setgroups([])
+os.chmod(".", 0o777)
+for name in ("b", "c", "b/data"):
+    os.chown(name, 65534, 65534)
+os.setgid(65534)
+os.setuid(65534)
+for name in ("a", "b", "c", "a/new", "fine"):
+    try:
+        make_local_dir(Path(name))
+        print("ok", oct(os.stat(name).st_mode & 0o777))
+    except ConfigError as error:
+        print(error.message)
+"""
+
+
+@pytest.mark.skipif(
+    os.name != "posix" or os.geteuid() != 0, reason="only root can become another user"
+)
+def test_a_folder_that_cannot_be_written_says_so(tmp_path):
+    """That of another user, one that is read-only, and one in which only a part is."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOCKED_OUT],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    a, b, c, new, fine = done.stdout.splitlines()
+    for said, path in ((a, "a"), (b, "b/data"), (c, "c")):
+        assert said.startswith(f"the local folder cannot be used: {path} cannot be written")
+    assert new.startswith("the local folder a/new cannot be used (Permission denied)")
+    assert fine == "ok 0o700"
 
 
 STRANGER = """

@@ -25,6 +25,7 @@ from typing import Any, ClassVar, Final, TypeVar
 
 from bqemulator.storage.engine import DuckDBEngine
 
+from etlkit.local.bigquery.patches import sandbox
 from etlkit.local.bigquery.patches.column_names import is_query, refuse_duplicates
 from etlkit.local.bigquery.patches.concurrency import Concurrency, Name, mutated_tables
 from etlkit.local.bigquery.patches.job_clients import ActiveJob, JobClients
@@ -38,6 +39,9 @@ _T = TypeVar("_T")
 
 _MAX_READS: Final = 64
 """Requests that read at the same time; others wait."""
+
+_OF_EVERY_CONNECTION: Final = ("TimeZone = 'UTC'", "python_enable_replacements = false")
+"""Set for the main connection only by the emulator and the sandbox, which then locks all settings."""
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -75,6 +79,9 @@ class SingleConnectionEngine(DuckDBEngine):
         await super().start()
         for prepare in self.starts:
             prepare(self.connection)
+        for setting in _OF_EVERY_CONNECTION:
+            self.connection.execute(f"SET GLOBAL {setting}")
+        sandbox.lock(self.connection, self._settings)
 
     async def stop(self) -> None:
         """Close DuckDB, once what uses it has been stopped."""
@@ -120,7 +127,6 @@ class SingleConnectionEngine(DuckDBEngine):
             connection = self._idle.pop()
         except IndexError:
             connection = super().connection.cursor()
-            connection.execute("SET TimeZone = 'UTC'")  # as the emulator's own connection
         with self._working(Work(connection, is_exclusive=False)) as work:
             yield work
         self._idle.append(connection)

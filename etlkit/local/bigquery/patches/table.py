@@ -117,9 +117,23 @@ ORIGINALS: Final = (
             "bigquery/patches/byte_literals",
             "bigquery/patches/alter_actions",
             "bigquery/patches/hashed_joins",
+            "bigquery/patches/sandbox",
         ),
         "DuckDB must get BYTES literals with escapes in hexadecimal digits, one statement for each "
-        "action of an ALTER, and null-safe joins that it hashes.",
+        "action of an ALTER, null-safe joins that it hashes, and none of its own functions and "
+        "statements.",
+    ),
+    Original(
+        "bqemulator.versioning.time_travel:_eval_timestamp_via_duckdb",
+        "b0f5427ca3bb",
+        ("bigquery/patches/sandbox",),
+        "A point in time is translated by itself, and DuckDB must get none of its own functions.",
+    ),
+    Original(
+        "bqemulator.jobs.executor:_resolve_uri",
+        "3ce38a061249",
+        ("bigquery/patches/sandbox",),
+        "Jobs must read and write objects of buckets and uploads, and no other file.",
     ),
     Original(
         "bqemulator.sql.parameters:_SCALAR_CONVERTERS[BYTES]",
