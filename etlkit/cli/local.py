@@ -113,8 +113,11 @@ def sql(statement: str | None, file: TextIO | None, format_name: str, local_dir:
         raise click.UsageError("give either SQL or --file FILE")
     text = file.read() if file is not None else statement or ""
     with _client(local_dir) as client:
-        job = client.query(text)
-        rows = job.result()
+        from etlkit.calls.backoff import Backoff
+
+        requests: Any = Backoff("a request to the local BigQuery")
+        job = client.query(text, retry=requests, job_retry=None)
+        rows = job.result(retry=requests, job_retry=None)
         if job.num_dml_affected_rows is not None:
             click.echo(f"{job.num_dml_affected_rows} row(s) affected", err=True)
         elif job.ddl_operation_performed or not rows.schema:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import socket
@@ -12,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Final, Self
 
+from etlkit.calls import ended
 from etlkit.errors import ConfigError, EtlkitError, JobError
 from etlkit.local.server.client_lease import take_lease
 from etlkit.local.server.endpoints import Endpoints
@@ -49,6 +51,8 @@ class LocalServer:
         self.started = started
         self.pid = info.pid
         self._lease = lease
+        self._is_closed = False
+        threading.Thread(target=self._watch, name="etlkit-local-lease", daemon=True).start()
 
     def tool_environ(self) -> dict[str, str]:
         """The environment variables for programs that know nothing of etlkit."""
@@ -56,7 +60,25 @@ class LocalServer:
 
     def close(self) -> None:
         """Give the lease back. The server ends about a second after the last lease is closed."""
+        self._is_closed = True
+        with contextlib.suppress(OSError):  # the server has ended
+            self._lease.shutdown(socket.SHUT_RDWR)
         self._lease.close()
+        ended.forget(self)
+
+    def _watch(self) -> None:
+        """Report the end of the server: the kernel closes its connections however it ends."""
+        with contextlib.suppress(OSError):
+            while self._lease.recv(1):
+                pass
+        if not self._is_closed:
+            ended.report(
+                self,
+                f"the local server (process {self.pid}) has ended although it was needed: it was "
+                f"killed, or ran out of memory; see {self.local_dir / 'server.log'}. What was "
+                "committed is on disk. Run the command again (a transfer with --resume): it starts "
+                "a new server",
+            )
 
     def __enter__(self) -> Self:
         return self

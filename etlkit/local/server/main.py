@@ -15,7 +15,7 @@ import sys
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from pathlib import Path
-from threading import Thread
+from threading import Thread, Timer
 from typing import Any, Final
 
 from filelock import FileLock
@@ -39,6 +39,9 @@ _PREDECESSOR_TIMEOUT_S: Final = 60.0
 
 _GRACE_S: Final = 5.0
 """How long gRPC calls in progress may take once the server stops; uvicorn has its own limit."""
+
+_STOP_TIMEOUT_S: Final = 10.0
+"""How long stopping may take. After that, something runs that cannot be interrupted."""
 
 # Windows has no SIGHUP.
 _STOP_SIGNALS: Final = [
@@ -106,7 +109,9 @@ class Services:
         )
 
     async def stop(self) -> None:
-        """Finish the calls in progress and write all data to disk."""
+        """End the statements in progress and write all data to disk."""
+        if self._emulator is not None:
+            self._emulator._engine.stop_work()  # noqa: SLF001
         if self._tools is not None:
             await self._tools.stop()
         if self._vision_task is not None:
@@ -148,9 +153,25 @@ def serve(local_dir: Path) -> None:
                 info.remove(local_dir)
                 leases.close()
         finally:
+            _end_in_any_case()
             _run(loop, services.stop()).result()
             loop.call_soon_threadsafe(loop.stop)
             thread.join()
+
+
+def _end_in_any_case() -> None:
+    """End the process if it does not stop in time. What is committed is in DuckDB's log on disk."""
+
+    def end() -> None:
+        sys.stderr.write(
+            f"The server did not stop within {_STOP_TIMEOUT_S:g} s, and ends anyway.\n"
+        )
+        sys.stderr.flush()
+        os._exit(0)
+
+    timer = Timer(_STOP_TIMEOUT_S, end)
+    timer.daemon = True
+    timer.start()
 
 
 def _run(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any]) -> Future[Any]:

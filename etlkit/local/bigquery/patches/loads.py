@@ -24,6 +24,7 @@ from etlkit.local.bigquery.patches.csv_files import CsvOptions
 from etlkit.local.bigquery.patches.sandbox import UPLOADS
 from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.transaction import Transaction
+from etlkit.local.bigquery.patches.work import interruptible
 from etlkit.local.buckets import Buckets
 
 _REFERENCE: Final = "jobReference"
@@ -37,8 +38,9 @@ async def execute_load_job(project_id: str, job_id: str, config: dict[str, Any],
     name = _destination(load, project_id)
     transaction = Transaction(ctx)
     try:
-        before = _prepare(load, name, ctx)
-        meta = await _plain_execute(project_id, job_id, {**config, "load": load}, ctx)
+        with interruptible():
+            before = _prepare(load, name, ctx)
+            meta = await _plain_execute(project_id, job_id, {**config, "load": load}, ctx)
     except BaseException:
         transaction.rollback()
         raise

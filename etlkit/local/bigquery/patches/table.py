@@ -18,7 +18,7 @@ ORIGINALS: Final = (
         "bqemulator.server:DuckDBEngine",
         "a18b83bbd1e1",
         ("bigquery/patches/single_connection",),
-        "Users of the one DuckDB connection must wait for each other, and a dry run must not run.",
+        "Requests that read need connections of their own, and a dry run must not run.",
     ),
     Original(
         "bqemulator.server:uvicorn",
@@ -116,10 +116,12 @@ ORIGINALS: Final = (
         (
             "bigquery/patches/byte_literals",
             "bigquery/patches/alter_actions",
+            "bigquery/patches/null_safe_joins",
             "bigquery/patches/sandbox",
         ),
         "DuckDB must get BYTES literals with escapes in hexadecimal digits, one statement for each "
-        "action of an ALTER, and none of its own functions and statements.",
+        "action of an ALTER, null-safe joins that it hashes, and none of its own functions and "
+        "statements.",
     ),
     Original(
         "bqemulator.versioning.time_travel:_eval_timestamp_via_duckdb",
@@ -267,8 +269,8 @@ ORIGINALS: Final = (
             "bigquery/patches/job_results",
             "bigquery/patches/callers",
         ),
-        "The REST app must handle one request at a time, update the catalog before each, and answer "
-        "only callers that know the token.",
+        "The REST app must handle one writing request at a time, update the catalog before it, and "
+        "answer only callers that know the token.",
     ),
     Original(
         "bqemulator.grpc_api.server:CorrelationInterceptor",
