@@ -17,6 +17,7 @@ def apply() -> None:
         byte_literals,
         destinations,
         etags,
+        gzip_uploads,
         job_results,
         jobs,
         keep_alive,
@@ -47,7 +48,7 @@ def apply() -> None:
         jobs,
         destinations,
     )
-    rows = (appends, row_inserts, reads, loads)
+    rows = (appends, row_inserts, reads, loads, gzip_uploads)
     for patch in (
         single_connection,
         keep_alive,

@@ -11,6 +11,7 @@ What remains: all jobs are in location US, a dry run estimates 0 bytes, and the 
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from typing import Any, Final
 from uuid import uuid4
@@ -150,10 +151,14 @@ def list_jobs(
     stateFilter: str | None = None,  # noqa: N803
     parentJobId: str | None = None,  # noqa: N803
 ) -> dict[str, Any]:
-    """Handle `jobs.list`, with the errors of failed jobs."""
+    """Handle `jobs.list`: the jobs that are no children, or the children of one job."""
     answer: dict[str, Any] = routes.list_jobs(
-        project_id, ctx, maxResults=maxResults, stateFilter=stateFilter, parentJobId=parentJobId
+        project_id, ctx, maxResults=sys.maxsize, stateFilter=stateFilter, parentJobId=None
     )
+    answer["jobs"] = [
+        each for each in answer["jobs"] if each["statistics"].get("parentJobId") == parentJobId
+    ][:maxResults]
+    answer["totalItems"] = len(answer["jobs"])
     for listed in answer["jobs"]:
         job: Any = ctx.catalog.get_job(project_id, listed["jobReference"]["jobId"])
         if job.error_result:

@@ -74,9 +74,21 @@ class SingleConnectionEngine(DuckDBEngine):
         self.connection_lock = asyncio.Lock()
         self._works, self._idle, self._works_lock = set(), [], Lock()
         await super().start()
+        # For all connections: the configuration is locked at the end.
+        self.connection.execute("SET GLOBAL TimeZone = 'UTC'")
         for prepare in self.starts:
             prepare(self.connection)
         sandbox.lock(self.connection, self._settings)
+
+    @contextmanager
+    def on(self, connection: Any) -> Iterator[None]:
+        """Let the running request use another connection to the same data, such as a session's."""
+        work: Any = current()
+        plain, work.connection = work.connection, connection
+        try:
+            yield
+        finally:
+            work.connection = plain
 
     async def stop(self) -> None:
         """Close DuckDB, once what uses it has been stopped."""
@@ -122,7 +134,6 @@ class SingleConnectionEngine(DuckDBEngine):
             connection = self._idle.pop()
         except IndexError:
             connection = super().connection.cursor()
-            connection.execute("SET TimeZone = 'UTC'")  # as the emulator's own connection
         with self._working(Work(connection, is_exclusive=False)) as work:
             yield work
         self._idle.append(connection)

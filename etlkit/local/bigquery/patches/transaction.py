@@ -62,8 +62,11 @@ class Transaction:
             InvalidQueryError: Another request has changed one of them since the transaction began. The
                 transaction is rolled back.
         """
+        self._refuse_conflicts(tables)
+
+    def _refuse_conflicts(self, tables: Iterable[Name], since: int | None = None) -> None:
         for table in tables:
-            if self._ctx.engine.concurrency.is_conflict(table):
+            if self._ctx.engine.concurrency.is_conflict(table, since):
                 self._undo()
                 self.is_lost = True
                 project, dataset, name = table
