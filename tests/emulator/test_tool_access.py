@@ -218,7 +218,7 @@ def test_parts_of_a_result(bq, read_client):
 
     found = read(place.table_id, selected_fields=["square"], row_restriction="n > 1")
     assert found == {"square": [4, 9]}
-    with pytest.raises(InvalidArgument, match="disabled"):
+    with pytest.raises(InvalidArgument, match="Invalid row restriction"):
         read(place.table_id, row_restriction="(FROM read_text('/etc/hostname')) IS NOT NULL")
     with pytest.raises(NotFound, match="anonnothing"):
         read("anonnothing")

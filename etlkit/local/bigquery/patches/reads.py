@@ -26,7 +26,7 @@ import bqemulator.streaming.read_session as emulator_sessions
 import duckdb
 import grpc
 import pyarrow as pa
-from bqemulator.domain.errors import InvalidQueryError
+from bqemulator.domain.errors import InvalidQueryError, ValidationError
 from bqemulator.row_access.identity import resolve_caller_from_metadata
 from google.cloud.bigquery_storage_v1 import types
 
@@ -81,6 +81,18 @@ def _split(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     half = batch.num_rows // 2
     yield from _split(batch.slice(0, half))
     yield from _split(batch.slice(half))
+
+
+def _select(table_ref: str, wanted: Any, caller: Any = None) -> str:
+    """The SELECT of a read session. The emulator drops a filter that it cannot translate.
+
+    Raises:
+        ValidationError: The filter cannot be used.
+    """
+    sql: str = servicer._build_read_sql(table_ref, None, wanted, caller=caller)  # noqa: SLF001
+    if wanted.read_options.row_restriction and sql == f"SELECT * FROM {table_ref}":
+        raise ValidationError("Invalid row restriction: it is not a GoogleSQL condition")
+    return sql
 
 
 class ReadHandler(servicer.BigQueryReadHandler):
@@ -160,7 +172,7 @@ class ReadHandler(servicer.BigQueryReadHandler):
             context.set_details(f"Not found: Table {project}:{dataset}.{table}")
             return None
         caller = resolve_caller_from_metadata(list(context.invocation_metadata()))
-        plain = servicer._build_read_sql(table_ref, None, wanted, caller=caller)  # noqa: SLF001
+        plain = _select(table_ref, wanted, caller)
         select = self._apply_row_access_rewrite(
             sql=plain,
             project_id=project,
@@ -178,7 +190,7 @@ class ReadHandler(servicer.BigQueryReadHandler):
     ) -> tuple[pa.Schema, _Session]:
         if isinstance(source, ResultTable):
             with source.connect() as connection:
-                select = servicer._build_read_sql(source.name, None, request.read_session)  # noqa: SLF001
+                select = _select(source.name, request.read_session)
                 columns = source.columns(connection)
                 return self._write(request, connection.execute, columns, select)
         table_ref, select = source
