@@ -140,7 +140,6 @@ def append(world, dataset):
 # 1 ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.differs("Sessions")
 def test_01_conflicting_transactions_are_cancelled(bq, sql, refused, dataset):
     """While a transaction changes a table, another one that does so is cancelled; INSERTs go on."""
     sql("CREATE TABLE DS.t AS SELECT 1 AS a")

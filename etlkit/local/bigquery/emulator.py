@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,13 +18,19 @@ https://cloud.google.com/bigquery/quotas#write-api-limits
 
 
 def build_emulator(
-    local_dir: Path, token: str, *, location: str = "US", late_columns_s: float = 0
+    local_dir: Path,
+    token: str,
+    is_signed: Callable[[str], bool],
+    *,
+    location: str = "US",
+    late_columns_s: float = 0,
 ) -> Any:
     """Make an emulator over the data of `local_dir`; the caller starts and stops it.
 
     Args:
         local_dir: `data/` below it holds the tables, `buckets/` is what `gs://` means.
         token: What its callers must send.
+        is_signed: Whether a bearer token is one that may be sent instead; see `guard.knows_token`.
         location: Where datasets and jobs are by default.
         late_columns_s: For how many seconds the Write API does not see a new column of an old table.
 
@@ -46,7 +53,7 @@ def build_emulator(
 
     PATCHES.check(emulator_version())
     patches.apply(location)
-    callers.apply(token)
+    callers.apply(token, is_signed)
     SingleConnectionEngine.late_columns = LateColumns(late_columns_s)
     extensions.apply(local_dir)
     return EmulatorServer(

@@ -56,6 +56,10 @@ class LocalServer:
         self._is_closed = False
         threading.Thread(target=self._watch, name="etlkit-local-lease", daemon=True).start()
 
+    def tool_environ(self) -> dict[str, str]:
+        """The environment variables for programs that know nothing of etlkit."""
+        return self.endpoints.tool_environ() | {"ETLKIT_BUCKETS": str(self.local_dir / "buckets")}
+
     def close(self) -> None:
         """Give the lease back. The server ends about a second after the last lease is closed."""
         self._is_closed = True

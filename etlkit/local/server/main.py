@@ -62,27 +62,31 @@ class Services:
         self._vision: Any = None
         self._vision_task: asyncio.Task[None] | None = None
         self._vision_grpc: Any = None
+        self._tools: Any = None
 
     async def start(self) -> Endpoints:
         """Listen on free ports of loopback."""
         import uvicorn
 
         from etlkit.local.server.guard import RequestGuard, token_interceptor
+        from etlkit.local.server.tool_access import ToolAccess
         from etlkit.local.vision.app import create_app
         from etlkit.local.vision.grpc_server import start_grpc
         from etlkit.local.vision.service import VisionService
 
-        world = self._world
+        self._tools = ToolAccess(self._local_dir, self._token)
+        is_signed = self._tools.account.has_signed
         self._emulator = build_emulator(
             self._local_dir,
             self._token,
-            location=world.location,
-            late_columns_s=world.late_columns_s,
+            is_signed,
+            location=self._world.location,
+            late_columns_s=self._world.late_columns_s,
         )
         await self._emulator.start()
         service = VisionService(self._local_dir / "buckets")
         self._vision_grpc, vision_grpc_port = await start_grpc(
-            service, interceptors=(token_interceptor(self._token),)
+            service, interceptors=(token_interceptor(self._token, is_signed),)
         )
         self._vision = uvicorn.Server(
             uvicorn.Config(
@@ -100,6 +104,7 @@ class Services:
             if self._vision_task.done():
                 await self._vision_task
             await asyncio.sleep(0.01)
+        for_tools = await self._tools.start(self._emulator.grpc_port, vision_grpc_port)
         return Endpoints(
             project=PROJECT,
             token=self._token,
@@ -107,12 +112,15 @@ class Services:
             bigquery_grpc=grpc_address(self._emulator.grpc_port),
             vision=http_address(self._vision.servers[0].sockets[0].getsockname()[1], self._token),
             vision_grpc=grpc_address(vision_grpc_port),
+            **for_tools,
         )
 
     async def stop(self) -> None:
         """End the statements in progress and write all data to disk."""
         if self._emulator is not None:
             self._emulator._engine.stop_work()  # noqa: SLF001
+        if self._tools is not None:
+            await self._tools.stop()
         if self._vision_task is not None:
             self._vision.should_exit = True
             await self._vision_task

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 from etlkit.local.server.endpoints import Endpoints
+from etlkit.local.server.local_dir import write_private
 
 SERVER_FILE: Final = "server.json"
 
@@ -52,12 +52,7 @@ class ServerInfo:
 
     def write(self, local_dir: Path) -> None:
         """Write the file in one step: a reader sees all of it or none."""
-        partial = local_dir / f"{SERVER_FILE}.{self.pid}"
-        partial.unlink(missing_ok=True)
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(asdict(self), file, indent=2)
-        partial.replace(local_dir / SERVER_FILE)
+        write_private(local_dir / SERVER_FILE, json.dumps(asdict(self), indent=2))
 
     def remove(self, local_dir: Path) -> None:
         """Delete the file, unless the next server has already replaced it."""

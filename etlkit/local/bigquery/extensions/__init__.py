@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 def apply(local_dir: Path) -> None:
     """Add all extensions. Called once, after the patches."""
+    from etlkit.local.bigquery import rewrites
     from etlkit.local.bigquery.extensions import (
         catalog_store,
         external,
@@ -21,11 +22,13 @@ def apply(local_dir: Path) -> None:
         grammar,
         hooks,
         interpreter,
+        load_data,
         object_columns,
         pivots,
         query_jobs,
         resources,
         routines,
+        sessions,
         sql_functions,
         subqueries,
         views,
@@ -40,8 +43,10 @@ def apply(local_dir: Path) -> None:
 
     all_rules()
     grammar.apply()
+    rewrites.apply()
     query_jobs.apply()
     interpreter.apply()
+    sessions.apply()
     remote = RemoteRuntime()
     routines.apply(remote)
     objects = Objects(Buckets(local_dir / "buckets"))
@@ -56,7 +61,7 @@ def apply(local_dir: Path) -> None:
     hooks.STATEMENTS.append(hooks.ask_rules)
     hooks.STATEMENTS.extend([external.refuse_writes, external.drop, external_data.refresh])
     hooks.STATEMENTS.extend([object_tables.create, external_data.create])
-    hooks.STATEMENTS.extend([remote.create, views.create_view])
+    hooks.STATEMENTS.extend([remote.create, views.create_view, load_data.load])
     subqueries.QUERIES.extend([views.expand_views, pivots.name_columns])
     hooks.INVOLVED.extend([views.names_such_view, object_columns.names_data, pivots.has_pivots])
     ml.apply(Buckets(local_dir / "buckets").root)

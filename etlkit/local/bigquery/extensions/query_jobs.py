@@ -20,9 +20,10 @@ from etlkit.local.bigquery.extensions import (
 from etlkit.local.bigquery.extensions.statement_context import Running, StatementContext
 from etlkit.local.bigquery.patches import jobs
 from etlkit.local.bigquery.patches.messages import locate
-from etlkit.local.bigquery.patches.scripts import is_lone_assert
+from etlkit.local.bigquery.patches.scripts import SESSION, is_lone_assert, is_temp_table
 from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.work import check, current
+from etlkit.local.bigquery.rewrites import system_variables
 from etlkit.local.bigquery.rules.concurrency import mutated_tables, queue_length
 from etlkit.local.bigquery.rules.registry import Asked, ask
 from etlkit.local.bigquery.rules.writes import checked
@@ -38,15 +39,22 @@ async def execute_query_job(
 ) -> Any:
     """Run a query job. A statement hook may execute it, otherwise the emulator does."""
     check()
-    ask(Asked.JOB, bq_sql)
     work = current()
+    session: Any = SESSION.get()
     if work is None or work.is_exclusive:  # reads neither call functions of ours nor wait
         Running.project, Running.job_id = project_id, job_id
         Running.user = str(getattr(options.get("caller"), "principal", "")).removeprefix("user:")
         queue_length(ctx.engine.concurrency.at_work)
+        if session is None:
+            ctx.engine.concurrency.refuse_held(mutated_tables(bq_sql, project_id))
+    ask(Asked.JOB, bq_sql)
+    session_id = None if session is None else session.session_id
+    system_variables.begin_job(project_id, job_id, session_id)
     context = StatementContext(project_id, ctx, options.get("caller"))
     outcome = await _execute(bq_sql, context)
-    tree = grammar.parse(bq_sql)
+    tree = grammar.parse(bq_sql) if session is None else None
+    if is_temp_table(tree):
+        raise api_errors.invalid("Use of CREATE TEMPORARY TABLE requires a script or session")
     declared = declared_columns.parts(bq_sql, tree) if outcome is None else None
     if declared is not None:
         with checked(tree, project_id, ctx):

@@ -21,12 +21,14 @@ def apply(location: str) -> None:
         byte_literals,
         destinations,
         etags,
+        gzip_uploads,
+        hashed_joins,
+        job_results,
         jobs,
         keep_alive,
         loads,
         locations,
         messages,
-        null_safe_joins,
         reads,
         row_inserts,
         sandbox,
@@ -48,7 +50,7 @@ def apply(location: str) -> None:
         table_options,
         byte_literals,
         alter_actions,
-        null_safe_joins,
+        hashed_joins,
         aggregates,
         sandbox,
         messages,
@@ -56,13 +58,14 @@ def apply(location: str) -> None:
         jobs,
         destinations,
     )
-    rows = (appends, row_inserts, reads, loads)
+    rows = (appends, row_inserts, reads, loads, gzip_uploads)
     for patch in (
         single_connection,
         keep_alive,
         snapshots,
         *statements,
         table_resource,
+        job_results,
         etags,
         *rows,
     ):

@@ -48,7 +48,7 @@ async def execute_load_job(project_id: str, job_id: str, config: dict[str, Any],
         with interruptible():
             before = _prepare(load, name, ctx)
             meta = await _plain_execute(project_id, job_id, {**config, "load": load}, ctx)
-            _check(name, ctx)
+        _check(name, ctx)
     except BaseException:
         transaction.rollback()
         raise

@@ -19,7 +19,8 @@ from bqemulator.catalog import ddl_sync
 from bqemulator.domain.errors import NotFoundError
 
 from etlkit.local.bigquery.patches.table import PATCHES
-from etlkit.local.bigquery.rules.locations import JobPlace, canonical, enter, job_location
+from etlkit.local.bigquery.patches.work import current, location_of_job
+from etlkit.local.bigquery.rules.locations import canonical, job_location
 from etlkit.local.bigquery.rules.names import dataset_name
 from etlkit.local.bigquery.rules.registry import Asked, ask
 
@@ -29,9 +30,6 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 _MAX_JOBS: Final = 10_000
-_WRITTEN: Final = "US"
-"""The location in all answers of the emulator."""
-
 _NAMED_JOB: Final = re.compile(r"/projects/([^/]+)/(?:jobs|queries)/([^/]+)(?:/cancel|/delete)?$")
 
 
@@ -41,6 +39,11 @@ class JobLocations:
     def __init__(self, default: str) -> None:
         self.default = default
         self._known: OrderedDict[str, str] = OrderedDict()
+
+    @property
+    def has_others(self) -> bool:
+        """Whether a job is not where the world is."""
+        return bool(self._known)
 
     def of(self, job_id: str) -> str:
         """The location of a job."""
@@ -65,18 +68,14 @@ class FoundByLocation:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """The ASGI entry."""
         named = _NAMED_JOB.search(scope["path"]) if scope["type"] == "http" else None
-        if named is None:
-            await self._app(scope, receive, send)
-            return
-        location = LOCATIONS.of(named[2])
-        wanted = parse_qs(scope["query_string"].decode()).get("location", [None])[0]
-        try:
-            job_location(f"{named[1]}:{named[2]}", wanted, location)
-        except NotFoundError as error:
-            await _answer(send, error)
-            return
-        shown = send if location == _WRITTEN else _shown(send, lambda _: location)
-        await self._app(scope, receive, shown)
+        if named is not None:
+            wanted = parse_qs(scope["query_string"].decode()).get("location", [None])[0]
+            try:
+                job_location(f"{named[1]}:{named[2]}", wanted, LOCATIONS.of(named[2]))
+            except NotFoundError as error:
+                await _answer(send, error)
+                return
+        await self._app(scope, receive, send)
 
 
 class JobsWithLocation:
@@ -88,28 +87,35 @@ class JobsWithLocation:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """The ASGI entry."""
         path = scope.get("path", "")
-        if scope.get("method") != "POST" or not path.endswith(("/jobs", "/queries")):
+        if scope["type"] != "http" or not path.endswith(("/jobs", "/queries")):
+            named = _NAMED_JOB.search(path)
+            location = LOCATIONS.of(named[2]) if named is not None else "US"
+            await self._app(scope, receive, _shown(send, lambda _: location))
+            return
+        if scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
-        place = JobPlace()
-        enter(place)
-        if not path.startswith("/upload/"):  # files are too large for memory
-            body = [await receive()]
-            while body[-1].get("more_body"):
-                body.append(await receive())
-            place.location = _asked(b"".join(message.get("body", b"") for message in body))
-            messages, rest = iter(body), receive
+        if path.startswith("/upload/"):
+            await self._app(scope, receive, _shown(send, _where))
+            return
+        body = [await receive()]
+        while body[-1].get("more_body"):
+            body.append(await receive())
+        work = current()
+        if work is not None:
+            work.location = _asked(b"".join(message.get("body", b"") for message in body))
+        messages = iter(body)
 
-            async def receive() -> Message:
-                return next(messages, None) or await rest()
+        async def replay() -> Message:
+            return next(messages, None) or await receive()
 
-        await self._app(scope, receive, _shown(send, lambda job_id: _where(job_id, place)))
+        await self._app(scope, replay, _shown(send, _where))
 
 
-def _where(job_id: str, place: JobPlace) -> str:
+def _where(job_id: str) -> str:
     """Where the job that has just run was."""
-    location = place.location or LOCATIONS.default
-    if job_id and location != LOCATIONS.default:
+    location = location_of_job() or LOCATIONS.default
+    if location != LOCATIONS.default:
         LOCATIONS.put(job_id, location)
     return location
 
@@ -128,7 +134,7 @@ def _asked(body: bytes) -> str:
 
 
 def _shown(send: Send, where: Callable[[str], str]) -> Send:
-    """Pass an answer on, with the location of its job."""
+    """Pass an answer on, with the location of its job if that is not US."""
     start: list[Message] = []
     parts: list[bytes] = []
 
@@ -149,8 +155,7 @@ def _shown(send: Send, where: Callable[[str], str]) -> Send:
 
 
 def _with_location(body: bytes, where: Callable[[str], str]) -> bytes:
-    """The answer with the location of its job. The emulator writes US, which mostly is right."""
-    if where("") == LOCATIONS.default == _WRITTEN:
+    if LOCATIONS.default == "US" and location_of_job() in {"", "US"} and not LOCATIONS.has_others:
         return body
     try:
         answer = json.loads(body)

@@ -60,9 +60,12 @@ class Transaction:
             InvalidQueryError: Another request has changed one of them since the transaction began. The
                 transaction is rolled back.
         """
+        self._refuse_conflicts(tables)
+
+    def _refuse_conflicts(self, tables: Iterable[Name], since: int | None = None) -> None:
         for table in tables:
             try:
-                conflicting_transaction(self._ctx.engine.concurrency, table, self.id)
+                conflicting_transaction(self._ctx.engine.concurrency, table, self.id, since)
             except InvalidQueryError:
                 self.lose()
                 raise

@@ -60,6 +60,7 @@ class Concurrency:
         self._numbers = itertools.count(1)
         self._mutations: dict[Name, int] = {}
         self._waiting: Counter[Name] = Counter()
+        self._held: set[Name] = set()
         self._at_work = Arrival(0)
 
     def arrive(self, tables: tuple[Name, ...] = ()) -> Arrival:
@@ -87,9 +88,41 @@ class Concurrency:
         """The request that has the connection."""
         return self._at_work
 
-    def is_conflict(self, table: Name) -> bool:
-        """Whether a table was mutated by others since the request at work arrived."""
-        return self._mutations.get(table, 0) > self._at_work.number
+    def now(self) -> int:
+        """The number of the request at work, for `is_conflict`."""
+        return self._at_work.number
+
+    def is_conflict(self, table: Name, since: int | None = None) -> bool:
+        """Whether others have mutated a table, or an open transaction has.
+
+        Args:
+            table: The table.
+            since: Changes after this count; None = after the request at work arrived.
+        """
+        since = self._at_work.number if since is None else since
+        return table in self._held or self._mutations.get(table, 0) > since
+
+    def hold(self, tables: Iterable[Name]) -> None:
+        """A transaction that stays open between requests has mutated these tables."""
+        self._held.update(tables)
+
+    def release(self, tables: Iterable[Name]) -> None:
+        """Such a transaction has ended."""
+        self._held.difference_update(tables)
+
+    def refuse_held(self, tables: Iterable[Name]) -> None:
+        """Refuse a statement outside of transactions that mutates a table that is held.
+
+        Raises:
+            InvalidQueryError: In BigQuery, it would wait for the end of the transaction.
+        """
+        for project, dataset, name in tables:
+            if (project, dataset, name) in self._held:
+                raise InvalidQueryError(
+                    "Could not serialize access to table "
+                    f"{project}:{dataset}.{name} due to concurrent update",
+                    location="query",
+                )
 
     def mutated(self, tables: Iterable[Name]) -> None:
         """A statement or transaction that mutated these tables is committed."""
@@ -121,9 +154,11 @@ def queue_length(arrival: Arrival) -> None:
     "Of two transactions that mutate a table at the same time, the later one is cancelled.",
     "transactions#transaction_concurrency",
 )
-def conflicting_transaction(concurrency: Concurrency, table: Name, transaction_id: str) -> None:
+def conflicting_transaction(
+    concurrency: Concurrency, table: Name, transaction_id: str, since: int | None = None
+) -> None:
     """Refuse a statement of a transaction on a table that others have mutated in the meantime."""
-    if concurrency.is_conflict(table):
+    if concurrency.is_conflict(table, since):
         project, dataset, name = table
         raise InvalidQueryError(
             "Transaction is aborted due to concurrent update against table "

@@ -2,43 +2,18 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from bqemulator.domain.errors import NotFoundError
 from sqlglot import exp
 
+from etlkit.local.bigquery.patches.work import current
 from etlkit.local.bigquery.rules.registry import Asked, rule
 
 if TYPE_CHECKING:
     from etlkit.local.bigquery.extensions.statement_context import StatementContext
 
 _FOUND_WITHOUT: Final = {"us", "eu"}
-
-
-@dataclass
-class JobPlace:
-    """Where the job of a request is.
-
-    Attributes:
-        location: Empty = that is not known before it names a dataset.
-    """
-
-    location: str = ""
-
-
-_place: Final[ContextVar[JobPlace]] = ContextVar("place of the running job")
-
-
-def enter(place: JobPlace) -> None:
-    """The request of the running context has a job there."""
-    _place.set(place)
-
-
-def current() -> JobPlace:
-    """Where the job of the running request is."""
-    return _place.get(None) or JobPlace()
 
 
 @rule(
@@ -64,11 +39,13 @@ def canonical(location: str) -> str:
 
 def in_location_of_job(project: str, dataset: str, location: str) -> None:
     """Refuse a dataset that is not where the job is."""
-    place = current()
-    place.location = place.location or location
-    if place.location.casefold() != location.casefold():
+    work = current()
+    if work is None:
+        return
+    work.location = work.location or location
+    if work.location.casefold() != location.casefold():
         raise NotFoundError(
-            f"Not found: Dataset {project}:{dataset} was not found in location {place.location}"
+            f"Not found: Dataset {project}:{dataset} was not found in location {work.location}"
         )
 
 
