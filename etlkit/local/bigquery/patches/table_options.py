@@ -8,7 +8,7 @@ only knew the description, ignored ALTER TABLE, and reset the resource on IF NOT
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlglot
 from bqemulator.catalog import ddl_sync
@@ -30,7 +30,12 @@ from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.types import table_schema, widen
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bqemulator.catalog.models import TableMeta
+
+CREATED: Final[list[Callable[[exp.Create, TableMeta, Any], None]]] = []
+"""Each gets a CREATE TABLE that has run, the table and the emulator's `AppContext`."""
 
 _plain_sync = ddl_sync.sync_created_table
 
@@ -64,6 +69,8 @@ def _sync_created(tree: exp.Create, sql: str, project: str, ctx: Any) -> None:
     if meta is None:
         return
     ctx.catalog.update_table(meta := described(meta, tree))
+    for keep in CREATED:
+        keep(tree, meta, ctx)
     if properties is None:
         return
     updates = _options(properties, ctx)
