@@ -256,9 +256,8 @@ def test_properties_of_columns_and_keys_are_kept(bq, sql, dataset):
     assert fields[1].default_value_expression == "CURRENT_TIMESTAMP()"
     sql("INSERT INTO DS.p (s) VALUES ('a')")
     assert sql("SELECT t <= CURRENT_TIMESTAMP() FROM DS.p") == [(True,)]
-    sql(
-        "CREATE TABLE DS.k (id INT64, x INT64, s STRING COLLATE 'und:ci', PRIMARY KEY (id) NOT ENFORCED)"
-    )
+    columns = "id INT64, x INT64, s STRING COLLATE 'und:ci'"
+    sql(f"CREATE TABLE DS.k ({columns}, PRIMARY KEY (id) NOT ENFORCED)")
     sql("CREATE TABLE DS.f (k INT64, FOREIGN KEY (k) REFERENCES DS.k(id) NOT ENFORCED)")
     assert bq.get_table(f"{dataset}.k").table_constraints.primary_key.columns == ["id"]
     (key,) = bq.get_table(f"{dataset}.f").table_constraints.foreign_keys

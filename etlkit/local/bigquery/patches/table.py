@@ -116,7 +116,7 @@ ORIGINALS: Final = (
         (
             "bigquery/patches/byte_literals",
             "bigquery/patches/alter_actions",
-            "bigquery/patches/null_safe_joins",
+            "bigquery/patches/hashed_joins",
             "bigquery/patches/sandbox",
         ),
         "DuckDB must get BYTES literals with escapes in hexadecimal digits, one statement for each "
@@ -232,6 +232,42 @@ ORIGINALS: Final = (
         "The resource of a table must show its location, expiration, view and current row count.",
     ),
     Original(
+        "bqemulator.storage.sql_identifiers:_validate_sql_id",
+        "a2b5f9302c0a",
+        ("bigquery/patches/table_names",),
+        "Names of tables may have spaces, marks and letters of all languages.",
+    ),
+    Original(
+        "bqemulator.api.routes.datasets:_rest_to_dataset_meta",
+        "90e51b4cfda5",
+        ("bigquery/patches/locations",),
+        "A dataset is in the location of the world by default; its name and labels follow rules.",
+    ),
+    Original(
+        "bqemulator.catalog.ddl_sync:_ensure_dataset",
+        "5cb50291836c",
+        ("bigquery/patches/locations",),
+        "A dataset of CREATE SCHEMA is in the location of the world.",
+    ),
+    Original(
+        "sqlglot.dialects.duckdb:DuckDB.Generator.datatype_sql",
+        "10983c5c65d0",
+        ("bigquery/patches/type_parameters",),
+        "DuckDB's BLOB has no length.",
+    ),
+    Original(
+        "bqemulator.api.routes.tables:_field_to_rest",
+        "bb26b12c0bf0",
+        ("bigquery/patches/type_parameters",),
+        "The resource of a table must show STRING(n), BYTES(n) and NUMERIC(p, s).",
+    ),
+    Original(
+        "bqemulator.api.routes.tables:_parse_schema_fields",
+        "4367c4b47634",
+        ("bigquery/patches/type_parameters",),
+        "Tables from REST must keep STRING(n), BYTES(n) and NUMERIC(p, s).",
+    ),
+    Original(
         "bqemulator.api.routes.tables:_rest_to_table_meta",
         "facca44b44f1",
         ("bigquery/patches/table_resource",),
@@ -264,7 +300,11 @@ ORIGINALS: Final = (
     Original(
         "bqemulator.server:create_app",
         "6a104cb35d8e",
-        ("bigquery/patches/table_resource", "bigquery/patches/callers"),
+        (
+            "bigquery/patches/table_resource",
+            "bigquery/patches/job_results",
+            "bigquery/patches/callers",
+        ),
         "The REST app must handle one writing request at a time, update the catalog before it, and "
         "answer only callers that know the token.",
     ),
@@ -273,6 +313,12 @@ ORIGINALS: Final = (
         "dd701a50592e",
         ("bigquery/patches/callers",),
         "The gRPC server must answer only callers that know the token.",
+    ),
+    Original(
+        "bqemulator.api.routes.datasets:list_datasets",
+        "d599cca65d5d",
+        ("bigquery/patches/job_results",),
+        "The dataset of anonymous tables must exist, and be hidden.",
     ),
     Original(
         "bqemulator.grpc_api.write_servicer:BigQueryWriteHandler",
