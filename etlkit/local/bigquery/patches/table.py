@@ -614,6 +614,12 @@ ORIGINALS: Final = (
         ("bigquery/extensions/sessions",),
         "A session id is known as long as its session is open.",
     ),
+    Original(
+        "bqemulator.scripting.parser:Parser._read_type_name",
+        "325348b42e7f",
+        ("bigquery/extensions/interpreter",),
+        "Arguments of functions may have ANY TYPE.",
+    ),
 )
 
 PATCHES: Final = PatchTable(ORIGINALS, EMULATOR_VERSION)
