@@ -16,7 +16,7 @@ import click
 
 from etlkit.calls.local_token import without_token
 from etlkit.cli.invocation import invoke
-from etlkit.cli.options import CONTEXT, local_dir_option
+from etlkit.cli.options import CONTEXT, local_dir_option, local_location_option
 from etlkit.cli.sql_output import FORMATS, write_rows
 from etlkit.cli.stop_signals import StopSignals
 from etlkit.errors import JobError
@@ -144,6 +144,30 @@ def object_table(table: str, uris: tuple[str, ...], local_dir: Path) -> None:
 
 
 @command.command()
+@_format
+def rules(format_name: str) -> None:
+    """List what the local BigQuery refuses as BigQuery does.
+
+    Each rule with its source. What differs from BigQuery is in docs/guides/local.md.
+    """
+    from etlkit.local.bigquery.rules.listing import all_rules
+
+    listed = all_rules()
+    if format_name == "table":
+        for area in dict.fromkeys(rule.area for rule in listed):
+            click.echo(f"{area}:")
+            for rule in [rule for rule in listed if rule.area == area]:
+                click.echo(f"  {rule.name}: {rule.says}")
+                click.echo(f"    asked of {rule.asked}; {rule.source}")
+        click.echo(f"{len(listed)} rules")
+        return
+    names = ("area", "name", "says", "asked", "source")
+    write_rows(
+        sys.stdout, format_name, names, ([getattr(rule, n) for n in names] for rule in listed)
+    )
+
+
+@command.command()
 @click.option(
     "--env",
     "env_path",
@@ -152,8 +176,19 @@ def object_table(table: str, uris: tuple[str, ...], local_dir: Path) -> None:
     help="Write the variables that other programs need into this file, readable for you only. It is "
     "deleted at the end.",
 )
+@click.option(
+    "--late-columns-s",
+    type=click.FloatRange(min=0),
+    help="How many seconds the Storage Write API does not see new columns of a table (default: 0).",
+)
+@local_location_option
 @local_dir_option
-def serve(env_path: Path | None, local_dir: Path) -> None:
+def serve(
+    local_dir: Path,
+    local_location: str | None,
+    late_columns_s: float | None,
+    env_path: Path | None,
+) -> None:
     """Keep the local server running until Ctrl-C.
 
     Prints how other programs connect to it.
@@ -165,7 +200,9 @@ def serve(env_path: Path | None, local_dir: Path) -> None:
 
     stop = StopSignals()
     with ExitStack() as stack:
-        server = stack.enter_context(join_or_start(local_dir))
+        server = stack.enter_context(
+            join_or_start(local_dir, location=local_location, late_columns_s=late_columns_s)
+        )
         if env_path is not None:
             stack.enter_context(env_file(env_path, server.tool_environ()))
         click.echo(_how_to_connect(server.endpoints, env_path))

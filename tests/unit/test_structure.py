@@ -24,6 +24,7 @@ LAYERS = [
     {"engine"},
     {"bigquery", "files", "vision"},
     {"workflow"},
+    {"sql_check"},
     {"runner"},
     {"testing"},
     {"cli"},

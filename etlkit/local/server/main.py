@@ -32,7 +32,7 @@ from etlkit.local.server.endpoints import (
     http_address,
 )
 from etlkit.local.server.local_dir import make_local_dir
-from etlkit.local.server.server_info import START_REFUSED, ServerInfo
+from etlkit.local.server.server_info import START_REFUSED, ServerInfo, World
 
 _PREDECESSOR_TIMEOUT_S: Final = 60.0
 """How long to wait for the previous server, which may still be writing its data."""
@@ -54,9 +54,10 @@ _STOP_SIGNALS: Final = [
 class Services:
     """BigQuery and Vision on one event loop."""
 
-    def __init__(self, local_dir: Path, token: str) -> None:
+    def __init__(self, local_dir: Path, token: str, world: World) -> None:
         self._local_dir = local_dir
         self._token = token
+        self._world = world
         self._emulator: Any = None
         self._vision: Any = None
         self._vision_task: asyncio.Task[None] | None = None
@@ -75,7 +76,13 @@ class Services:
 
         self._tools = ToolAccess(self._local_dir, self._token)
         is_signed = self._tools.account.has_signed
-        self._emulator = build_emulator(self._local_dir, self._token, is_signed)
+        self._emulator = build_emulator(
+            self._local_dir,
+            self._token,
+            is_signed,
+            location=self._world.location,
+            late_columns_s=self._world.late_columns_s,
+        )
         await self._emulator.start()
         service = VisionService(self._local_dir / "buckets")
         self._vision_grpc, vision_grpc_port = await start_grpc(
@@ -124,7 +131,7 @@ class Services:
             await self._emulator.stop()
 
 
-def serve(local_dir: Path) -> None:
+def serve(local_dir: Path, world: World) -> None:
     """Serve `local_dir` until its last client is gone."""
     make_local_dir(local_dir)
     (local_dir / "buckets").mkdir(exist_ok=True)
@@ -136,7 +143,7 @@ def serve(local_dir: Path) -> None:
         loop = asyncio.new_event_loop()
         thread = Thread(target=loop.run_forever, name="etlkit-local-services", daemon=True)
         thread.start()
-        services = Services(local_dir, token)
+        services = Services(local_dir, token, world)
         try:
             endpoints = _run(loop, services.start()).result()
             info = ServerInfo(
@@ -145,6 +152,7 @@ def serve(local_dir: Path) -> None:
                 endpoints=endpoints,
                 etlkit=__version__,
                 emulator=emulator_version(),
+                world=world,
             )
             info.write(local_dir)
             try:
@@ -182,10 +190,12 @@ def main(arguments: list[str]) -> int:
     """Run the server. Returns 0 when its last client is gone, 2 if it cannot be started like this."""
     parser = argparse.ArgumentParser(prog="python -m etlkit.local.server.main", description=__doc__)
     parser.add_argument("--local-dir", type=Path, required=True, help="where the data is")
-    local_dir = parser.parse_args(arguments).local_dir.resolve()
+    parser.add_argument("--location", default="US", help="where datasets are by default")
+    parser.add_argument("--late-columns-s", type=float, default=0, help="how late columns are seen")
+    given = parser.parse_args(arguments)
     os.umask(0o077)  # whatever is written below is for this user only
     try:
-        serve(local_dir)
+        serve(given.local_dir.resolve(), World(given.location, given.late_columns_s))
     except ConfigError as error:
         sys.stderr.write(f"{START_REFUSED}{error.message}\n")
         return 2

@@ -17,6 +17,19 @@ START_REFUSED: Final = "The local server cannot start: "
 
 
 @dataclass(frozen=True)
+class World:
+    """What those who start a server may choose.
+
+    Attributes:
+        location: Where datasets and jobs are by default.
+        late_columns_s: For how many seconds the Write API does not see a new column of an old table.
+    """
+
+    location: str = "US"
+    late_columns_s: float = 0
+
+
+@dataclass(frozen=True)
 class ServerInfo:
     """The content of `server.json`.
 
@@ -27,6 +40,7 @@ class ServerInfo:
             the token is the one that wrote the file.
         etlkit: The version of etlkit that started it.
         emulator: The version of the emulator in it.
+        world: What was chosen when it was started.
     """
 
     pid: int
@@ -34,6 +48,7 @@ class ServerInfo:
     endpoints: Endpoints
     etlkit: str
     emulator: str
+    world: World = World()
 
     def write(self, local_dir: Path) -> None:
         """Write the file in one step: a reader sees all of it or none."""
@@ -49,6 +64,7 @@ def read_server_info(local_dir: Path) -> ServerInfo | None:
     """Read `server.json`; None = there is no such file, or it is damaged."""
     try:
         raw = json.loads((local_dir / SERVER_FILE).read_text(encoding="utf-8"))
-        return ServerInfo(**{**raw, "endpoints": Endpoints(**raw["endpoints"])})
+        parts = {"endpoints": Endpoints(**raw["endpoints"]), "world": World(**raw["world"])}
+        return ServerInfo(**{**raw, **parts})
     except (OSError, ValueError, TypeError, KeyError):
         return None

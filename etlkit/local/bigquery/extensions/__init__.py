@@ -24,7 +24,6 @@ def apply(local_dir: Path) -> None:
         interpreter,
         load_data,
         object_columns,
-        partition_rules,
         pivots,
         query_jobs,
         resources,
@@ -38,9 +37,11 @@ def apply(local_dir: Path) -> None:
     from etlkit.local.bigquery.extensions.objects import Objects
     from etlkit.local.bigquery.extensions.remote_functions import RemoteRuntime
     from etlkit.local.bigquery.patches.single_connection import SingleConnectionEngine
+    from etlkit.local.bigquery.rules.registry import all_rules
     from etlkit.local.buckets import Buckets
     from etlkit.local.ml import extension as ml
 
+    all_rules()
     grammar.apply()
     rewrites.apply()
     query_jobs.apply()
@@ -57,8 +58,8 @@ def apply(local_dir: Path) -> None:
     # The order matters: each hook sees the statement as the hooks before it have left it.
     hooks.STARTS.extend([catalog_store.prepare, objects.connect])
     hooks.STATEMENTS.append(sql_functions.refuse_wrong_calls)
-    rules = [partition_rules.refuse_other_partitioning, partition_rules.require_filter]
-    hooks.STATEMENTS.extend([*rules, external.refuse_writes, external.drop, external_data.refresh])
+    hooks.STATEMENTS.append(hooks.ask_rules)
+    hooks.STATEMENTS.extend([external.refuse_writes, external.drop, external_data.refresh])
     hooks.STATEMENTS.extend([object_tables.create, external_data.create])
     hooks.STATEMENTS.extend([remote.create, views.create_view, load_data.load])
     subqueries.QUERIES.extend([views.expand_views, pivots.name_columns])

@@ -23,8 +23,8 @@ from etlkit.local.bigquery.extensions.statement_context import StatementContext
 from etlkit.local.bigquery.patches import scripts
 from etlkit.local.bigquery.patches.messages import locate
 from etlkit.local.bigquery.patches.table import PATCHES
-from etlkit.local.bigquery.patches.transaction import NO_DDL
 from etlkit.local.bigquery.rewrites import default_dataset, system_variables
+from etlkit.local.bigquery.rules.registry import Asked, ask
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -153,12 +153,18 @@ class Interpreter(scripts.Interpreter):
         self._final_table = rows if plain._is_row_producing(bq_sql) else None  # noqa: SLF001
         return True
 
+    async def _eval_expr_scalar(self, expr: str) -> Any:
+        tree = grammar.parse(f"SELECT {expr}")
+        if tree is not None:
+            ask(Asked.STATEMENT, tree, self._context)
+        return await super()._eval_expr_scalar(expr)
+
     async def _by_hook(self, sql: str) -> bool:
         tree = grammar.parse(sql)
         if tree is None:
             return False
-        if self._transaction is not None and scripts._is_permanent_ddl(tree):  # noqa: SLF001
-            raise InvalidQueryError(NO_DDL)
+        if self._transaction is not None:
+            ask(Asked.TRANSACTION, tree)
         api_errors.forget()
         outcome = await hooks.execute(tree, self._context)
         if outcome is None:

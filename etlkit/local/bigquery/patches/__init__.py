@@ -8,8 +8,12 @@ emulator that the patches are written for.
 from __future__ import annotations
 
 
-def apply() -> None:
-    """Apply all patches. Called once, after the table is checked and before the emulator is built."""
+def apply(location: str) -> None:
+    """Apply all patches. Called once, after the table is checked and before the emulator is built.
+
+    Args:
+        location: Where datasets are by default.
+    """
     from etlkit.local.bigquery.patches import (
         aggregates,
         alter_actions,
@@ -22,6 +26,7 @@ def apply() -> None:
         jobs,
         keep_alive,
         loads,
+        locations,
         messages,
         null_safe_joins,
         reads,
@@ -30,13 +35,18 @@ def apply() -> None:
         scripts,
         single_connection,
         snapshots,
+        table_names,
         table_options,
         table_resource,
+        type_parameters,
         types,
     )
 
+    locations.apply(location)
     statements = (
         types,
+        type_parameters,
+        table_names,
         table_options,
         byte_literals,
         alter_actions,

@@ -13,8 +13,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
+from etlkit.local.bigquery.patches.locations import LOCATIONS
 from etlkit.local.bigquery.patches.request import Request
 from etlkit.local.bigquery.patches.work import CANCELLED, CLIENT_GONE, Work
+from etlkit.local.bigquery.rules.locations import canonical
 
 GONE_AFTER_S: Final = 3.0
 """How long a job goes on after its last client has disconnected."""
@@ -44,10 +46,12 @@ class ActiveJob:
     def resource(self) -> dict[str, Any]:
         """The job as `jobs.get` shows it while it is waiting or running."""
         project, job_id = self.request.project, self.request.job
+        asked = self.request.content.get("jobReference") or {}
+        location = canonical(asked.get("location") or "") or LOCATIONS.of(job_id or "")
         return {
             "kind": "bigquery#job",
-            "id": f"{project}:US.{job_id}",
-            "jobReference": {"projectId": project, "jobId": job_id, "location": "US"},
+            "id": f"{project}:{location}.{job_id}",
+            "jobReference": {"projectId": project, "jobId": job_id, "location": location},
             "configuration": self.request.content.get("configuration", {}),
             "statistics": {"creationTime": str(int(self._arrived_s * 1000))},
             "status": {"state": "PENDING" if self._work is None else "RUNNING"},

@@ -26,7 +26,7 @@ import bqemulator.streaming.read_session as emulator_sessions
 import duckdb
 import grpc
 import pyarrow as pa
-from bqemulator.domain.errors import ValidationError
+from bqemulator.domain.errors import InvalidQueryError, ValidationError
 from bqemulator.row_access.identity import resolve_caller_from_metadata
 from google.cloud.bigquery_storage_v1 import types
 
@@ -36,6 +36,7 @@ from etlkit.local.bigquery.patches.single_connection import to_completion
 from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.types import columns_of, quote
 from etlkit.local.bigquery.patches.work import CLIENT_GONE, StoppedError, interruptible
+from etlkit.local.bigquery.rules.registry import Asked, ask
 
 MAX_SESSIONS: Final = 32
 MAX_MESSAGE_BYTES: Final = 1_000_000
@@ -118,6 +119,8 @@ class ReadHandler(servicer.BigQueryReadHandler):
         request = types.CreateReadSessionRequest.deserialize(raw)
         engine: Any = self._ctx.engine
         with engine.reading() as work:
+            if self._is_refused(request.read_session, context):
+                return b""
             if request.read_session.data_format == types.DataFormat.AVRO:
                 self._forget_avro_sessions()
                 avro = asyncio.to_thread(self._handle_create_read_session, raw, context)
@@ -134,6 +137,20 @@ class ReadHandler(servicer.BigQueryReadHandler):
                 code = grpc.StatusCode.INVALID_ARGUMENT
                 await context.abort(code, str(error).split("\n", maxsplit=1)[0])
         return self._answer(request, schema, session)
+
+    def _is_refused(self, wanted: Any, context: Any) -> bool:
+        """Whether a rule refuses the session; the answer says so then."""
+        target = servicer._resolve_read_target(wanted, context)  # noqa: SLF001
+        meta = None if target is None else self._ctx.catalog.get_table(*target[:3])
+        if meta is None:
+            return False
+        try:
+            ask(Asked.READ, meta, wanted.read_options.row_restriction)
+        except InvalidQueryError as refused:
+            context.set_code(grpc.StatusCode.INVALID_ARGUMENT)
+            context.set_details(f"request failed: {refused.message}")
+            return True
+        return False
 
     def _forget_avro_sessions(self) -> None:
         while len(emulator_sessions._SESSIONS) >= MAX_SESSIONS:  # noqa: SLF001

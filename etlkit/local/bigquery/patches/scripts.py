@@ -23,13 +23,17 @@ from bqemulator.sql.parameters import _extract_value
 from sqlglot import exp
 from sqlglot.tokens import TokenType
 
-from etlkit.local.bigquery.patches.concurrency import is_mutating
+from etlkit.local.bigquery.extensions import grammar
 from etlkit.local.bigquery.patches.messages import at_statement, locate
 from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.table_options import sync_table
-from etlkit.local.bigquery.patches.transaction import NO_DDL, Transaction
+from etlkit.local.bigquery.patches.transaction import Transaction
 from etlkit.local.bigquery.patches.types import quote
 from etlkit.local.bigquery.patches.work import check, interruptible
+from etlkit.local.bigquery.rules.concurrency import is_mutating
+from etlkit.local.bigquery.rules.registry import Asked, ask
+from etlkit.local.bigquery.rules.statements import NO_DDL
+from etlkit.local.bigquery.rules.writes import checked
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -111,7 +115,7 @@ class Interpreter(plain.ScriptInterpreter):
     def _transaction(self) -> Transaction | None:
         engine: Any = self._ctx.engine
         found: Transaction | None = engine.transaction
-        return found
+        return None if found is None or found.is_implicit else found
 
     async def _exec_statement(self, stmt: ast.Statement) -> None:
         check()  # a loop with an EXCEPTION handler would go on for ever
@@ -126,18 +130,20 @@ class Interpreter(plain.ScriptInterpreter):
             await self._assert(sql)
             return
         write = self._prepare(sql)
-        await super()._exec_sql(sql)
+        with checked(grammar.parse(sql), self._project_id, self._ctx):
+            await super()._exec_sql(sql)
         self._record(write)
 
     async def _run_statement_with_params(self, bq_sql: str, using_values: list[Any]) -> None:
         """Run EXECUTE IMMEDIATE, and update the catalog after DDL, as the emulator did not."""
         write = self._prepare(bq_sql)
-        if not await self._run_dynamic(bq_sql, using_values):
-            return
-        ddl_sync.sync_created_schema(bq_sql, self._project_id, self._ctx)
-        sync_table(bq_sql, self._project_id, self._ctx)
-        ddl_sync.sync_created_view(bq_sql, self._project_id, self._ctx)
-        ddl_sync.sync_dropped_object(bq_sql, self._project_id, self._ctx)
+        with checked(grammar.parse(bq_sql), self._project_id, self._ctx):
+            if not await self._run_dynamic(bq_sql, using_values):
+                return
+            ddl_sync.sync_created_schema(bq_sql, self._project_id, self._ctx)
+            sync_table(bq_sql, self._project_id, self._ctx)
+            ddl_sync.sync_created_view(bq_sql, self._project_id, self._ctx)
+            ddl_sync.sync_dropped_object(bq_sql, self._project_id, self._ctx)
         self._record(write)
 
     async def _run_dynamic(self, bq_sql: str, using_values: list[Any]) -> bool:
@@ -164,8 +170,7 @@ class Interpreter(plain.ScriptInterpreter):
         if self._transaction is None and write.is_mutating:
             self._ctx.engine.concurrency.refuse_held(write.tables)
         if self._transaction is not None:
-            if _is_permanent_ddl(tree):
-                raise InvalidQueryError(NO_DDL)
+            ask(Asked.TRANSACTION, tree)
             if write.tables:
                 self._transaction.refuse_if_lost()
             if write.is_mutating:
@@ -230,15 +235,6 @@ def is_lone_assert(sql: str) -> bool:
         return False
     tokens = sqlglot.tokenize(sql, read="bigquery")
     return all(token.token_type is not TokenType.SEMICOLON for token in tokens[:-1])
-
-
-def _is_permanent_ddl(tree: Any) -> bool:
-    if isinstance(tree, exp.Create):
-        properties = tree.args.get("properties")
-        return properties is None or properties.find(exp.TemporaryProperty) is None
-    if isinstance(tree, exp.Drop):
-        return bool(tree.this is not None and tree.this.args.get("db"))
-    return isinstance(tree, exp.Alter)
 
 
 def is_temp_table(tree: Any) -> bool:

@@ -27,11 +27,12 @@ from bqemulator.storage.engine import DuckDBEngine
 
 from etlkit.local.bigquery.patches import sandbox
 from etlkit.local.bigquery.patches.column_names import is_query, refuse_duplicates
-from etlkit.local.bigquery.patches.concurrency import Concurrency, Name, mutated_tables
 from etlkit.local.bigquery.patches.job_clients import ActiveJob, JobClients
 from etlkit.local.bigquery.patches.request import Request
 from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.work import SERVER_STOPS, Work, current, doing, interruptible
+from etlkit.local.bigquery.rules.concurrency import Concurrency, Name, mutated_tables
+from etlkit.local.bigquery.rules.late_columns import LateColumns
 
 _log = logging.getLogger(__name__)
 
@@ -60,6 +61,9 @@ class SingleConnectionEngine(DuckDBEngine):
     starts: ClassVar[Sequence[Callable[[Any], None]]] = ()
     """Called with the connection as soon as it is open."""
 
+    late_columns: ClassVar[LateColumns] = LateColumns(0)
+    """Which columns the Storage Write API does not see yet."""
+
     concurrency: Concurrency
     connection_lock: asyncio.Lock
     transaction: Any = None
@@ -78,6 +82,8 @@ class SingleConnectionEngine(DuckDBEngine):
         self.connection.execute("SET GLOBAL TimeZone = 'UTC'")
         for prepare in self.starts:
             prepare(self.connection)
+        # Also for the connections of reads: the emulator sets it for its own only.
+        self.connection.execute("SET GLOBAL TimeZone = 'UTC'")
         sandbox.lock(self.connection, self._settings)
 
     @contextmanager

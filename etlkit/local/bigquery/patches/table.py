@@ -232,6 +232,42 @@ ORIGINALS: Final = (
         "The resource of a table must show its location, expiration, view and current row count.",
     ),
     Original(
+        "bqemulator.storage.sql_identifiers:_validate_sql_id",
+        "a2b5f9302c0a",
+        ("bigquery/patches/table_names",),
+        "Names of tables may have spaces, marks and letters of all languages.",
+    ),
+    Original(
+        "bqemulator.api.routes.datasets:_rest_to_dataset_meta",
+        "90e51b4cfda5",
+        ("bigquery/patches/locations",),
+        "A dataset is in the location of the world by default; its name and labels follow rules.",
+    ),
+    Original(
+        "bqemulator.catalog.ddl_sync:_ensure_dataset",
+        "5cb50291836c",
+        ("bigquery/patches/locations",),
+        "A dataset of CREATE SCHEMA is in the location of the world.",
+    ),
+    Original(
+        "sqlglot.dialects.duckdb:DuckDB.Generator.datatype_sql",
+        "10983c5c65d0",
+        ("bigquery/patches/type_parameters",),
+        "DuckDB's BLOB has no length.",
+    ),
+    Original(
+        "bqemulator.api.routes.tables:_field_to_rest",
+        "bb26b12c0bf0",
+        ("bigquery/patches/type_parameters",),
+        "The resource of a table must show STRING(n), BYTES(n) and NUMERIC(p, s).",
+    ),
+    Original(
+        "bqemulator.api.routes.tables:_parse_schema_fields",
+        "4367c4b47634",
+        ("bigquery/patches/type_parameters",),
+        "Tables from REST must keep STRING(n), BYTES(n) and NUMERIC(p, s).",
+    ),
+    Original(
         "bqemulator.api.routes.tables:_rest_to_table_meta",
         "facca44b44f1",
         ("bigquery/patches/table_resource",),
