@@ -124,6 +124,7 @@ class _Lookups(Catalog):
             variables={name: SqlType.parse(text) for name, text in variables.items()},
         )
         self._find = find
+        self._found: dict[Path, Known | None] = {}
         self.named: set[str] = set()
         self.unknown_model = ""
         self.missing_model = next(self._missing_models(sql), None)
@@ -137,7 +138,7 @@ class _Lookups(Catalog):
         """See `Catalog.find_table`."""
         known = self._known(path)
         if not isinstance(known, KnownTable):
-            return super().find_table(path)
+            return None
         return Table(".".join(path), _types(known.columns), _types(known.pseudo_columns))
 
     def find_model(self, path: Path) -> Model | None:
@@ -167,7 +168,7 @@ class _Lookups(Catalog):
         """See `Catalog.find_table_function`."""
         known = self._known(path)
         if not isinstance(known, KnownRoutine) or known.kind != "TABLE_VALUED_FUNCTION":
-            return super().find_table_function(path)
+            return super().find_table_function(path) if path[0] == "ML" else None
         self.named.add(".".join(path))
         return TableFunction(path, _arguments(known), _types(known.columns))
 
@@ -175,7 +176,7 @@ class _Lookups(Catalog):
         """See `Catalog.find_procedure`."""
         known = self._known(path)
         if not isinstance(known, KnownRoutine) or known.kind != "PROCEDURE":
-            return super().find_procedure(path)
+            return None
         return Procedure(path, _arguments(known))
 
     def _missing_models(self, sql: str) -> Iterator[Refusal]:
@@ -186,7 +187,9 @@ class _Lookups(Catalog):
                 yield Refusal(f"Model not found: {'.'.join(call.model)}", line, column)
 
     def _known(self, path: Path) -> Known | None:
-        return self._find(".".join(path))
+        if path not in self._found:
+            self._found[path] = self._find(".".join(path))
+        return self._found[path]
 
 
 def _types(columns: Columns) -> ColumnTypes:

@@ -79,7 +79,7 @@ def expand_sql(sql: str, values: Mapping[str, Value], *, as_literals: bool = Fal
     Raises:
         ConfigError: An unknown variable, or a value that is not allowed where its variable stands.
     """
-    if "$" not in sql:
+    if _VARIABLE.search(sql) is None:
         return Expanded(sql, {}, frozenset())
     expansion = _Expansion(sql, values)
     tokens = tokenize(sql)

@@ -84,6 +84,24 @@ def test_a_datamart_that_does_not_fit_its_table(bq, dataset, check, here):
     assert found[2]["message"] == "Unrecognized name: dy"
 
 
+def test_the_tables_of_a_project(bq, dataset, check, here, local_server, monkeypatch):
+    """`--project` asks for metadata: tables, also those of a wildcard, and what is not there."""
+    for number in (1, 2):
+        bq.query_and_wait(f"CREATE TABLE {dataset}.day_{number} (x INT64, y STRING)")
+    for name, value in local_server.endpoints.environ().items():
+        monkeypatch.setenv(name, value)
+    (here / "days.sql").write_text(
+        f"SELECT x, _TABLE_SUFFIX AS day FROM `local.{dataset}.day_*`;\n"
+        f"SELECT d.z FROM {dataset}.day_1 AS d;\nSELECT 1 FROM {dataset}.day_3",
+        encoding="utf-8",
+    )
+    status, jobs = check("days.sql", "--project", "local", local=False)
+    assert status == 1
+    found = jobs["days.sql"]["errors"]
+    assert [(each["line"], each["column"]) for each in found] == [(2, 10), (3, 15)]
+    assert "is not in project local" in found[1]["hint"]
+
+
 def test_the_jobs_of_this_repository(check, monkeypatch):
     """All of them are checked with the schemas beside them: no mistakes, nothing left out but dbt."""
     monkeypatch.chdir(ROOT)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Final
 
 from etlkit.local.bigquery.patches.locations import LOCATIONS
@@ -57,6 +57,14 @@ class ActiveJob:
             "status": {"state": "PENDING" if self._work is None else "RUNNING"},
         }
 
+    def no_results_yet(self) -> dict[str, Any]:
+        """The answer to `jobs.getQueryResults` while it is waiting or running."""
+        return {
+            "kind": "bigquery#getQueryResultsResponse",
+            "jobReference": self.resource()["jobReference"],
+            "jobComplete": False,
+        }
+
     def begin(self, work: Work) -> None:
         """Note its work: it has begun."""
         self._work = work
@@ -75,9 +83,15 @@ class ActiveJob:
         self._done.set()
         self._forget_timer()
 
-    async def wait(self) -> None:
-        """Wait until it has been answered."""
-        await self._done.wait()
+    async def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until it has been answered. Returns whether it was in time.
+
+        Args:
+            timeout_s: How long to wait; None = until then.
+        """
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._done.wait(), timeout_s)
+        return self._done.is_set()
 
     async def cancel(self) -> None:
         """Stop it for a user, and wait until it has been answered."""

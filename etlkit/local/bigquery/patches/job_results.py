@@ -71,7 +71,7 @@ def find_result(dataset: str, table: str) -> ResultTable | None:
     """Look up the result that has this name; None = there is none, or it is no longer kept."""
     if dataset != ANONYMOUS:
         return None
-    for job_id, rows in list(executor.JOB_RESULTS.items()):  # queries end meanwhile
+    for job_id, rows in list(executor.JOB_RESULTS.items()):  # other threads add to it
         if f"anon{job_id.replace('-', '')}" == table:
             return ResultTable(rows)
     return None

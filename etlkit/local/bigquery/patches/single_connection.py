@@ -41,6 +41,9 @@ _T = TypeVar("_T")
 _MAX_READS: Final = 64
 """Requests that read at the same time; others wait."""
 
+_OF_EVERY_CONNECTION: Final = ("TimeZone = 'UTC'", "python_enable_replacements = false")
+"""Set for the main connection only by the emulator and the sandbox, which then locks all settings."""
+
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -78,12 +81,10 @@ class SingleConnectionEngine(DuckDBEngine):
         self.connection_lock = asyncio.Lock()
         self._works, self._idle, self._works_lock = set(), [], Lock()
         await super().start()
-        # For all connections: the configuration is locked at the end.
-        self.connection.execute("SET GLOBAL TimeZone = 'UTC'")
         for prepare in self.starts:
             prepare(self.connection)
-        # Also for the connections of reads: the emulator sets it for its own only.
-        self.connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        for setting in _OF_EVERY_CONNECTION:
+            self.connection.execute(f"SET GLOBAL {setting}")
         sandbox.lock(self.connection, self._settings)
 
     @contextmanager
@@ -210,26 +211,29 @@ class OneRequestApp:
             body = await _whole_body(receive)
             if body is None:
                 return
-            request = Request(scope["method"], scope["path"], body)
+            request = Request(scope["method"], scope["path"], body, scope["query_string"])
             job = self._clients.find(request.job)
             if job is not None and request.is_look:
                 answer = _json(200, job.resource())
+            elif job is not None and not await self._wait_for_job(request, receive):
+                answer = _json(200, job.no_results_yet())
             else:
-                await self._wait_for_job(request, receive)
                 with self._clients.active(request) as job:
                     async with job.client(receive):
                         answer = await self._answer(scope, job)
         for message in answer:
             await send(message)
 
-    async def _wait_for_job(self, request: Request, receive: Receive) -> None:
-        """A request about a job that is running is answered when the job has ended."""
+    async def _wait_for_job(self, request: Request, receive: Receive) -> bool:
+        """Wait until the job that a request is about has ended. Returns whether it has."""
         while (job := self._clients.find(request.job)) is not None:
             if request.is_cancel:
                 await job.cancel()
                 continue
             async with job.client(receive):
-                await job.wait()
+                if not await job.wait(request.patience_s):
+                    return False
+        return True
 
     async def _answer(self, scope: Message, job: ActiveJob) -> list[Message]:
         answer: list[Message] = []

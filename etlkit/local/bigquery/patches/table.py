@@ -116,7 +116,7 @@ ORIGINALS: Final = (
         (
             "bigquery/patches/byte_literals",
             "bigquery/patches/alter_actions",
-            "bigquery/patches/null_safe_joins",
+            "bigquery/patches/hashed_joins",
             "bigquery/patches/sandbox",
         ),
         "DuckDB must get BYTES literals with escapes in hexadecimal digits, one statement for each "
