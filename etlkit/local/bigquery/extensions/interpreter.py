@@ -79,6 +79,9 @@ class Interpreter(scripts.Interpreter):
         await self._as_child(f"CREATE PROCEDURE {stmt.name}", "CREATE_PROCEDURE", work)
 
     async def _eval_expr_scalar(self, expr: str) -> Any:
+        tree = grammar.parse(f"SELECT {expr}")
+        if tree is not None:
+            ask(Asked.STATEMENT, tree, self._context)
         if "select" not in expr.casefold():
             return await super()._eval_expr_scalar(expr)
         value: list[Any] = []
@@ -152,12 +155,6 @@ class Interpreter(scripts.Interpreter):
             return await super()._run_dynamic(bq_sql, using_values)
         self._final_table = rows if plain._is_row_producing(bq_sql) else None  # noqa: SLF001
         return True
-
-    async def _eval_expr_scalar(self, expr: str) -> Any:
-        tree = grammar.parse(f"SELECT {expr}")
-        if tree is not None:
-            ask(Asked.STATEMENT, tree, self._context)
-        return await super()._eval_expr_scalar(expr)
 
     async def _by_hook(self, sql: str) -> bool:
         tree = grammar.parse(sql)

@@ -34,7 +34,7 @@ from etlkit.local.bigquery.patches.transaction import Transaction
 
 if TYPE_CHECKING:
     from etlkit.local.bigquery.extensions.statement_context import StatementContext
-    from etlkit.local.bigquery.patches.concurrency import Name
+    from etlkit.local.bigquery.rules.concurrency import Name
 
 IDLE: Final = timedelta(hours=24)
 
