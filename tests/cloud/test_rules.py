@@ -32,7 +32,6 @@ from etlkit.runner import run_job
 from tests.bench.cost import MIN_QUERY_BYTES
 
 LENIENT = "Less strict than BigQuery"
-SQL = "SQL"
 PRICES = "Accounts, permissions, quotas, prices"
 
 
@@ -569,7 +568,6 @@ def test_14_15_17_18_etlkit_refuses_them_early(transfer, query, options):
         pytest.param(
             "CREATE TEMP FUNCTION twice(x INT64) AS (2 * x); SELECT twice(1) AS a",
             id="temporary function",
-            marks=pytest.mark.differs(SQL),
         ),
     ],
 )
