@@ -146,14 +146,20 @@ def decode(data: bytes) -> Picture:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             num_pixels = image.width * image.height
-            if num_pixels <= MAX_PIXELS:
-                with decoding(num_pixels):
-                    image.load()
-                    # `convert` copies an image that is RGB already.
-                    return _bounded(image.convert("RGB") if image.mode != "RGB" else image)
+        if num_pixels <= MAX_PIXELS:
+            with decoding(num_pixels):
+                return _decoded(data)
     except Exception as exc:  # Pillow's decoders raise many types for hostile bytes
         raise _error("The data is not a JPEG, PNG or BMP image, or is damaged") from exc
     raise _error(f"The image has {num_pixels} pixels; at most {MAX_PIXELS} can be decoded")
+
+
+def _decoded(data: bytes) -> Picture:
+    """The picture. On return, nothing else holds the pixels of a larger one."""
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        image.load()
+        # `convert` copies an image that is RGB already.
+        return _bounded(image.convert("RGB") if image.mode != "RGB" else image)
 
 
 def resize(picture: Picture, height: int, width: int, *, keep_ratio: bool = False) -> Picture:

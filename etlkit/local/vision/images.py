@@ -69,16 +69,22 @@ def decode_image(data: bytes, *, max_bytes: int) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             num_pixels = image.width * image.height
-            if num_pixels <= MAX_PIXELS:
-                with decoding(num_pixels):
-                    image.draft("RGB", (_SMALLEST_SIDE, _SMALLEST_SIDE))
-                    return _upright(_smaller(image), image.getexif())
+        if num_pixels <= MAX_PIXELS:
+            with decoding(num_pixels):
+                return _decoded(data)
     except Exception as exc:  # Pillow's decoders raise many types for hostile bytes
         raise ImageError("Bad image data.", code=BAD_IMAGE_CODE) from exc
     raise ImageError(
         f"Image size exceeds the limit: {num_pixels} pixels, at most {MAX_PIXELS}.",
         code=BAD_IMAGE_CODE,
     )
+
+
+def _decoded(data: bytes) -> Image.Image:
+    """The upright image. On return, nothing else holds its pixels."""
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        image.draft("RGB", (_SMALLEST_SIDE, _SMALLEST_SIDE))
+        return _upright(_smaller(image), image.getexif())
 
 
 def _smaller(image: Image.Image) -> Image.Image:

@@ -1,5 +1,6 @@
 """How much memory the decoding of large images takes, measured in processes of their own."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from etlkit.local.image_memory import MemoryBudget
+from etlkit.local.server.launcher import ENVIRONMENT
 
 MEGABYTE = 2**20
 SIDE = 5_000
@@ -56,6 +58,7 @@ def test_four_large_images_at_once_stay_within_the_budget(who, color_type, chann
     measured = subprocess.run(
         [sys.executable, "-c", MEASURE, who, str(color_type), str(channels)],
         cwd=Path(__file__).parents[3],
+        env={**os.environ, **ENVIRONMENT},
         capture_output=True,
         text=True,
         check=True,
