@@ -84,8 +84,8 @@ class Interpreter(scripts.Interpreter):
     async def _exec_set(self, stmt: ast.SetStmt) -> None:
         """Assign one value, or the fields of a row: `SET (x, y) = (SELECT AS STRUCT …)`.
 
-        dbt finds the partitions to overwrite with `SET (x) = (SELECT AS STRUCT …)`. The emulator forgets
-        the parentheses of x.
+        dbt finds the partitions to overwrite with `SET (x) = (SELECT AS STRUCT …)`. The emulator
+        forgets the parentheses of x.
         Source: https://cloud.google.com/bigquery/docs/reference/standard-sql/procedural-language#set
         """
         variable = self._frames.all_visible().get(stmt.targets[0])
