@@ -50,19 +50,6 @@ class Interpreter(scripts.Interpreter):
 
     _last_rows: pa.Table | None = None
 
-    async def _exec_set(self, stmt: ast.SetStmt) -> None:
-        """Set variables. `SET (a) = (SELECT AS STRUCT …)` gives `a` the field, not the STRUCT.
-
-        dbt finds the partitions to overwrite in this way. The emulator forgets the parentheses.
-        Source: https://cloud.google.com/bigquery/docs/reference/standard-sql/procedural-language#set
-        """
-        await super()._exec_set(stmt)
-        variable = self._frames.all_visible().get(stmt.targets[0])
-        if len(stmt.targets) == 1 and variable is not None and isinstance(variable.value, dict):
-            is_struct = variable.type_name.strip().upper().startswith("STRUCT")
-            if len(variable.value) == 1 and not is_struct:
-                self._frames.set(variable.name, next(iter(variable.value.values())))
-
     async def _exec_sql(self, sql: str) -> None:
         await self._as_child(sql, child_jobs.kind_of(sql), self._exec_one(sql))
 
@@ -95,8 +82,15 @@ class Interpreter(scripts.Interpreter):
         await self._as_child(f"CREATE PROCEDURE {stmt.name}", "CREATE_PROCEDURE", work)
 
     async def _exec_set(self, stmt: ast.SetStmt) -> None:
-        """Assign one value, or the fields of a row: `SET (x, y) = (SELECT AS STRUCT …)`."""
-        if len(stmt.targets) == 1 and not _ROW.match(stmt.source_expr):
+        """Assign one value, or the fields of a row: `SET (x, y) = (SELECT AS STRUCT …)`.
+
+        dbt finds the partitions to overwrite with `SET (x) = (SELECT AS STRUCT …)`. The emulator
+        forgets the parentheses of x.
+        Source: https://cloud.google.com/bigquery/docs/reference/standard-sql/procedural-language#set
+        """
+        variable = self._frames.all_visible().get(stmt.targets[0])
+        is_struct = variable is not None and variable.type_name.strip().upper().startswith("STRUCT")
+        if len(stmt.targets) == 1 and (is_struct or not _ROW.match(stmt.source_expr)):
             await super()._exec_set(stmt)
             return
         source = stmt.source_expr.strip().removeprefix("STRUCT")
