@@ -210,6 +210,38 @@ def test_what_a_transform_decides_is_not_an_error(check, project):
     assert jobs["jobs.load"]["columns_out_complete"] is False
 
 
+def test_what_is_not_known_stays_so(check, project):
+    """Also through views and tables that are made of all columns of such a table."""
+    path = project / "jobs/load.py"
+    lines = [line for line in path.read_text("utf-8").splitlines() if "output_schema" not in line]
+    path.write_text("\n".join(line for line in lines if "checks" not in line), encoding="utf-8")
+    (project / "jobs/show.sql").write_text(
+        "CREATE VIEW shop.all_loaded AS SELECT * FROM shop.loaded;\n"
+        "CREATE TABLE shop.copy AS SELECT l.* FROM shop.all_loaded AS l;\n"
+        "SELECT new_one FROM shop.copy;\n"
+        "CREATE TABLE shop.some AS SELECT total FROM shop.loaded;\n"
+        "SELECT new_one FROM shop.some",
+        encoding="utf-8",
+    )
+    status, jobs = check()
+    assert status == 1
+    assert [(each[1], each[3]) for each in errors(jobs)] == [(5, "Unrecognized name: new_one")]
+    assert len(jobs["jobs/show.sql"]["notes"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("sql", "place"),
+    [("SELECT 1;\nSELECT 'open", (2, 8)), ("SELECT 1\n/* open", (2, 1)), ("SELECT (1", (1, 10))],
+)
+def test_a_quote_or_bracket_without_an_end(check, project, sql, place):
+    """The error is where it begins."""
+    (project / "jobs/open.sql").write_text(sql, encoding="utf-8")
+    status, jobs = check("jobs/open.sql")
+    ((_, line, column, message),) = errors(jobs)
+    assert (status, line, column) == (1, *place)
+    assert message.startswith("Syntax error")
+
+
 def test_variables_of_bare_files(check, project):
     """A file of SQL takes the variables that it names; one that nobody has is a mistake."""
     (project / "jobs/show.sql").write_text(

@@ -34,6 +34,8 @@ _plain_create_app = emulator_server.create_app
 _plain_to_rest = routes._table_to_rest  # noqa: SLF001
 _plain_from_rest = routes._rest_to_table_meta  # noqa: SLF001
 _WITHOUT_ROWS = {"VIEW", "EXTERNAL"}
+_NOW = {"get_current_timestamp()": "CURRENT_TIMESTAMP()", "today()": "CURRENT_DATE()"}
+"""Functions that the local server has put in the place of BigQuery's."""
 
 
 class TableResources:
@@ -41,6 +43,12 @@ class TableResources:
 
     more: ClassVar[list[Callable[[TableMeta, Any], dict[str, Any]]]] = []
     """Each returns more fields of the resource, from the table and the emulator's `AppContext`."""
+
+    columns: ClassVar[list[Callable[[TableMeta, list[dict[str, Any]], Any], None]]] = []
+    """Each adds to the fields of the resource's schema."""
+
+    updated: ClassVar[list[Callable[[TableMeta, dict[str, Any], Any], None]]] = []
+    """Each gets the updated table and the body of the request."""
 
     def __init__(self, ctx: Any) -> None:
         self._ctx = ctx
@@ -60,6 +68,8 @@ class TableResources:
             self._show_defaults(meta, body)
         for describe in self.more:
             body |= describe(meta, self._ctx)
+        for describe_columns in self.columns:
+            describe_columns(meta, body.get("schema", {}).get("fields", []), self._ctx)
         return body
 
     def from_rest(
@@ -86,7 +96,10 @@ class TableResources:
         ask(Asked.UPDATE, meta, existing)
         self._add_columns(meta, existing)
         at = _expiration(body) if "expirationTime" in body else existing.expiration_time
-        return meta.model_copy(update={**updates, "expiration_time": at})
+        meta = meta.model_copy(update={**updates, "expiration_time": at})
+        for keep in self.updated:
+            keep(meta, body, self._ctx)
+        return meta
 
     def prepare_request(self) -> None:
         """Update the catalog: store times of change, and drop expired tables."""
@@ -112,7 +125,8 @@ class TableResources:
         defaults = defaults_of(self._ctx.engine, name)
         for field in body.get("schema", {}).get("fields", ()) if defaults else ():
             if field["name"] in defaults:
-                field["defaultValueExpression"] = defaults[field["name"]]
+                text = defaults[field["name"]]
+                field["defaultValueExpression"] = _NOW.get(text.lower(), text)
 
     def _num_rows(self, meta: TableMeta) -> int:
         table = quoted_table_ref(meta.project_id, meta.dataset_id, meta.table_id)
