@@ -50,19 +50,6 @@ class Interpreter(scripts.Interpreter):
 
     _last_rows: pa.Table | None = None
 
-    async def _exec_set(self, stmt: ast.SetStmt) -> None:
-        """Set variables. `SET (a) = (SELECT AS STRUCT …)` gives `a` the field, not the STRUCT.
-
-        dbt finds the partitions to overwrite in this way. The emulator forgets the parentheses.
-        Source: https://cloud.google.com/bigquery/docs/reference/standard-sql/procedural-language#set
-        """
-        await super()._exec_set(stmt)
-        variable = self._frames.all_visible().get(stmt.targets[0])
-        if len(stmt.targets) == 1 and variable is not None and isinstance(variable.value, dict):
-            is_struct = variable.type_name.strip().upper().startswith("STRUCT")
-            if len(variable.value) == 1 and not is_struct:
-                self._frames.set(variable.name, next(iter(variable.value.values())))
-
     async def _exec_sql(self, sql: str) -> None:
         await self._as_child(sql, child_jobs.kind_of(sql), self._exec_one(sql))
 
@@ -96,7 +83,8 @@ class Interpreter(scripts.Interpreter):
 
     async def _exec_set(self, stmt: ast.SetStmt) -> None:
         """Assign one value, or the fields of a row: `SET (x, y) = (SELECT AS STRUCT …)`."""
-        if len(stmt.targets) == 1 and not _ROW.match(stmt.source_expr):
+        is_row = _ROW.match(stmt.source_expr) and not self._is_struct(stmt.targets[0])
+        if len(stmt.targets) == 1 and not is_row:
             await super()._exec_set(stmt)
             return
         source = stmt.source_expr.strip().removeprefix("STRUCT")
@@ -117,6 +105,10 @@ class Interpreter(scripts.Interpreter):
             )
         for name, value in zip(stmt.targets, values, strict=True):
             self._frames.set(name, value)
+
+    def _is_struct(self, name: str) -> bool:
+        variable = self._frames.all_visible().get(name)
+        return variable is not None and variable.type_name.strip().upper().startswith("STRUCT")
 
     async def _eval_expr_scalar(self, expr: str) -> Any:
         tree = grammar.parse(f"SELECT {expr}")
