@@ -273,8 +273,8 @@ def test_properties_of_columns_and_keys_are_kept(bq, sql, dataset):
     assert bq.get_table(f"{dataset}.f").table_constraints is None
 
 
-def test_materialized_views_and_copies(bq, sql, dataset):
-    """Real BigQuery: both can be made, and a materialized view also by `tables.insert`."""
+def test_views_by_api_and_copies(bq, sql, dataset):
+    """Real BigQuery: `tables.insert` and `tables.patch` make and change views; COPY copies."""
     sql("CREATE TABLE DS.t AS SELECT 'x' AS b UNION ALL SELECT 'x'")
     view = bigquery.Table(f"local.{dataset}.mv")
     view.mview_query = f"SELECT b, COUNT(*) AS c FROM {dataset}.t GROUP BY b"
@@ -282,6 +282,13 @@ def test_materialized_views_and_copies(bq, sql, dataset):
     found = bq.get_table(view)
     assert (found.table_type, found.mview_query) == ("MATERIALIZED_VIEW", view.mview_query)
     assert sql("SELECT * FROM DS.mv") == [("x", 2)]
+    plain = bigquery.Table(f"local.{dataset}.v")
+    plain.view_query = f"SELECT b FROM {dataset}.t"
+    plain = bq.create_table(plain)
+    plain.view_query = f"SELECT b, 1 AS one FROM {dataset}.t"
+    bq.update_table(plain, ["view_query"])
+    assert [field.name for field in bq.get_table(plain).schema] == ["b", "one"]
+    assert sql("SELECT one FROM DS.v LIMIT 1") == [(1,)]
     sql("CREATE TABLE DS.u COPY DS.t")
     assert sql("SELECT * FROM DS.u") == [("x",), ("x",)]
 

@@ -39,6 +39,7 @@ def apply(local_dir: Path) -> None:
     from etlkit.local.bigquery.extensions.objects import Objects
     from etlkit.local.bigquery.extensions.remote_functions import RemoteRuntime
     from etlkit.local.bigquery.patches.single_connection import SingleConnectionEngine
+    from etlkit.local.bigquery.patches.table_resource import TableResources
     from etlkit.local.bigquery.rules.registry import all_rules
     from etlkit.local.buckets import Buckets
     from etlkit.local.ml import extension as ml
@@ -55,6 +56,7 @@ def apply(local_dir: Path) -> None:
     object_tables = ObjectTables(objects)
     resources.apply(object_tables)
     table_properties.apply()
+    TableResources.updated.append(views.with_query)
     objects.declare_functions()
     object_tables.declare_procedure()
     SingleConnectionEngine.starts = hooks.STARTS

@@ -30,7 +30,7 @@ _OF_COLUMNS: Final = ("policyTags", "collation")
 _KEYS: Final = "tableConstraints"
 
 
-def keep(meta: TableMeta, body: dict[str, Any], ctx: Any) -> None:
+def keep(meta: TableMeta, body: dict[str, Any], ctx: Any) -> TableMeta:
     """Store what the body of a `tables.insert` or `tables.patch` says, and set default values."""
     fields = (body.get("schema") or {}).get("fields")
     before = _stored(meta, ctx)
@@ -41,6 +41,7 @@ def keep(meta: TableMeta, body: dict[str, Any], ctx: Any) -> None:
     keys = body.get(_KEYS, before.get("keys"))
     if columns or keys or before:
         _store(meta, {"columns": columns, "keys": keys}, ctx)
+    return meta
 
 
 def keep_declared(tree: exp.Create, meta: TableMeta, ctx: Any) -> None:

@@ -47,8 +47,8 @@ class TableResources:
     columns: ClassVar[list[Callable[[TableMeta, list[dict[str, Any]], Any], None]]] = []
     """Each adds to the fields of the resource's schema."""
 
-    updated: ClassVar[list[Callable[[TableMeta, dict[str, Any], Any], None]]] = []
-    """Each gets the updated table and the body of the request."""
+    updated: ClassVar[list[Callable[[TableMeta, dict[str, Any], Any], TableMeta]]] = []
+    """Each gets the updated table and the body of the request, and returns the table to store."""
 
     def __init__(self, ctx: Any) -> None:
         self._ctx = ctx
@@ -98,7 +98,7 @@ class TableResources:
         at = _expiration(body) if "expirationTime" in body else existing.expiration_time
         meta = meta.model_copy(update={**updates, "expiration_time": at})
         for keep in self.updated:
-            keep(meta, body, self._ctx)
+            meta = keep(meta, body, self._ctx)
         return meta
 
     def prepare_request(self) -> None:
