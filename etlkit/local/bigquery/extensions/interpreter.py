@@ -88,9 +88,8 @@ class Interpreter(scripts.Interpreter):
         forgets the parentheses of x.
         Source: https://cloud.google.com/bigquery/docs/reference/standard-sql/procedural-language#set
         """
-        variable = self._frames.all_visible().get(stmt.targets[0])
-        is_struct = variable is not None and variable.type_name.strip().upper().startswith("STRUCT")
-        if len(stmt.targets) == 1 and (is_struct or not _ROW.match(stmt.source_expr)):
+        is_row = _ROW.match(stmt.source_expr) and not self._is_struct(stmt.targets[0])
+        if len(stmt.targets) == 1 and not is_row:
             await super()._exec_set(stmt)
             return
         source = stmt.source_expr.strip().removeprefix("STRUCT")
@@ -111,6 +110,10 @@ class Interpreter(scripts.Interpreter):
             )
         for name, value in zip(stmt.targets, values, strict=True):
             self._frames.set(name, value)
+
+    def _is_struct(self, name: str) -> bool:
+        variable = self._frames.all_visible().get(name)
+        return variable is not None and variable.type_name.strip().upper().startswith("STRUCT")
 
     async def _eval_expr_scalar(self, expr: str) -> Any:
         tree = grammar.parse(f"SELECT {expr}")
