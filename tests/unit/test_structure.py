@@ -81,6 +81,7 @@ def test_dependencies_point_one_way(path):
         ("sqlglot", {"variables", "local", "workflow"}),
         ("click", {"cli"}),
         ("dbt", {"workflow"}),
+        ("zetasql", {"local"}),
         ("jinja2", {"cli"}),
         ("pygraphviz", {"cli"}),
         ("vl_convert", {"cli"}),
@@ -98,6 +99,12 @@ def test_the_emulator_is_not_known_to_the_core():
     """There is one BigQuery implementation: outside of `local`, only `runner` and `cli` import it."""
     users = {part(p) for p in MODULES for n in imports(p) if n.startswith("etlkit.local")}
     assert users <= {"local", "runner", "cli"}
+
+
+def test_one_module_knows_googlesqls_analyzer():
+    """The package is young: what we use of it stands in one place."""
+    users = {p.relative_to(ROOT).as_posix() for p in MODULES for n in imports(p) if "zetasql" in n}
+    assert users == {"local/bigquery/googlesql.py"}
 
 
 @pytest.mark.parametrize("module", ["etlkit", "etlkit.run", "etlkit.local", "etlkit.calls.http"])
