@@ -9,6 +9,7 @@ import datetime as dt
 import json
 import math
 import re
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
@@ -16,6 +17,26 @@ ERROR: Final = "ERROR "
 _FLOAT: Final = re.compile(r"-?\d+\.?\d*(?:e[+-]?\d+)?")
 _SAFE_DIGITS: Final = 1e-14
 """Libraries differ in the last bits of transcendental functions."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value of INTERVAL."""
+
+    months: int
+    days: int
+    micros: int
+
+    def __str__(self) -> str:
+        """`Y-M D H:M:S.f`, as BigQuery writes it."""
+        years, months = divmod(abs(self.months), 12)
+        seconds, micros = divmod(abs(self.micros), 1_000_000)
+        minutes, seconds = divmod(seconds, 60)
+        hours, minutes = divmod(minutes, 60)
+        fraction = f".{micros:06d}".rstrip("0") if micros else ""
+        signs = "-" if self.months < 0 else "", "-" if self.micros < 0 else ""
+        clock = f"{signs[1]}{hours}:{minutes}:{seconds}{fraction}"
+        return f"{signs[0]}{years}-{months} {self.days} {clock}"
 
 
 def is_error(answer: str) -> bool:
@@ -63,20 +84,15 @@ def written_value(kind: Any, value: Any) -> str:
     """The value, much as SQL writes it. An ARRAY that is NULL is empty, as in all results."""
     if not isinstance(kind, str) and kind[0] == "ARRAY":
         return "[" + ", ".join(written_value(kind[1], each) for each in value or ()) + "]"
-    if kind == "JSON":
-        return "NULL" if value is _NULL else json.dumps(value, ensure_ascii=False, sort_keys=True)
-    if value is None:
+    if value is None:  # Google's client gives JSON's null like SQL's NULL
         return "NULL"
+    if kind == "JSON":
+        return json.dumps(value, ensure_ascii=False, sort_keys=True)
     if not isinstance(kind, str):
         values = list(value.values()) if isinstance(value, dict) else value
         pairs = zip(kind[1], values, strict=True)
         return "(" + ", ".join(written_value(each, one) for (_, each), one in pairs) + ")"
     return _written_scalar(value)
-
-
-_NULL: Final = object()
-NULL_JSON: Final = _NULL
-"""SQL's NULL of type JSON; `None` is JSON's own null."""
 
 
 def _written_scalar(value: Any) -> str:

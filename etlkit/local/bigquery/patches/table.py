@@ -113,9 +113,19 @@ ORIGINALS: Final = (
     Original(
         "bqemulator.sql.translator:SQLTranslator.translate",
         "391007c542d5",
-        ("bigquery/patches/byte_literals", "bigquery/patches/alter_actions"),
-        "DuckDB must get BYTES literals with escapes in hexadecimal digits, and one statement for "
-        "each action of an ALTER.",
+        (
+            "bigquery/patches/byte_literals",
+            "bigquery/patches/own_functions",
+            "bigquery/patches/alter_actions",
+        ),
+        "DuckDB must get BYTES literals with escapes in hexadecimal digits, functions of our own, "
+        "and one statement for each action of an ALTER.",
+    ),
+    Original(
+        "bqemulator.sql.builtin_udfs:register_builtin_udfs",
+        "1b1301197170",
+        ("bigquery/patches/own_functions",),
+        "DuckDB must have the functions that answer as BigQuery's do.",
     ),
     Original(
         "bqemulator.sql.parameters:_SCALAR_CONVERTERS[BYTES]",

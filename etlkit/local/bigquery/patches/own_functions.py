@@ -1,0 +1,158 @@
+"""Functions of our own in the place of those that DuckDB does not answer as BigQuery does.
+
+Modules such as `casts` describe what is replaced, in BigQuery's syntax tree, and by which functions:
+DuckDB macros, or Python where SQL would be long. The tree is rewritten before the emulator translates
+the statement, which leaves calls of unknown functions as they are.
+
+Whether the answers are right, and which are not: tests/emulator/test_reference.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import sqlglot
+from bqemulator.sql import builtin_udfs
+from bqemulator.sql.translator import SQLTranslator
+from sqlglot import exp
+
+from etlkit.local.bigquery.patches.table import PATCHES
+
+Rewrite = Callable[[Any], "exp.Expression | None"]
+"""Gives what a node is replaced by; None = it stays."""
+
+PREFIX: Final = "etlkit_"
+
+
+@dataclass(frozen=True)
+class OwnFunctions:
+    """What one module replaces.
+
+    Attributes:
+        marks: A regular expression; statements that it does not find are left alone.
+        rewrites: How nodes of these classes are replaced.
+        macros: `name(parameters) AS expression` each, in DuckDB's SQL.
+        functions: Name, function, DuckDB's types of its parameters and of its result. A NULL argument
+            gives NULL, unless a parameter is a list.
+    """
+
+    marks: str
+    rewrites: Mapping[type[exp.Expression], Rewrite]
+    macros: Sequence[str] = ()
+    functions: Sequence[tuple[str, Callable[..., Any], list[str], str]] = ()
+    tokens: Callable[[str], str] | None = field(default=None)
+
+
+def call(name: str, *arguments: Any) -> exp.Expression:
+    """A call of one of our functions."""
+    return exp.Anonymous(this=f"{PREFIX}{name}", expressions=[each.copy() for each in arguments])
+
+
+def fails(message: str) -> str:
+    """DuckDB SQL that raises an error, in contexts of any type.
+
+    DuckDB's own `error()` is volatile, which `TRY` refuses.
+    """
+    return f"{PREFIX}error({message})"
+
+
+def _raise(message: str) -> str:
+    raise ValueError(message)
+
+
+class FunctionTable:
+    """All of them."""
+
+    def __init__(self, parts: Sequence[OwnFunctions]) -> None:
+        self._parts = parts
+        self._marks = re.compile("|".join(part.marks for part in parts), re.IGNORECASE)
+        self._rewrites: dict[type[exp.Expression], list[Rewrite]] = {}
+        for part in parts:
+            for kind, rewrite in part.rewrites.items():
+                self._rewrites.setdefault(kind, []).append(rewrite)
+
+    def rewritten(self, sql: str) -> str:
+        """A statement that calls our functions; it is the same text if it needs none."""
+        if self._marks.search(sql) is None:
+            return sql
+        for part in self._parts:
+            if part.tokens is not None:
+                sql = part.tokens(sql)
+        try:
+            tree = sqlglot.parse_one(sql, read="bigquery")
+        except sqlglot.errors.SqlglotError:
+            return sql  # the translator says what is wrong with it
+        return tree.sql(dialect="bigquery") if self._rewrite(tree) else sql
+
+    def _rewrite(self, tree: Any) -> bool:
+        changed = False
+        for node in reversed(list(tree.walk())):
+            rewrites = self._rewrites.get(type(node), ())
+            if not rewrites or _is_kept(node):
+                continue
+            found = (rewrite(node) for rewrite in rewrites)
+            replacement = next((each for each in found if each is not None), None)
+            if replacement is not None:
+                node.replace(replacement)
+                changed = True
+        return changed
+
+    def register(self, connection: Any) -> None:
+        """Make the functions and macros on a connection that has just been opened."""
+        everything = [("error", _raise, ["VARCHAR"], "VARCHAR")]
+        for part in self._parts:
+            everything += part.functions
+        for name, function, parameters, result in everything:
+            nulls = "special" if any(each.endswith("[]") for each in parameters) else "default"
+            connection.create_function(
+                f"{PREFIX}{name}", function, parameters, result, null_handling=nulls
+            )
+        for part in self._parts:
+            for macro in part.macros:
+                connection.execute(f"CREATE OR REPLACE MACRO {PREFIX}{macro}")
+
+
+def _is_kept(node: Any) -> bool:
+    """A default of a column is kept as the user wrote it: DuckDB binds it to the macro for ever."""
+    return node.find_ancestor(exp.ColumnConstraint) is not None
+
+
+def apply() -> None:
+    """Rewrite statements before each translation, and make the functions when DuckDB starts."""
+    from etlkit.local.bigquery.patches import (
+        array_elements,
+        casts,
+        date_formats,
+        date_parts,
+        json_values,
+        numbers,
+        text_formats,
+        texts,
+    )
+
+    modules = (
+        texts,
+        casts,
+        numbers,
+        date_parts,
+        date_formats,
+        json_values,
+        array_elements,
+        text_formats,
+    )
+    table = FunctionTable([module.FUNCTIONS for module in modules])
+    plain_translate = SQLTranslator.translate
+    plain_register = builtin_udfs.register_builtin_udfs
+
+    def translate(translator: SQLTranslator, bq_sql: str, **options: Any) -> Any:
+        return plain_translate(translator, table.rewritten(bq_sql), **options)
+
+    def register(connection: Any) -> None:
+        plain_register(connection)
+        table.register(connection)
+
+    PATCHES.replace("bqemulator.sql.translator:SQLTranslator.translate", translate)
+    PATCHES.replace("bqemulator.sql.builtin_udfs:register_builtin_udfs", register)

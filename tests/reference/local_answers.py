@@ -1,0 +1,101 @@
+"""Ask a BigQuery client for the answers of expressions, many in one query."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from google.api_core.exceptions import GoogleAPICallError
+from google.cloud import bigquery
+
+from etlkit.rows.types import ALIASES
+from tests.reference.answers import ERROR, Interval, is_error, written
+
+BATCH: Final = 60
+_INTERVAL: Final = re.compile(
+    r"(?P<sign>-?)(?P<years>\d+)-(?P<months>\d+) (?P<days>-?\d+) "
+    r"(?P<back>-?)(?P<hours>\d+):(?P<minutes>\d+):(?P<seconds>\d+)(?:\.(?P<parts>\d+))?"
+)
+
+Ask = Callable[[str], Any]
+"""Runs SQL and gives the rows, with their schema."""
+
+
+def by_job(client: bigquery.Client) -> Ask:
+    """`client.query`: a job, and then its results."""
+    return lambda sql: client.query(sql, retry=None, job_retry=None).result(retry=None)
+
+
+def by_query(client: bigquery.Client) -> Ask:
+    """`client.query_and_wait`: one call of `jobs.query`."""
+    return lambda sql: client.query_and_wait(sql, retry=None, job_retry=None)
+
+
+def answers(ask: Ask, expressions: Sequence[str]) -> list[str]:
+    """The answer of each expression, in the form of `tests.reference.answers`."""
+    found: list[str] = []
+    for start in range(0, len(expressions), BATCH):
+        found += _batch(ask, expressions[start : start + BATCH])
+    return found
+
+
+def _batch(ask: Ask, expressions: Sequence[str]) -> list[str]:
+    """A batch that fails is asked in halves, down to the expressions that fail."""
+    columns = (f"{expression} AS c{at}" for at, expression in enumerate(expressions))
+    try:
+        rows = ask("SELECT " + ",\n".join(columns))
+        (row,) = rows
+    except (GoogleAPICallError, ValueError, TypeError, OverflowError) as error:
+        if len(expressions) == 1:
+            return [f"{ERROR}{_sentence(error)}"]
+        half = len(expressions) // 2
+        return _batch(ask, expressions[:half]) + _batch(ask, expressions[half:])
+    kinds = [_kind(field) for field in rows.schema]
+    return [written(kind, _value(kind, cell)) for kind, cell in zip(kinds, row, strict=True)]
+
+
+def _sentence(error: Exception) -> str:
+    """An error's first line, without the address of the request."""
+    text = str(error).partition("\n")[0]
+    return re.sub(r"^\d+ (?:POST|GET) \S+: ", "", text)
+
+
+def _kind(field: bigquery.SchemaField) -> Any:
+    kind: Any = ALIASES.get(field.field_type, field.field_type)
+    if kind == "STRUCT":
+        kind = ["STRUCT", [[each.name, _kind(each)] for each in field.fields]]
+    return ["ARRAY", kind] if field.mode == "REPEATED" else kind
+
+
+def _value(kind: Any, value: Any) -> Any:
+    """The client gives an INTERVAL as text, and a STRUCT as a dict."""
+    if value is None or isinstance(kind, str):
+        return _interval(value) if kind == "INTERVAL" and isinstance(value, str) else value
+    if kind[0] == "ARRAY":
+        return [_value(kind[1], each) for each in value]
+    cells = value.values() if isinstance(value, dict) else value
+    return [_value(each, cell) for (_, each), cell in zip(kind[1], cells, strict=True)]
+
+
+def _interval(text: str) -> Any:
+    match = _INTERVAL.fullmatch(text)
+    if match is None:
+        return text
+    months = int(match["years"]) * 12 + int(match["months"])
+    seconds = int(match["hours"]) * 3600 + int(match["minutes"]) * 60 + int(match["seconds"])
+    micros = seconds * 1_000_000 + int((match["parts"] or "0").ljust(6, "0"))
+    return Interval(
+        -months if match["sign"] else months,
+        int(match["days"]),
+        -micros if match["back"] else micros,
+    )
+
+
+def all_of(ask: Ask, reference: dict[str, str]) -> dict[str, str]:
+    """Our answers to the expressions of `reference`: those that should fail are asked one by one."""
+    good = [expression for expression, answer in reference.items() if not is_error(answer)]
+    local = dict(zip(good, answers(ask, good), strict=True))
+    for expression in reference.keys() - local.keys():
+        local[expression] = answers(ask, [expression])[0]
+    return {expression: local[expression] for expression in reference}
