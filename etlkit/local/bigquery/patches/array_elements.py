@@ -48,6 +48,27 @@ def _concatenated(node: Any) -> exp.Expression | None:
     )
 
 
+def _named_tuples(node: Any) -> exp.Expression | None:
+    """In `[STRUCT(1 AS a), (2)]` the later ones have the names of the first."""
+    first, *others = node.expressions or [None]
+    if not isinstance(first, exp.Struct) or not any(isinstance(each, exp.Tuple) for each in others):
+        return None
+    names = [each.this if isinstance(each, exp.PropertyEQ) else None for each in first.expressions]
+    if None in names:
+        return None
+    made = node.copy()
+    made.set("expressions", [first.copy(), *(_named(each, names) for each in others)])
+    return made
+
+
+def _named(element: Any, names: list[Any]) -> exp.Expression:
+    if not isinstance(element, exp.Tuple) or len(element.expressions) != len(names):
+        return element.copy()
+    pairs = zip(names, element.expressions, strict=True)
+    fields = [exp.PropertyEQ(this=name.copy(), expression=each.copy()) for name, each in pairs]
+    return exp.Struct(expressions=fields)
+
+
 _OUTSIDE: Final = fails("'Array index ' || i || ' is out of bounds'")
 _STEP: Final = fails("'Sequence step cannot be 0.'")
 
@@ -55,6 +76,7 @@ FUNCTIONS: Final = OwnFunctions(
     marks=r"\[|generate_array|array_to_string|array_concat",
     rewrites={
         exp.Bracket: _element,
+        exp.Array: _named_tuples,
         exp.GenerateSeries: _generated,
         exp.ArrayToString: _joined,
         exp.ArrayConcat: _concatenated,

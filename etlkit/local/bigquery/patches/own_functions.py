@@ -112,7 +112,7 @@ class FunctionTable:
             )
         for part in self._parts:
             for macro in part.macros:
-                connection.execute(f"CREATE OR REPLACE MACRO {PREFIX}{macro}")
+                connection.execute(f"CREATE OR REPLACE TEMP MACRO {PREFIX}{macro}")
 
 
 def _is_kept(node: Any) -> bool:

@@ -24,6 +24,9 @@ _ESCAPE: Final = re.compile(
     r"\\(?:[xX]([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-3][0-7]{2})|(.))", re.DOTALL
 )
 _RARE: Final = re.compile(r"\\[xXuU0-3abfv?\"'`]")
+_NUL: Final = re.compile(r"\\(?:x00|X00|u0000|U00000000|000)")
+"""DuckDB's SQL has no such character."""
+
 _NAMED: Final = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
 
@@ -37,7 +40,7 @@ def _unescaped_literals(sql: str) -> str:
         return sql
     for token in reversed(tokens):
         text = sql[token.start : token.end + 1]
-        if token.token_type is TokenType.STRING and _RARE.search(text):
+        if token.token_type is TokenType.STRING and _RARE.search(text) and not _NUL.search(text):
             sql = sql[: token.start] + _literal(text) + sql[token.end + 1 :]
     return sql
 
@@ -115,9 +118,12 @@ def _instr(text: str, part: str, position: int, occurrence: int) -> int:
 _NEGATIVE: Final = fails("'Third argument in SUBSTR() cannot be negative'")
 
 
-def _length(function: str, name: str, message: str, cast: str = "x") -> str:
+def _length(name: str, message: str, of_bytes: str) -> str:
     failure = fails(f"'{message}'")
-    return f"{name}(x, n) AS CASE WHEN n < 0 THEN {failure} ELSE {function}({cast}, n) END"
+    return (
+        f"{name}(x VARCHAR, n) AS CASE WHEN n < 0 THEN {failure} ELSE {name}(x, n) END, "
+        f"(x BLOB, n) AS CASE WHEN n < 0 THEN CAST({failure} AS BLOB) ELSE {of_bytes} END"
+    )
 
 
 def _padded(name: str) -> str:
@@ -156,9 +162,19 @@ FUNCTIONS: Final = OwnFunctions(
         f"ELSE substring(x, {_START}, n) END, "
         f"(x BLOB, p, n) AS CASE WHEN n < 0 THEN CAST({_NEGATIVE} AS BLOB) "
         f"ELSE array_slice(x, {_START_OF_BYTES}, ({_START_OF_BYTES}) + n - 1) END",
-        _length("left", "left", "Second argument in LEFT() cannot be negative"),
-        _length("right", "right", "Second argument in RIGHT() cannot be negative"),
-        _length("repeat", "repeat", "Second argument (repeat count) for REPEAT cannot be negative"),
+        _length(
+            "left", "Second argument in LEFT() cannot be negative", "array_slice(x, 1, n)"
+        ),
+        _length(
+            "right",
+            "Second argument in RIGHT() cannot be negative",
+            "array_slice(x, greatest(octet_length(x) - n + 1, 1), octet_length(x))",
+        ),
+        _length(
+            "repeat",
+            "Second argument (repeat count) for REPEAT cannot be negative",
+            "repeat(x, n)",
+        ),
         _padded("lpad"),
         _padded("rpad"),
     ],
