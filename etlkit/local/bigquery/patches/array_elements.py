@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from sqlglot import exp
 
-from etlkit.local.bigquery.patches.own_functions import OwnFunctions, call, fails
+from etlkit.local.bigquery.patches.own_functions import PREFIX, OwnFunctions, call, fails
 
 
 def _element(node: Any) -> exp.Expression | None:
@@ -74,6 +74,13 @@ _STEP: Final = fails("'Sequence step cannot be 0.'")
 
 FUNCTIONS: Final = OwnFunctions(
     marks=r"\[|generate_array|array_to_string|array_concat",
+    names={
+        "ARRAY_SLICE": "slice",
+        "ARRAY_IS_DISTINCT": "is_distinct",
+        "ARRAY_INCLUDES": "includes",
+        "NULLIFZERO": "null_if_zero",
+        "ZEROIFNULL": "zero_if_null",
+    },
     rewrites={
         exp.Bracket: _element,
         exp.Array: _named_tuples,
@@ -85,6 +92,13 @@ FUNCTIONS: Final = OwnFunctions(
         "element(x, i, first) AS CASE WHEN i < first OR i >= len(x) + first "
         f"THEN x[CAST({_OUTSIDE} AS BIGINT)] ELSE x[i - first + 1] END",
         "element_or_null(x, i, first) AS CASE WHEN i >= first THEN x[i - first + 1] END",
+        f"place(x, i) AS CASE WHEN i < 0 THEN len(x) + i ELSE i END",
+        f"slice(x, first, last) AS x[greatest({PREFIX}place(x, first), 0) + 1 "
+        f": {PREFIX}place(x, last) + 1]",
+        "is_distinct(x) AS list_unique(x) + least(len(list_filter(x, e -> e IS NULL)), 1) = len(x)",
+        "includes(x, e) AS list_contains(x, e)",
+        "null_if_zero(x) AS nullif(x, 0)",
+        "zero_if_null(x) AS COALESCE(x, 0)",
         """field(x, name) AS json_extract(x, '$."' || name || '"')""",
         "series(a BIGINT, b BIGINT, step BIGINT) AS CASE WHEN step = 0 AND a IS NOT NULL "
         f"THEN [CAST({_STEP} AS BIGINT)] ELSE generate_series(a, b, step) END, "

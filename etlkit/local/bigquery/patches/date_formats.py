@@ -13,13 +13,11 @@ from __future__ import annotations
 import datetime as dt
 import re
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import sqlglot
 from sqlglot import exp
-from sqlglot.tokens import TokenType
 
 from etlkit.local.bigquery.patches.own_functions import PREFIX, OwnFunctions, call
 
@@ -335,32 +333,20 @@ def _usual(name: str, *arguments: Any) -> exp.Expression:
     return sqlglot.parse_one(f"{name}({text})", read="bigquery")
 
 
-_NAMES: Final = frozenset(f"{prefix}_{kind}" for prefix in ("FORMAT", "PARSE") for kind in _KINDS)
-
-
-def _rename(sql: str) -> str:
-    try:
-        tokens = sqlglot.tokenize(sql, read="bigquery")
-    except sqlglot.errors.SqlglotError:
-        return sql
-    for token, following in reversed(list(pairwise(tokens))):
-        name = token.text.upper()
-        if name in _NAMES and following.token_type is TokenType.L_PAREN:
-            own = PREFIX + name.replace("_", "_of_", 1)
-            sql = f"{sql[: token.start]}{own}{sql[token.end + 1 :]}"
-    return sql
-
-
 def _string(node: Any) -> exp.Expression | None:
-    """`STRING(timestamp, zone)`."""
+    """`STRING(timestamp, zone)`, and `STRING` of a date, of a time, or of JSON."""
     if node.args.get("zone") is None:
-        return None
+        return call("string_of", node.this)
     return call("zoned_text", call("micros", node.this), node.args["zone"])
 
 
 FUNCTIONS: Final = OwnFunctions(
-    marks=r"(?:format|parse)_(?:date|time|datetime|timestamp)\s*\(|string\s*\(",
-    tokens=_rename,
+    marks=r"\bstring\s*\(",
+    names={
+        f"{prefix}_{kind}": f"{prefix.lower()}_of_{kind.lower()}"
+        for prefix in ("FORMAT", "PARSE")
+        for kind in _KINDS
+    },
     rewrites={exp.Anonymous: _renamed, exp.String: _string},
     functions=[
         ("format_moment", _format, ["VARCHAR", "BIGINT", "VARCHAR", "VARCHAR"], "VARCHAR"),

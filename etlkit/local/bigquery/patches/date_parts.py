@@ -97,6 +97,10 @@ def _last_day(node: Any) -> exp.Expression | None:
     return None if first is None else call("week_end", node.this, first)
 
 
+def _now(node: Any) -> exp.Expression:
+    return call("now_datetime", node.this or exp.Literal.string("UTC"))
+
+
 def _one(name: str) -> Any:
     return lambda node: call(name, node.this)
 
@@ -110,7 +114,7 @@ _MINUTES: Final = (
 )
 
 FUNCTIONS: Final = OwnFunctions(
-    marks=r"week|isoyear|timestamp_diff|timestamp_trunc|extract\s*\(|unix_(?:seconds|millis)",
+    marks=r"week|isoyear|timestamp_diff|timestamp_trunc|extract\s*\(|unix_(?:seconds|millis)|current_datetime",
     rewrites={
         exp.DateTrunc: _truncated,
         exp.DatetimeTrunc: _truncated,
@@ -120,6 +124,7 @@ FUNCTIONS: Final = OwnFunctions(
         exp.TimestampDiff: _elapsed,
         exp.Extract: _extracted,
         exp.LastDay: _last_day,
+        exp.CurrentDatetime: _now,
         exp.UnixSeconds: _one("unix_seconds"),
         exp.UnixMillis: _one("unix_millis"),
     },
@@ -141,8 +146,10 @@ FUNCTIONS: Final = OwnFunctions(
         "time_of(x) AS CAST(x AS TIME)",
         "date_of(x) AS CAST(x AS DATE)",
         "datetime_of(x) AS CAST(x AS TIMESTAMP)",
-        "unix_seconds(x) AS CAST(floor(epoch_us(x) / 1000000) AS BIGINT)",
-        "unix_millis(x) AS CAST(floor(epoch_us(x) / 1000) AS BIGINT)",
+        "whole(n, size) AS (n - ((n % size) + size) % size) // size",
+        f"unix_seconds(x) AS {PREFIX}whole(epoch_us(x), 1000000)",
+        f"unix_millis(x) AS {PREFIX}whole(epoch_us(x), 1000)",
+        "now_datetime(zone) AS now() AT TIME ZONE zone",
         f"at_zone(x, zone) AS CASE WHEN {_OFFSET} THEN (x AT TIME ZONE 'UTC') + {_MINUTES} "
         f"ELSE x AT TIME ZONE CASE WHEN {_OFFSET} THEN 'UTC' ELSE zone END END",
         f"from_zone(x, zone) AS CASE WHEN {_OFFSET} THEN (x - {_MINUTES}) AT TIME ZONE 'UTC' "

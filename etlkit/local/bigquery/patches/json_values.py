@@ -12,6 +12,7 @@ within structs and arrays.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Final
 
 from sqlglot import exp
@@ -64,12 +65,7 @@ def _parse(text: str, mode: str) -> str:
         )
     except json.JSONDecodeError as error:
         raise ValueError(f"Invalid input to PARSE_JSON: {error}") from error
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def _sorted(text: str) -> str:
-    """Members in the order of their names, as BigQuery stores them."""
-    return json.dumps(json.loads(text), ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
 
 def _parsed(node: Any) -> exp.Expression | None:
@@ -86,8 +82,28 @@ def _named(node: Any) -> exp.Expression | None:
     name = node.name.upper()
     if name in _SCALARS and len(node.expressions) == 1:
         return call(f"json_{name.lower()}", node.expressions[0])
-    return None
+    if name.removeprefix(PREFIX.upper()).lower() not in _BY_PATH.values():
+        return None
+    value, *rest = node.expressions
+    path: Any = rest[0] if rest else exp.Literal.string("$")
+    if isinstance(path, exp.Literal):
+        path = exp.Literal.string(_LEGACY.sub(r'."\1"', path.name))
+    return call(name.removeprefix(PREFIX.upper()).lower(), value, path)
 
+
+_LEGACY: Final = re.compile(r"\['((?:[^'\\]|\\.)*)'\]")
+"""`['a b']`, where the newer functions write `."a b"`."""
+
+_BY_PATH: Final = {
+    "JSON_QUERY": "json_at",
+    "JSON_EXTRACT": "json_at",
+    "JSON_VALUE": "json_scalar_at",
+    "JSON_EXTRACT_SCALAR": "json_scalar_at",
+    "JSON_QUERY_ARRAY": "json_array_at",
+    "JSON_EXTRACT_ARRAY": "json_array_at",
+    "JSON_VALUE_ARRAY": "json_scalars_at",
+    "JSON_EXTRACT_STRING_ARRAY": "json_scalars_at",
+}
 
 _SCALARS: Final = frozenset({"INT64", "FLOAT64", "BOOL"})
 
@@ -105,14 +121,31 @@ def _scalar(kind: str, test: str, article: str, value: str) -> str:
 
 
 _TYPE: Final = (
-    "CASE json_type(x) WHEN 'VARCHAR' THEN 'string' WHEN 'BOOLEAN' THEN 'boolean' "
+    "CASE WHEN x IS NOT NULL THEN CASE json_type(x) WHEN 'VARCHAR' THEN 'string' WHEN 'BOOLEAN' THEN 'boolean' "
     "WHEN 'OBJECT' THEN 'object' WHEN 'ARRAY' THEN 'array' WHEN 'NULL' THEN 'null' "
-    "WHEN NULL THEN NULL ELSE 'number' END"
+    "ELSE 'number' END END"
 )
-_JSON: Final = "CAST(x AS JSON)"
+
+_SCALAR: Final = "json_type(x, p) NOT IN ('OBJECT', 'ARRAY', 'NULL')"
+_SHOWN: Final = (
+    f"CASE WHEN x IS NULL THEN 'null' WHEN typeof(x) = 'DOUBLE' THEN {PREFIX}json_float({{text}}) "
+    "WHEN typeof(x) LIKE 'DECIMAL%' THEN {number} "
+    "WHEN typeof(x) = 'BIGINT' AND abs(TRY_CAST({text} AS HUGEINT)) > 9007199254740992 THEN {wide} "
+    "WHEN typeof(x) = 'TIMESTAMP WITH TIME ZONE' "
+    """THEN '"' || replace(replace({text}, ' ', 'T'), '+00', 'Z') || '"' """
+    "WHEN typeof(x) = 'TIMESTAMP' "
+    """THEN '"' || replace({text}, ' ', 'T') || '"' """
+    """WHEN typeof(x) = 'BLOB' THEN '"' || to_base64(CAST({text} AS BLOB)) || '"' """
+    "ELSE CAST(to_json(x) AS VARCHAR) END"
+)
+_TEXT: Final = "CAST(x AS VARCHAR)"
+_DIGITS: Final = rf"regexp_replace({_TEXT}, '\.?0+$', '')"
+_QUOTED_DIGITS: Final = f"""'"' || {_DIGITS} || '"'"""
+_QUOTED: Final = f"""'"' || {_TEXT} || '"'"""
 
 FUNCTIONS: Final = OwnFunctions(
-    marks=r"parse_json|json_type|\b(?:int64|float64|bool)\s*\(",
+    marks=r"parse_json|json_type|\bjson\s*'|\b(?:int64|float64|bool)\s*\(",
+    names=_BY_PATH | {"TO_JSON": "to_json", "TO_JSON_STRING": "to_json_string"},
     rewrites={
         exp.ParseJSON: _parsed,
         exp.JSONType: _one("json_type"),
@@ -123,11 +156,27 @@ FUNCTIONS: Final = OwnFunctions(
     },
     functions=[
         ("parse_json_text", _parse, ["VARCHAR", "VARCHAR"], "VARCHAR"),
-        ("sorted_json", _sorted, ["VARCHAR"], "VARCHAR"),
     ],
     macros=[
         f"parse_json(x, mode) AS CAST({PREFIX}parse_json_text(x, mode) AS JSON)",
         f"json_type(x) AS {_TYPE}",
+        "json_at(x JSON, p) AS json_extract(x, p), (x VARCHAR, p) AS CASE WHEN json_valid(x) "
+        "THEN nullif(CAST(json_extract(x, p) AS VARCHAR), 'null') END",
+        f"json_scalar_at(x JSON, p) AS CASE WHEN {_SCALAR} THEN json_extract_string(x, p) END, "
+        f"(x VARCHAR, p) AS CASE WHEN json_valid(x) AND {_SCALAR} THEN json_extract_string(x, p) END",
+        "json_array_at(x JSON, p) AS CASE WHEN json_type(x, p) = 'ARRAY' "
+        "THEN json_extract(x, p || '[*]') END, "
+        "(x VARCHAR, p) AS CASE WHEN json_valid(x) AND json_type(x, p) = 'ARRAY' "
+        "THEN CAST(json_extract(x, p || '[*]') AS VARCHAR[]) END",
+        "json_scalars_at(x JSON, p) AS CASE WHEN json_type(x, p) = 'ARRAY' "
+        "THEN json_extract_string(x, p || '[*]') END, "
+        "(x VARCHAR, p) AS CASE WHEN json_valid(x) AND json_type(x, p) = 'ARRAY' "
+        "THEN json_extract_string(x, p || '[*]') END",
+        """json_float(t) AS CASE WHEN t IN ('nan', 'inf', '-inf') """
+        """THEN '"' || CASE t WHEN 'nan' THEN 'NaN' WHEN 'inf' THEN 'Infinity' ELSE '-Infinity' END """
+        f"""|| '"' ELSE {PREFIX}float_text(CAST(t AS DOUBLE)) END""",
+        "to_json_string(x) AS " + _SHOWN.format(text=_TEXT, number=_QUOTED_DIGITS, wide=_QUOTED),
+        "to_json(x) AS CAST(" + _SHOWN.format(text=_TEXT, number=_DIGITS, wide=_TEXT) + " AS JSON)",
         "json_int64(x) AS "
         + _scalar(
             "BIGINT",
@@ -144,7 +193,16 @@ FUNCTIONS: Final = OwnFunctions(
             "CAST(CAST(x AS VARCHAR) AS DOUBLE)",
         ),
         "json_bool(x) AS "
-        + _scalar("BOOLEAN", "json_type(x) = 'BOOLEAN'", "a boolean", "CAST(CAST(x AS VARCHAR) AS BOOLEAN)"),
+        + _scalar(
+            "BOOLEAN",
+            "json_type(x) = 'BOOLEAN'",
+            "a boolean",
+            "CAST(CAST(x AS VARCHAR) AS BOOLEAN)",
+        ),
+        "json_string(x) AS "
+        + _scalar("VARCHAR", "json_type(x) = 'VARCHAR'", "a string", "json_extract_string(x, '$')"),
+        f"string_of(x) AS CASE WHEN typeof(x) = 'JSON' "
+        f"THEN {PREFIX}json_string(CAST({_TEXT} AS JSON)) ELSE {_TEXT} END",
     ],
 )
 """See the module."""

@@ -60,6 +60,14 @@ def _divided(node: Any) -> exp.Expression | None:
     )
 
 
+def _counted(node: Any) -> exp.Expression | None:
+    """COUNTIF over a window, which the emulator writes in a form that takes no OVER."""
+    if not isinstance(node.parent, exp.Window):
+        return None
+    case = exp.Case(ifs=[exp.If(this=node.this.copy(), true=exp.Literal.number(1))])
+    return exp.Count(this=case)
+
+
 def _power(node: Any) -> exp.Expression:
     return call("power", node.this, node.expression)
 
@@ -98,7 +106,7 @@ _POWER: Final = fails("'Floating point error in function: POW'")
 _ZERO: Final = fails("'Division by zero'")
 
 FUNCTIONS: Final = OwnFunctions(
-    marks=r"\b(?:mod|div|pow|power|exp|sin|cos|tan|asin|acos|sinh|cosh|acosh|atanh|csc|sec|cot|csch|coth)\s*\(|<<|>>|/",
+    marks=r"\b(?:mod|div|pow|power|exp|sin|cos|tan|asin|acos|sinh|cosh|acosh|atanh|csc|sec|cot|csch|coth)\s*\(|<<|>>|/|countif",
     rewrites={
         exp.Mod: _two("mod"),
         exp.IntDiv: _two("div"),
@@ -106,6 +114,7 @@ FUNCTIONS: Final = OwnFunctions(
         exp.BitwiseRightShift: _two("shift_right"),
         exp.Div: _divided,
         exp.Pow: _power,
+        exp.CountIf: _counted,
         **{kind: _one(name) for name, (kind, _) in (_FUNCTIONS | _CIRCULAR).items()},
     },
     functions=[

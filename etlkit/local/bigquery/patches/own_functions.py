@@ -12,12 +12,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Final
 
 import sqlglot
 from bqemulator.sql import builtin_udfs
 from bqemulator.sql.translator import SQLTranslator
 from sqlglot import exp
+from sqlglot.tokens import TokenType
 
 from etlkit.local.bigquery.patches.table import PATCHES
 
@@ -25,6 +27,7 @@ Rewrite = Callable[[Any], "exp.Expression | None"]
 """Gives what a node is replaced by; None = it stays."""
 
 PREFIX: Final = "etlkit_"
+_QUOTED: Final = frozenset({TokenType.STRING, TokenType.IDENTIFIER})
 
 
 @dataclass(frozen=True)
@@ -32,15 +35,18 @@ class OwnFunctions:
     """What one module replaces.
 
     Attributes:
-        marks: A regular expression; statements that it does not find are left alone.
+        marks: A regular expression; statements in which it finds nothing need no rewrite.
         rewrites: How nodes of these classes are replaced.
+        names: BigQuery's names of functions that are renamed before the text is parsed, and our names.
         macros: `name(parameters) AS expression` each, in DuckDB's SQL.
         functions: Name, function, DuckDB's types of its parameters and of its result. A NULL argument
             gives NULL, unless a parameter is a list.
+        tokens: Changes the text before everything else.
     """
 
-    marks: str
-    rewrites: Mapping[type[exp.Expression], Rewrite]
+    marks: str = ""
+    rewrites: Mapping[type[exp.Expression], Rewrite] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
     macros: Sequence[str] = ()
     functions: Sequence[tuple[str, Callable[..., Any], list[str], str]] = ()
     tokens: Callable[[str], str] | None = field(default=None)
@@ -68,7 +74,10 @@ class FunctionTable:
 
     def __init__(self, parts: Sequence[OwnFunctions]) -> None:
         self._parts = parts
-        self._marks = re.compile("|".join(part.marks for part in parts), re.IGNORECASE)
+        self._names = {name: own for part in parts for name, own in part.names.items()}
+        called = rf"\b(?:{'|'.join(self._names)})\s*\("
+        marks = [called, *(part.marks for part in parts if part.marks)]
+        self._marks = re.compile("|".join(marks), re.IGNORECASE)
         self._rewrites: dict[type[exp.Expression], list[Rewrite]] = {}
         for part in parts:
             for kind, rewrite in part.rewrites.items():
@@ -82,10 +91,20 @@ class FunctionTable:
             if part.tokens is not None:
                 sql = part.tokens(sql)
         try:
+            sql = self._with_own_names(sql)
             tree = sqlglot.parse_one(sql, read="bigquery")
         except sqlglot.errors.SqlglotError:
             return sql  # the translator says what is wrong with it
         return tree.sql(dialect="bigquery") if self._rewrite(tree) else sql
+
+    def _with_own_names(self, sql: str) -> str:
+        tokens = sqlglot.tokenize(sql, read="bigquery")
+        for token, following in reversed(list(pairwise(tokens))):
+            own = self._names.get(token.text.upper())
+            is_called = following.token_type is TokenType.L_PAREN
+            if own is not None and is_called and token.token_type not in _QUOTED:
+                sql = f"{sql[: token.start]}{PREFIX}{own}{sql[token.end + 1 :]}"
+        return sql
 
     def _rewrite(self, tree: Any) -> bool:
         changed = False
