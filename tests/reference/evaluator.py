@@ -15,6 +15,9 @@ from tests.reference.answers import ERROR, Interval, written
 EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _DIGITS: Final = Context(prec=90)
 _SCALES: Final = {"NUMERIC": -9, "BIGNUMERIC": -38}
+BATCH: Final = 60
+"""So many expressions are evaluated as one query."""
+
 _FEW: Final = 12
 """A failing batch of this many is asked one by one."""
 
@@ -39,6 +42,12 @@ def answers(expressions: Sequence[str]) -> list[str]:
             for answer in answers(expressions[start : start + size])
         ]
     return [_answer(_kind(column.type), cell) for column, cell in zip(columns, cells, strict=True)]
+
+
+def in_batches(expressions: Sequence[str]) -> list[str]:
+    """The answers of any number of expressions."""
+    batches = (expressions[at : at + BATCH] for at in range(0, len(expressions), BATCH))
+    return [answer for batch in batches for answer in answers(batch)]
 
 
 def _answer(kind: Any, cell: Any) -> str:
@@ -109,9 +118,7 @@ def _value(kind: Any, cell: Any) -> Any:
 
 def _nested(kind: Any, raw: Any) -> list[Any]:
     if kind[0] == "STRUCT":
-        return [
-            _value(each, cell) for (_, each), cell in zip(kind[1], raw.field, strict=True)
-        ]
+        return [_value(each, cell) for (_, each), cell in zip(kind[1], raw.field, strict=True)]
     if any(cell.WhichOneof("value") is None for cell in raw.element):
         raise NullElementError
     return [_value(kind[1], cell) for cell in raw.element]

@@ -138,7 +138,7 @@ DEPTH: Final = 4
 
 def expressions(number: int, seed: int) -> list[str]:
     """So many different expressions. The same seed gives the same ones."""
-    chance = random.Random(seed)  # noqa: S311 - no secret
+    chance = random.Random(seed)  # noqa: S311 - a choice of a test
     found: dict[str, None] = {}
     while len(found) < number:
         found[_expression(chance, chance.choice(list(CALLS)), DEPTH)] = None

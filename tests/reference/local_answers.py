@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from google.api_core.exceptions import GoogleAPICallError
-from google.cloud import bigquery
 
 from etlkit.rows.types import ALIASES
 from tests.reference.answers import ERROR, Interval, is_error, written
+
+if TYPE_CHECKING:
+    from google.cloud import bigquery
 
 BATCH: Final = 60
 _INTERVAL: Final = re.compile(

@@ -89,25 +89,33 @@ FUNCTIONS: Final = OwnFunctions(
         exp.ArrayConcat: _concatenated,
     },
     macros=[
-        "element(x, i, first) AS CASE WHEN i < first OR i >= len(x) + first "
-        f"THEN x[CAST({_OUTSIDE} AS BIGINT)] ELSE x[i - first + 1] END",
+        (
+            "element(x, i, first) AS CASE WHEN i < first OR i >= len(x) + first "
+            f"THEN x[CAST({_OUTSIDE} AS BIGINT)] ELSE x[i - first + 1] END"
+        ),
         "element_or_null(x, i, first) AS CASE WHEN i >= first THEN x[i - first + 1] END",
-        f"place(x, i) AS CASE WHEN i < 0 THEN len(x) + i ELSE i END",
-        f"slice(x, first, last) AS x[greatest({PREFIX}place(x, first), 0) + 1 "
-        f": {PREFIX}place(x, last) + 1]",
+        "place(x, i) AS CASE WHEN i < 0 THEN len(x) + i ELSE i END",
+        (
+            f"slice(x, first, last) AS x[greatest({PREFIX}place(x, first), 0) + 1 "
+            f": {PREFIX}place(x, last) + 1]"
+        ),
         "is_distinct(x) AS list_unique(x) + least(len(list_filter(x, e -> e IS NULL)), 1) = len(x)",
         "includes(x, e) AS list_contains(x, e)",
         "null_if_zero(x) AS nullif(x, 0)",
         "zero_if_null(x) AS COALESCE(x, 0)",
         """field(x, name) AS json_extract(x, '$."' || name || '"')""",
-        "series(a BIGINT, b BIGINT, step BIGINT) AS CASE WHEN step = 0 AND a IS NOT NULL "
-        f"THEN [CAST({_STEP} AS BIGINT)] ELSE generate_series(a, b, step) END, "
-        f"(a DOUBLE, b DOUBLE, step DOUBLE) AS CASE WHEN step = 0 THEN [CAST({_STEP} AS DOUBLE)] "
-        "ELSE list_transform(range(0, greatest(0, CAST(floor((b - a) / step) AS BIGINT) + 1)), "
-        "n -> a + n * step) END",
-        "joined(x, s) AS CASE WHEN s IS NOT NULL THEN array_to_string(x, s) END, "
-        "(x, s, other) AS CASE WHEN s IS NOT NULL AND other IS NOT NULL "
-        "THEN array_to_string(list_transform(x, e -> COALESCE(e, other)), s) END",
+        (
+            "series(a BIGINT, b BIGINT, step BIGINT) AS CASE WHEN step = 0 AND a IS NOT NULL "
+            f"THEN [CAST({_STEP} AS BIGINT)] ELSE generate_series(a, b, step) END, "
+            f"(a DOUBLE, b DOUBLE, step DOUBLE) AS CASE WHEN step = 0 THEN [CAST({_STEP} AS DOUBLE)] "
+            "ELSE list_transform(range(0, greatest(0, CAST(floor((b - a) / step) AS BIGINT) + 1)), "
+            "n -> a + n * step) END"
+        ),
+        (
+            "joined(x, s) AS CASE WHEN s IS NOT NULL THEN array_to_string(x, s) END, "
+            "(x, s, other) AS CASE WHEN s IS NOT NULL AND other IS NOT NULL "
+            "THEN array_to_string(list_transform(x, e -> COALESCE(e, other)), s) END"
+        ),
     ],
 )
 """See the module."""

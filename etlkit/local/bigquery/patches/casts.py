@@ -116,10 +116,15 @@ FUNCTIONS: Final = OwnFunctions(
         "THEN CAST(TRY_CAST(x AS TIMESTAMP) AS TIME) ELSE "
         + _of_text(r"\s*([01]?\d|2[0-3]):\d{1,2}:\d{1,2}(\.\d{0,6})?\s*", "TIME", "time")
         + " END",
-        f"to_numeric(x) AS CASE WHEN typeof(x) = 'DOUBLE' "
-        f"THEN CAST(printf('%.9f', {_DOUBLE}) AS DECIMAL(38, 9)) ELSE CAST(x AS DECIMAL(38, 9)) END",
-        f"to_bignumeric(x) AS CASE WHEN typeof(x) = 'DOUBLE' "
-        f"THEN CAST(printf('%.18f', {_DOUBLE}) AS DECIMAL(38, 18)) ELSE CAST(x AS DECIMAL(38, 18)) END",
+        (
+            f"to_numeric(x) AS CASE WHEN typeof(x) = 'DOUBLE' "
+            f"THEN CAST(printf('%.9f', {_DOUBLE}) AS DECIMAL(38, 9)) ELSE CAST(x AS DECIMAL(38, 9)) END"
+        ),
+        (
+            f"to_bignumeric(x) AS CASE WHEN typeof(x) = 'DOUBLE' "
+            f"THEN CAST(printf('%.18f', {_DOUBLE}) AS DECIMAL(38, 18)) "
+            "ELSE CAST(x AS DECIMAL(38, 18)) END"
+        ),
     ],
 )
 """See the module."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -21,7 +22,7 @@ from sqlglot import exp
 
 from etlkit.local.bigquery.patches.own_functions import PREFIX, OwnFunctions, call
 
-_EPOCH: Final = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - wall-clock time, in whatever zone
+_EPOCH: Final = dt.datetime(1970, 1, 1)  # noqa: DTZ001 - wall-clock time
 _ELEMENT: Final = re.compile(r"%(E(?:[0-9]|\*)S|E4Y|Ez|.)", re.DOTALL)
 _PLAIN: Final = re.compile(r"(?:%[YmdHMSFTjABabp]|[^%])+", re.DOTALL)
 _EXPANDED: Final = {
@@ -35,11 +36,26 @@ _EXPANDED: Final = {
     "c": "%a %b %e %H:%M:%S %Y",
     "h": "%b",
 }
-_MISSING: Final = {"TIME": "aAbBCdDeFgGhjmQuUVwWxyYcsZz", "DATE": "HIkMlpPRrSTXcsZz", "DATETIME": "Zz"}
-_MONTHS: Final = (
-    "january february march april may june july august september october november december"
-).split()
-_DAYS: Final = "monday tuesday wednesday thursday friday saturday sunday".split()
+_MISSING: Final = {
+    "TIME": "aAbBCdDeFgGhjmQuUVwWxyYcsZz",
+    "DATE": "HIkMlpPRrSTXcsZz",
+    "DATETIME": "Zz",
+}
+_MONTHS: Final = [
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+]
+_DAYS: Final = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 
 
 @lru_cache(maxsize=256)
@@ -69,45 +85,47 @@ def _format(pattern: str, micros: int, zone: str, kind: str) -> str:
     return _ELEMENT.sub(lambda match: _element(match[1], moment, kind), pattern)
 
 
-def _element(name: str, moment: dt.datetime, kind: str) -> str:  # noqa: C901, PLR0911 - a table
+def _element(name: str, moment: dt.datetime, kind: str) -> str:
     if name[0] in _MISSING.get(kind, ""):
         return f"%{name}" if kind == "DATETIME" else ""
     if name in _EXPANDED:
         return _ELEMENT.sub(lambda match: _element(match[1], moment, kind), _EXPANDED[name])
+    if name in _SHOWN:
+        return _SHOWN[name](moment)
     if name.startswith("E") and name.endswith("S"):
         return f"{moment.second:02d}{_fraction(moment.microsecond, name[1:-1])}"
-    offset = moment.utcoffset() or dt.timedelta()
-    match name:
-        case "Y" | "E4Y":
-            return f"{moment.year:04d}" if name == "E4Y" else str(moment.year)
-        case "C":
-            return f"{moment.year // 100:02d}"
-        case "Q":
-            return str((moment.month + 2) // 3)
-        case "e":
-            return f"{moment.day:2d}"
-        case "k":
-            return f"{moment.hour:2d}"
-        case "l":
-            return f"{(moment.hour + 11) % 12 + 1:2d}"
-        case "P":
-            return moment.strftime("%p").lower()
-        case "s":
-            return str((moment.replace(tzinfo=None) - offset - _EPOCH) // dt.timedelta(seconds=1))
-        case "z" | "Ez":
-            return _offset(offset, ":" if name == "Ez" else "")
-        case "Z":
-            return _name_of(offset)
-        case "G":
-            return str(moment.isocalendar().year)
-        case "g":
-            return f"{moment.isocalendar().year % 100:02d}"
-        case "y":
-            return f"{moment.year % 100:02d}"
-        case "n" | "t" | "%":
-            return {"n": "\n", "t": "\t", "%": "%"}[name]
-        case _:
-            return moment.strftime(f"%{name}")
+    return moment.strftime(f"%{name}")
+
+
+_SHOWN: Final[dict[str, Callable[[dt.datetime], str]]] = {
+    "Y": lambda moment: str(moment.year),
+    "E4Y": lambda moment: f"{moment.year:04d}",
+    "C": lambda moment: f"{moment.year // 100:02d}",
+    "y": lambda moment: f"{moment.year % 100:02d}",
+    "Q": lambda moment: str((moment.month + 2) // 3),
+    "e": lambda moment: f"{moment.day:2d}",
+    "k": lambda moment: f"{moment.hour:2d}",
+    "l": lambda moment: f"{(moment.hour + 11) % 12 + 1:2d}",
+    "P": lambda moment: moment.strftime("%p").lower(),
+    "s": lambda moment: str(_seconds(moment)),
+    "z": lambda moment: _offset(_offset_of(moment), ""),
+    "Ez": lambda moment: _offset(_offset_of(moment), ":"),
+    "Z": lambda moment: _name_of(_offset_of(moment)),
+    "G": lambda moment: str(moment.isocalendar().year),
+    "g": lambda moment: f"{moment.isocalendar().year % 100:02d}",
+    "n": lambda _: "\n",
+    "t": lambda _: "\t",
+    "%": lambda _: "%",
+}
+"""Elements that Python's `strftime` does not have, or has otherwise."""
+
+
+def _offset_of(moment: dt.datetime) -> dt.timedelta:
+    return moment.utcoffset() or dt.timedelta()
+
+
+def _seconds(moment: dt.datetime) -> int:
+    return (moment.replace(tzinfo=None) - _offset_of(moment) - _EPOCH) // dt.timedelta(seconds=1)
 
 
 def _fraction(micros: int, digits: str) -> str:
@@ -193,7 +211,7 @@ class _Reader:
 
     def read(self, pattern: str) -> dt.datetime:
         self._follow(pattern)
-        self._skip_spaces()
+        self.skip_spaces()
         if self._at != len(self.text):
             self._fail()
         return self.fields.moment()
@@ -206,7 +224,7 @@ class _Reader:
                 self._element(match[1])
                 position = match.end()
             elif pattern[position].isspace():
-                self._skip_spaces()
+                self.skip_spaces()
                 position += 1
             else:
                 self._take(re.escape(pattern[position]))
@@ -215,7 +233,7 @@ class _Reader:
     def _fail(self) -> None:
         raise ValueError(f'Failed to parse input string "{self.text}"')
 
-    def _skip_spaces(self) -> None:
+    def skip_spaces(self) -> None:
         while self._at < len(self.text) and self.text[self._at].isspace():
             self._at += 1
 
@@ -232,49 +250,67 @@ class _Reader:
             self._follow(_EXPANDED[name])
         elif name in _NUMBERS:
             field, digits = _NUMBERS[name]
-            self._skip_spaces()
+            self.skip_spaces()
             setattr(self.fields, field, int(self._take(rf"\d{{1,{digits}}}")))
         else:
             self._other(name)
 
-    def _other(self, name: str) -> None:  # noqa: C901 - a table
-        fields = self.fields
-        match name:
-            case "n" | "t":
-                self._skip_spaces()
-            case "%":
-                self._take("%")
-            case "b" | "B":
-                names = "|".join(f"{month}|{month[:3]}" for month in _MONTHS)
-                found = self._take(names).lower()[:3]
-                fields.month = [month[:3] for month in _MONTHS].index(found) + 1
-            case "a" | "A":
-                self._take("|".join(f"{day}|{day[:3]}" for day in _DAYS))
-            case "p" | "P":
-                fields.half = self._take("am|pm").lower()
-            case "y":
-                short = int(self._take(r"\d\d"))
-                fields.year = short + (1900 if short >= 69 else 2000)
-            case "s":
-                fields.epoch = int(self._take(r"-?\d+"))
-            case "z" | "Ez":
-                self._read_offset()
-            case "Z":
-                fields.offset = dt.timedelta()
-                self._take("UTC|Z")
-            case "Q":
-                fields.month = int(self._take("[1-4]")) * 3 - 2
-            case _ if name.startswith("E") and name.endswith("S"):
-                whole, _, parts = self._take(r"\d{1,2}(?:\.\d{0,9})?").partition(".")
-                fields.second, fields.micros = int(whole), int(parts[:6].ljust(6, "0"))
-            case _:
-                self._fail()
+    def _other(self, name: str) -> None:
+        reader = _READERS.get(name)
+        if reader is not None:
+            reader(self)
+        elif name.startswith("E") and name.endswith("S"):
+            whole, _, parts = self._take(r"\d{1,2}(?:\.\d{0,9})?").partition(".")
+            self.fields.second, self.fields.micros = int(whole), int(parts[:6].ljust(6, "0"))
+        else:
+            self._fail()
 
-    def _read_offset(self) -> None:
+    def read_month(self) -> None:
+        found = self._take("|".join(f"{month}|{month[:3]}" for month in _MONTHS)).lower()[:3]
+        self.fields.month = [month[:3] for month in _MONTHS].index(found) + 1
+
+    def read_day_of_week(self) -> None:
+        self._take("|".join(f"{day}|{day[:3]}" for day in _DAYS))
+
+    def read_half(self) -> None:
+        self.fields.half = self._take("am|pm").lower()
+
+    def read_short_year(self) -> None:
+        short = int(self._take(r"\d\d"))
+        self.fields.year = short + (1900 if short >= 69 else 2000)
+
+    def read_epoch(self) -> None:
+        self.fields.epoch = int(self._take(r"-?\d+"))
+
+    def read_zone(self) -> None:
+        self._take("UTC|Z")
+        self.fields.offset = dt.timedelta()
+
+    def read_quarter(self) -> None:
+        self.fields.month = int(self._take("[1-4]")) * 3 - 2
+
+    def read_percent(self) -> None:
+        self._take("%")
+
+    def read_offset(self) -> None:
         text = self._take(r"Z|[+-]\d\d:?(?:\d\d)?")
         digits = re.sub(r"\D", "", text).ljust(4, "0")
         size = dt.timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
         self.fields.offset = -size if text.startswith("-") else size
+
+
+_READERS: Final[dict[str, Callable[[_Reader], None]]] = {
+    **dict.fromkeys("nt", _Reader.skip_spaces),
+    **dict.fromkeys("bB", _Reader.read_month),
+    **dict.fromkeys("aA", _Reader.read_day_of_week),
+    **dict.fromkeys("pP", _Reader.read_half),
+    **dict.fromkeys(("z", "Ez"), _Reader.read_offset),
+    "y": _Reader.read_short_year,
+    "s": _Reader.read_epoch,
+    "Z": _Reader.read_zone,
+    "Q": _Reader.read_quarter,
+    "%": _Reader.read_percent,
+}
 
 
 def _parse(pattern: str, text: str, zone: str) -> int:

@@ -129,15 +129,22 @@ FUNCTIONS: Final = OwnFunctions(
         exp.UnixMillis: _one("unix_millis"),
     },
     macros=[
-        f"week_start(x DATE, first) AS CAST(x - {_WEEKDAY} AS DATE), "
-        f"(x TIMESTAMP, first) AS date_trunc('day', x) - to_days({_WEEKDAY}), "
-        f"(x TIMESTAMPTZ, first) AS date_trunc('day', x) - to_days({_WEEKDAY})",
-        f"isoyear_start(x DATE) AS {PREFIX}week_start(make_date(isoyear(x), 1, 4), 1), "
-        f"(x TIMESTAMP) AS CAST({PREFIX}week_start(make_date(isoyear(x), 1, 4), 1) AS TIMESTAMP), "
-        f"(x TIMESTAMPTZ) AS CAST({PREFIX}week_start(make_date(isoyear(x), 1, 4), 1) AS TIMESTAMPTZ)",
+        (
+            f"week_start(x DATE, first) AS CAST(x - {_WEEKDAY} AS DATE), "
+            f"(x TIMESTAMP, first) AS date_trunc('day', x) - to_days({_WEEKDAY}), "
+            f"(x TIMESTAMPTZ, first) AS date_trunc('day', x) - to_days({_WEEKDAY})"
+        ),
+        (
+            f"isoyear_start(x DATE) AS {PREFIX}week_start(make_date(isoyear(x), 1, 4), 1), "
+            f"(x TIMESTAMP) AS CAST({PREFIX}week_start(make_date(isoyear(x), 1, 4), 1) AS TIMESTAMP), "
+            "(x TIMESTAMPTZ) AS "
+            f"CAST({PREFIX}week_start(make_date(isoyear(x), 1, 4), 1) AS TIMESTAMPTZ)"
+        ),
         "trunc(part, x) AS date_trunc(part, x)",
-        f"weeks(a, b, first) AS ({PREFIX}week_start(CAST(a AS DATE), first) "
-        f"- {PREFIX}week_start(CAST(b AS DATE), first)) // 7",
+        (
+            f"weeks(a, b, first) AS ({PREFIX}week_start(CAST(a AS DATE), first) "
+            f"- {PREFIX}week_start(CAST(b AS DATE), first)) // 7"
+        ),
         "elapsed(a, b, micros) AS (epoch_us(a) - epoch_us(b)) // micros",
         f"week_number(x, first) AS (dayofyear(x) + 6 - {_WEEKDAY}) // 7",
         f"week_end(x, first) AS CAST({PREFIX}week_start(CAST(x AS DATE), first) + 6 AS DATE)",
@@ -150,10 +157,14 @@ FUNCTIONS: Final = OwnFunctions(
         f"unix_seconds(x) AS {PREFIX}whole(epoch_us(x), 1000000)",
         f"unix_millis(x) AS {PREFIX}whole(epoch_us(x), 1000)",
         "now_datetime(zone) AS now() AT TIME ZONE zone",
-        f"at_zone(x, zone) AS CASE WHEN {_OFFSET} THEN (x AT TIME ZONE 'UTC') + {_MINUTES} "
-        f"ELSE x AT TIME ZONE CASE WHEN {_OFFSET} THEN 'UTC' ELSE zone END END",
-        f"from_zone(x, zone) AS CASE WHEN {_OFFSET} THEN (x - {_MINUTES}) AT TIME ZONE 'UTC' "
-        f"ELSE x AT TIME ZONE CASE WHEN {_OFFSET} THEN 'UTC' ELSE zone END END",
+        (
+            f"at_zone(x, zone) AS CASE WHEN {_OFFSET} THEN (x AT TIME ZONE 'UTC') + {_MINUTES} "
+            f"ELSE x AT TIME ZONE CASE WHEN {_OFFSET} THEN 'UTC' ELSE zone END END"
+        ),
+        (
+            f"from_zone(x, zone) AS CASE WHEN {_OFFSET} THEN (x - {_MINUTES}) AT TIME ZONE 'UTC' "
+            f"ELSE x AT TIME ZONE CASE WHEN {_OFFSET} THEN 'UTC' ELSE zone END END"
+        ),
     ],
 )
 """See the module."""

@@ -1,12 +1,13 @@
 """JSON: values of scalars, types, texts that are no JSON.
 
-Real BigQuery: a text that is no JSON, or no array, gives NULL; JSON_TYPE has BigQuery's names; `INT64(JSON
-'1.5')` and `STRING(JSON '1')` are errors; TO_JSON_STRING writes timestamps with T and Z, and BYTES in base64.
+Real BigQuery: a text that is no JSON, or no array, gives NULL; JSON_TYPE has BigQuery's names;
+`INT64(JSON '1.5')` and `STRING(JSON '1')` are errors; TO_JSON_STRING writes timestamps with T and Z,
+and BYTES in base64; members are in the order of their names.
 https://cloud.google.com/bigquery/docs/reference/standard-sql/json_functions
 The emulator: an error, DuckDB's names (`ubigint`), rounded and converted values, DuckDB's text.
 
-What remains: fields of a JSON value with a dot (`j.a.b`), and the text of timestamps, bytes and NUMERICs
-within structs and arrays.
+What remains: fields of a JSON value with a dot (`j.a.b`), and the text of timestamps, bytes and
+NUMERICs within structs and arrays.
 """
 
 from __future__ import annotations
@@ -121,7 +122,8 @@ def _scalar(kind: str, test: str, article: str, value: str) -> str:
 
 
 _TYPE: Final = (
-    "CASE WHEN x IS NOT NULL THEN CASE json_type(x) WHEN 'VARCHAR' THEN 'string' WHEN 'BOOLEAN' THEN 'boolean' "
+    "CASE WHEN x IS NOT NULL THEN CASE json_type(x) "
+    "WHEN 'VARCHAR' THEN 'string' WHEN 'BOOLEAN' THEN 'boolean' "
     "WHEN 'OBJECT' THEN 'object' WHEN 'ARRAY' THEN 'array' WHEN 'NULL' THEN 'null' "
     "ELSE 'number' END END"
 )
@@ -160,21 +162,33 @@ FUNCTIONS: Final = OwnFunctions(
     macros=[
         f"parse_json(x, mode) AS CAST({PREFIX}parse_json_text(x, mode) AS JSON)",
         f"json_type(x) AS {_TYPE}",
-        "json_at(x JSON, p) AS json_extract(x, p), (x VARCHAR, p) AS CASE WHEN json_valid(x) "
-        "THEN nullif(CAST(json_extract(x, p) AS VARCHAR), 'null') END",
-        f"json_scalar_at(x JSON, p) AS CASE WHEN {_SCALAR} THEN json_extract_string(x, p) END, "
-        f"(x VARCHAR, p) AS CASE WHEN json_valid(x) AND {_SCALAR} THEN json_extract_string(x, p) END",
-        "json_array_at(x JSON, p) AS CASE WHEN json_type(x, p) = 'ARRAY' "
-        "THEN json_extract(x, p || '[*]') END, "
-        "(x VARCHAR, p) AS CASE WHEN json_valid(x) AND json_type(x, p) = 'ARRAY' "
-        "THEN CAST(json_extract(x, p || '[*]') AS VARCHAR[]) END",
-        "json_scalars_at(x JSON, p) AS CASE WHEN json_type(x, p) = 'ARRAY' "
-        "THEN json_extract_string(x, p || '[*]') END, "
-        "(x VARCHAR, p) AS CASE WHEN json_valid(x) AND json_type(x, p) = 'ARRAY' "
-        "THEN json_extract_string(x, p || '[*]') END",
-        """json_float(t) AS CASE WHEN t IN ('nan', 'inf', '-inf') """
-        """THEN '"' || CASE t WHEN 'nan' THEN 'NaN' WHEN 'inf' THEN 'Infinity' ELSE '-Infinity' END """
-        f"""|| '"' ELSE {PREFIX}float_text(CAST(t AS DOUBLE)) END""",
+        (
+            "json_at(x JSON, p) AS json_extract(x, p), (x VARCHAR, p) AS CASE WHEN json_valid(x) "
+            "THEN nullif(CAST(json_extract(x, p) AS VARCHAR), 'null') END"
+        ),
+        (
+            f"json_scalar_at(x JSON, p) AS CASE WHEN {_SCALAR} THEN json_extract_string(x, p) END, "
+            f"(x VARCHAR, p) AS CASE WHEN json_valid(x) AND {_SCALAR} "
+            "THEN json_extract_string(x, p) END"
+        ),
+        (
+            "json_array_at(x JSON, p) AS CASE WHEN json_type(x, p) = 'ARRAY' "
+            "THEN json_extract(x, p || '[*]') END, "
+            "(x VARCHAR, p) AS CASE WHEN json_valid(x) AND json_type(x, p) = 'ARRAY' "
+            "THEN CAST(json_extract(x, p || '[*]') AS VARCHAR[]) END"
+        ),
+        (
+            "json_scalars_at(x JSON, p) AS CASE WHEN json_type(x, p) = 'ARRAY' "
+            "THEN json_extract_string(x, p || '[*]') END, "
+            "(x VARCHAR, p) AS CASE WHEN json_valid(x) AND json_type(x, p) = 'ARRAY' "
+            "THEN json_extract_string(x, p || '[*]') END"
+        ),
+        (
+            """json_float(t) AS CASE WHEN t IN ('nan', 'inf', '-inf') """
+            """THEN '"' || CASE t WHEN 'nan' THEN 'NaN' WHEN 'inf' THEN 'Infinity' """
+            """ELSE '-Infinity' END """
+            f"""|| '"' ELSE {PREFIX}float_text(CAST(t AS DOUBLE)) END"""
+        ),
         "to_json_string(x) AS " + _SHOWN.format(text=_TEXT, number=_QUOTED_DIGITS, wide=_QUOTED),
         "to_json(x) AS CAST(" + _SHOWN.format(text=_TEXT, number=_DIGITS, wide=_TEXT) + " AS JSON)",
         "json_int64(x) AS "
@@ -201,8 +215,10 @@ FUNCTIONS: Final = OwnFunctions(
         ),
         "json_string(x) AS "
         + _scalar("VARCHAR", "json_type(x) = 'VARCHAR'", "a string", "json_extract_string(x, '$')"),
-        f"string_of(x) AS CASE WHEN typeof(x) = 'JSON' "
-        f"THEN {PREFIX}json_string(CAST({_TEXT} AS JSON)) ELSE {_TEXT} END",
+        (
+            f"string_of(x) AS CASE WHEN typeof(x) = 'JSON' "
+            f"THEN {PREFIX}json_string(CAST({_TEXT} AS JSON)) ELSE {_TEXT} END"
+        ),
     ],
 )
 """See the module."""

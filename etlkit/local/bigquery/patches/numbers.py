@@ -55,7 +55,9 @@ def _divided(node: Any) -> exp.Expression | None:
     return exp.paren(
         exp.Case(
             ifs=[exp.If(this=condition, true=exp.Null())],
-            default=exp.Div(this=exp.paren(node.this.copy()), expression=exp.paren(node.expression.copy())),
+            default=exp.Div(
+                this=exp.paren(node.this.copy()), expression=exp.paren(node.expression.copy())
+            ),
         )
     )
 
@@ -130,8 +132,10 @@ FUNCTIONS: Final = OwnFunctions(
             f"ELSE {_checked(name, formula)} END"
             for name, (_, formula) in _CIRCULAR.items()
         ),
-        "power(x, y) AS CASE WHEN isfinite(CAST(x AS DOUBLE)) AND isfinite(CAST(y AS DOUBLE)) "
-        f"AND NOT isfinite(pow(x, y)) THEN CAST({_POWER} AS DOUBLE) ELSE pow(x, y) END",
+        (
+            "power(x, y) AS CASE WHEN isfinite(CAST(x AS DOUBLE)) AND isfinite(CAST(y AS DOUBLE)) "
+            f"AND NOT isfinite(pow(x, y)) THEN CAST({_POWER} AS DOUBLE) ELSE pow(x, y) END"
+        ),
     ],
 )
 """See the module."""

@@ -63,7 +63,7 @@ def _number(written: str | None, rest: list[tuple[str | None, str]]) -> int | No
     return None if written is None else int(written)
 
 
-def _one(  # noqa: PLR0917 - as in the pattern
+def _one(
     flags: str, width: int | None, precision: int | None, letter: str, value: str | None, kind: str
 ) -> str | None:
     if letter in "tT":
@@ -79,7 +79,7 @@ def _one(  # noqa: PLR0917 - as in the pattern
     return _numeric(flags, width, precision, letter, value, kind)
 
 
-def _numeric(  # noqa: PLR0917 - as in the pattern
+def _numeric(
     flags: str, width: int | None, precision: int | None, letter: str, value: str, kind: str
 ) -> str:
     is_whole = letter in "dioxX"
@@ -93,7 +93,9 @@ def _numeric(  # noqa: PLR0917 - as in the pattern
         shown = f"{number:{',' if grouped else ''}.{6 if precision is None else precision}{letter}}"
         return _padded(shown, flags, width)
     if grouped:
-        shown = f"{number:,}" if is_whole else f"{number:,.{6 if precision is None else precision}f}"
+        shown = (
+            f"{number:,}" if is_whole else f"{number:,.{6 if precision is None else precision}f}"
+        )
         return _padded(shown, flags, width)
     spec = f"%{plain}{'' if width is None else width}"
     spec += ("" if precision is None else f".{precision}") + letter
@@ -146,8 +148,10 @@ FUNCTIONS: Final = OwnFunctions(
     rewrites={exp.Format: _called},
     functions=[("format", _format, ["VARCHAR", "VARCHAR[]", "VARCHAR[]"], "VARCHAR")],
     macros=[
-        "written(x) AS CASE WHEN typeof(x) = 'BLOB' THEN decode(CAST(x AS BLOB)) "
-        "ELSE CAST(x AS VARCHAR) END"
+        (
+            "written(x) AS CASE WHEN typeof(x) = 'BLOB' THEN decode(CAST(x AS BLOB)) "
+            "ELSE CAST(x AS VARCHAR) END"
+        )
     ],
 )
 """See the module."""

@@ -1,7 +1,8 @@
 r"""Text: escapes of literals, LIKE, and functions that take positions and lengths.
 
-Real BigQuery: `'\x41\u00e9'` is `Aé`; a backslash escapes in a pattern of LIKE; position 0 is position 1;
-a negative length is an error; INSTR counts occurrences from the end if the position is negative.
+Real BigQuery: `'\x41\u00e9'` is `Aé`; a backslash escapes in a pattern of LIKE; position 0 is
+position 1; a negative length is an error; INSTR counts occurrences from the end if the position is
+negative.
 https://cloud.google.com/bigquery/docs/reference/standard-sql/lexical#escape_sequences
 https://cloud.google.com/bigquery/docs/reference/standard-sql/string_functions
 DuckDB: it kept such escapes as they were written, and took lengths below 0.
@@ -48,7 +49,9 @@ def _unescaped_literals(sql: str) -> str:
 def _literal(text: str) -> str:
     quotes = 3 if text[:3] in {"'''", '"""'} else 1
     value = _ESCAPE.sub(_character, text[quotes:-quotes])
-    plain = value.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n").replace("\r", "\\r")
+    plain = (
+        value.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n").replace("\r", "\\r")
+    )
     return f"'{plain}'"
 
 
@@ -156,15 +159,15 @@ FUNCTIONS: Final = OwnFunctions(
     functions=[("instr", _instr, ["VARCHAR", "VARCHAR", "BIGINT", "BIGINT"], "BIGINT")],
     macros=[
         "like(x, p) AS x LIKE p ESCAPE '\\'",
-        f"substr(x VARCHAR, p) AS substring(x, {_START}), "
-        f"(x BLOB, p) AS array_slice(x, {_START_OF_BYTES}, octet_length(x)), "
-        f"(x VARCHAR, p, n) AS CASE WHEN n < 0 THEN {_NEGATIVE} "
-        f"ELSE substring(x, {_START}, n) END, "
-        f"(x BLOB, p, n) AS CASE WHEN n < 0 THEN CAST({_NEGATIVE} AS BLOB) "
-        f"ELSE array_slice(x, {_START_OF_BYTES}, ({_START_OF_BYTES}) + n - 1) END",
-        _length(
-            "left", "Second argument in LEFT() cannot be negative", "array_slice(x, 1, n)"
+        (
+            f"substr(x VARCHAR, p) AS substring(x, {_START}), "
+            f"(x BLOB, p) AS array_slice(x, {_START_OF_BYTES}, octet_length(x)), "
+            f"(x VARCHAR, p, n) AS CASE WHEN n < 0 THEN {_NEGATIVE} "
+            f"ELSE substring(x, {_START}, n) END, "
+            f"(x BLOB, p, n) AS CASE WHEN n < 0 THEN CAST({_NEGATIVE} AS BLOB) "
+            f"ELSE array_slice(x, {_START_OF_BYTES}, ({_START_OF_BYTES}) + n - 1) END"
         ),
+        _length("left", "Second argument in LEFT() cannot be negative", "array_slice(x, 1, n)"),
         _length(
             "right",
             "Second argument in RIGHT() cannot be negative",
