@@ -21,6 +21,7 @@ from bqemulator.sql.translator import SQLTranslator
 from sqlglot import exp
 from sqlglot.tokens import TokenType
 
+from etlkit.local.bigquery.patches.single_connection import SingleConnectionEngine
 from etlkit.local.bigquery.patches.table import PATCHES
 
 Rewrite = Callable[[Any], "exp.Expression | None"]
@@ -119,8 +120,8 @@ class FunctionTable:
                 changed = True
         return changed
 
-    def register(self, connection: Any) -> None:
-        """Make the functions and macros on a connection that has just been opened."""
+    def make_functions(self, connection: Any) -> None:
+        """Make the functions, for all connections of the database."""
         everything = [("error", _raise, ["VARCHAR"], "VARCHAR")]
         for part in self._parts:
             everything += part.functions
@@ -129,9 +130,12 @@ class FunctionTable:
             connection.create_function(
                 f"{PREFIX}{name}", function, parameters, result, null_handling=nulls
             )
-        for part in self._parts:
-            for macro in part.macros:
-                connection.execute(f"CREATE OR REPLACE TEMP MACRO {PREFIX}{macro}")
+
+    def make_macros(self, connection: Any) -> None:
+        """Make the macros of one connection: those that have types cannot be stored."""
+        macros = (macro for part in self._parts for macro in part.macros)
+        made = (f"CREATE OR REPLACE TEMP MACRO {PREFIX}{macro}" for macro in macros)
+        connection.execute(";\n".join(made))
 
 
 def _is_kept(node: Any) -> bool:
@@ -171,7 +175,8 @@ def apply() -> None:
 
     def register(connection: Any) -> None:
         plain_register(connection)
-        table.register(connection)
+        table.make_functions(connection)
 
     PATCHES.replace("bqemulator.sql.translator:SQLTranslator.translate", translate)
     PATCHES.replace("bqemulator.sql.builtin_udfs:register_builtin_udfs", register)
+    SingleConnectionEngine.connects = (table.make_macros,)
