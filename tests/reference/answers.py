@@ -17,6 +17,7 @@ ERROR: Final = "ERROR "
 _FLOAT: Final = re.compile(r"-?\d+\.?\d*(?:e[+-]?\d+)?")
 _SAFE_DIGITS: Final = 1e-14
 """Libraries differ in the last bits of transcendental functions."""
+_DAY: Final = 86_400_000_000
 
 
 @dataclass(frozen=True)
@@ -28,15 +29,17 @@ class Interval:
     micros: int
 
     def __str__(self) -> str:
-        """`Y-M D H:M:S.f`, as BigQuery writes it."""
+        """`Y-M D H:M:S.f`, as BigQuery writes it; 24 hours are a day, as in Google's client."""
         years, months = divmod(abs(self.months), 12)
-        seconds, micros = divmod(abs(self.micros), 1_000_000)
+        whole_days = abs(self.micros) // _DAY
+        days = self.days + (-whole_days if self.micros < 0 else whole_days)
+        seconds, micros = divmod(abs(self.micros) % _DAY, 1_000_000)
         minutes, seconds = divmod(seconds, 60)
         hours, minutes = divmod(minutes, 60)
         fraction = f".{micros:06d}".rstrip("0") if micros else ""
         signs = "-" if self.months < 0 else "", "-" if self.micros < 0 else ""
         clock = f"{signs[1]}{hours}:{minutes}:{seconds}{fraction}"
-        return f"{signs[0]}{years}-{months} {self.days} {clock}"
+        return f"{signs[0]}{years}-{months} {days} {clock}"
 
 
 def is_error(answer: str) -> bool:

@@ -15,11 +15,6 @@ if TYPE_CHECKING:
     from google.cloud import bigquery
 
 BATCH: Final = 60
-_INTERVAL: Final = re.compile(
-    r"(?P<sign>-?)(?P<years>\d+)-(?P<months>\d+) (?P<days>-?\d+) "
-    r"(?P<back>-?)(?P<hours>\d+):(?P<minutes>\d+):(?P<seconds>\d+)(?:\.(?P<parts>\d+))?"
-)
-
 Ask = Callable[[str], Any]
 """Runs SQL and gives the rows, with their schema."""
 
@@ -71,27 +66,20 @@ def _kind(field: bigquery.SchemaField) -> Any:
 
 
 def _value(kind: Any, value: Any) -> Any:
-    """The client gives an INTERVAL as text, and a STRUCT as a dict."""
+    """The client gives a STRUCT as a dict, and an INTERVAL as a class of another package."""
     if value is None or isinstance(kind, str):
-        return _interval(value) if kind == "INTERVAL" and isinstance(value, str) else value
+        return _interval(value) if kind == "INTERVAL" and value is not None else value
     if kind[0] == "ARRAY":
         return [_value(kind[1], each) for each in value]
     cells = value.values() if isinstance(value, dict) else value
     return [_value(each, cell) for (_, each), cell in zip(kind[1], cells, strict=True)]
 
 
-def _interval(text: str) -> Any:
-    match = _INTERVAL.fullmatch(text)
-    if match is None:
-        return text
-    months = int(match["years"]) * 12 + int(match["months"])
-    seconds = int(match["hours"]) * 3600 + int(match["minutes"]) * 60 + int(match["seconds"])
-    micros = seconds * 1_000_000 + int((match["parts"] or "0").ljust(6, "0"))
-    return Interval(
-        -months if match["sign"] else months,
-        int(match["days"]),
-        -micros if match["back"] else micros,
-    )
+def _interval(value: Any) -> Interval:
+    """From the client's `relativedelta`."""
+    seconds = (value.hours * 60 + value.minutes) * 60 + value.seconds
+    micros = seconds * 1_000_000 + value.microseconds
+    return Interval(value.years * 12 + value.months, value.days, micros)
 
 
 def all_of(ask: Ask, reference: dict[str, str]) -> dict[str, str]:

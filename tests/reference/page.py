@@ -1,4 +1,7 @@
-"""Where local answers differ from BigQuery's: `python -m tests.reference.page` writes the page."""
+"""Where local answers differ from BigQuery's: `python -m tests.reference.page` writes the page.
+
+`python -m tests.reference.page dates times` asks for these areas only.
+"""
 
 from __future__ import annotations
 
@@ -100,8 +103,8 @@ def _plain(cell: str) -> str:
     return (inner[1:-1] if fence > 1 else inner).replace("\\|", "|")
 
 
-def main() -> None:
-    """Ask a server of its own for everything, and write the page."""
+def _ask_all(areas: dict[str, dict[str, str]]) -> dict[str, list[Difference]]:
+    """Ask a server of its own for all expressions of these areas."""
     found = {}
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -113,13 +116,22 @@ def main() -> None:
         ) as client,
     ):
         ask = local_answers.by_query(client)
-        for area, reference in stored.answers().items():
-            local = local_answers.all_of(ask, reference)
-            found[area] = (len(reference), differences(reference, local))
-            sys.stdout.write(f"{area}: {len(found[area][1])} of {len(reference)} differ\n")
+        for area, reference in areas.items():
+            found[area] = differences(reference, local_answers.all_of(ask, reference))
+            sys.stdout.write(f"{area}: {len(found[area])} of {len(reference)} differ\n")
             sys.stdout.flush()
+    return found
+
+
+def main(chosen: list[str]) -> None:
+    """Write the page; of areas that are not chosen it stays as it is."""
+    areas = stored.answers()
+    fresh = _ask_all({name: areas[name] for name in chosen or areas})
+    old = {row[0]: row for row in listed(PAGE.read_text(encoding="utf-8"))} if chosen else {}
+    kept = {name: [old[each] for each in area if each in old] for name, area in areas.items()}
+    found = {name: (len(area), fresh.get(name, kept[name])) for name, area in areas.items()}
     PAGE.write_text(rendered(found), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

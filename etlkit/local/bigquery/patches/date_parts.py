@@ -93,7 +93,10 @@ def _extracted(node: Any) -> exp.Expression | None:
 
 
 def _last_day(node: Any) -> exp.Expression | None:
-    first = _first_day(_part(node.args.get("unit")))
+    part = _part(node.args.get("unit"))
+    if part == "ISOYEAR":
+        return call("isoyear_end", node.this)
+    first = _first_day(part)
     return None if first is None else call("week_end", node.this, first)
 
 
@@ -148,6 +151,10 @@ FUNCTIONS: Final = OwnFunctions(
         "elapsed(a, b, micros) AS (epoch_us(a) - epoch_us(b)) // micros",
         f"week_number(x, first) AS (dayofyear(x) + 6 - {_WEEKDAY}) // 7",
         f"week_end(x, first) AS CAST({PREFIX}week_start(CAST(x AS DATE), first) + 6 AS DATE)",
+        (
+            f"isoyear_end(x) AS "
+            f"CAST({PREFIX}week_start(make_date(isoyear(x) + 1, 1, 4), 1) - 1 AS DATE)"
+        ),
         "microsecond_of(x) AS microsecond(x) % 1000000",
         "millisecond_of(x) AS millisecond(x) % 1000",
         "time_of(x) AS CAST(x AS TIME)",

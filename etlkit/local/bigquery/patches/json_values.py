@@ -69,6 +69,90 @@ def _parse(text: str, mode: str) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
 
+_STEP: Final = re.compile(r'\.([A-Za-z_]\w*)|\."((?:[^"\\]|\\.)*)"|\[(\d+)\]')
+
+
+def _steps(path: str) -> list[str | int]:
+    """The names and indexes of a path."""
+    steps: list[str | int] = []
+    position = 1
+    while position < len(path):
+        match = _STEP.match(path, position)
+        if match is None:
+            raise ValueError(f"Invalid JSONPath: {path}")
+        steps.append(int(match[3]) if match[3] else match[1] or match[2])
+        position = match.end()
+    return steps
+
+
+def _reach(value: Any, steps: list[str | int]) -> Any:
+    """What is at a path; `_NOTHING` = there is none."""
+    for step in steps:
+        kind = list if isinstance(step, int) else dict
+        if not isinstance(value, kind):
+            return _NOTHING
+        inside = step < len(value) if isinstance(step, int) else step in value
+        if not inside:
+            return _NOTHING
+        value = value[step]
+    return value
+
+
+_NOTHING: Final = object()
+
+
+def _dumped(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _removed(text: str, path: str) -> str:
+    value = json.loads(text)
+    *parents, last = _steps(path) or [""]
+    parent = _reach(value, parents)
+    if parent is not _NOTHING and _reach(parent, [last]) is not _NOTHING:
+        del parent[last]
+    return _dumped(value)
+
+
+def _appended(text: str, path: str, element: str) -> str:
+    value = json.loads(text)
+    found = _reach(value, _steps(path))
+    if isinstance(found, list):
+        found.append(json.loads(element))
+    return _dumped(value)
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nulls(each) for name, each in value.items() if each is not None}
+    if isinstance(value, list):
+        return [_without_nulls(each) for each in value if each is not None]
+    return value
+
+
+def _stripped(text: str) -> str:
+    return _dumped(_without_nulls(json.loads(text)))
+
+
+def _remove(node: Any) -> exp.Expression:
+    value = node.this
+    for path in node.expressions:
+        value = call("json_removed", value, path)
+    return value
+
+
+def _append(node: Any) -> exp.Expression | None:
+    if len(node.expressions) != 2:
+        return None
+    path, element = node.expressions
+    return call("json_appended", node.this, path, element)
+
+
+def _strip(node: Any) -> exp.Expression | None:
+    plain = {"this"} == {name for name, value in node.args.items() if value}
+    return call("json_stripped", node.this) if plain else None
+
+
 def _parsed(node: Any) -> exp.Expression | None:
     expressions = node.expressions
     mode: Any = exp.Literal.string("exact")
@@ -146,11 +230,14 @@ _QUOTED_DIGITS: Final = f"""'"' || {_DIGITS} || '"'"""
 _QUOTED: Final = f"""'"' || {_TEXT} || '"'"""
 
 FUNCTIONS: Final = OwnFunctions(
-    marks=r"parse_json|json_type|\bjson\s*'|\b(?:int64|float64|bool)\s*\(",
+    marks=r"parse_json|json_type|json_remove|json_array_append|json_strip|\bjson\s*'|\b(?:int64|float64|bool)\s*\(",
     names=_BY_PATH | {"TO_JSON": "to_json", "TO_JSON_STRING": "to_json_string"},
     rewrites={
         exp.ParseJSON: _parsed,
         exp.JSONType: _one("json_type"),
+        exp.JSONRemove: _remove,
+        exp.JSONArrayAppend: _append,
+        exp.JSONStripNulls: _strip,
         exp.Anonymous: _named,
         exp.Int64: _one("json_int64"),
         exp.Float64: _one("json_float64"),
@@ -158,10 +245,16 @@ FUNCTIONS: Final = OwnFunctions(
     },
     functions=[
         ("parse_json_text", _parse, ["VARCHAR", "VARCHAR"], "VARCHAR"),
+        ("removed", _removed, ["VARCHAR", "VARCHAR"], "VARCHAR"),
+        ("appended", _appended, ["VARCHAR", "VARCHAR", "VARCHAR"], "VARCHAR"),
+        ("stripped", _stripped, ["VARCHAR"], "VARCHAR"),
     ],
     macros=[
         f"parse_json(x, mode) AS CAST({PREFIX}parse_json_text(x, mode) AS JSON)",
         f"json_type(x) AS {_TYPE}",
+        f"json_removed(x, p) AS CAST({PREFIX}removed(x, p) AS JSON)",
+        f"json_appended(x, p, e) AS CAST({PREFIX}appended(x, p, to_json(e)) AS JSON)",
+        f"json_stripped(x) AS CAST({PREFIX}stripped(x) AS JSON)",
         (
             "json_at(x JSON, p) AS json_extract(x, p), (x VARCHAR, p) AS CASE WHEN json_valid(x) "
             "THEN nullif(CAST(json_extract(x, p) AS VARCHAR), 'null') END"

@@ -31,6 +31,7 @@ from etlkit.local.bigquery.patches.concurrency import Concurrency, Name, mutated
 from etlkit.local.bigquery.patches.job_clients import ActiveJob, JobClients
 from etlkit.local.bigquery.patches.request import Request
 from etlkit.local.bigquery.patches.table import PATCHES
+from etlkit.local.bigquery.patches.types import refuse_wide_integers
 from etlkit.local.bigquery.patches.work import SERVER_STOPS, Work, current, doing, interruptible
 
 _log = logging.getLogger(__name__)
@@ -161,7 +162,9 @@ class SingleConnectionEngine(DuckDBEngine):
         if self.is_dry:
             sql = f"SELECT * FROM ({sql}\n) LIMIT 0" if is_query(sql) else f"EXPLAIN {sql}"
         with interruptible():
-            return super().fetch_arrow(sql, parameters)
+            rows = super().fetch_arrow(sql, parameters)
+        refuse_wide_integers(rows)
+        return rows
 
 
 class OneRequestApp:

@@ -100,6 +100,42 @@ def _position(node: Any) -> exp.Expression | None:
     return call("instr", node.this, node.args["substr"], position or one, occurrence or one)
 
 
+def _joined(node: Any) -> exp.Expression:
+    return call("join", node.this, node.expression)
+
+
+def _concatenated(node: Any) -> exp.Expression | None:
+    first, *others = node.expressions
+    if not others:
+        return None
+    for other in others:
+        first = call("join", first, other)
+    return first
+
+
+def _extracted(node: Any) -> exp.Expression | None:
+    """REGEXP_EXTRACT of a literal pattern: no match is NULL, and an empty match is none."""
+    pattern = node.expression
+    if node.args.get("position") is not None or node.args.get("occurrence") is not None:
+        return None
+    if not isinstance(pattern, exp.RawString | exp.Literal):
+        return None
+    num_groups = _num_groups(pattern.name)
+    if num_groups is None:
+        return None
+    if num_groups > 1:
+        return call("too_many_groups", node.this)
+    return call("regexp_group" if num_groups else "regexp_match", node.this, pattern)
+
+
+def _num_groups(pattern: str) -> int | None:
+    """How many groups a pattern captures; None = Python cannot read it."""
+    try:
+        return re.compile(pattern).groups
+    except (re.error, OverflowError):
+        return None
+
+
 def _instr(text: str, part: str, position: int, occurrence: int) -> int:
     if position == 0:
         raise ValueError("Position must be non-zero")
@@ -118,6 +154,9 @@ def _instr(text: str, part: str, position: int, occurrence: int) -> int:
     return found + 1
 
 
+_GROUPS: Final = fails(
+    "'Regular expressions passed into extraction functions must not have more than 1 capturing group'"
+)
 _NEGATIVE: Final = fails("'Third argument in SUBSTR() cannot be negative'")
 
 
@@ -145,7 +184,7 @@ _START_OF_BYTES: Final = (
 )
 
 FUNCTIONS: Final = OwnFunctions(
-    marks=r"\blike\b|substr|\b(?:left|right|lpad|rpad|repeat|instr)\s*\(|\\[xXuU0-3abfv?\"'`]",
+    marks=r"\blike\b|substr|\b(?:left|right|lpad|rpad|repeat|instr|concat|regexp_extract|regexp_substr)\s*\(|\|\||\\[xXuU0-3abfv?\"'`]",
     tokens=_unescaped_literals,
     rewrites={
         exp.Like: _like,
@@ -155,9 +194,19 @@ FUNCTIONS: Final = OwnFunctions(
         exp.Repeat: _repeat,
         exp.Pad: _pad,
         exp.StrPosition: _position,
+        exp.DPipe: _joined,
+        exp.Concat: _concatenated,
+        exp.RegexpExtract: _extracted,
     },
     functions=[("instr", _instr, ["VARCHAR", "VARCHAR", "BIGINT", "BIGINT"], "BIGINT")],
     macros=[
+        (
+            "join(a VARCHAR, b VARCHAR) AS CAST(a || b AS VARCHAR), "
+            "(a BLOB, b BLOB) AS CAST(a || b AS BLOB), (a, b) AS a || b"
+        ),
+        "regexp_match(x, p) AS CASE WHEN regexp_matches(x, p) THEN regexp_extract(x, p) END",
+        "regexp_group(x, p) AS nullif(regexp_extract(x, p, 1), '')",
+        f"too_many_groups(x) AS CASE WHEN x IS NULL THEN x ELSE {_GROUPS} END",
         "like(x, p) AS x LIKE p ESCAPE '\\'",
         (
             f"substr(x VARCHAR, p) AS substring(x, {_START}), "
