@@ -68,6 +68,9 @@ def _duplicates(connection: Any, query: exp.Query, parameters: list[Any] | None)
         return []  # the statement itself fails, or the inner query cannot run separately
     found = _repeated(names)
     for source, left_out in _behind_stars(query):
+        # A missing parameter is an error that would end a transaction; a NULL gives the same names.
+        for parameter in [*source.find_all(exp.Placeholder, exp.Parameter)]:
+            parameter.replace(exp.null())
         inner = _duplicates(connection, source, None)
         found += [name for name in inner if name.casefold() not in left_out]
     return list(dict.fromkeys(found))
