@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from google.api_core.exceptions import GoogleAPICallError
@@ -82,10 +82,19 @@ def _interval(value: Any) -> Interval:
     return Interval(value.years * 12 + value.months, value.days, micros)
 
 
-def all_of(ask: Ask, reference: dict[str, str]) -> dict[str, str]:
-    """Our answers to the expressions of `reference`: those that should fail are asked one by one."""
-    good = [expression for expression, answer in reference.items() if not is_error(answer)]
-    local = dict(zip(good, answers(ask, good), strict=True))
-    for expression in reference.keys() - local.keys():
-        local[expression] = answers(ask, [expression])[0]
-    return {expression: local[expression] for expression in reference}
+def all_of(ask: Ask, reference: dict[str, str], suspects: Collection[str]) -> dict[str, str]:
+    """Our answers to the expressions of `reference`.
+
+    Args:
+        ask: Runs SQL.
+        reference: The evaluator's answers.
+        suspects: Expressions that may be refused here: a refusal costs a batch much time, so they are
+            asked one by one, as those that should be refused.
+    """
+    alone = {each for each, answer in reference.items() if is_error(answer)} | set(suspects)
+    together = [each for each in reference if each not in alone]
+    local = dict(zip(together, answers(ask, together), strict=True))
+    for each in reference:
+        if each in alone:
+            (local[each],) = answers(ask, [each])
+    return {each: local[each] for each in reference}

@@ -103,7 +103,12 @@ def _plain(cell: str) -> str:
     return (inner[1:-1] if fence > 1 else inner).replace("\\|", "|")
 
 
-def _ask_all(areas: dict[str, dict[str, str]]) -> dict[str, list[Difference]]:
+def refused(rows: Iterable[Difference]) -> set[str]:
+    """The expressions that are refused here."""
+    return {row[0] for row in rows if row[2] == "refused"}
+
+
+def _ask_all(areas: dict[str, dict[str, str]], suspects: set[str]) -> dict[str, list[Difference]]:
     """Ask a server of its own for all expressions of these areas."""
     found = {}
     with (
@@ -117,7 +122,7 @@ def _ask_all(areas: dict[str, dict[str, str]]) -> dict[str, list[Difference]]:
     ):
         ask = local_answers.by_query(client)
         for area, reference in areas.items():
-            found[area] = differences(reference, local_answers.all_of(ask, reference))
+            found[area] = differences(reference, local_answers.all_of(ask, reference, suspects))
             sys.stdout.write(f"{area}: {len(found[area])} of {len(reference)} differ\n")
             sys.stdout.flush()
     return found
@@ -126,8 +131,9 @@ def _ask_all(areas: dict[str, dict[str, str]]) -> dict[str, list[Difference]]:
 def main(chosen: list[str]) -> None:
     """Write the page; of areas that are not chosen it stays as it is."""
     areas = stored.answers()
-    fresh = _ask_all({name: areas[name] for name in chosen or areas})
-    old = {row[0]: row for row in listed(PAGE.read_text(encoding="utf-8"))} if chosen else {}
+    rows = listed(PAGE.read_text(encoding="utf-8")) if PAGE.exists() else set()
+    fresh = _ask_all({name: areas[name] for name in chosen or areas}, refused(rows))
+    old = {row[0]: row for row in rows}
     kept = {name: [old[each] for each in area if each in old] for name, area in areas.items()}
     found = {name: (len(area), fresh.get(name, kept[name])) for name, area in areas.items()}
     PAGE.write_text(rendered(found), encoding="utf-8")

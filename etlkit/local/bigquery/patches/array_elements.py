@@ -56,14 +56,15 @@ def _named_tuples(node: Any) -> exp.Expression | None:
     names = [each.this if isinstance(each, exp.PropertyEQ) else None for each in first.expressions]
     if None in names:
         return None
-    made = node.copy()
+    made: exp.Expression = node.copy()
     made.set("expressions", [first.copy(), *(_named(each, names) for each in others)])
     return made
 
 
 def _named(element: Any, names: list[Any]) -> exp.Expression:
     if not isinstance(element, exp.Tuple) or len(element.expressions) != len(names):
-        return element.copy()
+        kept: exp.Expression = element.copy()
+        return kept
     pairs = zip(names, element.expressions, strict=True)
     fields = [exp.PropertyEQ(this=name.copy(), expression=each.copy()) for name, each in pairs]
     return exp.Struct(expressions=fields)

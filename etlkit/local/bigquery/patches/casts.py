@@ -48,7 +48,12 @@ def _cast(node: Any) -> exp.Expression | None:
         return call(name, node.this)
     if node.find(exp.Query):  # DuckDB's TRY takes no subquery
         return None
-    return exp.Anonymous(this="TRY", expressions=[call(name, node.this)])
+    return call("try", call(name, node.this))
+
+
+def _safe(node: Any) -> exp.Expression | None:
+    """`SAFE.F(x)`. The emulator's own TRY is lost when another rewrite writes BigQuery's SQL again."""
+    return None if node.find(exp.Query) else call("try", node.this)
 
 
 def _of_text(pattern: str, kind: str, name: str) -> str:
@@ -101,10 +106,11 @@ _INTERVAL: Final = (
 )
 
 FUNCTIONS: Final = OwnFunctions(
-    marks=r"cast\s*\(",
-    rewrites={exp.Cast: _cast, exp.TryCast: _cast},
+    marks=r"cast\s*\(|safe\s*\.",
+    rewrites={exp.Cast: _cast, exp.TryCast: _cast, exp.SafeFunc: _safe},
     functions=[("hexadecimal", _hexadecimal, ["VARCHAR"], "BIGINT")],
     macros=[
+        "try(x) AS TRY(x)",
         f"to_int64(x) AS {_INT64}",
         f"float_text(f) AS {FLOAT_TEXT}",
         f"interval_text(i) AS {_INTERVAL}",

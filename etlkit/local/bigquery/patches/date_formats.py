@@ -349,7 +349,8 @@ def _renamed(node: Any) -> exp.Expression | None:
     pattern, value, *zone = node.expressions
     usual = f"{prefix}_{kind}"
     if _is_plain(pattern) and not zone and _is_whole(prefix, pattern.name):
-        return _usual(usual, pattern, value)
+        same: exp.Expression = _usual(usual, pattern, value)
+        return same
     utc = zone[0] if zone else exp.Literal.string("UTC")
     if prefix == "FORMAT":
         micros = call("micros_of_time" if kind == "TIME" else "micros", value)
@@ -364,7 +365,7 @@ def _is_whole(prefix: str, pattern: str) -> bool:
     return "%Y" in pattern and not re.search(r"%[FTjABabp]", pattern)
 
 
-def _usual(name: str, *arguments: Any) -> exp.Expression:
+def _usual(name: str, *arguments: Any) -> Any:
     text = ", ".join(each.sql(dialect="bigquery") for each in arguments)
     return sqlglot.parse_one(f"{name}({text})", read="bigquery")
 

@@ -135,7 +135,7 @@ def _stripped(text: str) -> str:
 
 
 def _remove(node: Any) -> exp.Expression:
-    value = node.this
+    value: exp.Expression = node.this
     for path in node.expressions:
         value = call("json_removed", value, path)
     return value

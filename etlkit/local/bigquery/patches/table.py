@@ -115,7 +115,7 @@ ORIGINALS: Final = (
         "391007c542d5",
         (
             "bigquery/patches/byte_literals",
-            "bigquery/patches/own_functions",
+            "bigquery/patches/functions",
             "bigquery/patches/alter_actions",
             "bigquery/patches/hashed_joins",
             "bigquery/patches/sandbox",
@@ -127,7 +127,7 @@ ORIGINALS: Final = (
     Original(
         "bqemulator.sql.builtin_udfs:register_builtin_udfs",
         "1b1301197170",
-        ("bigquery/patches/own_functions",),
+        ("bigquery/patches/functions",),
         "DuckDB must have the functions that answer as BigQuery's do.",
     ),
     Original(

@@ -99,7 +99,7 @@ def _numeric(
         return _padded(shown, flags, width)
     spec = f"%{plain}{'' if width is None else width}"
     spec += ("" if precision is None else f".{precision}") + letter
-    return spec % number
+    return str(spec % number)
 
 
 def _padded(text: str, flags: str, width: int | None) -> str:

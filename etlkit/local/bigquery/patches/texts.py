@@ -108,9 +108,10 @@ def _concatenated(node: Any) -> exp.Expression | None:
     first, *others = node.expressions
     if not others:
         return None
+    joined: exp.Expression = first
     for other in others:
-        first = call("join", first, other)
-    return first
+        joined = call("join", joined, other)
+    return joined
 
 
 def _extracted(node: Any) -> exp.Expression | None:
