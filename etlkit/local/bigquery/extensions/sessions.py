@@ -118,7 +118,7 @@ class Session:
         self.used: datetime = ctx.clock.now()
         self.is_ended = False
         self._ctx = ctx
-        self._connection = ctx.engine.connection.cursor()
+        self._connection = ctx.engine.another_connection()
         self._transaction: Any = None
         self._interpreter = SessionInterpreter(
             session_id, self._connection, ctx, project, caller=caller

@@ -22,6 +22,9 @@ from etlkit.local.server.endpoints import PROJECT
 _UNKNOWN_COLUMN: Final = re.compile(r'Referenced column "([^"]+)" not found')
 _UNKNOWN_FIELD: Final = re.compile(r'Table "([^"]+)" does not have a column named "([^"]+)"')
 _BAD_INTEGER: Final = re.compile(r"Could not convert string '([^']*)' to INT")
+_RAISED: Final = re.compile(r"executing the UDF: ValueError: (.*?)\s*At:", re.DOTALL)
+"""By a function of our own, which words it as BigQuery does."""
+
 _NO_DATASET: Final = re.compile(
     rf'(?:schema "|Schema with name )({PROJECT})__([^"\s]+?)"? does not exist'
 )
@@ -52,6 +55,7 @@ def _translate(error: BaseException, *, duckdb_sql: str | None = None) -> Domain
         (_UNKNOWN_COLUMN, r"Unrecognized name: \1"),
         (_UNKNOWN_FIELD, r"Name \2 not found inside \1"),
         (_BAD_INTEGER, r"Bad int64 value: \1"),
+        (_RAISED, r"\1"),
     ):
         match = pattern.search(text)
         if match is not None:

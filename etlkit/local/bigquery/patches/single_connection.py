@@ -30,6 +30,7 @@ from etlkit.local.bigquery.patches.column_names import is_query, refuse_duplicat
 from etlkit.local.bigquery.patches.job_clients import ActiveJob, JobClients
 from etlkit.local.bigquery.patches.request import Request
 from etlkit.local.bigquery.patches.table import PATCHES
+from etlkit.local.bigquery.patches.types import refuse_wide_integers
 from etlkit.local.bigquery.patches.work import SERVER_STOPS, Work, current, doing, interruptible
 from etlkit.local.bigquery.rules.concurrency import Concurrency, Name, mutated_tables
 from etlkit.local.bigquery.rules.late_columns import LateColumns
@@ -64,6 +65,9 @@ class SingleConnectionEngine(DuckDBEngine):
     starts: ClassVar[Sequence[Callable[[Any], None]]] = ()
     """Called with the connection as soon as it is open."""
 
+    connects: ClassVar[Sequence[Callable[[Any], None]]] = ()
+    """Called with each connection, e.g. for macros, which belong to one."""
+
     late_columns: ClassVar[LateColumns] = LateColumns(0)
     """Which columns the Storage Write API does not see yet."""
 
@@ -81,6 +85,7 @@ class SingleConnectionEngine(DuckDBEngine):
         self.connection_lock = asyncio.Lock()
         self._works, self._idle, self._works_lock = set(), [], Lock()
         await super().start()
+        self._prepare(self.connection)
         for prepare in self.starts:
             prepare(self.connection)
         for setting in _OF_EVERY_CONNECTION:
@@ -134,13 +139,23 @@ class SingleConnectionEngine(DuckDBEngine):
         with self._working(Work(super().connection, is_exclusive=True)) as work:
             yield work
 
+    def another_connection(self) -> Any:
+        """A connection to the same data, which sees what is committed."""
+        connection = super().connection.cursor()
+        self._prepare(connection)
+        return connection
+
+    def _prepare(self, connection: Any) -> None:
+        for prepare in self.connects:
+            prepare(connection)
+
     @contextmanager
     def reading(self) -> Iterator[Work]:
         """Use a connection of its own, which sees what is committed."""
         try:
             connection = self._idle.pop()
         except IndexError:
-            connection = super().connection.cursor()
+            connection = self.another_connection()
         with self._working(Work(connection, is_exclusive=False)) as work:
             yield work
         self._idle.append(connection)
@@ -170,7 +185,9 @@ class SingleConnectionEngine(DuckDBEngine):
         if self.is_dry:
             sql = f"SELECT * FROM ({sql}\n) LIMIT 0" if is_query(sql) else f"EXPLAIN {sql}"
         with interruptible():
-            return super().fetch_arrow(sql, parameters)
+            rows = super().fetch_arrow(sql, parameters)
+        refuse_wide_integers(rows)
+        return rows
 
 
 class OneRequestApp:

@@ -115,13 +115,20 @@ ORIGINALS: Final = (
         "391007c542d5",
         (
             "bigquery/patches/byte_literals",
+            "bigquery/patches/functions",
             "bigquery/patches/alter_actions",
             "bigquery/patches/hashed_joins",
             "bigquery/patches/sandbox",
         ),
-        "DuckDB must get BYTES literals with escapes in hexadecimal digits, one statement for each "
-        "action of an ALTER, null-safe joins that it hashes, and none of its own functions and "
-        "statements.",
+        "DuckDB must get BYTES literals with escapes in hexadecimal digits, functions of our own, one "
+        "statement for each action of an ALTER, null-safe joins that it hashes, and none of its own "
+        "functions and statements.",
+    ),
+    Original(
+        "bqemulator.sql.builtin_udfs:register_builtin_udfs",
+        "1b1301197170",
+        ("bigquery/patches/functions",),
+        "DuckDB must have the functions that answer as BigQuery's do.",
     ),
     Original(
         "bqemulator.types.geography:_ensure_conv_conn",

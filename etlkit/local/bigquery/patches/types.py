@@ -14,7 +14,9 @@ from typing import Any, Final
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 from bqemulator.catalog.models import TableFieldSchema, TableSchema
+from bqemulator.domain.errors import InvalidQueryError
 from bqemulator.jobs import executor
 from bqemulator.storage import arrow_bridge, type_map
 from bqemulator.storage.sql_identifiers import quoted_table_ref
@@ -197,6 +199,25 @@ def _build_response_schema(arrow_schema: Any) -> list[dict[str, Any]]:
             fields[index] = to_field(fields[index]["name"], duckdb.type(known.decode()))
     return fields
 
+
+def refuse_wide_integers(rows: Any) -> None:
+    """Raise if an INT64 of a result has more than 64 bits: DuckDB adds BIGINTs up in 128 bits.
+
+    Args:
+        rows: An Arrow table as the engine gives it.
+
+    Raises:
+        InvalidQueryError: A sum is too large, as in BigQuery.
+    """
+    for index, field in enumerate(rows.schema):
+        if (field.metadata or {}).get(b"bqemu.duckdb_type") == b"HUGEINT":
+            bounds = pc.min_max(rows.column(index)).as_py()
+            if bounds["min"] is not None and (bounds["min"] < _MIN or bounds["max"] > _MAX):
+                raise InvalidQueryError("int64 overflow", location="query")
+
+
+_MIN: Final = -(1 << 63)
+_MAX: Final = (1 << 63) - 1
 
 _plain_columns = type_map.bq_schema_to_duckdb_columns
 _plain_wkt = arrow_bridge.wkb_to_wkt
