@@ -359,6 +359,27 @@ def test_statements_that_make_things(check, project):
     ]
 
 
+def test_many_files_side_by_side(check, project):
+    """On several threads, each job still sees the tables that it needs, and the order is the same."""
+    for number in range(60):
+        source = "shop.orders" if number < 5 else f"shop.t_{number // 2}"
+        wrong = ", wrong" if number == 59 else ""
+        (project / f"jobs/t_{number:02}.sql").write_text(
+            f"CREATE TABLE shop.t_{number} AS SELECT id + {number} AS id{wrong} FROM {source}",
+            encoding="utf-8",
+        )
+    status, jobs = check()
+    assert status == 1
+    assert [(each[0], each[3]) for each in errors(jobs)] == [
+        ("jobs/t_59.sql", "Unrecognized name: wrong")
+    ]
+    assert len(jobs) == 63
+    names = list(jobs)
+    for number in range(5, 60):
+        needed = names.index(f"jobs/t_{number // 2:02}.sql")
+        assert needed < names.index(f"jobs/t_{number:02}.sql")
+
+
 def test_what_only_bigquery_knows_is_not_an_error(check, project):
     """Its own functions and views are not judged."""
     (project / "jobs/own.sql").write_text(
