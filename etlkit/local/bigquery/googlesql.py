@@ -24,12 +24,19 @@ from typing import Any, Final
 
 from etlkit.errors import ConfigError
 from etlkit.local.bigquery import catalog_protos, resolved_trees, wire_trees
+from etlkit.local.bigquery.generated_names import Renaming, mapped
 from etlkit.local.bigquery.googlesql_features import NOT_IN_BIGQUERY, ONLY_IN_BIGQUERY, REWRITES
 from etlkit.local.bigquery.resolved_trees import Analysis
-from etlkit.local.bigquery.sql_catalog import Catalog
-from etlkit.local.bigquery.sql_names import connections_in, has_positional_parameters, paths_in
+from etlkit.local.bigquery.sql_catalog import Catalog, TableFunction
+from etlkit.local.bigquery.sql_catalog import Path as Names
+from etlkit.local.bigquery.sql_names import scan
 from etlkit.local.bigquery.sql_types import SqlType
-from etlkit.local.bigquery.wasm_service import CompiledModule, WasmError, WasmService
+from etlkit.local.bigquery.wasm_service import (
+    CompiledModule,
+    WasmError,
+    WasmService,
+    prepare_module,
+)
 
 Parameters = Mapping[str, SqlType] | Sequence[SqlType] | None
 """Types of named or of positional query parameters; None = any parameter is taken, of any type."""
@@ -111,6 +118,19 @@ def is_installed() -> bool:
     return find_spec("zetasql") is not None
 
 
+def prepare() -> None:
+    """Compile the module if that was never done for this user, and say so: it takes a while.
+
+    Called before a server starts, in the process whose output the user sees. With the cache it costs
+    a look at a file.
+
+    Raises:
+        ConfigError: The package is not installed.
+    """
+    path, label = _module()
+    prepare_module(path, label, _say)
+
+
 _lock = threading.Lock()
 _engine: Engine | None = None
 
@@ -132,6 +152,20 @@ def _say(sentence: str) -> None:
     print(f"etlkit: {sentence}", file=sys.stderr, flush=True)  # noqa: T201 - before any logging
 
 
+def _module() -> tuple[Path, str]:
+    """The file of the module, and what its cached code is called."""
+    try:
+        from zetasql.wasi import get_wasm_path
+    except ImportError as error:
+        raise ConfigError(
+            "GoogleSQL's analyzer is not installed. Install it with etlkit's extra `local`, or with: "
+            "pip install 'zetasql==0.1.5'"
+        ) from error
+    from importlib.metadata import version
+
+    return Path(get_wasm_path()), f"zetasql-{version('zetasql')}"
+
+
 _POSITION: Final = re.compile(r"\s*\[at (\d+):(\d+)\]\s*$")
 _ERROR: Final = re.compile(r"Code: (\d+), Message: (.*)", re.DOTALL)
 _MISSING: Final = re.compile(r"Table not found: ([^;]+)")
@@ -139,6 +173,7 @@ _OWN_FAULTS: Final = frozenset({2, 12, 13})
 """UNKNOWN, UNIMPLEMENTED and INTERNAL of absl::StatusCode: faults of the analyzer."""
 
 _MAX_CATALOGS: Final = 64
+_MAX_RESULTS: Final = 10_000
 
 
 class Engine:
@@ -149,21 +184,10 @@ class Engine:
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
-        try:
-            import wasmtime  # noqa: F401 - it is there or it is not
-            from zetasql.wasi import get_wasm_path
-        except ImportError as error:
-            raise ConfigError(
-                "GoogleSQL's analyzer is not installed. Install it with etlkit's extra `local`, or "
-                "with: pip install 'zetasql==0.1.5'"
-            ) from error
-        from importlib.metadata import version
-
-        label = f"zetasql-{version('zetasql')}"
-        compiled = CompiledModule(Path(get_wasm_path()), label, say)
+        compiled = CompiledModule(*_module(), say)
         self._wasm = WasmService(compiled, {"/usr/share/zoneinfo": _zones()})
-        self._catalogs: dict[Any, tuple[int, int]] = {}
-        self._results: dict[tuple[Any, ...], Analysis] = {}
+        self._catalogs: dict[str, tuple[int, int]] = {}
+        self._results: dict[tuple[str, str, str], Analysis] = {}
 
     @property
     def language(self) -> Any:
@@ -224,19 +248,41 @@ class Engine:
 
     def analyze(self, sql: str, catalog: Catalog, parameters: Parameters) -> Analysis:
         """See `analyze`."""
+        sql, functions = _without_models(sql, catalog)
+        names = scan(sql)
+        named = catalog_protos.NamedThings.of(catalog, names)
+        named.table_functions += functions
+        given = _parameter_key(parameters, catalog)
+        renaming = Renaming()
+        key = (renaming.text(names), renaming.hide(named.signature), given)
+        known = self._results.get(key)
+        if known is None:
+            try:
+                hidden: Any = mapped(named, renaming.hide)
+                known = self._analyze(key[0], hidden, catalog, parameters)
+            except GoogleSqlError:
+                # With the statement's own names and positions.
+                return self._analyze(sql, named, catalog, parameters)
+            if len(self._results) >= _MAX_RESULTS:
+                self._results.clear()
+            self._results[key] = known
+        shown: Analysis = mapped(known, renaming.show)
+        return shown
+
+    def _analyze(
+        self,
+        sql: str,
+        named: catalog_protos.NamedThings,
+        catalog: Catalog,
+        parameters: Parameters,
+    ) -> Analysis:
         from zetasql.wasi._pb2.zetasql.local_service import local_service_pb2 as service
 
-        named = catalog_protos.NamedThings(catalog, paths_in(sql), connections_in(sql))
-        if parameters is None and has_positional_parameters(sql):
+        if parameters is None and scan(sql).has_positional:
             options = catalog_protos.options(_language(), catalog, (), _protos())
             options.allow_undeclared_parameters = True
         else:
             options = catalog_protos.options(_language(), catalog, parameters, _protos())
-        plain = options.SerializeToString(deterministic=True)
-        key = (sql, named.key, plain)
-        known = self._results.get(key)
-        if known is not None:
-            return known
         request = service.AnalyzeRequest(
             options=options, sql_statement=sql, registered_catalog_id=self._catalog(named)
         )
@@ -244,9 +290,8 @@ class Engine:
         # Field 1 is the statement, which may be too deep for the protobuf library.
         statement = bytes(dict(wire_trees.fields(memoryview(response)))[1])
         kind = service.AnalyzeResponse.DESCRIPTOR.fields_by_name["resolved_statement"].message_type
-        analysis = resolved_trees.read(statement, kind._concrete_class, named.tables)  # noqa: SLF001
-        self._results[key] = analysis
-        return analysis
+        tables = [table for _, table in named.tables]
+        return resolved_trees.read(statement, kind._concrete_class, tables)  # noqa: SLF001
 
     def register(self, named: catalog_protos.NamedThings) -> int:
         """Make a catalog that requests name by its number."""
@@ -263,10 +308,11 @@ class Engine:
         from google.protobuf import empty_pb2
         from zetasql.wasi._pb2.zetasql.local_service import local_service_pb2 as service
 
-        number, generation = self._catalogs.pop(named.key, (0, 0))
+        signature = named.signature
+        number, generation = self._catalogs.pop(signature, (0, 0))
         if generation != self._wasm.generation:
             number, generation = self.register(named), self._wasm.generation
-        self._catalogs[named.key] = (number, generation)
+        self._catalogs[signature] = (number, generation)
         if len(self._catalogs) > _MAX_CATALOGS:
             oldest, (dropped, made) = next(iter(self._catalogs.items()))
             del self._catalogs[oldest]
@@ -274,6 +320,43 @@ class Engine:
                 dismissal = service.UnregisterRequest(registered_id=dropped)
                 self.call("UnregisterCatalog", dismissal, empty_pb2.Empty)
         return number
+
+
+def _parameter_key(parameters: Parameters, catalog: Catalog) -> str:
+    system = [(name, kind.text) for name, kind in catalog.system_variables.items()]
+    if parameters is None:
+        return f"{system}"
+    if isinstance(parameters, Mapping):
+        return f"{system}{[(name.lower(), kind.text) for name, kind in parameters.items()]}"
+    return f"{system}{[kind.text for kind in parameters]}?"
+
+
+def _without_models(
+    sql: str, catalog: Catalog
+) -> tuple[str, tuple[tuple[Names, TableFunction], ...]]:
+    """The text with the models of its calls left out, each position as it was, and the functions.
+
+    What such a function returns depends on its model, which GoogleSQL's table-valued functions cannot
+    say. So the call becomes one of a function for this model alone.
+    """
+    functions: dict[Names, TableFunction] = {}
+    for number, call in enumerate(scan(sql).model_calls):
+        model = catalog.find_model(call.model)
+        if model is None:
+            name = ".".join(call.model)
+            raise GoogleSqlError(f"Model not found: {name}", missing=name)
+        function = catalog.find_model_function(call.function, model)
+        if function is None:
+            continue
+        start, end = call.argument
+        sql = f"{sql[:start]}{' ' * (end - start)}{sql[end:]}"
+        path = call.function
+        if functions.setdefault(path, function) != function:  # a name of the same length
+            last = f"{path[-1][: -len(str(number))]}{number}"
+            path = (*path[:-1], last)
+            sql = f"{sql[: call.name[1] - len(last)]}{last}{sql[call.name[1] :]}"
+            functions[path] = function
+    return sql, tuple(functions.items())
 
 
 def _zones() -> Path:
@@ -340,7 +423,7 @@ def analyzer_options() -> Any:
 @lru_cache(maxsize=1)
 def builtin_catalog_id() -> int:
     """The number of a registered catalog with BigQuery's functions and no table, for the evaluator."""
-    return engine().register(catalog_protos.NamedThings(Catalog(), ()))
+    return engine().register(catalog_protos.NamedThings())
 
 
 def _as_error(text: str) -> GoogleSqlError:

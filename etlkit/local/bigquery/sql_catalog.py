@@ -84,12 +84,17 @@ class Function:
 
     Attributes:
         path: As it is called, e.g. `("d", "f")` or `("ML", "DECODE_IMAGE")`.
-        returns: The type of its result.
+        arguments: Of the function, or of its first form.
+        returns: The type of its result; None = that of its body.
+        body: The expression of an SQL function, whose type depends on its arguments; "" = none.
+        overloads: The arguments of its other forms.
     """
 
     path: Path
     arguments: tuple[Argument, ...]
-    returns: SqlType
+    returns: SqlType | None
+    body: str = ""
+    overloads: tuple[tuple[Argument, ...], ...] = ()
     is_aggregate: bool = False
 
 
@@ -206,6 +211,11 @@ class Catalog:
     def find_model(self, path: Path) -> Model | None:
         """The model that a path names."""
         return self.models.get(".".join(self.qualified(path)))
+
+    def find_model_function(self, path: Path, model: Model) -> TableFunction | None:
+        """The function that is called as `path(MODEL model, …)`, without its first argument."""
+        del model
+        return self.find_table_function(path)
 
     def find_procedure(self, path: Path) -> Procedure | None:
         """The procedure that a path names."""

@@ -27,6 +27,7 @@ _EXTRA_MODULES: Final = (
     "filelock",
     "uvicorn",
     "starlette",
+    "zetasql",
 )
 
 
@@ -78,6 +79,9 @@ def join_or_start(local_dir: Path = Path(".etlkit"), *, timeout_s: float = 60.0)
     _check_extra()
     from filelock import FileLock, Timeout
 
+    from etlkit.local.bigquery import googlesql
+
+    googlesql.prepare()  # before the clock of the start begins
     local_dir = local_dir.resolve()
     local_dir.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + timeout_s

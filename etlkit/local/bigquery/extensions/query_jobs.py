@@ -10,14 +10,18 @@ from bqemulator.domain.errors import DomainError, InvalidQueryError
 from bqemulator.jobs import executor
 from sqlglot import exp
 
+from etlkit.local.bigquery import googlesql
 from etlkit.local.bigquery.extensions import (
+    analysis,
     api_errors,
     declared_columns,
     execute,
     grammar,
     hooks,
+    result_columns,
 )
 from etlkit.local.bigquery.extensions.statement_context import Running, StatementContext
+from etlkit.local.bigquery.patches import jobs
 from etlkit.local.bigquery.patches.concurrency import mutated_tables
 from etlkit.local.bigquery.patches.jobs import checked
 from etlkit.local.bigquery.patches.messages import locate
@@ -38,12 +42,15 @@ async def execute_query_job(
     Running.user = str(getattr(options.get("caller"), "principal", "")).removeprefix("user:")
     ctx.engine.concurrency.refuse_if_too_many()
     context = StatementContext(project_id, ctx, options.get("caller"))
+    found = analysis.check_job(bq_sql, context, query_params)
     outcome = await _execute(bq_sql, context)
     declared = declared_columns.parts(bq_sql, grammar.parse(bq_sql)) if outcome is None else None
     if declared is not None:
         return await _create_and_fill(declared, job_id, query_params, context, options)
     if outcome is None:
         done = await _plain_execute(project_id, job_id, bq_sql, query_params, ctx, **options)
+        if found is not None:
+            result_columns.shape_job(job_id, found)
         ctx.engine.concurrency.mutated(mutated_tables(bq_sql, project_id))
         return _as_assert(done) if is_lone_assert(bq_sql) else done
     meta = executor._build_ddl_job_meta(  # noqa: SLF001
@@ -135,6 +142,7 @@ async def _dry_run_response(**request: Any) -> dict[str, Any]:
     """Answer a dry run. A statement hook checks its statements, and writes nothing."""
     ctx = request["ctx"]
     context = StatementContext(request["project_id"], ctx, request["caller"])
+    found = analysis.check_job(request["bq_sql"], context, request["query_params"])
     ctx.engine.is_dry = True
     try:
         outcome = await _execute(request["bq_sql"], context)
@@ -149,9 +157,18 @@ async def _dry_run_response(**request: Any) -> dict[str, Any]:
             )
     finally:
         ctx.engine.is_dry = False
-    if outcome is None:
-        return dict(await _plain_dry_run(**request))
-    return checked(request, outcome.statistics())
+    if outcome is not None:
+        return checked(request, outcome.statistics())
+    answer = dict(await _plain_dry_run(**request))
+    return answer if found is None else _described(answer, found, request["job_id"])
+
+
+def _described(answer: dict[str, Any], found: googlesql.Analysis, job_id: str) -> dict[str, Any]:
+    """The answer to a dry run with the columns and tables that the analyzer found."""
+    if found.kind == "SELECT":
+        answer["schema"] = {"fields": [kind.as_api(name) for name, kind in found.columns]}
+    jobs.references[job_id] = analysis.references(found)
+    return answer
 
 
 _plain_execute = executor.execute_query_job
