@@ -131,7 +131,6 @@ PHOTO_QUERIES = [
         "JOIN i USING (uri)"
     ),
     f"SELECT uri, mean FROM ML.PREDICT(MODEL ml.mean, (WITH i AS ({DECODED}) SELECT * FROM i))",
-    f"SELECT uri, mean FROM ML.PREDICT(MODEL ml.mean, {DECODED})",
     f"SELECT uri, mean FROM ML.PREDICT(MODEL ml.mean, ({DECODED}), STRUCT(0.5 AS threshold))",
     f"SELECT uri, mean FROM ML.PREDICT(MODEL `ml.mean`, ({DECODED} ORDER BY uri LIMIT 10))",
     f"SELECT uri, mean FROM ML.PREDICT(MODEL local.ml.mean, ({DECODED}))",

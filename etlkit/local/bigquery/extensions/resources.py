@@ -14,6 +14,7 @@ from bqemulator.storage.sql_identifiers import quoted_table_ref
 from fastapi import Request, Response
 
 from etlkit.local.bigquery.extensions import (
+    analysis,
     api_errors,
     external,
     external_data,
@@ -89,6 +90,7 @@ def apply(tables: ObjectTables) -> None:
         if ctx.catalog.get_table(*name) is not None:
             raise api_errors.already_exists("Table", name)
         if config is None:
+            analysis.check_job(view["query"], context, None)
             statement = f"CREATE VIEW `{'.'.join(name)}` AS {view['query']}"
             await query_jobs.execute_query_job(project_id, "", statement, None, ctx)
         elif config.get("objectMetadata"):

@@ -102,12 +102,6 @@ def test_only_a_single_statement_has_a_tree(sql):
     assert grammar.parse(sql) is None
 
 
-def test_the_path_of_json_query_may_be_left_out():
-    """The default is `$`, as in BigQuery."""
-    tree = grammar.parse("SELECT JSON_QUERY(x.y) AS r")
-    assert tree.sql(dialect="bigquery") == "SELECT JSON_QUERY(x.y, '$') AS r"
-
-
 def models(sql: str) -> list[str]:
     found = hooks.innermost_first(parse_one(sql, read="bigquery"), exp.Predict)
     return [node.this.name for node in found]
