@@ -26,8 +26,10 @@ STATEMENTS = (
     "SELECT name, COUNT(*) AS n{n}, SUM(price) FROM {t} GROUP BY name HAVING COUNT(*) > {n}",
     "CREATE TABLE {t}_{n} AS SELECT t.id, g.key AS k{n} FROM {t} AS t, UNNEST(t.tags) AS g",
     "INSERT INTO {t} (id, name) SELECT id + {n}, CONCAT(name, 'x') FROM {t}",
-    "MERGE {t} AS a USING (SELECT * FROM {t} WHERE id = {n}) AS b ON a.id = b.id "
-    "WHEN MATCHED THEN UPDATE SET name = b.name WHEN NOT MATCHED THEN INSERT ROW",
+    (
+        "MERGE {t} AS a USING (SELECT * FROM {t} WHERE id = {n}) AS b ON a.id = b.id "
+        "WHEN MATCHED THEN UPDATE SET name = b.name WHEN NOT MATCHED THEN INSERT ROW"
+    ),
     "SELECT *, ROW_NUMBER() OVER (PARTITION BY name ORDER BY made DESC) AS r FROM {t} QUALIFY r > {n}",
 )
 ROUNDS = 20

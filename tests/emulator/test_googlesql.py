@@ -74,7 +74,10 @@ def columns(schema) -> list[tuple[str, str]]:
             "FOR r IN (SELECT 1 AS a) DO SELECT r.b; END FOR",
             "Field name b does not exist in STRUCT<",
         ),
-        ("CREATE OR REPLACE TEMP TABLE z AS SELECT 1 AS a; SELECT b FROM z", "Unrecognized name: b at [1:57]"),
+        (
+            "CREATE OR REPLACE TEMP TABLE z AS SELECT 1 AS a; SELECT b FROM z",
+            "Unrecognized name: b at [1:57]",
+        ),
         (
             "CREATE TEMP FUNCTION f(a INT64) AS (a + 1); SELECT f('a')",
             "No matching signature for function f",

@@ -25,7 +25,13 @@ from typing import Any, Final
 from etlkit.errors import ConfigError
 from etlkit.local.bigquery import catalog_protos, resolved_trees, wire_trees
 from etlkit.local.bigquery.generated_names import Renaming, mapped
-from etlkit.local.bigquery.googlesql_features import NOT_IN_BIGQUERY, ONLY_IN_BIGQUERY, REWRITES
+from etlkit.local.bigquery.googlesql_features import (
+    LACKING,
+    LACKING_NAMESPACES,
+    NOT_IN_BIGQUERY,
+    ONLY_IN_BIGQUERY,
+    REWRITES,
+)
 from etlkit.local.bigquery.resolved_trees import Analysis
 from etlkit.local.bigquery.sql_catalog import Catalog, TableFunction
 from etlkit.local.bigquery.sql_catalog import Path as Names
@@ -169,6 +175,7 @@ def _module() -> tuple[Path, str]:
 _POSITION: Final = re.compile(r"\s*\[at (\d+):(\d+)\]\s*$")
 _ERROR: Final = re.compile(r"Code: (\d+), Message: (.*)", re.DOTALL)
 _MISSING: Final = re.compile(r"Table not found: ([^;]+)")
+_NO_FUNCTION: Final = re.compile(r"(?:Table-valued function|Function) not found: ([\w.`]+)")
 _OWN_FAULTS: Final = frozenset({2, 12, 13})
 """UNKNOWN, UNIMPLEMENTED and INTERNAL of absl::StatusCode: faults of the analyzer."""
 
@@ -432,9 +439,19 @@ def _as_error(text: str) -> GoogleSqlError:
     position = _POSITION.search(message)
     line, column = (int(position[1]), int(position[2])) if position else (0, 0)
     message = _POSITION.sub("", message)
-    kind = AnalyzerFailedError if code in _OWN_FAULTS else GoogleSqlError
+    is_own_fault = code in _OWN_FAULTS or _is_lacking(message)
+    kind = AnalyzerFailedError if is_own_fault else GoogleSqlError
     missing = _MISSING.match(message)
     return kind(message, line, column, missing[1].strip() if missing else "")
+
+
+def _is_lacking(message: str) -> bool:
+    """Whether a function of BigQuery was not found that the analyzer does not have."""
+    match = _NO_FUNCTION.match(message)
+    if match is None:
+        return False
+    name = match[1].replace("`", "").upper()
+    return name in LACKING or name.partition(".")[0] in LACKING_NAMESPACES
 
 
 def _statements(listed: Any, text: bytes) -> tuple[ScriptStatement, ...]:
