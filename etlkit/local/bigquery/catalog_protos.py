@@ -163,14 +163,21 @@ class NamedThings:
                 return
         known = sql_names.resolved(path)
         function = catalog.find_function(known)
-        if function is not None:
+        if function is not None and (path, function) not in self.functions:
             self.functions += ((path, function),)
+            self._add_all(catalog, function.body)
         table_function = catalog.find_table_function(known)
-        if table_function is not None:
+        if table_function is not None and (path, table_function) not in self.table_functions:
             self.table_functions += ((path, table_function),)
+            self._add_all(catalog, table_function.body)
         procedure = catalog.find_procedure(known)
         if procedure is not None:
             self.procedures += ((path, procedure),)
+
+    def _add_all(self, catalog: Catalog, body: str) -> None:
+        """Add what the body of a function names."""
+        for path in sql_names.scan(body).paths if body else ():
+            self._add(catalog, path)
 
     def catalog_proto(self, language: Any, protos: Protos) -> Any:
         """A `SimpleCatalogProto`."""
@@ -320,7 +327,8 @@ def _add_arguments(signature: Any, arguments: Sequence[Argument], protos: Protos
             added.options.cardinality = cardinality.Value("OPTIONAL")
             added.num_occurrences = 0
             # A function with a body wants a default for it.
-            protos.fill(added.options.default_value_type, argument.type or SqlType("INT64"))
+            if argument.type is None:
+                protos.fill(added.options.default_value_type, SqlType("INT64"))
             added.options.default_value.SetInParent()
         if argument.name:
             added.options.argument_name = argument.name

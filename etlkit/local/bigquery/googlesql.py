@@ -175,6 +175,7 @@ def _module() -> tuple[Path, str]:
 _POSITION: Final = re.compile(r"\s*\[at (\d+):(\d+)\]\s*$")
 _ERROR: Final = re.compile(r"Code: (\d+), Message: (.*)", re.DOTALL)
 _MISSING: Final = re.compile(r"Table not found: ([^;]+)")
+_COUNTED: Final = re.compile(r"(\d+) arguments?")
 _NO_FUNCTION: Final = re.compile(r"(?:Table-valued function|Function) not found: ([\w.`]+)")
 _OWN_FAULTS: Final = frozenset({2, 12, 13})
 """UNKNOWN, UNIMPLEMENTED and INTERNAL of absl::StatusCode: faults of the analyzer."""
@@ -269,12 +270,27 @@ class Engine:
                 known = self._analyze(key[0], hidden, catalog, parameters)
             except GoogleSqlError:
                 # With the statement's own names and positions.
-                return self._analyze(sql, named, catalog, parameters)
+                return self._refused(sql, named, catalog, parameters)
             if len(self._results) >= _MAX_RESULTS:
                 self._results.clear()
             self._results[key] = known
         shown: Analysis = mapped(known, renaming.show)
         return shown
+
+    def _refused(
+        self,
+        sql: str,
+        named: catalog_protos.NamedThings,
+        catalog: Catalog,
+        parameters: Parameters,
+    ) -> Analysis:
+        try:
+            return self._analyze(sql, named, catalog, parameters)
+        except GoogleSqlError as error:
+            for path, function in (*named.functions, *named.table_functions):
+                takes_model = getattr(function, "takes_model", False)
+                error.message = _with_path(error.message, path, takes_model=takes_model)
+            raise
 
     def _analyze(
         self,
@@ -364,6 +380,19 @@ def _without_models(
             sql = f"{sql[: call.name[1] - len(last)]}{last}{sql[call.name[1] :]}"
             functions[path] = function
     return sql, tuple(functions.items())
+
+
+def _with_path(message: str, path: Names, *, takes_model: bool) -> str:
+    """A message about the arguments of a function with its whole name, and its model among them."""
+    name = ".".join(path)
+    if not re.match(rf"No matching signature for (function )?{re.escape(name)}\b", message):
+        return message
+    message = message.replace(f"Signature: {path[-1]}(", f"Signature: {name}(")
+    if not takes_model:
+        return message
+    message = message.replace("Argument types: ", "Argument types: MODEL, ")
+    message = message.replace(f"Signature: {name}(", f"Signature: {name}(MODEL, ")
+    return _COUNTED.sub(lambda match: f"{int(match[1]) + 1} arguments", message)
 
 
 def _zones() -> Path:

@@ -106,12 +106,14 @@ class TableFunction:
         path: As it is called, e.g. `("ML", "PREDICT")`.
         columns: What it returns, if that does not depend on its arguments.
         body: Else a query over the names of its arguments, e.g. `SELECT *, 1 AS n FROM input`.
+        takes_model: Whether calls begin with `MODEL name,`, which is not among the arguments.
     """
 
     path: Path
     arguments: tuple[Argument, ...]
     columns: ColumnTypes = ()
     body: str = ""
+    takes_model: bool = False
 
 
 @dataclass(frozen=True, slots=True)

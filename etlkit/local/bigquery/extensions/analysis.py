@@ -134,7 +134,7 @@ class LocalCatalog(Catalog):
         relation = next(each.name for each in arguments if each.kind == "RELATION")
         star = [f"`{relation}`.*"] if result.has_input_columns else []
         body = f"SELECT {', '.join([*selected, *star])} FROM `{relation}`"
-        return sql_catalog.TableFunction(path, arguments, body=body)
+        return sql_catalog.TableFunction(path, arguments, body=body, takes_model=True)
 
     def find_procedure(self, path: Path) -> sql_catalog.Procedure | None:
         """A procedure of our extensions, or of a dataset."""

@@ -42,7 +42,7 @@ def test_connections_need_no_backticks(written, name):
 @pytest.mark.parametrize(
     "sql",
     [
-        "CREATE EXTERNAL TABLE d.t WITH CONNECTION us.my-conn OPTIONS (uris=['gs://b/*'])",
+        "CREATE EXTERNAL TABLE d.t WITH CONNECTION `us.my-conn` OPTIONS (uris=['gs://b/*'])",
         "CREATE EXTERNAL TABLE IF NOT EXISTS d.t WITH CONNECTION DEFAULT OPTIONS (uris='gs://b/*')",
         "DROP EXTERNAL TABLE IF EXISTS d.t",
         "CREATE MODEL d.m REMOTE WITH CONNECTION DEFAULT OPTIONS (endpoint='x')",
