@@ -19,9 +19,10 @@ _IN_NAMES: Final = re.compile(r"_([0-9a-f]*[0-9][0-9a-f]*)(?![A-Za-z0-9])")
 """A part of a name behind `_`, in hexadecimal digits. No function of BigQuery has such a part."""
 
 _IN_STRINGS: Final = re.compile(
-    r"\b(\d{8}_\d{9}_[0-9a-f]{8}|[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\b"
+    r"\b(\d{8}_\d{9}_[0-9a-f]{8}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+    r"|(?=[0-9a-f]*[a-f])(?=[0-9a-f]*[0-9])[0-9a-f]{12,})\b"
 )
-"""Ids of runs and UUIDs. Other texts may mean something to the analyzer, such as a date."""
+"""Ids of runs, UUIDs and tokens. Other texts may mean something to the analyzer, such as a date."""
 
 _HIDDEN: Final = re.compile(r"qz(\d+)zq")
 

@@ -13,6 +13,7 @@ Why, and what it cannot do: docs/design/0020-googlesql.md.
 from __future__ import annotations
 
 import atexit
+import hashlib
 import re
 import sys
 import threading
@@ -24,6 +25,7 @@ from typing import Any, Final
 
 from etlkit.errors import ConfigError
 from etlkit.local.bigquery import catalog_protos, resolved_trees, wire_trees
+from etlkit.local.bigquery.analysis_cache import AnalysisCache
 from etlkit.local.bigquery.generated_names import Renaming, mapped
 from etlkit.local.bigquery.googlesql_features import (
     LACKING,
@@ -117,6 +119,15 @@ def parse_script(sql: str) -> tuple[ScriptStatement, ...]:
     return engine().parse_script(sql)
 
 
+def check_script(sql: str) -> None:
+    """Parse a script. A text that differs from a known one in generated names only is not parsed again.
+
+    Raises:
+        GoogleSqlError: It is not GoogleSQL.
+    """
+    engine().check_script(sql)
+
+
 def is_installed() -> bool:
     """Whether the package is there."""
     from importlib.util import find_spec
@@ -158,6 +169,15 @@ def _say(sentence: str) -> None:
     print(f"etlkit: {sentence}", file=sys.stderr, flush=True)  # noqa: T201 - before any logging
 
 
+def _version(label: str) -> str:
+    """A text that changes with the package, and with our modules that decide about results."""
+    folder = Path(__file__).parent
+    digest = hashlib.sha256(label.encode())
+    for name in _DECISIVE:
+        digest.update((folder / f"{name}.py").read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def _module() -> tuple[Path, str]:
     """The file of the module, and what its cached code is called."""
     try:
@@ -180,6 +200,11 @@ _NO_FUNCTION: Final = re.compile(r"(?:Table-valued function|Function) not found:
 _OWN_FAULTS: Final = frozenset({2, 12, 13})
 """UNKNOWN, UNIMPLEMENTED and INTERNAL of absl::StatusCode: faults of the analyzer."""
 
+_DECISIVE: Final = (
+    *("analysis_cache", "catalog_protos", "generated_names", "googlesql", "googlesql_features"),
+    *("resolved_trees", "sql_catalog", "sql_names", "sql_types", "wire_trees"),
+)
+_SCRIPT: Final = "SCRIPT"
 _MAX_CATALOGS: Final = 64
 _MAX_RESULTS: Final = 10_000
 
@@ -192,10 +217,24 @@ class Engine:
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
-        compiled = CompiledModule(*_module(), say)
-        self._wasm = WasmService(compiled, {"/usr/share/zoneinfo": _zones()})
+        path, self._label = _module()
+        self._start = lambda: WasmService(
+            CompiledModule(path, self._label, say), {"/usr/share/zoneinfo": _zones()}
+        )
+        self._lock = threading.Lock()
+        self._analyzing = threading.Lock()
+        self._started: WasmService | None = None
+        self._cache = AnalysisCache(_version(self._label))
         self._catalogs: dict[str, tuple[int, int]] = {}
         self._results: dict[tuple[str, str, str], Analysis] = {}
+
+    @property
+    def _wasm(self) -> WasmService:
+        """The instance of the module; the first call that needs it makes it."""
+        with self._lock:
+            if self._started is None:
+                self._started = self._start()
+            return self._started
 
     @property
     def language(self) -> Any:
@@ -204,7 +243,10 @@ class Engine:
 
     def close(self) -> None:
         """Free the module; the engine cannot be used afterwards."""
-        self._wasm.close()
+        self._cache.close()
+        with self._lock:
+            if self._started is not None:
+                self._started.close()
 
     def call(self, name: str, request: Any, answer: type[Any]) -> Any:
         """Call a method of ZetaSQL's local service.
@@ -263,19 +305,33 @@ class Engine:
         given = _parameter_key(parameters, catalog)
         renaming = Renaming()
         key = (renaming.text(names), renaming.hide(named.signature), given)
-        known = self._results.get(key)
+        known = self._results.get(key) or self._cache.get(key)
         if known is None:
             try:
                 hidden: Any = mapped(named, renaming.hide)
-                known = self._analyze(key[0], hidden, catalog, parameters)
+                with self._analyzing:
+                    known = self._analyze(key[0], hidden, catalog, parameters)
             except GoogleSqlError:
                 # With the statement's own names and positions.
                 return self._refused(sql, named, catalog, parameters)
-            if len(self._results) >= _MAX_RESULTS:
-                self._results.clear()
-            self._results[key] = known
+            self._cache.put(key, known)
+        self._remember(key, known)
         shown: Analysis = mapped(known, renaming.show)
         return shown
+
+    def check_script(self, sql: str) -> None:
+        """See `check_script`."""
+        key = (Renaming().text(scan(sql)), "", _SCRIPT)
+        if key in self._results or self._cache.get(key) is not None:
+            return
+        self.parse_script(sql)
+        self._cache.put(key, Analysis(_SCRIPT))
+        self._remember(key, Analysis(_SCRIPT))
+
+    def _remember(self, key: tuple[str, str, str], known: Analysis) -> None:
+        if len(self._results) >= _MAX_RESULTS:
+            self._results.clear()
+        self._results[key] = known
 
     def _refused(
         self,
@@ -285,7 +341,8 @@ class Engine:
         parameters: Parameters,
     ) -> Analysis:
         try:
-            return self._analyze(sql, named, catalog, parameters)
+            with self._analyzing:
+                return self._analyze(sql, named, catalog, parameters)
         except GoogleSqlError as error:
             for path, function in (*named.functions, *named.table_functions):
                 takes_model = getattr(function, "takes_model", False)

@@ -103,7 +103,7 @@ class CompiledModule:
         import wasmtime
 
         # Machine code from a file that another user may write would run as this user.
-        if not target.is_file() or not _is_own(target):
+        if not target.is_file() or not is_own(target):
             return None
         try:
             return wasmtime.Module.deserialize_file(self.engine, str(target))
@@ -132,7 +132,8 @@ def _cpu() -> str:
     return platform.processor() or platform.machine()
 
 
-def _is_own(path: Path) -> bool:
+def is_own(path: Path) -> bool:
+    """Whether nobody but this user may write a file."""
     if not hasattr(os, "getuid"):
         return True
     status = path.stat()

@@ -176,11 +176,25 @@ def analyze(
         if error.missing:
             return None
         raise refusal(error, sql, within) from error
+    if found.kind == "SELECT":
+        _refuse_duplicates([name for name, _ in found.columns])
     if found.kind == "CREATE_TABLE_AS_SELECT" and found.target:
         name = catalog.qualified(sql_names.resolved(found.target))
         table = quoted_table_ref(*name) if len(name) == 3 else ""
         types.expected[table] = {name: kind.as_api(name) for name, kind in found.columns}
     return found
+
+
+def _refuse_duplicates(names: list[str]) -> None:
+    """Raise if two columns of a result have the same name: BigQuery refuses it, GoogleSQL does not."""
+    folded = [name.casefold() for name in names]
+    found = [name for at, name in enumerate(names) if folded[at] in folded[:at]]
+    if found:
+        raise InvalidQueryError(
+            "Duplicate column names in the result are not supported. "
+            f"Found duplicate(s): {', '.join(dict.fromkeys(found))}",
+            location="query",
+        )
 
 
 def refusal(
@@ -209,7 +223,7 @@ def check_job(
         catalog = LocalCatalog(context.project, context=context)
         return analyze(sql, catalog, parameter_types(parameters))
     try:
-        googlesql.parse_script(sql)
+        googlesql.check_script(sql)
     except googlesql.AnalyzerFailedError:
         return None
     except googlesql.GoogleSqlError as error:

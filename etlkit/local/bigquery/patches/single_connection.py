@@ -23,9 +23,10 @@ from contextlib import asynccontextmanager
 from threading import Lock, Thread
 from typing import Any, ClassVar, TypeVar
 
+import sqlglot
 from bqemulator.storage.engine import DuckDBEngine
+from sqlglot import exp
 
-from etlkit.local.bigquery.patches.column_names import is_query, refuse_duplicates
 from etlkit.local.bigquery.patches.concurrency import Concurrency, Name, mutated_tables
 from etlkit.local.bigquery.patches.table import PATCHES
 
@@ -83,9 +84,8 @@ class SingleConnectionEngine(DuckDBEngine):
 
     def fetch_arrow(self, sql: str, parameters: list[Any] | None = None) -> Any:
         """Run a statement. A dry run only binds it."""
-        refuse_duplicates(self.connection, sql, parameters)
         if self.is_dry:
-            sql = f"SELECT * FROM ({sql}\n) LIMIT 0" if is_query(sql) else f"EXPLAIN {sql}"
+            sql = f"SELECT * FROM ({sql}\n) LIMIT 0" if _is_query(sql) else f"EXPLAIN {sql}"
         with self._statement_lock:
             self._is_in_statement = True
         try:
@@ -93,6 +93,15 @@ class SingleConnectionEngine(DuckDBEngine):
         finally:
             with self._statement_lock:
                 self._is_in_statement = False
+
+
+def _is_query(sql: str) -> bool:
+    """Whether DuckDB SQL is a query; also True if sqlglot cannot parse it."""
+    try:
+        tree = sqlglot.parse_one(sql, read="duckdb")
+    except sqlglot.errors.SqlglotError:
+        return True
+    return isinstance(tree, exp.Query)
 
 
 class OneRequestApp:
