@@ -6,18 +6,18 @@ Google's clients are imported where they are used: that takes two seconds, and `
 
 from __future__ import annotations
 
-import signal
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
+from etlkit.calls.local_token import without_token
 from etlkit.cli.invocation import invoke
 from etlkit.cli.options import CONTEXT, local_dir_option
 from etlkit.cli.sql_output import FORMATS, write_rows
+from etlkit.cli.stop_signals import StopSignals
 from etlkit.errors import JobError
 from etlkit.local.buckets import Buckets
 
@@ -67,6 +67,9 @@ def command() -> None:
 @local_dir_option
 def put(files: tuple[Path, ...], uri: str, recursive: bool, local_dir: Path) -> None:
     """Copy files into a local bucket. A missing bucket is created."""
+    from etlkit.local.server.local_dir import make_local_dir
+
+    make_local_dir(local_dir)
     for address in _buckets(local_dir).put(files, uri, recursive=recursive):
         click.echo(address)
 
@@ -109,8 +112,11 @@ def sql(statement: str | None, file: TextIO | None, format_name: str, local_dir:
         raise click.UsageError("give either SQL or --file FILE")
     text = file.read() if file is not None else statement or ""
     with _client(local_dir) as client:
-        job = client.query(text)
-        rows = job.result()
+        from etlkit.calls.backoff import Backoff
+
+        requests: Any = Backoff("a request to the local BigQuery")
+        job = client.query(text, retry=requests, job_retry=None)
+        rows = job.result(retry=requests, job_retry=None)
         if job.num_dml_affected_rows is not None:
             click.echo(f"{job.num_dml_affected_rows} row(s) affected", err=True)
         elif job.ddl_operation_performed or not rows.schema:
@@ -145,10 +151,7 @@ def serve(local_dir: Path) -> None:
     """
     from etlkit.local import join_or_start
 
-    stop = Event()
-    # Windows has no SIGHUP.
-    for name in {"SIGINT", "SIGTERM", "SIGHUP"} & signal.Signals.__members__.keys():
-        signal.signal(signal.Signals[name], lambda *_: stop.set())
+    stop = StopSignals()
     with join_or_start(local_dir) as server:
         click.echo(_how_to_connect(server.endpoints))
         sys.stdout.flush()
@@ -171,13 +174,14 @@ def _client(local_dir: Path) -> Iterator[bigquery.Client]:
 
     with join_or_start(local_dir) as server:
         from google.api_core.exceptions import GoogleAPIError
-        from google.auth.credentials import AnonymousCredentials
         from google.cloud import bigquery
+        from google.oauth2.credentials import Credentials
 
+        endpoints = server.endpoints
         client = bigquery.Client(
-            project=server.endpoints.project,
-            credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
-            client_options={"api_endpoint": server.endpoints.bigquery},
+            project=endpoints.project,
+            credentials=Credentials(endpoints.token),  # type: ignore[no-untyped-call]
+            client_options={"api_endpoint": without_token(endpoints.bigquery, endpoints.token)},
         )
         with client:
             try:

@@ -1,4 +1,5 @@
 import socket
+from urllib.parse import urlsplit
 
 import pytest
 from google.api_core.exceptions import BadRequest
@@ -103,9 +104,9 @@ def test_load_job_takes_rows_from_the_client(bq, run, dataset):
 
 def test_idle_connections_stay_open(local_server):
     """Real BigQuery: a connection survives a pause between two requests."""
-    host, port = local_server.endpoints.bigquery.removeprefix("http://").split(":")
-    request = b"GET /bigquery/v2/projects HTTP/1.1\r\nHost: x\r\n\r\n"
-    with socket.create_connection((host, int(port)), timeout=20) as connection:
+    url = urlsplit(local_server.endpoints.bigquery)
+    request = f"GET {url.path}/bigquery/v2/projects HTTP/1.1\r\nHost: {url.netloc}\r\n\r\n".encode()
+    with socket.create_connection((url.hostname, url.port), timeout=20) as connection:
         connection.sendall(request)
         assert b"200 OK" in connection.recv(65536)
     assert KEEP_ALIVE_S > 60

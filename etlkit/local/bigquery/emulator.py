@@ -16,11 +16,12 @@ https://cloud.google.com/bigquery/quotas#write-api-limits
 """
 
 
-def build_emulator(local_dir: Path) -> Any:
+def build_emulator(local_dir: Path, token: str) -> Any:
     """Make an emulator over the data of `local_dir`; the caller starts and stops it.
 
     Args:
         local_dir: `data/` below it holds the tables, `buckets/` is what `gs://` means.
+        token: What its callers must send.
 
     Returns:
         A `bqemulator.server.EmulatorServer` that binds free ports on loopback.
@@ -34,10 +35,12 @@ def build_emulator(local_dir: Path) -> Any:
     from bqemulator.server import EmulatorServer
 
     from etlkit.local.bigquery import extensions, patches
+    from etlkit.local.bigquery.patches import callers
     from etlkit.local.bigquery.patches.table import PATCHES
 
     PATCHES.check(emulator_version())
     patches.apply()
+    callers.apply(token)
     extensions.apply(local_dir)
     return EmulatorServer(
         Settings(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 PROJECT: Final = "local"
@@ -18,17 +18,20 @@ class Endpoints:
 
     Attributes:
         project: The project id that the local BigQuery answers for.
-        bigquery: REST, `http://127.0.0.1:PORT`.
+        bigquery: REST, `http://127.0.0.1:PORT/TOKEN`: any client that can be told an address has then
+            been told the token.
         bigquery_grpc: Storage Read and Write, `127.0.0.1:PORT`, without TLS.
-        vision: The local Vision over REST, `http://127.0.0.1:PORT`.
+        vision: The local Vision over REST, `http://127.0.0.1:PORT/TOKEN`.
         vision_grpc: The same over gRPC, `127.0.0.1:PORT`, without TLS.
+        token: What callers must send, if it is not in the address: as a bearer token or as an API key.
     """
 
     project: str
-    bigquery: str
+    bigquery: str = field(repr=False)
     bigquery_grpc: str
-    vision: str
+    vision: str = field(repr=False)
     vision_grpc: str
+    token: str = field(repr=False)
 
     def environ(self) -> dict[str, str]:
         """The environment variables that point clients at this server."""
@@ -37,6 +40,7 @@ class Endpoints:
             "ETLKIT_BIGQUERY_GRPC_ENDPOINT": self.bigquery_grpc,
             "ETLKIT_VISION_ENDPOINT": self.vision,
             "ETLKIT_VISION_GRPC_ENDPOINT": self.vision_grpc,
+            "ETLKIT_LOCAL_TOKEN": self.token,
             "GOOGLE_CLOUD_PROJECT": self.project,
         }
 
@@ -46,6 +50,6 @@ def grpc_address(port: int) -> str:
     return f"127.0.0.1:{port}"
 
 
-def http_address(port: int) -> str:
-    """`http://host:port` on loopback."""
-    return f"http://{grpc_address(port)}"
+def http_address(port: int, token: str) -> str:
+    """`http://host:port/TOKEN` on loopback."""
+    return f"http://{grpc_address(port)}/{token}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import socket
@@ -12,9 +13,11 @@ import time
 from pathlib import Path
 from typing import Final, Self
 
+from etlkit.calls import ended
 from etlkit.errors import ConfigError, EtlkitError, JobError
 from etlkit.local.server.client_lease import take_lease
 from etlkit.local.server.endpoints import Endpoints
+from etlkit.local.server.local_dir import make_local_dir
 from etlkit.local.server.server_info import START_REFUSED, ServerInfo, read_server_info
 
 _POLL_S: Final = 0.02
@@ -49,10 +52,30 @@ class LocalServer:
         self.started = started
         self.pid = info.pid
         self._lease = lease
+        self._is_closed = False
+        threading.Thread(target=self._watch, name="etlkit-local-lease", daemon=True).start()
 
     def close(self) -> None:
         """Give the lease back. The server ends about a second after the last lease is closed."""
+        self._is_closed = True
+        with contextlib.suppress(OSError):  # the server has ended
+            self._lease.shutdown(socket.SHUT_RDWR)
         self._lease.close()
+        ended.forget(self)
+
+    def _watch(self) -> None:
+        """Report the end of the server: the kernel closes its connections however it ends."""
+        with contextlib.suppress(OSError):
+            while self._lease.recv(1):
+                pass
+        if not self._is_closed:
+            ended.report(
+                self,
+                f"the local server (process {self.pid}) has ended although it was needed: it was "
+                f"killed, or ran out of memory; see {self.local_dir / 'server.log'}. What was "
+                "committed is on disk. Run the command again (a transfer with --resume): it starts "
+                "a new server",
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -72,8 +95,8 @@ def join_or_start(local_dir: Path = Path(".etlkit"), *, timeout_s: float = 60.0)
         A lease on the server. Close it, or use it with `with`.
 
     Raises:
-        ConfigError: Packages of the `local` extra are missing, or the server refuses to start with
-            the installed ones.
+        ConfigError: Packages of the `local` extra are missing, the server refuses to start with the
+            installed ones, or the directory cannot be written.
         JobError: The server failed while it started; the message has the end of its log.
     """
     _check_extra()
@@ -83,7 +106,7 @@ def join_or_start(local_dir: Path = Path(".etlkit"), *, timeout_s: float = 60.0)
 
     googlesql.prepare()  # before the clock of the start begins
     local_dir = local_dir.resolve()
-    local_dir.mkdir(parents=True, exist_ok=True)
+    make_local_dir(local_dir)
     deadline = time.monotonic() + timeout_s
     # Only the holder of this lock looks for a server and starts one, so two callers get one server.
     lock = FileLock(local_dir / "start.lock", timeout=timeout_s, mode=0o600, poll_interval=_POLL_S)
@@ -108,7 +131,7 @@ def _check_extra() -> None:
 
 
 def _join(local_dir: Path, info: ServerInfo | None) -> LocalServer | None:
-    lease = take_lease(info.lease_port, info.token) if info else None
+    lease = take_lease(info.lease_port, info.endpoints.token) if info else None
     if info is None or lease is None:
         return None
     return LocalServer(info, lease, local_dir, started=False)
@@ -145,7 +168,8 @@ def _spawn(local_dir: Path, log: Path) -> subprocess.Popen[bytes]:
     """Start the server in its own session, so that Ctrl-C in the terminal reaches only its clients."""
     package_root = str(Path(__file__).resolve().parents[3])
     path = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
-    with log.open("ab") as stderr:
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(descriptor, "ab") as stderr:
         return subprocess.Popen(  # noqa: S603 - our own interpreter and module
             [sys.executable, "-P", "-m", "etlkit.local.server.main", "--local-dir", str(local_dir)],
             env={**os.environ, "PYTHONPATH": path},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -21,15 +22,14 @@ class ServerInfo:
 
     Attributes:
         pid: The server process.
-        token: A random text. A server that knows it is the one that wrote the file.
         lease_port: Where clients open the connection that keeps the server alive.
-        endpoints: The addresses of its services.
+        endpoints: The addresses of its services, and the token for all of them. A server that knows
+            the token is the one that wrote the file.
         etlkit: The version of etlkit that started it.
         emulator: The version of the emulator in it.
     """
 
     pid: int
-    token: str
     lease_port: int
     endpoints: Endpoints
     etlkit: str
@@ -38,8 +38,10 @@ class ServerInfo:
     def write(self, local_dir: Path) -> None:
         """Write the file in one step: a reader sees all of it or none."""
         partial = local_dir / f"{SERVER_FILE}.{self.pid}"
-        partial.touch(mode=0o600)
-        partial.write_text(json.dumps(asdict(self), indent=2), encoding="utf-8")
+        partial.unlink(missing_ok=True)
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(asdict(self), file, indent=2)
         partial.replace(local_dir / SERVER_FILE)
 
     def remove(self, local_dir: Path) -> None:

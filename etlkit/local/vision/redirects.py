@@ -24,6 +24,7 @@ from etlkit.errors import ConfigError
 
 REST_ENDPOINT = "ETLKIT_VISION_ENDPOINT"
 GRPC_ENDPOINT = "ETLKIT_VISION_GRPC_ENDPOINT"
+TOKEN_VARIABLE = "ETLKIT_LOCAL_TOKEN"  # noqa: S105 - a name
 
 HOSTS = frozenset({f"{region}vision.googleapis.com" for region in ("", "eu-", "us-")})
 """https://cloud.google.com/vision/docs/ocr#regionalization"""
@@ -80,7 +81,7 @@ class _RedirectHandler(urllib.request.BaseHandler):
         endpoint = os.environ.get(REST_ENDPOINT)
         if parts.hostname not in HOSTS or endpoint is None:
             return None
-        # Remove keys: the local Vision needs none, and then its logs cannot have them.
+        # Remove keys: the address has the token that the local Vision wants instead.
         query = urlencode([each for each in parse_qsl(parts.query) if each[0] != "key"])
         headers = {k: v for k, v in request.header_items() if k.lower() not in _SECRET_HEADERS}
         redirected = urllib.request.Request(  # noqa: S310 - the environment names the endpoint
@@ -174,4 +175,18 @@ def _connect(endpoint: str) -> tuple[Any, Any]:
     unbounded = ("grpc.max_send_message_length", "grpc.max_receive_message_length")
     options = [("grpc.enable_http_proxy", 0), *((name, -1) for name in unbounded)]
     channel = grpc.insecure_channel(endpoint, options=options)
-    return channel, Shared(host=endpoint, channel=channel)
+    token = os.environ.get(TOKEN_VARIABLE)
+    intercepted = grpc.intercept_channel(channel, _token_sender(token)) if token else channel
+    return channel, Shared(host=endpoint, channel=intercepted)
+
+
+def _token_sender(token: str) -> Any:
+    """Sends the token of the local server with each call: the method has one request and one answer."""
+    import grpc
+
+    class Interceptor(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc]
+        def intercept_unary_unary(self, proceed: Any, details: Any, request: Any) -> Any:
+            metadata = [*(details.metadata or ()), ("authorization", f"Bearer {token}")]
+            return proceed(details._replace(metadata=metadata), request)
+
+    return Interceptor()

@@ -27,6 +27,7 @@ from etlkit.local.bigquery.patches.jobs import checked
 from etlkit.local.bigquery.patches.messages import locate
 from etlkit.local.bigquery.patches.scripts import is_lone_assert
 from etlkit.local.bigquery.patches.table import PATCHES
+from etlkit.local.bigquery.patches.work import check, current
 
 
 async def execute_query_job(
@@ -38,9 +39,12 @@ async def execute_query_job(
     **options: Any,
 ) -> Any:
     """Run a query job. A statement hook may execute it, otherwise the emulator does."""
-    Running.project, Running.job_id = project_id, job_id
-    Running.user = str(getattr(options.get("caller"), "principal", "")).removeprefix("user:")
-    ctx.engine.concurrency.refuse_if_too_many()
+    check()
+    work = current()
+    if work is None or work.is_exclusive:  # reads neither call functions of ours nor wait
+        Running.project, Running.job_id = project_id, job_id
+        Running.user = str(getattr(options.get("caller"), "principal", "")).removeprefix("user:")
+        ctx.engine.concurrency.refuse_if_too_many()
     context = StatementContext(project_id, ctx, options.get("caller"))
     found = analysis.check_job(bq_sql, context, query_params)
     outcome = await _execute(bq_sql, context)

@@ -181,7 +181,7 @@ def error_of(result: dict[str, Any]) -> DomainError:
 
 
 def _forget_old_results() -> None:
-    total = sum(result.nbytes for result in executor.JOB_RESULTS.values())
+    total = sum(result.nbytes for result in [*executor.JOB_RESULTS.values()])
     while len(executor.JOB_RESULTS) > 1 and (
         len(executor.JOB_RESULTS) > MAX_RESULTS or total > MAX_RESULT_BYTES
     ):

@@ -21,8 +21,10 @@ from bqemulator.storage.sql_identifiers import quoted_table_ref
 from etlkit.errors import ConfigError
 from etlkit.local.bigquery.patches import csv_files
 from etlkit.local.bigquery.patches.csv_files import CsvOptions
+from etlkit.local.bigquery.patches.sandbox import UPLOADS
 from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.transaction import Transaction
+from etlkit.local.bigquery.patches.work import interruptible
 from etlkit.local.buckets import Buckets
 
 _REFERENCE: Final = "jobReference"
@@ -36,8 +38,9 @@ async def execute_load_job(project_id: str, job_id: str, config: dict[str, Any],
     name = _destination(load, project_id)
     transaction = Transaction(ctx)
     try:
-        before = _prepare(load, name, ctx)
-        meta = await _plain_execute(project_id, job_id, {**config, "load": load}, ctx)
+        with interruptible():
+            before = _prepare(load, name, ctx)
+            meta = await _plain_execute(project_id, job_id, {**config, "load": load}, ctx)
     except BaseException:
         transaction.rollback()
         raise
@@ -130,9 +133,11 @@ async def _run_load(*, project_id: str, configuration: dict[str, Any], **rest: A
         if rest["ctx"].catalog.get_job(project_id, job_id) is not None:
             raise AlreadyExistsError(f"Already Exists: Job {project_id}:US.{job_id}")
         _wanted_ids.append(job_id)
+    UPLOADS.add(rest["media_path"])
     try:
         return await _plain_run_load(project_id=project_id, configuration=plain, **rest)
     finally:
+        UPLOADS.discard(rest["media_path"])
         _wanted_ids.clear()
 
 

@@ -15,6 +15,7 @@ from bqemulator.domain.errors import DomainError, InvalidQueryError, NotFoundErr
 from bqemulator.jobs import error_mapper
 
 from etlkit.local.bigquery.patches.table import PATCHES
+from etlkit.local.bigquery.patches.work import CANCELLED, StoppedError
 from etlkit.local.server.endpoints import PROJECT
 
 # These look at DuckDB's and the emulator's messages, never at SQL.
@@ -35,24 +36,15 @@ _UNDERLINE: Final = re.compile(r"\x1b\[\d*m")
 _UNPLACED: Final = re.compile(r"^(?:Unrecognized name: |Name )(\w+)")
 
 
-class StoppedError(InvalidQueryError):
-    """The job was cancelled.
-
-    Source: https://cloud.google.com/bigquery/docs/error-messages
-    """
-
-    http_status = 499
-    bq_reason = "stopped"
-    grpc_status_name = "CANCELLED"
-
-
 def _translate(error: BaseException, *, duckdb_sql: str | None = None) -> DomainError:
     text = str(error)
     if (match := _NO_DATASET.search(text)) is not None:  # the emulator: access denied
         message = r"Not found: Dataset \1:\2 was not found in location US"
         return NotFoundError(match.expand(message))
     if _INTERRUPTED in text:
-        return StoppedError("Job execution was cancelled: User requested cancellation")
+        return StoppedError(CANCELLED)
+    if isinstance(error, StoppedError):
+        return error
     if isinstance(error, DomainError):
         mapped = _plain_translate(error, duckdb_sql=duckdb_sql)
         return error if mapped.message.startswith(_WRAPPED) else mapped

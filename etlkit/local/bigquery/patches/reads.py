@@ -32,6 +32,7 @@ from etlkit.local.bigquery.patches.arrow_types import read_expression, read_fiel
 from etlkit.local.bigquery.patches.single_connection import to_completion
 from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.types import columns_of, quote
+from etlkit.local.bigquery.patches.work import CLIENT_GONE, StoppedError, interruptible
 
 MAX_SESSIONS: Final = 32
 MAX_MESSAGE_BYTES: Final = 1_000_000
@@ -98,16 +99,19 @@ class ReadHandler(servicer.BigQueryReadHandler):
     async def _create_session(self, raw: bytes, context: Any) -> bytes:
         request = types.CreateReadSessionRequest.deserialize(raw)
         engine: Any = self._ctx.engine
-        async with engine.connection_lock:
+        with engine.reading() as work:
             if request.read_session.data_format == types.DataFormat.AVRO:
                 self._forget_avro_sessions()
-                work = asyncio.to_thread(self._handle_create_read_session, raw, context)
-                return await to_completion(work)
+                avro = asyncio.to_thread(self._handle_create_read_session, raw, context)
+                return await to_completion(avro)
             source = self._source(request, context)
             if source is None:
                 return b""
             try:
-                schema, session = await to_completion(asyncio.to_thread(self._freeze, *source))
+                freeze = asyncio.to_thread(self._freeze, *source)
+                schema, session = await to_completion(freeze, lambda: work.stop(CLIENT_GONE))
+            except StoppedError as error:
+                await context.abort(grpc.StatusCode.CANCELLED, error.message)
             except duckdb.Error as error:
                 code = grpc.StatusCode.INVALID_ARGUMENT
                 await context.abort(code, str(error).split("\n", maxsplit=1)[0])
@@ -157,9 +161,13 @@ class ReadHandler(servicer.BigQueryReadHandler):
         shown = ", ".join(
             f"{read_expression(quote(name), kind)} AS {quote(name)}" for name, kind, _ in columns
         )
-        result = self._ctx.engine.execute(f"SELECT {shown} FROM ({select}) AS t")
         session = _Session(self._root / f"{uuid4().hex}.arrow", 0)
-        with pa.OSFile(str(session.path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        with (
+            interruptible(),
+            pa.OSFile(str(session.path), "wb") as sink,
+            pa.ipc.new_file(sink, schema) as writer,
+        ):
+            result = self._ctx.engine.execute(f"SELECT {shown} FROM ({select}) AS t")
             for batch in result.to_arrow_reader(_FILE_BATCH_ROWS):
                 writer.write_batch(batch.cast(schema))
                 session.num_rows += batch.num_rows

@@ -26,6 +26,7 @@ from etlkit.local.bigquery.patches.messages import at_statement, locate
 from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.table_options import sync_table
 from etlkit.local.bigquery.patches.transaction import NO_DDL, Transaction
+from etlkit.local.bigquery.patches.work import check, interruptible
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -82,6 +83,7 @@ class Interpreter(plain.ScriptInterpreter):
         return found
 
     async def _exec_statement(self, stmt: ast.Statement) -> None:
+        check()  # a loop with an EXCEPTION handler would go on for ever
         if self._transaction is not None and isinstance(
             stmt, ast.CreateFunctionStmt | ast.CreateProcedureStmt
         ):
@@ -109,7 +111,8 @@ class Interpreter(plain.ScriptInterpreter):
 
     async def _run_dynamic(self, bq_sql: str, using_values: list[Any]) -> bool:
         """Run a dynamic statement. Returns whether the catalog may have to be updated."""
-        await super()._run_statement_with_params(bq_sql, using_values)
+        with interruptible():
+            await super()._run_statement_with_params(bq_sql, using_values)
         return True
 
     async def _run_query(self, bq_sql: str) -> pa.Table:

@@ -18,7 +18,7 @@ ORIGINALS: Final = (
         "bqemulator.server:DuckDBEngine",
         "a18b83bbd1e1",
         ("bigquery/patches/single_connection",),
-        "Users of the one DuckDB connection must wait for each other, and a dry run must not run.",
+        "Requests that read need connections of their own, and a dry run must not run.",
     ),
     Original(
         "bqemulator.server:uvicorn",
@@ -113,9 +113,27 @@ ORIGINALS: Final = (
     Original(
         "bqemulator.sql.translator:SQLTranslator.translate",
         "391007c542d5",
-        ("bigquery/patches/byte_literals", "bigquery/patches/alter_actions"),
-        "DuckDB must get BYTES literals with escapes in hexadecimal digits, and one statement for "
-        "each action of an ALTER.",
+        (
+            "bigquery/patches/byte_literals",
+            "bigquery/patches/alter_actions",
+            "bigquery/patches/null_safe_joins",
+            "bigquery/patches/sandbox",
+        ),
+        "DuckDB must get BYTES literals with escapes in hexadecimal digits, one statement for each "
+        "action of an ALTER, null-safe joins that it hashes, and none of its own functions and "
+        "statements.",
+    ),
+    Original(
+        "bqemulator.versioning.time_travel:_eval_timestamp_via_duckdb",
+        "b0f5427ca3bb",
+        ("bigquery/patches/sandbox",),
+        "A point in time is translated by itself, and DuckDB must get none of its own functions.",
+    ),
+    Original(
+        "bqemulator.jobs.executor:_resolve_uri",
+        "3ce38a061249",
+        ("bigquery/patches/sandbox",),
+        "Jobs must read and write objects of buckets and uploads, and no other file.",
     ),
     Original(
         "bqemulator.sql.parameters:_SCALAR_CONVERTERS[BYTES]",
@@ -246,8 +264,15 @@ ORIGINALS: Final = (
     Original(
         "bqemulator.server:create_app",
         "6a104cb35d8e",
-        ("bigquery/patches/table_resource",),
-        "The REST app must handle one request at a time and update the catalog before each.",
+        ("bigquery/patches/table_resource", "bigquery/patches/callers"),
+        "The REST app must handle one writing request at a time, update the catalog before it, and "
+        "answer only callers that know the token.",
+    ),
+    Original(
+        "bqemulator.grpc_api.server:CorrelationInterceptor",
+        "dd701a50592e",
+        ("bigquery/patches/callers",),
+        "The gRPC server must answer only callers that know the token.",
     ),
     Original(
         "bqemulator.grpc_api.write_servicer:BigQueryWriteHandler",

@@ -9,6 +9,7 @@ existed in the catalog. What still differs: defaults are shown in DuckDB's SQL.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import bqemulator.api.routes.tables as routes
@@ -16,6 +17,7 @@ import bqemulator.server as emulator_server
 from bqemulator.catalog.models import RangePartitioning
 from bqemulator.storage.sql_identifiers import quoted_table_ref
 
+from etlkit.local.bigquery.patches.catalog_cache import share
 from etlkit.local.bigquery.patches.missing_values import defaults_of
 from etlkit.local.bigquery.patches.single_connection import OneRequestApp
 from etlkit.local.bigquery.patches.table import PATCHES
@@ -158,12 +160,17 @@ def _expiration(body: dict[str, Any]) -> datetime | None:
 
 
 def _create_app(ctx: Any) -> OneRequestApp:
+    from etlkit.local.bigquery.extensions.plain_reads import is_read
+
     resources = TableResources(ctx)
     PATCHES.replace("bqemulator.api.routes.tables:_table_to_rest", resources.to_rest)
     PATCHES.replace("bqemulator.api.routes.tables:_rest_to_table_meta", resources.from_rest)
-    return OneRequestApp(_plain_create_app(ctx), ctx.engine, resources.prepare_request)
+    share(ctx.catalog)
+    return OneRequestApp(
+        _plain_create_app(ctx), ctx.engine, resources.prepare_request, partial(is_read, ctx=ctx)
+    )
 
 
 def apply() -> None:
-    """Build the REST app with these resources, one request at a time."""
+    """Build the REST app with these resources."""
     PATCHES.replace("bqemulator.server:create_app", _create_app)

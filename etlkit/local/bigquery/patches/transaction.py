@@ -16,6 +16,8 @@ from uuid import uuid4
 import duckdb
 from bqemulator.domain.errors import InvalidQueryError
 
+from etlkit.local.bigquery.patches.catalog_cache import entries_of
+
 if TYPE_CHECKING:
     from etlkit.local.bigquery.patches.concurrency import Name
 
@@ -36,7 +38,7 @@ class Transaction:
 
     def __init__(self, ctx: Any) -> None:
         self._ctx = ctx
-        self._catalog = _tables_of(ctx.catalog)
+        self._catalog = entries_of(ctx.catalog)
         self.changed: set[Name] = set()
         self._mutated: set[Name] = set()
         self.id = str(uuid4())
@@ -101,9 +103,3 @@ class Transaction:
         cache = self._ctx.catalog._cache  # noqa: SLF001
         for name, entries in self._catalog.items():
             setattr(cache, name, entries)
-
-
-def _tables_of(catalog: Any) -> dict[str, dict[Any, Any]]:
-    """Shallow copies are enough: the entries are frozen."""
-    cache = vars(catalog._cache)  # noqa: SLF001
-    return {name: dict(entries) for name, entries in cache.items() if isinstance(entries, dict)}
