@@ -77,6 +77,8 @@ class SingleConnectionEngine(DuckDBEngine):
         await super().start()
         for prepare in self.starts:
             prepare(self.connection)
+        # Also for the connections of reads: the emulator sets it for its own only.
+        self.connection.execute("SET GLOBAL TimeZone = 'UTC'")
         sandbox.lock(self.connection, self._settings)
 
     async def stop(self) -> None:
@@ -123,7 +125,6 @@ class SingleConnectionEngine(DuckDBEngine):
             connection = self._idle.pop()
         except IndexError:
             connection = super().connection.cursor()
-            connection.execute("SET TimeZone = 'UTC'")  # as the emulator's own connection
         with self._working(Work(connection, is_exclusive=False)) as work:
             yield work
         self._idle.append(connection)
