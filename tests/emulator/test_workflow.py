@@ -241,7 +241,7 @@ def test_a_dry_run_says_what_can_be_known(settings, run, dataset):
     assert "nope" in caught.value.report.error
     assert [
         table for (table,) in run(f"SELECT table_name FROM {dataset}.INFORMATION_SCHEMA.TABLES")
-    ] == ["n"]
+    ] == ["nums"]
 
 
 def test_the_command_line(cli, tmp_path, dataset):

@@ -231,6 +231,16 @@ def check_job(
     return None
 
 
+def view_columns(project: str, query: str, ctx: Any) -> list[dict[str, Any]]:
+    """REST fields of the columns of a view; none = they cannot be known.
+
+    Raises:
+        InvalidQueryError: BigQuery refuses the query.
+    """
+    found = check_job(query, StatementContext(project, ctx), None)
+    return [] if found is None else [kind.as_api(name) for name, kind in found.columns]
+
+
 def references(found: googlesql.Analysis) -> list[dict[str, str]]:
     """`referencedTables` of a job's statistics."""
     names = [name.split(".", 2) for name in sorted(found.reads | found.writes)]

@@ -105,6 +105,7 @@ def apply(tables: ObjectTables) -> None:
 
     PATCHES.replace("bqemulator.api.routes.jobs:execute_copy_job", execute_copy_job)
     TableResources.more.append(describe)
+    TableResources.view_columns = analysis.view_columns
     PATCHES.replace_route("bqemulator.api.routes.tables:delete_table", delete_table)
     PATCHES.replace_route("bqemulator.api.routes.tables:insert_table", insert_table)
 

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import bqemulator.api.routes.tables as routes
 import bqemulator.server as emulator_server
-from bqemulator.catalog.models import RangePartitioning
+from bqemulator.catalog.models import RangePartitioning, TableSchema
 from bqemulator.storage.sql_identifiers import quoted_table_ref
 
 from etlkit.local.bigquery.patches.catalog_cache import share
 from etlkit.local.bigquery.patches.missing_values import defaults_of
 from etlkit.local.bigquery.patches.single_connection import OneRequestApp
 from etlkit.local.bigquery.patches.table import PATCHES
-from etlkit.local.bigquery.patches.types import quote, to_column
+from etlkit.local.bigquery.patches.types import quote, to_column, to_table_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +39,9 @@ class TableResources:
 
     more: ClassVar[list[Callable[[TableMeta, Any], dict[str, Any]]]] = []
     """Each returns more fields of the resource, from the table and the emulator's `AppContext`."""
+
+    view_columns: ClassVar[Callable[[str, str, Any], list[dict[str, Any]]]] = lambda *_: []
+    """Project and query of a view, and the `AppContext` -> the REST fields of its columns."""
 
     def __init__(self, ctx: Any) -> None:
         self._ctx = ctx
@@ -77,6 +80,11 @@ class TableResources:
         meta = _with_partitioning(meta, body)
         if existing is None:
             return meta.model_copy(update={"expiration_time": _expiration(body)})
+        if meta.view_query and meta.view_query != existing.view_query:
+            fields = type(self).view_columns(project_id, meta.view_query, self._ctx)
+            if fields:
+                schema = TableSchema(fields=to_table_fields(fields))
+                return meta.model_copy(update={"schema_": schema})
         self._add_columns(meta, existing)
         at = _expiration(body) if "expirationTime" in body else existing.expiration_time
         kept = ("range_partitioning", "base_table", "snapshot_time", "num_rows")
