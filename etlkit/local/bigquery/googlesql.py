@@ -46,6 +46,25 @@ from etlkit.local.bigquery.wasm_service import (
     prepare_module,
 )
 
+__all__ = [
+    "Analysis",
+    "AnalyzerFailedError",
+    "Catalog",
+    "Engine",
+    "GoogleSqlError",
+    "Parameters",
+    "ScriptStatement",
+    "analyze",
+    "analyze_expression",
+    "analyzer_options",
+    "builtin_catalog_id",
+    "check_script",
+    "engine",
+    "is_installed",
+    "parse_script",
+    "prepare",
+]
+
 Parameters = Mapping[str, SqlType] | Sequence[SqlType] | None
 """Types of named or of positional query parameters; None = any parameter is taken, of any type."""
 
@@ -284,7 +303,8 @@ class Engine:
                     raise ServerError.from_error_string(str(error)) from error
 
         service = ZetaSqlLocalService.__new__(ZetaSqlLocalService)
-        service.wasm_client = Client()
+        make: Any = Client
+        service.wasm_client = make()
         ZetaSqlLocalService._instance = service  # noqa: SLF001 - its classes ask for it there
         return service
 

@@ -5,7 +5,7 @@ digits after the point. The emulator: it looked at types through Arrow, where JS
 GEOGRAPHY is bytes; its NUMERIC columns kept 3 digits after the point and BIGNUMERIC 5.
 
 What remains: DuckDB's decimals have 38 digits at most, so BIGNUMERIC keeps 20 before and 18 after the
-point, and a product of two NUMERICs is a BIGNUMERIC.
+point.
 """
 
 from __future__ import annotations
