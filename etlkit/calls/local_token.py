@@ -23,11 +23,16 @@ def local_token(address: str, environ: Mapping[str, str]) -> str | None:
         address: `http://host:port`, with the token as its path or without, or `host:port`.
         environ: `ETLKIT_LOCAL_TOKEN` is read.
     """
+    return (environ.get(TOKEN_VARIABLE) or None) if is_loopback(address) else None
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address, `host:port` or a URL, is on this machine."""
     try:
         host = urlsplit(address if "://" in address else f"//{address}").hostname
     except ValueError:
-        return None
-    return (environ.get(TOKEN_VARIABLE) or None) if host in _LOOPBACK else None
+        return False
+    return host in _LOOPBACK
 
 
 def without_token(address: str, token: str | None) -> str:

@@ -12,6 +12,7 @@ import psutil
 import pyarrow as pa
 import pytest
 from google.api_core.exceptions import GoogleAPICallError, NotFound
+from google.cloud import bigquery
 
 from etlkit.local import join_or_start
 from tests import onnx_bytes
@@ -94,6 +95,10 @@ def test_others_read_while_a_statement_runs(
     assert bq.get_table(table).num_rows == 1
     assert [each.table_id for each in bq.list_tables(dataset)] == ["t"]
     assert read_table(table) == pa.table({"n": [1]})
+    config = bigquery.QueryJobConfig(dry_run=True)
+    assert bq.query(f"SELECT n FROM {table}", job_config=config).schema[0].name == "n"
+    results = {"path": f"/projects/local/queries/{dataset}_0", "query_params": {"timeoutMs": 1}}
+    assert bq._connection.api_request("GET", **results)["jobComplete"] is False
     assert not error.done()
     assert _is_cancelled(bq, f"{dataset}_0")
     assert "was cancelled" in error.result()

@@ -24,10 +24,11 @@ LAYERS = [
     {"engine"},
     {"bigquery", "files", "vision"},
     {"workflow"},
+    {"sql_check"},
     {"runner"},
     {"testing"},
     {"cli"},
-    {"run", "runs"},
+    {"run", "runs", "pytest_plugin"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
@@ -107,7 +108,9 @@ def test_one_module_knows_googlesqls_analyzer():
     assert users == {"local/bigquery/googlesql.py"}
 
 
-@pytest.mark.parametrize("module", ["etlkit", "etlkit.run", "etlkit.local", "etlkit.calls.http"])
+@pytest.mark.parametrize(
+    "module", ["etlkit", "etlkit.run", "etlkit.local", "etlkit.calls.http", "etlkit.pytest_plugin"]
+)
 def test_imports_are_cheap(module):
     """Google's clients cost seconds to import: they stay out until they are used."""
     # Some packages put an empty `google.cloud` there when the interpreter starts.

@@ -139,27 +139,42 @@ async def _refuse(receive: Receive, send: Send, status: HTTPStatus, message: str
     await send({"type": "http.response.body", "body": body})
 
 
-def knows_token(metadata: Iterable[tuple[str, str | bytes]] | None, token: str) -> bool:
-    """Whether the metadata of a gRPC call has the token, as a bearer token or an API key."""
+def _is_never_signed(_bearer: str) -> bool:
+    return False
+
+
+def knows_token(
+    metadata: Iterable[tuple[str, str | bytes]] | None,
+    token: str,
+    is_signed: Callable[[str], bool] = _is_never_signed,
+) -> bool:
+    """Whether the metadata of a gRPC call has the token, as a bearer token or an API key.
+
+    Args:
+        metadata: What the client sent.
+        token: The token.
+        is_signed: Whether a bearer token is one that the owner of our key file has signed: Google's
+            clients sign one for each service instead of asking for a token.
+    """
     for name, value in metadata or ():
         if name == "x-goog-api-key" and is_token(value, token):
             return True
         text = value if isinstance(value, str) else value.decode("latin-1")
         is_bearer = name == "authorization" and text[:7].lower() == "bearer "
-        if is_bearer and is_token(text[7:], token):
+        if is_bearer and (is_token(text[7:], token) or is_signed(text[7:])):
             return True
     return False
 
 
-def token_interceptor(token: str) -> Any:
-    """An interceptor of a gRPC server that refuses calls without the token."""
+def token_interceptor(token: str, is_signed: Callable[[str], bool] = _is_never_signed) -> Any:
+    """An interceptor of a gRPC server that refuses calls for which `knows_token` says no."""
     import grpc
 
     class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         async def intercept_service(
             self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any
         ) -> Any:
-            if knows_token(handler_call_details.invocation_metadata, token):
+            if knows_token(handler_call_details.invocation_metadata, token, is_signed):
                 return await continuation(handler_call_details)
             return refusing_handler()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import stat
 from pathlib import Path
 from typing import Final
@@ -31,6 +32,15 @@ def make_local_dir(path: Path) -> None:
             f"the local folder {path} cannot be used ({error.strerror or error}): choose another "
             "one with --local-dir"
         ) from error
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file in one step, readable for this user only. A reader sees all of it or none."""
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    partial.replace(path)
 
 
 def _check_writable(path: Path) -> None:

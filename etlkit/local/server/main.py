@@ -32,7 +32,7 @@ from etlkit.local.server.endpoints import (
     http_address,
 )
 from etlkit.local.server.local_dir import make_local_dir
-from etlkit.local.server.server_info import START_REFUSED, ServerInfo
+from etlkit.local.server.server_info import START_REFUSED, ServerInfo, World
 
 _PREDECESSOR_TIMEOUT_S: Final = 60.0
 """How long to wait for the previous server, which may still be writing its data."""
@@ -54,28 +54,39 @@ _STOP_SIGNALS: Final = [
 class Services:
     """BigQuery and Vision on one event loop."""
 
-    def __init__(self, local_dir: Path, token: str) -> None:
+    def __init__(self, local_dir: Path, token: str, world: World) -> None:
         self._local_dir = local_dir
         self._token = token
+        self._world = world
         self._emulator: Any = None
         self._vision: Any = None
         self._vision_task: asyncio.Task[None] | None = None
         self._vision_grpc: Any = None
+        self._tools: Any = None
 
     async def start(self) -> Endpoints:
         """Listen on free ports of loopback."""
         import uvicorn
 
         from etlkit.local.server.guard import RequestGuard, token_interceptor
+        from etlkit.local.server.tool_access import ToolAccess
         from etlkit.local.vision.app import create_app
         from etlkit.local.vision.grpc_server import start_grpc
         from etlkit.local.vision.service import VisionService
 
-        self._emulator = build_emulator(self._local_dir, self._token)
+        self._tools = ToolAccess(self._local_dir, self._token)
+        is_signed = self._tools.account.has_signed
+        self._emulator = build_emulator(
+            self._local_dir,
+            self._token,
+            is_signed,
+            location=self._world.location,
+            late_columns_s=self._world.late_columns_s,
+        )
         await self._emulator.start()
         service = VisionService(self._local_dir / "buckets")
         self._vision_grpc, vision_grpc_port = await start_grpc(
-            service, interceptors=(token_interceptor(self._token),)
+            service, interceptors=(token_interceptor(self._token, is_signed),)
         )
         self._vision = uvicorn.Server(
             uvicorn.Config(
@@ -93,6 +104,7 @@ class Services:
             if self._vision_task.done():
                 await self._vision_task
             await asyncio.sleep(0.01)
+        for_tools = await self._tools.start(self._emulator.grpc_port, vision_grpc_port)
         return Endpoints(
             project=PROJECT,
             token=self._token,
@@ -100,12 +112,15 @@ class Services:
             bigquery_grpc=grpc_address(self._emulator.grpc_port),
             vision=http_address(self._vision.servers[0].sockets[0].getsockname()[1], self._token),
             vision_grpc=grpc_address(vision_grpc_port),
+            **for_tools,
         )
 
     async def stop(self) -> None:
         """End the statements in progress and write all data to disk."""
         if self._emulator is not None:
             self._emulator._engine.stop_work()  # noqa: SLF001
+        if self._tools is not None:
+            await self._tools.stop()
         if self._vision_task is not None:
             self._vision.should_exit = True
             await self._vision_task
@@ -116,7 +131,7 @@ class Services:
             await self._emulator.stop()
 
 
-def serve(local_dir: Path) -> None:
+def serve(local_dir: Path, world: World) -> None:
     """Serve `local_dir` until its last client is gone."""
     make_local_dir(local_dir)
     (local_dir / "buckets").mkdir(exist_ok=True)
@@ -128,7 +143,7 @@ def serve(local_dir: Path) -> None:
         loop = asyncio.new_event_loop()
         thread = Thread(target=loop.run_forever, name="etlkit-local-services", daemon=True)
         thread.start()
-        services = Services(local_dir, token)
+        services = Services(local_dir, token, world)
         try:
             endpoints = _run(loop, services.start()).result()
             info = ServerInfo(
@@ -137,6 +152,7 @@ def serve(local_dir: Path) -> None:
                 endpoints=endpoints,
                 etlkit=__version__,
                 emulator=emulator_version(),
+                world=world,
             )
             info.write(local_dir)
             try:
@@ -174,10 +190,12 @@ def main(arguments: list[str]) -> int:
     """Run the server. Returns 0 when its last client is gone, 2 if it cannot be started like this."""
     parser = argparse.ArgumentParser(prog="python -m etlkit.local.server.main", description=__doc__)
     parser.add_argument("--local-dir", type=Path, required=True, help="where the data is")
-    local_dir = parser.parse_args(arguments).local_dir.resolve()
+    parser.add_argument("--location", default="US", help="where datasets are by default")
+    parser.add_argument("--late-columns-s", type=float, default=0, help="how late columns are seen")
+    given = parser.parse_args(arguments)
     os.umask(0o077)  # whatever is written below is for this user only
     try:
-        serve(local_dir)
+        serve(given.local_dir.resolve(), World(given.location, given.late_columns_s))
     except ConfigError as error:
         sys.stderr.write(f"{START_REFUSED}{error.message}\n")
         return 2

@@ -7,20 +7,17 @@ it posts to `https://vision.googleapis.com`, or makes Google's client without ar
 
 from __future__ import annotations
 
-import functools
 import os
-import sys
 import threading
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPResponse
-from importlib.machinery import ModuleSpec, PathFinder
-from types import ModuleType
 from typing import Any, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from etlkit.errors import ConfigError
+from etlkit.local.client_redirect import ClientRedirect
 
 REST_ENDPOINT = "ETLKIT_VISION_ENDPOINT"
 GRPC_ENDPOINT = "ETLKIT_VISION_GRPC_ENDPOINT"
@@ -46,12 +43,12 @@ def redirect_vision() -> Iterator[None]:
     opener = urllib.request.build_opener(_RedirectHandler())
     if _is_default(before):
         urllib.request.install_opener(opener)
-    client_redirect = _ClientRedirect()
-    client_redirect.enter()
+    channels = _SharedChannels()
     try:
-        yield
+        with ClientRedirect(_CLIENT_MODULE, "ImageAnnotatorClient", channels.change):
+            yield
     finally:
-        client_redirect.leave()
+        channels.close()
         if getattr(urllib.request, "_opener", None) is opener:
             urllib.request.install_opener(cast("Any", before))
 
@@ -94,63 +91,27 @@ class _RedirectHandler(urllib.request.BaseHandler):
         return cast("HTTPResponse", answer)
 
 
-class _ClientRedirect:
-    """Patches `ImageAnnotatorClient()`. If the script has not imported it yet, it waits for that."""
+class _SharedChannels:
+    """The connections of clients that name no endpoint, one for each address."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._channels: dict[str, Any] = {}
         self._transports: dict[str, Any] = {}
-        self._patched: list[tuple[Any, Any]] = []
 
-    def enter(self) -> None:
-        module = sys.modules.get(_CLIENT_MODULE)
-        if module is None:
-            sys.meta_path.insert(0, self)
-        else:
-            self._patch(module)
-
-    def leave(self) -> None:
-        """Undo the patches and close the connections."""
-        if self in sys.meta_path:
-            sys.meta_path.remove(self)
-        for cls, init in self._patched:
-            cls.__init__ = init
+    def close(self) -> None:
+        """Close the connections."""
         for channel in self._channels.values():
             channel.close()
 
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, _target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """Find the client's module, and patch it as soon as it has been imported."""
-        if name != _CLIENT_MODULE:
-            return None
-        spec = PathFinder.find_spec(name, path)
-        loader: Any = None if spec is None else spec.loader
-        if loader is not None:
-            run = loader.exec_module
-
-            def exec_module(module: ModuleType) -> None:
-                run(module)
-                self._patch(module)
-
-            loader.exec_module = exec_module
-        return spec
-
-    def _patch(self, module: ModuleType) -> None:
-        client = module.ImageAnnotatorClient
-        original = client.__init__
-
-        @functools.wraps(original)
-        def init(this: Any, *args: Any, **options: Any) -> None:
-            endpoint = os.environ.get(GRPC_ENDPOINT)
-            has_no_arguments = not args and all(value is None for value in options.values())
-            if endpoint is not None and has_no_arguments:
-                options = {"transport": self._transport(endpoint)}
-            original(this, *args, **options)
-
-        client.__init__ = init
-        self._patched.append((client, original))
+    def change(self, client: Any, args: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
+        """The arguments of a new client: those of the local Vision if it got none."""
+        del client
+        endpoint = os.environ.get(GRPC_ENDPOINT)
+        has_no_arguments = not args and all(value is None for value in options.values())
+        if endpoint is not None and has_no_arguments:
+            return {"transport": self._transport(endpoint)}
+        return options
 
     def _transport(self, endpoint: str) -> Any:
         """One connection for all clients, because a script may make a client for every row."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import bqemulator.scripting.interpreter as plain
 from bqemulator.domain.errors import DomainError, InvalidQueryError
@@ -13,6 +14,7 @@ from sqlglot import exp
 from etlkit.local.bigquery import googlesql
 from etlkit.local.bigquery.extensions import (
     api_errors,
+    child_jobs,
     declared_columns,
     execute,
     grammar,
@@ -25,15 +27,25 @@ from etlkit.local.bigquery.extensions.statement_context import StatementContext
 from etlkit.local.bigquery.patches import scripts
 from etlkit.local.bigquery.patches.messages import locate
 from etlkit.local.bigquery.patches.table import PATCHES
-from etlkit.local.bigquery.patches.transaction import NO_DDL
+from etlkit.local.bigquery.rewrites import default_dataset, system_variables
+from etlkit.local.bigquery.rules.registry import Asked, ask
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     import pyarrow as pa
     from bqemulator.scripting import ast
 
 
+_ASSIGNMENT: Final = re.compile(
+    r"\s*SET\s+@@(?P<name>[\w.]+)\s*=\s*(?P<value>.+)", re.IGNORECASE | re.DOTALL
+)
+
+
 class Interpreter(scripts.Interpreter):
     """The patched interpreter, which calls the hooks before each statement."""
+
+    _last_rows: pa.Table | None = None
 
     @property
     def _context(self) -> StatementContext:
@@ -58,6 +70,7 @@ class Interpreter(scripts.Interpreter):
         """Ask GoogleSQL's analyzer about a statement."""
         if self._temp_routines is not None:
             self._script.temporary = self._temp_routines._routines  # noqa: SLF001
+        self._script.default = self._default_dataset()
         return self._script.statement(sql, self._frames.all_visible(), using)
 
     def _shape(self, found: googlesql.Analysis | None) -> None:
@@ -85,7 +98,15 @@ class Interpreter(scripts.Interpreter):
         await super()._exec_for(stmt)
 
     async def _exec_sql(self, sql: str) -> None:
+        await self._as_child(sql, child_jobs.kind_of(sql), self._exec_one(sql))
+
+    async def _exec_one(self, sql: str) -> None:
+        if assignment := _ASSIGNMENT.match(sql):
+            value = await super()._eval_expr_scalar(assignment["value"])
+            system_variables.assign(assignment["name"].lower(), value)
+            return
         found = self._analyze(sql)
+        sql = default_dataset.qualified(sql, *self._default_dataset(), self._temp_tables())
         if await self._by_hook(sql):
             return
         declared = declared_columns.parts(sql, grammar.parse(sql))
@@ -93,28 +114,85 @@ class Interpreter(scripts.Interpreter):
             await super()._exec_sql(part)
         self._shape(found)
 
+    async def _run_statement_with_params(self, bq_sql: str, using_values: list[Any]) -> None:
+        work = super()._run_statement_with_params(bq_sql, using_values)
+        await self._as_child(bq_sql, child_jobs.kind_of(bq_sql), work)
+
+    async def _exec_create_function(self, stmt: ast.CreateFunctionStmt) -> None:
+        if "." in stmt.name:
+            work = super()._exec_create_function(stmt)
+            await self._as_child(f"CREATE FUNCTION {stmt.name}", "CREATE_FUNCTION", work)
+            return
+        child_jobs.RECORD.get().has_functions = True
+        await super()._exec_create_function(stmt)
+
+    async def _exec_create_procedure(self, stmt: ast.CreateProcedureStmt) -> None:
+        work = super()._exec_create_procedure(stmt)
+        await self._as_child(f"CREATE PROCEDURE {stmt.name}", "CREATE_PROCEDURE", work)
+
+    async def _eval_expr_scalar(self, expr: str) -> Any:
+        self._analyze(f"SELECT {expr}")
+        tree = grammar.parse(f"SELECT {expr}")
+        if tree is not None:
+            ask(Asked.STATEMENT, tree, self._context)
+        if "select" not in expr.casefold():
+            return await super()._eval_expr_scalar(expr)
+        value: list[Any] = []
+
+        async def evaluate() -> None:
+            value.append(await super(Interpreter, self)._eval_expr_scalar(expr))
+
+        await self._as_child(f"SELECT {expr}", "SELECT", evaluate(), evaluation="EXPRESSION")
+        return value[0]
+
+    async def _as_child(
+        self, sql: str, kind: str, work: Awaitable[None], evaluation: str = "STATEMENT"
+    ) -> None:
+        """Run a statement, and record it as a child job."""
+        clock = self._ctx.clock
+
+        async def run() -> pa.Table | None:
+            self._last_rows = None
+            await work
+            return self._last_rows
+
+        statement = child_jobs.Statement(sql, kind, clock.now(), evaluation=evaluation)
+        await child_jobs.recorded(statement, run, clock)
+        if statement.num_affected is not None:
+            system_variables.values()["row_count"] = statement.num_affected
+
+    def _default_dataset(self) -> tuple[str, str]:
+        """What the script has set; "" = nothing."""
+        values = system_variables.values()
+        return values["dataset_project_id"] or self._project_id, values["dataset_id"] or ""
+
+    def _temp_tables(self) -> set[str]:
+        return default_dataset.temp_tables(self._ctx.engine.connection)
+
     async def _exec_call(self, stmt: ast.CallStmt) -> None:
+        text = f"CALL {stmt.routine_ref}({', '.join(stmt.arg_exprs)})"
+        await self._as_child(text, "CALL", self._call(stmt))
+
+    async def _call(self, stmt: ast.CallStmt) -> None:
         procedure = sql_functions.find_procedure(stmt.routine_ref)
         if procedure is None:
             await super()._exec_call(stmt)
+            self._last_rows = self._final_table
             return
         arguments = [await self._eval_expr_scalar(text) for text in stmt.arg_exprs]
         procedure.call(arguments, self._context)
         self._final_table = None
 
-    async def _eval_expr_scalar(self, expr: str) -> Any:
-        self._analyze(f"SELECT {expr}")
-        return await super()._eval_expr_scalar(expr)
-
     async def _run_query(self, bq_sql: str) -> pa.Table:
         try:
             rows = await self._rewritten(bq_sql, [])
-            return rows if rows is not None else await super()._run_query(bq_sql)
+            self._last_rows = rows if rows is not None else await super()._run_query(bq_sql)
         except DomainError as error:
             known = api_errors.carried() or error
             if isinstance(known, InvalidQueryError):
                 raise locate(known, bq_sql, self._source) from error
             raise known from error
+        return self._last_rows
 
     async def _run_query_with_params(self, bq_sql: str, using_values: list[Any]) -> pa.Table:
         self._analyze(bq_sql, using_values)
@@ -140,8 +218,8 @@ class Interpreter(scripts.Interpreter):
         tree = grammar.parse(sql)
         if tree is None:
             return False
-        if self._transaction is not None and scripts._is_permanent_ddl(tree):  # noqa: SLF001
-            raise InvalidQueryError(NO_DDL)
+        if self._transaction is not None:
+            ask(Asked.TRANSACTION, tree)
         api_errors.forget()
         outcome = await hooks.execute(tree, self._context)
         if outcome is None:
@@ -161,6 +239,14 @@ class Interpreter(scripts.Interpreter):
         return await execute.run(tree, self._context, execute.script_parameters(known))
 
 
+def _parse_set(self: Any) -> ast.Statement:
+    """Parse the assignment of a system variable as a plain statement."""
+    if self._cursor.peek().kind == "AT_AT":
+        statement: ast.SqlStmt = self._parse_sql_statement()
+        return statement
+    return _plain_parse_set(self)  # type: ignore[no-any-return]
+
+
 def _parse_create(self: Any) -> ast.Statement:
     """Parse a remote function as a plain statement: the emulator expects a body of each function."""
     start = self._cursor._pos  # noqa: SLF001
@@ -172,11 +258,13 @@ def _parse_create(self: Any) -> ast.Statement:
     return _plain_parse_create(self)  # type: ignore[no-any-return]
 
 
+_plain_parse_set: Any = Parser._parse_set  # noqa: SLF001
 _plain_parse_create: Any = Parser._parse_create_or_sql  # noqa: SLF001
 
 
 def apply() -> None:
     """Run scripts with this interpreter."""
     PATCHES.replace("bqemulator.scripting.parser:Parser._parse_create_or_sql", _parse_create)
+    PATCHES.replace("bqemulator.scripting.parser:Parser._parse_set", _parse_set)
     PATCHES.replace("bqemulator.scripting.interpreter:ScriptInterpreter", Interpreter)
     PATCHES.replace("bqemulator.jobs.executor:ScriptInterpreter", Interpreter)

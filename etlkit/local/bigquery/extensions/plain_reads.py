@@ -20,7 +20,6 @@ _NOT_PLAIN: Final = (
     "createSession",
     "connectionProperties",
     "destinationTable",
-    "dryRun",
     "tableDefinitions",
     "useLegacySql",
     "userDefinedFunctionResources",

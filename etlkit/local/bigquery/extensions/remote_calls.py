@@ -24,7 +24,7 @@ from etlkit.calls.classify import TRANSIENT_STATUS
 from etlkit.errors import RetryableError
 from etlkit.local.bigquery.extensions import api_errors
 from etlkit.local.bigquery.extensions.statement_context import Running
-from etlkit.local.bigquery.patches.work import stoppable
+from etlkit.local.bigquery.patches.work import location_of_job, stoppable
 
 MAX_ATTEMPTS: Final = 20
 """Source: https://cloud.google.com/bigquery/docs/remote-functions#quotas-and-limits"""
@@ -132,7 +132,7 @@ class Endpoint:
         job = f"//bigquery.googleapis.com/projects/{Running.project}/jobs/"
         head: dict[str, Any] = {
             "requestId": str(uuid.uuid4()),
-            "caller": f"{job}{Running.project}:US.{Running.job_id}",
+            "caller": f"{job}{Running.project}:{location_of_job() or 'US'}.{Running.job_id}",
             "sessionUser": Running.user,
         }
         if self.context:

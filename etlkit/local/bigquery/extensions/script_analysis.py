@@ -24,6 +24,7 @@ class ScriptAnalysis:
     Attributes:
         parameters: Types of the job's query parameters.
         temporary: Temporary functions by name.
+        default: Project and dataset of names that have none; "" = names need a dataset.
     """
 
     def __init__(self, context: StatementContext) -> None:
@@ -33,6 +34,7 @@ class ScriptAnalysis:
         self._shapes: dict[str, SqlType] = {}
         self.parameters: dict[str, SqlType] = {}
         self.temporary: Mapping[str, Any] = {}
+        self.default: tuple[str, str] = ("", "")
 
     def begin(self, source: str) -> None:
         """Take the text of the whole script, in which errors have their places."""
@@ -67,7 +69,9 @@ class ScriptAnalysis:
         Raises:
             InvalidQueryError: BigQuery refuses the statement.
         """
-        catalog = analysis.LocalCatalog(self._context.project, context=self._context)
+        project, dataset = self.default
+        project = project or self._context.project
+        catalog = analysis.LocalCatalog(project, dataset, context=self._context)
         catalog.tables, catalog.temporary = self._tables, self.temporary
         unknown = self._declare(catalog, variables)
         if unknown & {path[0].casefold() for path in sql_names.scan(sql).paths}:

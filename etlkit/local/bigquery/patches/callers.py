@@ -18,8 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 
-def apply(token: str) -> None:
-    """Guard REST and gRPC. Called after the other patches of the REST app, because it is outermost."""
+def apply(token: str, is_signed: Callable[[str], bool]) -> None:
+    """Guard REST and gRPC. Called after the other patches of the REST app, because it is outermost.
+
+    Args:
+        token: What callers must send.
+        is_signed: See `knows_token`.
+    """
     plain_create_app: Any = server.create_app
 
     def create_app(ctx: Any) -> RequestGuard:
@@ -32,7 +37,7 @@ def apply(token: str) -> None:
             self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any
         ) -> Any:
             """Refuse a call without the token."""
-            if not knows_token(handler_call_details.invocation_metadata, token):
+            if not knows_token(handler_call_details.invocation_metadata, token, is_signed):
                 return refusing_handler()
             return await super().intercept_service(continuation, handler_call_details)
 

@@ -21,8 +21,10 @@ from bqemulator.storage.sql_identifiers import quoted_table_ref
 from sqlglot import exp
 from sqlglot.tokens import TokenType
 
+from etlkit.local.bigquery.extensions import grammar
 from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.types import quote, table_schema, to_column
+from etlkit.local.bigquery.rules.statements import NAMED
 
 _ANONYMOUS: Final = executor._ANONYMOUS_RESULTS_DATASET  # noqa: SLF001
 _MORE_FIELDS: Final = "ALLOW_FIELD_ADDITION"
@@ -113,6 +115,7 @@ async def _writing(destination: Destination, job: dict[str, Any]) -> str:
     if ctx.catalog.get_dataset(project, dataset) is None:
         raise NotFoundError(f"Not found: Dataset {project}:{dataset} was not found in location US")
     table = ctx.catalog.get_table(*destination.name)
+    query = _named(query)
     if table is None:
         return f"CREATE TABLE {destination.quoted} AS {query}\n"
     if table.table_type not in {"TABLE", "CLONE"}:
@@ -197,6 +200,16 @@ def _refuse_others(sql: str) -> None:
         is_dml = isinstance(trees[0], exp.Insert | exp.Update | exp.Delete | exp.Merge)
         kind = "DML" if is_dml else "DDL"
         raise InvalidQueryError(f"Cannot set destination table in jobs with {kind} statements")
+
+
+def _named(query: str) -> str:
+    """The query with BigQuery's names for columns that have none: `f0_`, `f1_`, …."""
+    tree = grammar.parse(query)
+    selects = tree.selects if isinstance(tree, exp.Select) else []
+    unnamed = [each for each in selects if not isinstance(each, NAMED) and not each.is_star]
+    for number, each in enumerate(unnamed):
+        each.replace(exp.alias_(each.copy(), f"f{number}_"))
+    return tree.sql(dialect="bigquery") if unnamed else query
 
 
 def _without_semicolon(sql: str) -> str:

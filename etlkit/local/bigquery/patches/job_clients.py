@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Final
 
+from etlkit.local.bigquery.patches.locations import LOCATIONS
 from etlkit.local.bigquery.patches.request import Request
 from etlkit.local.bigquery.patches.work import CANCELLED, CLIENT_GONE, Work
+from etlkit.local.bigquery.rules.locations import canonical
 
 GONE_AFTER_S: Final = 3.0
 """How long a job goes on after its last client has disconnected."""
@@ -44,13 +46,23 @@ class ActiveJob:
     def resource(self) -> dict[str, Any]:
         """The job as `jobs.get` shows it while it is waiting or running."""
         project, job_id = self.request.project, self.request.job
+        asked = self.request.content.get("jobReference") or {}
+        location = canonical(asked.get("location") or "") or LOCATIONS.of(job_id or "")
         return {
             "kind": "bigquery#job",
-            "id": f"{project}:US.{job_id}",
-            "jobReference": {"projectId": project, "jobId": job_id, "location": "US"},
+            "id": f"{project}:{location}.{job_id}",
+            "jobReference": {"projectId": project, "jobId": job_id, "location": location},
             "configuration": self.request.content.get("configuration", {}),
             "statistics": {"creationTime": str(int(self._arrived_s * 1000))},
             "status": {"state": "PENDING" if self._work is None else "RUNNING"},
+        }
+
+    def no_results_yet(self) -> dict[str, Any]:
+        """The answer to `jobs.getQueryResults` while it is waiting or running."""
+        return {
+            "kind": "bigquery#getQueryResultsResponse",
+            "jobReference": self.resource()["jobReference"],
+            "jobComplete": False,
         }
 
     def begin(self, work: Work) -> None:
@@ -71,9 +83,15 @@ class ActiveJob:
         self._done.set()
         self._forget_timer()
 
-    async def wait(self) -> None:
-        """Wait until it has been answered."""
-        await self._done.wait()
+    async def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until it has been answered. Returns whether it was in time.
+
+        Args:
+            timeout_s: How long to wait; None = until then.
+        """
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._done.wait(), timeout_s)
+        return self._done.is_set()
 
     async def cancel(self) -> None:
         """Stop it for a user, and wait until it has been answered."""

@@ -7,7 +7,9 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
+from urllib.parse import parse_qs
 
+_PATIENCE_S: Final = 10.0
 _JOB: Final = re.compile(r"/(?:jobs|queries)/([^/]+)(/cancel)?$")
 
 
@@ -19,11 +21,13 @@ class Request:
         method: GET, POST, ….
         path: From `/bigquery/v2/` on.
         body: The whole body; b"" for uploads, which are read while they run.
+        parameters: What follows `?` in its address.
     """
 
     method: str
     path: str
     body: bytes = b""
+    parameters: bytes = b""
 
     @property
     def project(self) -> str:
@@ -79,6 +83,17 @@ class Request:
     def is_look(self) -> bool:
         """Whether it is `jobs.get`, which does not wait for the job."""
         return self.method == "GET" and self.job is not None and "/jobs/" in self.path
+
+    @property
+    def patience_s(self) -> float | None:
+        """How long `jobs.getQueryResults` waits for the job; None = it is another request.
+
+        https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs/getQueryResults
+        """
+        if self.method != "GET" or "/queries/" not in self.path:
+            return None
+        given = parse_qs(self.parameters.decode("latin-1")).get("timeoutMs", [""])[0]
+        return int(given) / 1000 if given.isdecimal() else _PATIENCE_S
 
     @property
     def may_read(self) -> bool:

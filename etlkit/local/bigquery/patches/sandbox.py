@@ -33,7 +33,7 @@ UPLOADS: Final[set[str]] = set()
 """The files of clients that load jobs are reading. No other `file://` address is valid."""
 
 _SETTINGS: Final = (
-    "allowed_configs = ['threads']",
+    "allowed_configs = ['threads', 'timezone']",
     "autoinstall_known_extensions = false",
     "autoload_known_extensions = false",
     "allow_community_extensions = false",
@@ -42,7 +42,7 @@ _SETTINGS: Final = (
     "enable_external_access = false",
     "lock_configuration = true",
 )
-"""In this order. Prediction changes the number of threads."""
+"""In this order. Prediction changes the number of threads, and each new connection its time zone."""
 
 _HARMLESS: Final = {"unnest", "range", "generate_series", "json_each", "json_tree"}
 """DuckDB's table functions that read nothing but their arguments."""

@@ -28,11 +28,12 @@ from bqemulator.storage.engine import DuckDBEngine
 from sqlglot import exp
 
 from etlkit.local.bigquery.patches import sandbox
-from etlkit.local.bigquery.patches.concurrency import Concurrency, Name, mutated_tables
 from etlkit.local.bigquery.patches.job_clients import ActiveJob, JobClients
 from etlkit.local.bigquery.patches.request import Request
 from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.work import SERVER_STOPS, Work, current, doing, interruptible
+from etlkit.local.bigquery.rules.concurrency import Concurrency, Name, mutated_tables
+from etlkit.local.bigquery.rules.late_columns import LateColumns
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +41,9 @@ _T = TypeVar("_T")
 
 _MAX_READS: Final = 64
 """Requests that read at the same time; others wait."""
+
+_OF_EVERY_CONNECTION: Final = ("TimeZone = 'UTC'", "python_enable_replacements = false")
+"""Set for the main connection only by the emulator and the sandbox, which then locks all settings."""
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -61,6 +65,9 @@ class SingleConnectionEngine(DuckDBEngine):
     starts: ClassVar[Sequence[Callable[[Any], None]]] = ()
     """Called with the connection as soon as it is open."""
 
+    late_columns: ClassVar[LateColumns] = LateColumns(0)
+    """Which columns the Storage Write API does not see yet."""
+
     concurrency: Concurrency
     connection_lock: asyncio.Lock
     transaction: Any = None
@@ -77,9 +84,19 @@ class SingleConnectionEngine(DuckDBEngine):
         await super().start()
         for prepare in self.starts:
             prepare(self.connection)
-        # Also for the connections of reads: the emulator sets it for its own only.
-        self.connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        for setting in _OF_EVERY_CONNECTION:
+            self.connection.execute(f"SET GLOBAL {setting}")
         sandbox.lock(self.connection, self._settings)
+
+    @contextmanager
+    def on(self, connection: Any) -> Iterator[None]:
+        """Let the running request use another connection to the same data, such as a session's."""
+        work: Any = current()
+        plain, work.connection = work.connection, connection
+        try:
+            yield
+        finally:
+            work.connection = plain
 
     async def stop(self) -> None:
         """Close DuckDB, once what uses it has been stopped."""
@@ -203,26 +220,29 @@ class OneRequestApp:
             body = await _whole_body(receive)
             if body is None:
                 return
-            request = Request(scope["method"], scope["path"], body)
+            request = Request(scope["method"], scope["path"], body, scope["query_string"])
             job = self._clients.find(request.job)
             if job is not None and request.is_look:
                 answer = _json(200, job.resource())
+            elif job is not None and not await self._wait_for_job(request, receive):
+                answer = _json(200, job.no_results_yet())
             else:
-                await self._wait_for_job(request, receive)
                 with self._clients.active(request) as job:
                     async with job.client(receive):
                         answer = await self._answer(scope, job)
         for message in answer:
             await send(message)
 
-    async def _wait_for_job(self, request: Request, receive: Receive) -> None:
-        """A request about a job that is running is answered when the job has ended."""
+    async def _wait_for_job(self, request: Request, receive: Receive) -> bool:
+        """Wait until the job that a request is about has ended. Returns whether it has."""
         while (job := self._clients.find(request.job)) is not None:
             if request.is_cancel:
                 await job.cancel()
                 continue
             async with job.client(receive):
-                await job.wait()
+                if not await job.wait(request.patience_s):
+                    return False
+        return True
 
     async def _answer(self, scope: Message, job: ActiveJob) -> list[Message]:
         answer: list[Message] = []

@@ -18,10 +18,12 @@ from bqemulator.catalog.models import RangePartitioning, TableSchema
 from bqemulator.storage.sql_identifiers import quoted_table_ref
 
 from etlkit.local.bigquery.patches.catalog_cache import share
-from etlkit.local.bigquery.patches.missing_values import defaults_of
+from etlkit.local.bigquery.patches.locations import FoundByLocation, JobsWithLocation
 from etlkit.local.bigquery.patches.single_connection import OneRequestApp
 from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.types import quote, to_column, to_table_fields
+from etlkit.local.bigquery.rules.missing_values import defaults_of
+from etlkit.local.bigquery.rules.registry import Asked, ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,6 +80,8 @@ class TableResources:
             body = {**body, "labels": {k: v for k, v in merged.items() if v is not None}}
         meta = _plain_from_rest(project_id, dataset_id, body, clock, existing)
         meta = _with_partitioning(meta, body)
+        ask(Asked.LABELS, meta.labels)
+        ask(Asked.DEFINITION, meta, None)
         if existing is None:
             return meta.model_copy(update={"expiration_time": _expiration(body)})
         if meta.view_query and meta.view_query != existing.view_query:
@@ -85,10 +89,11 @@ class TableResources:
             if fields:
                 schema = TableSchema(fields=to_table_fields(fields))
                 return meta.model_copy(update={"schema_": schema})
-        self._add_columns(meta, existing)
-        at = _expiration(body) if "expirationTime" in body else existing.expiration_time
         kept = ("range_partitioning", "base_table", "snapshot_time", "num_rows")
         updates = {name: getattr(existing, name) for name in kept}
+        ask(Asked.UPDATE, meta, existing)
+        self._add_columns(meta, existing)
+        at = _expiration(body) if "expirationTime" in body else existing.expiration_time
         return meta.model_copy(update={**updates, "expiration_time": at})
 
     def prepare_request(self) -> None:
@@ -125,8 +130,10 @@ class TableResources:
     def _add_columns(self, meta: TableMeta, existing: TableMeta) -> None:
         known = {field.name.casefold() for field in existing.schema_.fields}
         table = quoted_table_ref(meta.project_id, meta.dataset_id, existing.table_id)
+        name = (meta.project_id, meta.dataset_id, existing.table_id)
         for field in meta.schema_.fields:
             if field.name.casefold() not in known:
+                self._ctx.engine.late_columns.added(name, [field.name])
                 kind = to_column(routes._field_to_rest(field))  # noqa: SLF001
                 self._ctx.engine.execute(
                     f"ALTER TABLE {table} ADD COLUMN {quote(field.name)} {kind}"
@@ -167,16 +174,16 @@ def _expiration(body: dict[str, Any]) -> datetime | None:
     return None if millis is None else datetime.fromtimestamp(int(millis) / 1000, UTC)
 
 
-def _create_app(ctx: Any) -> OneRequestApp:
+def _create_app(ctx: Any) -> FoundByLocation:
     from etlkit.local.bigquery.extensions.plain_reads import is_read
 
     resources = TableResources(ctx)
     PATCHES.replace("bqemulator.api.routes.tables:_table_to_rest", resources.to_rest)
     PATCHES.replace("bqemulator.api.routes.tables:_rest_to_table_meta", resources.from_rest)
     share(ctx.catalog)
-    return OneRequestApp(
-        _plain_create_app(ctx), ctx.engine, resources.prepare_request, partial(is_read, ctx=ctx)
-    )
+    app = JobsWithLocation(_plain_create_app(ctx))
+    reads = partial(is_read, ctx=ctx)
+    return FoundByLocation(OneRequestApp(app, ctx.engine, resources.prepare_request, reads))
 
 
 def apply() -> None:

@@ -178,6 +178,8 @@ def to_column(field: dict[str, Any]) -> str:
         kind = f"STRUCT({', '.join(fields)})"
     else:
         (_, kind), *_ = _plain_columns([{**field, "mode": "NULLABLE"}])
+        if field.get("precision") and ALIASES.get(field["type"], field["type"]) == "NUMERIC":
+            kind = f"DECIMAL({field['precision']}, {field.get('scale') or 0})"
     return f"{kind}[]" if field.get("mode") == "REPEATED" else kind
 
 

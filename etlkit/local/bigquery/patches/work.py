@@ -40,6 +40,7 @@ class Work:
         connection: Its DuckDB connection.
         is_exclusive: Whether it is the only one that may write, and has the main connection.
         is_dry: Whether queries are only described.
+        location: Where its job is; "" = that is not known before it names a dataset.
         stopped: Why it was stopped; "" = it was not.
     """
 
@@ -47,6 +48,7 @@ class Work:
         self.connection = connection
         self.is_exclusive = is_exclusive
         self.is_dry = False
+        self.location = ""
         self.stopped = ""
         self._lock = Lock()
         self._is_in_statement = False
@@ -174,6 +176,12 @@ exclusive work call those of ours that can be stopped."""
 def current() -> Work | None:
     """The work of the request that this code runs for; None = it runs for none."""
     return _current.get() or _exclusive
+
+
+def location_of_job() -> str:
+    """Where the job of the current work is; "" = that is not known, or there is none."""
+    work = current()
+    return "" if work is None else work.location
 
 
 @contextmanager

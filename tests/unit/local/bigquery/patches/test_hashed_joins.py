@@ -2,7 +2,7 @@ import duckdb
 import pytest
 import sqlglot
 
-from etlkit.local.bigquery.patches.null_safe_joins import hashable
+from etlkit.local.bigquery.patches.hashed_joins import hashable
 
 NULL_SAFE = "(T.k = S.k OR (T.k IS NULL AND S.k IS NULL))"
 FORMS = (
@@ -45,9 +45,44 @@ def test_a_null_safe_join_is_hashed(connection, sql, on):
     assert "NL_JOIN" not in shown
 
 
-def test_a_filter_on_partitions_in_a_merge_does_not_keep_it_from_being_hashed(connection):
-    on = f"{NULL_SAFE} AND (T.v IS NULL OR T.v IS NOT NULL)"
-    assert "HASH_JOIN" in plan(connection, MERGE.format(on=on))
+PARTITIONS = """
+MERGE INTO t AS T USING (SELECT * FROM s) AS S ON {on}
+WHEN NOT MATCHED BY SOURCE AND T.v = 1 THEN DELETE
+WHEN NOT MATCHED THEN INSERT (`k`, `v`, `n`) VALUES (`k`, `v`, `n`)
+"""
+
+
+@pytest.mark.parametrize("sql", [MERGE, PARTITIONS])
+@pytest.mark.parametrize(
+    "on",
+    [
+        f"{NULL_SAFE} AND (T.v IS NULL OR T.v IS NOT NULL)",
+        f"{NULL_SAFE} AND T.v > 0",
+        "T.k = S.k AND S.v > 0 AND T.n = 't'",
+    ],
+)
+def test_further_conditions_of_a_merge_do_not_keep_it_from_being_hashed(connection, sql, on):
+    shown = plan(connection, sql.format(on=on))
+    assert "HASH_JOIN" in shown
+    assert "NL_JOIN" not in shown
+
+
+@pytest.mark.parametrize("on", ["FALSE", "(1 = 0)"])
+def test_a_merge_that_replaces_partitions_is_hashed(connection, on):
+    """dbt's `insert_overwrite`: all rows of the partitions go, and the new ones come."""
+    sql = PARTITIONS.format(on=on)
+    assert "NL_JOIN" not in plan(connection, sql)
+    connection.execute(in_duckdb(sql))
+    assert set(connection.execute("SELECT n FROM t").fetchall()) == {("s",)}
+    assert connection.execute("SELECT count(*) FROM t").fetchone() == (5,)
+
+
+def test_a_further_condition_decides_what_matches(connection):
+    connection.execute(in_duckdb(MERGE.format(on=f"{NULL_SAFE} AND S.k > 2 AND T.v = 1")))
+    rows = connection.execute("SELECT k, n FROM t ORDER BY k, n").fetchall()
+    assert rows == [
+        (0, "t"), (1, "t"), (2, "s"), (2, "t"), (3, "s"), (5, "s"), (6, "s"), (None, "s"), (None, "t")
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("on", FORMS)

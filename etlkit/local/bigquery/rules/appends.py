@@ -1,18 +1,20 @@
-"""The checks of an append before any of its rows is written.
+"""Rows of the Storage Write API and of insertAll, before any of them is written.
 
-Real BigQuery: unknown fields, wrong types and NULL in a REQUIRED column are refused, with the index of
-each bad row, and no row of the request is written. The emulator: it dropped unknown columns, converted
-what it could, and let DuckDB fail on the rest.
+Unknown fields, wrong types and values that do not fit are refused, with the index of each bad row, and
+no row of the request is written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.types as is_
 
+from etlkit.local.bigquery.rules.registry import Asked, found, rule
+from etlkit.local.bigquery.rules.type_parameters import sent_columns
 from etlkit.rows.types import ALIASES, STRUCT
 
 if TYPE_CHECKING:
@@ -78,24 +80,58 @@ def check(
         defaulted: Those whose missing values become their default, in lower case.
 
     Raises:
-        AppendRefusedError: There is an unknown field, a wrong type, or a NULL in a REQUIRED column.
+        AppendRefusedError: There is an unknown field, a wrong type, or a value that does not fit.
     """
-    _check_fields([*rows.schema], fields, path="")
-    bad: dict[int, str] = {}
-    for field in fields:
-        if field.mode == "REQUIRED" and field.name.casefold() not in defaulted:
-            for index in _null_rows(rows, field.name):
-                bad.setdefault(index, f"Field {field.name} is required but is missing.")
+    known_columns([*rows.schema], fields)
+    column_types([*rows.schema], fields)
+    bad = bad_rows(rows, fields, defaulted)
     if bad:
-        listed = sorted(bad.items())[:MAX_ROW_ERRORS]
         raise AppendRefusedError(
             "Errors found while processing rows. Please refer to the row_errors field for details. "
             "The list may not be complete because of the size limitations.",
-            rows=listed,
+            rows=sorted(bad.items())[:MAX_ROW_ERRORS],
         )
 
 
-def _check_fields(sent: Sequence[pa.Field], fields: Sequence[TableFieldSchema], path: str) -> None:
+def bad_rows(
+    rows: pa.Table, fields: Sequence[TableFieldSchema], defaulted: Collection[str] = ()
+) -> dict[int, str]:
+    """Index and first message of each row that breaks a rule."""
+    bad: dict[int, str] = {}
+    for index, message in required_columns(rows, fields, defaulted):
+        bad.setdefault(index, message)
+    for index, message in found(Asked.APPEND, rows, fields):
+        bad.setdefault(index, message)
+    return bad
+
+
+@rule(
+    Asked.FIELDS,
+    "Rows have a value for each REQUIRED column that has no default for them.",
+    "reference/storage/rpc/google.cloud.bigquery.storage.v1#rowerror",
+)
+def required_columns(
+    rows: pa.Table, fields: Sequence[TableFieldSchema], defaulted: Collection[str] = ()
+) -> Iterator[tuple[int, str]]:
+    """Name the rows without one, also within structs that are there."""
+    for field in fields:
+        if field.mode == "REQUIRED" and field.name.casefold() not in defaulted:
+            for index in _null_rows(rows, field.name):
+                yield index, f"Field {field.name} is required but is missing."
+    for field, column in sent_columns(rows, fields):
+        if field.fields and field.mode != "REPEATED" and is_.is_struct(column.type):
+            yield from _required_within(field, column, field.name)
+
+
+@rule(
+    Asked.FIELDS,
+    "A field that the table does not have is refused.",
+    "reference/storage/rpc/google.cloud.bigquery.storage.v1#storageerrorcode",
+)
+def known_columns(
+    sent: Sequence[pa.Field], fields: Sequence[TableFieldSchema], path: str = ""
+) -> None:
+    """Refuse a request whose schema has more fields, also within structs."""
     known = {field.name.casefold(): field for field in fields}
     extra = [path + field.name for field in sent if field.name.casefold() not in known]
     if extra:
@@ -104,6 +140,24 @@ def _check_fields(sent: Sequence[pa.Field], fields: Sequence[TableFieldSchema], 
             f"'{', '.join(extra)}'",
             code="SCHEMA_MISMATCH_EXTRA_FIELDS",
         )
+    for field in sent:
+        kind = field.type
+        if is_.is_list(kind) or is_.is_large_list(kind):
+            kind = kind.value_type
+        if is_.is_struct(kind):
+            known_columns(list(kind), known[field.name.casefold()].fields, f"{path}{field.name}.")
+
+
+@rule(
+    Asked.FIELDS,
+    "A field has the Arrow type that belongs to the type of its column.",
+    "supported-data-types#arrow-data-types",
+)
+def column_types(
+    sent: Sequence[pa.Field], fields: Sequence[TableFieldSchema], path: str = ""
+) -> None:
+    """Refuse a request whose schema has a field of another type."""
+    known = {field.name.casefold(): field for field in fields}
     for field in sent:
         _check_type(field.type, known[field.name.casefold()], path + field.name)
 
@@ -117,7 +171,7 @@ def _check_type(sent: pa.DataType, field: TableFieldSchema, path: str) -> None:
     if kind == STRUCT:
         if not is_.is_struct(sent):
             raise _wrong_type(sent, field.type, path)
-        _check_fields(list(sent), field.fields, f"{path}.")
+        column_types(list(sent), field.fields, f"{path}.")
     elif kind in _ACCEPTED and not _ACCEPTED[kind](sent):
         raise _wrong_type(sent, field.type, path)
 
@@ -135,3 +189,17 @@ def _null_rows(rows: pa.Table, column: str) -> list[int]:
             nulls: Any = rows.column(name).is_null()
             return [index for index, is_null in enumerate(nulls.to_pylist()) if is_null]
     return list(range(rows.num_rows))
+
+
+def _required_within(field: TableFieldSchema, column: Any, path: str) -> Iterator[tuple[int, str]]:
+    """Index and message of each row of which a struct lacks a REQUIRED field."""
+    is_there = column.is_valid()
+    for child in field.fields:
+        if child.mode != "REQUIRED":
+            continue
+        if column.type.get_field_index(child.name) < 0:
+            missing = is_there
+        else:
+            missing = pc.and_(is_there, pc.struct_field(column, child.name).is_null())
+        for index in pc.indices_nonzero(missing).to_pylist():
+            yield index, f"Field {path}.{child.name} is required but is missing."

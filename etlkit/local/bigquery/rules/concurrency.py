@@ -1,15 +1,11 @@
 """Statements and transactions that change the same table at the same time.
 
-Real BigQuery: UPDATE, DELETE, MERGE and TRUNCATE conflict per table. Of two transactions that run at
+UPDATE, DELETE, MERGE and TRUNCATE conflict per table. Of two transactions that run at
 the same time and mutate the same table, the later one is aborted. A single statement waits, and at most
-20 statements wait for a table. INSERTs, appends and SELECTs never conflict. The emulator: requests run
-one after the other on one connection, so nothing conflicted.
+20 statements wait for a table. INSERTs, appends and SELECTs never conflict.
 
 Here a request counts as running from the moment it arrives. If a table was mutated between the arrival
 of a request and the moment its transaction mutates the same table, BigQuery would see a conflict.
-
-https://cloud.google.com/bigquery/docs/transactions#transaction_concurrency
-https://cloud.google.com/bigquery/docs/data-manipulation-language#update_delete_merge_dml_concurrency
 """
 
 from __future__ import annotations
@@ -25,6 +21,8 @@ import sqlglot
 from bqemulator.domain.errors import InvalidQueryError
 from bqemulator.jobs import executor
 from sqlglot import exp
+
+from etlkit.local.bigquery.rules.registry import Asked, rule
 
 Name = tuple[str, str, str]
 
@@ -62,6 +60,7 @@ class Concurrency:
         self._numbers = itertools.count(1)
         self._mutations: dict[Name, int] = {}
         self._waiting: Counter[Name] = Counter()
+        self._held: set[Name] = set()
         self._at_work = Arrival(0)
 
     def arrive(self, tables: tuple[Name, ...] = ()) -> Arrival:
@@ -84,27 +83,88 @@ class Concurrency:
         """Note that the request has the connection."""
         self._at_work = arrival
 
-    def refuse_if_too_many(self) -> None:
-        """Refuse the single statement of the request at work if too many were waiting before it.
+    @property
+    def at_work(self) -> Arrival:
+        """The request that has the connection."""
+        return self._at_work
+
+    def now(self) -> int:
+        """The number of the request at work, for `is_conflict`."""
+        return self._at_work.number
+
+    def is_conflict(self, table: Name, since: int | None = None) -> bool:
+        """Whether others have mutated a table, or an open transaction has.
+
+        Args:
+            table: The table.
+            since: Changes after this count; None = after the request at work arrived.
+        """
+        since = self._at_work.number if since is None else since
+        return table in self._held or self._mutations.get(table, 0) > since
+
+    def hold(self, tables: Iterable[Name]) -> None:
+        """A transaction that stays open between requests has mutated these tables."""
+        self._held.update(tables)
+
+    def release(self, tables: Iterable[Name]) -> None:
+        """Such a transaction has ended."""
+        self._held.difference_update(tables)
+
+    def refuse_held(self, tables: Iterable[Name]) -> None:
+        """Refuse a statement outside of transactions that mutates a table that is held.
 
         Raises:
-            ResourcesExceededError: More than `MAX_WAITING` were waiting.
+            InvalidQueryError: In BigQuery, it would wait for the end of the transaction.
         """
-        if self._at_work.is_refused:
-            project, dataset, table = self._at_work.tables[0]
-            raise ResourcesExceededError(
-                "Resources exceeded during query execution: Too many DML statements outstanding "
-                f"against table {project}:{dataset}.{table}, limit is {MAX_WAITING}."
-            )
-
-    def is_conflict(self, table: Name) -> bool:
-        """Whether a table was mutated by others since the request at work arrived."""
-        return self._mutations.get(table, 0) > self._at_work.number
+        for project, dataset, name in tables:
+            if (project, dataset, name) in self._held:
+                raise InvalidQueryError(
+                    "Could not serialize access to table "
+                    f"{project}:{dataset}.{name} due to concurrent update",
+                    location="query",
+                )
 
     def mutated(self, tables: Iterable[Name]) -> None:
         """A statement or transaction that mutated these tables is committed."""
         for table in tables:
             self._mutations[table] = next(self._numbers)
+
+
+@rule(
+    Asked.CONFLICT,
+    "At most 20 UPDATE, DELETE, MERGE and TRUNCATE statements wait for a table.",
+    "data-manipulation-language#update_delete_merge_dml_concurrency",
+)
+def queue_length(arrival: Arrival) -> None:
+    """Refuse a single statement if too many were waiting before it.
+
+    Raises:
+        ResourcesExceededError: More than `MAX_WAITING` were waiting.
+    """
+    if arrival.is_refused:
+        project, dataset, table = arrival.tables[0]
+        raise ResourcesExceededError(
+            "Resources exceeded during query execution: Too many DML statements outstanding "
+            f"against table {project}:{dataset}.{table}, limit is {MAX_WAITING}."
+        )
+
+
+@rule(
+    Asked.CONFLICT,
+    "Of two transactions that mutate a table at the same time, the later one is cancelled.",
+    "transactions#transaction_concurrency",
+)
+def conflicting_transaction(
+    concurrency: Concurrency, table: Name, transaction_id: str, since: int | None = None
+) -> None:
+    """Refuse a statement of a transaction on a table that others have mutated in the meantime."""
+    if concurrency.is_conflict(table, since):
+        project, dataset, name = table
+        raise InvalidQueryError(
+            "Transaction is aborted due to concurrent update against table "
+            f"{project}:{dataset}.{name}. Transaction ID: {transaction_id}",
+            location="query",
+        )
 
 
 def is_mutating(tree: Any) -> bool:

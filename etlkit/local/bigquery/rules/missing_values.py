@@ -1,30 +1,42 @@
 """Values that appended rows do not have.
 
-Real BigQuery: a column that the writer's schema lacks gets its default value, and a value that a row
-lacks is NULL. `default_missing_value_interpretation`, from the request that sets it on, and
-`missing_value_interpretations`, for one request, make both NULL or both the default value. The
-emulator: it ignored the two fields.
-
-https://cloud.google.com/bigquery/docs/default-values
-https://cloud.google.com/bigquery/docs/reference/storage/rpc/google.cloud.bigquery.storage.v1#appendrowsrequest
+`default_missing_value_interpretation` holds from the request that sets it on, and
+`missing_value_interpretations` for one request. The emulator ignored both.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 from google.cloud.bigquery_storage_v1 import types
 
 from etlkit.local.bigquery.patches.types import quote
+from etlkit.local.bigquery.rules.registry import Asked, rule
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     Name = tuple[str, str, str]
 
 _Interpretation: Final = types.AppendRowsRequest.MissingValueInterpretation
 _ROWS: Final = "etlkit_missing"
+
+
+@rule(
+    Asked.FIELDS,
+    "A value or a column that appended rows lack is NULL, unless `missing_value_interpretations` or "
+    "`default_missing_value_interpretation` says DEFAULT_VALUE.",
+    "reference/storage/rpc/google.cloud.bigquery.storage.v1#appendrowsrequest",
+)
+def missing_value(column: str, default: int, by_column: Mapping[str, int]) -> bool:
+    """Whether a missing value becomes the default of its column.
+
+    Args:
+        column: In lower case.
+        default: `default_missing_value_interpretation` of the connection.
+        by_column: `missing_value_interpretations` of the request.
+    """
+    return by_column.get(column, default) == _Interpretation.DEFAULT_VALUE
 
 
 class MissingValues:
@@ -45,13 +57,12 @@ class MissingValues:
     def defaulted(self, table: Name, connection: Any) -> set[str]:
         """The columns whose missing values become their default, in lower case."""
         names = (name.casefold() for name in defaults_of(connection, table))
-        return {name for name in names if self._of(name) == _Interpretation.DEFAULT_VALUE}
-
-    def _of(self, column: str) -> int:
-        return self._by_column.get(column, self._default)
+        return {name for name in names if missing_value(name, self._default, self._by_column)}
 
     def fill(self, rows: pa.Table, target: pa.Schema, table: Name, connection: Any) -> pa.Table:
         """Give rows what they lack; columns that are still missing get their default when written.
+
+        DuckDB writes the default of a column that is not named, so NULL must be sent for the others.
 
         Args:
             rows: As they were sent.
@@ -60,13 +71,15 @@ class MissingValues:
             connection: To DuckDB, which evaluates the defaults.
         """
         sent = {name.casefold(): name for name in rows.column_names}
+        defaults = {name.casefold() for name in defaults_of(connection, table)}
         with_default = []
         for field in target:
-            what = self._of(field.name.casefold())
-            column = sent.get(field.name.casefold())
-            if column is None and what == _Interpretation.NULL_VALUE:
+            name = field.name.casefold()
+            is_default = missing_value(name, self._default, self._by_column)
+            column = sent.get(name)
+            if column is None and not is_default and name in defaults:
                 rows = rows.append_column(field.name, pa.nulls(rows.num_rows, field.type))
-            elif what == _Interpretation.DEFAULT_VALUE and column is not None:
+            elif is_default and column is not None:
                 with_default += [column] if rows.column(column).null_count else []
         return _with_defaults(rows, with_default, table, connection) if with_default else rows
 
