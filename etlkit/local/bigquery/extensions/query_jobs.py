@@ -10,7 +10,6 @@ from bqemulator.domain.errors import DomainError, InvalidQueryError
 from bqemulator.jobs import executor
 from sqlglot import exp
 
-from etlkit.local.bigquery import googlesql
 from etlkit.local.bigquery.extensions import (
     analysis,
     api_errors,
@@ -191,14 +190,12 @@ async def _dry_run_response(**request: Any) -> dict[str, Any]:
     if outcome is not None:
         return jobs.checked(request, outcome.statistics())
     answer = dict(await _plain_dry_run(**request))
-    return answer if found is None else _described(answer, found, request["job_id"])
-
-
-def _described(answer: dict[str, Any], found: googlesql.Analysis, job_id: str) -> dict[str, Any]:
-    """The answer to a dry run with the columns and tables that the analyzer found."""
+    if found is None:
+        return answer
     if found.kind == "SELECT":
         answer["schema"] = {"fields": [kind.as_api(name) for name, kind in found.columns]}
-    jobs.references[job_id] = analysis.references(found)
+    if request["wire_shape"] != "query":
+        jobs.references[request["job_id"]] = analysis.references(found)
     return answer
 
 
