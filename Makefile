@@ -54,7 +54,7 @@ $(VENV)-tools/.done: pyproject.toml
 	$(VENV)-tools/bin/python -m pip install --quiet --disable-pip-version-check '.[tools]'
 	@touch $@
 
-tools: $(VENV)/.dev $(VENV)-tools/.done ## Test pandas-gbq, dbt, SQLAlchemy, ibis, dlt, sqlmesh and bigframes against the local world (2 GB of packages)
+tools: $(VENV)/.dev $(VENV)-tools/.done ## Test pandas-gbq, dbt, SQLAlchemy, ibis, dlt, sqlmesh and bigframes against the local world
 	ETLKIT_TOOLS_PYTHON=$(abspath $(VENV)-tools/bin/python) $(BIN)/python -m pytest tests/tools -rA --timeout 900 $(ARGS)
 
 cloud: $(VENV)/.dev ## Run the acceptance tests in a Google Cloud project: make cloud PROJECT=my-project LOCATION=US

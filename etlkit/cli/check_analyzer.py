@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
@@ -53,7 +54,16 @@ class GoogleSqlAnalyzer:
 
     def __init__(self, project: str) -> None:
         self._project = project
-        googlesql.engine()  # raises if it is not installed
+        self._threads = threading.local()
+        self._threads.engine = googlesql.engine()  # raises if it is not installed
+
+    @property
+    def _engine(self) -> googlesql.Engine:
+        """An engine for each thread: one serves one call at a time."""
+        if not hasattr(self._threads, "engine"):
+            self._threads.engine = googlesql.Engine(lambda _: None)
+        engine: googlesql.Engine = self._threads.engine
+        return engine
 
     def analyze(
         self,
@@ -72,7 +82,7 @@ class GoogleSqlAnalyzer:
         except ConfigError as error:  # a type that is none
             return Analysis(unclear=str(error))
         try:
-            found = googlesql.analyze(catalog.sql, catalog, types)
+            found = self._engine.analyze(catalog.sql, catalog, types)
         except googlesql.GoogleSqlError as error:
             return _refused(error, catalog)
         # Schemas are no tables, and nothing needs to know them.
@@ -81,7 +91,7 @@ class GoogleSqlAnalyzer:
             columns=_columns(found.columns) if found.kind == "SELECT" else None,
             reads=frozenset({*found.reads, *catalog.named} - {target}),
             writes=found.writes | ({target} if target else frozenset()),
-            makes=makes(sql, found, find, catalog) if target else {},
+            makes=makes(sql, found, find, catalog, self._engine) if target else {},
         )
 
 

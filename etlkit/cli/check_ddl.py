@@ -43,7 +43,11 @@ _HEAD_WORDS = frozenset(
 
 
 def makes(
-    sql: str, found: Analysis, find: Callable[[str], Known | None], catalog: Catalog
+    sql: str,
+    found: Analysis,
+    find: Callable[[str], Known | None],
+    catalog: Catalog,
+    engine: googlesql.Engine,
 ) -> Mapping[str, Known | None]:
     """What the name is that a statement creates, alters or drops; None = it is gone.
 
@@ -52,6 +56,7 @@ def makes(
         found: What the analyzer says of it.
         find: What a name was before.
         catalog: What the body of a function may name.
+        engine: Finds the type of that body.
     """
     name, kind = ".".join(found.target), found.kind
     if kind.startswith("DROP_"):
@@ -65,7 +70,7 @@ def makes(
         known = find(name)
         made = known if isinstance(known, KnownModel) else KnownModel()
     elif kind.startswith("CREATE_") and kind.endswith(("_FUNCTION", "_PROCEDURE")):
-        made = _routine(sql, kind, catalog)
+        made = _routine(sql, kind, catalog, engine)
     return {name: made} if made is not None else {}
 
 
@@ -125,7 +130,9 @@ def _by_commas(tokens: Sequence[Token]) -> list[list[Token]]:
     return [part for part in parts if part]
 
 
-def _routine(sql: str, kind: str, catalog: Catalog) -> KnownRoutine | None:
+def _routine(
+    sql: str, kind: str, catalog: Catalog, engine: googlesql.Engine
+) -> KnownRoutine | None:
     """A function as its statement describes it; None = its types cannot be read from it."""
     tokens = tokenize(sql)
     opening = next((n for n, token in enumerate(tokens) if token.text == "("), None)
@@ -150,9 +157,11 @@ def _routine(sql: str, kind: str, catalog: Catalog) -> KnownRoutine | None:
     names = {"CREATE_TABLE_FUNCTION": "TABLE_VALUED_FUNCTION", "CREATE_FUNCTION": "SCALAR_FUNCTION"}
     routine = KnownRoutine(names.get(kind, "AGGREGATE_FUNCTION"), tuple(arguments), result)
     if kind == "CREATE_TABLE_FUNCTION":
-        return replace(routine, result="", columns=_result_columns(result, text, inner, catalog))
+        return replace(
+            routine, result="", columns=_result_columns(result, text, inner, catalog, engine)
+        )
     if not result and text:
-        routine = replace(routine, result=_type_of(text, inner, catalog))
+        routine = replace(routine, result=_type_of(text, inner, catalog, engine))
     return routine if routine.result else None
 
 
@@ -178,23 +187,25 @@ def _returns(sql: str, rest: Sequence[Token]) -> str:
     return sql[rest[1].start : rest[end - 1].end] if end > 1 else ""
 
 
-def _type_of(body: str, inner: Catalog, catalog: Catalog) -> str:
+def _type_of(body: str, inner: Catalog, catalog: Catalog, engine: googlesql.Engine) -> str:
     inner.find_table = catalog.find_table  # type: ignore[method-assign]
     inner.find_function = catalog.find_function  # type: ignore[method-assign]
     try:
-        return googlesql.analyze_expression(body, inner).text
+        return engine.analyze(f"SELECT ({body}\n)", inner, None).columns[0][1].text
     except googlesql.GoogleSqlError:
         return ""
 
 
-def _result_columns(result: str, body: str, inner: Catalog, catalog: Catalog) -> Columns:
+def _result_columns(
+    result: str, body: str, inner: Catalog, catalog: Catalog, engine: googlesql.Engine
+) -> Columns:
     inner.find_table = catalog.find_table  # type: ignore[method-assign]
     inner.find_function = catalog.find_function  # type: ignore[method-assign]
     if result.upper().startswith("TABLE"):
         kind = SqlType.parse(f"STRUCT{result[len('TABLE') :]}")
         return tuple(KnownColumn(name, each.text) for name, each in kind.fields)
     try:
-        columns = googlesql.analyze(body.strip().strip("()"), inner).columns
+        columns = engine.analyze(body.strip().strip("()"), inner, None).columns
     except googlesql.GoogleSqlError:
         return ()
     return tuple(KnownColumn(name, each.text) for name, each in columns)

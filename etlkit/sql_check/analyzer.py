@@ -46,7 +46,7 @@ class Analysis:
 
 
 class Analyzer(Protocol):
-    """Analyzes single statements."""
+    """Analyzes single statements, on several threads at once."""
 
     def analyze(
         self,

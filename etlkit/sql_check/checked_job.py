@@ -11,13 +11,14 @@ from typing import Any
 from etlkit.api.datamart import Datamart
 from etlkit.api.job import TransferJob
 from etlkit.bigquery.parameters import parameter_types
-from etlkit.errors import EtlkitError
+from etlkit.errors import ConfigError, EtlkitError
 from etlkit.sql_check.analyzer import Analysis, Analyzer
 from etlkit.sql_check.jobs import JobToCheck
 from etlkit.sql_check.known import Columns, Known, KnownTable
 from etlkit.sql_check.report import Finding, JobReport
 from etlkit.sql_check.sql_text import Origin, Place, SqlText
 from etlkit.sql_check.world import World
+from etlkit.variables.sql_tokens import tokenize
 
 _MAX_FINDINGS = 20
 """Of one statement: behind the first ones, more are rarely news."""
@@ -31,6 +32,9 @@ _UNKNOWN_NAMES = (
 
 _ANY_VALUE = "@etlkit_any_value"
 """A parameter without a type fits everywhere; NULL, for instance, cannot be compared."""
+
+_NEXT_STATEMENT = "Syntax error: Expected end of input"
+"""What the analyzer says of a second statement, where it begins."""
 
 _MISSING_TABLE = re.compile(r"(?:Table|Model|TVF|Function|Procedure) not found: (?P<name>[^;\s]+)|"
     r"Table-valued function not found: (?P<other>[^;\s]+)|"
@@ -221,14 +225,42 @@ class CheckedJob:
             return None
         return columns
 
+    def refuse_unreadable(self, text: SqlText) -> bool:
+        """Note a quote or comment without an end, at its place; whether there is one."""
+        try:
+            tokenize(text.written)
+        except ConfigError as error:
+            self._find_open_end(text, str(error))
+            return True
+        return False
+
+    def _find_open_end(self, text: SqlText, problem: str) -> None:
+        """Note what the parser says, statement by statement: it stops at the end of each."""
+        start, end = 0, len(text.written)
+        while True:
+            found = self._analyzer.analyze(text.sql, lambda _: None, None, {})
+            refusal = found.refusal
+            if refusal is None or refusal.line is None or refusal.column is None:
+                self.find(problem, text.place(None, None))
+                return
+            at = text.written_offset(refusal.line, refusal.column)
+            if not refusal.message.startswith(_NEXT_STATEMENT) or at <= start:
+                self.find(refusal.message, text.place(refusal.line, refusal.column))
+                return
+            start, text = at, text.part(at, end)
+
     def is_open(self, text: SqlText, found: Analysis) -> bool:
         """Whether the query may give more columns than are known: `*` of a table with unknown ones."""
-        tables = [self.world.find(name) for name in found.reads]
-        is_unsure = any(isinstance(t, KnownTable) and not t.is_complete for t in tables)
         return (
-            is_unsure
+            bool(self.why_open(found))
             and re.search(r"(?:SELECT|DISTINCT|ALL|\.|,)\s*\*", text.sql, re.IGNORECASE) is not None
         )
+
+    def why_open(self, found: Analysis) -> tuple[str, ...]:
+        """Why not all columns are known of the tables that a statement reads, a sentence each."""
+        tables = [self.world.find(name) for name in sorted(found.reads)]
+        unsure = (each for each in tables if isinstance(each, KnownTable) and not each.is_complete)
+        return tuple(dict.fromkeys(reason for each in unsure for reason in each.why))
 
     def finish(self) -> None:
         """Complete the report; tables that the job cannot be trusted to make are noted."""

@@ -38,9 +38,14 @@ def check_datamart(checked: CheckedJob, job: Datamart, values: Mapping[str, Valu
     Raises:
         NotDescribedError: Its description is wrong.
     """
-    plan = _plan(checked, job)
     file = None if job.file is None else Path(job.file)
-    text = SqlText(job.text(), checked.origin("" if file else "SQL", file))
+    try:
+        text = SqlText(job.text(), checked.origin("" if file else "SQL", file))
+    except ConfigError as error:
+        raise NotDescribedError(str(error)) from error
+    if checked.refuse_unreadable(text):
+        return
+    plan = _plan(checked, job)
     edits = [edit for step in plan.steps for edit in _shifted(text, step)]
     text = text.edited(edits)
     used = frozenset(plan.variables)

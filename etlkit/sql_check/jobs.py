@@ -136,11 +136,13 @@ class JobList:
 
     Attributes:
         jobs: In an order in which each comes after those that make its tables.
+        levels: The same in groups: a job needs only those of groups before its own.
         unchecked: Tasks that no analyzer can look at, by name, with the reason.
         problems: Mistakes in descriptions: name of the job, and a sentence.
     """
 
     jobs: Sequence[JobToCheck]
+    levels: Sequence[Sequence[JobToCheck]]
     unchecked: Mapping[str, str]
     problems: Sequence[tuple[LoadedJob, str]]
 
@@ -168,8 +170,11 @@ def list_jobs(
         shown = ", ".join(f"${name}$" for name in sorted(unused))
         raise ConfigError(f"--var: no job of this check has a variable {shown}")
     jobs = {each.name: each for each in finder.jobs}
+    before = _edges(finder.jobs, finder.after)
+    ordered = [jobs[name] for name in _ordered(before)]
     return JobList(
-        [jobs[name] for name in _ordered(finder.jobs, finder.after)],
+        ordered,
+        _levels(ordered, before),
         finder.unchecked,
         finder.problems,
     )
@@ -303,8 +308,8 @@ def texts_of(job: Checkable) -> list[str]:
         return []
 
 
-def _ordered(jobs: Sequence[JobToCheck], after: Mapping[str, set[str]]) -> list[str]:
-    """The names so that each comes after those that it needs, else as they are.
+def _edges(jobs: Sequence[JobToCheck], after: Mapping[str, set[str]]) -> dict[str, set[str]]:
+    """The jobs that come before each.
 
     What a workflow says holds; a table makes an edge where that makes no circle.
     """
@@ -312,6 +317,24 @@ def _ordered(jobs: Sequence[JobToCheck], after: Mapping[str, set[str]]) -> list[
     for writer, reader in _table_edges(jobs):
         if writer not in before[reader] and not _reaches(before, writer, reader):
             before[reader].add(writer)
+    return before
+
+
+def _levels(
+    ordered: Sequence[JobToCheck], before: Mapping[str, set[str]]
+) -> list[list[JobToCheck]]:
+    depths: dict[str, int] = {}
+    levels: list[list[JobToCheck]] = []
+    for job in ordered:
+        depth = max((depths[name] + 1 for name in before[job.name] if name in depths), default=0)
+        depths[job.name] = depth
+        levels += [[] for _ in range(depth + 1 - len(levels))]
+        levels[depth].append(job)
+    return levels
+
+
+def _ordered(before: Mapping[str, set[str]]) -> list[str]:
+    """The names so that each comes after those that it needs, else as they are."""
     ordered: dict[str, None] = {}
     begun: set[str] = set()
 
@@ -323,9 +346,9 @@ def _ordered(jobs: Sequence[JobToCheck], after: Mapping[str, set[str]]) -> list[
             visit(each)
         ordered[name] = None
 
-    positions = {job.name: number for number, job in enumerate(jobs)}
-    for job in jobs:
-        visit(job.name)
+    positions = {name: number for number, name in enumerate(before)}
+    for name in before:
+        visit(name)
     return list(ordered)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from etlkit.sql_check.analyzer import Analysis
 from etlkit.sql_check.checked_job import CheckedJob
-from etlkit.sql_check.known import Known
+from etlkit.sql_check.known import Known, KnownTable
 from etlkit.sql_check.sql_text import SqlText
 from etlkit.variables.sql_tokens import Token, tokenize
 from etlkit.workflow.script_statements import first_word, script_statements
@@ -79,8 +79,19 @@ class Statements:
         if is_temporary:
             self.temporary |= {name: known for name, known in found.makes.items() if known}
         else:
-            self.checked.world.make(found.makes)
+            self.checked.world.make(self._made(text, found))
         return text, found
+
+    def _made(self, text: SqlText, found: Analysis) -> dict[str, Known | None]:
+        """What the statement makes; of a table with columns that are not known, neither are all."""
+        is_open = bool(found.makes) and self.checked.is_open(text, found)
+        why = self.checked.why_open(found)
+        return {
+            name: replace(known, is_complete=False, why=why)
+            if is_open and isinstance(known, KnownTable)
+            else known
+            for name, known in found.makes.items()
+        }
 
     def _expression(
         self, text: SqlText, part: Sequence[Token], ends: set[str]

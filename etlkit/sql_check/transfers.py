@@ -101,6 +101,8 @@ def _source_columns(
     if not isinstance(job.source, BigQuerySource):
         return _file_columns(checked, plain), True
     written = SqlText(job.source.query, checked.origin("source query"))
+    if checked.refuse_unreadable(written):
+        return None, False
     try:
         one_query(job.source.query)
     except ConfigError as error:

@@ -32,7 +32,6 @@ from etlkit.runner import run_job
 from tests.bench.cost import MIN_QUERY_BYTES
 
 LENIENT = "Less strict than BigQuery"
-SQL = "SQL"
 PRICES = "Accounts, permissions, quotas, prices"
 
 
@@ -569,7 +568,6 @@ def test_14_15_17_18_etlkit_refuses_them_early(transfer, query, options):
         pytest.param(
             "CREATE TEMP FUNCTION twice(x INT64) AS (2 * x); SELECT twice(1) AS a",
             id="temporary function",
-            marks=pytest.mark.differs(SQL),
         ),
     ],
 )
@@ -697,6 +695,44 @@ def test_26_each_table_of_a_query_is_billed_10_mb(bq, sql, dataset):
     job = bq.query(query, job_config=config)
     job.result()
     assert job.total_bytes_billed == 2 * MIN_QUERY_BYTES
+
+
+# what the local server would let pass: values and types ---------------------------------------
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        pytest.param("'1' = 1", marks=pytest.mark.differs(LENIENT)),
+        pytest.param(
+            "CURRENT_TIMESTAMP() < CURRENT_DATETIME()", marks=pytest.mark.differs(LENIENT)
+        ),
+        pytest.param("PARSE_JSON('NaN')", marks=pytest.mark.differs(LENIENT)),
+        pytest.param("CAST('1e400' AS FLOAT64)", marks=pytest.mark.differs(LENIENT)),
+        pytest.param(
+            "(SELECT SUM(n) FROM UNNEST([9223372036854775807, 1]) AS n)",
+            marks=pytest.mark.differs(LENIENT),
+        ),
+    ],
+)
+def test_expressions_are_refused(refused, expression):
+    """Types without a common supertype, and values that their type does not have."""
+    refused(f"SELECT {expression} AS a")
+
+
+@pytest.mark.differs(LENIENT)
+@pytest.mark.parametrize("value", ["JSON '1'", "ST_GEOGPOINT(1, 2)"], ids=["JSON", "GEOGRAPHY"])
+def test_12_some_types_cannot_be_grouped(refused, value):
+    """Nor be made distinct."""
+    refused(f"SELECT a FROM (SELECT {value} AS a) GROUP BY a")
+    refused(f"SELECT DISTINCT a FROM (SELECT {value} AS a)")
+
+
+def test_update_and_delete_need_a_where_clause(refused, sql):
+    """WHERE TRUE is one."""
+    sql("CREATE TABLE DS.t AS SELECT 1 AS a")
+    assert "WHERE" in refused("UPDATE DS.t SET a = 2")
+    assert "WHERE" in refused("DELETE FROM DS.t")
 
 
 def test_06_a_file_source_adopts_the_location_of_the_target(transfer, tmp_path, sql):

@@ -222,10 +222,29 @@ def test_etlkits_own_messages_do_not_have_the_token(local_server, capsys):
     assert token not in without_keys(str(caught.value))
 
 
+def test_a_token_is_only_for_a_signature(local_server):
+    """The port that gives clients with a key file their token gives a stranger or a page none."""
+    info = read_server_info(local_server.local_dir)
+    url = urlsplit(json.loads(Path(info.endpoints.key_file).read_text())["token_uri"])
+    form = "grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer&assertion=e30.e30.e30"
+    kind = {"Content_Type": "application/x-www-form-urlencoded"}
+    asked = [
+        ask(url.netloc, url.path, "POST", form, **kind),
+        ask(url.netloc, url.path, "POST", form, **kind, Origin="https://attacker.test"),
+        ask(url.netloc, url.path, "POST", form, **kind, Host="attacker.test"),
+        ask(url.netloc, url.path),
+    ]
+    assert [status for status, _, _ in asked] == [400, 403, 400, 405]
+    assert not any(info.endpoints.token in text for _, _, text in asked)
+
+
 def modes(folder):
-    """What the group and others may do below a folder."""
+    """What others may do with a local folder, without what tests put into its buckets themselves."""
     found = [folder, *folder.rglob("*")]
-    return {str(p): oct(p.stat().st_mode) for p in found if p.stat().st_mode & 0o077}
+    own = [
+        path for path in found if path.relative_to(folder).parts[1:] == () or "data" in path.parts
+    ]
+    return {str(path): oct(path.stat().st_mode) for path in own if path.stat().st_mode & 0o077}
 
 
 def test_files_are_for_one_user_only(local_server, run, dataset):

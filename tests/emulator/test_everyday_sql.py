@@ -240,3 +240,93 @@ def test_load_data(sql, local_server):
     assert sql("SELECT * FROM DS.t ORDER BY n") == [(1, "a"), (2, "b")]
     with pytest.raises(BadRequest, match="does not know the option nope"):
         sql("LOAD DATA INTO DS.t FROM FILES (format = 'CSV', uris = ['gs://x/y'], nope = 1)")
+
+
+def test_properties_of_columns_and_keys_are_kept(bq, sql, dataset):
+    """Real BigQuery: `tables.get` gives back what was declared, and defaults work."""
+    tags = ["projects/p/locations/us/taxonomies/1/policyTags/2"]
+    schema = [
+        bigquery.SchemaField("s", "STRING", policy_tags=bigquery.PolicyTagList(names=tags)),
+        bigquery.SchemaField("t", "TIMESTAMP", default_value_expression="CURRENT_TIMESTAMP()"),
+    ]
+    created = bq.create_table(bigquery.Table(f"local.{dataset}.p", schema=schema))
+    created.schema = [*created.schema, bigquery.SchemaField("more", "INT64")]
+    fields = bq.update_table(created, ["schema"]).schema
+    assert fields[0].policy_tags.names == tuple(tags)
+    assert fields[1].default_value_expression == "CURRENT_TIMESTAMP()"
+    sql("INSERT INTO DS.p (s) VALUES ('a')")
+    assert sql("SELECT t <= CURRENT_TIMESTAMP() FROM DS.p") == [(True,)]
+    columns = "id INT64, x INT64, s STRING COLLATE 'und:ci'"
+    sql(f"CREATE TABLE DS.k ({columns}, PRIMARY KEY (id) NOT ENFORCED)")
+    sql("CREATE TABLE DS.f (k INT64, FOREIGN KEY (k) REFERENCES DS.k(id) NOT ENFORCED)")
+    assert bq.get_table(f"{dataset}.k").table_constraints.primary_key.columns == ["id"]
+    (key,) = bq.get_table(f"{dataset}.f").table_constraints.foreign_keys
+    assert key.referenced_table.table_id == "k"
+    assert [(c.referencing_column, c.referenced_column) for c in key.column_references] == [
+        ("k", "id")
+    ]
+    assert (
+        bq.get_table(f"{dataset}.k").to_api_repr()["schema"]["fields"][2]["collation"] == "und:ci"
+    )
+    sql("DROP TABLE DS.f")
+    sql("CREATE TABLE DS.f (k INT64)")
+    assert bq.get_table(f"{dataset}.f").table_constraints is None
+
+
+def test_views_by_api_and_copies(bq, sql, dataset):
+    """Real BigQuery: `tables.insert` and `tables.patch` make and change views; COPY copies."""
+    sql("CREATE TABLE DS.t AS SELECT 'x' AS b UNION ALL SELECT 'x'")
+    view = bigquery.Table(f"local.{dataset}.mv")
+    view.mview_query = f"SELECT b, COUNT(*) AS c FROM {dataset}.t GROUP BY b"
+    bq.create_table(view)
+    found = bq.get_table(view)
+    assert (found.table_type, found.mview_query) == ("MATERIALIZED_VIEW", view.mview_query)
+    assert sql("SELECT * FROM DS.mv") == [("x", 2)]
+    plain = bigquery.Table(f"local.{dataset}.v")
+    plain.view_query = f"SELECT b FROM {dataset}.t"
+    plain = bq.create_table(plain)
+    plain.view_query = f"SELECT b, 1 AS one FROM {dataset}.t"
+    bq.update_table(plain, ["view_query"])
+    assert [field.name for field in bq.get_table(plain).schema] == ["b", "one"]
+    assert sql("SELECT one FROM DS.v LIMIT 1") == [(1,)]
+    sql("CREATE TABLE DS.u COPY DS.t")
+    assert sql("SELECT * FROM DS.u") == [("x",), ("x",)]
+
+
+def test_functions_in_front_of_a_query(bq, sql, dataset):
+    """Real BigQuery: a query behind temporary functions is a query, also for a dry run."""
+    text = "CREATE TEMP FUNCTION more(x ANY TYPE) AS (x + 1); SELECT more(1) AS a, more(1.5) AS b"
+    dry = bq.query(text, job_config=bigquery.QueryJobConfig(dry_run=True))
+    assert [(field.name, field.field_type) for field in dry.schema] == [
+        ("a", "INTEGER"),
+        ("b", "FLOAT"),
+    ]
+    sql(text, destination=f"local.{dataset}.made")
+    assert sql("SELECT * FROM DS.made") == [(2, 2.5)]
+
+
+INSERT_OVERWRITE = """
+declare dbt_partitions_for_replacement array<date>;
+create or replace table `local`.`DS`.`inc__dbt_tmp` partition by dt
+OPTIONS(description="", expiration_timestamp=TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL 12 hour))
+as (select 1 as id, date '2024-01-01' as dt);
+set (dbt_partitions_for_replacement) = (
+    select as struct array_agg(distinct date(dt) IGNORE NULLS) from `local`.`DS`.`inc__dbt_tmp`
+);
+merge into `local`.`DS`.`inc` as DBT_INTERNAL_DEST
+using (select * from `local`.`DS`.`inc__dbt_tmp`) as DBT_INTERNAL_SOURCE
+on FALSE
+when not matched by source
+    and date(DBT_INTERNAL_DEST.dt) in unnest(dbt_partitions_for_replacement) then delete
+when not matched then insert (`id`, `dt`) values (`id`, `dt`);
+drop table if exists `local`.`DS`.`inc__dbt_tmp`
+"""
+
+
+def test_insert_overwrite_as_dbt_sends_it(sql):
+    """Real BigQuery: the script replaces the partitions of the new rows, each time it runs."""
+    sql("CREATE TABLE DS.inc (id INT64, dt DATE) PARTITION BY dt")
+    sql("INSERT INTO DS.inc VALUES (9, DATE '2024-01-01'), (8, DATE '2024-01-02')")
+    for _ in range(2):
+        sql(INSERT_OVERWRITE)
+        assert sql("SELECT id FROM DS.inc ORDER BY id") == [(1,), (8,)]

@@ -138,15 +138,15 @@ def test_words_of_duckdb_are_names_in_bigquery(run, dataset):
 
 SOURCES = (
     "file://{}", "{}", "http://127.0.0.1:1/x.csv", "https://storage.googleapis.com/b/x.csv",
-    "s3://bucket/x.csv", "gs://files/../../secret.csv", "gs://../secret.csv", "gs:///etc/passwd",
-    "gs://files/out.csv", "gs://files/folder/secret.csv",
+    "s3://bucket/x.csv", "gs://door-files/../../secret.csv", "gs://../secret.csv", "gs:///etc/passwd",
+    "gs://door-files/out.csv", "gs://door-files/folder/secret.csv",
 )  # fmt: skip
 
 
 @pytest.fixture
 def bucket(local_server, secret):
     """A bucket with a link to a file outside of it, and one to the folder of that file."""
-    folder = local_server.local_dir / "buckets" / "files"
+    folder = local_server.local_dir / "buckets" / "door-files"
     folder.mkdir(parents=True, exist_ok=True)
     links = {folder / "out.csv": secret, folder / "folder": secret.parent}
     for link, target in links.items():
@@ -170,7 +170,7 @@ def test_sources_outside_of_the_buckets_are_refused(bq, run, dataset, secret, bu
         with pytest.raises(GoogleAPICallError):
             run(sql)
     assert [table.table_id for table in bq.list_tables(dataset)] == []
-    options = "OPTIONS (format = 'CSV', uris = ['gs://files/*'])"
+    options = "OPTIONS (format = 'CSV', uris = ['gs://door-files/*'])"
     run(f"CREATE EXTERNAL TABLE {dataset}.e (text STRING) {options}")
     assert run(f"SELECT * FROM {dataset}.e") == []
 
@@ -191,7 +191,11 @@ def test_exports_stay_in_the_buckets(bq, run, refused, dataset, bucket, tmp_path
     run(f"CREATE TABLE {dataset}.t AS SELECT 1 AS n")
     before = sorted(tmp_path.iterdir())
     content = (tmp_path / "secret.csv").read_text()
-    for uri in ("gs://files/../../x.csv", "gs://files/out.csv", "gs://files/folder/x.csv"):
+    for uri in (
+        "gs://door-files/../../x.csv",
+        "gs://door-files/out.csv",
+        "gs://door-files/folder/x.csv",
+    ):
         sql = (
             f"EXPORT DATA OPTIONS(uri = '{uri}', format = 'CSV', overwrite = true) AS SELECT 1 AS n"
         )
@@ -203,8 +207,8 @@ def test_exports_stay_in_the_buckets(bq, run, refused, dataset, bucket, tmp_path
             bq.extract_table(f"{dataset}.t", uri, retry=None).result(retry=None)
     assert sorted(tmp_path.iterdir()) == before
     assert (tmp_path / "secret.csv").read_text() == content
-    run("EXPORT DATA OPTIONS(uri = 'gs://files/ok/*.csv', format = 'CSV') AS SELECT 1 AS n")
-    bq.extract_table(f"{dataset}.t", "gs://files/ok/extracted.csv").result()
+    run("EXPORT DATA OPTIONS(uri = 'gs://door-files/ok/*.csv', format = 'CSV') AS SELECT 1 AS n")
+    bq.extract_table(f"{dataset}.t", "gs://door-files/ok/extracted.csv").result()
     exported = sorted((bucket / "ok").iterdir())
     assert [path.read_text() for path in exported] == ["n\n1\n", "n\n1\n"]
     for path in exported:
@@ -219,7 +223,7 @@ def test_formats_are_read_and_written_without_external_access(bq, run, dataset, 
         ("PARQUET", "a.parquet"),
         ("NEWLINE_DELIMITED_JSON", "a.json"),
     ):
-        uri = f"gs://files/formats/{name}"
+        uri = f"gs://door-files/formats/{name}"
         config = bigquery.ExtractJobConfig(destination_format=kind)
         (bucket / "formats").mkdir(exist_ok=True)
         bq.extract_table(f"{dataset}.t", uri, job_config=config).result()

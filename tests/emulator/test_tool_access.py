@@ -232,6 +232,19 @@ def test_a_finished_job_gives_its_rows_with_the_first_page(bq):
     assert [page.num_items for page in pages] == [2]
 
 
+def test_dbt_finds_the_partitions_to_overwrite(bq, run, dataset):
+    """One variable in parentheses gets the field of the STRUCT; a STRUCT variable gets all of it."""
+    run(f"CREATE TABLE {dataset}.t AS SELECT DATE '2026-01-02' AS day, 1 AS n")
+    found = run(f"""
+        DECLARE days ARRAY<DATE>;
+        DECLARE pair STRUCT<n INT64>;
+        SET (days) = (SELECT AS STRUCT ARRAY_AGG(DISTINCT DATE(day) IGNORE NULLS) FROM {dataset}.t);
+        SET pair = (SELECT AS STRUCT 7 AS n);
+        SELECT n, pair.n FROM {dataset}.t WHERE day IN UNNEST(days)
+    """)
+    assert found == [(1, 7)]
+
+
 def test_tables_in_the_hidden_dataset(bq, run):
     """A client may put tables beside the results, as ibis does; the dataset is not listed."""
     job = bq.query("SELECT 1 AS n")

@@ -237,7 +237,7 @@ class Engine:
 
     def __init__(self, say: Callable[[str], None]) -> None:
         path, self._label = _module()
-        self._start = lambda: WasmService(
+        self._start: Callable[[], WasmService] = lambda: WasmService(
             CompiledModule(path, self._label, say), {"/usr/share/zoneinfo": _zones()}
         )
         self._lock = threading.Lock()
@@ -303,8 +303,7 @@ class Engine:
                     raise ServerError.from_error_string(str(error)) from error
 
         service = ZetaSqlLocalService.__new__(ZetaSqlLocalService)
-        make: Any = Client
-        service.wasm_client = make()
+        service.wasm_client = Client()
         ZetaSqlLocalService._instance = service  # noqa: SLF001 - its classes ask for it there
         return service
 

@@ -210,6 +210,38 @@ def test_what_a_transform_decides_is_not_an_error(check, project):
     assert jobs["jobs.load"]["columns_out_complete"] is False
 
 
+def test_what_is_not_known_stays_so(check, project):
+    """Also through views and tables that are made of all columns of such a table."""
+    path = project / "jobs/load.py"
+    lines = [line for line in path.read_text("utf-8").splitlines() if "output_schema" not in line]
+    path.write_text("\n".join(line for line in lines if "checks" not in line), encoding="utf-8")
+    (project / "jobs/show.sql").write_text(
+        "CREATE VIEW shop.all_loaded AS SELECT * FROM shop.loaded;\n"
+        "CREATE TABLE shop.copy AS SELECT l.* FROM shop.all_loaded AS l;\n"
+        "SELECT new_one FROM shop.copy;\n"
+        "CREATE TABLE shop.some AS SELECT total FROM shop.loaded;\n"
+        "SELECT new_one FROM shop.some",
+        encoding="utf-8",
+    )
+    status, jobs = check()
+    assert status == 1
+    assert [(each[1], each[3]) for each in errors(jobs)] == [(5, "Unrecognized name: new_one")]
+    assert len(jobs["jobs/show.sql"]["notes"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("sql", "place"),
+    [("SELECT 1;\nSELECT 'open", (2, 8)), ("SELECT 1\n/* open", (2, 1)), ("SELECT (1", (1, 10))],
+)
+def test_a_quote_or_bracket_without_an_end(check, project, sql, place):
+    """The error is where it begins."""
+    (project / "jobs/open.sql").write_text(sql, encoding="utf-8")
+    status, jobs = check("jobs/open.sql")
+    ((_, line, column, message),) = errors(jobs)
+    assert (status, line, column) == (1, *place)
+    assert message.startswith("Syntax error")
+
+
 def test_variables_of_bare_files(check, project):
     """A file of SQL takes the variables that it names; one that nobody has is a mistake."""
     (project / "jobs/show.sql").write_text(
@@ -325,6 +357,27 @@ def test_statements_that_make_things(check, project):
         "NUMERIC",
         "STRING",
     ]
+
+
+def test_many_files_side_by_side(check, project):
+    """On several threads, each job still sees the tables that it needs, and the order is the same."""
+    for number in range(60):
+        source = "shop.orders" if number < 5 else f"shop.t_{number // 2}"
+        wrong = ", wrong" if number == 59 else ""
+        (project / f"jobs/t_{number:02}.sql").write_text(
+            f"CREATE TABLE shop.t_{number} AS SELECT id + {number} AS id{wrong} FROM {source}",
+            encoding="utf-8",
+        )
+    status, jobs = check()
+    assert status == 1
+    assert [(each[0], each[3]) for each in errors(jobs)] == [
+        ("jobs/t_59.sql", "Unrecognized name: wrong")
+    ]
+    assert len(jobs) == 63
+    names = list(jobs)
+    for number in range(5, 60):
+        needed = names.index(f"jobs/t_{number // 2:02}.sql")
+        assert needed < names.index(f"jobs/t_{number:02}.sql")
 
 
 def test_what_only_bigquery_knows_is_not_an_error(check, project):

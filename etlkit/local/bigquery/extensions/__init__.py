@@ -31,12 +31,15 @@ def apply(local_dir: Path) -> None:
         sessions,
         sql_functions,
         subqueries,
+        table_copies,
+        table_properties,
         views,
     )
     from etlkit.local.bigquery.extensions.object_tables import ObjectTables
     from etlkit.local.bigquery.extensions.objects import Objects
     from etlkit.local.bigquery.extensions.remote_functions import RemoteRuntime
     from etlkit.local.bigquery.patches.single_connection import SingleConnectionEngine
+    from etlkit.local.bigquery.patches.table_resource import TableResources
     from etlkit.local.bigquery.rules.registry import all_rules
     from etlkit.local.buckets import Buckets
     from etlkit.local.ml import extension as ml
@@ -52,6 +55,8 @@ def apply(local_dir: Path) -> None:
     objects = Objects(Buckets(local_dir / "buckets"))
     object_tables = ObjectTables(objects)
     resources.apply(object_tables)
+    table_properties.apply()
+    TableResources.updated.append(views.with_query)
     objects.declare_functions()
     object_tables.declare_procedure()
     SingleConnectionEngine.starts = hooks.STARTS
@@ -61,7 +66,8 @@ def apply(local_dir: Path) -> None:
     hooks.STATEMENTS.append(hooks.ask_rules)
     hooks.STATEMENTS.extend([external.refuse_writes, external.drop, external_data.refresh])
     hooks.STATEMENTS.extend([object_tables.create, external_data.create])
-    hooks.STATEMENTS.extend([remote.create, views.create_view, load_data.load])
+    hooks.STATEMENTS.extend([remote.create, views.create_view])
+    hooks.STATEMENTS.extend([load_data.load, table_copies.copy_table])
     subqueries.QUERIES.extend([views.expand_views, pivots.name_columns])
     hooks.INVOLVED.extend([views.names_such_view, object_columns.names_data, pivots.has_pivots])
     ml.apply(Buckets(local_dir / "buckets").root)

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from bqemulator.catalog.models import TableSchema
 from bqemulator.domain.errors import InvalidQueryError
 from bqemulator.storage.sql_identifiers import quoted_table_ref
 
@@ -231,14 +232,18 @@ def check_job(
     return None
 
 
-def view_columns(project: str, query: str, ctx: Any) -> list[dict[str, Any]]:
-    """REST fields of the columns of a view; none = they cannot be known.
+def update_view(meta: Any, body: Mapping[str, Any], ctx: Any) -> Any:
+    """A view whose query `tables.patch` or `tables.update` has changed, with the query's columns.
 
     Raises:
         InvalidQueryError: BigQuery refuses the query.
     """
-    found = check_job(query, StatementContext(project, ctx), None)
-    return [] if found is None else [kind.as_api(name) for name, kind in found.columns]
+    query = (body.get("view") or {}).get("query")
+    found = check_job(query, StatementContext(meta.project_id, ctx), None) if query else None
+    if found is None:
+        return meta
+    fields = types.to_table_fields([kind.as_api(name) for name, kind in found.columns])
+    return meta.model_copy(update={"schema_": TableSchema(fields=fields)})
 
 
 def references(found: googlesql.Analysis) -> list[dict[str, str]]:

@@ -41,6 +41,9 @@ _ASSIGNMENT: Final = re.compile(
     r"\s*SET\s+@@(?P<name>[\w.]+)\s*=\s*(?P<value>.+)", re.IGNORECASE | re.DOTALL
 )
 
+_QUERY: Final = re.compile(r"\s*(SELECT|WITH|FROM)\b", re.IGNORECASE)
+_ROW: Final = re.compile(r"\s*\(\s*SELECT\s+AS\s+STRUCT\b", re.IGNORECASE)
+
 
 class Interpreter(scripts.Interpreter):
     """The patched interpreter, which calls the hooks before each statement."""
@@ -97,6 +100,19 @@ class Interpreter(scripts.Interpreter):
         self._script.declare_rows(stmt.loop_var, stmt.source_sql, visible)
         await super()._exec_for(stmt)
 
+    async def _exec_set(self, stmt: ast.SetStmt) -> None:
+        """Set variables. `SET (a) = (SELECT AS STRUCT …)` gives `a` the field, not the STRUCT.
+
+        dbt finds the partitions to overwrite in this way. The emulator forgets the parentheses.
+        Source: https://cloud.google.com/bigquery/docs/reference/standard-sql/procedural-language#set
+        """
+        await super()._exec_set(stmt)
+        variable = self._frames.all_visible().get(stmt.targets[0])
+        if len(stmt.targets) == 1 and variable is not None and isinstance(variable.value, dict):
+            is_struct = variable.type_name.strip().upper().startswith("STRUCT")
+            if len(variable.value) == 1 and not is_struct:
+                self._frames.set(variable.name, next(iter(variable.value.values())))
+
     async def _exec_sql(self, sql: str) -> None:
         await self._as_child(sql, child_jobs.kind_of(sql), self._exec_one(sql))
 
@@ -129,6 +145,30 @@ class Interpreter(scripts.Interpreter):
     async def _exec_create_procedure(self, stmt: ast.CreateProcedureStmt) -> None:
         work = super()._exec_create_procedure(stmt)
         await self._as_child(f"CREATE PROCEDURE {stmt.name}", "CREATE_PROCEDURE", work)
+
+    async def _exec_set(self, stmt: ast.SetStmt) -> None:
+        """Assign one value, or the fields of a row: `SET (x, y) = (SELECT AS STRUCT …)`."""
+        if len(stmt.targets) == 1 and not _ROW.match(stmt.source_expr):
+            await super()._exec_set(stmt)
+            return
+        source = stmt.source_expr.strip().removeprefix("STRUCT")
+        source = source[1:-1] if source.startswith("(") and source.endswith(")") else source
+        query = source if _QUERY.match(source) else f"SELECT {source}"
+        rows: list[dict[str, Any]] = []
+
+        async def evaluate() -> None:
+            rows.extend((await self._run_query(query)).slice(0, 1).to_pylist())
+
+        await self._as_child(query, "SELECT", evaluate(), evaluation="EXPRESSION")
+        values = list(rows[0].values()) if rows else [None] * len(stmt.targets)
+        if len(values) != len(stmt.targets):
+            raise InvalidQueryError(
+                f"The number of values ({len(values)}) does not match the number of variables "
+                f"({len(stmt.targets)}) in SET",
+                location="query",
+            )
+        for name, value in zip(stmt.targets, values, strict=True):
+            self._frames.set(name, value)
 
     async def _eval_expr_scalar(self, expr: str) -> Any:
         self._analyze(f"SELECT {expr}")
@@ -239,6 +279,16 @@ class Interpreter(scripts.Interpreter):
         return await execute.run(tree, self._context, execute.script_parameters(known))
 
 
+def _read_type_name(self: Any) -> str:
+    """Read the type of an argument, also `ANY TYPE`."""
+    cursor = self._cursor
+    if cursor.current.value.upper() == "ANY" and cursor.peek().value.upper() == "TYPE":
+        cursor.advance()
+        cursor.advance()
+        return "ANY TYPE"
+    return str(_plain_read_type_name(self))
+
+
 def _parse_set(self: Any) -> ast.Statement:
     """Parse the assignment of a system variable as a plain statement."""
     if self._cursor.peek().kind == "AT_AT":
@@ -258,6 +308,7 @@ def _parse_create(self: Any) -> ast.Statement:
     return _plain_parse_create(self)  # type: ignore[no-any-return]
 
 
+_plain_read_type_name: Any = Parser._read_type_name  # noqa: SLF001
 _plain_parse_set: Any = Parser._parse_set  # noqa: SLF001
 _plain_parse_create: Any = Parser._parse_create_or_sql  # noqa: SLF001
 
@@ -266,5 +317,6 @@ def apply() -> None:
     """Run scripts with this interpreter."""
     PATCHES.replace("bqemulator.scripting.parser:Parser._parse_create_or_sql", _parse_create)
     PATCHES.replace("bqemulator.scripting.parser:Parser._parse_set", _parse_set)
+    PATCHES.replace("bqemulator.scripting.parser:Parser._read_type_name", _read_type_name)
     PATCHES.replace("bqemulator.scripting.interpreter:ScriptInterpreter", Interpreter)
     PATCHES.replace("bqemulator.jobs.executor:ScriptInterpreter", Interpreter)

@@ -13,6 +13,7 @@ from sqlglot import exp
 from etlkit.local.bigquery.extensions import (
     analysis,
     api_errors,
+    child_jobs,
     declared_columns,
     execute,
     grammar,
@@ -22,7 +23,12 @@ from etlkit.local.bigquery.extensions import (
 from etlkit.local.bigquery.extensions.statement_context import Running, StatementContext
 from etlkit.local.bigquery.patches import jobs
 from etlkit.local.bigquery.patches.messages import locate
-from etlkit.local.bigquery.patches.scripts import SESSION, is_lone_assert, is_temp_table
+from etlkit.local.bigquery.patches.scripts import (
+    SESSION,
+    is_lone_assert,
+    is_temp_table,
+    split_functions,
+)
 from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.work import check, current
 from etlkit.local.bigquery.rewrites import system_variables
@@ -189,6 +195,8 @@ async def _dry_run_response(**request: Any) -> dict[str, Any]:
         ctx.engine.is_dry = False
     if outcome is not None:
         return jobs.checked(request, outcome.statistics())
+    if split_functions(request["bq_sql"])[0]:
+        return await _described(request, context)
     answer = dict(await _plain_dry_run(**request))
     if found is None:
         return answer
@@ -197,6 +205,26 @@ async def _dry_run_response(**request: Any) -> dict[str, Any]:
     if request["wire_shape"] != "query":
         jobs.references[request["job_id"]] = analysis.references(found)
     return answer
+
+
+async def _described(request: dict[str, Any], context: StatementContext) -> dict[str, Any]:
+    """The answer to a dry run of a query behind temporary functions: the columns of the query."""
+    sql, ctx = request["bq_sql"], context.ctx
+    child_jobs.RECORD.set(child_jobs.ScriptRecord(sql))
+    ctx.engine.is_dry = True
+    try:
+        rows = await executor._run_query_body(  # noqa: SLF001
+            project_id=context.project,
+            bq_sql=sql,
+            query_params=request["query_params"],
+            ctx=ctx,
+            is_scripted=True,
+            effective_caller=context.caller,
+        )
+    finally:
+        ctx.engine.is_dry = False
+    answer = jobs.checked(request, {"statementType": "SELECT"})
+    return {**answer, "schema": {"fields": executor.build_response_schema(rows.schema)}}
 
 
 _plain_execute = executor.execute_query_job

@@ -193,7 +193,8 @@ class Sessions:
             return done
         if session is not None:
             done.statistics["sessionInfo"] = {"sessionId": session.id}
-        return child_jobs.finish(done, ctx)
+        # What writes to a destination is no script.
+        return done if query.get("destinationTable") else child_jobs.finish(done, ctx)
 
     def abort(self, values: list[Any], _context: StatementContext) -> None:
         """`CALL BQ.ABORT_SESSION()`, or with the id of another session."""

@@ -22,6 +22,7 @@ from sqlglot import exp
 from sqlglot.tokens import TokenType
 
 from etlkit.local.bigquery.extensions import grammar
+from etlkit.local.bigquery.patches.scripts import split_functions
 from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.types import quote, table_schema, to_column
 from etlkit.local.bigquery.rules.statements import NAMED
@@ -79,8 +80,9 @@ async def execute_or_fail(**job: Any) -> Any:
         destination = destination_of(config, job["project_id"])
         if destination is None:
             return await _plain_execute(**job)
-        _refuse_others(job["bq_sql"])
-        statement = await _writing(destination, job)
+        functions, query = split_functions(job["bq_sql"])
+        _refuse_others(query)
+        statement = await _writing(destination, {**job, "bq_sql": query}, functions)
         await _run(statement, job)
         _keep_layout(destination, config, ctx)
         meta = await _run(f"SELECT * FROM {destination.quoted}", {**job, "query_params": None})
@@ -108,8 +110,13 @@ async def _run(sql: str, job: dict[str, Any]) -> Any:
     )
 
 
-async def _writing(destination: Destination, job: dict[str, Any]) -> str:
-    """The statement that writes the rows."""
+async def _writing(destination: Destination, job: dict[str, Any], functions: str) -> str:
+    """The statement that writes the rows, behind the functions that it calls."""
+    statement = await _writing_query(destination, job, functions)
+    return functions + statement
+
+
+async def _writing_query(destination: Destination, job: dict[str, Any], functions: str) -> str:
     ctx, query = job["ctx"], _without_semicolon(job["bq_sql"])
     project, dataset, _ = destination.name
     if ctx.catalog.get_dataset(project, dataset) is None:
@@ -130,7 +137,7 @@ async def _writing(destination: Destination, job: dict[str, Any]) -> str:
         (num_rows,) = ctx.engine.execute(f"SELECT count(*) FROM {physical}").fetchone()
         if num_rows:
             raise AlreadyExistsError(f"Already Exists: Table {destination.text}")
-    fields = await _fields_of(query, job)
+    fields = await _fields_of(functions + query, job)
     _match(fields, table, destination, ctx)
     names = ", ".join(f"`{field['name']}`" for field in fields)
     return f"INSERT INTO {destination.quoted} ({names}) {query}\n"

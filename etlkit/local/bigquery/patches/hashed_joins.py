@@ -54,6 +54,8 @@ def _compare_null_safely(join: exp.Expr) -> bool:
 def _name_both_tables(merge: exp.Merge) -> bool:
     target, source = merge.this.alias_or_name, merge.args["using"].alias_or_name
     conditions = [*_conditions(merge.args["on"])]
+    if not (target and source):  # a subquery needs no name
+        return False
     if len(conditions) == 1 and _is_false(conditions[0]):
         columns = _some_column(merge, target), _some_column(merge, source)
         if None in columns:

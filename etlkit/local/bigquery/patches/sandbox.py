@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from threading import local
 from typing import Any, Final
 
 import sqlglot
 from bqemulator.domain.errors import InvalidQueryError
 from bqemulator.domain.result import Err
 from bqemulator.sql import translator
-from bqemulator.types import geography
 from bqemulator.versioning import time_travel
 from sqlglot import exp
 
@@ -75,18 +75,18 @@ def lock(connection: Any, settings: Any) -> None:
     ).fetchall()
     _forbidden.update({name for (name,) in found} - _HARMLESS)
     folders = [Path(settings.gcs_local_root), Path(settings.upload_staging_dir)]
-    _close(connection, folders)
-    # It converts geographies, with an extension of its own, and would load that at the first one.
-    _close(geography._ensure_conv_conn(), [])  # noqa: SLF001
-
-
-def _close(connection: Any, folders: list[Path]) -> None:
-    (is_locked,) = connection.execute("SELECT current_setting('lock_configuration')").fetchone()
-    if is_locked:
-        return
     paths = ", ".join("'{}/'".format(str(path).replace("'", "''")) for path in folders)
     for setting in (f"allowed_directories = [{paths}]", *_SETTINGS):
         connection.execute(f"SET {setting}")
+    converter = _Converter(connection)
+    PATCHES.replace("bqemulator.types.geography:_ensure_conv_conn", lambda: converter.cursor)
+
+
+class _Converter(local):
+    """Converts geographies; a connection for each thread."""
+
+    def __init__(self, connection: Any) -> None:
+        self.cursor = connection.cursor()
 
 
 def refusal(sql: str) -> InvalidQueryError | None:

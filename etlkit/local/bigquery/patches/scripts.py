@@ -237,6 +237,20 @@ def is_lone_assert(sql: str) -> bool:
     return all(token.token_type is not TokenType.SEMICOLON for token in tokens[:-1])
 
 
+def split_functions(sql: str) -> tuple[str, str]:
+    """The temporary functions in front of a query, and the query; "" = it has none."""
+    script = _plain_parse_script(sql)
+    *functions, query = script.statements or (None,)
+    if not functions or not isinstance(query, ast.SqlStmt):
+        return "", sql
+    if not all(
+        isinstance(each, ast.CreateFunctionStmt) and "." not in each.name for each in functions
+    ):
+        return "", sql
+    begin = sql.rfind(query.sql)
+    return sql[:begin], sql[begin:]
+
+
 def is_temp_table(tree: Any) -> bool:
     """Whether a statement creates a temporary table."""
     if not isinstance(tree, exp.Create) or tree.kind != "TABLE":

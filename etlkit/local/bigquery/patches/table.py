@@ -124,6 +124,12 @@ ORIGINALS: Final = (
         "statements.",
     ),
     Original(
+        "bqemulator.types.geography:_ensure_conv_conn",
+        "cd3ea34f952b",
+        ("bigquery/patches/sandbox",),
+        "Geographies must be converted without a second DuckDB that loads an extension.",
+    ),
+    Original(
         "bqemulator.versioning.time_travel:_eval_timestamp_via_duckdb",
         "b0f5427ca3bb",
         ("bigquery/patches/sandbox",),
@@ -607,6 +613,12 @@ ORIGINALS: Final = (
         "4f53cda18c2b",
         ("bigquery/extensions/sessions",),
         "A session id is known as long as its session is open.",
+    ),
+    Original(
+        "bqemulator.scripting.parser:Parser._read_type_name",
+        "325348b42e7f",
+        ("bigquery/extensions/interpreter",),
+        "Arguments of functions may have ANY TYPE.",
     ),
 )
 

@@ -8,7 +8,7 @@ only knew the description, ignored ALTER TABLE, and reset the resource on IF NOT
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlglot
 from bqemulator.catalog import ddl_sync
@@ -32,7 +32,12 @@ from etlkit.local.bigquery.patches.types import table_schema, widen
 from etlkit.local.bigquery.rules.registry import Asked, ask
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bqemulator.catalog.models import TableMeta
+
+CREATED: Final[list[Callable[[exp.Create, TableMeta, Any], None]]] = []
+"""Each gets a CREATE TABLE that has run, the table and the emulator's `AppContext`."""
 
 _plain_sync = ddl_sync.sync_created_table
 
@@ -77,6 +82,8 @@ def _sync_created(tree: exp.Create, sql: str, project: str, ctx: Any) -> None:
     ask(Asked.DEFINITION, meta, tree)
     ask(Asked.LABELS, meta.labels)
     ctx.catalog.update_table(meta)
+    for keep in CREATED:
+        keep(tree, meta, ctx)
 
 
 def _with_parameters(meta: TableMeta, tree: exp.Create, project: str, ctx: Any) -> TableMeta:

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import bqemulator.api.routes.tables as routes
 import bqemulator.server as emulator_server
-from bqemulator.catalog.models import RangePartitioning, TableSchema
+from bqemulator.catalog.models import RangePartitioning
 from bqemulator.storage.sql_identifiers import quoted_table_ref
 
 from etlkit.local.bigquery.patches.catalog_cache import share
 from etlkit.local.bigquery.patches.locations import FoundByLocation, JobsWithLocation
 from etlkit.local.bigquery.patches.single_connection import OneRequestApp
 from etlkit.local.bigquery.patches.table import PATCHES
-from etlkit.local.bigquery.patches.types import quote, to_column, to_table_fields
+from etlkit.local.bigquery.patches.types import quote, to_column
 from etlkit.local.bigquery.rules.missing_values import defaults_of
 from etlkit.local.bigquery.rules.registry import Asked, ask
 
@@ -34,6 +34,8 @@ _plain_create_app = emulator_server.create_app
 _plain_to_rest = routes._table_to_rest  # noqa: SLF001
 _plain_from_rest = routes._rest_to_table_meta  # noqa: SLF001
 _WITHOUT_ROWS = {"VIEW", "EXTERNAL"}
+_NOW = {"get_current_timestamp()": "CURRENT_TIMESTAMP()", "today()": "CURRENT_DATE()"}
+"""Functions that the local server has put in the place of BigQuery's."""
 
 
 class TableResources:
@@ -42,8 +44,11 @@ class TableResources:
     more: ClassVar[list[Callable[[TableMeta, Any], dict[str, Any]]]] = []
     """Each returns more fields of the resource, from the table and the emulator's `AppContext`."""
 
-    view_columns: ClassVar[Callable[[str, str, Any], list[dict[str, Any]]]] = lambda *_: []
-    """Project and query of a view, and the `AppContext` -> the REST fields of its columns."""
+    columns: ClassVar[list[Callable[[TableMeta, list[dict[str, Any]], Any], None]]] = []
+    """Each adds to the fields of the resource's schema."""
+
+    updated: ClassVar[list[Callable[[TableMeta, dict[str, Any], Any], TableMeta]]] = []
+    """Each gets the updated table and the body of the request, and returns the table to store."""
 
     def __init__(self, ctx: Any) -> None:
         self._ctx = ctx
@@ -63,6 +68,8 @@ class TableResources:
             self._show_defaults(meta, body)
         for describe in self.more:
             body |= describe(meta, self._ctx)
+        for describe_columns in self.columns:
+            describe_columns(meta, body.get("schema", {}).get("fields", []), self._ctx)
         return body
 
     def from_rest(
@@ -84,17 +91,15 @@ class TableResources:
         ask(Asked.DEFINITION, meta, None)
         if existing is None:
             return meta.model_copy(update={"expiration_time": _expiration(body)})
-        if meta.view_query and meta.view_query != existing.view_query:
-            fields = type(self).view_columns(project_id, meta.view_query, self._ctx)
-            if fields:
-                schema = TableSchema(fields=to_table_fields(fields))
-                return meta.model_copy(update={"schema_": schema})
         kept = ("range_partitioning", "base_table", "snapshot_time", "num_rows")
         updates = {name: getattr(existing, name) for name in kept}
         ask(Asked.UPDATE, meta, existing)
         self._add_columns(meta, existing)
         at = _expiration(body) if "expirationTime" in body else existing.expiration_time
-        return meta.model_copy(update={**updates, "expiration_time": at})
+        meta = meta.model_copy(update={**updates, "expiration_time": at})
+        for keep in self.updated:
+            meta = keep(meta, body, self._ctx)
+        return meta
 
     def prepare_request(self) -> None:
         """Update the catalog: store times of change, and drop expired tables."""
@@ -120,7 +125,8 @@ class TableResources:
         defaults = defaults_of(self._ctx.engine, name)
         for field in body.get("schema", {}).get("fields", ()) if defaults else ():
             if field["name"] in defaults:
-                field["defaultValueExpression"] = defaults[field["name"]]
+                text = defaults[field["name"]]
+                field["defaultValueExpression"] = _NOW.get(text.lower(), text)
 
     def _num_rows(self, meta: TableMeta) -> int:
         table = quoted_table_ref(meta.project_id, meta.dataset_id, meta.table_id)

@@ -64,7 +64,8 @@ def rewrite(sql: str, project: str, catalog: Any) -> str:
     return tree.sql(dialect="bigquery") if any(changed) else sql
 
 
-def _expand_information_schema(sql: str, project: str, catalog: Any) -> str:
+def expanded(sql: str, project: str, catalog: Any) -> str:
+    """A statement that is rewritten, with INFORMATION_SCHEMA views as queries."""
     return expand_information_schema(rewrite(sql, project, catalog), project, catalog)
 
 
@@ -76,7 +77,5 @@ def apply() -> None:
     current_time.apply()
     default_dataset.apply()
     quoted_parameters.apply()
-    PATCHES.replace(
-        "bqemulator.sql.inner_query:expand_information_schema", _expand_information_schema
-    )
+    PATCHES.replace("bqemulator.sql.inner_query:expand_information_schema", expanded)
     PATCHES.replace("bqemulator.sql.inner_query:expand_wildcard_tables", lambda sql, *_: sql)

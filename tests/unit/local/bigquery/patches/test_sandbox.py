@@ -7,11 +7,15 @@ import pytest
 
 
 @pytest.fixture
-def locked(tmp_path):
+def locked(tmp_path, monkeypatch):
     duckdb_extensions = pytest.importorskip("duckdb_extensions")
     for name in ("spatial", "avro", "icu"):
         duckdb_extensions.import_extension(name)
+    from bqemulator.types import geography
+
+    from etlkit.local.bigquery.emulator import emulator_version
     from etlkit.local.bigquery.patches import sandbox
+    from etlkit.local.bigquery.patches.table import PATCHES
 
     (tmp_path / "buckets" / "b").mkdir(parents=True)
     (tmp_path / "buckets" / "b" / "x.csv").write_text("n\n1\n")
@@ -22,6 +26,8 @@ def locked(tmp_path):
     )
     with duckdb.connect(str(tmp_path / "db.duckdb")) as connection:
         connection.execute("LOAD spatial; LOAD avro")
+        PATCHES.check(emulator_version())
+        monkeypatch.setattr(geography, "_ensure_conv_conn", geography._ensure_conv_conn)
         sandbox.lock(connection, settings)
         yield connection
 
