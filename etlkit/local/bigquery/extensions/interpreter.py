@@ -89,12 +89,6 @@ class Interpreter(scripts.Interpreter):
             self._analyze_assignment(stmt.default_expr, stmt.type_name)
         await super()._exec_declare(stmt)
 
-    async def _exec_set(self, stmt: ast.SetStmt) -> None:
-        known = self._frames.all_visible().get(stmt.targets[0])
-        if len(stmt.targets) == 1 and known is not None:
-            self._analyze_assignment(stmt.source_expr, known.type_name)
-        await super()._exec_set(stmt)
-
     async def _exec_for(self, stmt: ast.ForStmt) -> None:
         visible = self._frames.all_visible()
         self._script.declare_rows(stmt.loop_var, stmt.source_sql, visible)
@@ -149,6 +143,9 @@ class Interpreter(scripts.Interpreter):
     async def _exec_set(self, stmt: ast.SetStmt) -> None:
         """Assign one value, or the fields of a row: `SET (x, y) = (SELECT AS STRUCT …)`."""
         if len(stmt.targets) == 1 and not _ROW.match(stmt.source_expr):
+            known = self._frames.all_visible().get(stmt.targets[0])
+            if known is not None:
+                self._analyze_assignment(stmt.source_expr, known.type_name)
             await super()._exec_set(stmt)
             return
         source = stmt.source_expr.strip().removeprefix("STRUCT")
