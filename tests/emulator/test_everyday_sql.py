@@ -102,14 +102,14 @@ def test_pivots(sql, answers):
 def test_wildcard_tables(sql, answers, bq, dataset):
     """Real BigQuery: `*` has the columns of the newest table, and not `_TABLE_SUFFIX`."""
     sql("CREATE TABLE DS.events_20240101 AS SELECT 1 AS n, 'old' AS gone")
-    sql("CREATE TABLE DS.events_20240102 AS SELECT 2 AS n, TRUE AS new")
+    sql("CREATE TABLE DS.events_20240102 AS SELECT 2 AS n, TRUE AS fresh")
     answers(
         {
             "SELECT * FROM `DS.events_*` ORDER BY n": [(1, None), (2, True)],
             "SELECT e.* FROM `DS.events_*` AS e ORDER BY n": [(1, None), (2, True)],
             "SELECT n, _TABLE_SUFFIX FROM `DS.events_2024*` ORDER BY n": [(1, "0101"), (2, "0102")],
             "SELECT * FROM `DS.events_*` WHERE _TABLE_SUFFIX = '20240102'": [(2, True)],
-            "SELECT * EXCEPT (new), _TABLE_SUFFIX AS s FROM `DS.events_*` WHERE n = 1": [
+            "SELECT * EXCEPT (fresh), _TABLE_SUFFIX AS s FROM `DS.events_*` WHERE n = 1": [
                 (1, "20240101")
             ],
         }

@@ -237,7 +237,9 @@ def test_a_world_elsewhere_that_sees_columns_late(local_dir, connect):
         us.result()
         assert bq.get_job(us.job_id).location == us.location == "US"
         with pytest.raises(NotFound, match="Dataset local:there was not found in location asia"):
-            bq.query("SELECT * FROM here.t JOIN there.t USING (a)", retry=None).result(retry=None)
+            bq.query("SELECT * FROM here.t AS x JOIN there.t AS y USING (a)", retry=None).result(
+                retry=None
+            )
         with pytest.raises(NotFound, match="Dataset local:here was not found in location US"):
             bq.query("SELECT * FROM here.t", location="US", retry=None).result(retry=None)
         assert bq.query_and_wait("SELECT a FROM here.t").location == "asia-northeast1"

@@ -6,7 +6,8 @@ Only what the statement names goes into its catalog, under the names that it use
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from etlkit.local.bigquery import sql_names
@@ -22,6 +23,7 @@ from etlkit.local.bigquery.sql_catalog import (
     Table,
     TableFunction,
 )
+from etlkit.local.bigquery.sql_names import Scan
 from etlkit.local.bigquery.sql_types import SqlType
 
 SYSTEM_VARIABLES: Final = {
@@ -49,6 +51,9 @@ SYSTEM_VARIABLES: Final = {
     "time_zone": "STRING",
 }
 """https://cloud.google.com/bigquery/docs/reference/system-variables"""
+
+_DEFAULT_CONNECTION: Final = "$connection_default"
+"""What the analyzer looks for at `WITH CONNECTION DEFAULT`."""
 
 _KINDS: Final = {"FLOAT64": "TYPE_DOUBLE"}
 _TYPE_NAMES: Final = {
@@ -106,63 +111,73 @@ class Protos:
             self.fill(proto.range_type.element_type, kind.element)
 
 
+@dataclass
 class NamedThings:
-    """What a statement names, of what a catalog knows.
+    """What a statement names, of what a catalog knows; each under the name that the statement uses.
 
     Attributes:
-        tables: By the number that scans carry, which counts from 1.
-        key: Equal for statements that can share a catalog.
+        tables: A scan has the number of its table, which counts from 1.
     """
 
-    def __init__(
-        self, catalog: Catalog, paths: Iterable[Path], connections: Iterable[Path] = ()
-    ) -> None:
-        self.tables: list[Table] = []
-        self._tables: dict[Path, Table] = {}
-        self._functions: list[tuple[Path, Function]] = []
-        self._table_functions: list[tuple[Path, TableFunction]] = []
-        self._models: list[tuple[Path, Model]] = []
-        self._procedures: list[tuple[Path, Procedure]] = []
-        self._variables: dict[str, SqlType] = {}
-        self._connections = tuple(connections)
+    tables: tuple[tuple[Path, Table], ...] = ()
+    functions: tuple[tuple[Path, Function], ...] = ()
+    table_functions: tuple[tuple[Path, TableFunction], ...] = ()
+    models: tuple[tuple[Path, Model], ...] = ()
+    procedures: tuple[tuple[Path, Procedure], ...] = ()
+    variables: tuple[tuple[str, SqlType], ...] = ()
+    connections: tuple[Path, ...] = ()
+
+    @classmethod
+    def of(cls, catalog: Catalog, names: Scan) -> NamedThings:
+        """Look all names of a statement up."""
+        found = cls(connections=names.connections)
         variables = {name.casefold(): kind for name, kind in catalog.variables.items()}
-        for path in paths:
+        for path in names.paths:
             first = path[0].casefold()
             if first in variables:
-                self._variables[first] = variables[first]
-            self._add(catalog, path)
-        self.tables = [*self._tables.values()]
-        self.key = (
-            tuple(self._tables.items()),
-            tuple(self._functions),
-            tuple(self._table_functions),
-            tuple(self._models),
-            tuple(self._procedures),
-            tuple(self._variables.items()),
-            self._connections,
-        )
+                found.variables += ((first, variables.pop(first)),)
+            found._add(catalog, path)
+        return found
+
+    @property
+    def signature(self) -> str:
+        """Equal for statements that can share a catalog."""
+        tables = [f"{path}{table.name}{_shape(table)}" for path, table in self.tables]
+        others = [
+            *(self.functions, self.table_functions, self.models, self.procedures),
+            *(self.variables, self.connections),
+        ]
+        return "\n".join(tables) + "".join(repr(each) for each in others if each)
 
     def _add(self, catalog: Catalog, path: Path) -> None:
         for length in range(len(path), 0, -1):
             part = path[:length]
             known = sql_names.resolved(part)
             table = catalog.find_table(known)
-            if table is not None and part not in self._tables:
-                self._tables[part] = table
+            if table is not None and (part, table) not in self.tables:
+                self.tables += ((part, table),)
             model = catalog.find_model(known)
-            if model is not None and (part, model) not in self._models:
-                self._models.append((part, model))
+            if model is not None and (part, model) not in self.models:
+                self.models += ((part, model),)
             if table is not None or model is not None:
                 return
         known = sql_names.resolved(path)
-        for find, found in (
-            (catalog.find_function, self._functions),
-            (catalog.find_table_function, self._table_functions),
-            (catalog.find_procedure, self._procedures),
-        ):
-            thing: Any = find(known)
-            if thing is not None and (path, thing) not in found:
-                found.append((path, thing))
+        function = catalog.find_function(known)
+        if function is not None and (path, function) not in self.functions:
+            self.functions += ((path, function),)
+            self._add_all(catalog, function.body)
+        table_function = catalog.find_table_function(known)
+        if table_function is not None and (path, table_function) not in self.table_functions:
+            self.table_functions += ((path, table_function),)
+            self._add_all(catalog, table_function.body)
+        procedure = catalog.find_procedure(known)
+        if procedure is not None:
+            self.procedures += ((path, procedure),)
+
+    def _add_all(self, catalog: Catalog, body: str) -> None:
+        """Add what the body of a function names."""
+        for path in sql_names.scan(body).paths if body else ():
+            self._add(catalog, path)
 
     def catalog_proto(self, language: Any, protos: Protos) -> Any:
         """A `SimpleCatalogProto`."""
@@ -171,28 +186,51 @@ class NamedThings:
         for alias, name in _TYPE_NAMES.items():
             protos.fill(root.named_type.add(name=alias).type, SqlType(name))
         nodes: dict[Path, Any] = {(): root}
-        for number, (path, table) in enumerate(self._tables.items(), 1):
+        for number, (path, table) in enumerate(self.tables, 1):
             _add_table(_node(nodes, path[:-1]), path, table, number, protos)
-        for path, model in self._models:
+        for path, model in self.models:
             _add_model(_node(nodes, path[:-1]), path, model, protos)
-        for path, function in self._functions:
+        for path, function in self.functions:
             _add_function(_node(nodes, path[:-1]), path, function, protos)
-        for path, table_function in self._table_functions:
+        for path, table_function in self.table_functions:
             _add_table_function(_node(nodes, path[:-1]), path, table_function, protos)
-        for path, procedure in self._procedures:
+        for path, procedure in self.procedures:
             added = _node(nodes, path[:-1]).procedure.add(name_path=path)
             _add_arguments(added.signature, procedure.arguments, protos)
             # A procedure returns nothing, but the analyzer wants a type.
             added.signature.return_type.kind = protos.argument_kinds.Value("ARG_TYPE_FIXED")
             added.signature.return_type.num_occurrences = 1
             protos.fill(added.signature.return_type.type, SqlType("INT64"))
-        for path in self._connections:
+        root.connection.add(name=_DEFAULT_CONNECTION)
+        for path in self.connections:
             _node(nodes, path[:-1]).connection.add(name=path[-1])
-        for name, kind in self._variables.items():
+        for name, kind in self.variables:
             constant = root.constant.add(name_path=[name])
             protos.fill(constant.type, kind)
             constant.value.SetInParent()
         return root
+
+
+_shapes: dict[int, tuple[Table, str]] = {}
+"""Texts of columns. A catalog gives the same object for a table until the table changes."""
+
+_MAX_SHAPES: Final = 10_000
+
+
+def _shape(table: Table) -> str:
+    known = _shapes.get(id(table))
+    if known is None:
+        if len(_shapes) >= _MAX_SHAPES:
+            _shapes.clear()
+        known = _shapes[id(table)] = (
+            table,
+            f"{_texts(table.columns)}{_texts(table.pseudo_columns)}",
+        )
+    return known[1]
+
+
+def _texts(columns: ColumnTypes) -> list[tuple[str, str]]:
+    return [(name, kind.text) for name, kind in columns]
 
 
 def _node(nodes: dict[Path, Any], path: Path) -> Any:
@@ -226,11 +264,22 @@ def _add_function(node: Any, path: Path, function: Function, protos: Protos) -> 
     )
     added.options.sql_name = ".".join(path)  # what messages call it
     added.options.uses_upper_case_sql_name = False
-    signature = added.signature.add()
-    _add_arguments(signature, function.arguments, protos)
-    signature.return_type.kind = protos.argument_kinds.Value("ARG_TYPE_FIXED")
-    signature.return_type.num_occurrences = 1
-    protos.fill(signature.return_type.type, function.returns)
+    if function.body:
+        added.group = "Templated_SQL_Function"
+        added.parse_resume_location.input = function.body
+        added.templated_sql_function_argument_name.extend(
+            argument.name for argument in function.arguments
+        )
+    for arguments in (function.arguments, *function.overloads):
+        signature = added.signature.add()
+        _add_arguments(signature, arguments, protos)
+        result = signature.return_type
+        result.num_occurrences = 1
+        if function.returns is None:
+            result.kind = protos.argument_kinds.Value("ARG_TYPE_ARBITRARY")
+        else:
+            result.kind = protos.argument_kinds.Value("ARG_TYPE_FIXED")
+            protos.fill(result.type, function.returns)
 
 
 def _add_table_function(node: Any, path: Path, function: TableFunction, protos: Protos) -> None:
@@ -278,7 +327,8 @@ def _add_arguments(signature: Any, arguments: Sequence[Argument], protos: Protos
             added.options.cardinality = cardinality.Value("OPTIONAL")
             added.num_occurrences = 0
             # A function with a body wants a default for it.
-            protos.fill(added.options.default_value_type, argument.type or SqlType("INT64"))
+            if argument.type is None:
+                protos.fill(added.options.default_value_type, SqlType("INT64"))
             added.options.default_value.SetInParent()
         if argument.name:
             added.options.argument_name = argument.name

@@ -13,6 +13,7 @@ Why, and what it cannot do: docs/design/0020-googlesql.md.
 from __future__ import annotations
 
 import atexit
+import hashlib
 import re
 import sys
 import threading
@@ -24,12 +25,45 @@ from typing import Any, Final
 
 from etlkit.errors import ConfigError
 from etlkit.local.bigquery import catalog_protos, resolved_trees, wire_trees
-from etlkit.local.bigquery.googlesql_features import NOT_IN_BIGQUERY, ONLY_IN_BIGQUERY, REWRITES
+from etlkit.local.bigquery.analysis_cache import AnalysisCache
+from etlkit.local.bigquery.generated_names import Renaming, mapped
+from etlkit.local.bigquery.googlesql_features import (
+    LACKING,
+    LACKING_NAMESPACES,
+    NOT_IN_BIGQUERY,
+    ONLY_IN_BIGQUERY,
+    REWRITES,
+)
 from etlkit.local.bigquery.resolved_trees import Analysis
-from etlkit.local.bigquery.sql_catalog import Catalog
-from etlkit.local.bigquery.sql_names import connections_in, has_positional_parameters, paths_in
+from etlkit.local.bigquery.sql_catalog import Catalog, TableFunction
+from etlkit.local.bigquery.sql_catalog import Path as Names
+from etlkit.local.bigquery.sql_names import scan
 from etlkit.local.bigquery.sql_types import SqlType
-from etlkit.local.bigquery.wasm_service import CompiledModule, WasmError, WasmService
+from etlkit.local.bigquery.wasm_service import (
+    CompiledModule,
+    WasmError,
+    WasmService,
+    prepare_module,
+)
+
+__all__ = [
+    "Analysis",
+    "AnalyzerFailedError",
+    "Catalog",
+    "Engine",
+    "GoogleSqlError",
+    "Parameters",
+    "ScriptStatement",
+    "analyze",
+    "analyze_expression",
+    "analyzer_options",
+    "builtin_catalog_id",
+    "check_script",
+    "engine",
+    "is_installed",
+    "parse_script",
+    "prepare",
+]
 
 Parameters = Mapping[str, SqlType] | Sequence[SqlType] | None
 """Types of named or of positional query parameters; None = any parameter is taken, of any type."""
@@ -104,11 +138,33 @@ def parse_script(sql: str) -> tuple[ScriptStatement, ...]:
     return engine().parse_script(sql)
 
 
+def check_script(sql: str) -> None:
+    """Parse a script. A text that differs from a known one in generated names only is not parsed again.
+
+    Raises:
+        GoogleSqlError: It is not GoogleSQL.
+    """
+    engine().check_script(sql)
+
+
 def is_installed() -> bool:
     """Whether the package is there."""
     from importlib.util import find_spec
 
     return find_spec("zetasql") is not None
+
+
+def prepare() -> None:
+    """Compile the module if that was never done for this user, and say so: it takes a while.
+
+    Called before a server starts, in the process whose output the user sees. With the cache it costs
+    a look at a file.
+
+    Raises:
+        ConfigError: The package is not installed.
+    """
+    path, label = _module()
+    prepare_module(path, label, _say)
 
 
 _lock = threading.Lock()
@@ -132,13 +188,44 @@ def _say(sentence: str) -> None:
     print(f"etlkit: {sentence}", file=sys.stderr, flush=True)  # noqa: T201 - before any logging
 
 
+def _version(label: str) -> str:
+    """A text that changes with the package, and with our modules that decide about results."""
+    folder = Path(__file__).parent
+    digest = hashlib.sha256(label.encode())
+    for name in _DECISIVE:
+        digest.update((folder / f"{name}.py").read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _module() -> tuple[Path, str]:
+    """The file of the module, and what its cached code is called."""
+    try:
+        from zetasql.wasi import get_wasm_path
+    except ImportError as error:
+        raise ConfigError(
+            "GoogleSQL's analyzer is not installed. Install it with etlkit's extra `local`, or with: "
+            "pip install 'zetasql==0.1.5'"
+        ) from error
+    from importlib.metadata import version
+
+    return Path(get_wasm_path()), f"zetasql-{version('zetasql')}"
+
+
 _POSITION: Final = re.compile(r"\s*\[at (\d+):(\d+)\]\s*$")
 _ERROR: Final = re.compile(r"Code: (\d+), Message: (.*)", re.DOTALL)
 _MISSING: Final = re.compile(r"Table not found: ([^;]+)")
+_COUNTED: Final = re.compile(r"(\d+) arguments?")
+_NO_FUNCTION: Final = re.compile(r"(?:Table-valued function|Function) not found: ([\w.`]+)")
 _OWN_FAULTS: Final = frozenset({2, 12, 13})
 """UNKNOWN, UNIMPLEMENTED and INTERNAL of absl::StatusCode: faults of the analyzer."""
 
+_DECISIVE: Final = (
+    *("analysis_cache", "catalog_protos", "generated_names", "googlesql", "googlesql_features"),
+    *("resolved_trees", "sql_catalog", "sql_names", "sql_types", "wire_trees"),
+)
+_SCRIPT: Final = "SCRIPT"
 _MAX_CATALOGS: Final = 64
+_MAX_RESULTS: Final = 10_000
 
 
 class Engine:
@@ -149,21 +236,24 @@ class Engine:
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
-        try:
-            import wasmtime  # noqa: F401 - it is there or it is not
-            from zetasql.wasi import get_wasm_path
-        except ImportError as error:
-            raise ConfigError(
-                "GoogleSQL's analyzer is not installed. Install it with etlkit's extra `local`, or "
-                "with: pip install 'zetasql==0.1.5'"
-            ) from error
-        from importlib.metadata import version
+        path, self._label = _module()
+        self._start: Callable[[], WasmService] = lambda: WasmService(
+            CompiledModule(path, self._label, say), {"/usr/share/zoneinfo": _zones()}
+        )
+        self._lock = threading.Lock()
+        self._analyzing = threading.Lock()
+        self._started: WasmService | None = None
+        self._cache = AnalysisCache(_version(self._label))
+        self._catalogs: dict[str, tuple[int, int]] = {}
+        self._results: dict[tuple[str, str, str], Analysis] = {}
 
-        label = f"zetasql-{version('zetasql')}"
-        compiled = CompiledModule(Path(get_wasm_path()), label, say)
-        self._wasm = WasmService(compiled, {"/usr/share/zoneinfo": _zones()})
-        self._catalogs: dict[Any, tuple[int, int]] = {}
-        self._results: dict[tuple[Any, ...], Analysis] = {}
+    @property
+    def _wasm(self) -> WasmService:
+        """The instance of the module; the first call that needs it makes it."""
+        with self._lock:
+            if self._started is None:
+                self._started = self._start()
+            return self._started
 
     @property
     def language(self) -> Any:
@@ -172,7 +262,10 @@ class Engine:
 
     def close(self) -> None:
         """Free the module; the engine cannot be used afterwards."""
-        self._wasm.close()
+        self._cache.close()
+        with self._lock:
+            if self._started is not None:
+                self._started.close()
 
     def call(self, name: str, request: Any, answer: type[Any]) -> Any:
         """Call a method of ZetaSQL's local service.
@@ -224,19 +317,71 @@ class Engine:
 
     def analyze(self, sql: str, catalog: Catalog, parameters: Parameters) -> Analysis:
         """See `analyze`."""
+        sql, functions = _without_models(sql, catalog)
+        names = scan(sql)
+        named = catalog_protos.NamedThings.of(catalog, names)
+        named.table_functions += functions
+        given = _parameter_key(parameters, catalog)
+        renaming = Renaming()
+        key = (renaming.text(names), renaming.hide(named.signature), given)
+        known = self._results.get(key) or self._cache.get(key)
+        if known is None:
+            try:
+                hidden: Any = mapped(named, renaming.hide)
+                with self._analyzing:
+                    known = self._analyze(key[0], hidden, catalog, parameters)
+            except GoogleSqlError:
+                # With the statement's own names and positions.
+                return self._refused(sql, named, catalog, parameters)
+            self._cache.put(key, known)
+        self._remember(key, known)
+        shown: Analysis = mapped(known, renaming.show)
+        return shown
+
+    def check_script(self, sql: str) -> None:
+        """See `check_script`."""
+        key = (Renaming().text(scan(sql)), "", _SCRIPT)
+        if key in self._results or self._cache.get(key) is not None:
+            return
+        self.parse_script(sql)
+        self._cache.put(key, Analysis(_SCRIPT))
+        self._remember(key, Analysis(_SCRIPT))
+
+    def _remember(self, key: tuple[str, str, str], known: Analysis) -> None:
+        if len(self._results) >= _MAX_RESULTS:
+            self._results.clear()
+        self._results[key] = known
+
+    def _refused(
+        self,
+        sql: str,
+        named: catalog_protos.NamedThings,
+        catalog: Catalog,
+        parameters: Parameters,
+    ) -> Analysis:
+        try:
+            with self._analyzing:
+                return self._analyze(sql, named, catalog, parameters)
+        except GoogleSqlError as error:
+            for path, function in (*named.functions, *named.table_functions):
+                takes_model = getattr(function, "takes_model", False)
+                error.message = _with_path(error.message, path, takes_model=takes_model)
+            raise
+
+    def _analyze(
+        self,
+        sql: str,
+        named: catalog_protos.NamedThings,
+        catalog: Catalog,
+        parameters: Parameters,
+    ) -> Analysis:
         from zetasql.wasi._pb2.zetasql.local_service import local_service_pb2 as service
 
-        named = catalog_protos.NamedThings(catalog, paths_in(sql), connections_in(sql))
-        if parameters is None and has_positional_parameters(sql):
+        if parameters is None and scan(sql).has_positional:
             options = catalog_protos.options(_language(), catalog, (), _protos())
             options.allow_undeclared_parameters = True
         else:
             options = catalog_protos.options(_language(), catalog, parameters, _protos())
-        plain = options.SerializeToString(deterministic=True)
-        key = (sql, named.key, plain)
-        known = self._results.get(key)
-        if known is not None:
-            return known
         request = service.AnalyzeRequest(
             options=options, sql_statement=sql, registered_catalog_id=self._catalog(named)
         )
@@ -244,9 +389,8 @@ class Engine:
         # Field 1 is the statement, which may be too deep for the protobuf library.
         statement = bytes(dict(wire_trees.fields(memoryview(response)))[1])
         kind = service.AnalyzeResponse.DESCRIPTOR.fields_by_name["resolved_statement"].message_type
-        analysis = resolved_trees.read(statement, kind._concrete_class, named.tables)  # noqa: SLF001
-        self._results[key] = analysis
-        return analysis
+        tables = [table for _, table in named.tables]
+        return resolved_trees.read(statement, kind._concrete_class, tables)  # noqa: SLF001
 
     def register(self, named: catalog_protos.NamedThings) -> int:
         """Make a catalog that requests name by its number."""
@@ -263,10 +407,11 @@ class Engine:
         from google.protobuf import empty_pb2
         from zetasql.wasi._pb2.zetasql.local_service import local_service_pb2 as service
 
-        number, generation = self._catalogs.pop(named.key, (0, 0))
+        signature = named.signature
+        number, generation = self._catalogs.pop(signature, (0, 0))
         if generation != self._wasm.generation:
             number, generation = self.register(named), self._wasm.generation
-        self._catalogs[named.key] = (number, generation)
+        self._catalogs[signature] = (number, generation)
         if len(self._catalogs) > _MAX_CATALOGS:
             oldest, (dropped, made) = next(iter(self._catalogs.items()))
             del self._catalogs[oldest]
@@ -274,6 +419,56 @@ class Engine:
                 dismissal = service.UnregisterRequest(registered_id=dropped)
                 self.call("UnregisterCatalog", dismissal, empty_pb2.Empty)
         return number
+
+
+def _parameter_key(parameters: Parameters, catalog: Catalog) -> str:
+    system = [(name, kind.text) for name, kind in catalog.system_variables.items()]
+    if parameters is None:
+        return f"{system}"
+    if isinstance(parameters, Mapping):
+        return f"{system}{[(name.lower(), kind.text) for name, kind in parameters.items()]}"
+    return f"{system}{[kind.text for kind in parameters]}?"
+
+
+def _without_models(
+    sql: str, catalog: Catalog
+) -> tuple[str, tuple[tuple[Names, TableFunction], ...]]:
+    """The text with the models of its calls left out, each position as it was, and the functions.
+
+    What such a function returns depends on its model, which GoogleSQL's table-valued functions cannot
+    say. So the call becomes one of a function for this model alone.
+    """
+    functions: dict[Names, TableFunction] = {}
+    for number, call in enumerate(scan(sql).model_calls):
+        model = catalog.find_model(call.model)
+        if model is None:
+            name = ".".join(call.model)
+            raise GoogleSqlError(f"Model not found: {name}", missing=name)
+        function = catalog.find_model_function(call.function, model)
+        if function is None:
+            continue
+        start, end = call.argument
+        sql = f"{sql[:start]}{' ' * (end - start)}{sql[end:]}"
+        path = call.function
+        if functions.setdefault(path, function) != function:  # a name of the same length
+            last = f"{path[-1][: -len(str(number))]}{number}"
+            path = (*path[:-1], last)
+            sql = f"{sql[: call.name[1] - len(last)]}{last}{sql[call.name[1] :]}"
+            functions[path] = function
+    return sql, tuple(functions.items())
+
+
+def _with_path(message: str, path: Names, *, takes_model: bool) -> str:
+    """A message about the arguments of a function with its whole name, and its model among them."""
+    name = ".".join(path)
+    if not re.match(rf"No matching signature for (function )?{re.escape(name)}\b", message):
+        return message
+    message = message.replace(f"Signature: {path[-1]}(", f"Signature: {name}(")
+    if not takes_model:
+        return message
+    message = message.replace("Argument types: ", "Argument types: MODEL, ")
+    message = message.replace(f"Signature: {name}(", f"Signature: {name}(MODEL, ")
+    return _COUNTED.sub(lambda match: f"{int(match[1]) + 1} arguments", message)
 
 
 def _zones() -> Path:
@@ -340,7 +535,7 @@ def analyzer_options() -> Any:
 @lru_cache(maxsize=1)
 def builtin_catalog_id() -> int:
     """The number of a registered catalog with BigQuery's functions and no table, for the evaluator."""
-    return engine().register(catalog_protos.NamedThings(Catalog(), ()))
+    return engine().register(catalog_protos.NamedThings())
 
 
 def _as_error(text: str) -> GoogleSqlError:
@@ -349,9 +544,19 @@ def _as_error(text: str) -> GoogleSqlError:
     position = _POSITION.search(message)
     line, column = (int(position[1]), int(position[2])) if position else (0, 0)
     message = _POSITION.sub("", message)
-    kind = AnalyzerFailedError if code in _OWN_FAULTS else GoogleSqlError
+    is_own_fault = code in _OWN_FAULTS or _is_lacking(message)
+    kind = AnalyzerFailedError if is_own_fault else GoogleSqlError
     missing = _MISSING.match(message)
     return kind(message, line, column, missing[1].strip() if missing else "")
+
+
+def _is_lacking(message: str) -> bool:
+    """Whether a function of BigQuery was not found that the analyzer does not have."""
+    match = _NO_FUNCTION.match(message)
+    if match is None:
+        return False
+    name = match[1].replace("`", "").upper()
+    return name in LACKING or name.partition(".")[0] in LACKING_NAMESPACES
 
 
 def _statements(listed: Any, text: bytes) -> tuple[ScriptStatement, ...]:

@@ -32,7 +32,7 @@ NOT_IN_BIGQUERY: Final = frozenset(
         "PIPE_IF PIPE_INSERT PIPE_TEE PIPE_LOG PIPE_RECURSIVE_UNION "
         # Functions that BigQuery's list does not have.
         "ARRAY_AGGREGATION_FUNCTIONS ARRAY_FIND_FUNCTIONS DOT_PRODUCT MANHATTAN_DISTANCE L1_NORM "
-        "L2_NORM PI_FUNCTIONS BITWISE_AGGREGATE_BYTES_SIGNATURES KLL_WEIGHTS "
+        "L2_NORM PI_FUNCTIONS BITWISE_AGGREGATE_BYTES_SIGNATURES "
         "KLL_QUANTILES_EXTRACT_RELATIVE_RANK "
     ).split()
 )
@@ -44,7 +44,7 @@ ONLY_IN_BIGQUERY: Final = frozenset(
         "CREATE_EXTERNAL_TABLE_WITH_PARTITION_COLUMNS CREATE_INDEX_PARTITION_BY "
         "CREATE_VIEWS_WITH_COLUMN_OPTIONS DIFFERENTIAL_PRIVACY DISABLE_FLOAT32 "
         "NON_SQL_PROCEDURE EXTERNAL_SECURITY_PROCEDURE INVERSE_TRIG_FUNCTIONS "
-        "LIKE_ANY_SOME_ALL_ARRAY ENABLE_EDIT_DISTANCE_BYTES WITH_GROUP_ROWS "
+        "LIKE_ANY_SOME_ALL_ARRAY LIKE_ANY_SOME_ALL_SUBQUERY ENABLE_EDIT_DISTANCE_BYTES "
     ).split()
 )
 """On in BigQuery, and off in what the analyzer calls all features."""
@@ -67,3 +67,16 @@ REWRITES: Final = (
     "REWRITE_ORDER_BY_AND_LIMIT_IN_AGGREGATE",
 )
 """What the evaluator needs in place of constructs that it does not evaluate itself."""
+
+LACKING: Final = frozenset(
+    {
+        *("APPENDS", "BAG_OF_WORDS", "CHANGES", "CONTAINS_SUBSTR", "DLP_DETERMINISTIC_DECRYPT"),
+        *("DLP_DETERMINISTIC_ENCRYPT", "DLP_KEY_CHAIN", "EXTERNAL_QUERY", "GAP_FILL", "MAX_BY"),
+        *("MIN_BY", "RANGE_SESSIONIZE", "SEARCH", "ST_REGIONSTATS", "TEXT_ANALYZE", "TF_IDF"),
+        *("VECTOR_SEARCH",),
+    }
+)
+"""Functions that BigQuery has and the analyzer does not: it says nothing about their statements."""
+
+LACKING_NAMESPACES: Final = frozenset({"AI", "BQML", "ML", "OBJ"})
+"""Namespaces of such functions, unless the catalog has them."""

@@ -84,12 +84,17 @@ class Function:
 
     Attributes:
         path: As it is called, e.g. `("d", "f")` or `("ML", "DECODE_IMAGE")`.
-        returns: The type of its result.
+        arguments: Of the function, or of its first form.
+        returns: The type of its result; None = that of its body.
+        body: The expression of an SQL function, whose type depends on its arguments; "" = none.
+        overloads: The arguments of its other forms.
     """
 
     path: Path
     arguments: tuple[Argument, ...]
-    returns: SqlType
+    returns: SqlType | None
+    body: str = ""
+    overloads: tuple[tuple[Argument, ...], ...] = ()
     is_aggregate: bool = False
 
 
@@ -101,12 +106,14 @@ class TableFunction:
         path: As it is called, e.g. `("ML", "PREDICT")`.
         columns: What it returns, if that does not depend on its arguments.
         body: Else a query over the names of its arguments, e.g. `SELECT *, 1 AS n FROM input`.
+        takes_model: Whether calls begin with `MODEL name,`, which is not among the arguments.
     """
 
     path: Path
     arguments: tuple[Argument, ...]
     columns: ColumnTypes = ()
     body: str = ""
+    takes_model: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +213,11 @@ class Catalog:
     def find_model(self, path: Path) -> Model | None:
         """The model that a path names."""
         return self.models.get(".".join(self.qualified(path)))
+
+    def find_model_function(self, path: Path, model: Model) -> TableFunction | None:
+        """The function that is called as `path(MODEL model, …)`, without its first argument."""
+        del model
+        return self.find_table_function(path)
 
     def find_procedure(self, path: Path) -> Procedure | None:
         """The procedure that a path names."""

@@ -45,6 +45,20 @@ def cache_folder() -> Path:
     return Path.home() / ".cache" / "etlkit"
 
 
+def prepare_module(path: Path, label: str, say: Callable[[str], None]) -> None:
+    """Compile a module now, if its code is not in the cache. The arguments are `CompiledModule`'s."""
+    if not (cache_folder() / f"{_code_name(path, label)}.cwasm").is_file():
+        CompiledModule(path, label, say).close()
+
+
+def _code_name(path: Path, label: str) -> str:
+    from importlib.metadata import version
+
+    # The code fits one version of wasmtime and one kind of processor; wasmtime checks both again.
+    parts = (version("wasmtime"), platform.machine(), path.stat().st_size, _cpu(), _STACK_BYTES)
+    return f"{label}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}"
+
+
 class CompiledModule:
     """The machine code of a module.
 
@@ -61,7 +75,8 @@ class CompiledModule:
         config.shared_memory = True
         config.max_wasm_stack = _STACK_BYTES
         self.engine = wasmtime.Engine(config)
-        self._path, self._label, self._say = path, label, say
+        self._path, self._say = path, say
+        self._name = _code_name(path, label)
         self.module = self._load()
 
     def _load(self) -> Any:
@@ -70,28 +85,25 @@ class CompiledModule:
         try:
             folder = cache_folder()
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            target = folder / f"{self._name()}.cwasm"
+            target = folder / f"{self._name}.cwasm"
             found = self._cached(target)
             if found is not None:
                 return found
-            with FileLock(folder / f"{self._name()}.lock", mode=0o600):
+            with FileLock(folder / f"{self._name}.lock", mode=0o600):
                 return self._cached(target) or self._compiled(target)
         except (OSError, RuntimeError):  # no home, or a folder that cannot be written
             return self._compiled(None)
 
-    def _name(self) -> str:
-        from importlib.metadata import version
-
-        # The code fits one version of wasmtime and one kind of processor; wasmtime checks both again.
-        stamp = self._path.stat()
-        parts = (self._label, version("wasmtime"), platform.machine(), stamp.st_size, _cpu())
-        return f"{self._label}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}"
+    def close(self) -> None:
+        """Free the code."""
+        self.module.close()
+        self.engine.close()
 
     def _cached(self, target: Path) -> Any | None:
         import wasmtime
 
         # Machine code from a file that another user may write would run as this user.
-        if not target.is_file() or not _is_own(target):
+        if not target.is_file() or not is_own(target):
             return None
         try:
             return wasmtime.Module.deserialize_file(self.engine, str(target))
@@ -120,7 +132,8 @@ def _cpu() -> str:
     return platform.processor() or platform.machine()
 
 
-def _is_own(path: Path) -> bool:
+def is_own(path: Path) -> bool:
+    """Whether nobody but this user may write a file."""
     if not hasattr(os, "getuid"):
         return True
     status = path.stat()
@@ -166,8 +179,7 @@ class WasmService:
             self._functions = {}
             self._memory.close()
             self._store.close()
-            self._compiled.module.close()
-            self._compiled.engine.close()
+            self._compiled.close()
 
     def call(self, function: str, request: bytes) -> bytes:
         """Call a function of the module.

@@ -37,6 +37,7 @@ _EXTRA_MODULES: Final = (
     "filelock",
     "uvicorn",
     "starlette",
+    "zetasql",
 )
 
 
@@ -124,6 +125,9 @@ def join_or_start(
     _check_extra()
     from filelock import FileLock, Timeout
 
+    from etlkit.local.bigquery import googlesql
+
+    googlesql.prepare()  # before the clock of the start begins
     local_dir = local_dir.resolve()
     make_local_dir(local_dir)
     deadline = time.monotonic() + timeout_s

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import bqemulator.scripting.interpreter as plain
@@ -10,6 +11,7 @@ from bqemulator.domain.errors import DomainError, InvalidQueryError
 from bqemulator.scripting.parser import Parser
 from sqlglot import exp
 
+from etlkit.local.bigquery import googlesql
 from etlkit.local.bigquery.extensions import (
     api_errors,
     child_jobs,
@@ -17,8 +19,10 @@ from etlkit.local.bigquery.extensions import (
     execute,
     grammar,
     hooks,
+    result_columns,
     sql_functions,
 )
+from etlkit.local.bigquery.extensions.script_analysis import ScriptAnalysis
 from etlkit.local.bigquery.extensions.statement_context import StatementContext
 from etlkit.local.bigquery.patches import scripts
 from etlkit.local.bigquery.patches.messages import locate
@@ -44,11 +48,51 @@ _ROW: Final = re.compile(r"\s*\(\s*SELECT\s+AS\s+STRUCT\b", re.IGNORECASE)
 class Interpreter(scripts.Interpreter):
     """The patched interpreter, which calls the hooks before each statement."""
 
+    _last_rows: pa.Table | None = None
+
     @property
     def _context(self) -> StatementContext:
         return StatementContext(self._project_id, self._ctx, self._caller)
 
-    _last_rows: pa.Table | None = None
+    @cached_property
+    def _script(self) -> ScriptAnalysis:
+        return ScriptAnalysis(self._context)
+
+    def declare_parameters(self, parameters: list[dict[str, Any]]) -> None:
+        """Bind query parameters, and remember their types."""
+        super().declare_parameters(parameters)
+        names = [each.get("name") or scripts.positional(n) for n, each in enumerate(parameters)]
+        self._script.declare_parameters(parameters, names)
+
+    async def run(self, source: str) -> Any:
+        """Run the script."""
+        self._script.begin(source)
+        return await super().run(source)
+
+    def _analyze(self, sql: str, using: list[Any] | None = None) -> googlesql.Analysis | None:
+        """Ask GoogleSQL's analyzer about a statement."""
+        if self._temp_routines is not None:
+            self._script.temporary = self._temp_routines._routines  # noqa: SLF001
+        self._script.default = self._default_dataset()
+        return self._script.statement(sql, self._frames.all_visible(), using)
+
+    def _shape(self, found: googlesql.Analysis | None) -> None:
+        """Give the rows of the last statement the names and types that the analyzer found."""
+        if found is not None and self._final_table is not None:
+            self._final_table = result_columns.shape(self._final_table, found)
+
+    def _analyze_assignment(self, expression: str, target: str) -> None:
+        self._script.assignment(expression, target, self._frames.all_visible())
+
+    async def _exec_declare(self, stmt: ast.DeclareStmt) -> None:
+        if stmt.default_expr is not None:
+            self._analyze_assignment(stmt.default_expr, stmt.type_name)
+        await super()._exec_declare(stmt)
+
+    async def _exec_for(self, stmt: ast.ForStmt) -> None:
+        visible = self._frames.all_visible()
+        self._script.declare_rows(stmt.loop_var, stmt.source_sql, visible)
+        await super()._exec_for(stmt)
 
     async def _exec_sql(self, sql: str) -> None:
         await self._as_child(sql, child_jobs.kind_of(sql), self._exec_one(sql))
@@ -58,12 +102,14 @@ class Interpreter(scripts.Interpreter):
             value = await super()._eval_expr_scalar(assignment["value"])
             system_variables.assign(assignment["name"].lower(), value)
             return
+        found = self._analyze(sql)
         sql = default_dataset.qualified(sql, *self._default_dataset(), self._temp_tables())
         if await self._by_hook(sql):
             return
         declared = declared_columns.parts(sql, grammar.parse(sql))
         for part in (sql,) if declared is None else (declared.create, declared.insert):
             await super()._exec_sql(part)
+        self._shape(found)
 
     async def _run_statement_with_params(self, bq_sql: str, using_values: list[Any]) -> None:
         work = super()._run_statement_with_params(bq_sql, using_values)
@@ -90,6 +136,9 @@ class Interpreter(scripts.Interpreter):
         """
         is_row = _ROW.match(stmt.source_expr) and not self._is_struct(stmt.targets[0])
         if len(stmt.targets) == 1 and not is_row:
+            known = self._frames.all_visible().get(stmt.targets[0])
+            if known is not None:
+                self._analyze_assignment(stmt.source_expr, known.type_name)
             await super()._exec_set(stmt)
             return
         source = stmt.source_expr.strip().removeprefix("STRUCT")
@@ -116,6 +165,7 @@ class Interpreter(scripts.Interpreter):
         return variable is not None and variable.type_name.strip().upper().startswith("STRUCT")
 
     async def _eval_expr_scalar(self, expr: str) -> Any:
+        self._analyze(f"SELECT {expr}")
         tree = grammar.parse(f"SELECT {expr}")
         if tree is not None:
             ask(Asked.STATEMENT, tree, self._context)
@@ -179,19 +229,24 @@ class Interpreter(scripts.Interpreter):
         return self._last_rows
 
     async def _run_query_with_params(self, bq_sql: str, using_values: list[Any]) -> pa.Table:
+        self._analyze(bq_sql, using_values)
         rows = await self._rewritten(bq_sql, using_values)
         if rows is not None:
             return rows
         return await super()._run_query_with_params(bq_sql, using_values)
 
     async def _run_dynamic(self, bq_sql: str, using_values: list[Any]) -> bool:
+        found = self._analyze(bq_sql, using_values)
         if await self._by_hook(bq_sql):
             return False
         rows = await self._rewritten(bq_sql, using_values)
         if rows is None:
-            return await super()._run_dynamic(bq_sql, using_values)
-        self._final_table = rows if plain._is_row_producing(bq_sql) else None  # noqa: SLF001
-        return True
+            is_ddl = await super()._run_dynamic(bq_sql, using_values)
+        else:
+            self._final_table = rows if plain._is_row_producing(bq_sql) else None  # noqa: SLF001
+            is_ddl = True
+        self._shape(found)
+        return is_ddl
 
     async def _by_hook(self, sql: str) -> bool:
         tree = grammar.parse(sql)

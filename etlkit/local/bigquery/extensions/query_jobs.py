@@ -11,12 +11,14 @@ from bqemulator.jobs import executor
 from sqlglot import exp
 
 from etlkit.local.bigquery.extensions import (
+    analysis,
     api_errors,
     child_jobs,
     declared_columns,
     execute,
     grammar,
     hooks,
+    result_columns,
 )
 from etlkit.local.bigquery.extensions.statement_context import Running, StatementContext
 from etlkit.local.bigquery.patches import jobs
@@ -57,6 +59,8 @@ async def execute_query_job(
     session_id = None if session is None else session.session_id
     system_variables.begin_job(project_id, job_id, session_id)
     context = StatementContext(project_id, ctx, options.get("caller"))
+    # The statements of a session run as those of a script, which analyzes them.
+    found = analysis.check_job(bq_sql, context, query_params) if session is None else None
     outcome = await _execute(bq_sql, context)
     tree = grammar.parse(bq_sql) if session is None else None
     if is_temp_table(tree):
@@ -68,6 +72,8 @@ async def execute_query_job(
     if outcome is None:
         with checked(tree, project_id, ctx):
             done = await _plain_execute(project_id, job_id, bq_sql, query_params, ctx, **options)
+        if found is not None:
+            result_columns.shape_job(job_id, found)
         _check_result(job_id)
         ctx.engine.concurrency.mutated(mutated_tables(bq_sql, project_id))
         return _as_assert(done) if is_lone_assert(bq_sql) else done
@@ -172,6 +178,7 @@ async def _dry_run_response(**request: Any) -> dict[str, Any]:
     """Answer a dry run. A statement hook checks its statements, and writes nothing."""
     ctx = request["ctx"]
     context = StatementContext(request["project_id"], ctx, request["caller"])
+    found = analysis.check_job(request["bq_sql"], context, request["query_params"])
     ctx.engine.is_dry = True
     try:
         outcome = await _execute(request["bq_sql"], context)
@@ -186,11 +193,18 @@ async def _dry_run_response(**request: Any) -> dict[str, Any]:
             )
     finally:
         ctx.engine.is_dry = False
-    if outcome is None and split_functions(request["bq_sql"])[0]:
+    if outcome is not None:
+        return jobs.checked(request, outcome.statistics())
+    if split_functions(request["bq_sql"])[0]:
         return await _described(request, context)
-    if outcome is None:
-        return dict(await _plain_dry_run(**request))
-    return jobs.checked(request, outcome.statistics())
+    answer = dict(await _plain_dry_run(**request))
+    if found is None:
+        return answer
+    if found.kind == "SELECT":
+        answer["schema"] = {"fields": [kind.as_api(name) for name, kind in found.columns]}
+    if request["wire_shape"] != "query":
+        jobs.references[request["job_id"]] = analysis.references(found)
+    return answer
 
 
 async def _described(request: dict[str, Any], context: StatementContext) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from bqemulator.storage.sql_identifiers import quoted_table_ref
 from fastapi import Request, Response
 
 from etlkit.local.bigquery.extensions import (
+    analysis,
     api_errors,
     external,
     external_data,
@@ -100,6 +101,7 @@ def apply(tables: ObjectTables) -> None:
             raise api_errors.already_exists("Table", name)
         if config is None:
             kind, query = ("VIEW", view) if view else ("MATERIALIZED VIEW", materialized)
+            analysis.check_job(query["query"], context, None)
             statement = f"CREATE {kind} `{'.'.join(name)}` AS {query['query']}"
             await query_jobs.execute_query_job(project_id, "", statement, None, ctx)
         elif config.get("objectMetadata"):
@@ -114,6 +116,7 @@ def apply(tables: ObjectTables) -> None:
 
     PATCHES.replace("bqemulator.api.routes.jobs:execute_copy_job", execute_copy_job)
     TableResources.more.append(describe)
+    TableResources.updated.append(analysis.update_view)
     PATCHES.replace_route("bqemulator.api.routes.tables:delete_table", delete_table)
     PATCHES.replace_route("bqemulator.api.routes.tables:insert_table", insert_table)
 

@@ -47,6 +47,9 @@ _ERRORS: Final = {
     for kind in (*routes._SQL_EXECUTION_DOMAIN_ERRORS, ResourcesExceededError)  # noqa: SLF001
 }
 
+references: dict[str, list[dict[str, str]]] = {}
+"""Tables that the statement of a dry run names, by the id of its job, until it is answered."""
+
 _queries: OrderedDict[str, str] = OrderedDict()
 """Job ids by the ids of the requests that started them."""
 
@@ -66,6 +69,9 @@ async def insert_job(
     job_id = answer["jobReference"]["jobId"]
     if body.get("configuration", {}).get("dryRun"):
         ctx.catalog.delete_job(project_id, job_id, not_found_ok=True)
+        tables = references.pop(job_id, None)
+        if tables is not None:
+            answer["statistics"]["query"]["referencedTables"] = tables
         return answer
     job = ctx.catalog.get_job(project_id, job_id)
     if job is not None:

@@ -23,10 +23,11 @@ from contextvars import copy_context
 from threading import Lock
 from typing import Any, ClassVar, Final, TypeVar
 
+import sqlglot
 from bqemulator.storage.engine import DuckDBEngine
+from sqlglot import exp
 
 from etlkit.local.bigquery.patches import sandbox
-from etlkit.local.bigquery.patches.column_names import is_query, refuse_duplicates
 from etlkit.local.bigquery.patches.job_clients import ActiveJob, JobClients
 from etlkit.local.bigquery.patches.request import Request
 from etlkit.local.bigquery.patches.table import PATCHES
@@ -181,13 +182,21 @@ class SingleConnectionEngine(DuckDBEngine):
 
     def fetch_arrow(self, sql: str, parameters: list[Any] | None = None) -> Any:
         """Run a statement. A dry run only binds it."""
-        refuse_duplicates(self.connection, sql, parameters)
         if self.is_dry:
-            sql = f"SELECT * FROM ({sql}\n) LIMIT 0" if is_query(sql) else f"EXPLAIN {sql}"
+            sql = f"SELECT * FROM ({sql}\n) LIMIT 0" if _is_query(sql) else f"EXPLAIN {sql}"
         with interruptible():
             rows = super().fetch_arrow(sql, parameters)
         refuse_wide_integers(rows)
         return rows
+
+
+def _is_query(sql: str) -> bool:
+    """Whether DuckDB SQL is a query; also True if sqlglot cannot parse it."""
+    try:
+        tree = sqlglot.parse_one(sql, read="duckdb")
+    except sqlglot.errors.SqlglotError:
+        return True
+    return isinstance(tree, exp.Query)
 
 
 class OneRequestApp:

@@ -430,12 +430,6 @@ ORIGINALS: Final = (
         "sqlglot does not parse ML.ANNOTATE_IMAGE.",
     ),
     Original(
-        "sqlglot.dialects.bigquery:BigQuery.Parser.FUNCTIONS[JSON_QUERY]",
-        "dc84eb9e8c82",
-        ("bigquery/extensions/grammar",),
-        "sqlglot fails on JSON_QUERY without a path.",
-    ),
-    Original(
         "sqlglot.dialects.bigquery:BigQuery.Generator.TRANSFORMS[Connection]",
         ABSENT,
         ("bigquery/extensions/grammar",),

@@ -5,7 +5,7 @@ digits after the point. The emulator: it looked at types through Arrow, where JS
 GEOGRAPHY is bytes; its NUMERIC columns kept 3 digits after the point and BIGNUMERIC 5.
 
 What remains: DuckDB's decimals have 38 digits at most, so BIGNUMERIC keeps 20 before and 18 after the
-point, and a product of two NUMERICs is a BIGNUMERIC.
+point.
 """
 
 from __future__ import annotations
@@ -154,13 +154,20 @@ def to_table_fields(fields: list[dict[str, Any]]) -> tuple[TableFieldSchema, ...
     return _parse_schema_fields(fields)
 
 
+expected: Final[dict[str, dict[str, dict[str, Any]]]] = {}
+"""REST fields that GoogleSQL's analyzer found, by the quoted name of a table that is to be made."""
+
+
 def widen(engine: Any, table: str) -> None:
-    """Give the columns of a new table the width that BigQuery's types have.
+    """Give the columns of a new table BigQuery's types, with the width that they have there.
 
     `SELECT 1 AS n` is a 32-bit column for DuckDB; in BigQuery every integer has 64 bits.
     """
+    fields = expected.pop(table, {})
     for name, kind, _ in columns_of(engine, table):
-        stored = duckdb.type(stored_type(kind))
+        field = fields.get(name)
+        is_other = field is not None and to_field(name, kind)["type"] != field["type"]
+        stored = duckdb.type(to_column(field) if field and is_other else stored_type(kind))
         if stored != kind:
             engine.execute(f"ALTER TABLE {table} ALTER COLUMN {quote(name)} TYPE {stored}")
 

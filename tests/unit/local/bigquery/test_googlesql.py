@@ -4,6 +4,7 @@ import pytest
 
 from etlkit.errors import ConfigError
 from etlkit.local.bigquery.googlesql import (
+    AnalyzerFailedError,
     GoogleSqlError,
     analyze,
     analyze_expression,
@@ -173,6 +174,47 @@ def test_tables_that_are_read_and_written():
 def test_kinds_of_statements(sql, kind):
     """They are named as BigQuery's `statementType` names them."""
     assert analyze(sql, CATALOG).kind == kind
+
+
+@pytest.mark.parametrize("call", ["MAX_BY(id, name)", "SEARCH(name, 'a')", "AI.IF('a')"])
+def test_what_the_analyzer_lacks_is_not_called_wrong(call):
+    """BigQuery has these functions."""
+    with pytest.raises(AnalyzerFailedError):
+        analyze(f"SELECT {call} FROM d.rows", CATALOG)
+
+
+def test_statements_that_differ_in_generated_names_share_their_analysis():
+    """Each gets its own names back, wherever they are: tables, columns, fields of a STRUCT."""
+    for run in ("20240101_000000000_aaaa0001", "20240202_111111111_bbbb0002"):
+        catalog = Catalog.of(
+            Table.of(f"p.d.src_{run}", {"id": "INT64", f"c_{run[:8]}": "STRUCT<x_1 INT64>"}),
+            Table.of(f"p.d.out_{run}", {"id": "INT64"}),
+            project="p",
+        )
+        found = analyze(
+            f"SELECT s.*, s.id AS id_{run}, 'src_{run}' AS t FROM d.src_{run} AS s "
+            f"JOIN d.out_{run} USING (id) -- {run}",
+            catalog,
+        )
+        assert [name for name, _ in found.columns] == ["id", f"c_{run[:8]}", f"id_{run}", "t"]
+        assert found.columns[1][1].text == "STRUCT<x_1 INT64>"
+        assert found.reads == {f"p.d.src_{run}", f"p.d.out_{run}"}
+        assert found.columns_read[f"p.d.out_{run}"] == ("id",)
+        with pytest.raises(GoogleSqlError, match=rf"Name y not found inside src_{run} \[at 1:"):
+            analyze(f"SELECT src_{run}.y FROM d.src_{run}", catalog)
+
+
+def test_statements_that_differ_in_more_do_not():
+    """A function, a literal or a type that has digits is not a generated name."""
+    assert columns("SELECT SHA1('a') AS x") == columns("SELECT SHA256('a') AS x")
+    assert columns("SELECT CAST('1' AS INT64) AS x") != columns("SELECT CAST('1' AS FLOAT64) AS x")
+    assert columns("SELECT LOG10(1) AS x") == {"x": "FLOAT64"}
+    one = Catalog.of(Table.of("p.d.t_1", {"a_1": "INT64"}), project="p")
+    two = Catalog.of(Table.of("p.d.t_2", {"a_2": "STRING"}), project="p")
+    assert analyze("SELECT a_1 FROM d.t_1", one).columns[0][1].text == "INT64"
+    assert analyze("SELECT a_2 FROM d.t_2", two).columns[0][1].text == "STRING"
+    with pytest.raises(GoogleSqlError, match="a_1"):
+        analyze("SELECT a_1 FROM d.t_2", two)
 
 
 def test_parameters():
