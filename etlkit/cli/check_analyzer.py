@@ -172,7 +172,9 @@ class _Lookups(Catalog):
             return super().find_function(path)
         self.named.add(".".join(path))
         is_aggregate = known.kind == "AGGREGATE_FUNCTION"
-        return Function(path, _arguments(known), SqlType.parse(known.result), is_aggregate)
+        return Function(
+            path, _arguments(known), SqlType.parse(known.result), is_aggregate=is_aggregate
+        )
 
     def find_table_function(self, path: Path) -> TableFunction | None:
         """See `Catalog.find_table_function`."""

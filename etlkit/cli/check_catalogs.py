@@ -76,7 +76,13 @@ def metadata_catalog(options: dict[str, Any]) -> Iterator[MetadataCatalog]:
     """The catalog of `--project`, or the local one; a local server is started if none runs."""
     project: str | None = options["project"]
     folder: Path = options["local_dir"]
-    chosen = {"local": project is None, "local_dir": folder, "project": project, "location": None}
+    chosen = {
+        "local": project is None,
+        "local_dir": folder,
+        "local_location": None,
+        "project": project,
+        "location": None,
+    }
     title = f"project {project}" if project else f"the local BigQuery in {folder}"
     with chosen_settings(chosen) as settings:
         metadata = Metadata(settings)

@@ -88,6 +88,7 @@ class Function:
         returns: The type of its result; None = that of its body.
         body: The expression of an SQL function, whose type depends on its arguments; "" = none.
         overloads: The arguments of its other forms.
+        is_aggregate: Whether it aggregates rows.
     """
 
     path: Path
