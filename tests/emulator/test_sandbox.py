@@ -1,5 +1,7 @@
 """SQL and jobs reach no file outside of the buckets and of what is uploaded, and no network."""
 
+import re
+
 import pytest
 from google.api_core.exceptions import BadRequest, GoogleAPICallError
 from google.cloud import bigquery
@@ -42,7 +44,7 @@ def test_duckdbs_table_functions_are_not_found(refused, secret):
     for call in FUNCTIONS:
         name = call.partition("(")[0].strip("`").lower()
         message = refused(f"SELECT * FROM {call.format(secret)}")
-        assert message.startswith(f"Table-valued function not found: {name}"), call
+        assert message.casefold().startswith(f"table-valued function not found: {name}"), call
 
 
 PLACES = (
@@ -82,7 +84,11 @@ def test_nor_anywhere_else_in_a_statement(refused, run, dataset, secret):
             .replace("made", f"made_{number}")
             .replace("{}", f"read_text('{secret}')")
         )
-        assert "Table-valued function not found: read_text" in refused(sql), place
+        message = refused(sql)
+        assert SECRET not in message, place
+        assert re.search("Table-valued function not found: read_text|must not include", message), (
+            place
+        )
 
 
 def test_nor_through_the_api(bq, run, dataset, secret, read_table):
@@ -120,7 +126,7 @@ def test_duckdbs_statements_are_no_sql(refused, dataset, tmp_path):
     assert "Unknown variable" in refused("SET enable_external_access = true")
     for call in ("current_setting('home_directory')", "getenv('HOME')", "getvariable('x')"):
         assert refused(f"SELECT {call}").startswith("Function not found")
-    assert "was not found" in refused("SELECT * FROM '/etc/passwd'")
+    assert "Syntax error" in refused("SELECT * FROM '/etc/passwd'")
     assert "was not found" in refused("SELECT * FROM `/etc/passwd`")
     assert not target.exists()
 
@@ -131,7 +137,7 @@ def test_words_of_duckdb_are_names_in_bigquery(run, dataset):
     run(f"CREATE FUNCTION {dataset}.repeat(n INT64) AS (n + 1)")
     found = run(
         f"WITH summary AS (SELECT platform, REPEAT(read_text, 2) AS checkpoint FROM {dataset}.query) "
-        f"SELECT {dataset}.repeat(platform), checkpoint FROM summary AS range"
+        f"SELECT {dataset}.repeat(platform), checkpoint FROM summary AS pragma"
     )
     assert found == [(2, "aa")]
 

@@ -240,7 +240,7 @@ def test_dbt_finds_the_partitions_to_overwrite(bq, run, dataset):
         DECLARE pair STRUCT<n INT64>;
         SET (days) = (SELECT AS STRUCT ARRAY_AGG(DISTINCT DATE(day) IGNORE NULLS) FROM {dataset}.t);
         SET pair = (SELECT AS STRUCT 7 AS n);
-        SELECT n, pair.n FROM {dataset}.t WHERE day IN UNNEST(days)
+        SELECT n, pair.n AS seven FROM {dataset}.t WHERE day IN UNNEST(days)
     """)
     assert found == [(1, 7)]
 

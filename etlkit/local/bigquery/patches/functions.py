@@ -64,10 +64,12 @@ class FunctionTable:
 
     def _with_own_names(self, sql: str) -> str:
         tokens = sqlglot.tokenize(sql, read="bigquery")
-        for token, following in reversed(list(pairwise(tokens))):
+        for number, (token, following) in reversed(list(enumerate(pairwise(tokens)))):
             own = self._names.get(token.text.upper())
             is_called = following.token_type is TokenType.L_PAREN
-            if own is not None and is_called and token.token_type not in _QUOTED:
+            # DuckDB does not know the type of a correlated column in FROM: it could not choose a form.
+            is_unnested = number > 1 and tokens[number - 2].token_type is TokenType.UNNEST
+            if own and is_called and not is_unnested and token.token_type not in _QUOTED:
                 sql = f"{sql[: token.start]}{PREFIX}{own}{sql[token.end + 1 :]}"
         return sql
 
