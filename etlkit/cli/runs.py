@@ -17,7 +17,6 @@ from etlkit.cli.options import (
     chosen_settings,
     debug_option,
     local_dir_option,
-    local_location_option,
     local_option,
     location_option,
     option,
@@ -55,7 +54,6 @@ _DEFAULT_DAYS = 30
 )
 @local_option
 @local_dir_option
-@local_location_option
 @project_option
 @location_option
 @work_dataset_option

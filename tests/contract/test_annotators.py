@@ -58,19 +58,17 @@ def local(tmp_path_factory):
     """The local Vision with the sample photos."""
     with join_or_start(tmp_path_factory.mktemp("annotators") / ".etlkit") as server:
         shutil.copytree(PHOTOS, server.local_dir / "buckets" / "photos")
-        ends = server.endpoints
-        yield ends.vision, ends.vision_grpc, ends.token
+        yield server.endpoints.vision, server.endpoints.vision_grpc
 
 
 @pytest.fixture(scope="module")
 def ask():
-    """Annotate over one protocol: `ask(kind, (url, host_port[, token]), requests)`."""
+    """Annotate over one protocol: `ask(kind, (url, host_port), requests)`."""
 
     def annotate(kind, endpoints, requests):
         environ = {
             "ETLKIT_VISION_ENDPOINT": endpoints[0],
             "ETLKIT_VISION_GRPC_ENDPOINT": endpoints[1],
-            "ETLKIT_LOCAL_TOKEN": "".join(endpoints[2:]),
         }
         if kind == "rest":
             annotator = RestAnnotator(rest_endpoint(environ=environ))

@@ -1,0 +1,107 @@
+"""Values that appended rows do not have.
+
+Real BigQuery: a column that the writer's schema lacks gets its default value, and a value that a row
+lacks is NULL. `default_missing_value_interpretation`, from the request that sets it on, and
+`missing_value_interpretations`, for one request, make both NULL or both the default value. The
+emulator: it ignored the two fields.
+
+https://cloud.google.com/bigquery/docs/default-values
+https://cloud.google.com/bigquery/docs/reference/storage/rpc/google.cloud.bigquery.storage.v1#appendrowsrequest
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+from google.cloud.bigquery_storage_v1 import types
+
+from etlkit.local.bigquery.patches.types import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    Name = tuple[str, str, str]
+
+_Interpretation: Final = types.AppendRowsRequest.MissingValueInterpretation
+_ROWS: Final = "etlkit_missing"
+
+
+class MissingValues:
+    """What the requests of a connection say of missing values."""
+
+    def __init__(self) -> None:
+        self._default = _Interpretation.MISSING_VALUE_INTERPRETATION_UNSPECIFIED
+        self._by_column: Mapping[str, int] = {}
+
+    def read(self, request: Any) -> None:
+        """Take the fields of the next request."""
+        self._default = request.default_missing_value_interpretation or self._default
+        self._by_column = {
+            name.casefold(): int(what)
+            for name, what in request.missing_value_interpretations.items()
+        }
+
+    def defaulted(self, table: Name, connection: Any) -> set[str]:
+        """The columns whose missing values become their default, in lower case."""
+        names = (name.casefold() for name in defaults_of(connection, table))
+        return {name for name in names if self._of(name) == _Interpretation.DEFAULT_VALUE}
+
+    def _of(self, column: str) -> int:
+        return self._by_column.get(column, self._default)
+
+    def fill(self, rows: pa.Table, target: pa.Schema, table: Name, connection: Any) -> pa.Table:
+        """Give rows what they lack; columns that are still missing get their default when written.
+
+        Args:
+            rows: As they were sent.
+            target: The columns of the table.
+            table: Project, dataset and name.
+            connection: To DuckDB, which evaluates the defaults.
+        """
+        sent = {name.casefold(): name for name in rows.column_names}
+        with_default = []
+        for field in target:
+            what = self._of(field.name.casefold())
+            column = sent.get(field.name.casefold())
+            if column is None and what == _Interpretation.NULL_VALUE:
+                rows = rows.append_column(field.name, pa.nulls(rows.num_rows, field.type))
+            elif what == _Interpretation.DEFAULT_VALUE and column is not None:
+                with_default += [column] if rows.column(column).null_count else []
+        return _with_defaults(rows, with_default, table, connection) if with_default else rows
+
+
+def _with_defaults(rows: pa.Table, columns: list[str], table: Name, connection: Any) -> pa.Table:
+    """The rows with the default value of each of these columns instead of NULL."""
+    defaults = {name.casefold(): text for name, text in defaults_of(connection, table).items()}
+    connection.register(_ROWS, rows.select(columns))
+    try:
+        for column in columns:
+            default = defaults.get(column.casefold())
+            if default is None:
+                continue
+            sql = f"SELECT COALESCE({quote(column)}, {default}) AS value FROM {_ROWS}"
+            values = connection.execute(sql).to_arrow_table().column("value")
+            index = rows.column_names.index(column)
+            rows = rows.set_column(
+                index, rows.schema.field(index), values.cast(rows.schema.field(index).type)
+            )
+    finally:
+        connection.unregister(_ROWS)
+    return rows
+
+
+def defaults_of(connection: Any, table: Name) -> dict[str, str]:
+    """The default values of a table's columns, in DuckDB's SQL; columns without one are left out.
+
+    Args:
+        connection: To DuckDB, or the emulator's engine.
+        table: Project, dataset and name.
+    """
+    return dict(
+        connection.execute(
+            "SELECT column_name, column_default FROM duckdb_columns() "
+            "WHERE schema_name = ? AND table_name = ? AND column_default IS NOT NULL",
+            [f"{table[0]}__{table[1]}", table[2]],
+        ).fetchall()
+    )

@@ -1,1 +1,0 @@
-"""`etlkit check`: the SQL of jobs, analyzed without running it. The analyzer itself is handed in."""

@@ -1,2 +1,0 @@
-{{ config(materialized='view') }}
-SELECT id, UPPER(name) AS name FROM {{ ref('people') }}

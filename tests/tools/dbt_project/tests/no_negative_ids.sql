@@ -1,1 +1,0 @@
-SELECT * FROM {{ ref('upper_names') }} WHERE id < 0

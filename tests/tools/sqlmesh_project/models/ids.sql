@@ -1,2 +1,0 @@
-MODEL (name mesh.ids, kind VIEW);
-SELECT id FROM mesh.people;
