@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCAL_DIR ?= .etlkit
 LOCATION ?= US
+SEED ?= 1
 
-.PHONY: help demo article unit test faults cloud bench lint clean
+.PHONY: help demo article unit test faults reference tools cloud bench lint clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -49,6 +50,17 @@ faults: $(VENV)/.dev ## Run the long form of the fault tests (1,240 kills, 100 i
 	ETLKIT_KILLS=200 ETLKIT_HTTP_KILLS=100 ETLKIT_WORKFLOW_KILLS=20 ETLKIT_IMAGES=9600 ETLKIT_OUTAGE_S=60 ETLKIT_INTERLEAVINGS=100 ETLKIT_JOBS=20 ETLKIT_STATEMENTS=all \
 	  $(BIN)/python -m pytest tests/faults -rA -s --timeout 3600
 
+reference: $(VENV)/.dev ## Compare local SQL with GoogleSQL's evaluator: all expressions over both calls, and 20,000 generated ones
+	ETLKIT_REFERENCE=20000 ETLKIT_SEED=$(SEED) $(BIN)/python -m pytest tests/emulator/test_reference.py -rA -s
+
+$(VENV)-tools/.done: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-tools
+	$(VENV)-tools/bin/python -m pip install --quiet --disable-pip-version-check '.[tools]'
+	@touch $@
+
+tools: $(VENV)/.dev $(VENV)-tools/.done ## Test pandas-gbq, dbt, SQLAlchemy, ibis, dlt, sqlmesh and bigframes against the local world
+	ETLKIT_TOOLS_PYTHON=$(abspath $(VENV)-tools/bin/python) $(BIN)/python -m pytest tests/tools -rA --timeout 900 $(ARGS)
+
 cloud: $(VENV)/.dev ## Run the acceptance tests in a Google Cloud project: make cloud PROJECT=my-project LOCATION=US
 	@test -n "$(PROJECT)" || { echo 'which project? make cloud PROJECT=my-project LOCATION=US'; exit 2; }
 	ETLKIT_CLOUD_PROJECT=$(PROJECT) ETLKIT_CLOUD_LOCATION=$(LOCATION) \
@@ -58,6 +70,7 @@ bench: $(VENV)/.dev ## Compare the speed of calls with the ideal and with hand-w
 	$(BIN)/python -m tests.bench.calls
 	$(BIN)/python -m tests.bench.predict
 	$(BIN)/python -m tests.bench.cost
+	$(BIN)/python -m tests.bench.check
 	$(BIN)/python -m tests.bench.results_page
 
 lint: $(VENV)/.dev ## Fix what ruff can fix
@@ -65,4 +78,4 @@ lint: $(VENV)/.dev ## Fix what ruff can fix
 	$(BIN)/ruff format .
 
 clean: ## Remove the virtual environment, caches and local data
-	rm -rf $(VENV) $(LOCAL_DIR) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-tools $(LOCAL_DIR) .mypy_cache .pytest_cache .ruff_cache .hypothesis

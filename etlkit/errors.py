@@ -425,11 +425,14 @@ _SECRETS = (
     re.compile(rf"(?P<kept>[?&](?:{_NAMES})=)[^&\s'\"<>)\]]+", re.IGNORECASE),
     re.compile(r"(?P<kept>\b(?:bearer|basic)\s+)[\w.~+/=-]{8,}", re.IGNORECASE),
     re.compile(r"(?P<kept>\bAIza)[\w-]{30,}", re.ASCII),  # every key of Google's APIs begins so
+    # The token in the address of the local server, and in the path alone, as urllib3 shows it.
+    re.compile(r"(?P<kept>(?:127\.0\.0\.1|localhost|\[::1\])(?::\d+)?/)[0-9a-f]{32}\b"),
+    re.compile(r"(?P<kept>/)[0-9a-f]{32}(?=/(?:upload/bigquery|bigquery|v1)/)"),
 )
 
 
 def without_keys(text: str) -> str:
-    """Replace keys in query strings, credentials in headers and Google's API keys by `…`."""
+    """Replace keys in addresses, credentials in headers and Google's API keys by `…`."""
     for pattern in _SECRETS:
         text = pattern.sub(r"\g<kept>…", text)
     return text

@@ -391,30 +391,44 @@ def environment(*, project: str | None = None, location: str | None = None) -> S
 
 
 @contextmanager
-def local_world(local_dir: Path | str = ".etlkit") -> Iterator[None]:
+def local_world(
+    local_dir: Path | str = ".etlkit", *, location: str | None = None
+) -> Iterator[dict[str, str]]:
     """Point this process at the local BigQuery and the local Vision while inside.
+
+    Google's clients work as they are, also those that ask for credentials: the application default
+    credentials are those of a made-up service account, unless you have set the address of another
+    Vision, which may need your own.
 
     Args:
         local_dir: Folder of the local tables, buckets and log.
+        location: Where the local datasets are by default; None = US, or where a running server is.
+
+    Yields:
+        Environment variables for other programs that you start, e.g. dbt.
 
     Raises:
-        ConfigError: The `local` extra is not installed.
+        ConfigError: The `local` extra is not installed, or a server runs in another location.
         JobError: The server does not start.
     """
+    from etlkit.calls.local_token import is_loopback
     from etlkit.local import join_or_start
+    from etlkit.local.bigquery.redirects import redirect_storage
     from etlkit.local.vision.redirects import redirect_vision
 
-    with join_or_start(Path(local_dir)) as server:
+    with join_or_start(Path(local_dir), location=location) as server:
         before = dict(os.environ)
         changes = server.endpoints.environ()
         changes["ETLKIT_BUCKETS"] = str(server.local_dir / "buckets")
         for variable in ("ETLKIT_VISION_ENDPOINT", "ETLKIT_VISION_GRPC_ENDPOINT"):
             if os.environ.get(variable):
                 changes.pop(variable)  # the user chose another one on purpose
+                if not is_loopback(os.environ[variable]):
+                    changes.pop("GOOGLE_APPLICATION_CREDENTIALS", None)
         os.environ.update(changes)
         try:
-            with redirect_vision():
-                yield
+            with redirect_vision(), redirect_storage():
+                yield server.tool_environ()
         finally:
             for variable in changes:
                 if variable in before:

@@ -16,6 +16,8 @@ MAX_CLASSES = 125
 class Etl(EtlBase):
     """One class of the classifier in, one row per wider word out."""
 
+    output_schema = {"label": "STRING", "term": "STRING"}  # noqa: RUF012 - as users write it
+
     def before_action(self) -> None:
         """Read the tree of words."""
         tree = json.loads(WORDNET.read_text("utf-8"))

@@ -31,7 +31,9 @@ def node(op_type, inputs, outputs, **attributes):
     body = b"".join(field(1, name) for name in inputs)
     body += b"".join(field(2, name) for name in outputs) + field(4, op_type)
     for name, value in attributes.items():
-        if isinstance(value, int):
+        if isinstance(value, bytes):  # a graph
+            coded = field(6, value) + field(20, 5)
+        elif isinstance(value, int):
             coded = field(3, value) + field(20, 2)
         else:
             coded = b"".join(field(8, each) for each in value) + field(20, 7)
@@ -52,11 +54,15 @@ def tensor(name, kind, shape):
     return field(1, name) + field(2, field(1, field(1, kind) + field(2, sizes)))
 
 
+def graph(nodes, inputs, outputs, constants=()):
+    body = b"".join(nodes) + field(2, "g") + b"".join(constants)
+    body += b"".join(field(11, tensor(*each)) for each in inputs)
+    return body + b"".join(field(12, tensor(*each)) for each in outputs)
+
+
 def model(nodes, inputs, outputs, constants=()):
-    graph = b"".join(nodes) + field(2, "g") + b"".join(constants)
-    graph += b"".join(field(11, tensor(*each)) for each in inputs)
-    graph += b"".join(field(12, tensor(*each)) for each in outputs)
-    return field(1, IR_VERSION) + field(7, graph) + field(8, field(2, OPSET))
+    body = graph(nodes, inputs, outputs, constants)
+    return field(1, IR_VERSION) + field(7, body) + field(8, field(2, OPSET))
 
 
 def mean_color(height=2, width=2, batch="n"):
@@ -123,4 +129,20 @@ def text():
         [node("Identity", ["words"], ["same"])],
         [("words", STRING, ["n"])],
         [("same", STRING, ["n"])],
+    )
+
+
+def endless():
+    """`x` (batch) -> `y` (batch), after a loop that never ends."""
+    body = graph(
+        [node("Identity", ["goes_on"], ["still"]), node("Identity", ["before"], ["after"])],
+        [("number", INT64, []), ("goes_on", BOOL, []), ("before", FLOAT, ["n"])],
+        [("still", BOOL, []), ("after", FLOAT, ["n"])],
+    )
+    true = field(5, field(2, BOOL) + field(8, "true") + field(9, b"\x01"))
+    return model(
+        [node("Loop", ["", "true", "x"], ["y"], body=body)],
+        [("x", FLOAT, ["n"])],
+        [("y", FLOAT, ["n"])],
+        [true],
     )

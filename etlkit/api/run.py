@@ -211,8 +211,8 @@ class Run:
         self._on_interrupt: list[Callable[[], None]] = []
         self._interruption: Interrupted | None = None
         self._thread = threading.get_ident()
-        # A signal handler may interrupt its own thread anywhere, also while that holds the lock.
-        self._stop_lock = threading.RLock()
+        # Between the run's own thread and others. A handler on the own thread does not take it.
+        self._stop_lock = threading.Lock()
         self._shared: dict[str, Any] = {}
         self._closing = ExitStack()
 
@@ -233,21 +233,23 @@ class Run:
     def request_stop(self, signum: int) -> None:
         """Stop reading, finish the rows in flight, stay resumable.
 
-        Safe in a signal handler of the run's own thread, and from other threads.
+        Safe in a signal handler of the run's own thread, where it takes no lock, and elsewhere.
 
         Raises:
             Interrupted: On the run's own thread, when no row is in flight yet: there is nothing to
                 finish. From another thread, the run's own is interrupted at its next job.
         """
-        with self._stop_lock:
-            self._stop_signal = signum
-            callbacks = self._on_stop
+        self._stop_signal = signum
+        if threading.get_ident() == self._thread:
+            callbacks = list(self._on_stop)
             if not callbacks:
-                if threading.get_ident() == self._thread:
-                    raise Interrupted(signum)
-                self._interruption = Interrupted(signum)
-                callbacks = self._on_interrupt
-        for notify in list(callbacks):
+                raise Interrupted(signum)
+        else:
+            with self._stop_lock:
+                callbacks = list(self._on_stop or self._on_interrupt)
+                if not self._on_stop:
+                    self._interruption = Interrupted(signum)
+        for notify in callbacks:
             notify()
 
     def on_stop(self, notify: Callable[[], None]) -> None:

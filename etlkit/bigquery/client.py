@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from etlkit.bigquery.google_errors import google_message
 from etlkit.bigquery.names import TableName, label
 from etlkit.calls.backoff import Backoff, BackoffPolicy
+from etlkit.calls.local_token import local_token, with_metadata, without_token
 from etlkit.errors import ConfigError, JobError
 
 if TYPE_CHECKING:
@@ -88,6 +89,16 @@ def _never() -> None:
     return
 
 
+def _emulator_credentials(token: str | None) -> Credentials:
+    """The local server's token, or nothing for an emulator that wants none."""
+    from google.auth.credentials import AnonymousCredentials
+    from google.oauth2.credentials import Credentials as TokenCredentials
+
+    kind: Any = AnonymousCredentials if token is None else partial(TokenCredentials, token)
+    credentials: Credentials = kind()
+    return credentials
+
+
 class Connection:
     """Clients for REST, Storage Read and Storage Write, and the location everything happens in.
 
@@ -117,7 +128,8 @@ class Connection:
         self._check_stop = check_stop
         self._running: set[str] = set()
         environ = settings.environ
-        self._emulator = environ.get(EMULATOR_VARIABLE)
+        self._local_token = local_token(environ.get(EMULATOR_VARIABLE) or "", environ)
+        self._emulator = without_token(environ.get(EMULATOR_VARIABLE) or "", self._local_token)
         self._grpc_endpoint = environ.get(GRPC_VARIABLE)
         self._storage: list[Any] = []
         self._datasets: dict[str, bigquery.Dataset] = {}
@@ -145,7 +157,7 @@ class Connection:
         if self._emulator:
             options |= {
                 "project": settings.project or settings.environ.get("GOOGLE_CLOUD_PROJECT"),
-                "credentials": self._anonymous(),
+                "credentials": _emulator_credentials(self._local_token),
                 "client_options": {"api_endpoint": self._emulator},
             }
         try:
@@ -163,13 +175,6 @@ class Connection:
             ) from error
         _bound_every_request(client)
         return client
-
-    @staticmethod
-    def _anonymous() -> Credentials:
-        from google.auth.credentials import AnonymousCredentials
-
-        credentials: Credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]
-        return credentials
 
     def reader(self) -> Any:
         """A new `BigQueryReadClient`, closed with the connection.
@@ -206,6 +211,9 @@ class Connection:
             import grpc
 
             channel = grpc.insecure_channel(self._grpc_endpoint, options=_CHANNEL_OPTIONS)
+            token = local_token(self._grpc_endpoint, self._settings.environ)
+            if token is not None:
+                channel = with_metadata(channel, ("authorization", f"Bearer {token}"))
             client = kind(transport=transport(channel=channel))
         else:
             client = kind(

@@ -33,7 +33,7 @@ _LABEL = re.compile(r"[^a-z0-9_-]")
 
 @dataclass(frozen=True, slots=True)
 class TableName:
-    """A table's full name."""
+    """A table's full name. Its project is empty where none is known, as in a check of files."""
 
     project: str
     dataset: str
@@ -55,7 +55,7 @@ class TableName:
         return f"{self.project}.{self.dataset}"
 
     def __str__(self) -> str:
-        return f"{self.project}.{self.dataset}.{self.table}"
+        return ".".join(filter(None, (self.project, self.dataset, self.table)))
 
 
 def check_table(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from etlkit.api.labels import check_labels
 from etlkit.bigquery.names import TableName, literal
@@ -276,31 +276,49 @@ class Definition:
 
 def definition_of(table: bigquery.Table) -> Definition:
     """Read an existing table's definition, so that a table made anew can keep it."""
+    return definition_of_resource(table.to_api_repr())
+
+
+def definition_of_resource(table: Mapping[str, Any]) -> Definition:
+    """The same of a table as the REST API describes it.
+
+    Source: https://cloud.google.com/bigquery/docs/reference/rest/v2/tables
+    """
     partitioning: Partitioning | None = None
-    required = bool(table.require_partition_filter)
-    if table.time_partitioning is not None:
-        expires_ms = table.time_partitioning.expiration_ms
+    by_time, by_range = table.get("timePartitioning"), table.get("rangePartitioning")
+    required = bool(
+        table.get("requirePartitionFilter") or (by_time or {}).get("requirePartitionFilter")
+    )
+    if by_time is not None:
+        expires_ms = by_time.get("expirationMs")
         partitioning = TimePartitioning(
-            column=table.time_partitioning.field,
-            unit=table.time_partitioning.type_,
-            expiration_days=None if expires_ms is None else expires_ms / 86_400_000,
+            column=by_time.get("field"),
+            unit=by_time.get("type") or "DAY",
+            expiration_days=None if expires_ms is None else int(expires_ms) / 86_400_000,
             require_filter=required,
         )
-    elif table.range_partitioning is not None:
-        ranges = table.range_partitioning.range_
+    elif by_range is not None:
+        bounds = by_range["range"]
         partitioning = RangePartitioning(
-            column=table.range_partitioning.field,
-            start=ranges.start,
-            end=ranges.end,
-            interval=ranges.interval,
+            column=by_range["field"],
+            start=int(bounds["start"]),
+            end=int(bounds["end"]),
+            interval=int(bounds["interval"]),
             require_filter=required,
         )
+    fields = (table.get("schema") or {}).get("fields") or ()
     return Definition(
         partitioning=partitioning,
-        clustering=tuple(table.clustering_fields or ()),
-        description=table.description,
-        labels={k: v for k, v in table.labels.items() if not k.startswith("etlkit_")},
-        column_descriptions={f.name: f.description for f in table.schema if f.description},
+        clustering=tuple((table.get("clustering") or {}).get("fields") or ()),
+        description=table.get("description"),
+        labels={
+            key: value
+            for key, value in (table.get("labels") or {}).items()
+            if not key.startswith("etlkit_")
+        },
+        column_descriptions={
+            each["name"]: each["description"] for each in fields if each.get("description")
+        },
     )
 
 

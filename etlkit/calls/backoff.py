@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from tenacity import AttemptManager, RetryCallState, Retrying, after_nothing, retry_if_exception
 
-from etlkit.calls import classify, clock
+from etlkit.calls import classify, clock, ended
 from etlkit.errors import ConfigError, without_keys
 
 P = ParamSpec("P")
@@ -172,6 +172,8 @@ def retry_loop(
 ) -> Retrying:
     """The loop of all retries: tenacity's, which raises the last error as it is.
 
+    If a service that this process relies on has ended, nothing is repeated, and a `JobError` says so.
+
     Args:
         is_transient: Which errors are followed by another attempt.
         wait_s: Seconds until the next attempt.
@@ -180,8 +182,15 @@ def retry_loop(
         sleep: Waits.
         after: Called after each failed attempt, before anything else.
     """
+
+    def is_followed(error: BaseException) -> bool:
+        if not is_transient(error):
+            return False
+        ended.refuse_to_repeat(error)
+        return True
+
     return Retrying(
-        retry=retry_if_exception(is_transient),
+        retry=retry_if_exception(is_followed),
         after=after,
         wait=wait_s,
         stop=is_over,

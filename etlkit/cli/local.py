@@ -6,18 +6,19 @@ Google's clients are imported where they are used: that takes two seconds, and `
 
 from __future__ import annotations
 
-import signal
+import shlex
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
+from etlkit.calls.local_token import without_token
 from etlkit.cli.invocation import invoke
-from etlkit.cli.options import CONTEXT, local_dir_option
+from etlkit.cli.options import CONTEXT, local_dir_option, local_location_option
 from etlkit.cli.sql_output import FORMATS, write_rows
+from etlkit.cli.stop_signals import StopSignals
 from etlkit.errors import JobError
 from etlkit.local.buckets import Buckets
 
@@ -67,6 +68,9 @@ def command() -> None:
 @local_dir_option
 def put(files: tuple[Path, ...], uri: str, recursive: bool, local_dir: Path) -> None:
     """Copy files into a local bucket. A missing bucket is created."""
+    from etlkit.local.server.local_dir import make_local_dir
+
+    make_local_dir(local_dir)
     for address in _buckets(local_dir).put(files, uri, recursive=recursive):
         click.echo(address)
 
@@ -109,8 +113,11 @@ def sql(statement: str | None, file: TextIO | None, format_name: str, local_dir:
         raise click.UsageError("give either SQL or --file FILE")
     text = file.read() if file is not None else statement or ""
     with _client(local_dir) as client:
-        job = client.query(text)
-        rows = job.result()
+        from etlkit.calls.backoff import Backoff
+
+        requests: Any = Backoff("a request to the local BigQuery")
+        job = client.query(text, retry=requests, job_retry=None)
+        rows = job.result(retry=requests, job_retry=None)
         if job.num_dml_affected_rows is not None:
             click.echo(f"{job.num_dml_affected_rows} row(s) affected", err=True)
         elif job.ddl_operation_performed or not rows.schema:
@@ -137,20 +144,68 @@ def object_table(table: str, uris: tuple[str, ...], local_dir: Path) -> None:
 
 
 @command.command()
+@_format
+def rules(format_name: str) -> None:
+    """List what the local BigQuery refuses as BigQuery does.
+
+    Each rule with its source. What differs from BigQuery is in docs/guides/local.md.
+    """
+    from etlkit.local.bigquery.rules.listing import all_rules
+
+    listed = all_rules()
+    if format_name == "table":
+        for area in dict.fromkeys(rule.area for rule in listed):
+            click.echo(f"{area}:")
+            for rule in [rule for rule in listed if rule.area == area]:
+                click.echo(f"  {rule.name}: {rule.says}")
+                click.echo(f"    asked of {rule.asked}; {rule.source}")
+        click.echo(f"{len(listed)} rules")
+        return
+    names = ("area", "name", "says", "asked", "source")
+    write_rows(
+        sys.stdout, format_name, names, ([getattr(rule, n) for n in names] for rule in listed)
+    )
+
+
+@command.command()
+@click.option(
+    "--env",
+    "env_path",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write the variables that other programs need into this file, readable for you only. It is "
+    "deleted at the end.",
+)
+@click.option(
+    "--late-columns-s",
+    type=click.FloatRange(min=0),
+    help="How many seconds the Storage Write API does not see new columns of a table (default: 0).",
+)
+@local_location_option
 @local_dir_option
-def serve(local_dir: Path) -> None:
+def serve(
+    local_dir: Path,
+    local_location: str | None,
+    late_columns_s: float | None,
+    env_path: Path | None,
+) -> None:
     """Keep the local server running until Ctrl-C.
 
     Prints how other programs connect to it.
     """
-    from etlkit.local import join_or_start
+    from contextlib import ExitStack
 
-    stop = Event()
-    # Windows has no SIGHUP.
-    for name in {"SIGINT", "SIGTERM", "SIGHUP"} & signal.Signals.__members__.keys():
-        signal.signal(signal.Signals[name], lambda *_: stop.set())
-    with join_or_start(local_dir) as server:
-        click.echo(_how_to_connect(server.endpoints))
+    from etlkit.local import join_or_start
+    from etlkit.local.env_file import env_file
+
+    stop = StopSignals()
+    with ExitStack() as stack:
+        server = stack.enter_context(
+            join_or_start(local_dir, location=local_location, late_columns_s=late_columns_s)
+        )
+        if env_path is not None:
+            stack.enter_context(env_file(env_path, server.tool_environ()))
+        click.echo(_how_to_connect(server.endpoints, env_path))
         sys.stdout.flush()
         while not stop.wait(_WATCH_S):
             if not _is_running(server.pid):
@@ -171,13 +226,14 @@ def _client(local_dir: Path) -> Iterator[bigquery.Client]:
 
     with join_or_start(local_dir) as server:
         from google.api_core.exceptions import GoogleAPIError
-        from google.auth.credentials import AnonymousCredentials
         from google.cloud import bigquery
+        from google.oauth2.credentials import Credentials
 
+        endpoints = server.endpoints
         client = bigquery.Client(
-            project=server.endpoints.project,
-            credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
-            client_options={"api_endpoint": server.endpoints.bigquery},
+            project=endpoints.project,
+            credentials=Credentials(endpoints.token),  # type: ignore[no-untyped-call]
+            client_options={"api_endpoint": without_token(endpoints.bigquery, endpoints.token)},
         )
         with client:
             try:
@@ -198,10 +254,15 @@ def _is_running(pid: int) -> bool:
         return False
 
 
-def _how_to_connect(endpoints: Endpoints) -> str:
+def _how_to_connect(endpoints: Endpoints, env_path: Path | None) -> str:
+    if env_path is not None:
+        return f"""\
+# The local server runs until Ctrl-C. In another terminal, before the tool that shall use it:
+. {shlex.quote(str(env_path.absolute()))}"""
     exports = "\n".join(f"export {name}={value}" for name, value in endpoints.environ().items())
     return f"""\
-# The local server runs until Ctrl-C. For any Google client in another terminal:
+# The local server runs until Ctrl-C. For any Google client in another terminal (for tools that want
+# more than these variables, start it with --env FILE):
 {exports}
 
 # bq:

@@ -67,6 +67,12 @@ local_dir_option = option(
     section=_WHERE,
     help="Folder of the local tables, buckets and log.",
 )
+local_location_option = option(
+    "--local-location",
+    metavar="NAME",
+    section=_WHERE,
+    help="Where the datasets of the local BigQuery are, e.g. asia-northeast1 (default: US).",
+)
 project_option = option(
     "--project",
     metavar="ID",
@@ -95,7 +101,7 @@ def chosen_settings(options: dict[str, Any]) -> Iterator[Settings]:
     """Give the settings that the shared options ask for; start the local world for `--local`.
 
     Args:
-        options: Values of `local`, `local_dir`, `project` and `location`.
+        options: Values of `local`, `local_dir`, `local_location`, `project` and `location`.
     """
     from contextlib import ExitStack
 
@@ -103,7 +109,9 @@ def chosen_settings(options: dict[str, Any]) -> Iterator[Settings]:
 
     with ExitStack() as stack:
         if options["local"]:
-            stack.enter_context(local_world(options["local_dir"]))
+            stack.enter_context(
+                local_world(options["local_dir"], location=options["local_location"])
+            )
         yield environment(project=options["project"], location=options["location"])
 
 

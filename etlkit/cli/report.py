@@ -13,6 +13,7 @@ from etlkit.cli.options import (
     chosen_settings,
     debug_option,
     local_dir_option,
+    local_location_option,
     local_option,
     location_option,
     option,
@@ -89,6 +90,7 @@ _MEGABYTE = 1_000_000
 )
 @local_option
 @local_dir_option
+@local_location_option
 @project_option
 @location_option
 @debug_option

@@ -1,4 +1,4 @@
-"""The command `etlkit`: `run`, `runs`, `report`, `deploy`, `local`, `completion` under one name."""
+"""The command `etlkit`: `run`, `check`, `runs`, `report` and the others under one name."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from etlkit.cli.options import CONTEXT
 
 _SUMMARIES = {
     "run": "Run a job: a transfer or a datamart.",
+    "check": "Check the SQL of jobs without running them.",
     "runs": "List the latest runs, show one, or clean up after them.",
     "report": "Write the rows of a query or table as a page to look at.",
     "deploy": "Print what runs a job on Google Cloud by itself.",

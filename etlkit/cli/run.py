@@ -22,6 +22,7 @@ from etlkit.cli.options import (
     chosen_settings,
     debug_option,
     local_dir_option,
+    local_location_option,
     local_option,
     location_option,
     option,
@@ -64,6 +65,7 @@ _OUTPUT = "Output"
 @click.argument("target", required=False)
 @local_option
 @local_dir_option
+@local_location_option
 @project_option
 @location_option
 @option(

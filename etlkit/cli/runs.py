@@ -17,6 +17,7 @@ from etlkit.cli.options import (
     chosen_settings,
     debug_option,
     local_dir_option,
+    local_location_option,
     local_option,
     location_option,
     option,
@@ -54,6 +55,7 @@ _DEFAULT_DAYS = 30
 )
 @local_option
 @local_dir_option
+@local_location_option
 @project_option
 @location_option
 @work_dataset_option

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from etlkit.api.sink import PART, PARTS
 from etlkit.api.source import ROW_ID
+from etlkit.engine.transform_spec import refuse_conversions
 from etlkit.errors import ConfigError, RowSchemaError
 from etlkit.rows.batches import RowEncoder
 from etlkit.rows.codecs import limit_of, missing_value
@@ -46,13 +47,7 @@ class OutputSchema:
     ) -> None:
         check_names(columns)
         self.undecided = frozenset(undecided)
-        for column in columns:
-            source = passing.get(column.name)
-            if source is not None and source.ddl != column.ddl:
-                raise ConfigError(
-                    f"output_schema says {column.name} {column.ddl}, but the column passes through "
-                    f"as {source.ddl}; add it to the class attribute `columns` to convert it"
-                )
+        refuse_conversions(columns, passing)
         self.columns = columns
         self._passing = passing
         self._through = [column.name for column in columns if column.name in passing]

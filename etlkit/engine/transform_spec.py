@@ -12,6 +12,8 @@ from etlkit.errors import ConfigError
 from etlkit.rows.columns import parse_schema
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from etlkit.api.job import TransferJob
     from etlkit.api.source import Source
     from etlkit.rows.columns import Column
@@ -75,6 +77,17 @@ class TransformSpec:
             )
         return tuple(column for column in source if column.name in set(self.columns))
 
+    def check_passing(self, source: tuple[Column, ...]) -> None:
+        """Raise if `output_schema` gives another type to a column that passes through untouched.
+
+        Raises:
+            ConfigError: Says which column.
+        """
+        if self.output_schema is not None and self.columns is not None:
+            read = {column.name for column in self.read_columns(source)}
+            passing = {column.name: column for column in source if column.name not in read}
+            refuse_conversions(self.output_schema, passing)
+
     @property
     def task_rows(self) -> int:
         """Rows per task: those of one call, or a whole chunk without concurrency."""
@@ -86,6 +99,25 @@ class TransformSpec:
     def chunk_rows(self) -> int:
         """Rows per chunk: about `_CHUNK_ROWS`, a multiple of `task_rows`."""
         return max(1, _CHUNK_ROWS // self.task_rows) * self.task_rows
+
+
+def refuse_conversions(columns: tuple[Column, ...], passing: Mapping[str, Column]) -> None:
+    """Raise if a column would have to be converted that the transform does not read.
+
+    Args:
+        columns: The output columns.
+        passing: Source columns that pass through, by name.
+
+    Raises:
+        ConfigError: Says which column.
+    """
+    for column in columns:
+        source = passing.get(column.name)
+        if source is not None and source.ddl != column.ddl:
+            raise ConfigError(
+                f"output_schema says {column.name} {column.ddl}, but the column passes through "
+                f"as {source.ddl}; add it to the class attribute `columns` to convert it"
+            )
 
 
 def _positive(etl: type[EtlBase], name: str) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NoReturn, cast
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -25,7 +25,7 @@ from etlkit.files.csv_cells import (
     parsed_type,
 )
 from etlkit.files.file_columns import check_declared, other_columns
-from etlkit.files.text import as_text, not_in_encoding, opened
+from etlkit.files.text import Utf8Stream, as_text, not_in_encoding, opened
 from etlkit.files.throttle import Throttle
 from etlkit.rows.columns import Column, parse_schema
 from etlkit.rows.types import STRUCT
@@ -118,7 +118,9 @@ class CsvFormat:
         row_number = int(self.header)
         quote = self.quote
         with opened(file, self.compression) as stream:
-            throttle = Throttle(stream, _BLOCK_BYTES, quote.encode()[:1] if quote else None)
+            throttle = Throttle(
+                self._as_utf8(stream), _BLOCK_BYTES, quote.encode()[:1] if quote else None
+            )
             try:
                 for batch in _read(throttle, self._options(names, columns, bad)):
                     try:
@@ -132,6 +134,11 @@ class CsvFormat:
                 raise not_in_encoding(file, self.encoding) from error
         if throttle.counted % 2:
             self._refuse_open_quote(file)
+
+    def _as_utf8(self, stream: IO[bytes]) -> IO[bytes]:
+        if _is_utf8(self.encoding):
+            return stream
+        return cast("IO[bytes]", Utf8Stream(stream, self.encoding))
 
     def _refuse_open_quote(self, file: File) -> None:
         """Refuse a file that ends in a quoted cell: pyarrow would take the rest for the cell."""
@@ -174,7 +181,6 @@ class CsvFormat:
             block_size=_BLOCK_BYTES,
             column_names=names,
             skip_rows_after_names=int(self.header),
-            encoding="utf8" if _is_utf8(self.encoding) else self.encoding,
         )
         parse = pacsv.ParseOptions(
             delimiter=self.delimiter,

@@ -81,6 +81,42 @@ def as_text(file: File, declared: str, encoding: str) -> Iterator[io.TextIOWrapp
             text.detach()
 
 
+class Utf8Stream(io.RawIOBase):
+    """A stream of text in another encoding, as UTF-8.
+
+    pyarrow could decode it itself, but keeps what it has decoded in objects of Python, on its threads:
+    nobody knows when it has given all of them back, and until then the process must not end.
+
+    Args:
+        stream: The stream to read.
+        encoding: One of Python's codecs.
+    """
+
+    def __init__(self, stream: IO[bytes], encoding: str) -> None:
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder(encoding)()
+        self._pending = b""
+
+    def readable(self) -> bool:
+        """See `io.RawIOBase`."""
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        """See `io.RawIOBase`.
+
+        Raises:
+            UnicodeDecodeError: The text is in another encoding.
+        """
+        is_over = False
+        while not is_over and (size < 0 or not self._pending):
+            data = self._stream.read(size)
+            is_over = not data
+            self._pending += self._decoder.decode(data, final=is_over).encode()
+        end = len(self._pending) if size < 0 else size
+        taken, self._pending = self._pending[:end], self._pending[end:]
+        return taken
+
+
 def not_in_encoding(file: File, encoding: str) -> SourceError:
     """The error for a file whose text is in another encoding."""
     return SourceError(

@@ -214,13 +214,12 @@ class Buckets:
         # No bucket's name begins with a dot, so a partly written file is in no listing.
         partial_folder = self.root / ".partial"
         try:
-            partial_folder.mkdir(parents=True, exist_ok=True)
-            target.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(partial_folder)
+            _make_folder(target.parent)
             descriptor, partial = tempfile.mkstemp(dir=partial_folder)
             try:
                 with os.fdopen(descriptor, "wb") as copy, file.open("rb") as original:
                     shutil.copyfileobj(original, copy)
-                Path(partial).chmod(0o644)
                 Path(partial).replace(target)
             finally:
                 Path(partial).unlink(missing_ok=True)
@@ -263,7 +262,7 @@ def _named(files: Sequence[Path], *, recursive: bool) -> Sequence[tuple[Path, st
         if file.is_file():
             named.append((file, file.name))
         elif recursive and file.is_dir():
-            inside = sorted(each for each in file.rglob("*") if each.is_file())
+            inside = sorted(_inside_folder(file))
             folder = file.resolve().name
             named += [(each, f"{folder}/{each.relative_to(file).as_posix()}") for each in inside]
         else:
@@ -274,6 +273,29 @@ def _named(files: Sequence[Path], *, recursive: bool) -> Sequence[tuple[Path, st
     if not named:
         raise ConfigError("no files to put")
     return named
+
+
+def _inside_folder(folder: Path) -> Iterator[Path]:
+    """The files of a folder and of the folders in it. Links to folders are not followed.
+
+    Raises:
+        ConfigError: A link leads out of the folder: what it names may be nobody's business.
+    """
+    root = folder.resolve()
+    for parent, folders, files in os.walk(folder):
+        for path in (Path(parent, name) for name in (*folders, *files)):
+            if path.is_symlink() and not path.resolve().is_relative_to(root):
+                raise ConfigError(
+                    f"{path} is a link that leads out of {folder}: remove it, or name what it leads to"
+                )
+        yield from (path for name in files if _is_file(path := Path(parent, name)))
+
+
+def _make_folder(path: Path) -> None:
+    """Create a folder and those above it, for this user only."""
+    if not path.is_dir():
+        _make_folder(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
 
 
 def _is_file(path: Path) -> bool:

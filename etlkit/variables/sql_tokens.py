@@ -6,7 +6,7 @@ The tokens are sqlglot's. Nothing is parsed here: SQL that only BigQuery underst
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -73,6 +73,11 @@ def tokenize(sql: str) -> list[Token]:
     Raises:
         ConfigError: A quote or a comment is not closed.
     """
+    return list(_tokens(sql))
+
+
+@lru_cache(maxsize=256)  # one text is split for its statements, its variables and its tables
+def _tokens(sql: str) -> tuple[Token, ...]:
     from sqlglot.errors import TokenError
 
     try:
@@ -84,7 +89,7 @@ def tokenize(sql: str) -> list[Token]:
         line += sql.count("\n", counted, t.start)
         counted = t.start
         tokens.append(Token(t.token_type.name, sql[t.start : t.end + 1], t.start, t.end + 1, line))
-    return tokens
+    return tuple(tokens)
 
 
 @cache

@@ -58,11 +58,14 @@ class Expanded:
         sql: The SQL for BigQuery.
         parameters: Query parameters that it needs.
         used: Names of all variables in it.
+        edits: Start and end of each place with a variable in the original text, and what stands there
+            now; in order.
     """
 
     sql: str
     parameters: dict[str, Any]
     used: frozenset[str]
+    edits: tuple[tuple[int, int, str], ...] = ()
 
 
 def expand_sql(sql: str, values: Mapping[str, Value], *, as_literals: bool = False) -> Expanded:
@@ -76,6 +79,8 @@ def expand_sql(sql: str, values: Mapping[str, Value], *, as_literals: bool = Fal
     Raises:
         ConfigError: An unknown variable, or a value that is not allowed where its variable stands.
     """
+    if _VARIABLE.search(sql) is None:
+        return Expanded(sql, {}, frozenset())
     expansion = _Expansion(sql, values)
     tokens = tokenize(sql)
     stored = as_literals or any(_makes(part, "PROCEDURE") for part in _segments(tokens))
@@ -217,7 +222,7 @@ class _Expansion:
             parts += [self._sql[position:start], new]
             position = end
         parts.append(self._sql[position:])
-        return Expanded("".join(parts), self._parameters, frozenset(self._used))
+        return Expanded("".join(parts), self._parameters, frozenset(self._used), tuple(self._edits))
 
 
 def _segments(tokens: list[Token]) -> Iterator[list[Token]]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import Any, Final, Literal, get_args
 
+from etlkit.calls.local_token import with_metadata
 from etlkit.calls.retry import caller, from_grpc
 from etlkit.errors import ApiError, ConfigError, EtlkitError, RetryableError
 from etlkit.vision.annotator import Annotation
@@ -182,21 +183,14 @@ def _plain_grpc(endpoint: VisionEndpoint) -> Any:
 
     target = endpoint.address.target
     channel = grpc.insecure_channel(target, options=_CHANNEL_OPTIONS)
+    metadata = []
     if endpoint.api_key is not None:
-        channel = grpc.intercept_channel(channel, _key_interceptor(endpoint.api_key))
+        metadata.append(("x-goog-api-key", endpoint.api_key))
+    if endpoint.local_token is not None:
+        metadata.append(("authorization", f"Bearer {endpoint.local_token}"))
+    if metadata:
+        channel = with_metadata(channel, *metadata)
     return ImageAnnotatorGrpcTransport(host=target, channel=channel)
-
-
-def _key_interceptor(key: str) -> Any:
-    """Sends the key on loopback. Without TLS a channel cannot have credentials."""
-    import grpc
-
-    class Interceptor(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc]
-        def intercept_unary_unary(self, proceed: Any, details: Any, request: Any) -> Any:
-            metadata = [*(details.metadata or ()), ("x-goog-api-key", key)]
-            return proceed(details._replace(metadata=metadata), request)
-
-    return Interceptor()
 
 
 def _plain_rest(endpoint: VisionEndpoint) -> Any:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
+from etlkit.calls.local_token import local_token, without_token
 from etlkit.errors import ConfigError
 
 SERVICE: Final = "vision"
@@ -60,11 +61,15 @@ class VisionEndpoint:
 
     Attributes:
         address: Where it is.
-        api_key: Sent in a header; None = Google's application default credentials.
+        api_key: Sent in a header; None = Google's application default credentials. The local Vision
+            takes the local server's token as its key.
+        local_token: Sent beside the key over gRPC on loopback, where the address cannot tell whether
+            the local Vision is meant; None = there is no local server.
     """
 
     address: Address
     api_key: str | None = field(default=None, repr=False)
+    local_token: str | None = field(default=None, repr=False)
 
     @property
     def is_anonymous(self) -> bool:
@@ -80,7 +85,8 @@ def rest_endpoint(
     Args:
         region: `eu` or `us`: images stay there; None = the global endpoint. An endpoint in the
             environment takes precedence.
-        environ: `ETLKIT_VISION_ENDPOINT` and `ETLKIT_VISION_API_KEY` are read.
+        environ: `ETLKIT_VISION_ENDPOINT` and `ETLKIT_VISION_API_KEY` are read, and
+            `ETLKIT_LOCAL_TOKEN` for an address that ends with it.
 
     Raises:
         ConfigError: The endpoint is invalid, or on another machine without TLS; the key is invalid.
@@ -89,6 +95,9 @@ def rest_endpoint(
     given = environ.get(REST_ENDPOINT)
     if not given:
         return VisionEndpoint(Address(_regional(region), 443, secure=True), key)
+    token = local_token(given, environ)
+    if token is not None and without_token(given, token) != given.rstrip("/"):
+        given, key = without_token(given, token), token
     try:
         parts = urlsplit(given)
         port = parts.port
@@ -114,7 +123,8 @@ def grpc_endpoint(
 
     Args:
         region: As in `rest_endpoint`.
-        environ: `ETLKIT_VISION_GRPC_ENDPOINT` and `ETLKIT_VISION_API_KEY` are read.
+        environ: `ETLKIT_VISION_GRPC_ENDPOINT`, `ETLKIT_VISION_API_KEY` and, on loopback,
+            `ETLKIT_LOCAL_TOKEN` are read.
 
     Raises:
         ConfigError: The endpoint is not `host:port`, or the key is invalid.
@@ -131,7 +141,9 @@ def grpc_endpoint(
     if port is None or not parts.hostname or given != parts.netloc or "@" in given:
         raise ConfigError(f"{GRPC_ENDPOINT} must be host:port, without http://")
     return VisionEndpoint(
-        Address(parts.hostname, port, secure=parts.hostname not in _LOOPBACK), key
+        Address(parts.hostname, port, secure=parts.hostname not in _LOOPBACK),
+        key,
+        local_token(given, environ),
     )
 
 

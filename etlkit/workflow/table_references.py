@@ -23,27 +23,30 @@ def query_tables(sql: str, variables: Mapping[str, Any]) -> Tables:
         sql: GoogleSQL with `$name$`.
         variables: See `Runnable.tables`.
     """
-    return sql_tables(sql, _known(variables))
+    return sql_tables(sql, known_values(variables))
 
 
-def transfer_tables(job: TransferJob, variables: Mapping[str, Any]) -> Tables:
+def transfer_tables(
+    job: TransferJob, variables: Mapping[str, Any], *, queries: bool = True
+) -> Tables:
     """The tables that a transfer reads and writes. No I/O.
 
     Args:
         job: The transfer.
         variables: They take precedence over those of the job; see `Runnable.tables`.
+        queries: See `sql_tables`.
     """
     from etlkit.bigquery.http_sink.sink import HttpSink
     from etlkit.bigquery.sink import BigQuerySink
     from etlkit.bigquery.source import BigQuerySource
 
-    values = _known(job.variables, variables)
-    sink, written, found = job.sink, [], [_checks(job.checks, values)]
+    values = known_values(job.variables, variables)
+    sink, written, found = job.sink, [], [_checks(job.checks, values, queries=queries)]
     if isinstance(job.source, BigQuerySource):
-        found.append(sql_tables(job.source.query, values))
+        found.append(sql_tables(job.source.query, values, queries=queries))
     if isinstance(sink, BigQuerySink):
         written.append(sink.table)
-        found.append(sql_tables(sink.before_load or "", values))
+        found.append(sql_tables(sink.before_load or "", values, queries=queries))
     if isinstance(sink, HttpSink) and sink.responses is not None:
         written.append(sink.responses)
     if job.on_row_error == "reject" and isinstance(sink, (BigQuerySink, HttpSink)):
@@ -53,23 +56,24 @@ def transfer_tables(job: TransferJob, variables: Mapping[str, Any]) -> Tables:
     return union(*found, Tables(writes=names))
 
 
-def datamart_tables(job: Datamart, variables: Mapping[str, Any]) -> Tables:
+def datamart_tables(job: Datamart, variables: Mapping[str, Any], *, queries: bool = True) -> Tables:
     """The tables that a datamart reads and writes. No I/O beyond its file.
 
     Args:
         job: The datamart.
         variables: As in `transfer_tables`.
+        queries: See `sql_tables`.
     """
-    values = _known(job.variables, variables)
+    values = known_values(job.variables, variables)
     try:
-        found = sql_tables(job.text(), values)
+        found = sql_tables(job.text(), values, queries=queries)
     except ConfigError as error:  # the run will say so too
         found = Tables(unclear=(str(error),))
     if job.destination is None:
         return found
     target = Tables(writes=frozenset({name_with_values(job.destination, values)}))
-    before = sql_tables(job.before_load or "", values)
-    return union(found, target, before, _checks(job.checks, values))
+    before = sql_tables(job.before_load or "", values, queries=queries)
+    return union(found, target, before, _checks(job.checks, values, queries=queries))
 
 
 def union(*several: Tables) -> Tables:
@@ -131,13 +135,14 @@ def _have_common_text(one: Sequence[str], other: Sequence[str]) -> bool:
     return len(other) in reachable
 
 
-def _checks(checks: Any, values: Mapping[str, Any]) -> Tables:
+def _checks(checks: Any, values: Mapping[str, Any], *, queries: bool) -> Tables:
     """What the checks read beside the staged rows."""
     texts = [check.sql if isinstance(check, Check) else check for check in checks]
-    return union(*(sql_tables(text.replace("{staged}", "staged"), values) for text in texts))
+    texts = [text.replace("{staged}", "staged") for text in texts]
+    return union(*(sql_tables(text, values, queries=queries) for text in texts))
 
 
-def _known(*variables: Mapping[str, Any]) -> dict[str, Any]:
+def known_values(*variables: Mapping[str, Any]) -> dict[str, Any]:
     """The values that are known before a run begins, by bare name; later ones take precedence."""
     named = {bare_name(name): given for each in variables for name, given in each.items()}
     texts = {name: v.value if isinstance(v, String) else v for name, v in named.items()}

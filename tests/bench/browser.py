@@ -30,14 +30,14 @@ def _as_3_and_4(to_browser, from_browser):
 class Browser:
     """One browser with one page. Use it in a `with` statement."""
 
-    def __init__(self, executable, *, width=1400, height=900, dark=False):
+    def __init__(self, executable, *arguments, width=1400, height=900, dark=False):
         self._folder = tempfile.TemporaryDirectory(prefix="etlkit-browser-")
         ours, theirs = os.pipe(), os.pipe()  # what the browser reads, what it writes
         self._process = subprocess.Popen(
             [
                 executable, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run",
                 "--remote-debugging-pipe", "--hide-scrollbars",
-                f"--user-data-dir={self._folder.name}", "about:blank",
+                f"--user-data-dir={self._folder.name}", "about:blank", *arguments,
             ],
             pass_fds=(3, 4), preexec_fn=lambda: _as_3_and_4(ours[0], theirs[1]),  # noqa: PLW1509
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -111,8 +111,12 @@ class Browser:
 
     def open(self, path):
         """Load a file and wait for its `load` event and two more frames."""
+        self.go(Path(path).resolve().as_uri())
+
+    def go(self, url):
+        """Load an address, likewise."""
         self.messages.clear()
-        self.call("Page.navigate", url=Path(path).resolve().as_uri())
+        self.call("Page.navigate", url=url)
         self.run(
             "new Promise(done => {const go = () => requestAnimationFrame(() => setTimeout(done));"
             "if (document.readyState === 'complete') go(); else addEventListener('load', go);})"

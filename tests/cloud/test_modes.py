@@ -121,15 +121,15 @@ def test_append_direct_writes_and_warns(transfer, target, caplog):
 
     class SkipTwo(EtlBase):
         def transform_row(self, row):
-            return None if row["k"] == 2 else {**row, "new": 1}
+            return None if row["k"] == 2 else {**row, "added": 1}
 
     with caplog.at_level(logging.WARNING, logger="etlkit"):
         report = transfer(rows((1, "'a'"), (2, "'b'")), SkipTwo, mode="append_direct")
     assert "cannot be resumed" in caplog.text
-    assert target("k, v, new") == [(1, "a", 1)]
+    assert target("k, v, added") == [(1, "a", 1)]
     assert (report.written, report.skipped) == (1, 1)
     assert transfer(rows((1, "'a'")), mode="append_direct", run={"resume": "last"}) is not None
-    assert target("k, v, new") == [(1, "a", 1)]
+    assert target("k, v, added") == [(1, "a", 1)]
 
 
 def test_before_load_runs_in_the_same_transaction(transfer, target, dataset):

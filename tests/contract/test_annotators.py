@@ -58,17 +58,19 @@ def local(tmp_path_factory):
     """The local Vision with the sample photos."""
     with join_or_start(tmp_path_factory.mktemp("annotators") / ".etlkit") as server:
         shutil.copytree(PHOTOS, server.local_dir / "buckets" / "photos")
-        yield server.endpoints.vision, server.endpoints.vision_grpc
+        ends = server.endpoints
+        yield ends.vision, ends.vision_grpc, ends.token
 
 
 @pytest.fixture(scope="module")
 def ask():
-    """Annotate over one protocol: `ask(kind, (url, host_port), requests)`."""
+    """Annotate over one protocol: `ask(kind, (url, host_port[, token]), requests)`."""
 
     def annotate(kind, endpoints, requests):
         environ = {
             "ETLKIT_VISION_ENDPOINT": endpoints[0],
             "ETLKIT_VISION_GRPC_ENDPOINT": endpoints[1],
+            "ETLKIT_LOCAL_TOKEN": "".join(endpoints[2:]),
         }
         if kind == "rest":
             annotator = RestAnnotator(rest_endpoint(environ=environ))

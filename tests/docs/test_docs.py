@@ -2,8 +2,9 @@
 
 On each page the blocks run from top to bottom in one project folder. A `python` block that begins
 with `# path/to/file.py` is written there and imported; `test_*` functions and `Test*` classes are
-run. In `sh` blocks the lines with `python -m etlkit.local`, `etlkit report` or `--local` are run;
-`# exit status N` says what to expect. `<!-- not run: why -->` on the line before a block exempts it.
+run. In `sh` blocks the lines with `python -m etlkit.local`, `etlkit report` or `--local` are run, and
+those with `etlkit check`; `# exit status N` says what to expect. `<!-- not run: why -->` on the line
+before a block exempts it.
 """
 
 import dataclasses
@@ -18,7 +19,7 @@ import pytest
 
 import etlkit
 from etlkit import EtlkitError, RunReport, errors, testing
-from etlkit.cli import deploy, local, report, root, run, runs
+from etlkit.cli import check, deploy, local, report, root, run, runs
 from etlkit.local import join_or_start
 
 ROOT = Path(__file__).parents[2]
@@ -133,6 +134,10 @@ def run_shell(line, page):
     """Run one line of a `sh` block, if it is a command for the local world."""
     command, _, remark = line.partition("  # ")
     words = shlex.split(command)
+    if words[:2] == ["etlkit", "check"]:
+        expected = re.fullmatch(r"exit status (\d+)", remark)
+        assert root.main(words[1:]) == int(expected[1] if expected else 0), f"{page}: {line}"
+        return
     if words[:2] == ["etlkit", "report"] and "--local" in words:
         assert root.main(words[1:]) == 0, f"{page}: {line}"
         return
@@ -158,11 +163,13 @@ def test_blocks_run(page, project):
                 run_shell(line, page)
 
 
-def test_printed_lines_are_as_documented(project, capsys):
-    """The quickstart shows what the commands print."""
-    page = "docs/quickstart.md"
+@pytest.mark.parametrize(
+    ("page", "at_least"), [("docs/quickstart.md", 5), ("docs/guides/check.md", 2)]
+)
+def test_printed_lines_are_as_documented(page, at_least, project, capsys):
+    """The page shows what the commands print."""
     shown = dict(outputs(PAGES[page]))
-    assert len(shown) >= 5
+    assert len(shown) >= at_least
     namespace = {"__name__": "docs"}
     for block in blocks(PAGES[page]):
         if block["language"] == "python":
@@ -197,6 +204,7 @@ def test_every_fence_is_found(language):
         (None, root.command),
         ("run", run.command),
         ("runs", runs.command),
+        ("check", check.command),
         ("report", report.command),
         ("deploy", deploy.cloud_run),
         ("local", local.command),
@@ -205,7 +213,8 @@ def test_every_fence_is_found(language):
 )
 def test_every_option_is_documented(module, command):
     """Each option of each command line is documented in each spelling, and each command by name."""
-    headings = {None: "etlkit", "deploy": "etlkit deploy cloud-run", "report": "etlkit report"}
+    headings = {None: "etlkit", "deploy": "etlkit deploy cloud-run"}
+    headings |= {name: f"etlkit {name}" for name in ("check", "report")}
     heading = headings.get(module, f"python -m etlkit.{module}")
     section = CLI_PAGE.split(f"## `{heading}`\n")[1].split("\n## ")[0]
     for parameter in command.params:
@@ -260,6 +269,7 @@ def test_every_error_is_documented():
 def test_links_lead_somewhere(page):
     """Relative links name existing files, and headings that are in them."""
     text = re.sub(r"```.*?```", "", PAGES[page], flags=re.DOTALL)
+    text = re.sub(r"(`+)[^`].*?\1", "", text)
     for link in re.findall(r"\]\(([^)\s]+)\)", text):
         if "://" in link:
             continue
@@ -305,7 +315,7 @@ def test_the_picture_of_rooms_shows_all_imports():
     package = Path(etlkit.__file__).parent
     for file in package.rglob("*.py"):
         room = file.relative_to(package).parts[0].removesuffix(".py")
-        if room in {"__init__", "run", "runs"} or file.name == "__main__.py":
+        if room in {"__init__", "run", "runs", "pytest_plugin"} or file.name == "__main__.py":
             continue  # entry points
         for name in re.findall(
             r"^ *(?:from|import) etlkit\.(\w+)", file.read_text("utf-8"), re.MULTILINE

@@ -21,6 +21,7 @@ from google.cloud.bigquery_storage_v1.services.big_query_write.transports import
     BigQueryWriteGrpcTransport,
 )
 
+from etlkit.calls.local_token import with_metadata
 from etlkit.cli.run import main
 from etlkit.local import LocalServer, join_or_start
 
@@ -133,8 +134,9 @@ def local_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def channel(local_server) -> Iterator[grpc.Channel]:
-    with grpc.insecure_channel(local_server.endpoints.bigquery_grpc) as channel:
-        yield channel
+    endpoints = local_server.endpoints
+    with grpc.insecure_channel(endpoints.bigquery_grpc) as channel:
+        yield with_metadata(channel, ("authorization", f"Bearer {endpoints.token}"))
 
 
 @pytest.fixture(scope="session")

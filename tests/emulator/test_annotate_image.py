@@ -65,7 +65,7 @@ def test_the_columns(vision):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("MODEL vision.m, TABLE vision.photos", r"MODEL, TABLE, STRUCT<vision_features ARRAY<STRING>>"),
+        ("MODEL vision.m, TABLE vision.photos", "requires at least 3 arguments, found 2"),
         ("MODEL vision.m, TABLE vision.photos, STRUCT([] AS vision_features)", "AS vision"),
         ("MODEL vision.m, TABLE vision.photos, STRUCT(['WEB_DETECTION'] AS vision_features)",
          "WEB_DETECTION; choose from FACE_DETECTION"),

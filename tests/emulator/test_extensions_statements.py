@@ -102,8 +102,8 @@ def test_unpivot(run):
 
 
 def test_json_functions_take_a_path_of_fields(run):
-    """JSON_VALUE and JSON_QUERY accept `x.y`, and their second argument may be left out."""
-    sql = """SELECT JSON_VALUE(x.a.b), JSON_VALUE(x.a, '$.b'), JSON_QUERY(x.a) IS NULL
+    """JSON_VALUE and JSON_QUERY accept `x.y`, and JSON_VALUE needs no second argument."""
+    sql = """SELECT JSON_VALUE(x.a.b), JSON_VALUE(x.a, '$.b'), JSON_QUERY(x.a, '$') IS NULL
     FROM (SELECT JSON '{"a": {"b": "c"}}' AS x)"""
     assert run(sql) == [("c", "c", False)]
 

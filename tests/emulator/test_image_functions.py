@@ -111,10 +111,10 @@ def test_the_data_of_an_object_table(dataset, run, local_server):
 @pytest.mark.parametrize(
     ("expression", "message"),
     [
-        ("ML.DECODE_IMAGE()", "Number of arguments does not match for function ML.DECODE_IMAGE"),
+        ("ML.DECODE_IMAGE()", "requires at least 1 argument, found 0"),
         ("ML.DECODE_IMAGE('text')", "No matching signature for function ML.DECODE_IMAGE"),
         (f"ML.DECODE_IMAGE({FILE[:61]}'))", "not a JPEG, PNG or BMP image, or is damaged"),
-        (f"ML.RESIZE_IMAGE({DECODE}, 2, 2)", "Number of arguments"),
+        (f"ML.RESIZE_IMAGE({DECODE}, 2, 2)", "requires at least 4 arguments, found 3"),
         (f"ML.RESIZE_IMAGE({DECODE}, 0, 2, FALSE)", "must be positive"),
         (f"ML.RESIZE_IMAGE({FILE}, 2, 2, FALSE)", "No matching signature for function ML.RESIZE"),
         (f"ML.CONVERT_COLOR_SPACE({DECODE}, 'CMYK')", "HSV, GRAYSCALE, YIQ, YUV"),

@@ -206,8 +206,10 @@ def test_endpoints_point_the_clients(local_server):
     assert environ.keys() == {
         "BIGQUERY_EMULATOR_HOST",
         "ETLKIT_BIGQUERY_GRPC_ENDPOINT",
+        "ETLKIT_LOCAL_TOKEN",
         "ETLKIT_VISION_ENDPOINT",
         "ETLKIT_VISION_GRPC_ENDPOINT",
+        "GOOGLE_APPLICATION_CREDENTIALS",
         "GOOGLE_CLOUD_PROJECT",
     }
     assert environ["BIGQUERY_EMULATOR_HOST"].startswith("http://127.0.0.1:")

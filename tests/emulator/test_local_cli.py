@@ -18,7 +18,7 @@ PHOTOS = REPOSITORY / "photos"
 
 # A value of each type whose text is not obvious.
 ODD_VALUES = """
-SELECT 1 AS i, NULL AS n, 'say "é", \n' AS s, FROM_BASE64('AP8=') AS b, TRUE AS t, 0.5 AS f,
+SELECT 1 AS i, NULL AS n, 'say "é", \\n' AS s, FROM_BASE64('AP8=') AS b, TRUE AS t, 0.5 AS f,
   CAST('nan' AS FLOAT64) AS nan, NUMERIC '1.5' AS d, DATE '2026-01-02' AS day,
   TIMESTAMP '2026-01-02 03:04:05+00' AS ts, DATETIME '2026-01-02 03:04:05' AS dt,
   TIME '03:04:05' AS tm, STRUCT(1 AS x, ['a', 'b'] AS y) AS st, [1, 2] AS arr, JSON '{"k": [1]}' AS j

@@ -131,7 +131,6 @@ PHOTO_QUERIES = [
         "JOIN i USING (uri)"
     ),
     f"SELECT uri, mean FROM ML.PREDICT(MODEL ml.mean, (WITH i AS ({DECODED}) SELECT * FROM i))",
-    f"SELECT uri, mean FROM ML.PREDICT(MODEL ml.mean, {DECODED})",
     f"SELECT uri, mean FROM ML.PREDICT(MODEL ml.mean, ({DECODED}), STRUCT(0.5 AS threshold))",
     f"SELECT uri, mean FROM ML.PREDICT(MODEL `ml.mean`, ({DECODED} ORDER BY uri LIMIT 10))",
     f"SELECT uri, mean FROM ML.PREDICT(MODEL local.ml.mean, ({DECODED}))",
@@ -348,7 +347,7 @@ def test_a_dry_run_reads_no_photo(world):
         ("SELECT uri FROM ml.photos", r"The model wants image \(float32, shape \[\?, 2, 2, 3\]\)"),
         ("SELECT data AS image FROM ml.photos", "it is BYTES, and the model wants an image"),
         ("SELECT uri AS image FROM ml.photos", "it is STRING, and the model wants an image"),
-        ("SELECT ML.DECODE_IMAGE(uri) AS image FROM ml.photos", "argument types: STRING"),
+        ("SELECT ML.DECODE_IMAGE(uri) AS image FROM ml.photos", "Argument types: STRING"),
         ("SELECT 1.5 AS image", "it is FLOAT64"),
         ("SELECT [1.5] AS image", "has 1 elements, and the model wants image"),
         ("SELECT ML.CONVERT_COLOR_SPACE(ML.DECODE_IMAGE(data), 'GRAYSCALE') AS image FROM ml.photos",

@@ -68,13 +68,13 @@ def columns(bq: bigquery.Client, table: str) -> list[tuple[str, str, str]]:
 
 
 def test_a_handwritten_statement_runs(bq, dataset, bucket, put):
-    """A statement may have # comments, double quotes, one uri, and a connection without backticks."""
+    """A statement may have # comments, double quotes, one uri, and a comment at the end."""
     put("cat.jpg")
     job = bq.query(f"""  # the pictures
 CREATE OR REPLACE EXTERNAL TABLE
   {dataset}.object_table
 # 接続は先に作っておく
-WITH CONNECTION us.my-conn OPTIONS(uris="gs://{bucket}/*",
+WITH CONNECTION `us.my-conn` OPTIONS(uris="gs://{bucket}/*",
     object_metadata="SIMPLE")
     #max_staleness = INTERVAL 1 HOUR)
     ;
@@ -166,15 +166,16 @@ def test_data_is_in_no_star(bq, run, put, create):
         run(f"WITH x AS (SELECT * FROM {table}) SELECT data FROM x")
 
 
-def test_an_ordinary_column_of_that_name_wins(run, dataset, put, create):
-    """`data` of a joined table is used; with two object tables, the name is ambiguous."""
+def test_an_ordinary_column_may_have_that_name(run, dataset, put, create):
+    """`data` alone is ambiguous beside another column of that name, or in two object tables."""
     put("a.jpg", b"1")
     table = create()
     run(f"CREATE TABLE {dataset}.own AS SELECT 'mine' AS data, 1 AS size")
-    assert run(f"SELECT data FROM {table} JOIN {dataset}.own USING (size)") == [("mine",)]
+    assert run(f"SELECT own.data FROM {table} JOIN {dataset}.own USING (size)") == [("mine",)]
     assert run(f"SELECT t.data FROM {table} JOIN {dataset}.own USING (size)") == [(b"1",)]
-    with pytest.raises(BadRequest, match="Column name data is ambiguous"):
-        run(f"SELECT data FROM {table} AS a, {table} AS b")
+    for sources in (f"{table} AS a, {table} AS b", f"{table} JOIN {dataset}.own USING (size)"):
+        with pytest.raises(BadRequest, match="Column name data is ambiguous"):
+            run(f"SELECT data FROM {sources}")
 
 
 def test_tables_and_views_can_be_created_from_it(run, dataset, put, create):

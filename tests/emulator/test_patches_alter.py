@@ -24,7 +24,7 @@ def test_an_alter_adds_several_columns(run, bq, table):
 def test_an_alter_drops_several_columns(run, bq, table):
     """Real BigQuery: a list of DROP COLUMN."""
     run(f"ALTER TABLE {table} ADD COLUMN a INT64")
-    run(f"ALTER TABLE {table} DROP COLUMN old, DROP COLUMN IF EXISTS a, DROP COLUMN IF EXISTS no")
+    run(f"ALTER TABLE {table} DROP COLUMN old, DROP COLUMN IF EXISTS a, DROP COLUMN IF EXISTS gone")
     assert names(bq, table) == [("n", "INTEGER")]
 
 

@@ -200,7 +200,7 @@ UNSPECIFIED, NULL_VALUE, DEFAULT_VALUE = types.AppendRowsRequest.MissingValueInt
 @pytest.mark.parametrize(
     ("default", "by_column", "written"),
     [
-        (UNSPECIFIED, {}, [(1, None, 9), (2, 5, 9)]),
+        (UNSPECIFIED, {}, [(1, None, None), (2, 5, None)]),
         (NULL_VALUE, {}, [(1, None, None), (2, 5, None)]),
         (DEFAULT_VALUE, {}, [(1, 7, 9), (2, 5, 9)]),
         (DEFAULT_VALUE, {"sent": NULL_VALUE}, [(1, None, 9), (2, 5, 9)]),

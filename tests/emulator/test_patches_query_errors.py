@@ -40,7 +40,7 @@ def ask(bq):
         ("SELECT ERROR('my words')", BadRequest, "invalidQuery", "my words"),
         ("ASSERT FALSE AS 'not so'", BadRequest, "invalidQuery", "Assertion failed: not so"),
         ("SELECT 1; SELECT nope FROM {t}", BadRequest, "invalidQuery", "Unrecognized name: nope"),
-        ("UPDATE {t} SET n = 'a' WHERE TRUE", BadRequest, "invalidQuery", "Bad int64 value: a"),
+        ("UPDATE {t} SET n = 'a' WHERE TRUE", BadRequest, "invalidQuery", "Value of type STRING"),
     ],
 )
 def test_failed_query_is_answered_with_its_error(bq, ask, table, sql, error, reason, message):

@@ -4,7 +4,7 @@ import threading
 
 import pyarrow as pa
 import pytest
-from google.api_core.exceptions import BadRequest, GoogleAPIError
+from google.api_core.exceptions import BadRequest, GoogleAPIError, NotFound
 from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter
 from requests.exceptions import RequestException
 
@@ -135,7 +135,9 @@ def test_transaction_of_a_killed_server_leaves_nothing(local_dir, connect, until
         slow = "LOOP INSERT INTO d.t VALUES (3); END LOOP; COMMIT TRANSACTION"
         runner = threading.Thread(target=_run_until_refused, args=(bq, script + slow))
         runner.start()
-        until(lambda: _is_busy(bq))
+        until(lambda: _is_running(bq, "endless"))
+        # Others see none of it.
+        assert [tuple(row) for row in bq.query_and_wait("SELECT n FROM d.t")] == [(1,)]
         os.kill(server.pid, signal.SIGKILL)
         runner.join(30)
     with join_or_start(local_dir) as server, connect(server) as bq:
@@ -149,13 +151,11 @@ def _fail(run, sql: str) -> None:
 
 def _run_until_refused(bq, sql: str) -> None:
     with pytest.raises((GoogleAPIError, RequestException)):
-        bq.query(sql, retry=None, job_retry=None)
+        bq.query(sql, job_id="endless", retry=None, job_retry=None)
 
 
-def _is_busy(bq) -> bool:
-    """Whether another request has the connection."""
+def _is_running(bq, job_id: str) -> bool:
     try:
-        bq.get_table("d.t", retry=None, timeout=0.5)
-    except RequestException:
-        return True
-    return False
+        return bq.get_job(job_id, retry=None).state == "RUNNING"
+    except NotFound:  # its request has not arrived yet
+        return False

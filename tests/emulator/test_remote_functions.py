@@ -11,7 +11,7 @@ from tests.loopback import serving
 
 CREATE = (
     "CREATE OR REPLACE FUNCTION {name}({arguments}) RETURNS {returns} "
-    "REMOTE WITH CONNECTION us.my-conn OPTIONS(endpoint='{endpoint}'{more})"
+    "REMOTE WITH CONNECTION `us.my-conn` OPTIONS(endpoint='{endpoint}'{more})"
 )
 
 BIG = 2**60
@@ -360,7 +360,7 @@ def test_a_function_without_arguments(run, create, endpoint):
 def test_a_wrong_call_is_refused_with_the_signature(run, create, endpoint, call, script):
     """Nothing is sent to the endpoint."""
     f = create()
-    with pytest.raises(BadRequest, match=rf"Supported signature: {f}\(INT64\)"):
+    with pytest.raises(BadRequest, match=rf"Signature: (local\.)?{f}\(INT64\)"):
         run(script.format(call=call.format(f=f)))
     assert endpoint.requests == []
 

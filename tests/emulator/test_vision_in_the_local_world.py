@@ -25,9 +25,10 @@ def test_googles_client_finds_the_cat_over_grpc(local_server):
     image = vision.Image(source=vision.ImageSource(image_uri="gs://cats/chelsea.jpg"))
     with local_world(local_server.local_dir):
         channel = grpc.insecure_channel(os.environ["ETLKIT_VISION_GRPC_ENDPOINT"])
+        token = [("x-goog-api-key", os.environ["ETLKIT_LOCAL_TOKEN"])]
     with channel:
         client = vision.ImageAnnotatorClient(transport=ImageAnnotatorGrpcTransport(channel=channel))
-        answer = client.object_localization(image=image)
+        answer = client.object_localization(image=image, metadata=token)
     assert [thing.name for thing in answer.localized_object_annotations] == ["Cat"]
 
 

@@ -61,9 +61,9 @@ def states(report):
 
 def test_all_kinds_of_sql(start, run, dataset):
     """Datamarts, a transfer, loops over rows and values, checks and a branch, with variables."""
-    made = Datamart(sql=f"CREATE TABLE {dataset}.n AS SELECT n FROM UNNEST([1, 2, 3, 4]) AS n")
+    made = Datamart(sql=f"CREATE TABLE {dataset}.nums AS SELECT n FROM UNNEST([1, 2, 3, 4]) AS n")
     load = TransferJob(
-        source=BigQuerySource(f"SELECT n FROM {dataset}.n WHERE n > $least$"),
+        source=BigQuerySource(f"SELECT n FROM {dataset}.nums WHERE n > $least$"),
         transform=Double,
         sink=BigQuerySink(f"{dataset}.doubled_$suffix$", mode="replace"),
     )
@@ -79,14 +79,14 @@ def test_all_kinds_of_sql(start, run, dataset):
         labels={"own": "yes"},
     )
     enough = DataCheck("SELECT top - $least$ FROM (SELECT $top$ AS top)", "==", 7)
-    loop = Loop(query=f"SELECT CONCAT('p', n) AS x FROM {dataset}.n WHERE n < 3 ORDER BY n")
+    loop = Loop(query=f"SELECT CONCAT('p', n) AS x FROM {dataset}.nums WHERE n < 3 ORDER BY n")
     tasks = [
         Task("made", made),
         Task("load", load, after="made"),
         Task("top", top, after="load"),
         Task("parts", part, loop=loop, after="made", variables={"n": 7}),
         Task("enough", enough, variables={"top": TaskValue("top", "value.top")}),
-        Task("none", DataCheck(f"SELECT n FROM {dataset}.n WHERE n > 4"), after="made"),
+        Task("none", DataCheck(f"SELECT n FROM {dataset}.nums WHERE n > 4"), after="made"),
         Task("many", IfElse(Condition(TaskValue("load", "written"), ">", 2), "yes", "no")),
         Task("yes", lambda c: c.tasks["top"].value, after="top"),
         Task("no", lambda: None),
@@ -161,9 +161,9 @@ def hanging():
 
 def test_a_stop_keeps_the_rows_of_a_transfer(start, run, dataset, hanging):
     """Its rows in flight are finished; a resume goes on with the rest, as the same run."""
-    run(f"CREATE TABLE {dataset}.n AS SELECT n FROM UNNEST([1, 2, 3]) AS n")
+    run(f"CREATE TABLE {dataset}.nums AS SELECT n FROM UNNEST([1, 2, 3]) AS n")
     job = TransferJob(
-        source=BigQuerySource(f"SELECT n FROM {dataset}.n"),
+        source=BigQuerySource(f"SELECT n FROM {dataset}.nums"),
         transform=hanging,
         sink=BigQuerySink(f"{dataset}.copy"),
     )
@@ -209,15 +209,15 @@ def test_time_limits_cancel_jobs_in_bigquery(start, bq, kind):
 
 def test_a_dry_run_says_what_can_be_known(settings, run, dataset):
     """What an earlier task makes is not there yet; what is wrong is told for all tasks."""
-    run(f"CREATE TABLE {dataset}.n AS SELECT 1 AS n")
+    run(f"CREATE TABLE {dataset}.nums AS SELECT 1 AS n")
     tasks = [
-        Task("made", Datamart(sql=f"CREATE TABLE {dataset}.later AS SELECT n FROM {dataset}.n")),
-        Task("ok", DataCheck(f"SELECT MAX(n) FROM {dataset}.n", ">", 0)),
+        Task("made", Datamart(sql=f"CREATE TABLE {dataset}.later AS SELECT n FROM {dataset}.nums")),
+        Task("ok", DataCheck(f"SELECT MAX(n) FROM {dataset}.nums", ">", 0)),
         Task("later", DataCheck(f"SELECT MAX(n) FROM {dataset}.later", ">", 0), after="made"),
         Task(
             "load",
             TransferJob(
-                source=BigQuerySource(f"SELECT n FROM {dataset}.n"),
+                source=BigQuerySource(f"SELECT n FROM {dataset}.nums"),
                 transform=Double,
                 sink=BigQuerySink(f"{dataset}.copy"),
             ),
@@ -241,7 +241,7 @@ def test_a_dry_run_says_what_can_be_known(settings, run, dataset):
     assert "nope" in caught.value.report.error
     assert [
         table for (table,) in run(f"SELECT table_name FROM {dataset}.INFORMATION_SCHEMA.TABLES")
-    ] == ["n"]
+    ] == ["nums"]
 
 
 def test_the_command_line(cli, tmp_path, dataset):

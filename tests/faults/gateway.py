@@ -82,7 +82,7 @@ class Gateway:
     """A server on loopback for one process under test.
 
     Args:
-        upstream: The local server's REST address, `http://host:port`.
+        upstream: The local server's REST address; what follows host and port is left out.
 
     Attributes:
         requests: What has come, in order, calls of the paid API among them.
@@ -90,7 +90,7 @@ class Gateway:
     """
 
     def __init__(self, upstream: str) -> None:
-        self.upstream = upstream.removeprefix("http://")
+        self.upstream = upstream.removeprefix("http://").partition("/")[0]
         self.requests: list[Request] = []
         self._holds: list[Hold] = []
         self._lock = threading.Lock()

@@ -80,13 +80,13 @@ class Proxy:
     """Forwards connections to a port of the local server.
 
     Args:
-        upstream: `host:port`, with or without `http://`.
+        upstream: `host:port`, with or without `http://` and a path.
         faults: What to break; may be extended while the proxy runs.
         http2: Whether the connections speak HTTP/2.
     """
 
     def __init__(self, upstream: str, faults: Sequence[Fault] = (), *, http2: bool = False) -> None:
-        host, _, port = upstream.removeprefix("http://").partition(":")
+        host, _, port = upstream.removeprefix("http://").partition("/")[0].partition(":")
         self._upstream = (host, int(port))
         self._http2 = http2
         self._open: set[_Connection] = set()

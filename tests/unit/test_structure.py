@@ -24,10 +24,11 @@ LAYERS = [
     {"engine"},
     {"bigquery", "files", "vision"},
     {"workflow"},
+    {"sql_check"},
     {"runner"},
     {"testing"},
     {"cli"},
-    {"run", "runs"},
+    {"run", "runs", "pytest_plugin"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
@@ -81,6 +82,7 @@ def test_dependencies_point_one_way(path):
         ("sqlglot", {"variables", "local", "workflow"}),
         ("click", {"cli"}),
         ("dbt", {"workflow"}),
+        ("zetasql", {"local"}),
         ("jinja2", {"cli"}),
         ("pygraphviz", {"cli"}),
         ("vl_convert", {"cli"}),
@@ -100,7 +102,15 @@ def test_the_emulator_is_not_known_to_the_core():
     assert users <= {"local", "runner", "cli"}
 
 
-@pytest.mark.parametrize("module", ["etlkit", "etlkit.run", "etlkit.local", "etlkit.calls.http"])
+def test_one_module_knows_googlesqls_analyzer():
+    """The package is young: what we use of it stands in one place."""
+    users = {p.relative_to(ROOT).as_posix() for p in MODULES for n in imports(p) if "zetasql" in n}
+    assert users == {"local/bigquery/googlesql.py"}
+
+
+@pytest.mark.parametrize(
+    "module", ["etlkit", "etlkit.run", "etlkit.local", "etlkit.calls.http", "etlkit.pytest_plugin"]
+)
 def test_imports_are_cheap(module):
     """Google's clients cost seconds to import: they stay out until they are used."""
     # Some packages put an empty `google.cloud` there when the interpreter starts.

@@ -202,22 +202,9 @@ class Insert:
     def _stage_of(self, columns: tuple[Column, ...]) -> StagedQuery:
         dataset = work_dataset(self._job.work_dataset, self._connection.project)
         table = TableName(*dataset, f"out_{self._run.run_id}")
-        names = {column.name for column in columns}
-        needed = [*self._job.merge_keys, *filter(None, [self._job.incremental_column])]
-        if missing := [name for name in needed if name not in names]:
-            raise SinkError(
-                f"the query has no column {', '.join(missing)}; it has {', '.join(sorted(names))}",
-                stage="open",
-            )
-        refuse_incomparable(self._job.merge_keys, columns)
+        check_keys(self._job, columns)
         if self._job.write_disposition != "scd_type_2":
             return StagedQuery(table, columns)
-        if taken := names & set(self._job.validity_columns.names):
-            raise SinkError(
-                f"the query has a column {', '.join(sorted(taken))}, which scd_type_2 adds itself: "
-                "leave it out, or choose other validity_columns",
-                stage="open",
-            )
         return StagedVersions(table, columns, self._job, self._run)
 
     def _versions(self) -> Versions | None:
@@ -234,6 +221,33 @@ class Insert:
     def _count(self, staged: StagedQuery) -> Counts:
         count = self._connection.select(sql.count_rows(staged.table))[0]["n"]
         return Counts(read=count, written=count, parts=count)
+
+
+def check_keys(job: Datamart, columns: Sequence[Column]) -> None:
+    """Raise if the query lacks a key, or has a column that `scd_type_2` adds. No I/O.
+
+    Args:
+        job: The datamart.
+        columns: Of its query.
+
+    Raises:
+        SinkError: Says which column.
+    """
+    names = {column.name for column in columns}
+    needed = [*job.merge_keys, *filter(None, [job.incremental_column])]
+    if missing := [name for name in needed if name not in names]:
+        raise SinkError(
+            f"the query has no column {', '.join(missing)}; it has {', '.join(sorted(names))}",
+            stage="open",
+        )
+    refuse_incomparable(job.merge_keys, columns)
+    added = set(job.validity_columns.names) if job.write_disposition == "scd_type_2" else set()
+    if taken := names & added:
+        raise SinkError(
+            f"the query has a column {', '.join(sorted(taken))}, which scd_type_2 adds itself: "
+            "leave it out, or choose other validity_columns",
+            stage="open",
+        )
 
 
 def sink_options(job: Datamart) -> SinkOptions:

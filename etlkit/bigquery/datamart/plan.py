@@ -27,12 +27,14 @@ class Step:
         sql: Variables expanded.
         parameters: Its query parameters.
         statement: The statement as the user wrote it, with its position.
+        edits: Where its variables were, see `Expanded`.
     """
 
     number: int
     sql: str
     parameters: dict[str, Any]
     statement: SqlStatement
+    edits: tuple[tuple[int, int, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def make_plan(
     for number, statement in enumerate(statements, 1):
         expanded = expand_sql(statement.text, values)
         used |= expanded.used
-        steps.append(Step(number, expanded.sql, expanded.parameters, statement))
+        steps.append(Step(number, expanded.sql, expanded.parameters, statement, expanded.edits))
     changed, more = _expand_options(job, values)
     used |= more
     refuse_unused({*check_definitions(job.variables), *needed}, used)

@@ -10,7 +10,7 @@ from etlkit.errors import SinkError
 if TYPE_CHECKING:
     from etlkit.api.datamart import Datamart
     from etlkit.api.job_options import OnSchemaChange
-    from etlkit.bigquery.publish.target import Target
+    from etlkit.bigquery.publish.target import KnownTarget
     from etlkit.rows.columns import Column
 
 log = logging.getLogger("etlkit.bigquery")
@@ -29,7 +29,7 @@ def _takes_any(job: Datamart) -> bool:
     return job.write_disposition == "truncate" and job.schema_evolution is None
 
 
-def check_columns(job: Datamart, target: Target, columns: tuple[Column, ...]) -> list[str]:
+def check_columns(job: Datamart, target: KnownTarget, columns: tuple[Column, ...]) -> list[str]:
     """Compare the query's columns with the table's before anything is paid for.
 
     Returns:

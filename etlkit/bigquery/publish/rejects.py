@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from etlkit.api.run import Run
     from etlkit.bigquery.client import Connection
 
-_COLUMNS = (
+REJECTS_COLUMNS = (
     Column("run_id", "STRING", "REQUIRED", description="The run that rejected the row"),
     Column("row_id", "STRING", "REQUIRED", description="The row's id in that run"),
     *REJECT_COLUMNS,
@@ -35,7 +35,7 @@ def reject_statements(
     """
     statements = []
     if staged.rejects is not None:
-        connection.make_table(plain_table(rejects, _COLUMNS))
+        connection.make_table(plain_table(rejects, REJECTS_COLUMNS))
         statements.append(sql.insert_rejects(rejects, staged, run.run_id, REJECT_COLUMNS))
     if run.retry_of is not None and (staged.tables or staged.rejects):
         finished = sql.finished_ids(staged)

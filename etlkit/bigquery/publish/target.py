@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from etlkit.api.job_options import OnSchemaChange
     from etlkit.api.run import Run
     from etlkit.bigquery.client import Connection
+    from etlkit.bigquery.names import TableName
     from etlkit.bigquery.table_definition import Partitioning
     from etlkit.rows.columns import Column
 
@@ -73,52 +74,41 @@ def target_of(run: Run, options: TargetOptions, policy: OnSchemaChange) -> Targe
     )
 
 
-class Target:
-    """The table that a run publishes to.
+class KnownTarget:
+    """A table that rows are to be published to, as far as it is known. No I/O.
 
     Args:
         options: What the job says about it.
         policy: The job's `on_schema_change`.
-        connection: The run's connection.
+        name: Its full name.
+        table: What is there; None = it does not exist.
 
     Attributes:
         name: Its full name.
-        table: What is there now; None = it does not exist.
-
-    Raises:
-        SinkError: No such dataset, another location, no table, or one that the mode refuses.
+        table: What is there.
     """
 
     def __init__(
         self,
         options: TargetOptions,
         policy: OnSchemaChange,
-        connection: Connection,
+        name: TableName,
+        table: ExistingTable | None,
     ) -> None:
         self._options = options
         self._policy = policy
-        self._connection = connection
         self._mode = MODES[options.mode]
-        self.name = parse_table(options.table, connection.project)
-        self.table: ExistingTable | None = None
-        self._find_dataset(may_create=False)
-        self.look()
+        self.name = name
+        self.table = table
+
+    def check_mode(self) -> None:
+        """Raise if the job's mode refuses the table as it is.
+
+        Raises:
+            SinkError: Says what is in the way.
+        """
         if self.table is not None:
-            self._mode.check_target(options, self.table)
-
-    def _find_dataset(self, *, may_create: bool) -> None:
-        find_dataset(
-            self._connection,
-            self.name.dataset_id,
-            create=self._options.create_dataset,
-            may_create=may_create,
-        )
-
-    def prepare(self) -> None:
-        """Create a missing dataset, and say where the table is not as the job defines it."""
-        self._find_dataset(may_create=True)
-        for difference in self._unused_definition:
-            log.warning("%s", difference)
+            self._mode.check_target(self._options, self.table)
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -136,24 +126,6 @@ class Target:
         if self.table is None or self.must_drop:
             return self._options.definition.partitioning
         return self.table.definition.partitioning
-
-    def look(self) -> None:
-        """Look at the table as it is now."""
-        from etlkit.bigquery.schema_fields import from_schema_fields
-
-        found = self._connection.find_table(self.name)
-        if found is None:
-            self.table = None
-            return
-        if found.table_type not in {None, "TABLE"}:
-            raise SinkError(f"{self.name} is a {found.table_type}, not a table", stage="open")
-        self.table = ExistingTable(
-            self.name,
-            from_schema_fields(found.schema),
-            definition_of(found),
-            found.num_rows or 0,
-            frozenset(field.name for field in found.schema if field.default_value_expression),
-        )
 
     def check_known(self, columns: tuple[Column, ...]) -> None:
         """As `check_fit`, for columns that the rows will have if the transform does not drop them.
@@ -248,3 +220,60 @@ class Target:
         if dropped:
             log.warning("%s has no column %s: left out", self.name, ", ".join(dropped))
         return tuple(column for column in staged if column.name in there)
+
+
+class Target(KnownTarget):
+    """The table that a run publishes to, looked up in BigQuery.
+
+    Args:
+        options: What the job says about it.
+        policy: The job's `on_schema_change`.
+        connection: The run's connection.
+
+    Raises:
+        SinkError: No such dataset, another location, no table, or one that the mode refuses.
+    """
+
+    def __init__(
+        self,
+        options: TargetOptions,
+        policy: OnSchemaChange,
+        connection: Connection,
+    ) -> None:
+        super().__init__(options, policy, parse_table(options.table, connection.project), None)
+        self._connection = connection
+        self._find_dataset(may_create=False)
+        self.look()
+        self.check_mode()
+
+    def _find_dataset(self, *, may_create: bool) -> None:
+        find_dataset(
+            self._connection,
+            self.name.dataset_id,
+            create=self._options.create_dataset,
+            may_create=may_create,
+        )
+
+    def prepare(self) -> None:
+        """Create a missing dataset, and say where the table is not as the job defines it."""
+        self._find_dataset(may_create=True)
+        for difference in self._unused_definition:
+            log.warning("%s", difference)
+
+    def look(self) -> None:
+        """Look at the table as it is now."""
+        from etlkit.bigquery.schema_fields import from_schema_fields
+
+        found = self._connection.find_table(self.name)
+        if found is None:
+            self.table = None
+            return
+        if found.table_type not in {None, "TABLE"}:
+            raise SinkError(f"{self.name} is a {found.table_type}, not a table", stage="open")
+        self.table = ExistingTable(
+            self.name,
+            from_schema_fields(found.schema),
+            definition_of(found),
+            found.num_rows or 0,
+            frozenset(field.name for field in found.schema if field.default_value_expression),
+        )

@@ -228,7 +228,9 @@ def shrink(content: bytes, side: int) -> Thumbnail | NoThumbnail:
                 return NoThumbnail(f"it has more than {MAX_PIXELS:,} pixels")
             width, height = _upright_size(image)
             image.draft("RGB", (side, side))  # a JPEG is decoded at a fraction of its size
-            small = ImageOps.exif_transpose(image).convert("RGB")
+            # In place: a copy of a large picture takes hundreds of megabytes.
+            ImageOps.exif_transpose(image, in_place=True)
+            small = image if image.mode == "RGB" else image.convert("RGB")
             small.thumbnail((side, side))
     except Exception:  # Pillow's decoders raise many types for hostile bytes
         return NoThumbnail("it is not a picture, or a broken one")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,11 +17,22 @@ https://cloud.google.com/bigquery/quotas#write-api-limits
 """
 
 
-def build_emulator(local_dir: Path) -> Any:
+def build_emulator(
+    local_dir: Path,
+    token: str,
+    is_signed: Callable[[str], bool],
+    *,
+    location: str = "US",
+    late_columns_s: float = 0,
+) -> Any:
     """Make an emulator over the data of `local_dir`; the caller starts and stops it.
 
     Args:
         local_dir: `data/` below it holds the tables, `buckets/` is what `gs://` means.
+        token: What its callers must send.
+        is_signed: Whether a bearer token is one that may be sent instead; see `guard.knows_token`.
+        location: Where datasets and jobs are by default.
+        late_columns_s: For how many seconds the Write API does not see a new column of an old table.
 
     Returns:
         A `bqemulator.server.EmulatorServer` that binds free ports on loopback.
@@ -28,16 +40,21 @@ def build_emulator(local_dir: Path) -> Any:
     Raises:
         ConfigError: The installed emulator is not the one that the patches were written against.
     """
-    _silence()
+    silence()
     _provide_extensions()
     from bqemulator.config import LogLevel, PersistenceMode, Settings
     from bqemulator.server import EmulatorServer
 
     from etlkit.local.bigquery import extensions, patches
+    from etlkit.local.bigquery.patches import callers
+    from etlkit.local.bigquery.patches.single_connection import SingleConnectionEngine
     from etlkit.local.bigquery.patches.table import PATCHES
+    from etlkit.local.bigquery.rules.late_columns import LateColumns
 
     PATCHES.check(emulator_version())
-    patches.apply()
+    patches.apply(location)
+    callers.apply(token, is_signed)
+    SingleConnectionEngine.late_columns = LateColumns(late_columns_s)
     extensions.apply(local_dir)
     return EmulatorServer(
         Settings(
@@ -64,7 +81,7 @@ def emulator_version() -> str:
     return version("bqemulator")
 
 
-def _silence() -> None:
+def silence() -> None:
     """Be quiet from the first import on: the emulator logs while it is imported."""
     import structlog
 

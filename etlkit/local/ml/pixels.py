@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from etlkit.errors import ImageError
+from etlkit.local.image_memory import MAX_PIXELS, decoding
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,9 +28,6 @@ MAX_FILE_BYTES: Final = 10_000_000
 FORMATS: Final = ("JPEG", "PNG", "BMP")
 MAX_STRUCT_BYTES: Final = 60_000_000
 _VALUE_BYTES: Final = 8
-
-# BigQuery documents no limit. A file of 10 MB could unpack to gigabytes.
-_MAX_PIXELS: Final = 100_000_000
 
 # google.rpc.Code.INVALID_ARGUMENT
 _BAD_IMAGE_CODE: Final = 3
@@ -148,11 +146,20 @@ def decode(data: bytes) -> Picture:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             num_pixels = image.width * image.height
-            if num_pixels <= _MAX_PIXELS:
-                return _bounded(image.convert("RGB"))
+        if num_pixels <= MAX_PIXELS:
+            with decoding(num_pixels):
+                return _decoded(data)
     except Exception as exc:  # Pillow's decoders raise many types for hostile bytes
         raise _error("The data is not a JPEG, PNG or BMP image, or is damaged") from exc
-    raise _error(f"The image has {num_pixels} pixels; at most {_MAX_PIXELS} can be decoded")
+    raise _error(f"The image has {num_pixels} pixels; at most {MAX_PIXELS} can be decoded")
+
+
+def _decoded(data: bytes) -> Picture:
+    """The picture. On return, nothing else holds the pixels of a larger one."""
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        image.load()
+        # `convert` copies an image that is RGB already.
+        return _bounded(image.convert("RGB") if image.mode != "RGB" else image)
 
 
 def resize(picture: Picture, height: int, width: int, *, keep_ratio: bool = False) -> Picture:

@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from etlkit.errors import ConfigError
+from etlkit.local.bigquery.patches.work import StoppedError, stoppable
 from etlkit.local.ml.tensors import BIGQUERY_TYPES, Signature, Tensor
 from etlkit.local.onnx_session import SILENT, load_session
 
@@ -92,13 +93,17 @@ class OnnxRuntime:
             tuple(_onnx_tensor(node) for node in self._session.get_outputs()),
         )
         self._names = [tensor.name for tensor in self.signature.outputs]
-        self._run_options = onnxruntime.RunOptions()
-        self._run_options.log_severity_level = SILENT
+        self._make_options = onnxruntime.RunOptions
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> Arrays:
-        """See `Runtime.run`."""
+        """See `Runtime.run`. A model that does not end stops with its statement."""
+        options = self._make_options()
+        options.log_severity_level = SILENT
         try:
-            answers: Arrays = self._session.run(self._names, dict(inputs), self._run_options)
+            with stoppable(lambda: setattr(options, "terminate", True)):
+                answers: Arrays = self._session.run(self._names, dict(inputs), options)
+        except StoppedError:
+            raise
         except Exception as exc:
             raise ConfigError(f"The model failed: {_first_line(exc)}") from exc
         return answers
@@ -142,7 +147,10 @@ class OpenVinoRuntime:
         if request is None:
             request = self._requests.request = self._compiled.create_infer_request()
         try:
-            answer = request.infer([inputs[tensor.name] for tensor in self.signature.inputs])
+            with stoppable(request.cancel):
+                answer = request.infer([inputs[tensor.name] for tensor in self.signature.inputs])
+        except StoppedError:
+            raise
         except Exception as exc:
             raise ConfigError(f"The model failed: {_openvino_reason(exc)}") from exc
         return [answer[index].copy() for index in range(len(self.signature.outputs))]

@@ -2,11 +2,17 @@
 
 Each client holds one TCP connection on loopback. The kernel closes it however the client ends, also
 by SIGKILL, so no heartbeat is needed. After the greeting the server sends nothing.
+
+Both sides prove that they know the token, and neither sends it: the port may have passed to a foreign
+process, which must learn nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hmac
+import re
+import secrets
 import selectors
 import signal
 import socket
@@ -25,6 +31,7 @@ GREETING_TIMEOUT_S: Final = 15.0
 machine is busy. A dead one is known at once."""
 
 _GREETING_BYTES: Final = 256
+_HELLO: Final = re.compile(rb"hello ([0-9a-f]{32}) [0-9a-f]{64}\n")
 
 
 def take_lease(port: int, token: str) -> socket.socket | None:
@@ -45,19 +52,22 @@ def take_lease(port: int, token: str) -> socket.socket | None:
     with contextlib.ExitStack() as undo:
         undo.callback(connection.close)
         try:
-            connection.sendall(f"hello {token}\n".encode())
+            nonce = secrets.token_hex(16)
+            connection.sendall(_greeting("hello", nonce, token))
             answer = connection.recv(_GREETING_BYTES)
         except OSError:
             return None
-        if answer != _welcome(token):
+        if not hmac.compare_digest(answer, _greeting("welcome", nonce, token)):
             return None
         connection.settimeout(None)
         undo.pop_all()
         return connection
 
 
-def _welcome(token: str) -> bytes:
-    return f"welcome {token}\n".encode()
+def _greeting(word: str, nonce: str, token: str) -> bytes:
+    """A line that only a side which knows the token can write, for one connection."""
+    proof = hmac.digest(token.encode(), f"{word} {nonce}".encode(), "sha256").hex()
+    return f"{word} {nonce} {proof}\n".encode()
 
 
 class LeaseListener:
@@ -67,7 +77,7 @@ class LeaseListener:
     greeting nor a signal.
 
     Args:
-        token: Clients must send it.
+        token: Clients must know it.
     """
 
     def __init__(self, token: str) -> None:
@@ -138,8 +148,10 @@ class LeaseListener:
         try:
             received = connection.recv(_GREETING_BYTES)
             is_new = connection not in self._clients
-            if is_new and received == f"hello {self._token}\n".encode():
-                connection.sendall(_welcome(self._token))
+            hello = _HELLO.fullmatch(received) if is_new else None
+            nonce = "" if hello is None else hello[1].decode()
+            if hello and hmac.compare_digest(received, _greeting("hello", nonce, self._token)):
+                connection.sendall(_greeting("welcome", nonce, self._token))
                 self._clients.add(connection)
                 return
         except BlockingIOError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import socket
@@ -12,10 +13,19 @@ import time
 from pathlib import Path
 from typing import Final, Self
 
+from etlkit.calls import ended
 from etlkit.errors import ConfigError, EtlkitError, JobError
 from etlkit.local.server.client_lease import take_lease
 from etlkit.local.server.endpoints import Endpoints
-from etlkit.local.server.server_info import START_REFUSED, ServerInfo, read_server_info
+from etlkit.local.server.local_dir import make_local_dir
+from etlkit.local.server.server_info import START_REFUSED, ServerInfo, World, read_server_info
+
+ENVIRONMENT: Final = {"PILLOW_BLOCK_SIZE": "64m"}
+"""What the server needs. Blocks above 32 MB go back to the system as soon as an image is freed; with
+Pillow's own of 16 MB each thread keeps those of its largest image.
+
+https://pillow.readthedocs.io/en/stable/reference/block_allocator.html
+"""
 
 _POLL_S: Final = 0.02
 _MAX_LOG_BYTES: Final = 1_000_000
@@ -27,6 +37,7 @@ _EXTRA_MODULES: Final = (
     "filelock",
     "uvicorn",
     "starlette",
+    "zetasql",
 )
 
 
@@ -38,6 +49,7 @@ class LocalServer:
         local_dir: The directory whose data it serves.
         started: True = this call started the server; False = it was already running.
         pid: The server process.
+        world: What was chosen when it was started.
     """
 
     def __init__(
@@ -47,11 +59,36 @@ class LocalServer:
         self.local_dir = local_dir
         self.started = started
         self.pid = info.pid
+        self.world = info.world
         self._lease = lease
+        self._is_closed = False
+        threading.Thread(target=self._watch, name="etlkit-local-lease", daemon=True).start()
+
+    def tool_environ(self) -> dict[str, str]:
+        """The environment variables for programs that know nothing of etlkit."""
+        return self.endpoints.tool_environ() | {"ETLKIT_BUCKETS": str(self.local_dir / "buckets")}
 
     def close(self) -> None:
         """Give the lease back. The server ends about a second after the last lease is closed."""
+        self._is_closed = True
+        with contextlib.suppress(OSError):  # the server has ended
+            self._lease.shutdown(socket.SHUT_RDWR)
         self._lease.close()
+        ended.forget(self)
+
+    def _watch(self) -> None:
+        """Report the end of the server: the kernel closes its connections however it ends."""
+        with contextlib.suppress(OSError):
+            while self._lease.recv(1):
+                pass
+        if not self._is_closed:
+            ended.report(
+                self,
+                f"the local server (process {self.pid}) has ended although it was needed: it was "
+                f"killed, or ran out of memory; see {self.local_dir / 'server.log'}. What was "
+                "committed is on disk. Run the command again (a transfer with --resume): it starts "
+                "a new server",
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -60,33 +97,51 @@ class LocalServer:
         self.close()
 
 
-def join_or_start(local_dir: Path = Path(".etlkit"), *, timeout_s: float = 60.0) -> LocalServer:
+def join_or_start(
+    local_dir: Path = Path(".etlkit"),
+    *,
+    location: str | None = None,
+    late_columns_s: float | None = None,
+    timeout_s: float = 60.0,
+) -> LocalServer:
     """Connect to the local server of a directory; start it if it is not running.
 
     Args:
         local_dir: Where its data, its buckets and its log are. It is created if it is missing.
+        location: Where datasets and jobs are by default; None = US, or where the running server is.
+        late_columns_s: For how many seconds the Storage Write API does not see a new column of an old
+            table; None = 0, or as the running server does.
         timeout_s: How long to wait until the server answers.
 
     Returns:
         A lease on the server. Close it, or use it with `with`.
 
     Raises:
-        ConfigError: Packages of the `local` extra are missing, or the server refuses to start with
-            the installed ones.
+        ConfigError: Packages of the `local` extra are missing, the server refuses to start with the
+            installed ones, the directory cannot be written, or a running server was started with
+            another location or delay.
         JobError: The server failed while it started; the message has the end of its log.
     """
     _check_extra()
     from filelock import FileLock, Timeout
 
+    from etlkit.local.bigquery import googlesql
+
+    googlesql.prepare()  # before the clock of the start begins
     local_dir = local_dir.resolve()
-    local_dir.mkdir(parents=True, exist_ok=True)
+    make_local_dir(local_dir)
     deadline = time.monotonic() + timeout_s
     # Only the holder of this lock looks for a server and starts one, so two callers get one server.
     lock = FileLock(local_dir / "start.lock", timeout=timeout_s, mode=0o600, poll_interval=_POLL_S)
     try:
         with lock:
             found = read_server_info(local_dir)
-            return _join(local_dir, found) or _start(local_dir, deadline, stale=found)
+            wanted = World(location or World.location, late_columns_s or World.late_columns_s)
+            server = _join(local_dir, found)
+            if server is None:
+                return _start(local_dir, deadline, wanted, stale=found)
+            _refuse_other(server, location, late_columns_s)
+            return server
     except Timeout as error:
         raise JobError(
             f"{error} Another process has been starting the local server for {timeout_s:g} s. "
@@ -104,16 +159,33 @@ def _check_extra() -> None:
 
 
 def _join(local_dir: Path, info: ServerInfo | None) -> LocalServer | None:
-    lease = take_lease(info.lease_port, info.token) if info else None
+    lease = take_lease(info.lease_port, info.endpoints.token) if info else None
     if info is None or lease is None:
         return None
     return LocalServer(info, lease, local_dir, started=False)
 
 
-def _start(local_dir: Path, deadline: float, *, stale: ServerInfo | None) -> LocalServer:
+def _refuse_other(server: LocalServer, location: str | None, late_columns_s: float | None) -> None:
+    """Give the lease back if the running server is not as the caller wants it."""
+    running = server.world
+    differs = (location is not None and location.casefold() != running.location.casefold()) or (
+        late_columns_s is not None and late_columns_s != running.late_columns_s
+    )
+    if differs:
+        server.close()
+        raise ConfigError(
+            f"The local server of {server.local_dir} is already running: in location "
+            f"{running.location}, and it sees new columns after {running.late_columns_s:g} s. Leave "
+            "the options out, use another --local-dir, or end the programs that use it"
+        )
+
+
+def _start(
+    local_dir: Path, deadline: float, world: World, *, stale: ServerInfo | None
+) -> LocalServer:
     log = local_dir / "server.log"
     log_offset = _truncate_log(log)
-    process = _spawn(local_dir, log)
+    process = _spawn(local_dir, log, world)
     while time.monotonic() < deadline:
         info = read_server_info(local_dir)
         # Try a stale file only once: a foreign listener on its port may keep us waiting each time.
@@ -137,14 +209,17 @@ def _truncate_log(path: Path) -> int:
     return size
 
 
-def _spawn(local_dir: Path, log: Path) -> subprocess.Popen[bytes]:
+def _spawn(local_dir: Path, log: Path, world: World) -> subprocess.Popen[bytes]:
     """Start the server in its own session, so that Ctrl-C in the terminal reaches only its clients."""
+    options = ["--local-dir", str(local_dir), "--location", world.location]
+    options += ["--late-columns-s", str(world.late_columns_s)]
     package_root = str(Path(__file__).resolve().parents[3])
     path = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
-    with log.open("ab") as stderr:
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(descriptor, "ab") as stderr:
         return subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-P", "-m", "etlkit.local.server.main", "--local-dir", str(local_dir)],
-            env={**os.environ, "PYTHONPATH": path},
+            [sys.executable, "-P", "-m", "etlkit.local.server.main", *options],
+            env={**ENVIRONMENT, **os.environ, "PYTHONPATH": path},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=stderr,

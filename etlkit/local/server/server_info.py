@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from etlkit.local.server.endpoints import Endpoints
+from etlkit.local.server.local_dir import write_private
 
 SERVER_FILE: Final = "server.json"
 
@@ -16,31 +17,42 @@ START_REFUSED: Final = "The local server cannot start: "
 
 
 @dataclass(frozen=True)
+class World:
+    """What those who start a server may choose.
+
+    Attributes:
+        location: Where datasets and jobs are by default.
+        late_columns_s: For how many seconds the Write API does not see a new column of an old table.
+    """
+
+    location: str = "US"
+    late_columns_s: float = 0
+
+
+@dataclass(frozen=True)
 class ServerInfo:
     """The content of `server.json`.
 
     Attributes:
         pid: The server process.
-        token: A random text. A server that knows it is the one that wrote the file.
         lease_port: Where clients open the connection that keeps the server alive.
-        endpoints: The addresses of its services.
+        endpoints: The addresses of its services, and the token for all of them. A server that knows
+            the token is the one that wrote the file.
         etlkit: The version of etlkit that started it.
         emulator: The version of the emulator in it.
+        world: What was chosen when it was started.
     """
 
     pid: int
-    token: str
     lease_port: int
     endpoints: Endpoints
     etlkit: str
     emulator: str
+    world: World = World()
 
     def write(self, local_dir: Path) -> None:
         """Write the file in one step: a reader sees all of it or none."""
-        partial = local_dir / f"{SERVER_FILE}.{self.pid}"
-        partial.touch(mode=0o600)
-        partial.write_text(json.dumps(asdict(self), indent=2), encoding="utf-8")
-        partial.replace(local_dir / SERVER_FILE)
+        write_private(local_dir / SERVER_FILE, json.dumps(asdict(self), indent=2))
 
     def remove(self, local_dir: Path) -> None:
         """Delete the file, unless the next server has already replaced it."""
@@ -52,6 +64,7 @@ def read_server_info(local_dir: Path) -> ServerInfo | None:
     """Read `server.json`; None = there is no such file, or it is damaged."""
     try:
         raw = json.loads((local_dir / SERVER_FILE).read_text(encoding="utf-8"))
-        return ServerInfo(**{**raw, "endpoints": Endpoints(**raw["endpoints"])})
+        parts = {"endpoints": Endpoints(**raw["endpoints"]), "world": World(**raw["world"])}
+        return ServerInfo(**{**raw, **parts})
     except (OSError, ValueError, TypeError, KeyError):
         return None

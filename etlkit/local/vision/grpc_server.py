@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from etlkit.local.vision.bad_request import BadRequestError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import grpc
 
     from etlkit.local.vision.service import VisionService
@@ -27,12 +29,15 @@ _MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 _logger = logging.getLogger(__name__)
 
 
-async def start_grpc(service: VisionService, port: int = 0) -> tuple[Any, int]:
+async def start_grpc(
+    service: VisionService, port: int = 0, *, interceptors: Sequence[Any] = ()
+) -> tuple[Any, int]:
     """Start the gRPC server of the local Vision on the running event loop.
 
     Args:
         service: Answers the calls. The REST app may share it.
         port: On 127.0.0.1; 0 = any free port.
+        interceptors: See each call first.
 
     Returns:
         The `grpc.aio.Server`, which the caller must stop, and its port.
@@ -41,6 +46,7 @@ async def start_grpc(service: VisionService, port: int = 0) -> tuple[Any, int]:
 
     server = grpc.aio.server(
         handlers=(_handlers(service),),
+        interceptors=tuple(interceptors),
         options=(
             ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", -1),

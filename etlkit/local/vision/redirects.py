@@ -7,23 +7,21 @@ it posts to `https://vision.googleapis.com`, or makes Google's client without ar
 
 from __future__ import annotations
 
-import functools
 import os
-import sys
 import threading
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPResponse
-from importlib.machinery import ModuleSpec, PathFinder
-from types import ModuleType
 from typing import Any, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from etlkit.errors import ConfigError
+from etlkit.local.client_redirect import ClientRedirect
 
 REST_ENDPOINT = "ETLKIT_VISION_ENDPOINT"
 GRPC_ENDPOINT = "ETLKIT_VISION_GRPC_ENDPOINT"
+TOKEN_VARIABLE = "ETLKIT_LOCAL_TOKEN"  # noqa: S105 - a name
 
 HOSTS = frozenset({f"{region}vision.googleapis.com" for region in ("", "eu-", "us-")})
 """https://cloud.google.com/vision/docs/ocr#regionalization"""
@@ -45,12 +43,12 @@ def redirect_vision() -> Iterator[None]:
     opener = urllib.request.build_opener(_RedirectHandler())
     if _is_default(before):
         urllib.request.install_opener(opener)
-    client_redirect = _ClientRedirect()
-    client_redirect.enter()
+    channels = _SharedChannels()
     try:
-        yield
+        with ClientRedirect(_CLIENT_MODULE, "ImageAnnotatorClient", channels.change):
+            yield
     finally:
-        client_redirect.leave()
+        channels.close()
         if getattr(urllib.request, "_opener", None) is opener:
             urllib.request.install_opener(cast("Any", before))
 
@@ -80,7 +78,7 @@ class _RedirectHandler(urllib.request.BaseHandler):
         endpoint = os.environ.get(REST_ENDPOINT)
         if parts.hostname not in HOSTS or endpoint is None:
             return None
-        # Remove keys: the local Vision needs none, and then its logs cannot have them.
+        # Remove keys: the address has the token that the local Vision wants instead.
         query = urlencode([each for each in parse_qsl(parts.query) if each[0] != "key"])
         headers = {k: v for k, v in request.header_items() if k.lower() not in _SECRET_HEADERS}
         redirected = urllib.request.Request(  # noqa: S310 - the environment names the endpoint
@@ -93,63 +91,27 @@ class _RedirectHandler(urllib.request.BaseHandler):
         return cast("HTTPResponse", answer)
 
 
-class _ClientRedirect:
-    """Patches `ImageAnnotatorClient()`. If the script has not imported it yet, it waits for that."""
+class _SharedChannels:
+    """The connections of clients that name no endpoint, one for each address."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._channels: dict[str, Any] = {}
         self._transports: dict[str, Any] = {}
-        self._patched: list[tuple[Any, Any]] = []
 
-    def enter(self) -> None:
-        module = sys.modules.get(_CLIENT_MODULE)
-        if module is None:
-            sys.meta_path.insert(0, self)
-        else:
-            self._patch(module)
-
-    def leave(self) -> None:
-        """Undo the patches and close the connections."""
-        if self in sys.meta_path:
-            sys.meta_path.remove(self)
-        for cls, init in self._patched:
-            cls.__init__ = init
+    def close(self) -> None:
+        """Close the connections."""
         for channel in self._channels.values():
             channel.close()
 
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, _target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """Find the client's module, and patch it as soon as it has been imported."""
-        if name != _CLIENT_MODULE:
-            return None
-        spec = PathFinder.find_spec(name, path)
-        loader: Any = None if spec is None else spec.loader
-        if loader is not None:
-            run = loader.exec_module
-
-            def exec_module(module: ModuleType) -> None:
-                run(module)
-                self._patch(module)
-
-            loader.exec_module = exec_module
-        return spec
-
-    def _patch(self, module: ModuleType) -> None:
-        client = module.ImageAnnotatorClient
-        original = client.__init__
-
-        @functools.wraps(original)
-        def init(this: Any, *args: Any, **options: Any) -> None:
-            endpoint = os.environ.get(GRPC_ENDPOINT)
-            has_no_arguments = not args and all(value is None for value in options.values())
-            if endpoint is not None and has_no_arguments:
-                options = {"transport": self._transport(endpoint)}
-            original(this, *args, **options)
-
-        client.__init__ = init
-        self._patched.append((client, original))
+    def change(self, client: Any, args: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
+        """The arguments of a new client: those of the local Vision if it got none."""
+        del client
+        endpoint = os.environ.get(GRPC_ENDPOINT)
+        has_no_arguments = not args and all(value is None for value in options.values())
+        if endpoint is not None and has_no_arguments:
+            return {"transport": self._transport(endpoint)}
+        return options
 
     def _transport(self, endpoint: str) -> Any:
         """One connection for all clients, because a script may make a client for every row."""
@@ -174,4 +136,18 @@ def _connect(endpoint: str) -> tuple[Any, Any]:
     unbounded = ("grpc.max_send_message_length", "grpc.max_receive_message_length")
     options = [("grpc.enable_http_proxy", 0), *((name, -1) for name in unbounded)]
     channel = grpc.insecure_channel(endpoint, options=options)
-    return channel, Shared(host=endpoint, channel=channel)
+    token = os.environ.get(TOKEN_VARIABLE)
+    intercepted = grpc.intercept_channel(channel, _token_sender(token)) if token else channel
+    return channel, Shared(host=endpoint, channel=intercepted)
+
+
+def _token_sender(token: str) -> Any:
+    """Sends the token of the local server with each call: the method has one request and one answer."""
+    import grpc
+
+    class Interceptor(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc]
+        def intercept_unary_unary(self, proceed: Any, details: Any, request: Any) -> Any:
+            metadata = [*(details.metadata or ()), ("authorization", f"Bearer {token}")]
+            return proceed(details._replace(metadata=metadata), request)
+
+    return Interceptor()

@@ -9,6 +9,7 @@ from typing import Any
 
 from etlkit.api.run import Settings
 from etlkit.bigquery.client import EMULATOR_VARIABLE
+from etlkit.calls.local_token import local_token, without_token
 from etlkit.errors import ConfigError
 
 PROFILE = "etlkit"
@@ -20,7 +21,7 @@ def write_profile(
     """Write `profiles.yml`, readable for this user only.
 
     On Google Cloud it names no key: dbt finds the application default credentials, as etlkit does. In
-    the local world it has the address of the local BigQuery, and a token that is no secret.
+    the local world it has the address of the local BigQuery, and its token.
 
     Args:
         folder: Where to.
@@ -37,7 +38,10 @@ def write_profile(
     emulator = settings.environ.get(EMULATOR_VARIABLE)
     if emulator:
         default = settings.project or settings.environ.get("GOOGLE_CLOUD_PROJECT")
-        output |= {"method": "oauth-secrets", "token": "local", "api_endpoint": emulator}
+        token = local_token(emulator, settings.environ)
+        address = without_token(emulator, token)
+        # An emulator of somebody else wants no token, but dbt does not connect without one.
+        output |= {"method": "oauth-secrets", "token": token or "local", "api_endpoint": address}
     else:
         default = settings.project or _project_of_credentials()
         output["method"] = "oauth"

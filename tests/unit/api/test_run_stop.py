@@ -28,6 +28,16 @@ def test_before_rows_are_in_flight_a_signal_ends_the_run_at_once(run):
     run.check_interrupted()
 
 
+def test_a_signal_waits_for_no_other_thread(run):
+    """A handler that took the lock would wait for ever if its own thread had to release it."""
+    with run._stop_lock, pytest.raises(Interrupted):
+        run.request_stop(signal.SIGTERM)
+    run.on_stop(lambda: None)
+    with run._stop_lock:
+        run.request_stop(signal.SIGINT)
+    assert run.stop_signal == signal.SIGINT
+
+
 def test_later_it_is_asked_to_finish_them(run):
     """Whoever asks, and on whatever thread."""
     asked = []

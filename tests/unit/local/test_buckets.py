@@ -232,3 +232,37 @@ def test_broken_and_circular_links_are_not_objects(buckets, make_file):
     assert uris(buckets, "gs://photos/") == ["gs://photos/a.txt"]
     with pytest.raises(ConfigError):
         buckets.get("gs://photos/circle")
+
+
+def test_put_recursive_follows_no_link_out_of_the_folder(buckets, make_file, tmp_path):
+    """What a link leads to may be anything of the user. Nothing is copied then."""
+    folder = make_file("photos/a.jpg").parent
+    outside = make_file("private/key", b"secret")
+    (folder / "again.jpg").symlink_to("a.jpg")
+    (folder / "sub").mkdir()
+    (folder / "sub" / "up").symlink_to("..")
+    assert buckets.put([folder], "gs://inside/", recursive=True) == [
+        "gs://inside/photos/a.jpg",
+        "gs://inside/photos/again.jpg",
+    ]
+    for name, target in (
+        ("key", outside),
+        ("sub/all", outside.parent),
+        ("gone", tmp_path / "gone"),
+    ):
+        link = folder / name
+        link.symlink_to(target)
+        with pytest.raises(ConfigError, match=f"{link} is a link that leads out of {folder}"):
+            buckets.put([folder], "gs://outside/", recursive=True)
+        link.unlink()
+    assert not (buckets.root / "outside").exists()
+    assert buckets.put([outside], "gs://outside/") == ["gs://outside/key"]
+
+
+def test_objects_are_for_one_user_only(buckets, make_file):
+    """Whatever the mode of the original is."""
+    original = make_file("a")
+    original.chmod(0o666)
+    buckets.put([original], "gs://bucket/b/c/")
+    for path in (buckets.root, *buckets.root.rglob("*")):
+        assert not path.stat().st_mode & 0o077, path

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 def apply(local_dir: Path) -> None:
     """Add all extensions. Called once, after the patches."""
+    from etlkit.local.bigquery import rewrites
     from etlkit.local.bigquery.extensions import (
         catalog_store,
         external,
@@ -21,41 +22,52 @@ def apply(local_dir: Path) -> None:
         grammar,
         hooks,
         interpreter,
+        load_data,
         object_columns,
-        partition_rules,
         pivots,
         query_jobs,
         resources,
         routines,
+        sessions,
         sql_functions,
         subqueries,
+        table_copies,
+        table_properties,
         views,
     )
     from etlkit.local.bigquery.extensions.object_tables import ObjectTables
     from etlkit.local.bigquery.extensions.objects import Objects
     from etlkit.local.bigquery.extensions.remote_functions import RemoteRuntime
     from etlkit.local.bigquery.patches.single_connection import SingleConnectionEngine
+    from etlkit.local.bigquery.patches.table_resource import TableResources
+    from etlkit.local.bigquery.rules.registry import all_rules
     from etlkit.local.buckets import Buckets
     from etlkit.local.ml import extension as ml
 
+    all_rules()
     grammar.apply()
+    rewrites.apply()
     query_jobs.apply()
     interpreter.apply()
+    sessions.apply()
     remote = RemoteRuntime()
     routines.apply(remote)
     objects = Objects(Buckets(local_dir / "buckets"))
     object_tables = ObjectTables(objects)
     resources.apply(object_tables)
+    table_properties.apply()
+    TableResources.updated.append(views.with_query)
     objects.declare_functions()
     object_tables.declare_procedure()
     SingleConnectionEngine.starts = hooks.STARTS
     # The order matters: each hook sees the statement as the hooks before it have left it.
     hooks.STARTS.extend([catalog_store.prepare, objects.connect])
     hooks.STATEMENTS.append(sql_functions.refuse_wrong_calls)
-    rules = [partition_rules.refuse_other_partitioning, partition_rules.require_filter]
-    hooks.STATEMENTS.extend([*rules, external.refuse_writes, external.drop, external_data.refresh])
+    hooks.STATEMENTS.append(hooks.ask_rules)
+    hooks.STATEMENTS.extend([external.refuse_writes, external.drop, external_data.refresh])
     hooks.STATEMENTS.extend([object_tables.create, external_data.create])
     hooks.STATEMENTS.extend([remote.create, views.create_view])
+    hooks.STATEMENTS.extend([load_data.load, table_copies.copy_table])
     subqueries.QUERIES.extend([views.expand_views, pivots.name_columns])
     hooks.INVOLVED.extend([views.names_such_view, object_columns.names_data, pivots.has_pivots])
     ml.apply(Buckets(local_dir / "buckets").root)

@@ -13,6 +13,8 @@ from bqemulator.domain.errors import (
     NotFoundError,
 )
 
+from etlkit.local.bigquery.patches.work import current
+
 if TYPE_CHECKING:
     from etlkit.local.bigquery.extensions.statement_context import StatementContext
 
@@ -56,8 +58,8 @@ def require_dataset(context: StatementContext, name: Name) -> None:
 def carry(function: _F) -> _F:
     """Let an error of a function that DuckDB calls reach the client as it was raised.
 
-    DuckDB replaces exceptions with errors of its own. Statements run one at a time, so the first error
-    that is kept here belongs to the running statement.
+    DuckDB replaces exceptions with errors of its own. Statements that call such functions run one at a
+    time, so the first error that is kept here belongs to the running one.
     """
 
     @wraps(function)
@@ -73,9 +75,16 @@ def carry(function: _F) -> _F:
 
 def forget() -> None:
     """Forget the errors of the previous statement. Called before each statement."""
-    _carried.clear()
+    if _may_carry():
+        _carried.clear()
 
 
 def carried() -> DomainError | None:
     """The first error that a `carry` function has raised since `forget`; None = there is none."""
-    return _carried[0] if _carried else None
+    return _carried[0] if _carried and _may_carry() else None
+
+
+def _may_carry() -> bool:
+    """Whether errors that are kept belong to this request. One that only reads keeps none."""
+    work = current()
+    return work is None or work.is_exclusive

@@ -14,6 +14,7 @@ from etlkit.local.bigquery.extensions import api_errors, grammar, hooks
 from etlkit.local.bigquery.extensions.statement_context import StatementContext
 from etlkit.local.bigquery.extensions.subqueries import Scope
 from etlkit.local.bigquery.patches.scripts import name_positions, positional
+from etlkit.local.bigquery.patches.work import StoppedError, interruptible
 
 Bind = Callable[[str], tuple[str, Any]]
 
@@ -29,9 +30,10 @@ async def run(tree: exp.Expr, context: StatementContext, bind: Bind) -> Any:
     scope = Scope(context, bind)
     sql = ""
     try:
-        await scope.rewrite(tree)
-        sql, parameters = await scope.lower(tree)
-        return context.ctx.engine.fetch_arrow(sql, parameters)
+        with interruptible():  # hooks read sub-queries, too
+            await scope.rewrite(tree)
+            sql, parameters = await scope.lower(tree)
+            return context.ctx.engine.fetch_arrow(sql, parameters)
     except Exception as error:
         raise _as_bigquery_error(error, sql) from error
     finally:
@@ -39,6 +41,8 @@ async def run(tree: exp.Expr, context: StatementContext, bind: Bind) -> Any:
 
 
 def _as_bigquery_error(error: Exception, sql: str) -> Exception:
+    if isinstance(error, StoppedError):
+        return error
     carried = api_errors.carried()
     if carried is not None:
         return carried

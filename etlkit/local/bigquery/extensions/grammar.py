@@ -1,8 +1,8 @@
 """Statements that sqlglot's BigQuery dialect does not parse, added to it.
 
-They are `WITH CONNECTION` on tables, `DROP EXTERNAL TABLE`, `ML.ANNOTATE_IMAGE(MODEL …)` and JSON_QUERY
-without a path. sqlglot 30 fails on them or returns an unparsed `Command`. The dialect itself is
-extended, only in the server process, so that every part of the emulator that parses SQL knows them.
+They are `WITH CONNECTION` on tables, `DROP EXTERNAL TABLE` and `ML.ANNOTATE_IMAGE(MODEL …)`. sqlglot 30
+fails on them or returns an unparsed `Command`. The dialect itself is extended, only in the server
+process, so that every part of the emulator that parses SQL knows them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import sqlglot
 from bqemulator.domain.errors import InvalidQueryError
 from sqlglot import exp
 from sqlglot.dialects.bigquery import BigQuery
-from sqlglot.parser import build_extract_json_with_path
 from sqlglot.tokens import TokenType
 
 from etlkit.local.bigquery.patches.table import PATCHES
@@ -150,12 +149,6 @@ def _parse_drop(parser: Any, exists: bool = False) -> Any:
     return tree
 
 
-def _json_query(arguments: list[Any], dialect: Any) -> Any:
-    """Parse JSON_QUERY. Its path may be left out, like that of JSON_VALUE."""
-    path = arguments[1:] or [exp.Literal.string("$")]
-    return build_extract_json_with_path(exp.JSONExtract)([arguments[0], *path], dialect)
-
-
 _plain_parse_drop = _Parser._parse_drop  # noqa: SLF001
 
 
@@ -170,7 +163,6 @@ def apply() -> None:
         "sqlglot.dialects.bigquery:BigQuery.Parser.FUNCTION_PARSERS[ANNOTATE_IMAGE]",
         lambda parser: parser._parse_ml(AnnotateImage),  # noqa: SLF001
     )
-    PATCHES.replace("sqlglot.dialects.bigquery:BigQuery.Parser.FUNCTIONS[JSON_QUERY]", _json_query)
     PATCHES.replace(
         "sqlglot.dialects.bigquery:BigQuery.Generator.TRANSFORMS[Connection]",
         lambda writer, node: f"WITH CONNECTION {writer.sql(node, 'this')}",

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlglot import exp
 
+from etlkit.local.bigquery.rules.registry import Asked, ask
+
 if TYPE_CHECKING:
     from etlkit.local.bigquery.extensions.statement_context import StatementContext
 
@@ -62,6 +64,11 @@ STARTS: Final[list[StartHook]] = []
 
 INVOLVED: Final[list[Predicate]] = []
 """Whether a tree needs query hooks. A view whose body does is expanded at each query."""
+
+
+async def ask_rules(tree: exp.Expr, context: StatementContext) -> None:
+    """A statement hook that lets the rules refuse a statement."""
+    ask(Asked.STATEMENT, tree, context)
 
 
 def is_involved(tree: exp.Expr, context: StatementContext) -> bool:

@@ -1,7 +1,8 @@
-"""The names of the columns that PIVOT creates.
+"""The columns that PIVOT and UNPIVOT create.
 
-Real BigQuery: the alias of the aggregate comes first (`total_Q1`), and a number follows an underscore
-(`_2020`). DuckDB: the value comes first, and a number alone is a name.
+Real BigQuery: in names of PIVOT, the alias of the aggregate comes first (`total_Q1`), and a number
+follows an underscore (`_2020`). UNPIVOT puts the values before the names, and a label may be a number.
+DuckDB: the value comes first, a number alone is a name, names come before values, and labels are text.
 
 https://cloud.google.com/bigquery/docs/reference/standard-sql/query-syntax#rules_pivot_column
 """
@@ -18,18 +19,38 @@ if TYPE_CHECKING:
 
 
 def has_pivots(tree: exp.Expr, context: StatementContext) -> bool:
-    """Whether a tree pivots rows to columns."""
+    """Whether a tree pivots rows to columns, or back."""
     del context
-    return any(not pivot.args.get("unpivot") for pivot in tree.find_all(exp.Pivot))
+    return tree.find(exp.Pivot) is not None
 
 
 async def name_columns(tree: exp.Expr, scope: Scope) -> bool:
-    """The query hook: name the columns of each PIVOT as BigQuery does."""
+    """The query hook: name and order the columns as BigQuery does."""
     del scope
-    pivots = [each for each in tree.find_all(exp.Pivot) if not each.args.get("unpivot")]
+    pivots = list(tree.find_all(exp.Pivot))
     for pivot in pivots:
-        _name(pivot)
+        if pivot.args.get("unpivot"):
+            _order(pivot)
+        else:
+            _name(pivot)
     return bool(pivots)
+
+
+def _order(unpivot: exp.Pivot) -> None:
+    """Put the columns of an UNPIVOT last: values, then names."""
+    (labels,) = unpivot.args["fields"]
+    value = unpivot.expressions[0]
+    values = value.expressions if isinstance(value, exp.Tuple) else unpivot.expressions
+    names = [each.name for each in (*values, labels.this)]
+    columns: list[exp.Expr] = [exp.column(name, quoted=True) for name in names]
+    aliases = [
+        each.args["alias"] for each in labels.expressions if isinstance(each, exp.PivotAlias)
+    ]
+    if aliases and not any(getattr(alias, "is_string", True) for alias in aliases):
+        number = exp.cast(columns[-1], exp.DType.BIGINT)
+        columns[-1] = exp.alias_(number, names[-1], quoted=True)
+    star = exp.Star(except_=[exp.to_identifier(name, quoted=True) for name in names])
+    _select_from(unpivot, [star, *columns])
 
 
 def _name(pivot: exp.Pivot) -> None:
@@ -50,10 +71,15 @@ def _name(pivot: exp.Pivot) -> None:
         for name in names
         for each in aggregates
     ]
+    _select_from(pivot, [exp.Star(rename=renamed)])
+
+
+def _select_from(pivot: exp.Pivot, columns: list[exp.Expr]) -> None:
+    """Put the relation of a pivot in a sub-query that selects these columns."""
     source: Any = pivot.parent
     alias = pivot.args.get("alias")
     pivot.set("alias", None)
-    query = exp.select(exp.Star(rename=renamed)).from_(source.copy())
+    query = exp.select(*columns).from_(source.copy())
     source.replace(exp.Subquery(this=query, alias=alias))
 
 

@@ -5,9 +5,11 @@ Real BigQuery: https://cloud.google.com/bigquery/docs/remote-functions#input_for
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 import math
+import socket
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +24,7 @@ from etlkit.calls.classify import TRANSIENT_STATUS
 from etlkit.errors import RetryableError
 from etlkit.local.bigquery.extensions import api_errors
 from etlkit.local.bigquery.extensions.statement_context import Running
+from etlkit.local.bigquery.patches.work import location_of_job, stoppable
 
 MAX_ATTEMPTS: Final = 20
 """Source: https://cloud.google.com/bigquery/docs/remote-functions#quotas-and-limits"""
@@ -36,7 +39,44 @@ _TIMEOUT_S: Final = 300.0
 _BACKOFF: Final = BackoffPolicy(
     max_attempts=MAX_ATTEMPTS, max_total_s=math.inf, first_wait_s=0.01, max_wait_s=0.1
 )
+
+
+class _Stoppable:
+    """A connection that is cut off when its statement is stopped."""
+
+    sock: socket.socket | None
+
+    def getresponse(self) -> Any:
+        """Wait for the answer."""
+        with stoppable(lambda: cut_off(self.sock)):
+            return super().getresponse()  # type: ignore[misc]
+
+
+class _HttpConnection(_Stoppable, urllib3.connection.HTTPConnection):
+    """One over HTTP."""
+
+
+class _HttpsConnection(_Stoppable, urllib3.connection.HTTPSConnection):
+    """One over HTTPS."""
+
+
+class _HttpPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _HttpConnection
+
+
+class _HttpsPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _HttpsConnection
+
+
+def cut_off(sock: socket.socket | None) -> None:
+    """End what another thread reads from a socket."""
+    if sock is not None:
+        with contextlib.suppress(OSError):  # it is closed already
+            sock.shutdown(socket.SHUT_RDWR)
+
+
 _pool: Final = urllib3.PoolManager(maxsize=_PARALLEL, retries=False)
+_pool.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
 
 
 @dataclass(frozen=True)
@@ -92,7 +132,7 @@ class Endpoint:
         job = f"//bigquery.googleapis.com/projects/{Running.project}/jobs/"
         head: dict[str, Any] = {
             "requestId": str(uuid.uuid4()),
-            "caller": f"{job}{Running.project}:US.{Running.job_id}",
+            "caller": f"{job}{Running.project}:{location_of_job() or 'US'}.{Running.job_id}",
             "sessionUser": Running.user,
         }
         if self.context:
@@ -157,7 +197,9 @@ class Endpoint:
             raise RetryableError(f"{self.url}: {name}", code=name) from error
 
     def _read(self, response: urllib3.BaseHTTPResponse) -> bytes:
-        answer = response.read(MAX_RESPONSE_BYTES + 1)
+        sock = getattr(response.connection, "sock", None)
+        with stoppable(lambda: cut_off(sock)):
+            answer = response.read(MAX_RESPONSE_BYTES + 1)
         if len(answer) > MAX_RESPONSE_BYTES:
             response.close()
             raise api_errors.invalid(

@@ -14,11 +14,13 @@ from bqemulator.storage.sql_identifiers import quoted_table_ref
 from fastapi import Request, Response
 
 from etlkit.local.bigquery.extensions import (
+    analysis,
     api_errors,
     external,
     external_data,
     object_tables,
     query_jobs,
+    table_properties,
 )
 from etlkit.local.bigquery.extensions.statement_context import StatementContext
 from etlkit.local.bigquery.patches.table import PATCHES
@@ -29,10 +31,13 @@ if TYPE_CHECKING:
 
 
 def describe(meta: Any, ctx: Any) -> dict[str, Any]:
-    """The fields of the REST resource that only external tables have."""
+    """The fields of the REST resource that only external tables and materialized views have."""
+    name = (meta.project_id, meta.dataset_id, meta.table_id)
+    if meta.table_type == "MATERIALIZED_VIEW":
+        view = ctx.catalog.get_materialized_view(*name)
+        return {} if view is None else {"materializedView": {"query": view.view_query}}
     if meta.table_type != "EXTERNAL":
         return {}
-    name = (meta.project_id, meta.dataset_id, meta.table_id)
     context = StatementContext(meta.project_id, ctx)
     body = context.store.get(object_tables.KIND, name)
     if body is not None:
@@ -79,30 +84,39 @@ def apply(tables: ObjectTables) -> None:
         project_id: str, dataset_id: str, request: Request, ctx: routes._Ctx
     ) -> dict[str, Any]:
         """Handle `tables.insert`."""
+        meta: Any
         body = await request.json()
         config, view = body.get("externalDataConfiguration"), body.get("view")
-        if config is None and view is None:
-            return dict(await routes.insert_table(project_id, dataset_id, request, ctx))
+        materialized = body.get("materializedView")
+        if config is None and view is None and materialized is None:
+            await routes.insert_table(project_id, dataset_id, request, ctx)
+            name = (project_id, dataset_id, body["tableReference"]["tableId"])
+            meta = ctx.catalog.get_table(*name)
+            table_properties.keep(meta, body, ctx)
+            return dict(routes._table_to_rest(meta))  # noqa: SLF001
         name = (project_id, dataset_id, body["tableReference"]["tableId"])
         context = StatementContext(project_id, ctx)
         api_errors.require_dataset(context, name)
         if ctx.catalog.get_table(*name) is not None:
             raise api_errors.already_exists("Table", name)
         if config is None:
-            statement = f"CREATE VIEW `{'.'.join(name)}` AS {view['query']}"
+            kind, query = ("VIEW", view) if view else ("MATERIALIZED VIEW", materialized)
+            analysis.check_job(query["query"], context, None)
+            statement = f"CREATE {kind} `{'.'.join(name)}` AS {query['query']}"
             await query_jobs.execute_query_job(project_id, "", statement, None, ctx)
         elif config.get("objectMetadata"):
             tables.make(name, _options(config), config.get("connectionId"), context)
         else:
             fields = (config.get("schema") or body.get("schema") or {}).get("fields", [])
             external_data.make(name, config, fields, context)
-        meta: Any = ctx.catalog.get_table(*name)
+        meta = ctx.catalog.get_table(*name)
         given = {"description": body.get("description"), "labels": body.get("labels") or {}}
         ctx.catalog.update_table(meta := meta.model_copy(update=given))
         return dict(routes._table_to_rest(meta))  # noqa: SLF001
 
     PATCHES.replace("bqemulator.api.routes.jobs:execute_copy_job", execute_copy_job)
     TableResources.more.append(describe)
+    TableResources.updated.append(analysis.update_view)
     PATCHES.replace_route("bqemulator.api.routes.tables:delete_table", delete_table)
     PATCHES.replace_route("bqemulator.api.routes.tables:insert_table", insert_table)
 

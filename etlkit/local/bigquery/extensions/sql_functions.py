@@ -166,6 +166,17 @@ def remove(name: Name) -> None:
     _remote.pop(name, None)
 
 
+def find_scalar(name: str) -> ScalarFunction | None:
+    """Look up a scalar function, ignoring case. None = it is not declared."""
+    return _scalar.get(name.upper())
+
+
+def find_table_valued(name: str) -> TableFunction | None:
+    """Look up a table-valued function, ignoring case. None = it is not declared."""
+    found = (each for each in _table_valued.values() if each.signature.name == name.upper())
+    return next(found, None)
+
+
 def find_procedure(name: str) -> Procedure | None:
     """Look up a procedure, ignoring case. None = it is not declared."""
     return _procedures.get(name.upper())

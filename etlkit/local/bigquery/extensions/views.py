@@ -10,15 +10,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import duckdb
 from bqemulator.catalog import ddl_sync
+from bqemulator.jobs.error_mapper import translate_runtime_error
+from bqemulator.sql.table_rewriter import rewrite_table_refs
+from bqemulator.sql.translator import SQLTranslator
 from bqemulator.storage.sql_identifiers import quoted_table_ref
 from sqlglot import exp
 
+from etlkit.local.bigquery import rewrites
 from etlkit.local.bigquery.extensions import api_errors, grammar, hooks
 from etlkit.local.bigquery.extensions.execute import job_parameters
 from etlkit.local.bigquery.extensions.statement_context import StatementContext
 from etlkit.local.bigquery.extensions.subqueries import Scope
-from etlkit.local.bigquery.patches.types import quote
+from etlkit.local.bigquery.patches.types import quote, table_schema
 
 Name = tuple[str, str, str]
 
@@ -64,6 +69,30 @@ async def _stub(tree: exp.Create, context: StatementContext) -> str:
         for name, (_, kind, *_) in zip(names, described, strict=True)
     )
     return f"SELECT {columns} WHERE CAST(error('Only queries can read this view') AS BOOLEAN)"
+
+
+def with_query(meta: Any, body: dict[str, Any], ctx: Any) -> Any:
+    """Let `tables.patch` change the query of a view. The view gets the columns of the new query.
+
+    Raises:
+        DomainError: The query is wrong.
+    """
+    text = (body.get("view") or {}).get("query")
+    tree = grammar.parse(text) if text and meta.table_type == "VIEW" else None
+    if tree is None or hooks.is_involved(tree, StatementContext(meta.project_id, ctx)):
+        return meta
+    name = (meta.project_id, meta.dataset_id, meta.table_id)
+    plain = rewrites.expanded(str(text), meta.project_id, ctx.catalog)
+    translated: Any = SQLTranslator().translate(plain)
+    if not hasattr(translated, "value"):
+        raise translated.error
+    query = rewrite_table_refs(translated.value, meta.project_id)
+    try:
+        ctx.engine.execute(f"CREATE OR REPLACE VIEW {quoted_table_ref(*name)} AS {query}")
+    except duckdb.Error as error:
+        raise translate_runtime_error(error, duckdb_sql=query) from error
+    schema = table_schema(ctx.engine, quoted_table_ref(*name))
+    return meta.model_copy(update={"schema_": schema})
 
 
 async def expand_views(tree: exp.Expr, scope: Scope) -> bool:

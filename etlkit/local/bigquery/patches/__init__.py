@@ -8,8 +8,12 @@ emulator that the patches are written for.
 from __future__ import annotations
 
 
-def apply() -> None:
-    """Apply all patches. Called once, after the table is checked and before the emulator is built."""
+def apply(location: str) -> None:
+    """Apply all patches. Called once, after the table is checked and before the emulator is built.
+
+    Args:
+        location: Where datasets are by default.
+    """
     from etlkit.local.bigquery.patches import (
         aggregates,
         alter_actions,
@@ -17,38 +21,53 @@ def apply() -> None:
         byte_literals,
         destinations,
         etags,
+        functions,
+        gzip_uploads,
+        hashed_joins,
+        job_results,
         jobs,
         keep_alive,
         loads,
+        locations,
         messages,
         reads,
         row_inserts,
+        sandbox,
         scripts,
         single_connection,
         snapshots,
+        table_names,
         table_options,
         table_resource,
+        type_parameters,
         types,
     )
 
+    locations.apply(location)
     statements = (
         types,
+        type_parameters,
+        table_names,
         table_options,
         byte_literals,
+        functions,
         alter_actions,
+        hashed_joins,
         aggregates,
+        sandbox,
         messages,
         scripts,
         jobs,
         destinations,
     )
-    rows = (appends, row_inserts, reads, loads)
+    rows = (appends, row_inserts, reads, loads, gzip_uploads)
     for patch in (
         single_connection,
         keep_alive,
         snapshots,
         *statements,
         table_resource,
+        job_results,
         etags,
         *rows,
     ):

@@ -27,11 +27,12 @@ from google.cloud.bigquery_storage_v1 import types
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import status_pb2  # type: ignore[import-untyped]
 
-from etlkit.local.bigquery.patches.append_checks import AppendRefusedError, check
-from etlkit.local.bigquery.patches.missing_values import MissingValues
 from etlkit.local.bigquery.patches.single_connection import to_completion
 from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.types import quote
+from etlkit.local.bigquery.rules.appends import AppendRefusedError, check
+from etlkit.local.bigquery.rules.late_columns import unseen_columns
+from etlkit.local.bigquery.rules.missing_values import MissingValues
 
 if TYPE_CHECKING:
     from bqemulator.streaming.write_stream import WriteStream
@@ -120,7 +121,9 @@ class AppendHandler(servicer.BigQueryWriteHandler):
         raw_fields: Any = _fields_raw_from_schema(fields)
         name = (stream.project_id, stream.dataset_id, stream.table_id)
         duckdb_connection = self._ctx.engine.connection
-        check(rows, fields, connection.missing.defaulted(name, duckdb_connection))
+        unseen = unseen_columns(self._ctx.engine.late_columns, name)
+        seen = [field for field in fields if field.name.casefold() not in unseen]
+        check(rows, seen, connection.missing.defaulted(name, duckdb_connection))
         target = _narrow_schema(_build_arrow_schema(raw_fields))
         rows = rows.cast(_narrow_schema(rows.schema))
         return connection.missing.fill(rows, target, name, duckdb_connection)

@@ -21,8 +21,11 @@ from bqemulator.storage.sql_identifiers import quoted_table_ref
 from sqlglot import exp
 from sqlglot.tokens import TokenType
 
+from etlkit.local.bigquery.extensions import grammar
+from etlkit.local.bigquery.patches.scripts import split_functions
 from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.types import quote, table_schema, to_column
+from etlkit.local.bigquery.rules.statements import NAMED
 
 _ANONYMOUS: Final = executor._ANONYMOUS_RESULTS_DATASET  # noqa: SLF001
 _MORE_FIELDS: Final = "ALLOW_FIELD_ADDITION"
@@ -77,8 +80,9 @@ async def execute_or_fail(**job: Any) -> Any:
         destination = destination_of(config, job["project_id"])
         if destination is None:
             return await _plain_execute(**job)
-        _refuse_others(job["bq_sql"])
-        statement = await _writing(destination, job)
+        functions, query = split_functions(job["bq_sql"])
+        _refuse_others(query)
+        statement = await _writing(destination, {**job, "bq_sql": query}, functions)
         await _run(statement, job)
         _keep_layout(destination, config, ctx)
         meta = await _run(f"SELECT * FROM {destination.quoted}", {**job, "query_params": None})
@@ -106,13 +110,19 @@ async def _run(sql: str, job: dict[str, Any]) -> Any:
     )
 
 
-async def _writing(destination: Destination, job: dict[str, Any]) -> str:
-    """The statement that writes the rows."""
+async def _writing(destination: Destination, job: dict[str, Any], functions: str) -> str:
+    """The statement that writes the rows, behind the functions that it calls."""
+    statement = await _writing_query(destination, job, functions)
+    return functions + statement
+
+
+async def _writing_query(destination: Destination, job: dict[str, Any], functions: str) -> str:
     ctx, query = job["ctx"], _without_semicolon(job["bq_sql"])
     project, dataset, _ = destination.name
     if ctx.catalog.get_dataset(project, dataset) is None:
         raise NotFoundError(f"Not found: Dataset {project}:{dataset} was not found in location US")
     table = ctx.catalog.get_table(*destination.name)
+    query = _named(query)
     if table is None:
         return f"CREATE TABLE {destination.quoted} AS {query}\n"
     if table.table_type not in {"TABLE", "CLONE"}:
@@ -127,7 +137,7 @@ async def _writing(destination: Destination, job: dict[str, Any]) -> str:
         (num_rows,) = ctx.engine.execute(f"SELECT count(*) FROM {physical}").fetchone()
         if num_rows:
             raise AlreadyExistsError(f"Already Exists: Table {destination.text}")
-    fields = await _fields_of(query, job)
+    fields = await _fields_of(functions + query, job)
     _match(fields, table, destination, ctx)
     names = ", ".join(f"`{field['name']}`" for field in fields)
     return f"INSERT INTO {destination.quoted} ({names}) {query}\n"
@@ -197,6 +207,16 @@ def _refuse_others(sql: str) -> None:
         is_dml = isinstance(trees[0], exp.Insert | exp.Update | exp.Delete | exp.Merge)
         kind = "DML" if is_dml else "DDL"
         raise InvalidQueryError(f"Cannot set destination table in jobs with {kind} statements")
+
+
+def _named(query: str) -> str:
+    """The query with BigQuery's names for columns that have none: `f0_`, `f1_`, …."""
+    tree = grammar.parse(query)
+    selects = tree.selects if isinstance(tree, exp.Select) else []
+    unnamed = [each for each in selects if not isinstance(each, NAMED) and not each.is_star]
+    for number, each in enumerate(unnamed):
+        each.replace(exp.alias_(each.copy(), f"f{number}_"))
+    return tree.sql(dialect="bigquery") if unnamed else query
 
 
 def _without_semicolon(sql: str) -> str:

@@ -11,23 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from bqemulator.api.routes import datasets, tables
 from bqemulator.catalog.etag import generate_etag
-from bqemulator.domain.errors import DomainError, ErrorDetail
 from fastapi import Request  # noqa: TC002 - FastAPI reads it at run time
 
 from etlkit.local.bigquery.patches.table import PATCHES
+from etlkit.local.bigquery.rules.etags import stale_etag
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from bqemulator.catalog.models import TableMeta
-
-
-class ConditionNotMetError(DomainError):
-    """412: the resource has changed since the client read it."""
-
-    http_status = 412
-    bq_reason = "conditionNotMet"
-    grpc_status_name = "FAILED_PRECONDITION"
 
 
 def changed(meta: TableMeta, at: datetime) -> TableMeta:
@@ -73,17 +65,8 @@ async def update_dataset(
 
 
 def _refuse_stale(request: Request, existing: Any, name: str) -> None:
-    wanted = request.headers.get("if-match")
-    if existing is None or wanted in {None, "*", existing.etag}:
-        return
-    message = f"Resource {name} did not meet condition IF_MATCH"
-    detail = ErrorDetail(
-        reason=ConditionNotMetError.bq_reason,
-        message=message,
-        location="If-Match",
-        location_type="header",
-    )
-    raise ConditionNotMetError(message, details=[detail])
+    etag = None if existing is None else existing.etag
+    stale_etag(request.headers.get("if-match"), etag, name)
 
 
 def apply() -> None:

@@ -11,6 +11,7 @@ What remains: all jobs are in location US, a dry run estimates 0 bytes, and the 
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from typing import Any, Final
 from uuid import uuid4
@@ -27,14 +28,14 @@ from bqemulator.jobs import executor
 from fastapi import Request  # noqa: TC002 - FastAPI reads it at run time
 from sqlglot import exp
 
-from etlkit.local.bigquery.patches.concurrency import ResourcesExceededError
+from etlkit.local.bigquery.patches.locations import LOCATIONS
 from etlkit.local.bigquery.patches.table import PATCHES
+from etlkit.local.bigquery.rules.concurrency import ResourcesExceededError
+from etlkit.local.bigquery.rules.registry import Asked, ask
+from etlkit.local.bigquery.rules.statements import NAMED
 
 MAX_RESULTS: Final = 200
 MAX_RESULT_BYTES: Final = 256 * 1024 * 1024
-
-_NAMED: Final = (exp.Alias, exp.Column, exp.Dot)
-"""Selected expressions that give a column its name."""
 
 MAX_PAGE_ROWS: Final = 10_000
 
@@ -46,6 +47,9 @@ _ERRORS: Final = {
     for kind in (*routes._SQL_EXECUTION_DOMAIN_ERRORS, ResourcesExceededError)  # noqa: SLF001
 }
 
+references: dict[str, list[dict[str, str]]] = {}
+"""Tables that the statement of a dry run names, by the id of its job, until it is answered."""
+
 _queries: OrderedDict[str, str] = OrderedDict()
 """Job ids by the ids of the requests that started them."""
 
@@ -55,14 +59,19 @@ async def insert_job(
 ) -> dict[str, Any]:
     """Handle `jobs.insert`: refuse an id that is already used."""
     body = await request.json()
+    ask(Asked.LABELS, body.get("configuration", {}).get("labels") or {})
     job_id = body.get("jobReference", {}).get("jobId")
     if job_id and ctx.catalog.get_job(project_id, job_id) is not None:
-        raise AlreadyExistsError(f"Already Exists: Job {project_id}:US.{job_id}")
+        location = LOCATIONS.of(job_id)
+        raise AlreadyExistsError(f"Already Exists: Job {project_id}:{location}.{job_id}")
     answer = await routes.insert_job(project_id, request, ctx, caller)
     _forget_old_results()
     job_id = answer["jobReference"]["jobId"]
     if body.get("configuration", {}).get("dryRun"):
         ctx.catalog.delete_job(project_id, job_id, not_found_ok=True)
+        tables = references.pop(job_id, None)
+        if tables is not None:
+            answer["statistics"]["query"]["referencedTables"] = tables
         return answer
     job = ctx.catalog.get_job(project_id, job_id)
     if job is not None:
@@ -82,6 +91,7 @@ async def query(
     body = await request.json()
     if body.get("dryRun") or not body.get("query", "").strip():
         return await routes.query(project_id, request, ctx, caller)
+    ask(Asked.LABELS, body.get("labels") or {})
     request_id = body.get("requestId")
     job_id = _queries.get(request_id)
     if job_id is None or ctx.catalog.get_job(project_id, job_id) is None:
@@ -137,6 +147,8 @@ def get_query_results(
         startIndex=startIndex,
         pageToken=pageToken,
     )
+    if maxResults == 0:  # an empty first page would be the answer of clients that take one page
+        answer = {name: answer[name] for name in answer if name not in {"rows", "pageToken"}}
     reference = {**answer["jobReference"], "location": "US"}
     return {**answer, "jobReference": reference}
 
@@ -148,10 +160,14 @@ def list_jobs(
     stateFilter: str | None = None,  # noqa: N803
     parentJobId: str | None = None,  # noqa: N803
 ) -> dict[str, Any]:
-    """Handle `jobs.list`, with the errors of failed jobs."""
+    """Handle `jobs.list`: the jobs that are no children, or the children of one job."""
     answer: dict[str, Any] = routes.list_jobs(
-        project_id, ctx, maxResults=maxResults, stateFilter=stateFilter, parentJobId=parentJobId
+        project_id, ctx, maxResults=sys.maxsize, stateFilter=stateFilter, parentJobId=None
     )
+    answer["jobs"] = [
+        each for each in answer["jobs"] if each["statistics"].get("parentJobId") == parentJobId
+    ][:maxResults]
+    answer["totalItems"] = len(answer["jobs"])
     for listed in answer["jobs"]:
         job: Any = ctx.catalog.get_job(project_id, listed["jobReference"]["jobId"])
         if job.error_result:
@@ -175,7 +191,7 @@ def error_of(result: dict[str, Any]) -> DomainError:
 
 
 def _forget_old_results() -> None:
-    total = sum(result.nbytes for result in executor.JOB_RESULTS.values())
+    total = sum(result.nbytes for result in [*executor.JOB_RESULTS.values()])
     while len(executor.JOB_RESULTS) > 1 and (
         len(executor.JOB_RESULTS) > MAX_RESULTS or total > MAX_RESULT_BYTES
     ):
@@ -208,7 +224,7 @@ def _name_columns(answer: dict[str, Any], query: exp.Query) -> dict[str, Any]:
     fields = answer.get("schema", {}).get("fields", [])
     if len(fields) == len(query.selects) and not any(each.is_star for each in query.selects):
         pairs = zip(fields, query.selects, strict=True)
-        unnamed = [field for field, each in pairs if not isinstance(each, _NAMED)]
+        unnamed = [field for field, each in pairs if not isinstance(each, NAMED)]
         for number, field in enumerate(unnamed):
             field["name"] = f"f{number}_"
     return answer

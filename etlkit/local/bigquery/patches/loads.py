@@ -21,8 +21,14 @@ from bqemulator.storage.sql_identifiers import quoted_table_ref
 from etlkit.errors import ConfigError
 from etlkit.local.bigquery.patches import csv_files
 from etlkit.local.bigquery.patches.csv_files import CsvOptions
+from etlkit.local.bigquery.patches.locations import LOCATIONS
+from etlkit.local.bigquery.patches.sandbox import UPLOADS
 from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.transaction import Transaction
+from etlkit.local.bigquery.patches.work import interruptible
+from etlkit.local.bigquery.rules.locations import in_location_of_job
+from etlkit.local.bigquery.rules.registry import Asked, ask
+from etlkit.local.bigquery.rules.writes import Written
 from etlkit.local.buckets import Buckets
 
 _REFERENCE: Final = "jobReference"
@@ -34,10 +40,15 @@ async def execute_load_job(project_id: str, job_id: str, config: dict[str, Any],
     load = dict(config.get("load", {}))
     load["sourceUris"] = _expanded(load.get("sourceUris", []), ctx)
     name = _destination(load, project_id)
-    transaction = Transaction(ctx)
+    dataset = ctx.catalog.get_dataset(*name[:2])
+    if dataset is not None:
+        in_location_of_job(*name[:2], dataset.location)
+    transaction = Transaction(ctx, is_implicit=True)
     try:
-        before = _prepare(load, name, ctx)
-        meta = await _plain_execute(project_id, job_id, {**config, "load": load}, ctx)
+        with interruptible():
+            before = _prepare(load, name, ctx)
+            meta = await _plain_execute(project_id, job_id, {**config, "load": load}, ctx)
+        _check(name, ctx)
     except BaseException:
         transaction.rollback()
         raise
@@ -45,6 +56,14 @@ async def execute_load_job(project_id: str, job_id: str, config: dict[str, Any],
     num_rows = int(meta.statistics["load"]["outputRows"]) - before
     statistics = {"load": {**meta.statistics["load"], "outputRows": str(num_rows)}}
     return meta.model_copy(update={"statistics": statistics, "configuration": config})
+
+
+def _check(name: tuple[str, str, str], ctx: Any) -> None:
+    """Let the rules refuse the table, or the rows that the job has added."""
+    table = ctx.catalog.get_table(*name)
+    if table is not None:
+        ask(Asked.DEFINITION, table, None)
+        ask(Asked.WRITTEN, Written(table, ctx.engine))
 
 
 def _prepare(load: dict[str, Any], name: tuple[str, str, str], ctx: Any) -> int:
@@ -128,11 +147,14 @@ async def _run_load(*, project_id: str, configuration: dict[str, Any], **rest: A
     job_id = plain.pop(_REFERENCE, {}).get("jobId")
     if job_id:
         if rest["ctx"].catalog.get_job(project_id, job_id) is not None:
-            raise AlreadyExistsError(f"Already Exists: Job {project_id}:US.{job_id}")
+            location = LOCATIONS.of(job_id)
+            raise AlreadyExistsError(f"Already Exists: Job {project_id}:{location}.{job_id}")
         _wanted_ids.append(job_id)
+    UPLOADS.add(rest["media_path"])
     try:
         return await _plain_run_load(project_id=project_id, configuration=plain, **rest)
     finally:
+        UPLOADS.discard(rest["media_path"])
         _wanted_ids.clear()
 
 

@@ -15,12 +15,16 @@ from bqemulator.domain.errors import DomainError, InvalidQueryError, NotFoundErr
 from bqemulator.jobs import error_mapper
 
 from etlkit.local.bigquery.patches.table import PATCHES
+from etlkit.local.bigquery.patches.work import CANCELLED, StoppedError
 from etlkit.local.server.endpoints import PROJECT
 
 # These look at DuckDB's and the emulator's messages, never at SQL.
 _UNKNOWN_COLUMN: Final = re.compile(r'Referenced column "([^"]+)" not found')
 _UNKNOWN_FIELD: Final = re.compile(r'Table "([^"]+)" does not have a column named "([^"]+)"')
 _BAD_INTEGER: Final = re.compile(r"Could not convert string '([^']*)' to INT")
+_RAISED: Final = re.compile(r"executing the UDF: ValueError: (.*?)\s*At:", re.DOTALL)
+"""By a function of our own, which words it as BigQuery does."""
+
 _NO_DATASET: Final = re.compile(
     rf'(?:schema "|Schema with name )({PROJECT})__([^"\s]+?)"? does not exist'
 )
@@ -35,24 +39,15 @@ _UNDERLINE: Final = re.compile(r"\x1b\[\d*m")
 _UNPLACED: Final = re.compile(r"^(?:Unrecognized name: |Name )(\w+)")
 
 
-class StoppedError(InvalidQueryError):
-    """The job was cancelled.
-
-    Source: https://cloud.google.com/bigquery/docs/error-messages
-    """
-
-    http_status = 499
-    bq_reason = "stopped"
-    grpc_status_name = "CANCELLED"
-
-
 def _translate(error: BaseException, *, duckdb_sql: str | None = None) -> DomainError:
     text = str(error)
     if (match := _NO_DATASET.search(text)) is not None:  # the emulator: access denied
         message = r"Not found: Dataset \1:\2 was not found in location US"
         return NotFoundError(match.expand(message))
     if _INTERRUPTED in text:
-        return StoppedError("Job execution was cancelled: User requested cancellation")
+        return StoppedError(CANCELLED)
+    if isinstance(error, StoppedError):
+        return error
     if isinstance(error, DomainError):
         mapped = _plain_translate(error, duckdb_sql=duckdb_sql)
         return error if mapped.message.startswith(_WRAPPED) else mapped
@@ -60,6 +55,7 @@ def _translate(error: BaseException, *, duckdb_sql: str | None = None) -> Domain
         (_UNKNOWN_COLUMN, r"Unrecognized name: \1"),
         (_UNKNOWN_FIELD, r"Name \2 not found inside \1"),
         (_BAD_INTEGER, r"Bad int64 value: \1"),
+        (_RAISED, r"\1"),
     ):
         match = pattern.search(text)
         if match is not None:

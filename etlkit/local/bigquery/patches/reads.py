@@ -2,8 +2,9 @@
 
 Real BigQuery: GEOGRAPHY is sent as WKT, JSON as text, and BIGNUMERIC as decimal256(76, 38). Integers
 have 64 bits, and an empty array is never NULL. A stream can be read from any offset, and messages are
-small. The emulator: it sent DuckDB's own types, always started at row 0, sent a whole table in one
-message, and kept each session's table in memory until the server ended.
+small. The result of a query can be read, too: it is a table. The emulator: it sent DuckDB's own types,
+always started at row 0, sent a whole table in one message, kept each session's table in memory until
+the server ended, and did not find the results that it had named.
 
 What is given up: a session is a file on disk, which ends with the server, and only the newest
 `MAX_SESSIONS` are kept.
@@ -14,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -25,19 +26,26 @@ import bqemulator.streaming.read_session as emulator_sessions
 import duckdb
 import grpc
 import pyarrow as pa
+from bqemulator.domain.errors import InvalidQueryError, ValidationError
 from bqemulator.row_access.identity import resolve_caller_from_metadata
 from google.cloud.bigquery_storage_v1 import types
 
 from etlkit.local.bigquery.patches.arrow_types import read_expression, read_field
+from etlkit.local.bigquery.patches.job_results import ResultTable, find_result
 from etlkit.local.bigquery.patches.single_connection import to_completion
 from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.types import columns_of, quote
+from etlkit.local.bigquery.patches.work import CLIENT_GONE, StoppedError, interruptible
+from etlkit.local.bigquery.rules.registry import Asked, ask
 
 MAX_SESSIONS: Final = 32
 MAX_MESSAGE_BYTES: Final = 1_000_000
 """gRPC clients accept 4 MB by default. BigQuery's own messages have about 1 MB."""
 
 _FILE_BATCH_ROWS: Final = 20_000
+
+_TableSource = tuple[str, str]
+"""A table's quoted name, and the SELECT of its rows."""
 
 
 @dataclass
@@ -75,6 +83,18 @@ def _split(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     yield from _split(batch.slice(half))
 
 
+def _select(table_ref: str, wanted: Any, caller: Any = None) -> str:
+    """The SELECT of a read session. The emulator drops a filter that it cannot translate.
+
+    Raises:
+        ValidationError: The filter cannot be used.
+    """
+    sql: str = servicer._build_read_sql(table_ref, None, wanted, caller=caller)  # noqa: SLF001
+    if wanted.read_options.row_restriction and sql == f"SELECT * FROM {table_ref}":
+        raise ValidationError("Invalid row restriction: it is not a GoogleSQL condition")
+    return sql
+
+
 class ReadHandler(servicer.BigQueryReadHandler):
     """The emulator's Read API, with our own sessions for Arrow. The emulator handles Avro."""
 
@@ -98,39 +118,61 @@ class ReadHandler(servicer.BigQueryReadHandler):
     async def _create_session(self, raw: bytes, context: Any) -> bytes:
         request = types.CreateReadSessionRequest.deserialize(raw)
         engine: Any = self._ctx.engine
-        async with engine.connection_lock:
+        with engine.reading() as work:
+            if self._is_refused(request.read_session, context):
+                return b""
             if request.read_session.data_format == types.DataFormat.AVRO:
                 self._forget_avro_sessions()
-                work = asyncio.to_thread(self._handle_create_read_session, raw, context)
-                return await to_completion(work)
+                avro = asyncio.to_thread(self._handle_create_read_session, raw, context)
+                return await to_completion(avro)
             source = self._source(request, context)
             if source is None:
                 return b""
             try:
-                schema, session = await to_completion(asyncio.to_thread(self._freeze, *source))
+                freeze = asyncio.to_thread(self._freeze, request, source)
+                schema, session = await to_completion(freeze, lambda: work.stop(CLIENT_GONE))
+            except StoppedError as error:
+                await context.abort(grpc.StatusCode.CANCELLED, error.message)
             except duckdb.Error as error:
                 code = grpc.StatusCode.INVALID_ARGUMENT
                 await context.abort(code, str(error).split("\n", maxsplit=1)[0])
         return self._answer(request, schema, session)
+
+    def _is_refused(self, wanted: Any, context: Any) -> bool:
+        """Whether a rule refuses the session; the answer says so then."""
+        target = servicer._resolve_read_target(wanted, context)  # noqa: SLF001
+        meta = None if target is None else self._ctx.catalog.get_table(*target[:3])
+        if meta is None:
+            return False
+        try:
+            ask(Asked.READ, meta, wanted.read_options.row_restriction)
+        except InvalidQueryError as refused:
+            context.set_code(grpc.StatusCode.INVALID_ARGUMENT)
+            context.set_details(f"request failed: {refused.message}")
+            return True
+        return False
 
     def _forget_avro_sessions(self) -> None:
         while len(emulator_sessions._SESSIONS) >= MAX_SESSIONS:  # noqa: SLF001
             oldest = next(iter(emulator_sessions._SESSIONS))  # noqa: SLF001
             del emulator_sessions._SESSIONS[oldest]  # noqa: SLF001
 
-    def _source(self, request: Any, context: Any) -> tuple[str, str, list[str] | None] | None:
-        """The table, the SELECT with filter and row access policies, and the requested columns."""
+    def _source(self, request: Any, context: Any) -> _TableSource | ResultTable | None:
+        """The result of a query, or a table and the SELECT with filter and row access policies."""
         wanted = request.read_session
         target = servicer._resolve_read_target(wanted, context)  # noqa: SLF001
         if target is None:
             return None
-        project, dataset, table, table_ref, columns = target
+        project, dataset, table, table_ref, _ = target
+        result = find_result(dataset, table)
+        if result is not None:
+            return result
         if self._ctx.catalog.get_table(project, dataset, table) is None:
             context.set_code(grpc.StatusCode.NOT_FOUND)
             context.set_details(f"Not found: Table {project}:{dataset}.{table}")
             return None
         caller = resolve_caller_from_metadata(list(context.invocation_metadata()))
-        plain = servicer._build_read_sql(table_ref, None, wanted, caller=caller)  # noqa: SLF001
+        plain = _select(table_ref, wanted, caller)
         select = self._apply_row_access_rewrite(
             sql=plain,
             project_id=project,
@@ -141,25 +183,44 @@ class ReadHandler(servicer.BigQueryReadHandler):
             caller=caller,
             context=context,
         )
-        return None if select is None else (table_ref, select, columns)
+        return None if select is None else (table_ref, select)
 
     def _freeze(
-        self, table_ref: str, select: str, wanted: list[str] | None
+        self, request: Any, source: _TableSource | ResultTable
     ) -> tuple[pa.Schema, _Session]:
-        """Write the rows to a file, one batch at a time."""
+        if isinstance(source, ResultTable):
+            with source.connect() as connection:
+                select = _select(source.name, request.read_session)
+                columns = source.columns(connection)
+                return self._write(request, connection.execute, columns, select)
+        table_ref, select = source
+        engine = self._ctx.engine
+        return self._write(request, engine.execute, columns_of(engine, table_ref), select)
+
+    def _write(
+        self,
+        request: Any,
+        execute: Callable[[str], Any],
+        all_columns: list[tuple[str, Any, bool]],
+        select: str,
+    ) -> tuple[pa.Schema, _Session]:
+        """Write the requested columns to a file, one batch of rows at a time."""
+        wanted = servicer._selected_fields(request.read_session)  # noqa: SLF001
         names = None if wanted is None else {name.casefold() for name in wanted}
         columns = [
-            column
-            for column in columns_of(self._ctx.engine, table_ref)
-            if names is None or column[0].casefold() in names
+            column for column in all_columns if names is None or column[0].casefold() in names
         ]
         schema = pa.schema([read_field(name, kind, required) for name, kind, required in columns])
         shown = ", ".join(
             f"{read_expression(quote(name), kind)} AS {quote(name)}" for name, kind, _ in columns
         )
-        result = self._ctx.engine.execute(f"SELECT {shown} FROM ({select}) AS t")
         session = _Session(self._root / f"{uuid4().hex}.arrow", 0)
-        with pa.OSFile(str(session.path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        with (
+            interruptible(),
+            pa.OSFile(str(session.path), "wb") as sink,
+            pa.ipc.new_file(sink, schema) as writer,
+        ):
+            result = execute(f"SELECT {shown} FROM ({select}) AS t")
             for batch in result.to_arrow_reader(_FILE_BATCH_ROWS):
                 writer.write_batch(batch.cast(schema))
                 session.num_rows += batch.num_rows

@@ -19,6 +19,7 @@ from fastapi import Request  # noqa: TC002 - FastAPI reads it at run time
 
 from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.types import quote
+from etlkit.local.bigquery.rules.appends import bad_rows
 
 _INSERT = "etlkit_insert_all"
 
@@ -43,15 +44,12 @@ async def insert_all(
         values, unknown = _by_name(row.get("json", {}), fields)
         if unknown and not body.get("ignoreUnknownValues"):
             errors[index] = [_error(field, f"no such field: {field}.") for field in unknown]
-        elif missing := [*_missing(values, fields)]:
-            errors[index] = [
-                _error(field, f"Missing required field: {field}.") for field in missing
-            ]
+            continue
+        converted, wrong = _convert(values, fields, schema)
+        if wrong:
+            errors[index] = wrong
         else:
-            try:
-                good.append(routes.bq_rows_to_arrow([{"json": values}], schema))
-            except (ValueError, TypeError) as error:
-                errors[index] = [_error("", f"Cannot convert the row's values: {error}")]
+            good.append(converted)
     if errors and not body.get("skipInvalidRows"):
         for index in range(len(body["rows"])):
             errors.setdefault(index, [_error("", "", reason="stopped")])
@@ -60,6 +58,21 @@ async def insert_all(
         _insert(name, pa.concat_tables(good), fields, ctx)
     listed = [{"index": index, "errors": those} for index, those in sorted(errors.items())]
     return {"kind": "bigquery#tableDataInsertAllResponse", "insertErrors": listed}
+
+
+def _convert(
+    values: dict[str, Any], fields: Sequence[Any], schema: pa.Schema
+) -> tuple[pa.Table, list[dict[str, str]]]:
+    """A row in Arrow, and what is wrong with it."""
+    missing = [*_missing(values, fields)]
+    if missing:
+        texts = [(field, f"Missing required field: {field}.") for field in missing]
+        return schema.empty_table(), [_error(field, text) for field, text in texts]
+    try:
+        converted = routes.bq_rows_to_arrow([{"json": values}], schema)
+    except (ValueError, TypeError) as error:
+        return schema.empty_table(), [_error("", f"Cannot convert the row's values: {error}")]
+    return converted, [_error("", text) for text in bad_rows(converted, fields).values()]
 
 
 def _by_name(row: dict[str, Any], fields: Sequence[Any]) -> tuple[dict[str, Any], list[str]]:

@@ -1,14 +1,16 @@
 """Multi-statement scripts.
 
 Real BigQuery: query parameters, `ASSERT` and `@@error.message` work in scripts. Transactions are real,
-refuse DDL, and are rolled back if they are open when the script ends. The emulator: the first three
-failed, transactions were copies of tables and accepted DDL, and an open one was committed.
+refuse DDL, and are rolled back if they are open when the script ends. Temporary tables end with the
+script, too. The emulator: the first three failed, transactions were copies of tables and accepted DDL,
+an open one was committed, and temporary tables stayed and were seen by all.
 """
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import bqemulator.scripting.interpreter as plain
 import sqlglot
@@ -21,16 +23,26 @@ from bqemulator.sql.parameters import _extract_value
 from sqlglot import exp
 from sqlglot.tokens import TokenType
 
-from etlkit.local.bigquery.patches.concurrency import is_mutating
+from etlkit.local.bigquery.extensions import grammar
 from etlkit.local.bigquery.patches.messages import at_statement, locate
 from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.table_options import sync_table
-from etlkit.local.bigquery.patches.transaction import NO_DDL, Transaction
+from etlkit.local.bigquery.patches.transaction import Transaction
+from etlkit.local.bigquery.patches.types import quote
+from etlkit.local.bigquery.patches.work import check, interruptible
+from etlkit.local.bigquery.rules.concurrency import is_mutating
+from etlkit.local.bigquery.rules.registry import Asked, ask
+from etlkit.local.bigquery.rules.statements import NO_DDL
+from etlkit.local.bigquery.rules.writes import checked
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _ONLY_IN_SCRIPTS = {"ASSERT", "BEGIN", "START", "COMMIT", "END", "ROLLBACK"}
+
+
+SESSION: ContextVar[Interpreter | None] = ContextVar("SESSION", default=None)
+"""The interpreter of the session of the running request; None = each script has its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,34 +66,59 @@ class _Write:
 
 
 class Interpreter(plain.ScriptInterpreter):
-    """The emulator's interpreter with the patches of this module."""
+    """The emulator's interpreter with the patches of this module.
+
+    Attributes:
+        new_transaction: Begins a transaction.
+    """
+
+    new_transaction: ClassVar[Any] = Transaction
 
     _source = ""
+    _depth: ClassVar[int] = 0
+    _has_temp_tables: ClassVar[bool] = False
 
     def declare_parameters(self, parameters: list[dict[str, Any]]) -> None:
         """Bind query parameters. `name_positions` gives positional ones their names."""
         for number, parameter in enumerate(parameters):
-            name = parameter.get("name") or positional(number)
+            name = f"@{parameter.get('name') or positional(number)}"
             kind = parameter["parameterType"].get("type", "ANY")
-            self._frames.declare(f"@{name}", kind, _extract_value(parameter))
+            value = _extract_value(parameter)
+            if self._frames.has(name):  # of an earlier job of the session
+                self._frames.set(name, value)
+            else:
+                self._frames.declare(name, kind, value)
 
     async def run(self, source: str) -> plain.ScriptResult:
-        """Run the script, and roll back a transaction that it leaves open."""
+        """Run the script. Roll back a transaction that it leaves open, and drop temporary tables."""
         self._source = source
         outer = self._transaction
+        Interpreter._depth += 1
         try:
             return await super().run(source)
         finally:
+            Interpreter._depth -= 1
             if outer is None and self._transaction is not None:
                 self._transaction.rollback()
+            if not Interpreter._depth and SESSION.get() is None:
+                self._drop_temp_tables()
+
+    def _drop_temp_tables(self) -> None:
+        if not Interpreter._has_temp_tables:
+            return
+        Interpreter._has_temp_tables = False
+        listed = "SELECT table_name FROM duckdb_tables() WHERE temporary"
+        for (name,) in self._ctx.engine.execute(listed).fetchall():
+            self._ctx.engine.execute(f"DROP TABLE temp.{quote(name)}")
 
     @property
     def _transaction(self) -> Transaction | None:
         engine: Any = self._ctx.engine
         found: Transaction | None = engine.transaction
-        return found
+        return None if found is None or found.is_implicit else found
 
     async def _exec_statement(self, stmt: ast.Statement) -> None:
+        check()  # a loop with an EXCEPTION handler would go on for ever
         if self._transaction is not None and isinstance(
             stmt, ast.CreateFunctionStmt | ast.CreateProcedureStmt
         ):
@@ -93,23 +130,26 @@ class Interpreter(plain.ScriptInterpreter):
             await self._assert(sql)
             return
         write = self._prepare(sql)
-        await super()._exec_sql(sql)
+        with checked(grammar.parse(sql), self._project_id, self._ctx):
+            await super()._exec_sql(sql)
         self._record(write)
 
     async def _run_statement_with_params(self, bq_sql: str, using_values: list[Any]) -> None:
         """Run EXECUTE IMMEDIATE, and update the catalog after DDL, as the emulator did not."""
         write = self._prepare(bq_sql)
-        if not await self._run_dynamic(bq_sql, using_values):
-            return
-        ddl_sync.sync_created_schema(bq_sql, self._project_id, self._ctx)
-        sync_table(bq_sql, self._project_id, self._ctx)
-        ddl_sync.sync_created_view(bq_sql, self._project_id, self._ctx)
-        ddl_sync.sync_dropped_object(bq_sql, self._project_id, self._ctx)
+        with checked(grammar.parse(bq_sql), self._project_id, self._ctx):
+            if not await self._run_dynamic(bq_sql, using_values):
+                return
+            ddl_sync.sync_created_schema(bq_sql, self._project_id, self._ctx)
+            sync_table(bq_sql, self._project_id, self._ctx)
+            ddl_sync.sync_created_view(bq_sql, self._project_id, self._ctx)
+            ddl_sync.sync_dropped_object(bq_sql, self._project_id, self._ctx)
         self._record(write)
 
     async def _run_dynamic(self, bq_sql: str, using_values: list[Any]) -> bool:
         """Run a dynamic statement. Returns whether the catalog may have to be updated."""
-        await super()._run_statement_with_params(bq_sql, using_values)
+        with interruptible():
+            await super()._run_statement_with_params(bq_sql, using_values)
         return True
 
     async def _run_query(self, bq_sql: str) -> pa.Table:
@@ -124,11 +164,13 @@ class Interpreter(plain.ScriptInterpreter):
             tree = sqlglot.parse_one(sql, read="bigquery")
         except sqlglot.errors.SqlglotError:
             return _Write()
+        Interpreter._has_temp_tables |= is_temp_table(tree)
         targets = executor._dml_target_tables(tree, self._project_id)  # noqa: SLF001
         write = _Write(tuple(targets), is_mutating(tree))
+        if self._transaction is None and write.is_mutating:
+            self._ctx.engine.concurrency.refuse_held(write.tables)
         if self._transaction is not None:
-            if _is_permanent_ddl(tree):
-                raise InvalidQueryError(NO_DDL)
+            ask(Asked.TRANSACTION, tree)
             if write.tables:
                 self._transaction.refuse_if_lost()
             if write.is_mutating:
@@ -165,7 +207,7 @@ class Interpreter(plain.ScriptInterpreter):
         if op == "BEGIN":
             if transaction is not None:
                 raise InvalidQueryError("Nested transactions are not supported")
-            Transaction(self._ctx)
+            self.new_transaction(self._ctx)
         elif transaction is None:
             raise InvalidQueryError(f"There is no active transaction for {op} TRANSACTION")
         elif op == "COMMIT":
@@ -195,13 +237,26 @@ def is_lone_assert(sql: str) -> bool:
     return all(token.token_type is not TokenType.SEMICOLON for token in tokens[:-1])
 
 
-def _is_permanent_ddl(tree: Any) -> bool:
-    if isinstance(tree, exp.Create):
-        properties = tree.args.get("properties")
-        return properties is None or properties.find(exp.TemporaryProperty) is None
-    if isinstance(tree, exp.Drop):
-        return bool(tree.this is not None and tree.this.args.get("db"))
-    return isinstance(tree, exp.Alter)
+def split_functions(sql: str) -> tuple[str, str]:
+    """The temporary functions in front of a query, and the query; "" = it has none."""
+    script = _plain_parse_script(sql)
+    *functions, query = script.statements or (None,)
+    if not functions or not isinstance(query, ast.SqlStmt):
+        return "", sql
+    if not all(
+        isinstance(each, ast.CreateFunctionStmt) and "." not in each.name for each in functions
+    ):
+        return "", sql
+    begin = sql.rfind(query.sql)
+    return sql[:begin], sql[begin:]
+
+
+def is_temp_table(tree: Any) -> bool:
+    """Whether a statement creates a temporary table."""
+    if not isinstance(tree, exp.Create) or tree.kind != "TABLE":
+        return False
+    properties = tree.args.get("properties")
+    return properties is not None and properties.find(exp.TemporaryProperty) is not None
 
 
 def positional(number: int) -> str:
@@ -276,7 +331,9 @@ async def _run_query_body(
             is_scripted=False,
             effective_caller=effective_caller,
         )
-    interpreter: Any = executor.ScriptInterpreter(ctx, project_id, caller=effective_caller)
+    interpreter: Any = SESSION.get() or executor.ScriptInterpreter(
+        ctx, project_id, caller=effective_caller
+    )
     interpreter.declare_parameters(query_params or [])
     try:
         return await executor._run_script(interpreter, name_positions(bq_sql), ctx)  # noqa: SLF001
@@ -285,11 +342,11 @@ async def _run_query_body(
 
 
 def _parse_script(source: str) -> Any:
-    """Let a single ASSERT or transaction statement run as a script."""
+    """Let a single ASSERT or transaction statement run as a script, and any one of a session."""
     script = _plain_parse_script(source)
     if len(script.statements) == 1 and isinstance(script.statements[0], ast.SqlStmt):
         sql = script.statements[0].sql
-        if _first_word(sql) in _ONLY_IN_SCRIPTS:
+        if SESSION.get() is not None or _first_word(sql) in _ONLY_IN_SCRIPTS:
             return type(script)(statements=(ScriptOnlyStmt(sql),))
     return script
 

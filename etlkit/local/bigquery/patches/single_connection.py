@@ -1,15 +1,14 @@
-"""One DuckDB connection, used by one request at a time.
+"""One DuckDB connection for what writes, and one for each request that only reads.
 
 Real BigQuery: jobs and streams are isolated from each other. The emulator: REST handlers ran on the
 event loop and gRPC handlers on a thread pool, all on one DuckDB connection. So an `execute` of one
 request and a `fetch` of another mixed up their results, and an append during a script's transaction
 joined it.
 
-REST requests run in their own thread, so that a statement can call a service on the event loop of the
-same process, such as the Vision stand-in.
+REST requests run in threads of their own, so that a statement can call a service on the event loop of
+the same process, such as the Vision stand-in.
 
-What is given up: a long query delays all other requests, including reads. Only `jobs.cancel` does not
-wait: it ends the query.
+What is given up: what writes waits for all that writes. `jobs.cancel` does not wait: it ends a query.
 """
 
 from __future__ import annotations
@@ -17,29 +16,41 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import re
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
-from contextlib import asynccontextmanager
-from threading import Lock, Thread
-from typing import Any, ClassVar, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import copy_context
+from threading import Lock
+from typing import Any, ClassVar, Final, TypeVar
 
+import sqlglot
 from bqemulator.storage.engine import DuckDBEngine
+from sqlglot import exp
 
-from etlkit.local.bigquery.patches.column_names import is_query, refuse_duplicates
-from etlkit.local.bigquery.patches.concurrency import Concurrency, Name, mutated_tables
+from etlkit.local.bigquery.patches import sandbox
+from etlkit.local.bigquery.patches.job_clients import ActiveJob, JobClients
+from etlkit.local.bigquery.patches.request import Request
 from etlkit.local.bigquery.patches.table import PATCHES
+from etlkit.local.bigquery.patches.types import refuse_wide_integers
+from etlkit.local.bigquery.patches.work import SERVER_STOPS, Work, current, doing, interruptible
+from etlkit.local.bigquery.rules.concurrency import Concurrency, Name, mutated_tables
+from etlkit.local.bigquery.rules.late_columns import LateColumns
 
 _log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
-_INTERRUPT_EVERY_S = 0.05
-_CANCEL = re.compile(r"/jobs/([^/]+)/cancel$")
+_MAX_READS: Final = 64
+"""Requests that read at the same time; others wait."""
+
+_OF_EVERY_CONNECTION: Final = ("TimeZone = 'UTC'", "python_enable_replacements = false")
+"""Set for the main connection only by the emulator and the sandbox, which then locks all settings."""
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
+Call = Callable[[], Awaitable[None]]
 
 
 class SingleConnectionEngine(DuckDBEngine):
@@ -47,133 +58,345 @@ class SingleConnectionEngine(DuckDBEngine):
 
     Attributes:
         concurrency: Knows which requests would conflict if they ran at the same time.
-        connection_lock: Held by the request that uses DuckDB, on the event loop or on a worker thread.
+        connection_lock: Held by the request that uses the main connection, on the event loop or on a
+            worker thread.
         transaction: The open transaction of a script; None = each statement is its own transaction.
-        is_dry: Whether queries are only described.
-        running_job: Id of the job that is using it; None = none, or one without an id of the client's.
     """
 
     starts: ClassVar[Sequence[Callable[[Any], None]]] = ()
     """Called with the connection as soon as it is open."""
 
+    connects: ClassVar[Sequence[Callable[[Any], None]]] = ()
+    """Called with each connection, e.g. for macros, which belong to one."""
+
+    late_columns: ClassVar[LateColumns] = LateColumns(0)
+    """Which columns the Storage Write API does not see yet."""
+
     concurrency: Concurrency
     connection_lock: asyncio.Lock
     transaction: Any = None
-    is_dry = False
-    running_job: str | None = None
-    _is_in_statement = False
-    _statement_lock: Lock
+    _works: set[Work]
+    _idle: list[Any]
+    _works_lock: Lock
+    _is_stopping = False
 
     async def start(self) -> None:
         """Open DuckDB."""
         self.concurrency = Concurrency()
         self.connection_lock = asyncio.Lock()
-        self._statement_lock = Lock()
+        self._works, self._idle, self._works_lock = set(), [], Lock()
         await super().start()
+        self._prepare(self.connection)
         for prepare in self.starts:
             prepare(self.connection)
+        for setting in _OF_EVERY_CONNECTION:
+            self.connection.execute(f"SET GLOBAL {setting}")
+        sandbox.lock(self.connection, self._settings)
 
-    async def cancel(self, job_id: str) -> None:
-        """End a job, if it is running: its statement, not what the emulator does around it."""
-        while self.running_job == job_id:
-            with self._statement_lock:
-                if self._is_in_statement:
-                    self.connection.interrupt()
-            await asyncio.sleep(_INTERRUPT_EVERY_S)
+    @contextmanager
+    def on(self, connection: Any) -> Iterator[None]:
+        """Let the running request use another connection to the same data, such as a session's."""
+        work: Any = current()
+        plain, work.connection = work.connection, connection
+        try:
+            yield
+        finally:
+            work.connection = plain
+
+    async def stop(self) -> None:
+        """Close DuckDB, once what uses it has been stopped."""
+        self.stop_work()
+        await super().stop()
+
+    def stop_work(self) -> None:
+        """Stop all that uses DuckDB, now and later: the server stops. Any thread may call this."""
+        with self._works_lock:
+            self._is_stopping = True
+            works = list(self._works)
+        for work in works:
+            work.stop(SERVER_STOPS)
+
+    @property
+    def connection(self) -> Any:
+        """The connection of the running request."""
+        work = current()
+        return super().connection if work is None else work.connection
+
+    @property
+    def is_dry(self) -> bool:
+        """Whether the running request only describes queries."""
+        work = current()
+        return work is not None and work.is_dry
+
+    @is_dry.setter
+    def is_dry(self, is_dry: bool) -> None:
+        work = current()
+        if work is not None:
+            work.is_dry = is_dry
+
+    @contextmanager
+    def exclusive(self) -> Iterator[Work]:
+        """Use the main connection. The caller holds `connection_lock`."""
+        with self._working(Work(super().connection, is_exclusive=True)) as work:
+            yield work
+
+    def another_connection(self) -> Any:
+        """A connection to the same data, which sees what is committed."""
+        connection = super().connection.cursor()
+        self._prepare(connection)
+        return connection
+
+    def _prepare(self, connection: Any) -> None:
+        for prepare in self.connects:
+            prepare(connection)
+
+    @contextmanager
+    def reading(self) -> Iterator[Work]:
+        """Use a connection of its own, which sees what is committed."""
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self.another_connection()
+        with self._working(Work(connection, is_exclusive=False)) as work:
+            yield work
+        self._idle.append(connection)
+
+    @contextmanager
+    def _working(self, work: Work) -> Iterator[Work]:
+        with self._works_lock:
+            self._works.add(work)
+            is_stopping = self._is_stopping
+        if is_stopping:
+            work.stop(SERVER_STOPS)
+        try:
+            with doing(work):
+                yield work
+        finally:
+            with self._works_lock:
+                self._works.discard(work)
+
+    @asynccontextmanager
+    async def write_lock(self) -> AsyncIterator[None]:
+        """The emulator's own lock: `connection_lock` is held already, on another event loop."""
+        yield
 
     def fetch_arrow(self, sql: str, parameters: list[Any] | None = None) -> Any:
         """Run a statement. A dry run only binds it."""
-        refuse_duplicates(self.connection, sql, parameters)
         if self.is_dry:
-            sql = f"SELECT * FROM ({sql}\n) LIMIT 0" if is_query(sql) else f"EXPLAIN {sql}"
-        with self._statement_lock:
-            self._is_in_statement = True
-        try:
-            return super().fetch_arrow(sql, parameters)
-        finally:
-            with self._statement_lock:
-                self._is_in_statement = False
+            sql = f"SELECT * FROM ({sql}\n) LIMIT 0" if _is_query(sql) else f"EXPLAIN {sql}"
+        with interruptible():
+            rows = super().fetch_arrow(sql, parameters)
+        refuse_wide_integers(rows)
+        return rows
+
+
+def _is_query(sql: str) -> bool:
+    """Whether DuckDB SQL is a query; also True if sqlglot cannot parse it."""
+    try:
+        tree = sqlglot.parse_one(sql, read="duckdb")
+    except sqlglot.errors.SqlglotError:
+        return True
+    return isinstance(tree, exp.Query)
 
 
 class OneRequestApp:
-    """Passes HTTP requests to the emulator one by one.
+    """Passes HTTP requests to the emulator: those that write one by one, those that read side by side.
 
     Bodies are received and answers are sent without the lock, so a client that stops in the middle of
     either does not delay others.
+
+    Args:
+        app: The emulator's.
+        engine: Its engine.
+        before: Called before a request that has the main connection.
+        is_read: Whether a request may run beside others.
     """
 
     def __init__(
-        self, app: App, engine: SingleConnectionEngine, before: Callable[[], None]
+        self,
+        app: App,
+        engine: SingleConnectionEngine,
+        before: Callable[[], None],
+        is_read: Callable[[Request], bool],
     ) -> None:
         self._app = app
         self._engine = engine
         self._before = before
-        self._loop = asyncio.new_event_loop()
-        Thread(target=self._loop.run_forever, name="etlkit-local-bigquery", daemon=True).start()
+        self._is_read = is_read
+        self._clients = JobClients()
+        self._threads = ThreadPoolExecutor(_MAX_READS, "etlkit-local-read")
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """The ASGI entry."""
         if scope["type"] != "http" or "/bigquery/v2/" not in scope["path"]:
             await self._app(scope, receive, send)
             return
-        if cancelled := _CANCEL.search(scope["path"]):
-            await self._engine.cancel(cancelled[1])
+        if scope["path"].startswith("/upload/"):  # files are too large for memory
+            answer = await self._upload(scope, receive)
+        else:
+            body = await _whole_body(receive)
+            if body is None:
+                return
+            request = Request(scope["method"], scope["path"], body, scope["query_string"])
+            job = self._clients.find(request.job)
+            if job is not None and request.is_look:
+                answer = _json(200, job.resource())
+            elif job is not None and not await self._wait_for_job(request, receive):
+                answer = _json(200, job.no_results_yet())
+            else:
+                with self._clients.active(request) as job:
+                    async with job.client(receive):
+                        answer = await self._answer(scope, job)
+        for message in answer:
+            await send(message)
+
+    async def _wait_for_job(self, request: Request, receive: Receive) -> bool:
+        """Wait until the job that a request is about has ended. Returns whether it has."""
+        while (job := self._clients.find(request.job)) is not None:
+            if request.is_cancel:
+                await job.cancel()
+                continue
+            async with job.client(receive):
+                if not await job.wait(request.patience_s):
+                    return False
+        return True
+
+    async def _answer(self, scope: Message, job: ActiveJob) -> list[Message]:
         answer: list[Message] = []
 
         async def keep(message: Message) -> None:
             answer.append(message)
 
-        body: list[Message] = []
-        if scope["path"].startswith("/upload/"):  # files are too large for memory
-            work = self._app(scope, receive, keep)
-        else:
-            body = await _whole_body(receive)
-            work = self._elsewhere(self._app(scope, _replay(body, receive), keep))
-        async with self._connection(scope, body):
-            try:
+        def app() -> Awaitable[None]:
+            return self._app(scope, _replay(job.request.body), keep)
+
+        try:
+            if not await self._read(app, job):
+                await self._take_turn(app, job)
+        except Exception as error:
+            _log.exception("%s %s", scope["method"], scope["path"])
+            return _not_implemented(error)
+        return answer
+
+    async def _read(self, app: Call, job: ActiveJob) -> bool:
+        """Answer a request that only reads. Returns whether it does."""
+        request = job.request
+        if not request.may_read:
+            return False
+        if not self._engine.connection_lock.locked():
+            async with self._engine.connection_lock:
+                with self._engine.exclusive():
+                    self._before()
+
+        def read() -> bool:
+            if not self._is_read(request):
+                return False
+            asyncio.run(_run(app))
+            return True
+
+        with self._engine.reading() as work:
+            job.begin(work)
+            return await self._on_thread(read)
+
+    async def _take_turn(self, app: Call, job: ActiveJob) -> None:
+        """Answer a request that writes."""
+        async with self._turn(job) as work:
+            job.begin(work)
+            if work.is_exclusive:
                 self._before()
-                await to_completion(work)
-            except Exception as error:
-                _log.exception("%s %s", scope["method"], scope["path"])
-                answer = _not_implemented(error)
-        for message in answer:
-            await send(message)
+            await self._on_thread(lambda: asyncio.run(_run(app)))
 
     @asynccontextmanager
-    async def _connection(self, scope: Message, body: list[Message]) -> AsyncIterator[None]:
-        """Wait for the connection. The request counts as running as soon as it starts to wait."""
+    async def _turn(self, job: ActiveJob) -> AsyncIterator[Work]:
+        """Wait for the main connection. The request counts as running as soon as it starts to wait.
+
+        A query that is stopped while it waits needs no turn: it will only be told so.
+        """
         lock, concurrency = self._engine.connection_lock, self._engine.concurrency
-        tables = _mutated_by(scope, body) if lock.locked() else ()
-        arrival = concurrency.arrive(tables)
+        arrival = concurrency.arrive(_mutated_by(job.request) if lock.locked() else ())
         try:
-            await lock.acquire()
+            has_lock = await _acquire(lock, unless=job.stopping if job.request.query else None)
         finally:
             concurrency.leave_queue(arrival)
+        if not has_lock:
+            with self._engine.reading() as work:
+                yield work
+            return
         try:
             concurrency.begin(arrival)
-            self._engine.running_job = _job_id(scope, body)
-            yield
+            with self._engine.exclusive() as work:
+                yield work
         finally:
-            self._engine.running_job = None
             lock.release()
 
-    async def _elsewhere(self, work: Awaitable[None]) -> None:
-        async def run() -> None:
-            await work
+    async def _upload(self, scope: Message, receive: Receive) -> list[Message]:
+        """Answer an upload, whose body is read while it runs."""
+        here = asyncio.get_running_loop()
 
-        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(run(), self._loop))
+        async def receive_here() -> Message:
+            future = asyncio.run_coroutine_threadsafe(_received(receive), here)
+            return await asyncio.wrap_future(future)
+
+        answer: list[Message] = []
+
+        async def keep(message: Message) -> None:
+            answer.append(message)
+
+        with self._clients.active(Request(scope["method"], scope["path"])) as job:
+            try:
+                await self._take_turn(lambda: self._app(scope, receive_here, keep), job)
+            except Exception as error:
+                _log.exception("%s %s", scope["method"], scope["path"])
+                return _not_implemented(error)
+        return answer
+
+    async def _on_thread(self, call: Callable[[], _T]) -> _T:
+        loop = asyncio.get_running_loop()
+        context = copy_context()  # it has the request's work
+        return await to_completion(loop.run_in_executor(self._threads, context.run, call))
 
 
-async def to_completion(work: Awaitable[_T]) -> _T:
+async def _run(call: Call) -> None:
+    await call()
+
+
+async def _received(receive: Receive) -> Message:
+    return await receive()
+
+
+async def _acquire(lock: asyncio.Lock, *, unless: asyncio.Event | None) -> bool:
+    """Wait for a lock. Returns whether it is ours: False = the event came first."""
+    if unless is None:
+        return await lock.acquire()
+    ours = asyncio.create_task(lock.acquire())
+    event = asyncio.create_task(unless.wait())
+    try:
+        await asyncio.wait([ours, event], return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:
+        if not ours.cancel():
+            lock.release()
+        raise
+    finally:
+        event.cancel()
+    return ours.done() or not ours.cancel()
+
+
+async def to_completion(work: Awaitable[_T], stop: Callable[[], None] | None = None) -> _T:
     """Wait for work that uses DuckDB on a thread, also if the client has disconnected.
 
-    Cancelling does not stop a thread. If the lock were released then, the next request would use DuckDB
-    at the same time, and the two could deadlock.
+    Cancelling does not stop a thread. If the connection were given to the next request then, two would
+    use it at the same time, and could deadlock.
+
+    Args:
+        work: What to wait for.
+        stop: Called if the client has disconnected; None = the work goes on to its end.
     """
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
+        if stop is not None:
+            stop()
         await asyncio.wait([task])
         raise
 
@@ -183,53 +406,48 @@ def _not_implemented(error: Exception) -> list[Message]:
     what = str(error).split("\n", maxsplit=1)[0]
     message = f"The local BigQuery failed here ({type(error).__name__}: {what}): see server.log"
     reason = {"reason": "notImplemented", "message": message, "domain": "global"}
-    body = json.dumps({"error": {"code": 501, "message": message, "errors": [reason]}}).encode()
+    return _json(501, {"error": {"code": 501, "message": message, "errors": [reason]}})
+
+
+def _json(status: int, content: dict[str, Any]) -> list[Message]:
+    body = json.dumps(content).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     return [
-        {"type": "http.response.start", "status": 501, "headers": headers},
+        {"type": "http.response.start", "status": status, "headers": headers},
         {"type": "http.response.body", "body": body},
     ]
 
 
-def _job_id(scope: Message, body: list[Message]) -> str | None:
-    """The id that the client has chosen for the job of a request."""
-    if scope["method"] != "POST" or not scope["path"].endswith("/jobs"):
-        return None
-    try:
-        request = json.loads(b"".join(message.get("body", b"") for message in body))
-        job_id = request["jobReference"]["jobId"]
-    except (ValueError, LookupError, TypeError):
-        return None
-    return job_id if isinstance(job_id, str) else None
-
-
-def _mutated_by(scope: Message, body: list[Message]) -> tuple[Name, ...]:
+def _mutated_by(request: Request) -> tuple[Name, ...]:
     """The tables that the single statement of a request mutates."""
-    if scope["method"] != "POST" or not scope["path"].endswith(("/queries", "/jobs")):
+    query = request.query
+    if query is None or query.get("dryRun"):
         return ()
-    try:
-        request = json.loads(b"".join(message.get("body", b"") for message in body))
-        job = request.get("configuration", request)
-        query = job.get("query") or ""
-        sql = query if isinstance(query, str) else query.get("query") or ""
-    except (ValueError, AttributeError):  # the emulator says what is wrong with it
-        return ()
-    project = scope["path"].split("/projects/", maxsplit=1)[-1].split("/", maxsplit=1)[0]
-    return () if job.get("dryRun") else mutated_tables(sql, project)
+    sql = query.get("query")
+    return mutated_tables(sql, request.project) if isinstance(sql, str) else ()
 
 
-async def _whole_body(receive: Receive) -> list[Message]:
-    body = [await receive()]
-    while body[-1].get("more_body"):
-        body.append(await receive())
-    return body
+async def _whole_body(receive: Receive) -> bytes | None:
+    """The body of a request; None = its client has gone in the middle of it."""
+    parts = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        parts.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return b"".join(parts)
 
 
-def _replay(body: list[Message], receive: Receive) -> Receive:
-    messages = iter(body)
+def _replay(body: bytes) -> Receive:
+    messages = iter([{"type": "http.request", "body": body, "more_body": False}])
 
     async def replay() -> Message:
-        return next(messages, None) or await receive()
+        found = next(messages, None)
+        if found is None:
+            await asyncio.Event().wait()  # whether the client is still there is watched elsewhere
+            raise AssertionError
+        return found
 
     return replay
 

@@ -18,7 +18,7 @@ ORIGINALS: Final = (
         "bqemulator.server:DuckDBEngine",
         "a18b83bbd1e1",
         ("bigquery/patches/single_connection",),
-        "Users of the one DuckDB connection must wait for each other, and a dry run must not run.",
+        "Requests that read need connections of their own, and a dry run must not run.",
     ),
     Original(
         "bqemulator.server:uvicorn",
@@ -113,9 +113,40 @@ ORIGINALS: Final = (
     Original(
         "bqemulator.sql.translator:SQLTranslator.translate",
         "391007c542d5",
-        ("bigquery/patches/byte_literals", "bigquery/patches/alter_actions"),
-        "DuckDB must get BYTES literals with escapes in hexadecimal digits, and one statement for "
-        "each action of an ALTER.",
+        (
+            "bigquery/patches/byte_literals",
+            "bigquery/patches/functions",
+            "bigquery/patches/alter_actions",
+            "bigquery/patches/hashed_joins",
+            "bigquery/patches/sandbox",
+        ),
+        "DuckDB must get BYTES literals with escapes in hexadecimal digits, functions of our own, one "
+        "statement for each action of an ALTER, null-safe joins that it hashes, and none of its own "
+        "functions and statements.",
+    ),
+    Original(
+        "bqemulator.sql.builtin_udfs:register_builtin_udfs",
+        "1b1301197170",
+        ("bigquery/patches/functions",),
+        "DuckDB must have the functions that answer as BigQuery's do.",
+    ),
+    Original(
+        "bqemulator.types.geography:_ensure_conv_conn",
+        "cd3ea34f952b",
+        ("bigquery/patches/sandbox",),
+        "Geographies must be converted without a second DuckDB that loads an extension.",
+    ),
+    Original(
+        "bqemulator.versioning.time_travel:_eval_timestamp_via_duckdb",
+        "b0f5427ca3bb",
+        ("bigquery/patches/sandbox",),
+        "A point in time is translated by itself, and DuckDB must get none of its own functions.",
+    ),
+    Original(
+        "bqemulator.jobs.executor:_resolve_uri",
+        "3ce38a061249",
+        ("bigquery/patches/sandbox",),
+        "Jobs must read and write objects of buckets and uploads, and no other file.",
     ),
     Original(
         "bqemulator.sql.parameters:_SCALAR_CONVERTERS[BYTES]",
@@ -214,6 +245,42 @@ ORIGINALS: Final = (
         "The resource of a table must show its location, expiration, view and current row count.",
     ),
     Original(
+        "bqemulator.storage.sql_identifiers:_validate_sql_id",
+        "a2b5f9302c0a",
+        ("bigquery/patches/table_names",),
+        "Names of tables may have spaces, marks and letters of all languages.",
+    ),
+    Original(
+        "bqemulator.api.routes.datasets:_rest_to_dataset_meta",
+        "90e51b4cfda5",
+        ("bigquery/patches/locations",),
+        "A dataset is in the location of the world by default; its name and labels follow rules.",
+    ),
+    Original(
+        "bqemulator.catalog.ddl_sync:_ensure_dataset",
+        "5cb50291836c",
+        ("bigquery/patches/locations",),
+        "A dataset of CREATE SCHEMA is in the location of the world.",
+    ),
+    Original(
+        "sqlglot.dialects.duckdb:DuckDB.Generator.datatype_sql",
+        "10983c5c65d0",
+        ("bigquery/patches/type_parameters",),
+        "DuckDB's BLOB has no length.",
+    ),
+    Original(
+        "bqemulator.api.routes.tables:_field_to_rest",
+        "bb26b12c0bf0",
+        ("bigquery/patches/type_parameters",),
+        "The resource of a table must show STRING(n), BYTES(n) and NUMERIC(p, s).",
+    ),
+    Original(
+        "bqemulator.api.routes.tables:_parse_schema_fields",
+        "4367c4b47634",
+        ("bigquery/patches/type_parameters",),
+        "Tables from REST must keep STRING(n), BYTES(n) and NUMERIC(p, s).",
+    ),
+    Original(
         "bqemulator.api.routes.tables:_rest_to_table_meta",
         "facca44b44f1",
         ("bigquery/patches/table_resource",),
@@ -246,8 +313,25 @@ ORIGINALS: Final = (
     Original(
         "bqemulator.server:create_app",
         "6a104cb35d8e",
-        ("bigquery/patches/table_resource",),
-        "The REST app must handle one request at a time and update the catalog before each.",
+        (
+            "bigquery/patches/table_resource",
+            "bigquery/patches/job_results",
+            "bigquery/patches/callers",
+        ),
+        "The REST app must handle one writing request at a time, update the catalog before it, and "
+        "answer only callers that know the token.",
+    ),
+    Original(
+        "bqemulator.grpc_api.server:CorrelationInterceptor",
+        "dd701a50592e",
+        ("bigquery/patches/callers",),
+        "The gRPC server must answer only callers that know the token.",
+    ),
+    Original(
+        "bqemulator.api.routes.datasets:list_datasets",
+        "d599cca65d5d",
+        ("bigquery/patches/job_results",),
+        "The dataset of anonymous tables must exist, and be hidden.",
     ),
     Original(
         "bqemulator.grpc_api.write_servicer:BigQueryWriteHandler",
@@ -312,7 +396,7 @@ ORIGINALS: Final = (
     Original(
         "bqemulator.api.routes.upload:_run_load",
         "95b8367e65c5",
-        ("bigquery/patches/loads",),
+        ("bigquery/patches/loads", "bigquery/patches/gzip_uploads"),
         "An upload must run under the job id that the client sent, and only once.",
     ),
     Original(
@@ -344,12 +428,6 @@ ORIGINALS: Final = (
         ABSENT,
         ("bigquery/extensions/grammar",),
         "sqlglot does not parse ML.ANNOTATE_IMAGE.",
-    ),
-    Original(
-        "sqlglot.dialects.bigquery:BigQuery.Parser.FUNCTIONS[JSON_QUERY]",
-        "dc84eb9e8c82",
-        ("bigquery/extensions/grammar",),
-        "sqlglot fails on JSON_QUERY without a path.",
     ),
     Original(
         "sqlglot.dialects.bigquery:BigQuery.Generator.TRANSFORMS[Connection]",
@@ -440,6 +518,114 @@ ORIGINALS: Final = (
         "f253b8a314e5",
         ("ml/extension",),
         "The emulator refuses every statement with ML.PREDICT, even in a comment.",
+    ),
+    Original(
+        "bqemulator.sql.inner_query:expand_information_schema",
+        "68f0c5bd3198",
+        ("bigquery/rewrites/__init__",),
+        "Rewrites must see a statement before the emulator's own do.",
+    ),
+    Original(
+        "bqemulator.sql.inner_query:expand_wildcard_tables",
+        "2f376b6e0dd0",
+        ("bigquery/rewrites/__init__",),
+        "Wildcard tables are rewritten in the tree, without _TABLE_SUFFIX in *.",
+    ),
+    Original(
+        "bqemulator.sql.inner_query:rewrite_unnest_offset",
+        "b50dfca40c5a",
+        ("bigquery/rewrites/unnest",),
+        "Offsets count from 0 where they are made, not where they are named.",
+    ),
+    Original(
+        "sqlglot.dialects.bigquery:BigQuery.Parser._parse_unnest",
+        "da3eb923abf4",
+        ("bigquery/rewrites/unnest",),
+        "Offsets of BigQuery's dialect count from 0.",
+    ),
+    Original(
+        "sqlglot.dialects.duckdb:DuckDB.Generator.unnest_sql",
+        "27893f4a1f81",
+        ("bigquery/rewrites/unnest",),
+        "Offsets must count from 0, and arrays of structs may have them.",
+    ),
+    Original(
+        "sqlglot.dialects.bigquery:BigQuery.Parser.ID_VAR_TOKENS",
+        "586fee08c7f7",
+        ("bigquery/rewrites/unreserved_words",),
+        "Words that GoogleSQL does not reserve are names.",
+    ),
+    Original(
+        "sqlglot.dialects.duckdb:DuckDB.Generator.RESERVED_KEYWORDS",
+        "cdf9b132a8f2",
+        ("bigquery/rewrites/unreserved_words",),
+        "Words that GoogleSQL does not reserve must be quoted for DuckDB.",
+    ),
+    Original(
+        "sqlglot.dialects.duckdb:DuckDB.Generator.TRANSFORMS[CurrentTimestamp]",
+        "f759826ff489",
+        ("bigquery/rewrites/current_time",),
+        "A column may be called current_timestamp.",
+    ),
+    Original(
+        "sqlglot.dialects.duckdb:DuckDB.Generator.TRANSFORMS[CurrentTime]",
+        "90ef38905329",
+        ("bigquery/rewrites/current_time",),
+        "A column may be called current_time.",
+    ),
+    Original(
+        "sqlglot.dialects.duckdb:DuckDB.Generator.currentdate_sql",
+        "53818860fb77",
+        ("bigquery/rewrites/current_time",),
+        "A column may be called current_date.",
+    ),
+    Original(
+        "bqemulator.api.routes.jobs:_handle_query_job",
+        "d4a9966bc7e3",
+        ("bigquery/extensions/sessions",),
+        "A query job must run in its session, and keep its child jobs.",
+    ),
+    Original(
+        "bqemulator.api.routes.jobs:_apply_default_dataset",
+        "c7a937f8ba07",
+        ("bigquery/rewrites/default_dataset",),
+        "Temporary tables must come before those of the default dataset.",
+    ),
+    Original(
+        "bqemulator.scripting.parser:Parser._parse_set",
+        "55cf172ec788",
+        ("bigquery/extensions/interpreter",),
+        "Scripts set system variables.",
+    ),
+    Original(
+        "sqlglot.dialects.duckdb:DuckDB.Generator.TRANSFORMS[CurrentDatetime]",
+        ABSENT,
+        ("bigquery/rewrites/current_time",),
+        "DuckDB has no CURRENT_DATETIME.",
+    ),
+    Original(
+        "bqemulator.sql.parameters:_bind_named",
+        "e337c2ea6dd4",
+        ("bigquery/rewrites/quoted_parameters",),
+        "A parameter may have a quoted name.",
+    ),
+    Original(
+        "bqemulator.sql.inner_query:build_catalog_schema",
+        "8f930661873f",
+        ("bigquery/rewrites/column_types",),
+        "REPEATED columns must have types of arrays.",
+    ),
+    Original(
+        "bqemulator.api.routes.jobs:_SESSION_CATALOG",
+        "4f53cda18c2b",
+        ("bigquery/extensions/sessions",),
+        "A session id is known as long as its session is open.",
+    ),
+    Original(
+        "bqemulator.scripting.parser:Parser._read_type_name",
+        "325348b42e7f",
+        ("bigquery/extensions/interpreter",),
+        "Arguments of functions may have ANY TYPE.",
     ),
 )
 

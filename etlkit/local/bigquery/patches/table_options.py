@@ -8,7 +8,7 @@ only knew the description, ignored ALTER TABLE, and reset the resource on IF NOT
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlglot
 from bqemulator.catalog import ddl_sync
@@ -27,10 +27,17 @@ from etlkit.local.bigquery.patches.partitioning import (
     with_options,
 )
 from etlkit.local.bigquery.patches.table import PATCHES
+from etlkit.local.bigquery.patches.type_parameters import declared, kept
 from etlkit.local.bigquery.patches.types import table_schema, widen
+from etlkit.local.bigquery.rules.registry import Asked, ask
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bqemulator.catalog.models import TableMeta
+
+CREATED: Final[list[Callable[[exp.Create, TableMeta, Any], None]]] = []
+"""Each gets a CREATE TABLE that has run, the table and the emulator's `AppContext`."""
 
 _plain_sync = ddl_sync.sync_created_table
 
@@ -60,20 +67,36 @@ def _sync_created(tree: exp.Create, sql: str, project: str, ctx: Any) -> None:
         widen(ctx.engine, quoted_table_ref(*name))
     _plain_sync(sql, project, ctx)
     meta = ctx.catalog.get_table(*name)
-    properties = tree.args.get("properties")
     if meta is None:
         return
-    ctx.catalog.update_table(meta := described(meta, tree))
-    if properties is None:
-        return
-    updates = _options(properties, ctx)
-    if properties.find(exp.PartitionedByProperty) is not None:
-        updates["time_partitioning"] = partitioning_of(properties)
-        updates["range_partitioning"] = range_of(properties)
-    if properties.find(exp.ClusterProperty) is not None:
-        updates["clustering"] = clustering_of(properties)
-    if updates:
-        ctx.catalog.update_table(meta.model_copy(update=updates))
+    meta = described(_with_parameters(meta, tree, project, ctx), tree)
+    properties = tree.args.get("properties")
+    if properties is not None:
+        updates = _options(properties, ctx)
+        if properties.find(exp.PartitionedByProperty) is not None:
+            updates["time_partitioning"] = partitioning_of(properties)
+            updates["range_partitioning"] = range_of(properties)
+        if properties.find(exp.ClusterProperty) is not None:
+            updates["clustering"] = clustering_of(properties)
+        meta = meta.model_copy(update=updates)
+    ask(Asked.DEFINITION, meta, tree)
+    ask(Asked.LABELS, meta.labels)
+    ctx.catalog.update_table(meta)
+    for keep in CREATED:
+        keep(tree, meta, ctx)
+
+
+def _with_parameters(meta: TableMeta, tree: exp.Create, project: str, ctx: Any) -> TableMeta:
+    """The table with the parameters of its columns' types, or those of the table that it is LIKE."""
+    like = tree.find(exp.LikeProperty)
+    name = None if like is None else _name(like.this, project)
+    source = None if name is None else ctx.catalog.get_table(*name)
+    fields = meta.schema_.fields
+    if source is not None:
+        fields = kept(fields, source.schema_.fields)
+    fields = declared(fields, tree.this.expressions if isinstance(tree.this, exp.Schema) else ())
+    schema = meta.schema_.model_copy(update={"fields": fields})
+    return meta.model_copy(update={"schema_": schema})
 
 
 def _sync_altered(tree: exp.Alter, project: str, ctx: Any) -> None:
@@ -101,19 +124,40 @@ def _sync_altered(tree: exp.Alter, project: str, ctx: Any) -> None:
             updates["table_id"] = action.this.name
             name = (*name[:2], action.this.name)
             ctx.catalog.create_table(meta.model_copy(update=updates))
-    ctx.catalog.update_table(_with_columns(meta.model_copy(update=updates), name, ctx))
+    meta = _with_columns(meta.model_copy(update=updates), tree, name, ctx)
+    ask(Asked.DEFINITION, meta, None)
+    ask(Asked.LABELS, meta.labels)
+    ctx.catalog.update_table(meta)
 
 
-def _with_columns(meta: TableMeta, name: tuple[str, str, str], ctx: Any) -> TableMeta:
+def _with_columns(
+    meta: TableMeta, tree: exp.Alter, name: tuple[str, str, str], ctx: Any
+) -> TableMeta:
     """The table with its current columns. Those that it had before keep their other properties."""
-    known = {field.name: field for field in meta.schema_.fields}
+    renamed = {
+        action.this.name.casefold(): action.args["to"].name
+        for action in tree.args["actions"]
+        if isinstance(action, exp.RenameColumn)
+    }
+    before = [
+        field.model_copy(update={"name": renamed.get(field.name.casefold(), field.name)})
+        for field in meta.schema_.fields
+    ]
+    known = {field.name: field for field in before}
     now = table_schema(ctx.engine, quoted_table_ref(*name))
     fields = tuple(
         field.model_copy(update={"description": known[field.name].description})
         if field.name in known
         else field
-        for field in now.fields
+        for field in kept(now.fields, before)
     )
+    columns = [
+        action
+        for action in tree.args["actions"]
+        if isinstance(action, exp.ColumnDef) or action.args.get("dtype") is not None
+    ]
+    ctx.engine.late_columns.added(name, {each.name for each in fields} - known.keys())
+    fields = declared(fields, columns)
     return meta.model_copy(update={"schema_": now.model_copy(update={"fields": fields})})
 
 

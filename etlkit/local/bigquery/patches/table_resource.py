@@ -9,6 +9,7 @@ existed in the catalog. What still differs: defaults are shown in DuckDB's SQL.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import bqemulator.api.routes.tables as routes
@@ -16,10 +17,13 @@ import bqemulator.server as emulator_server
 from bqemulator.catalog.models import RangePartitioning
 from bqemulator.storage.sql_identifiers import quoted_table_ref
 
-from etlkit.local.bigquery.patches.missing_values import defaults_of
+from etlkit.local.bigquery.patches.catalog_cache import share
+from etlkit.local.bigquery.patches.locations import FoundByLocation, JobsWithLocation
 from etlkit.local.bigquery.patches.single_connection import OneRequestApp
 from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.types import quote, to_column
+from etlkit.local.bigquery.rules.missing_values import defaults_of
+from etlkit.local.bigquery.rules.registry import Asked, ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +34,8 @@ _plain_create_app = emulator_server.create_app
 _plain_to_rest = routes._table_to_rest  # noqa: SLF001
 _plain_from_rest = routes._rest_to_table_meta  # noqa: SLF001
 _WITHOUT_ROWS = {"VIEW", "EXTERNAL"}
+_NOW = {"get_current_timestamp()": "CURRENT_TIMESTAMP()", "today()": "CURRENT_DATE()"}
+"""Functions that the local server has put in the place of BigQuery's."""
 
 
 class TableResources:
@@ -37,6 +43,12 @@ class TableResources:
 
     more: ClassVar[list[Callable[[TableMeta, Any], dict[str, Any]]]] = []
     """Each returns more fields of the resource, from the table and the emulator's `AppContext`."""
+
+    columns: ClassVar[list[Callable[[TableMeta, list[dict[str, Any]], Any], None]]] = []
+    """Each adds to the fields of the resource's schema."""
+
+    updated: ClassVar[list[Callable[[TableMeta, dict[str, Any], Any], TableMeta]]] = []
+    """Each gets the updated table and the body of the request, and returns the table to store."""
 
     def __init__(self, ctx: Any) -> None:
         self._ctx = ctx
@@ -56,6 +68,8 @@ class TableResources:
             self._show_defaults(meta, body)
         for describe in self.more:
             body |= describe(meta, self._ctx)
+        for describe_columns in self.columns:
+            describe_columns(meta, body.get("schema", {}).get("fields", []), self._ctx)
         return body
 
     def from_rest(
@@ -73,13 +87,19 @@ class TableResources:
             body = {**body, "labels": {k: v for k, v in merged.items() if v is not None}}
         meta = _plain_from_rest(project_id, dataset_id, body, clock, existing)
         meta = _with_partitioning(meta, body)
+        ask(Asked.LABELS, meta.labels)
+        ask(Asked.DEFINITION, meta, None)
         if existing is None:
             return meta.model_copy(update={"expiration_time": _expiration(body)})
-        self._add_columns(meta, existing)
-        at = _expiration(body) if "expirationTime" in body else existing.expiration_time
         kept = ("range_partitioning", "base_table", "snapshot_time", "num_rows")
         updates = {name: getattr(existing, name) for name in kept}
-        return meta.model_copy(update={**updates, "expiration_time": at})
+        ask(Asked.UPDATE, meta, existing)
+        self._add_columns(meta, existing)
+        at = _expiration(body) if "expirationTime" in body else existing.expiration_time
+        meta = meta.model_copy(update={**updates, "expiration_time": at})
+        for keep in self.updated:
+            meta = keep(meta, body, self._ctx)
+        return meta
 
     def prepare_request(self) -> None:
         """Update the catalog: store times of change, and drop expired tables."""
@@ -105,7 +125,8 @@ class TableResources:
         defaults = defaults_of(self._ctx.engine, name)
         for field in body.get("schema", {}).get("fields", ()) if defaults else ():
             if field["name"] in defaults:
-                field["defaultValueExpression"] = defaults[field["name"]]
+                text = defaults[field["name"]]
+                field["defaultValueExpression"] = _NOW.get(text.lower(), text)
 
     def _num_rows(self, meta: TableMeta) -> int:
         table = quoted_table_ref(meta.project_id, meta.dataset_id, meta.table_id)
@@ -115,8 +136,10 @@ class TableResources:
     def _add_columns(self, meta: TableMeta, existing: TableMeta) -> None:
         known = {field.name.casefold() for field in existing.schema_.fields}
         table = quoted_table_ref(meta.project_id, meta.dataset_id, existing.table_id)
+        name = (meta.project_id, meta.dataset_id, existing.table_id)
         for field in meta.schema_.fields:
             if field.name.casefold() not in known:
+                self._ctx.engine.late_columns.added(name, [field.name])
                 kind = to_column(routes._field_to_rest(field))  # noqa: SLF001
                 self._ctx.engine.execute(
                     f"ALTER TABLE {table} ADD COLUMN {quote(field.name)} {kind}"
@@ -157,13 +180,18 @@ def _expiration(body: dict[str, Any]) -> datetime | None:
     return None if millis is None else datetime.fromtimestamp(int(millis) / 1000, UTC)
 
 
-def _create_app(ctx: Any) -> OneRequestApp:
+def _create_app(ctx: Any) -> FoundByLocation:
+    from etlkit.local.bigquery.extensions.plain_reads import is_read
+
     resources = TableResources(ctx)
     PATCHES.replace("bqemulator.api.routes.tables:_table_to_rest", resources.to_rest)
     PATCHES.replace("bqemulator.api.routes.tables:_rest_to_table_meta", resources.from_rest)
-    return OneRequestApp(_plain_create_app(ctx), ctx.engine, resources.prepare_request)
+    share(ctx.catalog)
+    app = JobsWithLocation(_plain_create_app(ctx))
+    reads = partial(is_read, ctx=ctx)
+    return FoundByLocation(OneRequestApp(app, ctx.engine, resources.prepare_request, reads))
 
 
 def apply() -> None:
-    """Build the REST app with these resources, one request at a time."""
+    """Build the REST app with these resources."""
     PATCHES.replace("bqemulator.server:create_app", _create_app)

@@ -10,19 +10,17 @@ has already aborted the transaction, and it is rolled back. In BigQuery it would
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import duckdb
 from bqemulator.domain.errors import InvalidQueryError
 
-if TYPE_CHECKING:
-    from etlkit.local.bigquery.patches.concurrency import Name
+from etlkit.local.bigquery.patches.catalog_cache import entries_of
+from etlkit.local.bigquery.rules.concurrency import conflicting_transaction
 
-NO_DDL: Final = (
-    "DDL statements are not supported in a transaction, except for those creating or dropping "
-    "temporary tables or temporary functions."
-)
+if TYPE_CHECKING:
+    from etlkit.local.bigquery.rules.concurrency import Name
 
 
 class Transaction:
@@ -31,12 +29,14 @@ class Transaction:
     Attributes:
         changed: The tables that DML has written to.
         id: For messages.
+        is_implicit: True = of a single statement or load; False = the user's, from BEGIN on.
         is_lost: True = an error has ended it; only ROLLBACK is left.
     """
 
-    def __init__(self, ctx: Any) -> None:
+    def __init__(self, ctx: Any, *, is_implicit: bool = False) -> None:
         self._ctx = ctx
-        self._catalog = _tables_of(ctx.catalog)
+        self.is_implicit = is_implicit
+        self._catalog = entries_of(ctx.catalog)
         self.changed: set[Name] = set()
         self._mutated: set[Name] = set()
         self.id = str(uuid4())
@@ -60,16 +60,15 @@ class Transaction:
             InvalidQueryError: Another request has changed one of them since the transaction began. The
                 transaction is rolled back.
         """
+        self._refuse_conflicts(tables)
+
+    def _refuse_conflicts(self, tables: Iterable[Name], since: int | None = None) -> None:
         for table in tables:
-            if self._ctx.engine.concurrency.is_conflict(table):
-                self._undo()
-                self.is_lost = True
-                project, dataset, name = table
-                raise InvalidQueryError(
-                    "Transaction is aborted due to concurrent update against table "
-                    f"{project}:{dataset}.{name}. Transaction ID: {self.id}",
-                    location="query",
-                )
+            try:
+                conflicting_transaction(self._ctx.engine.concurrency, table, self.id, since)
+            except InvalidQueryError:
+                self.lose()
+                raise
             self._mutated.add(table)
 
     def rollback(self) -> None:
@@ -85,6 +84,11 @@ class Transaction:
         try:
             self._ctx.engine.execute("SELECT 1")
         except duckdb.Error:
+            self.lose()
+
+    def lose(self) -> None:
+        """Undo all changes; only ROLLBACK is left."""
+        if not self.is_lost:
             self._undo()
             self.is_lost = True
 
@@ -101,9 +105,3 @@ class Transaction:
         cache = self._ctx.catalog._cache  # noqa: SLF001
         for name, entries in self._catalog.items():
             setattr(cache, name, entries)
-
-
-def _tables_of(catalog: Any) -> dict[str, dict[Any, Any]]:
-    """Shallow copies are enough: the entries are frozen."""
-    cache = vars(catalog._cache)  # noqa: SLF001
-    return {name: dict(entries) for name, entries in cache.items() if isinstance(entries, dict)}

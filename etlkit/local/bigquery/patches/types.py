@@ -5,7 +5,7 @@ digits after the point. The emulator: it looked at types through Arrow, where JS
 GEOGRAPHY is bytes; its NUMERIC columns kept 3 digits after the point and BIGNUMERIC 5.
 
 What remains: DuckDB's decimals have 38 digits at most, so BIGNUMERIC keeps 20 before and 18 after the
-point, and a product of two NUMERICs is a BIGNUMERIC.
+point.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import Any, Final
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 from bqemulator.catalog.models import TableFieldSchema, TableSchema
+from bqemulator.domain.errors import InvalidQueryError
 from bqemulator.jobs import executor
 from bqemulator.storage import arrow_bridge, type_map
 from bqemulator.storage.sql_identifiers import quoted_table_ref
@@ -152,13 +154,20 @@ def to_table_fields(fields: list[dict[str, Any]]) -> tuple[TableFieldSchema, ...
     return _parse_schema_fields(fields)
 
 
+expected: Final[dict[str, dict[str, dict[str, Any]]]] = {}
+"""REST fields that GoogleSQL's analyzer found, by the quoted name of a table that is to be made."""
+
+
 def widen(engine: Any, table: str) -> None:
-    """Give the columns of a new table the width that BigQuery's types have.
+    """Give the columns of a new table BigQuery's types, with the width that they have there.
 
     `SELECT 1 AS n` is a 32-bit column for DuckDB; in BigQuery every integer has 64 bits.
     """
+    fields = expected.pop(table, {})
     for name, kind, _ in columns_of(engine, table):
-        stored = duckdb.type(stored_type(kind))
+        field = fields.get(name)
+        is_other = field is not None and to_field(name, kind)["type"] != field["type"]
+        stored = duckdb.type(to_column(field) if field and is_other else stored_type(kind))
         if stored != kind:
             engine.execute(f"ALTER TABLE {table} ALTER COLUMN {quote(name)} TYPE {stored}")
 
@@ -171,6 +180,8 @@ def to_column(field: dict[str, Any]) -> str:
         kind = f"STRUCT({', '.join(fields)})"
     else:
         (_, kind), *_ = _plain_columns([{**field, "mode": "NULLABLE"}])
+        if field.get("precision") and ALIASES.get(field["type"], field["type"]) == "NUMERIC":
+            kind = f"DECIMAL({field['precision']}, {field.get('scale') or 0})"
     return f"{kind}[]" if field.get("mode") == "REPEATED" else kind
 
 
@@ -195,6 +206,25 @@ def _build_response_schema(arrow_schema: Any) -> list[dict[str, Any]]:
             fields[index] = to_field(fields[index]["name"], duckdb.type(known.decode()))
     return fields
 
+
+def refuse_wide_integers(rows: Any) -> None:
+    """Raise if an INT64 of a result has more than 64 bits: DuckDB adds BIGINTs up in 128 bits.
+
+    Args:
+        rows: An Arrow table as the engine gives it.
+
+    Raises:
+        InvalidQueryError: A sum is too large, as in BigQuery.
+    """
+    for index, field in enumerate(rows.schema):
+        if (field.metadata or {}).get(b"bqemu.duckdb_type") == b"HUGEINT":
+            bounds = pc.min_max(rows.column(index)).as_py()
+            if bounds["min"] is not None and (bounds["min"] < _MIN or bounds["max"] > _MAX):
+                raise InvalidQueryError("int64 overflow", location="query")
+
+
+_MIN: Final = -(1 << 63)
+_MAX: Final = (1 << 63) - 1
 
 _plain_columns = type_map.bq_schema_to_duckdb_columns
 _plain_wkt = arrow_bridge.wkb_to_wkt

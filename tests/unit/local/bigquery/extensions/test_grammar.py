@@ -42,7 +42,7 @@ def test_connections_need_no_backticks(written, name):
 @pytest.mark.parametrize(
     "sql",
     [
-        "CREATE EXTERNAL TABLE d.t WITH CONNECTION us.my-conn OPTIONS (uris=['gs://b/*'])",
+        "CREATE EXTERNAL TABLE d.t WITH CONNECTION `us.my-conn` OPTIONS (uris=['gs://b/*'])",
         "CREATE EXTERNAL TABLE IF NOT EXISTS d.t WITH CONNECTION DEFAULT OPTIONS (uris='gs://b/*')",
         "DROP EXTERNAL TABLE IF EXISTS d.t",
         "CREATE MODEL d.m REMOTE WITH CONNECTION DEFAULT OPTIONS (endpoint='x')",
@@ -100,12 +100,6 @@ def test_a_name_without_a_dataset():
 def test_only_a_single_statement_has_a_tree(sql):
     """Empty texts, several statements and unknown syntax have none."""
     assert grammar.parse(sql) is None
-
-
-def test_the_path_of_json_query_may_be_left_out():
-    """The default is `$`, as in BigQuery."""
-    tree = grammar.parse("SELECT JSON_QUERY(x.y) AS r")
-    assert tree.sql(dialect="bigquery") == "SELECT JSON_QUERY(x.y, '$') AS r"
 
 
 def models(sql: str) -> list[str]:

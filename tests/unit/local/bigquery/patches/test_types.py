@@ -2,9 +2,9 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from etlkit.local.bigquery.patches.append_checks import AppendRefusedError, check
 from etlkit.local.bigquery.patches.arrow_types import read_field
 from etlkit.local.bigquery.patches.types import BIGNUMERIC, to_column, to_field, to_table_fields
+from etlkit.local.bigquery.rules.appends import AppendRefusedError, check
 from etlkit.rows.types import ALIASES, REST_NAMES, STRUCT, TYPES
 
 CHILD = {"name": "x", "type": "BOOLEAN", "mode": "NULLABLE"}

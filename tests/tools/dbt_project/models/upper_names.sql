@@ -1,0 +1,2 @@
+{{ config(materialized='view') }}
+SELECT id, UPPER(name) AS name FROM {{ ref('people') }}

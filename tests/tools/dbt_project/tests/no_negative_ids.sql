@@ -1,0 +1,1 @@
+SELECT * FROM {{ ref('upper_names') }} WHERE id < 0

@@ -1,0 +1,2 @@
+MODEL (name mesh.ids, kind VIEW);
+SELECT id FROM mesh.people;
