@@ -178,6 +178,21 @@ def test_names(sql, answers, bq):
     assert [tuple(row) for row in rows] == [(6,)]
 
 
+def test_names_in_literals(sql, answers, dataset):
+    """Real BigQuery: a literal that has the name of a view is a text, also in the text of a view."""
+    text = f"SELECT table_name FROM `local.{dataset}.INFORMATION_SCHEMA.TABLES`"
+    sql(f"CREATE VIEW DS.v AS {text}")
+    answers(
+        {
+            f"SELECT '{text}', r'{text}'": [(text, text)],
+            f"SELECT '{text}' FROM DS.INFORMATION_SCHEMA.TABLES -- {text}": [(text,)],
+            f"SELECT STARTS_WITH(view_definition, '{text}') FROM DS.INFORMATION_SCHEMA.VIEWS": [
+                (True,)
+            ],
+        }
+    )
+
+
 def test_json_subscripts(sql, answers):
     """Real BigQuery: elements of JSON arrays count from 0."""
     value = json.dumps({"a": [{"b": 1}, 5]})

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import sqlglot
-from bqemulator.sql.rewriter.information_schema import expand_information_schema
 from sqlglot import exp
 
 from etlkit.local.bigquery.patches.table import PATCHES
@@ -66,7 +65,7 @@ def rewrite(sql: str, project: str, catalog: Any) -> str:
 
 def expanded(sql: str, project: str, catalog: Any) -> str:
     """A statement that is rewritten, with INFORMATION_SCHEMA views as queries."""
-    return expand_information_schema(rewrite(sql, project, catalog), project, catalog)
+    return information_schema.expand(rewrite(sql, project, catalog), project, catalog)
 
 
 def apply() -> None:

@@ -1,18 +1,33 @@
-"""Names of INFORMATION_SCHEMA views, with backticks anywhere.
+"""INFORMATION_SCHEMA views as queries.
 
-Real BigQuery: the parts of such a name may be quoted together or one by one. The emulator finds the
-names by their text, and did not know all forms.
+Real BigQuery: the parts of their names may be quoted together or one by one, and a literal that has
+such a name is a text. The emulator finds the names in the text of a statement: it did not know all
+forms, and replaced them within literals too, so that a query kept as a value became another one.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import sqlglot
+from bqemulator.sql.rewriter import information_schema as views
 from sqlglot.tokens import Token, TokenType
+
+from etlkit.local.bigquery.sql_names import scan
 
 _NAMES: Final = (TokenType.VAR, TokenType.IDENTIFIER)
 _SCHEMA: Final = "INFORMATION_SCHEMA"
+_EXPANSIONS: Final = (
+    views.expand_information_schema_routines,
+    views.expand_information_schema_materialized_views,
+    views.expand_information_schema_row_access_policies,
+    views.expand_information_schema_schemata,
+    views.expand_information_schema_tables,
+    views.expand_information_schema_columns,
+    views.expand_information_schema_table_options,
+    views.expand_information_schema_views,
+    views.expand_information_schema_partitions,
+)
 
 
 def in_one_name(sql: str) -> str:
@@ -28,6 +43,25 @@ def in_one_name(sql: str) -> str:
         if _SCHEMA in name.upper().split("."):
             sql = f"{sql[: path[0].start]}`{name}`{sql[path[-1].end + 1 :]}"
     return sql
+
+
+def expand(sql: str, project: str, catalog: Any) -> str:
+    """The text with each INFORMATION_SCHEMA view that it names as a query."""
+    if _SCHEMA not in sql.upper():
+        return sql
+    return "".join(
+        _query(text, project, catalog) if kind == "path" and _SCHEMA in text.upper() else text
+        for kind, text in scan(sql).pieces
+    )
+
+
+def _query(name: str, project: str, catalog: Any) -> str:
+    """A view as a query; a name that is none of them as it is."""
+    for expand_one in _EXPANSIONS:
+        query = str(expand_one(name, project, catalog))
+        if query != name:
+            return query  # it may have such names in its values: a view's text, a routine's
+    return name
 
 
 def _paths(tokens: list[Token]) -> list[list[Token]]:
