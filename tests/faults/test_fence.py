@@ -185,6 +185,31 @@ def test_a_resume_dies_before_it_takes_over(fence):
     fence.check()
 
 
+@pytest.mark.parametrize("moment", ["PATCH run", "job start"])
+def test_a_dead_attempts_publish_arrives_while_it_is_resumed(fence, moment):
+    """The resume has found the run unpublished; it ends well, with what was published."""
+    late, gateway = fence.gateway(), fence.gateway()
+    publish = late.hold("job publish")
+    attempt = fence.start(late)
+    assert publish.reached.wait(60)
+    attempt.kill()
+    calls = len(late.calls())
+
+    def arrive(_):
+        late.release_all()
+        fence.until(lambda: fence.runs()[-1][1] == "published")
+
+    gateway.hold(moment, then=arrive).released.set()
+    end = fence.start(gateway, resume="last").end()
+    assert not end.error
+    assert "was published by its earlier attempt a moment ago" in "".join(end.notes)
+    assert end.report["read"] == COUNTS["read"]
+    assert gateway.calls() == []
+    assert calls == len(late.calls())
+    fence.check()
+    assert fence.work_tables(end.report["run_id"]) == []
+
+
 def test_three_resumes_at_once(fence):
     """One gets the run; the others are refused with its id and cost nothing."""
     gateway = fence.gateway()

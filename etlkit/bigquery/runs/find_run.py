@@ -14,7 +14,7 @@ from etlkit.bigquery.google_errors import errors_as
 from etlkit.bigquery.names import label
 from etlkit.bigquery.runs.finish import finish_published
 from etlkit.bigquery.runs.guard import find_holder, guard_name
-from etlkit.bigquery.runs.ledger import WORKFLOW, Ledger, counts_of_row
+from etlkit.bigquery.runs.ledger import WORKFLOW, Ledger, published_counts
 from etlkit.bigquery.source import work_dataset
 from etlkit.errors import AlreadyPublishedError, RunStateError, SinkError
 
@@ -88,21 +88,13 @@ def find_run(
             raise RunStateError(f"run {row['run_id']} wrote with mode {mode}: it cannot be resumed")
         if not published:
             _check_over(connection, dataset, row)
-    numbers = counts_of_row(row)
-    counts = Counts(
-        read=numbers["read"],
-        written=numbers["written"],
-        skipped=numbers["skipped"],
-        rejected=numbers["rejected"],
-        parts=numbers["rows_published"],
-    )
     return RunRecord(
         run_id=row["run_id"],
         job_name=row["job"],
         attempts=row["attempt"],
         fingerprint=row["fingerprint"] or "",
         retry_of=row["retry_of"],
-        published=counts if published else None,
+        published=published_counts(row) if published else None,
         target=row["target"],
         parent=parent_of_row(row),
     )

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from etlkit._version import __version__
+from etlkit.api.outcomes import Counts
 from etlkit.bigquery import sql
 from etlkit.bigquery.names import TableName
 from etlkit.bigquery.schema_fields import to_schema_fields
@@ -295,6 +296,18 @@ class Ledger:
 def counts_of_row(row: Mapping[str, Any]) -> dict[str, int]:
     """A run's counts in the view; null = 0."""
     return {name: row[name] or 0 for name in _COUNTS}
+
+
+def published_counts(row: Mapping[str, Any]) -> Counts:
+    """How the rows of a published run ended, from its row in the view."""
+    numbers = counts_of_row(row)
+    return Counts(
+        read=numbers["read"],
+        written=numbers["written"],
+        skipped=numbers["skipped"],
+        rejected=numbers["rejected"],
+        parts=numbers["rows_published"],
+    )
 
 
 def _to_json_text(values: Mapping[str, Any]) -> str:

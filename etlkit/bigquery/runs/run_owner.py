@@ -13,12 +13,18 @@ from etlkit.api.workflow_report import TaskReport, WorkflowReport
 from etlkit.api.workflow_state import value_text
 from etlkit.bigquery import sql
 from etlkit.bigquery.google_errors import google_message
+from etlkit.bigquery.runs.finish import finish_published
 from etlkit.bigquery.runs.guard import Guard, guard_name
 from etlkit.bigquery.runs.job_lock import JobLock
 from etlkit.bigquery.runs.lease import Lease
-from etlkit.bigquery.runs.ledger import Ledger
+from etlkit.bigquery.runs.ledger import Ledger, published_counts
 from etlkit.bigquery.runs.stored_reports import to_stored
-from etlkit.errors import ConfigError, RunTakenOverError
+from etlkit.errors import (
+    AlreadyPublishedError,
+    ConfigError,
+    RunStateError,
+    RunTakenOverError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -99,9 +105,28 @@ class RunOwner:
             RunStateError: Another run of the job is in progress, or another process has resumed
                 this run.
             RunTakenOverError: The run is a task's, and another process has taken over the workflow.
+            AlreadyPublishedError: The run to resume was published a moment ago.
         """
         parent = self._parent_hold()
         self.ledger.make()
+        try:
+            self._begin(parent, report, exclusive=exclusive, can_resume=can_resume)
+        except RunStateError:
+            if self._run.attempt > 1:
+                self._raise_if_published()
+            raise
+        self.lease.start()
+        if self._run.parent is not None:
+            self._run.parent.on_started(self._run.run_id)
+
+    def _begin(
+        self,
+        parent: sql.Holding | None,
+        report: Mapping[str, Any] | None,
+        *,
+        exclusive: bool,
+        can_resume: bool,
+    ) -> None:
         is_new = True
         if self._run.attempt == 1:
             self.guard.create()
@@ -114,9 +139,24 @@ class RunOwner:
         except BaseException:
             self._undo_start()
             raise
-        self.lease.start()
-        if self._run.parent is not None:
-            self._run.parent.on_started(self._run.run_id)
+
+    def _raise_if_published(self) -> None:
+        """Look again: the publish of a process that is dead may have been on its way to BigQuery.
+
+        Raises:
+            AlreadyPublishedError: It has arrived since this process has looked for the run.
+        """
+        run_id = self._run.run_id
+        for row in self.ledger.find("run_id = @value", run_id):
+            if row["state"] == "published":
+                finish_published(self._connection, self._dataset, run_id)
+                raise AlreadyPublishedError(
+                    f"run {run_id} was published by its earlier attempt a moment ago; "
+                    "there is nothing left to do",
+                    run_id=run_id,
+                    counts=published_counts(row),
+                    target=row["target"],
+                )
 
     def _parent_hold(self) -> sql.Holding | None:
         """The hold on the workflow's run that this run must not outlive; None = there is none."""
