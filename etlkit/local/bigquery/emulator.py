@@ -46,7 +46,7 @@ def build_emulator(
     from bqemulator.server import EmulatorServer
 
     from etlkit.local.bigquery import extensions, patches
-    from etlkit.local.bigquery.patches import callers
+    from etlkit.local.bigquery.patches import callers, parses
     from etlkit.local.bigquery.patches.single_connection import SingleConnectionEngine
     from etlkit.local.bigquery.patches.table import PATCHES
     from etlkit.local.bigquery.rules.late_columns import LateColumns
@@ -56,6 +56,7 @@ def build_emulator(
     callers.apply(token, is_signed)
     SingleConnectionEngine.late_columns = LateColumns(late_columns_s)
     extensions.apply(local_dir)
+    parses.apply()
     return EmulatorServer(
         Settings(
             rest_host="127.0.0.1",

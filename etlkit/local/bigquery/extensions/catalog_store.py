@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+from etlkit.local.bigquery.patches.catalog_writes import put
+
 SCHEMA: Final = "_etlkit"
 _TABLE: Final = f"{SCHEMA}.things"
 """The table keeps this name, because existing local data has it."""
@@ -41,10 +43,8 @@ class CatalogStore:
 
     def put(self, kind: str, name: Name, body: dict[str, Any]) -> None:
         """Add or replace an entry."""
-        self._connection.execute(
-            f"INSERT OR REPLACE INTO {_TABLE} VALUES (?, ?, ?, ?, ?)",
-            [kind, *name, json.dumps(body)],
-        )
+        key = dict(zip(("kind", "project", "dataset", "name"), (kind, *name), strict=True))
+        put(self._connection, _TABLE, key, {"body": json.dumps(body)})
 
     def drop(self, kind: str, name: Name) -> bool:
         """Remove an entry; False = there was none."""

@@ -42,6 +42,11 @@ def share(catalog: Any) -> None:
         setattr(cache, name, SharedDict(entries))
 
 
+def tables_of(catalog: Any) -> list[Any]:
+    """All tables and views. The emulator lists those of one dataset, and looks at all for it."""
+    return list(catalog._cache._tables.values())  # noqa: SLF001
+
+
 def entries_of(catalog: Any) -> dict[str, dict[Any, Any]]:
     """Copies of what a transaction may change. Shallow ones are enough: the entries are frozen."""
     cache = _dicts(catalog._cache)  # noqa: SLF001

@@ -17,9 +17,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
-from contextvars import copy_context
 from threading import Lock
 from typing import Any, ClassVar, Final, TypeVar
 
@@ -28,6 +26,8 @@ from bqemulator.storage.engine import DuckDBEngine
 from sqlglot import exp
 
 from etlkit.local.bigquery.patches import sandbox
+from etlkit.local.bigquery.patches.catalog_writes import replaced
+from etlkit.local.bigquery.patches.handler_threads import HandlerThreads, run_here
 from etlkit.local.bigquery.patches.job_clients import ActiveJob, JobClients
 from etlkit.local.bigquery.patches.request import Request
 from etlkit.local.bigquery.patches.table import PATCHES
@@ -180,6 +180,15 @@ class SingleConnectionEngine(DuckDBEngine):
         """The emulator's own lock: `connection_lock` is held already, on another event loop."""
         yield
 
+    def execute(self, sql: str, parameters: list[Any] | None = None) -> Any:
+        """Run a statement, such as one about the catalog."""
+        connection = self.connection
+        return (
+            connection
+            if replaced(connection, sql, parameters)
+            else super().execute(sql, parameters)
+        )
+
     def fetch_arrow(self, sql: str, parameters: list[Any] | None = None) -> Any:
         """Run a statement. A dry run only binds it."""
         if self.is_dry:
@@ -224,7 +233,7 @@ class OneRequestApp:
         self._before = before
         self._is_read = is_read
         self._clients = JobClients()
-        self._threads = ThreadPoolExecutor(_MAX_READS, "etlkit-local-read")
+        self._threads = HandlerThreads(_MAX_READS)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """The ASGI entry."""
@@ -291,7 +300,7 @@ class OneRequestApp:
         def read() -> bool:
             if not self._is_read(request):
                 return False
-            asyncio.run(_run(app))
+            run_here(app)
             return True
 
         with self._engine.reading() as work:
@@ -304,7 +313,7 @@ class OneRequestApp:
             job.begin(work)
             if work.is_exclusive:
                 self._before()
-            await self._on_thread(lambda: asyncio.run(_run(app)))
+            await self._on_thread(lambda: run_here(app))
 
     @asynccontextmanager
     async def _turn(self, job: ActiveJob) -> AsyncIterator[Work]:
@@ -351,13 +360,7 @@ class OneRequestApp:
         return answer
 
     async def _on_thread(self, call: Callable[[], _T]) -> _T:
-        loop = asyncio.get_running_loop()
-        context = copy_context()  # it has the request's work
-        return await to_completion(loop.run_in_executor(self._threads, context.run, call))
-
-
-async def _run(call: Call) -> None:
-    await call()
+        return await to_completion(self._threads.call(call))
 
 
 async def _received(receive: Receive) -> Message:

@@ -622,6 +622,12 @@ ORIGINALS: Final = (
         "A session id is known as long as its session is open.",
     ),
     Original(
+        "sqlglot.dialects.dialect:Dialect.parse",
+        "ab6427c4d752",
+        ("bigquery/patches/parses",),
+        "The emulator parses each text about 40 times.",
+    ),
+    Original(
         "bqemulator.scripting.parser:Parser._read_type_name",
         "325348b42e7f",
         ("bigquery/extensions/interpreter",),

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+import duckdb
 import pyarrow as pa
+from bqemulator.storage.sql_identifiers import quoted_table_ref
 from google.cloud.bigquery_storage_v1 import types
 
 from etlkit.local.bigquery.patches.types import quote
@@ -111,10 +113,11 @@ def defaults_of(connection: Any, table: Name) -> dict[str, str]:
         connection: To DuckDB, or the emulator's engine.
         table: Project, dataset and name.
     """
-    return dict(
-        connection.execute(
-            "SELECT column_name, column_default FROM duckdb_columns() "
-            "WHERE schema_name = ? AND table_name = ? AND column_default IS NOT NULL",
-            [f"{table[0]}__{table[1]}", table[2]],
-        ).fetchall()
-    )
+    name = quoted_table_ref(*table).replace("'", "''")
+    try:  # `duckdb_columns()` would list the columns of all tables
+        found = connection.execute(
+            f"SELECT name, dflt_value FROM pragma_table_info('{name}') WHERE dflt_value IS NOT NULL"
+        )
+    except duckdb.CatalogException:  # there is no such table
+        return {}
+    return dict(found.fetchall())
