@@ -103,7 +103,7 @@ class Interpreter(scripts.Interpreter):
             system_variables.assign(assignment["name"].lower(), value)
             return
         found = self._analyze(sql)
-        sql = default_dataset.qualified(sql, *self._default_dataset(), self._temp_tables())
+        sql = default_dataset.qualified(sql, *self._default_dataset(), self._temp_tables)
         if await self._by_hook(sql):
             return
         declared = declared_columns.parts(sql, grammar.parse(sql))

@@ -6,6 +6,8 @@ in the default dataset.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import sqlglot
@@ -15,14 +17,16 @@ from etlkit.local.bigquery.patches.scripts import SESSION, is_temp_table
 from etlkit.local.bigquery.patches.table import PATCHES
 
 
-def qualified(sql: str, project: str, dataset: str, temp_tables: set[str]) -> str:
+def qualified(
+    sql: str, project: str, dataset: str, temp_tables: Callable[[], set[str]] = set
+) -> str:
     """The text with the dataset in the names of tables that have none.
 
     Args:
         sql: A statement or a script.
         project: The project of the dataset.
         dataset: Its name; "" = there is none.
-        temp_tables: Names that stay as they are, in lower case.
+        temp_tables: Gives names that stay as they are, in lower case. To list them takes a while.
     """
     if not dataset:
         return sql
@@ -30,7 +34,7 @@ def qualified(sql: str, project: str, dataset: str, temp_tables: set[str]) -> st
         trees = [tree for tree in sqlglot.parse(sql, read="bigquery") if tree is not None]
     except sqlglot.errors.SqlglotError:
         return sql  # the translator reports the error
-    temp_tables = temp_tables | {
+    temporary = temp_tables() | {
         table.name.lower()
         for tree in trees
         if is_temp_table(tree) and (table := tree.find(exp.Table)) is not None
@@ -40,7 +44,7 @@ def qualified(sql: str, project: str, dataset: str, temp_tables: set[str]) -> st
         for table in tree.find_all(exp.Table):
             if not isinstance(table.this, exp.Identifier) or table.db:
                 continue
-            if table.name and table.name.lower() not in temp_tables | ctes:
+            if table.name and table.name.lower() not in temporary | ctes:
                 table.set("db", exp.to_identifier(dataset, quoted=True))
                 table.set("catalog", exp.to_identifier(project, quoted=True))
     return ";\n".join(tree.sql(dialect="bigquery") for tree in trees)
@@ -57,10 +61,8 @@ def _apply_default_dataset(sql: str, config: dict[str, Any], *, request_project_
     if not isinstance(given, dict) or not given.get("datasetId"):
         return sql
     session: Any = SESSION.get()
-    temporary = set() if session is None else temp_tables(session.connection)
-    return qualified(
-        sql, given.get("projectId") or request_project_id, given["datasetId"], temporary
-    )
+    listed = set if session is None else partial(temp_tables, session.connection)
+    return qualified(sql, given.get("projectId") or request_project_id, given["datasetId"], listed)
 
 
 def apply() -> None:
