@@ -2,7 +2,11 @@
 
 import http.client
 import json
+import signal
+import subprocess
+import sys
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -76,10 +80,14 @@ def _is_cancelled(bq, job_id: str) -> bool:
 
 
 def is_running(bq, job_id: str) -> bool:
+    return state_of(bq, job_id) == "RUNNING"
+
+
+def state_of(bq, job_id: str) -> str | None:
     try:
-        return bq.get_job(job_id, retry=None).state == "RUNNING"
+        return bq.get_job(job_id, retry=None).state
     except NotFound:  # its request has not arrived yet
-        return False
+        return None
 
 
 @pytest.mark.parametrize("sql", [ENDLESS_WRITE, ENDLESS_SCRIPT], ids=["write", "script"])
@@ -202,3 +210,26 @@ def test_a_server_ends_with_its_clients_whatever_it_runs(local_dir, connect, unt
     with join_or_start(local_dir) as server, connect(server) as client:
         assert server.started
         assert [tuple(row) for row in client.query_and_wait("SELECT n FROM d.t")] == [(1,)]
+
+
+def is_kept_waiting(server, client, until) -> bool:
+    """Whether a statement that writes has to wait for another one."""
+    job_id = f"waits_{uuid.uuid4().hex}"
+    connection = post(server, job_id, "UPDATE d.t SET n = n WHERE TRUE")
+    until(lambda: state_of(client, job_id) in {"PENDING", "DONE"})
+    connection.close()
+    return state_of(client, job_id) == "PENDING"
+
+
+def test_ctrl_c_ends_a_statement_and_a_second_start_need_not_wait_for_it(local_dir, connect, until):
+    """The command that started the server is interrupted in the middle of a statement."""
+    with join_or_start(local_dir) as server, connect(server) as client:
+        client.query_and_wait("CREATE SCHEMA d; CREATE TABLE d.t AS SELECT 1 AS n")
+        command = [sys.executable, "-m", "etlkit.local", "sql", ENDLESS_WRITE.format(t="d.t")]
+        process = subprocess.Popen([*command, "--local-dir", str(local_dir)])
+        until(lambda: is_kept_waiting(server, client, until))
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    with join_or_start(local_dir) as again, connect(again) as client:
+        assert [tuple(row) for row in client.query_and_wait("SELECT n FROM d.t")] == [(1,)]
+        client.query_and_wait("UPDATE d.t SET n = 2 WHERE TRUE")

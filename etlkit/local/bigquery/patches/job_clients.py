@@ -71,6 +71,10 @@ class ActiveJob:
         if self.stopped:
             work.stop(self.stopped)
 
+    def wait_for_turn(self) -> None:
+        """It does not only read: it begins again when it has the main connection."""
+        self._work = None
+
     def stop(self, why: str) -> None:
         """Stop it, whether it has begun or still waits for its turn."""
         self.stopped = self.stopped or why

@@ -305,7 +305,10 @@ class OneRequestApp:
 
         with self._engine.reading() as work:
             job.begin(work)
-            return await self._on_thread(read)
+            is_answered = await self._on_thread(read)
+        if not is_answered:
+            job.wait_for_turn()
+        return is_answered
 
     async def _take_turn(self, app: Call, job: ActiveJob) -> None:
         """Answer a request that writes."""
