@@ -71,6 +71,7 @@ bench: $(VENV)/.dev ## Compare the speed of calls with the ideal and with hand-w
 	$(BIN)/python -m tests.bench.predict
 	$(BIN)/python -m tests.bench.cost
 	$(BIN)/python -m tests.bench.check
+	$(BIN)/python -m tests.bench.local_server
 	$(BIN)/python -m tests.bench.results_page
 
 lint: $(VENV)/.dev ## Fix what ruff can fix
