@@ -575,7 +575,7 @@ def test_no_thread_is_left_behind():
     transfer(make(lambda row: row, max_concurrency=4), numbers(100))
     with pytest.raises(TransformError):
         transfer(make(lambda row: 1 / 0, max_concurrency=4), numbers(100_000), batch_rows=10)
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before  # one of an earlier test may have ended since
 
 
 def test_a_slow_row_does_not_hold_back_staging():
