@@ -37,8 +37,9 @@ They never contain keys, tokens or whole bodies.
 
 from __future__ import annotations
 
-import re
 from typing import Any, ClassVar
+
+from etlkit.redaction import without_keys
 
 __all__ = [
     "AlreadyPublishedError",
@@ -76,13 +77,14 @@ class EtlkitError(Exception):
     """Base of everything etlkit raises on purpose.
 
     Attributes:
-        message: What happened and what to do next.
+        message: What happened and what to do next, without keys (`etlkit.redaction`).
         exit_code: The exit status of the command line.
     """
 
     exit_code: ClassVar[int] = 1
 
     def __init__(self, message: str, **values: Any) -> None:
+        message = without_keys(message)
         super().__init__(message)
         self.message = message
         self._values = values
@@ -418,21 +420,3 @@ class WorkflowError(JobError):
     """
 
     failed: tuple[str, ...] = ()
-
-
-_NAMES = r"key|api[_-]?key|(?:access_|id_)?token|sig|signature|x-goog-signature|secret|password"
-_SECRETS = (
-    re.compile(rf"(?P<kept>[?&](?:{_NAMES})=)[^&\s'\"<>)\]]+", re.IGNORECASE),
-    re.compile(r"(?P<kept>\b(?:bearer|basic)\s+)[\w.~+/=-]{8,}", re.IGNORECASE),
-    re.compile(r"(?P<kept>\bAIza)[\w-]{30,}", re.ASCII),  # every key of Google's APIs begins so
-    # The token in the address of the local server, and in the path alone, as urllib3 shows it.
-    re.compile(r"(?P<kept>(?:127\.0\.0\.1|localhost|\[::1\])(?::\d+)?/)[0-9a-f]{32}\b"),
-    re.compile(r"(?P<kept>/)[0-9a-f]{32}(?=/(?:upload/bigquery|bigquery|v1)/)"),
-)
-
-
-def without_keys(text: str) -> str:
-    """Replace keys in addresses, credentials in headers and Google's API keys by `…`."""
-    for pattern in _SECRETS:
-        text = pattern.sub(r"\g<kept>…", text)
-    return text
