@@ -264,7 +264,7 @@ class ApiError(JobError):
     Attributes:
         service: The service, e.g. `vision`.
         status: HTTP status or gRPC code; None = no answer.
-        reason: The service's own short reason; never the body.
+        reason: The service's own short reason, without keys; never the body.
     """
 
     def __init__(
@@ -276,6 +276,7 @@ class ApiError(JobError):
         reason: str | None = None,
         stage: str | None = None,
     ) -> None:
+        reason = None if reason is None else without_keys(reason)
         super().__init__(message, stage=stage, service=service, status=status, reason=reason)
         self.service = service
         self.status = status

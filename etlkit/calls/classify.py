@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -48,6 +49,13 @@ _TRANSIENT_SENTENCES: Final = (
 )
 """BigQuery reports a conflict between transactions as `invalidQuery`; only its sentence is specific.
 Source: https://cloud.google.com/bigquery/docs/transactions#transaction_concurrency"""
+
+_PAGE: Final = re.compile(
+    r"Received http2 header with status: (?P<status>\d{3})|Stream removed|No status received"
+)
+"""What gRPC says where an HTTP answer without gRPC's own status came back, such as a proxy's page. All
+of them are the code UNKNOWN unless gRPC has a code for the HTTP status.
+Source: https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md"""
 
 _HTTP_OF_CODE: Final = {
     "CANCELLED": 499,
@@ -131,7 +139,12 @@ def is_transient(error: BaseException) -> bool:
     status = getattr(error, "code", None)
     if status == http.client.INTERNAL_SERVER_ERROR and reasons:
         return False  # BigQuery's client gives this status to every reason it does not know
-    return code in TRANSIENT_CODES or (isinstance(status, int) and status in TRANSIENT_STATUS)
+    page = _status_of_page(error, code)
+    return (
+        code in TRANSIENT_CODES
+        or page == http.client.OK
+        or not TRANSIENT_STATUS.isdisjoint({status, page})
+    )
 
 
 def is_transient_on_stream(error: BaseException) -> bool:
@@ -224,19 +237,17 @@ def from_grpc(error: BaseException, service: str) -> Exception:
         return error
     code = code_name(error)
     if code is None:
-        broken = _broken_connection(error)
-        if broken in _FOR_GOOD:
-            return _FOR_GOOD[broken](service)
-        if broken is not None:
-            return RetryableError(f"{service}: {type(error).__name__}", code=broken)
-        return error if isinstance(error, Exception) else RuntimeError(type(error).__name__)
-    status = _HTTP_OF_CODE.get(code) or int(getattr(error, "code", None) or 500)
+        return _from_connection(error, service)
+    page = _status_of_page(error, code)
+    if page == http.client.PROXY_AUTHENTICATION_REQUIRED:
+        return refused_by_proxy(service)
+    status = page or _HTTP_OF_CODE.get(code) or int(getattr(error, "code", None) or 500)
     if is_transient(error):
         return RetryableError(
-            f"{service} answered {code}",
+            f"{service} answered {code}" if page is None else f"{service}: {_a_page(page)}",
             retry_after_s=hint_s(error),
             status=_not_forbidden(status),
-            code=code,
+            code="not_grpc" if page == http.client.OK else None if page else code,
         )
     reason = _short(_message(error))
     return ApiError(
@@ -245,6 +256,20 @@ def from_grpc(error: BaseException, service: str) -> Exception:
         status=status,
         reason=reason,
     )
+
+
+def _from_connection(error: BaseException, service: str) -> Exception:
+    """The error for a call that got no answer."""
+    broken = _broken_connection(error)
+    if broken in _FOR_GOOD:
+        return _FOR_GOOD[broken](service)
+    if broken is not None:
+        return RetryableError(f"{service}: {type(error).__name__}", code=broken)
+    return error if isinstance(error, Exception) else RuntimeError(type(error).__name__)
+
+
+def _a_page(status: int) -> str:
+    return f"something else answered with {status}, in HTTP and not in gRPC, such as a proxy"
 
 
 def untrusted(service: str) -> ApiError:
@@ -296,6 +321,12 @@ def code_name(error: BaseException) -> str | None:
     if isinstance(code, int):  # google.api_core, REST transport, a status gRPC does not have
         return next((name for name, http in _HTTP_OF_CODE.items() if http == code), f"HTTP {code}")
     return None
+
+
+def _status_of_page(error: BaseException, code: str) -> int | None:
+    """The HTTP status of an answer that is not gRPC's, such as a page; None = it is gRPC's."""
+    found = _PAGE.search(str(_message(error))) if code == "UNKNOWN" else None
+    return None if found is None else int(found["status"] or http.client.OK)
 
 
 def _message(error: BaseException) -> Any:
