@@ -325,11 +325,13 @@ def _read_at_most(response: urllib3.BaseHTTPResponse, max_bytes: int | None) -> 
     if max_bytes is None:
         return response.read(decode_content=False)
     most = max_bytes + max_bytes // 1000 + _ENCODING_BYTES
-    raw = response.read(most, decode_content=False)
-    if len(raw) < most:
-        response.drain_conn()
-    else:
-        response.close()
+    raw = b""
+    while len(raw) < most:
+        piece = response.read(most - len(raw), decode_content=False)
+        if not piece:
+            return raw  # and the connection is kept
+        raw += piece
+    response.close()
     return raw
 
 
