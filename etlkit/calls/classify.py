@@ -8,7 +8,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from etlkit.calls import hints
-from etlkit.errors import ApiError, ConfigError, EtlkitError, OutageError, RetryableError
+from etlkit.calls.reasons import reason_in
+from etlkit.errors import (
+    ApiError,
+    ConfigError,
+    EtlkitError,
+    OutageError,
+    RetryableError,
+    without_keys,
+)
 
 TRANSIENT_STATUS: Final = frozenset(
     {408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529}
@@ -184,16 +192,23 @@ def hint_s(error: BaseException) -> float | None:
 
 
 def from_http(
-    status: int, headers: Mapping[str, str], body: bytes, service: str, what: str
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    service: str,
+    what: str,
+    *,
+    hide: Callable[[str], str] = without_keys,
 ) -> EtlkitError:
     """Turn an HTTP answer other than 2xx into one of etlkit's errors.
 
     Args:
         status: The HTTP status.
         headers: The answer's headers.
-        body: The answer's body; only Google's own sentence in it is ever shown.
+        body: The answer's body; only the service's short reason in it is ever shown.
         service: Who answered, for the message.
         what: What was called, e.g. a path without its query.
+        hide: Takes the caller's own keys out of the reason, which may repeat them.
 
     Returns:
         A `RetryableError` with the server's hint, an `ApiError`, or a `ConfigError` where a proxy
@@ -213,7 +228,7 @@ def from_http(
             retry_after_s=max((hint for hint in given if hint is not None), default=None),
             status=_not_forbidden(status),
         )
-    reason = _short(error.get("message"))
+    reason = hide(reason_in(body)) or None
     return ApiError(
         f"{service} refused {what} with {status}" + (f": {reason}" if reason else ""),
         service=service,

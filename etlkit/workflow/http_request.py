@@ -13,9 +13,10 @@ from urllib.parse import urlencode, urlsplit
 from etlkit.api.workflow_report import TaskKind
 from etlkit.calls.http import HttpAnswer, HttpClient
 from etlkit.calls.retry import RetryPolicy
+from etlkit.calls.secret import Secret
 from etlkit.errors import ConfigError, EtlkitError, JobError
 from etlkit.workflow.task_kind import Runnable, TaskContext
-from etlkit.workflow.texts import Filler, Secret, names_in
+from etlkit.workflow.texts import Filler, names_in
 
 log = logging.getLogger("etlkit.workflow")
 
