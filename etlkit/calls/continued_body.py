@@ -1,0 +1,114 @@
+"""A body that is read piece by piece, and goes on where the connection broke."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Final, TypeAlias
+
+from etlkit.calls.connections import HttpStream
+from etlkit.errors import RetryableError
+
+PIECE_BYTES: Final = 64 * 1024
+"""What must arrive within the time of one piece."""
+
+_OK, _PARTIAL = 200, 206
+
+Ask: TypeAlias = Callable[[Mapping[str, str], float], HttpStream]
+"""Makes the request with more headers and within some seconds. It may follow redirects."""
+
+
+class ContinuedBody:
+    """A body that survives a broken connection, if it is still the same.
+
+    The rest is asked for with `Range` where the server gave a strong `ETag`; else the body is read
+    again from its start, and what came before must be equal.
+
+    Args:
+        ask: See `Ask`.
+        refusal: The error for an answer that is no body, given the answer and seconds to read it.
+        changed: The error for a body that is not the same as before.
+
+    Attributes:
+        headers: Of the latest answer.
+    """
+
+    def __init__(
+        self,
+        ask: Ask,
+        refusal: Callable[[HttpStream, float], Exception],
+        changed: Callable[[], Exception],
+    ) -> None:
+        self._ask = ask
+        self._refusal = refusal
+        self._changed = changed
+        self._stream: HttpStream | None = None
+        self._etag: str | None = None
+        self._num_bytes = 0
+        self._digest = hashlib.sha256()
+        self.headers: Mapping[str, str] = {}
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the next piece comes without another request."""
+        return self._stream is not None
+
+    def next_piece(self, timeout_s: float) -> bytes:
+        """The next piece; empty = the end.
+
+        Raises:
+            RetryableError: The connection broke; call again.
+            Exception: What `refusal` or `changed` gave.
+        """
+        try:
+            stream = self._stream or self._open(timeout_s)
+            piece = stream.read(PIECE_BYTES, timeout_s)
+        except RetryableError:
+            self.close()
+            raise
+        self._num_bytes += len(piece)
+        self._digest.update(piece)
+        return piece
+
+    def close(self) -> None:
+        """End the connection; the next piece makes another request."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def _open(self, timeout_s: float) -> HttpStream:
+        more = {}
+        if self._num_bytes and self._etag is not None:
+            more = {"Range": f"bytes={self._num_bytes}-", "If-Range": self._etag}
+        stream = self._stream = self._ask(more, timeout_s)
+        if stream.status not in ({_OK, _PARTIAL} if more else {_OK}):
+            error = self._refusal(stream, timeout_s)
+            self.close()
+            raise error
+        etag = stream.headers.get("ETag")
+        self._etag = etag if etag is not None and not etag.startswith("W/") else None
+        self.headers = stream.headers
+        if stream.status == _PARTIAL:
+            self._check_range(stream)
+        elif self._num_bytes:
+            self._skip(stream, timeout_s)
+        return stream
+
+    def _check_range(self, stream: HttpStream) -> None:
+        given = stream.headers.get("Content-Range", "")
+        if given and not given.startswith(f"bytes {self._num_bytes}-"):
+            self.close()
+            raise self._changed()
+
+    def _skip(self, stream: HttpStream, timeout_s: float) -> None:
+        """Read again what came before the break, and check that it is the same."""
+        again, missing = hashlib.sha256(), self._num_bytes
+        while missing:
+            piece = stream.read(min(missing, PIECE_BYTES), timeout_s)
+            if not piece:
+                break
+            again.update(piece)
+            missing -= len(piece)
+        if again.digest() != self._digest.digest():
+            self.close()
+            raise self._changed()
