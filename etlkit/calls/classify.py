@@ -151,7 +151,7 @@ def is_transient(error: BaseException) -> bool:
     return (
         code in TRANSIENT_CODES
         or page == http.client.OK
-        or not TRANSIENT_STATUS.isdisjoint({status, page})
+        or any(each in TRANSIENT_STATUS for each in (status, page))
     )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
-from typing import Final, TypeAlias
+import zlib
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from typing import Any, Final, TypeAlias
 
 from etlkit.calls.connections import HttpStream
 from etlkit.errors import RetryableError
@@ -13,6 +14,8 @@ PIECE_BYTES: Final = 64 * 1024
 """What must arrive within the time of one piece."""
 
 _OK, _PARTIAL = 200, 206
+_GZIP: Final = frozenset({"gzip", "x-gzip"})
+_GZIP_BITS: Final = 16 + zlib.MAX_WBITS
 
 Ask: TypeAlias = Callable[[Mapping[str, str], float], HttpStream]
 """Makes the request with more headers and within some seconds. It may follow redirects."""
@@ -112,3 +115,52 @@ class ContinuedBody:
         if again.digest() != self._digest.digest():
             self.close()
             raise self._changed()
+
+
+def decompressed(
+    pieces: Iterable[bytes], headers: Callable[[], Mapping[str, str]], wrong: Exception
+) -> Generator[bytes, None, None]:
+    """The pieces of a body without gzip, which servers apply to stored files unasked.
+
+    Args:
+        pieces: As they come.
+        headers: Of the answer, once the first piece has come.
+        wrong: Raised if they are not encoded as the headers say, or in another way than gzip.
+    """
+    gzip: _Gunzip | None = None
+    for number, piece in enumerate(pieces):
+        if number == 0:
+            coding = headers().get("Content-Encoding", "identity").strip().lower()
+            if coding in _GZIP:
+                gzip = _Gunzip()
+            elif coding not in {"", "identity"}:
+                raise wrong
+        try:
+            yield from filter(None, (piece,) if gzip is None else gzip.feed(piece))
+        except zlib.error:
+            raise wrong from None
+    if gzip is not None:
+        yield from filter(None, (gzip.rest(),))
+        if not gzip.is_whole:
+            raise wrong
+
+
+class _Gunzip:
+    """Undoes gzip, of one member or several, in parts of bounded size."""
+
+    def __init__(self) -> None:
+        self._decoder: Any = None
+
+    def feed(self, piece: bytes) -> Iterator[bytes]:
+        while piece:
+            if self._decoder is None or self._decoder.eof:
+                self._decoder = zlib.decompressobj(_GZIP_BITS)
+            yield self._decoder.decompress(piece, PIECE_BYTES)
+            piece = self._decoder.unconsumed_tail or self._decoder.unused_data
+
+    def rest(self) -> bytes:
+        return b"" if self._decoder is None else self._decoder.flush()
+
+    @property
+    def is_whole(self) -> bool:
+        return self._decoder is None or self._decoder.eof

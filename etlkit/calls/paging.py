@@ -15,9 +15,12 @@ from typing import Any, Final, Protocol
 from etlkit.errors import ConfigError, RowError
 
 _LINK: Final = re.compile(
-    r"<(?P<target>[^>]*)>(?P<params>(?:\s*;\s*[^,;=\s]+(?:\s*=\s*(?:\"[^\"]*\"|[^,;\s]*))?)*)"
+    r"<(?P<target>[^>]*)>"
+    r"(?P<params>(?:\s*;\s*[^,;=\s]+(?:\s*=\s*(?:\"[^\"]*\"|[^,;\"\s]*))?)*)"
 )
-_REL: Final = re.compile(r";\s*rel\s*=\s*(?:\"(?P<quoted>[^\"]*)\"|(?P<plain>[^,;\s]+))", re.IGNORECASE)  # fmt: skip
+_REL: Final = re.compile(
+    r";\s*rel\s*=\s*(?:\"(?P<quoted>[^\"]*)\"|(?P<plain>[^,;\s]+))", re.IGNORECASE
+)
 """Source: https://www.rfc-editor.org/rfc/rfc8288#section-3"""
 
 
@@ -34,6 +37,21 @@ class NextPage:
     params: Mapping[str, Any] | None = None
 
 
+@dataclass(frozen=True)
+class Page:
+    """A page that was read.
+
+    Attributes:
+        json: The JSON of the answer.
+        headers: Of the answer.
+        number: How many pages were read, this one included.
+    """
+
+    json: Any
+    headers: Mapping[str, str]
+    number: int
+
+
 class Paging(Protocol):
     """How the pages of a list follow each other."""
 
@@ -41,14 +59,8 @@ class Paging(Protocol):
         """Parameters of the first page, beside the user's."""
         ...
 
-    def after(self, page: Any, headers: Mapping[str, str], number: int) -> NextPage | None:
-        """What comes after a page; None = it was the last one.
-
-        Args:
-            page: The JSON of the answer.
-            headers: Of the answer.
-            number: How many pages were read, this one included.
-        """
+    def after(self, page: Page) -> NextPage | None:
+        """What comes after a page; None = it was the last one."""
         ...
 
 
@@ -66,9 +78,9 @@ class LinkHeader:
         """See `Paging`."""
         return {}
 
-    def after(self, page: Any, headers: Mapping[str, str], number: int) -> NextPage | None:
+    def after(self, page: Page) -> NextPage | None:
         """See `Paging`."""
-        for each in _LINK.finditer(headers.get("Link", "")):
+        for each in _LINK.finditer(page.headers.get("Link", "")):
             rel = _REL.search(each["params"])
             names = "" if rel is None else rel["quoted"] or rel["plain"] or ""
             if self.rel.lower() in names.lower().split():
@@ -90,9 +102,9 @@ class NextLink:
         """See `Paging`."""
         return {}
 
-    def after(self, page: Any, headers: Mapping[str, str], number: int) -> NextPage | None:
+    def after(self, page: Page) -> NextPage | None:
         """See `Paging`."""
-        link = _dig(page, self.at)
+        link = _dig(page.json, self.at)
         return NextPage(link=str(link)) if link else None
 
 
@@ -113,9 +125,9 @@ class Cursor:
         """See `Paging`."""
         return {}
 
-    def after(self, page: Any, headers: Mapping[str, str], number: int) -> NextPage | None:
+    def after(self, page: Page) -> NextPage | None:
         """See `Paging`."""
-        token = _dig(page, self.at)
+        token = _dig(page.json, self.at)
         return None if token is None or token == "" else NextPage(params={self.param: token})
 
 
@@ -151,14 +163,14 @@ class PageNumber:
         """See `Paging`."""
         return {self.param: self.first_number}
 
-    def after(self, page: Any, headers: Mapping[str, str], number: int) -> NextPage | None:
+    def after(self, page: Page) -> NextPage | None:
         """See `Paging`."""
-        items = _dig(page, self.items_at)
+        items = _dig(page.json, self.items_at)
         if not isinstance(items, list):
             at = f"at {self.items_at!r}" if self.items_at else "in place of the page"
             raise RowError(f"PageNumber(items_at=…): the page has no list {at}")
-        upcoming = self.first_number + number * self.step
-        last = None if self.last_at is None else _dig(page, self.last_at)
+        upcoming = self.first_number + page.number * self.step
+        last = None if self.last_at is None else _dig(page.json, self.last_at)
         is_last = isinstance(last, int) and upcoming > last
         return None if not items or is_last else NextPage(params={self.param: upcoming})
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from etlkit.errors import ConfigError, without_keys
+from etlkit.calls.secret import Secret
+from etlkit.errors import ConfigError, RowError, without_keys
 from etlkit.redaction import HIDDEN
 
 PUBLIC_NAMES: Final = frozenset({"accept", "accept-encoding", "content-type", "user-agent"})
@@ -41,6 +43,33 @@ def check_value(what: str, name: str, value: str) -> None:
             f"{what}(headers=…): the value of {name} has a line break or another character "
             "that no header can hold; a key that was read from a file may need .strip()"
         )
+
+
+def read_headers(
+    headers: Mapping[str, str | Secret | None], wrong: type[ConfigError | RowError]
+) -> dict[str, str | None]:
+    """Headers with the values of secrets.
+
+    Args:
+        headers: Name to text, `Secret`, or None = without this header.
+        wrong: The error for a header that cannot be sent.
+
+    Raises:
+        EtlkitError: `wrong`; it shows no value.
+        ConfigError: The environment lacks a secret.
+    """
+    found = {
+        name: value.read(os.environ) if isinstance(value, Secret) else value
+        for name, value in headers.items()
+    }
+    for name, value in found.items():
+        if not is_header_name(name) or not (value is None or isinstance(value, str)):
+            raise wrong(f"HttpClient(headers=…): {name!r} is not a header with a text")
+        try:
+            check_value("HttpClient", name, value or "")
+        except ConfigError as error:
+            raise wrong(error.message) from None
+    return found
 
 
 def merged(first: Mapping[str, str], second: Mapping[str, str | None]) -> dict[str, str]:

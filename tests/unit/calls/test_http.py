@@ -154,9 +154,9 @@ def test_an_answer_that_is_no_json_is_tried_again_and_then_refused(server):
 
 
 def test_a_closed_port_is_retryable():
-    """A closed port is an outage, and the error does not show the URL."""
-    with HttpClient(f"http://127.0.0.1:1/?key={KEY}", service="vision", retry=ONCE) as nobody:
-        error = failure(nobody)
+    """A closed port is an outage, and the error does not show the query."""
+    with HttpClient("http://127.0.0.1:1", service="vision", retry=ONCE) as nobody:
+        error = failure(nobody, f"/v1/x?key={KEY}")
     assert (type(error), "no connection" in error.message) == (OutageError, True)
 
 
