@@ -6,7 +6,10 @@ import json
 from typing import Any, Final
 
 _MAX_CHARS: Final = 300
-_KEYS: Final = ("message", "detail", "error", "title", "reason", "error_description", "errors")
+_KEYS: Final = (
+    "message", "msg", "detail", "error", "title", "reason", "error_description", "error_message",
+    "Message", "errors",
+)  # fmt: skip
 """Where services put it, in this order. Among them: https://www.rfc-editor.org/rfc/rfc9457 and
 https://www.rfc-editor.org/rfc/rfc6749#section-5.2"""
 
