@@ -209,7 +209,8 @@ class Exchange:
 
     def _authorized(self, request: Request, make: Callable[[Mapping[str, str]], T]) -> T:
         """Make a call, and once more with another token if the service refuses the one it got."""
-        if self._authorization is None:
+        has_own = any(name.lower() == "authorization" for name in request.headers)
+        if self._authorization is None or has_own:
             return make(request.headers)
         shows = self._authorization.headers()
         try:
