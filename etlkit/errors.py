@@ -10,7 +10,7 @@ EtlkitError
  |   +- RowSchemaError           unknown key, wrong type, null in a required column
  |   +- ImageError               a service refused this image
  |   +- CallFailedError          the calls for this row keep failing, those for others do not
- |   +- RequestRefusedError      the API that a row was sent to refused it
+ |   +- RequestRefusedError      an API refused the row, or what was asked for it
  +- JobError                     exit 1: the run ends, nothing is published
      +- ApiError                 a service refused a call as a whole (400, 401, 403)
      +- TooManyRejectedError     max_rejected was exceeded
@@ -242,7 +242,7 @@ class CallFailedError(RowError):
 
 
 class RequestRefusedError(RowError):
-    """An API refused one row that was sent to it, and will refuse it again.
+    """An API refused one row, or what was asked for it, and will refuse it again.
 
     Attributes:
         code: The HTTP status, or the API's own code for the row.
