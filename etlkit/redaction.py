@@ -26,7 +26,10 @@ _QUOTED_ONLY: Final = r"token|secret|pwd|credential|credentials"
 _QUOTE: Final = r"\\?[\"']"
 _QUOTED: Final = r"(?:[\"'](?:\\.|[^\"'\\])*[\"']|\\\"(?:[^\"\\]|\\(?!\"))*\\\")"
 _PLAIN: Final = r"(?:(?:bearer|basic|token)\s+)?[^\s,;&\"'<>(){}\[\]\\]+"
-_EXAMPLE: Final = r"(?!\s*(?:None\b|null\b|\.\.\.|…|[\"'][^\"']*(?:\$\{|…)))"
+_EXAMPLE: Final = (
+    r"(?!\s*(?:None\b|null\b|Secret\(|\.\.\.|…|(?:(?:bearer|basic)\s+)?(?:\$\{|…)|"
+    r"[\"'][^\"']*(?:\$\{|…)))"
+)
 """What stands in the place of a secret where somebody says how to write it."""
 
 _NAMED: Final = rf"(?:[a-z0-9]{{1,20}}[_-]){{0,3}}(?:{_ANYWHERE})"

@@ -47,7 +47,7 @@ class BasicAuth:
 
     Attributes:
         user: The user's name, or a `Secret`.
-        password: A `Secret`, or an empty text: some services take a key as the user.
+        password: A `Secret`, or a text: an empty one where a service takes a key as the user.
     """
 
     user: str | Secret

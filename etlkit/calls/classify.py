@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from etlkit.calls import hints
-from etlkit.calls.reasons import reason_in
+from etlkit.calls.reasons import in_one_line, reason_in
 from etlkit.errors import (
     ApiError,
     ConfigError,
@@ -122,7 +122,7 @@ _BROKEN_CONNECTIONS: Final = frozenset(
 )
 """Names of errors of Python, requests and urllib3."""
 
-_MAX_REASON_CHARS: Final = 300
+_A_PAGE: Final = re.compile(r"<(?:!doctype|html)", re.IGNORECASE)
 
 
 def is_transient(error: BaseException) -> bool:
@@ -379,7 +379,8 @@ def _reasons(error: Mapping[str, Any]) -> set[str]:
 
 
 def _short(message: Any) -> str | None:
-    return None if message is None else str(message)[:_MAX_REASON_CHARS]
+    """A message in one line of bounded length, without the page of a proxy that it may quote."""
+    return None if message is None else in_one_line(_A_PAGE.split(str(message), 1)[0]) or None
 
 
 def _not_forbidden(status: int) -> int:
