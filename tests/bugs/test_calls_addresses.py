@@ -191,16 +191,16 @@ def test_errors_of_the_resolver_stay_what_they_are():
     assert caught[0] is not caught[1]
 
 
-def test_the_next_address_of_a_name_is_tried(monkeypatch):
-    """A name has a dead address and one that answers."""
+@pytest.mark.parametrize(
+    "addresses", [["127.0.0.2", "127.0.0.1"], ["127.0.0.1", "127.0.0.2"], ["127.0.0.2"] * 2]
+)
+def test_the_next_address_of_a_name_is_tried(monkeypatch, addresses):
+    """A name has a dead address and one that answers; a connection that works is not made again."""
     with answering(lambda asked: (200, {}, b"{}")) as server:
 
         def resolve(_name, port, **_options):
             # Nobody listens on the first: loopback has more addresses than one.
-            return [
-                (socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, port))
-                for ip in ("127.0.0.2", "127.0.0.1")
-            ]
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, port)) for ip in addresses]
 
         real = socket.getaddrinfo
         monkeypatch.setattr(
@@ -209,6 +209,10 @@ def test_the_next_address_of_a_name_is_tried(monkeypatch):
             else real(host, port, *args, **options),
         )  # fmt: skip
         pool = HttpPool(f"http://crm.example:{server.server_port}", service="crm")
+        if "127.0.0.1" not in addresses:
+            with pytest.raises(RetryableError, match="no connection"):
+                pool.send("GET", "/a", {}, timeout_s=20)
+            return
         status, _, body = pool.send("GET", "/a", {}, timeout_s=20)
         pool.close()
     assert (status, body) == (200, b"{}")
