@@ -68,6 +68,9 @@ class CallOptions(TypedDict, total=False):
     units: int
 
 
+_OPTIONS: Final = frozenset(CallOptions.__annotations__)
+
+
 class HttpClient:
     """One connection pool to one service. Threads may share it.
 
@@ -345,12 +348,10 @@ class HttpClient:
         success: Collection[int] | None = None,
         max_bytes: int | None = None,
     ) -> Request:
-        unknown = options.keys() - CallOptions.__annotations__.keys()
-        if unknown:
-            raise TypeError(
-                f"HttpClient: unknown option {', '.join(sorted(unknown))}; there are "
-                f"{', '.join(CallOptions.__annotations__)}"
-            )
+        if not options.keys() <= _OPTIONS:
+            unknown = ", ".join(sorted(options.keys() - _OPTIONS))
+            known = ", ".join(sorted(_OPTIONS))
+            raise TypeError(f"HttpClient: unknown option {unknown}; there are {known}")
         headers = self._headers if kind is None else merged(self._headers, {"Content-Type": kind})
         as_row = options.get("errors_as_row")
         return Request(

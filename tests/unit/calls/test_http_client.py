@@ -109,7 +109,7 @@ def test_a_header_of_a_call_that_cannot_be_sent_is_the_rows_error(client, header
 
 def test_an_unknown_option_is_named(client):
     """A misspelled option would have no effect, so it is an error."""
-    with pytest.raises(TypeError, match=r"unknown option param; there are params, headers"):
+    with pytest.raises(TypeError, match=r"unknown option param; there are errors_as_row, headers"):
         client.get_json("/a", param={"q": 1})
 
 
