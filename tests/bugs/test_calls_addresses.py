@@ -8,8 +8,11 @@ the system's resolver liked.
 import re
 import socket
 import threading
+from ipaddress import ip_address, ip_network
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from etlkit import ConfigError, RetryableError
 from etlkit.calls.connections import HttpPool
@@ -52,6 +55,7 @@ def test_a_path_in_a_base_url_is_put_before_every_calls(tmp_path):
     assert [asked.path for asked in server.asked] == ["/v1/a"] * 2
 
 
+NAT64 = ip_network("64:ff9b::/96")
 METADATA = {
     "169.254.169.254": "most clouds", "169.254.170.2": "AWS, for containers",
     "169.254.0.23": "Tencent", "169.254.42.42": "Scaleway", "100.100.100.200": "Alibaba",
@@ -96,6 +100,16 @@ def test_what_python_calls_global_may_not_be_public(address):
     """Its table differs from version to version; the registries of IANA decide."""
     assert not is_public(address)
     assert not is_metadata(address)
+
+
+@given(st.ip_addresses())
+def test_nothing_is_public_that_python_calls_private(address):
+    """Python's table is not stricter anywhere, except for 6to4 in some of its versions."""
+    if is_public(str(address)) and getattr(address, "sixtofour", None) is None:
+        wrapped = ip_address(address.packed[-4:]) if address in NAT64 else address
+        assert wrapped.is_global
+        assert not wrapped.is_multicast
+        assert not wrapped.is_reserved
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.1", "::1", "::ffff:10.0.0.1", "fd00::1"])
