@@ -57,7 +57,7 @@ _SECRETS: Final = (
         _WORDS,
         _pattern(
             rf"(?P<kept>(?<![\w-]){_NAMED}\s*(?:=|:|=>)\s*(?:b(?=[\"']))?){_EXAMPLE}"
-            rf"(?:{_QUOTED}|{_PLAIN})"
+            rf"(?:{_QUOTED}|(?!{_NAMED}\s*[=:]){_PLAIN})"
         ),
     ),
     # `'name': 'value'`, `('name', 'value')`, and JSON inside of JSON.

@@ -50,6 +50,7 @@ SHAPES = [
     "refresh_token: {key}",
     "token='{key}'",
     # Header lines
+    "password= refresh_token: {key}",
     "Authorization: Bearer {key}",
     "Authorization: {key}",
     "X-Auth-Token: {key}",
