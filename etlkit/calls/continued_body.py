@@ -13,7 +13,7 @@ from etlkit.errors import RetryableError
 PIECE_BYTES: Final = 64 * 1024
 """What must arrive within the time of one piece."""
 
-_OK, _PARTIAL = 200, 206
+_OK, _PARTIAL, _BEYOND_THE_END = 200, 206, 416
 _GZIP: Final = frozenset({"gzip", "x-gzip"})
 _GZIP_BITS: Final = 16 + zlib.MAX_WBITS
 
@@ -48,6 +48,7 @@ class ContinuedBody:
         self._stream: HttpStream | None = None
         self._etag: str | None = None
         self._num_bytes = 0
+        self._is_over = False
         self._digest = hashlib.sha256()
         self.headers: Mapping[str, str] = {}
 
@@ -65,7 +66,7 @@ class ContinuedBody:
         """
         try:
             stream = self._stream or self._open(timeout_s)
-            piece = stream.read(PIECE_BYTES, timeout_s)
+            piece = b"" if self._is_over else stream.read(PIECE_BYTES, timeout_s)
         except RetryableError:
             self.close()
             raise
@@ -84,6 +85,15 @@ class ContinuedBody:
         if self._num_bytes and self._etag is not None:
             more = {"Range": f"bytes={self._num_bytes}-", "If-Range": self._etag}
         stream = self._stream = self._ask(more, timeout_s)
+        if more and stream.status == _BEYOND_THE_END:
+            size = stream.headers.get("Content-Range", "").rpartition("/")[2]
+            self._is_over = size == str(self._num_bytes)  # it broke behind the last byte
+            if self._is_over:
+                return stream
+            if not size:  # it does not say; without a range the body comes again and is compared
+                self.close()
+                self._etag = None
+                return self._open(timeout_s)
         if stream.status not in ({_OK, _PARTIAL} if more else {_OK}):
             error = self._refusal(stream, timeout_s)
             self.close()

@@ -210,6 +210,28 @@ def test_a_stream_goes_on_where_the_connection_broke(server, run, etag):
     assert (run.meter.calls, run.meter.units) == (3, 6)
 
 
+@pytest.mark.parametrize("size", ["bytes */{}", ""])
+def test_a_stream_may_break_behind_its_last_byte(server, client, size):
+    """Without a length, the end of the connection is the end; with one, the rest is nothing."""
+    files = Files(etag='"one"', breaks=[65536])
+    files.body = BODY[:65536]
+
+    def answer(asked):
+        if "Range" in asked.headers:
+            told = {"Content-Range": size.format(65536)} if size else {}
+            return 416, told, b""
+        status, headers, body = files(asked)
+        if len(server.asked) == 1:
+            headers["Content-Length"] = "65537"
+        return status, headers, body
+
+    server.answer = answer
+    assert b"".join(client.stream("/big")) == files.body
+    assert [bool(each.headers["Range"]) for each in server.asked] == [False, True] + (
+        [] if size else [False]
+    )
+
+
 def test_a_file_that_changed_after_a_break_is_the_rows_error(server, client):
     """Two halves of two files are no file."""
     server.answer = files = Files(breaks=[100_000])
