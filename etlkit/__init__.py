@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     )
     from etlkit.calls.limits import RateLimit
     from etlkit.calls.retry import RetryPolicy
+    from etlkit.calls.secret import Secret
     from etlkit.cli.pages.results import ResultsReport, write_results
     from etlkit.cli.pages.run_page import write_html
     from etlkit.engine.preview import Preview
@@ -90,7 +91,6 @@ if TYPE_CHECKING:
     from etlkit.workflow.notifications import Alert
     from etlkit.workflow.task import Task
     from etlkit.workflow.task_kind import Runnable, TaskContext
-    from etlkit.workflow.texts import Secret
     from etlkit.workflow.values import CurrentTime, TaskValue, VariableValue
 
 _HOMES = {
@@ -144,7 +144,7 @@ _HOMES = {
     "RunStateError": "etlkit.errors",
     "RunTakenOverError": "etlkit.errors",
     "Runnable": "etlkit.workflow.task_kind",
-    "Secret": "etlkit.workflow.texts",
+    "Secret": "etlkit.calls.secret",
     "Settings": "etlkit.api.run",
     "Sink": "etlkit.api.sink",
     "SinkError": "etlkit.errors",

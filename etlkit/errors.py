@@ -10,7 +10,7 @@ EtlkitError
  |   +- RowSchemaError           unknown key, wrong type, null in a required column
  |   +- ImageError               a service refused this image
  |   +- CallFailedError          the calls for this row keep failing, those for others do not
- |   +- RequestRefusedError      the API that a row was sent to refused it
+ |   +- RequestRefusedError      an API refused the row, or what was asked for it
  +- JobError                     exit 1: the run ends, nothing is published
      +- ApiError                 a service refused a call as a whole (400, 401, 403)
      +- TooManyRejectedError     max_rejected was exceeded
@@ -37,8 +37,9 @@ They never contain keys, tokens or whole bodies.
 
 from __future__ import annotations
 
-import re
 from typing import Any, ClassVar
+
+from etlkit.redaction import without_keys
 
 __all__ = [
     "AlreadyPublishedError",
@@ -76,13 +77,14 @@ class EtlkitError(Exception):
     """Base of everything etlkit raises on purpose.
 
     Attributes:
-        message: What happened and what to do next.
+        message: What happened and what to do next, without keys (`etlkit.redaction`).
         exit_code: The exit status of the command line.
     """
 
     exit_code: ClassVar[int] = 1
 
     def __init__(self, message: str, **values: Any) -> None:
+        message = without_keys(message)
         super().__init__(message)
         self.message = message
         self._values = values
@@ -240,7 +242,7 @@ class CallFailedError(RowError):
 
 
 class RequestRefusedError(RowError):
-    """An API refused one row that was sent to it, and will refuse it again.
+    """An API refused one row, or what was asked for it, and will refuse it again.
 
     Attributes:
         code: The HTTP status, or the API's own code for the row.
@@ -262,7 +264,7 @@ class ApiError(JobError):
     Attributes:
         service: The service, e.g. `vision`.
         status: HTTP status or gRPC code; None = no answer.
-        reason: The service's own short reason; never the body.
+        reason: The service's own short reason, without keys; never the body.
     """
 
     def __init__(
@@ -274,6 +276,7 @@ class ApiError(JobError):
         reason: str | None = None,
         stage: str | None = None,
     ) -> None:
+        reason = None if reason is None else without_keys(reason)
         super().__init__(message, stage=stage, service=service, status=status, reason=reason)
         self.service = service
         self.status = status
@@ -418,21 +421,3 @@ class WorkflowError(JobError):
     """
 
     failed: tuple[str, ...] = ()
-
-
-_NAMES = r"key|api[_-]?key|(?:access_|id_)?token|sig|signature|x-goog-signature|secret|password"
-_SECRETS = (
-    re.compile(rf"(?P<kept>[?&](?:{_NAMES})=)[^&\s'\"<>)\]]+", re.IGNORECASE),
-    re.compile(r"(?P<kept>\b(?:bearer|basic)\s+)[\w.~+/=-]{8,}", re.IGNORECASE),
-    re.compile(r"(?P<kept>\bAIza)[\w-]{30,}", re.ASCII),  # every key of Google's APIs begins so
-    # The token in the address of the local server, and in the path alone, as urllib3 shows it.
-    re.compile(r"(?P<kept>(?:127\.0\.0\.1|localhost|\[::1\])(?::\d+)?/)[0-9a-f]{32}\b"),
-    re.compile(r"(?P<kept>/)[0-9a-f]{32}(?=/(?:upload/bigquery|bigquery|v1)/)"),
-)
-
-
-def without_keys(text: str) -> str:
-    """Replace keys in addresses, credentials in headers and Google's API keys by `…`."""
-    for pattern in _SECRETS:
-        text = pattern.sub(r"\g<kept>…", text)
-    return text

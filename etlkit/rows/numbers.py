@@ -16,8 +16,8 @@ from etlkit.rows.refused import RefusedError, type_name, wrong_type
 _INT64_MIN = -(2**63)
 _INT64_MAX = 2**63 - 1
 
-_INT_CELL = re.compile(r"-?(0|[1-9][0-9]{0,17})")
-"""Up to 18 digits always fit INT64. A plus sign or leading zeros make it a code, not a number."""
+_INT_CELL = re.compile(r"-?(0|[1-9][0-9]{0,18})")
+"""A plus sign or leading zeros make it a code, not a number."""
 
 _FLOAT_CELL = re.compile(r"-?((0|[1-9][0-9]*)(\.[0-9]+)?|\.[0-9]+)([eE][+-]?[0-9]{1,2})?")
 _BOOL_CELL = re.compile(r"true|false", re.IGNORECASE)
@@ -127,7 +127,7 @@ def decimal_from_json(value: Any) -> Decimal:
 
 def looks_like_int(cell: str) -> bool:
     """Whether a CSV cell is an INT64 beyond doubt."""
-    return _INT_CELL.fullmatch(cell) is not None
+    return _INT_CELL.fullmatch(cell) is not None and _INT64_MIN <= int(cell) <= _INT64_MAX
 
 
 def looks_like_float(cell: str) -> bool:

@@ -218,7 +218,7 @@ def test_a_server_that_drips_is_left_at_the_deadline(read, server, first, monkey
 
 def test_a_slow_server_is_not_left(read, server, monkeypatch):
     """The deadline is that of one piece, so a large file may take longer in all."""
-    monkeypatch.setattr("etlkit.files.web_file._PIECE_BYTES", 1000)
+    monkeypatch.setattr("etlkit.calls.continued_body.PIECE_BYTES", 1000)
     server.content = b"n\n" + b"1\n" * 3000
     pieces = []
     read_piece = HttpStream.read
