@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from etlkit.api.checks import Check
     from etlkit.api.datamart import Datamart, Lookback, ValidityColumns
     from etlkit.api.job import TransferJob
+    from etlkit.api.misspellings import MisspelledWarning
     from etlkit.api.report import DatamartReport, DryRunReport, Report, RunReport, StatementReport
     from etlkit.api.run import Settings
     from etlkit.api.sink import Sink, SinkWriter
@@ -125,6 +126,7 @@ _HOMES = {
     "JsonlSource": "etlkit.files",
     "Lookback": "etlkit.api.datamart",
     "Loop": "etlkit.workflow.loop",
+    "MisspelledWarning": "etlkit.api.misspellings",
     "OutageError": "etlkit.errors",
     "ParquetSource": "etlkit.files",
     "Period": "etlkit.workflow.loop",
@@ -221,6 +223,7 @@ __all__ = [
     "JsonlSource",
     "Lookback",
     "Loop",
+    "MisspelledWarning",
     "OutageError",
     "ParquetSource",
     "Period",

@@ -149,11 +149,42 @@ class JobError(EtlkitError):
     Attributes:
         stage: Where it happened (`snapshot`, `read`, `transform`, `stage`, `audit`, `publish`); None
             = not in a stage of a run.
+        row_number: Position of the row that ended the run among those read, 1 = first; None = no
+            single row did.
+        row_id: That row's id in the snapshot; None likewise.
+        num_rows: More than 1 = it was one of this many rows, which the transform got together.
     """
+
+    row_number: int | None = None
+    row_id: str | None = None
+    num_rows: int = 1
 
     def __init__(self, message: str, *, stage: str | None = None, **values: Any) -> None:
         super().__init__(message, stage=stage, **values)
         self.stage = stage
+
+    def at_row(self, row_number: int, row_id: str, num_rows: int = 1) -> JobError:
+        """Set the row at which the run ended, or the first of the rows of one `transform_batch`."""
+        self.row_number, self.row_id, self.num_rows = row_number, row_id, num_rows
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """See `EtlkitError`; the row is no argument of the constructors."""
+        where = {
+            name: vars(self)[name]
+            for name in ("row_number", "row_id", "num_rows")
+            if name in vars(self)
+        }
+        return *super().__reduce__(), where
+
+    def __str__(self) -> str:
+        """`row 7 (id …): message`; of a batch `one of rows 7 to 22: message`."""
+        if self.row_number is None:
+            return self.message
+        if self.num_rows > 1:
+            last = self.row_number + self.num_rows - 1
+            return f"one of rows {self.row_number} to {last}: {self.message}"
+        return f"row {self.row_number} (id {self.row_id}): {self.message}"
 
 
 class ConfigError(EtlkitError):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import click
 
 from etlkit.cli.console import show_error
-from etlkit.cli.logs import configure_logging
+from etlkit.cli.logs import configure_logging, logged_warnings
 from etlkit.errors import EtlkitError, RetryableError, RowError, without_keys
 
 
@@ -29,7 +29,8 @@ def invoke(command: click.Command, argv: Sequence[str] | None, prog_name: str) -
     debug = "--debug" in arguments
     configure_logging(logging.DEBUG if debug else logging.WARNING)
     try:
-        return int(command.main(arguments, prog_name=prog_name, standalone_mode=False) or 0)
+        with logged_warnings():
+            return int(command.main(arguments, prog_name=prog_name, standalone_mode=False) or 0)
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.ClickException as error:

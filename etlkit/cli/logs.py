@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from typing import TextIO
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
 
 from etlkit.cli.tables import printable
 from etlkit.errors import without_keys
@@ -56,6 +59,26 @@ def configure_logging(level: int, *, as_json: bool = False) -> None:
     logger.handlers[:] = [handler]
     logger.propagate = False
     logger.setLevel(level)
+
+
+@contextmanager
+def logged_warnings() -> Iterator[None]:
+    """Log etlkit's own warnings about the user's code, with file and line; others stay as they are."""
+    from etlkit.api.misspellings import MisspelledWarning
+
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def log(
+            message: Warning | str, category: type[Warning], filename: str, lineno: int, *rest: Any
+        ) -> None:
+            if issubclass(category, MisspelledWarning):
+                logging.getLogger("etlkit").warning("%s (%s:%d)", message, filename, lineno)
+            else:
+                show(message, category, filename, lineno, *rest)
+
+        warnings.showwarning = log
+        yield
 
 
 def logs_json() -> bool:

@@ -14,7 +14,14 @@ from etlkit.api.run import STOP_TIMEOUT_S, Interrupted
 from etlkit.engine.batch_writer import BatchWriter
 from etlkit.engine.prefetch import Chunk, Prefetcher
 from etlkit.engine.workers import Task, WorkerPool
-from etlkit.errors import CountMismatchError, RunTakenOverError
+from etlkit.errors import (
+    CapReachedError,
+    CountMismatchError,
+    JobError,
+    RunStateError,
+    RunTakenOverError,
+    SinkError,
+)
 from etlkit.rows.batches import RowDecoder
 
 if TYPE_CHECKING:
@@ -37,6 +44,9 @@ _POLL_INTERVAL_S = 0.1
 
 _MAX_HELD_UP_S = 0.5
 """Rows that are finished wait this long for a slow call before theirs, then they are staged."""
+
+_OF_NO_ROW = (CapReachedError, RunStateError, SinkError)
+"""These reach a worker before its next row or call, whichever that is."""
 
 
 class Pipeline:
@@ -154,6 +164,7 @@ class Pipeline:
             raise Interrupted(self._run.stop_signal)
         if self._pool.error is not None:
             self._collect()  # an error of an earlier row comes first, as if rows ran one by one
+            self._locate(self._pool.error)
             raise self._pool.error
         # Collect first to make room. After a submit, a worker is left that will wake this thread.
         self._collect()
@@ -169,6 +180,19 @@ class Pipeline:
             self._reopen()
             return False
         return True
+
+    def _locate(self, error: BaseException) -> None:
+        """Say which row the error came from that ended the run."""
+        if not isinstance(error, JobError) or isinstance(error, _OF_NO_ROW):
+            return
+        for chunk, start, task in self._tasks:
+            if task.error is error:
+                index = start + len(task.outcomes)
+                error.at_row(
+                    chunk.first_row_number + index,
+                    chunk.row_id(index),
+                    len(task.rows) if self._spec.batched and not task.outcomes else 1,
+                )
 
     def _reopen(self) -> None:
         """Open another read session for the rows that were not read; all others have an outcome."""

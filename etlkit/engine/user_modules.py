@@ -5,13 +5,11 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
-import traceback
 from pathlib import Path
 from types import ModuleType
 
-from etlkit.errors import ConfigError, EtlkitError, without_keys
-
-_PACKAGE = str(Path(__file__).parents[1])
+from etlkit.api.user_errors import user_error_text, user_line
+from etlkit.errors import ConfigError, EtlkitError
 
 
 def import_file(path: Path) -> ModuleType:
@@ -64,13 +62,9 @@ def _file(module: ModuleType) -> Path | None:
 def import_error(place: str, error: BaseException) -> ConfigError:
     """Make the error for a failed import: the reason, with the user's own line."""
     if isinstance(error, SyntaxError):
-        where = f"{error.filename}:{error.lineno}"
-        reason = f"{type(error).__name__}: {error.msg}"
+        reason = f"{type(error).__name__}: {error.msg} ({error.filename}:{error.lineno})"
+    elif isinstance(error, EtlkitError):
+        reason = f"{error} ({user_line(error)})"
     else:
-        frames = traceback.extract_tb(error.__traceback__)
-        theirs = [each for each in frames if not each.filename.startswith((_PACKAGE, "<"))]
-        frame = (theirs or frames)[-1]
-        where = f"{frame.filename}:{frame.lineno}"
-        kind = "" if isinstance(error, EtlkitError) else f"{type(error).__name__}: "
-        reason = f"{kind}{without_keys(str(error))}"
-    return ConfigError(f"{place} cannot be imported: {reason} ({where})")
+        reason = user_error_text(error)
+    return ConfigError(f"{place} cannot be imported: {reason}")

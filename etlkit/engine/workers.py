@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 
 from etlkit.api.outcomes import Outcome, as_returned, classify, is_clean
 from etlkit.api.transform import EtlBase, overrides_batch
+from etlkit.api.user_errors import user_error_text, user_line
 from etlkit.calls.clock import Stopped
 from etlkit.calls.retry import Calls
-from etlkit.errors import EtlkitError, JobError, without_keys
+from etlkit.errors import ConfigError, EtlkitError, JobError
 from etlkit.rows.row import Row
 
 T = TypeVar("T")
@@ -37,14 +38,16 @@ class Task:
         rows: The decoded source rows.
         outcomes: One entry per row, in order. Grows while the worker runs; reading it then is safe.
         has_failed: Whether a row failed that ends the run; later ones may have no outcome then.
+        error: What ended the run at the first row without an outcome; None = nothing did.
     """
 
-    __slots__ = ("has_failed", "outcomes", "rows")
+    __slots__ = ("error", "has_failed", "outcomes", "rows")
 
     def __init__(self, rows: list[Row]) -> None:
         self.rows = rows
         self.outcomes: list[Outcome] = []
         self.has_failed = False
+        self.error: BaseException | None = None
 
 
 class WorkerPool:
@@ -151,10 +154,14 @@ class WorkerPool:
             number, task = entry
             if number > self._failed_at:
                 break
-            if is_batch:
-                self._run_batch(etl, task)
-            else:
-                look_at = self._run_rows(etl, task, look_at)
+            try:
+                if is_batch:
+                    self._run_batch(etl, task)
+                else:
+                    look_at = self._run_rows(etl, task, look_at)
+            except BaseException as error:
+                task.error = error
+                raise
             if task.has_failed:
                 self._failed_at = number  # tasks are taken in order: those before it have begun
                 self._wake()
@@ -250,8 +257,10 @@ def _guard(what: str, call: Callable[[], T]) -> T:
     """Call user code outside of a row; its errors end the run."""
     try:
         return call()
+    except ConfigError as error:
+        raise ConfigError(f"{what} failed: {error} ({user_line(error)})") from error
     except EtlkitError:
         raise
     except Exception as error:
-        message = f"{what} failed: {type(error).__name__}: {without_keys(str(error))}"
+        message = f"{what} failed: {user_error_text(error)}"
         raise JobError(message, stage="transform") from error
