@@ -9,9 +9,6 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from etlkit.api.outcomes import Counts
 
-PRICE_PER_TIB = 6.25
-"""USD on demand in the region US: https://cloud.google.com/bigquery/pricing#on_demand_pricing"""
-
 TIB = 2**40
 
 State = Literal["published", "failed", "interrupted", "checked", "running", "dead"]
@@ -86,6 +83,8 @@ class RunReport:
         skipped: Source rows left out.
         rejected: Source rows rejected with their error.
         rows_published: Target rows, counted after fan-out.
+        kept: Source rows whose result `--resume` takes over; 0 = the run is published, or its sink
+            keeps none.
         row_errors: Source rows that failed, whatever `on_row_error` did with them.
         first_errors: The first few of them.
         error_classes: How many of them failed with which class of error.
@@ -109,6 +108,7 @@ class RunReport:
     skipped: int = 0
     rejected: int = 0
     rows_published: int = 0
+    kept: int = 0
     row_errors: int = 0
     first_errors: list[str] = field(default_factory=list)
     error_classes: dict[str, int] = field(default_factory=dict)

@@ -46,7 +46,11 @@ class SendsRequests(Protocol):
 
 
 class SinkWriter(Protocol):
-    """One run's way into the target. Nothing is visible there before `commit`."""
+    """One run's way into the target. Nothing is visible there before `commit`.
+
+    A writer whose runs cannot be resumed may say so with an attribute `keeps_rows = False`; messages
+    do not offer to continue then.
+    """
 
     @property
     def keeps_order(self) -> bool:

@@ -11,7 +11,8 @@ import click
 
 from etlkit.cli.console import show_error
 from etlkit.cli.logs import configure_logging, logged_warnings
-from etlkit.errors import EtlkitError, RetryableError, RowError, without_keys
+from etlkit.cli.next_steps import interruption, next_step
+from etlkit.errors import EtlkitError, without_keys
 
 
 def invoke(command: click.Command, argv: Sequence[str] | None, prog_name: str) -> int:
@@ -55,31 +56,9 @@ def _show_usage(error: click.ClickException) -> None:
 def _explain(error: BaseException) -> tuple[str, int]:
     """What to tell the user, and the exit status."""
     if isinstance(error, EtlkitError):
-        return f"{error}{_next_step(error)}", error.exit_code
+        return f"{error}{next_step(error)}", error.exit_code
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
         cause = error.__cause__ or error  # click turns a KeyboardInterrupt into an Abort
-        return _interruption(cause), 128 + int(getattr(cause, "signum", signal.SIGINT))
+        return interruption(cause), 128 + int(getattr(cause, "signum", signal.SIGINT))
     kind = type(error).__name__
     return f"unexpected {kind}: {without_keys(str(error))}\nadd --debug for the traceback", 1
-
-
-def _interruption(error: BaseException) -> str:
-    report = getattr(error, "report", None)
-    if report is None:
-        return "interrupted"
-    if hasattr(report, "tasks"):
-        return "interrupted; finished tasks and rows are kept. Continue with --resume"
-    if hasattr(report, "statements"):
-        return "interrupted; the current statement was cancelled, later ones did not run"
-    return "interrupted; nothing was published. Continue with --resume"
-
-
-def _next_step(error: EtlkitError) -> str:
-    if isinstance(error, RowError):
-        return (
-            "\nnothing was published. Look at rows with --preview. To leave such rows out, set "
-            "on_row_error='skip' in the job, or --on-row-error skip for a script"
-        )
-    if isinstance(error, RetryableError):
-        return "\nnothing was published. When the service is back, continue with --resume"
-    return ""

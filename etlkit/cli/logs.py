@@ -81,6 +81,12 @@ def logged_warnings() -> Iterator[None]:
         yield
 
 
+def say_starting(name: object) -> None:
+    """Say on a terminal that the command works: importing a job and Google's clients takes seconds."""
+    if sys.stderr.isatty() and not logs_json():
+        logging.getLogger("etlkit").info("starting %s …", name)
+
+
 def logs_json() -> bool:
     """Whether stderr is written as JSON objects."""
     handlers = logging.getLogger("etlkit").handlers

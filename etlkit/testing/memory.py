@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import pyarrow as pa
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from etlkit.api.source import Source, SourceReader
     from etlkit.rows.row import Row
     from etlkit.variables.definitions import Value
+
+_Mode: TypeAlias = Literal["append", "replace"]
 
 
 class MemorySource:
@@ -156,9 +158,14 @@ class MemorySink:
 
     def __init__(
         self,
-        mode: Literal["append", "replace"] = "append",
+        mode: _Mode = "append",
         refuse: Callable[[Row], str | None] = lambda _: None,
     ) -> None:
+        if mode not in get_args(_Mode):
+            raise ConfigError(
+                f"MemorySink(mode={mode!r}): it is 'append' or 'replace'; the other modes of "
+                "BigQuerySink are tested with --local"
+            )
         self.mode = mode
         self.refuse = refuse
         self.rows: list[Row] = []
