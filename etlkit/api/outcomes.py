@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any, TypeAlias
 
 from etlkit.api.user_errors import user_error_text
+from etlkit.calls.waits import Waits
 from etlkit.errors import (
     ConfigError,
     JobError,
@@ -227,6 +228,7 @@ class Counts:
         row_errors: Source rows that failed, whatever `on_row_error` did with them.
         first_errors: The first few of them, for the report.
         error_classes: How often each class of error occurred.
+        waits: What the run's calls wait for at the moment; None = not known.
     """
 
     read: int = 0
@@ -237,6 +239,7 @@ class Counts:
     row_errors: int = 0
     first_errors: list[str] = field(default_factory=list)
     error_classes: Counter[str] = field(default_factory=Counter)
+    waits: Waits | None = field(default=None, compare=False, repr=False)
 
     @property
     def finished(self) -> int:

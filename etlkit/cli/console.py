@@ -31,7 +31,13 @@ def show_report(report: RunReport) -> None:
         again = f"{report.rejected:,} rows are kept with their errors; to run them again: "
         _say("yellow", "rejected", f"{again}--retry-rejects {report.run_id}")
     if report.state != "published":
-        _say("red", report.state, f"{_counts(report)}; run {report.run_id}")
+        ended = (
+            f"after {report.read:,} rows ({_counts(report)})"
+            if report.read
+            else "before its first row"
+        )
+        run = f"; run {report.run_id}" if report.run_id else ""
+        _say("red", report.state, f"{ended}, in {duration_text(report.total_s)}{run}")
         return
     _say(
         "green",
@@ -44,7 +50,8 @@ def show_report(report: RunReport) -> None:
 
 
 def _counts(report: RunReport) -> str:
-    counts = [f"{report.read:,} read", f"{report.written:,} written", f"{report.skipped:,} skipped"]
+    counts = [f"{report.read:,} read"] if report.state == "published" else []
+    counts += [f"{report.written:,} written", f"{report.skipped:,} skipped"]
     counts += [f"{report.rejected:,} rejected"] if report.rejected else []
     counts += [f"{report.resumed:,} from earlier attempts"] if report.resumed else []
     return ", ".join(counts)

@@ -74,6 +74,7 @@ class Pipeline:
         self._reader = reader
         self._writer = writer
         self._counts = counts
+        counts.waits = run.calls.waits
         self._run = run
         self._on_progress = on_progress
         self._wakeups: SimpleQueue[None] = SimpleQueue()

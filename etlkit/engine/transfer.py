@@ -209,6 +209,8 @@ class _Transfer:
         log.debug("stage %s", name)
         started = time.monotonic()
         self._running = name, started
+        if name in {"open", "snapshot"}:
+            self._on_progress(name, self._counts, None)
         try:
             yield
         finally:
