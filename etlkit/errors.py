@@ -15,6 +15,7 @@ EtlkitError
      +- ApiError                 a service refused a call as a whole (400, 401, 403)
      +- TooManyRejectedError     max_rejected was exceeded
      +- TransformCodeError       the code of the transform is wrong, whatever the row
+     +- RowTimeoutError          the transform did not return within row_timeout_s
      +- CapReachedError          max_calls or max_cost would be exceeded
      +- RunStateError            the run is in progress elsewhere, or cannot be resumed
      |   +- AlreadyPublishedError    the run to resume is published; the engine returns its report
@@ -58,6 +59,7 @@ __all__ = [
     "RetryableError",
     "RowError",
     "RowSchemaError",
+    "RowTimeoutError",
     "RunStateError",
     "RunTakenOverError",
     "SinkError",
@@ -335,6 +337,17 @@ class TooManyRejectedError(JobError):
 
 class TransformCodeError(JobError):
     """The transform's code is wrong, such as a name that is not defined; the cause is `__cause__`."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, stage="transform")
+        self._values = {}
+
+
+class RowTimeoutError(JobError):
+    """The transform did not return within the job's `row_timeout_s`.
+
+    Its thread cannot be stopped, so it is no row error: the run ends. Rows with a result are kept.
+    """
 
     def __init__(self, message: str) -> None:
         super().__init__(message, stage="transform")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sysconfig
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from traceback import FrameSummary
 
@@ -30,7 +31,11 @@ def user_line(error: BaseException) -> str | None:
         Path and line, the path from the working directory if it is below that. None = the error was
         never raised.
     """
-    frames = traceback.extract_tb(error.__traceback__)
+    return users_frame(traceback.extract_tb(error.__traceback__))
+
+
+def users_frame(frames: Sequence[FrameSummary]) -> str | None:
+    """As `user_line`, of frames from the outermost to the innermost."""
     if not frames:
         return None
     outside = [frame for frame in frames if _is_file(frame) and not _is_ours(frame.filename)]

@@ -13,6 +13,7 @@ from etlkit.api.outcomes import is_clean
 from etlkit.api.run import STOP_TIMEOUT_S, Interrupted
 from etlkit.engine.batch_writer import BatchWriter
 from etlkit.engine.prefetch import Chunk, Prefetcher
+from etlkit.engine.row_watch import RowWatch
 from etlkit.engine.workers import Task, WorkerPool
 from etlkit.errors import (
     CapReachedError,
@@ -90,6 +91,7 @@ class Pipeline:
             writer.is_ready,
             ends_at_error=job.on_row_error == "fail",
         )
+        self._watch = RowWatch(job.row_timeout_s, run.calls.waits)
         self._tasks: deque[tuple[Chunk, int, Task]] = deque()
         self._unsubmitted: deque[tuple[Chunk, int, Task]] = deque()
         self._num_collected = 0
@@ -167,6 +169,7 @@ class Pipeline:
             self._collect()  # an error of an earlier row comes first, as if rows ran one by one
             self._locate(self._pool.error)
             raise self._pool.error
+        self._check_row_timeout()
         # Collect first to make room. After a submit, a worker is left that will wake this thread.
         self._collect()
         self._submit()
@@ -181,6 +184,14 @@ class Pipeline:
             self._reopen()
             return False
         return True
+
+    def _check_row_timeout(self) -> None:
+        overdue = self._watch.overdue(self._pool.running)
+        if overdue is not None:
+            task, error = overdue
+            task.error = error
+            self._locate(error)
+            raise error
 
     def _locate(self, error: BaseException) -> None:
         """Say which row the error came from that ended the run."""

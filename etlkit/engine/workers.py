@@ -65,6 +65,7 @@ class WorkerPool:
         nested_keys: Keys of rows whose values may be lists or dicts, in rows of up to `num_keys`
             keys. No row has that few as long as the columns are not known.
         num_keys: See `nested_keys`.
+        running: The task that each worker is at, by the ident of its thread.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class WorkerPool:
         self._ends_at_error = ends_at_error
         self.nested_keys: tuple[str, ...] = ()
         self.num_keys = 0
+        self.running: dict[int, Task] = {}
         self._tasks: SimpleQueue[tuple[int, Task] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._stop = threading.Event()
@@ -150,10 +152,12 @@ class WorkerPool:
 
     def _take_tasks(self, etl: EtlBase) -> None:
         is_batch, look_at = overrides_batch(type(etl)), 0.0
+        thread = threading.get_ident()
         while (entry := self._tasks.get()) is not None and not self._stop.is_set():
             number, task = entry
             if number > self._failed_at:
                 break
+            self.running[thread] = task
             try:
                 if is_batch:
                     self._run_batch(etl, task)
@@ -162,6 +166,8 @@ class WorkerPool:
             except BaseException as error:
                 task.error = error
                 raise
+            finally:
+                del self.running[thread]
             if task.has_failed:
                 self._failed_at = number  # tasks are taken in order: those before it have begun
                 self._wake()
@@ -220,10 +226,18 @@ class WorkerPool:
 
     def _wait_until_ready(self) -> bool:
         """Return when the sink is ready for another row; False = the run ends."""
-        while not self._is_ready():
-            if self._stop.wait(_READY_POLL_S):
-                return False
-        return True
+        if self._is_ready():
+            return True
+        thread = threading.get_ident()
+        task = self.running.pop(thread, None)  # no row of it is at work meanwhile
+        try:
+            while not self._is_ready():
+                if self._stop.wait(_READY_POLL_S):
+                    return False
+            return True
+        finally:
+            if task is not None:
+                self.running[thread] = task
 
     def _fail(self, error: BaseException) -> None:
         if isinstance(error, SystemExit):  # it would end the process with a status of its own
