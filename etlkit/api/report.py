@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
 from etlkit.api.outcomes import Counts
+from etlkit.api.readable_rows import ReadableRows
 
 TIB = 2**40
 
@@ -67,7 +68,7 @@ def _to_json(report: Any) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunReport:
+class RunReport(ReadableRows):
     """The outcome of one run of a transfer.
 
     When `state` is `published`, `read = written + skipped + rejected`.
@@ -189,6 +190,8 @@ class StatementReport:
         bytes_billed: Bytes billed on demand.
         slot_ms: Slots times milliseconds.
         rows: Rows that it changed or returned; None for a statement without rows.
+        result_table: Where BigQuery keeps the rows of a SELECT for 24 hours,
+            `project.dataset.table`; None = there is no such table.
         seconds: Duration in BigQuery.
         estimated_cost: Cost that a dry run estimates, in USD.
         children: The jobs of a script, one for each of its statements.
@@ -205,6 +208,7 @@ class StatementReport:
     bytes_billed: int | None = None
     slot_ms: int | None = None
     rows: int | None = None
+    result_table: str | None = None
     seconds: float | None = None
     estimated_cost: float | None = None
     children: list[StatementReport] = field(default_factory=list)
@@ -212,7 +216,7 @@ class StatementReport:
 
 
 @dataclass(kw_only=True)
-class DatamartReport:
+class DatamartReport(ReadableRows):
     """The outcome of one run of a datamart.
 
     Attributes:

@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import TextIO
 
 from etlkit.cli.tables import printable
 from etlkit.errors import without_keys
@@ -70,12 +70,17 @@ def logged_warnings() -> Iterator[None]:
         show = warnings.showwarning
 
         def log(
-            message: Warning | str, category: type[Warning], filename: str, lineno: int, *rest: Any
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
         ) -> None:
             if issubclass(category, MisspelledWarning):
                 logging.getLogger("etlkit").warning("%s (%s:%d)", message, filename, lineno)
             else:
-                show(message, category, filename, lineno, *rest)
+                show(message, category, filename, lineno, file, line)
 
         warnings.showwarning = log
         yield

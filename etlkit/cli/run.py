@@ -359,6 +359,7 @@ def _run_workflow(job: Workflow, given: dict[str, Any], options: dict[str, Any])
 
 
 def _run_datamart(job: Datamart, given: dict[str, Any], options: dict[str, Any]) -> int:
+    from etlkit.cli.datamart_report import show_rows
     from etlkit.runner import check_datamart, run_datamart
 
     if given["name"] == str(
@@ -368,7 +369,8 @@ def _run_datamart(job: Datamart, given: dict[str, Any], options: dict[str, Any])
 
     def run() -> DatamartReport:
         if not options["dry_run"]:
-            return run_datamart(job, **given, on_start=_stop_on_signals)
+            shown = None if options["quiet"] else show_rows
+            return run_datamart(job, **given, on_start=_stop_on_signals, show_rows=shown)
         return check_datamart(job, **given, price_per_tib=_price(options))
 
     return _reported(run, options)

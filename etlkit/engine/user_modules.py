@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+from etlkit.api.callers import calling_name, module_name
 from etlkit.api.user_errors import user_error_text, user_line
 from etlkit.errors import ConfigError, EtlkitError
 
@@ -57,6 +58,36 @@ def _module_name(path: Path) -> str:
 def _file(module: ModuleType) -> Path | None:
     file = getattr(module, "__file__", None)
     return None if file is None else Path(file).resolve()
+
+
+def own_name(job: object) -> str | None:
+    """Name a job after the module that has it, as the command line does: `jobs.words`.
+
+    A job that is not called `job` there is `jobs.words:other`. A job that no module has, such as one
+    that a function made, is named after the module or script that calls etlkit.
+
+    Returns:
+        None = it was made at a prompt.
+    """
+    places = [
+        (module, name)
+        for module in list(sys.modules.values())
+        if getattr(module, "__file__", None) is not None
+        for name, value in list(vars(module).items())
+        if value is job
+    ]
+    own = getattr(getattr(job, "transform", None), "__module__", None)
+    made_in = getattr(job, "made_in", None)
+    places.sort(  # others have imported it
+        key=lambda place: (
+            place[0].__name__ != own and place[0].__file__ != str(made_in),
+            place[0].__name__ == "__main__",
+        )
+    )
+    for module, name in places:
+        if (found := module_name(vars(module))) is not None:
+            return found if name == "job" else f"{found}:{name}"
+    return calling_name()
 
 
 def import_error(place: str, error: BaseException) -> ConfigError:

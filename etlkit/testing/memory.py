@@ -133,6 +133,10 @@ class _Staged:
     rows: dict[str, tuple[int, dict[int, Row]]] = field(default_factory=dict)
     rejects: dict[str, RejectedRow] = field(default_factory=dict)
 
+    def target_rows(self) -> list[Row]:
+        rows = [by_part[n] for _, by_part in self.rows.values() for n in sorted(by_part)]
+        return [{name: row.get(name) for name in self.columns} for row in rows]
+
     def counts(self) -> Counts:
         counts = Counts(rejected=len(self.rejects), row_errors=len(self.rejects))
         for num_parts, rows in self.rows.values():
@@ -222,6 +226,16 @@ class MemorySink:
             run.parent.on_started(run.run_id)
         return MemoryWriter(self, run, staged)
 
+    def read_rows(self, run: Run, /, *, is_published: bool, max_bytes: int) -> pa.Table:
+        """See `etlkit.api.readable_rows.ReadsBack.read_rows`."""
+        staged = self._runs[run.run_id]
+        columns = self.columns if is_published else tuple(staged.columns.values())
+        rows = self.rows if is_published else staged.target_rows()
+        batch = RowEncoder(columns).encode(rows)
+        if batch.nbytes > max_bytes:
+            raise ConfigError(f"{batch.nbytes:,} bytes: more than max_bytes={max_bytes:,}")
+        return pa.Table.from_batches([batch])
+
     def rejected_rows(self, source: Source, run_id: str, only: str | None) -> Source:  # noqa: ARG002
         """See `etlkit.api.sink.Sink.rejected_rows`."""
         raise ConfigError("--retry-rejects needs a sink with a table of rejected rows")
@@ -295,9 +309,7 @@ class MemoryWriter:
                     read=counts.read,
                     staged=found.finished,
                 )
-        rows = [by_part[n] for _, by_part in self._staged.rows.values() for n in sorted(by_part)]
-        names = list(self._staged.columns)
-        published = [{name: row.get(name) for name in names} for row in rows]
+        published = self._staged.target_rows()
         sink = self._sink
         sink.rows = published if sink.mode == "replace" else sink.rows + published
         sink.rejects = [*sink.rejects, *self._staged.rejects.values()]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from etlkit.api.report import StatementReport
 from etlkit.bigquery.client import Connection
 from etlkit.bigquery.google_errors import google_message
+from etlkit.bigquery.names import TableName
 from etlkit.bigquery.parameters import query_parameters
 from etlkit.errors import StatementError
 
@@ -69,9 +70,20 @@ def run_step(
         raise
     statement.state = "done"
     describe(statement, job)
+    if statement.statement_type == "SELECT":
+        statement.result_table = _result_table(connection, job)
     if statement.statement_type == "SCRIPT":
         statement.children = _children(connection, job, statement)
     return job
+
+
+def _result_table(connection: Connection, job: bigquery.QueryJob) -> str | None:
+    """Where the rows are kept; None = nowhere that has a name, as in the local BigQuery."""
+    kept = job.destination
+    if kept is None:
+        return None
+    name = TableName(kept.project, kept.dataset_id, kept.table_id)
+    return None if connection.find_table(name) is None else str(name)
 
 
 def first_row(job: bigquery.QueryJob) -> dict[str, Any] | None:
