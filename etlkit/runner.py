@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from etlkit.api.report import PRICE_PER_TIB
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from etlkit.api.datamart import Datamart
     from etlkit.api.job import TransferJob
     from etlkit.api.report import DatamartReport, DryRunReport, Progress, RunReport
