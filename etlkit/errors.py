@@ -70,6 +70,7 @@ __all__ = [
     "TransformCodeError",
     "TransformError",
     "WorkflowError",
+    "missing_packages",
     "without_keys",
 ]
 
@@ -462,6 +463,21 @@ class WorkflowError(JobError):
     """
 
     failed: tuple[str, ...] = ()
+
+
+def missing_packages(what: str, extra: str) -> ConfigError:
+    """The error where packages of an extra are not installed.
+
+    No name of a distribution stands in it: on the package index `etlkit` is another project.
+
+    Args:
+        what: What is missing, as the first sentence without its full stop.
+        extra: The extra of `pyproject.toml` that has it.
+    """
+    return ConfigError(
+        f"{what}. It comes with the extra `{extra}`. In a checkout of etlkit: "
+        f"pip install -e '.[{extra}]'"
+    )
 
 
 _NAMES = r"key|api[_-]?key|(?:access_|id_)?token|sig|signature|x-goog-signature|secret|password"
