@@ -35,11 +35,9 @@ def read_table(run: Run, table: str, max_bytes: int) -> pa.Table:
         found = connection.find_table(name)
         if found is None:
             raise SourceError(f"there is no table {name}", stage="read")
-        _refuse_many_bytes(
-            found.num_bytes or 0, f"{name} has {found.num_rows or 0:,} rows", max_bytes
-        )
+        _refuse_many_bytes(found.num_bytes or 0, f"{name} has", max_bytes)
         rows = connection.client.list_rows(found, retry=connection.retry(), timeout=REQUEST_S)
-        return rows.to_arrow(create_bqstorage_client=False)
+        return _collected(rows, f"{name} has", max_bytes)
 
 
 def read_job(run: Run, job_id: str, max_bytes: int) -> pa.Table:
@@ -64,11 +62,9 @@ def read_job(run: Run, job_id: str, max_bytes: int) -> pa.Table:
             name = TableName(kept.project, kept.dataset_id, kept.table_id)
             found = connection.find_table(name)
             num_bytes = 0 if found is None else found.num_bytes or 0
-            _refuse_many_bytes(num_bytes, f"job {job_id} gave rows", max_bytes)
-        result: pa.Table = job.result(retry=connection.retry(), job_retry=None).to_arrow(
-            create_bqstorage_client=False
-        )
-        return result
+            _refuse_many_bytes(num_bytes, f"job {job_id} gave", max_bytes)
+        rows = job.result(retry=connection.retry(), job_retry=None)
+        return _collected(rows, f"job {job_id} gave", max_bytes)
 
 
 def read_staged(run: Run, dataset: str, max_bytes: int) -> pa.Table:
@@ -94,7 +90,7 @@ def read_staged(run: Run, dataset: str, max_bytes: int) -> pa.Table:
         )
         job = connection.query(staging.rows(staging.columns), "read_back")
         rows = job.result(retry=connection.retry(), job_retry=None)
-        return rows.to_arrow(create_bqstorage_client=False)
+        return _collected(rows, f"run {run.run_id} has staged", max_bytes)
 
 
 def _bytes_of(connection: Connection, staging: Staging) -> int:
@@ -102,9 +98,23 @@ def _bytes_of(connection: Connection, staging: Staging) -> int:
     return sum(table.num_bytes or 0 for table in tables if table is not None)
 
 
+def _collected(rows: Any, what: str, max_bytes: int) -> pa.Table:
+    """The rows in memory. BigQuery does not say of every table how large it is, so they are weighed."""
+    import pyarrow as pa
+
+    batches, num_bytes = [], 0
+    for batch in rows.to_arrow_iterable():
+        num_bytes += batch.nbytes
+        _refuse_many_bytes(num_bytes, f"{what} at least", max_bytes)
+        batches.append(batch)
+    if not batches:
+        return rows.to_arrow(create_bqstorage_client=False)
+    return pa.Table.from_batches(batches)
+
+
 def _refuse_many_bytes(num_bytes: int, what: str, max_bytes: int) -> None:
     if num_bytes > max_bytes:
         raise ConfigError(
-            f"{what}, {num_bytes:,} bytes: more than max_bytes={max_bytes:,}. Read it with a query, or "
+            f"{what} {num_bytes:,} bytes: more than max_bytes={max_bytes:,}. Read it with a query, or "
             "raise max_bytes"
         )
