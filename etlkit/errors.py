@@ -79,13 +79,14 @@ class EtlkitError(Exception):
     """Base of everything etlkit raises on purpose.
 
     Attributes:
-        message: What happened and what to do next.
+        message: What happened and what to do next, without keys.
         exit_code: The exit status of the command line.
     """
 
     exit_code: ClassVar[int] = 1
 
     def __init__(self, message: str, **values: Any) -> None:
+        message = without_keys(message)
         super().__init__(message)
         self.message = message
         self._values = values
@@ -194,6 +195,21 @@ class ConfigError(EtlkitError):
     """The job, an option or a variable is wrong. Found before any I/O. Lists what is allowed."""
 
     exit_code = 2
+
+
+def missing_packages(what: str, extra: str) -> ConfigError:
+    """The error where packages of an extra are not installed.
+
+    No name of a distribution stands in it: on the package index `etlkit` is another project.
+
+    Args:
+        what: What is missing, as the first sentence without its full stop.
+        extra: The extra of `pyproject.toml` that has it.
+    """
+    return ConfigError(
+        f"{what}. It comes with the extra `{extra}`. In a checkout of etlkit: "
+        f"pip install -e '.[{extra}]'"
+    )
 
 
 class RetryableError(EtlkitError):
@@ -463,21 +479,6 @@ class WorkflowError(JobError):
     """
 
     failed: tuple[str, ...] = ()
-
-
-def missing_packages(what: str, extra: str) -> ConfigError:
-    """The error where packages of an extra are not installed.
-
-    No name of a distribution stands in it: on the package index `etlkit` is another project.
-
-    Args:
-        what: What is missing, as the first sentence without its full stop.
-        extra: The extra of `pyproject.toml` that has it.
-    """
-    return ConfigError(
-        f"{what}. It comes with the extra `{extra}`. In a checkout of etlkit: "
-        f"pip install -e '.[{extra}]'"
-    )
 
 
 _NAMES = r"key|api[_-]?key|(?:access_|id_)?token|sig|signature|x-goog-signature|secret|password"
