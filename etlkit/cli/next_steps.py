@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from etlkit.errors import ApiError, EtlkitError, RetryableError, RowError
+from etlkit.errors import ApiError, EtlkitError, RetryableError, RowError, WorkflowError
 
 _LEAVE_OUT = 'on_row_error="skip" or "reject" in the job, or --on-row-error with --script'
+
+_CONTINUE = "continue with --resume, after a change of the code with --resume --allow-code-change"
 
 
 def next_step(error: EtlkitError) -> str:
@@ -36,6 +38,8 @@ def _what_to_do(error: EtlkitError) -> str:
             f"row alone: make it a row's error, and choose {_LEAVE_OUT}. HttpClient does so with "
             f"errors_as_row={{{error.status}}}, your own code by raising etlkit.RowError"
         )
+    if isinstance(error, WorkflowError):
+        return f"Finished tasks and rows are kept: {_CONTINUE}"
     return ""
 
 
@@ -59,10 +63,7 @@ def _what_is_kept(error: EtlkitError) -> str:
         return f"{published}{rows}"
     if isinstance(error, RetryableError):
         return f"{published}{rows}: when the service is back, continue with --resume"
-    return (
-        f"{published}{rows}: continue with --resume, after a change of the code with --resume "
-        "--allow-code-change"
-    )
+    return f"{published}{rows}: {_CONTINUE}"
 
 
 def _rows(kept: int) -> str:
