@@ -10,7 +10,7 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, TypeAlias
 
-from etlkit.api.user_errors import user_error_text
+from etlkit.api.user_errors import user_error_text, user_line
 from etlkit.calls.waits import Waits
 from etlkit.errors import (
     ConfigError,
@@ -124,6 +124,8 @@ def _wrong_result(kind: str) -> TransformError:
 
 def _as_row_error(error: BaseException) -> RowError:
     # An outage or a refused key concerns every row: row errors would reject them one by one.
+    if isinstance(error, ConfigError) and error.__traceback__ is not None:
+        raise ConfigError(f"{error} ({user_line(error)})") from error
     if isinstance(error, (JobError, ConfigError, RetryableError)) or not isinstance(
         error, Exception
     ):

@@ -148,6 +148,11 @@ class Caller:
         """Set when the run ends; waits between calls should end then."""
         return self._stop
 
+    @property
+    def waits(self) -> Waits:
+        """What the run's calls wait for; for those who wait between calls by themselves."""
+        return self._waits
+
     def wake(self) -> None:
         """Let waiting calls check whether the run is ending."""
         self._breaker.wake()

@@ -70,6 +70,19 @@ def test_before_action_names_the_users_line(etl, kind, text):
     assert "<string>" not in str(caught.value)
 
 
+class MisconfiguresRow(EtlBase):
+    def transform_row(self, row):
+        return RetryPolicy(max_attempts=0)
+
+
+def test_a_wrong_argument_in_a_row_names_the_users_line():
+    """It ends the run, as every row would meet it."""
+    with pytest.raises(ConfigError, match="max_attempts=0") as caught:
+        run_transform(MisconfiguresRow, [{"n": 1}])
+    line = line_of(MisconfiguresRow.transform_row, "RetryPolicy")
+    assert str(caught.value).endswith(f"({HERE}:{line})")
+
+
 def test_a_job_definition_names_the_users_line(tmp_path):
     """The generated `__init__` of a dataclass is called `<string>`, which nobody can open."""
     job = tmp_path / "wrong_job.py"

@@ -9,11 +9,13 @@ import pytest
 
 from etlkit import (
     ApiError,
+    BigQuerySink,
     ConfigError,
     Datamart,
     EtlBase,
     OutageError,
     RowSchemaError,
+    SinkError,
     TransferJob,
     TransformError,
     local_world,
@@ -22,9 +24,11 @@ from etlkit import (
     run_workflow,
 )
 from etlkit.api.run import RunRequest
+from etlkit.bigquery.modes import MODES
 from etlkit.cli.next_steps import interruption, next_step
 from etlkit.cli.run import main
 from etlkit.engine.transfer import run_transfer
+from etlkit.rows.columns import parse_schema
 from etlkit.testing import MemorySink, MemorySource
 
 
@@ -159,6 +163,13 @@ def test_the_sources_type_is_named_too():
 
     with pytest.raises(RowSchemaError, match="The source's column n is INT64, and keeps that type"):
         run_transfer(job_of(Etl, [{"n": 1}], MemorySink()), RunRequest("j"))
+
+
+def test_a_wrong_merge_key_lists_the_columns():
+    """Those of the rows, and before that those of the table."""
+    sink = BigQuerySink("d.t", mode="merge", merge_keys=("idd",))
+    with pytest.raises(SinkError, match="merge_keys: idd is not in the rows; they have id, name"):
+        MODES["merge"].check_columns(sink, parse_schema({"id": "INT64", "name": "STRING"}))
 
 
 @pytest.mark.parametrize("option", ["--preview", "--resume"])
