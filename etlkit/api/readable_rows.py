@@ -4,37 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from etlkit.errors import ConfigError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from etlkit.api.run import Run
-
 MAX_BYTES = 100_000_000
 
 ReadRows: TypeAlias = "Callable[[int], pa.Table]"
 """Reads rows of at most so many bytes."""
-
-
-@runtime_checkable
-class ReadsBack(Protocol):
-    """A sink whose rows can be read back after a run. A sink need not be one."""
-
-    def read_rows(self, run: Run, /, *, is_published: bool, max_bytes: int) -> pa.Table:
-        """The target's rows, or those that the run has staged.
-
-        Args:
-            run: The run, one attempt later than its last.
-            is_published: Whether the target is asked for.
-            max_bytes: More are refused.
-
-        Raises:
-            ConfigError: There are more bytes.
-            JobError: The rows cannot be read.
-        """
 
 
 class ReadableRows:

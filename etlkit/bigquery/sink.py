@@ -149,7 +149,7 @@ class BigQuerySink(SinkOptions):
         return BigQueryWriter(self, job, run, connect(run), reader.details)
 
     def read_rows(self, run: Run, /, *, is_published: bool, max_bytes: int) -> pa.Table:
-        """See `etlkit.api.readable_rows.ReadsBack.read_rows`."""
+        """See `etlkit.api.sink.ReadsBack.read_rows`."""
         from etlkit.bigquery.read_back import read_staged, read_table
 
         if is_published:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from etlkit.api.readable_rows import ReadRows, ReadsBack
+from etlkit.api.readable_rows import ReadRows
 from etlkit.api.run import Run
+from etlkit.api.sink import ReadsBack
 from etlkit.errors import ConfigError
 
 if TYPE_CHECKING:

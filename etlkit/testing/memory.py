@@ -227,7 +227,7 @@ class MemorySink:
         return MemoryWriter(self, run, staged)
 
     def read_rows(self, run: Run, /, *, is_published: bool, max_bytes: int) -> pa.Table:
-        """See `etlkit.api.readable_rows.ReadsBack.read_rows`."""
+        """See `etlkit.api.sink.ReadsBack.read_rows`."""
         staged = self._runs[run.run_id]
         columns = self.columns if is_published else tuple(staged.columns.values())
         rows = self.rows if is_published else staged.target_rows()
