@@ -11,7 +11,7 @@ import click
 
 from etlkit.cli.console import show_error
 from etlkit.cli.logs import configure_logging, logged_warnings
-from etlkit.cli.next_steps import interruption, next_step
+from etlkit.cli.next_steps import interruption, next_step, what_is_kept
 from etlkit.errors import EtlkitError, without_keys
 
 
@@ -60,5 +60,9 @@ def _explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
         cause = error.__cause__ or error  # click turns a KeyboardInterrupt into an Abort
         return interruption(cause), 128 + int(getattr(cause, "signum", signal.SIGINT))
+    if isinstance(error, MemoryError):
+        return "\n".join(
+            filter(None, ["the process ran out of memory", what_is_kept(error, "")])
+        ), 1
     kind = type(error).__name__
     return f"unexpected {kind}: {without_keys(str(error))}\nadd --debug for the traceback", 1

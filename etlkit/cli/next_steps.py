@@ -11,7 +11,7 @@ _CONTINUE = "continue with --resume, after a change of the code with --resume --
 
 def next_step(error: EtlkitError) -> str:
     """Lines to follow the error's message: what became of the rows, and what to do; may be empty."""
-    lines = [_what_to_do(error), _what_is_kept(error)]
+    lines = [_what_to_do(error), what_is_kept(error, error.message)]
     return "".join(f"\n{line}" for line in lines if line)
 
 
@@ -47,19 +47,23 @@ def _is_refusal(error: ApiError) -> bool:
     return error.status is not None and 400 <= error.status < 500
 
 
-def _what_is_kept(error: EtlkitError) -> str:
+def what_is_kept(error: BaseException, message: str) -> str:
+    """What became of the rows of a run that failed, and how to go on; empty = nothing to say.
+
+    Args:
+        error: What ended it.
+        message: What is said before.
+    """
     kept = getattr(getattr(error, "report", None), "kept", None)
-    if kept is None or "nothing was published" in error.message:
-        published = ""
-    else:
-        published = "Nothing was published. "
+    is_told = kept is None or "nothing was published" in message
+    published = "" if is_told else "Nothing was published. "
     if not kept:
         if isinstance(error, RetryableError):
             return f"{published}When the service is back, run it again"
         return published.rstrip()
     rows = _rows(kept)
     rows = rows[0].upper() + rows[1:]
-    if "--resume" in error.message:
+    if "--resume" in message:
         return f"{published}{rows}"
     if isinstance(error, RetryableError):
         return f"{published}{rows}: when the service is back, continue with --resume"

@@ -30,18 +30,16 @@ from etlkit.cli.options import (
     spelled,
 )
 from etlkit.cli.script_options import check_target, script_job, script_options
-from etlkit.cli.swallowed import RowsOrTarget, swallowed_target
+from etlkit.cli.swallowed import PREVIEW_ROWS, RowsOrTarget, swallowed_target
 
 if TYPE_CHECKING:
     from etlkit.api.datamart import Datamart
     from etlkit.api.job import TransferJob
     from etlkit.api.report import DatamartReport, DryRunReport, RunReport
     from etlkit.api.workflow_report import WorkflowReport
+    from etlkit.cli.run_report import AnyReport
     from etlkit.workflow.definition import Workflow
 
-    AnyReport = RunReport | DatamartReport | DryRunReport | WorkflowReport
-
-_PREVIEW_ROWS = 10
 _ONLY_TRANSFERS = ("limit", "preview", "retry_rejects")
 _ONLY_WORKFLOWS = ("from_task", "skip")
 _RESUMING = ("resume", "allow_code_change")
@@ -73,10 +71,10 @@ _OUTPUT = "Output"
     "--preview",
     type=RowsOrTarget(min=1),
     is_flag=False,
-    flag_value=_PREVIEW_ROWS,
+    flag_value=PREVIEW_ROWS,
     metavar="[N]",
     section=_ROWS,
-    help=f"Show N rows before and after (default {_PREVIEW_ROWS}). Nothing is written.",
+    help=f"Show N rows before and after (default {PREVIEW_ROWS}). Nothing is written.",
 )
 @option(
     "--limit",

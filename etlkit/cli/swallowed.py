@@ -9,7 +9,10 @@ import click
 
 from etlkit.cli.options import spelled
 
-_DEFAULTS: dict[str, Any] = {"preview": 10, "resume": "last"}
+PREVIEW_ROWS = 10
+"""Rows of a preview by default."""
+
+_DEFAULTS: dict[str, Any] = {"preview": PREVIEW_ROWS, "resume": "last"}
 """The options that may take the job's name for their value, and their value without one."""
 
 _TARGET = re.compile(r"\w+(\.\w+)+(:\w+)?|[^:]*[/\\][^:]*(:\w+)?")

@@ -5,12 +5,15 @@ A thread cannot be stopped from outside, and `os._exit` cannot be caught: both a
 
 import threading
 
+import click
 import pytest
 
 from etlkit import ConfigError, EtlBase, RowTimeoutError, TransferJob
+from etlkit.api.report import RunReport
 from etlkit.api.run import RunRequest
 from etlkit.calls import clock
 from etlkit.calls.waits import Waits
+from etlkit.cli.invocation import invoke
 from etlkit.engine import pipeline
 from etlkit.engine.row_watch import RowWatch
 from etlkit.engine.transfer import run_transfer
@@ -110,3 +113,23 @@ def test_a_wrong_row_timeout_is_refused(value):
     """A text or zero would end every run, or none."""
     with pytest.raises(ConfigError, match=r"row_timeout_s=.*: it is above 0, or None"):
         hanging(None, 1, row_timeout_s=value)
+
+
+@pytest.mark.edge_case(
+    "`MemoryError` outside of a transform", "command line", "one sentence, and what is kept"
+)
+def test_the_process_may_run_out_of_memory_elsewhere(capsys):
+    """While rows are encoded, for instance: no traceback, and how to go on."""
+    error = MemoryError()
+    error.report = RunReport(run_id="r", job="j", state="failed", target="t", kept=12)
+
+    @click.command()
+    def fails():
+        raise error
+
+    assert invoke(fails, [], "fails") == 1
+    seen = capsys.readouterr().err
+    assert seen.startswith(
+        "error the process ran out of memory\nNothing was published. 12 rows have"
+    )
+    assert "continue with --resume" in seen

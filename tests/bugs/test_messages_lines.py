@@ -70,6 +70,19 @@ def test_before_action_names_the_users_line(etl, kind, text):
     assert "<string>" not in str(caught.value)
 
 
+def test_a_factory_names_the_users_line():
+    """It is called once before the run, to look at the class."""
+
+    def make():
+        return Parses(words=json.loads("["))
+
+    with pytest.raises(
+        ConfigError, match="the transform cannot be made: JSONDecodeError"
+    ) as caught:
+        run_transform(make, [{"n": 1}])
+    assert str(caught.value).endswith(f"({HERE}:{line_of(make, 'Parses')})")
+
+
 class MisconfiguresRow(EtlBase):
     def transform_row(self, row):
         return RetryPolicy(max_attempts=0)
