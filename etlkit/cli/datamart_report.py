@@ -50,21 +50,18 @@ def show_rows(statement: StatementReport, found: ResultRows) -> None:
     else:
         write_rows(sys.stderr, "table", names, found.rows, counted=False)
     of = f" of {found.num_there:,}" if found.is_cut and found.num_there is not None else ""
-    log.info(
-        "%s%s rows of statement %d%s",
-        f"{len(found.rows):,}",
-        of,
-        statement.number,
-        _kept(statement),
-    )
+    rows = "row" if len(found.rows) == 1 and not of else "rows"
+    shown = f"{len(found.rows):,}{of} {rows} of statement {statement.number}"
+    log.info("%s. %s", shown, _kept(statement))
 
 
 def _kept(statement: StatementReport) -> str:
+    """Where all rows of a SELECT are."""
     if statement.result_table is None:
-        return "; the whole result is not kept: to keep it, use query_mode='insert'"
+        return "They are in no table: query_mode='insert' writes them to one"
     return (
-        f"; BigQuery keeps the whole result for 24 hours in {statement.result_table}. To keep it "
-        "longer, use query_mode='insert'"
+        f"BigQuery keeps all of them for 24 hours in {statement.result_table}; query_mode='insert' "
+        "writes them to a table of yours"
     )
 
 
