@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from etlkit.api.checks import Check
     from etlkit.api.datamart import Datamart, Lookback, ValidityColumns
     from etlkit.api.job import TransferJob
+    from etlkit.api.misspellings import MisspelledWarning
     from etlkit.api.report import DatamartReport, DryRunReport, Report, RunReport, StatementReport
     from etlkit.api.run import Settings
     from etlkit.api.sink import Sink, SinkWriter
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
         RetryableError,
         RowError,
         RowSchemaError,
+        RowTimeoutError,
         RunStateError,
         RunTakenOverError,
         SinkError,
@@ -125,6 +127,7 @@ _HOMES = {
     "JsonlSource": "etlkit.files",
     "Lookback": "etlkit.api.datamart",
     "Loop": "etlkit.workflow.loop",
+    "MisspelledWarning": "etlkit.api.misspellings",
     "OutageError": "etlkit.errors",
     "ParquetSource": "etlkit.files",
     "Period": "etlkit.workflow.loop",
@@ -140,6 +143,7 @@ _HOMES = {
     "Row": "etlkit.rows.row",
     "RowError": "etlkit.errors",
     "RowSchemaError": "etlkit.errors",
+    "RowTimeoutError": "etlkit.errors",
     "RunReport": "etlkit.api.report",
     "RunStateError": "etlkit.errors",
     "RunTakenOverError": "etlkit.errors",
@@ -221,6 +225,7 @@ __all__ = [
     "JsonlSource",
     "Lookback",
     "Loop",
+    "MisspelledWarning",
     "OutageError",
     "ParquetSource",
     "Period",
@@ -236,6 +241,7 @@ __all__ = [
     "Row",
     "RowError",
     "RowSchemaError",
+    "RowTimeoutError",
     "RunReport",
     "RunStateError",
     "RunTakenOverError",

@@ -15,6 +15,7 @@ EtlkitError
      +- ApiError                 a service refused a call as a whole (400, 401, 403)
      +- TooManyRejectedError     max_rejected was exceeded
      +- TransformCodeError       the code of the transform is wrong, whatever the row
+     +- RowTimeoutError          the transform did not return within row_timeout_s
      +- CapReachedError          max_calls or max_cost would be exceeded
      +- RunStateError            the run is in progress elsewhere, or cannot be resumed
      |   +- AlreadyPublishedError    the run to resume is published; the engine returns its report
@@ -59,6 +60,7 @@ __all__ = [
     "RetryableError",
     "RowError",
     "RowSchemaError",
+    "RowTimeoutError",
     "RunStateError",
     "RunTakenOverError",
     "SinkError",
@@ -69,6 +71,7 @@ __all__ = [
     "TransformCodeError",
     "TransformError",
     "WorkflowError",
+    "missing_packages",
     "without_keys",
 ]
 
@@ -151,17 +154,63 @@ class JobError(EtlkitError):
     Attributes:
         stage: Where it happened (`snapshot`, `read`, `transform`, `stage`, `audit`, `publish`); None
             = not in a stage of a run.
+        row_number: Position of the row that ended the run among those read, 1 = first; None = no
+            single row did.
+        row_id: That row's id in the snapshot; None likewise.
+        num_rows: More than 1 = it was one of this many rows, which the transform got together.
     """
+
+    row_number: int | None = None
+    row_id: str | None = None
+    num_rows: int = 1
 
     def __init__(self, message: str, *, stage: str | None = None, **values: Any) -> None:
         super().__init__(message, stage=stage, **values)
         self.stage = stage
+
+    def at_row(self, row_number: int, row_id: str, num_rows: int = 1) -> JobError:
+        """Set the row at which the run ended, or the first of the rows of one `transform_batch`."""
+        self.row_number, self.row_id, self.num_rows = row_number, row_id, num_rows
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """See `EtlkitError`; the row is no argument of the constructors."""
+        where = {
+            name: vars(self)[name]
+            for name in ("row_number", "row_id", "num_rows")
+            if name in vars(self)
+        }
+        return *super().__reduce__(), where
+
+    def __str__(self) -> str:
+        """`row 7 (id …): message`; of a batch `one of rows 7 to 22: message`."""
+        if self.row_number is None:
+            return self.message
+        if self.num_rows > 1:
+            last = self.row_number + self.num_rows - 1
+            return f"one of rows {self.row_number} to {last}: {self.message}"
+        return f"row {self.row_number} (id {self.row_id}): {self.message}"
 
 
 class ConfigError(EtlkitError):
     """The job, an option or a variable is wrong. Found before any I/O. Lists what is allowed."""
 
     exit_code = 2
+
+
+def missing_packages(what: str, extra: str) -> ConfigError:
+    """The error where packages of an extra are not installed.
+
+    No name of a distribution stands in it: on the package index `etlkit` is another project.
+
+    Args:
+        what: What is missing, as the first sentence without its full stop.
+        extra: The extra of `pyproject.toml` that has it.
+    """
+    return ConfigError(
+        f"{what}. It comes with the extra `{extra}`. In a checkout of etlkit: "
+        f"pip install -e '.[{extra}]'"
+    )
 
 
 class RetryableError(EtlkitError):
@@ -307,6 +356,17 @@ class TooManyRejectedError(JobError):
 
 class TransformCodeError(JobError):
     """The transform's code is wrong, such as a name that is not defined; the cause is `__cause__`."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, stage="transform")
+        self._values = {}
+
+
+class RowTimeoutError(JobError):
+    """The transform did not return within the job's `row_timeout_s`.
+
+    Its thread cannot be stopped, so it is no row error: the run ends. Rows with a result are kept.
+    """
 
     def __init__(self, message: str) -> None:
         super().__init__(message, stage="transform")

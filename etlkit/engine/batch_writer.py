@@ -303,7 +303,10 @@ class BatchWriter:
                 self._encode(chunk, start, outcomes)
                 return
             found = schema.passing_errors(chunk, indices) | schema.encoder.bad_rows(rows)
-            bad = {indices[at]: each for at, each in {error.index: error, **found}.items()}
+            bad = {
+                indices[at]: schema.with_origin(each)
+                for at, each in {error.index: error, **found}.items()
+            }
             self._handle(bad, chunk, start, outcomes)
             self._encode(chunk, start, outcomes)
             return
