@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from etlkit.local.bigquery.object_table import create_object_table
+from etlkit.local.bigquery.wasm_service import cache_folder
 from etlkit.local.buckets import Buckets
 
 ROOT = Path(__file__).parents[2]
@@ -404,7 +405,8 @@ def test_a_bucket_path_that_is_not_there(cli, write_job, here):
 
 def clean_environment(home):
     """A machine without credentials; the metadata server of a cloud VM is not asked."""
-    keep = {"PATH": os.environ["PATH"], "NO_GCE_CHECK": "true"}
+    cache = str(cache_folder().parent)  # it has the compiled analyzer
+    keep = {"PATH": os.environ["PATH"], "NO_GCE_CHECK": "true", "XDG_CACHE_HOME": cache}
     return keep | {"HOME": str(home), "CLOUDSDK_CONFIG": str(home), "PYTHONPATH": str(ROOT)}
 
 

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,9 +47,24 @@ def cache_folder() -> Path:
 
 
 def prepare_module(path: Path, label: str, say: Callable[[str], None]) -> None:
-    """Compile a module now, if its code is not in the cache. The arguments are `CompiledModule`'s."""
-    if not (cache_folder() / f"{_code_name(path, label)}.cwasm").is_file():
-        CompiledModule(path, label, say).close()
+    """Compile a module now, if its code is not in the cache. The arguments are `CompiledModule`'s.
+
+    Python sees Ctrl-C only between two calls, and this is one long one: it runs on another thread.
+    """
+    if (cache_folder() / f"{_code_name(path, label)}.cwasm").is_file():
+        return
+    done: Future[None] = Future()
+
+    def compile_it() -> None:
+        try:
+            CompiledModule(path, label, say).close()
+        except BaseException as error:
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+    threading.Thread(target=compile_it, name="etlkit-compile", daemon=True).start()
+    done.result()
 
 
 def _code_name(path: Path, label: str) -> str:

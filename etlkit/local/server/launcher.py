@@ -127,9 +127,13 @@ def join_or_start(
 
     from etlkit.local.bigquery import googlesql
 
-    googlesql.prepare()  # before the clock of the start begins
     local_dir = local_dir.resolve()
     make_local_dir(local_dir)
+    running = _join(local_dir, read_server_info(local_dir))
+    if running is not None:
+        _refuse_other(running, location, late_columns_s)
+        return running
+    googlesql.prepare()  # before the clock of the start begins
     deadline = time.monotonic() + timeout_s
     # Only the holder of this lock looks for a server and starts one, so two callers get one server.
     lock = FileLock(local_dir / "start.lock", timeout=timeout_s, mode=0o600, poll_interval=_POLL_S)

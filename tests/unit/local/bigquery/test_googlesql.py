@@ -1,5 +1,10 @@
 """GoogleSQL's own analyzer, over catalogs that tests write down."""
 
+import os
+import signal
+import subprocess
+import sys
+
 import pytest
 
 from etlkit.errors import ConfigError
@@ -302,3 +307,17 @@ def test_types():
     ]
     with pytest.raises(ConfigError, match="not a type"):
         SqlType.parse("ARRAY<STRUCT<x>")
+
+
+def test_ctrl_c_ends_the_first_start_while_it_compiles(tmp_path):
+    """It takes many seconds, in one call that Python cannot look into."""
+    command = "from etlkit.local.bigquery import googlesql; googlesql.prepare()"
+    environ = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", command], env=environ, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert "compiling GoogleSQL's analyzer once" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        assert "KeyboardInterrupt" in process.stderr.read()
+    assert process.returncode == -signal.SIGINT
+    assert list(tmp_path.rglob("*.cwasm")) == []
