@@ -79,7 +79,7 @@ class EtlkitError(Exception):
     """Base of everything etlkit raises on purpose.
 
     Attributes:
-        message: What happened and what to do next, without keys.
+        message: What happened and what to do next.
         exit_code: The exit status of the command line.
     """
 
