@@ -15,6 +15,7 @@ from etlkit.calls.waits import Waits
 from etlkit.cli import run_report
 from etlkit.cli.console import show_report
 from etlkit.cli.progress import LiveBar, Pace, progress_text
+from etlkit.cli.run import main
 from etlkit.errors import RetryableError
 
 
@@ -153,6 +154,22 @@ def test_an_outage_that_lasts_is_told_once_and_so_is_its_end(caplog):
     assert told.startswith("geo fails (busy): calls pause")
     assert back.startswith("geo is back after ")
     assert "-" not in back
+
+
+def test_a_terminal_says_at_once_that_something_happens(monkeypatch):
+    """Before the job is imported; a log for machines does not have the line."""
+    monkeypatch.setattr("sys.stderr", Terminal())
+    assert main(["jobs.no_such_job"]) == 2
+    first, *_ = sys.stderr.getvalue().splitlines()
+    assert first == "starting jobs.no_such_job …"
+    for arguments, stream in (
+        (["--log-format", "json"], Terminal),
+        (["--quiet"], Terminal),
+        ([], io.StringIO),
+    ):
+        monkeypatch.setattr("sys.stderr", stream())
+        main(["jobs.no_such_job", *arguments])
+        assert "starting" not in sys.stderr.getvalue()
 
 
 class Terminal(io.StringIO):
