@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
-from typing import IO, TYPE_CHECKING, Any, NoReturn, cast
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -23,8 +23,12 @@ from etlkit.files.csv_cells import (
     guess_type,
     misfit,
     parsed_type,
+    possible_types,
 )
+from etlkit.files.csv_quotes import QuoteWatch
+from etlkit.files.file import CHANGED
 from etlkit.files.file_columns import check_declared, other_columns
+from etlkit.files.head import Head, read_heads
 from etlkit.files.text import Utf8Stream, as_text, not_in_encoding, opened
 from etlkit.files.throttle import Throttle
 from etlkit.rows.columns import Column, parse_schema
@@ -47,6 +51,44 @@ _AFTER = "after the file"
 _EMPTY = "Empty CSV file"
 _ROW = re.compile(r"In CSV column #(?P<column>\d+): Row #(?P<row>\d+): ")
 """pyarrow's wording; tests fail if it changes."""
+
+
+class _CsvHead(NamedTuple):
+    """What the head of a CSV file says.
+
+    Attributes:
+        names: Its columns; None = it has no names.
+        possible: For each column, the types that its cells look like.
+    """
+
+    names: list[str] | None
+    possible: list[frozenset[str]]
+
+    @property
+    def width(self) -> int:
+        """How many columns it has; 0 = it is empty."""
+        return len(self.possible)
+
+
+def _check_names(heads: Sequence[Head[_CsvHead]], names: Sequence[str]) -> None:
+    """Raise unless all files have these names, in any order."""
+    for head in heads[1:]:
+        own = head.found.names or []
+        if len(own) != len(names) or set(own) != set(names):
+            raise other_columns(head.file, own, heads[0].file, names)
+
+
+def _common_types(heads: Sequence[Head[_CsvHead]]) -> list[str]:
+    """The type of each column of the first file, from the cells of all files."""
+    first, *others = (head.found for head in heads)
+    possible = list(first.possible)
+    for other in others:
+        places = (
+            range(other.width) if other.names is None else map(other.names.index, first.names or [])
+        )
+        for place, own in zip(range(first.width), places, strict=False):
+            possible[place] &= other.possible[own]
+    return [guess_type(each) for each in possible]
 
 
 @dataclass
@@ -73,25 +115,38 @@ class CsvFormat:
             if column.mode == "REPEATED" or column.type == STRUCT:
                 raise ConfigError(f"column {column.name!r}: a CSV cell cannot hold {column.ddl}")
 
-    def columns(self, file: File) -> tuple[Column, ...]:
+    def columns(self, files: Sequence[File], limit: int | None) -> tuple[Column, ...]:
         """See `Format`."""
+        heads = [head for head in read_heads(files, self._look, limit) if head.found.width]
+        if not heads:
+            raise SourceError(
+                f"{files[0].name} is empty, and columns come from the first row; set them with "
+                "column_names",
+                stage="open",
+            )
+        names = heads[0].found.names
+        if names is not None:
+            _check_names(heads, names)
+        types = _common_types(heads)
+        if names is None:
+            names = autodetect_names(types)
+        check_declared(self._declared, names, heads[0].file)
+        pairs = zip(names, types, strict=True)
+        return tuple(self._declared.get(name) or Column(name, kind) for name, kind in pairs)
+
+    def _look(self, file: File) -> Head[_CsvHead]:
         with self._records(file) as records:
             header = next(records, None) if self.header else None
             rows = list(islice(records, _SAMPLE_ROWS))
         names = self._names(file, header)
         width = len(names) if names is not None else max(map(len, rows), default=0)
-        if not width:
-            raise SourceError(
-                f"{file.name} is empty, and columns come from the first row; set them with "
-                "column_names",
-                stage="open",
-            )
-        types = [self._guess(rows, position) for position in range(width)]
-        if names is None:
-            names = autodetect_names(types)
-        check_declared(self._declared, names, file)
-        pairs = zip(names, types, strict=True)
-        return tuple(self._declared.get(name) or Column(name, kind) for name, kind in pairs)
+        possible = [possible_types(self._cells(rows, place)) for place in range(width)]
+        return Head(file, len(rows), _CsvHead(names, possible))
+
+    def _cells(self, rows: Sequence[list[str]], place: int) -> Iterator[str]:
+        null = set(self.null_values) | {""}
+        cells = (row[place] for row in rows if place < len(row))
+        return (cell for cell in cells if cell not in null)
 
     def _names(self, file: File, header: list[str] | None) -> list[str] | None:
         """The names of a file's columns, in the file's order; None = it has no names."""
@@ -104,11 +159,6 @@ class CsvFormat:
             return names
         return header
 
-    def _guess(self, rows: Sequence[list[str]], position: int) -> str:
-        null = set(self.null_values) | {""}
-        cells = (row[position] for row in rows if position < len(row))
-        return guess_type(cell for cell in cells if cell not in null)
-
     def batches(self, file: File, columns: tuple[Column, ...]) -> Iterator[pa.RecordBatch]:
         """See `Format`."""
         names = self._own_order(file, columns)
@@ -116,13 +166,15 @@ class CsvFormat:
             return
         bad: list[pacsv.InvalidRow] = []
         row_number = int(self.header)
-        quote = self.quote
+        quotes = None if self.quote is None else QuoteWatch(self.quote, self.delimiter)
+        is_checked = quotes is None
         with opened(file, self.compression) as stream:
-            throttle = Throttle(
-                self._as_utf8(stream), _BLOCK_BYTES, quote.encode()[:1] if quote else None
-            )
+            throttle = Throttle(self._as_utf8(stream), _BLOCK_BYTES, quotes)
             try:
                 for batch in _read(throttle, self._options(names, columns, bad)):
+                    if quotes is not None and quotes.is_odd and not is_checked:
+                        self._refuse_text_behind_quotes(file)
+                        is_checked = True
                     try:
                         yield from_text(batch, columns)
                     except BadCellError as error:
@@ -132,13 +184,28 @@ class CsvFormat:
                 self._explain(file, columns, bad, error)
             except UnicodeDecodeError as error:
                 raise not_in_encoding(file, self.encoding) from error
-        if throttle.counted % 2:
+        if quotes is not None and quotes.is_open:
             self._refuse_open_quote(file)
 
     def _as_utf8(self, stream: IO[bytes]) -> IO[bytes]:
         if _is_utf8(self.encoding):
             return stream
         return cast("IO[bytes]", Utf8Stream(stream, self.encoding))
+
+    def _refuse_text_behind_quotes(self, file: File) -> None:
+        """Refuse a cell like `"a"b`; quotes in the middle of an unquoted cell are fine."""
+        with as_text(file, self.compression, self.encoding) as text, _large_cells():
+            reader, line = csv.reader(text, strict=True, **self._dialect()), 1
+            try:
+                for _ in reader:
+                    line = reader.line_num + 1
+            except csv.Error as error:
+                if "expected after" in str(error):  # else the file ends inside a cell
+                    raise SourceError(
+                        f"{file.name}:{line}: there is text behind a closing quote; a quote inside a "
+                        "quoted cell is written twice, and quote=None gives quotes no meaning",
+                        stage="read",
+                    ) from None
 
     def _refuse_open_quote(self, file: File) -> None:
         """Refuse a file that ends in a quoted cell: pyarrow would take the rest for the cell."""
@@ -166,7 +233,7 @@ class CsvFormat:
             return None
         names = self._names(file, header) or []
         if len(names) != len(wanted) or set(names) != set(wanted):
-            raise other_columns(file, names, wanted)
+            raise SourceError(f"{file.name} {CHANGED}", stage="read")
         return names
 
     def _options(

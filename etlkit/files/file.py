@@ -7,11 +7,13 @@ import io
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Protocol
 
-from etlkit.errors import SourceError
+from etlkit.errors import EtlkitError, SourceError
+from etlkit.rows.refused import type_name
 
 CHANGED = "was changed while the run was reading it; start a new run"
 
@@ -202,3 +204,16 @@ class _CopyReader(io.RawIOBase):
         buffer[: len(data)] = data
         self._position += len(data)
         return len(data)
+
+
+@contextmanager
+def named_errors(file: File, what: str) -> Iterator[None]:
+    """Give whatever a broken file makes a library raise the name of the file; `what` is wrong."""
+    try:
+        yield
+    except (EtlkitError, MemoryError):
+        raise
+    except Exception as error:
+        raise SourceError(
+            f"{file.name} {what} ({type_name(type(error))}); is it damaged?", stage="read"
+        ) from error

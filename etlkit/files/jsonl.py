@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from etlkit.errors import RowSchemaError, SourceError
+from etlkit.files.head import Head, read_heads
 from etlkit.files.text import as_text
 from etlkit.rows.batches import RowEncoder
 from etlkit.rows.columns import Column, parse_schema
 from etlkit.rows.inference import infer_columns
-from etlkit.rows.types import STRUCT, TYPES
+from etlkit.rows.json_values import parse_json
+from etlkit.rows.numbers import WideNumber, decimal_from_json, float_from_wide
+from etlkit.rows.refused import RefusedError
+from etlkit.rows.types import STRUCT, TYPES, common_type
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,7 +26,8 @@ if TYPE_CHECKING:
 
 _SAMPLE_ROWS = 1000
 _BATCH_ROWS = 1000
-_JSON_CLASSES = frozenset({bool, float, int, str})
+_DECIMALS = frozenset({"NUMERIC", "BIGNUMERIC"})
+_JSON_CLASSES = frozenset({bool, int, str})
 """JSON has these itself: columns of them need no conversion, only the encoder's check."""
 
 
@@ -40,18 +44,31 @@ class JsonlFormat:
     def __post_init__(self) -> None:
         self._declared = {column.name: column for column in parse_schema(self.types)}
 
-    def columns(self, file: File) -> tuple[Column, ...]:
+    def columns(self, files: Sequence[File], limit: int | None) -> tuple[Column, ...]:
         """See `Format`."""
+        found: dict[str, Column | None] = {}
+        for head in read_heads(files, self._look, limit):
+            for name, column in head.found.items():
+                found[name] = _common(found.get(name), column)
+        columns = {name: each or Column(name, "STRING") for name, each in found.items()}
+        # A declared column that no row of the sample has may well come later.
+        later = {name: each for name, each in self._declared.items() if name not in columns}
+        return tuple((columns | later).values())
+
+    def _look(self, file: File) -> Head[dict[str, Column | None]]:
+        """The columns of the first rows; None = a column without any value in them."""
         rows = [row for _, row in islice(self._rows(file), _SAMPLE_ROWS)]
+        _make_numbers_alike(rows)
         try:
-            found = {each.name: each for each in infer_columns(rows, self._declared)}
+            found = infer_columns(rows, self._declared)
         except RowSchemaError as error:
             raise SourceError(
                 f"{file.name}: {error}; or set its type with types", stage="open"
             ) from None
-        # A declared column that no row of the sample has may well come later.
-        later = {name: each for name, each in self._declared.items() if name not in found}
-        return tuple((found | later).values())
+        filled = {name for row in rows for name, value in row.items() if value is not None}
+        is_known = filled | self._declared.keys()
+        columns = {each.name: each if each.name in is_known else None for each in found}
+        return Head(file, len(rows), columns)
 
     def batches(self, file: File, columns: tuple[Column, ...]) -> Iterator[pa.RecordBatch]:
         """See `Format`."""
@@ -78,25 +95,16 @@ class JsonlFormat:
 
 def _parse(line: str, where: str) -> Row:
     try:
-        row = _decode(line.rstrip("\r\n"))
-    except ValueError as error:
-        reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+        row = parse_json(line.rstrip("\r\n"))
+    except RefusedError as error:
         raise SourceError(
-            f"{where}: not one JSON object on a line: {reason}", stage="read"
+            f"{where}: not one JSON object on a line: {error}", stage="read"
         ) from None
     if not isinstance(row, dict):
         raise SourceError(
             f"{where}: a row must be a JSON object, this is a {type(row).__name__}", stage="read"
         )
     return row
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON; write null")
-
-
-_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
-"""Made once: `json.loads` with an option makes a new decoder for each line."""
 
 
 def _misfit(file: File, line: int, error: RowSchemaError) -> SourceError:
@@ -108,13 +116,50 @@ def _misfit(file: File, line: int, error: RowSchemaError) -> SourceError:
     )
 
 
+def _make_numbers_alike(rows: Sequence[Row]) -> None:
+    """Where a key has numbers that no float keeps, turn all its floats into exact numbers.
+
+    Where a float stands for each of them, because they were only printed with more digits than they
+    need, they become floats.
+    """
+    wide = {name for row in rows for name, value in row.items() if isinstance(value, WideNumber)}
+    for name in wide:
+        holders = [row for row in rows if name in row]
+        try:
+            values = [float_from_wide(row[name]) for row in holders]
+        except RefusedError:
+            values = [_exact(row[name]) for row in holders]
+        for row, value in zip(holders, values, strict=True):
+            row[name] = value
+
+
+def _exact(value: Any) -> Any:
+    return decimal_from_json(value) if isinstance(value, float) else value
+
+
+def _common(one: Column | None, other: Column | None) -> Column | None:
+    """The column that holds the values of two; None = both have no value."""
+    if one is None or other is None or one == other:
+        return one or other
+    kind = None
+    if one.mode == other.mode and STRUCT not in {one.type, other.type}:
+        kind = common_type(one.type, other.type)
+        if {one.type, other.type} & _DECIMALS and "FLOAT64" in {one.type, other.type}:
+            kind = "BIGNUMERIC"  # floats of JSON are decimal text
+    if kind is None:
+        return Column(one.name, "JSON")  # which holds whatever JSON has
+    return Column(one.name, kind, one.mode)
+
+
 def _read_values(row: Row, readers: list[tuple[str, Callable[[Any], Any]]], where: str) -> None:
     for name, read in readers:
         value = row.get(name)
         if value is not None:
             try:
                 row[name] = read(value)
-            except (ValueError, ArithmeticError, TypeError, AttributeError):
+            except RefusedError as error:
+                raise SourceError(f"{where}: column {name!r}: {error}", stage="read") from None
+            except Exception:
                 raise SourceError(
                     f"{where}: column {name!r}: the value is not of the column's type", stage="read"
                 ) from None
@@ -128,6 +173,8 @@ def _reader(column: Column) -> Callable[[Any], Any] | None:
     if column.type == STRUCT:
         inner = [(each.name, read) for each in column.fields if (read := _reader(each))]
         return (lambda value: _read_struct(value, inner)) if inner else None
+    if column.type == "FLOAT64":
+        return float_from_wide
     scalar = TYPES[column.type]
     return None if scalar.exact <= _JSON_CLASSES else scalar.from_json
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from etlkit.api.source import ROW_ID
 from etlkit.errors import SourceError
-from etlkit.files.file import CHANGED
+from etlkit.files.file import CHANGED, named_errors
 from etlkit.rows.batches import RowDecoder
 from etlkit.rows.columns import arrow_schema, check_names
 
@@ -30,12 +30,16 @@ _SHOWN_FILES = 20
 class Format(Protocol):
     """How one kind of file is read."""
 
-    def columns(self, file: File) -> tuple[Column, ...]:
-        """The columns of a file, from its head.
+    def columns(self, files: Sequence[File], limit: int | None) -> tuple[Column, ...]:
+        """The columns that hold the rows of all files without loss, from the files' heads.
+
+        Args:
+            files: In order.
+            limit: How many rows are read at most; None = all. Files behind them are not looked at.
 
         Raises:
-            SourceError: It cannot be read.
-            ConfigError: The source declares columns that the file does not have.
+            SourceError: A file cannot be read, or files do not go together; names both of them.
+            ConfigError: The source declares columns that the files do not have.
         """
 
     def batches(self, file: File, columns: tuple[Column, ...]) -> Iterator[pa.RecordBatch]:
@@ -93,7 +97,7 @@ class FileReader:
         if len(files) > _SHOWN_FILES:
             self.details["num_files"] = len(files)
         try:
-            self.columns = file_format.columns(files[0])
+            self.columns = file_format.columns(files, run.limit)
             check_names(self.columns)
         except BaseException:
             self.close(succeeded=False)
@@ -138,7 +142,7 @@ class FileReader:
         missing = self._limit
         for number, file in enumerate(self._files, 1):
             first = 0
-            for whole in self._format.batches(file, self.columns):
+            for whole in self._batches_of(file):
                 batch = whole if missing is None else whole.slice(0, missing)
                 if batch.num_rows:
                     yield number, first, batch
@@ -148,6 +152,18 @@ class FileReader:
                     if not missing:
                         return
             file.check()
+
+    def _batches_of(self, file: File) -> Iterator[pa.RecordBatch]:
+        """The rows of one file; every error has the file's name."""
+        batches = self._format.batches(file, self.columns)
+        num_rows = 0
+        while True:
+            with named_errors(file, f"cannot be read behind row {num_rows:,}"):
+                batch = next(batches, None)
+            if batch is None:
+                return
+            num_rows += batch.num_rows
+            yield batch
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """See `etlkit.api.source.SourceReader.batches`."""

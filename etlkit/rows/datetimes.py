@@ -21,8 +21,15 @@ _MIN_US = (datetime.min.replace(tzinfo=UTC) - EPOCH) // _MICROSECOND
 _MAX_US = (datetime.max.replace(tzinfo=UTC) - EPOCH) // _MICROSECOND
 
 
+def _refuse_no_time(value: Any) -> None:
+    """Refuse pandas.NaT, which is a datetime, but no point in time: it does not equal itself."""
+    if isinstance(value, datetime) and value != value:  # noqa: PLR0124
+        raise wrong_type(value, "it is not a point in time; use None")
+
+
 def clean_date(value: Any) -> date:
     """A date that is not a datetime."""
+    _refuse_no_time(value)
     if isinstance(value, datetime):
         raise wrong_type(value, "use value.date()")
     if isinstance(value, date):
@@ -32,6 +39,7 @@ def clean_date(value: Any) -> date:
 
 def clean_time(value: Any) -> time:
     """A time without a timezone."""
+    _refuse_no_time(value)
     if not isinstance(value, time):
         raise wrong_type(value, "use value.time()" if isinstance(value, datetime) else "")
     if value.tzinfo is not None:
@@ -45,6 +53,7 @@ def _plain_datetime(value: Any) -> datetime:
         raise wrong_type(
             value, "use datetime.fromisoformat(value)" if isinstance(value, str) else ""
         )
+    _refuse_no_time(value)
     if getattr(value, "nanosecond", 0):
         raise wrong_type(value, "it has nanoseconds, BigQuery has microseconds; round it")
     try:
@@ -83,11 +92,13 @@ def clean_timestamp(value: Any) -> datetime:
 
 def has_zone(value: datetime) -> bool:
     """Whether a datetime is a TIMESTAMP; without a zone it is a DATETIME."""
+    _refuse_no_time(value)
     return value.utcoffset() is not None
 
 
 def has_no_zone(value: datetime) -> bool:
     """Whether a datetime is a DATETIME."""
+    _refuse_no_time(value)
     return value.utcoffset() is None
 
 
@@ -157,6 +168,30 @@ def read_time(array: Any) -> list[Any]:
         minutes, second = divmod(seconds, 60)
         made.append(time(minutes // 60, minutes % 60, second, us))
     return made
+
+
+def _range_check(storage: str, lowest: int, highest: int, what: str) -> Callable[[Any], None]:
+    """Make the check of an array's integers."""
+
+    def check(array: Any) -> None:
+        import pyarrow.compute as pc
+
+        ends = pc.min_max(array.view(storage)).as_py()
+        if ends["min"] is not None and not lowest <= ends["min"] <= ends["max"] <= highest:
+            raise RefusedError(f"got a {what}")
+
+    return check
+
+
+_YEARS = "outside of the years 1 to 9999"
+check_dates = _range_check(
+    "int32",
+    date.min.toordinal() - _EPOCH_DAY,
+    date.max.toordinal() - _EPOCH_DAY,
+    f"date {_YEARS}",
+)
+check_datetimes = _range_check("int64", _MIN_US, _MAX_US, f"time {_YEARS}")
+check_times = _range_check("int64", 0, 24 * 60 * 60 * 1_000_000 - 1, "time of day beyond 24 hours")
 
 
 def to_json(value: date | time) -> str:

@@ -121,8 +121,15 @@ def _scalar(name: str, values: list[Any]) -> str | None:
         if classes.intersection(each.infers) and classes <= {*each.infers, *each.mixes}
     ]
     for each in candidates:
-        if each.fits is None or all(map(each.fits, values)):
-            return each.name
+        try:
+            if each.fits is None or all(map(each.fits, values)):
+                return each.name
+        except RefusedError as error:
+            raise RowSchemaError(str(error), column=name) from error
+        except Exception as error:  # a class of the user's, e.g. a timezone
+            raise RowSchemaError(
+                f"got a value that is no {each.name}: {type_name(type(error))}", column=name
+            ) from error
     if candidates:
         raise RowSchemaError(candidates[-1].misfit, column=name)
     return None
