@@ -144,7 +144,7 @@ class BigQuerySink(SinkOptions):
             from etlkit.bigquery.publish.direct_writer import DirectWriter
 
             return DirectWriter(self, job, run, connect(run), reader.details)
-        return BigQueryWriter(self, job, run, connect(run), reader.details)
+        return BigQueryWriter(self, job, run, connect(run), reader)
 
     def rejected_rows(self, source: Source, run_id: str, only: str | None) -> Source:
         """See `etlkit.api.sink.Sink.rejected_rows`."""

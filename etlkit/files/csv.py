@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
+from typing import IO, TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, cast
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -99,6 +99,7 @@ class CsvFormat:
         ConfigError: A type that a CSV cell cannot hold.
     """
 
+    guesses_columns: ClassVar[bool] = True
     types: Mapping[str, str]
     header: bool
     column_names: Sequence[str] | None

@@ -56,7 +56,8 @@ class LocalFile:
     encoded: str | None = None
 
     def __init__(self, path: Path, name: str) -> None:
-        self.name = name
+        # A name on disk may be bytes that are no text; messages and the ledger hold text.
+        self.name = name.encode("utf-8", "backslashreplace").decode()
         self._path = path
         self._stamp: tuple[int, ...] | None = None
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from etlkit.errors import RowSchemaError, SourceError
 from etlkit.files.head import Head, read_heads
 from etlkit.files.text import as_text
 from etlkit.rows.batches import RowEncoder
 from etlkit.rows.columns import Column, parse_schema
-from etlkit.rows.inference import infer_columns
+from etlkit.rows.inference import first_misfit, infer_columns
 from etlkit.rows.json_values import parse_json
 from etlkit.rows.numbers import WideNumber, decimal_from_json, float_from_wide
 from etlkit.rows.refused import RefusedError
@@ -35,6 +35,7 @@ _JSON_CLASSES = frozenset({bool, int, str})
 class JsonlFormat:
     """JSON Lines as an `etlkit.files.reader.Format`. The options are those of `JsonlSource`."""
 
+    guesses_columns: ClassVar[bool] = True
     types: Mapping[str, str]
     encoding: str
     compression: str
@@ -57,13 +58,15 @@ class JsonlFormat:
 
     def _look(self, file: File) -> Head[dict[str, Column | None]]:
         """The columns of the first rows; None = a column without any value in them."""
-        rows = [row for _, row in islice(self._rows(file), _SAMPLE_ROWS)]
+        sample = list(islice(self._rows(file), _SAMPLE_ROWS))
+        rows = [row for _, row in sample]
         _make_numbers_alike(rows)
         try:
             found = infer_columns(rows, self._declared)
         except RowSchemaError as error:
+            at = first_misfit(rows, lambda some: infer_columns(some, self._declared))
             raise SourceError(
-                f"{file.name}: {error}; or set its type with types", stage="open"
+                f"{file.name}:{sample[at][0]}: {error}; or set its type with types", stage="open"
             ) from None
         filled = {name for row in rows for name, value in row.items() if value is not None}
         is_known = filled | self._declared.keys()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,6 +25,7 @@ _BATCH_ROWS = 8192
 class ParquetFormat:
     """Parquet as an `etlkit.files.reader.Format`. The option is that of `ParquetSource`."""
 
+    guesses_columns: ClassVar[bool] = False
     types: Mapping[str, str]
     _declared: dict[str, Column] = field(init=False)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import pyarrow as pa
 
@@ -28,7 +28,13 @@ _SHOWN_FILES = 20
 
 
 class Format(Protocol):
-    """How one kind of file is read."""
+    """How one kind of file is read.
+
+    Attributes:
+        guesses_columns: See `etlkit.api.source.GuessesColumns`.
+    """
+
+    guesses_columns: ClassVar[bool]
 
     def columns(self, files: Sequence[File], limit: int | None) -> tuple[Column, ...]:
         """The columns that hold the rows of all files without loss, from the files' heads.
@@ -87,6 +93,7 @@ class FileReader:
     def __init__(self, files: Sequence[File], file_format: Format, run: Run) -> None:
         self._files = files
         self._format = file_format
+        self.guesses_columns = file_format.guesses_columns
         self._run = run
         self._snapshot = _NOT_FROZEN
         self._limit = run.limit

@@ -40,10 +40,11 @@ def json_number(number: float | Decimal) -> int | float:
 
 def value_to_json(value: Any) -> Any:
     """Turn one native value, also a nested one, into a JSON value."""
+    # With map() a level of nesting takes one frame of Python's stack: JSON has up to 500 levels.
     if isinstance(value, dict):
-        return {name: value_to_json(inner) for name, inner in value.items()}
+        return dict(zip(value, map(value_to_json, value.values()), strict=True))
     if isinstance(value, (list, tuple)):
-        return [value_to_json(inner) for inner in value]
+        return list(map(value_to_json, value))
     native = native_class(type(value))
     write = None if native is None else _WRITERS[native]
     return value if write is None else write(value)

@@ -39,7 +39,7 @@ def json_text(value: Any) -> str:
     """
     try:
         text = _to_json(value)
-        _check_keys(value)
+        check_keys(value)
         if not text.isascii():
             text.encode()
     except UnicodeEncodeError as error:
@@ -58,8 +58,12 @@ def json_text(value: Any) -> str:
     return text
 
 
-def _check_keys(value: Any) -> None:
-    """Raise if a dict in the value has two keys that are one in JSON, such as 1 and "1"."""
+def check_keys(value: Any) -> None:
+    """Raise if a dict in the value has two keys that are one in JSON, such as 1 and "1".
+
+    Raises:
+        RefusedError: One of the two values would be lost.
+    """
     if isinstance(value, dict):
         if not set(map(type, value)) <= {str} and len(set(map(_json_key, value))) < len(value):
             raise RefusedError(
@@ -70,7 +74,7 @@ def _check_keys(value: Any) -> None:
         return
     for inner in value:
         if isinstance(inner, (dict, list, tuple)):
-            _check_keys(inner)
+            check_keys(inner)
 
 
 def _json_key(key: Any) -> Any:

@@ -63,7 +63,19 @@ def resolve(
             values[name] = Value(definition.value, definition.text)
         else:
             values[name] = Value(definition)
+    for name, value in values.items():
+        _refuse_half_characters(name, value)
     return values
+
+
+def _refuse_half_characters(name: str, value: Value) -> None:
+    """Refuse text that no request can carry; the command line makes it of bytes that are no UTF-8."""
+    try:
+        value.text.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            f"${name}$ has half a character in it (a lone surrogate), which is no text"
+        ) from error
 
 
 def check_definitions(definitions: Mapping[str, Any]) -> dict[str, VariableDefinition]:
