@@ -4,7 +4,7 @@ Arrow's own casts lose more than etlkit may: the time of a day, digits, fields o
 an instant. Here a cast is one of the following, or it is refused:
 
 - a type that holds all values of the array's type, e.g. int32 -> INT64: by Arrow
-- from text: as a CSV cell
+- from text: as a CSV cell; to text: as Arrow writes the value
 - between floats and decimals: by way of their text, so that 0.1 stays 0.1
 - any other within numbers, or within dates and times: by Arrow, if casting back gives the same values
 """
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from etlkit.rows.types import ScalarType
 
 _TIMES = frozenset({"DATE", "DATETIME", "TIME", "TIMESTAMP"})
+_DECIMALS = frozenset({"NUMERIC", "BIGNUMERIC"})
+_TEXTS = frozenset({"STRING", "JSON"})
+"""Any value has a text; whether it is JSON is checked afterwards."""
 
 
 class MisfitError(ValueError):
@@ -177,18 +180,20 @@ def _cast_struct(array: pa.Array, column: Column) -> pa.Array:
 def _cast_scalar(array: pa.Array, to: ScalarType, kind: pa.DataType) -> pa.Array:
     of = pa.types
     here = next((each.name for each in TYPES.values() if each.holds(of, array.type)), None)
-    if here is None:
-        raise TypeError("no type of BigQuery holds such values")
     if here == "STRING" and to.name != "BYTES":
         return _from_text(array.cast(pa.string()), to, kind)
-    if here != to.name and {here, to.name} & _TIMES and to.name != "STRING":
-        _refuse_other_times(here, to.name)
-    if {here, to.name} in ({"FLOAT64", "NUMERIC"}, {"FLOAT64", "BIGNUMERIC"}):
-        return _from_text(array.cast(pa.string()), to, kind)
-    if to.name == "JSON":
+    if to.name in _TEXTS:
         return array.cast(pa.string())
+    if here is None:
+        raise TypeError("no type of BigQuery holds such values")
+    if here != to.name and {here, to.name} & _TIMES:
+        _refuse_other_times(here, to.name)
+    if (here in _DECIMALS and to.name == "FLOAT64") or (here == "FLOAT64" and to.name in _DECIMALS):
+        return _from_text(array.cast(pa.string()), to, kind)
     made = array.cast(kind)
-    if not _is_same(made.cast(array.type), array):
+    # Not back to a decimal of few digits: Arrow asks for room for any integer.
+    exact = pa.decimal256(76, 38) if of.is_decimal(array.type) else array.type
+    if not _is_same(made.cast(exact), array.cast(exact)):
         raise RefusedError("the value would change")
     return made
 

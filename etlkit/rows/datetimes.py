@@ -199,9 +199,30 @@ def to_json(value: date | time) -> str:
     return value.isoformat()
 
 
+_FRACTION = re.compile(r"[.,][0-9]{6}([0-9]+)")
+
+
+def _in_microseconds(value: str) -> str:
+    """ISO 8601 text as it is; Python would cut what is finer than microseconds."""
+    finer = _FRACTION.search(value)
+    if finer is not None and finer[1].strip("0"):
+        raise RefusedError("got a time with nanoseconds, BigQuery has microseconds: round it")
+    return value
+
+
+def time_from_json(value: str) -> time:
+    """ISO 8601 text."""
+    return time.fromisoformat(_in_microseconds(value))
+
+
+def datetime_from_json(value: str) -> datetime:
+    """ISO 8601 text."""
+    return datetime.fromisoformat(_in_microseconds(value))
+
+
 def timestamp_from_json(value: str) -> datetime:
     """ISO 8601 text; without a zone it is in UTC, as in BigQuery."""
-    at = datetime.fromisoformat(value)
+    at = datetime_from_json(value)
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at
 
 
@@ -241,3 +262,21 @@ def timestamps_from_text(array: Any, kind: Any) -> Any:
     text = pc.if_else(zoned, text, pc.binary_join_element_wise(text, "Z", ""))
     text = pc.replace_substring_regex(text, r" ([+-][0-9:]+|Z)$", r"\1")
     return pc.cast(text, kind)
+
+
+_TIME_CELL = r"^[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?$"
+
+
+def times_from_text(array: Any, kind: Any) -> Any:
+    """Text -> times of day."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    text = pc.utf8_trim_whitespace(array)
+    if (
+        not pc.all(pc.match_substring_regex(text, _TIME_CELL)).as_py()
+        and len(text) > text.null_count
+    ):
+        raise ValueError("not a time of day")
+    since = pc.cast(pc.binary_join_element_wise("1970-01-01T", text, ""), pa.timestamp("us"))
+    return pc.cast(since, kind)

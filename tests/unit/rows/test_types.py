@@ -61,6 +61,7 @@ BAD_CELLS = {
     "BYTES": "AAE=!",
     "FLOAT64": "1e400",
     "JSON": "{secret",
+    "TIME": "25:00:00",
     "TIMESTAMP": "2024-02-30 00:00:00",
 }
 every_type = pytest.mark.parametrize("kind", TYPES)
