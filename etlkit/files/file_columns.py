@@ -32,10 +32,13 @@ def common_columns(
     for other in heads[1:]:
         if other.found.names != names and set(other.found.names) != set(names):
             raise other_columns(other.file, other.found.names, first.file, names)
-    return tuple(
-        declared.get(field.name) or _column(field.name, _common_kind(field.name, heads))
-        for field in first.found
-    )
+    try:
+        return tuple(
+            declared.get(field.name) or _column(field.name, _common_kind(field.name, heads))
+            for field in first.found
+        )
+    except ConfigError as error:
+        raise ConfigError(f"{first.file.name}: {error.message}") from error
 
 
 def _common_kind(name: str, heads: Sequence[Head[pa.Schema]]) -> pa.DataType:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 import pyarrow as pa
 
 from etlkit.api.source import ROW_ID
-from etlkit.errors import SourceError
+from etlkit.errors import ConfigError, SourceError
 from etlkit.files.file import CHANGED, named_errors
 from etlkit.rows.batches import RowDecoder
 from etlkit.rows.columns import arrow_schema, check_names
@@ -105,7 +105,7 @@ class FileReader:
             self.details["num_files"] = len(files)
         try:
             self.columns = file_format.columns(files, run.limit)
-            check_names(self.columns)
+            _check_names(files[0], self.columns)
         except BaseException:
             self.close(succeeded=False)
             raise
@@ -212,3 +212,10 @@ class FileReader:
         """See `etlkit.api.source.SourceReader.close`."""
         for file in self._files:
             file.close()
+
+
+def _check_names(file: File, columns: Sequence[Column]) -> None:
+    try:
+        check_names(columns)
+    except ConfigError as error:
+        raise ConfigError(f"{file.name}: {error.message}") from error

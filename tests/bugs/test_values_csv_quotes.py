@@ -50,6 +50,14 @@ def test_without_a_quote_character(read, file):
     assert rows == [{"a": 1, "b": '"a"b'}]
 
 
+@pytest.mark.edge_case("a header without a line end, and no rows", "CSV", "no rows")
+def test_a_header_alone(read, file):
+    """With a line end or without."""
+    for text in ("a,b", "a,b\n", "a,b\r\n\r\n", '"a","b"'):
+        types, _, rows = read(CsvSource(file(text, "csv")))
+        assert (list(types), rows) == (["a", "b"], [])
+
+
 def test_it_is_found_in_any_block(read, file):
     """A file is parsed in blocks, and a quoted cell may begin in one and end in the next."""
     row = f'1,"{"x" * 998}"\n'
