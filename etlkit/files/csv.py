@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, cast
 
 import pyarrow as pa
@@ -45,8 +45,12 @@ _TRUE = ["true", "True", "TRUE", "t", "T", "yes", "Yes", "YES", "y", "Y", "1"]
 _FALSE = ["false", "False", "FALSE", "f", "F", "no", "No", "NO", "n", "N", "0"]
 """https://cloud.google.com/bigquery/docs/loading-data-cloud-storage-csv#data_types"""
 
-_AFTER = "after the file"
-"""A line added after the last one: a record of its own, unless the file ends in a quoted cell."""
+_QUOTES = {
+    "expected after": "there is text behind a closing quote; a quote inside a quoted cell is written "
+    "twice, and quote=None gives quotes no meaning",
+    "unexpected end": "the file ends inside a quoted cell; is it cut off, or is a quote missing?",
+}
+"""Wording of Python's csv -> ours; tests fail if it changes."""
 
 _EMPTY = "Empty CSV file"
 _ROW = re.compile(r"In CSV column #(?P<column>\d+): Row #(?P<row>\d+): ")
@@ -174,7 +178,7 @@ class CsvFormat:
             try:
                 for batch in _read(throttle, self._options(names, columns, bad)):
                     if quotes is not None and quotes.is_odd and not is_checked:
-                        self._refuse_text_behind_quotes(file)
+                        self._check_quotes(file)
                         is_checked = True
                     try:
                         yield from_text(batch, columns)
@@ -185,43 +189,28 @@ class CsvFormat:
                 self._explain(file, columns, bad, error)
             except UnicodeDecodeError as error:
                 raise not_in_encoding(file, self.encoding) from error
-        if quotes is not None and quotes.is_open:
-            self._refuse_open_quote(file)
+        if quotes is not None and quotes.is_open and not is_checked:
+            self._check_quotes(file)
 
     def _as_utf8(self, stream: IO[bytes]) -> IO[bytes]:
         if _is_utf8(self.encoding):
             return stream
         return cast("IO[bytes]", Utf8Stream(stream, self.encoding))
 
-    def _refuse_text_behind_quotes(self, file: File) -> None:
-        """Refuse a cell like `"a"b`; quotes in the middle of an unquoted cell are fine."""
+    def _check_quotes(self, file: File) -> None:
+        """Refuse what pyarrow reads although a quote is wrong: `"a"b` as `ab`, an open cell to the end.
+
+        Quotes in the middle of an unquoted cell are fine.
+        """
         with as_text(file, self.compression, self.encoding) as text, _large_cells():
             reader, line = csv.reader(text, strict=True, **self._dialect()), 1
             try:
                 for _ in reader:
                     line = reader.line_num + 1
             except csv.Error as error:
-                if "expected after" in str(error):  # else the file ends inside a cell
-                    raise SourceError(
-                        f"{file.name}:{line}: there is text behind a closing quote; a quote inside a "
-                        "quoted cell is written twice, and quote=None gives quotes no meaning",
-                        stage="read",
-                    ) from None
-
-    def _refuse_open_quote(self, file: File) -> None:
-        """Refuse a file that ends in a quoted cell: pyarrow would take the rest for the cell."""
-        with as_text(file, self.compression, self.encoding) as text, _large_cells():
-            reader = csv.reader(chain(text, [_AFTER]), **self._dialect())
-            line = begins = 1
-            for record in reader:
-                begins, line = line, reader.line_num + 1
-                last = record
-        if last != [_AFTER]:
-            raise SourceError(
-                f"{file.name}:{begins}: the file ends inside a quoted cell; is it cut off, or is a "
-                "quote missing?",
-                stage="read",
-            )
+                reason = next((why for what, why in _QUOTES.items() if what in str(error)), None)
+                if reason is not None:
+                    raise SourceError(f"{file.name}:{line}: {reason}", stage="read") from None
 
     def _own_order(self, file: File, columns: tuple[Column, ...]) -> list[str] | None:
         """The columns' names in the order of this file's cells; None = the file has no rows."""
