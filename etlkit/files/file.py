@@ -39,6 +39,9 @@ class File(Protocol):
     def freeze(self) -> bytes:
         """Fix the content as it is now and return its SHA-256 digest, 32 bytes."""
 
+    def pause(self) -> None:
+        """Let go of what it holds open, e.g. a connection; the next read opens it again."""
+
     def check(self) -> None:
         """Check that the content read is the frozen content.
 
@@ -81,6 +84,9 @@ class LocalFile:
         self.check()
         return digest
 
+    def pause(self) -> None:
+        """See `File`; it holds nothing."""
+
     def check(self) -> None:
         """See `File`."""
         if self._stamp is not None and self._look() != self._stamp:
@@ -109,12 +115,19 @@ class CopiedFile:
     Args:
         name: See `File`.
         chunks: Called once; yields the content from its beginning.
+        pause: Called between two chunks, to let go of what they need.
     """
 
-    def __init__(self, name: str, chunks: Callable[[], Generator[bytes, None, None]]) -> None:
+    def __init__(
+        self,
+        name: str,
+        chunks: Callable[[], Generator[bytes, None, None]],
+        pause: Callable[[], None] = lambda: None,
+    ) -> None:
         self.name = name
         self.encoded: str | None = None
         self._begin = chunks
+        self._let_go = pause
         self._chunks: Generator[bytes, None, None] | None = None
         self._copy: IO[bytes] | None = None
         self._digest = hashlib.sha256()
@@ -133,6 +146,11 @@ class CopiedFile:
         while self.pull():
             pass
         return self._digest.digest()
+
+    def pause(self) -> None:
+        """See `File`."""
+        with self._lock:
+            self._let_go()
 
     def check(self) -> None:
         """See `File`; does nothing: nobody else writes to the copy."""

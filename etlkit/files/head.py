@@ -44,6 +44,8 @@ def read_heads(
     for file in files:
         with named_errors(file, "cannot be read"):
             heads.append(look(file))
+        if len(files) > 1:  # thousands of files need not be open at once
+            file.pause()
         if missing is not None:
             missing -= heads[-1].num_rows
             if missing <= 0:

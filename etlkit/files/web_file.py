@@ -42,8 +42,9 @@ def web_file(url: str, headers: Mapping[str, str], timeout_s: float) -> CopiedFi
     # Calls of its own: the job's rate limit and caps are for what its transform calls.
     caller = Calls(policy).caller(f"the server of {shown}")
 
+    download = _Download(url, shown, headers)
+
     def chunks() -> Generator[bytes, None, None]:
-        download = _Download(url, shown, headers)
         try:
             while chunk := caller.call(download.next_chunk, units=0):
                 file.encoded = download.encoded
@@ -54,7 +55,7 @@ def web_file(url: str, headers: Mapping[str, str], timeout_s: float) -> CopiedFi
         finally:
             download.close()
 
-    file = CopiedFile(shown, chunks)
+    file = CopiedFile(shown, chunks, download.close)
     return file
 
 
@@ -78,6 +79,7 @@ class _Download:
         self._stream: HttpStream | None = None
         self._etag: str | None = None
         self._num_bytes = 0
+        self._is_over = False
         self._digest = hashlib.sha256()
         self.encoded: str | None = None
 
@@ -91,7 +93,7 @@ class _Download:
         """
         try:
             stream = self._stream or self._open(timeout_s)
-            chunk = stream.read(_PIECE_BYTES, timeout_s)
+            chunk = b"" if self._is_over else stream.read(_PIECE_BYTES, timeout_s)
         except RetryableError as error:
             self.close()
             if error.code == "unknown_host":
@@ -106,6 +108,14 @@ class _Download:
     def _open(self, timeout_s: float) -> HttpStream:
         """Begin to read the rest of the file."""
         stream = self._stream = self._follow(timeout_s)
+        if stream.status == _BEYOND_THE_END:
+            size = stream.headers.get("Content-Range", "").rpartition("/")[2]
+            self._is_over = size == str(self._num_bytes)  # paused behind the last byte
+            if self._is_over:
+                return stream
+            if not size:  # it does not say; without a range the file comes again and is compared
+                self._etag = None
+                return self._open(timeout_s)
         if stream.status not in {_OK, _PARTIAL}:
             raise self._refusal(stream, timeout_s)
         etag = stream.headers.get("ETag")

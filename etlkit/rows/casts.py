@@ -101,6 +101,8 @@ def _first_misfit(work: Callable[[pa.Array], Any], array: pa.Array, column: Colu
     """Do the work; if it fails, find at which value, by halves."""
     try:
         return work(array)
+    except MemoryError:
+        raise
     except Exception as error:
         found = error
     try:

@@ -141,6 +141,8 @@ class _ScalarCodec:
         cleaned = self._cleaned(values)
         try:
             return self._build(cleaned, nulls, self._arrow)
+        except MemoryError:
+            raise
         except Exception as error:
             raise self._refusal(error) from error
 
@@ -148,6 +150,8 @@ class _ScalarCodec:
         clean = self._type.clean
         try:
             return [None if value is None else clean(value) for value in values]
+        except MemoryError:
+            raise
         except Exception as error:
             raise self._refusal(error) from error
 

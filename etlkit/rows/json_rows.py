@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from etlkit.errors import SourceError
-from etlkit.rows.refused import wrong_type
+from etlkit.rows.refused import RefusedError, wrong_type
 from etlkit.rows.types import STRUCT, TYPES, native_class
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def row_from_json(row: dict[str, Any], columns: tuple[Column, ...]) -> Row:
     """
     try:
         return {column.name: _from_json(row.get(column.name), column) for column in columns}
-    except (TypeError, ValueError, ArithmeticError, AttributeError) as error:
+    except (TypeError, ValueError, ArithmeticError, AttributeError, RefusedError) as error:
         raise SourceError(
             f"a rejected row no longer fits the source's columns: {error}", stage="read"
         ) from error

@@ -18,6 +18,7 @@ from etlkit.variables.definitions import (
     VariableDefinition,
 )
 
+_NANOSECONDS = re.compile(r"[.,][0-9]{6}[0-9]*[1-9]")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
 
@@ -202,6 +203,8 @@ def _parse(kind: type[Any], text: str) -> Plain:
     if kind is bool:
         return {"true": True, "false": False}[text.lower()] if text.lower() in _BOOLS else _no(text)
     if issubclass(kind, date):
+        if _NANOSECONDS.search(text):  # Python would cut them
+            raise ValueError(text)
         parsed: Plain = kind.fromisoformat(text)
         return parsed
     value: Plain = kind(text)
