@@ -164,24 +164,27 @@ class CsvFormat:
             return names
         return header
 
-    def batches(self, file: File, columns: tuple[Column, ...]) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self, file: File, columns: tuple[Column, ...], *, is_checked: bool
+    ) -> Iterator[pa.RecordBatch]:
         """See `Format`."""
         names = self._own_order(file, columns)
         if names is None:
             return
         bad: list[pacsv.InvalidRow] = []
         row_number = int(self.header)
-        quotes = None if self.quote is None else QuoteWatch(self.quote, self.delimiter)
-        is_checked = quotes is None
+        quotes = None
+        if self.quote is not None and not is_checked:
+            quotes = QuoteWatch(self.quote, self.delimiter)
         with opened(file, self.compression) as stream:
             throttle = Throttle(self._as_utf8(stream), _BLOCK_BYTES, quotes)
             try:
                 for batch in _read(throttle, self._options(names, columns, bad)):
-                    if quotes is not None and quotes.is_odd and not is_checked:
+                    if quotes is not None and quotes.is_odd:
                         self._check_quotes(file)
-                        is_checked = True
+                        quotes = None
                     try:
-                        yield from_text(batch, columns)
+                        yield from_text(batch, columns, is_checked=is_checked)
                     except BadCellError as error:
                         self._refuse(file, row_number + error.index + 1, error.message)
                     row_number += batch.num_rows
@@ -189,7 +192,7 @@ class CsvFormat:
                 self._explain(file, columns, bad, error)
             except UnicodeDecodeError as error:
                 raise not_in_encoding(file, self.encoding) from error
-        if quotes is not None and quotes.is_open and not is_checked:
+        if quotes is not None and quotes.is_open:
             self._check_quotes(file)
 
     def _as_utf8(self, stream: IO[bytes]) -> IO[bytes]:

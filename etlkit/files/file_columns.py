@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -139,7 +139,12 @@ def _unsupported(name: str, kind: pa.DataType) -> ConfigError:
 
 
 def conform_to_columns(
-    batch: pa.RecordBatch, columns: Sequence[Column], file: File, rows_before: int
+    batch: pa.RecordBatch,
+    columns: Sequence[Column],
+    file: File,
+    rows_before: int,
+    *,
+    is_checked: bool,
 ) -> pa.RecordBatch:
     """Give a file's batch the Arrow types of the columns, by name and without loss, and check it.
 
@@ -148,12 +153,15 @@ def conform_to_columns(
         columns: Of the source; the batch has the same names.
         file: For messages.
         rows_before: How many rows of the file come before the batch.
+        is_checked: Whether the values were checked before.
 
     Raises:
         SourceError: A value does not fit, or cannot be read.
     """
     try:
-        arrays = [_conformed(batch.column(column.name), column) for column in columns]
+        arrays = [cast(batch.column(column.name), column) for column in columns]
+        for column, array in zip(columns, () if is_checked else arrays, strict=False):
+            check(array, column)
     except MisfitError as error:
         where = "" if error.index is None else f", row {rows_before + error.index + 1}"
         raise SourceError(
@@ -162,12 +170,6 @@ def conform_to_columns(
             stage="read",
         ) from error
     return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema(columns))
-
-
-def _conformed(array: pa.Array, column: Column) -> Any:
-    made = cast(array, column)
-    check(made, column)
-    return made
 
 
 def other_columns(

@@ -73,7 +73,13 @@ class JsonlFormat:
         columns = {each.name: each if each.name in is_known else None for each in found}
         return Head(file, len(rows), columns)
 
-    def batches(self, file: File, columns: tuple[Column, ...]) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self,
+        file: File,
+        columns: tuple[Column, ...],
+        *,
+        is_checked: bool,  # noqa: ARG002 - what is made of Python values is checked on the way
+    ) -> Iterator[pa.RecordBatch]:
         """See `Format`."""
         encoder, known = RowEncoder(columns), {column.name for column in columns}
         readers = [(each.name, read) for each in columns if (read := _reader(each)) is not None]

@@ -36,12 +36,14 @@ class ParquetFormat:
         """See `Format`."""
         return common_columns(read_heads(files, _look, limit), self._declared)
 
-    def batches(self, file: File, columns: tuple[Column, ...]) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self, file: File, columns: tuple[Column, ...], *, is_checked: bool
+    ) -> Iterator[pa.RecordBatch]:
         """See `Format`."""
         num_rows = 0
         with _opened(file) as parquet:
             for batch in parquet.iter_batches(batch_size=_BATCH_ROWS):
-                yield conform_to_columns(batch, columns, file, num_rows)
+                yield conform_to_columns(batch, columns, file, num_rows, is_checked=is_checked)
                 num_rows += batch.num_rows
 
 

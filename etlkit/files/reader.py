@@ -48,8 +48,15 @@ class Format(Protocol):
             ConfigError: The source declares columns that the files do not have.
         """
 
-    def batches(self, file: File, columns: tuple[Column, ...]) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self, file: File, columns: tuple[Column, ...], *, is_checked: bool
+    ) -> Iterator[pa.RecordBatch]:
         """The rows of a file in order, in the Arrow types of `columns`.
+
+        Args:
+            file: The file.
+            columns: Of all files.
+            is_checked: Whether the same rows of the same content were read before without an error.
 
         Raises:
             SourceError: A row is bad; names file and line.
@@ -96,6 +103,7 @@ class FileReader:
         self.guesses_columns = file_format.guesses_columns
         self._run = run
         self._snapshot = _NOT_FROZEN
+        self._is_checked = False
         self._limit = run.limit
         self._finished: dict[int, bytearray] = {}
         self.num_rows: int | None = None
@@ -119,6 +127,7 @@ class FileReader:
             finished = recovered.ids()
         row_ids = [self._of_this_run(text) for text in finished]
         counts = self._count()
+        self._is_checked = True
         self._finished = {number: bytearray(rows) for number, rows in counts.items()}
         for row_id in row_ids:
             self._finished[row_id.file][row_id.row - 1] = 1
@@ -162,7 +171,7 @@ class FileReader:
 
     def _batches_of(self, file: File) -> Iterator[pa.RecordBatch]:
         """The rows of one file; every error has the file's name."""
-        batches = self._format.batches(file, self.columns)
+        batches = self._format.batches(file, self.columns, is_checked=self._is_checked)
         num_rows = 0
         while True:
             with named_errors(file, f"cannot be read behind row {num_rows:,}"):

@@ -212,10 +212,13 @@ def floats_from_text(array: Any, kind: Any) -> Any:
 
     text = pc.utf8_trim_whitespace(array)
     numbers = pc.cast(text, kind)
+    size = pc.abs(numbers)
+    is_normal = pc.and_(pc.greater_equal(size, _MIN_NORMAL), pc.less(size, float("inf")))
+    is_short = pc.less_equal(pc.binary_length(text), _MAX_EXACT_DIGITS)
     # Only what is neither short nor what a float looks like when it is printed needs a closer look.
-    is_short = pc.match_substring_regex(text, rf"^-?[0-9.]{{1,{_MAX_EXACT_DIGITS}}}$")
-    is_kept = pc.or_(is_short, pc.equal(pc.cast(numbers, pa.string()), text))
-    for doubtful in text.filter(pc.invert(is_kept)).unique().to_pylist():
+    is_long = pc.invert(pc.and_(is_short, is_normal))
+    text, values = text.filter(is_long), numbers.filter(is_long)
+    for doubtful in text.filter(pc.not_equal(values.cast(pa.string()), text)).unique().to_pylist():
         _kept_float(Decimal(doubtful))
     return numbers
 

@@ -133,7 +133,7 @@ class _Failing:
     def columns(self, _files, _limit):
         return parse_schema({"a": "INT64"})
 
-    def batches(self, _file, _columns):
+    def batches(self, _file, _columns, *, is_checked):
         yield pa.record_batch({"a": [1, 2, 3]})
         raise LookupError("secret")
 
