@@ -74,8 +74,10 @@ def test_rows(depth):
         run_transform(Deeper, [{"j": depth}])
 
 
-def test_the_deepest_value_can_be_rejected():
+@pytest.mark.parametrize("opening", ["[", '{"a":'], ids=["lists", "objects"])
+def test_the_deepest_value_can_be_rejected(opening):
     """The table of rejected rows holds the source row as JSON, whatever BigQuery's table held."""
-    value = json.loads(nested(500))
+    closing = "]" if opening == "[" else "}"
+    value = json.loads(opening * 500 + "1" + closing * 500)
     assert RowEncoder(parse_schema({"j": "JSON"})).encode([{"j": value}]).num_rows == 1
     assert value_to_json(value) == value
