@@ -81,7 +81,7 @@ class GuessesColumns(Protocol):
     """A `SourceReader` whose data have no schema of their own.
 
     Whatever they begin with gives the columns, also if it is no table: a web server may answer with one
-    line that says it is busy. A sink does not replace a table by that.
+    line that says it is busy. A sink does not put that in the place of a table.
     """
 
     @property

@@ -129,7 +129,9 @@ class BigQueryWriter(StagedWriter):
 
     def begin(self, columns: tuple[Column, ...]) -> None:
         """See `etlkit.api.sink.SinkWriter.begin`."""
-        self._refuse_other_table(columns)
+        self._refuse_other_table(
+            "each row", columns, "If the table is to have other columns, drop it first"
+        )
         self._target.check_fit(columns)
         self._owner.check()  # a new table would be left behind by a process that lost its run
         with errors_as(SinkError, "stage", "creating the staging table failed"):
@@ -180,10 +182,15 @@ class BigQueryWriter(StagedWriter):
         table = self._target.table
         if self._job.allow_empty or counts.parts or table is None:
             return
-        if not counts.read:
-            self._refuse_other_table(self._reader.columns)
+        if not MODES[self._options.mode].replaces or self._run.retry_of is not None:
             return
-        if MODES[self._options.mode].replaces and table.num_rows and self._run.retry_of is None:
+        if not counts.read:
+            self._refuse_other_table(
+                "the source",
+                self._reader.columns,
+                "If the table is to be empty, declare the job with allow_empty=True",
+            )
+        elif table.num_rows:
             raise SinkError(
                 f"all {counts.read:,} source rows were skipped or rejected, and mode "
                 f"{self._options.mode} would empty {table.name}, which has {table.num_rows:,} rows; "
@@ -191,16 +198,18 @@ class BigQueryWriter(StagedWriter):
                 "want, declare the job with allow_empty=True"
             )
 
-    def _refuse_other_table(self, columns: Sequence[Column]) -> None:
-        """Raise if a table that holds rows would be replaced by data that may be no table.
+    def _refuse_other_table(self, what: str, columns: Sequence[Column], way_out: str) -> None:
+        """Raise if data that may be no table would go to a table of other columns that holds rows.
 
         Args:
-            columns: What takes the place of the table's columns.
+            what: Has the columns.
+            columns: Of the source, or of the rows.
+            way_out: What to do if it is meant.
         """
         table, reader = self._target.table, self._reader
-        if table is None or not table.num_rows or not MODES[self._options.mode].replaces:
+        if table is None or not table.num_rows or not columns:
             return
-        if not columns or not (isinstance(reader, GuessesColumns) and reader.guesses_columns):
+        if not (isinstance(reader, GuessesColumns) and reader.guesses_columns):
             return
         given, there = (
             {column.name.casefold(): column.name for column in each}
@@ -208,10 +217,9 @@ class BigQueryWriter(StagedWriter):
         )
         if not given.keys() & there.keys():
             raise SinkError(
-                f"the source has {_listed(given.values())}, and none of the columns of {table.name}: "
+                f"{what} has the columns {_listed(given.values())}, and none of those of {table.name}: "
                 f"{_listed(there.values())}. Is the file what it should be, and not a web server's "
-                "error page? Nothing was published. To have a table of other columns, drop it first; "
-                "to empty it by a file without rows, declare the job with allow_empty=True",
+                f"error page? Nothing was published. {way_out}",
                 stage="stage",
             )
 
