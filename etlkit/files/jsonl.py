@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 _SAMPLE_ROWS = 1000
 _BATCH_ROWS = 1000
 _DECIMALS = frozenset({"NUMERIC", "BIGNUMERIC"})
+_EMPTY_LISTS = "JSON", "REPEATED"
+"""Stands for a column that has only empty lists; no column of JSON Lines is really an ARRAY of JSON."""
+
 _JSON_CLASSES = frozenset({bool, int, str})
 """JSON has these itself: columns of them need no conversion, only the encoder's check."""
 
@@ -51,7 +55,7 @@ class JsonlFormat:
         for head in read_heads(files, self._look, limit):
             for name, column in head.found.items():
                 found[name] = _common(found.get(name), column)
-        columns = {name: each or Column(name, "STRING") for name, each in found.items()}
+        columns = {n: self._declared.get(n) or _decided(n, each) for n, each in found.items()}
         # A declared column that no row of the sample has may well come later.
         later = {name: each for name, each in self._declared.items() if name not in columns}
         return tuple((columns | later).values())
@@ -68,9 +72,13 @@ class JsonlFormat:
             raise SourceError(
                 f"{file.name}:{sample[at][0]}: {error}; or set its type with types", stage="open"
             ) from None
-        filled = {name for row in rows for name, value in row.items() if value is not None}
-        is_known = filled | self._declared.keys()
-        columns = {each.name: each if each.name in is_known else None for each in found}
+        columns: dict[str, Column | None] = {each.name: each for each in found}
+        for name in columns.keys() - self._declared.keys():
+            values = [row[name] for row in rows if row.get(name) is not None]
+            if not values:
+                columns[name] = None
+            elif all(value == [] for value in values):
+                columns[name] = Column(name, *_EMPTY_LISTS)
         return Head(file, len(rows), columns)
 
     def batches(
@@ -152,12 +160,21 @@ def _common(one: Column | None, other: Column | None) -> Column | None:
         return one or other
     kind = None
     if one.mode == other.mode and STRUCT not in {one.type, other.type}:
+        if one.mode == "REPEATED" and "JSON" in {one.type, other.type}:
+            return other if one.type == "JSON" else one
         kind = common_type(one.type, other.type)
         if {one.type, other.type} & _DECIMALS and "FLOAT64" in {one.type, other.type}:
             kind = "BIGNUMERIC"  # floats of JSON are decimal text
     if kind is None:
         return Column(one.name, "JSON")  # which holds whatever JSON has
     return Column(one.name, kind, one.mode)
+
+
+def _decided(name: str, found: Column | None) -> Column:
+    """The column for what was found in all files, by the rules for new columns."""
+    if found is None:
+        return Column(name, "STRING")
+    return Column(name, "JSON") if (found.type, found.mode) == _EMPTY_LISTS else found
 
 
 def _read_values(row: Row, readers: list[tuple[str, Callable[[Any], Any]]], where: str) -> None:
@@ -178,7 +195,7 @@ def _reader(column: Column) -> Callable[[Any], Any] | None:
     """How a JSON value becomes the row's value; None = they are the same."""
     if column.mode == "REPEATED":
         single = _reader(Column(column.name, column.type, fields=column.fields))
-        return None if single is None else lambda values: [single(value) for value in values]
+        return None if single is None else partial(_read_list, single)
     if column.type == STRUCT:
         inner = [(each.name, read) for each in column.fields if (read := _reader(each))]
         return (lambda value: _read_struct(value, inner)) if inner else None
@@ -186,6 +203,11 @@ def _reader(column: Column) -> Callable[[Any], Any] | None:
         return float_from_wide
     scalar = TYPES[column.type]
     return None if scalar.exact <= _JSON_CLASSES else scalar.from_json
+
+
+def _read_list(read: Callable[[Any], Any], values: Any) -> Any:
+    # Text is iterable too; the encoder says that it is not a list.
+    return list(map(read, values)) if isinstance(values, list) else values
 
 
 def _read_struct(value: Row, readers: list[tuple[str, Callable[[Any], Any]]]) -> Row:

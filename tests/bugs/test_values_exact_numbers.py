@@ -116,6 +116,15 @@ def test_declared_lengths_and_digits_hold_for_files(read, file):
             read(JsonlSource(file(f'{{"p": {text}}}\n', "jsonl"), types=types))
 
 
+@pytest.mark.edge_case('`"12"` as ARRAY of NUMERIC', "JSON Lines", "refused: it is no list")
+@pytest.mark.parametrize("kind", ["NUMERIC", "BYTES", "STRUCT<x NUMERIC>", "FLOAT64", "STRING"])
+def test_text_is_not_a_list_of_its_letters(read, file, kind):
+    """Nor is an object the list of its keys."""
+    for value in ("12", {"12": 1}, 12):
+        with pytest.raises(SourceError, match=r"jsonl:1: column 'l'"):
+            read(JsonlSource(file([{"l": value}], "jsonl"), types={"l": f"ARRAY<{kind}>"}))
+
+
 @pytest.mark.edge_case("`Fraction(1, 3)` in FLOAT64", "a returned row", "row error")
 def test_a_returned_number_is_a_float_only_if_equal():
     """The row error says how to round it on purpose."""
