@@ -42,9 +42,11 @@ class ParquetFormat:
         """See `Format`."""
         num_rows = 0
         with _opened(file) as parquet:
-            for batch in parquet.iter_batches(batch_size=_BATCH_ROWS):
-                yield conform_to_columns(batch, columns, file, num_rows, is_checked=is_checked)
-                num_rows += batch.num_rows
+            # One by one: pyarrow cannot join the dictionaries of nested columns.
+            for group in range(parquet.num_row_groups):
+                for batch in parquet.iter_batches(_BATCH_ROWS, row_groups=[group]):
+                    yield conform_to_columns(batch, columns, file, num_rows, is_checked=is_checked)
+                    num_rows += batch.num_rows
 
 
 def _look(file: File) -> Head[pa.Schema]:

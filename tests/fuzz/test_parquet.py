@@ -1,5 +1,6 @@
 """Parquet: every type of a file is read exactly, or refused at its place; damage is never a crash."""
 
+import struct
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
@@ -147,10 +148,15 @@ def is_same(one, other):
     if isinstance(one, Decimal) and isinstance(other, float):
         return prints_as(other, one)
     if isinstance(one, float) and isinstance(other, Decimal):
-        return Decimal(repr(one)) == other
+        return Decimal(repr(one)) == other or one == as_float32(other)
     if isinstance(other, str) and not isinstance(one, str | bytes | None):
         return True  # how a value is written is Arrow's
     return one == other or meaning(one) == meaning(other)
+
+
+def as_float32(number):
+    """The float of 32 bits that stands for a decimal number: 0.1 of 32 bits becomes 0.1, too."""
+    return struct.unpack("f", struct.pack("f", float(number)))[0]
 
 
 def meaning(value):
