@@ -42,7 +42,8 @@ def test_declared_types_win(read, write):
     """Values that JSON writes as text get their declared type, also in ARRAY and STRUCT."""
     types = {
         "n": "NUMERIC", "by": "BYTES", "d": "DATE", "t": "TIME", "dt": "DATETIME",
-        "ts": "TIMESTAMP", "days": "ARRAY<DATE>", "js": "ARRAY<JSON>", "p": "STRUCT<`at` TIMESTAMP, `n` INT64>",
+        "ts": "TIMESTAMP", "days": "ARRAY<DATE>", "js": "ARRAY<JSON>",
+        "p": "STRUCT<`at` TIMESTAMP, `n` INT64>",
         "absent": "INT64",
     }  # fmt: skip
     row = {
