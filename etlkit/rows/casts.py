@@ -193,6 +193,8 @@ def _cast_scalar(array: pa.Array, to: ScalarType, kind: pa.DataType) -> pa.Array
     if (here in _DECIMALS and to.name == "FLOAT64") or (here == "FLOAT64" and to.name in _DECIMALS):
         return _from_text(array.cast(pa.string()), to, kind)
     made = array.cast(kind)
+    if here == to.name == "FLOAT64":
+        return made  # every float of 16 or 32 bits is one of 64 bits
     # Not back to a decimal of few digits: Arrow asks for room for any integer.
     exact = pa.decimal256(76, 38) if of.is_decimal(array.type) else array.type
     if not _is_same(made.cast(exact), array.cast(exact)):

@@ -76,6 +76,7 @@ KEPT = {
     "text as JSON": (array(['{"a": [1]}']), "JSON", {"a": [1]}),
     "more fields": (array([{"x": 1}]), "STRUCT<y STRING, x FLOAT64>", {"y": None, "x": 1.0}),
     "list": (array([[1, 2]], pa.large_list(pa.int8())), "ARRAY<NUMERIC>", [Decimal(1), Decimal(2)]),
+    "half of a float": (array([0.5], pa.float16()), "FLOAT64", 0.5),
     "nan": (array([float("nan")], pa.float32()), "STRING", "nan"),
 }
 
@@ -97,6 +98,16 @@ def test_what_is_kept_is_cast(read, file, values, kind, value):
 @pytest.mark.edge_case(
     "date64 with a time of day", "Arrow, e.g. from a source of your own", "refused"
 )
+def test_floats_of_any_width_are_floats(read, file):
+    """NaN and infinity as well, although NaN does not equal itself."""
+    for kind in (pa.float16(), pa.float32(), pa.float64()):
+        values = array([0.5, float("nan"), float("-inf")], kind)
+        found = [
+            row["a"] for row in read(ParquetSource(file(pa.table({"a": values}), "parquet"))).rows
+        ]
+        assert str(found) == "[0.5, nan, -inf]"
+
+
 def test_arrow_that_no_file_has():
     """Parquet has no such type, but a source may send it."""
     column = Column("a", "DATE")
