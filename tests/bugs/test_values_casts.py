@@ -95,9 +95,7 @@ def test_what_is_kept_is_cast(read, file, values, kind, value):
     assert [row["a"] for row in read(source).rows] == [value, [] if kind[0:2] == "AR" else None]
 
 
-@pytest.mark.edge_case(
-    "date64 with a time of day", "Arrow, e.g. from a source of your own", "refused"
-)
+@pytest.mark.edge_case("NaN and infinity, floats of 16 and 32 bits", "Parquet", "kept")
 def test_floats_of_any_width_are_floats(read, file):
     """NaN and infinity as well, although NaN does not equal itself."""
     for kind in (pa.float16(), pa.float32(), pa.float64()):
@@ -108,6 +106,9 @@ def test_floats_of_any_width_are_floats(read, file):
         assert str(found) == "[0.5, nan, -inf]"
 
 
+@pytest.mark.edge_case(
+    "date64 with a time of day", "Arrow, e.g. from a source of your own", "refused"
+)
 def test_arrow_that_no_file_has():
     """Parquet has no such type, but a source may send it."""
     column = Column("a", "DATE")
