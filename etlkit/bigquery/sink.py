@@ -146,7 +146,7 @@ class BigQuerySink(SinkOptions):
             from etlkit.bigquery.publish.direct_writer import DirectWriter
 
             return DirectWriter(self, job, run, connect(run), reader.details)
-        return BigQueryWriter(self, job, run, connect(run), reader.details)
+        return BigQueryWriter(self, job, run, connect(run), reader)
 
     def read_rows(self, run: Run, /, *, is_published: bool, max_bytes: int) -> pa.Table:
         """See `etlkit.api.sink.ReadsBack.read_rows`."""

@@ -39,8 +39,9 @@ def web_file(url: str, headers: Mapping[str, str], timeout_s: float) -> CopiedFi
     # Calls of its own: the job's rate limit and caps are for what its transform calls.
     caller = Calls(policy).caller(f"the server of {shown}")
 
+    download = _Download(url, shown, headers)
+
     def chunks() -> Generator[bytes, None, None]:
-        download = _Download(url, shown, headers)
         try:
             while chunk := caller.call(download.next_chunk, units=0):
                 file.encoded = download.encoded
@@ -51,7 +52,7 @@ def web_file(url: str, headers: Mapping[str, str], timeout_s: float) -> CopiedFi
         finally:
             download.close()
 
-    file = CopiedFile(shown, chunks)
+    file = CopiedFile(shown, chunks, download.close)
     return file
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from etlkit.calls.reasons import in_one_line, reason_in, reason_of
 from etlkit.errors import ApiError, ConfigError, JobError, RetryableError, without_keys
+from etlkit.rows.json_values import json_text
 from etlkit.rows.refused import RefusedError
-from etlkit.rows.strings import json_text
 
 if TYPE_CHECKING:
     from etlkit.rows.row import Row
