@@ -6,7 +6,7 @@ LOCAL_DIR ?= .etlkit
 LOCATION ?= US
 SEED ?= 1
 
-.PHONY: help demo article unit test faults reference tools cloud bench lint clean
+.PHONY: help demo article unit test faults fuzz reference tools cloud bench lint clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -49,6 +49,9 @@ test: $(VENV)/.dev ## Run the whole test suite, lint and type checks
 faults: $(VENV)/.dev ## Run the long form of the fault tests (1,240 kills, 100 interleavings, an outage of a minute) and print the figures
 	ETLKIT_KILLS=200 ETLKIT_HTTP_KILLS=100 ETLKIT_WORKFLOW_KILLS=20 ETLKIT_IMAGES=9600 ETLKIT_OUTAGE_S=60 ETLKIT_INTERLEAVINGS=100 ETLKIT_JOBS=20 ETLKIT_STATEMENTS=all \
 	  $(BIN)/python -m pytest tests/faults -rA -s --timeout 3600
+
+fuzz: $(VENV)/.dev ## Read 5,000 random and damaged files of each kind: make fuzz SEED=7 for other ones
+	ETLKIT_FUZZ=5000 ETLKIT_SEED=$(SEED) $(BIN)/python -m pytest tests/fuzz -rA --timeout 3600
 
 reference: $(VENV)/.dev ## Compare local SQL with GoogleSQL's evaluator: all expressions over both calls, and 20,000 generated ones
 	ETLKIT_REFERENCE=20000 ETLKIT_SEED=$(SEED) $(BIN)/python -m pytest tests/emulator/test_reference.py -rA -s

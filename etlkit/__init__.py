@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from etlkit.api.checks import Check
     from etlkit.api.datamart import Datamart, Lookback, ValidityColumns
     from etlkit.api.job import TransferJob
+    from etlkit.api.misspellings import MisspelledWarning
     from etlkit.api.report import DatamartReport, DryRunReport, Report, RunReport, StatementReport
     from etlkit.api.run import Settings
     from etlkit.api.sink import Sink, SinkWriter
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     )
     from etlkit.calls.limits import RateLimit
     from etlkit.calls.retry import RetryPolicy
+    from etlkit.calls.secret import Secret
     from etlkit.cli.pages.results import ResultsReport, write_results
     from etlkit.cli.pages.run_page import write_html
     from etlkit.engine.preview import Preview
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
         RetryableError,
         RowError,
         RowSchemaError,
+        RowTimeoutError,
         RunStateError,
         RunTakenOverError,
         SinkError,
@@ -90,7 +93,6 @@ if TYPE_CHECKING:
     from etlkit.workflow.notifications import Alert
     from etlkit.workflow.task import Task
     from etlkit.workflow.task_kind import Runnable, TaskContext
-    from etlkit.workflow.texts import Secret
     from etlkit.workflow.values import CurrentTime, TaskValue, VariableValue
 
 _HOMES = {
@@ -125,6 +127,7 @@ _HOMES = {
     "JsonlSource": "etlkit.files",
     "Lookback": "etlkit.api.datamart",
     "Loop": "etlkit.workflow.loop",
+    "MisspelledWarning": "etlkit.api.misspellings",
     "OutageError": "etlkit.errors",
     "ParquetSource": "etlkit.files",
     "Period": "etlkit.workflow.loop",
@@ -140,11 +143,12 @@ _HOMES = {
     "Row": "etlkit.rows.row",
     "RowError": "etlkit.errors",
     "RowSchemaError": "etlkit.errors",
+    "RowTimeoutError": "etlkit.errors",
     "RunReport": "etlkit.api.report",
     "RunStateError": "etlkit.errors",
     "RunTakenOverError": "etlkit.errors",
     "Runnable": "etlkit.workflow.task_kind",
-    "Secret": "etlkit.workflow.texts",
+    "Secret": "etlkit.calls.secret",
     "Settings": "etlkit.api.run",
     "Sink": "etlkit.api.sink",
     "SinkError": "etlkit.errors",
@@ -221,6 +225,7 @@ __all__ = [
     "JsonlSource",
     "Lookback",
     "Loop",
+    "MisspelledWarning",
     "OutageError",
     "ParquetSource",
     "Period",
@@ -236,6 +241,7 @@ __all__ = [
     "Row",
     "RowError",
     "RowSchemaError",
+    "RowTimeoutError",
     "RunReport",
     "RunStateError",
     "RunTakenOverError",

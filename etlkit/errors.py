@@ -10,11 +10,12 @@ EtlkitError
  |   +- RowSchemaError           unknown key, wrong type, null in a required column
  |   +- ImageError               a service refused this image
  |   +- CallFailedError          the calls for this row keep failing, those for others do not
- |   +- RequestRefusedError      the API that a row was sent to refused it
+ |   +- RequestRefusedError      an API refused the row, or what was asked for it
  +- JobError                     exit 1: the run ends, nothing is published
      +- ApiError                 a service refused a call as a whole (400, 401, 403)
      +- TooManyRejectedError     max_rejected was exceeded
      +- TransformCodeError       the code of the transform is wrong, whatever the row
+     +- RowTimeoutError          the transform did not return within row_timeout_s
      +- CapReachedError          max_calls or max_cost would be exceeded
      +- RunStateError            the run is in progress elsewhere, or cannot be resumed
      |   +- AlreadyPublishedError    the run to resume is published; the engine returns its report
@@ -37,8 +38,9 @@ They never contain keys, tokens or whole bodies.
 
 from __future__ import annotations
 
-import re
 from typing import Any, ClassVar
+
+from etlkit.redaction import without_keys
 
 __all__ = [
     "AlreadyPublishedError",
@@ -58,6 +60,7 @@ __all__ = [
     "RetryableError",
     "RowError",
     "RowSchemaError",
+    "RowTimeoutError",
     "RunStateError",
     "RunTakenOverError",
     "SinkError",
@@ -68,6 +71,7 @@ __all__ = [
     "TransformCodeError",
     "TransformError",
     "WorkflowError",
+    "missing_packages",
     "without_keys",
 ]
 
@@ -76,13 +80,14 @@ class EtlkitError(Exception):
     """Base of everything etlkit raises on purpose.
 
     Attributes:
-        message: What happened and what to do next.
+        message: What happened and what to do next, without keys (`etlkit.redaction`).
         exit_code: The exit status of the command line.
     """
 
     exit_code: ClassVar[int] = 1
 
     def __init__(self, message: str, **values: Any) -> None:
+        message = without_keys(message)
         super().__init__(message)
         self.message = message
         self._values = values
@@ -149,17 +154,63 @@ class JobError(EtlkitError):
     Attributes:
         stage: Where it happened (`snapshot`, `read`, `transform`, `stage`, `audit`, `publish`); None
             = not in a stage of a run.
+        row_number: Position of the row that ended the run among those read, 1 = first; None = no
+            single row did.
+        row_id: That row's id in the snapshot; None likewise.
+        num_rows: More than 1 = it was one of this many rows, which the transform got together.
     """
+
+    row_number: int | None = None
+    row_id: str | None = None
+    num_rows: int = 1
 
     def __init__(self, message: str, *, stage: str | None = None, **values: Any) -> None:
         super().__init__(message, stage=stage, **values)
         self.stage = stage
+
+    def at_row(self, row_number: int, row_id: str, num_rows: int = 1) -> JobError:
+        """Set the row at which the run ended, or the first of the rows of one `transform_batch`."""
+        self.row_number, self.row_id, self.num_rows = row_number, row_id, num_rows
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """See `EtlkitError`; the row is no argument of the constructors."""
+        where = {
+            name: vars(self)[name]
+            for name in ("row_number", "row_id", "num_rows")
+            if name in vars(self)
+        }
+        return *super().__reduce__(), where
+
+    def __str__(self) -> str:
+        """`row 7 (id …): message`; of a batch `one of rows 7 to 22: message`."""
+        if self.row_number is None:
+            return self.message
+        if self.num_rows > 1:
+            last = self.row_number + self.num_rows - 1
+            return f"one of rows {self.row_number} to {last}: {self.message}"
+        return f"row {self.row_number} (id {self.row_id}): {self.message}"
 
 
 class ConfigError(EtlkitError):
     """The job, an option or a variable is wrong. Found before any I/O. Lists what is allowed."""
 
     exit_code = 2
+
+
+def missing_packages(what: str, extra: str) -> ConfigError:
+    """The error where packages of an extra are not installed.
+
+    No name of a distribution stands in it: on the package index `etlkit` is another project.
+
+    Args:
+        what: What is missing, as the first sentence without its full stop.
+        extra: The extra of `pyproject.toml` that has it.
+    """
+    return ConfigError(
+        f"{what}. It comes with the extra `{extra}`. In a checkout of etlkit: "
+        f"pip install -e '.[{extra}]'"
+    )
 
 
 class RetryableError(EtlkitError):
@@ -240,7 +291,7 @@ class CallFailedError(RowError):
 
 
 class RequestRefusedError(RowError):
-    """An API refused one row that was sent to it, and will refuse it again.
+    """An API refused one row, or what was asked for it, and will refuse it again.
 
     Attributes:
         code: The HTTP status, or the API's own code for the row.
@@ -262,7 +313,7 @@ class ApiError(JobError):
     Attributes:
         service: The service, e.g. `vision`.
         status: HTTP status or gRPC code; None = no answer.
-        reason: The service's own short reason; never the body.
+        reason: The service's own short reason, without keys; never the body.
     """
 
     def __init__(
@@ -274,6 +325,7 @@ class ApiError(JobError):
         reason: str | None = None,
         stage: str | None = None,
     ) -> None:
+        reason = None if reason is None else without_keys(reason)
         super().__init__(message, stage=stage, service=service, status=status, reason=reason)
         self.service = service
         self.status = status
@@ -304,6 +356,17 @@ class TooManyRejectedError(JobError):
 
 class TransformCodeError(JobError):
     """The transform's code is wrong, such as a name that is not defined; the cause is `__cause__`."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, stage="transform")
+        self._values = {}
+
+
+class RowTimeoutError(JobError):
+    """The transform did not return within the job's `row_timeout_s`.
+
+    Its thread cannot be stopped, so it is no row error: the run ends. Rows with a result are kept.
+    """
 
     def __init__(self, message: str) -> None:
         super().__init__(message, stage="transform")
@@ -418,21 +481,3 @@ class WorkflowError(JobError):
     """
 
     failed: tuple[str, ...] = ()
-
-
-_NAMES = r"key|api[_-]?key|(?:access_|id_)?token|sig|signature|x-goog-signature|secret|password"
-_SECRETS = (
-    re.compile(rf"(?P<kept>[?&](?:{_NAMES})=)[^&\s'\"<>)\]]+", re.IGNORECASE),
-    re.compile(r"(?P<kept>\b(?:bearer|basic)\s+)[\w.~+/=-]{8,}", re.IGNORECASE),
-    re.compile(r"(?P<kept>\bAIza)[\w-]{30,}", re.ASCII),  # every key of Google's APIs begins so
-    # The token in the address of the local server, and in the path alone, as urllib3 shows it.
-    re.compile(r"(?P<kept>(?:127\.0\.0\.1|localhost|\[::1\])(?::\d+)?/)[0-9a-f]{32}\b"),
-    re.compile(r"(?P<kept>/)[0-9a-f]{32}(?=/(?:upload/bigquery|bigquery|v1)/)"),
-)
-
-
-def without_keys(text: str) -> str:
-    """Replace keys in addresses, credentials in headers and Google's API keys by `…`."""
-    for pattern in _SECRETS:
-        text = pattern.sub(r"\g<kept>…", text)
-    return text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from etlkit.api.report import PRICE_PER_TIB
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from etlkit.api.datamart import Datamart
     from etlkit.api.job import TransferJob
     from etlkit.api.report import DatamartReport, DryRunReport, Progress, RunReport
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from etlkit.api.workflow_report import WorkflowObserver, WorkflowReport
     from etlkit.api.workflow_state import WorkflowState
     from etlkit.bigquery.datamart.plan import Plan
+    from etlkit.bigquery.datamart.run import ShowRows
     from etlkit.engine.preview import Preview
     from etlkit.workflow.definition import Workflow
     from etlkit.workflow.workflow_run import WorkflowRun
@@ -46,7 +50,7 @@ def run_job(
 
     Args:
         job: What to run.
-        name: The job's name if it has none of its own; None = `job`.
+        name: The job's name if it has none of its own; None = that of its module or script.
         settings: Project, location and environment; None = those of `environment()`.
         variables: Values of custom variables for this run.
         loop: Values of one iteration of a loop; they take precedence over `variables`.
@@ -69,6 +73,7 @@ def run_job(
         KeyboardInterrupt: The run was interrupted; it has the same attribute. An `Interrupted` run
             can be resumed.
     """
+    from etlkit.engine.read_back import rows_reader
     from etlkit.engine.transfer import run_transfer
 
     job, request = _request(job, name, settings, _Given(variables, loop, queued_at))
@@ -82,7 +87,15 @@ def run_job(
         retry_of=retry_rejects,
         parent=parent,
     )
-    return run_transfer(job, request, on_start=on_start, on_progress=on_progress)
+    try:
+        report = run_transfer(job, request, on_start=on_start, on_progress=on_progress)
+    except BaseException as error:
+        failed = getattr(error, "report", None)
+        if failed is not None:
+            failed.with_reader(rows_reader(job, request, failed))
+        raise
+    report.with_reader(rows_reader(job, request, report))
+    return report
 
 
 def preview_job(
@@ -165,18 +178,21 @@ def run_datamart(
     queued_at: datetime | None = None,
     on_start: Callable[[Run], None] | None = None,
     parent: ParentRun | None = None,
+    show_rows: ShowRows | None = None,
 ) -> DatamartReport:
     """Run a datamart once.
 
     Args:
         job: What to run.
-        name: The job's name if it has none of its own; None = `datamart`.
+        name: The job's name if it has none of its own; None = that of its module or script.
         settings: As in `run_job`; likewise the others.
         variables: See there.
         loop: See there.
         queued_at: See there.
         on_start: See there.
         parent: See there.
+        show_rows: In query mode, called for each SELECT with its `StatementReport` and the first 20
+            rows; None = they are not fetched.
 
     Returns:
         The report, state `published`.
@@ -185,17 +201,20 @@ def run_datamart(
         EtlkitError: The run failed; its attribute `report` is a `DatamartReport`.
         KeyboardInterrupt: The run was interrupted; it has the same attribute.
     """
+    from etlkit.bigquery.datamart.read_back import datamart_reader
 
     def execute(plan: Plan, run: Run, report: DatamartReport) -> None:
         from etlkit.bigquery.datamart.run import run_plan
 
         if on_start is not None:
             on_start(run)
-        run_plan(plan, run, report)
+        run_plan(plan, run, report, show_rows=show_rows)
         report.state = "published"
 
     given = _Given(variables, loop, queued_at)
-    return _process_datamart(job, name, settings, given, execute, parent)
+    report = _process_datamart(job, name, settings, given, execute, parent)
+    report.with_reader(datamart_reader(report, settings or environment()))
+    return report
 
 
 def check_datamart(
@@ -283,7 +302,7 @@ def run_workflow(
 
     Args:
         job: What to run.
-        name: The workflow's name if it has none of its own; None = `workflow`.
+        name: The workflow's name if it has none of its own; None = that of its module or script.
         settings: As in `run_job`.
         variables: Values of the workflow's variables for this run.
         queued_at: As in `run_job`; a resumed run keeps its own.
@@ -309,6 +328,8 @@ def run_workflow(
     from etlkit.workflow.selection import Selection
     from etlkit.workflow.workflow_run import WorkflowRequest, run
 
+    _refuse_others(job, "Workflow")
+
     def open_state(request: RunRequest) -> AbstractContextManager[WorkflowState]:
         return open_workflow_state(
             request,
@@ -323,7 +344,7 @@ def run_workflow(
         return sorted(tables.writes) + sorted(tables.reads)
 
     request = WorkflowRequest(
-        name=job.name or name or "workflow",
+        name=_name(job, name),
         settings=settings or environment(),
         variables=variables or {},
         queued_at=queued_at,
@@ -370,7 +391,7 @@ def dry_run_workflow(
 
     return dry_run(
         job,
-        job.name or name or "workflow",
+        _name(job, name),
         settings or environment(),
         variables or {},
         queued_at=queued_at,
@@ -390,11 +411,8 @@ def environment(*, project: str | None = None, location: str | None = None) -> S
     return Settings(project=project, location=location, environ=dict(os.environ))
 
 
-@contextmanager
-def local_world(
-    local_dir: Path | str = ".etlkit", *, location: str | None = None
-) -> Iterator[dict[str, str]]:
-    """Point this process at the local BigQuery and the local Vision while inside.
+def local_world(local_dir: Path | str = ".etlkit", *, location: str | None = None) -> LocalWorld:
+    """Make a `with` block in which this process uses the local BigQuery and the local Vision.
 
     Google's clients work as they are, also those that ask for credentials: the application default
     credentials are those of a made-up service account, unless you have set the address of another
@@ -404,19 +422,65 @@ def local_world(
         local_dir: Folder of the local tables, buckets and log.
         location: Where the local datasets are by default; None = US, or where a running server is.
 
-    Yields:
-        Environment variables for other programs that you start, e.g. dbt.
+    Returns:
+        A context manager. It gives environment variables for other programs that you start, e.g. dbt.
+        Entering it raises a `ConfigError` if the `local` extra is not installed or a server runs in
+        another location, and a `JobError` if the server does not start.
 
     Raises:
-        ConfigError: The `local` extra is not installed, or a server runs in another location.
-        JobError: The server does not start.
+        ConfigError: `local_dir` is no path.
     """
+    from etlkit.errors import ConfigError
+
+    if not isinstance(local_dir, (str, Path)):
+        raise ConfigError(
+            f"local_world({local_dir!r}): it takes the path of a folder, e.g. '.etlkit'"
+        )
+    return LocalWorld(Path(local_dir), location)
+
+
+class LocalWorld(AbstractContextManager[dict[str, str]]):
+    """The local world, which begins when this is entered. Get it from `local_world`."""
+
+    def __init__(self, local_dir: Path, location: str | None) -> None:
+        self._entered: AbstractContextManager[dict[str, str]] | None = None
+        self._local_dir = local_dir
+        self._location = location
+
+    def __enter__(self) -> dict[str, str]:
+        """Start or join the server; gives environment variables for other programs."""
+        self._entered = _entered_world(self._local_dir, self._location)
+        return self._entered.__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> bool | None:
+        """Leave the server to others, and the environment as it was."""
+        return None if self._entered is None else self._entered.__exit__(kind, error, trace)
+
+    def __del__(self) -> None:
+        """Warn if it was never entered: jobs would run on Google Cloud instead."""
+        if self._entered is None:
+            warnings.warn(
+                "local_world(…) does nothing until it is entered: write with local_world(): and run "
+                "the jobs inside",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+
+@contextmanager
+def _entered_world(local_dir: Path, location: str | None) -> Iterator[dict[str, str]]:
     from etlkit.calls.local_token import is_loopback
     from etlkit.local import join_or_start
     from etlkit.local.bigquery.redirects import redirect_storage
     from etlkit.local.vision.redirects import redirect_vision
 
-    with join_or_start(Path(local_dir), location=location) as server:
+    with join_or_start(local_dir, location=location) as server:
         before = dict(os.environ)
         changes = server.endpoints.environ()
         changes["ETLKIT_BUCKETS"] = str(server.local_dir / "buckets")
@@ -455,6 +519,32 @@ class _Given:
         }
 
 
+def _refuse_others(job: object, kind: str) -> None:
+    """Raise for a job of another kind, or the name of one."""
+    from etlkit.api.job_options import describe
+    from etlkit.errors import ConfigError
+
+    if kind in {each.__name__ for each in type(job).__mro__}:
+        return
+    if isinstance(job, str):
+        module, _, attribute = job.partition(":")
+        raise ConfigError(
+            f"got the text {job!r}: only the command line takes names. Import {module}, and give "
+            f"the {kind} itself: {module}.{attribute or 'job'}"
+        )
+    functions = {"TransferJob": "run_job", "Datamart": "run_datamart", "Workflow": "run_workflow"}
+    fitting = functions.get(type(job).__name__)
+    way_out = f"; {fitting} runs it" if fitting is not None else ""
+    raise ConfigError(f"got {describe(job)}: this takes a {kind}{way_out}")
+
+
+def _name(job: TransferJob | Datamart | Workflow, name: str | None) -> str:
+    """The job's name: its own, the given one, or that of its module or script."""
+    from etlkit.engine.user_modules import own_name
+
+    return job.name or name or own_name(job) or type(job).__name__.lower()
+
+
 def _request(
     job: TransferJob, name: str | None, settings: Settings | None, given: _Given
 ) -> tuple[TransferJob, RunRequest]:
@@ -462,11 +552,10 @@ def _request(
     from etlkit.api.run import RunRequest
     from etlkit.engine.expansion import expand_transfer
 
-    now = datetime.now(UTC)
+    _refuse_others(job, "TransferJob")
+    now, name = datetime.now(UTC), _name(job, name)
     job, values = expand_transfer(job, **given.at(now))
-    request = RunRequest(
-        job.name or name or "job", settings or environment(), variables=values, started_at=now
-    )
+    request = RunRequest(name, settings or environment(), variables=values, started_at=now)
     return job, request
 
 
@@ -481,8 +570,7 @@ def _process_datamart(
     from etlkit.api.run import RunRequest
     from etlkit.bigquery.datamart.process import process_datamart
 
+    _refuse_others(job, "Datamart")
     now = datetime.now(UTC)
-    request = RunRequest(
-        job.name or name or "datamart", settings or environment(), parent=parent, started_at=now
-    )
+    request = RunRequest(_name(job, name), settings or environment(), parent=parent, started_at=now)
     return process_datamart(job, request, given.at(now), process)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
+from etlkit.api.callers import calling_file
 from etlkit.api.checks import Check
 from etlkit.api.labels import check_labels
 from etlkit.errors import ConfigError
@@ -93,7 +94,8 @@ class Datamart:
 
     Attributes:
         sql: The statements, or the SELECT; `$name$` for variables.
-        file: A file with them instead, from the working directory.
+        file: A file with them instead. A relative path is looked for beside the file in which the
+            datamart is made, then in the working directory.
         query_mode: `query` runs statements as they are; `insert` writes the rows of one SELECT to
             `destination`, all of them at once.
         destination: `dataset.table` or `project.dataset.table`; made if missing.
@@ -147,9 +149,12 @@ class Datamart:
     is_runnable_concurrently: bool = False
     labels: dict[str, str] = field(default_factory=dict)
     work_dataset: str = WORK_DATASET
+    _made_in: Path | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Raise for wrong values that can be found without any I/O."""
+        if self._made_in is None:  # a copy that etlkit makes keeps what the user's own had
+            object.__setattr__(self, "_made_in", calling_file())
         if (self.sql is None) == (self.file is None):
             raise ConfigError("Datamart needs either sql='…' or file='path/to/x.sql'")
         if self.sql is not None and not self.sql.strip():
@@ -206,11 +211,32 @@ class Datamart:
         """
         if self.sql is not None:
             return self.sql
-        path = Path(str(self.file))
+        path = self.path or Path(str(self.file))
         try:
             return path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"cannot read {path}: {_reason(error)}") from error
+            places = "" if path.is_file() or path.is_absolute() else self._places()
+            raise ConfigError(f"cannot read {path}: {_reason(error)}{places}") from error
+
+    @property
+    def path(self) -> Path | None:
+        """Where `file` is: beside the file in which the datamart is made, or in the working directory.
+
+        None = the datamart has no file.
+        """
+        if self.file is None:
+            return None
+        beside = Path() if self._made_in is None else self._made_in.parent / self.file
+        return beside if beside.is_file() else Path(self.file)
+
+    def _places(self) -> str:
+        folders = [Path.cwd(), *([] if self._made_in is None else [self._made_in.parent])]
+        return f"; looked in {' and '.join(dict.fromkeys(map(str, folders)))}"
+
+    @property
+    def made_in(self) -> Path | None:
+        """The file in which it was made; None = it was made at a prompt."""
+        return self._made_in
 
 
 def _check_choice(what: str, name: str, value: Any, allowed: Any) -> None:

@@ -41,6 +41,8 @@ class JobOptions:
             transform calls through etlkit, and for an API as the sink unless that has its own. Shared
             by all workers, retries included. None =
             unlimited; slows down when the service answers 429 often.
+        row_timeout_s: The run ends when one call of `transform_row` or `transform_batch` takes longer,
+            in seconds; waits that etlkit makes for a service do not count. None = no limit.
         max_calls: The run ends before it makes more calls, retries included. None = no limit.
         max_cost: The run ends before its calls cost more; needs `price_per_unit`. None = no limit.
         price_per_unit: Price of a billing unit, for `max_cost`, the estimate and the report.
@@ -61,6 +63,7 @@ class JobOptions:
     checks: Sequence[Check | str] = ()
     max_concurrency: int | None = None
     rate_limit: RateLimit | str | None = None
+    row_timeout_s: float | None = None
     max_calls: int | None = None
     max_cost: float | None = None
     price_per_unit: float | None = None
@@ -79,8 +82,12 @@ class JobOptions:
                     + ", ".join(repr(value) for value in get_args(allowed))
                 )
         self._check_max_rejected()
-        if self.max_concurrency is not None and self.max_concurrency < 1:
-            raise ConfigError(f"max_concurrency={self.max_concurrency}: it is 1 or more")
+        for name in ("max_concurrency", "max_calls"):
+            _check_count(name, getattr(self, name))
+        if self.row_timeout_s is not None and not (
+            _is_number(self.row_timeout_s) and self.row_timeout_s > 0
+        ):
+            raise ConfigError(f"row_timeout_s={self.row_timeout_s!r}: it is above 0, or None")
         check_definitions(self.variables)
         check_labels(self.labels, "TransferJob(labels=…)")
         self._check_limits()
@@ -92,7 +99,8 @@ class JobOptions:
                     f"max_rejected={self.max_rejected!r}: it is a count, a share, None or 'default'"
                 )
         elif self.max_rejected is not None and (
-            self.max_rejected < 0
+            not _is_number(self.max_rejected)
+            or self.max_rejected < 0
             or (isinstance(self.max_rejected, float) and self.max_rejected >= 1)
         ):
             raise ConfigError(
@@ -108,16 +116,25 @@ class JobOptions:
         as_rate_limit(self.rate_limit)
         if self.retry is not None and not isinstance(self.retry, RetryPolicy):
             raise ConfigError(f"retry got {describe(self.retry)}: it needs a RetryPolicy(…)")
-        if self.max_calls is not None and self.max_calls < 1:
-            raise ConfigError(f"max_calls={self.max_calls}: it is 1 or more")
         for name in ("max_cost", "price_per_unit"):
             value = getattr(self, name)
-            if value is not None and not value >= 0:
-                raise ConfigError(f"{name}={value}: it is 0 or more")
+            if value is not None and not (_is_number(value) and value >= 0):
+                raise ConfigError(f"{name}={value!r}: it is 0 or more")
         if self.max_cost is not None and self.price_per_unit is None:
             raise ConfigError(
                 f"max_cost={self.max_cost} needs price_per_unit: the price of one unit"
             )
+
+
+def _check_count(name: str, value: Any) -> None:
+    if value is None:
+        return
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(f"{name}={value!r}: it is a whole number, 1 or more")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def describe(thing: Any) -> str:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, TypeAlias
 
+from etlkit.api.user_errors import user_error_text, user_line
+from etlkit.calls.waits import Waits
 from etlkit.errors import (
     ConfigError,
     JobError,
@@ -19,7 +19,6 @@ from etlkit.errors import (
     RowError,
     TransformCodeError,
     TransformError,
-    without_keys,
 )
 from etlkit.rows.row import Row
 
@@ -125,6 +124,8 @@ def _wrong_result(kind: str) -> TransformError:
 
 def _as_row_error(error: BaseException) -> RowError:
     # An outage or a refused key concerns every row: row errors would reject them one by one.
+    if isinstance(error, ConfigError) and error.__traceback__ is not None:
+        raise ConfigError(f"{error} ({user_line(error)})") from error
     if isinstance(error, (JobError, ConfigError, RetryableError)) or not isinstance(
         error, Exception
     ):
@@ -133,13 +134,17 @@ def _as_row_error(error: BaseException) -> RowError:
         return error
     if _is_mistake(error):
         raise TransformCodeError(
-            f"{type(error).__name__}: {without_keys(str(error))}{_user_line(error)}. That is a "
-            "mistake in the code, so no row is skipped or rejected for it. Fix it, then --resume "
-            "--allow-code-change"
+            f"{user_error_text(error)}. That is a mistake in the code, so no row is skipped or "
+            "rejected for it. Fix it, then --resume --allow-code-change"
         ) from error
-    wrapped = TransformError(
-        f"{type(error).__name__}: {without_keys(str(error))}{_user_line(error)}"
-    )
+    if isinstance(error, MemoryError):
+        raise JobError(
+            f"out of memory: {user_error_text(error)}. The run ends, as the next rows would meet the "
+            "same. Lower max_concurrency or batch_size, or give the process more memory, then "
+            "--resume",
+            stage="transform",
+        ) from error
+    wrapped = TransformError(user_error_text(error))
     wrapped.__cause__ = error
     return wrapped
 
@@ -161,11 +166,6 @@ _SIGNATURE = re.compile(
     r"\(\) (takes|missing|got an unexpected keyword|got multiple values|takes no)"
 )
 """What Python says of a call whose arguments do not go with the function's."""
-
-
-def _user_line(error: BaseException) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    return f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +230,7 @@ class Counts:
         row_errors: Source rows that failed, whatever `on_row_error` did with them.
         first_errors: The first few of them, for the report.
         error_classes: How often each class of error occurred.
+        waits: What the run's calls wait for at the moment; None = not known.
     """
 
     read: int = 0
@@ -240,6 +241,7 @@ class Counts:
     row_errors: int = 0
     first_errors: list[str] = field(default_factory=list)
     error_classes: Counter[str] = field(default_factory=Counter)
+    waits: Waits | None = field(default=None, compare=False, repr=False)
 
     @property
     def finished(self) -> int:

@@ -8,9 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
 from etlkit.api.outcomes import Counts
-
-PRICE_PER_TIB = 6.25
-"""USD on demand in the region US: https://cloud.google.com/bigquery/pricing#on_demand_pricing"""
+from etlkit.api.readable_rows import ReadableRows
 
 TIB = 2**40
 
@@ -70,7 +68,7 @@ def _to_json(report: Any) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunReport:
+class RunReport(ReadableRows):
     """The outcome of one run of a transfer.
 
     When `state` is `published`, `read = written + skipped + rejected`.
@@ -86,6 +84,8 @@ class RunReport:
         skipped: Source rows left out.
         rejected: Source rows rejected with their error.
         rows_published: Target rows, counted after fan-out.
+        kept: Source rows whose result `--resume` takes over; 0 = the run is published, or its sink
+            keeps none.
         row_errors: Source rows that failed, whatever `on_row_error` did with them.
         first_errors: The first few of them.
         error_classes: How many of them failed with which class of error.
@@ -109,6 +109,7 @@ class RunReport:
     skipped: int = 0
     rejected: int = 0
     rows_published: int = 0
+    kept: int = 0
     row_errors: int = 0
     first_errors: list[str] = field(default_factory=list)
     error_classes: dict[str, int] = field(default_factory=dict)
@@ -189,6 +190,8 @@ class StatementReport:
         bytes_billed: Bytes billed on demand.
         slot_ms: Slots times milliseconds.
         rows: Rows that it changed or returned; None for a statement without rows.
+        result_table: Where BigQuery keeps the rows of a SELECT for 24 hours,
+            `project.dataset.table`; None = there is no such table.
         seconds: Duration in BigQuery.
         estimated_cost: Cost that a dry run estimates, in USD.
         children: The jobs of a script, one for each of its statements.
@@ -205,6 +208,7 @@ class StatementReport:
     bytes_billed: int | None = None
     slot_ms: int | None = None
     rows: int | None = None
+    result_table: str | None = None
     seconds: float | None = None
     estimated_cost: float | None = None
     children: list[StatementReport] = field(default_factory=list)
@@ -212,7 +216,7 @@ class StatementReport:
 
 
 @dataclass(kw_only=True)
-class DatamartReport:
+class DatamartReport(ReadableRows):
     """The outcome of one run of a datamart.
 
     Attributes:

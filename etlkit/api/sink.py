@@ -45,8 +45,30 @@ class SendsRequests(Protocol):
         """The request that the first of these rows would be in, secrets hidden; for people."""
 
 
+@runtime_checkable
+class ReadsBack(Protocol):
+    """A sink whose rows can be read back after a run. A sink need not be one."""
+
+    def read_rows(self, run: Run, /, *, is_published: bool, max_bytes: int) -> pa.Table:
+        """The target's rows, or those that the run has staged.
+
+        Args:
+            run: The run, one attempt later than its last.
+            is_published: Whether the target is asked for.
+            max_bytes: More are refused.
+
+        Raises:
+            ConfigError: There are more bytes.
+            JobError: The rows cannot be read.
+        """
+
+
 class SinkWriter(Protocol):
-    """One run's way into the target. Nothing is visible there before `commit`."""
+    """One run's way into the target. Nothing is visible there before `commit`.
+
+    A writer whose runs cannot be resumed may say so with an attribute `keeps_rows = False`; messages
+    do not offer to continue then.
+    """
 
     @property
     def keeps_order(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -74,6 +74,19 @@ class SourceReader(Protocol):
 
     def close(self, *, succeeded: bool) -> None:
         """Release all resources. After success, also drop the frozen rows; otherwise they expire."""
+
+
+@runtime_checkable
+class GuessesColumns(Protocol):
+    """A `SourceReader` whose data have no schema of their own.
+
+    Whatever they begin with gives the columns, also if it is no table: a web server may answer with one
+    line that says it is busy. A sink does not put that in the place of a table.
+    """
+
+    @property
+    def guesses_columns(self) -> bool:
+        """Whether that is so."""
 
 
 class Source(Protocol):

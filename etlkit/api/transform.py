@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, TypeAlias
 
+from etlkit.api.misspellings import similar_names, warn_of_similar_names
 from etlkit.rows.row import Row
 
 RowResult: TypeAlias = "Row | Iterable[Row] | None"
@@ -36,15 +37,24 @@ class EtlBase:
     output_schema: ClassVar[Mapping[str, str] | None] = None
 
     def __init_subclass__(cls, *, abstract: bool = False, **kwargs: Any) -> None:
-        """Raise for a class without a transform when it is defined, not at the first row."""
+        """Look at a class when it is defined, not at the first row.
+
+        Raises:
+            TypeError: It has no transform.
+
+        Warns:
+            MisspelledWarning: A name looks like that of a hook or a class attribute.
+        """
         super().__init_subclass__(**kwargs)
-        if abstract or overrides_row(cls) or overrides_batch(cls):
-            return
-        raise TypeError(
-            f"{cls.__name__} overrides neither transform_row(self, row) nor "
-            "transform_batch(self, rows): write one of them, or declare the class with "
-            "abstract=True if it is a base of your own"
-        )
+        similar = similar_names(cls, EtlBase)
+        if not (abstract or overrides_row(cls) or overrides_batch(cls)):
+            meant = [f"{cls.__name__}.{name}: did you mean {of}?" for name, of in similar.items()]
+            raise TypeError(
+                f"{cls.__name__} overrides neither transform_row(self, row) nor "
+                "transform_batch(self, rows): write one of them, or declare the class with "
+                "abstract=True if it is a base of your own" + "".join(f". {each}" for each in meant)
+            )
+        warn_of_similar_names(cls, similar)
 
     def before_action(self) -> None:
         """Prepare this worker: open clients, load models. Runs once, before the first row."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from etlkit.errors import ConfigError, RowSchemaError
+
 
 def query_parameters(values: Mapping[str, Any]) -> list[Any]:
     """Make the client library's query parameters; types are inferred as for new columns.
@@ -13,7 +15,8 @@ def query_parameters(values: Mapping[str, Any]) -> list[Any]:
         values: Name to a Python value, a list of values, or a `ScalarQueryParameter` or similar.
 
     Raises:
-        RowSchemaError: No BigQuery type holds a value, or the values of a list do not go together.
+        ConfigError: No BigQuery type holds a value unchanged, or the values of a list do not have one
+            type in common.
     """
     return [_parameter(name, value) for name, value in values.items()]
 
@@ -25,7 +28,7 @@ def parameter_types(values: Mapping[str, Any]) -> dict[str, str]:
         values: As in `query_parameters`.
 
     Raises:
-        RowSchemaError: As there.
+        ConfigError: As there.
     """
     return {name: _type_text(name, value) for name, value in values.items()}
 
@@ -34,8 +37,8 @@ def _type_text(name: str, value: Any) -> str:
     if hasattr(value, "to_api_repr"):  # the client library is not imported only to know this
         return _api_type_text(value.to_api_repr()["parameterType"])
     if isinstance(value, (list, tuple)):
-        return f"ARRAY<{_type_of(name, value)}>"
-    return _type_of(name, (value,))
+        return f"ARRAY<{_typed(name, value)[0]}>"
+    return _typed(name, (value,))[0]
 
 
 def _api_type_text(kind: Mapping[str, Any]) -> str:
@@ -62,13 +65,31 @@ def _parameter(name: str, value: Any) -> Any:
     if isinstance(value, _AbstractQueryParameter):
         return value
     if isinstance(value, (list, tuple)):
-        return bigquery.ArrayQueryParameter(name, _type_of(name, value), list(value))
-    return bigquery.ScalarQueryParameter(name, _type_of(name, (value,)), value)
+        return bigquery.ArrayQueryParameter(name, *_typed(name, value))
+    kind, (plain,) = _typed(name, (value,))
+    return bigquery.ScalarQueryParameter(name, kind, plain)
 
 
-def _type_of(name: str, values: Sequence[Any]) -> str:
-    """The one type of all values; STRING if there are none."""
+def _typed(name: str, values: Sequence[Any]) -> tuple[str, list[Any]]:
+    """The one type of all values, STRING if there are none, and the values as it has them."""
     from etlkit.rows.inference import infer_columns
+    from etlkit.rows.refused import RefusedError, type_name
+    from etlkit.rows.types import TYPES
 
-    (column,) = infer_columns([{name: None}, *({name: value} for value in values)], {})
-    return column.type
+    try:
+        (column,) = infer_columns([{name: None}, *({name: value} for value in values)], {})
+        clean = TYPES[column.type].clean
+        plain = [None if value is None else clean(value) for value in values]
+    except RowSchemaError as error:
+        raise ConfigError(f"query parameter @{name}: {error.message}") from error
+    except RefusedError as error:
+        raise ConfigError(f"query parameter @{name}: {error}") from error
+    if column.type != "JSON":
+        return column.type, plain
+    if not all(isinstance(value, dict | None) for value in values):
+        kinds = ", ".join(sorted({type_name(type(value)) for value in values}))
+        raise ConfigError(
+            f"query parameter @{name}: no type holds all of {kinds}. Convert the values, or give text "
+            f"with JSON in it, and write PARSE_JSON(@{name}) in the query"
+        )
+    return column.type, list(values)

@@ -156,6 +156,11 @@ def _query(
     connection: Connection, sql: str, limit: int, maximum_bytes_billed: int | None
 ) -> ResultRows:
     job = connection.query(sql, "report", maximum_bytes_billed=maximum_bytes_billed)
+    return rows_of_job(connection, job, limit)
+
+
+def rows_of_job(connection: Connection, job: bigquery.QueryJob, limit: int) -> ResultRows:
+    """The first rows of a query that is done, at most `limit`; no columns = it gave no rows."""
     rows = job.result(max_results=limit, retry=connection.retry(), job_retry=None)
     values = [tuple(row.values()) for row in rows]
     num_there = len(values) if rows.total_rows is None else int(rows.total_rows)

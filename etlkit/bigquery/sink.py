@@ -15,6 +15,8 @@ from etlkit.errors import ConfigError, SinkError
 from etlkit.variables.substitution import without_variables
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from etlkit.api.job_options import JobOptions
     from etlkit.api.run import Run, RunRecord, RunRequest
     from etlkit.api.sink import SinkWriter
@@ -144,7 +146,15 @@ class BigQuerySink(SinkOptions):
             from etlkit.bigquery.publish.direct_writer import DirectWriter
 
             return DirectWriter(self, job, run, connect(run), reader.details)
-        return BigQueryWriter(self, job, run, connect(run), reader.details)
+        return BigQueryWriter(self, job, run, connect(run), reader)
+
+    def read_rows(self, run: Run, /, *, is_published: bool, max_bytes: int) -> pa.Table:
+        """See `etlkit.api.sink.ReadsBack.read_rows`."""
+        from etlkit.bigquery.read_back import read_staged, read_table
+
+        if is_published:
+            return read_table(run, self.table, max_bytes)
+        return read_staged(run, self.work_dataset, max_bytes)
 
     def rejected_rows(self, source: Source, run_id: str, only: str | None) -> Source:
         """See `etlkit.api.sink.Sink.rejected_rows`."""

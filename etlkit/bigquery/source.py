@@ -236,7 +236,7 @@ class BigQueryReader:
             yield self._conform(batch)
 
     def _conform(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        from etlkit.rows.batches import conform
+        from etlkit.rows.casts import conform
         from etlkit.rows.columns import Column
 
         return conform(batch, (Column(ROW_ID, "STRING"), *self.columns))

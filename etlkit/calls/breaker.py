@@ -20,6 +20,9 @@ _FIRST_PAUSE_S = 0.5
 _MAX_PAUSE_S = 5.0
 """At most this many seconds pass until a service that is back is noticed."""
 
+_TOLD_FROM_S = 2.0
+"""A shorter pause is told only if the service still fails after it: or the messages would flap."""
+
 _SERVICE_STATUS = frozenset({429, 503})
 _SERVICE_CODES = frozenset({"unreachable", "unknown_host"})
 """These mean that the service is down or busy, even if only one call met them. Everything else (500, a
@@ -88,6 +91,7 @@ class Breaker:
         self._probing: CallState | None = None
         self._probe_at = 0.0
         self._pause_s = _FIRST_PAUSE_S
+        self._is_told = False
 
     @property
     def is_open(self) -> bool:
@@ -141,9 +145,10 @@ class Breaker:
         self._last_success = clock.now()
         if self._failures or self._open_since is not None:
             with self._changed:
-                if self._open_since is not None:
-                    down_s = self._last_success - self._open_since
-                    log.info("%s is back after %.0f s", self._service, down_s)
+                if self._is_told:
+                    down_s = self._last_success - (self._open_since or self._last_success)
+                    log.info("%s is back after %.0f s", self._service, max(down_s, 0.0))
+                self._is_told = False
                 self._failures, self._first_failing, self._several_failing = 0, None, False
                 self._open_since, self._probing, self._pause_s = None, None, _FIRST_PAUSE_S
                 self._changed.notify_all()
@@ -167,6 +172,7 @@ class Breaker:
                 self._probing = None
                 self._pause_s = min(self._pause_s * 2, _MAX_PAUSE_S)
                 self._set_probe(hint_s)
+                self._tell()
                 self._changed.notify_all()
 
     def blames_service(self, call: CallState, error: RetryableError, hint_s: float) -> bool:
@@ -191,12 +197,19 @@ class Breaker:
     def _open(self, hint_s: float) -> None:
         self._open_since = clock.now()
         self._set_probe(hint_s)
-        log.warning(
-            "%s fails (%s): calls pause until it is back, for at most %.0f s",
-            self._service,
-            self._last_error,
-            self._max_outage_s,
-        )
+        if self._probe_at - self._open_since >= _TOLD_FROM_S:
+            self._tell()
+
+    def _tell(self) -> None:
+        """Say once that calls pause. A pause that the first test ends is over before it is read."""
+        if not self._is_told:
+            self._is_told = True
+            log.warning(
+                "%s fails (%s): calls pause until it is back, for at most %.0f s",
+                self._service,
+                self._last_error,
+                self._max_outage_s,
+            )
 
     def _set_probe(self, hint_s: float) -> None:
         jitter = random.uniform(0.75, 1.0)  # noqa: S311 - no secret

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import http.client
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from etlkit.calls import hints
-from etlkit.errors import ApiError, ConfigError, EtlkitError, OutageError, RetryableError
+from etlkit.calls.reasons import in_one_line, reason_in
+from etlkit.errors import (
+    ApiError,
+    ConfigError,
+    EtlkitError,
+    OutageError,
+    RetryableError,
+    without_keys,
+)
 
 TRANSIENT_STATUS: Final = frozenset(
     {408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529}
@@ -48,6 +57,13 @@ _TRANSIENT_SENTENCES: Final = (
 )
 """BigQuery reports a conflict between transactions as `invalidQuery`; only its sentence is specific.
 Source: https://cloud.google.com/bigquery/docs/transactions#transaction_concurrency"""
+
+_PAGE: Final = re.compile(
+    r"Received http2 header with status: (?P<status>\d{3})|Stream removed|No status received"
+)
+"""What gRPC says where an HTTP answer without gRPC's own status came back, such as a proxy's page. All
+of them are the code UNKNOWN unless gRPC has a code for the HTTP status.
+Source: https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md"""
 
 _HTTP_OF_CODE: Final = {
     "CANCELLED": 499,
@@ -106,7 +122,7 @@ _BROKEN_CONNECTIONS: Final = frozenset(
 )
 """Names of errors of Python, requests and urllib3."""
 
-_MAX_REASON_CHARS: Final = 300
+_A_PAGE: Final = re.compile(r"<(?:!doctype|html)", re.IGNORECASE)
 
 
 def is_transient(error: BaseException) -> bool:
@@ -131,7 +147,12 @@ def is_transient(error: BaseException) -> bool:
     status = getattr(error, "code", None)
     if status == http.client.INTERNAL_SERVER_ERROR and reasons:
         return False  # BigQuery's client gives this status to every reason it does not know
-    return code in TRANSIENT_CODES or (isinstance(status, int) and status in TRANSIENT_STATUS)
+    page = _status_of_page(error, code)
+    return (
+        code in TRANSIENT_CODES
+        or page == http.client.OK
+        or any(each in TRANSIENT_STATUS for each in (status, page))
+    )
 
 
 def is_transient_on_stream(error: BaseException) -> bool:
@@ -171,16 +192,23 @@ def hint_s(error: BaseException) -> float | None:
 
 
 def from_http(
-    status: int, headers: Mapping[str, str], body: bytes, service: str, what: str
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    service: str,
+    what: str,
+    *,
+    hide: Callable[[str], str] = without_keys,
 ) -> EtlkitError:
     """Turn an HTTP answer other than 2xx into one of etlkit's errors.
 
     Args:
         status: The HTTP status.
         headers: The answer's headers.
-        body: The answer's body; only Google's own sentence in it is ever shown.
+        body: The answer's body; only the service's short reason in it is ever shown.
         service: Who answered, for the message.
         what: What was called, e.g. a path without its query.
+        hide: Takes the caller's own keys out of the reason, which may repeat them.
 
     Returns:
         A `RetryableError` with the server's hint, an `ApiError`, or a `ConfigError` where a proxy
@@ -200,7 +228,7 @@ def from_http(
             retry_after_s=max((hint for hint in given if hint is not None), default=None),
             status=_not_forbidden(status),
         )
-    reason = _short(error.get("message"))
+    reason = hide(reason_in(body)) or None
     return ApiError(
         f"{service} refused {what} with {status}" + (f": {reason}" if reason else ""),
         service=service,
@@ -224,19 +252,17 @@ def from_grpc(error: BaseException, service: str) -> Exception:
         return error
     code = code_name(error)
     if code is None:
-        broken = _broken_connection(error)
-        if broken in _FOR_GOOD:
-            return _FOR_GOOD[broken](service)
-        if broken is not None:
-            return RetryableError(f"{service}: {type(error).__name__}", code=broken)
-        return error if isinstance(error, Exception) else RuntimeError(type(error).__name__)
-    status = _HTTP_OF_CODE.get(code) or int(getattr(error, "code", None) or 500)
+        return _from_connection(error, service)
+    page = _status_of_page(error, code)
+    if page == http.client.PROXY_AUTHENTICATION_REQUIRED:
+        return refused_by_proxy(service)
+    status = page or _HTTP_OF_CODE.get(code) or int(getattr(error, "code", None) or 500)
     if is_transient(error):
         return RetryableError(
-            f"{service} answered {code}",
+            f"{service} answered {code}" if page is None else f"{service}: {_a_page(page)}",
             retry_after_s=hint_s(error),
             status=_not_forbidden(status),
-            code=code,
+            code="not_grpc" if page == http.client.OK else None if page else code,
         )
     reason = _short(_message(error))
     return ApiError(
@@ -245,6 +271,20 @@ def from_grpc(error: BaseException, service: str) -> Exception:
         status=status,
         reason=reason,
     )
+
+
+def _from_connection(error: BaseException, service: str) -> Exception:
+    """The error for a call that got no answer."""
+    broken = _broken_connection(error)
+    if broken in _FOR_GOOD:
+        return _FOR_GOOD[broken](service)
+    if broken is not None:
+        return RetryableError(f"{service}: {type(error).__name__}", code=broken)
+    return error if isinstance(error, Exception) else RuntimeError(type(error).__name__)
+
+
+def _a_page(status: int) -> str:
+    return f"something else answered with {status}, in HTTP and not in gRPC, such as a proxy"
 
 
 def untrusted(service: str) -> ApiError:
@@ -298,6 +338,12 @@ def code_name(error: BaseException) -> str | None:
     return None
 
 
+def _status_of_page(error: BaseException, code: str) -> int | None:
+    """The HTTP status of an answer that is not gRPC's, such as a page; None = it is gRPC's."""
+    found = _PAGE.search(str(_message(error))) if code == "UNKNOWN" else None
+    return None if found is None else int(found["status"] or http.client.OK)
+
+
 def _message(error: BaseException) -> Any:
     details = getattr(error, "details", None)
     return getattr(error, "message", None) or (details() if callable(details) else None)
@@ -333,7 +379,8 @@ def _reasons(error: Mapping[str, Any]) -> set[str]:
 
 
 def _short(message: Any) -> str | None:
-    return None if message is None else str(message)[:_MAX_REASON_CHARS]
+    """A message in one line of bounded length, without the page of a proxy that it may quote."""
+    return None if message is None else in_one_line(_A_PAGE.split(str(message), 1)[0]) or None
 
 
 def _not_forbidden(status: int) -> int:

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import io
 import socket
 import ssl
+import time
 from collections.abc import Mapping
 from typing import Any, Final, Self
-from urllib.parse import SplitResult, unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.parse import SplitResult, urlsplit
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    DecodeError,
+    HTTPError,
+    NameResolutionError,
+    NewConnectionError,
+)
 
 from etlkit.calls import deadline as deadlines
+from etlkit.calls import name_lookup
 from etlkit.calls.classify import is_refused_by_proxy, refused_by_proxy, untrusted
 from etlkit.calls.deadline import Deadline
+from etlkit.calls.proxies import Proxy, proxy_for
 from etlkit.calls.tls import tls_context
 from etlkit.errors import ApiError, ConfigError, RetryableError
 
 _CONNECT_S: Final = 10.0
+_LEAST_S: Final = 0.001
+_ENCODING_BYTES: Final = 1024
+"""What an encoding may add to a body that it cannot make smaller, beside a thousandth."""
+
 _NO_REPEAT: Final = urllib3.Retry(total=False, redirect=False)
 """Retries are the loop's task, and redirects are followed where it is known where they may lead."""
 
@@ -28,9 +42,9 @@ _NO_REPEAT: Final = urllib3.Retry(total=False, redirect=False)
 class HttpPool:
     """Connections to one origin. Threads may share it.
 
-    Every request has a deadline. Certificates are checked by `tls_context`. `HTTP_PROXY`,
-    `HTTPS_PROXY` and `NO_PROXY` apply unless an address is given. Nothing is retried, and no redirect
-    is followed.
+    Every request has a deadline. Certificates are checked by `tls_context`. The proxies of the
+    environment (`proxy_for`) apply unless an address is given. Nothing is retried, and no redirect is
+    followed.
 
     Args:
         origin: `https://host` or `http://host:port`; a path is put before every request's.
@@ -52,7 +66,7 @@ class HttpPool:
         if is_secure:
             options["ssl_context"] = tls_context()
         if address is None:
-            proxy = _proxy(parts.scheme, str(parts.hostname))
+            proxy = proxy_for(parts)
             if proxy is not None and not is_secure:  # the proxy wants the whole address
                 self._prefix = f"{parts.scheme}://{parts.netloc}{self._prefix}"
             self._pool = _manager(proxy, options).connection_from_url(origin)
@@ -86,24 +100,31 @@ class HttpPool:
                 whole body is read.
 
         Returns:
-            Status, headers and body. A body that was not read to its end has one byte more than
-            `max_bytes`.
+            Status, headers and body, without its `Content-Encoding`. A body that was not read to its
+            end has one byte more than `max_bytes`. The body of an error whose `Content-Encoding` is
+            wrong is as it came.
 
         Raises:
-            RetryableError: No answer, or only a part of one.
+            RetryableError: No answer, only a part of one, or a success whose `Content-Encoding` is
+                wrong (code `bad_encoding`).
             ApiError: The server's certificate is not trusted.
             ConfigError: A proxy lets nobody through without a password.
         """
-        preload = max_bytes is None
         with Deadline(timeout_s) as deadline:
             try:
-                response = self._urlopen(method, path, headers, body, timeout_s, preload=preload)
-                data = response.data if max_bytes is None else _read_at_most(response, max_bytes)
+                response = self._urlopen(method, path, headers, body, timeout_s)
+                raw = _read_at_most(response, max_bytes)
             except (HTTPError, OSError) as error:
                 raise self._failure(error, path, is_late=deadline.fired) from None
             # Without a Content-Length, an answer that was cut off looks like a whole one.
             if deadline.fired:
                 raise self._failure(TimeoutError(), path, is_late=True)
+        try:
+            data = decoded(raw, response.headers, max_bytes)
+        except DecodeError as error:
+            if 200 <= response.status < 300:
+                raise self._failure(error, path, is_late=False) from None
+            data = raw  # an error page is worth more than the header that is wrong about it
         return response.status, response.headers, data
 
     def open(self, path: str, headers: Mapping[str, str], *, timeout_s: float) -> HttpStream:
@@ -121,7 +142,7 @@ class HttpPool:
         """
         with Deadline(timeout_s) as deadline:
             try:
-                response = self._urlopen("GET", path, headers, None, timeout_s, preload=False)
+                response = self._urlopen("GET", path, headers, None, timeout_s)
             except (HTTPError, OSError) as error:
                 raise self._failure(error, path, is_late=deadline.fired) from None
             if deadline.fired:  # headers that were cut off look like all of them
@@ -140,8 +161,6 @@ class HttpPool:
         headers: Mapping[str, str],
         body: bytes | None,
         timeout_s: float,
-        *,
-        preload: bool,
     ) -> urllib3.BaseHTTPResponse:
         return self._pool.urlopen(
             method,
@@ -153,7 +172,7 @@ class HttpPool:
             assert_same_host=False,
             # The socket's own timeout is for systems where a shutdown does not wake a reader.
             timeout=urllib3.Timeout(connect=min(_CONNECT_S, timeout_s), read=timeout_s),
-            preload_content=preload,
+            preload_content=False,
         )
 
     def _failure(
@@ -164,7 +183,9 @@ class HttpPool:
             return refused_by_proxy(self._service)
         if any(isinstance(each, ssl.SSLCertVerificationError) for each in error.args):
             return untrusted(self._service)
-        if _is_unknown_host(error):
+        if isinstance(error, DecodeError):
+            code, name = "bad_encoding", "the answer is not encoded as its Content-Encoding says"
+        elif _is_unknown_host(error):
             code, name = "unknown_host", "there is no such host"
         elif isinstance(error, (NewConnectionError, ConnectTimeoutError)):
             code, name = "unreachable", "no connection"
@@ -239,11 +260,34 @@ class _Watched(HTTPConnection):
     """Tells the deadline of its thread which socket is in use."""
 
     def _new_conn(self) -> socket.socket:
-        sock = super()._new_conn()
+        sock = self._connected()
         if (deadline := deadlines.current()) is not None:
             # ssl takes the socket over before the handshake: only a copy can end that.
             deadline.handshake = sock.dup()
         return sock
+
+    def _connected(self) -> socket.socket:
+        """A socket to the first address that can be reached, in no more time than the attempt has.
+
+        urllib3 would ask the resolver itself, for as long as that takes.
+        """
+        host, connect_s = self._dns_host, self.timeout
+        try:
+            found = name_lookup.addresses_of(host, self.port, timeout_s=_rest_s(connect_s))
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, "the resolver does not answer") from error
+        except OSError as error:
+            reason = error if isinstance(error, socket.gaierror) else socket.gaierror(*error.args)
+            raise NameResolutionError(self.host, self, reason) from reason
+        try:
+            for address in found[:-1]:
+                self._dns_host, self.timeout = address, _rest_s(connect_s)
+                with contextlib.suppress(NewConnectionError, ConnectTimeoutError):
+                    return super()._new_conn()
+            self._dns_host, self.timeout = found[-1], _rest_s(connect_s)
+            return super()._new_conn()
+        finally:
+            self._dns_host, self.timeout = host, connect_s
 
     def connect(self) -> None:
         deadline = deadlines.current()
@@ -269,14 +313,47 @@ class _WatchedHTTPSConnection(_Watched, HTTPSConnection):
     """The same over TLS."""
 
 
-def _read_at_most(response: urllib3.BaseHTTPResponse, max_bytes: int) -> bytes:
-    """The body, or its first `max_bytes` and one more."""
-    data = response.read(max_bytes + 1, decode_content=True)
-    if len(data) > max_bytes:
-        response.close()
-        return data[: max_bytes + 1]
-    response.drain_conn()
-    return data
+def _rest_s(connect_s: Any) -> float:
+    """Seconds for connecting: no more than the attempt of this thread has left."""
+    most = connect_s if isinstance(connect_s, (int, float)) else _CONNECT_S
+    deadline = deadlines.current()
+    return most if deadline is None else max(min(most, deadline.at - time.monotonic()), _LEAST_S)
+
+
+def _read_at_most(response: urllib3.BaseHTTPResponse, max_bytes: int | None) -> bytes:
+    """The body as it came, up to a little more than `max_bytes`."""
+    if max_bytes is None:
+        return response.read(decode_content=False)
+    most = max_bytes + max_bytes // 1000 + _ENCODING_BYTES
+    raw = b""
+    while len(raw) < most:
+        piece = response.read(most - len(raw), decode_content=False)
+        if not piece:
+            return raw  # and the connection is kept
+        raw += piece
+    response.close()
+    return raw
+
+
+def decoded(raw: bytes, headers: Mapping[str, str], max_bytes: int | None = None) -> bytes:
+    """A body without its `Content-Encoding`.
+
+    Args:
+        raw: As it came.
+        headers: Of the answer.
+        max_bytes: The result has one byte more at most; None = it has any length.
+
+    Raises:
+        DecodeError: urllib3's; the body is not encoded so.
+    """
+    most = None if max_bytes is None else max_bytes + 1
+    coding = headers.get("Content-Encoding")
+    if not raw or coding is None:
+        return raw if most is None else raw[:most]
+    body = urllib3.HTTPResponse(
+        io.BytesIO(raw), {"Content-Encoding": coding}, preload_content=False
+    )
+    return body.read(most, decode_content=True)
 
 
 def _host_header(parts: SplitResult) -> str:
@@ -285,20 +362,13 @@ def _host_header(parts: SplitResult) -> str:
     return host if parts.port is None else f"{host}:{parts.port}"
 
 
-def _proxy(scheme: str, host: str) -> str | None:
-    """The proxy that the environment names for a host; None = no proxy."""
-    return None if proxy_bypass(host) else getproxies().get(scheme)
-
-
-def _manager(proxy: str | None, options: dict[str, Any]) -> urllib3.PoolManager:
+def _manager(proxy: Proxy | None, options: dict[str, Any]) -> urllib3.PoolManager:
     if proxy is None:
         return urllib3.PoolManager(**options)
-    parts = urlsplit(proxy)
-    headers = None
-    if parts.username is not None:
-        user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        headers = urllib3.make_headers(proxy_basic_auth=user)
-    return urllib3.ProxyManager(proxy, proxy_headers=headers, **options)
+    headers = None if proxy.user is None else urllib3.make_headers(proxy_basic_auth=proxy.user)
+    if proxy.url.startswith("https:"):
+        options = {**options, "proxy_ssl_context": tls_context()}
+    return urllib3.ProxyManager(proxy.url, proxy_headers=headers, **options)
 
 
 def _is_unknown_host(error: Exception) -> bool:

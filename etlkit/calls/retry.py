@@ -14,6 +14,7 @@ from etlkit.calls.breaker import Breaker, CallState, RetryBudget
 from etlkit.calls.classify import from_grpc, from_http, is_transient
 from etlkit.calls.limits import Limiter, Meter, RateLimit
 from etlkit.calls.shared import SharedCalls
+from etlkit.calls.waits import Waits
 from etlkit.errors import (
     ApiError,
     CallFailedError,
@@ -97,6 +98,8 @@ class Caller:
         self._meter = calls.meter
         self._stop = calls.stopping
         self._limiter = Limiter(calls.rate_limit, self._stop)
+        self._waits = calls.waits
+        self._hints: dict[int, bool] = {}
         self._shared = calls.shared
         if self._shared is not None and calls.rate_limit is not None:
             self._shared.declare(service, calls.rate_limit)
@@ -106,7 +109,7 @@ class Caller:
             is_transient=_is_retryable,
             is_over=self._is_over,
             wait_s=self._wait_s,
-            before_wait=_record_wait,
+            before_wait=self._before_wait,
             sleep=self._sleep,
         )
 
@@ -145,6 +148,11 @@ class Caller:
         """Set when the run ends; waits between calls should end then."""
         return self._stop
 
+    @property
+    def waits(self) -> Waits:
+        """What the run's calls wait for; for those who wait between calls by themselves."""
+        return self._waits
+
     def wake(self) -> None:
         """Let waiting calls check whether the run is ending."""
         self._breaker.wake()
@@ -177,12 +185,14 @@ class Caller:
     def _wait_for_turn(self, call: CallState) -> bool:
         """Wait for breaker and rate limit; True = the attempt tests whether the service is back."""
         while True:
-            probes = self._breaker.admit(call)
+            with self._waits.during(self.service, "down"):
+                probes = self._breaker.admit(call)
             if call.units:
                 try:
-                    self._limiter.wait(call.units)
-                    if self._shared is not None:
-                        self._shared.wait(self.service, call.units, self._stop)
+                    with self._waits.during(self.service, "rate"):
+                        self._limiter.wait(call.units)
+                        if self._shared is not None:
+                            self._shared.wait(self.service, call.units, self._stop)
                 except BaseException:
                     self._breaker.abandoned(call)
                     raise
@@ -214,8 +224,16 @@ class Caller:
             return 0.0  # the breaker decides when
         return self.policy.wait_s(call.counted, error.retry_after_s)
 
+    def _before_wait(self, state: RetryCallState) -> None:
+        call, error = _of(state)
+        call.spent_s += state.upcoming_sleep
+        self._hints[threading.get_ident()] = error.retry_after_s is not None
+
     def _sleep(self, seconds: float) -> None:
-        self._stop.wait_until(clock.now() + seconds)
+        until = clock.now() + seconds
+        is_asked = self._hints.pop(threading.get_ident(), False)
+        with self._waits.during(self.service, "asked" if is_asked else "retry", until):
+            self._stop.wait_until(until)
 
     def _hint_s(self, error: RetryableError) -> float:
         return self.policy.bounded(error.retry_after_s)
@@ -229,6 +247,7 @@ class Calls:
         rate_limit: For each service; None = not declared.
         meter: Counts and caps; None = only counts.
         shared: What the runs of one workflow share; None = nothing.
+        waits: Where waits are recorded; None = a record of its own.
 
     Attributes:
         meter: What was used so far.
@@ -236,6 +255,7 @@ class Calls:
         rate_limit: As given.
         stopping: Set when the run ends.
         shared: As given.
+        waits: What calls wait for now.
     """
 
     def __init__(
@@ -244,12 +264,14 @@ class Calls:
         rate_limit: RateLimit | None = None,
         meter: Meter | None = None,
         shared: SharedCalls | None = None,
+        waits: Waits | None = None,
     ) -> None:
         self.meter = meter or Meter()
         self.policy = policy
         self.rate_limit = rate_limit
         self.stopping = clock.Stop()
         self.shared = shared
+        self.waits = waits or Waits()
         self._lock = threading.Lock()
         self._callers: dict[str, Caller] = {}
         self._parts: list[Calls] = []
@@ -265,7 +287,11 @@ class Calls:
         """
         meter = Meter(total=self.meter)
         made = Calls(
-            policy or self.policy, rate_limit or self.rate_limit, meter, shared=self.shared
+            policy or self.policy,
+            rate_limit or self.rate_limit,
+            meter,
+            shared=self.shared,
+            waits=self.waits,
         )
         with self._lock:
             self._parts.append(made)
@@ -332,10 +358,6 @@ def running_caller(service: str, policy: RetryPolicy | None = None) -> Caller | 
 
 def _is_retryable(error: BaseException) -> bool:
     return isinstance(error, RetryableError) and is_transient(error)
-
-
-def _record_wait(state: RetryCallState) -> None:
-    _of(state)[0].spent_s += state.upcoming_sleep
 
 
 def _of(state: RetryCallState) -> tuple[CallState, RetryableError]:

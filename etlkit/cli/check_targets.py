@@ -141,4 +141,4 @@ def _texts(job: object, name: str) -> Iterator[Path]:
         for task in job.tasks:
             yield from _texts(task.run, "")
     elif isinstance(job, Datamart) and job.file is not None and name != str(job.file):
-        yield Path(job.file)
+        yield job.path or Path(job.file)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from etlkit.cli.logs import logs_json
+from etlkit.cli.quantities import duration_text
 from etlkit.cli.tables import print_table, printable
 
 if TYPE_CHECKING:
@@ -21,25 +22,47 @@ _MAX_CELL = 200
 
 
 def show_report(report: RunReport) -> None:
-    """Print how the run ended on stderr; the JSON report goes to stdout."""
+    """Print on stderr how the run ended."""
     for text in report.first_errors:
         _say("yellow", "left out", text)
     if report.row_errors > len(report.first_errors):
         _say("yellow", "left out", f"… and {report.row_errors - len(report.first_errors):,} more")
+    if report.rejected:
+        again = f"{report.rejected:,} rows are kept with their errors; to run them again: "
+        _say("yellow", "rejected", f"{again}--retry-rejects {report.run_id}")
     if report.state != "published":
+        ended = (
+            f"after {report.read:,} rows ({_counts(report)})"
+            if report.read
+            else "before its first row"
+        )
+        run = f"; run {report.run_id}" if report.run_id else ""
+        _say("red", report.state, f"{ended}, in {duration_text(report.total_s)}{run}")
         return
-    counts = [f"{report.read:,} read", f"{report.written:,} written", f"{report.skipped:,} skipped"]
-    counts += [f"{report.rejected:,} rejected"] if report.rejected else []
-    counts += [f"{report.resumed:,} from earlier attempts"] if report.resumed else []
-    counts += (
-        [f"{report.retries:,} of {report.calls:,} calls were retries"] if report.retries else []
-    )
     _say(
         "green",
         "published",
-        f"{report.rows_published:,} rows to {report.target} ({', '.join(counts)}) "
-        f"in {report.total_s:.1f} s",
+        f"{report.rows_published:,} rows to {report.target} ({_counts(report)}) "
+        f"in {duration_text(report.total_s)}",
     )
+    if report.calls:
+        _say("green", "calls", _calls(report))
+
+
+def _counts(report: RunReport) -> str:
+    counts = [f"{report.read:,} read"] if report.state == "published" else []
+    counts += [f"{report.written:,} written", f"{report.skipped:,} skipped"]
+    counts += [f"{report.rejected:,} rejected"] if report.rejected else []
+    counts += [f"{report.resumed:,} from earlier attempts"] if report.resumed else []
+    return ", ".join(counts)
+
+
+def _calls(report: RunReport) -> str:
+    parts = [f"{report.calls:,}"]
+    parts += [f"{report.retries:,} of them retries"] if report.retries else []
+    if report.cost is not None:
+        parts.append(f"{report.cost:,.2f} {report.currency} for {report.units:,} units")
+    return ", ".join(parts)
 
 
 def show_dry_run(report: DryRunReport) -> None:

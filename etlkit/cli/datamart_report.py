@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from etlkit.cli.logs import logs_json
 from etlkit.cli.quantities import size_text
+from etlkit.cli.sql_output import to_text, write_rows
 from etlkit.cli.tables import print_table, printable
 
 if TYPE_CHECKING:
     from etlkit.api.report import DatamartReport, StatementReport
+    from etlkit.bigquery.result_rows import ResultRows
 
 log = logging.getLogger("etlkit")
 
@@ -37,6 +39,30 @@ def show_datamart(report: DatamartReport) -> None:
         log.info("estimated: %.4f USD on demand", report.estimated_cost)
     if report.target and report.state == "published":
         log.info("published %s rows to %s", f"{report.rows_published or 0:,}", report.target)
+
+
+def show_rows(statement: StatementReport, found: ResultRows) -> None:
+    """Print the first rows of a SELECT on stderr, and say where all of them are."""
+    names = [column.name for column in found.columns]
+    if logs_json():
+        for row in found.rows:
+            log.info("row %s", " | ".join(map(to_text, row)))
+    else:
+        write_rows(sys.stderr, "table", names, found.rows, counted=False)
+    of = f" of {found.num_there:,}" if found.is_cut and found.num_there is not None else ""
+    rows = "row" if len(found.rows) == 1 and not of else "rows"
+    shown = f"{len(found.rows):,}{of} {rows} of statement {statement.number}"
+    log.info("%s. %s", shown, _kept(statement))
+
+
+def _kept(statement: StatementReport) -> str:
+    """Where all rows of a SELECT are."""
+    if statement.result_table is None:
+        return "They are in no table: query_mode='insert' writes them to one"
+    return (
+        f"BigQuery keeps all of them for 24 hours in {statement.result_table}; query_mode='insert' "
+        "writes them to a table of yours"
+    )
 
 
 def _print_table(title: str, rows: list[list[str]]) -> None:

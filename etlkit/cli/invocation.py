@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import click
 
 from etlkit.cli.console import show_error
-from etlkit.cli.logs import configure_logging
-from etlkit.errors import EtlkitError, RetryableError, RowError, without_keys
+from etlkit.cli.logs import configure_logging, logged_warnings
+from etlkit.cli.next_steps import interruption, next_step, what_is_kept
+from etlkit.errors import EtlkitError, without_keys
 
 
 def invoke(command: click.Command, argv: Sequence[str] | None, prog_name: str) -> int:
@@ -29,7 +30,8 @@ def invoke(command: click.Command, argv: Sequence[str] | None, prog_name: str) -
     debug = "--debug" in arguments
     configure_logging(logging.DEBUG if debug else logging.WARNING)
     try:
-        return int(command.main(arguments, prog_name=prog_name, standalone_mode=False) or 0)
+        with logged_warnings():
+            return int(command.main(arguments, prog_name=prog_name, standalone_mode=False) or 0)
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.ClickException as error:
@@ -54,31 +56,13 @@ def _show_usage(error: click.ClickException) -> None:
 def _explain(error: BaseException) -> tuple[str, int]:
     """What to tell the user, and the exit status."""
     if isinstance(error, EtlkitError):
-        return f"{error}{_next_step(error)}", error.exit_code
+        return f"{error}{next_step(error)}", error.exit_code
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
         cause = error.__cause__ or error  # click turns a KeyboardInterrupt into an Abort
-        return _interruption(cause), 128 + int(getattr(cause, "signum", signal.SIGINT))
+        return interruption(cause), 128 + int(getattr(cause, "signum", signal.SIGINT))
+    if isinstance(error, MemoryError):
+        return "\n".join(
+            filter(None, ["the process ran out of memory", what_is_kept(error, "")])
+        ), 1
     kind = type(error).__name__
     return f"unexpected {kind}: {without_keys(str(error))}\nadd --debug for the traceback", 1
-
-
-def _interruption(error: BaseException) -> str:
-    report = getattr(error, "report", None)
-    if report is None:
-        return "interrupted"
-    if hasattr(report, "tasks"):
-        return "interrupted; finished tasks and rows are kept. Continue with --resume"
-    if hasattr(report, "statements"):
-        return "interrupted; the current statement was cancelled, later ones did not run"
-    return "interrupted; nothing was published. Continue with --resume"
-
-
-def _next_step(error: EtlkitError) -> str:
-    if isinstance(error, RowError):
-        return (
-            "\nnothing was published. Look at rows with --preview. To leave such rows out, set "
-            "on_row_error='skip' in the job, or --on-row-error skip for a script"
-        )
-    if isinstance(error, RetryableError):
-        return "\nnothing was published. When the service is back, continue with --resume"
-    return ""

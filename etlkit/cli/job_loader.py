@@ -11,6 +11,7 @@ from types import ModuleType
 
 from etlkit.api.datamart import Datamart
 from etlkit.api.job import TransferJob
+from etlkit.api.transform import EtlBase
 from etlkit.engine.trocco import provide_etl_base
 from etlkit.engine.user_modules import import_error, import_file
 from etlkit.errors import ConfigError
@@ -45,6 +46,12 @@ def load_job(target: str) -> tuple[str, Job]:
     module = _import(place)
     job = getattr(module, attribute, None)
     if job is None:
+        if attribute == "job" and _is_script(module):
+            raise ConfigError(
+                f"{place} is a script: it has a class Etl and no job. Run it with --script "
+                f"{_file_of(place, module)} --source 'SELECT …' --sink DATASET.TABLE, or define "
+                "job = TransferJob(…) in it"
+            )
         names = [name for name, value in vars(module).items() if isinstance(value, Job)]
         also = f"; it has {', '.join(names)}: use {place}:{names[0]}" if names else ""
         raise ConfigError(
@@ -58,6 +65,16 @@ def load_job(target: str) -> tuple[str, Job]:
     own = _own_name(place, module)
     own = own if attribute == "job" else f"{own}:{attribute}"
     return job.name or own, job
+
+
+def _is_script(module: ModuleType) -> bool:
+    etl = getattr(module, "Etl", None)
+    has_job = any(isinstance(value, Job) for value in vars(module).values())
+    return isinstance(etl, type) and issubclass(etl, EtlBase) and not has_job
+
+
+def _file_of(place: str, module: ModuleType) -> str:
+    return place if place.endswith(".py") else str(module.__file__)
 
 
 def _own_name(place: str, module: ModuleType) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 from etlkit.cli.tables import printable
@@ -56,6 +59,37 @@ def configure_logging(level: int, *, as_json: bool = False) -> None:
     logger.handlers[:] = [handler]
     logger.propagate = False
     logger.setLevel(level)
+
+
+@contextmanager
+def logged_warnings() -> Iterator[None]:
+    """Log etlkit's own warnings about the user's code, with file and line; others stay as they are."""
+    from etlkit.api.misspellings import MisspelledWarning
+
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def log(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if issubclass(category, MisspelledWarning):
+                logging.getLogger("etlkit").warning("%s (%s:%d)", message, filename, lineno)
+            else:
+                show(message, category, filename, lineno, file, line)
+
+        warnings.showwarning = log
+        yield
+
+
+def say_starting(name: object) -> None:
+    """Say on a terminal that the command works: importing a job and Google's clients takes seconds."""
+    if sys.stderr.isatty() and not logs_json():
+        logging.getLogger("etlkit").info("starting %s …", name)
 
 
 def logs_json() -> bool:

@@ -15,7 +15,7 @@ import click
 
 from etlkit.cli.graph import FORMATS as GRAPH_FORMATS
 from etlkit.cli.invocation import invoke
-from etlkit.cli.logs import configure_logging
+from etlkit.cli.logs import configure_logging, say_starting
 from etlkit.cli.options import (
     CONTEXT,
     Command,
@@ -30,17 +30,16 @@ from etlkit.cli.options import (
     spelled,
 )
 from etlkit.cli.script_options import check_target, script_job, script_options
+from etlkit.cli.swallowed import PREVIEW_ROWS, RowsOrTarget, swallowed_target
 
 if TYPE_CHECKING:
     from etlkit.api.datamart import Datamart
     from etlkit.api.job import TransferJob
     from etlkit.api.report import DatamartReport, DryRunReport, RunReport
     from etlkit.api.workflow_report import WorkflowReport
+    from etlkit.cli.run_report import AnyReport
     from etlkit.workflow.definition import Workflow
 
-    AnyReport = RunReport | DatamartReport | DryRunReport | WorkflowReport
-
-_PREVIEW_ROWS = 10
 _ONLY_TRANSFERS = ("limit", "preview", "retry_rejects")
 _ONLY_WORKFLOWS = ("from_task", "skip")
 _RESUMING = ("resume", "allow_code_change")
@@ -70,12 +69,12 @@ _OUTPUT = "Output"
 @location_option
 @option(
     "--preview",
-    type=click.IntRange(min=1),
+    type=RowsOrTarget(min=1),
     is_flag=False,
-    flag_value=_PREVIEW_ROWS,
+    flag_value=PREVIEW_ROWS,
     metavar="[N]",
     section=_ROWS,
-    help=f"Show N rows before and after (default {_PREVIEW_ROWS}). Nothing is written.",
+    help=f"Show N rows before and after (default {PREVIEW_ROWS}). Nothing is written.",
 )
 @option(
     "--limit",
@@ -172,9 +171,9 @@ _OUTPUT = "Output"
 @option(
     "--report",
     "report_file",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=click.Path(dir_okay=False, path_type=Path, allow_dash=True),
     section=_OUTPUT,
-    help="Also write the run report to this file.",
+    help="Also write the run report to this file. - = print it as JSON on a terminal, too.",
 )
 @option(
     "--html",
@@ -202,7 +201,8 @@ _OUTPUT = "Output"
 def command(target: str | None, **options: Any) -> int:
     """Run the job TARGET: package.module, package.module:name, or a path to a .py or .sql file.
 
-    The last line on stdout is the run report, one JSON object.
+    The last line on stdout is the run report, one JSON object. On a terminal there is a summary for
+    people instead; --report - prints both.
 
     \b
     Exit status:
@@ -211,6 +211,7 @@ def command(target: str | None, **options: Any) -> int:
       2    wrong usage or configuration
       130  stopped by Ctrl-C; 143 by SIGTERM. --resume continues
     """  # noqa: D301 - \b keeps click from wrapping these lines
+    target = swallowed_target(target, options)
     check_target(target, options)
     _check_partners(options)
     _check_page(options)
@@ -218,6 +219,8 @@ def command(target: str | None, **options: Any) -> int:
     configure_logging(
         logging.DEBUG if options["debug"] else level, as_json=options["log_format"] == "json"
     )
+    if not options["graph"]:
+        say_starting(target or options["script"])
     from etlkit.api.datamart import Datamart
     from etlkit.cli.job_loader import load_job
     from etlkit.workflow.definition import Workflow
@@ -354,6 +357,7 @@ def _run_workflow(job: Workflow, given: dict[str, Any], options: dict[str, Any])
 
 
 def _run_datamart(job: Datamart, given: dict[str, Any], options: dict[str, Any]) -> int:
+    from etlkit.cli.datamart_report import show_rows
     from etlkit.runner import check_datamart, run_datamart
 
     if given["name"] == str(
@@ -363,7 +367,8 @@ def _run_datamart(job: Datamart, given: dict[str, Any], options: dict[str, Any])
 
     def run() -> DatamartReport:
         if not options["dry_run"]:
-            return run_datamart(job, **given, on_start=_stop_on_signals)
+            shown = None if options["quiet"] else show_rows
+            return run_datamart(job, **given, on_start=_stop_on_signals, show_rows=shown)
         return check_datamart(job, **given, price_per_tib=_price(options))
 
     return _reported(run, options)
@@ -397,61 +402,17 @@ def _preview(job: TransferJob, given: dict[str, Any], options: dict[str, Any]) -
 
 def _reported(run: Callable[[], AnyReport], options: dict[str, Any]) -> int:
     """Run a job and print its report, also that of a run that failed."""
+    from etlkit.cli.run_report import print_report
+
     try:
         report = run()
     except BaseException as error:
         failed = getattr(error, "report", None)
         if failed is not None:
-            _print_report(failed, options)
+            print_report(failed, options)
         raise
-    _print_report(report, options)
+    print_report(report, options)
     return 0
-
-
-def _print_report(report: AnyReport, options: dict[str, Any]) -> None:
-    from etlkit.api.report import DatamartReport, DryRunReport
-
-    if isinstance(report, DatamartReport) and not report.statements:
-        return  # it failed before its SQL was read
-    if not options["quiet"]:
-        _show(report)
-    if options["report_file"] is not None:
-        options["report_file"].write_text(report.to_json() + "\n", encoding="utf-8")
-    click.echo(report.to_json())
-    if options["html_file"] is not None and not isinstance(report, DryRunReport):
-        _write_page(report, options["html_file"])
-
-
-def _show(report: AnyReport) -> None:
-    """Print the report for a person."""
-    from etlkit.api.report import DryRunReport, RunReport
-    from etlkit.api.workflow_report import WorkflowReport
-    from etlkit.cli.console import show_dry_run, show_report
-    from etlkit.cli.datamart_report import show_datamart
-    from etlkit.cli.workflow_summary import show_workflow
-
-    if isinstance(report, WorkflowReport):
-        show_workflow(report)
-    elif isinstance(report, RunReport):
-        show_report(report)
-    elif isinstance(report, DryRunReport):
-        show_dry_run(report)
-    else:
-        show_datamart(report)
-
-
-def _write_page(report: RunReport | DatamartReport | WorkflowReport, path: Path) -> None:
-    """Write the page of a run. It cannot change how the run ended: a failure is only told."""
-    from etlkit.cli.console import show_error
-    from etlkit.cli.pages.run_page import write_html
-
-    try:
-        write_html(report, path)
-    except Exception as error:
-        logging.getLogger("etlkit").debug("traceback:", exc_info=True)
-        show_error(f"the run is over, but its page {path} could not be written: {error}")
-    else:
-        logging.getLogger("etlkit").info("page: %s", path)
 
 
 class _Stoppable(Protocol):

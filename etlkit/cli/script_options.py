@@ -43,6 +43,13 @@ _OPTIONS = (
         help="With --mode merge: the columns that identify a row.",
     ),
     option(
+        "--create-dataset",
+        is_flag=True,
+        default=None,
+        section=_SECTION,
+        help="Create the dataset of --sink if it is missing.",
+    ),
+    option(
         "--on-row-error",
         type=click.Choice(get_args(OnRowError)),
         metavar="POLICY",
@@ -62,7 +69,16 @@ _OPTIONS = (
         help="The job's name in reports and in the ledger (default: that of the file).",
     ),
 )
-_PARTNERS = ("source", "sink", "mode", "merge_keys", "on_row_error", "max_concurrency", "name")
+_PARTNERS = (
+    "source",
+    "sink",
+    "mode",
+    "merge_keys",
+    "create_dataset",
+    "on_row_error",
+    "max_concurrency",
+    "name",
+)
 
 
 def script_options(command: _F) -> _F:
@@ -120,8 +136,9 @@ def script_job(options: dict[str, Any]) -> tuple[str, TransferJob]:
         options["sink"],
         mode=options["mode"] or "append",
         merge_keys=tuple(key.strip() for key in keys if key.strip()),
+        create_dataset=bool(options["create_dataset"]),
     )
-    job = TransferJob(
+    return options["name"] or script.stem, TransferJob(
         source=BigQuerySource(options["source"]),
         transform=load_etl(script),
         sink=sink,
@@ -129,4 +146,3 @@ def script_job(options: dict[str, Any]) -> tuple[str, TransferJob]:
         max_concurrency=options["max_concurrency"],
         variables=parse_assignments(options["variables"]),
     )
-    return options["name"] or script.stem, job

@@ -24,7 +24,12 @@ _NON_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 
 def write_rows(
-    stream: TextIO, format_name: str, names: Sequence[str], rows: Iterable[Sequence[Any]]
+    stream: TextIO,
+    format_name: str,
+    names: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    counted: bool = True,
 ) -> None:
     """Print rows.
 
@@ -36,13 +41,16 @@ def write_rows(
         format_name: One of `FORMATS`.
         names: Column names.
         rows: Values as the BigQuery client returns them; None = NULL.
+        counted: Whether a line below a `table` says how many there are.
     """
     if format_name == "json":
         _write_json(stream, names, rows)
     elif format_name == "csv":
         _write_csv(stream, names, rows)
     else:
-        _write_table(stream, names, rows)
+        num_rows = _write_table(stream, names, rows)
+        if counted:
+            stream.write(f"({num_rows} row(s))\n")
 
 
 def to_json_value(value: Any) -> Any:
@@ -95,7 +103,7 @@ def _write_csv(stream: TextIO, names: Sequence[str], rows: Iterable[Sequence[Any
     writer.writerows(map(to_text, row) for row in rows)
 
 
-def _write_table(stream: TextIO, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def _write_table(stream: TextIO, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
     table = list(rows)
     cells = [[_NULL if value is None else to_text(value) for value in row] for row in table]
     numeric = {
@@ -104,4 +112,4 @@ def _write_table(stream: TextIO, names: Sequence[str], rows: Iterable[Sequence[A
         if values and all(value is None or isinstance(value, _NUMBERS) for value in values)
     }
     print_table(stream, names, cells, numeric=numeric)
-    stream.write(f"({len(cells)} row(s))\n")
+    return len(cells)

@@ -46,6 +46,8 @@ def show_workflow(report: WorkflowReport) -> None:
             unbroken={*_TITLES} - {"task"},
         )
     for name, task in _failed(report.tasks, ""):
+        if task.error and task.error in (report.error or ""):  # it is told last of all
+            continue
         log.error("%s: %s", printable(name), printable(task.error or look(task.state).word))
     log.info("%s", _totals(report))
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from threading import RLock
 from typing import TYPE_CHECKING, Protocol, Self
 
 from etlkit.api.workflow_report import TaskReport, WorkflowObserver
-from etlkit.cli.progress import progress_text
+from etlkit.cli.progress import BEFORE_ROWS, Pace, progress_text
 from etlkit.cli.quantities import duration_text
 from etlkit.cli.tables import printable
 from etlkit.cli.task_looks import look, rows_text, states_in_order
@@ -90,8 +90,8 @@ class _Lines(_Silent):
     def __init__(self) -> None:
         self._log = logging.getLogger("etlkit.workflow")
         self._lock = RLock()
-        self._began: dict[tuple[str, ...], float] = {}
         self._next: dict[tuple[str, ...], float] = {}
+        self._paces: defaultdict[tuple[str, ...], Pace] = defaultdict(Pace)
         self._states: dict[tuple[str, ...], tuple[str, int]] = {}
 
     def task_changed(self, path: tuple[str, ...], report: TaskReport, /) -> None:
@@ -101,8 +101,8 @@ class _Lines(_Silent):
                 return
             self._states[path] = state
             if report.state == "running":
-                self._began[path] = time.monotonic()
-                self._next[path] = self._began[path] + _LINE_EVERY_S
+                self._next[path] = time.monotonic() + _LINE_EVERY_S
+                self._paces.pop(path, None)
         level = logging.ERROR if report.state in _TROUBLED else logging.INFO
         text = ", ".join([look(report.state).word, *_facts(report)])
         self._log.log(level, "%s: %s", printable(" / ".join(path)), text)
@@ -112,11 +112,12 @@ class _Lines(_Silent):
     ) -> None:
         now = time.monotonic()
         with self._lock:
-            if now < self._next.get(path, 0.0):
+            pace = self._paces[path]
+            pace.add(now, counts.read)
+            if stage in BEFORE_ROWS or now < self._next.get(path, 0.0):
                 return
             self._next[path] = now + _LINE_EVERY_S
-            took = now - self._began.setdefault(path, now)
-        text = progress_text(counts, expected, took)
+            text = progress_text(counts, expected, pace)
         self._log.info("%s: %s: %s", printable(" / ".join(path)), stage, text)
 
 
@@ -149,10 +150,11 @@ class _Node:
     done: int = 0
     expected: int | None = None
     text: str = ""
+    pace: Pace = field(default_factory=Pace)
 
     def update(self, report: TaskReport, now: float) -> None:
         if report.state == "running" and (self.began is None or self.report.state != "running"):
-            self.began, self.text, self.expected = now, "", None
+            self.began, self.text, self.expected, self.pace = now, "", None, Pace()
         self.report = report
         for child in report.children:
             self.children.setdefault(child.name, _Node(child)).report = child
@@ -220,7 +222,11 @@ class LiveTree(_Silent):
             node = self._node(path, None)
             node.began = now if node.began is None else node.began
             node.stage, node.done, node.expected = stage, counts.read, expected
-            node.text = f"{stage}: {progress_text(counts, expected, now - node.began)}"
+            if stage in BEFORE_ROWS:
+                node.text = stage
+                return
+            node.pace.add(now, counts.read)
+            node.text = f"{stage}: {progress_text(counts, expected, node.pace)}"
 
     def _node(self, path: tuple[str, ...], report: TaskReport | None) -> _Node:
         """The node of a path; one that is not there is made."""

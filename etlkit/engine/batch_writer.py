@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 from etlkit.api.outcomes import Counts, FullOutcome, Outcome, is_clean, rows_of
 from etlkit.engine.output_schema import OutputSchema, limited
 from etlkit.engine.recent_rows import RecentRows
-from etlkit.engine.row_errors import REJECTED, RowErrorHandler
+from etlkit.engine.row_errors import REJECTED, RowErrorHandler, located
 from etlkit.errors import EtlkitError, RowError, RowSchemaError
+from etlkit.rows.inference import first_misfit
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -233,7 +234,7 @@ class BatchWriter:
                 schema = self._infer(target_rows(collected))
             except RowSchemaError:
                 self._classify_each(collected)
-                schema = self._infer(target_rows(collected))
+                schema = self._infer_together(collected)
             self._begin(schema)
         else:
             # Only skipped rows so far: stage them without columns. Later rows decide the columns.
@@ -241,7 +242,7 @@ class BatchWriter:
             return
         self._decided = True
 
-    def _infer(self, sample: list[Row]) -> OutputSchema:
+    def _infer(self, sample: Sequence[Row]) -> OutputSchema:
         known = self._writer.known_columns
         waits = self._job.on_schema_change == "add_columns"
         schema = OutputSchema.inferred(
@@ -250,6 +251,20 @@ class BatchWriter:
         if not schema.columns and not schema.undecided and sample:
             raise RowSchemaError("the transform returned rows without a single column")
         return schema
+
+    def _infer_together(self, collected: list[ChunkOutcomes]) -> OutputSchema:
+        """Infer from rows that are fine one by one; the error names the first that does not fit in."""
+        rows = target_rows(collected)
+        try:
+            return self._infer(rows)
+        except RowSchemaError as error:
+            places = [
+                (chunk, index)
+                for chunk, start, outcomes in collected
+                for index, each in enumerate(outcomes, start)
+                for _ in rows_of(each)
+            ]
+            raise located(error, *places[first_misfit(rows, self._infer)]) from None
 
     def _classify_each(self, collected: list[ChunkOutcomes]) -> None:
         """Find the rows whose types cannot be inferred, and apply `on_row_error` to them."""
@@ -303,7 +318,10 @@ class BatchWriter:
                 self._encode(chunk, start, outcomes)
                 return
             found = schema.passing_errors(chunk, indices) | schema.encoder.bad_rows(rows)
-            bad = {indices[at]: each for at, each in {error.index: error, **found}.items()}
+            bad = {
+                indices[at]: schema.with_origin(each)
+                for at, each in {error.index: error, **found}.items()
+            }
             self._handle(bad, chunk, start, outcomes)
             self._encode(chunk, start, outcomes)
             return

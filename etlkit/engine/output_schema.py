@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 
 _ID_FIELDS = [(ROW_ID, pa.string()), (PART, pa.int64()), (PARTS, pa.int64())]
 
+_OF_SOURCE = (
+    "The source's column {name} is {type}, and keeps that type unless output_schema says another"
+)
+_OF_TARGET = "The target's column {name} is {type}"
+_OF_ROWS = "The first rows with a value made {name} {type}; output_schema can say another type"
+_DECLARED = "output_schema says {name} {type}"
+
 
 class OutputSchema:
     """The output columns, and which of them pass through from the source in Arrow.
@@ -31,6 +38,8 @@ class OutputSchema:
         columns: The output columns, in order.
         passing: Source columns that the transform does not read, by name.
         undecided: Keys without a value in any row so far; the first value decides their type.
+        origins: Where the type of a column comes from, by name, as a sentence says it; a column that
+            is not there is declared.
 
     Attributes:
         nested_keys: Keys of rows whose values may be lists or dicts, also those undecided.
@@ -44,8 +53,10 @@ class OutputSchema:
         columns: tuple[Column, ...],
         passing: Mapping[str, Column],
         undecided: Collection[str] = (),
+        origins: Mapping[str, str] | None = None,
     ) -> None:
         check_names(columns)
+        self._origins = dict(origins or {})
         self.undecided = frozenset(undecided)
         refuse_conversions(columns, passing)
         self.columns = columns
@@ -94,8 +105,9 @@ class OutputSchema:
         old = tuple(column for column in source if column.name in kept)
         names = {column.name for column in old}
         rest = tuple(column for column in found if column.name not in names)
+        origins = _origins(found, target) | dict.fromkeys(names, _OF_SOURCE)
         with _as_row_error():
-            return cls(limited(old + rest, target), passing, undecided)
+            return cls(limited(old + rest, target), passing, undecided, origins)
 
     def widened(self, rows: Sequence[Row], target: Sequence[Column]) -> OutputSchema:
         """The same schema with columns for the new keys of these rows."""
@@ -105,8 +117,11 @@ class OutputSchema:
         )
         _refuse_overwrite(new, self._passing)
         names = {column.name for column in new}
+        origins = {**self._origins, **_origins(new, target)}
         with _as_row_error():
-            return OutputSchema((*self.columns, *new), self._passing, self.undecided - names)
+            return OutputSchema(
+                (*self.columns, *new), self._passing, self.undecided - names, origins
+            )
 
     def completed(self) -> OutputSchema:
         """The same schema with STRING columns for the keys that never had a value."""
@@ -123,6 +138,15 @@ class OutputSchema:
     def unknown(self, row: Row) -> list[str]:
         """The keys of a row without a column."""
         return [name for name in row if name not in self._made]
+
+    def with_origin(self, error: RowSchemaError) -> RowSchemaError:
+        """Add to an error about a value's type where the column has its own from."""
+        name = (error.column or "").partition(".")[0].partition("[")[0]
+        column = next((column for column in self.columns if column.name == name), None)
+        if column is not None and error.message.startswith("expected "):
+            origin = self._origins.get(name, _DECLARED)
+            error.message += f". {origin.format(name=name, type=column.ddl)}"
+        return error
 
     def passing_errors(self, chunk: Chunk, indices: Sequence[int]) -> dict[int, RowSchemaError]:
         """Find values that pass through untouched and that the target's column cannot hold.
@@ -186,6 +210,12 @@ class OutputSchema:
         return pa.RecordBatch.from_arrays(
             [pa.array(row_ids, pa.string()), zeros, zeros, *nulls], schema=self.schema
         )
+
+
+def _origins(found: Sequence[Column], target: Sequence[Column]) -> dict[str, str]:
+    """Where inferred columns have their types from."""
+    there = {column.name for column in target}
+    return {c.name: _OF_TARGET if c.name in there else _OF_ROWS for c in found}
 
 
 def limited(columns: Sequence[Column], target: Sequence[Column]) -> tuple[Column, ...]:

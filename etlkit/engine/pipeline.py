@@ -13,8 +13,16 @@ from etlkit.api.outcomes import is_clean
 from etlkit.api.run import STOP_TIMEOUT_S, Interrupted
 from etlkit.engine.batch_writer import BatchWriter
 from etlkit.engine.prefetch import Chunk, Prefetcher
+from etlkit.engine.row_watch import RowWatch
 from etlkit.engine.workers import Task, WorkerPool
-from etlkit.errors import CountMismatchError, RunTakenOverError
+from etlkit.errors import (
+    CapReachedError,
+    CountMismatchError,
+    JobError,
+    RunStateError,
+    RunTakenOverError,
+    SinkError,
+)
 from etlkit.rows.batches import RowDecoder
 
 if TYPE_CHECKING:
@@ -37,6 +45,9 @@ _POLL_INTERVAL_S = 0.1
 
 _MAX_HELD_UP_S = 0.5
 """Rows that are finished wait this long for a slow call before theirs, then they are staged."""
+
+_OF_NO_ROW = (CapReachedError, RunStateError, SinkError)
+"""These reach a worker before its next row or call, whichever that is."""
 
 
 class Pipeline:
@@ -64,6 +75,7 @@ class Pipeline:
         self._reader = reader
         self._writer = writer
         self._counts = counts
+        counts.waits = run.calls.waits
         self._run = run
         self._on_progress = on_progress
         self._wakeups: SimpleQueue[None] = SimpleQueue()
@@ -79,6 +91,7 @@ class Pipeline:
             writer.is_ready,
             ends_at_error=job.on_row_error == "fail",
         )
+        self._watch = RowWatch(job.row_timeout_s, run.calls.waits)
         self._tasks: deque[tuple[Chunk, int, Task]] = deque()
         self._unsubmitted: deque[tuple[Chunk, int, Task]] = deque()
         self._num_collected = 0
@@ -154,7 +167,9 @@ class Pipeline:
             raise Interrupted(self._run.stop_signal)
         if self._pool.error is not None:
             self._collect()  # an error of an earlier row comes first, as if rows ran one by one
+            self._locate(self._pool.error)
             raise self._pool.error
+        self._check_row_timeout()
         # Collect first to make room. After a submit, a worker is left that will wake this thread.
         self._collect()
         self._submit()
@@ -169,6 +184,27 @@ class Pipeline:
             self._reopen()
             return False
         return True
+
+    def _check_row_timeout(self) -> None:
+        overdue = self._watch.overdue(self._pool.running)
+        if overdue is not None:
+            task, error = overdue
+            task.error = error
+            self._locate(error)
+            raise error
+
+    def _locate(self, error: BaseException) -> None:
+        """Say which row the error came from that ended the run."""
+        if not isinstance(error, JobError) or isinstance(error, _OF_NO_ROW):
+            return
+        for chunk, start, task in self._tasks:
+            if task.error is error:
+                index = start + len(task.outcomes)
+                error.at_row(
+                    chunk.first_row_number + index,
+                    chunk.row_id(index),
+                    len(task.rows) if self._spec.batched and not task.outcomes else 1,
+                )
 
     def _reopen(self) -> None:
         """Open another read session for the rows that were not read; all others have an outcome."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from etlkit.api.source import ROW_ID
-from etlkit.errors import ReadExpiredError
+from etlkit.errors import ReadExpiredError, SourceError
 from etlkit.rows.batches import RowDecoder
 
 if TYPE_CHECKING:
@@ -175,11 +175,25 @@ class Prefetcher:
             missing -= parts[-1].num_rows
         self._num_buffered -= take
         batch = parts[0] if len(parts) == 1 else _join(parts)
-        chunk = Chunk(
-            batch, self._decoder.decode(batch), self.num_rows_read + 1, self._full_decoder
-        )
+        try:
+            decoded = self._decoder.decode(batch)
+        except SourceError as error:
+            raise self._at_row(batch, error) from error
+        chunk = Chunk(batch, decoded, self.num_rows_read + 1, self._full_decoder)
         self.num_rows_read += take
         return chunk
+
+    def _at_row(self, batch: pa.RecordBatch, error: SourceError) -> SourceError:
+        """The error with the first row that cannot be decoded; as it is if each of them can."""
+        for index in range(batch.num_rows):
+            row = batch.slice(index, 1)
+            try:
+                self._decoder.decode(row)
+            except SourceError as found:
+                number, row_id = self.num_rows_read + index + 1, row.column(ROW_ID)[0].as_py()
+                message = f"row {number} (id {row_id}), {found.message}"
+                return SourceError(message, stage="read")
+        return error
 
     def _fetch(self) -> None:
         try:

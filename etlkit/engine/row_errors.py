@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from etlkit.api.job_options import JobOptions
     from etlkit.engine.prefetch import Chunk
     from etlkit.rows.row import Row
+
+log = logging.getLogger("etlkit")
 
 REJECTED = FullOutcome(())
 """The outcome of a rejected row: it is not staged among the others."""
@@ -64,6 +67,9 @@ class RowErrorHandler:
         """
         if self._job.on_row_error == "fail":
             raise error
+        kind = error_class(error)
+        if kind not in self._counts.error_classes:
+            log.debug("the first row error of class %s:", kind, exc_info=error)
         self._counts.add_error(error)
         is_rejected = self._job.on_row_error == "reject"
         if is_rejected:

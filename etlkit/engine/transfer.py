@@ -154,6 +154,7 @@ class _Transfer:
         self._target = ""
         self._published = 0
         self._resumed = 0
+        self._keeps_rows = False
         self._done = False
 
     def run(self, on_start: Callable[[Run], None] | None) -> RunReport:
@@ -176,6 +177,7 @@ class _Transfer:
                 self._job.sink.check(self._job, run, reader, spec.output_schema)
                 writer = self._job.sink.open(self._job, run, reader)
                 self._target = writer.target
+                self._keeps_rows = getattr(writer, "keeps_rows", True)
             try:
                 with self._stage("snapshot"):
                     recovered = writer.recover()
@@ -207,6 +209,8 @@ class _Transfer:
         log.debug("stage %s", name)
         started = time.monotonic()
         self._running = name, started
+        if name in {"open", "snapshot"}:
+            self._on_progress(name, self._counts, None)
         try:
             yield
         finally:
@@ -242,6 +246,7 @@ class _Transfer:
             skipped=counts.skipped,
             rejected=counts.rejected,
             rows_published=self._published,
+            kept=0 if error is None or not self._keeps_rows else counts.finished,
             row_errors=counts.row_errors,
             first_errors=counts.first_errors,
             error_classes=dict(counts.error_classes),

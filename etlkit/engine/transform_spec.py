@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from etlkit.api.transform import EtlBase, overrides_batch
-from etlkit.errors import ConfigError
+from etlkit.api.user_errors import user_error_text
+from etlkit.errors import ConfigError, EtlkitError
 from etlkit.rows.columns import parse_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from etlkit.api.job import TransferJob
     from etlkit.api.source import Source
@@ -32,7 +33,7 @@ class TransformSpec:
     def __init__(self, job: TransferJob) -> None:
         self.make = job.transform
         # A factory is called once here: what its product declares comes from the class.
-        etl = job.transform if isinstance(job.transform, type) else type(job.transform())
+        etl = job.transform if isinstance(job.transform, type) else _made_by(job.transform)
         self._class = etl
         if not issubclass(etl, EtlBase):
             raise ConfigError(
@@ -99,6 +100,15 @@ class TransformSpec:
     def chunk_rows(self) -> int:
         """Rows per chunk: about `_CHUNK_ROWS`, a multiple of `task_rows`."""
         return max(1, _CHUNK_ROWS // self.task_rows) * self.task_rows
+
+
+def _made_by(factory: Callable[[], EtlBase]) -> type[EtlBase]:
+    try:
+        return type(factory())
+    except EtlkitError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"the transform cannot be made: {user_error_text(error)}") from error
 
 
 def refuse_conversions(columns: tuple[Column, ...], passing: Mapping[str, Column]) -> None:

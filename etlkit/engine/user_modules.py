@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
-import traceback
 from pathlib import Path
 from types import ModuleType
 
-from etlkit.errors import ConfigError, EtlkitError, without_keys
-
-_PACKAGE = str(Path(__file__).parents[1])
+from etlkit.api.callers import calling_name, module_name
+from etlkit.api.user_errors import user_error_text, user_line
+from etlkit.errors import ConfigError, EtlkitError
 
 
 def import_file(path: Path) -> ModuleType:
@@ -61,16 +60,42 @@ def _file(module: ModuleType) -> Path | None:
     return None if file is None else Path(file).resolve()
 
 
+def own_name(job: object) -> str | None:
+    """Name a job after the module that has it, as the command line does: `jobs.words`.
+
+    A job that is not called `job` there is `jobs.words:other`. A job that no module has, such as one
+    that a function made, is named after the module or script that calls etlkit.
+
+    Returns:
+        None = it was made at a prompt.
+    """
+    places = [
+        (module, name)
+        for module in list(sys.modules.values())
+        if getattr(module, "__file__", None) is not None
+        for name, value in list(vars(module).items())
+        if value is job
+    ]
+    own = getattr(getattr(job, "transform", None), "__module__", None)
+    made_in = getattr(job, "made_in", None)
+    places.sort(  # others have imported it
+        key=lambda place: (
+            place[0].__name__ != own and place[0].__file__ != str(made_in),
+            place[0].__name__ == "__main__",
+        )
+    )
+    for module, name in places:
+        if (found := module_name(vars(module))) is not None:
+            return found if name == "job" else f"{found}:{name}"
+    return calling_name()
+
+
 def import_error(place: str, error: BaseException) -> ConfigError:
     """Make the error for a failed import: the reason, with the user's own line."""
     if isinstance(error, SyntaxError):
-        where = f"{error.filename}:{error.lineno}"
-        reason = f"{type(error).__name__}: {error.msg}"
+        reason = f"{type(error).__name__}: {error.msg} ({error.filename}:{error.lineno})"
+    elif isinstance(error, EtlkitError):
+        reason = f"{error} ({user_line(error)})"
     else:
-        frames = traceback.extract_tb(error.__traceback__)
-        theirs = [each for each in frames if not each.filename.startswith((_PACKAGE, "<"))]
-        frame = (theirs or frames)[-1]
-        where = f"{frame.filename}:{frame.lineno}"
-        kind = "" if isinstance(error, EtlkitError) else f"{type(error).__name__}: "
-        reason = f"{kind}{without_keys(str(error))}"
-    return ConfigError(f"{place} cannot be imported: {reason} ({where})")
+        reason = user_error_text(error)
+    return ConfigError(f"{place} cannot be imported: {reason}")

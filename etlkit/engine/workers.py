@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 
 from etlkit.api.outcomes import Outcome, as_returned, classify, is_clean
 from etlkit.api.transform import EtlBase, overrides_batch
+from etlkit.api.user_errors import user_error_text, user_line
 from etlkit.calls.clock import Stopped
 from etlkit.calls.retry import Calls
-from etlkit.errors import EtlkitError, JobError, without_keys
+from etlkit.errors import ConfigError, EtlkitError, JobError
 from etlkit.rows.row import Row
 
 T = TypeVar("T")
@@ -37,14 +38,16 @@ class Task:
         rows: The decoded source rows.
         outcomes: One entry per row, in order. Grows while the worker runs; reading it then is safe.
         has_failed: Whether a row failed that ends the run; later ones may have no outcome then.
+        error: What ended the run at the first row without an outcome; None = nothing did.
     """
 
-    __slots__ = ("has_failed", "outcomes", "rows")
+    __slots__ = ("error", "has_failed", "outcomes", "rows")
 
     def __init__(self, rows: list[Row]) -> None:
         self.rows = rows
         self.outcomes: list[Outcome] = []
         self.has_failed = False
+        self.error: BaseException | None = None
 
 
 class WorkerPool:
@@ -62,6 +65,7 @@ class WorkerPool:
         nested_keys: Keys of rows whose values may be lists or dicts, in rows of up to `num_keys`
             keys. No row has that few as long as the columns are not known.
         num_keys: See `nested_keys`.
+        running: The task that each worker is at, by the ident of its thread.
     """
 
     def __init__(
@@ -82,6 +86,7 @@ class WorkerPool:
         self._ends_at_error = ends_at_error
         self.nested_keys: tuple[str, ...] = ()
         self.num_keys = 0
+        self.running: dict[int, Task] = {}
         self._tasks: SimpleQueue[tuple[int, Task] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._stop = threading.Event()
@@ -147,14 +152,22 @@ class WorkerPool:
 
     def _take_tasks(self, etl: EtlBase) -> None:
         is_batch, look_at = overrides_batch(type(etl)), 0.0
+        thread = threading.get_ident()
         while (entry := self._tasks.get()) is not None and not self._stop.is_set():
             number, task = entry
             if number > self._failed_at:
                 break
-            if is_batch:
-                self._run_batch(etl, task)
-            else:
-                look_at = self._run_rows(etl, task, look_at)
+            self.running[thread] = task
+            try:
+                if is_batch:
+                    self._run_batch(etl, task)
+                else:
+                    look_at = self._run_rows(etl, task, look_at)
+            except BaseException as error:
+                task.error = error
+                raise
+            finally:
+                del self.running[thread]
             if task.has_failed:
                 self._failed_at = number  # tasks are taken in order: those before it have begun
                 self._wake()
@@ -213,10 +226,18 @@ class WorkerPool:
 
     def _wait_until_ready(self) -> bool:
         """Return when the sink is ready for another row; False = the run ends."""
-        while not self._is_ready():
-            if self._stop.wait(_READY_POLL_S):
-                return False
-        return True
+        if self._is_ready():
+            return True
+        thread = threading.get_ident()
+        task = self.running.pop(thread, None)  # no row of it is at work meanwhile
+        try:
+            while not self._is_ready():
+                if self._stop.wait(_READY_POLL_S):
+                    return False
+            return True
+        finally:
+            if task is not None:
+                self.running[thread] = task
 
     def _fail(self, error: BaseException) -> None:
         if isinstance(error, SystemExit):  # it would end the process with a status of its own
@@ -250,8 +271,10 @@ def _guard(what: str, call: Callable[[], T]) -> T:
     """Call user code outside of a row; its errors end the run."""
     try:
         return call()
+    except ConfigError as error:
+        raise ConfigError(f"{what} failed: {error} ({user_line(error)})") from error
     except EtlkitError:
         raise
     except Exception as error:
-        message = f"{what} failed: {type(error).__name__}: {without_keys(str(error))}"
+        message = f"{what} failed: {user_error_text(error)}"
         raise JobError(message, stage="transform") from error

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import chain, islice
-from typing import IO, TYPE_CHECKING, Any, NoReturn, cast
+from itertools import islice
+from typing import IO, TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, cast
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -23,8 +23,12 @@ from etlkit.files.csv_cells import (
     guess_type,
     misfit,
     parsed_type,
+    possible_types,
 )
+from etlkit.files.csv_quotes import QuoteWatch
+from etlkit.files.file import CHANGED
 from etlkit.files.file_columns import check_declared, other_columns
+from etlkit.files.head import Head, read_heads
 from etlkit.files.text import Utf8Stream, as_text, not_in_encoding, opened
 from etlkit.files.throttle import Throttle
 from etlkit.rows.columns import Column, parse_schema
@@ -41,12 +45,54 @@ _TRUE = ["true", "True", "TRUE", "t", "T", "yes", "Yes", "YES", "y", "Y", "1"]
 _FALSE = ["false", "False", "FALSE", "f", "F", "no", "No", "NO", "n", "N", "0"]
 """https://cloud.google.com/bigquery/docs/loading-data-cloud-storage-csv#data_types"""
 
-_AFTER = "after the file"
-"""A line added after the last one: a record of its own, unless the file ends in a quoted cell."""
+_QUOTES = {
+    "expected after": "there is text behind a closing quote; a quote inside a quoted cell is written "
+    "twice, and quote=None gives quotes no meaning",
+    "unexpected end": "the file ends inside a quoted cell; is it cut off, or is a quote missing?",
+}
+"""Wording of Python's csv -> ours; tests fail if it changes."""
 
 _EMPTY = "Empty CSV file"
 _ROW = re.compile(r"In CSV column #(?P<column>\d+): Row #(?P<row>\d+): ")
 """pyarrow's wording; tests fail if it changes."""
+
+
+class _CsvHead(NamedTuple):
+    """What the head of a CSV file says.
+
+    Attributes:
+        names: Its columns; None = it has no names.
+        possible: For each column, the types that its cells look like.
+    """
+
+    names: list[str] | None
+    possible: list[frozenset[str]]
+
+    @property
+    def width(self) -> int:
+        """How many columns it has; 0 = it is empty."""
+        return len(self.possible)
+
+
+def _check_names(heads: Sequence[Head[_CsvHead]], names: Sequence[str]) -> None:
+    """Raise unless all files have these names, in any order."""
+    for head in heads[1:]:
+        own = head.found.names or []
+        if len(own) != len(names) or set(own) != set(names):
+            raise other_columns(head.file, own, heads[0].file, names)
+
+
+def _common_types(heads: Sequence[Head[_CsvHead]]) -> list[str]:
+    """The type of each column of the first file, from the cells of all files."""
+    first, *others = (head.found for head in heads)
+    possible = list(first.possible)
+    for other in others:
+        places = (
+            range(other.width) if other.names is None else map(other.names.index, first.names or [])
+        )
+        for place, own in zip(range(first.width), places, strict=False):
+            possible[place] &= other.possible[own]
+    return [guess_type(each) for each in possible]
 
 
 @dataclass
@@ -57,6 +103,7 @@ class CsvFormat:
         ConfigError: A type that a CSV cell cannot hold.
     """
 
+    guesses_columns: ClassVar[bool] = True
     types: Mapping[str, str]
     header: bool
     column_names: Sequence[str] | None
@@ -73,25 +120,38 @@ class CsvFormat:
             if column.mode == "REPEATED" or column.type == STRUCT:
                 raise ConfigError(f"column {column.name!r}: a CSV cell cannot hold {column.ddl}")
 
-    def columns(self, file: File) -> tuple[Column, ...]:
+    def columns(self, files: Sequence[File], limit: int | None) -> tuple[Column, ...]:
         """See `Format`."""
+        heads = [head for head in read_heads(files, self._look, limit) if head.found.width]
+        if not heads:
+            raise SourceError(
+                f"{files[0].name} is empty, and columns come from the first row; set them with "
+                "column_names",
+                stage="open",
+            )
+        names = heads[0].found.names
+        if names is not None:
+            _check_names(heads, names)
+        types = _common_types(heads)
+        if names is None:
+            names = autodetect_names(types)
+        check_declared(self._declared, names, heads[0].file)
+        pairs = zip(names, types, strict=True)
+        return tuple(self._declared.get(name) or Column(name, kind) for name, kind in pairs)
+
+    def _look(self, file: File) -> Head[_CsvHead]:
         with self._records(file) as records:
             header = next(records, None) if self.header else None
             rows = list(islice(records, _SAMPLE_ROWS))
         names = self._names(file, header)
         width = len(names) if names is not None else max(map(len, rows), default=0)
-        if not width:
-            raise SourceError(
-                f"{file.name} is empty, and columns come from the first row; set them with "
-                "column_names",
-                stage="open",
-            )
-        types = [self._guess(rows, position) for position in range(width)]
-        if names is None:
-            names = autodetect_names(types)
-        check_declared(self._declared, names, file)
-        pairs = zip(names, types, strict=True)
-        return tuple(self._declared.get(name) or Column(name, kind) for name, kind in pairs)
+        possible = [possible_types(self._cells(rows, place)) for place in range(width)]
+        return Head(file, len(rows), _CsvHead(names, possible))
+
+    def _cells(self, rows: Sequence[list[str]], place: int) -> Iterator[str]:
+        null = set(self.null_values) | {""}
+        cells = (row[place] for row in rows if place < len(row))
+        return (cell for cell in cells if cell not in null)
 
     def _names(self, file: File, header: list[str] | None) -> list[str] | None:
         """The names of a file's columns, in the file's order; None = it has no names."""
@@ -104,27 +164,27 @@ class CsvFormat:
             return names
         return header
 
-    def _guess(self, rows: Sequence[list[str]], position: int) -> str:
-        null = set(self.null_values) | {""}
-        cells = (row[position] for row in rows if position < len(row))
-        return guess_type(cell for cell in cells if cell not in null)
-
-    def batches(self, file: File, columns: tuple[Column, ...]) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self, file: File, columns: tuple[Column, ...], *, is_checked: bool
+    ) -> Iterator[pa.RecordBatch]:
         """See `Format`."""
         names = self._own_order(file, columns)
         if names is None:
             return
         bad: list[pacsv.InvalidRow] = []
         row_number = int(self.header)
-        quote = self.quote
+        quotes = None
+        if self.quote is not None and not is_checked:
+            quotes = QuoteWatch(self.quote, self.delimiter)
         with opened(file, self.compression) as stream:
-            throttle = Throttle(
-                self._as_utf8(stream), _BLOCK_BYTES, quote.encode()[:1] if quote else None
-            )
+            throttle = Throttle(self._as_utf8(stream), _BLOCK_BYTES, quotes)
             try:
                 for batch in _read(throttle, self._options(names, columns, bad)):
+                    if quotes is not None and quotes.is_odd:
+                        self._check_quotes(file)
+                        quotes = None
                     try:
-                        yield from_text(batch, columns)
+                        yield from_text(batch, columns, is_checked=is_checked)
                     except BadCellError as error:
                         self._refuse(file, row_number + error.index + 1, error.message)
                     row_number += batch.num_rows
@@ -132,42 +192,43 @@ class CsvFormat:
                 self._explain(file, columns, bad, error)
             except UnicodeDecodeError as error:
                 raise not_in_encoding(file, self.encoding) from error
-        if throttle.counted % 2:
-            self._refuse_open_quote(file)
+        if quotes is not None and quotes.is_open:
+            self._check_quotes(file)
 
     def _as_utf8(self, stream: IO[bytes]) -> IO[bytes]:
         if _is_utf8(self.encoding):
             return stream
         return cast("IO[bytes]", Utf8Stream(stream, self.encoding))
 
-    def _refuse_open_quote(self, file: File) -> None:
-        """Refuse a file that ends in a quoted cell: pyarrow would take the rest for the cell."""
+    def _check_quotes(self, file: File) -> None:
+        """Refuse what pyarrow reads although a quote is wrong: `"a"b` as `ab`, an open cell to the end.
+
+        Quotes in the middle of an unquoted cell are fine.
+        """
         with as_text(file, self.compression, self.encoding) as text, _large_cells():
-            reader = csv.reader(chain(text, [_AFTER]), **self._dialect())
-            line = begins = 1
-            for record in reader:
-                begins, line = line, reader.line_num + 1
-                last = record
-        if last != [_AFTER]:
-            raise SourceError(
-                f"{file.name}:{begins}: the file ends inside a quoted cell; is it cut off, or is a "
-                "quote missing?",
-                stage="read",
-            )
+            reader, line = csv.reader(text, strict=True, **self._dialect()), 1
+            try:
+                for _ in reader:
+                    line = reader.line_num + 1
+            except csv.Error as error:
+                reason = next((why for what, why in _QUOTES.items() if what in str(error)), None)
+                if reason is not None:
+                    raise SourceError(f"{file.name}:{line}: {reason}", stage="read") from None
 
     def _own_order(self, file: File, columns: tuple[Column, ...]) -> list[str] | None:
-        """The columns' names in the order of this file's cells; None = the file is empty."""
+        """The columns' names in the order of this file's cells; None = the file has no rows."""
         wanted = [column.name for column in columns]
         if not self.header:
             return wanted
         with self._records(file) as records:
-            header = next(records, None)
+            header, first_row = next(records, None), next(records, None)
         if header is None:
             return None
         names = self._names(file, header) or []
         if len(names) != len(wanted) or set(names) != set(wanted):
-            raise other_columns(file, names, wanted)
-        return names
+            raise SourceError(f"{file.name} {CHANGED}", stage="read")
+        # pyarrow takes a header without a line end for a row that is too long.
+        return None if first_row is None else names
 
     def _options(
         self, names: list[str], columns: tuple[Column, ...], bad: list[pacsv.InvalidRow]

@@ -5,18 +5,17 @@ What is special about a type is in its row of `etlkit.rows.types`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from etlkit.rows.casts import MisfitError, check, parse
 from etlkit.rows.columns import arrow_schema, arrow_type
-from etlkit.rows.types import TYPES, ScalarType
+from etlkit.rows.types import TYPES
 
 if TYPE_CHECKING:
     from etlkit.rows.columns import Column
-
-_MISFITS = (pa.ArrowInvalid, ValueError, ArithmeticError)
 
 
 class BadCellError(ValueError):
@@ -33,14 +32,21 @@ class BadCellError(ValueError):
         self.message = message
 
 
-def guess_type(cells: Iterable[str]) -> str:
-    """The first type in the registry that every cell looks like; STRING if there is none."""
+def possible_types(cells: Iterable[str]) -> frozenset[str]:
+    """The types that every cell looks like; all of them if there are no cells."""
     each_once = set(cells)
-    if each_once:
-        for each in TYPES.values():
-            if each.looks_like is not None and all(map(each.looks_like, each_once)):
-                return each.name
-    return "STRING"
+    return frozenset(
+        each.name
+        for each in TYPES.values()
+        if each.looks_like is not None and all(map(each.looks_like, each_once))
+    )
+
+
+def guess_type(possible: Collection[str]) -> str:
+    """The first type in the registry of those that every cell looks like; STRING if it could be any."""
+    if len(possible) == len(possible_types(())):  # there was no cell
+        return "STRING"
+    return next((name for name in TYPES if name in possible), "STRING")
 
 
 def autodetect_names(types: Sequence[str]) -> list[str]:
@@ -51,11 +57,13 @@ def autodetect_names(types: Sequence[str]) -> list[str]:
     ]
 
 
-def misfit(column: Column) -> str:
-    """What a message says about a cell that does not fit."""
+def misfit(column: Column, detail: str = "") -> str:
+    """What a message says about a cell that does not fit; `detail` says why, without the value."""
+    why = f" ({detail})" if detail else ""
     return (
-        f"column {column.name!r}: the value is not a valid {column.ddl}; set the type with "
-        f"types={{{column.name!r}: 'STRING'}}, or the text that stands for NULL with null_values"
+        f"column {column.name!r}: the value is not a valid {column.parameterized_ddl}{why}; set the "
+        f"type with types={{{column.name!r}: 'STRING'}}, or the text that stands for NULL with "
+        "null_values"
     )
 
 
@@ -64,29 +72,19 @@ def parsed_type(column: Column) -> pa.DataType:
     return arrow_type(column) if TYPES[column.type].from_text is None else pa.string()
 
 
-def from_text(batch: pa.RecordBatch, columns: tuple[Column, ...]) -> pa.RecordBatch:
-    """Convert the columns that arrived as text.
+def from_text(
+    batch: pa.RecordBatch, columns: tuple[Column, ...], *, is_checked: bool = False
+) -> pa.RecordBatch:
+    """Convert the columns that arrived as text, and check all of them unless they were checked before.
 
     Raises:
         BadCellError: The first cell that does not fit.
     """
-    arrays = [
-        _convert(array, TYPES[column.type], column)
-        for column, array in zip(columns, batch.columns, strict=True)
-    ]
-    return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema(columns))
-
-
-def _convert(array: pa.Array, scalar: ScalarType, column: Column) -> pa.Array:
-    convert, kind = scalar.from_text, arrow_type(column)
-    if convert is None:
-        return array
     try:
-        return convert(array, kind)
-    except _MISFITS:
-        for index in range(len(array)):
-            try:
-                convert(array.slice(index, 1), kind)
-            except _MISFITS:
-                raise BadCellError(index, misfit(column)) from None
-        raise
+        arrays = [parse(each, to) for to, each in zip(columns, batch.columns, strict=True)]
+        for column, array in zip(columns, () if is_checked else arrays, strict=False):
+            check(array, column)
+    except MisfitError as error:
+        column = next(each for each in columns if each.name == error.column)
+        raise BadCellError(error.index or 0, misfit(column, error.detail)) from error
+    return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema(columns))

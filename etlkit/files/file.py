@@ -7,11 +7,13 @@ import io
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Protocol
 
-from etlkit.errors import SourceError
+from etlkit.errors import EtlkitError, SourceError
+from etlkit.rows.refused import type_name
 
 CHANGED = "was changed while the run was reading it; start a new run"
 
@@ -37,6 +39,9 @@ class File(Protocol):
     def freeze(self) -> bytes:
         """Fix the content as it is now and return its SHA-256 digest, 32 bytes."""
 
+    def pause(self) -> None:
+        """Let go of what it holds open, e.g. a connection; the next read opens it again."""
+
     def check(self) -> None:
         """Check that the content read is the frozen content.
 
@@ -54,7 +59,8 @@ class LocalFile:
     encoded: str | None = None
 
     def __init__(self, path: Path, name: str) -> None:
-        self.name = name
+        # A name on disk may be bytes that are no text; messages and the ledger hold text.
+        self.name = name.encode("utf-8", "backslashreplace").decode()
         self._path = path
         self._stamp: tuple[int, ...] | None = None
 
@@ -77,6 +83,9 @@ class LocalFile:
         self._stamp = before
         self.check()
         return digest
+
+    def pause(self) -> None:
+        """See `File`; it holds nothing."""
 
     def check(self) -> None:
         """See `File`."""
@@ -106,12 +115,19 @@ class CopiedFile:
     Args:
         name: See `File`.
         chunks: Called once; yields the content from its beginning.
+        pause: Called between two chunks, to let go of what they need.
     """
 
-    def __init__(self, name: str, chunks: Callable[[], Generator[bytes, None, None]]) -> None:
+    def __init__(
+        self,
+        name: str,
+        chunks: Callable[[], Generator[bytes, None, None]],
+        pause: Callable[[], None] = lambda: None,
+    ) -> None:
         self.name = name
         self.encoded: str | None = None
         self._begin = chunks
+        self._let_go = pause
         self._chunks: Generator[bytes, None, None] | None = None
         self._copy: IO[bytes] | None = None
         self._digest = hashlib.sha256()
@@ -130,6 +146,11 @@ class CopiedFile:
         while self.pull():
             pass
         return self._digest.digest()
+
+    def pause(self) -> None:
+        """See `File`."""
+        with self._lock:
+            self._let_go()
 
     def check(self) -> None:
         """See `File`; does nothing: nobody else writes to the copy."""
@@ -202,3 +223,16 @@ class _CopyReader(io.RawIOBase):
         buffer[: len(data)] = data
         self._position += len(data)
         return len(data)
+
+
+@contextmanager
+def named_errors(file: File, what: str) -> Iterator[None]:
+    """Give whatever a broken file makes a library raise the name of the file; `what` is wrong."""
+    try:
+        yield
+    except (EtlkitError, MemoryError):
+        raise
+    except Exception as error:
+        raise SourceError(
+            f"{file.name} {what} ({type_name(type(error))}); is it damaged?", stage="read"
+        ) from error

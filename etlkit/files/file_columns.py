@@ -2,32 +2,109 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from etlkit.errors import ConfigError, SourceError
-from etlkit.rows.batches import conform
-from etlkit.rows.columns import Column, parse_schema
-from etlkit.rows.types import STRUCT, TYPES
+from etlkit.rows.casts import MisfitError, cast, check
+from etlkit.rows.columns import Column, arrow_schema
+from etlkit.rows.types import STRUCT, TYPES, common_type
 
 if TYPE_CHECKING:
     from etlkit.files.file import File
+    from etlkit.files.head import Head
 
 
-def columns_of(schema: pa.Schema, types: Mapping[str, str], file: File) -> tuple[Column, ...]:
-    """The columns of an Arrow schema; those in `types` as declared there.
+def common_columns(
+    heads: Sequence[Head[pa.Schema]], declared: Mapping[str, Column]
+) -> tuple[Column, ...]:
+    """The columns that hold the rows of all files; those in `declared` as they are there.
 
     Raises:
-        ConfigError: A type that BigQuery does not have, or a name in `types` that is not a column.
+        ConfigError: A type that BigQuery does not have, or a declared column that is not in the files.
+        SourceError: Files have other columns, or columns without a common type.
     """
-    declared = {column.name: column for column in parse_schema(types)}
-    check_declared(declared, schema.names, file)
-    return tuple(declared.get(field.name) or _column(field.name, field.type) for field in schema)
+    first = heads[0]
+    names = first.found.names
+    check_declared(declared, names, first.file)
+    for other in heads[1:]:
+        if other.found.names != names and set(other.found.names) != set(names):
+            raise other_columns(other.file, other.found.names, first.file, names)
+    try:
+        return tuple(
+            declared.get(field.name) or _column(field.name, _common_kind(field.name, heads))
+            for field in first.found
+        )
+    except ConfigError as error:
+        raise ConfigError(f"{first.file.name}: {error.message}") from error
 
 
-def check_declared(declared: Mapping[str, object], names: Sequence[str], file: File) -> None:
+def _common_kind(name: str, heads: Sequence[Head[pa.Schema]]) -> pa.DataType:
+    """The Arrow type that holds a column's values of all files."""
+    kind, decided_by = pa.null(), heads[0].file
+    for head in heads:
+        own = _field(head.found, name)
+        common = _common(kind, own)
+        if common is None:
+            raise SourceError(
+                f"column {name!r} is {kind} in {decided_by.name} and {own} in {head.file.name}, and no "
+                f"type holds the values of both without loss; set one with types={{{name!r}: …}}",
+                stage="open",
+            )
+        if common != kind:
+            kind, decided_by = common, head.file
+    return kind
+
+
+def _field(schema: pa.Schema, name: str) -> pa.DataType:
+    # by position: a schema that has a name twice is refused later, with both names
+    return schema.field(schema.names.index(name)).type
+
+
+def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    """The Arrow type that holds the values of two types; None = there is none."""
+    of = pa.types
+    one, other = _plain(one), _plain(other)
+    if one == other or of.is_null(other):
+        return one
+    if of.is_null(one):
+        return other
+    if of.is_list(one) and of.is_list(other):
+        inner = _common(one.value_type, other.value_type)
+        return None if inner is None else pa.list_(inner)
+    if of.is_struct(one) and of.is_struct(other):
+        return _common_struct(one, other)
+    mine, theirs = _scalar_type(one), _scalar_type(other)
+    kept = common_type(mine, theirs) if mine and theirs else None
+    return None if kept is None else TYPES[kept].arrow(pa)
+
+
+def _common_struct(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    fields = {field.name: field.type for field in one}
+    for field in other:
+        kind = _common(fields.get(field.name, pa.null()), field.type)
+        if kind is None:
+            return None
+        fields[field.name] = kind
+    return pa.struct(list(fields.items()))
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """The type without the encodings that no type of BigQuery has."""
+    if pa.types.is_dictionary(kind):
+        return kind.value_type
+    if pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return pa.list_(kind.value_type)
+    return kind
+
+
+def _scalar_type(kind: pa.DataType) -> str | None:
+    return next((each.name for each in TYPES.values() if each.holds(pa.types, kind)), None)
+
+
+def check_declared(declared: Mapping[str, object], names: Collection[str], file: File) -> None:
     """Refuse types that were declared for columns that the file does not have.
 
     Raises:
@@ -39,17 +116,16 @@ def check_declared(declared: Mapping[str, object], names: Sequence[str], file: F
 
 
 def _column(name: str, kind: pa.DataType) -> Column:
-    if pa.types.is_dictionary(kind):
-        return _column(name, kind.value_type)
-    if pa.types.is_struct(kind):
+    kind = _plain(kind)
+    if pa.types.is_struct(kind) and kind.num_fields:
         fields = tuple(_column(field.name, field.type) for field in kind)
         return Column(name, STRUCT, fields=fields)
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+    if pa.types.is_list(kind):
         inner = _column(name, kind.value_type)
         if inner.mode == "REPEATED":
             raise _unsupported(name, kind)
         return Column(name, inner.type, "REPEATED", inner.fields)
-    found = next((each.name for each in TYPES.values() if each.holds(pa.types, kind)), None)
+    found = _scalar_type(kind)
     if found is None:
         raise _unsupported(name, kind)
     return Column(name, found)
@@ -63,29 +139,45 @@ def _unsupported(name: str, kind: pa.DataType) -> ConfigError:
 
 
 def conform_to_columns(
-    batch: pa.RecordBatch, columns: Sequence[Column], file: File
+    batch: pa.RecordBatch,
+    columns: Sequence[Column],
+    file: File,
+    rows_before: int,
+    *,
+    is_checked: bool,
 ) -> pa.RecordBatch:
-    """Give a file's batch the Arrow types of the columns, by name and without loss.
+    """Give a file's batch the Arrow types of the columns, by name and without loss, and check it.
+
+    Args:
+        batch: Rows of the file.
+        columns: Of the source; the batch has the same names.
+        file: For messages.
+        rows_before: How many rows of the file come before the batch.
+        is_checked: Whether the values were checked before.
 
     Raises:
-        SourceError: A column is missing or not known, or a value does not fit.
+        SourceError: A value does not fit, or cannot be read.
     """
-    names = batch.schema.names
-    wanted = [column.name for column in columns]
-    if set(names) != set(wanted):
-        raise other_columns(file, names, wanted)
     try:
-        return conform(batch, columns)
-    except SourceError as error:
+        arrays = [cast(batch.column(column.name), column) for column in columns]
+        for column, array in zip(columns, () if is_checked else arrays, strict=False):
+            check(array, column)
+    except MisfitError as error:
+        where = "" if error.index is None else f", row {rows_before + error.index + 1}"
         raise SourceError(
-            f"{file.name}: {error.message}; set another type with types={{…}}", stage="read"
+            f"{file.name}{where}: column {error.column!r} {error.reason}; mend the file, or set "
+            "another type with types={…}",
+            stage="read",
         ) from error
+    return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema(columns))
 
 
-def other_columns(file: File, names: Sequence[str], wanted: Sequence[str]) -> SourceError:
+def other_columns(
+    file: File, names: Sequence[str], first: File, wanted: Sequence[str]
+) -> SourceError:
     """The error for a file that does not have the columns of the first one."""
     return SourceError(
-        f"{file.name} has the columns {', '.join(names)}, but the first file has "
+        f"{file.name} has the columns {', '.join(names)}, but the first file, {first.name}, has "
         f"{', '.join(wanted)}: all files of a source must have the same columns",
-        stage="read",
+        stage="open",
     )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import pyarrow as pa
 
 from etlkit.api.source import ROW_ID
-from etlkit.errors import SourceError
-from etlkit.files.file import CHANGED
+from etlkit.errors import ConfigError, SourceError
+from etlkit.files.file import CHANGED, named_errors
 from etlkit.rows.batches import RowDecoder
 from etlkit.rows.columns import arrow_schema, check_names
 
@@ -28,18 +28,35 @@ _SHOWN_FILES = 20
 
 
 class Format(Protocol):
-    """How one kind of file is read."""
+    """How one kind of file is read.
 
-    def columns(self, file: File) -> tuple[Column, ...]:
-        """The columns of a file, from its head.
+    Attributes:
+        guesses_columns: See `etlkit.api.source.GuessesColumns`.
+    """
+
+    guesses_columns: ClassVar[bool]
+
+    def columns(self, files: Sequence[File], limit: int | None) -> tuple[Column, ...]:
+        """The columns that hold the rows of all files without loss, from the files' heads.
+
+        Args:
+            files: In order.
+            limit: How many rows are read at most; None = all. Files behind them are not looked at.
 
         Raises:
-            SourceError: It cannot be read.
-            ConfigError: The source declares columns that the file does not have.
+            SourceError: A file cannot be read, or files do not go together; names both of them.
+            ConfigError: The source declares columns that the files do not have.
         """
 
-    def batches(self, file: File, columns: tuple[Column, ...]) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self, file: File, columns: tuple[Column, ...], *, is_checked: bool
+    ) -> Iterator[pa.RecordBatch]:
         """The rows of a file in order, in the Arrow types of `columns`.
+
+        Args:
+            file: The file.
+            columns: Of all files.
+            is_checked: Whether the same rows of the same content were read before without an error.
 
         Raises:
             SourceError: A row is bad; names file and line.
@@ -83,8 +100,10 @@ class FileReader:
     def __init__(self, files: Sequence[File], file_format: Format, run: Run) -> None:
         self._files = files
         self._format = file_format
+        self.guesses_columns = file_format.guesses_columns
         self._run = run
         self._snapshot = _NOT_FROZEN
+        self._is_checked = False
         self._limit = run.limit
         self._finished: dict[int, bytearray] = {}
         self.num_rows: int | None = None
@@ -93,8 +112,8 @@ class FileReader:
         if len(files) > _SHOWN_FILES:
             self.details["num_files"] = len(files)
         try:
-            self.columns = file_format.columns(files[0])
-            check_names(self.columns)
+            self.columns = file_format.columns(files, run.limit)
+            _check_names(files[0], self.columns)
         except BaseException:
             self.close(succeeded=False)
             raise
@@ -108,6 +127,7 @@ class FileReader:
             finished = recovered.ids()
         row_ids = [self._of_this_run(text) for text in finished]
         counts = self._count()
+        self._is_checked = True
         self._finished = {number: bytearray(rows) for number, rows in counts.items()}
         for row_id in row_ids:
             self._finished[row_id.file][row_id.row - 1] = 1
@@ -138,7 +158,7 @@ class FileReader:
         missing = self._limit
         for number, file in enumerate(self._files, 1):
             first = 0
-            for whole in self._format.batches(file, self.columns):
+            for whole in self._batches_of(file):
                 batch = whole if missing is None else whole.slice(0, missing)
                 if batch.num_rows:
                     yield number, first, batch
@@ -148,6 +168,18 @@ class FileReader:
                     if not missing:
                         return
             file.check()
+
+    def _batches_of(self, file: File) -> Iterator[pa.RecordBatch]:
+        """The rows of one file; every error has the file's name."""
+        batches = self._format.batches(file, self.columns, is_checked=self._is_checked)
+        num_rows = 0
+        while True:
+            with named_errors(file, f"cannot be read behind row {num_rows:,}"):
+                batch = next(batches, None)
+            if batch is None:
+                return
+            num_rows += batch.num_rows
+            yield batch
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """See `etlkit.api.source.SourceReader.batches`."""
@@ -189,3 +221,10 @@ class FileReader:
         """See `etlkit.api.source.SourceReader.close`."""
         for file in self._files:
             file.close()
+
+
+def _check_names(file: File, columns: Sequence[Column]) -> None:
+    try:
+        check_names(columns)
+    except ConfigError as error:
+        raise ConfigError(f"{file.name}: {error.message}") from error

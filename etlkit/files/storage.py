@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from etlkit.errors import ApiError, ConfigError, RetryableError, RowError
+from etlkit.errors import ApiError, RetryableError, RowError, missing_packages
 
 BUCKETS = "ETLKIT_BUCKETS"
 """Names the folder that stands for Cloud Storage: `gs://bucket/x` is the file `bucket/x` in it."""
@@ -29,9 +29,8 @@ def cloud_storage(uri: str, timeout_s: float) -> Any:
         # The class in gcsfs.core uses only REST; the one in the package's root also uses gRPC.
         from gcsfs.core import GCSFileSystem
     except ImportError:
-        raise ConfigError(
-            f"{uri}: Cloud Storage needs gcsfs. In a checkout of etlkit: "
-            "pip install -e '.[gcs]', or run with --local to use the local buckets"
+        raise missing_packages(
+            f"{uri}: Cloud Storage needs gcsfs, or --local, which uses the local buckets", "gcs"
         ) from None
     return GCSFileSystem(requests_timeout=timeout_s, use_listings_cache=False)
 

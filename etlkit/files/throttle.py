@@ -7,7 +7,7 @@ import io
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, Any
 
@@ -31,19 +31,22 @@ class Throttle(io.RawIOBase):
     Args:
         stream: The stream to read.
         block_bytes: What the reader needs for one batch; it may be two such blocks ahead.
-        count: A byte to count on the way; None = count nothing.
+        watch: Gets all that is read, in order, before the reader does; None = nobody watches.
 
     Attributes:
-        counted: How many of these bytes have been read so far.
         reader: pyarrow's iterator over this stream; None = it is not open. The consumer sets it, has
             no other reference to it, and resets it: Python finds no cycles through pyarrow.
     """
 
-    def __init__(self, stream: IO[bytes], block_bytes: int, count: bytes | None = None) -> None:
-        self.counted = 0
+    def __init__(
+        self,
+        stream: IO[bytes],
+        block_bytes: int,
+        watch: Callable[[bytes], None] | None = None,
+    ) -> None:
         self.reader: Iterator[Any] | None = None
         self._stream = stream
-        self._count = count
+        self._watch = watch
         self._block_bytes = block_bytes
         self._changed = threading.Condition()
         self._is_wanted = False
@@ -92,8 +95,8 @@ class Throttle(io.RawIOBase):
         try:
             if not is_over:
                 data = self._stream.read(size)
-            if self._count is not None:
-                self.counted += data.count(self._count)
+            if self._watch is not None:
+                self._watch(data)
         finally:
             with self._changed:
                 self._is_reading = False

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import accumulate
 from operator import is_, itemgetter
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from etlkit.errors import RowSchemaError, SourceError
-from etlkit.rows.codecs import codec_for, limit_of, missing_value, row_maker, unknown_key
-from etlkit.rows.columns import arrow_schema, arrow_type
+from etlkit.rows.codecs import (
+    Codec,
+    codec_for,
+    limit_of,
+    missing_value,
+    row_maker,
+    unknown_key,
+)
+from etlkit.rows.columns import arrow_schema
 from etlkit.rows.refused import type_name
 from etlkit.rows.types import TYPES
 
@@ -67,11 +73,12 @@ class RowDecoder:
             timezone UTC, a NULL ARRAY is [].
 
         Raises:
-            SourceError: A column is missing or has another Arrow type.
+            SourceError: A column is missing or has another Arrow type, or a value of it cannot be
+                read, e.g. a time outside of the years that Python has.
         """
         selected = self._select(batch)
-        arrays = selected.columns
-        values = [c.decode(array) for c, array in zip(self._codecs, arrays, strict=True)]
+        columns = zip(self._names, self._codecs, selected.columns, strict=True)
+        values = [_decoded(name, codec, array) for name, codec, array in columns]
         rows = self._make(*values) if self._make else [{} for _ in range(batch.num_rows)]
         return DecodedBatch(selected, values, rows, self._reusable)
 
@@ -87,6 +94,17 @@ class RowDecoder:
                 stage="read",
             )
         return batch.select(self._names)
+
+
+def _decoded(name: str, codec: Codec, array: Any) -> list[Any]:
+    try:
+        return codec.decode(array)
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        raise SourceError(
+            f"column {name!r}: a value cannot be read from Arrow {array.type} "
+            f"({type_name(type(error))})",
+            stage="read",
+        ) from error
 
 
 class RowEncoder:
@@ -181,44 +199,6 @@ class RowEncoder:
         if self._required[i] and array.null_count:
             raise missing_value(self._names[i])
         return array
-
-
-def conform(batch: pa.RecordBatch, columns: Sequence[Column]) -> pa.RecordBatch:
-    """Give a batch the Arrow types of `columns`, by name and without loss. No copy where they match.
-
-    Raises:
-        SourceError: A value does not fit its column's type.
-        KeyError: A column is missing.
-    """
-    arrays = [_cast(batch.column(column.name), column) for column in columns]
-    return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema(columns))
-
-
-def _cast(array: pa.Array, column: Column) -> pa.Array:
-    kind = arrow_type(column)
-    if array.type == kind:
-        return _without_null_lists(array)
-    try:
-        if pa.types.is_dictionary(array.type):
-            array = array.dictionary_decode()
-        if pa.types.is_fixed_size_binary(array.type):
-            array = array.cast(pa.binary())
-        return _without_null_lists(array.cast(kind))
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise SourceError(
-            f"column {column.name!r} is {array.type}, and a value of it does not fit {column.ddl} "
-            "without loss",
-            stage="read",
-        ) from error
-
-
-def _without_null_lists(array: pa.Array) -> pa.Array:
-    """Empty lists in place of NULL ones, which BigQuery does not have. No copy where there are none."""
-    if not pa.types.is_list(array.type) or not array.null_count:
-        return array
-    lengths = array.value_lengths().fill_null(0).to_pylist()
-    offsets = pa.array(accumulate(lengths, initial=0), pa.int32())
-    return pa.ListArray.from_arrays(offsets, array.flatten(), type=array.type)
 
 
 def _reuse_key(column: Column) -> tuple[str, str] | None:

@@ -138,16 +138,30 @@ class _ScalarCodec:
                 return self._build(values, nulls, self._arrow)
             except Exception:  # noqa: S110 - clean() finds the value and says what is wrong
                 pass
-        return self._build(self._cleaned(values), nulls, self._arrow)
+        cleaned = self._cleaned(values)
+        try:
+            return self._build(cleaned, nulls, self._arrow)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise self._refusal(error) from error
 
     def _cleaned(self, values: Sequence[Any]) -> list[Any]:
         clean = self._type.clean
         try:
             return [None if value is None else clean(value) for value in values]
-        except RefusedError as error:
-            raise RowSchemaError(
-                f"expected {self._type.name} ({self._type.expected}), {error}", column=self._path
-            ) from error
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise self._refusal(error) from error
+
+    def _refusal(self, error: Exception) -> RowSchemaError:
+        """The error of a row; a class of the user's may raise anything, e.g. a timezone."""
+        is_ours = isinstance(error, RefusedError)
+        what = str(error) if is_ours else f"got a value that raises {type_name(type(error))}"
+        return RowSchemaError(
+            f"expected {self._type.name} ({self._type.expected}), {what}", column=self._path
+        )
 
 
 class _ArrayCodec:

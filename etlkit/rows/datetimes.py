@@ -21,8 +21,15 @@ _MIN_US = (datetime.min.replace(tzinfo=UTC) - EPOCH) // _MICROSECOND
 _MAX_US = (datetime.max.replace(tzinfo=UTC) - EPOCH) // _MICROSECOND
 
 
+def _refuse_no_time(value: Any) -> None:
+    """Refuse pandas.NaT, which is a datetime, but no point in time: it does not equal itself."""
+    if isinstance(value, datetime) and value != value:  # noqa: PLR0124
+        raise wrong_type(value, "it is not a point in time; use None")
+
+
 def clean_date(value: Any) -> date:
     """A date that is not a datetime."""
+    _refuse_no_time(value)
     if isinstance(value, datetime):
         raise wrong_type(value, "use value.date()")
     if isinstance(value, date):
@@ -32,6 +39,7 @@ def clean_date(value: Any) -> date:
 
 def clean_time(value: Any) -> time:
     """A time without a timezone."""
+    _refuse_no_time(value)
     if not isinstance(value, time):
         raise wrong_type(value, "use value.time()" if isinstance(value, datetime) else "")
     if value.tzinfo is not None:
@@ -45,6 +53,7 @@ def _plain_datetime(value: Any) -> datetime:
         raise wrong_type(
             value, "use datetime.fromisoformat(value)" if isinstance(value, str) else ""
         )
+    _refuse_no_time(value)
     if getattr(value, "nanosecond", 0):
         raise wrong_type(value, "it has nanoseconds, BigQuery has microseconds; round it")
     try:
@@ -83,11 +92,13 @@ def clean_timestamp(value: Any) -> datetime:
 
 def has_zone(value: datetime) -> bool:
     """Whether a datetime is a TIMESTAMP; without a zone it is a DATETIME."""
+    _refuse_no_time(value)
     return value.utcoffset() is not None
 
 
 def has_no_zone(value: datetime) -> bool:
     """Whether a datetime is a DATETIME."""
+    _refuse_no_time(value)
     return value.utcoffset() is None
 
 
@@ -159,14 +170,59 @@ def read_time(array: Any) -> list[Any]:
     return made
 
 
+def _range_check(storage: str, lowest: int, highest: int, what: str) -> Callable[[Any], None]:
+    """Make the check of an array's integers."""
+
+    def check(array: Any) -> None:
+        import pyarrow.compute as pc
+
+        ends = pc.min_max(array.view(storage)).as_py()
+        if ends["min"] is not None and not lowest <= ends["min"] <= ends["max"] <= highest:
+            raise RefusedError(f"got a {what}")
+
+    return check
+
+
+_YEARS = "outside of the years 1 to 9999"
+check_dates = _range_check(
+    "int32",
+    date.min.toordinal() - _EPOCH_DAY,
+    date.max.toordinal() - _EPOCH_DAY,
+    f"date {_YEARS}",
+)
+check_datetimes = _range_check("int64", _MIN_US, _MAX_US, f"time {_YEARS}")
+check_times = _range_check("int64", 0, 24 * 60 * 60 * 1_000_000 - 1, "time of day beyond 24 hours")
+
+
 def to_json(value: date | time) -> str:
     """ISO 8601 text."""
     return value.isoformat()
 
 
+_FRACTION = re.compile(r"[.,][0-9]{6}([0-9]+)")
+
+
+def _in_microseconds(value: str) -> str:
+    """ISO 8601 text as it is; Python would cut what is finer than microseconds."""
+    finer = _FRACTION.search(value)
+    if finer is not None and finer[1].strip("0"):
+        raise RefusedError("got a time with nanoseconds, BigQuery has microseconds: round it")
+    return value
+
+
+def time_from_json(value: str) -> time:
+    """ISO 8601 text."""
+    return time.fromisoformat(_in_microseconds(value))
+
+
+def datetime_from_json(value: str) -> datetime:
+    """ISO 8601 text."""
+    return datetime.fromisoformat(_in_microseconds(value))
+
+
 def timestamp_from_json(value: str) -> datetime:
     """ISO 8601 text; without a zone it is in UTC, as in BigQuery."""
-    at = datetime.fromisoformat(value)
+    at = datetime_from_json(value)
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at
 
 
@@ -206,3 +262,21 @@ def timestamps_from_text(array: Any, kind: Any) -> Any:
     text = pc.if_else(zoned, text, pc.binary_join_element_wise(text, "Z", ""))
     text = pc.replace_substring_regex(text, r" ([+-][0-9:]+|Z)$", r"\1")
     return pc.cast(text, kind)
+
+
+_TIME_CELL = r"^[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?$"
+
+
+def times_from_text(array: Any, kind: Any) -> Any:
+    """Text -> times of day."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    text = pc.utf8_trim_whitespace(array)
+    if (
+        not pc.all(pc.match_substring_regex(text, _TIME_CELL)).as_py()
+        and len(text) > text.null_count
+    ):
+        raise ValueError("not a time of day")
+    since = pc.cast(pc.binary_join_element_wise("1970-01-01T", text, ""), pa.timestamp("us"))
+    return pc.cast(since, kind)

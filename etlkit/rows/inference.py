@@ -11,7 +11,7 @@ from etlkit.rows.refused import RefusedError, type_name
 from etlkit.rows.types import TYPES, native_class
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from etlkit.rows.row import Row
 
@@ -51,6 +51,24 @@ def infer_columns(rows: Sequence[Row], known: Mapping[str, Column]) -> tuple[Col
         values = [row[name] for row in rows if row.get(name) is not None]
         columns.append(_infer(name, values))
     return tuple(columns)
+
+
+def first_misfit(rows: Sequence[Row], infer: Callable[[Sequence[Row]], object]) -> int:
+    """Position of the first row that does not go with those before it.
+
+    Args:
+        rows: `infer` raises RowSchemaError for all of them.
+        infer: Finds columns for the first few.
+    """
+    good, bad = 0, len(rows)
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        try:
+            infer(rows[:middle])
+            good = middle
+        except RowSchemaError:
+            bad = middle
+    return good
 
 
 def _keys(rows: Sequence[Row], known: Mapping[str, Column]) -> list[str]:
@@ -121,8 +139,15 @@ def _scalar(name: str, values: list[Any]) -> str | None:
         if classes.intersection(each.infers) and classes <= {*each.infers, *each.mixes}
     ]
     for each in candidates:
-        if each.fits is None or all(map(each.fits, values)):
-            return each.name
+        try:
+            if each.fits is None or all(map(each.fits, values)):
+                return each.name
+        except RefusedError as error:
+            raise RowSchemaError(str(error), column=name) from error
+        except Exception as error:  # a class of the user's, e.g. a timezone
+            raise RowSchemaError(
+                f"got a value that is no {each.name}: {type_name(type(error))}", column=name
+            ) from error
     if candidates:
         raise RowSchemaError(candidates[-1].misfit, column=name)
     return None

@@ -16,17 +16,20 @@ from etlkit.rows.refused import RefusedError, type_name, wrong_type
 _INT64_MIN = -(2**63)
 _INT64_MAX = 2**63 - 1
 
-_INT_CELL = re.compile(r"-?(0|[1-9][0-9]{0,17})")
-"""Up to 18 digits always fit INT64. A plus sign or leading zeros make it a code, not a number."""
+_INT_CELL = re.compile(r"-?(0|[1-9][0-9]{0,18})")
+"""A plus sign or leading zeros make it a code, not a number."""
 
 _FLOAT_CELL = re.compile(r"-?((0|[1-9][0-9]*)(\.[0-9]+)?|\.[0-9]+)([eE][+-]?[0-9]{1,2})?")
 _BOOL_CELL = re.compile(r"true|false", re.IGNORECASE)
 
 _MAX_EXACT_DIGITS = 15
-"""A float keeps whole numbers of this many digits exactly; longer ones could be rounded."""
+"""A float keeps any number of this many digits; longer ones could be rounded."""
 
-_MAX_PRINTED_DIGITS = 17
-"""Programs print at most this many digits of a float; a cell with more is not a float."""
+_MAX_FLOAT_DIGITS = 767
+"""No float has more significant digits: https://en.wikipedia.org/wiki/Double-precision_floating-point_format"""
+
+_MIN_NORMAL = 2.3e-308
+"""Smaller floats have fewer digits."""
 
 
 def clean_int(value: Any) -> int:
@@ -43,11 +46,13 @@ def clean_float(value: Any) -> float:
     """Any real number that a float equals exactly, NaN and infinity as well."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise wrong_type(value, "use float(value)" if isinstance(value, Decimal | str) else "")
+    # numpy compares its integers with a float as floats: both sides would be rounded.
+    exact = int(value) if isinstance(value, Integral) else value
     try:
-        number = float(value)
+        number = float(exact)
     except OverflowError:
         number = float("inf")
-    if number != value and value == value:  # noqa: PLR0124 - only NaN differs from itself
+    if number != exact and exact == exact:  # noqa: PLR0124 - only NaN differs from itself
         raise wrong_type(value, "no float equals it exactly; use float(value) to round it")
     return number
 
@@ -114,6 +119,52 @@ def float_from_json(value: Any) -> Any:
     return value
 
 
+class WideNumber(Decimal):
+    """A number in JSON text that comes back changed if it becomes a float."""
+
+
+def number_from_json(text: str) -> float | WideNumber:
+    """A number with a point or an exponent in JSON text; the float only if its text is this number."""
+    number = float(text)
+    if len(text) <= _MAX_EXACT_DIGITS and _MIN_NORMAL < abs(number) < float("inf"):
+        return number
+    try:
+        exact = WideNumber(text)
+    except InvalidOperation as error:
+        raise RefusedError("got a number with an exponent that no program can hold") from error
+    return number if Decimal(repr(number)) == exact else exact
+
+
+def float_from_wide(value: Any) -> Any:
+    """A number of JSON text for a FLOAT64: wide numbers as a float, other values as they are.
+
+    Raises:
+        RefusedError: No float keeps the number.
+    """
+    return _kept_float(value) if isinstance(value, WideNumber) else value
+
+
+def _kept_float(exact: Decimal) -> float:
+    """The float that stands for a decimal number: printed with as many digits, it is the same number.
+
+    Raises:
+        RefusedError: There is none: the number is beyond the range of floats, or has too many digits.
+    """
+    number = float(exact)
+    digits = len("".join(map(str, exact.as_tuple().digits)).strip("0"))
+    is_whole = exact.as_tuple().exponent == 0
+    if exact.is_nan() or number == exact:
+        return number
+    if number in {0.0, float("inf"), float("-inf")}:
+        raise RefusedError("got a number beyond the range of FLOAT64: use a STRING column")
+    if is_whole or digits > _MAX_FLOAT_DIGITS or Decimal(f"{number:.{digits - 1}e}") != exact:
+        raise RefusedError(
+            "got a number with more digits than FLOAT64 keeps: use a NUMERIC, BIGNUMERIC or STRING "
+            "column"
+        )
+    return number
+
+
 def decimal_to_json(value: Decimal) -> str:
     """A Decimal as text without an exponent."""
     return format(value, "f")
@@ -121,28 +172,55 @@ def decimal_to_json(value: Decimal) -> str:
 
 def decimal_from_json(value: Any) -> Decimal:
     """A Decimal from text, or from a number of JSON."""
-    # repr: a float in JSON is decimal text, and its shortest form is that text again.
-    return Decimal(value if isinstance(value, str) else repr(value))
+    # repr: a float in JSON is decimal text, and its shortest form is that text again (see
+    # `number_from_json`).
+    return Decimal(value if isinstance(value, str | Decimal) else repr(value))
 
 
 def looks_like_int(cell: str) -> bool:
     """Whether a CSV cell is an INT64 beyond doubt."""
-    return _INT_CELL.fullmatch(cell) is not None
+    return _INT_CELL.fullmatch(cell) is not None and _INT64_MIN <= int(cell) <= _INT64_MAX
 
 
 def looks_like_float(cell: str) -> bool:
     """Whether a CSV cell is a number that a float keeps."""
     if not _FLOAT_CELL.fullmatch(cell):
         return False
-    if looks_like_int(cell):
+    if cell.lstrip("-").isdigit():  # a longer one is an id rather than a float
         return len(cell.lstrip("-")) <= _MAX_EXACT_DIGITS
-    digits = re.sub(r"[eE].*|[^0-9]", "", cell).lstrip("0")
-    return len(digits) <= _MAX_PRINTED_DIGITS
+    try:
+        _kept_float(Decimal(cell))
+    except RefusedError:
+        return False
+    return True
 
 
 def looks_like_bool(cell: str) -> bool:
     """Whether a CSV cell is true or false, in any case."""
     return _BOOL_CELL.fullmatch(cell) is not None
+
+
+def floats_from_text(array: Any, kind: Any) -> Any:
+    """Text -> floats of the Arrow type `kind`.
+
+    Raises:
+        RefusedError: No float keeps a number.
+        pyarrow.ArrowInvalid: A text is not a number.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    text = pc.utf8_trim_whitespace(array)
+    numbers = pc.cast(text, kind)
+    size = pc.abs(numbers)
+    is_normal = pc.and_(pc.greater_equal(size, _MIN_NORMAL), pc.less(size, float("inf")))
+    is_short = pc.less_equal(pc.binary_length(text), _MAX_EXACT_DIGITS)
+    # Only what is neither short nor what a float looks like when it is printed needs a closer look.
+    is_long = pc.invert(pc.and_(is_short, is_normal))
+    text, values = text.filter(is_long), numbers.filter(is_long)
+    for doubtful in text.filter(pc.not_equal(values.cast(pa.string()), text)).unique().to_pylist():
+        _kept_float(Decimal(doubtful))
+    return numbers
 
 
 def decimals_from_text(array: Any, kind: Any) -> Any:

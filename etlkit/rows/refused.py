@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 
@@ -11,6 +12,7 @@ class RefusedError(Exception):
 
 def type_name(kind: type) -> str:
     """A type as a user would import it, e.g. `int`, `decimal.Decimal`."""
+    kind = Decimal if issubclass(kind, Decimal) else kind  # also for our own kind of Decimal
     return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
 
 

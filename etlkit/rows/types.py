@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from etlkit.errors import ConfigError
-from etlkit.rows import datetimes, limits, numbers, strings
+from etlkit.rows import datetimes, json_values, limits, numbers, strings
 from etlkit.rows.refused import RefusedError
 
 _NUMERIC_DIGITS = (38, 9)
@@ -85,6 +85,9 @@ class ScalarType:
         guessed_name: How BigQuery's own guess names a CSV column of this type, if not by `name`.
         from_text: Array of CSV cells as text, Arrow type -> array. Raises if a cell does not fit.
             None = pyarrow's CSV reader converts the cells itself.
+        check: An array of a file, in the type's Arrow type: raises if a value cannot be read, or is
+            none of BigQuery's. None = there are no such values.
+        narrower: Types whose values may stand in a column of this type, each if it fits exactly.
     """
 
     name: str
@@ -111,6 +114,8 @@ class ScalarType:
     looks_like: Callable[[str], bool] | None = None
     guessed_name: str | None = None
     from_text: Callable[[Any, Any], Any] | None = None
+    check: Callable[[Any], None] | None = None
+    narrower: tuple[str, ...] = ()
 
     def allows(self, parameters: Sequence[int]) -> bool:
         """Whether BigQuery has the type with these parameters.
@@ -159,6 +164,8 @@ _ROWS = (
         holds=lambda of, kind: of.is_floating(kind),
         looks_like=numbers.looks_like_float,
         guessed_name="double",
+        from_text=numbers.floats_from_text,
+        narrower=("INT64",),
     ),
     ScalarType(
         name="NUMERIC",
@@ -175,6 +182,8 @@ _ROWS = (
         to_json=numbers.decimal_to_json,
         from_json=numbers.decimal_from_json,
         holds=lambda of, kind: of.is_uint64(kind) or _holds_numeric(of, kind),
+        check=strings.check_buffers,
+        narrower=("INT64",),
     ),
     ScalarType(
         name="BIGNUMERIC",
@@ -193,6 +202,8 @@ _ROWS = (
         from_json=numbers.decimal_from_json,
         holds=numbers.holds_decimal(*_BIGNUMERIC_DIGITS),
         from_text=numbers.decimals_from_text,
+        check=strings.check_buffers,
+        narrower=("INT64", "NUMERIC"),
     ),
     ScalarType(
         name="BOOL",
@@ -221,6 +232,7 @@ _ROWS = (
             or of.is_string_view(kind)
             or of.is_null(kind)
         ),
+        check=strings.check_buffers,
     ),
     ScalarType(
         name="BYTES",
@@ -253,6 +265,7 @@ _ROWS = (
         from_json=date.fromisoformat,
         holds=lambda of, kind: of.is_date(kind),
         looks_like=datetimes.looks_like_date,
+        check=datetimes.check_dates,
     ),
     ScalarType(
         name="DATETIME",
@@ -265,9 +278,10 @@ _ROWS = (
         infers=(datetime,),
         fits=datetimes.has_no_zone,
         to_json=datetimes.to_json,
-        from_json=datetime.fromisoformat,
+        from_json=datetimes.datetime_from_json,
         holds=lambda of, kind: of.is_timestamp(kind) and kind.tz is None,
         looks_like=datetimes.looks_like_datetime,
+        check=datetimes.check_datetimes,
     ),
     ScalarType(
         name="TIME",
@@ -279,8 +293,10 @@ _ROWS = (
         read=datetimes.read_time,
         infers=(time,),
         to_json=datetimes.to_json,
-        from_json=time.fromisoformat,
+        from_json=datetimes.time_from_json,
         holds=lambda of, kind: of.is_time(kind),
+        from_text=datetimes.times_from_text,
+        check=datetimes.check_times,
     ),
     ScalarType(
         name="TIMESTAMP",
@@ -299,19 +315,21 @@ _ROWS = (
         holds=lambda of, kind: of.is_timestamp(kind) and kind.tz is not None,
         looks_like=datetimes.looks_like_timestamp,
         from_text=datetimes.timestamps_from_text,
+        check=datetimes.check_datetimes,
     ),
     # A JSON null and an SQL NULL both read as None, and None is always written as NULL.
     ScalarType(
         name="JSON",
         expected="a value json.dumps takes",
         exact=frozenset(),
-        clean=strings.json_text,
+        clean=json_values.json_text,
         is_comparable=False,
         is_mutable=True,
         arrow=lambda pa: pa.string(),
-        read=strings.read_json,
+        read=json_values.read_json,
         infers=(dict,),
-        from_text=strings.check_json,
+        from_text=json_values.json_from_text,
+        check=json_values.check_json,
     ),
     # WKT or GeoJSON text, passed as it is.
     ScalarType(
@@ -321,6 +339,7 @@ _ROWS = (
         clean=strings.clean_str,
         is_comparable=False,
         arrow=lambda pa: pa.string(),
+        check=strings.check_buffers,
     ),
 )
 
@@ -363,6 +382,13 @@ def standard_name(name: str, column: str) -> str:
             "ARRAY<type>, and the aliases " + ", ".join(sorted(ALIASES))
         )
     return standard
+
+
+def common_type(one: str, other: str) -> str | None:
+    """The type that holds the values of two types; None = there is none, or only with a loss."""
+    if one == other or other in TYPES[one].narrower:
+        return one
+    return other if one in TYPES[other].narrower else None
 
 
 def native_class(kind: type) -> type | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from etlkit.api.checks import as_check
 from etlkit.api.datamart import Datamart
@@ -38,7 +37,7 @@ def check_datamart(checked: CheckedJob, job: Datamart, values: Mapping[str, Valu
     Raises:
         NotDescribedError: Its description is wrong.
     """
-    file = None if job.file is None else Path(job.file)
+    file = job.path
     try:
         text = SqlText(job.text(), checked.origin("" if file else "SQL", file))
     except ConfigError as error:

@@ -55,7 +55,7 @@ def _phrase(status: int) -> str:
 
 
 Respond = Callable[[str, str, Mapping[str, str], bytes], Reply]
-"""Method, path, headers (names in lower case) and body to the reply."""
+"""Method, path with its query, headers (names in lower case) and body to the reply."""
 
 
 class HttpListener:
@@ -138,7 +138,7 @@ def _parse_head(head: bytes) -> tuple[str, str, dict[str, str]]:
     for line in lines:
         name, _, value = line.partition(":")
         headers[name.lower()] = value.strip()
-    return method, rest.partition(" ")[0].partition("?")[0], headers
+    return method, rest.partition(" ")[0], headers
 
 
 async def _read_body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> bytes:

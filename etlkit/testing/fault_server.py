@@ -29,6 +29,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import parse_qsl
 
 from etlkit.testing import fault_vision as vision
 from etlkit.testing.fault_handler import Decision, FaultHandler
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 _HTML = b"<!DOCTYPE html><html><head><title>502</title></head><body>Bad Gateway</body></html>"
 
 
@@ -70,9 +71,9 @@ class FaultServer:
             `content`, `features`). It must not block. None = `label_of(item.key)` as a label, an
             object, or both, as requested.
         routes: JSON answers by path (`{"/v1/geocode": handler}`), given the parsed body of a POST,
-            PUT, PATCH or DELETE; None = it has no body. A tuple of status and JSON is an answer with
-            another status than 200. They must not block. The whole body is one item; `item_error` is
-            an HTTP error.
+            PUT, PATCH or DELETE; without a body the query's parameters as a dict of texts, or None. A
+            tuple of status and JSON is an answer with another status than 200. They must not block.
+            The whole body is one item; `item_error` is an HTTP error.
         item_key: Returns the key of the item in such a body; None = the body's digest.
         latency_s: Every answer begins this many seconds later.
         quota: Calls per window, e.g. `"1800/min"`; further calls get 429 with the time until the next
@@ -179,6 +180,7 @@ class FaultServer:
 
     def _respond(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Reply:
         """The reply to one HTTP request, with its fault."""
+        path, _, query = path.partition("?")
         handler = self._routes.get(path)
         is_vision = handler is None and path.startswith("/v1/") and path.endswith("images:annotate")
         if method not in (_METHODS if handler else {"POST"}) or not (handler or is_vision):
@@ -187,7 +189,7 @@ class FaultServer:
         try:
             if handler is None:
                 return self._respond_vision(body)
-            return self._route(handler, body, headers.get("idempotency-key"))
+            return self._route(handler, body, query, headers.get("idempotency-key"))
         except vision.RefusedError as exc:
             return _error(400, str(exc))
         except Exception:
@@ -203,9 +205,11 @@ class FaultServer:
 
         return _reply(decision, answer)
 
-    def _route(self, handler: Callable[[Any], Any], body: bytes, key: str | None) -> Reply:
+    def _route(
+        self, handler: Callable[[Any], Any], body: bytes, query: str, key: str | None
+    ) -> Reply:
         try:
-            parsed = json.loads(body) if body else None
+            parsed = json.loads(body) if body else dict(parse_qsl(query)) or None
         except ValueError as exc:
             raise vision.RefusedError("Invalid JSON payload received.") from exc
         item = self._item_key(parsed) if self._item_key else vision.digest_key(body)

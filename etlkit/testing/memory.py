@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import pyarrow as pa
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from etlkit.api.source import Source, SourceReader
     from etlkit.rows.row import Row
     from etlkit.variables.definitions import Value
+
+_Mode: TypeAlias = Literal["append", "replace"]
 
 
 class MemorySource:
@@ -131,6 +133,10 @@ class _Staged:
     rows: dict[str, tuple[int, dict[int, Row]]] = field(default_factory=dict)
     rejects: dict[str, RejectedRow] = field(default_factory=dict)
 
+    def target_rows(self) -> list[Row]:
+        rows = [by_part[n] for _, by_part in self.rows.values() for n in sorted(by_part)]
+        return [{name: row.get(name) for name in self.columns} for row in rows]
+
     def counts(self) -> Counts:
         counts = Counts(rejected=len(self.rejects), row_errors=len(self.rejects))
         for num_parts, rows in self.rows.values():
@@ -156,9 +162,14 @@ class MemorySink:
 
     def __init__(
         self,
-        mode: Literal["append", "replace"] = "append",
+        mode: _Mode = "append",
         refuse: Callable[[Row], str | None] = lambda _: None,
     ) -> None:
+        if mode not in get_args(_Mode):
+            raise ConfigError(
+                f"MemorySink(mode={mode!r}): it is 'append' or 'replace'; the other modes of "
+                "BigQuerySink are tested with --local"
+            )
         self.mode = mode
         self.refuse = refuse
         self.rows: list[Row] = []
@@ -214,6 +225,16 @@ class MemorySink:
         if run.parent is not None:
             run.parent.on_started(run.run_id)
         return MemoryWriter(self, run, staged)
+
+    def read_rows(self, run: Run, /, *, is_published: bool, max_bytes: int) -> pa.Table:
+        """See `etlkit.api.sink.ReadsBack.read_rows`."""
+        staged = self._runs[run.run_id]
+        columns = self.columns if is_published else tuple(staged.columns.values())
+        rows = self.rows if is_published else staged.target_rows()
+        batch = RowEncoder(columns).encode(rows)
+        if batch.nbytes > max_bytes:
+            raise ConfigError(f"{batch.nbytes:,} bytes: more than max_bytes={max_bytes:,}")
+        return pa.Table.from_batches([batch])
 
     def rejected_rows(self, source: Source, run_id: str, only: str | None) -> Source:  # noqa: ARG002
         """See `etlkit.api.sink.Sink.rejected_rows`."""
@@ -288,9 +309,7 @@ class MemoryWriter:
                     read=counts.read,
                     staged=found.finished,
                 )
-        rows = [by_part[n] for _, by_part in self._staged.rows.values() for n in sorted(by_part)]
-        names = list(self._staged.columns)
-        published = [{name: row.get(name) for name in names} for row in rows]
+        published = self._staged.target_rows()
         sink = self._sink
         sink.rows = published if sink.mode == "replace" else sink.rows + published
         sink.rejects = [*sink.rejects, *self._staged.rejects.values()]

@@ -18,6 +18,7 @@ from etlkit.variables.definitions import (
     VariableDefinition,
 )
 
+_NANOSECONDS = re.compile(r"[.,][0-9]{6}[0-9]*[1-9]")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
 
@@ -63,7 +64,19 @@ def resolve(
             values[name] = Value(definition.value, definition.text)
         else:
             values[name] = Value(definition)
+    for name, value in values.items():
+        _refuse_half_characters(name, value)
     return values
+
+
+def _refuse_half_characters(name: str, value: Value) -> None:
+    """Refuse text that no request can carry; the command line makes it of bytes that are no UTF-8."""
+    try:
+        value.text.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            f"${name}$ has half a character in it (a lone surrogate), which is no text"
+        ) from error
 
 
 def check_definitions(definitions: Mapping[str, Any]) -> dict[str, VariableDefinition]:
@@ -190,6 +203,8 @@ def _parse(kind: type[Any], text: str) -> Plain:
     if kind is bool:
         return {"true": True, "false": False}[text.lower()] if text.lower() in _BOOLS else _no(text)
     if issubclass(kind, date):
+        if _NANOSECONDS.search(text):  # Python would cut them
+            raise ValueError(text)
         parsed: Plain = kind.fromisoformat(text)
         return parsed
     value: Plain = kind(text)

@@ -161,7 +161,7 @@ def without_key(call: Call, key: str | None) -> Call:
         try:
             return call(requests, units)
         except ApiError as error:
-            if key not in error.message:
+            if key not in f"{error.message} {error.reason}":
                 raise
             original = error
         # Outside of `except`: inside, the new error would keep the original as its context.

@@ -11,14 +11,10 @@ from urllib.parse import SplitResult, quote, urljoin, urlsplit
 from etlkit._version import __version__
 from etlkit.calls.classify import TRANSIENT_STATUS
 from etlkit.calls.connections import HttpPool, HttpStream
+from etlkit.calls.name_lookup import Resolve
 from etlkit.errors import ApiError, RetryableError
 from etlkit.vision.packing import MAX_IMAGE_BYTES
-from etlkit.vision.public_addresses import (
-    ForbiddenAddressError,
-    Resolve,
-    addresses_of,
-    resolve_public,
-)
+from etlkit.vision.public_addresses import ForbiddenAddressError, resolve_allowed
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _MAX_HOPS: Final = 5
@@ -64,10 +60,11 @@ class Downloader:
 
     Args:
         max_bytes: A larger image is refused as soon as its size is known.
-        timeout_s: For all hops together, from the first connection to the last byte.
+        timeout_s: For all hops together, from the first look-up of a name to the last byte.
         allow_private: Also download from loopback and private networks. For tests, and for image
-            servers of your own if nobody else can write addresses into the source table.
-        resolve: How names are resolved.
+            servers of your own if nobody else can write addresses into the source table. Link-local
+            addresses and metadata servers of clouds stay refused.
+        resolve: How names are resolved; None = by the system.
     """
 
     def __init__(
@@ -76,7 +73,7 @@ class Downloader:
         max_bytes: int = MAX_IMAGE_BYTES,
         timeout_s: float = 30.0,
         allow_private: bool = False,
-        resolve: Resolve = socket.getaddrinfo,
+        resolve: Resolve | None = None,
     ) -> None:
         self.max_bytes = max_bytes
         self._timeout_s = timeout_s
@@ -127,9 +124,8 @@ class Downloader:
     def _open(self, parts: SplitResult, ends_at: float) -> HttpStream:
         """The answer of the first address that can be reached."""
         host, port = str(parts.hostname), parts.port or _PORTS[parts.scheme]
-        find = addresses_of if self._allow_private else resolve_public
         failure = RetryableError("no address", code="unreachable")
-        for address in find(host, port, resolve=self._resolve):
+        for address in self._addresses(host, port, ends_at):
             origin = f"{parts.scheme}://{parts.netloc}"
             pool = HttpPool(origin, service=host, address=address)
             try:
@@ -139,6 +135,18 @@ class Downloader:
                     raise
                 failure = error
         raise failure
+
+    def _addresses(self, host: str, port: int, ends_at: float) -> list[str]:
+        try:
+            return resolve_allowed(
+                host,
+                port,
+                timeout_s=_rest_s(ends_at),
+                allow_private=self._allow_private,
+                resolve=self._resolve,
+            )
+        except TimeoutError:
+            raise RetryableError("the resolver does not answer", code="timeout") from None
 
 
 def _rest_s(ends_at: float) -> float:

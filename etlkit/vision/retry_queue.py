@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 from etlkit.calls import clock
 from etlkit.calls.retry import Caller, RetryPolicy
+from etlkit.calls.waits import Waits
 from etlkit.errors import OutageError
 from etlkit.vision.annotator import plain
 from etlkit.vision.packing import MAX_IMAGES, packs
@@ -39,11 +40,13 @@ class RetryQueue:
     Args:
         policy: How often and how long to retry an image.
         stop: Ends the waits.
+        waits: Where they are recorded; None = nobody looks.
     """
 
-    def __init__(self, policy: RetryPolicy, stop: clock.Stop) -> None:
+    def __init__(self, policy: RetryPolicy, stop: clock.Stop, waits: Waits | None = None) -> None:
         self._policy = policy
         self._stop = stop
+        self._waits = waits or Waits()
         self._changed = threading.Condition()
         self._images: list[PendingImage] = []
         self._call_s = 0.0
@@ -160,7 +163,8 @@ class RetryQueue:
                 ):
                     break
                 rest_s = _LOOK_S if due is None else self._rest_s(due)
-                self._changed.wait(min(rest_s, _LOOK_S))
+                with self._waits.during("vision", "retry", clock.now() + rest_s):
+                    self._changed.wait(min(rest_s, _LOOK_S))
             return []
 
     def _is_time(self, due: float) -> bool:
@@ -204,7 +208,7 @@ def retry_queue_of(caller: Caller, kind: Hashable) -> RetryQueue:
     """The queue that the workers of a run share. A run has one `Caller` of a service."""
     with _lock:
         queues = _queues.setdefault(caller, {})
-        return queues.setdefault(kind, RetryQueue(caller.policy, caller.stopping))
+        return queues.setdefault(kind, RetryQueue(caller.policy, caller.stopping, caller.waits))
 
 
 def _may_go(image: PendingImage) -> bool:

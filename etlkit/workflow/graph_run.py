@@ -159,7 +159,7 @@ class GraphRun:
             if self._is_halted:
                 self.threads.drop_queued()
             more = "no further task begins" if self._is_halted else "others go on"
-            log.error("task %s failed; %s: %s", "/".join(work.path), more, report.error)
+            log.error("task %s failed; %s", "/".join(work.path), more)  # the reason ends the run
 
     def _is_handled(self, name: str) -> bool:
         """Whether an `IfElse` that comes next looks at the failure of a task."""

@@ -8,14 +8,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 
 from etlkit.api.workflow_report import TaskKind
+from etlkit.calls.auth import BasicAuth
 from etlkit.calls.http import HttpAnswer, HttpClient
 from etlkit.calls.retry import RetryPolicy
+from etlkit.calls.secret import Secret
 from etlkit.errors import ConfigError, EtlkitError, JobError
 from etlkit.workflow.task_kind import Runnable, TaskContext
-from etlkit.workflow.texts import Filler, Secret, names_in
+from etlkit.workflow.texts import Filler, names_in
 
 log = logging.getLogger("etlkit.workflow")
 
@@ -244,8 +246,11 @@ def _send(
 ) -> HttpAnswer:
     parts = urlsplit(url)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    origin = f"{parts.scheme}://{parts.netloc}"
-    with HttpClient(origin, service=str(parts.hostname), retry=retry) as client:
+    origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    auth = None
+    if parts.username is not None:  # in an address that is a secret
+        auth = BasicAuth(unquote(parts.username), unquote(parts.password or ""))
+    with HttpClient(origin, service=str(parts.hostname), auth=auth, retry=retry) as client:
         return client.request(method, path, headers=headers, body=body, expect_status=expect_status)
 
 

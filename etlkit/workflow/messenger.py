@@ -61,7 +61,8 @@ class Messenger:
         for number, name in enumerate(events):
             what = event(name, report)
             webhooks = as_webhooks("", getattr(self._workflow, f"on_{name}"))
-            if number == 0 and (webhooks or not self._level.path):  # a child's task says it too
+            # Of a failure the caller gets the error; what a child's task says is enough of a child.
+            if webhooks or (name == "finish" and number == 0 and not self._level.path):
                 self._log(what)
             self._send_all(what, webhooks)
         for thread in self._threads:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path as FilePath
 from typing import Any, ClassVar
 
 from etlkit.api.job_options import describe
+from etlkit.api.user_errors import user_error_text
 from etlkit.api.workflow_report import TaskKind
-from etlkit.errors import ConfigError, EtlkitError, JobError, without_keys
+from etlkit.errors import ConfigError, EtlkitError, JobError
 from etlkit.workflow.task_kind import Runnable, TaskContext, short_hash
 
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
@@ -62,9 +62,7 @@ class PythonTask(Runnable):
         except EtlkitError:
             raise
         except Exception as error:
-            where = _place(error, self.function)
-            text = f": {without_keys(str(error))}" if str(error) else ""
-            raise JobError(f"{self.name} raised {type(error).__name__}{text}{where}") from error
+            raise JobError(f"{self.name} raised {user_error_text(error)}") from error
         context.report.value = value
 
     def fingerprint(self) -> str:
@@ -85,14 +83,3 @@ class PythonTask(Runnable):
 def _is_needed(parameter: inspect.Parameter) -> bool:
     """Whether the function cannot be called without it."""
     return parameter.default is inspect.Parameter.empty and parameter.kind not in _VARIADIC
-
-
-def _place(error: Exception, function: Callable[..., Any]) -> str:
-    """The last line of the function's file that the error went through."""
-    file = getattr(getattr(function, "__code__", None), "co_filename", None)
-    trace, line = error.__traceback__, None
-    while trace is not None and file is not None:
-        if trace.tb_frame.f_code.co_filename == file:
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return "" if line is None else f" ({FilePath(str(file)).name}, line {line})"

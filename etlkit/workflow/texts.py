@@ -5,51 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-from etlkit.errors import ConfigError
+from etlkit.calls.secret import Secret
+from etlkit.errors import without_keys
 from etlkit.variables.definitions import Value
 from etlkit.variables.values import refuse_unknown
 
 _VARIABLE = re.compile(r"\$([^\W\d]\w*)\$")
 HIDDEN = "…"
-
-
-@dataclass(frozen=True)
-class Secret:
-    """The value of an environment variable, read when it is used. It is in no report and no log.
-
-    Attributes:
-        variable: The environment variable's name.
-        prefix: Put before the value, e.g. `Bearer `.
-    """
-
-    variable: str
-    prefix: str = ""
-
-    def __post_init__(self) -> None:
-        """Raise if it is not a name."""
-        if not isinstance(self.variable, str) or not re.fullmatch(r"\w+", self.variable, re.ASCII):
-            raise ConfigError(
-                "Secret(…) takes the name of an environment variable, e.g. Secret('SLACK_WEBHOOK'), "
-                "not the secret itself"
-            )
-
-    def read(self, environ: Mapping[str, str]) -> str:
-        """The prefix and the value.
-
-        Raises:
-            ConfigError: The environment does not have it.
-        """
-        value = environ.get(self.variable, "").strip()
-        if not value:
-            raise ConfigError(f"the environment variable {self.variable} is not set or is empty")
-        return self.prefix + value
-
-    def __str__(self) -> str:
-        return f"${{{self.variable}}}"
 
 
 class Filler:
@@ -107,6 +72,8 @@ class Filler:
             )
             self._secrets |= {secret, quote(secret), quote(secret, safe=""), quote_plus(secret)}
             self._secrets.update(inside_json)
+            # A message may have lost a part of it already, because that part looks like a key.
+            self._secrets.update({without_keys(secret)} - {HIDDEN})
 
     def without_secrets(self, value: Any) -> Any:
         """A text or JSON value without the secrets that were put into others."""

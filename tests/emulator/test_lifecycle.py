@@ -196,7 +196,7 @@ def test_start_error_shows_the_log_and_the_next_step(local_dir):
 def test_missing_extra_is_a_config_error(local_dir, monkeypatch):
     """Without the extra's packages nothing is started; the message says what is missing."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"bqemulator.* packages of the 'local' extra"):
+    with pytest.raises(ConfigError, match=r"bqemulator.* extra `local`"):
         join_or_start(local_dir)
 
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
+from etlkit.api.report import StatementReport
 from etlkit.api.workflow_state import value_text
 from etlkit.bigquery.client import Connection, connect
 from etlkit.bigquery.datamart.insert import Insert
 from etlkit.bigquery.datamart.statements import first_row, run_step
 from etlkit.bigquery.google_errors import errors_as
 from etlkit.bigquery.parameters import query_parameters
+from etlkit.bigquery.result_rows import ResultRows, rows_of_job
 from etlkit.bigquery.runs.run_owner import RunOwner
 from etlkit.bigquery.source import work_dataset
-from etlkit.errors import JobError, SinkError
+from etlkit.errors import JobError, SinkError, SourceError
 
 if TYPE_CHECKING:
     from google.cloud import bigquery
@@ -26,8 +28,22 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("etlkit.bigquery")
 
+SHOWN_ROWS = 20
+"""Rows of a SELECT that are shown."""
 
-def run_plan(plan: Plan, run: Run, report: DatamartReport, *, wants_row: bool = False) -> None:
+
+ShowRows: TypeAlias = Callable[[StatementReport, ResultRows], None]
+"""Shows the first rows of a SELECT."""
+
+
+def run_plan(
+    plan: Plan,
+    run: Run,
+    report: DatamartReport,
+    *,
+    wants_row: bool = False,
+    show_rows: ShowRows | None = None,
+) -> None:
     """Run a datamart and fill in its report.
 
     Args:
@@ -35,6 +51,7 @@ def run_plan(plan: Plan, run: Run, report: DatamartReport, *, wants_row: bool = 
         run: The attempt.
         report: Its report.
         wants_row: Whether to fetch the first row of the last SELECT in query mode.
+        show_rows: Called with the first rows of each SELECT in query mode; None = nobody looks.
 
     Raises:
         StatementError: A statement failed; later ones did not run.
@@ -58,9 +75,25 @@ def run_plan(plan: Plan, run: Run, report: DatamartReport, *, wants_row: bool = 
             job = run_step(connection, plan, step, statement, f"statement_{step.number}")
             if wants_row and statement.statement_type in {"SELECT", "SCRIPT"}:
                 _keep_first_row(job, report)
+            if show_rows is not None and statement.statement_type in {"SELECT", "SCRIPT"}:
+                _show_first_rows(connection, job, statement, show_rows)
         with errors_as(SinkError, "ledger", "recording the run in the ledger failed"):
             owner.publish([], None)
         owner.finish()
+
+
+def _show_first_rows(
+    connection: Connection, job: bigquery.QueryJob, statement: StatementReport, show: ShowRows
+) -> None:
+    """Fetch and show them. The statement is done, so a failure here changes nothing."""
+    try:
+        with errors_as(SourceError, "read", "the rows cannot be shown"):
+            rows = rows_of_job(connection, job, SHOWN_ROWS)
+    except SourceError as error:
+        log.warning("%s", error)
+    else:
+        if rows.columns:
+            show(statement, rows)
 
 
 def _keep_first_row(job: bigquery.QueryJob, report: DatamartReport) -> None:

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from etlkit.api.report import StatementReport
-from etlkit.bigquery.client import Connection
+from etlkit.bigquery.client import REQUEST_S, Connection
 from etlkit.bigquery.google_errors import google_message
 from etlkit.bigquery.parameters import query_parameters
 from etlkit.errors import StatementError
@@ -69,9 +69,29 @@ def run_step(
         raise
     statement.state = "done"
     describe(statement, job)
+    if statement.statement_type == "SELECT":
+        statement.result_table = _result_table(connection, job)
     if statement.statement_type == "SCRIPT":
         statement.children = _children(connection, job, statement)
     return job
+
+
+def _result_table(connection: Connection, job: bigquery.QueryJob) -> str | None:
+    """Where the rows are kept; None = nowhere that has a name, as in the local BigQuery."""
+    from google.api_core.exceptions import NotFound
+
+    if job.destination is None:
+        return None
+    try:
+        list(
+            connection.client.list_rows(
+                job.destination, max_results=1, retry=connection.retry(), timeout=REQUEST_S
+            )
+        )
+    except NotFound:
+        return None
+    kept = job.destination
+    return f"{kept.project}.{kept.dataset_id}.{kept.table_id}"
 
 
 def first_row(job: bigquery.QueryJob) -> dict[str, Any] | None:

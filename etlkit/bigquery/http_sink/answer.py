@@ -8,9 +8,10 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from etlkit.calls.reasons import in_one_line, reason_in, reason_of
 from etlkit.errors import ApiError, ConfigError, JobError, RetryableError, without_keys
+from etlkit.rows.json_values import json_text
 from etlkit.rows.refused import RefusedError
-from etlkit.rows.strings import json_text
 
 if TYPE_CHECKING:
     from etlkit.rows.row import Row
@@ -24,13 +25,10 @@ MAX_ANSWER_BYTES: Final = 1024 * 1024
 _MAX_SHARED_BYTES: Final = 8 * 1024
 """Of an answer that is kept with each of several rows."""
 
-_MAX_REASON_CHARS: Final = 300
-
 _ENDS_RUN: Final = frozenset({401, 402, 403, 405, 406, 407, 415, 501, 505, 511})
 """Statuses that concern every request alike: keys, payment, method, content type, proxy."""
 
 _PATH: Final = re.compile(r"(?P<list>[^\[\]]*)\[(?P<index>[^\[\]]*)\](?:\.(?P<error>[^\[\]]+))?")
-_REASON_KEYS: Final = ("message", "detail", "error", "title", "reason", "error_description")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +94,7 @@ class AnswerReader:
         Raises:
             ApiError: Every request would be refused.
         """
-        parsed, is_json = _parsed(body)
-        reason = self._hide(_reason(parsed) if is_json else _plain(body))
+        reason = self._hide(reason_in(body))
         if status in _ENDS_RUN or not (200 <= status < 300 or 400 <= status < 600):
             hint = {401: ": check the key", 403: ": the key may not do this"}.get(status, "")
             moved = ": the address has moved, write the new one" if 300 <= status < 400 else ""
@@ -158,12 +155,12 @@ class AnswerReader:
         if isinstance(found, BaseException):
             code = getattr(found, "code", None) or getattr(found, "status", None)
             return Verdict(
-                self._hide(_cut(str(found))) or "refused",
+                self._hide(in_one_line(str(found))) or "refused",
                 kept,
                 isinstance(found, RetryableError),
                 None if code is None else str(code),
             )
-        return Verdict(self._hide(_reason(found)) or "refused", kept)
+        return Verdict(self._hide(reason_of(found)) or "refused", kept)
 
     def _kept(
         self, parsed: Any, entries: Sequence[Any] | None, num_rows: int
@@ -234,29 +231,3 @@ def _dig(value: Any, path: str) -> Any:
     for key in path.split(".") if path else ():
         value = value.get(key) if isinstance(value, dict) else None
     return value
-
-
-def _reason(found: Any) -> str:
-    """A short sentence in an API's error, in the usual places; empty = there is none."""
-    if isinstance(found, str):
-        return _cut(found)
-    if isinstance(found, list):
-        return _reason(found[0]) if found else ""
-    if isinstance(found, dict):
-        for key in (*_REASON_KEYS, "errors"):
-            if (text := _reason(found.get(key))) != "":
-                return text
-        return _cut(json.dumps(found, ensure_ascii=False, default=str))
-    return "" if found is None else _cut(str(found))
-
-
-def _plain(body: bytes) -> str:
-    """The first words of an answer that is not JSON, unless it is a page."""
-    text = body[:_MAX_REASON_CHARS].decode("utf-8", "replace").strip()
-    return "" if text.startswith("<") else _cut(text)
-
-
-def _cut(text: str) -> str:
-    """One line of bounded length."""
-    line = " ".join(text.split())
-    return line if len(line) <= _MAX_REASON_CHARS else f"{line[:_MAX_REASON_CHARS]}…"

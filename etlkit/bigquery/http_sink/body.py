@@ -10,6 +10,8 @@ from etlkit.api.outcomes import classify
 from etlkit.bigquery.http_sink.url import PLACEHOLDER
 from etlkit.errors import ConfigError, JobError, RowError, RowSchemaError, without_keys
 from etlkit.rows.json_rows import row_from_json, value_to_json
+from etlkit.rows.json_values import check_keys
+from etlkit.rows.refused import RefusedError
 
 if TYPE_CHECKING:
     from etlkit.bigquery.http_sink.bundle import Item
@@ -121,7 +123,8 @@ def _to_bytes(body: Any) -> bytes | None:
         return body.encode()
     try:
         text = json.dumps(value_to_json(body), ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError) as error:
+        check_keys(body)
+    except (TypeError, ValueError, RefusedError) as error:
         raise RowSchemaError(f"the body is not JSON: {error}") from error
     return text.encode()
 

@@ -6,18 +6,19 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from etlkit.errors import ConfigError, without_keys
+from etlkit.calls.request_headers import (
+    PUBLIC_NAMES,
+    check_value,
+    hide,
+    is_header_name,
+    merged,
+    secrets_in,
+)
+from etlkit.errors import ConfigError
 
 _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-"""A token: https://www.rfc-editor.org/rfc/rfc9110#name-tokens"""
-
 _OURS: Final = frozenset({"connection", "content-length", "host", "transfer-encoding"})
 _JSON: Final = "application/json"
-_PUBLIC_NAMES: Final = frozenset({"accept", "content-type", "user-agent"})
-_PUBLIC_WORDS: Final = frozenset({"Bearer"})
-_LEAST_SECRET_CHARS: Final = 6
-"""Shorter values, such as `v2`, stand in texts by chance."""
 
 
 def check_headers(headers: Mapping[str, str], idempotency_header: str | None) -> None:
@@ -27,7 +28,7 @@ def check_headers(headers: Mapping[str, str], idempotency_header: str | None) ->
         ConfigError: Says which.
     """
     for name, value in headers.items():
-        if not isinstance(value, str) or not _NAME.fullmatch(name):
+        if not isinstance(value, str) or not is_header_name(name):
             raise ConfigError(f"HttpSink(headers=…): {name!r} is not a header with a text")
         if name.lower() in _OURS:
             raise ConfigError(f"HttpSink(headers=…): {name} is set by the connection itself")
@@ -39,7 +40,7 @@ def check_headers(headers: Mapping[str, str], idempotency_header: str | None) ->
             raise ConfigError(
                 f"HttpSink(headers=…): {name} is the idempotency header; each request has its own key"
             )
-    if idempotency_header is not None and not _NAME.fullmatch(idempotency_header):
+    if idempotency_header is not None and not is_header_name(idempotency_header):
         raise ConfigError(f"idempotency_header={idempotency_header!r} is not the name of a header")
 
 
@@ -58,25 +59,18 @@ class Headers:
     """
 
     def __init__(self, headers: Mapping[str, str], environ: Mapping[str, str]) -> None:
-        self._secrets: set[str] = set()
         self.values: dict[str, str] = {"User-Agent": "etlkit", "Content-Type": _JSON}
         for name, text in headers.items():
             value = _filled(name, text, environ)
-            if not value.isascii() or not value.isprintable():
-                raise ConfigError(
-                    f"HttpSink(headers=…): the value of {name} has a line break or another character "
-                    "that no header can hold; a key that was read from a file may need .strip()"
-                )
-            self.values = {k: v for k, v in self.values.items() if k.lower() != name.lower()}
-            self.values[name] = value
-            if name.lower() not in _PUBLIC_NAMES:
-                self._secrets |= {value, *value.split()} - _PUBLIC_WORDS
+            check_value("HttpSink", name, value)
+            self.values = merged(self.values, {name: value})
+        self._secrets = secrets_in(self.values)
 
     @staticmethod
     def shown_of(headers: Mapping[str, str]) -> dict[str, str]:
         """Headers as people may see them: values are hidden, names of variables are not."""
         shown = {
-            name: text if _VARIABLE.search(text) or name.lower() in _PUBLIC_NAMES else "…"
+            name: text if _VARIABLE.search(text) or name.lower() in PUBLIC_NAMES else "…"
             for name, text in headers.items()
         }
         if "content-type" not in {name.lower() for name in shown}:
@@ -85,10 +79,7 @@ class Headers:
 
     def hide(self, text: str) -> str:
         """A text without the values of the headers, and without other keys."""
-        for secret in sorted(self._secrets, key=len, reverse=True):
-            if len(secret) >= _LEAST_SECRET_CHARS:
-                text = text.replace(secret, "…")
-        return without_keys(text)
+        return hide(text, self._secrets)
 
 
 def _filled(header: str, text: str, environ: Mapping[str, str]) -> str:

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 _MAX_NO_JSON: Final = 3
 """A 200 without JSON comes from a proxy or a portal on the way, and those come and go."""
 
+_NO_CONTENT: Final = frozenset({204, 205})
+"""Source: https://www.rfc-editor.org/rfc/rfc9110#status.204"""
+
 Record: TypeAlias = Callable[[list[ItemOutcome]], None]
 """Takes the outcomes of one request."""
 
@@ -211,6 +214,8 @@ class Sender:
         if not self._answers.is_success(status):
             self._raise_transient(status, headers, answer)
             return self._answers.refusal(status, answer, self._caller.service)
+        if status in _NO_CONTENT:  # there is nothing to read an error from
+            return [Verdict()] * len(items)
         verdicts = self._answers.verdicts(answer, len(items), lambda: rows_of(items, self.columns))
         if len(items) == 1 and verdicts[0].is_transient:
             first = verdicts[0]

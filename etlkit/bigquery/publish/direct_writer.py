@@ -31,6 +31,7 @@ class DirectWriter:
     """See `etlkit.api.sink.SinkWriter`; rows are visible as soon as they are acknowledged."""
 
     keeps_order = False  # a table has no order
+    keeps_rows = False  # nothing is staged that a resume could take over
 
     def __init__(
         self,

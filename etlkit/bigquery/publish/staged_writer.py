@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from etlkit.api.source import GuessesColumns
 from etlkit.bigquery.client import Connection
 from etlkit.bigquery.google_errors import errors_as
 from etlkit.bigquery.modes import MODES
@@ -22,11 +23,15 @@ if TYPE_CHECKING:
     from etlkit.api.job_options import JobOptions
     from etlkit.api.outcomes import Counts, Recovered, RefusedRow, RejectedRow
     from etlkit.api.run import Run
+    from etlkit.api.source import SourceReader
     from etlkit.bigquery.modes import TargetOptions
     from etlkit.bigquery.runs.run_owner import RunOwner
     from etlkit.rows.columns import Column
 
 log = logging.getLogger("etlkit.bigquery")
+
+_MAX_NAMES, _MAX_NAME_CHARS = 10, 60
+"""Of columns, in a message: the first line of an error page may be long."""
 
 
 class StagedWriter:
@@ -99,13 +104,14 @@ class BigQueryWriter(StagedWriter):
         job: JobOptions,
         run: Run,
         connection: Connection,
-        details: Mapping[str, Any],
+        reader: SourceReader,
     ) -> None:
         self._options = options
         self._job = job
         self._run = run
         self._connection = connection
-        self._target, owner = open_target(options, job, run, connection, details)
+        self._reader = reader
+        self._target, owner = open_target(options, job, run, connection, reader.details)
         self.target = str(self._target.name)
         dataset = work_dataset(options.work_dataset, connection.project)
         super().__init__(Staging(connection, run, dataset), owner)
@@ -123,6 +129,9 @@ class BigQueryWriter(StagedWriter):
 
     def begin(self, columns: tuple[Column, ...]) -> None:
         """See `etlkit.api.sink.SinkWriter.begin`."""
+        self._refuse_other_table(
+            "each row", columns, "If the table is to have other columns, drop it first"
+        )
         self._target.check_fit(columns)
         self._owner.check()  # a new table would be left behind by a process that lost its run
         with errors_as(SinkError, "stage", "creating the staging table failed"):
@@ -171,12 +180,52 @@ class BigQueryWriter(StagedWriter):
     def _refuse_emptying(self, counts: Counts) -> None:
         """Raise if a run in which no row was written would empty a table that holds rows."""
         table = self._target.table
-        if self._job.allow_empty or not counts.read or counts.parts or table is None:
+        if self._job.allow_empty or counts.parts or table is None:
             return
-        if MODES[self._options.mode].replaces and table.num_rows and self._run.retry_of is None:
+        if not MODES[self._options.mode].replaces or self._run.retry_of is not None:
+            return
+        if not counts.read:
+            self._refuse_other_table(
+                "the source",
+                self._reader.columns,
+                "If the table is to be empty, declare the job with allow_empty=True",
+            )
+        elif table.num_rows:
             raise SinkError(
                 f"all {counts.read:,} source rows were skipped or rejected, and mode "
                 f"{self._options.mode} would empty {table.name}, which has {table.num_rows:,} rows; "
                 "nothing was published. Does the transform return its rows? If this is what you "
                 "want, declare the job with allow_empty=True"
             )
+
+    def _refuse_other_table(self, what: str, columns: Sequence[Column], way_out: str) -> None:
+        """Raise if data that may be no table would go to a table of other columns that holds rows.
+
+        Args:
+            what: Has the columns.
+            columns: Of the source, or of the rows.
+            way_out: What to do if it is meant.
+        """
+        table, reader = self._target.table, self._reader
+        if table is None or not table.num_rows or not columns:
+            return
+        if not (isinstance(reader, GuessesColumns) and reader.guesses_columns):
+            return
+        given, there = (
+            {column.name.casefold(): column.name for column in each}
+            for each in (columns, table.columns)
+        )
+        if not given.keys() & there.keys():
+            raise SinkError(
+                f"{what} has the columns {_listed(given.values())}, and none of those of {table.name}: "
+                f"{_listed(there.values())}. Is the file what it should be, and not a web server's "
+                f"error page? Nothing was published. {way_out}",
+                stage="stage",
+            )
+
+
+def _listed(names: Iterable[str]) -> str:
+    shown = [
+        name if len(name) <= _MAX_NAME_CHARS else name[:_MAX_NAME_CHARS] + "…" for name in names
+    ]
+    return ", ".join(shown[:_MAX_NAMES]) + (", …" if len(shown) > _MAX_NAMES else "")

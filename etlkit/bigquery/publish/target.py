@@ -41,7 +41,7 @@ def find_dataset(
         if not create:
             raise SinkError(
                 f"dataset {dataset_id} does not exist: create it, or let the job "
-                "do it with create_dataset=True",
+                "do it with create_dataset=True, or --create-dataset with --script",
                 stage="open",
             )
         if may_create:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from etlkit._version import __version__
-from etlkit.errors import ConfigError
+from etlkit.errors import ConfigError, missing_packages
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -59,9 +59,7 @@ def check_packages() -> None:
     """
     missing = [name for name in _MODULES if find_spec(name) is None]
     if missing:
-        raise ConfigError(
-            f"a page needs {', '.join(missing)}. In a checkout of etlkit: pip install -e '.[report]'"
-        )
+        raise missing_packages(f"a page needs {', '.join(missing)}", "report")
 
 
 def write_page(

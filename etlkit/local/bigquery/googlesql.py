@@ -23,7 +23,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from etlkit.errors import ConfigError
+from etlkit.errors import missing_packages
 from etlkit.local.bigquery import catalog_protos, resolved_trees, wire_trees
 from etlkit.local.bigquery.analysis_cache import AnalysisCache
 from etlkit.local.bigquery.generated_names import Renaming, mapped
@@ -202,10 +202,7 @@ def _module() -> tuple[Path, str]:
     try:
         from zetasql.wasi import get_wasm_path
     except ImportError as error:
-        raise ConfigError(
-            "GoogleSQL's analyzer is not installed. Install it with etlkit's extra `local`, or with: "
-            "pip install 'zetasql==0.1.5'"
-        ) from error
+        raise missing_packages("GoogleSQL's analyzer is not installed", "local") from error
     from importlib.metadata import version
 
     return Path(get_wasm_path()), f"zetasql-{version('zetasql')}"

@@ -10,7 +10,7 @@ import importlib.util
 import os
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from etlkit.errors import ConfigError
+from etlkit.errors import ConfigError, missing_packages
 from etlkit.local.bigquery.patches.work import StoppedError, stoppable
 from etlkit.local.ml.tensors import BIGQUERY_TYPES, Signature, Tensor
 from etlkit.local.onnx_session import SILENT, load_session
@@ -71,9 +71,8 @@ def load(model_type: str, path: Path) -> Runtime:
     if model_type == ONNX:
         return OnnxRuntime(path)
     if importlib.util.find_spec("openvino") is None:
-        raise ConfigError(
-            f"Models of type {model_type} need the package openvino, which is not installed. Install "
-            "the packages of the 'local-tensorflow' extra; see the README"
+        raise missing_packages(
+            f"models of type {model_type} need the package openvino", "local-tensorflow"
         )
     return OpenVinoRuntime(path)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from etlkit.calls import ended
-from etlkit.errors import ConfigError, EtlkitError, JobError
+from etlkit.errors import ConfigError, EtlkitError, JobError, missing_packages
 from etlkit.local.server.client_lease import take_lease
 from etlkit.local.server.endpoints import Endpoints
 from etlkit.local.server.local_dir import make_local_dir
@@ -156,9 +156,9 @@ def join_or_start(
 def _check_extra() -> None:
     missing = [name for name in _EXTRA_MODULES if importlib.util.find_spec(name) is None]
     if missing:
-        raise ConfigError(
-            f"The local server needs packages that are not installed ({', '.join(missing)}). "
-            "Install the packages of the 'local' extra; see the README"
+        names = ", ".join(missing)
+        raise missing_packages(
+            f"the local server needs packages that are missing: {names}", "local"
         )
 
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Self
 
-from etlkit.errors import ConfigError, JobError, without_keys
+from etlkit.errors import ConfigError, JobError, missing_packages, without_keys
 
 log = logging.getLogger("etlkit.workflow")
 
@@ -75,10 +75,10 @@ class DbtProcess:
         for line in self._process.stdout or ():
             answer = json.loads(line)
             if answer["event"] == "missing":
-                raise ConfigError(
-                    f"{self._python} has no dbt for BigQuery ({answer['error']}): install the "
-                    "packages of the 'dbt' extra, see the README, or give "
-                    "DbtBuild(python='path/to/a/venv/bin/python')"
+                raise missing_packages(
+                    f"{self._python} has no dbt for BigQuery ({answer['error']}); another Python can "
+                    "have it: DbtBuild(python='path/to/a/venv/bin/python')",
+                    "dbt",
                 )
             is_done = is_done or answer["event"] == "done"
             yield answer

@@ -29,7 +29,11 @@ def test_a_job_is_frozen():
         ({"transform": Etl()}, "give the class itself, not an instance"),
         ({"transform": dict}, "needs a subclass of etlkit.EtlBase"),
         ({"on_row_error": "ignore"}, "it is one of 'fail', 'skip', 'reject'"),
-        ({"max_concurrency": 0}, "it is 1 or more"),
+        ({"max_concurrency": 0}, "it is a whole number, 1 or more"),
+        ({"max_concurrency": "4"}, "max_concurrency=.4.: it is a whole number"),
+        ({"max_rejected": [1]}, "it is a count"),
+        ({"max_cost": "3"}, "max_cost=.3.: it is 0 or more"),
+        ({"row_timeout_s": 0}, "row_timeout_s=0: it is above 0"),
     ],
 )
 def test_a_wrong_job_is_refused_with_the_allowed_values(changes, message):

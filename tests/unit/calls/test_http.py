@@ -1,18 +1,12 @@
 import base64
-import datetime as dt
-import ipaddress
 import json
 import shutil
 import socket
-import ssl
 import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from etlkit import (
     ApiError,
@@ -30,7 +24,7 @@ from etlkit.calls.retry import Calls
 from etlkit.files.web_file import web_file
 from etlkit.testing import no_sleep
 from etlkit.vision.download import Downloader, DownloadError
-from tests.loopback import serving
+from tests.loopback import over_tls, self_signed, serving
 
 KEY = "sk-very-secret-4711"
 ONCE = RetryPolicy(max_attempts=1, max_outage_s=2)
@@ -154,9 +148,9 @@ def test_an_answer_that_is_no_json_is_tried_again_and_then_refused(server):
 
 
 def test_a_closed_port_is_retryable():
-    """A closed port is an outage, and the error does not show the URL."""
-    with HttpClient(f"http://127.0.0.1:1/?key={KEY}", service="vision", retry=ONCE) as nobody:
-        error = failure(nobody)
+    """A closed port is an outage, and the error does not show the query."""
+    with HttpClient("http://127.0.0.1:1", service="vision", retry=ONCE) as nobody:
+        error = failure(nobody, f"/v1/x?key={KEY}")
     assert (type(error), "no connection" in error.message) == (OutageError, True)
 
 
@@ -291,38 +285,13 @@ def test_a_refusal_shows_that_the_service_is_there(server, client, run):
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
     """A self-signed certificate for loopback, with its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "loopback")])
-    now = dt.datetime.now(dt.UTC)
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([address, x509.DNSName("photos.example")]), critical=False
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    file = tmp_path_factory.mktemp("tls") / "loopback.pem"
-    file.write_bytes(
-        made.public_bytes(pem)
-        + key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return file
+    return self_signed(tmp_path_factory.mktemp("tls") / "loopback.pem", "photos.example")
 
 
 @pytest.fixture
 def tls_server(server, certificate):
     """The server over TLS."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    server.url = server.url.replace("http:", "https:")
-    server.handle_error = lambda *_: None  # a client that hangs up in the handshake
-    return server
+    return over_tls(server, certificate)
 
 
 def test_a_certificate_that_nobody_trusts_ends_the_run(tls_server):

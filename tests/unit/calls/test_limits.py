@@ -70,7 +70,7 @@ def test_a_wrong_rate_is_refused_with_the_allowed_periods(text):
     [
         ({"rate_limit": 30}, "object of type int.*'1800/min'"),
         ({"retry": 3}, "needs a RetryPolicy"),
-        ({"max_calls": 0}, "max_calls=0: it is 1 or more"),
+        ({"max_calls": 0}, "max_calls=0: it is a whole number, 1 or more"),
         ({"max_cost": 5.0}, "max_cost=5.0 needs price_per_unit"),
         ({"max_cost": -1, "price_per_unit": 1}, "max_cost=-1: it is 0 or more"),
         ({"price_per_unit": -1}, "price_per_unit=-1: it is 0 or more"),

@@ -6,8 +6,9 @@ import sys
 import pytest
 
 from etlkit import DatamartReport, StatementReport
-from etlkit.cli.datamart_report import show_datamart
-from etlkit.cli.logs import JsonFormatter
+from etlkit.bigquery.result_rows import ResultColumn, ResultRows
+from etlkit.cli.datamart_report import show_datamart, show_rows
+from etlkit.cli.logs import JsonFormatter, configure_logging
 
 
 @pytest.fixture
@@ -77,3 +78,25 @@ def test_an_insert_says_where_the_rows_are(logs, capsys):
     seen = capsys.readouterr().err
     assert "published 1,200 rows to p.d.t" in seen
     assert "statement 1 needs another" in seen
+
+
+@pytest.mark.parametrize(
+    ("num_there", "table", "line"),
+    [
+        (
+            50,
+            "p._a.b",
+            "2 of 50 rows of statement 3. BigQuery keeps all of them for 24 hours in p._a.b",
+        ),
+        (2, None, "2 rows of statement 3. They are in no table: query_mode='insert' writes them"),
+    ],
+)
+def test_the_rows_of_a_select_are_shown_with_their_place(num_there, table, line, capsys):
+    """A table, how many rows there are, and where all of them are."""
+    configure_logging(logging.INFO)
+    columns = (ResultColumn("n", "INT64"), ResultColumn("t", "STRING"))
+    statement = StatementReport(number=3, line=1, statement="SELECT", result_table=table)
+    show_rows(statement, ResultRows(columns, [(1, "a"), (2, None)], num_there))
+    seen = capsys.readouterr().err
+    assert "│ 2 │ NULL │" in seen
+    assert line in seen

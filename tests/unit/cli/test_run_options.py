@@ -110,5 +110,5 @@ def test_without_the_extra_nothing_is_run(folder, capsys, monkeypatch):
     monkeypatch.setattr("etlkit.cli.pages.base._MODULES", ("no_such_module",))
     for arguments in (["--graph", "--format", "svg"], ["--html", "a.html"]):
         assert run.main(["graph_jobs", *arguments]) == 2
-        assert "a page needs no_such_module. In a checkout" in capsys.readouterr().err
+        assert "a page needs no_such_module. It comes with the extra" in capsys.readouterr().err
     assert run.main(["graph_jobs", "--graph"]) == 0

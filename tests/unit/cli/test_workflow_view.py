@@ -192,11 +192,11 @@ def test_progress_is_a_line_every_ten_seconds(monkeypatch, capsys):
     configure_logging(logging.INFO)
     with workflow_view("w", [], quiet=False, plain=True) as view:
         view.task_changed(("a",), running("a"))
-        for now[0] in (105.0, 111.0, 115.0, 122.0):
-            view.task_progress(("a",), "transform", Counts(read=50), 100)
+        for now[0], read in ((105.0, 0), (111.0, 12), (115.0, 20), (122.0, 34)):
+            view.task_progress(("a",), "transform", Counts(read=read), 100)
     assert capsys.readouterr().err.splitlines()[1:] == [
-        "a: transform: 50 of 100 rows, 5/s, 0 written",
-        "a: transform: 50 of 100 rows, 2/s, 0 written",
+        "a: transform: 12 of 100 rows, 2.0/s, 44 s left, 0 written",
+        "a: transform: 34 of 100 rows, 2.0/s, 33 s left, 0 written",
     ]
 
 

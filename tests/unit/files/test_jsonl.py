@@ -42,12 +42,13 @@ def test_declared_types_win(read, write):
     """Values that JSON writes as text get their declared type, also in ARRAY and STRUCT."""
     types = {
         "n": "NUMERIC", "by": "BYTES", "d": "DATE", "t": "TIME", "dt": "DATETIME",
-        "ts": "TIMESTAMP", "days": "ARRAY<DATE>", "p": "STRUCT<`at` TIMESTAMP, `n` INT64>",
+        "ts": "TIMESTAMP", "days": "ARRAY<DATE>", "js": "ARRAY<JSON>",
+        "p": "STRUCT<`at` TIMESTAMP, `n` INT64>",
         "absent": "INT64",
     }  # fmt: skip
     row = {
         "n": 0.1, "by": "AAE=", "d": "2024-02-29", "t": "12:00:00", "dt": "2024-01-31T12:00:00",
-        "ts": "2024-01-31T12:00:00", "days": ["2024-01-01"],
+        "ts": "2024-01-31T12:00:00", "days": ["2024-01-01"], "js": [],
         "p": {"at": "2024-01-31T12:00:00+09:00", "n": 3},
     }  # fmt: skip
     found, _, (got, empty) = read(JsonlSource(write([row, {}]), types=types))
@@ -60,10 +61,11 @@ def test_declared_types_win(read, write):
         "dt": datetime(2024, 1, 31, 12),  # noqa: DTZ001 - a DATETIME has no zone
         "ts": datetime(2024, 1, 31, 12, tzinfo=UTC),
         "days": [date(2024, 1, 1)],
+        "js": [],
         "p": {"at": datetime(2024, 1, 31, 3, tzinfo=UTC), "n": 3},
         "absent": None,
     }
-    assert empty == {**dict.fromkeys(types), "days": []}
+    assert empty == {**dict.fromkeys(types), "days": [], "js": []}
 
 
 def test_lines_and_encodings(read, write):

@@ -66,7 +66,7 @@ def test_declared_types_cast(read, write):
     types, _, rows = read(ParquetSource(path, types={"j": "JSON"}))
     assert (types["j"], rows[0]["j"]) == ("JSON", {"a": 1})
     with pytest.raises(
-        SourceError, match=r"a\.parquet: column 'f' is double, .* fit INT64 without"
+        SourceError, match=r"a\.parquet, row 1: column 'f' is double, .* fit INT64 without"
     ):
         read(ParquetSource(path, types={"f": "INT64"}))
     with pytest.raises(ConfigError, match=r"types has 'z', but .* has only j, f"):

@@ -40,6 +40,13 @@ class Handler(BaseHTTPRequestHandler):
         wanted = self.headers.get("Range")
         if wanted is not None and server.etag and self.headers.get("If-Range") == server.etag:
             start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+        if start and start >= len(content):
+            self.send_response(416)
+            for name, value in server.beyond.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         self.send_response(206 if start else 200)
         for name, value in server.headers.items():
             self.send_header(name, value)
@@ -68,7 +75,7 @@ class Server(ThreadingHTTPServer):
 def server():
     with serving(Server(("127.0.0.1", 0), Handler)) as server:
         server.content, server.headers, server.etag = ROWS.encode(), {}, None
-        server.plan, server.requests = [], []
+        server.plan, server.requests, server.beyond = [], [], {}
         yield server
 
 
@@ -88,6 +95,27 @@ def test_a_file_comes_once_over_the_network(read, server):
     ((path, headers),) = server.requests
     assert path == "/a.csv"
     assert headers["Accept-Encoding"] == "identity"
+
+
+@pytest.mark.parametrize("etag", ['"1"', None])
+@pytest.mark.parametrize(
+    "beyond", [{"Content-Range": "bytes */{size}"}, {}], ids=["told", "not told"]
+)
+@pytest.mark.parametrize("num_rows", [10, 2000, 40_000])
+def test_many_files_are_not_open_at_once(read, server, etag, beyond, num_rows):
+    """After a look at its head a download is paused; it goes on where it was, also behind its end."""
+    text = "n,t\n" + "".join(f"{n},x\n" for n in range(num_rows))
+    server.content, server.etag = text.encode(), etag
+    server.beyond = {name: value.format(size=len(text)) for name, value in beyond.items()}
+    paths = [f"{server.url}/{name}.csv" for name in "abc"]
+    assert numbers(read, CsvSource(paths)) == [*range(num_rows)] * 3
+    asked = [path for path, _ in server.requests]
+    assert asked[:3] == ["/a.csv", "/b.csv", "/c.csv"]
+    if num_rows == 10:
+        assert len(asked) == 3  # the head was all of it
+    else:
+        assert asked[3] == "/a.csv"
+        assert ("Range" in server.requests[3][1]) == (etag is not None)
 
 
 def test_addresses_with_other_letters(read, server):
@@ -218,7 +246,7 @@ def test_a_server_that_drips_is_left_at_the_deadline(read, server, first, monkey
 
 def test_a_slow_server_is_not_left(read, server, monkeypatch):
     """The deadline is that of one piece, so a large file may take longer in all."""
-    monkeypatch.setattr("etlkit.files.web_file._PIECE_BYTES", 1000)
+    monkeypatch.setattr("etlkit.calls.continued_body.PIECE_BYTES", 1000)
     server.content = b"n\n" + b"1\n" * 3000
     pieces = []
     read_piece = HttpStream.read

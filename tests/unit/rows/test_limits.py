@@ -7,7 +7,8 @@ import pytest
 
 from etlkit import ConfigError, RowSchemaError
 from etlkit.bigquery.schema_fields import from_schema_fields, to_schema_fields
-from etlkit.rows.batches import RowDecoder, RowEncoder, conform
+from etlkit.rows.batches import RowDecoder, RowEncoder
+from etlkit.rows.casts import conform
 from etlkit.rows.columns import Column, arrow_schema
 
 D = Decimal

@@ -15,7 +15,13 @@ from google.cloud import bigquery
 from etlkit.bigquery.parameters import query_parameters
 from etlkit.bigquery.schema_fields import from_schema_fields
 from etlkit.errors import ConfigError, SourceError
-from etlkit.files.csv_cells import BadCellError, from_text, guess_type, parsed_type
+from etlkit.files.csv_cells import (
+    BadCellError,
+    from_text,
+    guess_type,
+    parsed_type,
+    possible_types,
+)
 from etlkit.rows.batches import RowDecoder, RowEncoder
 from etlkit.rows.columns import Column, arrow_type
 from etlkit.rows.inference import infer_columns
@@ -53,7 +59,9 @@ SAMPLES = {
 BAD_CELLS = {
     "BIGNUMERIC": "12secret",
     "BYTES": "AAE=!",
+    "FLOAT64": "1e400",
     "JSON": "{secret",
+    "TIME": "25:00:00",
     "TIMESTAMP": "2024-02-30 00:00:00",
 }
 every_type = pytest.mark.parametrize("kind", TYPES)
@@ -131,7 +139,7 @@ def test_inference(kind):
 def test_csv_cells(kind):
     """A cell is guessed and read as the registry says."""
     value, cell, _, guessed = SAMPLES[kind]
-    assert guess_type([cell]) == guessed
+    assert guess_type(possible_types([cell])) == guessed
     columns = (Column("c", kind),)
     lines = f'c\n"{cell.replace(chr(34), chr(34) * 2)}"\n'
     options = pacsv.ConvertOptions(column_types={"c": parsed_type(columns[0])})

@@ -618,3 +618,15 @@ def test_bytes_that_are_not_http_end_the_connection(caplog):
                 assert connection.recv(10) == b""
         assert post(server, CAT).status_code == 200
     assert caplog.records == []
+
+
+def test_a_route_gets_the_parameters_of_a_get():
+    """As texts; None = there are none. A body comes before them."""
+    asked = []
+    with FaultServer(routes={"/v1/x": lambda given: asked.append(given) or {"n": 1}}) as server:
+        url = f"{server.url}/v1/x"
+        assert requests.get(url, params={"a b": "é", "n": 1}, timeout=30).json() == {"n": 1}
+        requests.get(url, timeout=30)
+        requests.post(f"{url}?q=1", json=[1], timeout=30)
+        requests.delete(url, params={"q": 2}, timeout=30)
+    assert asked == [{"a b": "é", "n": "1"}, None, [1], {"q": "2"}]

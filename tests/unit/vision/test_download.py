@@ -6,7 +6,7 @@ import pytest
 from urllib3.util import connection
 
 from etlkit.vision.download import Downloader, DownloadError
-from etlkit.vision.public_addresses import ForbiddenAddressError, is_public, resolve_public
+from etlkit.vision.public_addresses import ForbiddenAddressError, is_public, resolve_allowed
 from tests.loopback import serving
 
 PHOTO = bytes(range(256)) * 40
@@ -140,7 +140,7 @@ def test_one_bad_address_of_a_name_is_enough():
         return [(0, 0, 0, "", (ip, port)) for ip in (PUBLIC, "10.0.0.7")]
 
     with pytest.raises(ForbiddenAddressError, match=r"leads to 10\.0\.0\.7"):
-        resolve_public("both.example", 80, resolve=resolve)
+        resolve_allowed("both.example", 80, timeout_s=20, resolve=resolve)
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_an_interpreter_without_dbt(project, tmp_path):
     bare = tmp_path / "bare"
     bare.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')
     bare.chmod(0o755)
-    with pytest.raises(ConfigError, match="'dbt' extra"):
+    with pytest.raises(ConfigError, match="extra `dbt`"):
         DbtBuild(project, "d", python=bare).run(context())
     with pytest.raises(ConfigError, match="cannot start"):
         DbtBuild(project, "d", python=tmp_path / "none").run(context())

@@ -318,3 +318,14 @@ def test_messages_with_unknown_variables_are_refused_early(runs, server):
     hook = Webhook(f"{server.url}/", "$nope$")
     with pytest.raises(ConfigError, match=r"a Webhook for events: unknown variable \$nope\$"):
         runs(Workflow(tasks=[Task("a", lambda: 1)], on_failure=hook))
+
+
+def test_a_user_in_a_secret_address_is_sent_as_basic(runs, server):
+    """It was dropped; the address is in no report, so it may have one."""
+    server.answers = [(200, b"{}")]
+    environ = {"HOOK": server.url.replace("://", "://me:p%40ss@") + "/x"}
+    report = runs([Task("hook", HttpRequest(Secret("HOOK")))], environ=environ)
+    assert report.tasks[0].state == "succeeded"
+    sent = {name.lower(): value for name, value in server.asked[0][2].items()}
+    assert sent["authorization"] == "Basic bWU6cEBzcw=="
+    assert "p%40ss" not in report.to_json()

@@ -476,7 +476,9 @@ def test_what_a_function_raises_is_told_with_its_line(runs):
     report = runs(Workflow(tasks=[Task("a", leave), Task("b", fail)], stop_on_error=False))
     leaves, fails = (task.error for task in report.tasks)
     assert leaves == "the task called sys.exit(3)"
-    assert fails.endswith(f"raised KeyError: 'key' (test_scheduler.py, line {line_of(fail)})")
+    assert fails.endswith(
+        f"raised KeyError: 'key' (tests/unit/workflow/test_scheduler.py:{line_of(fail)})"
+    )
 
 
 def line_of(function):

@@ -17,6 +17,7 @@ from etlkit.calls.connections import HttpPool
 from etlkit.calls.retry import Calls
 from etlkit.rows.columns import Column
 from etlkit.testing import FaultPlan, FaultServer, no_sleep
+from tests.loopback import answering
 
 WAIT_S = 30.0
 QUICK = RetryPolicy(attempt_timeout_s=5, first_wait_s=0.001, max_wait_s=0.002)
@@ -438,3 +439,18 @@ def test_a_wait_ends_when_rows_are_refused(start):
         world.send(*([item] for item in numbered(*range(30))))
         world.wait(has_refused=lambda: bool(world.refused))
         assert world.refused
+
+
+@pytest.mark.parametrize("errors_at", ["items[].error", "errors[index].message"])
+def test_a_204_accepts_all_rows_of_a_request(start, errors_at):
+    """It has no content, so there is nothing to read an error from, and nothing to ask for again."""
+    with (
+        answering(lambda asked: (204, {}, b"")) as server,
+        api() as owner,  # ends what sends
+    ):
+        owner.url = server.url
+        world = start(owner, is_batch=True, errors_at=errors_at)
+        world.send(numbered(1, 2, 3))
+        world.wait()
+        assert [each.error for each in world.recorded] == [None] * 3
+        assert len(server.asked) == 1

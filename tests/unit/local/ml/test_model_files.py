@@ -160,5 +160,5 @@ def test_a_model_above_450_mb_is_refused(files, buckets, put):
 def test_without_openvino_the_extra_is_named(monkeypatch, tmp_path):
     """The message says which extra has the missing package."""
     monkeypatch.setattr(runtimes.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(ConfigError, match="packages of the 'local-tensorflow' extra"):
+    with pytest.raises(ConfigError, match="extra `local-tensorflow`"):
         runtimes.load("TENSORFLOW", tmp_path)
