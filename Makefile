@@ -40,12 +40,11 @@ article: $(VENV)/.dev ## Run the whole workflow of SQL, models and Vision on the
 unit: $(VENV)/.dev ## Run the unit tests: no server, less than a minute
 	$(BIN)/python -m pytest -q -n 2 tests/unit
 
-# In the order of the files: sorted by their number of tests, the few long ones of tests/faults would come last.
 test: $(VENV)/.dev ## Run the whole test suite, lint and type checks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 faults: $(VENV)/.dev ## Run the long form of the fault tests (1,240 kills, 100 interleavings, an outage of a minute) and print the figures
 	ETLKIT_KILLS=200 ETLKIT_HTTP_KILLS=100 ETLKIT_WORKFLOW_KILLS=20 ETLKIT_IMAGES=9600 ETLKIT_OUTAGE_S=60 ETLKIT_INTERLEAVINGS=100 ETLKIT_JOBS=20 ETLKIT_STATEMENTS=all \

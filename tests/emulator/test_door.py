@@ -247,12 +247,13 @@ def modes(folder):
     return {str(path): oct(path.stat().st_mode) for path in own if path.stat().st_mode & 0o077}
 
 
-def test_files_are_for_one_user_only(local_server, run, dataset):
-    """The folder, the database, what was uploaded, the log and the token."""
-    run(f"CREATE TABLE {dataset}.t AS SELECT 1 AS n")
-    assert modes(local_server.local_dir) == {}
-    database = local_server.local_dir / "data" / "bqemulator.duckdb"
-    assert stat.S_IMODE(database.stat().st_mode) == 0o600
+def test_files_are_for_one_user_only(local_dir, connect):
+    """The folder, the database, the log and the token."""
+    with join_or_start(local_dir) as server, connect(server) as client:
+        client.query_and_wait("CREATE SCHEMA d; CREATE TABLE d.t AS SELECT 1 AS n")
+        assert modes(local_dir) == {}
+        database = local_dir / "data" / "bqemulator.duckdb"
+        assert stat.S_IMODE(database.stat().st_mode) == 0o600
 
 
 def test_an_older_folder_is_closed_at_the_next_start(local_dir):

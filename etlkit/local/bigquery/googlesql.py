@@ -242,6 +242,7 @@ class Engine:
         self._started: WasmService | None = None
         self._cache = AnalysisCache(_version(self._label))
         self._catalogs: dict[str, tuple[int, int]] = {}
+        self._builtin = (0, 0)
         self._results: dict[tuple[str, str, str], Analysis] = {}
 
     @property
@@ -399,6 +400,14 @@ class Engine:
         answer = self.call("RegisterCatalog", request, service.RegisterResponse)
         return int(answer.registered_id)
 
+    def builtin_catalog_id(self) -> int:
+        """See `builtin_catalog_id`. The module forgets its catalogs when it has to be started anew."""
+        number, generation = self._builtin
+        if generation != self._wasm.generation:
+            number = self.register(catalog_protos.NamedThings())
+            self._builtin = (number, self._wasm.generation)
+        return number
+
     def _catalog(self, named: catalog_protos.NamedThings) -> int:
         """The number of a registered catalog; making its functions is the dear part."""
         from google.protobuf import empty_pb2
@@ -529,10 +538,9 @@ def analyzer_options() -> Any:
     return options
 
 
-@lru_cache(maxsize=1)
 def builtin_catalog_id() -> int:
     """The number of a registered catalog with BigQuery's functions and no table, for the evaluator."""
-    return engine().register(catalog_protos.NamedThings())
+    return engine().builtin_catalog_id()
 
 
 def _as_error(text: str) -> GoogleSqlError:

@@ -275,21 +275,34 @@ def test_a_tree_that_is_too_deep_for_protobuf_is_read():
     assert (insert.reads, insert.writes) == ({"p.d.rows"}, {"p.d.day_1"})
 
 
-def test_the_reference_evaluator_uses_the_same_module():
-    """Its package's classes find the engine's service; the time zone is BigQuery's."""
+def evaluated(expression: str) -> str:
+    """A text, as GoogleSQL's reference evaluator gives it."""
     from zetasql.api import PreparedQuery
     from zetasql.types import AnalyzerOptions, parse_proto
 
     query = (
         PreparedQuery.builder()
         .set_service(engine().service())
-        .set_sql("SELECT STRING(TIMESTAMP '2024-01-01 00:00:00'), ROUND(2.5)")
+        .set_sql(f"SELECT {expression}")
         .set_analyzer_options(parse_proto(analyzer_options()).as_type(AnalyzerOptions))
         .set_registered_catalog_id(builtin_catalog_id())
     )
     with query.prepare() as prepared:
-        row = prepared.execute().content.table_data.row[0]
-    assert row.cell[0].string_value == "2024-01-01 00:00:00+00"
+        return prepared.execute().content.table_data.row[0].cell[0].string_value
+
+
+def test_the_reference_evaluator_uses_the_same_module():
+    """Its package's classes find the engine's service; the time zone is BigQuery's."""
+    expression = "STRING(TIMESTAMP '2024-01-01 00:00:00')"
+    assert evaluated(expression) == "2024-01-01 00:00:00+00"
+
+
+def test_the_reference_evaluator_goes_on_after_a_trap():
+    """A new instance of the module does not know the catalogs of the one before."""
+    assert evaluated("'before'") == "before"
+    with pytest.raises(GoogleSqlError):
+        analyze(f"SELECT {'1+' * 20_000}1", CATALOG)
+    assert evaluated("'after'") == "after"
 
 
 def test_types():
