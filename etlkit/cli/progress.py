@@ -6,13 +6,16 @@ import logging
 import sys
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Literal, Protocol, Self
 
 from etlkit.cli.quantities import duration_text
 from etlkit.cli.tables import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console, RenderableType
+    from rich.live import Live
 
     from etlkit.api.outcomes import Counts
 
@@ -156,6 +159,32 @@ class _Lines(_Silent):
         self._log.info("%s: %s", stage, progress_text(counts, expected, self._pace))
 
 
+def live_lines(
+    console: Console,
+    render: Callable[[], RenderableType],
+    refresh_per_s: float,
+    overflow: Literal["crop", "ellipsis"] = "ellipsis",
+) -> Live:
+    """Lines that stay below everything else that is printed, and go when they end.
+
+    Args:
+        console: Where they are drawn.
+        render: Gives them as they are now.
+        refresh_per_s: How often they are drawn.
+        overflow: What becomes of lines for which the terminal has no room.
+    """
+    from rich.live import Live
+
+    return Live(
+        console=console,
+        get_renderable=render,
+        refresh_per_second=refresh_per_s,
+        transient=True,  # the summary takes its place
+        redirect_stdout=sys.stdout.isatty(),  # what goes to a file goes there
+        vertical_overflow=overflow,
+    )
+
+
 class LiveBar(_Silent):
     """Two lines that stay below everything else: a bar with speed and rest, and how rows ended.
 
@@ -164,7 +193,6 @@ class LiveBar(_Silent):
     """
 
     def __init__(self, console: Console) -> None:
-        from rich.live import Live
         from rich.spinner import Spinner
 
         self._console = console
@@ -174,13 +202,7 @@ class LiveBar(_Silent):
         self._pace = Pace()
         self._began = time.monotonic()
         self._spinner = Spinner("dots" if console.encoding.lower().startswith("utf") else "line")
-        self._live = Live(
-            console=console,
-            get_renderable=self.render,
-            refresh_per_second=_REFRESH_PER_S,
-            transient=True,  # the summary takes its place
-            redirect_stdout=sys.stdout.isatty(),  # what goes to a file goes there
-        )
+        self._live = live_lines(console, self.render, _REFRESH_PER_S)
 
     def __enter__(self) -> Self:
         self._live.start()

@@ -12,7 +12,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Protocol, Self
 
 from etlkit.api.workflow_report import TaskReport, WorkflowObserver
-from etlkit.cli.progress import BEFORE_ROWS, Pace, progress_text
+from etlkit.cli.progress import BEFORE_ROWS, Pace, live_lines, progress_text
 from etlkit.cli.quantities import duration_text
 from etlkit.cli.tables import printable
 from etlkit.cli.task_looks import look, rows_text, states_in_order
@@ -183,8 +183,6 @@ class LiveTree(_Silent):
     """
 
     def __init__(self, name: str, tasks: Sequence[TaskReport], console: Console) -> None:
-        from rich.live import Live
-
         self._name = name
         self._console = console
         self._lock = RLock()
@@ -192,14 +190,7 @@ class LiveTree(_Silent):
         for node in self._roots.values():
             node.update(node.report, 0.0)
         self._started = time.monotonic()
-        self._live = Live(
-            console=console,
-            get_renderable=self.render,
-            refresh_per_second=_REFRESH_PER_S,
-            transient=True,  # the summary takes its place
-            redirect_stdout=sys.stdout.isatty(),  # what goes to a file goes there
-            vertical_overflow="crop",
-        )
+        self._live = live_lines(console, self.render, _REFRESH_PER_S, "crop")
 
     def __enter__(self) -> Self:
         self._live.start()
