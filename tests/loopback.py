@@ -56,11 +56,11 @@ class Asked(NamedTuple):
 
 
 @contextmanager
-def answering(answer: Callable[[Asked], tuple[int, dict[str, str], bytes]]):
+def answering(answer: Callable[[Asked], tuple[int, dict[str, str], bytes]] | None = None):
     """A server that answers as a function says: status, headers, body.
 
     Yields:
-        The server. Its `asked` are the requests that came, in order.
+        The server. Its `asked` are the requests that came, in order. Its `answer` may be replaced.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -70,7 +70,7 @@ def answering(answer: Callable[[Asked], tuple[int, dict[str, str], bytes]]):
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             asked = Asked(self.command, self.path, self.headers, body)
             server.asked.append(asked)
-            status, headers, payload = answer(asked)
+            status, headers, payload = server.answer(asked)
             self.send_response(status)
             for name, value in {"Content-Length": str(len(payload)), **headers}.items():
                 self.send_header(name, value)
@@ -85,7 +85,7 @@ def answering(answer: Callable[[Asked], tuple[int, dict[str, str], bytes]]):
             return
 
     with serving(Handler) as server:
-        server.asked = []
+        server.asked, server.answer = [], answer
         server.handle_error = _show_unless_left
         yield server
 

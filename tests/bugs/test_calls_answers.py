@@ -23,9 +23,9 @@ from etlkit import (
     RetryPolicy,
 )
 from etlkit.calls.http import HttpClient
-from etlkit.calls.retry import Calls, from_grpc, is_transient
-from etlkit.testing import no_sleep
+from etlkit.calls.retry import from_grpc, is_transient
 from tests.loopback import answering
+from tests.run_of_calls import run_of_calls
 
 ONCE = RetryPolicy(max_attempts=1, max_outage_s=2)
 FORBIDDEN = b'{"error": {"message": "not yours"}}'
@@ -33,18 +33,15 @@ FORBIDDEN = b'{"error": {"message": "not yours"}}'
 
 @pytest.fixture(scope="module")
 def server():
-    with answering(lambda asked: server.answer(asked)) as server:  # noqa: PLW0108 - it changes
+    with answering() as server:
         yield server
 
 
 @pytest.fixture(autouse=True)
 def run(server):
     server.asked.clear()
-    calls = Calls()
-    token = calls.enter()
-    with no_sleep():
+    with run_of_calls() as calls:
         yield calls
-    calls.leave(token)
 
 
 @pytest.fixture

@@ -13,9 +13,8 @@ from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select
 from etlkit import ConfigError, RetryPolicy
 from etlkit.calls.http import HttpClient
 from etlkit.calls.proxies import proxy_for
-from etlkit.calls.retry import Calls
-from etlkit.testing import no_sleep
 from tests.loopback import answering, over_tls, proxying, self_signed
+from tests.run_of_calls import run_of_calls
 
 PASSWORD = "p@ss/w:rd"
 QUOTED = "p%40ss%2Fw%3Ard"
@@ -29,11 +28,8 @@ def environ(monkeypatch):
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
-    calls = Calls()
-    token = calls.enter()
-    with no_sleep():
+    with run_of_calls():
         yield monkeypatch
-    calls.leave(token)
 
 
 @pytest.fixture(scope="module")

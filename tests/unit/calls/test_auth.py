@@ -16,9 +16,8 @@ from etlkit import ApiError, ConfigError, Secret
 from etlkit.calls import auth, clock
 from etlkit.calls.auth import BasicAuth, BearerToken, GoogleIdToken, OAuthClientCredentials
 from etlkit.calls.http import HttpClient
-from etlkit.calls.retry import Calls
-from etlkit.testing import no_sleep
 from tests.loopback import answering
+from tests.run_of_calls import run_of_calls
 
 SECRET = "s3cret+/ü-4711"
 
@@ -59,11 +58,8 @@ def world(monkeypatch):
     world = World()
     with answering(world) as server:
         world.server, world.url = server, server.url
-        calls = Calls()
-        token = calls.enter()
-        with no_sleep():
+        with run_of_calls():
             yield world
-        calls.leave(token)
 
 
 def oauth(world, **options):

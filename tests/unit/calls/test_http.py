@@ -20,11 +20,10 @@ from etlkit import (
 )
 from etlkit.calls.connections import HttpPool
 from etlkit.calls.http import HttpClient
-from etlkit.calls.retry import Calls
 from etlkit.files.web_file import web_file
-from etlkit.testing import no_sleep
 from etlkit.vision.download import Downloader, DownloadError
 from tests.loopback import over_tls, self_signed, serving
+from tests.run_of_calls import run_of_calls
 
 KEY = "sk-very-secret-4711"
 ONCE = RetryPolicy(max_attempts=1, max_outage_s=2)
@@ -65,11 +64,8 @@ def server():
 @pytest.fixture(autouse=True)
 def run():
     """A separate run for every test, because health and counts belong to a run."""
-    calls = Calls()
-    token = calls.enter()
-    with no_sleep():
+    with run_of_calls() as calls:
         yield calls
-    calls.leave(token)
 
 
 @pytest.fixture

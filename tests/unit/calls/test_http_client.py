@@ -21,9 +21,9 @@ from etlkit import (
     run_job,
 )
 from etlkit.calls.http import HttpClient
-from etlkit.calls.retry import Calls
-from etlkit.testing import MemorySink, MemorySource, no_sleep
+from etlkit.testing import MemorySink, MemorySource
 from tests.loopback import answering
+from tests.run_of_calls import run_of_calls
 
 ONCE = RetryPolicy(max_attempts=1, max_outage_s=2)
 
@@ -31,7 +31,7 @@ ONCE = RetryPolicy(max_attempts=1, max_outage_s=2)
 @pytest.fixture(scope="module")
 def server():
     """One server for all tests; `answer` says what comes back."""
-    with answering(lambda asked: server.answer(asked)) as server:  # noqa: PLW0108 - it changes
+    with answering() as server:
         yield server
 
 
@@ -40,11 +40,8 @@ def run(server):
     """A run of its own for every test."""
     server.asked.clear()
     server.answer = lambda asked: (200, {}, b'{"n": 1}')
-    calls = Calls()
-    token = calls.enter()
-    with no_sleep():
+    with run_of_calls() as calls:
         yield calls
-    calls.leave(token)
 
 
 @pytest.fixture

@@ -8,9 +8,8 @@ import pytest
 from etlkit import ApiError, ConfigError, RowError
 from etlkit.calls.http import HttpClient
 from etlkit.calls.paging import Cursor, LinkHeader, NextLink, PageNumber
-from etlkit.calls.retry import Calls
-from etlkit.testing import no_sleep
 from tests.loopback import answering
+from tests.run_of_calls import run_of_calls
 
 ITEMS = list(range(7))
 
@@ -21,18 +20,15 @@ def query_of(asked):
 
 @pytest.fixture(scope="module")
 def server():
-    with answering(lambda asked: server.answer(asked)) as server:  # noqa: PLW0108 - it changes
+    with answering() as server:
         yield server
 
 
 @pytest.fixture(autouse=True)
 def run(server):
     server.asked.clear()
-    calls = Calls()
-    token = calls.enter()
-    with no_sleep():
+    with run_of_calls() as calls:
         yield calls
-    calls.leave(token)
 
 
 def read(server, paging, **options):
