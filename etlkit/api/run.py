@@ -143,6 +143,7 @@ class RunRecord:
         job_name: The job it is a run of.
         attempts: Attempts made so far, at least 1.
         fingerprint: Of the code and query it began with.
+        code: What the fingerprint was made of, see `Run`; empty = not known.
         retry_of: The run whose rejected rows it retries; None = it does not.
         published: How its rows ended, if it is published; None = it is not.
         target: Where its rows go.
@@ -157,6 +158,7 @@ class RunRecord:
     published: Counts | None = None
     target: str = ""
     parent: ParentRun | None = None
+    code: Mapping[str, str] = field(default_factory=dict)
 
 
 MakeReport: TypeAlias = Callable[[Counts | None, BaseException | None], Report]
@@ -169,6 +171,8 @@ class Run:
     Args:
         request: What the caller asked for.
         fingerprint: Changes with the transform's code and the source's query.
+        code: Short digests of the code's files by path, and that of the query, so that a refused
+            resume can say what changed.
         labels: For every BigQuery job of the run, beside `etlkit_job` and `etlkit_run`.
         calls: What the calls to services have in common; None = no limits, nothing used yet.
         record: The run to resume; None = a new run.
@@ -188,6 +192,7 @@ class Run:
         request: RunRequest,
         *,
         fingerprint: str = "",
+        code: Mapping[str, str] | None = None,
         labels: Mapping[str, str] | None = None,
         calls: Calls | None = None,
         record: RunRecord | None = None,
@@ -201,6 +206,7 @@ class Run:
         self.parent = request.parent or (None if record is None else record.parent)
         self.started_at = request.started_at
         self.fingerprint = fingerprint
+        self.code = dict(code or {})
         self.labels = dict(labels or {})
         self.calls = calls or Calls()
         self.run_id = new_run_id(request.started_at) if record is None else record.run_id

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from etlkit.api.outcomes import Counts
 from etlkit.api.report import Progress, RunReport, end_state, error_text
 from etlkit.api.run import AUTO, LAST, MakeReport, Run, is_too_old
 from etlkit.calls.limits import Meter
+from etlkit.engine.code_files import changes
 from etlkit.engine.estimate import estimate, make_calls
 from etlkit.engine.pipeline import Pipeline
 from etlkit.engine.transform_spec import TransformSpec
@@ -83,10 +84,12 @@ def make_run(
         RunStateError: It cannot be resumed.
     """
     fingerprint = spec.fingerprint(job.source)
-    record = None if request.resume is None else _find(job, request, fingerprint)
+    code = spec.parts(job.source)
+    record = None if request.resume is None else _find(job, request, fingerprint, code)
     return Run(
         request,
         fingerprint=fingerprint,
+        code=code,
         labels=job.labels,
         calls=make_calls(job, request.shared),
         record=record,
@@ -94,15 +97,17 @@ def make_run(
     )
 
 
-def _find(job: TransferJob, request: RunRequest, fingerprint: str) -> RunRecord | None:
+def _find(
+    job: TransferJob, request: RunRequest, fingerprint: str, code: Mapping[str, str]
+) -> RunRecord | None:
     """The run to resume; None = a new run begins."""
     if request.resume != AUTO:
         record = job.sink.find_run(request)
-        _check_resumable(record, request, fingerprint)
+        _check_resumable(record, request, fingerprint, code)
         return record
     try:
         record = job.sink.find_run(replace(request, resume=LAST))
-        _check_resumable(record, request, fingerprint)
+        _check_resumable(record, request, fingerprint, code)
     except RunStateError as reason:  # a run in progress will refuse the new one
         log.info("a new run begins: %s", reason)
         return None
@@ -112,7 +117,9 @@ def _find(job: TransferJob, request: RunRequest, fingerprint: str) -> RunRecord 
     return record
 
 
-def _check_resumable(record: RunRecord, request: RunRequest, fingerprint: str) -> None:
+def _check_resumable(
+    record: RunRecord, request: RunRequest, fingerprint: str, code: Mapping[str, str]
+) -> None:
     run_id = record.run_id
     if record.job_name != request.job_name:
         raise RunStateError(
@@ -129,8 +136,9 @@ def _check_resumable(record: RunRecord, request: RunRequest, fingerprint: str) -
             target=record.target,
         )
     if record.fingerprint != fingerprint and not request.allow_code_change:
+        what = f" ({'; '.join(changes(record.code, code))})" if record.code else ""
         raise RunStateError(
-            f"code or query changed since run {run_id} began: rows transformed then and now may "
+            f"code or query changed since run {run_id} began{what}: rows transformed then and now may "
             "differ. To resume anyway, add --allow-code-change to --resume; or start a new run"
         )
 
