@@ -120,6 +120,7 @@ class RunRequest:
         parent: The workflow's run whose task this run is; None = it stands for itself.
         started_at: When the run was asked for, an aware time.
         shared: Rates and caps that it shares with other runs of a workflow; None = it shares none.
+        journal: Folder of the journals, or `off`; None = as the job says.
     """
 
     job_name: str
@@ -132,6 +133,7 @@ class RunRequest:
     parent: ParentRun | None = None
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     shared: SharedCalls | None = None
+    journal: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +185,7 @@ class Run:
         run_id: How the run is found again. A resumed run keeps its id.
         attempt: 1 for a new run, one more at every resume.
         job_name: As in `RunRequest`; likewise `settings`, `limit`, `variables`, `retry_of`
-            and `started_at`.
+            `started_at` and `journal`.
         parent: The workflow's run whose task this run is; None = it stands for itself.
     """
 
@@ -205,6 +207,7 @@ class Run:
         self.retry_of = request.retry_of
         self.parent = request.parent or (None if record is None else record.parent)
         self.started_at = request.started_at
+        self.journal = request.journal
         self.fingerprint = fingerprint
         self.code = dict(code or {})
         self.labels = dict(labels or {})

@@ -19,6 +19,7 @@ from etlkit.api.run import AUTO, LAST, MakeReport, Run, is_too_old
 from etlkit.calls.limits import Meter
 from etlkit.engine.code_files import changes
 from etlkit.engine.estimate import estimate, make_calls
+from etlkit.engine.journal.journal import open_journal
 from etlkit.engine.pipeline import Pipeline
 from etlkit.engine.transform_spec import TransformSpec
 from etlkit.errors import AlreadyPublishedError, RunStateError
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from etlkit.api.run import RunRecord, RunRequest
     from etlkit.api.sink import SinkWriter
     from etlkit.api.source import SourceReader
+    from etlkit.engine.journal.journal import Journal
 
 log = logging.getLogger("etlkit")
 
@@ -161,7 +163,8 @@ class _Transfer:
         self._run_id = request.resume or ""
         self._target = ""
         self._published = 0
-        self._resumed = 0
+        self._journal: Journal | None = None
+        self._recovered = 0
         self._keeps_rows = False
         self._done = False
 
@@ -188,15 +191,19 @@ class _Transfer:
                 self._keeps_rows = getattr(writer, "keeps_rows", True)
             try:
                 with self._stage("snapshot"):
+                    self._journal = open_journal(self._job, run, writer)
                     recovered = writer.recover()
                     self._counts = recovered.counts
-                    self._resumed = recovered.counts.finished
+                    self._recovered = recovered.counts.finished
                     reader.freeze(recovered)
                 self._transform_and_publish(spec, run, reader, writer)
             except BaseException as error:
                 if not self._done:
                     writer.abort(error)
                 raise
+            finally:
+                if self._journal is not None:
+                    self._journal.close(is_done=self._done)
         finally:
             reader.close(succeeded=self._done)
 
@@ -204,9 +211,18 @@ class _Transfer:
         self, spec: TransformSpec, run: Run, reader: SourceReader, writer: SinkWriter
     ) -> None:
         task = "" if run.parent is None else f"{run.parent.task}: "
-        log.info("%s%s", task, estimate(self._job, spec, reader.num_rows, resumed=self._resumed))
+        log.info("%s%s", task, estimate(self._job, spec, reader.num_rows, resumed=self._recovered))
         with self._stage("transform"):
-            Pipeline(spec, reader, writer, self._job, self._counts, run, self._on_progress).run()
+            Pipeline(
+                spec,
+                reader,
+                writer,
+                self._job,
+                self._counts,
+                run,
+                self._on_progress,
+                self._journal,
+            ).run()
         with self._stage("publish"):
             self._on_progress("publish", self._counts, self._counts.read)
             self._published = writer.commit(self._counts)
@@ -227,8 +243,13 @@ class _Transfer:
 
     def report_published(self, done: AlreadyPublishedError) -> RunReport:
         self._run_id, self._counts, self._target = done.run_id, done.counts, done.target
-        self._resumed, self._published = done.counts.read, done.counts.parts
+        self._recovered, self._published = done.counts.read, done.counts.parts
         return self.report(None)
+
+    @property
+    def _resumed(self) -> int:
+        """Rows whose result is an earlier attempt's: staged, or in its journal."""
+        return self._recovered + (0 if self._journal is None else self._journal.answers.num_used)
 
     def _report_now(self, counts: Counts | None, error: BaseException | None) -> RunReport:
         """The report for the sink's records: they are written before the last stage is over."""
