@@ -6,6 +6,7 @@ import json
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from etlkit._version import __version__
 from etlkit.api.transform import EtlBase, overrides_batch
 from etlkit.api.user_errors import user_error_text
 from etlkit.engine.code_files import bounded, code_digests, digest
@@ -30,6 +31,10 @@ QUERY = "the query"
 class TransformSpec:
     """What the engine knows about a transform before the first row.
 
+    Attributes:
+        kind: The transform's class.
+        made: What its factory has made; None = it has none.
+
     Raises:
         ConfigError: A class attribute is out of range or names no type.
     """
@@ -37,8 +42,9 @@ class TransformSpec:
     def __init__(self, job: TransferJob) -> None:
         self.make = job.transform
         # A factory is called once here: what its product declares comes from the class.
-        etl = job.transform if isinstance(job.transform, type) else _made_by(job.transform)
-        self._class = etl
+        self.made = None if isinstance(job.transform, type) else _made_by(job.transform)
+        etl = job.transform if isinstance(job.transform, type) else type(self.made)
+        self.kind = etl
         if not issubclass(etl, EtlBase):
             raise ConfigError(
                 f"transform made a {etl.__name__}: it must make instances of etlkit.EtlBase"
@@ -57,7 +63,10 @@ class TransformSpec:
     def code(self) -> dict[str, str]:
         """Digests of the user's files that the transform is made of; see `code_digests`."""
         made_by = getattr(self.make, "func", self.make)  # of a functools.partial
-        return code_digests([self._class, *([] if made_by is self._class else [made_by])])
+        found = code_digests([self.kind, *([] if made_by is self.kind else [made_by])])
+        ours = [each for each in self.kind.__mro__ if each.__module__.startswith("etlkit.")]
+        # What a base of etlkit's own makes of a row may change with the version.
+        return found if ours == [EtlBase] else {**found, "etlkit": __version__}
 
     def parts(self, source: Source) -> dict[str, str]:
         """What the fingerprint is made of: digests by path, and that of the query."""
@@ -110,9 +119,9 @@ class TransformSpec:
         return max(1, _CHUNK_ROWS // self.task_rows) * self.task_rows
 
 
-def _made_by(factory: Callable[[], EtlBase]) -> type[EtlBase]:
+def _made_by(factory: Callable[[], EtlBase]) -> EtlBase:
     try:
-        return type(factory())
+        return factory()
     except EtlkitError:
         raise
     except Exception as error:
