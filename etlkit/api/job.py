@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from etlkit.api.job_options import JobOptions, describe
-from etlkit.api.reuse import KeepsResults
-from etlkit.api.sink import Sink
+from etlkit.api.sink import KeepsResults, Sink
 from etlkit.api.source import Source
 from etlkit.api.transform import EtlBase
 from etlkit.errors import ConfigError

@@ -1,16 +1,14 @@
-"""Results that are kept for later runs: what a job says of them, and who can keep them."""
+"""Results that are kept for later runs: which of them count."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, TypeAlias
 
 from etlkit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from etlkit.api.run import Run
-    from etlkit.api.source import Source
     from etlkit.rows.columns import Column
 
 Keys: TypeAlias = "str | Sequence[str] | bool | None"
@@ -64,33 +62,3 @@ class Reuse:
     is_fresh: bool = False
     across_code: bool = False
     keeps_skipped: bool = True
-
-
-@runtime_checkable
-class KeepsResults(Protocol):
-    """A sink that can keep results for later runs of a job."""
-
-    def check_reuse(self, source: Source, /) -> None:
-        """Find what is in the way without any I/O.
-
-        Raises:
-            ConfigError: Results cannot be kept for rows of this source, or with this sink's mode.
-        """
-
-    def count_results(self, run: Run, reuse: Reuse, /) -> int:
-        """How many source rows have results that would count. Writes nothing."""
-
-
-@runtime_checkable
-class TakesResults(Protocol):
-    """A writer of a sink that keeps results."""
-
-    def take_results(self, reuse: Reuse, /) -> int:
-        """Stage the results of known rows, as if they had been transformed.
-
-        Called once in an attempt, when the rows are frozen. What an earlier attempt took stays. When
-        the run is published, its other results are kept.
-
-        Returns:
-            Source rows that were known.
-        """

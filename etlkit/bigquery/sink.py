@@ -150,7 +150,7 @@ class BigQuerySink(SinkOptions):
         return BigQueryWriter(self, job, run, connect(run), reader)
 
     def check_reuse(self, source: Source, /) -> None:
-        """See `etlkit.api.reuse.KeepsResults.check_reuse`."""
+        """See `etlkit.api.sink.KeepsResults.check_reuse`."""
         if not MODES[self.mode].is_staged:
             raise ConfigError(
                 f"reuse does not go with mode {self.mode}: its rows are never staged, so nothing is "
@@ -163,7 +163,7 @@ class BigQuerySink(SinkOptions):
             )
 
     def count_results(self, run: Run, reuse: Reuse, /) -> int:
-        """See `etlkit.api.reuse.KeepsResults.count_results`."""
+        """See `etlkit.api.sink.KeepsResults.count_results`."""
         from etlkit.bigquery.client import connect
         from etlkit.bigquery.google_errors import errors_as
         from etlkit.bigquery.results.results_table import ResultsTable

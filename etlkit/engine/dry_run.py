@@ -6,8 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 from etlkit.api.report import TIB, DryRunReport
-from etlkit.api.reuse import KeepsResults
 from etlkit.api.run import Run
+from etlkit.api.sink import KeepsResults
 from etlkit.engine.estimate import estimate_ahead, make_calls
 from etlkit.engine.reuse import plan_reuse
 from etlkit.engine.transform_spec import TransformSpec

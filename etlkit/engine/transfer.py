@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from etlkit.api.outcomes import Counts
 from etlkit.api.report import Progress, RunReport, end_state, error_text
-from etlkit.api.reuse import TakesResults
 from etlkit.api.run import AUTO, LAST, MakeReport, Run, is_too_old
+from etlkit.api.sink import TakesResults
 from etlkit.calls.limits import Meter
 from etlkit.engine.code_files import changes
 from etlkit.engine.estimate import estimate, make_calls

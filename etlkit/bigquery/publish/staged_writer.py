@@ -186,7 +186,7 @@ class BigQueryWriter(StagedWriter):
         return counts.parts
 
     def take_results(self, reuse: Reuse, /) -> int:
-        """See `etlkit.api.reuse.TakesResults.take_results`."""
+        """See `etlkit.api.sink.TakesResults.take_results`."""
         from etlkit.bigquery.results.results_table import ResultsTable
 
         dataset = work_dataset(self._options.work_dataset, self._connection.project)
