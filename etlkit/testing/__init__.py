@@ -10,6 +10,8 @@ def test_adds_a_greeting():
 
 from etlkit.calls.clock import no_sleep
 from etlkit.engine.trocco import load_etl
+from etlkit.testing.assert_rows import assert_rows
+from etlkit.testing.fake_rows import fake_rows, sample_rows
 from etlkit.testing.fault_plan import FaultPlan
 from etlkit.testing.fault_server import FaultServer
 from etlkit.testing.memory import MemorySink, MemorySource
@@ -24,7 +26,10 @@ __all__ = [
     "MemorySource",
     "SinkContract",
     "SourceContract",
+    "assert_rows",
+    "fake_rows",
     "load_etl",
     "no_sleep",
     "run_transform",
+    "sample_rows",
 ]
