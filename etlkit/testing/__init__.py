@@ -11,7 +11,9 @@ def test_adds_a_greeting():
 from etlkit.calls.clock import no_sleep
 from etlkit.engine.trocco import load_etl
 from etlkit.testing.assert_rows import assert_rows
+from etlkit.testing.fake_http import FakeHttp, FakeRequest
 from etlkit.testing.fake_rows import fake_rows, sample_rows
+from etlkit.testing.fake_vision import FakeVision
 from etlkit.testing.fault_plan import FaultPlan
 from etlkit.testing.fault_server import FaultServer
 from etlkit.testing.memory import MemorySink, MemorySource
@@ -20,6 +22,9 @@ from etlkit.testing.source_contract import SourceContract
 from etlkit.testing.transforms import run_transform
 
 __all__ = [
+    "FakeHttp",
+    "FakeRequest",
+    "FakeVision",
     "FaultPlan",
     "FaultServer",
     "MemorySink",
