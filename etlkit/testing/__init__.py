@@ -11,6 +11,7 @@ def test_adds_a_greeting():
 from etlkit.calls.clock import no_sleep
 from etlkit.engine.trocco import load_etl
 from etlkit.testing.assert_rows import assert_rows
+from etlkit.testing.datamart_rows import datamart_rows
 from etlkit.testing.fake_http import FakeHttp, FakeRequest
 from etlkit.testing.fake_rows import fake_rows, sample_rows
 from etlkit.testing.fake_vision import FakeVision
@@ -32,6 +33,7 @@ __all__ = [
     "SinkContract",
     "SourceContract",
     "assert_rows",
+    "datamart_rows",
     "fake_rows",
     "load_etl",
     "no_sleep",
