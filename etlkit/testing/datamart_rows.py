@@ -128,7 +128,7 @@ def _make(
 
 def _result(connection: Connection, report: DatamartReport) -> list[Row]:
     if report.target:
-        rows = connection.client.list_rows(connection.client.get_table(report.target))
+        rows: Any = connection.client.list_rows(connection.client.get_table(report.target))
     else:
         selects = [
             each for each in report.statements if each.statement_type in {"SELECT", "SCRIPT"}
@@ -137,5 +137,6 @@ def _result(connection: Connection, report: DatamartReport) -> list[Row]:
             raise ConfigError(
                 f"{report.job} has neither a destination nor a SELECT: there are no rows"
             )
-        rows = connection.client.get_job(selects[-1].job_id, location=connection.location).result()
+        job: Any = connection.client.get_job(str(selects[-1].job_id), location=connection.location)
+        rows = job.result()
     return [dict(row) for row in rows]
