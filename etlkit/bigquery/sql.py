@@ -637,7 +637,7 @@ def runs_view(events: TableName) -> str:
     """The latest state of every run. A run that is published stays published."""
     columns = (
         "run_id, job, IF(event = 'started', 'running', event) AS state, mode, target, `read`, "
-        "written, skipped, rejected, rows_published, error, attempt, fingerprint, variables, "
+        "written, skipped, rejected, rows_published, error, attempt, fingerprint, code, variables, "
         "retry_of, parent_run_id, task, seconds, bytes_billed, cost, report, "
         "owner, host, pid, etlkit_version, started_at, event_at AS updated_at, "
         "IF(event = 'started', NULL, event_at) AS finished_at, "

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from etlkit.cli.run_report import AnyReport
     from etlkit.workflow.definition import Workflow
 
-_ONLY_TRANSFERS = ("limit", "preview", "retry_rejects")
+_ONLY_TRANSFERS = ("limit", "preview", "journal", "retry_rejects")
 _ONLY_WORKFLOWS = ("from_task", "skip")
 _RESUMING = ("resume", "allow_code_change")
 _NOT_IN_DRY_RUNS = ("preview", "resume", "retry_rejects")
@@ -97,6 +97,12 @@ _OUTPUT = "Output"
     is_flag=True,
     section=_ROWS,
     help="With --resume: continue although code or query changed.",
+)
+@option(
+    "--journal",
+    metavar="DIR|off",
+    section=_ROWS,
+    help="Folder for results that are not staged yet, for a --resume on this disk; off = none.",
 )
 @option(
     "--retry-rejects",
@@ -322,6 +328,7 @@ def _run_transfer(job: TransferJob, given: dict[str, Any], options: dict[str, An
                 resume=options["resume"],
                 allow_code_change=options["allow_code_change"],
                 retry_rejects=options["retry_rejects"],
+                journal=options["journal"],
                 only=next(iter(options["only"]), None),
                 on_progress=view,
                 on_start=_stop_on_signals,

@@ -6,12 +6,14 @@ import contextlib
 import logging
 import time
 from collections import deque
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from etlkit.api.outcomes import is_clean
 from etlkit.api.run import STOP_TIMEOUT_S, Interrupted
 from etlkit.engine.batch_writer import BatchWriter
+from etlkit.engine.journal.answers import Answers
 from etlkit.engine.prefetch import Chunk, Prefetcher
 from etlkit.engine.row_watch import RowWatch
 from etlkit.engine.workers import Task, WorkerPool
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from etlkit.api.run import Run
     from etlkit.api.sink import SinkWriter
     from etlkit.api.source import SourceReader
+    from etlkit.engine.journal.journal import Journal
     from etlkit.engine.transform_spec import TransformSpec
 
 log = logging.getLogger("etlkit")
@@ -68,6 +71,7 @@ class Pipeline:
         counts: Counts,
         run: Run,
         on_progress: Progress,
+        journal: Journal | None = None,
     ) -> None:
         source = reader.columns
         read = spec.read_columns(source)
@@ -90,7 +94,9 @@ class Pipeline:
             run.calls,
             writer.is_ready,
             ends_at_error=job.on_row_error == "fail",
+            journal=journal,
         )
+        self._answers = Answers({}) if journal is None else journal.answers
         self._watch = RowWatch(job.row_timeout_s, run.calls.waits)
         self._tasks: deque[tuple[Chunk, int, Task]] = deque()
         self._unsubmitted: deque[tuple[Chunk, int, Task]] = deque()
@@ -224,14 +230,20 @@ class Pipeline:
         ):
             entry = self._unsubmitted.popleft()
             self._tasks.append(entry)
-            self._pool.submit(entry[2])
+            if len(entry[2].outcomes) == len(entry[2].rows):  # as an earlier attempt left it
+                self._wake()
+            else:
+                self._pool.submit(entry[2])
 
     def _has_task(self) -> bool:
         """Whether a task is ready; cuts the next chunk into tasks if needed."""
         if not self._unsubmitted and (chunk := self._prefetcher.next_chunk()) is not None:
-            rows, step = chunk.decoded.rows, self._spec.task_rows
-            for start in range(0, len(rows), step):
-                self._unsubmitted.append((chunk, start, Task(rows[start : start + step])))
+            for start, stop, outcomes in self._answers.split(chunk):
+                step = self._spec.task_rows if outcomes is None else stop - start
+                for at in range(start, stop, step):
+                    rows = chunk.decoded.rows[at : min(at + step, stop)]
+                    task = Task(rows, partial(chunk.row_id, start=at), outcomes)
+                    self._unsubmitted.append((chunk, at, task))
         return bool(self._unsubmitted)
 
     def _collect(self) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-from pathlib import Path
+import json
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from etlkit.api.transform import EtlBase, overrides_batch
 from etlkit.api.user_errors import user_error_text
+from etlkit.engine.code_files import bounded, code_digests, digest
 from etlkit.errors import ConfigError, EtlkitError
 from etlkit.rows.columns import parse_schema
 
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 _CHUNK_ROWS = 500
 """Rows decoded at once: measured, their dicts stay in the processor's cache."""
+
+
+QUERY = "the query"
+"""Stands for the source among the parts of a fingerprint."""
 
 
 class TransformSpec:
@@ -49,18 +53,22 @@ class TransformSpec:
         schema = etl.output_schema
         self.output_schema = None if schema is None else parse_schema(schema)
 
+    @cached_property
+    def code(self) -> dict[str, str]:
+        """Digests of the user's files that the transform is made of; see `code_digests`."""
+        made_by = getattr(self.make, "func", self.make)  # of a functools.partial
+        return code_digests([self._class, *([] if made_by is self._class else [made_by])])
+
+    def parts(self, source: Source) -> dict[str, str]:
+        """What the fingerprint is made of: digests by path, and that of the query."""
+        return {**bounded(self.code), QUERY: digest(source.fingerprint.encode())}
+
     def fingerprint(self, source: Source) -> str:
         """A text that changes with the transform's code or the source's query.
 
-        The whole module counts: a helper beside the class matters as much as the class.
+        Whole files count: a helper beside the class matters as much as the class.
         """
-        try:
-            code = Path(inspect.getfile(self._class)).read_bytes()
-        except (OSError, TypeError):  # defined in a console: there is no file
-            code = self._class.__qualname__.encode()
-        digest = hashlib.sha256(code)
-        digest.update(source.fingerprint.encode())
-        return digest.hexdigest()[:16]
+        return digest(json.dumps({**self.code, **self.parts(source)}, sort_keys=True).encode())
 
     def read_columns(self, source: tuple[Column, ...]) -> tuple[Column, ...]:
         """The source columns that rows will have, in the source's order.

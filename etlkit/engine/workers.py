@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from etlkit.api.outcomes import Outcome, as_returned, classify, is_clean
 from etlkit.api.transform import EtlBase, overrides_batch
@@ -16,6 +16,9 @@ from etlkit.calls.clock import Stopped
 from etlkit.calls.retry import Calls
 from etlkit.errors import ConfigError, EtlkitError, JobError
 from etlkit.rows.row import Row
+
+if TYPE_CHECKING:
+    from etlkit.engine.journal.journal import Journal
 
 T = TypeVar("T")
 
@@ -30,22 +33,38 @@ _LOOK_INTERVAL_S = 0.0005
 """A row that begins later than this after the last look at the sink is preceded by another look. So
 each paid call is, and rows that take microseconds share one: a look would cost a good part of them."""
 
+_CALL_S = 0.0005
+"""A row that took this long after the look that was due has perhaps cost a call, whoever made it: its
+outcome goes into the journal. Rows that take microseconds never come there."""
+
 
 class Task:
     """Consecutive rows for one worker, and their outcomes so far.
 
-    Attributes:
+    Args:
         rows: The decoded source rows.
+        row_id: Gives the id of a row by its index in `rows`; None = nobody asks.
+        outcomes: The outcomes, if an earlier attempt has left them.
+
+    Attributes:
+        rows: As given.
+        row_id: As given.
         outcomes: One entry per row, in order. Grows while the worker runs; reading it then is safe.
         has_failed: Whether a row failed that ends the run; later ones may have no outcome then.
         error: What ended the run at the first row without an outcome; None = nothing did.
     """
 
-    __slots__ = ("error", "has_failed", "outcomes", "rows")
+    __slots__ = ("error", "has_failed", "outcomes", "row_id", "rows")
 
-    def __init__(self, rows: list[Row]) -> None:
+    def __init__(
+        self,
+        rows: list[Row],
+        row_id: Callable[[int], str] | None = None,
+        outcomes: list[Outcome] | None = None,
+    ) -> None:
         self.rows = rows
-        self.outcomes: list[Outcome] = []
+        self.row_id = row_id
+        self.outcomes: list[Outcome] = [] if outcomes is None else outcomes
         self.has_failed = False
         self.error: BaseException | None = None
 
@@ -60,6 +79,7 @@ class WorkerPool:
         calls: The run's calls to services, which wait for each other and end with the pool.
         is_ready: Whether the next row may be transformed, see `SinkWriter.is_ready`.
         ends_at_error: Whether a row that fails ends the run: then no later row is begun.
+        journal: Keeps the outcomes of rows that took a call; None = nobody does.
 
     Attributes:
         nested_keys: Keys of rows whose values may be lists or dicts, in rows of up to `num_keys`
@@ -77,6 +97,7 @@ class WorkerPool:
         is_ready: Callable[[], bool],
         *,
         ends_at_error: bool = False,
+        journal: Journal | None = None,
     ) -> None:
         self._make = make
         self._size = size
@@ -84,6 +105,7 @@ class WorkerPool:
         self._calls = calls
         self._is_ready = is_ready
         self._ends_at_error = ends_at_error
+        self._journal = journal
         self.nested_keys: tuple[str, ...] = ()
         self.num_keys = 0
         self.running: dict[int, Task] = {}
@@ -182,7 +204,8 @@ class WorkerPool:
         nested_keys, num_keys = self.nested_keys, self.num_keys
         clock = time.monotonic
         for row in task.rows:
-            if clock() >= look_at:
+            if (now := clock()) >= look_at:
+                self._keep_last(task, now - look_at)
                 if self._stop.is_set() or not self._wait_until_ready():
                     break
                 look_at = clock() + _LOOK_INTERVAL_S
@@ -203,11 +226,26 @@ class WorkerPool:
                 append(as_returned(result, nested_keys))
             else:
                 append(result.copy())
+        self._keep_last(task, clock() - look_at)
         return look_at
+
+    def _keep_last(self, task: Task, late_s: float) -> None:
+        """Put the last outcome into the journal if its row took long: rows before it share a look."""
+        if late_s >= _CALL_S:
+            self.keep(task, len(task.outcomes) - 1)
+
+    def keep(self, task: Task, first: int) -> None:
+        """Put the outcomes of a task's rows from `first` on into the journal; none = nothing to do."""
+        if self._journal is None or task.row_id is None or first < 0:
+            return
+        outcomes = task.outcomes[first:]
+        ids = [task.row_id(index) for index in range(first, first + len(outcomes))]
+        self._journal.keep(ids, outcomes)
 
     def _run_batch(self, etl: EtlBase, task: Task) -> None:
         if not self._wait_until_ready():
             return
+        began = time.monotonic()
         given = list(task.rows)  # the transform may sort its list; the positions in ours stay
         try:
             results = list(etl.transform_batch(given))
@@ -222,6 +260,8 @@ class WorkerPool:
             )
         _refuse_other_order(type(etl).__name__, task.rows, results)
         task.outcomes.extend(map(classify, results))
+        if time.monotonic() - began >= _CALL_S:
+            self.keep(task, 0)
         task.has_failed = self._ends_at_error and not all(map(is_clean, task.outcomes))
 
     def _wait_until_ready(self) -> bool:
