@@ -14,7 +14,7 @@ import pytest
 import etlkit
 from etlkit import ConfigError, JobError, RetryableError, RowError
 from etlkit.api.run import Interrupted
-from etlkit.cli import check, completion, deploy, init, local, new, report, run, runs
+from etlkit.cli import check, completion, deploy, doctor, init, local, new, report, run, runs
 from etlkit.cli.invocation import invoke
 from etlkit.cli.root import command, main
 
@@ -27,6 +27,7 @@ def test_every_command_is_listed_with_the_module_that_has_it():
     modules = {
         "init": init,
         "new": new,
+        "doctor": doctor,
         "run": run,
         "check": check,
         "runs": runs,
@@ -107,7 +108,7 @@ def test_completion_completes_commands():
     [
         (["rnu"], "there is no command 'rnu'; did you mean 'run'?"),
         (["jobs.x"], "there is no command 'jobs.x'; to run a job write: etlkit run jobs.x"),
-        (["zzz"], "there is no command 'zzz'; the commands are init, new, run, check, "),
+        (["zzz"], "there is no command 'zzz'; the commands are init, new, doctor, run, "),
         (["--verison"], "No such option"),
         (["run"], "name a job"),
         (["run", "--limt", "3", "x"], "--limit"),
