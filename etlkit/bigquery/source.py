@@ -103,6 +103,10 @@ class BigQuerySource:
             with errors_as(SourceError, "open", f"looking for the dataset of {target} failed"):
                 dataset = connection.find_dataset(target.dataset_id)
             connection.location = None if dataset is None else dataset.location
+        if isinstance(sink, TargetOptions):
+            from etlkit.bigquery.publish.opening import look_ahead
+
+            look_ahead(sink, job, run, connection)
         return BigQueryReader(self, run, connection)
 
 
@@ -265,8 +269,9 @@ class BigQueryReader:
     def close(self, *, succeeded: bool) -> None:
         """Drop the frozen rows after success; else they stay for a resume and expire."""
         if self._table is not None and succeeded:
-            self._connection.drop_work_table(self._frozen)
-            self._connection.drop_work_table(self._rest)
+            may_have_rest = self._rests or self._run.attempt > 1
+            names = [self._frozen, self._rest] if may_have_rest else [self._frozen]
+            self._connection.drop_beside(names)
 
 
 def work_dataset(name: str, project: str) -> tuple[str, str]:

@@ -173,8 +173,7 @@ class BigQueryWriter(StagedWriter):
                 self._staging,
                 self._owner,
             ).publish(counts)
-        self._staging.drop()
-        self._owner.finish()
+        self._owner.finish(self._staging.all_names)
         return counts.parts
 
     def _refuse_emptying(self, counts: Counts) -> None:
