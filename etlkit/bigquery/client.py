@@ -300,7 +300,9 @@ class Connection:
             except Conflict:
                 job = self._find_query(job_id)
             self._check_stop()  # it was not there to be cancelled a moment ago
-            if job.state != "DONE" or job.error_result:  # short jobs are over when they are answered
+            if (
+                job.state != "DONE" or job.error_result
+            ):  # short jobs are over when they are answered
                 job.result(retry=self.retry(), job_retry=None)
         except Exception as error:
             self._raise_if_stopped(error)

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -33,8 +34,9 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 PHOTOS = """
 CREATE TABLE IF NOT EXISTS bench.photos_{n} AS
-SELECT CONCAT('gs://bucket/photos/', CAST(i AS STRING), '.jpg') AS uri, 1700000000000000 + i AS generation,
-  'image/jpeg' AS content_type, 100000 + i AS size, TO_HEX(MD5(CAST(i AS STRING))) AS md5_hash,
+SELECT CONCAT('gs://bucket/photos/', CAST(i AS STRING), '.jpg') AS uri,
+  1700000000000000 + i AS generation, 'image/jpeg' AS content_type, 100000 + i AS size,
+  TO_HEX(MD5(CAST(i AS STRING))) AS md5_hash,
   TIMESTAMP_ADD(TIMESTAMP '2024-01-01', INTERVAL i SECOND) AS updated
 FROM UNNEST(GENERATE_ARRAY(1, {n})) AS i
 """
@@ -54,9 +56,7 @@ def figures() -> list[Figure]:
     with photos(NUM_ROWS) as connection:
         ours, by_hand = measure(connection, NUM_ROWS, TIMES)
     requests_of_a_run = ours[-1]["requests"]
-    ratios = tuple(
-        round(a["total"] / b["total"], 3) for a, b in zip(ours, by_hand, strict=True)
-    )
+    ratios = tuple(round(a["total"] / b["total"], 3) for a, b in zip(ours, by_hand, strict=True))
     best = min(each["total"] for each in ours) / min(each["total"] for each in by_hand)
     return [
         Figure(
@@ -158,7 +158,7 @@ def script(connection: Connection, num_rows: int) -> dict[str, float]:
     for each in (reader, writer):
         each.transport.close()
     marks.append(time.monotonic())
-    spent = [b - a for a, b in zip(marks, marks[1:], strict=False)]
+    spent = [b - a for a, b in pairwise(marks)]
     return {"query": spent[0], "transform": spent[1], "publish": spent[2], "total": sum(spent)}
 
 
@@ -204,9 +204,7 @@ def transformed(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Columns to lists, a dict for each row, the function, and lists to columns again."""
     transform, names = Etl().transform_row, ARROW.names
     columns = [values(column) for column in batch.columns]
-    rows = [
-        transform(dict(zip(names, each, strict=False))) for each in zip(*columns, strict=True)
-    ]
+    rows = [transform(dict(zip(names, each, strict=False))) for each in zip(*columns, strict=True)]
     arrays = [pa.array([row[field.name] for row in rows], field.type) for field in ARROW]
     return pa.RecordBatch.from_arrays(arrays, schema=ARROW)
 
