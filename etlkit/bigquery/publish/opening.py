@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from etlkit.bigquery.client import Connection
 from etlkit.bigquery.google_errors import errors_as
-from etlkit.bigquery.names import parse_table
+from etlkit.bigquery.names import parse_table, work_dataset
 from etlkit.bigquery.publish.target import Target, target_of
 from etlkit.bigquery.runs.job_lock import lock_name
 from etlkit.bigquery.runs.ledger import Ledger
 from etlkit.bigquery.runs.run_owner import RunOwner
-from etlkit.bigquery.source import work_dataset
 from etlkit.errors import SinkError
 
 if TYPE_CHECKING:
