@@ -76,7 +76,9 @@ def test_a_run_asks_for_no_more_than_it_needs(cli, write_job, caplog):
     with caplog.at_level("DEBUG", "urllib3.connectionpool"):
         caplog.clear()
         cli(name)
-    asked = re.findall(r'"(GET|POST|PATCH|DELETE) /bigquery/v2/projects/\w+/(\S+?)[?" ]', caplog.text)
+    asked = re.findall(
+        r'"(GET|POST|PATCH|DELETE) /bigquery/v2/projects/\w+/(\S+?)[?" ]', caplog.text
+    )
     posted = [path.rsplit("/", 1)[-1] for method, path in asked if method == "POST"]
     assert sorted(posted) == sorted([*JOBS_OF_A_RUN, "queries", *TABLES_OF_A_RUN])
     assert len(asked) == 19, asked
