@@ -83,6 +83,18 @@ def parse_table(text: str, project: str) -> TableName:
     return TableName(match["project"] or project, match["dataset"], match["table"])
 
 
+def work_dataset(name: str, project: str) -> tuple[str, str]:
+    """Split `dataset` or `project.dataset`.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    owner, _, dataset = name.rpartition(".")
+    if not dataset.isidentifier():
+        raise ConfigError(f"work_dataset={name!r}: write dataset or project.dataset")
+    return owner or project, dataset
+
+
 def _match(text: str) -> re.Match[str]:
     found = _TABLE.fullmatch(text.replace("`", "")) if isinstance(text, str) else None
     if found is None:

@@ -11,10 +11,10 @@ from etlkit.api.source import GuessesColumns
 from etlkit.bigquery.client import Connection
 from etlkit.bigquery.google_errors import errors_as
 from etlkit.bigquery.modes import MODES
+from etlkit.bigquery.names import work_dataset
 from etlkit.bigquery.publish.opening import open_target
 from etlkit.bigquery.publish.preflight import check_checks
 from etlkit.bigquery.publish.staging import Staging
-from etlkit.bigquery.source import work_dataset
 from etlkit.errors import SinkError
 
 if TYPE_CHECKING:
@@ -177,8 +177,7 @@ class BigQueryWriter(StagedWriter):
                 self._staging,
                 self._owner,
             ).publish(counts)
-        self._staging.drop()
-        self._owner.finish()
+        self._owner.finish(self._staging.all_names)
         return counts.parts
 
     def _refuse_emptying(self, counts: Counts) -> None:
