@@ -232,7 +232,7 @@ def test_a_long_outage_ends_the_run_which_can_be_resumed(calls):
 
 def test_an_answer_between_failure_and_decision_opens_no_breaker():
     """An answer to another call just before a failure is judged means no pause and no decision."""
-    breaker = Breaker("api", 100, clock.Stop())
+    breaker = Breaker("api", 100)
     call, error = CallState(1), RetryableError("busy", status=503)
     breaker.failed(call, error, 0.0)
     breaker.succeeded()
