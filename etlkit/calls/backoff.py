@@ -198,7 +198,6 @@ def retry_loop(
         sleep: Waits.
         after: Called after each failed attempt, before anything else.
     """
-
     return Retrying(
         retry=retry_if_exception(functools.partial(is_repeated, is_transient)),
         after=after,

@@ -54,7 +54,8 @@ class _Due(Enum):
     ATTEMPT = auto()
 
 
-_SLOT, _ATTEMPT = _Due.SLOT, _Due.ATTEMPT
+_SLOT: Final = _Due.SLOT
+_ATTEMPT: Final = _Due.ATTEMPT
 
 _NOBODY: Final = Worker()
 _current: ContextVar[Calls | None] = ContextVar("etlkit_calls", default=None)
@@ -100,8 +101,8 @@ class Caller:
     Every attempt waits until the rate limit allows it and, while the service is down, until it is back.
     It is counted and has a deadline. It is repeated after a transient error.
 
-    What happens between attempts is written once, in `_steps`: `call` and `call_async` differ only in how
-    they wait.
+    What happens between attempts is written once, in `_steps`: `call` and `call_async` differ only in
+    how they wait.
 
     Args:
         service: The service's name, for messages.
@@ -202,7 +203,7 @@ class Caller:
     def _steps(self, call: CallState) -> Generator[Pause | _Due, Any, Any]:
         """The rule of one call: yields what is due, a pause or one of `_Due`.
 
-        After an attempt it is sent what the attempt returned, or thrown what it raised, and returns what it returned.
+        After an attempt it is sent what that returned, or thrown what it raised. It returns the answer.
         """
         while True:
             if call.made:

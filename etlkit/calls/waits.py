@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from etlkit.calls import clock
-from etlkit.calls.worker import WorkerKey, worker_key
+from etlkit.calls.worker import Worker, WorkerKey, worker_key
 
 Reason = Literal["asked", "retry", "down", "rate"]
 
@@ -19,8 +18,8 @@ _TOLD_FROM_S = 1.0
 
 
 PARKED: frozenset[Reason] = frozenset({"asked", "retry"})
-"""Such a wait is about one row: it gives its slot to another one. A service that is down, or a rate, stops
-the calls of all rows alike, so that another row would only wait, too."""
+"""Such a wait is about one row: it gives its slot to another one. A service that is down and a rate
+stop the calls of all rows alike, so that another row would only wait, too."""
 
 
 class Pause(NamedTuple):
@@ -44,10 +43,15 @@ class Pause(NamedTuple):
 class _Wait:
     """One wait of a worker; `until` is infinity where nobody knows."""
 
+    worker: WorkerKey
     service: str
     reason: Reason
     since: float
     until: float
+
+    @property
+    def is_parked(self) -> bool:
+        return isinstance(self.worker, Worker) and self.worker.is_parked
 
 
 class Waits:
@@ -66,7 +70,8 @@ class Waits:
             reason: `asked` by the service, before a `retry`, while it is `down`, or for its `rate`.
             until: When it ends, as `clock.now` counts; infinity = not known.
         """
-        worker, wait = worker_key(), _Wait(service, reason, clock.now(), until)
+        worker = worker_key()
+        wait = _Wait(worker, service, reason, clock.now(), until)
         self._all[wait] = None
         self._of_worker[worker] = self._of_worker.get(worker, 0) + 1
         try:
@@ -81,7 +86,7 @@ class Waits:
         return worker in self._of_worker
 
     def texts(self) -> list[str]:
-        """What calls wait for, e.g. `vision asks to wait 30 s: 16 calls wait`; the longest first."""
+        """What calls wait for, e.g. `geo asks to wait 30 s: 16 rows are parked`; the longest first."""
         now = clock.now()
         groups: dict[tuple[str, Reason], list[_Wait]] = {}
         for wait in list(self._all):
@@ -89,16 +94,20 @@ class Waits:
                 groups.setdefault((wait.service, wait.reason), []).append(wait)
         last = {key: max(each.until for each in waits) for key, waits in groups.items()}
         return [
-            _text(*key, len(groups[key]), math.ceil(max(0.0, min(last[key] - now, 86_400))))
+            _text(*key, groups[key], math.ceil(max(0.0, min(last[key] - now, 86_400))))
             for key in sorted(groups, key=lambda key: -last[key])
         ]
 
 
-def _text(service: str, reason: Reason, number: int, rest_s: int) -> str:
-    calls = "1 call waits" if number == 1 else f"{number:,} calls wait"
+def _text(service: str, reason: Reason, waits: list[_Wait], rest_s: int) -> str:
+    parked = sum(each.is_parked for each in waits)
+    holding = len(waits) - parked
+    rows = "1 row is parked" if parked == 1 else f"{parked:,} rows are parked"
+    calls = "1 call waits" if holding == 1 else f"{holding:,} calls wait"
+    who = " and ".join([rows] * (parked > 0) + [calls] * (holding > 0))
     return {
-        "asked": f"{service} asks to wait {rest_s} s: {calls}",
-        "retry": f"{service} failed: {calls} up to {rest_s} s for another attempt",
-        "down": f"{service} is down: {calls} until it is back",
-        "rate": f"{service}: {calls} for the rate limit",
+        "asked": f"{service} asks to wait {rest_s} s: {who}",
+        "retry": f"{service} failed: {who} up to {rest_s} s for another attempt",
+        "down": f"{service} is down: {who} until it is back",
+        "rate": f"{service}: {who} for the rate limit",
     }[reason]

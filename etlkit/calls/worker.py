@@ -32,6 +32,11 @@ class Worker:
         """Make it the worker of the current thread or task."""
         return _current.set(self)
 
+    @property
+    def is_parked(self) -> bool:
+        """Whether its slot went to another row while its call waits."""
+        return False
+
     def park(self) -> None:
         """Give the slot to another row while a call waits. It is kept where others may not run."""
 

@@ -23,6 +23,12 @@ _CHUNK_ROWS = 500
 """Rows decoded at once: measured, their dicts stay in the processor's cache."""
 
 
+MAX_PARKED_THREADS = 128
+"""Parked rows of an Etl whose hooks are not async. Each is a thread with an instance of its own, so
+that one costs what `before_action` makes, beside about 0.1 MB and 0.2 ms. Of 16 calls in flight of
+20 ms, of which one in 40 is told to wait a second, 20 are parked."""
+
+
 class TransformSpec:
     """What the engine knows about a transform before the first row.
 
@@ -88,6 +94,13 @@ class TransformSpec:
             read = {column.name for column in self.read_columns(source)}
             passing = {column.name: column for column in source if column.name not in read}
             refuse_conversions(self.output_schema, passing)
+
+    @property
+    def max_parked(self) -> int:
+        """Rows that may wait beside those at work; 0 where rows run one after the other."""
+        if self.max_concurrency == 1:
+            return 0
+        return MAX_PARKED_THREADS
 
     @property
     def task_rows(self) -> int:

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-import math
+import logging
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
-from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from etlkit.api.outcomes import Outcome, as_returned, classify, is_clean
 from etlkit.api.transform import EtlBase, overrides_batch
-from etlkit.api.user_errors import user_error_text, user_line
+from etlkit.api.user_errors import user_error_text, user_line, users_frame
 from etlkit.calls.clock import Stopped
 from etlkit.calls.retry import Calls
+from etlkit.calls.wakers import ThreadWaker
+from etlkit.calls.worker import WorkerKey, current_worker
+from etlkit.engine.dispatcher import Dispatcher, SlotWorker
+from etlkit.engine.task import Task
 from etlkit.errors import ConfigError, EtlkitError, JobError
 from etlkit.rows.row import Row
 
+if TYPE_CHECKING:
+    from collections import deque
+
 T = TypeVar("T")
+
+log = logging.getLogger("etlkit")
 
 _WAKE_BELOW = 2
 """The pipeline is woken when fewer tasks per worker wait. Waking it for every task would cost the
@@ -31,23 +41,24 @@ _LOOK_INTERVAL_S = 0.0005
 each paid call is, and rows that take microseconds share one: a look would cost a good part of them."""
 
 
-class Task:
-    """Consecutive rows for one worker, and their outcomes so far.
+class ThreadWorker(SlotWorker):
+    """A worker thread.
 
-    Attributes:
-        rows: The decoded source rows.
-        outcomes: One entry per row, in order. Grows while the worker runs; reading it then is safe.
-        has_failed: Whether a row failed that ends the run; later ones may have no outcome then.
-        error: What ended the run at the first row without an outcome; None = nothing did.
+    Args:
+        dispatcher: Gives slots and tasks.
     """
 
-    __slots__ = ("error", "has_failed", "outcomes", "rows")
+    __slots__ = ("ident", "thread_waker")
 
-    def __init__(self, rows: list[Row]) -> None:
-        self.rows = rows
-        self.outcomes: list[Outcome] = []
-        self.has_failed = False
-        self.error: BaseException | None = None
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self.thread_waker = ThreadWaker()
+        super().__init__(dispatcher, self.thread_waker)
+        self.ident = threading.get_ident()
+
+    def place(self) -> str | None:
+        """See `Worker.place`."""
+        frame = sys._current_frames().get(self.ident)  # noqa: SLF001 - the only way to its frames
+        return None if frame is None else users_frame(traceback.extract_stack(frame))
 
 
 class WorkerPool:
@@ -55,17 +66,18 @@ class WorkerPool:
 
     Args:
         make: Makes the instance of one worker; called on the worker's thread.
-        size: Calls in flight.
+        size: Rows or batches at work at the same time.
         wake: Called from any thread when rows are finished and few tasks wait.
         calls: The run's calls to services, which wait for each other and end with the pool.
         is_ready: Whether the next row may be transformed, see `SinkWriter.is_ready`.
         ends_at_error: Whether a row that fails ends the run: then no later row is begun.
+        max_parked: Rows that may wait beside those at work, each on a thread of its own.
 
     Attributes:
         nested_keys: Keys of rows whose values may be lists or dicts, in rows of up to `num_keys`
             keys. No row has that few as long as the columns are not known.
         num_keys: See `nested_keys`.
-        running: The task that each worker is at, by the ident of its thread.
+        running: The task that each worker is at.
     """
 
     def __init__(
@@ -77,6 +89,7 @@ class WorkerPool:
         is_ready: Callable[[], bool],
         *,
         ends_at_error: bool = False,
+        max_parked: int = 0,
     ) -> None:
         self._make = make
         self._size = size
@@ -86,12 +99,11 @@ class WorkerPool:
         self._ends_at_error = ends_at_error
         self.nested_keys: tuple[str, ...] = ()
         self.num_keys = 0
-        self.running: dict[int, Task] = {}
-        self._tasks: SimpleQueue[tuple[int, Task] | None] = SimpleQueue()
+        self.running: dict[WorkerKey, Task] = {}
+        self._dispatcher = Dispatcher(size, max_parked, self._start_thread)
         self._threads: list[threading.Thread] = []
         self._stop = threading.Event()
-        self._num_submitted = 0
-        self._failed_at = math.inf
+        self._in_use: set[int] = set()
         self._errors: list[BaseException] = []
 
     @property
@@ -102,18 +114,21 @@ class WorkerPool:
     @property
     def num_waiting(self) -> int:
         """Tasks that no worker has started."""
-        return self._tasks.qsize()
+        return self._dispatcher.num_waiting
+
+    @property
+    def num_parked(self) -> int:
+        """Tasks whose worker waits without a slot."""
+        return self._dispatcher.num_parked
+
+    @property
+    def finished(self) -> deque[Task]:
+        """Tasks that came to their end, in that order; whoever looks at them removes them."""
+        return self._dispatcher.finished
 
     def submit(self, task: Task) -> None:
-        """Queue a task. Starts one more thread until there are `size`: few rows need few threads."""
-        self._num_submitted += 1
-        self._tasks.put((self._num_submitted, task))
-        if len(self._threads) < self._size:
-            # Daemon: a call that never returns must not outlive a second Ctrl-C.
-            name = f"etlkit-worker-{len(self._threads) + 1}"
-            thread = threading.Thread(target=self._work, name=name, daemon=True)
-            self._threads.append(thread)
-            thread.start()
+        """Queue a task. Starts one more thread until there are enough: few rows need few threads."""
+        self._dispatcher.submit(task)
 
     def close(self, *, abandon: bool, timeout_s: float) -> None:
         """Stop the workers and wait for them; `after_action` has run on each of them then.
@@ -124,24 +139,34 @@ class WorkerPool:
         """
         if abandon:
             self._stop_all()
-        for _ in self._threads:
-            self._tasks.put(None)
+        self._dispatcher.close(abandon=abandon)
         give_up_at = time.monotonic() + timeout_s
-        for thread in self._threads:
+        for thread in self._threads:  # it grows: a parked row's slot may be taken even now
             thread.join(timeout=max(0.0, give_up_at - time.monotonic()) if abandon else None)
 
-    def _work(self) -> None:
-        etl = None
+    def _start_thread(self) -> None:
+        # Daemon: a call that never returns must not outlive a second Ctrl-C.
+        number = len(self._threads) + 1
+        name = f"etlkit-worker-{number}"
+        thread = threading.Thread(target=self._work, args=(number,), name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _work(self, number: int) -> None:
+        etl, is_extra = None, number > self._size
+        worker = ThreadWorker(self._dispatcher)
+        worker.enter()
         self._calls.enter()
         try:
-            etl = _guard("the transform's constructor", self._make)
-            _guard("before_action", etl.before_action)
-            self._take_tasks(etl)
+            etl = self._made(is_extra=is_extra)
+            if etl is not None:
+                self._take_tasks(etl, worker)
         except Stopped:
             pass  # another worker failed, or a stop was requested: that is reported elsewhere
         except BaseException as error:
             self._fail(error)
         finally:
+            self._dispatcher.left(worker)
             if etl is not None:
                 try:
                     _guard("after_action", etl.after_action)
@@ -150,14 +175,28 @@ class WorkerPool:
                 except BaseException as error:
                     self._fail(error)
 
-    def _take_tasks(self, etl: EtlBase) -> None:
+    def _made(self, *, is_extra: bool) -> EtlBase | None:
+        """An instance that is prepared; None = there cannot be one more, so rows keep their slots."""
+        etl = _guard("the transform's constructor", self._make)
+        if is_extra and id(etl) in self._in_use:
+            self._dispatcher.max_parked = 0  # a factory that always gives the same instance
+            return None
+        self._in_use.add(id(etl))
+        try:
+            _guard("before_action", etl.before_action)
+        except EtlkitError as error:
+            if not is_extra:
+                raise
+            self._dispatcher.max_parked = 0
+            log.warning("no more rows are parked, because there cannot be more workers: %s", error)
+            etl.after_action()
+            return None
+        return etl
+
+    def _take_tasks(self, etl: EtlBase, worker: ThreadWorker) -> None:
         is_batch, look_at = overrides_batch(type(etl)), 0.0
-        thread = threading.get_ident()
-        while (entry := self._tasks.get()) is not None and not self._stop.is_set():
-            number, task = entry
-            if number > self._failed_at:
-                break
-            self.running[thread] = task
+        while (task := self._next_task(worker)) is not None and not self._stop.is_set():
+            self.running[worker] = task
             try:
                 if is_batch:
                     self._run_batch(etl, task)
@@ -167,13 +206,21 @@ class WorkerPool:
                 task.error = error
                 raise
             finally:
-                del self.running[thread]
+                del self.running[worker]
             if task.has_failed:
-                self._failed_at = number  # tasks are taken in order: those before it have begun
+                self._dispatcher.end_after(task)  # those before it have begun
                 self._wake()
                 break
-            if self._tasks.qsize() < _WAKE_BELOW * self._size:
+            if self.num_waiting < _WAKE_BELOW * self._size:
                 self._wake()
+
+    def _next_task(self, worker: ThreadWorker) -> Task | None:
+        """The worker's next task; None = there will be none."""
+        while (task := self._dispatcher.next_task(worker)) is None:
+            if self._dispatcher.is_over:
+                break
+            worker.thread_waker.wait(None)
+        return task
 
     def _run_rows(self, etl: EtlBase, task: Task, look_at: float) -> float:
         """Run a task; takes and gives the time from which on the next row needs a look at the sink."""
@@ -214,30 +261,23 @@ class WorkerPool:
         except Exception as error:
             results = [error] * len(task.rows)
         self._calls.meter.check()
-        if len(results) != len(task.rows):
-            raise JobError(
-                f"{type(etl).__name__}.transform_batch returned {len(results)} results for "
-                f"{len(task.rows)} rows: it must return one per row, in their order",
-                stage="transform",
-            )
-        _refuse_other_order(type(etl).__name__, task.rows, results)
-        task.outcomes.extend(map(classify, results))
+        task.outcomes.extend(classified(type(etl).__name__, task.rows, results))
         task.has_failed = self._ends_at_error and not all(map(is_clean, task.outcomes))
 
     def _wait_until_ready(self) -> bool:
         """Return when the sink is ready for another row; False = the run ends."""
         if self._is_ready():
             return True
-        thread = threading.get_ident()
-        task = self.running.pop(thread, None)  # no row of it is at work meanwhile
+        worker = current_worker()
+        task = self.running.pop(worker, None) if worker is not None else None  # none is at work
         try:
             while not self._is_ready():
                 if self._stop.wait(_READY_POLL_S):
                     return False
             return True
         finally:
-            if task is not None:
-                self.running[thread] = task
+            if worker is not None and task is not None:
+                self.running[worker] = task
 
     def _fail(self, error: BaseException) -> None:
         if isinstance(error, SystemExit):  # it would end the process with a status of its own
@@ -252,6 +292,27 @@ class WorkerPool:
     def _stop_all(self) -> None:
         self._stop.set()
         self._calls.stop()
+
+
+def classified(name: str, rows: list[Row], results: list[Any]) -> list[Outcome]:
+    """The outcomes of a batch.
+
+    Args:
+        name: Of the Etl's class, for messages.
+        rows: What the transform was given, in their order.
+        results: What it returned.
+
+    Raises:
+        JobError: It is not one result per row, in their order.
+    """
+    if len(results) != len(rows):
+        raise JobError(
+            f"{name}.transform_batch returned {len(results)} results for "
+            f"{len(rows)} rows: it must return one per row, in their order",
+            stage="transform",
+        )
+    _refuse_other_order(name, rows, results)
+    return list(map(classify, results))
 
 
 def _refuse_other_order(name: str, rows: list[Row], results: list[Any]) -> None:
