@@ -31,6 +31,10 @@ _SERVICE_CODES = frozenset({"unreachable", "unknown_host"})
 """These mean that the service is down or busy, even if only one call met them. Everything else (500, a
 timeout, a reset) may be caused by one poisonous row."""
 
+_THROTTLED = 429
+"""This is said to a row, whose call is parked, or to all, whom the limiter slows down. Only when a call
+has used up its attempts, and none was answered meanwhile, it means that the service is down."""
+
 _CONTRADICTED = 2
 
 _BUDGET_SHARE = 0.2
@@ -170,8 +174,10 @@ class Breaker:
                 self._first_failing = self._first_failing or call
                 self._several_failing = self._several_failing or call is not self._first_failing
             if self._open_since is None:
-                if self._failures >= _OPEN_AFTER and (
-                    self._several_failing or _means_the_service(error)
+                if (
+                    self._failures >= _OPEN_AFTER
+                    and error.status != _THROTTLED
+                    and (self._several_failing or _means_the_service(error))
                 ):
                     self._open(hint_s)
             elif self._probing is call:

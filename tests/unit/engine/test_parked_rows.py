@@ -4,11 +4,9 @@ import threading
 
 import pytest
 
-from etlkit import EtlBase, JobError, RateLimit, RetryableError, RetryPolicy, TransferJob
+from etlkit import EtlBase, RetryableError, RetryPolicy, TransferJob
 from etlkit.api.run import RunRequest
-from etlkit.calls import clock
 from etlkit.calls.retry import caller
-from etlkit.engine import transform_spec
 from etlkit.engine.transfer import run_transfer
 from etlkit.testing import MemorySink, MemorySource
 
@@ -67,8 +65,8 @@ def test_rows_that_are_told_to_wait_do_not_stop_the_others(keeps_order):
     api, sink = Api(told, num_rows - 4 * SLOTS), MemorySink("replace")
     inner_open = sink.open
 
-    def opened(job, run):
-        writer = inner_open(job, run)
+    def opened(*args):
+        writer = inner_open(*args)
         writer.keeps_order = keeps_order
         return writer
 
