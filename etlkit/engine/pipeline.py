@@ -10,11 +10,13 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from etlkit.api.run import STOP_TIMEOUT_S, Interrupted
+from etlkit.engine.async_workers import AsyncWorkers
 from etlkit.engine.batch_writer import BatchWriter
 from etlkit.engine.prefetch import Prefetcher
 from etlkit.engine.row_watch import RowWatch
 from etlkit.engine.task import Task
-from etlkit.engine.task_window import TaskWindow
+from etlkit.engine.task_window import TaskWindow, window_limit
+from etlkit.engine.worker_group import WorkerGroup
 from etlkit.engine.workers import WorkerPool
 from etlkit.errors import (
     CapReachedError,
@@ -36,10 +38,6 @@ if TYPE_CHECKING:
     from etlkit.engine.transform_spec import TransformSpec
 
 log = logging.getLogger("etlkit")
-
-_TASKS_PER_WORKER = 4
-"""Tasks per worker between source and sink: enough that one slow call does not block the others,
-and few enough to bound memory and what a crash can lose."""
 
 _POLL_INTERVAL_S = 0.1
 """How often running tasks are polled, so that their finished rows are staged in time."""
@@ -84,7 +82,7 @@ class Pipeline:
         names = [column.name for column in read]
         self._batch_writer = BatchWriter(writer, source, names, spec.output_schema, job, counts)
         self._keeps_order = writer.keeps_order
-        self._pool = WorkerPool(
+        self._pool: WorkerGroup = (AsyncWorkers if spec.is_async else WorkerPool)(
             spec.make,
             spec.max_concurrency,
             self._wake,
@@ -94,7 +92,7 @@ class Pipeline:
             max_parked=spec.max_parked,
         )
         self._watch = RowWatch(job.row_timeout_s, run.calls.waits)
-        self._window = TaskWindow(spec.max_concurrency * _TASKS_PER_WORKER, self._pool.finished)
+        self._window = TaskWindow(window_limit(spec.max_concurrency), self._pool.finished)
         self._unsubmitted: deque[Task] = deque()
         self._collected_at = time.monotonic()
         self._expected = self._expected_rows()
@@ -171,6 +169,7 @@ class Pipeline:
             self._locate(self._pool.error)
             raise self._pool.error
         self._check_row_timeout()
+        self._pool.check_blocked()
         # Collect first to make room. After a submit, a worker is left that will wake this thread.
         self._collect()
         self._submit()
@@ -191,6 +190,7 @@ class Pipeline:
         if overdue is not None:
             task, error = overdue
             task.error = error
+            self._pool.give_up(task)
             self._locate(error)
             raise error
 

@@ -32,6 +32,18 @@ _SAMPLED = 64
 _MAX_MEASURED_DEPTH = 20
 
 
+_MANY = 256
+
+
+def window_limit(max_concurrency: int) -> int:
+    """Tasks that workers have or that wait for them; parked ones come on top.
+
+    Enough that one slow call does not block the others, and few enough to bound memory and what a crash
+    can lose. Where thousands are at work, as many wait: one of them is always about to end.
+    """
+    return max(4 * min(max_concurrency, _MANY), 2 * max_concurrency)
+
+
 class TaskWindow:
     """Tasks that were given to workers and whose outcomes were not taken on yet.
 
