@@ -6,17 +6,19 @@ import contextlib
 import logging
 import time
 from collections import deque
-from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
-from etlkit.api.outcomes import is_clean
 from etlkit.api.run import STOP_TIMEOUT_S, Interrupted
+from etlkit.engine.async_workers import AsyncWorkers
 from etlkit.engine.batch_writer import BatchWriter
 from etlkit.engine.journal.answers import Answers
-from etlkit.engine.prefetch import Chunk, Prefetcher
+from etlkit.engine.prefetch import Prefetcher
 from etlkit.engine.row_watch import RowWatch
-from etlkit.engine.workers import Task, WorkerPool
+from etlkit.engine.task import Task
+from etlkit.engine.task_window import TaskWindow, window_limit
+from etlkit.engine.worker_group import WorkerGroup
+from etlkit.engine.workers import WorkerPool
 from etlkit.errors import (
     CapReachedError,
     CountMismatchError,
@@ -38,10 +40,6 @@ if TYPE_CHECKING:
     from etlkit.engine.transform_spec import TransformSpec
 
 log = logging.getLogger("etlkit")
-
-_TASKS_PER_WORKER = 4
-"""Tasks per worker between source and sink: enough that one slow call does not block the others,
-and few enough to bound memory and what a crash can lose."""
 
 _POLL_INTERVAL_S = 0.1
 """How often running tasks are polled, so that their finished rows are staged in time."""
@@ -87,20 +85,20 @@ class Pipeline:
         names = [column.name for column in read]
         self._batch_writer = BatchWriter(writer, source, names, spec.output_schema, job, counts)
         self._keeps_order = writer.keeps_order
-        self._pool = WorkerPool(
+        self._pool: WorkerGroup = (AsyncWorkers if spec.is_async else WorkerPool)(
             spec.make,
             spec.max_concurrency,
             self._wake,
             run.calls,
             writer.is_ready,
             ends_at_error=job.on_row_error == "fail",
+            max_parked=spec.max_parked,
             journal=journal,
         )
         self._answers = Answers({}) if journal is None else journal.answers
         self._watch = RowWatch(job.row_timeout_s, run.calls.waits)
-        self._tasks: deque[tuple[Chunk, int, Task]] = deque()
-        self._unsubmitted: deque[tuple[Chunk, int, Task]] = deque()
-        self._num_collected = 0
+        self._window = TaskWindow(window_limit(spec.max_concurrency), self._pool.finished)
+        self._unsubmitted: deque[Task] = deque()
         self._collected_at = time.monotonic()
         self._expected = self._expected_rows()
         run.on_stop(self._wake)
@@ -176,6 +174,7 @@ class Pipeline:
             self._locate(self._pool.error)
             raise self._pool.error
         self._check_row_timeout()
+        self._pool.check_blocked()
         # Collect first to make room. After a submit, a worker is left that will wake this thread.
         self._collect()
         self._submit()
@@ -184,7 +183,7 @@ class Pipeline:
         self._pool.num_keys = self._batch_writer.num_keys
         self._batch_writer.handle_refused(self._reader.fetch)
         self._on_progress("transform", self._counts, self._expected)
-        if not self._prefetcher.ended or self._tasks or self._unsubmitted:
+        if not self._prefetcher.ended or self._window or self._unsubmitted:
             return False
         if self._prefetcher.expired:
             self._reopen()
@@ -196,6 +195,7 @@ class Pipeline:
         if overdue is not None:
             task, error = overdue
             task.error = error
+            self._pool.give_up(task)
             self._locate(error)
             raise error
 
@@ -203,14 +203,14 @@ class Pipeline:
         """Say which row the error came from that ended the run."""
         if not isinstance(error, JobError) or isinstance(error, _OF_NO_ROW):
             return
-        for chunk, start, task in self._tasks:
-            if task.error is error:
-                index = start + len(task.outcomes)
-                error.at_row(
-                    chunk.first_row_number + index,
-                    chunk.row_id(index),
-                    len(task.rows) if self._spec.batched and not task.outcomes else 1,
-                )
+        task = self._window.with_error(error)
+        if task is not None and task.chunk is not None:
+            index = task.start + len(task.outcomes)
+            error.at_row(
+                task.chunk.first_row_number + index,
+                task.chunk.row_id(index),
+                len(task.rows) if self._spec.batched and not task.outcomes else 1,
+            )
 
     def _reopen(self) -> None:
         """Open another read session for the rows that were not read; all others have an outcome."""
@@ -225,15 +225,14 @@ class Pipeline:
         )
 
     def _submit(self) -> None:
-        while (
-            len(self._tasks) < self._spec.max_concurrency * _TASKS_PER_WORKER and self._has_task()
-        ):
-            entry = self._unsubmitted.popleft()
-            self._tasks.append(entry)
-            if len(entry[2].outcomes) == len(entry[2].rows):  # as an earlier attempt left it
+        while self._window.has_room(self._pool.num_parked) and self._has_task():
+            task = self._unsubmitted.popleft()
+            self._window.add(task)
+            if len(task.outcomes) == len(task.rows):  # as an earlier attempt left it
+                self._pool.finished.append(task)
                 self._wake()
             else:
-                self._pool.submit(entry[2])
+                self._pool.submit(task)
 
     def _has_task(self) -> bool:
         """Whether a task is ready; cuts the next chunk into tasks if needed."""
@@ -242,24 +241,17 @@ class Pipeline:
                 step = self._spec.task_rows if outcomes is None else stop - start
                 for at in range(start, stop, step):
                     rows = chunk.decoded.rows[at : min(at + step, stop)]
-                    task = Task(rows, partial(chunk.row_id, start=at), outcomes)
-                    self._unsubmitted.append((chunk, at, task))
+                    self._unsubmitted.append(Task(rows, chunk, at, outcomes))
         return bool(self._unsubmitted)
 
     def _collect(self) -> None:
-        while self._tasks:
-            chunk, start, task = self._tasks[0]
-            ready = task.outcomes[self._num_collected :]
-            if ready:
-                self._num_collected += len(ready)
-                self._batch_writer.add(chunk, start + self._num_collected - len(ready), ready)
-                self._collected_at = time.monotonic()
-            if self._num_collected < len(task.rows):
-                break
-            self._tasks.popleft()
-            self._num_collected = 0
+        for chunk, start, ready in self._window.take_in_order():
+            self._batch_writer.add(chunk, start, ready)
+            self._collected_at = time.monotonic()
         if not self._keeps_order and self._is_held_up():
-            self._collect_out_of_order()
+            # Otherwise a call that hangs or waits for a retry stops all others once the window is full.
+            for chunk, start, ready in self._window.take_behind():
+                self._batch_writer.add(chunk, start, ready)
 
     def _is_held_up(self) -> bool:
         """Whether a slow call leaves the workers too little to do, or rows behind it have waited."""
@@ -267,30 +259,11 @@ class Pipeline:
             return True
         return time.monotonic() - self._collected_at >= _MAX_HELD_UP_S
 
-    def _collect_out_of_order(self) -> None:
-        """Stage finished rows behind slow calls: they are durable then, and leave room for others.
-
-        Otherwise a call that hangs or waits for a retry stops all others once the window is full.
-        Rows with errors wait for their turn: the first error reported must be the first bad row.
-        """
-        if not self._tasks:
-            return
-        kept = deque([self._tasks.popleft()])  # the head may be partly collected
-        for chunk, start, task in self._tasks:
-            outcomes = task.outcomes
-            if len(outcomes) == len(task.rows) and all(map(is_clean, outcomes)):
-                self._batch_writer.add(chunk, start, outcomes)
-            else:
-                kept.append((chunk, start, task))
-        self._tasks = kept
-
     def _save_outcomes(self) -> None:
         """Stage finished rows although the run ends here: a resume must not pay for them again."""
         with contextlib.suppress(Exception):  # the error that ended the run is the one to report
-            for chunk, start, task in self._tasks:
-                rest = task.outcomes[self._num_collected :]
-                self._batch_writer.keep(chunk, start + self._num_collected, rest)
-                self._num_collected = 0
+            for chunk, start, rest in self._window.take_rest():
+                self._batch_writer.keep(chunk, start, rest)
             self._batch_writer.write_kept()
             self._writer.flush()
 
@@ -299,7 +272,7 @@ class Pipeline:
 
     def _wait(self) -> None:
         # A worker inside a slow call cannot wake this thread for the finished rows of its task.
-        waits = [self._batch_writer.due_in(), _POLL_INTERVAL_S if self._tasks else None]
+        waits = [self._batch_writer.due_in(), _POLL_INTERVAL_S if self._window else None]
         try:
             self._wakeups.get(timeout=min((w for w in waits if w is not None), default=None))
             while True:  # one pass for many wake-ups

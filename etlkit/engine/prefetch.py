@@ -75,9 +75,9 @@ class Chunk:
         self.first_row_number = first_row_number
         self._row_ids: pa.Array = batch.column(ROW_ID)
 
-    def row_id(self, index: int, start: int = 0) -> str:
-        """The id of one row; `index` counts from 0 at the row `start` of the chunk."""
-        row_id: str = self._row_ids[start + index].as_py()
+    def row_id(self, index: int) -> str:
+        """The id of one row; `index` counts from 0 in the chunk."""
+        row_id: str = self._row_ids[index].as_py()
         return row_id
 
     def source_row(self, index: int) -> Row:

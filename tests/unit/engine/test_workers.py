@@ -5,7 +5,8 @@ import pytest
 from etlkit import EtlBase
 from etlkit.calls.retry import Calls
 from etlkit.engine import workers
-from etlkit.engine.workers import Task, WorkerPool
+from etlkit.engine.task import Task
+from etlkit.engine.workers import WorkerPool
 
 
 class Clock:
@@ -82,7 +83,7 @@ def test_no_task_is_begun_after_one_that_failed():
             return row
 
     def wake():
-        if pool._failed_at == 6:  # tasks count from 1
+        if pool._dispatcher._ends_after == 6:  # tasks count from 1
             failed.set()
 
     pool = WorkerPool(Etl, 4, wake, Calls(), lambda: True, ends_at_error=True)
