@@ -108,7 +108,11 @@ class Colour(StrEnum):
     RED = "red"
 
 
-@pytest.mark.parametrize("value", [object(), Colour.RED, {1, 2}, timedelta(1), "\ud800"], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [object(), Colour.RED, {1, 2}, timedelta(1), "\ud800"],
+    ids=lambda value: type(value).__name__,
+)
 def test_a_value_that_cannot_be_kept_exactly_is_refused(value):
     """Its row is called again then, as without a journal."""
     with pytest.raises(UnknownValueError):
