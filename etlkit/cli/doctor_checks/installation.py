@@ -27,9 +27,7 @@ def check_installation(extra: str | None = None) -> Iterator[Finding]:
     subject = f"extra {extra}" if extra else "packages"
     if wrong:
         wanted = f"'.[{extra}]'" if extra else "."
-        yield problem(
-            subject, "; ".join(wrong), f"pip install {wanted}    # in the clone of etlkit"
-        )
+        yield problem(subject, "; ".join(wrong), f"cd CLONE_OF_ETLKIT && pip install -e {wanted}")
     else:
         yield ok(subject, "all there" if extra else f"etlkit {__version__} and what it needs")
 

@@ -308,4 +308,4 @@ def test_packages_that_are_missing_or_too_old(monkeypatch, versions, text):
     if "duckdb" in versions:
         _, found = check_installation("local")
         assert found.text == "duckdb is missing"
-        assert found.mend[0].startswith("pip install '.[local]'")
+        assert found.mend[0].endswith("pip install -e '.[local]'")
