@@ -7,13 +7,14 @@ import threading
 import time
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from etlkit.api.outcomes import Outcome, as_returned, classify, is_clean
-from etlkit.api.transform import EtlBase, overrides_batch
+from etlkit.api.outcomes import Outcome
+from etlkit.api.transform import EtlBase
 from etlkit.api.user_errors import user_error_text, user_line
 from etlkit.calls.clock import Stopped
 from etlkit.calls.retry import Calls
+from etlkit.engine.row_loop import RowLoop
 from etlkit.errors import ConfigError, EtlkitError, JobError
 from etlkit.rows.row import Row
 
@@ -25,10 +26,6 @@ workers much of the interpreter's time. It polls for rows that finish in between
 
 _READY_POLL_S = 0.05
 """How often a worker asks whether the sink is ready again."""
-
-_LOOK_INTERVAL_S = 0.0005
-"""A row that begins later than this after the last look at the sink is preceded by another look. So
-each paid call is, and rows that take microseconds share one: a look would cost a good part of them."""
 
 
 class Task:
@@ -151,7 +148,9 @@ class WorkerPool:
                     self._fail(error)
 
     def _take_tasks(self, etl: EtlBase) -> None:
-        is_batch, look_at = overrides_batch(type(etl)), 0.0
+        loop = RowLoop(
+            etl, self, self._wait_until_ready, self._stop, self._calls.meter, self._ends_at_error
+        )
         thread = threading.get_ident()
         while (entry := self._tasks.get()) is not None and not self._stop.is_set():
             number, task = entry
@@ -159,10 +158,7 @@ class WorkerPool:
                 break
             self.running[thread] = task
             try:
-                if is_batch:
-                    self._run_batch(etl, task)
-                else:
-                    look_at = self._run_rows(etl, task, look_at)
+                loop.run(task)
             except BaseException as error:
                 task.error = error
                 raise
@@ -174,55 +170,6 @@ class WorkerPool:
                 break
             if self._tasks.qsize() < _WAKE_BELOW * self._size:
                 self._wake()
-
-    def _run_rows(self, etl: EtlBase, task: Task, look_at: float) -> float:
-        """Run a task; takes and gives the time from which on the next row needs a look at the sink."""
-        transform, append, meter = etl.transform_row, task.outcomes.append, self._calls.meter
-        is_capped = meter.is_capped  # looked up once: rows without calls take a microsecond each
-        nested_keys, num_keys = self.nested_keys, self.num_keys
-        clock = time.monotonic
-        for row in task.rows:
-            if clock() >= look_at:
-                if self._stop.is_set() or not self._wait_until_ready():
-                    break
-                look_at = clock() + _LOOK_INTERVAL_S
-            try:
-                result: Any = transform(row)
-            except Exception as error:
-                result = error
-            if is_capped:
-                meter.check()
-            if type(result) is not dict:
-                append(outcome := classify(result))
-                if self._ends_at_error and not is_clean(outcome):
-                    task.has_failed = True
-                    break
-            elif len(result) > num_keys:  # also as long as the columns are not known
-                append(as_returned(result))
-            elif nested_keys:
-                append(as_returned(result, nested_keys))
-            else:
-                append(result.copy())
-        return look_at
-
-    def _run_batch(self, etl: EtlBase, task: Task) -> None:
-        if not self._wait_until_ready():
-            return
-        given = list(task.rows)  # the transform may sort its list; the positions in ours stay
-        try:
-            results = list(etl.transform_batch(given))
-        except Exception as error:
-            results = [error] * len(task.rows)
-        self._calls.meter.check()
-        if len(results) != len(task.rows):
-            raise JobError(
-                f"{type(etl).__name__}.transform_batch returned {len(results)} results for "
-                f"{len(task.rows)} rows: it must return one per row, in their order",
-                stage="transform",
-            )
-        _refuse_other_order(type(etl).__name__, task.rows, results)
-        task.outcomes.extend(map(classify, results))
-        task.has_failed = self._ends_at_error and not all(map(is_clean, task.outcomes))
 
     def _wait_until_ready(self) -> bool:
         """Return when the sink is ready for another row; False = the run ends."""
@@ -252,19 +199,6 @@ class WorkerPool:
     def _stop_all(self) -> None:
         self._stop.set()
         self._calls.stop()
-
-
-def _refuse_other_order(name: str, rows: list[Row], results: list[Any]) -> None:
-    """Raise if a result is one of the rows, but not the one at its position."""
-    positions = {id(row): position for position, row in enumerate(rows)}
-    for position, result in enumerate(results):
-        if positions.get(id(result), position) != position:
-            raise JobError(
-                f"{name}.transform_batch returned its rows in another order: result {position} is "
-                f"row {positions[id(result)]}. It must return one result per row, in the order in "
-                "which it got them",
-                stage="transform",
-            )
 
 
 def _guard(what: str, call: Callable[[], T]) -> T:
