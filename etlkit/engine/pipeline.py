@@ -9,10 +9,10 @@ from collections import deque
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
-from etlkit.api.outcomes import is_clean
 from etlkit.api.run import STOP_TIMEOUT_S, Interrupted
 from etlkit.engine.batch_writer import BatchWriter
-from etlkit.engine.prefetch import Chunk, Prefetcher
+from etlkit.engine.pace import Pace
+from etlkit.engine.prefetch import Prefetcher
 from etlkit.engine.row_watch import RowWatch
 from etlkit.engine.workers import Task, WorkerPool
 from etlkit.errors import (
@@ -23,7 +23,6 @@ from etlkit.errors import (
     RunTakenOverError,
     SinkError,
 )
-from etlkit.rows.batches import RowDecoder
 
 if TYPE_CHECKING:
     from etlkit.api.job import TransferJob
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from etlkit.api.run import Run
     from etlkit.api.sink import SinkWriter
     from etlkit.api.source import SourceReader
+    from etlkit.engine.chunk import Chunk
     from etlkit.engine.transform_spec import TransformSpec
 
 log = logging.getLogger("etlkit")
@@ -79,7 +79,7 @@ class Pipeline:
         self._run = run
         self._on_progress = on_progress
         self._wakeups: SimpleQueue[None] = SimpleQueue()
-        self._decoder = RowDecoder(read)
+        self._read = read
         names = [column.name for column in read]
         self._batch_writer = BatchWriter(writer, source, names, spec.output_schema, job, counts)
         self._keeps_order = writer.keeps_order
@@ -91,15 +91,16 @@ class Pipeline:
             writer.is_ready,
             ends_at_error=job.on_row_error == "fail",
         )
+        self._pace = Pace(spec.max_concurrency)
         self._watch = RowWatch(job.row_timeout_s, run.calls.waits)
         self._tasks: deque[tuple[Chunk, int, Task]] = deque()
-        self._unsubmitted: deque[tuple[Chunk, int, Task]] = deque()
-        self._num_collected = 0
+        self._chunk: Chunk | None = None
+        self._num_submitted = 0
         self._collected_at = time.monotonic()
         self._expected = self._expected_rows()
         run.on_stop(self._wake)
         # Last: it starts a thread that reads, which nobody would end if this constructor raised.
-        self._prefetcher = Prefetcher(reader, self._decoder, spec.chunk_rows, self._wake)
+        self._prefetcher = self._prefetch(rows_before=0)
 
     def run(self) -> None:
         """Return when every row has an outcome that is durable.
@@ -174,11 +175,11 @@ class Pipeline:
         self._collect()
         self._submit()
         self._batch_writer.step()
-        self._pool.nested_keys = self._batch_writer.nested_keys
-        self._pool.num_keys = self._batch_writer.num_keys
+        if (schema := self._batch_writer.schema) is not self._pool.schema and schema is not None:
+            self._pool.set_schema(schema)
         self._batch_writer.handle_refused(self._reader.fetch)
         self._on_progress("transform", self._counts, self._expected)
-        if not self._prefetcher.ended or self._tasks or self._unsubmitted:
+        if not self._prefetcher.ended or self._tasks or self._chunk is not None:
             return False
         if self._prefetcher.expired:
             self._reopen()
@@ -214,38 +215,53 @@ class Pipeline:
         before = self._prefetcher.num_rows_read
         self._prefetcher.close()
         self._reader.freeze(self._writer.recover())
-        self._prefetcher = Prefetcher(
-            self._reader, self._decoder, self._spec.chunk_rows, self._wake, rows_before=before
+        self._prefetcher = self._prefetch(rows_before=before)
+
+    def _prefetch(self, rows_before: int) -> Prefetcher:
+        spec = self._spec
+        return Prefetcher(
+            self._reader, self._read, spec.chunk_rows, spec.task_rows, self._wake, rows_before
         )
 
     def _submit(self) -> None:
-        while (
-            len(self._tasks) < self._spec.max_concurrency * _TASKS_PER_WORKER and self._has_task()
-        ):
-            entry = self._unsubmitted.popleft()
+        while len(self._tasks) < self._spec.max_concurrency * _TASKS_PER_WORKER:
+            entry = self._next_task()
+            if entry is None:
+                break
             self._tasks.append(entry)
             self._pool.submit(entry[2])
 
-    def _has_task(self) -> bool:
-        """Whether a task is ready; cuts the next chunk into tasks if needed."""
-        if not self._unsubmitted and (chunk := self._prefetcher.next_chunk()) is not None:
-            rows, step = chunk.decoded.rows, self._spec.task_rows
-            for start in range(0, len(rows), step):
-                self._unsubmitted.append((chunk, start, Task(rows[start : start + step])))
-        return bool(self._unsubmitted)
+    def _next_task(self) -> tuple[Chunk, int, Task] | None:
+        """Cut the next task from the chunk, or from the next one; None = none is there."""
+        if self._chunk is None:
+            self._chunk, self._num_submitted = self._prefetcher.next_chunk(), 0
+            if self._chunk is None:
+                return None
+        chunk, start = self._chunk, self._num_submitted
+        rows = chunk.rows(start, start + self._task_rows())
+        self._num_submitted += len(rows)
+        if self._num_submitted == chunk.batch.num_rows:
+            self._chunk = None
+        return chunk, start, Task(rows)
+
+    def _task_rows(self) -> int:
+        """Rows of the next task."""
+        if self._spec.batched:
+            return self._spec.batch_size
+        return self._spec.chunk_rows if self._spec.is_sequential else self._pace.task_rows
 
     def _collect(self) -> None:
         while self._tasks:
             chunk, start, task = self._tasks[0]
-            ready = task.outcomes[self._num_collected :]
+            first = start + task.num_taken
+            ready = task.take()
             if ready:
-                self._num_collected += len(ready)
-                self._batch_writer.add(chunk, start + self._num_collected - len(ready), ready)
+                self._batch_writer.add(chunk, first, ready)
                 self._collected_at = time.monotonic()
-            if self._num_collected < len(task.rows):
+            if task.num_taken < len(task.rows):
                 break
+            self._pace.add(task)
             self._tasks.popleft()
-            self._num_collected = 0
         if not self._keeps_order and self._is_held_up():
             self._collect_out_of_order()
 
@@ -265,9 +281,9 @@ class Pipeline:
             return
         kept = deque([self._tasks.popleft()])  # the head may be partly collected
         for chunk, start, task in self._tasks:
-            outcomes = task.outcomes
-            if len(outcomes) == len(task.rows) and all(map(is_clean, outcomes)):
-                self._batch_writer.add(chunk, start, outcomes)
+            if task.is_done and not task.num_taken and task.is_clean:
+                self._pace.add(task)
+                self._batch_writer.add(chunk, start, task.take())
             else:
                 kept.append((chunk, start, task))
         self._tasks = kept
@@ -276,9 +292,8 @@ class Pipeline:
         """Stage finished rows although the run ends here: a resume must not pay for them again."""
         with contextlib.suppress(Exception):  # the error that ended the run is the one to report
             for chunk, start, task in self._tasks:
-                rest = task.outcomes[self._num_collected :]
-                self._batch_writer.keep(chunk, start + self._num_collected, rest)
-                self._num_collected = 0
+                rest = task.outcomes[task.num_taken :]
+                self._batch_writer.keep(chunk, start + task.num_taken, rest)
             self._batch_writer.write_kept()
             self._writer.flush()
 

@@ -67,7 +67,8 @@ class RowWatch:
 
 def _message(thread: int, timeout_s: float) -> str:
     frame = sys._current_frames().get(thread)  # noqa: SLF001 - the only way to another thread's frames
-    place = None if frame is None else users_frame(traceback.extract_stack(frame))
+    stack = () if frame is None else [*traceback.walk_stack(frame)][::-1]
+    place = users_frame([(each.f_code.co_filename, line) for each, line in stack])
     where = "" if place is None else f" It is at {place}."
     return (
         f"the transform has not returned within row_timeout_s={timeout_s:g}.{where} A thread cannot be "

@@ -9,6 +9,7 @@ already, and the sink only counts, so what is measured is what the engine does.
 import argparse
 import gc
 import json
+import resource
 import subprocess
 import sys
 import time
@@ -16,8 +17,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from types import MappingProxyType
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from etlkit import EtlBase, TransferJob
 from etlkit.api.outcomes import Recovered
@@ -50,7 +53,7 @@ class ArrowSource:
 
     fingerprint = "bench"
     num_bytes = None
-    details = {}
+    details = MappingProxyType({})
 
     def __init__(self, schema, make):
         self.columns = parse_schema(schema)
@@ -121,8 +124,7 @@ class CountingSink:
     def write(self, batch):
         self.writes += 1
         self.max_bytes = max(self.max_bytes, batch.nbytes)
-        parts = batch.column(PARTS)
-        self.rows += batch.num_rows - parts.to_pylist().count(0)
+        self.rows += pc.sum(pc.not_equal(batch.column(PARTS), 0)).as_py()
 
     def reject(self, rows):
         self.rejects += len(rows)
@@ -186,7 +188,10 @@ def six_columns(num_rows):
         pa.array(["image/jpeg"] * num_rows),
         pa.array([100_000 + n * 7 % 1_000_000 for n in numbers], pa.int64()),
         pa.array([f"{n:032x}" for n in numbers]),
-        pa.array([EPOCH + timedelta(seconds=n, microseconds=n) for n in numbers], pa.timestamp("us", "UTC")),
+        pa.array(
+            [EPOCH + timedelta(seconds=n, microseconds=n) for n in numbers],
+            pa.timestamp("us", "UTC"),
+        ),
     ]
 
 
@@ -291,7 +296,10 @@ NESTED = {"uri": "STRING", "size": "INT64", "labels": "ARRAY<STRUCT<name STRING,
 
 
 def nested_columns(num_rows):
-    labels = [[{"name": f"label{k}", "score": (n + k) % 97 / 97} for k in range(n % 4)] for n in range(num_rows)]
+    labels = [
+        [{"name": f"label{k}", "score": (n + k) % 97 / 97} for k in range(n % 4)]
+        for n in range(num_rows)
+    ]
     kind = arrow_schema(parse_schema(NESTED)).field("labels").type
     return [*six_columns(num_rows)[:1], six_columns(num_rows)[3], pa.array(labels, kind)]
 
@@ -311,13 +319,18 @@ def best(row):
 
 
 def answer(row):
-    return {"label": "cat", "score": row["size"] / 7, "box": [row["size"], 2, 3, 4], "name": row["md5_hash"]}
+    return {
+        "label": "cat",
+        "score": row["size"] / 7,
+        "box": [row["size"], 2, 3, 4],
+        "name": row["md5_hash"],
+    }
 
 
 class Answer(EtlBase):
     """A JSON column, as answers of services are kept."""
 
-    output_schema = {**SIX, "response": "JSON"}
+    output_schema = MappingProxyType({**SIX, "response": "JSON"})
 
     def transform_row(self, row):
         row["response"] = answer(row)
@@ -345,7 +358,7 @@ def taxed(row):
 
 
 class Taxed(EtlBase):
-    output_schema = {**PRICES, "total": "NUMERIC"}
+    output_schema = MappingProxyType({**PRICES, "total": "NUMERIC"})
 
     def transform_row(self, row):
         return taxed(row)
@@ -383,16 +396,102 @@ CASES = [
     Case("rows.six_columns", "rows through transform_row", 5, *SIX_ROWS, Shout, shout, TEXT),
     Case("rows.new_dict", "… a new dict returned", None, *SIX_ROWS, ShoutNew, shout, TEXT),
     Case("rows.declared", "… with columns declared", 12, *SIX_ROWS, ShoutOne, shout, TEXT),
-    Case("rows.all_changed", "all columns changed", 2.8, *SIX_ROWS, ChangeAll, lambda row: [change(row)], TEXT),
-    Case("rows.fan_out", "fan-out 1 → 3 (yield)", 2, *SIX_ROWS, Three, three, {"part": "INT64"}, 100_000, 300_000),
-    Case("rows.nested", "ARRAY of STRUCT, changed in place", 1.5, NESTED, nested_columns, Best, lambda row: [best(row)], {"best": "STRING"}, 100_000),
+    Case(
+        "rows.all_changed",
+        "all columns changed",
+        2.8,
+        *SIX_ROWS,
+        ChangeAll,
+        lambda row: [change(row)],
+        TEXT,
+    ),
+    Case(
+        "rows.fan_out",
+        "fan-out 1 → 3 (yield)",
+        2,
+        *SIX_ROWS,
+        Three,
+        three,
+        {"part": "INT64"},
+        100_000,
+        300_000,
+    ),
+    Case(
+        "rows.nested",
+        "ARRAY of STRUCT, changed in place",
+        1.5,
+        NESTED,
+        nested_columns,
+        Best,
+        lambda row: [best(row)],
+        {"best": "STRING"},
+        100_000,
+    ),
     Case("rows.json", "a JSON column added", 1.5, *SIX_ROWS, Answer, answer_text, TEXT),
-    Case("rows.numeric", "NUMERIC read and added", 1.5, PRICES, price_columns, Taxed, lambda row: [taxed(row)], {"total": "NUMERIC"}),
-    Case("rows.side_by_side", "max_concurrency=8 without calls", 2, *SIX_ROWS, ShoutSideBySide, shout, TEXT),
-    Case("rows.skipped", "1 row in 100 skipped", 4, *SIX_ROWS, SkipSome, shout_or_leave_out, TEXT, target_rows=HUNDREDTH),
-    Case("rows.rejected", "1 row in 100 rejected", 3, *SIX_ROWS, RejectSome, shout_or_raise, TEXT, NUM_ROWS, HUNDREDTH, "reject"),
-    Case("rows.rejected_same", "… by one exception object", 3, *SIX_ROWS, RejectSame, shout_or_raise, TEXT, NUM_ROWS, HUNDREDTH, "reject"),
-    Case("rows.hundred_columns", "100 columns, one added", 3, HUNDRED, hundred_columns, Hundred, hundred, TEXT, 20_000),
+    Case(
+        "rows.numeric",
+        "NUMERIC read and added",
+        1.5,
+        PRICES,
+        price_columns,
+        Taxed,
+        lambda row: [taxed(row)],
+        {"total": "NUMERIC"},
+    ),
+    Case(
+        "rows.side_by_side",
+        "max_concurrency=8 without calls",
+        2,
+        *SIX_ROWS,
+        ShoutSideBySide,
+        shout,
+        TEXT,
+    ),
+    Case(
+        "rows.skipped",
+        "1 row in 100 skipped",
+        4,
+        *SIX_ROWS,
+        SkipSome,
+        shout_or_leave_out,
+        TEXT,
+        target_rows=HUNDREDTH,
+    ),
+    Case(
+        "rows.rejected",
+        "1 row in 100 rejected",
+        3,
+        *SIX_ROWS,
+        RejectSome,
+        shout_or_raise,
+        TEXT,
+        NUM_ROWS,
+        HUNDREDTH,
+        "reject",
+    ),
+    Case(
+        "rows.rejected_same",
+        "… by one exception object",
+        3,
+        *SIX_ROWS,
+        RejectSame,
+        shout_or_raise,
+        TEXT,
+        NUM_ROWS,
+        HUNDREDTH,
+        "reject",
+    ),
+    Case(
+        "rows.hundred_columns",
+        "100 columns, one added",
+        3,
+        HUNDRED,
+        hundred_columns,
+        Hundred,
+        hundred,
+        TEXT,
+        20_000,
+    ),
 ]
 
 
@@ -450,6 +549,92 @@ def measure(case, rounds):
         "x naive",
         case.goal,
         "higher",
-        {"naive, µs a row": best / case.num_rows * 1e6, "etlkit, µs a row": min(engine) / case.num_rows * 1e6},
+        {
+            "naive, µs a row": best / case.num_rows * 1e6,
+            "etlkit, µs a row": min(engine) / case.num_rows * 1e6,
+        },
         tuple(best / each for each in engine),
     )
+
+
+def wide_batches():
+    """400 rows of 5 MB, made when they are read, 8 in a batch."""
+    for first in range(0, 400, 8):
+        texts = [f"{n:03d}" + "x" * 5_000_000 for n in range(first, first + 8)]
+        yield pa.RecordBatch.from_arrays([pa.array(texts)], ["text"])
+
+
+def few_batches():
+    for first in range(0, 4_000, 500):
+        yield pa.RecordBatch.from_arrays([pa.array(range(first, first + 500), pa.int64())], ["n"])
+
+
+def many_batches():
+    batch = pa.RecordBatch.from_arrays(six_columns(BATCH_ROWS), list(SIX))
+    for _ in range(MANY_ROWS // BATCH_ROWS):
+        yield batch
+
+
+MANY_ROWS = 3_000_000
+
+
+class Wide(EtlBase):
+    def transform_row(self, row):
+        row["text"] = row["text"] + "!"
+        return row
+
+
+class Thousand(EtlBase):
+    def transform_row(self, row):
+        for part in range(1000):
+            yield {"n": row["n"], "part": part, "text": f"row {row['n']}, part {part}"}
+
+
+MEMORY = {
+    "wide": ("memory, 400 rows of 5 MB", 400, {"text": "STRING"}, wide_batches, Wide),
+    "fan_out": ("memory, fan-out 1 → 1,000", 200, {"n": "INT64"}, few_batches, Thousand),
+    "many": ("memory, 3 M rows", 110, SIX, many_batches, Shout),
+}
+
+
+def peak_mb(name):
+    """The most memory that a process of its own takes for a run."""
+    code = f"from tests.bench import rows; rows.print_peak({name!r})"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return float(ended.stdout)
+
+
+def print_peak(name):
+    """Run a case in this process, and print the most memory that the process ever had, in MB."""
+    _, _, schema, make, etl = MEMORY[name]
+    source = ArrowSource(schema, make)
+    run_transfer(
+        TransferJob(source=source, transform=etl, sink=CountingSink()), RunRequest("bench")
+    )
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def memory_figures():
+    """The memory rows of the table."""
+    return [
+        Figure(f"rows.memory_{name}", title, peak_mb(name), "MB", goal)
+        for name, (title, goal, *_) in MEMORY.items()
+    ]
+
+
+def figures(rounds=3):
+    """All figures of the row path."""
+    return [*(measure(case, rounds) for case in CASES), *memory_figures()]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    for each in figures(parser.parse_args().rounds):
+        reached = {None: "", True: "reached", False: f"goal {each.goal}"}[each.is_reached]
+        beside = ", ".join(f"{name} {value:.2f}" for name, value in each.beside.items())
+        print(f"{each.title:40} {each.value:8.2f} {each.unit:8} {reached:10} {beside}")
+
+
+if __name__ == "__main__":
+    main()

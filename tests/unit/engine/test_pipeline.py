@@ -29,6 +29,7 @@ class Writer:
 def task(*outcomes):
     made = Task([{} for _ in outcomes])
     made.outcomes = list(outcomes)
+    made.is_done = True
     return made
 
 
@@ -39,7 +40,7 @@ def test_rows_collected_already_are_counted_for_the_first_task_alone():
     pipeline._tasks = deque(
         [("chunk", 0, task({"n": 0}, {"n": 1}, {"n": 2})), ("chunk", 3, task({"n": 3}, {"n": 4}))]
     )
-    pipeline._num_collected = 2
+    pipeline._tasks[0][2].num_taken = 2
     pipeline._batch_writer = pipeline._writer = writer
     pipeline._save_outcomes()
     assert writer.added == [("chunk", 2, [{"n": 2}]), ("chunk", 3, [{"n": 3}, {"n": 4}])]
@@ -57,7 +58,6 @@ def test_the_error_of_an_earlier_row_comes_before_the_one_that_ended_the_workers
     pipeline._run = SimpleNamespace(stop_signal=None)
     pipeline._pool = SimpleNamespace(error=JobError("a later row ended the run"))
     pipeline._tasks = deque([("chunk", 0, task(FullOutcome((), TransformError("bad"))))])
-    pipeline._num_collected = 0
     pipeline._keeps_order = True
     pipeline._batch_writer = Refusing()
     with pytest.raises(TransformError, match="row 0"):
