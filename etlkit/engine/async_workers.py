@@ -5,18 +5,15 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import sys
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Awaitable
-from traceback import FrameSummary
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from etlkit.api.outcomes import Outcome, as_returned, classify, is_clean
 from etlkit.api.transform import EtlBase, overrides_batch
-from etlkit.api.user_errors import user_error_text, users_frame
+from etlkit.api.user_errors import Place, thread_place, user_error_text, users_frame
 from etlkit.calls.clock import Stopped
 from etlkit.calls.wakers import TaskWaker
 from etlkit.engine.dispatcher import Dispatcher, SlotWorker
@@ -61,17 +58,16 @@ class TaskWorker(SlotWorker):
 
     def place(self) -> str | None:
         """See `Worker.place`."""
-        frames: list[FrameSummary] = []
+        places: list[Place] = []
         awaited: Any = None if self.of_loop is None else self.of_loop.get_coro()
         while awaited is not None:
             for kind in ("cr", "ag", "gi"):
                 frame = getattr(awaited, f"{kind}_frame", None)
                 if frame is not None:
-                    code = frame.f_code
-                    frames.append(FrameSummary(code.co_filename, frame.f_lineno, code.co_name))
+                    places.append((frame.f_code.co_filename, frame.f_lineno))
                     break
             awaited = _awaited_by(awaited)
-        return users_frame(frames)
+        return users_frame(places)
 
 
 class AsyncWorkers(WorkerGroup):
@@ -114,8 +110,7 @@ class AsyncWorkers(WorkerGroup):
         blocked_s = time.monotonic() - self._beat_at
         if self._has_warned or blocked_s < _BLOCKED_S or self._thread is None:
             return
-        frame = sys._current_frames().get(self._thread.ident or 0)  # noqa: SLF001 - no other way
-        place = None if frame is None else users_frame(traceback.extract_stack(frame))
+        place = thread_place(self._thread.ident or 0)
         self._has_warned = True
         log.warning(
             "the event loop has been blocked for %.1f s at %s: no other call goes on meanwhile. Await "
@@ -234,6 +229,7 @@ class AsyncWorkers(WorkerGroup):
                 task.error = error
                 raise
             finally:
+                task.is_done = True
                 self.running.pop(worker, None)
             if task.has_failed:
                 self._dispatcher.end_after(task)  # those before it have begun
@@ -286,9 +282,12 @@ class AsyncWorkers(WorkerGroup):
             result = _not_ours(error)
         except Exception as error:
             result = error
-        if type(result) is dict:
-            return as_returned(result, self.nested_keys if len(result) <= self.num_keys else None)
-        return classify(result)
+        schema = self.schema
+        if schema is None:
+            return classify(result)
+        if type(result) is dict and len(result) <= schema.num_keys:
+            return as_returned(result, schema.nested_keys)
+        return classify(result, schema.nested_keys, schema.num_keys)
 
     async def _run_batch(self, task: Task, worker: TaskWorker) -> None:
         if not await self._may_go_on(worker):

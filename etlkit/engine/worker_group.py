@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from etlkit.api.outcomes import Outcome, classify
@@ -21,11 +21,14 @@ if TYPE_CHECKING:
     from collections import deque
 
     from etlkit.engine.journal.journal import Journal
+    from etlkit.engine.output_schema import OutputSchema
 
 T = TypeVar("T")
 
 READY_POLL_S = 0.05
 """How often a worker asks whether the sink is ready again."""
+
+_SCHEMA_WAIT_S = 0.25
 
 LOOK_INTERVAL_S = 0.0005
 """A row that begins later than this after the last look at the sink is preceded by another look. So
@@ -50,9 +53,7 @@ class WorkerGroup:
         journal: Keeps the outcomes of rows that took a call; None = nobody does.
 
     Attributes:
-        nested_keys: Keys of rows whose values may be lists or dicts, in rows of up to `num_keys`
-            keys. No row has that few as long as the columns are not known.
-        num_keys: See `nested_keys`.
+        schema: The output columns; None = not known yet.
         running: The task that each worker is at.
     """
 
@@ -75,8 +76,8 @@ class WorkerGroup:
         self._is_ready = is_ready
         self._ends_at_error = ends_at_error
         self._journal = journal
-        self.nested_keys: tuple[str, ...] = ()
-        self.num_keys = 0
+        self.schema: OutputSchema | None = None
+        self._has_schema = threading.Event()
         self.running: dict[WorkerKey, Task] = {}
         self._dispatcher = Dispatcher(size, max_parked, self._start_worker)
         # The pipeline is woken when fewer tasks wait. Waking it for each of them would cost the workers
@@ -104,6 +105,16 @@ class WorkerGroup:
     def finished(self) -> deque[Task]:
         """Tasks that came to their end, in that order; whoever looks at them removes them."""
         return self._dispatcher.finished
+
+    def set_schema(self, schema: OutputSchema) -> None:
+        """Say what the output columns are from now on."""
+        self.schema = schema
+        self._has_schema.set()
+
+    def wait_for_schema(self) -> None:
+        """Called by a worker that has enough rows to decide the columns: returns when they are."""
+        self._wake()
+        self._has_schema.wait(_SCHEMA_WAIT_S)
 
     def submit(self, task: Task) -> None:
         """Queue a task. Starts one more worker until there are enough: few rows need few of them."""
@@ -151,7 +162,7 @@ class WorkerGroup:
         self._calls.stop()
 
 
-def classified(name: str, rows: list[Row], results: list[Any]) -> list[Outcome]:
+def classified(name: str, rows: Sequence[Row], results: list[Any]) -> list[Outcome]:
     """The outcomes of a batch.
 
     Args:
@@ -172,7 +183,7 @@ def classified(name: str, rows: list[Row], results: list[Any]) -> list[Outcome]:
     return list(map(classify, results))
 
 
-def _refuse_other_order(name: str, rows: list[Row], results: list[Any]) -> None:
+def _refuse_other_order(name: str, rows: Sequence[Row], results: list[Any]) -> None:
     """Raise if a result is one of the rows, but not the one at its position."""
     positions = {id(row): position for position, row in enumerate(rows)}
     for position, result in enumerate(results):
