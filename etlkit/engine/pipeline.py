@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from etlkit.api.run import STOP_TIMEOUT_S, Interrupted
 from etlkit.engine.batch_writer import BatchWriter
+from etlkit.engine.chunk import block_rows
 from etlkit.engine.pace import Pace
 from etlkit.engine.prefetch import Prefetcher
 from etlkit.engine.row_watch import RowWatch
@@ -219,9 +220,9 @@ class Pipeline:
 
     def _prefetch(self, rows_before: int) -> Prefetcher:
         spec = self._spec
-        return Prefetcher(
-            self._reader, self._read, spec.chunk_rows, spec.task_rows, self._wake, rows_before
-        )
+        rows_per_block = block_rows(len(self._read)) if spec.is_sequential else None
+        sizes = spec.chunk_rows, spec.task_rows, rows_per_block
+        return Prefetcher(self._reader, self._read, *sizes, self._wake, rows_before)
 
     def _submit(self) -> None:
         while len(self._tasks) < self._spec.max_concurrency * _TASKS_PER_WORKER:
@@ -260,8 +261,9 @@ class Pipeline:
                 self._collected_at = time.monotonic()
             if task.num_taken < len(task.rows):
                 break
-            self._pace.add(task)
             self._tasks.popleft()
+            if task.took is not None:
+                self._pace.add(len(task.rows), task.took)
         if not self._keeps_order and self._is_held_up():
             self._collect_out_of_order()
 
@@ -282,7 +284,6 @@ class Pipeline:
         kept = deque([self._tasks.popleft()])  # the head may be partly collected
         for chunk, start, task in self._tasks:
             if task.is_done and not task.num_taken and task.is_clean:
-                self._pace.add(task)
                 self._batch_writer.add(chunk, start, task.take())
             else:
                 kept.append((chunk, start, task))

@@ -15,6 +15,7 @@ from etlkit.api.user_errors import user_error_text, user_line
 from etlkit.calls.clock import Stopped
 from etlkit.calls.retry import Calls
 from etlkit.engine.chunk import ChunkRows
+from etlkit.engine.pace import Took
 from etlkit.engine.row_loop import RowLoop
 from etlkit.errors import ConfigError, EtlkitError, JobError
 from etlkit.rows.row import Row
@@ -49,7 +50,7 @@ class Task:
         is_done: Whether the worker is done with the task.
         has_failed: Whether a row failed that ends the run; later ones may have no outcome then.
         error: What ended the run at the first row without an outcome; None = nothing did.
-        seconds: What its rows took.
+        took: What it took, once it is done.
     """
 
     __slots__ = (
@@ -61,8 +62,8 @@ class Task:
         "num_taken",
         "outcomes",
         "rows",
-        "seconds",
         "start",
+        "took",
     )
 
     def __init__(self, rows: Sequence[Row]) -> None:
@@ -74,7 +75,7 @@ class Task:
         self.is_done = False
         self.has_failed = False
         self.error: BaseException | None = None
-        self.seconds = 0.0
+        self.took: Took | None = None
         self._encodes_until = 0.0
 
     @property
@@ -218,14 +219,15 @@ class WorkerPool:
             if number > self._failed_at:
                 break
             self.running[thread] = task
-            began_at = time.monotonic()
+            took = Took()
             try:
                 loop.run(task)
             except BaseException as error:
                 task.error = error
                 raise
             finally:
-                task.seconds = time.monotonic() - began_at
+                took.end()
+                task.took = took
                 task.is_done = True
                 del self.running[thread]
             if task.has_failed:
