@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from etlkit.api.outcomes import Counts, FullOutcome, Outcome, error_of, is_clean, rows_of
 from etlkit.api.source import ROW_ID
-from etlkit.engine.made_rows import MADE, MadeRows, all_single, as_one, flatten, make_rows, merged
+from etlkit.engine.made_rows import MADE, MadeRows, all_single, flatten, make_rows, merged
 from etlkit.engine.output_schema import OutputSchema, limited
 from etlkit.engine.recent_rows import RecentRows
 from etlkit.engine.row_errors import REJECTED, RowErrorHandler, located
@@ -130,7 +130,7 @@ class BatchWriter:
         num_made = outcomes.count(MADE)
         self._has_made = self._has_made or num_made > 0
         if num_made < len(outcomes):
-            self._waiting_rows += num_target_rows(outcomes)
+            self._waiting_rows += num_unmade_rows(outcomes)
         if self._oldest is None:
             self._oldest = self._clock()
 
@@ -355,10 +355,10 @@ class BatchWriter:
         stop = start + len(outcomes)
         found = [each for made in chunk.made if (each := made.between(start, stop)).indices]
         if all(made.schema is self._schema for made in found):
-            self._stage(chunk, merged(found))
+            self._stage(chunk, merged(found, chunk))
             self._count(chunk, start, outcomes)
             return
-        as_rows = {i: each for made in found for i, each in made.outcomes()}
+        as_rows = {i: each for made in found for i, each in made.outcomes(chunk)}
         self._encode(chunk, start, [as_rows.get(i, e) for i, e in enumerate(outcomes, start)])
 
     def _stage(self, chunk: Chunk, made: MadeRows) -> None:
@@ -377,7 +377,9 @@ class BatchWriter:
             self._counts.written += len(outcomes)
             return
         ended = [
-            i for i, each in enumerate(outcomes, start) if each is not MADE and not rows_of(each)
+            i
+            for i, each in enumerate(outcomes, start)
+            if each is not MADE and type(each) is not dict and not each.rows
         ]
         skipped = [i for i in ended if outcomes[i - start] is not REJECTED]
         self._counts.written += len(outcomes) - len(ended)
@@ -435,18 +437,16 @@ def errors_of(outcomes: list[Outcome]) -> list[tuple[int, RowError]]:
     return [(at, error) for at in odd if (error := error_of(outcomes[at])) is not None]
 
 
-def num_target_rows(outcomes: list[Outcome]) -> int:
-    """How many rows of outcomes are not encoded yet."""
-    return len(outcomes) if all_single(outcomes) else sum(map(len, map(rows_of, outcomes)))
+def num_unmade_rows(outcomes: list[Outcome]) -> int:
+    """How many target rows wait as dicts."""
+    if all_single(outcomes):
+        return len(outcomes)
+    return sum(len(rows_of(each)) for each in outcomes if each is not MADE)
 
 
 def runs(chunk: Chunk, start: int, outcomes: list[Outcome]) -> Iterator[ChunkOutcomes]:
     """Parts of which each has encoded rows only, or none; rows that became nothing go with either."""
-    num_made = outcomes.count(MADE)
-    is_mixed = 0 < num_made < len(outcomes) and any(
-        each is not MADE and rows_of(each) for each in outcomes
-    )
-    if not is_mixed:
+    if MADE not in outcomes or not num_unmade_rows(outcomes):
         yield chunk, start, outcomes
         return
     for _, group in groupby(enumerate(outcomes, start), lambda at: at[1] is MADE):
@@ -460,9 +460,15 @@ def joined(batches: list[pa.RecordBatch], max_bytes: int) -> Iterator[pa.RecordB
     num_bytes = 0
     for batch in batches:
         if waiting and num_bytes + batch.nbytes > max_bytes:
-            yield as_one(waiting)
+            yield _as_one(waiting)
             waiting, num_bytes = [], 0
         waiting.append(batch)
         num_bytes += batch.nbytes
     if waiting:
-        yield as_one(waiting)
+        yield _as_one(waiting)
+
+
+def _as_one(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    if len(batches) == 1:
+        return batches[0]
+    return next(iter(pa.Table.from_batches(batches).combine_chunks().to_batches()))

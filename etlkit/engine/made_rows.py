@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby, repeat
 from operator import itemgetter
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import pyarrow as pa
 
@@ -34,30 +34,31 @@ class MadeRows:
         schema: Whose columns `made` has.
         indices: The source row of each target row, counting from 0 in the chunk; ascending.
         parts: Part and number of parts of each target row; None = all rows have one part.
-        made: The columns that the transform makes.
+        arrays: The columns that the transform makes; None = it left all values as they were, so that
+            the chunk has them.
     """
 
     schema: OutputSchema
     indices: Sequence[int]
     parts: Parts | None
-    made: pa.RecordBatch
+    arrays: list[Any]
 
     def between(self, start: int, stop: int) -> MadeRows:
         """Those of the source rows from `start` to before `stop`."""
         first, last = bisect_left(self.indices, start), bisect_left(self.indices, stop)
-        if last - first == self.made.num_rows:
+        if last - first == len(self.indices):
             return self
         parts = None if self.parts is None else tuple(each[first:last] for each in self.parts)
         return MadeRows(
             self.schema,
             self.indices[first:last],
             cast("Parts | None", parts),
-            self.made.slice(first, last - first),
+            [None if each is None else each.slice(first, last - first) for each in self.arrays],
         )
 
-    def outcomes(self) -> Iterator[tuple[int, Outcome]]:
+    def outcomes(self, chunk: Chunk) -> Iterator[tuple[int, Outcome]]:
         """The rows as they were before they were encoded, by the index of their source row."""
-        rows = zip(self.indices, self.schema.rows_of(self.made), strict=True)
+        rows = zip(self.indices, self.schema.rows_of(self.batch(chunk)), strict=True)
         if self.parts is None:
             yield from rows
             return
@@ -66,7 +67,7 @@ class MadeRows:
 
     def batch(self, chunk: Chunk) -> pa.RecordBatch:
         """The rows as `SinkWriter.write` takes them."""
-        return self.schema.batch(chunk, self.indices, self.parts, self.made)
+        return self.schema.batch(chunk, self.indices, self.parts, self.arrays)
 
 
 def make_rows(
@@ -88,18 +89,18 @@ def make_rows(
     rows, indices, parts = flatten(start, outcomes)
     schema.drop_undecided(rows)
     if part is None:
-        made = schema.encoder.encode(rows)
+        arrays = schema.encoder.encode_touched(rows)
     else:
         first = part.first
         is_whole = indices == range(first, first + part.block.batch.num_rows)
         positions = None if is_whole else [index - first for index in indices]
-        made = schema.encoder.encode(rows, part.block, positions)
+        arrays = schema.encoder.encode_touched(rows, part.block, positions)
     for wrong in schema.passing_errors(chunk, indices).values():
         raise wrong
-    return MadeRows(schema, indices, parts, made)
+    return MadeRows(schema, indices, parts, arrays)
 
 
-def merged(found: list[MadeRows]) -> MadeRows:
+def merged(found: list[MadeRows], chunk: Chunk) -> MadeRows:
     """Rows of one schema and one chunk, in order and at least one of them, as one."""
     if len(found) == 1:
         return found[0]
@@ -114,21 +115,34 @@ def merged(found: list[MadeRows]) -> MadeRows:
             list(chain.from_iterable(pair[0] for pair in pairs)),
             list(chain.from_iterable(pair[1] for pair in pairs)),
         )
-    return MadeRows(found[0].schema, indices, parts, as_one([each.made for each in found]))
+    schema = found[0].schema
+    arrays: list[Any] = []
+    for i, name in enumerate(schema.made_names):
+        pieces = [each.arrays[i] for each in found]
+        if all(piece is None for piece in pieces):
+            arrays.append(None)
+            continue
+        if any(piece is None for piece in pieces):
+            pieces = [
+                taken(chunk.batch.column(name), each.indices) if piece is None else piece
+                for each, piece in zip(found, pieces, strict=True)
+            ]
+        arrays.append(pa.concat_arrays(pieces))
+    return MadeRows(schema, indices, parts, arrays)
 
 
-def as_one(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
-    """Batches of the same columns as one."""
-    if len(batches) == 1:
-        return batches[0]
-    return next(iter(pa.Table.from_batches(batches).combine_chunks().to_batches()))
+def taken(array: pa.Array, indices: Sequence[int]) -> pa.Array:
+    """The values at these positions; no copy of those that stand together."""
+    if isinstance(indices, range):
+        return array.slice(indices.start, len(indices))
+    return array.take(pa.array(indices, pa.int64()))
 
 
 def mark_made(outcomes: list[Outcome]) -> list[Outcome]:
     """The outcomes with `MADE` for each that has target rows."""
     if all_single(outcomes):
         return [MADE] * len(outcomes)
-    return [MADE if type(each) is dict or rows_of(each) else each for each in outcomes]
+    return [MADE if type(each) is dict or each.rows else each for each in outcomes]
 
 
 def all_single(outcomes: list[Outcome]) -> bool:
@@ -144,7 +158,7 @@ def flatten(start: int, outcomes: list[Outcome]) -> tuple[list[Row], Sequence[in
     """
     if all_single(outcomes):
         return cast("list[Row]", outcomes), range(start, start + len(outcomes)), None
-    if not any(type(each) is not dict and rows_of(each) for each in outcomes):
+    if not any(each.rows for each in outcomes if type(each) is not dict):
         indices = [i for i, each in enumerate(outcomes, start) if type(each) is dict]
         return [each for each in outcomes if type(each) is dict], indices, None
     groups = list(map(rows_of, outcomes))

@@ -46,6 +46,7 @@ class OutputSchema:
         nested_keys: Keys of rows whose values may be lists or dicts, also those undecided, in rows of
             up to `num_keys` keys.
         num_keys: See `nested_keys`.
+        made_names: Names of the columns that do not pass through, in order.
 
     Raises:
         ConfigError: A name breaks a rule of BigQuery, or a passing column would need a cast.
@@ -64,7 +65,6 @@ class OutputSchema:
         refuse_conversions(columns, passing)
         self.columns = columns
         self._passing = passing
-        self._through = [column.name for column in columns if column.name in passing]
         made = [column for column in columns if column.name not in passing]
         self._limited_passing = [
             column
@@ -76,6 +76,7 @@ class OutputSchema:
         self.num_keys = len(columns)
         self.encoder = RowEncoder(made)
         self._made_columns = made
+        self.made_names = [column.name for column in made]
         self.schema = pa.schema([*_ID_FIELDS, *arrow_schema(columns)])
         self._names = [ROW_ID, PART, PARTS, *(column.name for column in columns)]
 
@@ -179,7 +180,7 @@ class OutputSchema:
         chunk: Chunk,
         indices: Sequence[int],
         parts: Parts | None,
-        made: pa.RecordBatch,
+        made: Sequence[pa.Array | None],
     ) -> pa.RecordBatch:
         """Build a batch: ids and passing columns from the source rows, made columns as encoded.
 
@@ -187,16 +188,19 @@ class OutputSchema:
             chunk: Where the rows come from.
             indices: Source row of each target row, counting from 0 in the chunk; ascending.
             parts: Part and number of parts of each target row; None = all rows have one part.
-            made: The columns that the transform made.
+            made: The columns that the transform made, in the order of `made_names`; None = the values
+                of the source rows.
         """
-        take = chunk.batch.select([ROW_ID, *self._through])
+        arrays = {
+            name: each for name, each in zip(self.made_names, made, strict=True) if each is not None
+        }
+        rest = [ROW_ID, *(c.name for c in self.columns if c.name not in arrays)]
+        source = chunk.batch.select(rest)
         if isinstance(indices, range):
-            take = take.slice(indices.start, len(indices))
+            source = source.slice(indices.start, len(indices))
         else:
-            take = take.take(pa.array(indices, pa.int64()))
-        arrays: dict[str, pa.Array] = dict(zip(made.schema.names, made.columns, strict=True))
-        arrays |= {name: take.column(name) for name in self._through}
-        arrays[ROW_ID] = take.column(ROW_ID)
+            source = source.take(pa.array(indices, pa.int64()))
+        arrays |= zip(rest, source.columns, strict=True)
         if parts is None:
             arrays[PART] = pa.repeat(pa.scalar(0, pa.int64()), len(indices))
             arrays[PARTS] = pa.repeat(pa.scalar(1, pa.int64()), len(indices))

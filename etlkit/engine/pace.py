@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from etlkit.engine.task import Task
-
-_SLOW_ROW_S = 0.0005
-"""A row that takes longer has a task of its own, so that no other row waits behind it."""
+import time
+from dataclasses import dataclass, field
 
 _MAX_TASK_ROWS = 64
 _STEPS = 16
-"""Tasks of each worker that must be fast in a row before a task has one row more, and again as many
-for each further row."""
+"""Tasks of each worker that must be fast before a task has one row more, and again as many for each
+further row."""
+
+_FAST_S = 0.0005
+_MAX_BUSY_S = 0.25
+_BUSY = 0.5
+_CPU_OF_FAST_ROW_S = 0.0001
 
 
 class Pace:
@@ -35,7 +35,29 @@ class Pace:
         """Rows of the next task."""
         return max(1, min(_MAX_TASK_ROWS, self._num_fast // self._rows_per_step))
 
-    def add(self, task: Task) -> None:
+    def add(self, num_rows: int, took: Took) -> None:
         """Take note of a task that is done."""
-        is_slow = task.seconds > _SLOW_ROW_S * (1 + len(task.rows) / 8)
-        self._num_fast = 0 if is_slow else self._num_fast + len(task.rows)
+        self._num_fast = self._num_fast + num_rows if took.is_fast(num_rows) else 0
+
+
+@dataclass(slots=True)
+class Took:
+    """What a task took: seconds, and processor time of its thread and of the process meanwhile."""
+
+    began_at: float = field(default_factory=time.monotonic)
+    thread_cpu_s: float = field(default_factory=time.thread_time)
+    process_cpu_s: float = field(default_factory=time.process_time)
+    seconds: float = 0.0
+
+    def end(self) -> None:
+        """Called on the same thread."""
+        self.seconds = time.monotonic() - self.began_at
+        self.thread_cpu_s = time.thread_time() - self.thread_cpu_s
+        self.process_cpu_s = time.process_time() - self.process_cpu_s
+
+    def is_fast(self, num_rows: int) -> bool:
+        """Whether its rows waited for nothing but the interpreter, which the other workers have too."""
+        if self.seconds < _FAST_S * (1 + num_rows / 8):
+            return True
+        was_busy = self.process_cpu_s > _BUSY * self.seconds and self.seconds < _MAX_BUSY_S
+        return was_busy and self.thread_cpu_s < _CPU_OF_FAST_ROW_S * (1 + num_rows)

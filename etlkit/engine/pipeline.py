@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from etlkit.api.run import STOP_TIMEOUT_S, Interrupted
 from etlkit.engine.async_workers import AsyncWorkers
 from etlkit.engine.batch_writer import BatchWriter
+from etlkit.engine.chunk import block_rows
 from etlkit.engine.journal.answers import Answers
 from etlkit.engine.pace import Pace
 from etlkit.engine.prefetch import Prefetcher
@@ -228,9 +229,9 @@ class Pipeline:
 
     def _prefetch(self, rows_before: int) -> Prefetcher:
         spec = self._spec
-        return Prefetcher(
-            self._reader, self._read, spec.chunk_rows, spec.task_rows, self._wake, rows_before
-        )
+        rows_per_block = block_rows(len(self._read)) if spec.is_sequential else None
+        sizes = spec.chunk_rows, spec.task_rows, rows_per_block
+        return Prefetcher(self._reader, self._read, *sizes, self._wake, rows_before)
 
     def _submit(self) -> None:
         while self._window.has_room(self._pool.num_parked):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from etlkit.engine.chunk import Chunk, block_rows
+from etlkit.engine.chunk import Chunk
 from etlkit.errors import ReadExpiredError
 from etlkit.rows.batches import RowDecoder
 
@@ -41,6 +41,7 @@ class Prefetcher:
         chunk_rows: Rows a chunk, at most.
         task_rows: A chunk has a multiple of this many rows, if it is not the last one and its rows are
             not too wide for that.
+        rows_per_block: As in `Chunk`.
         wake: Called whenever `next_chunk` may have something new.
         rows_before: Rows of this run that were read before, for row numbers.
 
@@ -56,12 +57,13 @@ class Prefetcher:
         read: tuple[Column, ...],
         chunk_rows: int,
         task_rows: int,
+        rows_per_block: int | None,
         wake: Callable[[], None],
         rows_before: int = 0,
     ) -> None:
         self._reader = reader
         self._decoder = RowDecoder(read)
-        self._block_rows = block_rows(len(read))
+        self._rows_per_block = rows_per_block
         self._full_decoder = RowDecoder(reader.columns)
         self._chunk_rows = chunk_rows
         self._task_rows = task_rows
@@ -98,7 +100,7 @@ class Prefetcher:
             batch = parts[0] if len(parts) == 1 else _join(parts)
             number = self.num_rows_read + 1
             self.num_rows_read += batch.num_rows
-            return Chunk(batch, self._decoder, number, self._full_decoder, self._block_rows)
+            return Chunk(batch, self._decoder, number, self._full_decoder, self._rows_per_block)
         self.ended = True
         if isinstance(self._end, ReadExpiredError):
             self.expired = True  # the rows read so far are good

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _MAX_UNMADE = 2000
 """Target rows that wait as dicts, at most, unless one source row became more."""
 
-_MIN_MADE = 32
+_MIN_MADE = 100
 """Fewer rows are left to the pipeline, which encodes those of several tasks together."""
 
 SAMPLE_ROWS = 1000

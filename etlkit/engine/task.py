@@ -11,6 +11,7 @@ from etlkit.api.outcomes import is_clean
 if TYPE_CHECKING:
     from etlkit.api.outcomes import Outcome
     from etlkit.engine.chunk import Chunk
+    from etlkit.engine.pace import Took
     from etlkit.rows.row import Row
 
 _ENCODES_WITHIN_S = 0.05
@@ -33,7 +34,7 @@ class Task:
         num_taken: How many of them the pipeline has taken.
         number: Its place among the tasks that were given to workers, 1 = first; 0 = to none.
         is_done: Whether the worker is done with it.
-        seconds: What its rows took.
+        took: What it took, once a worker thread is done with it.
         has_failed: Whether a row failed that ends the run; later ones may have no outcome then.
         error: What ended the run at the first row without an outcome; None = nothing did.
         is_collected: Whether all outcomes were taken on.
@@ -53,8 +54,8 @@ class Task:
         "number",
         "outcomes",
         "rows",
-        "seconds",
         "start",
+        "took",
     )
 
     def __init__(
@@ -72,7 +73,7 @@ class Task:
         self.num_taken = 0
         self.number = 0
         self.is_done = outcomes is not None
-        self.seconds = 0.0
+        self.took: Took | None = None
         self.has_failed = False
         self.error: BaseException | None = None
         self.is_collected = False

@@ -167,8 +167,8 @@ class TaskWindow:
         while finished:
             task = finished.popleft()
             self._num_open -= 1
-            if task.number:
-                self._pace.add(task)
+            if task.took is not None:
+                self._pace.add(len(task.rows), task.took)
             if task.is_collected:
                 continue
             task.is_held = True

@@ -13,6 +13,7 @@ from etlkit.calls.clock import Stopped
 from etlkit.calls.wakers import ThreadWaker
 from etlkit.calls.worker import current_worker
 from etlkit.engine.dispatcher import Dispatcher, SlotWorker
+from etlkit.engine.pace import Took
 from etlkit.engine.row_loop import RowLoop
 from etlkit.engine.task import Task
 from etlkit.engine.worker_group import READY_POLL_S, WorkerGroup, guard
@@ -126,14 +127,15 @@ class WorkerPool(WorkerGroup):
         )
         while (task := self._next_task(worker)) is not None and not self._stop.is_set():
             self.running[worker] = task
-            began_at = time.monotonic()
+            took = Took()
             try:
                 loop.run(task)
             except BaseException as error:
                 task.error = error
                 raise
             finally:
-                task.seconds = time.monotonic() - began_at
+                took.end()
+                task.took = took
                 task.is_done = True
                 del self.running[worker]
             if task.has_failed:

@@ -174,6 +174,31 @@ class RowEncoder:
                 not a column or a value of a wrong type, or a REQUIRED column has no value. Has
                 `column`, and `index`, the row's position in `rows`.
         """
+        arrays = self.encode_touched(rows, source, positions)
+        if not arrays:
+            # from_arrays() would forget how many rows there are.
+            return pa.RecordBatch.from_struct_array(pa.array([{}] * len(rows), pa.struct([])))
+        if source is not None:
+            taken = source.batch
+            if positions is not None:
+                taken = taken.take(pa.array(positions, pa.int64()))
+            arrays = [
+                taken.column(name) if array is None else array
+                for name, array in zip(self._names, arrays, strict=True)
+            ]
+        return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+
+    def encode_touched(
+        self,
+        rows: Sequence[Row],
+        source: DecodedBatch | None = None,
+        positions: Sequence[int] | None = None,
+    ) -> list[Any]:
+        """As `encode`, one array per column; None = it is untouched, and `source` has it.
+
+        Raises:
+            RowSchemaError: As `encode`.
+        """
         if source is not None and (
             source.batch.num_rows if positions is None else len(positions)
         ) != len(rows):
@@ -182,7 +207,7 @@ class RowEncoder:
             )
         origin = None if source is None or not rows else _Origin(source, positions)
         try:
-            return self._batch(rows, origin)
+            return self._arrays(rows, origin)
         except RowSchemaError as error:
             # Whole columns are checked at once; rows are checked one by one only if a column is bad.
             first = next(self._refusals(rows), (0, error))[1]
@@ -195,29 +220,31 @@ class RowEncoder:
     def _refusals(self, rows: Sequence[Row]) -> Iterator[tuple[int, RowSchemaError]]:
         for index, row in enumerate(rows):
             try:
-                self._batch((row,), None)
+                self._arrays((row,), None)
             except RowSchemaError as error:
                 error.index = index
                 yield index, error
 
-    def _batch(self, rows: Sequence[Row], origin: _Origin | None) -> pa.RecordBatch:
+    def _arrays(self, rows: Sequence[Row], origin: _Origin | None) -> list[Any]:
         try:
             untouched = () if origin is None else self._still_untouched(rows, origin)
             if not untouched:
                 rows = self._complete(rows)
                 untouched = () if origin is None else self._find_untouched(rows, origin)
-            arrays = [
-                self._array(i, rows, origin if i in untouched else None)
-                for i in range(len(self._names))
-            ]
+            arrays = []
+            for i, get in enumerate(self._getters):
+                if origin is not None and i in untouched:
+                    self._check_reused(i, origin)
+                    arrays.append(None)
+                    continue
+                arrays.append(array := self._codecs[i].encode(list(map(get, rows))))
+                if self._required[i] and array.null_count:
+                    raise missing_value(self._names[i])
         except KeyError:
             # A row has as many keys as there are columns, but not the same ones.
             self._check_keys(rows)
             raise
-        if not arrays:
-            # from_arrays() would forget how many rows there are.
-            return pa.RecordBatch.from_struct_array(pa.array([{}] * len(rows), pa.struct([])))
-        return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+        return arrays
 
     def _complete(self, rows: Sequence[Row]) -> Sequence[Row]:
         """Rows that have a key for each column."""
@@ -262,17 +289,16 @@ class RowEncoder:
                 key = next(key for key in row if key not in self._known)
                 raise unknown_key(key, self._names, "")
 
-    def _array(self, i: int, rows: Sequence[Row], origin: _Origin | None) -> Any:
-        if origin is None:
-            array = self._codecs[i].encode(list(map(self._getters[i], rows)))
-        else:
-            array = origin.array(self._reuse_keys[i])
-            limit = self._limits[i]
-            if limit is not None and (wrong := limit(array)) is not None:
-                raise RowSchemaError(wrong, column=self._names[i])
+    def _check_reused(self, i: int, origin: _Origin) -> None:
+        """Raise if the target's column cannot hold the values of a source column."""
+        limit = self._limits[i]
+        if limit is None and not self._required[i]:
+            return
+        array = origin.array(self._reuse_keys[i])
+        if limit is not None and (wrong := limit(array)) is not None:
+            raise RowSchemaError(wrong, column=self._names[i])
         if self._required[i] and array.null_count:
             raise missing_value(self._names[i])
-        return array
 
 
 class _Origin:
@@ -281,7 +307,6 @@ class _Origin:
     def __init__(self, source: DecodedBatch, positions: Sequence[int] | None) -> None:
         self._source = source
         self._positions = positions
-        self._taken = source.batch
 
     def place(self, key: tuple[str, str] | None) -> int | None:
         """The position of the column that may be reused; None = there is none."""
@@ -294,10 +319,10 @@ class _Origin:
 
     def array(self, key: tuple[str, str] | None) -> Any:
         """The column in Arrow."""
-        if self._positions is not None and self._taken is self._source.batch:
-            self._taken = self._taken.take(pa.array(self._positions, pa.int64()))
-        place = self.place(key)
-        return self._taken.column(place)
+        array = self._source.batch.column(self.place(key))
+        return (
+            array if self._positions is None else array.take(pa.array(self._positions, pa.int64()))
+        )
 
 
 def _reuse_key(column: Column) -> tuple[str, str] | None:

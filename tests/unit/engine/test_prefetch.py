@@ -34,7 +34,9 @@ def chunks():
 
     def read(chunk_rows, *batches, task_rows=1):
         woken = threading.Semaphore(0)
-        prefetcher = Prefetcher(Reader(*batches), COLUMNS, chunk_rows, task_rows, woken.release)
+        prefetcher = Prefetcher(
+            Reader(*batches), COLUMNS, chunk_rows, task_rows, None, woken.release
+        )
         found = []
         while not prefetcher.ended or found[-1:] != [None]:
             found.append(prefetcher.next_chunk())
