@@ -13,8 +13,9 @@ from etlkit.bigquery import sql
 from etlkit.bigquery.client import Connection, connect
 from etlkit.bigquery.google_errors import errors_as
 from etlkit.bigquery.modes import TargetOptions
-from etlkit.bigquery.names import TableName, parse_table
+from etlkit.bigquery.names import TableName, parse_table, work_dataset
 from etlkit.bigquery.parameters import query_parameters
+from etlkit.bigquery.publish.opening import look_ahead
 from etlkit.errors import ConfigError, SourceError
 
 if TYPE_CHECKING:
@@ -103,6 +104,8 @@ class BigQuerySource:
             with errors_as(SourceError, "open", f"looking for the dataset of {target} failed"):
                 dataset = connection.find_dataset(target.dataset_id)
             connection.location = None if dataset is None else dataset.location
+        if isinstance(sink, TargetOptions):
+            look_ahead(sink, job, run, connection)
         return BigQueryReader(self, run, connection)
 
 
@@ -266,20 +269,9 @@ class BigQueryReader:
     def close(self, *, succeeded: bool) -> None:
         """Drop the frozen rows after success; else they stay for a resume and expire."""
         if self._table is not None and succeeded:
-            self._connection.drop_work_table(self.frozen)
-            self._connection.drop_work_table(self._rest)
-
-
-def work_dataset(name: str, project: str) -> tuple[str, str]:
-    """Split `dataset` or `project.dataset`.
-
-    Raises:
-        ConfigError: It is neither.
-    """
-    owner, _, dataset = name.rpartition(".")
-    if not dataset.isidentifier():
-        raise ConfigError(f"work_dataset={name!r}: write dataset or project.dataset")
-    return owner or project, dataset
+            may_have_rest = self._rests or self._run.attempt > 1
+            names = [self.frozen, self._rest] if may_have_rest else [self.frozen]
+            self._connection.drop_beside(names)
 
 
 def _plain(value: Any) -> Any:

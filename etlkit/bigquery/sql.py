@@ -8,7 +8,7 @@ from itertools import groupby
 
 from etlkit.api.sink import PART, PARTS
 from etlkit.api.source import ROW_ID
-from etlkit.bigquery.names import TableName, literal
+from etlkit.bigquery.names import TableName, is_table, literal
 from etlkit.rows.columns import Column, quoted
 from etlkit.variables.sql_tokens import one_query, statements, tokenize
 
@@ -46,6 +46,19 @@ def up_to_end(query: str) -> str:
     """The user's query without what follows it. Positions in it stay."""
     one_query(query)
     return query[: statements(tokenize(query))[-1][-1].end]
+
+
+def query_of(table_or_query: str) -> str:
+    """The query that reads a table, `dataset.table` or with its project; a query as it is."""
+    name = table_or_query.strip().replace("`", "")
+    return f"SELECT * FROM `{name}`" if is_table(name) else table_or_query
+
+
+def sample_of(table_or_query: str, num_rows: int, seed: int) -> str:
+    """Some rows of a table or query; which ones depends on what is in them, and on the seed."""
+    functions, select = one_query(query_of(table_or_query))
+    order = f"FARM_FINGERPRINT(CONCAT('{seed:d} ', TO_JSON_STRING(q)))"
+    return f"{functions}SELECT q.* FROM (\n{select}\n) AS q ORDER BY {order} LIMIT {num_rows:d}"
 
 
 def named_columns(query: str, names: Sequence[str]) -> str:

@@ -10,6 +10,11 @@ def test_adds_a_greeting():
 
 from etlkit.calls.clock import no_sleep
 from etlkit.engine.trocco import load_etl
+from etlkit.testing.assert_rows import assert_rows
+from etlkit.testing.datamart_rows import datamart_rows
+from etlkit.testing.fake_http import FakeHttp, FakeRequest
+from etlkit.testing.fake_rows import fake_rows, sample_rows
+from etlkit.testing.fake_vision import FakeVision
 from etlkit.testing.fault_plan import FaultPlan
 from etlkit.testing.fault_server import FaultServer
 from etlkit.testing.memory import MemorySink, MemorySource
@@ -18,13 +23,20 @@ from etlkit.testing.source_contract import SourceContract
 from etlkit.testing.transforms import run_transform
 
 __all__ = [
+    "FakeHttp",
+    "FakeRequest",
+    "FakeVision",
     "FaultPlan",
     "FaultServer",
     "MemorySink",
     "MemorySource",
     "SinkContract",
     "SourceContract",
+    "assert_rows",
+    "datamart_rows",
+    "fake_rows",
     "load_etl",
     "no_sleep",
     "run_transform",
+    "sample_rows",
 ]

@@ -11,10 +11,11 @@ from etlkit.api.source import GuessesColumns
 from etlkit.bigquery.client import Connection
 from etlkit.bigquery.google_errors import errors_as
 from etlkit.bigquery.modes import MODES
+from etlkit.bigquery.names import work_dataset
 from etlkit.bigquery.publish.opening import open_target
 from etlkit.bigquery.publish.preflight import check_checks
 from etlkit.bigquery.publish.staging import Staging
-from etlkit.bigquery.source import BigQueryReader, work_dataset
+from etlkit.bigquery.source import BigQueryReader
 from etlkit.errors import SinkError
 
 if TYPE_CHECKING:
@@ -181,8 +182,8 @@ class BigQueryWriter(StagedWriter):
                 self._staging,
                 self._owner,
             ).publish(counts, self._results_to_keep())
-        self._staging.drop()
-        self._owner.finish()
+        taken = [] if self._results is None else [self._staging.taken]
+        self._owner.finish(list(dict.fromkeys([*self._staging.all_names, *taken])))
         return counts.parts
 
     def take_results(self, reuse: Reuse, /) -> int:

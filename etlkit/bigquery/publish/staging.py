@@ -107,6 +107,8 @@ class Staging:
         """Look up what earlier attempts at the run have left."""
         from etlkit.bigquery.schema_fields import from_schema_fields
 
+        if self._run.attempt == 1:
+            return
         for attempt in range(1, self._run.attempt):
             number = 1
             while (table := self._connection.find_table(self._name(attempt, number))) is not None:
@@ -261,9 +263,14 @@ class Staging:
             self._appender.close()
             self._appender = None
 
+    @property
+    def all_names(self) -> list[TableName]:
+        """All staging tables."""
+        return [*self.names, *([] if self._rejects is None else [self._rejects])]
+
     def drop(self) -> None:
         """Drop the tables."""
-        for name in [*self.names, *([] if self._rejects is None else [self._rejects])]:
+        for name in self.all_names:
             self._connection.drop_work_table(name)
 
 

@@ -12,11 +12,10 @@ from etlkit.api.outcomes import Counts
 from etlkit.api.run import LAST, ParentRun, RunRecord, RunRequest, new_run_id
 from etlkit.bigquery.client import Connection
 from etlkit.bigquery.google_errors import errors_as
-from etlkit.bigquery.names import label
+from etlkit.bigquery.names import label, work_dataset
 from etlkit.bigquery.runs.finish import finish_published
 from etlkit.bigquery.runs.guard import find_holder, guard_name
 from etlkit.bigquery.runs.ledger import WORKFLOW, Ledger, published_counts
-from etlkit.bigquery.source import work_dataset
 from etlkit.errors import AlreadyPublishedError, RunStateError, SinkError
 
 log = logging.getLogger("etlkit.bigquery")

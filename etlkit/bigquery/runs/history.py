@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from etlkit.bigquery.client import Connection, connect
 from etlkit.bigquery.google_errors import errors_as
+from etlkit.bigquery.names import work_dataset
 from etlkit.bigquery.runs.guard import find_holder, guard_name
 from etlkit.bigquery.runs.ledger import ON_REQUEST, VIEW_COLUMNS, WORKFLOW, Ledger
 from etlkit.bigquery.runs.run_reports import (
@@ -18,7 +19,6 @@ from etlkit.bigquery.runs.run_reports import (
     task_rows,
 )
 from etlkit.bigquery.runs.workflow_events import WorkflowEvents
-from etlkit.bigquery.source import work_dataset
 from etlkit.errors import RunStateError, SourceError
 
 if TYPE_CHECKING:

@@ -143,7 +143,7 @@ class Ledger:
         self.events = TableName(*dataset, EVENTS)
 
     def make(self) -> None:
-        """Create what is missing, and bring an earlier form up to date. Usually three requests."""
+        """Create what is missing, and bring an earlier form up to date. Usually two requests."""
         from google.cloud import bigquery
 
         self._connection.make_dataset(self.events.dataset_id)
@@ -152,7 +152,7 @@ class Ledger:
         wanted.description = "etlkit: what happened to each run; see the view runs"
         wanted.time_partitioning = bigquery.TimePartitioning(field="event_at")
         wanted.clustering_fields = ["job", "run_id"]
-        table = self._connection.make_table(wanted)
+        table = self._connection.find_or_make_table(wanted)
         if table.expires is not None:
             self._keep(table)
         self._add_columns(table, fields)
@@ -195,7 +195,7 @@ class Ledger:
         view = bigquery.Table(str(self.runs))
         view.view_query = sql.runs_view(self.events)
         view.description = "etlkit: one row per run, its latest state"
-        found = self._connection.make_table(view)
+        found = self._connection.find_or_make_table(view)
         if found.table_type == "TABLE":
             self._migrate(found)
             self._connection.make_table(view)

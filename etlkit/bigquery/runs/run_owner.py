@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from etlkit.api.report import Report
     from etlkit.api.run import Run
     from etlkit.bigquery.client import Connection
+    from etlkit.bigquery.names import TableName
 
 log = logging.getLogger("etlkit.bigquery")
 
@@ -333,9 +334,17 @@ class RunOwner:
             self._connection.query(text, f"end_{self.guard.owner}", parameters=parameters)
         self.guard.end()
 
-    def finish(self) -> None:
-        """Drop the guard, when everything is done after publishing."""
-        self.guard.drop()
+    def finish(self, work_tables: Sequence[TableName] = ()) -> None:
+        """Drop the guard, when everything is done after publishing.
+
+        Args:
+            work_tables: Of the run. They go first, beside what the caller does meanwhile: whoever
+                meets the guard of a published run drops what is left.
+        """
+        if work_tables:
+            self._connection.drop_beside(work_tables, last=self.guard.name)
+        else:
+            self.guard.drop()
 
 
 class _Losing:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from etlkit.api.outcomes import Outcome
-    from etlkit.engine.prefetch import Chunk
+    from etlkit.engine.chunk import Chunk
 
 
 class Answers:
@@ -30,7 +30,7 @@ class Answers:
 
         None = they have to be transformed.
         """
-        num_rows = len(chunk.decoded.rows)
+        num_rows = chunk.batch.num_rows
         if not self._outcomes:
             yield 0, num_rows, None
             return

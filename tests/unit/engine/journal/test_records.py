@@ -108,7 +108,11 @@ class Colour(StrEnum):
     RED = "red"
 
 
-@pytest.mark.parametrize("value", [object(), Colour.RED, {1, 2}, timedelta(1), "\ud800"], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [object(), Colour.RED, {1, 2}, timedelta(1), "\ud800"],
+    ids=lambda value: type(value).__name__,
+)
 def test_a_value_that_cannot_be_kept_exactly_is_refused(value):
     """Its row is called again then, as without a journal."""
     with pytest.raises(UnknownValueError):
@@ -117,9 +121,10 @@ def test_a_value_that_cannot_be_kept_exactly_is_refused(value):
 
 def test_skipped_rows_and_fan_out_come_back():
     """An empty iterable is a skipped row."""
-    assert read_back(SKIPPED) == read_back(FullOutcome(())) == SKIPPED
-    parts = FullOutcome(({"a": 1}, {"a": 2, "b": b"x"}))
-    assert read_back(parts) == parts
+    assert read_back(SKIPPED) is SKIPPED
+    assert read_back(FullOutcome(())).rows == ()
+    parts = ({"a": 1}, {"a": 2, "b": b"x"})
+    assert read_back(FullOutcome(parts)).rows == parts
 
 
 def test_an_error_comes_back_with_all_that_is_told_of_it():
