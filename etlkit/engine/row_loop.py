@@ -123,12 +123,13 @@ class RowLoop:
                 self._meter.check()
             if result is END:
                 break
-            if result is not PAUSE:
-                append(outcome := classify(result, nested_keys, num_keys))
-                if isinstance(outcome, FullOutcome) and not self._take(task, outcome, part):
-                    return False
+            outcome = None if result is PAUSE else classify(result, nested_keys, num_keys)
+            if outcome is not None:
+                append(outcome)
             if clock() - self._look_at >= CALL_S:
-                self._keep(task, len(task.outcomes) - 1)
+                self._keep(task, len(task.outcomes) - 1)  # before it is encoded
+            if isinstance(outcome, FullOutcome) and not self._take(task, outcome, part):
+                return False
         return True
 
     def _take(self, task: Task, outcome: FullOutcome, part: Part | None) -> bool:
