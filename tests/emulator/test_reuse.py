@@ -121,7 +121,7 @@ def test_an_unchanged_table_costs_no_call(known, caplog):
     assert [getattr(again, n) for n in names] == [getattr(known.first, n) for n in names]
     assert (again.resumed, again.kept) == (0, 0)
     assert "to transform: 2 rows (58 are known from earlier runs)" in caplog.text
-    assert "a known row keeps the values of n as they were" in caplog.text
+    assert "known rows keep n as of then" in caplog.text
     rows = known.world.rows()
     assert [row for row in rows if row[0] is not None] == [
         r for r in known.rows if r[0] is not None
@@ -182,7 +182,7 @@ def test_a_dry_run_says_how_many_rows_are_known(known, capsys):
     report = dry_run_job(world.job(), settings=world.settings)
     assert report.known >= NUM_ROWS - len(REJECTED) - 2  # two keys are there twice
     show_dry_run(report)
-    line = f"known {report.known} rows: no call for rows with the same generation, uri"
+    line = f"known {report.known} rows: no call for rows with the same uri, generation"
     assert line in capsys.readouterr().err
     assert dry_run_job(world.job(), settings=world.settings, fresh=True).known == 0
     assert dry_run_job(world.job(reuse=None), settings=world.settings).known is None
