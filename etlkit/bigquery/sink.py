@@ -166,8 +166,8 @@ class BigQuerySink(SinkOptions):
         """See `etlkit.api.sink.KeepsResults.count_results`."""
         from etlkit.bigquery.client import connect
         from etlkit.bigquery.google_errors import errors_as
-        from etlkit.bigquery.results.results_table import ResultsTable
         from etlkit.bigquery.names import work_dataset
+        from etlkit.bigquery.results.results_table import ResultsTable
 
         connection = connect(run)
         dataset = work_dataset(self.work_dataset, connection.project)
