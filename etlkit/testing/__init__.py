@@ -6,16 +6,36 @@ from etlkit.testing import run_transform
 def test_adds_a_greeting():
     assert run_transform(Etl, [{"name": "Ada"}]) == [{"name": "Ada", "greeting": "hello Ada"}]
 ```
+
+Names are loaded when they are first used: importing this package costs nothing.
 """
 
-from etlkit.calls.clock import no_sleep
-from etlkit.engine.trocco import load_etl
-from etlkit.testing.fault_plan import FaultPlan
-from etlkit.testing.fault_server import FaultServer
-from etlkit.testing.memory import MemorySink, MemorySource
-from etlkit.testing.sink_contract import SinkContract
-from etlkit.testing.source_contract import SourceContract
-from etlkit.testing.transforms import run_transform
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from etlkit.calls.clock import no_sleep
+    from etlkit.engine.trocco import load_etl
+    from etlkit.testing.fault_plan import FaultPlan
+    from etlkit.testing.fault_server import FaultServer
+    from etlkit.testing.memory import MemorySink, MemorySource
+    from etlkit.testing.sink_contract import SinkContract
+    from etlkit.testing.source_contract import SourceContract
+    from etlkit.testing.transforms import run_transform
+
+_HOMES = {
+    "FaultPlan": "etlkit.testing.fault_plan",
+    "FaultServer": "etlkit.testing.fault_server",
+    "MemorySink": "etlkit.testing.memory",
+    "MemorySource": "etlkit.testing.memory",
+    "SinkContract": "etlkit.testing.sink_contract",
+    "SourceContract": "etlkit.testing.source_contract",
+    "load_etl": "etlkit.engine.trocco",
+    "no_sleep": "etlkit.calls.clock",
+    "run_transform": "etlkit.testing.transforms",
+}
 
 __all__ = [
     "FaultPlan",
@@ -28,3 +48,16 @@ __all__ = [
     "no_sleep",
     "run_transform",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'etlkit.testing' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
