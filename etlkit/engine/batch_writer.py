@@ -379,7 +379,7 @@ class BatchWriter:
         ended = [
             i
             for i, each in enumerate(outcomes, start)
-            if each is not MADE and type(each) is not dict and not each.rows
+            if each is not MADE and type(each) is not dict and not rows_of(each)
         ]
         skipped = [i for i in ended if outcomes[i - start] is not REJECTED]
         self._counts.written += len(outcomes) - len(ended)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 import pyarrow as pa
 
@@ -13,9 +13,6 @@ from etlkit.api.source import ROW_ID
 from etlkit.errors import SourceError
 from etlkit.rows.batches import DecodedBatch, RowDecoder
 from etlkit.rows.row import Row
-
-if TYPE_CHECKING:
-    from etlkit.engine.made_rows import MadeRows
 
 _BLOCK_CELLS = 3000
 _MIN_BLOCK_ROWS = 100
@@ -67,7 +64,7 @@ class Chunk:
 
     Attributes:
         source: The rows with all columns.
-        made: What workers have encoded of it; see `MadeRows`.
+        made: What workers have encoded of it: `MadeRows` of `etlkit.engine.made_rows`.
     """
 
     __slots__ = (
@@ -93,7 +90,7 @@ class Chunk:
         self.batch = batch
         self.source = SourceRows(batch, full_decoder)
         self.first_row_number = first_row_number
-        self.made: list[MadeRows] = []
+        self.made: list[Any] = []
         self._decoder = decoder
         self._rows_per_block = rows_per_block or max(1, batch.num_rows)
         self._blocks: dict[int, DecodedBatch] = {}

@@ -15,15 +15,12 @@ from etlkit.api.outcomes import FullOutcome, Outcome, rows_of
 
 if TYPE_CHECKING:
     from etlkit.engine.chunk import Chunk, Part
-    from etlkit.engine.output_schema import OutputSchema
+    from etlkit.engine.output_schema import OutputSchema, Parts
     from etlkit.rows.row import Row
 
 MADE: Final = FullOutcome(())
 """The outcome of a source row whose target rows are in its chunk's `MadeRows`. It stands in the place
 of their dicts: those are gone by then, on the thread that made them, whose cache they are in."""
-
-Parts = tuple[Sequence[int], Sequence[int]]
-"""Part and number of parts of each target row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +139,7 @@ def mark_made(outcomes: list[Outcome]) -> list[Outcome]:
     """The outcomes with `MADE` for each that has target rows."""
     if all_single(outcomes):
         return [MADE] * len(outcomes)
-    return [MADE if type(each) is dict or each.rows else each for each in outcomes]
+    return [MADE if type(each) is dict or rows_of(each) else each for each in outcomes]
 
 
 def all_single(outcomes: list[Outcome]) -> bool:
@@ -158,7 +155,7 @@ def flatten(start: int, outcomes: list[Outcome]) -> tuple[list[Row], Sequence[in
     """
     if all_single(outcomes):
         return cast("list[Row]", outcomes), range(start, start + len(outcomes)), None
-    if not any(each.rows for each in outcomes if type(each) is not dict):
+    if not any(map(rows_of, [each for each in outcomes if type(each) is not dict])):
         indices = [i for i, each in enumerate(outcomes, start) if type(each) is dict]
         return [each for each in outcomes if type(each) is dict], indices, None
     groups = list(map(rows_of, outcomes))

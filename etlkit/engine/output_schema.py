@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import pyarrow as pa
 
@@ -19,8 +19,10 @@ from etlkit.rows.inference import infer_columns
 
 if TYPE_CHECKING:
     from etlkit.engine.chunk import Chunk
-    from etlkit.engine.made_rows import Parts
     from etlkit.rows.row import Row
+
+Parts: TypeAlias = tuple[Sequence[int], Sequence[int]]
+"""Part and number of parts of each target row."""
 
 _ID_FIELDS = [(ROW_ID, pa.string()), (PART, pa.int64()), (PARTS, pa.int64())]
 

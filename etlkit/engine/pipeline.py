@@ -15,7 +15,8 @@ from etlkit.engine.chunk import block_rows
 from etlkit.engine.pace import Pace
 from etlkit.engine.prefetch import Prefetcher
 from etlkit.engine.row_watch import RowWatch
-from etlkit.engine.workers import Task, WorkerPool
+from etlkit.engine.task import Task
+from etlkit.engine.workers import WorkerPool
 from etlkit.errors import (
     CapReachedError,
     CountMismatchError,

@@ -22,7 +22,7 @@ from etlkit.rows.row_code import END, PAUSE, transform_loop
 if TYPE_CHECKING:
     from etlkit.calls.limits import Meter
     from etlkit.engine.output_schema import OutputSchema
-    from etlkit.engine.workers import Task
+    from etlkit.engine.task import Task
     from etlkit.rows.row import Row
 
 _LOOK_INTERVAL_S = 0.0005

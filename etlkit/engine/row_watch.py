@@ -15,7 +15,7 @@ from etlkit.errors import RowTimeoutError
 
 if TYPE_CHECKING:
     from etlkit.calls.waits import Waits
-    from etlkit.engine.workers import Task
+    from etlkit.engine.task import Task
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ import pytest
 from etlkit import JobError, TransformError
 from etlkit.api.outcomes import FullOutcome
 from etlkit.engine.pipeline import Pipeline
-from etlkit.engine.workers import Task
+from etlkit.engine.task import Task
 
 
 class Writer:

@@ -5,7 +5,8 @@ import pytest
 from etlkit import EtlBase
 from etlkit.calls.retry import Calls
 from etlkit.engine import row_loop
-from etlkit.engine.workers import Task, WorkerPool
+from etlkit.engine.task import Task
+from etlkit.engine.workers import WorkerPool
 
 
 class Clock:
