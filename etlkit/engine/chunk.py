@@ -71,6 +71,7 @@ class Chunk:
         "_blocks",
         "_decoder",
         "_lock",
+        "_row_bytes",
         "_row_ids",
         "_rows_per_block",
         "batch",
@@ -95,7 +96,15 @@ class Chunk:
         self._rows_per_block = rows_per_block or max(1, batch.num_rows)
         self._blocks: dict[int, DecodedBatch] = {}
         self._lock = threading.Lock()
+        self._row_bytes: int | None = None
         self._row_ids: pa.Array = batch.column(ROW_ID)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row, on average."""
+        if self._row_bytes is None:
+            self._row_bytes = self.batch.nbytes // max(1, self.batch.num_rows)
+        return self._row_bytes
 
     def row_id(self, index: int) -> str:
         """The id of one row; `index` counts from 0 in the chunk."""
