@@ -10,7 +10,7 @@ from etlkit.api.sink import PART, PARTS
 from etlkit.api.source import ROW_ID
 from etlkit.bigquery.names import TableName, is_table, literal
 from etlkit.rows.columns import Column, quoted
-from etlkit.variables.sql_tokens import one_query, statements, tokenize
+from etlkit.variables.sql_tokens import is_plain_query, one_query, statements, tokenize
 
 EXPIRE_DAYS = 7
 """Work tables of a run that was never finished are gone after this."""
@@ -44,6 +44,8 @@ def snapshot(table: TableName, query: str, limit: int | None) -> str:
 
 def up_to_end(query: str) -> str:
     """The user's query without what follows it. Positions in it stay."""
+    if is_plain_query(query):
+        return query.rstrip()
     one_query(query)
     return query[: statements(tokenize(query))[-1][-1].end]
 

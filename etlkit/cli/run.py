@@ -254,8 +254,7 @@ def command(target: str | None, **options: Any) -> int:
     if not options["graph"]:
         say_starting(target or options["script"])
     from etlkit.api.datamart import Datamart
-    from etlkit.cli.job_loader import load_job
-    from etlkit.workflow.definition import Workflow
+    from etlkit.cli.job_loader import is_workflow, load_job
 
     name, job = script_job(options) if target is None else load_job(target)
     if options["graph"]:
@@ -263,7 +262,7 @@ def command(target: str | None, **options: Any) -> int:
     _check_kind(job, options)
     with chosen_settings(options) as settings:
         given = {"name": name, "settings": settings, **_values(options)}
-        if isinstance(job, Workflow):
+        if is_workflow(job):
             return _run_workflow(job, given, options)
         if isinstance(job, Datamart):
             return _run_datamart(job, given, options)
@@ -321,11 +320,11 @@ def _check_page(options: dict[str, Any]) -> None:
 def _check_kind(job: object, options: dict[str, Any]) -> None:
     """Check that the options apply to this kind of job."""
     from etlkit.api.datamart import Datamart
+    from etlkit.cli.job_loader import is_workflow
     from etlkit.errors import ConfigError
-    from etlkit.workflow.definition import Workflow
 
     refused: dict[str, tuple[str, ...]] = {}
-    if isinstance(job, Workflow):
+    if is_workflow(job):
         refused["a workflow"] = (*_ONLY_TRANSFERS, "price_per_tib")
     elif isinstance(job, Datamart):
         refused["a datamart"] = (*_ONLY_TRANSFERS, *_ONLY_WORKFLOWS, *_RESUMING, "only")
