@@ -153,7 +153,7 @@ class Caller:
                     elif step is not _SLOT:
                         self._pause(step, call, worker)
                     else:
-                        while not worker.resume(call.waker):
+                        while not worker.resume(call):
                             self._wait(Pause("retry"), call)
                 except BaseException as error:
                     step = steps.throw(error)
@@ -179,7 +179,7 @@ class Caller:
                     elif step is not _SLOT:
                         await self._pause_async(step, call, worker)
                     else:
-                        while not worker.resume(call.waker):
+                        while not worker.resume(call):
                             await self._wait_async(Pause("retry"), call)
                 except BaseException as error:
                     step = steps.throw(error)
