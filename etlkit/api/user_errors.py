@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from traceback import FrameSummary
+from types import FrameType
 
 from etlkit.errors import without_keys
 
@@ -42,6 +43,20 @@ def users_frame(frames: Sequence[FrameSummary]) -> str | None:
     theirs = [frame for frame in outside if not _is_library(frame.filename)]
     frame = theirs[-1] if theirs else outside[0] if outside else frames[-1]
     return f"{_shown(frame.filename)}:{frame.lineno}"
+
+
+def innermost_of_user(frame: FrameType | None) -> FrameType | None:
+    """The innermost frame of the user's code on a thread; None = none of it runs there.
+
+    Args:
+        frame: The thread's innermost frame.
+    """
+    while frame is not None:
+        filename = frame.f_code.co_filename
+        if not filename.startswith("<") and not _is_ours(filename) and not _is_library(filename):
+            return frame
+        frame = frame.f_back
+    return None
 
 
 def user_error_text(error: BaseException) -> str:

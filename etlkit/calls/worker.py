@@ -51,6 +51,11 @@ class Worker:
         """
         return True
 
+    @property
+    def is_cancellable(self) -> bool:
+        """Whether its work at a row can be ended from outside."""
+        return False
+
     def place(self) -> str | None:
         """Where in the user's code it is, as `transforms/shout.py:12`; None = not known."""
         return None

@@ -234,7 +234,7 @@ class Dispatcher:
             worker.is_called = True
             self._num_called += 1
             worker.waker.wake()
-        elif self._num_workers < self._size + self.num_parked:
+        elif self._num_workers < self._size + min(self.num_parked, self.max_parked):
             self._num_workers += 1
             self._num_called += 1
             self._start()
