@@ -45,6 +45,7 @@ def run_job(
     only: str | None = None,
     on_progress: Progress | None = None,
     parent: ParentRun | None = None,
+    journal: str | None = None,
 ) -> RunReport:
     """Run a transfer once.
 
@@ -64,6 +65,7 @@ def run_job(
         only: Of those, only the rows with this class of error; None = all.
         on_progress: Called often with stage and counts; None = no progress is reported.
         parent: The workflow's run whose task this is; None = it stands for itself.
+        journal: Folder for the journals of unpublished runs, or `off`; None = as the job says.
 
     Returns:
         The report, state `published`.
@@ -86,6 +88,7 @@ def run_job(
         allow_code_change=allow_code_change,
         retry_of=retry_rejects,
         parent=parent,
+        journal=journal,
     )
     try:
         report = run_transfer(job, request, on_start=on_start, on_progress=on_progress)
@@ -484,6 +487,8 @@ def _entered_world(local_dir: Path, location: str | None) -> Iterator[dict[str, 
         before = dict(os.environ)
         changes = server.endpoints.environ()
         changes["ETLKIT_BUCKETS"] = str(server.local_dir / "buckets")
+        if not os.environ.get("ETLKIT_JOURNAL"):
+            changes["ETLKIT_JOURNAL"] = str(server.local_dir / "journal")
         for variable in ("ETLKIT_VISION_ENDPOINT", "ETLKIT_VISION_GRPC_ENDPOINT"):
             if os.environ.get(variable):
                 changes.pop(variable)  # the user chose another one on purpose

@@ -53,6 +53,10 @@ class JobOptions:
             `String`, `Timestamp`, `TimestampRuntime` or a plain value.
         is_runnable_concurrently: Whether two runs of this job may be in progress at once.
         labels: Labels for every BigQuery job of the run, beside `etlkit_job` and `etlkit_run`.
+        journal: Folder for the journals of unpublished runs: results that took a call and are not
+            staged yet, so that a resume on the same disk need not pay for them again. `off` = none.
+            None = `ETLKIT_JOURNAL`, else `etlkit/journal` in the user's folder for state. Its files
+            hold rows, are readable by the user alone, and go when the run is published.
     """
 
     name: str | None = None
@@ -72,6 +76,7 @@ class JobOptions:
     variables: Mapping[str, VariableDefinition] = field(default_factory=dict)
     is_runnable_concurrently: bool = False
     labels: dict[str, str] = field(default_factory=dict)
+    journal: str | None = None
 
     def __post_init__(self) -> None:
         """Raise for wrong values that can be found without any I/O."""
@@ -88,6 +93,8 @@ class JobOptions:
             _is_number(self.row_timeout_s) and self.row_timeout_s > 0
         ):
             raise ConfigError(f"row_timeout_s={self.row_timeout_s!r}: it is above 0, or None")
+        if self.journal is not None and not (isinstance(self.journal, str) and self.journal):
+            raise ConfigError(f"journal={self.journal!r}: it is the path of a folder, or 'off'")
         check_definitions(self.variables)
         check_labels(self.labels, "TransferJob(labels=…)")
         self._check_limits()

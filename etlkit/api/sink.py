@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -61,6 +61,14 @@ class ReadsBack(Protocol):
             ConfigError: There are more bytes.
             JobError: The rows cannot be read.
         """
+
+
+@runtime_checkable
+class TellsDurable(Protocol):
+    """A `SinkWriter` that tells which rows are durable. One that does not has no journal."""
+
+    def on_durable(self, notify: Callable[[pa.Array], None], /) -> None:
+        """Call a function with the ids of rows once what became of them is durable, on any thread."""
 
 
 class SinkWriter(Protocol):

@@ -68,6 +68,11 @@ def check_table(text: str) -> str:
     return text
 
 
+def is_table(text: str) -> bool:
+    """Whether a text looks like `dataset.table` or `project.dataset.table`, without backticks."""
+    return _TABLE.fullmatch(text) is not None
+
+
 def parse_table(text: str, project: str) -> TableName:
     """Read `dataset.table` or `project.dataset.table`; backticks are ignored.
 

@@ -8,7 +8,7 @@ from itertools import groupby
 
 from etlkit.api.sink import PART, PARTS
 from etlkit.api.source import ROW_ID
-from etlkit.bigquery.names import TableName, literal
+from etlkit.bigquery.names import TableName, is_table, literal
 from etlkit.rows.columns import Column, quoted
 from etlkit.variables.sql_tokens import is_plain_query, one_query, statements, tokenize
 
@@ -47,6 +47,19 @@ def up_to_end(query: str) -> str:
         return query.rstrip()
     one_query(query)
     return query[: statements(tokenize(query))[-1][-1].end]
+
+
+def query_of(table_or_query: str) -> str:
+    """The query that reads a table, `dataset.table` or with its project; a query as it is."""
+    name = table_or_query.strip().replace("`", "")
+    return f"SELECT * FROM `{name}`" if is_table(name) else table_or_query
+
+
+def sample_of(table_or_query: str, num_rows: int, seed: int) -> str:
+    """Some rows of a table or query; which ones depends on what is in them, and on the seed."""
+    functions, select = one_query(query_of(table_or_query))
+    order = f"FARM_FINGERPRINT(CONCAT('{seed:d} ', TO_JSON_STRING(q)))"
+    return f"{functions}SELECT q.* FROM (\n{select}\n) AS q ORDER BY {order} LIMIT {num_rows:d}"
 
 
 def named_columns(query: str, names: Sequence[str]) -> str:
@@ -626,7 +639,7 @@ def runs_view(events: TableName) -> str:
     """The latest state of every run. A run that is published stays published."""
     columns = (
         "run_id, job, IF(event = 'started', 'running', event) AS state, mode, target, `read`, "
-        "written, skipped, rejected, rows_published, error, attempt, fingerprint, variables, "
+        "written, skipped, rejected, rows_published, error, attempt, fingerprint, code, variables, "
         "retry_of, parent_run_id, task, seconds, bytes_billed, cost, report, "
         "owner, host, pid, etlkit_version, started_at, event_at AS updated_at, "
         "IF(event = 'started', NULL, event_at) AS finished_at, "

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from etlkit.cli.run_report import AnyReport
     from etlkit.workflow.definition import Workflow
 
-_ONLY_TRANSFERS = ("limit", "preview", "retry_rejects")
+_ONLY_TRANSFERS = ("limit", "preview", "journal", "retry_rejects")
 _ONLY_WORKFLOWS = ("from_task", "skip")
 _RESUMING = ("resume", "allow_code_change")
 _NOT_IN_DRY_RUNS = ("preview", "resume", "retry_rejects")
@@ -97,6 +97,12 @@ _OUTPUT = "Output"
     is_flag=True,
     section=_ROWS,
     help="With --resume: continue although code or query changed.",
+)
+@option(
+    "--journal",
+    metavar="DIR|off",
+    section=_ROWS,
+    help="Folder for results that are not staged yet, for a --resume on this disk; off = none.",
 )
 @option(
     "--retry-rejects",
@@ -222,7 +228,8 @@ def command(target: str | None, **options: Any) -> int:
     if not options["graph"]:
         say_starting(target or options["script"])
     from etlkit.api.datamart import Datamart
-    from etlkit.cli.job_loader import is_workflow, load_job
+    from etlkit.api.job import TransferJob
+    from etlkit.cli.job_loader import load_job
 
     name, job = script_job(options) if target is None else load_job(target)
     if options["graph"]:
@@ -230,10 +237,10 @@ def command(target: str | None, **options: Any) -> int:
     _check_kind(job, options)
     with chosen_settings(options) as settings:
         given = {"name": name, "settings": settings, **_values(options)}
-        if is_workflow(job):
-            return _run_workflow(job, given, options)
         if isinstance(job, Datamart):
             return _run_datamart(job, given, options)
+        if not isinstance(job, TransferJob):
+            return _run_workflow(job, given, options)
         if options["preview"]:
             return _preview(job, given, options)
         if options["dry_run"]:
@@ -321,6 +328,7 @@ def _run_transfer(job: TransferJob, given: dict[str, Any], options: dict[str, An
                 resume=options["resume"],
                 allow_code_change=options["allow_code_change"],
                 retry_rejects=options["retry_rejects"],
+                journal=options["journal"],
                 only=next(iter(options["only"]), None),
                 on_progress=view,
                 on_start=_stop_on_signals,

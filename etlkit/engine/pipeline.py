@@ -9,12 +9,18 @@ from collections import deque
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
-from etlkit.api.outcomes import is_clean
 from etlkit.api.run import STOP_TIMEOUT_S, Interrupted
+from etlkit.engine.async_workers import AsyncWorkers
 from etlkit.engine.batch_writer import BatchWriter
-from etlkit.engine.prefetch import Chunk, Prefetcher
+from etlkit.engine.chunk import block_rows
+from etlkit.engine.journal.answers import Answers
+from etlkit.engine.pace import Pace
+from etlkit.engine.prefetch import Prefetcher
 from etlkit.engine.row_watch import RowWatch
-from etlkit.engine.workers import Task, WorkerPool
+from etlkit.engine.task import Task
+from etlkit.engine.task_window import TaskWindow, window_limit
+from etlkit.engine.worker_group import WorkerGroup
+from etlkit.engine.workers import WorkerPool
 from etlkit.errors import (
     CapReachedError,
     CountMismatchError,
@@ -23,22 +29,19 @@ from etlkit.errors import (
     RunTakenOverError,
     SinkError,
 )
-from etlkit.rows.batches import RowDecoder
 
 if TYPE_CHECKING:
     from etlkit.api.job import TransferJob
-    from etlkit.api.outcomes import Counts
+    from etlkit.api.outcomes import Counts, Outcome
     from etlkit.api.report import Progress
     from etlkit.api.run import Run
     from etlkit.api.sink import SinkWriter
     from etlkit.api.source import SourceReader
+    from etlkit.engine.chunk import Chunk
+    from etlkit.engine.journal.journal import Journal
     from etlkit.engine.transform_spec import TransformSpec
 
 log = logging.getLogger("etlkit")
-
-_TASKS_PER_WORKER = 4
-"""Tasks per worker between source and sink: enough that one slow call does not block the others,
-and few enough to bound memory and what a crash can lose."""
 
 _POLL_INTERVAL_S = 0.1
 """How often running tasks are polled, so that their finished rows are staged in time."""
@@ -68,6 +71,7 @@ class Pipeline:
         counts: Counts,
         run: Run,
         on_progress: Progress,
+        journal: Journal | None = None,
     ) -> None:
         source = reader.columns
         read = spec.read_columns(source)
@@ -79,27 +83,32 @@ class Pipeline:
         self._run = run
         self._on_progress = on_progress
         self._wakeups: SimpleQueue[None] = SimpleQueue()
-        self._decoder = RowDecoder(read)
+        self._read = read
         names = [column.name for column in read]
         self._batch_writer = BatchWriter(writer, source, names, spec.output_schema, job, counts)
         self._keeps_order = writer.keeps_order
-        self._pool = WorkerPool(
+        self._pool: WorkerGroup = (AsyncWorkers if spec.is_async else WorkerPool)(
             spec.make,
             spec.max_concurrency,
             self._wake,
             run.calls,
             writer.is_ready,
             ends_at_error=job.on_row_error == "fail",
+            max_parked=spec.max_parked,
+            journal=journal,
         )
+        self._answers = Answers({}) if journal is None else journal.answers
         self._watch = RowWatch(job.row_timeout_s, run.calls.waits)
-        self._tasks: deque[tuple[Chunk, int, Task]] = deque()
-        self._unsubmitted: deque[tuple[Chunk, int, Task]] = deque()
-        self._num_collected = 0
+        self._pace = Pace(spec.max_concurrency)
+        limit = window_limit(spec.max_concurrency)
+        self._window = TaskWindow(limit, self._pool.finished, self._pace)
+        self._chunk: Chunk | None = None
+        self._uncut: deque[tuple[int, int, list[Outcome] | None]] = deque()
         self._collected_at = time.monotonic()
         self._expected = self._expected_rows()
         run.on_stop(self._wake)
         # Last: it starts a thread that reads, which nobody would end if this constructor raised.
-        self._prefetcher = Prefetcher(reader, self._decoder, spec.chunk_rows, self._wake)
+        self._prefetcher = self._prefetch(rows_before=0)
 
     def run(self) -> None:
         """Return when every row has an outcome that is durable.
@@ -170,15 +179,16 @@ class Pipeline:
             self._locate(self._pool.error)
             raise self._pool.error
         self._check_row_timeout()
+        self._pool.check_blocked()
         # Collect first to make room. After a submit, a worker is left that will wake this thread.
         self._collect()
         self._submit()
         self._batch_writer.step()
-        self._pool.nested_keys = self._batch_writer.nested_keys
-        self._pool.num_keys = self._batch_writer.num_keys
+        if (schema := self._batch_writer.schema) is not self._pool.schema and schema is not None:
+            self._pool.set_schema(schema)
         self._batch_writer.handle_refused(self._reader.fetch)
         self._on_progress("transform", self._counts, self._expected)
-        if not self._prefetcher.ended or self._tasks or self._unsubmitted:
+        if not self._prefetcher.ended or self._window or self._uncut:
             return False
         if self._prefetcher.expired:
             self._reopen()
@@ -190,6 +200,7 @@ class Pipeline:
         if overdue is not None:
             task, error = overdue
             task.error = error
+            self._pool.give_up(task)
             self._locate(error)
             raise error
 
@@ -197,14 +208,14 @@ class Pipeline:
         """Say which row the error came from that ended the run."""
         if not isinstance(error, JobError) or isinstance(error, _OF_NO_ROW):
             return
-        for chunk, start, task in self._tasks:
-            if task.error is error:
-                index = start + len(task.outcomes)
-                error.at_row(
-                    chunk.first_row_number + index,
-                    chunk.row_id(index),
-                    len(task.rows) if self._spec.batched and not task.outcomes else 1,
-                )
+        task = self._window.with_error(error)
+        if task is not None and task.chunk is not None:
+            index = task.start + len(task.outcomes)
+            error.at_row(
+                task.chunk.first_row_number + index,
+                task.chunk.row_id(index),
+                len(task.rows) if self._spec.batched and not task.outcomes else 1,
+            )
 
     def _reopen(self) -> None:
         """Open another read session for the rows that were not read; all others have an outcome."""
@@ -214,40 +225,55 @@ class Pipeline:
         before = self._prefetcher.num_rows_read
         self._prefetcher.close()
         self._reader.freeze(self._writer.recover())
-        self._prefetcher = Prefetcher(
-            self._reader, self._decoder, self._spec.chunk_rows, self._wake, rows_before=before
-        )
+        self._prefetcher = self._prefetch(rows_before=before)
+
+    def _prefetch(self, rows_before: int) -> Prefetcher:
+        spec = self._spec
+        rows_per_block = block_rows(len(self._read)) if spec.is_sequential else None
+        sizes = spec.chunk_rows, spec.task_rows, rows_per_block
+        return Prefetcher(self._reader, self._read, *sizes, self._wake, rows_before)
 
     def _submit(self) -> None:
-        while (
-            len(self._tasks) < self._spec.max_concurrency * _TASKS_PER_WORKER and self._has_task()
-        ):
-            entry = self._unsubmitted.popleft()
-            self._tasks.append(entry)
-            self._pool.submit(entry[2])
+        while self._window.has_room(self._pool.num_parked):
+            task = self._next_task()
+            if task is None:
+                break
+            self._window.add(task)
+            if task.is_done:  # an earlier attempt left its outcomes
+                self._pool.finished.append(task)
+                self._wake()
+            else:
+                self._pool.submit(task)
 
-    def _has_task(self) -> bool:
-        """Whether a task is ready; cuts the next chunk into tasks if needed."""
-        if not self._unsubmitted and (chunk := self._prefetcher.next_chunk()) is not None:
-            rows, step = chunk.decoded.rows, self._spec.task_rows
-            for start in range(0, len(rows), step):
-                self._unsubmitted.append((chunk, start, Task(rows[start : start + step])))
-        return bool(self._unsubmitted)
+    def _next_task(self) -> Task | None:
+        """Cut the next task from the chunk, or from the next one; None = none is there."""
+        if not self._uncut:
+            self._chunk = self._prefetcher.next_chunk()
+            if self._chunk is not None:
+                self._uncut.extend(self._answers.split(self._chunk))
+        if self._chunk is None or not self._uncut:
+            return None
+        start, stop, outcomes = self._uncut.popleft()
+        end = stop if outcomes is not None else min(stop, start + self._task_rows())
+        if end < stop:
+            self._uncut.appendleft((end, stop, None))
+        return Task(self._chunk.rows(start, end), self._chunk, start, outcomes)
+
+    def _task_rows(self) -> int:
+        """Rows of the next task."""
+        spec = self._spec
+        if spec.is_sequential:
+            return spec.chunk_rows
+        return spec.task_rows if spec.batched or spec.is_async else self._pace.task_rows
 
     def _collect(self) -> None:
-        while self._tasks:
-            chunk, start, task = self._tasks[0]
-            ready = task.outcomes[self._num_collected :]
-            if ready:
-                self._num_collected += len(ready)
-                self._batch_writer.add(chunk, start + self._num_collected - len(ready), ready)
-                self._collected_at = time.monotonic()
-            if self._num_collected < len(task.rows):
-                break
-            self._tasks.popleft()
-            self._num_collected = 0
+        for chunk, start, ready in self._window.take_in_order():
+            self._batch_writer.add(chunk, start, ready)
+            self._collected_at = time.monotonic()
         if not self._keeps_order and self._is_held_up():
-            self._collect_out_of_order()
+            # Otherwise a call that hangs or waits for a retry stops all others once the window is full.
+            for chunk, start, ready in self._window.take_behind():
+                self._batch_writer.add(chunk, start, ready)
 
     def _is_held_up(self) -> bool:
         """Whether a slow call leaves the workers too little to do, or rows behind it have waited."""
@@ -255,30 +281,11 @@ class Pipeline:
             return True
         return time.monotonic() - self._collected_at >= _MAX_HELD_UP_S
 
-    def _collect_out_of_order(self) -> None:
-        """Stage finished rows behind slow calls: they are durable then, and leave room for others.
-
-        Otherwise a call that hangs or waits for a retry stops all others once the window is full.
-        Rows with errors wait for their turn: the first error reported must be the first bad row.
-        """
-        if not self._tasks:
-            return
-        kept = deque([self._tasks.popleft()])  # the head may be partly collected
-        for chunk, start, task in self._tasks:
-            outcomes = task.outcomes
-            if len(outcomes) == len(task.rows) and all(map(is_clean, outcomes)):
-                self._batch_writer.add(chunk, start, outcomes)
-            else:
-                kept.append((chunk, start, task))
-        self._tasks = kept
-
     def _save_outcomes(self) -> None:
         """Stage finished rows although the run ends here: a resume must not pay for them again."""
         with contextlib.suppress(Exception):  # the error that ended the run is the one to report
-            for chunk, start, task in self._tasks:
-                rest = task.outcomes[self._num_collected :]
-                self._batch_writer.keep(chunk, start + self._num_collected, rest)
-                self._num_collected = 0
+            for chunk, start, rest in self._window.take_rest():
+                self._batch_writer.keep(chunk, start, rest)
             self._batch_writer.write_kept()
             self._writer.flush()
 
@@ -287,7 +294,7 @@ class Pipeline:
 
     def _wait(self) -> None:
         # A worker inside a slow call cannot wake this thread for the finished rows of its task.
-        waits = [self._batch_writer.due_in(), _POLL_INTERVAL_S if self._tasks else None]
+        waits = [self._batch_writer.due_in(), _POLL_INTERVAL_S if self._window else None]
         try:
             self._wakeups.get(timeout=min((w for w in waits if w is not None), default=None))
             while True:  # one pass for many wake-ups

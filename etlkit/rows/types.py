@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
+from functools import lru_cache
 from numbers import Integral, Real
 from types import MappingProxyType
 from typing import Any, Final
@@ -20,6 +21,8 @@ from typing import Any, Final
 from etlkit.errors import ConfigError
 from etlkit.rows import datetimes, json_values, limits, numbers, strings
 from etlkit.rows.refused import RefusedError
+
+_CACHED_CLASSES = 128
 
 _NUMERIC_DIGITS = (38, 9)
 _BIGNUMERIC_DIGITS = (76, 38)
@@ -391,6 +394,7 @@ def common_type(one: str, other: str) -> str | None:
     return other if one in TYPES[other].narrower else None
 
 
+@lru_cache(_CACHED_CLASSES)
 def native_class(kind: type) -> type | None:
     """The most specific class in any `infers` that `kind` is, e.g. `bool` for bool, not `Integral`.
 

@@ -16,8 +16,8 @@ from etlkit.calls.waits import Waits
 from etlkit.cli.invocation import invoke
 from etlkit.engine import pipeline
 from etlkit.engine.row_watch import RowWatch
+from etlkit.engine.task import Task
 from etlkit.engine.transfer import run_transfer
-from etlkit.engine.workers import Task
 from etlkit.testing import MemorySink, MemorySource
 
 

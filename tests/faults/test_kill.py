@@ -28,13 +28,11 @@ SEED = int(os.environ.get("ETLKIT_SEED", "0")) or (
 )
 """The same moments each time, except in the long form."""
 
-LAST_S = 1.0
-"""What was settled earlier than this is durable on a machine that is not too busy: the promise of the
-docs. Only the long form, which has a machine for itself, asserts it."""
+IN_FLIGHT = 8
+"""Calls in flight in `job_under_kill.py`: what a kill may cost, on the slowest of machines."""
 
-BUSY_CALLS = 1_000
-"""What a kill may cost in the short form, if its last second had fewer calls: about as many as an idle
-machine makes in a second. A busy one takes longer to stage them."""
+LAST_S = 1.0
+"""Without a journal a kill may cost the calls of this time, on a machine that is not too busy."""
 
 START_S = 2.5
 """A child is up and calling well within this."""
@@ -216,7 +214,7 @@ def live_until(world: World, child: RunProcess, stage: str, far: float, round_st
 
 @pytest.mark.timeout(120 + 10 * KILLS)
 def test_killed_at_random_moments(world, capsys):
-    """0 lost, 0 doubled, counts exact; made twice are at most the calls of each kill's last second."""
+    """0 lost, 0 doubled, counts exact; made twice are at most the calls in flight at each kill."""
     rng = random.Random(SEED)  # noqa: S311 - no secret
     figures, rounds, round_start = Figures(), 0, 0
     moments = (moment(rng, number) for number in itertools.count())
@@ -247,13 +245,8 @@ def test_killed_at_random_moments(world, capsys):
     figures.bill(world.api.calls()[round_start:])
     with capsys.disabled():
         sys.stdout.write(f"\n{figures.show(rounds)}\n")
-    least = 0 if KILLS > FEW_KILLS else BUSY_CALLS
-    too_many = {
-        child: (repeated, figures.last[child])
-        for child, repeated in figures.repeated.items()
-        if repeated > max(figures.last[child], least)
-    }
-    assert not too_many, f"child: (repeated, made in its last second) {too_many}"
+    too_many = {c: repeated for c, repeated in figures.repeated.items() if repeated > IN_FLIGHT}
+    assert not too_many, f"child: repeated {too_many}"
 
 
 def test_a_first_run_has_nothing_to_resume(world):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -52,6 +52,10 @@ class StagedWriter:
         """See `etlkit.api.sink.SinkWriter.recover`."""
         with errors_as(SinkError, "snapshot", "counting what is staged already failed"):
             return self._staging.recover()
+
+    def on_durable(self, notify: Callable[[pa.Array], None], /) -> None:
+        """See `etlkit.api.sink.TellsDurable`."""
+        self._staging.notify = notify
 
     def reject(self, rows: Sequence[RejectedRow]) -> None:
         """See `etlkit.api.sink.SinkWriter.reject`."""

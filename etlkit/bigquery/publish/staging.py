@@ -53,6 +53,8 @@ class Staging:
 
     Attributes:
         tables: The staging tables of all attempts, with the target's columns that each has.
+        notify: Called with the ids of rows that are durable, rejected ones too, on the connections'
+            threads; None = nobody needs to know.
     """
 
     makes_empty_table = False
@@ -76,6 +78,7 @@ class Staging:
         self._rejects: TableName | None = None
         self._num_own = 0
         self.tables: list[tuple[TableName, tuple[Column, ...]]] = []
+        self.notify: Callable[[pa.Array], None] | None = None
 
     @property
     def names(self) -> list[TableName]:
@@ -136,9 +139,18 @@ class Staging:
                 raise SinkError("rows came before their columns", stage="stage")
             client = self._connection.writer()
             self._appender = Appender(
-                client, self.tables[-1][0], batch.schema, on_durable=self._on_durable
+                client, self.tables[-1][0], batch.schema, on_durable=self._told_written
             )
         self._appender.append(batch)
+
+    def _told_written(self, batch: pa.RecordBatch) -> None:
+        if self._on_durable is not None:
+            self._on_durable(batch)
+        self._told_durable(batch)
+
+    def _told_durable(self, batch: pa.RecordBatch) -> None:
+        if self.notify is not None:
+            self.notify(batch.column(ROW_ID))
 
     def _with_attempt(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         import pyarrow as pa
@@ -161,7 +173,9 @@ class Staging:
             self._connection.make_table(work_table(name, _STAGED_REJECT_COLUMNS))
             self._rejects = name
         if self._rejecter is None:
-            self._rejecter = Appender(self._connection.writer(), self._rejects, schema)
+            self._rejecter = Appender(
+                self._connection.writer(), self._rejects, schema, on_durable=self._told_durable
+            )
         attempt = self._run.attempt
         values = [
             (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import socket
@@ -77,6 +78,7 @@ class RunOwner:
             "target": target,
             "attempt": run.attempt,
             "fingerprint": run.fingerprint,
+            "code": json.dumps(run.code) if run.code else None,
             "variables": {**run.variables, **(details or {})},
             "retry_of": run.retry_of,
             "parent_run_id": None if parent is None else parent.run_id,

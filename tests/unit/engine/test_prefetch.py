@@ -5,7 +5,6 @@ import pytest
 
 from etlkit.engine import prefetch
 from etlkit.engine.prefetch import Prefetcher
-from etlkit.rows.batches import RowDecoder
 from etlkit.rows.columns import Column
 
 COLUMNS = (Column("v", "STRING"),)
@@ -33,9 +32,11 @@ def rows(first, last, chars):
 def chunks():
     """All chunks of a source, waited for by events."""
 
-    def read(chunk_rows, *batches):
+    def read(chunk_rows, *batches, task_rows=1):
         woken = threading.Semaphore(0)
-        prefetcher = Prefetcher(Reader(*batches), RowDecoder(COLUMNS), chunk_rows, woken.release)
+        prefetcher = Prefetcher(
+            Reader(*batches), COLUMNS, chunk_rows, task_rows, None, woken.release
+        )
         found = []
         while not prefetcher.ended or found[-1:] != [None]:
             found.append(prefetcher.next_chunk())

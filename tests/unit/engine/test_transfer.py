@@ -892,7 +892,9 @@ def test_changed_code_is_not_resumed_by_accident():
         )
     source.fingerprint = "another query"
     job = TransferJob(source=source, transform=make(dict), sink=sink)
-    with pytest.raises(RunStateError, match="code or query changed since run"):
+    with pytest.raises(
+        RunStateError, match=r"code or query changed since run \S+ began \(the query changed\):"
+    ):
         resume(job)
     assert resume(job, allow_code_change=True).written == 3
 

@@ -4,8 +4,9 @@ import pytest
 
 from etlkit import EtlBase
 from etlkit.calls.retry import Calls
-from etlkit.engine import workers
-from etlkit.engine.workers import Task, WorkerPool
+from etlkit.engine import row_loop
+from etlkit.engine.task import Task
+from etlkit.engine.workers import WorkerPool
 
 
 class Clock:
@@ -21,7 +22,7 @@ class Clock:
 def looks(monkeypatch):
     """Run tasks of one worker; gives the rows that had been transformed at each look at the sink."""
     clock = Clock()
-    monkeypatch.setattr(workers, "time", clock)
+    monkeypatch.setattr(row_loop, "time", clock)
 
     def run(*tasks):
         """Rows are seconds that they take."""
@@ -82,7 +83,7 @@ def test_no_task_is_begun_after_one_that_failed():
             return row
 
     def wake():
-        if pool._failed_at == 6:  # tasks count from 1
+        if pool._dispatcher._ends_after == 6:  # tasks count from 1
             failed.set()
 
     pool = WorkerPool(Etl, 4, wake, Calls(), lambda: True, ends_at_error=True)
