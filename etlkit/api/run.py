@@ -121,6 +121,8 @@ class RunRequest:
         started_at: When the run was asked for, an aware time.
         shared: Rates and caps that it shares with other runs of a workflow; None = it shares none.
         journal: Folder of the journals, or `off`; None = as the job says.
+        fresh: Take no results of earlier runs.
+        reuse_across_code: Take results that other code has made, too.
     """
 
     job_name: str
@@ -134,6 +136,8 @@ class RunRequest:
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     shared: SharedCalls | None = None
     journal: str | None = None
+    fresh: bool = False
+    reuse_across_code: bool = False
 
 
 @dataclass(frozen=True, slots=True)

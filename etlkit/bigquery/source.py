@@ -126,7 +126,8 @@ class BigQueryReader:
         self.columns = self._check()
 
     @property
-    def _frozen(self) -> TableName:
+    def frozen(self) -> TableName:
+        """The table of the run's frozen rows."""
         return TableName(*self._dataset, f"src_{self._run.run_id}")
 
     @property
@@ -182,15 +183,15 @@ class BigQueryReader:
         """See `etlkit.api.source.SourceReader.freeze`."""
         finished = 0 if recovered is None else recovered.counts.finished
         with errors_as(SourceError, "snapshot", "freezing the source rows failed", _SNAPSHOT_HINTS):
-            if finished and self._connection.find_table(self._frozen) is None:
+            if finished and self._connection.find_table(self.frozen) is None:
                 raise SourceError(
-                    f"the frozen rows of run {self._run.run_id} are gone ({self._frozen}); they "
+                    f"the frozen rows of run {self._run.run_id} are gone ({self.frozen}); they "
                     f"are kept for {sql.EXPIRE_DAYS} days. Start a new run"
                 )
             if self._table is None:
-                self._connection.make_dataset(self._frozen.dataset_id)
+                self._connection.make_dataset(self.frozen.dataset_id)
                 self._snapshot()
-            self._table = self._frozen
+            self._table = self.frozen
             if recovered is not None and finished:
                 self._leave_out(recovered)
             frozen = self._connection.find_table(self._table)
@@ -198,7 +199,7 @@ class BigQueryReader:
 
     def _snapshot(self) -> None:
         self._connection.query(
-            sql.snapshot(self._frozen, self._source.query, self._run.limit),
+            sql.snapshot(self.frozen, self._source.query, self._run.limit),
             "snapshot",
             parameters=self._parameters,
             maximum_bytes_billed=self._source.maximum_bytes_billed,
@@ -210,7 +211,7 @@ class BigQueryReader:
             raise SourceError("the sink cannot say in SQL which rows it has; resume needs that")
         self._rests += 1
         self._connection.query(
-            sql.rest(self._rest, self._frozen, recovered.query), f"rest_{self._rests}"
+            sql.rest(self._rest, self.frozen, recovered.query), f"rest_{self._rests}"
         )
         self._table = self._rest
 
@@ -253,7 +254,7 @@ class BigQueryReader:
         self._fetches += 1
         with errors_as(SourceError, "read", "reading rows again failed"):
             job = self._connection.query(
-                sql.rows_by_id(self._frozen),
+                sql.rows_by_id(self.frozen),
                 f"fetch_{self._fetches}",
                 parameters=[bigquery.ArrayQueryParameter("ids", "STRING", list(row_ids))],
             )
@@ -269,7 +270,7 @@ class BigQueryReader:
         """Drop the frozen rows after success; else they stay for a resume and expire."""
         if self._table is not None and succeeded:
             may_have_rest = self._rests or self._run.attempt > 1
-            names = [self._frozen, self._rest] if may_have_rest else [self._frozen]
+            names = [self.frozen, self._rest] if may_have_rest else [self.frozen]
             self._connection.drop_beside(names)
 
 

@@ -16,7 +16,8 @@ EXPIRE_DAYS = 7
 """Work tables of a run that was never finished are gone after this."""
 
 
-def _expires() -> str:
+def expires() -> str:
+    """The option with which a work table expires by itself."""
     interval = f"INTERVAL {EXPIRE_DAYS} DAY"
     return f"expiration_timestamp = TIMESTAMP_ADD(CURRENT_TIMESTAMP(), {interval})"
 
@@ -36,7 +37,7 @@ def snapshot(table: TableName, query: str, limit: int | None) -> str:
     """Freeze the source rows. `IF NOT EXISTS`: a repeat must not give new ids to the same rows."""
     functions, select = one_query(query)
     return (
-        f"{functions}CREATE TABLE IF NOT EXISTS {table.sql} OPTIONS({_expires()}) AS\n"
+        f"{functions}CREATE TABLE IF NOT EXISTS {table.sql} OPTIONS({expires()}) AS\n"
         f"{_with_ids(select, limit)}"
     )
 
@@ -74,7 +75,7 @@ def snapshot_rejects(table: TableName, rejects: TableName, limit: int | None, *,
     chosen = " AND error_class = @only" if only else ""
     bound = "" if limit is None else f" LIMIT {limit}"
     return (
-        f"CREATE TABLE IF NOT EXISTS {table.sql} OPTIONS({_expires()}) AS\n"
+        f"CREATE TABLE IF NOT EXISTS {table.sql} OPTIONS({expires()}) AS\n"
         f"SELECT row_id AS {ROW_ID}, source_row FROM {rejects.sql}\n"
         f"WHERE run_id = @run_id{chosen}{bound}"
     )
@@ -96,7 +97,7 @@ def rows_by_id(frozen: TableName) -> str:
 def rest(table: TableName, frozen: TableName, finished_ids: str) -> str:
     """The frozen rows that have no outcome yet."""
     return (
-        f"CREATE OR REPLACE TABLE {table.sql} OPTIONS({_expires()}) AS\n"
+        f"CREATE OR REPLACE TABLE {table.sql} OPTIONS({expires()}) AS\n"
         f"SELECT frozen.* FROM {frozen.sql} AS frozen\n"
         f"LEFT JOIN (\n{finished_ids}\n) AS done ON frozen.{ROW_ID} = done.{ROW_ID}\n"
         f"WHERE done.{ROW_ID} IS NULL"
@@ -187,7 +188,13 @@ def audit(staged: Staged) -> str:
     )
 
 
-def staged_rows(staged: Staged, columns: Sequence[Column], *, with_ids: bool = False) -> str:
+def staged_rows(
+    staged: Staged,
+    columns: Sequence[Column],
+    *,
+    with_ids: bool = False,
+    skipped: bool = False,
+) -> str:
     """The rows to publish: each part of each source row once.
 
     The latest attempt at a row counts. `MIN(parts)`: should one attempt have staged a row twice with
@@ -197,6 +204,7 @@ def staged_rows(staged: Staged, columns: Sequence[Column], *, with_ids: bool = F
         staged: The work tables.
         columns: The columns to give; one that a table lacks is null there.
         with_ids: Whether `STAGING_COLUMNS` come first.
+        skipped: Whether to give skipped and rejected rows too, as one row without values.
     """
     parts = [_parts_of(table, has, columns) for table, has in staged.tables]
     if staged.rejects is not None:
@@ -209,7 +217,7 @@ def staged_rows(staged: Staged, columns: Sequence[Column], *, with_ids: bool = F
         f"    PARTITION BY {ROW_ID}, {PART} ORDER BY {ATTEMPT} DESC, {PARTS}) = 1\n"
         f"  AND {ATTEMPT} = MAX({ATTEMPT}) OVER (PARTITION BY {ROW_ID})\n"
         f"  AND {PARTS} = MIN({PARTS}) OVER (PARTITION BY {ROW_ID}, {ATTEMPT})\n"
-        f"  AND {PARTS} > 0"
+        f"  AND {PARTS} >= {0 if skipped else 1}"
     )
 
 

@@ -40,7 +40,20 @@ if TYPE_CHECKING:
     from etlkit.cli.run_report import AnyReport
     from etlkit.workflow.definition import Workflow
 
-_ONLY_TRANSFERS = ("limit", "preview", "journal", "retry_rejects")
+_ONLY_TRANSFERS = (
+    "limit",
+    "preview",
+    "journal",
+    "fresh",
+    "reuse_across_code",
+    "retry_rejects",
+)
+_EXCLUSIVE = (
+    ("fresh", "resume"),
+    ("fresh", "reuse_across_code"),
+    ("fresh", "retry_rejects"),
+    ("reuse_across_code", "retry_rejects"),
+)
 _ONLY_WORKFLOWS = ("from_task", "skip")
 _RESUMING = ("resume", "allow_code_change")
 _NOT_IN_DRY_RUNS = ("preview", "resume", "retry_rejects")
@@ -103,6 +116,19 @@ _OUTPUT = "Output"
     metavar="DIR|off",
     section=_ROWS,
     help="Folder for results that are not staged yet, for a --resume on this disk; off = none.",
+)
+@option(
+    "--fresh",
+    is_flag=True,
+    section=_ROWS,
+    help="Call for every row, also for those that are known from earlier runs (reuse).",
+)
+@option(
+    "--reuse-across-code",
+    is_flag=True,
+    section=_ROWS,
+    help="Take results of earlier runs although other code has made them: rows made by the old and "
+    "by the new code then stand side by side.",
 )
 @option(
     "--retry-rejects",
@@ -275,6 +301,9 @@ def _check_partners(options: dict[str, Any]) -> None:
         if options[name] and not options[partner]:
             shown = _SPELLED.get(name, spelled(name))
             raise click.UsageError(f"{shown} goes with {spelled(partner)}")
+    for one, other in _EXCLUSIVE:
+        if options[one] and options[other]:
+            raise click.UsageError(f"{spelled(one)} does not go with {spelled(other)}")
 
 
 def _check_page(options: dict[str, Any]) -> None:
@@ -329,6 +358,8 @@ def _run_transfer(job: TransferJob, given: dict[str, Any], options: dict[str, An
                 allow_code_change=options["allow_code_change"],
                 retry_rejects=options["retry_rejects"],
                 journal=options["journal"],
+                fresh=options["fresh"],
+                reuse_across_code=options["reuse_across_code"],
                 only=next(iter(options["only"]), None),
                 on_progress=view,
                 on_start=_stop_on_signals,
@@ -386,7 +417,14 @@ def _dry_run(job: TransferJob, given: dict[str, Any], options: dict[str, Any]) -
 
     def run() -> DryRunReport:
         price = _price(options)
-        return dry_run_job(job, **given, limit=options["limit"], price_per_tib=price)
+        return dry_run_job(
+            job,
+            **given,
+            limit=options["limit"],
+            fresh=options["fresh"],
+            reuse_across_code=options["reuse_across_code"],
+            price_per_tib=price,
+        )
 
     return _reported(run, options)
 

@@ -88,6 +88,7 @@ class BatchWriter:
         self._row_errors = RowErrorHandler(job, counts)
         self._recent = RecentRows()
         self._waiting_rows = 0
+        self._waiting_bytes = 0
         self._oldest: float | None = None
         self._logged: set[str] = set()
 
@@ -130,7 +131,9 @@ class BatchWriter:
         num_made = outcomes.count(MADE)
         self._has_made = self._has_made or num_made > 0
         if num_made < len(outcomes):
-            self._waiting_rows += num_unmade_rows(outcomes)
+            num_rows = num_unmade_rows(outcomes)
+            self._waiting_rows += num_rows
+            self._waiting_bytes += num_rows * chunk.row_bytes
         if self._oldest is None:
             self._oldest = self._clock()
 
@@ -146,7 +149,7 @@ class BatchWriter:
         if self.due_in() == 0.0 or (is_enough and not self._decided):
             self.write_collected()
             return
-        if is_enough or self._has_made:
+        if is_enough or self._has_made or self._waiting_bytes >= _WRITE_BYTES:
             self._encode_collected()
         if self._batch_bytes >= _WRITE_BYTES:
             self._write_batches()
@@ -163,7 +166,7 @@ class BatchWriter:
 
     def _encode_collected(self) -> None:
         collected, self._collected, self._waiting_rows = self._collected, [], 0
-        self._has_made = False
+        self._waiting_bytes, self._has_made = 0, False
         num_encoded = 0
         try:
             if collected and not self._decided:
@@ -353,7 +356,7 @@ class BatchWriter:
     def _stage_made(self, chunk: Chunk, start: int, outcomes: list[Outcome]) -> None:
         """Stage rows that their worker encoded."""
         stop = start + len(outcomes)
-        found = [each for made in chunk.made if (each := made.between(start, stop)).indices]
+        found = take_made(chunk, start, stop)
         if all(made.schema is self._schema for made in found):
             self._stage(chunk, merged(found, chunk))
             self._count(chunk, start, outcomes)
@@ -379,7 +382,7 @@ class BatchWriter:
         ended = [
             i
             for i, each in enumerate(outcomes, start)
-            if each is not MADE and type(each) is not dict and not each.rows
+            if each is not MADE and type(each) is not dict and not rows_of(each)
         ]
         skipped = [i for i in ended if outcomes[i - start] is not REJECTED]
         self._counts.written += len(outcomes) - len(ended)
@@ -435,6 +438,18 @@ def errors_of(outcomes: list[Outcome]) -> list[tuple[int, RowError]]:
         return []
     odd = [at for at, each in enumerate(outcomes) if each is not MADE and type(each) is not dict]
     return [(at, error) for at in odd if (error := error_of(outcomes[at])) is not None]
+
+
+def take_made(chunk: Chunk, start: int, stop: int) -> list[MadeRows]:
+    """Take the encoded rows of some source rows out of their chunk."""
+    found = []
+    for made in tuple(chunk.made):  # a worker may add to it
+        part = made.between(start, stop)
+        if part is made:
+            chunk.made.remove(made)
+        if part.indices:
+            found.append(part)
+    return found
 
 
 def num_unmade_rows(outcomes: list[Outcome]) -> int:

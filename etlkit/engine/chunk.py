@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 import pyarrow as pa
 
@@ -13,9 +13,6 @@ from etlkit.api.source import ROW_ID
 from etlkit.errors import SourceError
 from etlkit.rows.batches import DecodedBatch, RowDecoder
 from etlkit.rows.row import Row
-
-if TYPE_CHECKING:
-    from etlkit.engine.made_rows import MadeRows
 
 _BLOCK_CELLS = 3000
 _MIN_BLOCK_ROWS = 100
@@ -67,13 +64,14 @@ class Chunk:
 
     Attributes:
         source: The rows with all columns.
-        made: What workers have encoded of it; see `MadeRows`.
+        made: What workers have encoded of it: `MadeRows` of `etlkit.engine.made_rows`.
     """
 
     __slots__ = (
         "_blocks",
         "_decoder",
         "_lock",
+        "_row_bytes",
         "_row_ids",
         "_rows_per_block",
         "batch",
@@ -93,12 +91,20 @@ class Chunk:
         self.batch = batch
         self.source = SourceRows(batch, full_decoder)
         self.first_row_number = first_row_number
-        self.made: list[MadeRows] = []
+        self.made: list[Any] = []
         self._decoder = decoder
         self._rows_per_block = rows_per_block or max(1, batch.num_rows)
         self._blocks: dict[int, DecodedBatch] = {}
         self._lock = threading.Lock()
+        self._row_bytes: int | None = None
         self._row_ids: pa.Array = batch.column(ROW_ID)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row, on average."""
+        if self._row_bytes is None:
+            self._row_bytes = self.batch.nbytes // max(1, self.batch.num_rows)
+        return self._row_bytes
 
     def row_id(self, index: int) -> str:
         """The id of one row; `index` counts from 0 in the chunk."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby, repeat
 from operator import itemgetter
@@ -12,21 +13,19 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import pyarrow as pa
 
 from etlkit.api.outcomes import FullOutcome, Outcome, rows_of
+from etlkit.engine.output_schema import int_array
 
 if TYPE_CHECKING:
     from etlkit.engine.chunk import Chunk, Part
-    from etlkit.engine.output_schema import OutputSchema
+    from etlkit.engine.output_schema import OutputSchema, Parts
     from etlkit.rows.row import Row
 
 MADE: Final = FullOutcome(())
 """The outcome of a source row whose target rows are in its chunk's `MadeRows`. It stands in the place
 of their dicts: those are gone by then, on the thread that made them, whose cache they are in."""
 
-Parts = tuple[Sequence[int], Sequence[int]]
-"""Part and number of parts of each target row."""
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class MadeRows:
     """The target rows of consecutive source rows, encoded.
 
@@ -107,13 +106,13 @@ def merged(found: list[MadeRows], chunk: Chunk) -> MadeRows:
     indices: Sequence[int] = range(found[0].indices[0], found[-1].indices[-1] + 1)
     is_range = all(isinstance(each.indices, range) for each in found)
     if not is_range or len(indices) != sum(len(each.indices) for each in found):
-        indices = list(chain.from_iterable(each.indices for each in found))
+        indices = _ints(each.indices for each in found)
     parts: Parts | None = None
     if any(each.parts is not None for each in found):
         pairs = [each.parts or ([0] * len(each.indices), [1] * len(each.indices)) for each in found]
         parts = (
-            list(chain.from_iterable(pair[0] for pair in pairs)),
-            list(chain.from_iterable(pair[1] for pair in pairs)),
+            _ints(pair[0] for pair in pairs),
+            _ints(pair[1] for pair in pairs),
         )
     schema = found[0].schema
     arrays: list[Any] = []
@@ -131,18 +130,18 @@ def merged(found: list[MadeRows], chunk: Chunk) -> MadeRows:
     return MadeRows(schema, indices, parts, arrays)
 
 
-def taken(array: pa.Array, indices: Sequence[int]) -> pa.Array:
+def taken(column: pa.Array, indices: Sequence[int]) -> pa.Array:
     """The values at these positions; no copy of those that stand together."""
     if isinstance(indices, range):
-        return array.slice(indices.start, len(indices))
-    return array.take(pa.array(indices, pa.int64()))
+        return column.slice(indices.start, len(indices))
+    return column.take(int_array(indices))
 
 
 def mark_made(outcomes: list[Outcome]) -> list[Outcome]:
     """The outcomes with `MADE` for each that has target rows."""
     if all_single(outcomes):
         return [MADE] * len(outcomes)
-    return [MADE if type(each) is dict or each.rows else each for each in outcomes]
+    return [MADE if type(each) is dict or rows_of(each) else each for each in outcomes]
 
 
 def all_single(outcomes: list[Outcome]) -> bool:
@@ -158,16 +157,18 @@ def flatten(start: int, outcomes: list[Outcome]) -> tuple[list[Row], Sequence[in
     """
     if all_single(outcomes):
         return cast("list[Row]", outcomes), range(start, start + len(outcomes)), None
-    if not any(each.rows for each in outcomes if type(each) is not dict):
+    if not any(map(rows_of, [each for each in outcomes if type(each) is not dict])):
         indices = [i for i, each in enumerate(outcomes, start) if type(each) is dict]
         return [each for each in outcomes if type(each) is dict], indices, None
     groups = list(map(rows_of, outcomes))
     sizes = list(map(len, groups))
     return (
         list(chain.from_iterable(groups)),
-        list(chain.from_iterable(map(repeat, range(start, start + len(sizes)), sizes))),
-        (
-            list(chain.from_iterable(map(range, sizes))),
-            list(chain.from_iterable(map(repeat, sizes, sizes))),
-        ),
+        _ints(map(repeat, range(start, start + len(sizes)), sizes)),
+        (_ints(map(range, sizes)), _ints(map(repeat, sizes, sizes))),
     )
+
+
+def _ints(groups: Iterable[Iterable[int]]) -> array[int]:
+    """Integers as compact as in Arrow: there may be a thousand target rows for each source row."""
+    return array("q", chain.from_iterable(groups))

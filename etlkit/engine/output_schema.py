@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import pyarrow as pa
 
@@ -19,8 +20,10 @@ from etlkit.rows.inference import infer_columns
 
 if TYPE_CHECKING:
     from etlkit.engine.chunk import Chunk
-    from etlkit.engine.made_rows import Parts
     from etlkit.rows.row import Row
+
+Parts: TypeAlias = tuple[Sequence[int], Sequence[int]]
+"""Part and number of parts of each target row."""
 
 _ID_FIELDS = [(ROW_ID, pa.string()), (PART, pa.int64()), (PARTS, pa.int64())]
 
@@ -199,13 +202,13 @@ class OutputSchema:
         if isinstance(indices, range):
             source = source.slice(indices.start, len(indices))
         else:
-            source = source.take(pa.array(indices, pa.int64()))
+            source = source.take(int_array(indices))
         arrays |= zip(rest, source.columns, strict=True)
         if parts is None:
             arrays[PART] = pa.repeat(pa.scalar(0, pa.int64()), len(indices))
             arrays[PARTS] = pa.repeat(pa.scalar(1, pa.int64()), len(indices))
         else:
-            arrays[PART], arrays[PARTS] = (pa.array(each, pa.int64()) for each in parts)
+            arrays[PART], arrays[PARTS] = map(int_array, parts)
         return pa.RecordBatch.from_arrays(
             [arrays[name] for name in self._names], schema=self.schema
         )
@@ -221,6 +224,13 @@ class OutputSchema:
             _nothing(len(row_ids), field.type) for field in list(self.schema)[len(_ID_FIELDS) :]
         ]
         return pa.RecordBatch.from_arrays([row_ids, zeros, zeros, *nulls], schema=self.schema)
+
+
+def int_array(numbers: Sequence[int]) -> pa.Array:
+    """Integers in Arrow; no copy of an `array` of 64 bits each."""
+    if isinstance(numbers, array):
+        return pa.Array.from_buffers(pa.int64(), len(numbers), [None, pa.py_buffer(numbers)])
+    return pa.array(numbers, pa.int64())
 
 
 def _origins(found: Sequence[Column], target: Sequence[Column]) -> dict[str, str]:

@@ -16,16 +16,19 @@ from typing import TYPE_CHECKING
 from etlkit.api.outcomes import Counts
 from etlkit.api.report import Progress, RunReport, end_state, error_text
 from etlkit.api.run import AUTO, LAST, MakeReport, Run, is_too_old
+from etlkit.api.sink import TakesResults
 from etlkit.calls.limits import Meter
 from etlkit.engine.code_files import changes
 from etlkit.engine.estimate import estimate, make_calls
 from etlkit.engine.journal.journal import open_journal
 from etlkit.engine.pipeline import Pipeline
+from etlkit.engine.reuse import plan_reuse, warn_of_other_columns
 from etlkit.engine.transform_spec import TransformSpec
 from etlkit.errors import AlreadyPublishedError, RunStateError
 
 if TYPE_CHECKING:
     from etlkit.api.job import TransferJob
+    from etlkit.api.reuse import Reuse
     from etlkit.api.run import RunRecord, RunRequest
     from etlkit.api.sink import SinkWriter
     from etlkit.api.source import SourceReader
@@ -164,7 +167,8 @@ class _Transfer:
         self._target = ""
         self._published = 0
         self._journal: Journal | None = None
-        self._recovered = 0
+        self._reuse: Reuse | None = None
+        self._recovered = self._reused = 0
         self._keeps_rows = False
         self._done = False
 
@@ -185,6 +189,7 @@ class _Transfer:
         try:
             with self._stage("open"):
                 spec.read_columns(reader.columns)  # a wrong name is found before anything is paid
+                self._reuse = plan_reuse(self._job, spec, self._request, reader.columns)
                 self._job.sink.check(self._job, run, reader, spec.output_schema)
                 writer = self._job.sink.open(self._job, run, reader)
                 self._target = writer.target
@@ -192,10 +197,7 @@ class _Transfer:
             try:
                 with self._stage("snapshot"):
                     self._journal = open_journal(self._job, run, writer)
-                    recovered = writer.recover()
-                    self._counts = recovered.counts
-                    self._recovered = recovered.counts.finished
-                    reader.freeze(recovered)
+                    self._recover(spec, reader, writer)
                 self._transform_and_publish(spec, run, reader, writer)
             except BaseException as error:
                 if not self._done:
@@ -207,11 +209,31 @@ class _Transfer:
         finally:
             reader.close(succeeded=self._done)
 
+    def _recover(self, spec: TransformSpec, reader: SourceReader, writer: SinkWriter) -> None:
+        """Freeze the rows, and find those that have a result: of this run, or of an earlier one."""
+        recovered = writer.recover()
+        reader.freeze(recovered)
+        reuse = self._reuse
+        if reuse is not None and isinstance(writer, TakesResults):
+            warn_of_other_columns(reuse, spec, reader.columns)
+            self._reused = writer.take_results(reuse)
+            if self._reused:
+                recovered = writer.recover()
+                reader.freeze(recovered)
+        self._counts = recovered.counts
+        self._recovered = max(0, recovered.counts.finished - self._reused)
+
     def _transform_and_publish(
         self, spec: TransformSpec, run: Run, reader: SourceReader, writer: SinkWriter
     ) -> None:
         task = "" if run.parent is None else f"{run.parent.task}: "
-        log.info("%s%s", task, estimate(self._job, spec, reader.num_rows, resumed=self._recovered))
+        log.info(
+            "%s%s",
+            task,
+            estimate(
+                self._job, spec, reader.num_rows, resumed=self._recovered, reused=self._reused
+            ),
+        )
         with self._stage("transform"):
             Pipeline(
                 spec,
@@ -270,6 +292,7 @@ class _Transfer:
             state="published" if error is None else end_state(error),
             target=self._target,
             resumed=self._resumed,
+            reused=self._reused,
             read=counts.read,
             written=counts.written,
             skipped=counts.skipped,
@@ -284,7 +307,9 @@ class _Transfer:
             units=self._meter.units,
             cost=self._meter.cost,
             currency=self._job.currency,
-            rows_per_s=round((counts.read - self._resumed) / spent, 1) if spent else 0.0,
+            rows_per_s=round((counts.read - self._resumed - self._reused) / spent, 1)
+            if spent
+            else 0.0,
             seconds=self._seconds,
             error=None if error is None else error_text(error),
         )

@@ -7,6 +7,7 @@ import json
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from etlkit._version import __version__
 from etlkit.api.transform import EtlBase, overrides_batch
 from etlkit.api.user_errors import user_error_text
 from etlkit.engine.code_files import bounded, code_digests, digest
@@ -50,6 +51,10 @@ MAX_THREADS = 1_000
 class TransformSpec:
     """What the engine knows about a transform before the first row.
 
+    Attributes:
+        kind: The transform's class.
+        made: What its factory has made; None = it has none.
+
     Raises:
         ConfigError: A class attribute is out of range or names no type.
     """
@@ -57,8 +62,9 @@ class TransformSpec:
     def __init__(self, job: TransferJob) -> None:
         self.make = job.transform
         # A factory is called once here: what its product declares comes from the class.
-        etl = job.transform if isinstance(job.transform, type) else _made_by(job.transform)
-        self._class = etl
+        self.made = None if isinstance(job.transform, type) else _made_by(job.transform)
+        etl = job.transform if isinstance(job.transform, type) else type(self.made)
+        self.kind = etl
         if not issubclass(etl, EtlBase):
             raise ConfigError(
                 f"transform made a {etl.__name__}: it must make instances of etlkit.EtlBase"
@@ -79,7 +85,10 @@ class TransformSpec:
     def code(self) -> dict[str, str]:
         """Digests of the user's files that the transform is made of; see `code_digests`."""
         made_by = getattr(self.make, "func", self.make)  # of a functools.partial
-        return code_digests([self._class, *([] if made_by is self._class else [made_by])])
+        found = code_digests([self.kind, *([] if made_by is self.kind else [made_by])])
+        ours = [each for each in self.kind.__mro__ if each.__module__.startswith("etlkit.")]
+        # What a base of etlkit's own makes of a row may change with the version.
+        return found if ours == [EtlBase] else {**found, "etlkit": __version__}
 
     def parts(self, source: Source) -> dict[str, str]:
         """What the fingerprint is made of: digests by path, and that of the query."""
@@ -190,9 +199,9 @@ def _refuse_too_many(max_concurrency: int, *, is_async: bool) -> None:
         )
 
 
-def _made_by(factory: Callable[[], EtlBase]) -> type[EtlBase]:
+def _made_by(factory: Callable[[], EtlBase]) -> EtlBase:
     try:
-        return type(factory())
+        return factory()
     except EtlkitError:
         raise
     except Exception as error:

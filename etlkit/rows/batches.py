@@ -231,7 +231,7 @@ class RowEncoder:
             if not untouched:
                 rows = self._complete(rows)
                 untouched = () if origin is None else self._find_untouched(rows, origin)
-            arrays = []
+            arrays: list[Any] = []
             for i, get in enumerate(self._getters):
                 if origin is not None and i in untouched:
                     self._check_reused(i, origin)

@@ -9,14 +9,14 @@ pyarrow is not imported: the fields that need it get it as an argument.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
 from functools import lru_cache
 from numbers import Integral, Real
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from etlkit.errors import ConfigError
 from etlkit.rows import datetimes, json_values, limits, numbers, strings
@@ -394,12 +394,16 @@ def common_type(one: str, other: str) -> str | None:
     return other if one in TYPES[other].narrower else None
 
 
-@lru_cache(_CACHED_CLASSES)
 def native_class(kind: type) -> type | None:
     """The most specific class in any `infers` that `kind` is, e.g. `bool` for bool, not `Integral`.
 
     None = no type takes such values.
     """
+    return _native_class(cast("Hashable", kind))
+
+
+@lru_cache(_CACHED_CLASSES)
+def _native_class(kind: Any) -> type | None:
     found: type | None = None
     for each in _ROWS:
         for native in each.infers:

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from etlkit.calls.clock import no_sleep
     from etlkit.engine.trocco import load_etl
-    from etlkit.testing.datamart_result import datamart_rows
+    from etlkit.testing.datamart_run import datamart_rows
     from etlkit.testing.fake_http import FakeHttp, FakeRequest
     from etlkit.testing.fake_vision import FakeVision
     from etlkit.testing.fault_plan import FaultPlan
     from etlkit.testing.fault_server import FaultServer
-    from etlkit.testing.made_up_rows import fake_rows, sample_rows
     from etlkit.testing.memory import MemorySink, MemorySource
-    from etlkit.testing.row_assertions import assert_rows
+    from etlkit.testing.row_comparison import assert_rows
+    from etlkit.testing.row_fakes import fake_rows, sample_rows
     from etlkit.testing.sink_contract import SinkContract
     from etlkit.testing.source_contract import SourceContract
     from etlkit.testing.transforms import run_transform
@@ -40,13 +40,13 @@ _HOMES = {
     "MemorySource": "etlkit.testing.memory",
     "SinkContract": "etlkit.testing.sink_contract",
     "SourceContract": "etlkit.testing.source_contract",
-    "assert_rows": "etlkit.testing.row_assertions",
-    "datamart_rows": "etlkit.testing.datamart_result",
-    "fake_rows": "etlkit.testing.made_up_rows",
+    "assert_rows": "etlkit.testing.row_comparison",
+    "datamart_rows": "etlkit.testing.datamart_run",
+    "fake_rows": "etlkit.testing.row_fakes",
     "load_etl": "etlkit.engine.trocco",
     "no_sleep": "etlkit.calls.clock",
     "run_transform": "etlkit.testing.transforms",
-    "sample_rows": "etlkit.testing.made_up_rows",
+    "sample_rows": "etlkit.testing.row_fakes",
 }
 
 __all__ = [

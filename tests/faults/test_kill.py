@@ -323,6 +323,34 @@ def test_two_processes_resume_the_same_run(world, through_proxy):
     assert 0 < report["resumed"] < NUM_ROWS
 
 
+def test_known_rows_stay_known_under_kills(world):
+    """Three runs call for new rows, for 1 % changed ones (killed and resumed), and for none."""
+    source = f"{world.target}_source"
+    world.environ = {"REUSE": "n, name", "SOURCE": source, "MODE": "replace"}
+    world.run(f"CREATE TABLE {source} AS SELECT * FROM under_kill.rows")
+    changed = [n for n in FATES if n % 100 == 2]
+
+    def calls_of(expected, *, is_killed=False):
+        before = world.api.num_calls()
+        if is_killed:
+            child = world.start()
+            world.until(lambda: not child.is_alive or world.api.num_calls() >= before + 20)
+            assert child.kill() is not None, child.log.read_text()
+        status, report, complaints = world.start(*(["--resume"] if is_killed else [])).end()
+        assert status == 0, complaints
+        assert {name: report[name] for name in COUNTS} == COUNTS
+        assert report["reused"] == NUM_ROWS - expected
+        return world.api.num_calls() - before - expected
+
+    assert calls_of(NUM_ROWS) == 0
+    world.run(f"UPDATE {source} SET name = 'changed' WHERE MOD(n, 100) = 2")
+    assert 0 <= calls_of(len(changed) + len(REJECTED), is_killed=True) <= IN_FLIGHT
+    assert calls_of(len(REJECTED)) == 0
+    rows = [(n, "changed" if n in changed else name, *rest) for n, name, *rest in EXPECTED]
+    columns = "n, name, part, value"
+    assert world.run(f"SELECT {columns} FROM {world.target} ORDER BY n, part") == rows
+
+
 def test_work_tables_expire_after_a_kill_and_are_gone_after_success(world, bq):
     """What a killed run leaves behind has an expiration; a resume that succeeds drops it."""
 

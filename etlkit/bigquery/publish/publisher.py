@@ -92,8 +92,12 @@ class Publisher:
         self._owner = owner
         self._mode = mode or MODES[options.mode]
 
-    def publish(self, counts: Counts) -> None:
+    def publish(self, counts: Counts, beside: Sequence[str] = ()) -> None:
         """Publish rows, rejected rows and the ledger's event.
+
+        Args:
+            counts: How the source rows ended.
+            beside: More DML for the same transaction.
 
         Raises:
             SinkError: Merge keys repeat among the rows, or BigQuery refused.
@@ -107,11 +111,12 @@ class Publisher:
         table = self._prepare(columns, counts, cleanup)
         rejects = rejects_table(self._target.name)
         rejected = reject_statements(self._connection, self._run, self._staging.staged, rejects)
+        after = [*rejected, *beside]
         text = ";\n".join(cleanup) or None
         if table is None or not columns:
-            self._owner.publish(rejected, counts, text)
+            self._owner.publish(after, counts, text)
         else:
-            self._publish_rows(table, columns, rejected, counts, text)
+            self._publish_rows(table, columns, after, counts, text)
         if text is not None:
             run_cleanup(self._connection, self._run.run_id, text)
 
@@ -119,7 +124,7 @@ class Publisher:
         self,
         table: ExistingTable,
         columns: tuple[Column, ...],
-        rejected: Sequence[str],
+        after: Sequence[str],
         counts: Counts,
         cleanup: str | None,
     ) -> None:
@@ -136,7 +141,7 @@ class Publisher:
             counted = replace(rows, select=select, exactly=counts.parts)
             statements = self._mode.statements(self._options, table, counted)
             try:
-                self._owner.publish([*statements, *rejected], counts, cleanup)
+                self._owner.publish([*statements, *after], counts, cleanup)
             except Exception as error:
                 if sql.REPEATED not in google_message(error):
                     raise
@@ -145,7 +150,7 @@ class Publisher:
             else:
                 return
         statements = self._mode.statements(self._options, table, rows)
-        self._owner.publish([*statements, *rejected], counts, cleanup, purpose=purpose)
+        self._owner.publish([*statements, *after], counts, cleanup, purpose=purpose)
 
     def _prepare(
         self, columns: tuple[Column, ...], counts: Counts, cleanup: list[str]

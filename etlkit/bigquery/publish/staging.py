@@ -133,6 +133,15 @@ class Staging:
     def _name(self, attempt: int, number: int) -> TableName:
         return TableName(*self._dataset, f"out_{self._run.run_id}_{attempt}_{number}")
 
+    @property
+    def taken(self) -> TableName:
+        """Where results of earlier runs are staged: before those of all attempts, which win."""
+        return self._name(0, 1)
+
+    def adopt(self, name: TableName, columns: tuple[Column, ...]) -> None:
+        """Count a table that SQL has made among the staging tables, before all others."""
+        self.tables.insert(0, (name, columns))
+
     def begin(self, columns: tuple[Column, ...]) -> None:
         """Create the next staging table; what went to the one before is durable then."""
         self.flush()

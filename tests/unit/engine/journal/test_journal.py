@@ -15,7 +15,7 @@ from etlkit.engine.journal.place import journals_folder
 from etlkit.engine.transfer import run_transfer
 from etlkit.errors import TransformError
 from etlkit.testing import MemorySink, MemorySource
-from etlkit.testing.memory import MemoryWriter
+from tests.telling_sink import TellingSink
 
 RUN_ID = "20240131_120000000_1a2b3c4d"
 
@@ -210,26 +210,6 @@ def test_where_journals_are(chosen, environ, expected):
     """The command line or the job, then the environment, then the user's folder for state."""
     found = journals_folder(chosen, environ)
     assert (None if found is None else str(found)) == expected
-
-
-class Telling(MemoryWriter):
-    """A writer that tells what is durable."""
-
-    told = staticmethod(lambda _: None)
-
-    def on_durable(self, notify):
-        self.told = notify
-
-    def write(self, batch):
-        super().write(batch)
-        self.told(batch.column(0))
-
-
-class TellingSink(MemorySink):
-    def open(self, job, run, reader):
-        writer = super().open(job, run, reader)
-        writer.__class__ = Telling
-        return writer
 
 
 class Paid(EtlBase):
