@@ -128,6 +128,8 @@ def without_keys(text: str) -> str:
     """
     small = text.lower()
     for needed, pattern in _SECRETS:
-        if any(each in small for each in needed):
-            text = pattern.sub(rf"\g<kept>{HIDDEN}", text)
+        for each in needed:  # no generator: a run may have a million errors
+            if each in small:
+                text = pattern.sub(rf"\g<kept>{HIDDEN}", text)
+                break
     return text

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any, TypeAlias
 
 from etlkit.api.user_errors import user_error_text, user_line
@@ -21,11 +22,12 @@ from etlkit.errors import (
     TransformError,
 )
 from etlkit.rows.row import Row
+from etlkit.rows.row_code import END, transform_loop
 
 _SHOWN_ERRORS = 5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class FullOutcome:
     """An outcome that is not simply one target row: none, several, or an error.
 
@@ -48,6 +50,11 @@ of them would cost more than all the rest."""
 def rows_of(outcome: Outcome) -> tuple[Row, ...]:
     """The target rows of an outcome."""
     return (outcome,) if isinstance(outcome, dict) else outcome.rows
+
+
+def error_of(outcome: Outcome) -> RowError | None:
+    """Why the row failed; None = it did not."""
+    return None if isinstance(outcome, dict) else outcome.error
 
 
 def is_clean(outcome: Outcome) -> bool:
@@ -83,8 +90,15 @@ def _copied(value: Any, depth: int = 0) -> Any:
     return [_copied(inner, depth + 1) for inner in value] if kind is list else bytes(value)
 
 
-def classify(result: Any) -> Outcome:
+def classify(
+    result: Any, nested_keys: tuple[str, ...] | None = None, num_keys: int = -1
+) -> Outcome:
     """Classify what a transform returned, or the exception it raised or returned for a row.
+
+    Args:
+        result: What it returned or raised.
+        nested_keys: Keys whose values may be lists or dicts, in rows of up to `num_keys` keys.
+        num_keys: See `nested_keys`; in rows of more keys, every value is looked at.
 
     Raises:
         TransformCodeError: The transform's code is wrong, whatever the row.
@@ -99,20 +113,30 @@ def classify(result: Any) -> Outcome:
         return FullOutcome((), _as_row_error(result))
     if isinstance(result, (str, bytes)) or not isinstance(result, Iterable):
         return FullOutcome((), _wrong_result(type(result).__name__))
-    return _fan_out(result)
+    return _fan_out(result, nested_keys or (), num_keys)
 
 
-def _fan_out(result: Iterable[Any]) -> FullOutcome:
+def _fan_out(result: Iterable[Any], nested_keys: tuple[str, ...], num_keys: int) -> FullOutcome:
     rows: list[Row] = []
+    # A generator may yield the same dict again and again: the loop copies what somebody still has.
+    loop, copy, own = transform_loop(None), copier(nested_keys), -1 if nested_keys else None
     try:
-        for part in result:  # a generator runs the user's code here
-            if not isinstance(part, dict):
-                kind = f"{type(result).__name__} of {type(part).__name__}"
+        parts = iter(result)
+        while True:  # a generator runs the user's code here
+            odd = loop(parts, None, rows.append, copy, None, num_keys, float, 1.0, own)
+            if odd is END:
+                return FullOutcome(tuple(rows))
+            if not isinstance(odd, dict):
+                kind = f"{type(result).__name__} of {type(odd).__name__}"
                 return FullOutcome((), _wrong_result(kind))
-            rows.append(as_returned(part))  # a generator may yield the same dict again and again
+            rows.append(as_returned(odd))
     except Exception as error:
         return FullOutcome((), _as_row_error(error))
-    return FullOutcome(tuple(rows))
+
+
+def copier(nested_keys: tuple[str, ...]) -> Callable[[Row], Row]:
+    """What copies a result in which the values of these keys may be lists or dicts."""
+    return partial(as_returned, nested_keys=nested_keys) if nested_keys else dict.copy
 
 
 def _wrong_result(kind: str) -> TransformError:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import sysconfig
-import traceback
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
-from traceback import FrameSummary
+from traceback import walk_stack
 from types import FrameType
+from typing import TypeAlias
 
 from etlkit.errors import without_keys
 
@@ -16,6 +19,15 @@ _STANDARD_LIBRARY = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("pla
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 _MAX_CHARS = 2000
 """Of the message of an exception: some carry the whole body of an answer."""
+
+_MAX_FRAMES = 1000
+"""As many as Python's own limit of recursion. The traceback of an exception that is raised again and
+again grows without end."""
+
+_CACHED_FILES = 256
+
+Place: TypeAlias = tuple[str, "int | None"]
+"""A file and a line of it."""
 
 _CONSOLES = ("<stdin>", "<console>", "<python-input", "<ipython-input")
 """Code typed at a prompt is the user's; other names in brackets are generated code, as `<string>` of
@@ -32,17 +44,47 @@ def user_line(error: BaseException) -> str | None:
         Path and line, the path from the working directory if it is below that. None = the error was
         never raised.
     """
-    return users_frame(traceback.extract_tb(error.__traceback__))
+    return users_frame(_raised_at(error))
 
 
-def users_frame(frames: Sequence[FrameSummary]) -> str | None:
-    """As `user_line`, of frames from the outermost to the innermost."""
-    if not frames:
+def _raised_at(error: BaseException) -> list[Place]:
+    """Files and lines from the outermost frame to the innermost, of `_MAX_FRAMES` at most."""
+    places: list[Place] = []
+    entry = error.__traceback__
+    while entry is not None and len(places) < _MAX_FRAMES:
+        places.append((entry.tb_frame.f_code.co_filename, entry.tb_lineno))
+        entry = entry.tb_next
+    return places
+
+
+def cut_earlier_raises(error: BaseException) -> None:
+    """Keep only the newest raise in the traceback of an exception caught by the caller.
+
+    An exception object that is raised again and again keeps all of its tracebacks, the newest first.
+    """
+    entry = error.__traceback__
+    caught_in = None if entry is None else entry.tb_frame.f_code
+    while entry is not None and entry.tb_next is not None:
+        if entry.tb_next.tb_frame.f_code is caught_in:
+            entry.tb_next = None
+        entry = entry.tb_next
+
+
+def thread_place(ident: int) -> str | None:
+    """Where in the user's code a thread is now, as `user_line`; None = there is no such thread."""
+    frame = sys._current_frames().get(ident)  # noqa: SLF001 - the only way to another thread's frames
+    stack = () if frame is None else [*walk_stack(frame)][::-1]
+    return users_frame([(each.f_code.co_filename, line) for each, line in stack])
+
+
+def users_frame(places: Sequence[Place]) -> str | None:
+    """As `user_line`, of files and lines from the outermost frame to the innermost."""
+    if not places:
         return None
-    outside = [frame for frame in frames if _is_file(frame) and not _is_ours(frame.filename)]
-    theirs = [frame for frame in outside if not _is_library(frame.filename)]
-    frame = theirs[-1] if theirs else outside[0] if outside else frames[-1]
-    return f"{_shown(frame.filename)}:{frame.lineno}"
+    outside = [place for place in places if _is_users_file(place[0])]
+    theirs = [place for place in outside if not _is_library(place[0])]
+    filename, line = theirs[-1] if theirs else outside[0] if outside else places[-1]
+    return f"{_shown(filename)}:{line}"
 
 
 def innermost_of_user(frame: FrameType | None) -> FrameType | None:
@@ -53,7 +95,7 @@ def innermost_of_user(frame: FrameType | None) -> FrameType | None:
     """
     while frame is not None:
         filename = frame.f_code.co_filename
-        if not filename.startswith("<") and not _is_ours(filename) and not _is_library(filename):
+        if _is_users_file(filename) and not _is_library(filename):
             return frame
         frame = frame.f_back
     return None
@@ -76,14 +118,14 @@ def _said(error: BaseException) -> str:
         return f"its message cannot be shown, as that raised {type(second).__name__}"
 
 
-def _is_file(frame: FrameSummary) -> bool:
-    return not frame.filename.startswith("<") or frame.filename.startswith(_CONSOLES)
+@lru_cache(_CACHED_FILES)
+def _is_users_file(filename: str) -> bool:
+    """Whether it is a file, or a prompt, outside of etlkit."""
+    is_file = not filename.startswith("<") or filename.startswith(_CONSOLES)
+    return is_file and not filename.startswith(_PACKAGE)
 
 
-def _is_ours(filename: str) -> bool:
-    return filename.startswith(_PACKAGE)
-
-
+@lru_cache(_CACHED_FILES)
 def _is_library(filename: str) -> bool:
     if _INSTALLED & set(Path(filename).parts):
         return True
@@ -91,8 +133,13 @@ def _is_library(filename: str) -> bool:
 
 
 def _shown(filename: str) -> str:
-    path = Path(filename)
     try:
-        return path.relative_to(Path.cwd()).as_posix()
-    except (ValueError, OSError):  # elsewhere, or the working directory is gone
+        return _from(os.getcwd(), filename)  # noqa: PTH109 - a str, for the cache
+    except OSError:  # the working directory is gone
         return filename
+
+
+@lru_cache(_CACHED_FILES)
+def _from(directory: str, filename: str) -> str:
+    path = Path(filename)
+    return path.relative_to(directory).as_posix() if path.is_relative_to(directory) else filename

@@ -13,8 +13,9 @@ from etlkit.bigquery import sql
 from etlkit.bigquery.client import Connection, connect
 from etlkit.bigquery.google_errors import errors_as
 from etlkit.bigquery.modes import TargetOptions
-from etlkit.bigquery.names import TableName, parse_table
+from etlkit.bigquery.names import TableName, parse_table, work_dataset
 from etlkit.bigquery.parameters import query_parameters
+from etlkit.bigquery.publish.opening import look_ahead
 from etlkit.errors import ConfigError, SourceError
 
 if TYPE_CHECKING:
@@ -36,6 +37,13 @@ _SNAPSHOT_HINTS = {
     404: "Check project, dataset and table names, and --location.",
 }
 
+
+_ORDERED = re.compile(r"\border\s+by\b", re.IGNORECASE)
+
+_STREAM_BYTES = 64 * 1024 * 1024
+_MAX_STREAMS = 4
+"""A table is read in one stream for this many bytes each, and in this many at most. Each takes a thread
+and the window of its connection; a transform in Python takes rows more slowly than they come."""
 
 _MADE_UP_NAME = re.compile(r"f\d+_")
 
@@ -103,6 +111,8 @@ class BigQuerySource:
             with errors_as(SourceError, "open", f"looking for the dataset of {target} failed"):
                 dataset = connection.find_dataset(target.dataset_id)
             connection.location = None if dataset is None else dataset.location
+        if isinstance(sink, TargetOptions):
+            look_ahead(sink, job, run, connection)
         return BigQueryReader(self, run, connection)
 
 
@@ -118,12 +128,14 @@ class BigQueryReader:
         self._rests = self._fetches = 0
         self._table: TableName | None = None
         self.details = {name: _plain(value) for name, value in source.parameters.items()}
+        self._frozen_bytes = 0
         self.num_rows: int | None = None
         self.num_bytes: int | None = None
         self.columns = self._check()
 
     @property
-    def _frozen(self) -> TableName:
+    def frozen(self) -> TableName:
+        """The table of the run's frozen rows."""
         return TableName(*self._dataset, f"src_{self._run.run_id}")
 
     @property
@@ -179,23 +191,24 @@ class BigQueryReader:
         """See `etlkit.api.source.SourceReader.freeze`."""
         finished = 0 if recovered is None else recovered.counts.finished
         with errors_as(SourceError, "snapshot", "freezing the source rows failed", _SNAPSHOT_HINTS):
-            if finished and self._connection.find_table(self._frozen) is None:
+            if finished and self._connection.find_table(self.frozen) is None:
                 raise SourceError(
-                    f"the frozen rows of run {self._run.run_id} are gone ({self._frozen}); they "
+                    f"the frozen rows of run {self._run.run_id} are gone ({self.frozen}); they "
                     f"are kept for {sql.EXPIRE_DAYS} days. Start a new run"
                 )
             if self._table is None:
-                self._connection.make_dataset(self._frozen.dataset_id)
+                self._connection.make_dataset(self.frozen.dataset_id)
                 self._snapshot()
-            self._table = self._frozen
+            self._table = self.frozen
             if recovered is not None and finished:
                 self._leave_out(recovered)
             frozen = self._connection.find_table(self._table)
             self.num_rows = None if frozen is None else frozen.num_rows
+            self._frozen_bytes = 0 if frozen is None else frozen.num_bytes or 0
 
     def _snapshot(self) -> None:
         self._connection.query(
-            sql.snapshot(self._frozen, self._source.query, self._run.limit),
+            sql.snapshot(self.frozen, self._source.query, self._run.limit),
             "snapshot",
             parameters=self._parameters,
             maximum_bytes_billed=self._source.maximum_bytes_billed,
@@ -207,7 +220,7 @@ class BigQueryReader:
             raise SourceError("the sink cannot say in SQL which rows it has; resume needs that")
         self._rests += 1
         self._connection.query(
-            sql.rest(self._rest, self._frozen, recovered.query), f"rest_{self._rests}"
+            sql.rest(self._rest, self.frozen, recovered.query), f"rest_{self._rests}"
         )
         self._table = self._rest
 
@@ -215,11 +228,21 @@ class BigQueryReader:
         """See `etlkit.api.source.SourceReader.batches`."""
         return self._read_query() if self._table is None else self._read_table(self._table)
 
-    def _read_table(self, table: TableName) -> Iterator[pa.RecordBatch]:
+    def batches_in_any_order(self) -> Iterator[pa.RecordBatch]:
+        """See `etlkit.api.source.ReadsSideBySide`: in several streams if the rows are many.
+
+        A query with an ORDER BY, wherever it stands in it, is read in one stream.
+        """
+        if self._table is None or _ORDERED.search(self._source.query):
+            return self.batches()
+        streams = 1 + self._frozen_bytes // _STREAM_BYTES
+        return self._read_table(self._table, max_streams=min(streams, _MAX_STREAMS))
+
+    def _read_table(self, table: TableName, max_streams: int = 1) -> Iterator[pa.RecordBatch]:
         from etlkit.bigquery.storage.read_rows import read_table
 
         with errors_as(SourceError, "read", "reading the frozen rows failed"):
-            for batch in read_table(self._connection, table):
+            for batch in read_table(self._connection, table, max_streams=max_streams):
                 yield self._conform(batch)
 
     def _read_query(self) -> Iterator[pa.RecordBatch]:
@@ -250,7 +273,7 @@ class BigQueryReader:
         self._fetches += 1
         with errors_as(SourceError, "read", "reading rows again failed"):
             job = self._connection.query(
-                sql.rows_by_id(self._frozen),
+                sql.rows_by_id(self.frozen),
                 f"fetch_{self._fetches}",
                 parameters=[bigquery.ArrayQueryParameter("ids", "STRING", list(row_ids))],
             )
@@ -265,20 +288,9 @@ class BigQueryReader:
     def close(self, *, succeeded: bool) -> None:
         """Drop the frozen rows after success; else they stay for a resume and expire."""
         if self._table is not None and succeeded:
-            self._connection.drop_work_table(self._frozen)
-            self._connection.drop_work_table(self._rest)
-
-
-def work_dataset(name: str, project: str) -> tuple[str, str]:
-    """Split `dataset` or `project.dataset`.
-
-    Raises:
-        ConfigError: It is neither.
-    """
-    owner, _, dataset = name.rpartition(".")
-    if not dataset.isidentifier():
-        raise ConfigError(f"work_dataset={name!r}: write dataset or project.dataset")
-    return owner or project, dataset
+            may_have_rest = self._rests or self._run.attempt > 1
+            names = [self.frozen, self._rest] if may_have_rest else [self.frozen]
+            self._connection.drop_beside(names)
 
 
 def _plain(value: Any) -> Any:

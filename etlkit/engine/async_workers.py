@@ -10,17 +10,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Awaitable
-from traceback import FrameSummary
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from etlkit.api.outcomes import Outcome, as_returned, classify, is_clean
 from etlkit.api.transform import EtlBase, overrides_batch
-from etlkit.api.user_errors import innermost_of_user, user_error_text, users_frame
+from etlkit.api.user_errors import Place, innermost_of_user, user_error_text, users_frame
 from etlkit.calls.clock import Stopped
 from etlkit.calls.wakers import TaskWaker
 from etlkit.engine.dispatcher import Dispatcher, SlotWorker
 from etlkit.engine.worker_group import (
+    CALL_S,
     LOOK_INTERVAL_S,
     READY_POLL_S,
     WorkerGroup,
@@ -65,17 +65,16 @@ class TaskWorker(SlotWorker):
 
     def place(self) -> str | None:
         """See `Worker.place`."""
-        frames: list[FrameSummary] = []
+        places: list[Place] = []
         awaited: Any = None if self.of_loop is None else self.of_loop.get_coro()
         while awaited is not None:
             for kind in ("cr", "ag", "gi"):
                 frame = getattr(awaited, f"{kind}_frame", None)
                 if frame is not None:
-                    code = frame.f_code
-                    frames.append(FrameSummary(code.co_filename, frame.f_lineno, code.co_name))
+                    places.append((frame.f_code.co_filename, frame.f_lineno))
                     break
             awaited = _awaited_by(awaited)
-        return users_frame(frames)
+        return users_frame(places)
 
 
 class AsyncWorkers(WorkerGroup):
@@ -132,7 +131,7 @@ class AsyncWorkers(WorkerGroup):
             "what waits (AsyncHttpClient, asyncio.sleep), and give what computes or cannot be awaited "
             "to asyncio.to_thread",
             blocked_s,
-            users_frame([FrameSummary(frame.f_code.co_filename, frame.f_lineno, "")]),
+            users_frame([(frame.f_code.co_filename, frame.f_lineno)]),
         )
 
     def _on_loop(self, call: Any) -> None:
@@ -244,6 +243,7 @@ class AsyncWorkers(WorkerGroup):
                 task.error = error
                 raise
             finally:
+                task.is_done = True
                 self.running.pop(worker, None)
             if task.has_failed:
                 self._dispatcher.end_after(task)  # those before it have begun
@@ -270,10 +270,13 @@ class AsyncWorkers(WorkerGroup):
         for row in task.rows:
             if not await self._may_go_on(worker):
                 break
+            began = time.monotonic()
             outcome = await self._outcome(row)
             if meter.is_capped:
                 meter.check()
             task.outcomes.append(outcome)
+            if time.monotonic() - began >= CALL_S:
+                self.keep(task, len(task.outcomes) - 1)
             if self._ends_at_error and not is_clean(outcome):
                 task.has_failed = True
                 break
@@ -293,13 +296,17 @@ class AsyncWorkers(WorkerGroup):
             result = _not_ours(error)
         except Exception as error:
             result = error
-        if type(result) is dict:
-            return as_returned(result, self.nested_keys if len(result) <= self.num_keys else None)
-        return classify(result)
+        schema = self.schema
+        if schema is None:
+            return classify(result)
+        if type(result) is dict and len(result) <= schema.num_keys:
+            return as_returned(result, schema.nested_keys)
+        return classify(result, schema.nested_keys, schema.num_keys)
 
     async def _run_batch(self, task: Task, worker: TaskWorker) -> None:
         if not await self._may_go_on(worker):
             return
+        began = time.monotonic()
         given = list(task.rows)  # the transform may sort its list; the positions in ours stay
         try:
             made: Any = self._etl.transform_batch(given)
@@ -312,6 +319,8 @@ class AsyncWorkers(WorkerGroup):
             results = [error] * len(task.rows)
         self._calls.meter.check()
         task.outcomes.extend(classified(type(self._etl).__name__, task.rows, results))
+        if time.monotonic() - began >= CALL_S:
+            self.keep(task, 0)
         task.has_failed = self._ends_at_error and not all(map(is_clean, task.outcomes))
 
     def _refuse(self, hook: str, made: Any) -> NoReturn:

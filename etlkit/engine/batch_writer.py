@@ -8,32 +8,36 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import groupby
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias
 
-from etlkit.api.outcomes import Counts, FullOutcome, Outcome, is_clean, rows_of
+import pyarrow as pa
+
+from etlkit.api.outcomes import Counts, FullOutcome, Outcome, error_of, is_clean, rows_of
+from etlkit.api.source import ROW_ID
+from etlkit.engine.made_rows import MADE, MadeRows, all_single, flatten, make_rows, merged
 from etlkit.engine.output_schema import OutputSchema, limited
 from etlkit.engine.recent_rows import RecentRows
 from etlkit.engine.row_errors import REJECTED, RowErrorHandler, located
+from etlkit.engine.row_loop import SAMPLE_ROWS
 from etlkit.errors import EtlkitError, RowError, RowSchemaError
 from etlkit.rows.inference import first_misfit
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from etlkit.api.job import TransferJob
     from etlkit.api.outcomes import RefusedRow
     from etlkit.api.sink import SinkWriter
-    from etlkit.engine.prefetch import Chunk
+    from etlkit.engine.chunk import Chunk
     from etlkit.rows.columns import Column
     from etlkit.rows.row import Row
 
 log = logging.getLogger("etlkit")
 
-SAMPLE_ROWS = 1000
-"""Rows from which the types of new columns are inferred, at most."""
+_ENCODE_ROWS = 5000
+"""Target rows that wait as dicts, at most, beside those that come together."""
 
-_BATCH_ROWS = 5000
-"""Rows in one batch for the sink, which splits it by bytes."""
+_WRITE_BYTES = 4 * 1024 * 1024
+"""What goes to the sink at once, if it comes that fast: a request of a few MB costs little more than
+one of a few kB."""
 
 FLUSH_INTERVAL_S = 0.25
 """How long a finished row waits before it is staged, at most; a crash repeats what waits.
@@ -75,16 +79,23 @@ class BatchWriter:
         self._counts = counts
         self._clock = clock
         self._schema: OutputSchema | None = None
-        self.nested_keys: tuple[str, ...] = ()
-        self.num_keys = 0
         self._decided = False
         self._collected: list[ChunkOutcomes] = []
+        self._has_made = False
         self._batches: list[pa.RecordBatch] = []
+        self._batch_bytes = 0
+        self._skipped: list[pa.Array] = []
         self._row_errors = RowErrorHandler(job, counts)
         self._recent = RecentRows()
         self._waiting_rows = 0
+        self._waiting_bytes = 0
         self._oldest: float | None = None
         self._logged: set[str] = set()
+
+    @property
+    def schema(self) -> OutputSchema | None:
+        """The output columns; None = not decided yet."""
+        return self._schema if self._decided else None
 
     def add(self, chunk: Chunk, start: int, outcomes: list[Outcome]) -> None:
         """Add the outcomes of consecutive rows; `start` is the index of the first one in the chunk.
@@ -94,11 +105,9 @@ class BatchWriter:
             TooManyRejectedError: The job's `max_rejected` is exceeded.
         """
         self._counts.read += len(outcomes)  # first: the share of rejected rows is a share of these
-        for index, each in enumerate(outcomes if not all_single(outcomes) else ()):
-            if isinstance(each, dict) or each.error is None:
-                continue
+        for index, error in errors_of(outcomes):
             try:
-                outcomes[index] = self._row_errors.handle(each.error, chunk, start + index)
+                outcomes[index] = self._row_errors.handle(error, chunk, start + index)
             except EtlkitError:
                 for part in clean_parts(chunk, start, outcomes):  # a resume need not repeat them
                     self._collect(*part)
@@ -119,7 +128,12 @@ class BatchWriter:
             last[2].extend(outcomes)
         else:
             self._collected.append((chunk, start, outcomes))
-        self._waiting_rows += len(outcomes)
+        num_made = outcomes.count(MADE)
+        self._has_made = self._has_made or num_made > 0
+        if num_made < len(outcomes):
+            num_rows = num_unmade_rows(outcomes)
+            self._waiting_rows += num_rows
+            self._waiting_bytes += num_rows * chunk.row_bytes
         if self._oldest is None:
             self._oldest = self._clock()
 
@@ -131,9 +145,14 @@ class BatchWriter:
 
     def step(self) -> None:
         """Encode and write what is due; cheap when nothing is."""
-        enough = _BATCH_ROWS if self._decided else SAMPLE_ROWS
-        if self._waiting_rows >= enough or self.due_in() == 0.0:
+        is_enough = self._waiting_rows >= (_ENCODE_ROWS if self._decided else SAMPLE_ROWS)
+        if self.due_in() == 0.0 or (is_enough and not self._decided):
             self.write_collected()
+            return
+        if is_enough or self._has_made or self._waiting_bytes >= _WRITE_BYTES:
+            self._encode_collected()
+        if self._batch_bytes >= _WRITE_BYTES:
+            self._write_batches()
 
     def write_collected(self) -> None:
         """Write everything collected so far to the sink.
@@ -142,19 +161,27 @@ class BatchWriter:
             RowError: A row does not fit the columns and `on_row_error` is `fail`. The others are
                 still collected.
         """
-        collected, self._collected, self._waiting_rows, self._oldest = self._collected, [], 0, None
+        self._encode_collected()
+        self._write_batches()
+
+    def _encode_collected(self) -> None:
+        collected, self._collected, self._waiting_rows = self._collected, [], 0
+        self._waiting_bytes, self._has_made = 0, False
         num_encoded = 0
         try:
             if collected and not self._decided:
                 self._decide_schema(collected)
-            for group in collected:
-                self._encode(*group)
+            collected = [run for group in collected for run in runs(*group)]
+            for chunk, start, outcomes in collected:
+                if MADE in outcomes:
+                    self._stage_made(chunk, start, outcomes)
+                else:
+                    self._encode(chunk, start, outcomes)
                 num_encoded += 1
         except EtlkitError:
             rest = collected[num_encoded:]
             self._collected = [part for group in rest for part in clean_parts(*group)]
             raise
-        self._write_batches()
 
     def write_kept(self) -> None:
         """Write what can be written although the run ends: a resume must not pay for it again."""
@@ -192,7 +219,7 @@ class BatchWriter:
                 self._counts.rejected += 1
             else:
                 self._counts.add(0)
-                self._batches.append(self._schema.skipped([each.row_id]))
+                self._skipped.append(pa.array([each.row_id], pa.string()))
         self._write_batches()
         return True
 
@@ -291,63 +318,78 @@ class BatchWriter:
             self._write_batches()  # they have the old columns
             self._writer.begin(schema.columns)
         self._schema = schema
-        self.nested_keys = schema.nested_keys
-        self.num_keys = len(schema.columns)
 
     def _write_batches(self) -> None:
-        batches, self._batches = self._batches, []
+        batches, self._batches, self._batch_bytes = self._batches, [], 0
+        skipped, self._skipped = self._skipped, []
         rejected = self._row_errors.take_rejected()
-        for batch in batches:
+        if skipped and self._schema is not None:
+            batches.append(self._schema.skipped(pa.concat_arrays(skipped)))
+        for batch in joined(batches, _WRITE_BYTES):
             self._writer.write(batch)
         if rejected:
             self._writer.reject(rejected)
+        if not self._collected:
+            self._oldest = None
 
     def _encode(self, chunk: Chunk, start: int, outcomes: list[Outcome]) -> None:
         schema = self._schema
         if schema is None:
             raise AssertionError("_decide_schema must come first")
-        rows, indices, parts = flatten(start, outcomes)
-        schema.drop_undecided(rows)
-        one_to_one = indices == range(chunk.batch.num_rows)
+        part = chunk.known_part(start, start + len(outcomes))
         try:
-            made = schema.encoder.encode(rows, chunk.decoded if one_to_one else None)
-            for wrong in schema.passing_errors(chunk, indices).values():
-                raise wrong
+            made = make_rows(schema, chunk, start, outcomes, part)
         except RowSchemaError as error:
-            if self._adapt_schema(schema, rows):
-                self._encode(chunk, start, outcomes)
-                return
-            found = schema.passing_errors(chunk, indices) | schema.encoder.bad_rows(rows)
-            bad = {
-                indices[at]: schema.with_origin(each)
-                for at, each in {error.index: error, **found}.items()
-            }
-            self._handle(bad, chunk, start, outcomes)
+            rows, indices, _ = flatten(start, outcomes)
+            if not self._adapt_schema(schema, rows):
+                found = schema.passing_errors(chunk, indices) | schema.encoder.bad_rows(rows)
+                bad = {
+                    indices[at]: schema.with_origin(each)
+                    for at, each in {error.index: error, **found}.items()
+                }
+                self._handle(bad, chunk, start, outcomes)
             self._encode(chunk, start, outcomes)
             return
-        if rows:
-            self._batches.append(schema.batch(chunk, indices, parts, made))
-            if self._job.on_row_error == "reject":
-                self._recent.add(chunk.source)
-        self._count(chunk, start, outcomes, schema)
+        self._stage(chunk, made)
+        self._count(chunk, start, outcomes)
 
-    def _count(
-        self, chunk: Chunk, start: int, outcomes: list[Outcome], schema: OutputSchema
-    ) -> None:
-        if all_single(outcomes):
-            self._counts.add_single(len(outcomes))
+    def _stage_made(self, chunk: Chunk, start: int, outcomes: list[Outcome]) -> None:
+        """Stage rows that their worker encoded."""
+        stop = start + len(outcomes)
+        found = take_made(chunk, start, stop)
+        if all(made.schema is self._schema for made in found):
+            self._stage(chunk, merged(found, chunk))
+            self._count(chunk, start, outcomes)
             return
-        skipped = []
-        for index, each in enumerate(outcomes, start):
-            if each is REJECTED:
-                self._counts.rejected += 1
-                continue
-            num_rows = len(rows_of(each))
-            self._counts.add(num_rows)
-            if not num_rows:
-                skipped.append(chunk.row_id(index))
+        as_rows = {i: each for made in found for i, each in made.outcomes(chunk)}
+        self._encode(chunk, start, [as_rows.get(i, e) for i, e in enumerate(outcomes, start)])
+
+    def _stage(self, chunk: Chunk, made: MadeRows) -> None:
+        if not made.indices:
+            return
+        batch = made.batch(chunk)
+        self._batches.append(batch)
+        self._batch_bytes += batch.nbytes
+        self._counts.parts += batch.num_rows
+        if self._job.on_row_error == "reject":
+            self._recent.add(chunk.source)
+
+    def _count(self, chunk: Chunk, start: int, outcomes: list[Outcome]) -> None:
+        """Count how source rows ended whose target rows are staged, and stage those without any."""
+        if all_single(outcomes) or outcomes.count(MADE) == len(outcomes):
+            self._counts.written += len(outcomes)
+            return
+        ended = [
+            i
+            for i, each in enumerate(outcomes, start)
+            if each is not MADE and type(each) is not dict and not rows_of(each)
+        ]
+        skipped = [i for i in ended if outcomes[i - start] is not REJECTED]
+        self._counts.written += len(outcomes) - len(ended)
+        self._counts.rejected += len(ended) - len(skipped)
+        self._counts.skipped += len(skipped)
         if skipped:
-            self._batches.append(schema.skipped(skipped))
+            self._skipped.append(chunk.batch.column(ROW_ID).take(pa.array(skipped, pa.int64())))
 
     def _adapt_schema(self, schema: OutputSchema, rows: list[Row]) -> bool:
         """Apply `on_schema_change` to keys without a column; False = none, or it is `fail`."""
@@ -390,27 +432,58 @@ def clean_parts(chunk: Chunk, start: int, outcomes: list[Outcome]) -> Iterator[C
             yield chunk, indices[0], list(clean)
 
 
-def all_single(outcomes: list[Outcome]) -> bool:
-    """Whether every source row became one target row; fast, without a loop in Python."""
-    return set(map(type, outcomes)) == {dict}
+def errors_of(outcomes: list[Outcome]) -> list[tuple[int, RowError]]:
+    """The errors among outcomes, with their positions."""
+    if all_single(outcomes) or outcomes.count(MADE) == len(outcomes):
+        return []
+    odd = [at for at, each in enumerate(outcomes) if each is not MADE and type(each) is not dict]
+    return [(at, error) for at in odd if (error := error_of(outcomes[at])) is not None]
 
 
-def flatten(
-    start: int, outcomes: list[Outcome]
-) -> tuple[list[Row], Sequence[int], list[tuple[int, int]] | None]:
-    """Target rows, the source row each comes from, and its part and number of parts.
+def take_made(chunk: Chunk, start: int, stop: int) -> list[MadeRows]:
+    """Take the encoded rows of some source rows out of their chunk."""
+    found = []
+    for made in tuple(chunk.made):  # a worker may add to it
+        part = made.between(start, stop)
+        if part is made:
+            chunk.made.remove(made)
+        if part.indices:
+            found.append(part)
+    return found
 
-    Where every source row became one target row, the indices are a range and the parts None.
-    """
+
+def num_unmade_rows(outcomes: list[Outcome]) -> int:
+    """How many target rows wait as dicts."""
     if all_single(outcomes):
-        return cast("list[Row]", outcomes), range(start, start + len(outcomes)), None
-    rows: list[Row] = []
-    indices: list[int] = []
-    parts: list[tuple[int, int]] = []
-    for index, each in enumerate(outcomes, start):
-        each_rows = rows_of(each)
-        for part, row in enumerate(each_rows):
-            rows.append(row)
-            indices.append(index)
-            parts.append((part, len(each_rows)))
-    return rows, indices, parts
+        return len(outcomes)
+    return sum(len(rows_of(each)) for each in outcomes if each is not MADE)
+
+
+def runs(chunk: Chunk, start: int, outcomes: list[Outcome]) -> Iterator[ChunkOutcomes]:
+    """Parts of which each has encoded rows only, or none; rows that became nothing go with either."""
+    if MADE not in outcomes or not num_unmade_rows(outcomes):
+        yield chunk, start, outcomes
+        return
+    for _, group in groupby(enumerate(outcomes, start), lambda at: at[1] is MADE):
+        indices, run = zip(*group, strict=True)
+        yield chunk, indices[0], list(run)
+
+
+def joined(batches: list[pa.RecordBatch], max_bytes: int) -> Iterator[pa.RecordBatch]:
+    """Batches of the same columns as few larger ones, of about `max_bytes` if they are not larger."""
+    waiting: list[pa.RecordBatch] = []
+    num_bytes = 0
+    for batch in batches:
+        if waiting and num_bytes + batch.nbytes > max_bytes:
+            yield _as_one(waiting)
+            waiting, num_bytes = [], 0
+        waiting.append(batch)
+        num_bytes += batch.nbytes
+    if waiting:
+        yield _as_one(waiting)
+
+
+def _as_one(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    if len(batches) == 1:
+        return batches[0]
+    return next(iter(pa.Table.from_batches(batches).combine_chunks().to_batches()))

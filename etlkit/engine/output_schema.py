@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import pyarrow as pa
 
@@ -12,14 +13,17 @@ from etlkit.api.sink import PART, PARTS
 from etlkit.api.source import ROW_ID
 from etlkit.engine.transform_spec import refuse_conversions
 from etlkit.errors import ConfigError, RowSchemaError
-from etlkit.rows.batches import RowEncoder
+from etlkit.rows.batches import RowDecoder, RowEncoder
 from etlkit.rows.codecs import limit_of, missing_value
 from etlkit.rows.columns import Column, arrow_schema, check_names, is_nested
 from etlkit.rows.inference import infer_columns
 
 if TYPE_CHECKING:
-    from etlkit.engine.prefetch import Chunk
+    from etlkit.engine.chunk import Chunk
     from etlkit.rows.row import Row
+
+Parts: TypeAlias = tuple[Sequence[int], Sequence[int]]
+"""Part and number of parts of each target row."""
 
 _ID_FIELDS = [(ROW_ID, pa.string()), (PART, pa.int64()), (PARTS, pa.int64())]
 
@@ -42,7 +46,10 @@ class OutputSchema:
             is not there is declared.
 
     Attributes:
-        nested_keys: Keys of rows whose values may be lists or dicts, also those undecided.
+        nested_keys: Keys of rows whose values may be lists or dicts, also those undecided, in rows of
+            up to `num_keys` keys.
+        num_keys: See `nested_keys`.
+        made_names: Names of the columns that do not pass through, in order.
 
     Raises:
         ConfigError: A name breaks a rule of BigQuery, or a passing column would need a cast.
@@ -61,7 +68,6 @@ class OutputSchema:
         refuse_conversions(columns, passing)
         self.columns = columns
         self._passing = passing
-        self._through = [column.name for column in columns if column.name in passing]
         made = [column for column in columns if column.name not in passing]
         self._limited_passing = [
             column
@@ -70,7 +76,10 @@ class OutputSchema:
         ]
         self._made = {column.name for column in made}
         self.nested_keys = (*(c.name for c in made if is_nested(c)), *sorted(self.undecided))
+        self.num_keys = len(columns)
         self.encoder = RowEncoder(made)
+        self._made_columns = made
+        self.made_names = [column.name for column in made]
         self.schema = pa.schema([*_ID_FIELDS, *arrow_schema(columns)])
         self._names = [ROW_ID, PART, PARTS, *(column.name for column in columns)]
 
@@ -173,43 +182,55 @@ class OutputSchema:
         self,
         chunk: Chunk,
         indices: Sequence[int],
-        parts: list[tuple[int, int]] | None,
-        made: pa.RecordBatch,
+        parts: Parts | None,
+        made: Sequence[pa.Array | None],
     ) -> pa.RecordBatch:
         """Build a batch: ids and passing columns from the source rows, made columns as encoded.
 
         Args:
             chunk: Where the rows come from.
-            indices: Source row of each target row, counting from 0 in the chunk.
+            indices: Source row of each target row, counting from 0 in the chunk; ascending.
             parts: Part and number of parts of each target row; None = all rows have one part.
-            made: The columns that the transform made.
+            made: The columns that the transform made, in the order of `made_names`; None = the values
+                of the source rows.
         """
+        arrays = {
+            name: each for name, each in zip(self.made_names, made, strict=True) if each is not None
+        }
+        rest = [ROW_ID, *(c.name for c in self.columns if c.name not in arrays)]
+        source = chunk.batch.select(rest)
         if isinstance(indices, range):
-            take = chunk.batch.slice(indices[0], len(indices))
+            source = source.slice(indices.start, len(indices))
         else:
-            take = chunk.batch.take(pa.array(indices, pa.int64()))
-        arrays: dict[str, pa.Array] = dict(zip(made.schema.names, made.columns, strict=True))
-        arrays |= {name: take.column(name) for name in self._through}
-        arrays[ROW_ID] = take.column(ROW_ID)
+            source = source.take(int_array(indices))
+        arrays |= zip(rest, source.columns, strict=True)
         if parts is None:
             arrays[PART] = pa.repeat(pa.scalar(0, pa.int64()), len(indices))
             arrays[PARTS] = pa.repeat(pa.scalar(1, pa.int64()), len(indices))
         else:
-            arrays[PART] = pa.array([part for part, _ in parts], pa.int64())
-            arrays[PARTS] = pa.array([of for _, of in parts], pa.int64())
+            arrays[PART], arrays[PARTS] = map(int_array, parts)
         return pa.RecordBatch.from_arrays(
             [arrays[name] for name in self._names], schema=self.schema
         )
 
-    def skipped(self, row_ids: list[str]) -> pa.RecordBatch:
+    def rows_of(self, batch: pa.RecordBatch) -> list[Row]:
+        """The rows that the transform made, out of a batch that was built from them."""
+        return RowDecoder(self._made_columns).decode(batch).rows
+
+    def skipped(self, row_ids: pa.Array) -> pa.RecordBatch:
         """Build a batch of skipped rows: they are staged too, so that a resume does not pay again."""
-        zeros = pa.array([0] * len(row_ids), pa.int64())
+        zeros = pa.repeat(pa.scalar(0, pa.int64()), len(row_ids))
         nulls = [
             _nothing(len(row_ids), field.type) for field in list(self.schema)[len(_ID_FIELDS) :]
         ]
-        return pa.RecordBatch.from_arrays(
-            [pa.array(row_ids, pa.string()), zeros, zeros, *nulls], schema=self.schema
-        )
+        return pa.RecordBatch.from_arrays([row_ids, zeros, zeros, *nulls], schema=self.schema)
+
+
+def int_array(numbers: Sequence[int]) -> pa.Array:
+    """Integers in Arrow; no copy of an `array` of 64 bits each."""
+    if isinstance(numbers, array):
+        return pa.Array.from_buffers(pa.int64(), len(numbers), [None, pa.py_buffer(numbers)])
+    return pa.array(numbers, pa.int64())
 
 
 def _origins(found: Sequence[Column], target: Sequence[Column]) -> dict[str, str]:

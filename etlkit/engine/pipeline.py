@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 from etlkit.api.run import STOP_TIMEOUT_S, Interrupted
 from etlkit.engine.async_workers import AsyncWorkers
 from etlkit.engine.batch_writer import BatchWriter
+from etlkit.engine.chunk import block_rows
+from etlkit.engine.journal.answers import Answers
+from etlkit.engine.pace import Pace
 from etlkit.engine.prefetch import Prefetcher
 from etlkit.engine.row_watch import RowWatch
 from etlkit.engine.task import Task
@@ -26,15 +29,16 @@ from etlkit.errors import (
     RunTakenOverError,
     SinkError,
 )
-from etlkit.rows.batches import RowDecoder
 
 if TYPE_CHECKING:
     from etlkit.api.job import TransferJob
-    from etlkit.api.outcomes import Counts
+    from etlkit.api.outcomes import Counts, Outcome
     from etlkit.api.report import Progress
     from etlkit.api.run import Run
     from etlkit.api.sink import SinkWriter
     from etlkit.api.source import SourceReader
+    from etlkit.engine.chunk import Chunk
+    from etlkit.engine.journal.journal import Journal
     from etlkit.engine.transform_spec import TransformSpec
 
 log = logging.getLogger("etlkit")
@@ -67,6 +71,7 @@ class Pipeline:
         counts: Counts,
         run: Run,
         on_progress: Progress,
+        journal: Journal | None = None,
     ) -> None:
         source = reader.columns
         read = spec.read_columns(source)
@@ -78,7 +83,7 @@ class Pipeline:
         self._run = run
         self._on_progress = on_progress
         self._wakeups: SimpleQueue[None] = SimpleQueue()
-        self._decoder = RowDecoder(read)
+        self._read = read
         names = [column.name for column in read]
         self._batch_writer = BatchWriter(writer, source, names, spec.output_schema, job, counts)
         self._keeps_order = writer.keeps_order
@@ -90,15 +95,20 @@ class Pipeline:
             writer.is_ready,
             ends_at_error=job.on_row_error == "fail",
             max_parked=spec.max_parked,
+            journal=journal,
         )
+        self._answers = Answers({}) if journal is None else journal.answers
         self._watch = RowWatch(job.row_timeout_s, run.calls.waits)
-        self._window = TaskWindow(window_limit(spec.max_concurrency), self._pool.finished)
-        self._unsubmitted: deque[Task] = deque()
+        self._pace = Pace(spec.max_concurrency)
+        limit = window_limit(spec.max_concurrency)
+        self._window = TaskWindow(limit, self._pool.finished, self._pace)
+        self._chunk: Chunk | None = None
+        self._uncut: deque[tuple[int, int, list[Outcome] | None]] = deque()
         self._collected_at = time.monotonic()
         self._expected = self._expected_rows()
         run.on_stop(self._wake)
         # Last: it starts a thread that reads, which nobody would end if this constructor raised.
-        self._prefetcher = Prefetcher(reader, self._decoder, spec.chunk_rows, self._wake)
+        self._prefetcher = self._prefetch(rows_before=0)
 
     def run(self) -> None:
         """Return when every row has an outcome that is durable.
@@ -174,11 +184,11 @@ class Pipeline:
         self._collect()
         self._submit()
         self._batch_writer.step()
-        self._pool.nested_keys = self._batch_writer.nested_keys
-        self._pool.num_keys = self._batch_writer.num_keys
+        if (schema := self._batch_writer.schema) is not self._pool.schema and schema is not None:
+            self._pool.set_schema(schema)
         self._batch_writer.handle_refused(self._reader.fetch)
         self._on_progress("transform", self._counts, self._expected)
-        if not self._prefetcher.ended or self._window or self._unsubmitted:
+        if not self._prefetcher.ended or self._window or self._uncut:
             return False
         if self._prefetcher.expired:
             self._reopen()
@@ -215,23 +225,53 @@ class Pipeline:
         before = self._prefetcher.num_rows_read
         self._prefetcher.close()
         self._reader.freeze(self._writer.recover())
-        self._prefetcher = Prefetcher(
-            self._reader, self._decoder, self._spec.chunk_rows, self._wake, rows_before=before
+        self._prefetcher = self._prefetch(rows_before=before)
+
+    def _prefetch(self, rows_before: int) -> Prefetcher:
+        spec = self._spec
+        rows_per_block = block_rows(len(self._read)) if spec.is_sequential else None
+        sizes = spec.chunk_rows, spec.task_rows, rows_per_block
+        return Prefetcher(
+            self._reader,
+            self._read,
+            *sizes,
+            self._wake,
+            rows_before,
+            keeps_order=self._keeps_order,
         )
 
     def _submit(self) -> None:
-        while self._window.has_room(self._pool.num_parked) and self._has_task():
-            task = self._unsubmitted.popleft()
+        while self._window.has_room(self._pool.num_parked):
+            task = self._next_task()
+            if task is None:
+                break
             self._window.add(task)
-            self._pool.submit(task)
+            if task.is_done:  # an earlier attempt left its outcomes
+                self._pool.finished.append(task)
+                self._wake()
+            else:
+                self._pool.submit(task)
 
-    def _has_task(self) -> bool:
-        """Whether a task is ready; cuts the next chunk into tasks if needed."""
-        if not self._unsubmitted and (chunk := self._prefetcher.next_chunk()) is not None:
-            rows, step = chunk.decoded.rows, self._spec.task_rows
-            for start in range(0, len(rows), step):
-                self._unsubmitted.append(Task(rows[start : start + step], chunk, start))
-        return bool(self._unsubmitted)
+    def _next_task(self) -> Task | None:
+        """Cut the next task from the chunk, or from the next one; None = none is there."""
+        if not self._uncut:
+            self._chunk = self._prefetcher.next_chunk()
+            if self._chunk is not None:
+                self._uncut.extend(self._answers.split(self._chunk))
+        if self._chunk is None or not self._uncut:
+            return None
+        start, stop, outcomes = self._uncut.popleft()
+        end = stop if outcomes is not None else min(stop, start + self._task_rows())
+        if end < stop:
+            self._uncut.appendleft((end, stop, None))
+        return Task(self._chunk.rows(start, end), self._chunk, start, outcomes)
+
+    def _task_rows(self) -> int:
+        """Rows of the next task."""
+        spec = self._spec
+        if spec.is_sequential:
+            return spec.chunk_rows
+        return spec.task_rows if spec.batched or spec.is_async else self._pace.task_rows
 
     def _collect(self) -> None:
         for chunk, start, ready in self._window.take_in_order():

@@ -1,102 +1,51 @@
-"""Source batches on their way to the workers: prefetched, cut into chunks, decoded."""
+"""Source batches on their way to the workers: read ahead, cut into chunks."""
 
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
-from queue import Empty, Queue
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from etlkit.api.source import ROW_ID
-from etlkit.errors import ReadExpiredError, SourceError
+from etlkit.api.source import ReadsSideBySide
+from etlkit.engine.chunk import Chunk
+from etlkit.errors import ReadExpiredError
 from etlkit.rows.batches import RowDecoder
 
 if TYPE_CHECKING:
     from etlkit.api.source import SourceReader
-    from etlkit.rows.batches import DecodedBatch
-    from etlkit.rows.row import Row
+    from etlkit.rows.columns import Column
 
-_MAX_BATCHES = 2
-_MAX_CHUNK_BYTES = 32 * 1024 * 1024
+_MAX_QUEUED_BYTES = 16 * 1024 * 1024
+"""The source is read until this much waits, or one batch that is larger."""
+
+_MAX_CHUNK_BYTES = 4 * 1024 * 1024
 """A chunk of rows with large values has fewer rows, so that memory is bounded in bytes too."""
 
+_ENOUGH_ROWS = 500
+"""A source that is slow need not fill a chunk before its rows are transformed."""
+
 _CLOSE_TIMEOUT_S = 5.0
-_END = object()
-
-
-class SourceRows:
-    """Consecutive source rows in Arrow, decoded one by one when they are asked for.
-
-    Attributes:
-        batch: `ROW_ID` and all columns.
-    """
-
-    __slots__ = ("_decoder", "batch")
-
-    def __init__(self, batch: pa.RecordBatch, decoder: RowDecoder) -> None:
-        self.batch = batch
-        self._decoder = decoder
-
-    def ids(self) -> list[str]:
-        """The ids of all rows."""
-        row_ids: list[str] = self.batch.column(ROW_ID).to_pylist()
-        return row_ids
-
-    def row(self, index: int) -> Row:
-        """One row with all columns; `index` counts from 0."""
-        return self._decoder.decode(self.batch.slice(index, 1)).rows[0]
-
-
-class Chunk:
-    """Consecutive source rows that are decoded together.
-
-    Attributes:
-        batch: The source rows: `ROW_ID` and all columns.
-        decoded: The columns the transform reads, as Python values.
-        first_row_number: Number of the first row in this run, 1 = first.
-        source: The same rows with all columns, without the decoded ones.
-    """
-
-    __slots__ = ("_row_ids", "batch", "decoded", "first_row_number", "source")
-
-    def __init__(
-        self,
-        batch: pa.RecordBatch,
-        decoded: DecodedBatch,
-        first_row_number: int,
-        full_decoder: RowDecoder,
-    ) -> None:
-        self.batch = batch
-        self.source = SourceRows(batch, full_decoder)
-        self.decoded = decoded
-        self.first_row_number = first_row_number
-        self._row_ids: pa.Array = batch.column(ROW_ID)
-
-    def row_id(self, index: int) -> str:
-        """The id of one row; `index` counts from 0 in the chunk."""
-        row_id: str = self._row_ids[index].as_py()
-        return row_id
-
-    def source_row(self, index: int) -> Row:
-        """One source row with all columns; for the few that are rejected."""
-        return self.source.row(index)
 
 
 class Prefetcher:
-    """Chunks of `chunk_rows` rows from a source that is read on a thread of its own.
+    """Chunks of rows from a source that is read on a thread of its own.
 
-    Fetching ahead keeps the network busy while rows are transformed; the queue holds
-    `_MAX_BATCHES` source batches, so memory does not grow with the table.
+    Fetching ahead keeps the network busy while rows are transformed. What waits is bounded in bytes, so
+    memory does not grow with the table, nor with the width of its rows.
 
     Args:
         reader: The source.
-        decoder: For the columns the transform reads.
-        chunk_rows: Rows a chunk; only the last one may be smaller.
+        read: The columns that the transform reads.
+        chunk_rows: Rows a chunk, at most.
+        task_rows: A chunk has a multiple of this many rows, if it is not the last one and its rows are
+            not too wide for that.
+        rows_per_block: As in `Chunk`.
         wake: Called whenever `next_chunk` may have something new.
         rows_before: Rows of this run that were read before, for row numbers.
+        keeps_order: Whether the rows have to come in the source's order.
 
     Attributes:
         ended: No more rows will come.
@@ -107,20 +56,31 @@ class Prefetcher:
     def __init__(
         self,
         reader: SourceReader,
-        decoder: RowDecoder,
+        read: tuple[Column, ...],
         chunk_rows: int,
+        task_rows: int,
+        rows_per_block: int | None,
         wake: Callable[[], None],
         rows_before: int = 0,
+        *,
+        keeps_order: bool = True,
     ) -> None:
         self._reader = reader
-        self._decoder = decoder
+        self._keeps_order = keeps_order
+        self._decoder = RowDecoder(read)
+        self._rows_per_block = rows_per_block
         self._full_decoder = RowDecoder(reader.columns)
         self._chunk_rows = chunk_rows
+        self._task_rows = task_rows
+        self._enough_rows = max(task_rows, min(chunk_rows, _ENOUGH_ROWS))
         self._wake = wake
-        self._queue: Queue[pa.RecordBatch | BaseException | object] = Queue(_MAX_BATCHES)
-        self._stop = threading.Event()
-        self._buffered: list[pa.RecordBatch] = []
-        self._num_buffered = 0
+        self._changed = threading.Condition()
+        self._queue: deque[pa.RecordBatch] = deque()
+        self._num_queued = 0
+        self._queued_bytes = 0
+        self._end: BaseException | None = None
+        self._has_ended = False
+        self._closed = False
         self.num_rows_read = rows_before
         self.ended = False
         self.expired = False
@@ -133,80 +93,83 @@ class Prefetcher:
         Raises:
             SourceError: The source failed; errors of its thread are raised here.
         """
-        while self._num_buffered < self._chunk_rows and not self.ended:
-            try:
-                item = self._queue.get_nowait()
-            except Empty:
+        with self._changed:
+            is_enough = (
+                self._num_queued >= self._enough_rows or self._queued_bytes >= _MAX_CHUNK_BYTES
+            )
+            if not is_enough and not self._has_ended:
                 return None
-            if item is _END:
-                self.ended = True
-            elif isinstance(item, ReadExpiredError):
-                self.ended = self.expired = True  # the rows read so far are good
-            elif isinstance(item, BaseException):
-                self.ended = True
-                raise item
-            elif isinstance(item, pa.RecordBatch) and item.num_rows:
-                self._buffered.append(item)
-                self._num_buffered += item.num_rows
-        return self._make_chunk() if self._num_buffered else None
+            parts = self._take_rows()
+            self._changed.notify()
+        if parts:
+            batch = parts[0] if len(parts) == 1 else _join(parts)
+            number = self.num_rows_read + 1
+            self.num_rows_read += batch.num_rows
+            return Chunk(batch, self._decoder, number, self._full_decoder, self._rows_per_block)
+        self.ended = True
+        if isinstance(self._end, ReadExpiredError):
+            self.expired = True  # the rows read so far are good
+        elif self._end is not None:
+            raise self._end
+        return None
 
     def close(self) -> None:
         """Stop fetching and wait for the thread, for a bounded time."""
-        self._stop.set()
-        give_up_at = time.monotonic() + _CLOSE_TIMEOUT_S  # a read may hang
-        while self._thread.is_alive() and time.monotonic() < give_up_at:
-            try:
-                self._queue.get_nowait()  # makes room if the thread waits to put
-            except Empty:
-                self._thread.join(timeout=0.01)
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join(timeout=_CLOSE_TIMEOUT_S)  # a read may hang
 
-    def _make_chunk(self) -> Chunk:
-        row_bytes = max(1, self._buffered[0].nbytes // self._buffered[0].num_rows)
-        fitting = max(1, _MAX_CHUNK_BYTES // row_bytes)
-        take, parts = min(self._chunk_rows, self._num_buffered, fitting), []
-        missing = take
-        while missing:
-            head = self._buffered[0]
-            if head.num_rows <= missing:
-                parts.append(self._buffered.pop(0))
-            else:
-                parts.append(head.slice(0, missing))
-                self._buffered[0] = head.slice(missing)
-            missing -= parts[-1].num_rows
-        self._num_buffered -= take
-        batch = parts[0] if len(parts) == 1 else _join(parts)
-        try:
-            decoded = self._decoder.decode(batch)
-        except SourceError as error:
-            raise self._at_row(batch, error) from error
-        chunk = Chunk(batch, decoded, self.num_rows_read + 1, self._full_decoder)
-        self.num_rows_read += take
-        return chunk
-
-    def _at_row(self, batch: pa.RecordBatch, error: SourceError) -> SourceError:
-        """The error with the first row that cannot be decoded; as it is if each of them can."""
-        for index in range(batch.num_rows):
-            row = batch.slice(index, 1)
-            try:
-                self._decoder.decode(row)
-            except SourceError as found:
-                number, row_id = self.num_rows_read + index + 1, row.column(ROW_ID)[0].as_py()
-                message = f"row {number} (id {row_id}), {found.message}"
-                return SourceError(message, stage="read")
-        return error
+    def _take_rows(self) -> list[pa.RecordBatch]:
+        """Take the rows of a chunk out of the queue."""
+        if not self._queue:
+            return []
+        row_bytes = max(1, self._queued_bytes // self._num_queued)
+        missing = max(1, min(self._chunk_rows, self._num_queued, _MAX_CHUNK_BYTES // row_bytes))
+        if missing > self._task_rows and not (self._has_ended and missing == self._num_queued):
+            missing -= missing % self._task_rows
+        parts: list[pa.RecordBatch] = []
+        while missing and self._queue:
+            head = self._queue.popleft()
+            if head.num_rows > missing:
+                self._queue.appendleft(head.slice(missing))
+                head = head.slice(0, missing)
+            missing -= head.num_rows
+            self._num_queued -= head.num_rows
+            self._queued_bytes -= head.nbytes
+            parts.append(head)
+        if not self._queue:
+            self._queued_bytes = 0
+        return parts
 
     def _fetch(self) -> None:
+        end = None
         try:
-            for batch in self._reader.batches():
-                self._queue.put(batch)
-                self._wake()
-                if self._stop.is_set():
+            for batch in self._batches():
+                if batch.num_rows and not self._put(batch):
                     return
-            self._queue.put(_END)
         except BaseException as error:
-            self._queue.put(error)
+            end = error
         finally:
+            with self._changed:
+                self._end, self._has_ended = end, True
             self._wake()
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        if self._keeps_order or not isinstance(self._reader, ReadsSideBySide):
+            return self._reader.batches()
+        return self._reader.batches_in_any_order()
+
+    def _put(self, batch: pa.RecordBatch) -> bool:
+        """Queue a batch; wait while enough waits. False = the run has ended."""
+        with self._changed:
+            self._queue.append(batch)
+            self._num_queued += batch.num_rows
+            self._queued_bytes += batch.nbytes
+        self._wake()
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._queued_bytes < _MAX_QUEUED_BYTES)
+            return not self._closed
 
 
 def _join(parts: list[pa.RecordBatch]) -> pa.RecordBatch:

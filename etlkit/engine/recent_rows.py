@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from etlkit.engine.prefetch import SourceRows
+    from etlkit.engine.chunk import SourceRows
     from etlkit.rows.row import Row
 
 MAX_BYTES = 32 * 1024 * 1024

@@ -6,6 +6,8 @@ import json
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from etlkit.api.outcomes import SKIPPED, Counts, FullOutcome, RejectedRow, error_class
@@ -14,7 +16,7 @@ from etlkit.rows.json_rows import row_to_json
 
 if TYPE_CHECKING:
     from etlkit.api.job_options import JobOptions
-    from etlkit.engine.prefetch import Chunk
+    from etlkit.engine.chunk import Chunk
     from etlkit.rows.row import Row
 
 log = logging.getLogger("etlkit")
@@ -24,6 +26,9 @@ REJECTED = FullOutcome(())
 
 DEFAULT_MAX_REJECTED = 0.05
 """More failed rows than this share are no accident of the data."""
+
+_MAX_UNREAD = 1000
+"""Rejected rows whose source rows wait to be decoded; they keep their chunks in memory."""
 
 _MIN_ROWS = 100
 """The share of rejected rows is taken of at least this many rows."""
@@ -41,6 +46,7 @@ class RowErrorHandler:
         self._job = job
         self._counts = counts
         self._rejected: list[RejectedRow] = []
+        self._unread: list[tuple[RowError, Chunk, int]] = []
 
     def handle(self, error: RowError, chunk: Chunk, index: int) -> FullOutcome:
         """Give the outcome of a source row that failed; `index` counts from 0 in the chunk.
@@ -49,11 +55,12 @@ class RowErrorHandler:
             RowError: `on_row_error` is `fail`.
             TooManyRejectedError: `max_rejected` is exceeded.
         """
-        error = located(error, chunk, index)
-        is_rejected = self.reject_or_skip(
-            error, chunk.row_id(index), lambda: chunk.source_row(index)
-        )
-        return REJECTED if is_rejected else SKIPPED
+        if not self._is_rejected(located(error, chunk, index)):
+            return SKIPPED
+        self._unread.append((error, chunk, index))
+        if len(self._unread) >= _MAX_UNREAD:
+            self._read_sources()
+        return REJECTED
 
     def reject_or_skip(self, error: RowError, row_id: str, source_row: Callable[[], Row]) -> bool:
         """Count a failed row, and keep it if `on_row_error` is `reject`.
@@ -65,22 +72,35 @@ class RowErrorHandler:
             RowError: `on_row_error` is `fail`.
             TooManyRejectedError: `max_rejected` is exceeded.
         """
+        is_rejected = self._is_rejected(error)
+        if is_rejected:
+            self._rejected.append(_rejected(error, row_id, source_row()))
+        return is_rejected
+
+    def _is_rejected(self, error: RowError) -> bool:
+        """Count a failed row; whether it is rejected, and not skipped."""
         if self._job.on_row_error == "fail":
             raise error
         kind = error_class(error)
         if kind not in self._counts.error_classes:
             log.debug("the first row error of class %s:", kind, exc_info=error)
         self._counts.add_error(error)
-        is_rejected = self._job.on_row_error == "reject"
-        if is_rejected:
-            self._rejected.append(_rejected(error, row_id, source_row()))
         self.check_max_rejected(min_rows=_MIN_ROWS)
-        return is_rejected
+        return self._job.on_row_error == "reject"
 
     def take_rejected(self) -> list[RejectedRow]:
         """The rows rejected since the last call."""
+        self._read_sources()
         rejected, self._rejected = self._rejected, []
         return rejected
+
+    def _read_sources(self) -> None:
+        """Decode the source rows of rejected rows, those of a chunk together."""
+        unread, self._unread = self._unread, []
+        for chunk, group in groupby(unread, itemgetter(1)):
+            errors, _, indices = zip(*group, strict=True)
+            for error, index, row in zip(errors, indices, chunk.source.rows(indices), strict=True):
+                self._rejected.append(_rejected(error, chunk.row_id(index), row))
 
     def check_max_rejected(self, min_rows: int) -> None:
         """Stop a run in which too many rows fail.

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from etlkit.api.outcomes import is_clean
 
 if TYPE_CHECKING:
     from etlkit.api.outcomes import Outcome
-    from etlkit.engine.prefetch import Chunk
+    from etlkit.engine.chunk import Chunk
+    from etlkit.engine.pace import Took
     from etlkit.rows.row import Row
+
+_ENCODES_WITHIN_S = 0.05
+"""A block of rows that takes longer is not waited for."""
 
 
 class Task:
     """Consecutive rows for one worker, and their outcomes so far.
 
     Args:
-        rows: The decoded source rows.
+        rows: The source rows, each made when it is asked for.
         chunk: Where they come from; None = from no source.
         start: The index of the first one in the chunk.
+        outcomes: The outcomes, if an earlier attempt has left them.
 
     Attributes:
         rows: As given; likewise `chunk` and `start`.
         outcomes: One entry per row, in order. Grows while the worker runs; reading it then is safe.
-        number: Its place among the tasks of the run, 1 = first.
+        num_made: How many of them the worker has encoded: rows with target rows are `MADE` there.
+        num_taken: How many of them the pipeline has taken.
+        number: Its place among the tasks that were given to workers, 1 = first; 0 = to none.
+        is_done: Whether the worker is done with it.
+        took: What it took, once a worker thread is done with it.
         has_failed: Whether a row failed that ends the run; later ones may have no outcome then.
         error: What ended the run at the first row without an outcome; None = nothing did.
         is_collected: Whether all outcomes were taken on.
@@ -29,24 +42,67 @@ class Task:
     """
 
     __slots__ = (
+        "_encodes_until",
         "chunk",
         "error",
         "has_failed",
         "is_collected",
+        "is_done",
         "is_held",
+        "num_made",
+        "num_taken",
         "number",
         "outcomes",
         "rows",
         "start",
+        "took",
     )
 
-    def __init__(self, rows: list[Row], chunk: Chunk | None = None, start: int = 0) -> None:
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        chunk: Chunk | None = None,
+        start: int = 0,
+        outcomes: list[Outcome] | None = None,
+    ) -> None:
         self.rows = rows
         self.chunk = chunk
         self.start = start
-        self.outcomes: list[Outcome] = []
+        self.outcomes: list[Outcome] = [] if outcomes is None else outcomes
+        self.num_made = 0
+        self.num_taken = 0
         self.number = 0
+        self.is_done = outcomes is not None
+        self.took: Took | None = None
         self.has_failed = False
         self.error: BaseException | None = None
         self.is_collected = False
         self.is_held = False
+        self._encodes_until = 0.0
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether each row has an outcome, and none failed."""
+        return len(self.outcomes) == len(self.rows) and all(map(is_clean, self.outcomes))
+
+    def keep_made(self) -> None:
+        """Say that all outcomes so far are encoded, and that the next ones soon will be."""
+        self.num_made = len(self.outcomes)
+        self._encodes_until = time.monotonic() + _ENCODES_WITHIN_S
+
+    def take(self) -> list[Outcome]:
+        """The outcomes since the last call, without those that the worker is about to encode.
+
+        It encodes a block at a time. If a block takes long, its rows are taken as they are: each may
+        be a call that was paid.
+        """
+        first, last = self.num_taken, len(self.outcomes)
+        if not self.is_done and time.monotonic() < self._encodes_until:
+            last = max(first, self.num_made)
+        self.num_taken = last
+        return self.outcomes[first:last]
+
+    def take_rest(self) -> list[Outcome]:
+        """All outcomes since the last call, of a run that ends."""
+        first, self.num_taken = self.num_taken, len(self.outcomes)
+        return self.outcomes[first:]

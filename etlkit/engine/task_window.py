@@ -7,13 +7,14 @@ from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from etlkit.api.outcomes import is_clean, rows_of
+from etlkit.api.outcomes import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from etlkit.api.outcomes import Outcome
-    from etlkit.engine.prefetch import Chunk
+    from etlkit.engine.chunk import Chunk
+    from etlkit.engine.pace import Pace
     from etlkit.engine.task import Task
 
 MAX_HELD_ROWS = 20_000
@@ -50,13 +51,14 @@ class TaskWindow:
     Args:
         limit: Tasks that workers have or that wait for them; parked ones come on top.
         finished: Tasks that came to their end; filled by the workers and emptied here.
+        pace: Learns what they took.
     """
 
-    def __init__(self, limit: int, finished: deque[Task]) -> None:
+    def __init__(self, limit: int, finished: deque[Task], pace: Pace) -> None:
         self._limit = limit
         self._finished = finished
+        self._pace = pace
         self._tasks: deque[Task] = deque()
-        self._num_taken = 0  # outcomes of the first task
         self._num_open = 0
         self._behind: list[Task] = []
         self._num_held_rows = 0
@@ -101,9 +103,10 @@ class TaskWindow:
             if first.is_collected:
                 self._tasks.popleft()
                 continue
-            if len(first.outcomes) == self._num_taken < len(first.rows):
+            start, outcomes = self._take_run(first)
+            if not outcomes and not first.is_collected:
                 return
-            yield self._take_run(first)
+            yield _chunk_of(first), start, outcomes
 
     def take_behind(self) -> Iterator[tuple[Chunk, int, list[Outcome]]]:
         """Outcomes of tasks that are done behind one that is not: they are durable then.
@@ -114,42 +117,38 @@ class TaskWindow:
         done, self._behind = self._behind, []
         done.sort(key=lambda task: task.number)
         for task in done:
-            is_partly_taken = self._num_taken and task is self._tasks[0]
-            if not task.is_collected and not is_partly_taken and all(map(is_clean, task.outcomes)):
+            if not task.is_collected and not task.num_taken and task.is_clean:
                 self._collected(task)
-                yield _chunk_of(task), task.start, task.outcomes
+                yield _chunk_of(task), task.start, task.take()
 
     def take_rest(self) -> Iterator[tuple[Chunk, int, list[Outcome]]]:
         """All outcomes there are, of a run that ends."""
         for task in self._tasks:
             if not task.is_collected:
-                at, self._num_taken = self._num_taken, 0
-                yield _chunk_of(task), task.start + at, task.outcomes[at:]
+                start = task.start + task.num_taken
+                yield _chunk_of(task), start, task.take_rest()
         self._tasks.clear()
 
     def with_error(self, error: BaseException) -> Task | None:
         """The task whose worker met an error; None = none did."""
         return next((task for task in self._tasks if task.error is error), None)
 
-    def _take_run(self, first: Task) -> tuple[Chunk, int, list[Outcome]]:
-        """Outcomes of consecutive rows of one chunk: a task may be a single row."""
-        start, outcomes = first.start + self._num_taken, list[Any]()
+    def _take_run(self, first: Task) -> tuple[int, list[Outcome]]:
+        """Index and outcomes of consecutive rows of one chunk: a task may be a single row."""
+        start, outcomes = first.start + first.num_taken, list[Any]()
         while self._tasks:
             task = self._tasks[0]
-            begins_at = task.start + self._num_taken
+            begins_at = task.start + task.num_taken
             if task.chunk is not first.chunk or begins_at != start + len(outcomes):
                 break
             if task.is_collected:
                 break
-            new = task.outcomes[self._num_taken :]
-            outcomes += new
-            self._num_taken += len(new)
-            if self._num_taken < len(task.rows):
+            outcomes += task.take()
+            if task.num_taken < len(task.rows):
                 break
-            self._num_taken = 0
             self._tasks.popleft()
             self._collected(task)
-        return _chunk_of(first), start, outcomes
+        return start, outcomes
 
     def _collected(self, task: Task) -> None:
         task.is_collected = True
@@ -168,6 +167,8 @@ class TaskWindow:
         while finished:
             task = finished.popleft()
             self._num_open -= 1
+            if task.took is not None:
+                self._pace.add(len(task.rows), task.took)
             if task.is_collected:
                 continue
             task.is_held = True

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-from pathlib import Path
+import json
+from functools import cached_property
 from typing import TYPE_CHECKING
 
+from etlkit._version import __version__
 from etlkit.api.transform import EtlBase, overrides_batch
 from etlkit.api.user_errors import user_error_text
+from etlkit.engine.code_files import bounded, code_digests, digest
 from etlkit.errors import ConfigError, EtlkitError
 from etlkit.rows.columns import parse_schema
 
@@ -19,9 +21,16 @@ if TYPE_CHECKING:
     from etlkit.api.source import Source
     from etlkit.rows.columns import Column
 
-_CHUNK_ROWS = 500
-"""Rows decoded at once: measured, their dicts stay in the processor's cache."""
+_CHUNK_ROWS = 8192
+"""Rows that one worker takes at once where it is the only one: handing over rows costs as much as
+running some hundred fast ones."""
 
+_SHARED_CHUNK_ROWS = 512
+"""Rows that several workers share."""
+
+
+QUERY = "the query"
+"""Stands for the source among the parts of a fingerprint."""
 
 MAX_PARKED_THREADS = 128
 """Parked rows of an Etl whose hooks are not async. Each is a thread with an instance of its own, so
@@ -42,6 +51,10 @@ MAX_THREADS = 1_000
 class TransformSpec:
     """What the engine knows about a transform before the first row.
 
+    Attributes:
+        kind: The transform's class.
+        made: What its factory has made; None = it has none.
+
     Raises:
         ConfigError: A class attribute is out of range or names no type.
     """
@@ -49,8 +62,9 @@ class TransformSpec:
     def __init__(self, job: TransferJob) -> None:
         self.make = job.transform
         # A factory is called once here: what its product declares comes from the class.
-        etl = job.transform if isinstance(job.transform, type) else _made_by(job.transform)
-        self._class = etl
+        self.made = None if isinstance(job.transform, type) else _made_by(job.transform)
+        etl = job.transform if isinstance(job.transform, type) else type(self.made)
+        self.kind = etl
         if not issubclass(etl, EtlBase):
             raise ConfigError(
                 f"transform made a {etl.__name__}: it must make instances of etlkit.EtlBase"
@@ -70,18 +84,25 @@ class TransformSpec:
         schema = etl.output_schema
         self.output_schema = None if schema is None else parse_schema(schema)
 
+    @cached_property
+    def code(self) -> dict[str, str]:
+        """Digests of the user's files that the transform is made of; see `code_digests`."""
+        made_by = getattr(self.make, "func", self.make)  # of a functools.partial
+        found = code_digests([self.kind, *([] if made_by is self.kind else [made_by])])
+        ours = [each for each in self.kind.__mro__ if each.__module__.startswith("etlkit.")]
+        # What a base of etlkit's own makes of a row may change with the version.
+        return found if ours == [EtlBase] else {**found, "etlkit": __version__}
+
+    def parts(self, source: Source) -> dict[str, str]:
+        """What the fingerprint is made of: digests by path, and that of the query."""
+        return {**bounded(self.code), QUERY: digest(source.fingerprint.encode())}
+
     def fingerprint(self, source: Source) -> str:
         """A text that changes with the transform's code or the source's query.
 
-        The whole module counts: a helper beside the class matters as much as the class.
+        Whole files count: a helper beside the class matters as much as the class.
         """
-        try:
-            code = Path(inspect.getfile(self._class)).read_bytes()
-        except (OSError, TypeError):  # defined in a console: there is no file
-            code = self._class.__qualname__.encode()
-        digest = hashlib.sha256(code)
-        digest.update(source.fingerprint.encode())
-        return digest.hexdigest()[:16]
+        return digest(json.dumps({**self.code, **self.parts(source)}, sort_keys=True).encode())
 
     def read_columns(self, source: tuple[Column, ...]) -> tuple[Column, ...]:
         """The source columns that rows will have, in the source's order.
@@ -120,15 +141,20 @@ class TransformSpec:
 
     @property
     def task_rows(self) -> int:
-        """Rows per task: those of one call, or a whole chunk without concurrency."""
-        if self.batched:
-            return self.batch_size
-        return _CHUNK_ROWS if self.max_concurrency == 1 else 1
+        """Rows per task, at least: those of one call."""
+        return self.batch_size if self.batched else 1
+
+    @property
+    def is_sequential(self) -> bool:
+        """Whether one worker runs one row after the other."""
+        return self.max_concurrency == 1 and not self.batched
 
     @property
     def chunk_rows(self) -> int:
-        """Rows per chunk: about `_CHUNK_ROWS`, a multiple of `task_rows`."""
-        return max(1, _CHUNK_ROWS // self.task_rows) * self.task_rows
+        """Rows per chunk, at most: a multiple of `task_rows`."""
+        if self.is_sequential:
+            return _CHUNK_ROWS
+        return max(1, _SHARED_CHUNK_ROWS // self.task_rows) * self.task_rows
 
 
 def _is_async(etl: type[EtlBase]) -> bool:
@@ -177,9 +203,9 @@ def _refuse_too_many(max_concurrency: int, *, is_async: bool) -> None:
         )
 
 
-def _made_by(factory: Callable[[], EtlBase]) -> type[EtlBase]:
+def _made_by(factory: Callable[[], EtlBase]) -> EtlBase:
     try:
-        return type(factory())
+        return factory()
     except EtlkitError:
         raise
     except Exception as error:

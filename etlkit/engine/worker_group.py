@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from etlkit.api.outcomes import Outcome, classify
@@ -12,6 +12,7 @@ from etlkit.api.user_errors import user_error_text, user_line
 from etlkit.calls.retry import Calls
 from etlkit.calls.worker import WorkerKey
 from etlkit.engine.dispatcher import Dispatcher
+from etlkit.engine.made_rows import MADE
 from etlkit.engine.task import Task
 from etlkit.engine.task_window import window_limit
 from etlkit.errors import ConfigError, EtlkitError, JobError
@@ -20,14 +21,23 @@ from etlkit.rows.row import Row
 if TYPE_CHECKING:
     from collections import deque
 
+    from etlkit.engine.journal.journal import Journal
+    from etlkit.engine.output_schema import OutputSchema
+
 T = TypeVar("T")
 
 READY_POLL_S = 0.05
 """How often a worker asks whether the sink is ready again."""
 
+_SCHEMA_WAIT_S = 0.25
+
 LOOK_INTERVAL_S = 0.0005
 """A row that begins later than this after the last look at the sink is preceded by another look. So
 each paid call is, and rows that take microseconds share one: a look would cost a good part of them."""
+
+CALL_S = 0.0005
+"""A row that took this long has perhaps cost a call, whoever made it: its outcome goes into the
+journal. Rows that take microseconds never come there."""
 
 
 class WorkerGroup:
@@ -41,11 +51,10 @@ class WorkerGroup:
         is_ready: Whether the next row may be transformed, see `SinkWriter.is_ready`.
         ends_at_error: Whether a row that fails ends the run: then no later row is begun.
         max_parked: Rows that may wait beside those at work.
+        journal: Keeps the outcomes of rows that took a call; None = nobody does.
 
     Attributes:
-        nested_keys: Keys of rows whose values may be lists or dicts, in rows of up to `num_keys`
-            keys. No row has that few as long as the columns are not known.
-        num_keys: See `nested_keys`.
+        schema: The output columns; None = not known yet.
         running: The task that each worker is at.
     """
 
@@ -59,6 +68,7 @@ class WorkerGroup:
         *,
         ends_at_error: bool = False,
         max_parked: int = 0,
+        journal: Journal | None = None,
     ) -> None:
         self._make = make
         self._size = size
@@ -66,8 +76,9 @@ class WorkerGroup:
         self._calls = calls
         self._is_ready = is_ready
         self._ends_at_error = ends_at_error
-        self.nested_keys: tuple[str, ...] = ()
-        self.num_keys = 0
+        self._journal = journal
+        self.schema: OutputSchema | None = None
+        self._has_schema = threading.Event()
         self.running: dict[WorkerKey, Task] = {}
         self._dispatcher = Dispatcher(size, max_parked, self._start_worker)
         # The pipeline is woken when fewer tasks wait. Waking it for each of them would cost the workers
@@ -96,6 +107,16 @@ class WorkerGroup:
         """Tasks that came to their end, in that order; whoever looks at them removes them."""
         return self._dispatcher.finished
 
+    def set_schema(self, schema: OutputSchema) -> None:
+        """Say what the output columns are from now on."""
+        self.schema = schema
+        self._has_schema.set()
+
+    def wait_for_schema(self) -> None:
+        """Called by a worker that has enough rows to decide the columns: returns when they are."""
+        self._wake()
+        self._has_schema.wait(_SCHEMA_WAIT_S)
+
     def submit(self, task: Task) -> None:
         """Queue a task. Starts one more worker until there are enough: few rows need few of them."""
         self._dispatcher.submit(task)
@@ -108,6 +129,18 @@ class WorkerGroup:
             timeout_s: How long to wait in total if `abandon` is set.
         """
         raise NotImplementedError
+
+    def keep(self, task: Task, first: int) -> None:
+        """Put the outcomes of a task's rows from `first` on into the journal; none = nothing to do."""
+        if self._journal is None or task.chunk is None or first < 0:
+            return
+        begin = task.start + first
+        kept = [
+            (task.chunk.row_id(index), outcome)
+            for index, outcome in enumerate(task.outcomes[first:], begin)
+            if outcome is not MADE  # it holds no rows, and looks like a skipped row
+        ]
+        self._journal.keep([row_id for row_id, _ in kept], [outcome for _, outcome in kept])
 
     def give_up(self, task: Task) -> None:
         """End the work at a task that takes too long, where that is possible."""
@@ -133,7 +166,7 @@ class WorkerGroup:
         self._calls.stop()
 
 
-def classified(name: str, rows: list[Row], results: list[Any]) -> list[Outcome]:
+def classified(name: str, rows: Sequence[Row], results: list[Any]) -> list[Outcome]:
     """The outcomes of a batch.
 
     Args:
@@ -154,7 +187,7 @@ def classified(name: str, rows: list[Row], results: list[Any]) -> list[Outcome]:
     return list(map(classify, results))
 
 
-def _refuse_other_order(name: str, rows: list[Row], results: list[Any]) -> None:
+def _refuse_other_order(name: str, rows: Sequence[Row], results: list[Any]) -> None:
     """Raise if a result is one of the rows, but not the one at its position."""
     positions = {id(row): position for position, row in enumerate(rows)}
     for position, result in enumerate(results):

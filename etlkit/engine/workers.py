@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 import time
-import traceback
 from typing import Any, TypeVar
 
-from etlkit.api.outcomes import as_returned, classify, is_clean
-from etlkit.api.transform import EtlBase, overrides_batch
-from etlkit.api.user_errors import users_frame
+from etlkit.api.transform import EtlBase
+from etlkit.api.user_errors import thread_place
 from etlkit.calls.clock import Stopped
 from etlkit.calls.wakers import ThreadWaker
 from etlkit.calls.worker import current_worker
 from etlkit.engine.dispatcher import Dispatcher, SlotWorker
+from etlkit.engine.pace import Took
+from etlkit.engine.row_loop import RowLoop
 from etlkit.engine.task import Task
-from etlkit.engine.worker_group import (
-    LOOK_INTERVAL_S,
-    READY_POLL_S,
-    WorkerGroup,
-    classified,
-    guard,
-)
+from etlkit.engine.worker_group import READY_POLL_S, WorkerGroup, guard
 from etlkit.errors import EtlkitError
 
 T = TypeVar("T")
@@ -47,8 +40,7 @@ class ThreadWorker(SlotWorker):
 
     def place(self) -> str | None:
         """See `Worker.place`."""
-        frame = sys._current_frames().get(self.ident)  # noqa: SLF001 - the only way to its frames
-        return None if frame is None else users_frame(traceback.extract_stack(frame))
+        return thread_place(self.ident)
 
 
 class WorkerPool(WorkerGroup):
@@ -124,18 +116,27 @@ class WorkerPool(WorkerGroup):
         return True
 
     def _take_tasks(self, etl: EtlBase, worker: ThreadWorker) -> None:
-        is_batch, look_at = overrides_batch(type(etl)), 0.0
+        loop = RowLoop(
+            etl,
+            self,
+            self._wait_until_ready,
+            self._stop,
+            self._calls.meter,
+            self._ends_at_error,
+            self.keep,
+        )
         while (task := self._next_task(worker)) is not None and not self._stop.is_set():
             self.running[worker] = task
+            took = Took()
             try:
-                if is_batch:
-                    self._run_batch(etl, task)
-                else:
-                    look_at = self._run_rows(etl, task, look_at)
+                loop.run(task)
             except BaseException as error:
                 task.error = error
                 raise
             finally:
+                took.end()
+                task.took = took
+                task.is_done = True
                 del self.running[worker]
             if task.has_failed:
                 self._dispatcher.end_after(task)  # those before it have begun
@@ -151,48 +152,6 @@ class WorkerPool(WorkerGroup):
                 break
             worker.thread_waker.wait(None)
         return task
-
-    def _run_rows(self, etl: EtlBase, task: Task, look_at: float) -> float:
-        """Run a task; takes and gives the time from which on the next row needs a look at the sink."""
-        transform, append, meter = etl.transform_row, task.outcomes.append, self._calls.meter
-        is_capped = meter.is_capped  # looked up once: rows without calls take a microsecond each
-        nested_keys, num_keys = self.nested_keys, self.num_keys
-        clock = time.monotonic
-        for row in task.rows:
-            if clock() >= look_at:
-                if self._stop.is_set() or not self._wait_until_ready():
-                    break
-                look_at = clock() + LOOK_INTERVAL_S
-            try:
-                result: Any = transform(row)
-            except Exception as error:
-                result = error
-            if is_capped:
-                meter.check()
-            if type(result) is not dict:
-                append(outcome := classify(result))
-                if self._ends_at_error and not is_clean(outcome):
-                    task.has_failed = True
-                    break
-            elif len(result) > num_keys:  # also as long as the columns are not known
-                append(as_returned(result))
-            elif nested_keys:
-                append(as_returned(result, nested_keys))
-            else:
-                append(result.copy())
-        return look_at
-
-    def _run_batch(self, etl: EtlBase, task: Task) -> None:
-        if not self._wait_until_ready():
-            return
-        given = list(task.rows)  # the transform may sort its list; the positions in ours stay
-        try:
-            results = list(etl.transform_batch(given))
-        except Exception as error:
-            results = [error] * len(task.rows)
-        self._calls.meter.check()
-        task.outcomes.extend(classified(type(etl).__name__, task.rows, results))
-        task.has_failed = self._ends_at_error and not all(map(is_clean, task.outcomes))
 
     def _wait_until_ready(self) -> bool:
         """Return when the sink is ready for another row; False = the run ends."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import repeat
 from operator import is_, itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -14,36 +16,59 @@ from etlkit.rows.codecs import (
     codec_for,
     limit_of,
     missing_value,
-    row_maker,
     unknown_key,
 )
 from etlkit.rows.columns import arrow_schema
 from etlkit.rows.refused import type_name
+from etlkit.rows.row_code import row_maker, same_values
 from etlkit.rows.types import TYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from etlkit.rows.columns import Column
     from etlkit.rows.row import Row
 
+_LOOK_AGAIN_AFTER = 50
+"""Batches after which each column is looked at again: one that was changed in a few rows once may be
+untouched since."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class DecodedBatch:
     """A source batch and its values in Python.
 
     Attributes:
         batch: The decoder's columns in Arrow, in the decoder's order.
-        values: One list per column, each as long as the batch: the objects that `rows` hold.
-        rows: One dict per row, independent of each other; the transform may change them.
+        names: Their names.
+        values: One list per column, each as long as the batch: the objects that rows hold.
         reusable: (name, BigQuery type) -> position of each column whose values cannot be changed in
             place. If a row still holds the same object, Arrow still holds its value.
     """
 
     batch: pa.RecordBatch
+    names: tuple[str, ...]
     values: list[list[Any]]
-    rows: list[Row]
     reusable: Mapping[tuple[str, str], int]
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """One dict per row, independent of each other, made when they are first asked for.
+
+        The transform may change them.
+        """
+        if not self.names:
+            return [{} for _ in range(self.batch.num_rows)]
+        return row_maker(self.names)(*self.values)
+
+    def tuples(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[Any, ...]]:
+        """The values of each row in `names`' order; a tuple of one None for rows without columns."""
+        if not self.names:
+            return zip(repeat(None, len(range(self.batch.num_rows)[start:stop])))
+        columns = (
+            self.values if stop is None and not start else [c[start:stop] for c in self.values]
+        )
+        return zip(*columns)  # noqa: B905 - they are of the same length
 
 
 class RowDecoder:
@@ -55,8 +80,8 @@ class RowDecoder:
 
     def __init__(self, columns: Sequence[Column]) -> None:
         self._names = [column.name for column in columns]
+        self._keys = tuple(self._names)
         self._codecs = [codec_for(column, column.name) for column in columns]
-        self._make = row_maker(self._names) if columns else None
         self._reusable = {
             key: i for i, column in enumerate(columns) if (key := _reuse_key(column)) is not None
         }
@@ -79,8 +104,7 @@ class RowDecoder:
         selected = self._select(batch)
         columns = zip(self._names, self._codecs, selected.columns, strict=True)
         values = [_decoded(name, codec, array) for name, codec, array in columns]
-        rows = self._make(*values) if self._make else [{} for _ in range(batch.num_rows)]
-        return DecodedBatch(selected, values, rows, self._reusable)
+        return DecodedBatch(selected, self._keys, values, self._reusable)
 
     def _select(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         names = batch.schema.names
@@ -124,15 +148,23 @@ class RowEncoder:
         self._limits = [limit_of(column) for column in columns]
         self._getters = [itemgetter(name) for name in self._names]
         self._schema = arrow_schema(columns)
+        self._untouched: tuple[int, ...] = ()
+        self._until_next_look = 0
 
-    def encode(self, rows: Sequence[Row], source: DecodedBatch | None = None) -> pa.RecordBatch:
+    def encode(
+        self,
+        rows: Sequence[Row],
+        source: DecodedBatch | None = None,
+        positions: Sequence[int] | None = None,
+    ) -> pa.RecordBatch:
         """Turn rows into one batch.
 
         Args:
             rows: n dicts; a missing key is NULL, or [] for an ARRAY.
-            source: The batch that the rows were decoded from, if `rows[i]` came from its row i and
-                n is its length. A column whose values are all untouched is taken from it. None =
-                encode every column.
+            source: The batch that the rows were decoded from. A column whose values are all untouched
+                is taken from it. None = encode every column.
+            positions: The row of `source` that each row came from; None = `rows[i]` came from its row
+                i, and n is its length.
 
         Returns:
             A batch of n rows in the types of `etlkit.rows.columns.arrow_schema`.
@@ -142,10 +174,40 @@ class RowEncoder:
                 not a column or a value of a wrong type, or a REQUIRED column has no value. Has
                 `column`, and `index`, the row's position in `rows`.
         """
-        if source is not None and len(source.rows) != len(rows):
-            raise ValueError(f"{len(rows)} rows cannot come from {len(source.rows)} source rows")
+        arrays = self.encode_touched(rows, source, positions)
+        if not arrays:
+            # from_arrays() would forget how many rows there are.
+            return pa.RecordBatch.from_struct_array(pa.array([{}] * len(rows), pa.struct([])))
+        if source is not None:
+            taken = source.batch
+            if positions is not None:
+                taken = taken.take(pa.array(positions, pa.int64()))
+            arrays = [
+                taken.column(name) if array is None else array
+                for name, array in zip(self._names, arrays, strict=True)
+            ]
+        return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+
+    def encode_touched(
+        self,
+        rows: Sequence[Row],
+        source: DecodedBatch | None = None,
+        positions: Sequence[int] | None = None,
+    ) -> list[Any]:
+        """As `encode`, one array per column; None = it is untouched, and `source` has it.
+
+        Raises:
+            RowSchemaError: As `encode`.
+        """
+        if source is not None and (
+            source.batch.num_rows if positions is None else len(positions)
+        ) != len(rows):
+            raise ValueError(
+                f"{len(rows)} rows cannot come from {source.batch.num_rows} source rows"
+            )
+        origin = None if source is None or not rows else _Origin(source, positions)
         try:
-            return self._batch(rows, source)
+            return self._arrays(rows, origin)
         except RowSchemaError as error:
             # Whole columns are checked at once; rows are checked one by one only if a column is bad.
             first = next(self._refusals(rows), (0, error))[1]
@@ -158,26 +220,68 @@ class RowEncoder:
     def _refusals(self, rows: Sequence[Row]) -> Iterator[tuple[int, RowSchemaError]]:
         for index, row in enumerate(rows):
             try:
-                self._batch((row,), None)
+                self._arrays((row,), None)
             except RowSchemaError as error:
                 error.index = index
                 yield index, error
 
-    def _batch(self, rows: Sequence[Row], source: DecodedBatch | None) -> pa.RecordBatch:
-        rows = _plain(rows)
-        if not set(map(len, rows)) <= {len(self._names)}:
-            self._check_keys(rows)
-            rows = [self._blank | row for row in rows]
+    def _arrays(self, rows: Sequence[Row], origin: _Origin | None) -> list[Any]:
         try:
-            arrays = [self._array(i, rows, source) for i in range(len(self._names))]
+            untouched = () if origin is None else self._still_untouched(rows, origin)
+            if not untouched:
+                rows = self._complete(rows)
+                untouched = () if origin is None else self._find_untouched(rows, origin)
+            arrays: list[Any] = []
+            for i, get in enumerate(self._getters):
+                if origin is not None and i in untouched:
+                    self._check_reused(i, origin)
+                    arrays.append(None)
+                    continue
+                arrays.append(array := self._codecs[i].encode(list(map(get, rows))))
+                if self._required[i] and array.null_count:
+                    raise missing_value(self._names[i])
         except KeyError:
             # A row has as many keys as there are columns, but not the same ones.
             self._check_keys(rows)
             raise
-        if not arrays:
-            # from_arrays() would forget how many rows there are.
-            return pa.RecordBatch.from_struct_array(pa.array([{}] * len(rows), pa.struct([])))
-        return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+        return arrays
+
+    def _complete(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """Rows that have a key for each column."""
+        rows = _plain(rows)
+        if not set(map(len, rows)) <= {len(self._names)}:
+            self._check_keys(rows)
+            rows = [self._blank | row for row in rows]
+        return rows
+
+    def _still_untouched(self, rows: Sequence[Row], origin: _Origin) -> tuple[int, ...]:
+        """The columns that were untouched the last time if all of them are, and rows are complete.
+
+        What a transform leaves alone in some rows, it mostly leaves alone in all. So those columns are
+        compared in one pass; each by itself only where that fails, and now and then.
+        """
+        self._until_next_look -= 1
+        expected = self._untouched  # read once: several workers may use one encoder
+        if not expected or self._until_next_look < 0:
+            return ()
+        keys = [self._reuse_keys[i] for i in expected]
+        columns = [origin.values(place) for key in keys if (place := origin.place(key)) is not None]
+        if len(columns) < len(keys) or set(map(type, rows)) != {dict}:
+            return ()
+        names = tuple(self._names[i] for i in expected)
+        return expected if same_values(names, len(self._names))(rows, columns) else ()
+
+    def _find_untouched(self, rows: Sequence[Row], origin: _Origin) -> tuple[int, ...]:
+        """Positions of the columns whose values are all those that the rows were made of."""
+        found = tuple(i for i in range(len(self._names)) if self._is_untouched(i, rows, origin))
+        self._untouched, self._until_next_look = found, _LOOK_AGAIN_AFTER
+        return found
+
+    def _is_untouched(self, i: int, rows: Sequence[Row], origin: _Origin) -> bool:
+        place = origin.place(self._reuse_keys[i])
+        return place is not None and all(
+            map(is_, map(self._getters[i], rows), origin.values(place))
+        )
 
     def _check_keys(self, rows: Sequence[Row]) -> None:
         for row in rows:
@@ -185,20 +289,40 @@ class RowEncoder:
                 key = next(key for key in row if key not in self._known)
                 raise unknown_key(key, self._names, "")
 
-    def _array(self, i: int, rows: Sequence[Row], source: DecodedBatch | None) -> Any:
-        get = self._getters[i]
-        key = self._reuse_keys[i]
-        place = source.reusable.get(key) if source is not None and key is not None else None
-        if source and place is not None and all(map(is_, map(get, rows), source.values[place])):
-            array = source.batch.column(place)
-            limit = self._limits[i]
-            if limit is not None and (wrong := limit(array)) is not None:
-                raise RowSchemaError(wrong, column=self._names[i])
-        else:
-            array = self._codecs[i].encode(list(map(get, rows)))
+    def _check_reused(self, i: int, origin: _Origin) -> None:
+        """Raise if the target's column cannot hold the values of a source column."""
+        limit = self._limits[i]
+        if limit is None and not self._required[i]:
+            return
+        array = origin.array(self._reuse_keys[i])
+        if limit is not None and (wrong := limit(array)) is not None:
+            raise RowSchemaError(wrong, column=self._names[i])
         if self._required[i] and array.null_count:
             raise missing_value(self._names[i])
-        return array
+
+
+class _Origin:
+    """The source rows that rows were made of, in the order of those rows."""
+
+    def __init__(self, source: DecodedBatch, positions: Sequence[int] | None) -> None:
+        self._source = source
+        self._positions = positions
+
+    def place(self, key: tuple[str, str] | None) -> int | None:
+        """The position of the column that may be reused; None = there is none."""
+        return None if key is None else self._source.reusable.get(key)
+
+    def values(self, place: int) -> Iterable[Any]:
+        """The objects of a column that the rows were made of."""
+        values = self._source.values[place]
+        return values if self._positions is None else map(values.__getitem__, self._positions)
+
+    def array(self, key: tuple[str, str] | None) -> Any:
+        """The column in Arrow."""
+        array = self._source.batch.column(self.place(key))
+        return (
+            array if self._positions is None else array.take(pa.array(self._positions, pa.int64()))
+        )
 
 
 def _reuse_key(column: Column) -> tuple[str, str] | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
 from typing import Any
 
 from etlkit.rows.refused import RefusedError, wrong_type
@@ -126,19 +127,37 @@ def build_since(epoch: datetime) -> Callable[[Sequence[Any], bool, Any], Any]:
 
 
 def read_since(epoch: datetime) -> Callable[[Any], list[Any]]:
-    """Arrow -> datetimes by their integers, 10 times as fast as pyarrow's own way.
+    """Arrow -> datetimes by their distance from the epoch.
 
-    Multiplying one microsecond takes half the time of `timedelta(microseconds=…)`.
+    With numpy it takes a fifth of the time that it takes without, and that is a tenth of pyarrow's own.
     """
     us = _MICROSECOND
 
     def read(array: Any) -> list[Any]:
-        ticks = array.view("int64").to_pylist()
-        if array.null_count:
+        numpy = _numpy()
+        if numpy is None:
+            ticks = array.view("int64").to_pylist()
             return [None if tick is None else epoch + us * tick for tick in ticks]
-        return [epoch + us * tick for tick in ticks]
+        ticks = array.view("int64")
+        if not array.null_count:
+            return list(map(epoch.__add__, ticks.to_numpy().view("m8[us]").tolist()))
+        since = ticks.fill_null(0).to_numpy().view("m8[us]").tolist()
+        made: list[Any] = list(map(epoch.__add__, since))
+        for at in numpy.flatnonzero(array.is_null().to_numpy(zero_copy_only=False)).tolist():
+            made[at] = None
+        return made
 
     return read
+
+
+@cache
+def _numpy() -> Any:
+    """Numpy if it is there: pyarrow does without it."""
+    try:
+        import numpy as np
+    except ImportError:
+        return None
+    return np
 
 
 def build_time(values: Sequence[Any], _nulls: bool, kind: Any) -> Any:

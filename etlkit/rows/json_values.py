@@ -91,7 +91,7 @@ def _check_limits(text: str) -> None:
     if not is_deep and not (_SAMPLED_DIGITS.search(text[::6]) and _LONG_INT.search(text)):
         return
     bare = _STRING.sub('""', text)
-    if _depth(bare) > MAX_JSON_DEPTH:
+    if is_deep and _depth(bare) > MAX_JSON_DEPTH:
         raise RefusedError(_TOO_DEEP)
     for number in map(int, _LONG_INT.findall(bare)):
         if not _MIN_JSON_INT <= number <= _MAX_JSON_INT:

@@ -9,17 +9,20 @@ pyarrow is not imported: the fields that need it get it as an argument.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
+from functools import lru_cache
 from numbers import Integral, Real
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from etlkit.errors import ConfigError
 from etlkit.rows import datetimes, json_values, limits, numbers, strings
 from etlkit.rows.refused import RefusedError
+
+_CACHED_CLASSES = 128
 
 _NUMERIC_DIGITS = (38, 9)
 _BIGNUMERIC_DIGITS = (76, 38)
@@ -396,6 +399,11 @@ def native_class(kind: type) -> type | None:
 
     None = no type takes such values.
     """
+    return _native_class(cast("Hashable", kind))
+
+
+@lru_cache(_CACHED_CLASSES)
+def _native_class(kind: Any) -> type | None:
     found: type | None = None
     for each in _ROWS:
         for native in each.infers:

@@ -14,14 +14,13 @@ from etlkit.bigquery.datamart.statements import in_file, run_step, statement_err
 from etlkit.bigquery.datamart.versions import Versions
 from etlkit.bigquery.google_errors import errors_as
 from etlkit.bigquery.modes import refuse_incomparable
-from etlkit.bigquery.names import TableName, parse_table
+from etlkit.bigquery.names import TableName, parse_table, work_dataset
 from etlkit.bigquery.parameters import query_parameters
 from etlkit.bigquery.publish.audit import refuse_many_partitions, run_checks
 from etlkit.bigquery.publish.preflight import check_before_load, check_checks
 from etlkit.bigquery.publish.publisher import Publisher
 from etlkit.bigquery.publish.target import Target
 from etlkit.bigquery.sink import SinkOptions
-from etlkit.bigquery.source import work_dataset
 from etlkit.bigquery.sql import Staged
 from etlkit.bigquery.table_definition import Definition
 from etlkit.errors import ConfigError, SinkError
@@ -73,6 +72,10 @@ class StagedQuery:
     def rows(self, columns: Sequence[Column], /) -> str:
         """See `StagedRows.rows`."""
         return sql.staged(self.table, columns)
+
+    def unrepeated_rows(self, _columns: Sequence[Column], _counts: Counts, /) -> None:
+        """See `StagedRows.unrepeated_rows`: the rows have no ids, so `rows` sorts nothing."""
+        return
 
 
 class StagedVersions(StagedQuery):

@@ -53,6 +53,8 @@ class Staging:
 
     Attributes:
         tables: The staging tables of all attempts, with the target's columns that each has.
+        notify: Called with the ids of rows that are durable, rejected ones too, on the connections'
+            threads; None = nobody needs to know.
     """
 
     makes_empty_table = False
@@ -75,7 +77,9 @@ class Staging:
         self._refused: list[RefusedRow] = []
         self._rejects: TableName | None = None
         self._num_own = 0
+        self._num_staged: int | None = None
         self.tables: list[tuple[TableName, tuple[Column, ...]]] = []
+        self.notify: Callable[[pa.Array], None] | None = None
 
     @property
     def names(self) -> list[TableName]:
@@ -91,6 +95,16 @@ class Staging:
         """A SELECT of the rows to publish, each once."""
         return sql.staged_rows(self.staged, columns)
 
+    def unrepeated_rows(self, columns: Sequence[Column], counts: Counts) -> str | None:
+        """The same where the last count has found that none was staged twice; None = one was.
+
+        Nothing is ever removed from the tables: as long as the SELECT gives as many rows, they are
+        those that were counted.
+        """
+        if self._num_staged != counts.parts + counts.skipped:
+            return None
+        return sql.unrepeated_rows(self.staged, columns)
+
     @property
     def columns(self) -> tuple[Column, ...]:
         """The columns that the rows have in the end: every one that any staging table has."""
@@ -104,6 +118,8 @@ class Staging:
         """Look up what earlier attempts at the run have left."""
         from etlkit.bigquery.schema_fields import from_schema_fields
 
+        if self._run.attempt == 1:
+            return
         for attempt in range(1, self._run.attempt):
             number = 1
             while (table := self._connection.find_table(self._name(attempt, number))) is not None:
@@ -116,6 +132,15 @@ class Staging:
 
     def _name(self, attempt: int, number: int) -> TableName:
         return TableName(*self._dataset, f"out_{self._run.run_id}_{attempt}_{number}")
+
+    @property
+    def taken(self) -> TableName:
+        """Where results of earlier runs are staged: before those of all attempts, which win."""
+        return self._name(0, 1)
+
+    def adopt(self, name: TableName, columns: tuple[Column, ...]) -> None:
+        """Count a table that SQL has made among the staging tables, before all others."""
+        self.tables.insert(0, (name, columns))
 
     def begin(self, columns: tuple[Column, ...]) -> None:
         """Create the next staging table; what went to the one before is durable then."""
@@ -134,9 +159,18 @@ class Staging:
                 raise SinkError("rows came before their columns", stage="stage")
             client = self._connection.writer()
             self._appender = Appender(
-                client, self.tables[-1][0], batch.schema, on_durable=self._on_durable
+                client, self.tables[-1][0], batch.schema, on_durable=self._told_written
             )
         self._appender.append(batch)
+
+    def _told_written(self, batch: pa.RecordBatch) -> None:
+        if self._on_durable is not None:
+            self._on_durable(batch)
+        self._told_durable(batch)
+
+    def _told_durable(self, batch: pa.RecordBatch) -> None:
+        if self.notify is not None:
+            self.notify(batch.column(ROW_ID))
 
     def _with_attempt(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         import pyarrow as pa
@@ -159,7 +193,9 @@ class Staging:
             self._connection.make_table(work_table(name, _STAGED_REJECT_COLUMNS))
             self._rejects = name
         if self._rejecter is None:
-            self._rejecter = Appender(self._connection.writer(), self._rejects, schema)
+            self._rejecter = Appender(
+                self._connection.writer(), self._rejects, schema, on_durable=self._told_durable
+            )
         attempt = self._run.attempt
         values = [
             (
@@ -208,6 +244,7 @@ class Staging:
         counts = Counts()
         if self.tables or self._rejects is not None:
             found = self._connection.select(sql.audit(self.staged))[0]
+            self._num_staged = found["staged"]
             counts.written = found["written"] - found["broken"]
             counts.skipped = found["skipped"]
             counts.parts = found["parts"] - found["broken_parts"]
@@ -238,9 +275,14 @@ class Staging:
             self._appender.close()
             self._appender = None
 
+    @property
+    def all_names(self) -> list[TableName]:
+        """All staging tables."""
+        return [*self.names, *([] if self._rejects is None else [self._rejects])]
+
     def drop(self) -> None:
         """Drop the tables."""
-        for name in [*self.names, *([] if self._rejects is None else [self._rejects])]:
+        for name in self.all_names:
             self._connection.drop_work_table(name)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import socket
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from etlkit.api.report import Report
     from etlkit.api.run import Run
     from etlkit.bigquery.client import Connection
+    from etlkit.bigquery.names import TableName
 
 log = logging.getLogger("etlkit.bigquery")
 
@@ -76,6 +78,7 @@ class RunOwner:
             "target": target,
             "attempt": run.attempt,
             "fingerprint": run.fingerprint,
+            "code": json.dumps(run.code) if run.code else None,
             "variables": {**run.variables, **(details or {})},
             "retry_of": run.retry_of,
             "parent_run_id": None if parent is None else parent.run_id,
@@ -255,6 +258,7 @@ class RunOwner:
         counts: Counts | None,
         cleanup: str | None = None,
         *,
+        purpose: str = "publish",
         report: Report | None = None,
         tasks: Sequence[Mapping[str, Any]] = (),
     ) -> None:
@@ -264,6 +268,7 @@ class RunOwner:
             statements: DML.
             counts: How the source rows ended; None = there are no rows to count.
             cleanup: Statements to run after this; see `sql.fenced`.
+            purpose: Unique in the attempt.
             report: Recorded with it; None = what the run tells.
             tasks: Ends of a workflow's tasks that are not recorded yet; as in `record`.
 
@@ -276,7 +281,8 @@ class RunOwner:
         text = sql.fenced(self.guard.name, self.guard.owner, [*statements, *inserts], cleanup)
         try:
             with self.losing_is_an_error():
-                self._connection.query(text, f"publish_{self.guard.owner}", parameters=parameters)
+                name = f"{purpose}_{self.guard.owner}"
+                self._connection.query(text, name, parameters=parameters)
         except RunTakenOverError:
             # The answer may have been lost, and another process has finished the run since.
             if not self._has_published():
@@ -331,9 +337,17 @@ class RunOwner:
             self._connection.query(text, f"end_{self.guard.owner}", parameters=parameters)
         self.guard.end()
 
-    def finish(self) -> None:
-        """Drop the guard, when everything is done after publishing."""
-        self.guard.drop()
+    def finish(self, work_tables: Sequence[TableName] = ()) -> None:
+        """Drop the guard, when everything is done after publishing.
+
+        Args:
+            work_tables: Of the run. They go first, beside what the caller does meanwhile: whoever
+                meets the guard of a published run drops what is left.
+        """
+        if work_tables:
+            self._connection.drop_beside(work_tables, last=self.guard.name)
+        else:
+            self.guard.drop()
 
 
 class _Losing:

@@ -4,7 +4,7 @@ import pytest
 from etlkit import TransferJob
 from etlkit.api.outcomes import Counts
 from etlkit.engine.batch_writer import FLUSH_INTERVAL_S, BatchWriter
-from etlkit.engine.prefetch import Chunk
+from etlkit.engine.chunk import Chunk
 from etlkit.rows.batches import RowDecoder
 from etlkit.rows.columns import Column
 from etlkit.testing import MemorySink, MemorySource
@@ -47,7 +47,7 @@ def chunk():
         {"_etlkit_row_id": ["a", "b", "c"], "n": pa.array([1, 2, 3], pa.int64())}
     )
     decoder = RowDecoder(COLUMNS)
-    return Chunk(batch, decoder.decode(batch), 1, decoder)
+    return Chunk(batch, decoder, 1, decoder)
 
 
 @pytest.fixture

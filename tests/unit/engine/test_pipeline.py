@@ -5,6 +5,7 @@ import pytest
 
 from etlkit import JobError, TransformError
 from etlkit.api.outcomes import FullOutcome
+from etlkit.engine.pace import Pace
 from etlkit.engine.pipeline import Pipeline
 from etlkit.engine.task import Task
 from etlkit.engine.task_window import TaskWindow
@@ -39,11 +40,12 @@ CHUNK = Chunk()
 def task(start, *outcomes):
     made = Task([{} for _ in outcomes], CHUNK, start)
     made.outcomes = list(outcomes)
+    made.is_done = True
     return made
 
 
 def window(*tasks):
-    made = TaskWindow(100, deque())
+    made = TaskWindow(100, deque(), Pace(1))
     for each in tasks:
         made.add(each)
     return made

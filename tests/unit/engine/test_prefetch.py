@@ -5,7 +5,6 @@ import pytest
 
 from etlkit.engine import prefetch
 from etlkit.engine.prefetch import Prefetcher
-from etlkit.rows.batches import RowDecoder
 from etlkit.rows.columns import Column
 
 COLUMNS = (Column("v", "STRING"),)
@@ -33,9 +32,11 @@ def rows(first, last, chars):
 def chunks():
     """All chunks of a source, waited for by events."""
 
-    def read(chunk_rows, *batches):
+    def read(chunk_rows, *batches, task_rows=1):
         woken = threading.Semaphore(0)
-        prefetcher = Prefetcher(Reader(*batches), RowDecoder(COLUMNS), chunk_rows, woken.release)
+        prefetcher = Prefetcher(
+            Reader(*batches), COLUMNS, chunk_rows, task_rows, None, woken.release
+        )
         found = []
         while not prefetcher.ended or found[-1:] != [None]:
             found.append(prefetcher.next_chunk())
@@ -69,3 +70,22 @@ def test_narrow_rows_fill_their_chunks_across_batches(chunks):
     """Only the last chunk is smaller."""
     found = chunks(8, rows(0, 5, 1), rows(5, 10, 1), rows(10, 20, 1))
     assert [chunk.batch.num_rows for chunk in found] == [8, 8, 4]
+
+
+class SideBySide(Reader):
+    """It says how it was read."""
+
+    def batches_in_any_order(self):
+        yield rows(7, 8, 1)
+
+
+@pytest.mark.parametrize(("keeps_order", "row_id"), [(True, "id0"), (False, "id7")])
+def test_rows_come_in_any_order_where_the_sink_keeps_none(keeps_order, row_id):
+    """A sink that keeps the order gets them in the source's."""
+    woken = threading.Semaphore(0)
+    reader = SideBySide(rows(0, 1, 1))
+    prefetcher = Prefetcher(reader, COLUMNS, 10, 1, None, woken.release, keeps_order=keeps_order)
+    while (chunk := prefetcher.next_chunk()) is None:
+        assert woken.acquire(timeout=30)
+    prefetcher.close()
+    assert chunk.row_id(0) == row_id

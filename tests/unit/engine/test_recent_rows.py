@@ -2,7 +2,7 @@ import pyarrow as pa
 import pytest
 
 from etlkit.engine import recent_rows as module
-from etlkit.engine.prefetch import SourceRows
+from etlkit.engine.chunk import SourceRows
 from etlkit.engine.recent_rows import RecentRows
 from etlkit.rows.batches import RowDecoder
 from etlkit.rows.columns import Column

@@ -4,7 +4,7 @@ import pytest
 
 from etlkit import EtlBase
 from etlkit.calls.retry import Calls
-from etlkit.engine import workers
+from etlkit.engine import row_loop
 from etlkit.engine.task import Task
 from etlkit.engine.workers import WorkerPool
 
@@ -22,7 +22,7 @@ class Clock:
 def looks(monkeypatch):
     """Run tasks of one worker; gives the rows that had been transformed at each look at the sink."""
     clock = Clock()
-    monkeypatch.setattr(workers, "time", clock)
+    monkeypatch.setattr(row_loop, "time", clock)
 
     def run(*tasks):
         """Rows are seconds that they take."""

@@ -1,0 +1,63 @@
+"""How many rows a task has where several workers share the rows."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+_MAX_TASK_ROWS = 64
+_STEPS = 16
+"""Tasks of each worker that must be fast before a task has one row more, and again as many for each
+further row."""
+
+_FAST_S = 0.0005
+_MAX_BUSY_S = 0.25
+_BUSY = 0.5
+_CPU_OF_FAST_ROW_S = 0.0001
+
+
+class Pace:
+    """The size of tasks, by what the last ones took.
+
+    Handing over a task costs as much as some fast rows: where rows take microseconds, a task has many.
+    A row that calls a service is a task: rows behind it would wait while other workers are idle.
+
+    Args:
+        num_workers: Workers that share the rows.
+    """
+
+    def __init__(self, num_workers: int) -> None:
+        self._rows_per_step = _STEPS * num_workers
+        self._num_fast = 0
+
+    @property
+    def task_rows(self) -> int:
+        """Rows of the next task."""
+        return max(1, min(_MAX_TASK_ROWS, self._num_fast // self._rows_per_step))
+
+    def add(self, num_rows: int, took: Took) -> None:
+        """Take note of a task that is done."""
+        self._num_fast = self._num_fast + num_rows if took.is_fast(num_rows) else 0
+
+
+@dataclass(slots=True)
+class Took:
+    """What a task took: seconds, and processor time of its thread and of the process meanwhile."""
+
+    began_at: float = field(default_factory=time.monotonic)
+    thread_cpu_s: float = field(default_factory=time.thread_time)
+    process_cpu_s: float = field(default_factory=time.process_time)
+    seconds: float = 0.0
+
+    def end(self) -> None:
+        """Called on the same thread."""
+        self.seconds = time.monotonic() - self.began_at
+        self.thread_cpu_s = time.thread_time() - self.thread_cpu_s
+        self.process_cpu_s = time.process_time() - self.process_cpu_s
+
+    def is_fast(self, num_rows: int) -> bool:
+        """Whether its rows waited for nothing but the interpreter, which the other workers have too."""
+        if self.seconds < _FAST_S * (1 + num_rows / 8):
+            return True
+        was_busy = self.process_cpu_s > _BUSY * self.seconds and self.seconds < _MAX_BUSY_S
+        return was_busy and self.thread_cpu_s < _CPU_OF_FAST_ROW_S * (1 + num_rows)

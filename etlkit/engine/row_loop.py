@@ -1,0 +1,184 @@
+"""The row loop: one worker's `Etl` runs the rows of a task, and what comes out is encoded.
+
+While rows take microseconds, nothing of them leaves the worker but Arrow: a block of rows is decoded,
+transformed and encoded on one thread. The pipeline takes rows one by one only if they are slow.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+from etlkit.api.outcomes import SKIPPED, FullOutcome, classify, copier, is_clean
+from etlkit.api.transform import EtlBase, overrides_batch
+from etlkit.api.user_errors import cut_earlier_raises
+from etlkit.engine.chunk import ChunkRows, Part
+from etlkit.engine.made_rows import make_rows, mark_made
+from etlkit.engine.worker_group import CALL_S, LOOK_INTERVAL_S, classified
+from etlkit.errors import EtlkitError
+from etlkit.rows.row_code import END, PAUSE, transform_loop
+
+if TYPE_CHECKING:
+    from etlkit.calls.limits import Meter
+    from etlkit.engine.output_schema import OutputSchema
+    from etlkit.engine.task import Task
+
+_MAX_UNMADE = 2000
+"""Target rows that wait as dicts, at most, unless one source row became more."""
+
+_MIN_MADE = 100
+"""Fewer rows are left to the pipeline, which encodes those of several tasks together."""
+
+SAMPLE_ROWS = 1000
+"""Rows from which the types of new columns are inferred, at most."""
+
+
+class Known(Protocol):
+    """What the pipeline knows of the rows so far; see `WorkerGroup`."""
+
+    schema: OutputSchema | None
+
+    def wait_for_schema(self) -> None:
+        """Return when `schema` is known, or after a short while."""
+
+
+class RowLoop:
+    """Runs the tasks of one worker.
+
+    Args:
+        etl: The worker's instance.
+        known: Looked at again and again.
+        wait_until_ready: Returns when the sink is ready for another row; False = the run ends.
+        stop: Set when the run ends.
+        meter: The run's calls and caps.
+        ends_at_error: Whether a row that fails ends the run: then no later row is begun.
+        keep: Puts the outcomes of a task's rows, from an index on, into the journal.
+    """
+
+    def __init__(
+        self,
+        etl: EtlBase,
+        known: Known,
+        wait_until_ready: Callable[[], bool],
+        stop: threading.Event,
+        meter: Meter,
+        ends_at_error: bool,
+        keep: Callable[[Task, int], None],
+    ) -> None:
+        self._etl = etl
+        self._known = known
+        self._wait_until_ready = wait_until_ready
+        self._stop = stop
+        self._meter = meter
+        self._ends_at_error = ends_at_error
+        self._keep = keep
+        self._is_batch = overrides_batch(type(etl))
+        self._look_at = 0.0
+        self._num_undecided = 0
+        self._has_waited = False
+        self._num_unmade = 0
+
+    def run(self, task: Task) -> None:
+        """Give each row of a task its outcome, unless one before it ends the run."""
+        if self._is_batch:
+            self._run_batch(task)
+        elif isinstance(task.rows, ChunkRows):
+            rows = task.rows
+            for part in rows.chunk.parts(rows.start, rows.stop):
+                if not self._run_values(task, part.tuples(), part.block.names, part):
+                    break
+                self._make(task, part)
+                rows.chunk.forget(part)
+        else:
+            results = map(self._etl.transform_row, task.rows)
+            self._run_values(task, results, None, None)
+
+    def _run_values(
+        self, task: Task, values: Iterator[Any], names: tuple[str, ...] | None, part: Part | None
+    ) -> bool:
+        """Run rows; False = the run ends before all have run."""
+        transform, append = self._etl.transform_row, task.outcomes.append
+        loop, clock = transform_loop(names), time.monotonic
+        is_capped = self._meter.is_capped
+        schema = self._known.schema
+        num_keys, nested_keys = (
+            (-1, ()) if schema is None else (schema.num_keys, schema.nested_keys)
+        )
+        copy, own = copier(nested_keys), -1 if nested_keys else None
+        num_rows = len(task.rows) if part is None else part.stop - task.start
+        while len(task.outcomes) < num_rows:
+            if clock() >= self._look_at:
+                if self._stop.is_set() or not self._wait_until_ready():
+                    return False
+                self._look_at = clock() + LOOK_INTERVAL_S
+            until = 0.0 if is_capped else self._look_at
+            try:
+                result = loop(values, transform, append, copy, SKIPPED, num_keys, clock, until, own)
+            except Exception as error:
+                result = error
+                cut_earlier_raises(error)
+            if is_capped:
+                self._meter.check()
+            if result is END:
+                break
+            outcome = None if result is PAUSE else classify(result, nested_keys, num_keys)
+            if outcome is not None:
+                append(outcome)
+            if clock() - self._look_at >= CALL_S:
+                self._keep(task, len(task.outcomes) - 1)  # before it is encoded
+            if isinstance(outcome, FullOutcome) and not self._take(task, outcome, part):
+                return False
+        return True
+
+    def _take(self, task: Task, outcome: FullOutcome, part: Part | None) -> bool:
+        """Look at an outcome that is not one row; False = it ends the run."""
+        if outcome.error is not None and self._ends_at_error:
+            task.has_failed = True
+            return False
+        self._num_unmade += len(outcome.rows)
+        if self._num_unmade >= _MAX_UNMADE and part is not None:
+            self._make(task, part)
+        return True
+
+    def _make(self, task: Task, part: Part) -> None:
+        """Encode the outcomes that the pipeline has not taken; leave them as they are if one is bad."""
+        schema = self._known.schema
+        first = max(task.num_made, task.num_taken, part.start - task.start)
+        outcomes = task.outcomes[first:]
+        num_rows, self._num_unmade = len(outcomes) + self._num_unmade, 0
+        if schema is None:
+            self._wait_for_schema(num_rows)
+        elif num_rows >= _MIN_MADE:
+            start = task.start + first
+            try:
+                made = make_rows(schema, part.chunk, start, outcomes, part)
+            except EtlkitError:
+                return  # the pipeline finds which rows are bad, and what to do with them
+            part.chunk.made.append(made)  # first: the pipeline looks for it where it sees `MADE`
+            task.outcomes[first:] = mark_made(outcomes)
+            task.keep_made()
+
+    def _wait_for_schema(self, num_rows: int) -> None:
+        """Let the pipeline decide the columns before more rows are kept as dicts."""
+        self._num_undecided += num_rows
+        if self._num_undecided >= SAMPLE_ROWS and not self._has_waited:
+            self._has_waited = True
+            self._known.wait_for_schema()
+
+    def _run_batch(self, task: Task) -> None:
+        if not self._wait_until_ready():
+            return
+        began = time.monotonic()
+        given = list(task.rows)
+        own = list(given)  # the transform may sort its list; the positions in ours stay
+        try:
+            results = list(self._etl.transform_batch(given))
+        except Exception as error:
+            results = [error] * len(own)
+        self._meter.check()
+        task.outcomes.extend(classified(type(self._etl).__name__, own, results))
+        if time.monotonic() - began >= CALL_S:
+            self._keep(task, 0)
+        task.has_failed = self._ends_at_error and not all(map(is_clean, task.outcomes))
