@@ -32,6 +32,9 @@ each paid call is, and rows that take microseconds share one: a look would cost 
 _MAX_UNMADE = 2000
 """Target rows that wait as dicts, at most, unless one source row became more."""
 
+_MAX_MADE_BYTES = 8 * 1024 * 1024
+"""Encoded rows that a worker leaves to the pipeline before it waits for it, at most."""
+
 _MIN_MADE = 100
 """Fewer rows are left to the pipeline, which encodes those of several tasks together."""
 
@@ -46,6 +49,9 @@ class Known(Protocol):
 
     def wait_for_schema(self) -> None:
         """Return when `schema` is known, or after a short while."""
+
+    def wait_until_taken(self, task: Task) -> None:
+        """Return when the pipeline has taken what the task has made, or the run ends."""
 
 
 class RowLoop:
@@ -80,6 +86,7 @@ class RowLoop:
         self._num_undecided = 0
         self._has_waited = False
         self._num_unmade = 0
+        self._made_bytes = 0
 
     def run(self, task: Task) -> None:
         """Give each row of a task its outcome, unless one before it ends the run."""
@@ -158,6 +165,10 @@ class RowLoop:
             part.chunk.made.append(made)  # first: the pipeline looks for it where it sees `MADE`
             task.outcomes[first:] = mark_made(outcomes)
             task.keep_made()
+            self._made_bytes += made.num_bytes()
+            if self._made_bytes >= _MAX_MADE_BYTES:
+                self._made_bytes = 0
+                self._known.wait_until_taken(task)
 
     def _wait_for_schema(self, num_rows: int) -> None:
         """Let the pipeline decide the columns before more rows are kept as dicts."""

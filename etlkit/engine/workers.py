@@ -29,6 +29,7 @@ workers much of the interpreter's time. It polls for rows that finish in between
 
 _SCHEMA_WAIT_S = 0.25
 
+_TAKEN_POLL_S = 0.001
 _READY_POLL_S = 0.05
 """How often a worker asks whether the sink is ready again."""
 
@@ -169,15 +170,23 @@ class WorkerPool:
             if self._tasks.qsize() < _WAKE_BELOW * self._size:
                 self._wake()
 
+    def wait_until_taken(self, task: Task) -> None:
+        """Called by a worker that has encoded much: return when the pipeline has taken it."""
+        if task.num_taken < task.num_made:
+            self._wake()
+            self._idle_until(lambda: task.num_taken >= task.num_made, _TAKEN_POLL_S)
+
     def _wait_until_ready(self) -> bool:
         """Return when the sink is ready for another row; False = the run ends."""
-        if self._is_ready():
-            return True
+        return self._is_ready() or self._idle_until(self._is_ready, _READY_POLL_S)
+
+    def _idle_until(self, is_over: Callable[[], bool], poll_s: float) -> bool:
+        """Wait on a worker's thread; False = the run ends."""
         thread = threading.get_ident()
         task = self.running.pop(thread, None)  # no row of it is at work meanwhile
         try:
-            while not self._is_ready():
-                if self._stop.wait(_READY_POLL_S):
+            while not is_over():
+                if self._stop.wait(poll_s):
                     return False
             return True
         finally:
