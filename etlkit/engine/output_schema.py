@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import pyarrow as pa
 
+from etlkit.api.outcomes import KnownKeys
 from etlkit.api.sink import PART, PARTS
 from etlkit.api.source import ROW_ID
 from etlkit.engine.transform_spec import refuse_conversions
@@ -16,6 +17,7 @@ from etlkit.errors import ConfigError, RowSchemaError
 from etlkit.rows.batches import RowDecoder, RowEncoder
 from etlkit.rows.codecs import limit_of, missing_value
 from etlkit.rows.columns import Column, arrow_schema, check_names, is_nested
+from etlkit.rows.frozen import copied, freezer
 from etlkit.rows.inference import infer_columns
 
 if TYPE_CHECKING:
@@ -46,9 +48,7 @@ class OutputSchema:
             is not there is declared.
 
     Attributes:
-        nested_keys: Keys of rows whose values may be lists or dicts, also those undecided, in rows of
-            up to `num_keys` keys.
-        num_keys: See `nested_keys`.
+        keys: What is known of the keys of rows.
         made_names: Names of the columns that do not pass through, in order.
 
     Raises:
@@ -75,8 +75,8 @@ class OutputSchema:
             if column.name in passing and (column.mode == "REQUIRED" or limit_of(column))
         ]
         self._made = {column.name for column in made}
-        self.nested_keys = (*(c.name for c in made if is_nested(c)), *sorted(self.undecided))
-        self.num_keys = len(columns)
+        nested = {c.name: freezer(c) for c in made if is_nested(c)}
+        self.keys = KnownKeys(len(columns), nested | dict.fromkeys(sorted(self.undecided), copied))
         self.encoder = RowEncoder(made)
         self._made_columns = made
         self.made_names = [column.name for column in made]

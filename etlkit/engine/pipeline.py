@@ -24,6 +24,7 @@ from etlkit.errors import (
     RunStateError,
     RunTakenOverError,
     SinkError,
+    SourceError,
 )
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ _POLL_INTERVAL_S = 0.1
 _MAX_HELD_UP_S = 0.5
 """Rows that are finished wait this long for a slow call before theirs, then they are staged."""
 
-_OF_NO_ROW = (CapReachedError, RunStateError, SinkError)
-"""These reach a worker before its next row or call, whichever that is."""
+_OF_NO_ROW = (CapReachedError, RunStateError, SinkError, SourceError)
+"""These reach a worker before its next row or call, whichever that is; or they name their row."""
 
 
 class Pipeline:

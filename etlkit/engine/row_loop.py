@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
-from etlkit.api.outcomes import SKIPPED, FullOutcome, classify, copier, is_clean
+from etlkit.api.outcomes import SKIPPED, UNKNOWN_KEYS, FullOutcome, classify, is_clean
 from etlkit.api.transform import EtlBase, overrides_batch
 from etlkit.api.user_errors import cut_earlier_raises
 from etlkit.engine.chunk import ChunkRows, Part
@@ -110,11 +110,8 @@ class RowLoop:
         transform, append = self._etl.transform_row, task.outcomes.append
         loop, clock = transform_loop(names), time.monotonic
         is_capped = self._meter.is_capped
-        schema = self._known.schema
-        num_keys, nested_keys = (
-            (-1, ()) if schema is None else (schema.num_keys, schema.nested_keys)
-        )
-        copy, own = copier(nested_keys), -1 if nested_keys else None
+        keys = UNKNOWN_KEYS if self._known.schema is None else self._known.schema.keys
+        copy, own, num_keys = keys.copy, keys.own, keys.num_keys
         num_rows = len(task.rows) if part is None else part.stop - task.start
         while len(task.outcomes) < num_rows:
             if clock() >= self._look_at:
@@ -133,7 +130,7 @@ class RowLoop:
                 break
             if result is PAUSE:
                 continue
-            append(outcome := classify(result, nested_keys, num_keys))
+            append(outcome := classify(result, keys))
             if isinstance(outcome, FullOutcome) and not self._take(task, outcome, part):
                 return False
         return True
