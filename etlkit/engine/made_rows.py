@@ -69,8 +69,8 @@ class MadeRows:
 
     def num_bytes(self) -> int:
         """Bytes of the columns that are not the chunk's, and of ids."""
-        arrays = (each.nbytes for each in self.arrays if each is not None)
-        return sum(arrays) + len(self.indices) * _ID_BYTES
+        num_bytes: int = sum(each.nbytes for each in self.arrays if each is not None)
+        return num_bytes + len(self.indices) * _ID_BYTES
 
     def batch(self, chunk: Chunk) -> pa.RecordBatch:
         """The rows as `SinkWriter.write` takes them."""

@@ -174,6 +174,7 @@ class Pipeline:
             self._locate(self._pool.error)
             raise self._pool.error
         self._check_row_timeout()
+        self._pool.answer(self._batch_writer.schema_for)
         # Collect first to make room. After a submit, a worker is left that will wake this thread.
         self._collect()
         self._submit()
@@ -207,7 +208,7 @@ class Pipeline:
                 error.at_row(
                     chunk.first_row_number + index,
                     chunk.row_id(index),
-                    len(task.rows) if self._spec.batched and not task.outcomes else 1,
+                    len(task.rows) if self._spec.takes_many and not task.outcomes else 1,
                 )
 
     def _reopen(self) -> None:
@@ -249,9 +250,10 @@ class Pipeline:
 
     def _task_rows(self) -> int:
         """Rows of the next task."""
-        if self._spec.batched:
-            return self._spec.batch_size
-        return self._spec.chunk_rows if self._spec.is_sequential else self._pace.task_rows
+        spec = self._spec
+        if spec.batched:
+            return spec.batch_size
+        return spec.chunk_rows if spec.is_sequential or spec.is_arrow else self._pace.task_rows
 
     def _collect(self) -> None:
         while self._tasks:

@@ -7,7 +7,7 @@ import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from etlkit.api.transform import EtlBase, overrides_batch
+from etlkit.api.transform import EtlBase, overrides_arrow, overrides_batch
 from etlkit.api.user_errors import user_error_text
 from etlkit.errors import ConfigError, EtlkitError
 from etlkit.rows.columns import parse_schema
@@ -47,6 +47,7 @@ class TransformSpec:
         self.batch_size = _positive(etl, "batch_size")
         self.units_per_row = _positive(etl, "units_per_row")
         self.batched = overrides_batch(etl)
+        self.is_arrow = overrides_arrow(etl)
         self.columns = etl.columns
         if isinstance(self.columns, str):
             raise ConfigError(f"{etl.__name__}.columns is a str; write ({self.columns!r},)")
@@ -99,14 +100,19 @@ class TransformSpec:
         return self.batch_size if self.batched else 1
 
     @property
+    def takes_many(self) -> bool:
+        """Whether one call gets many rows."""
+        return self.batched or self.is_arrow
+
+    @property
     def is_sequential(self) -> bool:
         """Whether one worker runs one row after the other."""
-        return self.max_concurrency == 1 and not self.batched
+        return self.max_concurrency == 1 and not self.takes_many
 
     @property
     def chunk_rows(self) -> int:
         """Rows per chunk, at most: a multiple of `task_rows`."""
-        if self.is_sequential:
+        if self.is_sequential or self.is_arrow:
             return _CHUNK_ROWS
         return max(1, _SHARED_CHUNK_ROWS // self.task_rows) * self.task_rows
 

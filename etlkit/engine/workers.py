@@ -9,16 +9,19 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 
-from etlkit.api.transform import EtlBase
+from etlkit.api.transform import EtlBase, overrides_arrow
 from etlkit.api.user_errors import user_error_text, user_line
 from etlkit.calls.clock import Stopped
 from etlkit.calls.retry import Calls
+from etlkit.engine.arrow_loop import ArrowLoop
 from etlkit.engine.pace import Took
 from etlkit.engine.row_loop import RowLoop
 from etlkit.engine.task import Task
 from etlkit.errors import ConfigError, EtlkitError, JobError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from etlkit.engine.output_schema import OutputSchema
 
 T = TypeVar("T")
@@ -32,6 +35,15 @@ _SCHEMA_WAIT_S = 0.25
 _TAKEN_POLL_S = 0.001
 _READY_POLL_S = 0.05
 """How often a worker asks whether the sink is ready again."""
+
+
+class _SchemaQuestion:
+    """A worker asks for the output columns of results in Arrow."""
+
+    def __init__(self, found: pa.Schema) -> None:
+        self.found = found
+        self.answer: OutputSchema | EtlkitError = JobError("it was not answered", stage="transform")
+        self.is_answered = threading.Event()
 
 
 class WorkerPool:
@@ -68,6 +80,7 @@ class WorkerPool:
         self._ends_at_error = ends_at_error
         self.schema: OutputSchema | None = None
         self._has_schema = threading.Event()
+        self._questions: SimpleQueue[_SchemaQuestion] = SimpleQueue()
         self.running: dict[int, Task] = {}
         self._tasks: SimpleQueue[tuple[int, Task] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
@@ -95,6 +108,32 @@ class WorkerPool:
         """Called by a worker that has enough rows to decide the columns: returns when they are."""
         self._wake()
         self._has_schema.wait(_SCHEMA_WAIT_S)
+
+    def schema_for(self, found: pa.Schema) -> OutputSchema:
+        """Called by a worker: the output columns for results with these columns.
+
+        Raises:
+            EtlkitError: There are none.
+            Stopped: The run ends.
+        """
+        question = _SchemaQuestion(found)
+        self._questions.put(question)
+        self._wake()
+        if not self._idle_until(question.is_answered.is_set, _TAKEN_POLL_S):
+            raise Stopped
+        if isinstance(question.answer, EtlkitError):
+            raise question.answer
+        return question.answer
+
+    def answer(self, schema_for: Callable[[pa.Schema], OutputSchema]) -> None:
+        """Answer what workers have asked; called on the pipeline's thread."""
+        while not self._questions.empty():
+            question = self._questions.get()
+            try:
+                self.schema = question.answer = schema_for(question.found)
+            except EtlkitError as error:
+                question.answer = error
+            question.is_answered.set()
 
     def submit(self, task: Task) -> None:
         """Queue a task. Starts one more thread until there are `size`: few rows need few threads."""
@@ -142,10 +181,14 @@ class WorkerPool:
                 except BaseException as error:
                     self._fail(error)
 
+    def _loop(self, etl: EtlBase) -> RowLoop | ArrowLoop:
+        if overrides_arrow(type(etl)):
+            return ArrowLoop(etl, self, self._wait_until_ready, self._ends_at_error)
+        meter = self._calls.meter
+        return RowLoop(etl, self, self._wait_until_ready, self._stop, meter, self._ends_at_error)
+
     def _take_tasks(self, etl: EtlBase) -> None:
-        loop = RowLoop(
-            etl, self, self._wait_until_ready, self._stop, self._calls.meter, self._ends_at_error
-        )
+        loop = self._loop(etl)
         thread = threading.get_ident()
         while (entry := self._tasks.get()) is not None and not self._stop.is_set():
             number, task = entry

@@ -160,7 +160,7 @@ _ENCODER = json.JSONEncoder(
 
 def _made_once() -> Callable[[Any], str]:
     """`_ENCODER.encode`, which makes an encoder in C for each value, with one that is made once."""
-    coder = json.encoder
+    coder: Any = json.encoder
     try:
         # Without the dict in which it looks for values that hold themselves: threads would share it.
         in_c = coder.c_make_encoder(
