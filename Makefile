@@ -6,10 +6,10 @@ LOCAL_DIR ?= .etlkit
 LOCATION ?= US
 SEED ?= 1
 
-.PHONY: help demo article unit test faults fuzz reference tools cloud bench lint clean
+.PHONY: help demo article unit test faults fuzz reference tools cloud bench bench-peers bench-local lint clean
 
 help: ## Show the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "etlkit needs Python 3.11 or newer; try: make PYTHON=python3.12 ...")'
@@ -69,8 +69,18 @@ cloud: $(VENV)/.dev ## Run the acceptance tests in a Google Cloud project: make 
 	ETLKIT_CLOUD_PROJECT=$(PROJECT) ETLKIT_CLOUD_LOCATION=$(LOCATION) \
 	  $(BIN)/python -m pytest tests/cloud -W default --timeout 1800 -p no:cacheprovider $(ARGS)
 
-bench: $(VENV)/.dev ## Compare the speed of calls with the ideal and with hand-written loops; time a page in a browser
-	$(BIN)/python -m tests.bench.calls
+bench: $(VENV)/.dev ## Measure speed and memory in less than ten minutes, and write the table of docs/performance.md
+	$(BIN)/python -m tests.bench.table $(ARGS)
+
+$(VENV)-peers/.done: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-peers
+	$(VENV)-peers/bin/python -m pip install --quiet --disable-pip-version-check '.[bench]'
+	@touch $@
+
+bench-peers: $(VENV)/.dev $(VENV)-peers/.done ## Measure other libraries, and add them to the table
+	$(BIN)/python -m tests.bench.table peers --peers-python $(abspath $(VENV)-peers/bin/python)
+
+bench-local: $(VENV)/.dev ## Measure the local world: requests, predictions, checks of SQL, a page in a browser
 	$(BIN)/python -m tests.bench.predict
 	$(BIN)/python -m tests.bench.cost
 	$(BIN)/python -m tests.bench.check
@@ -82,4 +92,4 @@ lint: $(VENV)/.dev ## Fix what ruff can fix
 	$(BIN)/ruff format .
 
 clean: ## Remove the virtual environment, caches and local data
-	rm -rf $(VENV) $(VENV)-tools $(LOCAL_DIR) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-tools $(VENV)-peers $(LOCAL_DIR) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -45,6 +45,9 @@ def run_job(
     only: str | None = None,
     on_progress: Progress | None = None,
     parent: ParentRun | None = None,
+    journal: str | None = None,
+    fresh: bool = False,
+    reuse_across_code: bool = False,
 ) -> RunReport:
     """Run a transfer once.
 
@@ -64,6 +67,9 @@ def run_job(
         only: Of those, only the rows with this class of error; None = all.
         on_progress: Called often with stage and counts; None = no progress is reported.
         parent: The workflow's run whose task this is; None = it stands for itself.
+        journal: Folder for the journals of unpublished runs, or `off`; None = as the job says.
+        fresh: Call for every row, also for those that are known from earlier runs.
+        reuse_across_code: Take results of earlier runs although other code has made them.
 
     Returns:
         The report, state `published`.
@@ -86,6 +92,9 @@ def run_job(
         allow_code_change=allow_code_change,
         retry_of=retry_rejects,
         parent=parent,
+        journal=journal,
+        fresh=fresh,
+        reuse_across_code=reuse_across_code,
     )
     try:
         report = run_transfer(job, request, on_start=on_start, on_progress=on_progress)
@@ -140,6 +149,8 @@ def dry_run_job(
     loop: Mapping[str, Any] | None = None,
     queued_at: datetime | None = None,
     limit: int | None = None,
+    fresh: bool = False,
+    reuse_across_code: bool = False,
     price_per_tib: float = PRICE_PER_TIB,
 ) -> DryRunReport:
     """Dry run of a transfer: check it as a run would when it opens, and estimate its cost.
@@ -148,12 +159,14 @@ def dry_run_job(
 
     Args:
         job: What to check.
-        name: As in `run_job`; likewise the next five.
+        name: As in `run_job`; likewise the next seven.
         settings: See there.
         variables: See there.
         loop: See there.
         queued_at: See there.
         limit: See there.
+        fresh: See there.
+        reuse_across_code: See there.
         price_per_tib: USD for 2^40 bytes; the free amount of each month is not subtracted.
 
     Returns:
@@ -165,7 +178,8 @@ def dry_run_job(
     from etlkit.engine.dry_run import dry_run_transfer
 
     job, request = _request(job, name, settings, _Given(variables, loop, queued_at))
-    return dry_run_transfer(job, replace(request, limit=limit), price_per_tib)
+    request = replace(request, limit=limit, fresh=fresh, reuse_across_code=reuse_across_code)
+    return dry_run_transfer(job, request, price_per_tib)
 
 
 def run_datamart(
@@ -484,6 +498,8 @@ def _entered_world(local_dir: Path, location: str | None) -> Iterator[dict[str, 
         before = dict(os.environ)
         changes = server.endpoints.environ()
         changes["ETLKIT_BUCKETS"] = str(server.local_dir / "buckets")
+        if not os.environ.get("ETLKIT_JOURNAL"):
+            changes["ETLKIT_JOURNAL"] = str(server.local_dir / "journal")
         for variable in ("ETLKIT_VISION_ENDPOINT", "ETLKIT_VISION_GRPC_ENDPOINT"):
             if os.environ.get(variable):
                 changes.pop(variable)  # the user chose another one on purpose

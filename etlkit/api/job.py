@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from etlkit.api.job_options import JobOptions, describe
-from etlkit.api.sink import Sink
+from etlkit.api.sink import KeepsResults, Sink
 from etlkit.api.source import Source
 from etlkit.api.transform import EtlBase
 from etlkit.errors import ConfigError
@@ -49,3 +49,10 @@ class TransferJob(JobOptions):
                 "itself, not an instance; every worker makes its own"
             )
         super().__post_init__()
+        if self.reuse:
+            if not isinstance(self.sink, KeepsResults):
+                raise ConfigError(
+                    f"reuse needs a BigQuerySink, not a {type(self.sink).__name__}: that keeps no "
+                    "results for later runs"
+                )
+            self.sink.check_reuse(self.source)

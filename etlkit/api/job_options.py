@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 from etlkit.api.checks import Check
 from etlkit.api.labels import check_labels
+from etlkit.api.reuse import Keys, parse_keys
 from etlkit.calls.limits import RateLimit, as_rate_limit
 from etlkit.calls.retry import RetryPolicy
 from etlkit.errors import ConfigError
@@ -53,6 +54,15 @@ class JobOptions:
             `String`, `Timestamp`, `TimestampRuntime` or a plain value.
         is_runnable_concurrently: Whether two runs of this job may be in progress at once.
         labels: Labels for every BigQuery job of the run, beside `etlkit_job` and `etlkit_run`.
+        journal: Folder for the journals of unpublished runs: results that took a call and are not
+            staged yet, so that a resume on the same disk need not pay for them again. `off` = none.
+            None = `ETLKIT_JOURNAL`, else `etlkit/journal` in the user's folder for state. Its files
+            hold rows, are readable by the user alone, and go when the run is published.
+        reuse: Source columns that say whether a row is known, e.g. `"uri, generation"`: a row for which
+            a published run of this job, with the same code and parameters, has kept a result for the
+            same values gets that result, without a call. True = all columns that the transform reads.
+            None = results are not kept.
+        reuse_days: For how many days results are kept.
     """
 
     name: str | None = None
@@ -72,6 +82,9 @@ class JobOptions:
     variables: Mapping[str, VariableDefinition] = field(default_factory=dict)
     is_runnable_concurrently: bool = False
     labels: dict[str, str] = field(default_factory=dict)
+    journal: str | None = None
+    reuse: Keys = None
+    reuse_days: int = 90
 
     def __post_init__(self) -> None:
         """Raise for wrong values that can be found without any I/O."""
@@ -82,12 +95,15 @@ class JobOptions:
                     + ", ".join(repr(value) for value in get_args(allowed))
                 )
         self._check_max_rejected()
-        for name in ("max_concurrency", "max_calls"):
+        parse_keys(self.reuse)
+        for name in ("max_concurrency", "max_calls", "reuse_days"):
             _check_count(name, getattr(self, name))
         if self.row_timeout_s is not None and not (
             _is_number(self.row_timeout_s) and self.row_timeout_s > 0
         ):
             raise ConfigError(f"row_timeout_s={self.row_timeout_s!r}: it is above 0, or None")
+        if self.journal is not None and not (isinstance(self.journal, str) and self.journal):
+            raise ConfigError(f"journal={self.journal!r}: it is the path of a folder, or 'off'")
         check_definitions(self.variables)
         check_labels(self.labels, "TransferJob(labels=…)")
         self._check_limits()

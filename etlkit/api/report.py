@@ -79,7 +79,8 @@ class RunReport(ReadableRows):
         state: `published`, `failed` or `interrupted`.
         target: Where the rows went.
         resumed: Source rows that had a result from an earlier attempt of this run.
-        read: Source rows read, by all attempts.
+        reused: Source rows that are known: their result is that of an earlier run.
+        read: Source rows with a result, by all attempts, those included.
         written: Source rows that became one or more target rows.
         skipped: Source rows left out.
         rejected: Source rows rejected with their error.
@@ -104,6 +105,7 @@ class RunReport(ReadableRows):
     state: State
     target: str
     resumed: int = 0
+    reused: int = 0
     read: int = 0
     written: int = 0
     skipped: int = 0
@@ -143,6 +145,8 @@ class DryRunReport:
         columns: Columns that the rows would have; None = only the rows tell.
         changes: What would change in the target beside its rows, one sentence each.
         calls: Number, duration and price of the transform's calls, as far as they are known.
+        known: Source rows of which results are kept that would count; None = the job keeps none.
+        reuse: The columns that say whether a row is known; empty likewise.
         bytes_processed: Bytes that BigQuery would bill for the source query; None = not known.
         estimated_cost: Their cost on demand, in USD; None = not known.
         seconds: Duration of the dry run.
@@ -157,6 +161,8 @@ class DryRunReport:
     columns: list[str] | None
     changes: list[str]
     calls: str
+    known: int | None = None
+    reuse: list[str] = field(default_factory=list)
     bytes_processed: int | None = None
     estimated_cost: float | None = None
     seconds: float = 0.0

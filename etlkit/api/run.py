@@ -120,6 +120,9 @@ class RunRequest:
         parent: The workflow's run whose task this run is; None = it stands for itself.
         started_at: When the run was asked for, an aware time.
         shared: Rates and caps that it shares with other runs of a workflow; None = it shares none.
+        journal: Folder of the journals, or `off`; None = as the job says.
+        fresh: Take no results of earlier runs.
+        reuse_across_code: Take results that other code has made, too.
     """
 
     job_name: str
@@ -132,6 +135,9 @@ class RunRequest:
     parent: ParentRun | None = None
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     shared: SharedCalls | None = None
+    journal: str | None = None
+    fresh: bool = False
+    reuse_across_code: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +149,7 @@ class RunRecord:
         job_name: The job it is a run of.
         attempts: Attempts made so far, at least 1.
         fingerprint: Of the code and query it began with.
+        code: What the fingerprint was made of, see `Run`; empty = not known.
         retry_of: The run whose rejected rows it retries; None = it does not.
         published: How its rows ended, if it is published; None = it is not.
         target: Where its rows go.
@@ -157,6 +164,7 @@ class RunRecord:
     published: Counts | None = None
     target: str = ""
     parent: ParentRun | None = None
+    code: Mapping[str, str] = field(default_factory=dict)
 
 
 MakeReport: TypeAlias = Callable[[Counts | None, BaseException | None], Report]
@@ -169,6 +177,8 @@ class Run:
     Args:
         request: What the caller asked for.
         fingerprint: Changes with the transform's code and the source's query.
+        code: Short digests of the code's files by path, and that of the query, so that a refused
+            resume can say what changed.
         labels: For every BigQuery job of the run, beside `etlkit_job` and `etlkit_run`.
         calls: What the calls to services have in common; None = no limits, nothing used yet.
         record: The run to resume; None = a new run.
@@ -179,7 +189,7 @@ class Run:
         run_id: How the run is found again. A resumed run keeps its id.
         attempt: 1 for a new run, one more at every resume.
         job_name: As in `RunRequest`; likewise `settings`, `limit`, `variables`, `retry_of`
-            and `started_at`.
+            `started_at` and `journal`.
         parent: The workflow's run whose task this run is; None = it stands for itself.
     """
 
@@ -188,6 +198,7 @@ class Run:
         request: RunRequest,
         *,
         fingerprint: str = "",
+        code: Mapping[str, str] | None = None,
         labels: Mapping[str, str] | None = None,
         calls: Calls | None = None,
         record: RunRecord | None = None,
@@ -200,7 +211,9 @@ class Run:
         self.retry_of = request.retry_of
         self.parent = request.parent or (None if record is None else record.parent)
         self.started_at = request.started_at
+        self.journal = request.journal
         self.fingerprint = fingerprint
+        self.code = dict(code or {})
         self.labels = dict(labels or {})
         self.calls = calls or Calls()
         self.run_id = new_run_id(request.started_at) if record is None else record.run_id

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from etlkit.api.job_options import JobOptions
     from etlkit.api.outcomes import Counts, Recovered, RefusedRow, RejectedRow
+    from etlkit.api.reuse import Reuse
     from etlkit.api.run import Run, RunRecord, RunRequest
     from etlkit.api.source import Source, SourceReader
     from etlkit.rows.columns import Column
@@ -60,6 +61,44 @@ class ReadsBack(Protocol):
         Raises:
             ConfigError: There are more bytes.
             JobError: The rows cannot be read.
+        """
+
+
+@runtime_checkable
+class TellsDurable(Protocol):
+    """A `SinkWriter` that tells which rows are durable. One that does not has no journal."""
+
+    def on_durable(self, notify: Callable[[pa.Array], None], /) -> None:
+        """Call a function with the ids of rows once what became of them is durable, on any thread."""
+
+
+@runtime_checkable
+class KeepsResults(Protocol):
+    """A sink that can keep results for later runs of a job."""
+
+    def check_reuse(self, source: Source, /) -> None:
+        """Find what is in the way without any I/O.
+
+        Raises:
+            ConfigError: Results cannot be kept for rows of this source, or with this sink's mode.
+        """
+
+    def count_results(self, run: Run, reuse: Reuse, /) -> int:
+        """How many source rows have results that would count. Writes nothing."""
+
+
+@runtime_checkable
+class TakesResults(Protocol):
+    """A writer of a sink that keeps results."""
+
+    def take_results(self, reuse: Reuse, /) -> int:
+        """Stage the results of known rows, as if they had been transformed.
+
+        Called once in an attempt, when the rows are frozen. What an earlier attempt took stays. When
+        the run is published, its other results are kept.
+
+        Returns:
+            Source rows that were known.
         """
 
 

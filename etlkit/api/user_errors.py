@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 import sysconfig
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from traceback import walk_stack
 from typing import TypeAlias
 
 from etlkit.errors import without_keys
@@ -65,6 +67,13 @@ def cut_earlier_raises(error: BaseException) -> None:
         if entry.tb_next.tb_frame.f_code is caught_in:
             entry.tb_next = None
         entry = entry.tb_next
+
+
+def thread_place(ident: int) -> str | None:
+    """Where in the user's code a thread is now, as `user_line`; None = there is no such thread."""
+    frame = sys._current_frames().get(ident)  # noqa: SLF001 - the only way to another thread's frames
+    stack = () if frame is None else [*walk_stack(frame)][::-1]
+    return users_frame([(each.f_code.co_filename, line) for each, line in stack])
 
 
 def users_frame(places: Sequence[Place]) -> str | None:

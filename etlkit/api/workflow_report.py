@@ -154,6 +154,8 @@ class TaskReport:
         if report.resumed:
             told = f"{report.resumed:,} rows had a result from an earlier attempt"
             self.details["resumed"] = told
+        if report.reused:
+            self.details["reused"] = f"{report.reused:,} rows are known from earlier runs"
         if report.retries:
             self.details["retries"] = f"{report.retries:,} of {report.calls:,} calls"
         if report.cost is not None and not in_usd:

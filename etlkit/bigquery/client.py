@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,9 @@ _JOBS = Backoff(
 )
 """Jobs that ended in a transient error are run again under a new id.
 Source: https://cloud.google.com/bigquery/docs/error-messages"""
+
+_MAX_BESIDE = 4
+"""Requests beside those of the run itself: looks ahead, and drops of work tables."""
 
 _MAX_MESSAGE_BYTES = 128 * 1024 * 1024
 """A ReadRowsResponse may have up to 128 MB: https://cloud.google.com/bigquery/docs/reference/storage"""
@@ -133,6 +137,9 @@ class Connection:
         self._grpc_endpoint = environ.get(GRPC_VARIABLE)
         self._storage: list[Any] = []
         self._datasets: dict[str, bigquery.Dataset] = {}
+        self._looks: dict[str, Future[Any]] = {}
+        self._drops: list[Future[None]] = []
+        self._beside = ThreadPoolExecutor(_MAX_BESIDE, "etlkit-bigquery")
         self.location = settings.location
         self.client = self._make_client()
 
@@ -143,7 +150,10 @@ class Connection:
         return project
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, when all work tables are dropped."""
+        for drop in self._drops:
+            drop.result()
+        self._beside.shutdown(wait=False, cancel_futures=True)
         for client in self._storage:
             client.transport.close()
         self.client.close()  # type: ignore[no-untyped-call]
@@ -290,7 +300,10 @@ class Connection:
             except Conflict:
                 job = self._find_query(job_id)
             self._check_stop()  # it was not there to be cancelled a moment ago
-            job.result(retry=self.retry(), job_retry=None)
+            if (
+                job.state != "DONE" or job.error_result
+            ):  # short jobs are over when they are answered
+                job.result(retry=self.retry(), job_retry=None)
         except Exception as error:
             self._raise_if_stopped(error)
             raise
@@ -396,8 +409,24 @@ class Connection:
         """The `retry` of every request to BigQuery."""
         return _REQUESTS
 
+    def look_ahead(self, datasets: Iterable[str], tables: Iterable[TableName]) -> None:
+        """Begin to look up what will be asked for soon, beside what the caller does meanwhile.
+
+        `find_dataset` and the next `find_table` of each table then wait for these answers.
+        """
+        for dataset_id in datasets:
+            if dataset_id not in self._datasets and dataset_id not in self._looks:
+                self._looks[dataset_id] = self._beside.submit(self._get_dataset, dataset_id)
+        for name in tables:
+            if str(name) not in self._looks:
+                self._looks[str(name)] = self._beside.submit(self._get_table, name)
+
     def find_table(self, name: TableName) -> bigquery.Table | None:
         """Look a table up; None = there is none."""
+        look = self._looks.pop(str(name), None)
+        return self._get_table(name) if look is None else look.result()
+
+    def _get_table(self, name: TableName) -> bigquery.Table | None:
         from google.api_core.exceptions import NotFound
 
         try:
@@ -407,16 +436,21 @@ class Connection:
 
     def find_dataset(self, dataset_id: str) -> bigquery.Dataset | None:
         """Look a dataset up, once; None = there is none."""
+        if dataset_id not in self._datasets:
+            look = self._looks.pop(dataset_id, None)
+            found = self._get_dataset(dataset_id) if look is None else look.result()
+            if found is None:
+                return None
+            self._datasets[dataset_id] = found
+        return self._datasets[dataset_id]
+
+    def _get_dataset(self, dataset_id: str) -> bigquery.Dataset | None:
         from google.api_core.exceptions import NotFound
 
         try:
-            if dataset_id not in self._datasets:
-                self._datasets[dataset_id] = self.client.get_dataset(
-                    dataset_id, retry=self.retry(), timeout=REQUEST_S
-                )
+            return self.client.get_dataset(dataset_id, retry=self.retry(), timeout=REQUEST_S)
         except NotFound:
             return None
-        return self._datasets[dataset_id]
 
     def make_dataset(self, dataset_id: str, location: str | None = None) -> None:
         """Create a dataset, by default in the run's location; an existing one is fine.
@@ -451,9 +485,31 @@ class Connection:
             table, exists_ok=True, retry=self.retry(), timeout=REQUEST_S
         )
 
+    def find_or_make_table(self, table: bigquery.Table) -> bigquery.Table:
+        """As `make_table`, for a table that is nearly always there: one request then, not two."""
+        name = TableName(table.project, table.dataset_id, table.table_id)
+        return self.find_table(name) or self.make_table(table)
+
     def update(self, table: bigquery.Table, fields: list[str]) -> bigquery.Table:
         """Change properties of a table by `tables.patch`. Not a job."""
         return self.client.update_table(table, fields, retry=self.retry(), timeout=REQUEST_S)
+
+    def drop_beside(self, names: Sequence[TableName], last: TableName | None = None) -> None:
+        """Drop work tables beside what the caller does meanwhile, at the latest when this is closed.
+
+        Args:
+            names: In any order.
+            last: Dropped when all others are gone; None = there is none.
+        """
+
+        def drop() -> None:
+            for each in drops:
+                each.result()
+            if last is not None:
+                self.drop_work_table(last)
+
+        drops = [self._beside.submit(self.drop_work_table, name) for name in names]
+        self._drops.append(self._beside.submit(drop))
 
     def drop_work_table(self, name: TableName) -> None:
         """Drop a work table. It expires by itself, so a failure is only a warning."""

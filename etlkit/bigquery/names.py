@@ -68,6 +68,11 @@ def check_table(text: str) -> str:
     return text
 
 
+def is_table(text: str) -> bool:
+    """Whether a text looks like `dataset.table` or `project.dataset.table`, without backticks."""
+    return _TABLE.fullmatch(text) is not None
+
+
 def parse_table(text: str, project: str) -> TableName:
     """Read `dataset.table` or `project.dataset.table`; backticks are ignored.
 
@@ -76,6 +81,18 @@ def parse_table(text: str, project: str) -> TableName:
     """
     match = _match(text)
     return TableName(match["project"] or project, match["dataset"], match["table"])
+
+
+def work_dataset(name: str, project: str) -> tuple[str, str]:
+    """Split `dataset` or `project.dataset`.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    owner, _, dataset = name.rpartition(".")
+    if not dataset.isidentifier():
+        raise ConfigError(f"work_dataset={name!r}: write dataset or project.dataset")
+    return owner or project, dataset
 
 
 def _match(text: str) -> re.Match[str]:

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from etlkit.bigquery.client import REQUEST_S, Connection, connect
 from etlkit.bigquery.google_errors import errors_as
-from etlkit.bigquery.names import TableName, parse_table
+from etlkit.bigquery.names import TableName, parse_table, work_dataset
 from etlkit.bigquery.publish.staging import Staging
-from etlkit.bigquery.source import work_dataset
 from etlkit.errors import ConfigError, SourceError
 
 if TYPE_CHECKING:

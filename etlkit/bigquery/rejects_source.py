@@ -85,12 +85,12 @@ class RejectsReader(BigQueryReader):
         values |= {} if self._rejects.only is None else {"only": self._rejects.only}
         self._connection.query(
             sql.snapshot_rejects(
-                self._frozen, self._rejects_table, self._run.limit, only="only" in values
+                self.frozen, self._rejects_table, self._run.limit, only="only" in values
             ),
             "snapshot",
             parameters=[bigquery.ScalarQueryParameter(k, "STRING", v) for k, v in values.items()],
         )
-        table = self._connection.find_table(self._frozen)
+        table = self._connection.find_table(self.frozen)
         if table is None or not table.num_rows:
             of = "" if self._rejects.only is None else f" of class {self._rejects.only}"
             raise SourceError(

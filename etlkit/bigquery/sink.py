@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from etlkit.api.sink import Outlook
 from etlkit.bigquery.modes import MODES
 from etlkit.bigquery.names import check_table
-from etlkit.bigquery.source import WORK_DATASET
+from etlkit.bigquery.source import WORK_DATASET, BigQuerySource
 from etlkit.bigquery.table_definition import Definition
 from etlkit.errors import ConfigError, SinkError
 from etlkit.variables.substitution import without_variables
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from etlkit.api.job_options import JobOptions
+    from etlkit.api.reuse import Reuse
     from etlkit.api.run import Run, RunRecord, RunRequest
     from etlkit.api.sink import SinkWriter
     from etlkit.api.source import Source, SourceReader
@@ -147,6 +148,31 @@ class BigQuerySink(SinkOptions):
 
             return DirectWriter(self, job, run, connect(run), reader.details)
         return BigQueryWriter(self, job, run, connect(run), reader)
+
+    def check_reuse(self, source: Source, /) -> None:
+        """See `etlkit.api.sink.KeepsResults.check_reuse`."""
+        if not MODES[self.mode].is_staged:
+            raise ConfigError(
+                f"reuse does not go with mode {self.mode}: its rows are never staged, so nothing is "
+                "kept of them. Choose another mode"
+            )
+        if not isinstance(source, BigQuerySource):
+            raise ConfigError(
+                f"reuse needs a BigQuerySource, not a {type(source).__name__}: known rows are found by "
+                "SQL. Load the files into a table first, and read that"
+            )
+
+    def count_results(self, run: Run, reuse: Reuse, /) -> int:
+        """See `etlkit.api.sink.KeepsResults.count_results`."""
+        from etlkit.bigquery.client import connect
+        from etlkit.bigquery.google_errors import errors_as
+        from etlkit.bigquery.names import work_dataset
+        from etlkit.bigquery.results.results_table import ResultsTable
+
+        connection = connect(run)
+        dataset = work_dataset(self.work_dataset, connection.project)
+        with errors_as(SinkError, "open", "counting the results of earlier runs failed"):
+            return ResultsTable(connection, run, dataset, reuse).count()
 
     def read_rows(self, run: Run, /, *, is_published: bool, max_bytes: int) -> pa.Table:
         """See `etlkit.api.sink.ReadsBack.read_rows`."""

@@ -13,8 +13,9 @@ from etlkit.bigquery import sql
 from etlkit.bigquery.client import Connection, connect
 from etlkit.bigquery.google_errors import errors_as
 from etlkit.bigquery.modes import TargetOptions
-from etlkit.bigquery.names import TableName, parse_table
+from etlkit.bigquery.names import TableName, parse_table, work_dataset
 from etlkit.bigquery.parameters import query_parameters
+from etlkit.bigquery.publish.opening import look_ahead
 from etlkit.errors import ConfigError, SourceError
 
 if TYPE_CHECKING:
@@ -103,6 +104,8 @@ class BigQuerySource:
             with errors_as(SourceError, "open", f"looking for the dataset of {target} failed"):
                 dataset = connection.find_dataset(target.dataset_id)
             connection.location = None if dataset is None else dataset.location
+        if isinstance(sink, TargetOptions):
+            look_ahead(sink, job, run, connection)
         return BigQueryReader(self, run, connection)
 
 
@@ -123,7 +126,8 @@ class BigQueryReader:
         self.columns = self._check()
 
     @property
-    def _frozen(self) -> TableName:
+    def frozen(self) -> TableName:
+        """The table of the run's frozen rows."""
         return TableName(*self._dataset, f"src_{self._run.run_id}")
 
     @property
@@ -179,15 +183,15 @@ class BigQueryReader:
         """See `etlkit.api.source.SourceReader.freeze`."""
         finished = 0 if recovered is None else recovered.counts.finished
         with errors_as(SourceError, "snapshot", "freezing the source rows failed", _SNAPSHOT_HINTS):
-            if finished and self._connection.find_table(self._frozen) is None:
+            if finished and self._connection.find_table(self.frozen) is None:
                 raise SourceError(
-                    f"the frozen rows of run {self._run.run_id} are gone ({self._frozen}); they "
+                    f"the frozen rows of run {self._run.run_id} are gone ({self.frozen}); they "
                     f"are kept for {sql.EXPIRE_DAYS} days. Start a new run"
                 )
             if self._table is None:
-                self._connection.make_dataset(self._frozen.dataset_id)
+                self._connection.make_dataset(self.frozen.dataset_id)
                 self._snapshot()
-            self._table = self._frozen
+            self._table = self.frozen
             if recovered is not None and finished:
                 self._leave_out(recovered)
             frozen = self._connection.find_table(self._table)
@@ -195,7 +199,7 @@ class BigQueryReader:
 
     def _snapshot(self) -> None:
         self._connection.query(
-            sql.snapshot(self._frozen, self._source.query, self._run.limit),
+            sql.snapshot(self.frozen, self._source.query, self._run.limit),
             "snapshot",
             parameters=self._parameters,
             maximum_bytes_billed=self._source.maximum_bytes_billed,
@@ -207,7 +211,7 @@ class BigQueryReader:
             raise SourceError("the sink cannot say in SQL which rows it has; resume needs that")
         self._rests += 1
         self._connection.query(
-            sql.rest(self._rest, self._frozen, recovered.query), f"rest_{self._rests}"
+            sql.rest(self._rest, self.frozen, recovered.query), f"rest_{self._rests}"
         )
         self._table = self._rest
 
@@ -250,7 +254,7 @@ class BigQueryReader:
         self._fetches += 1
         with errors_as(SourceError, "read", "reading rows again failed"):
             job = self._connection.query(
-                sql.rows_by_id(self._frozen),
+                sql.rows_by_id(self.frozen),
                 f"fetch_{self._fetches}",
                 parameters=[bigquery.ArrayQueryParameter("ids", "STRING", list(row_ids))],
             )
@@ -265,20 +269,9 @@ class BigQueryReader:
     def close(self, *, succeeded: bool) -> None:
         """Drop the frozen rows after success; else they stay for a resume and expire."""
         if self._table is not None and succeeded:
-            self._connection.drop_work_table(self._frozen)
-            self._connection.drop_work_table(self._rest)
-
-
-def work_dataset(name: str, project: str) -> tuple[str, str]:
-    """Split `dataset` or `project.dataset`.
-
-    Raises:
-        ConfigError: It is neither.
-    """
-    owner, _, dataset = name.rpartition(".")
-    if not dataset.isidentifier():
-        raise ConfigError(f"work_dataset={name!r}: write dataset or project.dataset")
-    return owner or project, dataset
+            may_have_rest = self._rests or self._run.attempt > 1
+            names = [self.frozen, self._rest] if may_have_rest else [self.frozen]
+            self._connection.drop_beside(names)
 
 
 def _plain(value: Any) -> Any:

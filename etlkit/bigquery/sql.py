@@ -8,15 +8,16 @@ from itertools import groupby
 
 from etlkit.api.sink import PART, PARTS
 from etlkit.api.source import ROW_ID
-from etlkit.bigquery.names import TableName, literal
+from etlkit.bigquery.names import TableName, is_table, literal
 from etlkit.rows.columns import Column, quoted
-from etlkit.variables.sql_tokens import one_query, statements, tokenize
+from etlkit.variables.sql_tokens import is_plain_query, one_query, statements, tokenize
 
 EXPIRE_DAYS = 7
 """Work tables of a run that was never finished are gone after this."""
 
 
-def _expires() -> str:
+def expires() -> str:
+    """The option with which a work table expires by itself."""
     interval = f"INTERVAL {EXPIRE_DAYS} DAY"
     return f"expiration_timestamp = TIMESTAMP_ADD(CURRENT_TIMESTAMP(), {interval})"
 
@@ -36,15 +37,30 @@ def snapshot(table: TableName, query: str, limit: int | None) -> str:
     """Freeze the source rows. `IF NOT EXISTS`: a repeat must not give new ids to the same rows."""
     functions, select = one_query(query)
     return (
-        f"{functions}CREATE TABLE IF NOT EXISTS {table.sql} OPTIONS({_expires()}) AS\n"
+        f"{functions}CREATE TABLE IF NOT EXISTS {table.sql} OPTIONS({expires()}) AS\n"
         f"{_with_ids(select, limit)}"
     )
 
 
 def up_to_end(query: str) -> str:
     """The user's query without what follows it. Positions in it stay."""
+    if is_plain_query(query):
+        return query.rstrip()
     one_query(query)
     return query[: statements(tokenize(query))[-1][-1].end]
+
+
+def query_of(table_or_query: str) -> str:
+    """The query that reads a table, `dataset.table` or with its project; a query as it is."""
+    name = table_or_query.strip().replace("`", "")
+    return f"SELECT * FROM `{name}`" if is_table(name) else table_or_query
+
+
+def sample_of(table_or_query: str, num_rows: int, seed: int) -> str:
+    """Some rows of a table or query; which ones depends on what is in them, and on the seed."""
+    functions, select = one_query(query_of(table_or_query))
+    order = f"FARM_FINGERPRINT(CONCAT('{seed:d} ', TO_JSON_STRING(q)))"
+    return f"{functions}SELECT q.* FROM (\n{select}\n) AS q ORDER BY {order} LIMIT {num_rows:d}"
 
 
 def named_columns(query: str, names: Sequence[str]) -> str:
@@ -59,7 +75,7 @@ def snapshot_rejects(table: TableName, rejects: TableName, limit: int | None, *,
     chosen = " AND error_class = @only" if only else ""
     bound = "" if limit is None else f" LIMIT {limit}"
     return (
-        f"CREATE TABLE IF NOT EXISTS {table.sql} OPTIONS({_expires()}) AS\n"
+        f"CREATE TABLE IF NOT EXISTS {table.sql} OPTIONS({expires()}) AS\n"
         f"SELECT row_id AS {ROW_ID}, source_row FROM {rejects.sql}\n"
         f"WHERE run_id = @run_id{chosen}{bound}"
     )
@@ -81,7 +97,7 @@ def rows_by_id(frozen: TableName) -> str:
 def rest(table: TableName, frozen: TableName, finished_ids: str) -> str:
     """The frozen rows that have no outcome yet."""
     return (
-        f"CREATE OR REPLACE TABLE {table.sql} OPTIONS({_expires()}) AS\n"
+        f"CREATE OR REPLACE TABLE {table.sql} OPTIONS({expires()}) AS\n"
         f"SELECT frozen.* FROM {frozen.sql} AS frozen\n"
         f"LEFT JOIN (\n{finished_ids}\n) AS done ON frozen.{ROW_ID} = done.{ROW_ID}\n"
         f"WHERE done.{ROW_ID} IS NULL"
@@ -170,7 +186,13 @@ def audit(staged: Staged) -> str:
     )
 
 
-def staged_rows(staged: Staged, columns: Sequence[Column], *, with_ids: bool = False) -> str:
+def staged_rows(
+    staged: Staged,
+    columns: Sequence[Column],
+    *,
+    with_ids: bool = False,
+    skipped: bool = False,
+) -> str:
     """The rows to publish: each part of each source row once.
 
     The latest attempt at a row counts. `MIN(parts)`: should one attempt have staged a row twice with
@@ -180,6 +202,7 @@ def staged_rows(staged: Staged, columns: Sequence[Column], *, with_ids: bool = F
         staged: The work tables.
         columns: The columns to give; one that a table lacks is null there.
         with_ids: Whether `STAGING_COLUMNS` come first.
+        skipped: Whether to give skipped and rejected rows too, as one row without values.
     """
     parts = [_parts_of(table, has, columns) for table, has in staged.tables]
     if staged.rejects is not None:
@@ -192,7 +215,7 @@ def staged_rows(staged: Staged, columns: Sequence[Column], *, with_ids: bool = F
         f"    PARTITION BY {ROW_ID}, {PART} ORDER BY {ATTEMPT} DESC, {PARTS}) = 1\n"
         f"  AND {ATTEMPT} = MAX({ATTEMPT}) OVER (PARTITION BY {ROW_ID})\n"
         f"  AND {PARTS} = MIN({PARTS}) OVER (PARTITION BY {ROW_ID}, {ATTEMPT})\n"
-        f"  AND {PARTS} > 0"
+        f"  AND {PARTS} >= {0 if skipped else 1}"
     )
 
 
@@ -624,7 +647,7 @@ def runs_view(events: TableName) -> str:
     """The latest state of every run. A run that is published stays published."""
     columns = (
         "run_id, job, IF(event = 'started', 'running', event) AS state, mode, target, `read`, "
-        "written, skipped, rejected, rows_published, error, attempt, fingerprint, variables, "
+        "written, skipped, rejected, rows_published, error, attempt, fingerprint, code, variables, "
         "retry_of, parent_run_id, task, seconds, bytes_billed, cost, report, "
         "owner, host, pid, etlkit_version, started_at, event_at AS updated_at, "
         "IF(event = 'started', NULL, event_at) AS finished_at, "

@@ -155,6 +155,8 @@ class _Fixed:
     def headers(self) -> Mapping[str, str]:
         return self._headers
 
+    known = headers
+
     def renew(self, _refused: Mapping[str, str]) -> bool:
         return False
 
@@ -171,6 +173,11 @@ class _Tokens:
         self._lock = threading.Lock()
         self._headers: dict[str, str] | None = None
         self._renewed_at = float("inf")
+
+    def known(self) -> Mapping[str, str] | None:
+        """The headers, if no server must be asked for them first."""
+        headers = self._headers
+        return None if clock.now() >= self._renewed_at else headers
 
     def headers(self) -> Mapping[str, str]:
         with self._lock:  # one of the threads asks, and the others wait for its token

@@ -1,4 +1,4 @@
-"""The one back-off loop: repeat what failed with a transient error, after a random wait."""
+"""Back-off: repeat what failed with a transient error, after a random wait."""
 
 from __future__ import annotations
 
@@ -161,6 +161,22 @@ class Backoff:
         return AttemptLoop(self, on_error)
 
 
+def is_repeated(is_transient: Callable[[BaseException], bool], error: BaseException) -> bool:
+    """Whether another attempt may follow an error.
+
+    Args:
+        is_transient: Which errors may pass.
+        error: Of the attempt.
+
+    Raises:
+        JobError: A service that this process relies on has ended: nothing is repeated.
+    """
+    if not is_transient(error):
+        return False
+    ended.refuse_to_repeat(error)
+    return True
+
+
 def retry_loop(
     *,
     is_transient: Callable[[BaseException], bool],
@@ -170,7 +186,7 @@ def retry_loop(
     sleep: Callable[[float], None],
     after: Callable[[RetryCallState], None] = after_nothing,
 ) -> Retrying:
-    """The loop of all retries: tenacity's, which raises the last error as it is.
+    """The loop of `Backoff`: tenacity's, which raises the last error as it is.
 
     If a service that this process relies on has ended, nothing is repeated, and a `JobError` says so.
 
@@ -182,15 +198,8 @@ def retry_loop(
         sleep: Waits.
         after: Called after each failed attempt, before anything else.
     """
-
-    def is_followed(error: BaseException) -> bool:
-        if not is_transient(error):
-            return False
-        ended.refuse_to_repeat(error)
-        return True
-
     return Retrying(
-        retry=retry_if_exception(is_followed),
+        retry=retry_if_exception(functools.partial(is_repeated, is_transient)),
         after=after,
         wait=wait_s,
         stop=is_over,

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections import deque
+from collections.abc import Callable, Generator
+from functools import cached_property
 
 from etlkit.calls import clock
+from etlkit.calls.waits import Pause
+from etlkit.calls.wakers import ThreadWaker, Waker
 from etlkit.errors import OutageError, RetryableError
 
 log = logging.getLogger("etlkit")
@@ -27,6 +30,10 @@ _SERVICE_STATUS = frozenset({429, 503})
 _SERVICE_CODES = frozenset({"unreachable", "unknown_host"})
 """These mean that the service is down or busy, even if only one call met them. Everything else (500, a
 timeout, a reset) may be caused by one poisonous row."""
+
+_THROTTLED = 429
+"""This is said to a row, whose call is parked, or to all, whom the limiter slows down. Only when a call
+has used up its attempts, and none was answered meanwhile, it means that the service is down."""
 
 _CONTRADICTED = 2
 
@@ -49,15 +56,19 @@ class CallState:
         contradicted: Failures while other calls were answered.
     """
 
-    __slots__ = ("begun_at", "contradicted", "counted", "made", "spent_s", "units")
-
-    def __init__(self, units: int) -> None:
+    def __init__(self, units: int, make_waker: Callable[[], Waker] = ThreadWaker) -> None:
         self.units = units
+        self._make_waker = make_waker
         self.made = 0
         self.counted = 0
         self.spent_s = 0.0
         self.begun_at = 0.0
         self.contradicted = 0
+
+    @cached_property
+    def waker(self) -> Waker:
+        """Wakes the thread or task that makes the call; most calls need none."""
+        return self._make_waker()
 
     @property
     def is_suspect(self) -> bool:
@@ -73,15 +84,13 @@ class Breaker:
     Args:
         service: The service's name, for messages.
         max_outage_s: The run ends when an outage takes longer.
-        stop: Ends the waits.
     """
 
-    def __init__(self, service: str, max_outage_s: float, stop: clock.Stop) -> None:
+    def __init__(self, service: str, max_outage_s: float) -> None:
         self._service = service
         self._max_outage_s = max_outage_s
-        self._stop = stop
-        self._changed = threading.Condition()
-        self._waiting: deque[CallState] = deque()
+        self._lock = threading.Lock()
+        self._waiting: dict[CallState, None] = {}
         self._failures = 0
         self._first_failing: CallState | None = None
         self._several_failing = False
@@ -98,64 +107,65 @@ class Breaker:
         """Whether callers are paused."""
         return self._open_since is not None
 
-    def admit(self, call: CallState) -> bool:
-        """Wait until a call may be made.
+    def admit(self, call: CallState) -> Generator[Pause, None, bool]:
+        """Wait until a call may be made. A pause ends early when `call.waker` is woken.
 
         Returns:
             Whether it is the call that tests whether the service is back.
 
         Raises:
             OutageError: The service was down for longer than `max_outage_s`.
-            Stopped: The run ended first.
         """
-        if self._open_since is None:
-            return False
-        with self._changed:
-            self._waiting.append(call)
-            try:
-                while (since := self._open_since) is not None:
-                    self._stop.check()
-                    self._refuse_long_outage(since, call)
-                    if self._probing is None and self._waiting[0] is call:
-                        if clock.now() >= self._probe_at or clock.skip_to(self._probe_at):
+        with self._lock:
+            self._waiting[call] = None
+        try:
+            while True:
+                with self._lock:
+                    if self._open_since is None:
+                        return False
+                    self._refuse_long_outage(self._open_since, call)
+                    pause = Pause("down")
+                    if self._probing is None and next(iter(self._waiting)) is call:
+                        if clock.now() >= self._probe_at:
                             self._probing = call
                             return True
-                        self._changed.wait(self._probe_at - clock.now())
-                    else:
-                        self._changed.wait()
-                return False
-            finally:
-                self._waiting.remove(call)
-                self._changed.notify_all()
+                        pause = Pause("down", self._probe_at)
+                yield pause
+        finally:
+            with self._lock:
+                del self._waiting[call]
+                self._wake_first()
 
-    def wake(self) -> None:
-        """Let waiting callers check whether the run is ending."""
-        with self._changed:
-            self._changed.notify_all()
+    def _wake_first(self) -> None:
+        """Only the call that is next has something to do: thousands may wait."""
+        for call in self._waiting:
+            call.waker.wake()
+            break
 
     def abandoned(self, call: CallState) -> None:
         """Record an attempt that says nothing about the service: another call may test it."""
         if self._probing is call:
-            with self._changed:
+            with self._lock:
                 self._probing = None
-                self._changed.notify_all()
+                self._wake_first()
 
     def succeeded(self) -> None:
         """Record a call that was answered: the service works."""
         self._last_success = clock.now()
         if self._failures or self._open_since is not None:
-            with self._changed:
+            with self._lock:
                 if self._is_told:
                     down_s = self._last_success - (self._open_since or self._last_success)
                     log.info("%s is back after %.0f s", self._service, max(down_s, 0.0))
                 self._is_told = False
                 self._failures, self._first_failing, self._several_failing = 0, None, False
                 self._open_since, self._probing, self._pause_s = None, None, _FIRST_PAUSE_S
-                self._changed.notify_all()
+                for call in self._waiting:
+                    call.waker.wake()
 
     def failed(self, call: CallState, error: RetryableError, hint_s: float) -> None:
         """Record a failure that the service may have caused."""
-        with self._changed:
+        with self._lock:
             call.contradicted += self._last_success > call.begun_at
             call.begun_at = clock.now()
             if not call.is_suspect:
@@ -164,8 +174,10 @@ class Breaker:
                 self._first_failing = self._first_failing or call
                 self._several_failing = self._several_failing or call is not self._first_failing
             if self._open_since is None:
-                if self._failures >= _OPEN_AFTER and (
-                    self._several_failing or _means_the_service(error)
+                if (
+                    self._failures >= _OPEN_AFTER
+                    and error.status != _THROTTLED
+                    and (self._several_failing or _means_the_service(error))
                 ):
                     self._open(hint_s)
             elif self._probing is call:
@@ -173,7 +185,7 @@ class Breaker:
                 self._pause_s = min(self._pause_s * 2, _MAX_PAUSE_S)
                 self._set_probe(hint_s)
                 self._tell()
-                self._changed.notify_all()
+                self._wake_first()
 
     def blames_service(self, call: CallState, error: RetryableError, hint_s: float) -> bool:
         """Decide whether the service made a call use up its attempts; if so, open the breaker.
@@ -182,7 +194,7 @@ class Breaker:
         says that the service is down, it was the service. If nothing else is known, it was the row,
         and the next one will show.
         """
-        with self._changed:
+        with self._lock:
             if call.is_suspect:
                 return False
             if self._open_since is not None or not self._failures:
@@ -229,31 +241,31 @@ class Breaker:
 
 
 class RetryBudget:
-    """Limits retries to one in five recent calls, beyond a floor: they must not add to an overload.
+    """Limits retries to one in five recent calls, beyond a floor: they must not add to an overload."""
 
-    Args:
-        stop: Ends the waits.
-    """
-
-    def __init__(self, stop: clock.Stop) -> None:
-        self._stop = stop
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._tokens = _BUDGET_FLOOR
         self._at = clock.now()
+        self._num_waiting = 0
 
     def earn(self) -> None:
         """Record that a call was made."""
         with self._lock:
             self._tokens = min(self._tokens + _BUDGET_SHARE, _BUDGET_MAX)
 
-    def spend(self) -> None:
-        """Wait until a retry may be made.
-
-        Raises:
-            Stopped: The run ended first.
-        """
-        while not self._take():
-            self._stop.wait_until(clock.now() + _BUDGET_LOOK_S)
+    def spend(self) -> Generator[Pause, None, None]:
+        """Wait until a retry may be made."""
+        if self._take():
+            return
+        self._num_waiting += 1
+        try:
+            while not self._take():
+                # Thousands of tasks that all look every 50 ms would do nothing else.
+                look_s = _BUDGET_LOOK_S * max(1.0, self._num_waiting / _BUDGET_FLOOR)
+                yield Pause("retry", clock.now() + look_s)
+        finally:
+            self._num_waiting -= 1
 
     def _take(self) -> bool:
         with self._lock:

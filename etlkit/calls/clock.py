@@ -6,6 +6,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from etlkit.calls.wakers import Waker
 
 
 class Stopped(BaseException):
@@ -58,14 +62,20 @@ def skip_to(at: float) -> bool:
 
 
 class Stop:
-    """Ends the waits of all threads of a run. They wait on an event and never sleep."""
+    """Ends the waits of all threads and tasks of a run. They wait on an event and never sleep."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
+        self._lock = threading.Lock()
+        self._wakers: set[Waker] = set()
 
     def set(self) -> None:
         """End every wait, now and later."""
         self._event.set()
+        with self._lock:
+            wakers = list(self._wakers)
+        for waker in wakers:
+            waker.wake()
 
     @property
     def is_set(self) -> bool:
@@ -80,6 +90,19 @@ class Stop:
         """
         if self._event.is_set():
             raise Stopped
+
+    @contextmanager
+    def waking(self, waker: Waker) -> Iterator[None]:
+        """Wake a waiting thread or task when the run ends, while inside. It has to `check` then."""
+        with self._lock:
+            self._wakers.add(waker)
+        try:
+            if self._event.is_set():
+                waker.wake()
+            yield
+        finally:
+            with self._lock:
+                self._wakers.discard(waker)
 
     def wait_until(self, at: float) -> None:
         """Wait until a point in time, as `now` counts.

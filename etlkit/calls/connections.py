@@ -30,9 +30,9 @@ from etlkit.calls.proxies import Proxy, proxy_for
 from etlkit.calls.tls import tls_context
 from etlkit.errors import ApiError, ConfigError, RetryableError
 
-_CONNECT_S: Final = 10.0
+CONNECT_S: Final = 10.0
 _LEAST_S: Final = 0.001
-_ENCODING_BYTES: Final = 1024
+ENCODING_BYTES: Final = 1024
 """What an encoding may add to a body that it cannot make smaller, beside a thousandth."""
 
 _NO_REPEAT: Final = urllib3.Retry(total=False, redirect=False)
@@ -171,7 +171,7 @@ class HttpPool:
             redirect=False,
             assert_same_host=False,
             # The socket's own timeout is for systems where a shutdown does not wake a reader.
-            timeout=urllib3.Timeout(connect=min(_CONNECT_S, timeout_s), read=timeout_s),
+            timeout=urllib3.Timeout(connect=min(CONNECT_S, timeout_s), read=timeout_s),
             preload_content=False,
         )
 
@@ -183,20 +183,40 @@ class HttpPool:
             return refused_by_proxy(self._service)
         if any(isinstance(each, ssl.SSLCertVerificationError) for each in error.args):
             return untrusted(self._service)
+        code = "reset"
         if isinstance(error, DecodeError):
-            code, name = "bad_encoding", "the answer is not encoded as its Content-Encoding says"
+            code = "bad_encoding"
         elif _is_unknown_host(error):
-            code, name = "unknown_host", "there is no such host"
+            code = "unknown_host"
         elif isinstance(error, (NewConnectionError, ConnectTimeoutError)):
-            code, name = "unreachable", "no connection"
+            code = "unreachable"
         elif is_late or isinstance(error, (TimeoutError, urllib3.exceptions.TimeoutError)):
-            code, name = "timeout", "timeout"
+            code = "timeout"
         elif any(isinstance(each, http.client.IncompleteRead) for each in (error, *error.args)):
-            code, name = "truncated", "the answer was cut off"
-        else:
-            code, name = "reset", type(error).__name__
-        what = path.partition("?")[0]
-        return RetryableError(f"{self._service}: {name} while calling {what}", code=code)
+            code = "truncated"
+        return no_answer(self._service, path, code, type(error).__name__)
+
+
+_REASONS: Final = {
+    "bad_encoding": "the answer is not encoded as its Content-Encoding says",
+    "unknown_host": "there is no such host",
+    "unreachable": "no connection",
+    "timeout": "timeout",
+    "truncated": "the answer was cut off",
+}
+
+
+def no_answer(service: str, path: str, code: str, other: str = "reset") -> RetryableError:
+    """The error for an attempt that got no whole answer.
+
+    Args:
+        service: Who was called.
+        path: What was called; what follows `?` is not shown.
+        code: Why, one of `_REASONS` or `reset`.
+        other: What to say of a `reset`.
+    """
+    reason = _REASONS.get(code, other)
+    return RetryableError(f"{service}: {reason} while calling {path.partition('?')[0]}", code=code)
 
 
 class HttpStream:
@@ -315,7 +335,7 @@ class _WatchedHTTPSConnection(_Watched, HTTPSConnection):
 
 def _rest_s(connect_s: Any) -> float:
     """Seconds for connecting: no more than the attempt of this thread has left."""
-    most = connect_s if isinstance(connect_s, (int, float)) else _CONNECT_S
+    most = connect_s if isinstance(connect_s, (int, float)) else CONNECT_S
     deadline = deadlines.current()
     return most if deadline is None else max(min(most, deadline.at - time.monotonic()), _LEAST_S)
 
@@ -324,7 +344,7 @@ def _read_at_most(response: urllib3.BaseHTTPResponse, max_bytes: int | None) -> 
     """The body as it came, up to a little more than `max_bytes`."""
     if max_bytes is None:
         return response.read(decode_content=False)
-    most = max_bytes + max_bytes // 1000 + _ENCODING_BYTES
+    most = max_bytes + max_bytes // 1000 + ENCODING_BYTES
     raw = b""
     while len(raw) < most:
         piece = response.read(most - len(raw), decode_content=False)

@@ -84,7 +84,72 @@ class Request:
         return 200 <= status < 300 if self.success is None else status in self.success
 
 
-class Exchange:
+class ExchangeRules:
+    """What exchanges have in common, be they awaited or not.
+
+    Args:
+        service: Its name, for messages and for its `Caller`.
+        retry: How often and how long to try, unless the job says so; None = the defaults.
+        authorization: Who calls; None = the headers of the requests say it, or nothing does.
+    """
+
+    def __init__(
+        self, service: str, retry: RetryPolicy | None, authorization: Authorization | None
+    ) -> None:
+        self._service = service
+        self._retry = retry
+        self._authorization = authorization
+        self._caller = running_caller(service, retry)
+
+    def refused(self, message: str, status: int | None) -> ApiError:
+        """The error for a service that cannot be worked with."""
+        return ApiError(message, service=self._service, status=status)
+
+    def _authorization_of(self, request: Request) -> Authorization | None:
+        """Who calls; None = the request says it itself, or nothing does."""
+        has_own = any(name.lower() == "authorization" for name in request.headers)
+        return None if has_own else self._authorization
+
+    def _refusal(
+        self,
+        request: Request,
+        headers: Mapping[str, str],
+        status: int,
+        answered: Mapping[str, str],
+        body: bytes,
+        made: int,
+    ) -> EtlkitError:
+        secrets = secrets_in(headers)
+        what = shown(request.target)
+        error = from_http(
+            status, answered, body, self._service, what, hide=lambda text: hide(text, secrets)
+        )
+        if isinstance(error, ApiError) and status in request.as_row:
+            return RequestRefusedError(error.message, code=str(status), attempts=made)
+        return error
+
+    def _garbled(self, error: RetryableError, num_before: int) -> int:
+        """How many answers of a call could not be read, this error's included.
+
+        Raises:
+            ApiError: They are too many.
+        """
+        if error.code not in _GARBLED:
+            return num_before
+        if num_before + 1 < _MAX_GARBLED:
+            return num_before + 1
+        raise self.refused(error.message, error.status) from None
+
+    def _calls(self) -> Caller:
+        return self._caller or caller(self._service, self._retry)
+
+
+def is_unauthorized(error: ApiError) -> bool:
+    """Whether another token may help."""
+    return error.status == _UNAUTHORIZED
+
+
+class Exchange(ExchangeRules):
     """Requests to one service. Threads share it.
 
     Args:
@@ -101,11 +166,8 @@ class Exchange:
         retry: RetryPolicy | None,
         authorization: Authorization | None,
     ) -> None:
+        super().__init__(service, retry, authorization)
         self._pool = pool
-        self._service = service
-        self._retry = retry
-        self._authorization = authorization
-        self._caller = running_caller(service, retry)
 
     def call(self, request: Request, read: Callable[[HttpAnswer], T]) -> T:
         """Send a request until it is answered, and read the answer.
@@ -131,10 +193,8 @@ class Exchange:
                 try:
                     return read(self._answer(request, headers, timeout_s, made))
                 except RetryableError as error:
-                    garbled += error.code in _GARBLED
-                    if error.code not in _GARBLED or garbled < _MAX_GARBLED:
-                        raise
-                    raise self.refused(error.message, error.status) from None
+                    garbled = self._garbled(error, garbled)
+                    raise
 
             return self._calls().call(attempt, units=request.units)
 
@@ -184,10 +244,6 @@ class Exchange:
         finally:
             body.close()
 
-    def refused(self, message: str, status: int | None) -> ApiError:
-        """The error for a service that cannot be worked with."""
-        return ApiError(message, service=self._service, status=status)
-
     def close(self) -> None:
         """Close the connections that are idle."""
         self._pool.close()
@@ -209,39 +265,18 @@ class Exchange:
 
     def _authorized(self, request: Request, make: Callable[[Mapping[str, str]], T]) -> T:
         """Make a call, and once more with another token if the service refuses the one it got."""
-        has_own = any(name.lower() == "authorization" for name in request.headers)
-        if self._authorization is None or has_own:
+        authorization = self._authorization_of(request)
+        if authorization is None:
             return make(request.headers)
-        shows = self._authorization.headers()
+        shows = authorization.headers()
         try:
             return make(merged(shows, request.headers))
         except ApiError as error:
-            if error.status != _UNAUTHORIZED or not self._authorization.renew(shows):
+            if not is_unauthorized(error) or not authorization.renew(shows):
                 raise
-        return make(merged(self._authorization.headers(), request.headers))
-
-    def _refusal(
-        self,
-        request: Request,
-        headers: Mapping[str, str],
-        status: int,
-        answered: Mapping[str, str],
-        body: bytes,
-        made: int,
-    ) -> EtlkitError:
-        secrets = secrets_in(headers)
-        what = shown(request.target)
-        error = from_http(
-            status, answered, body, self._service, what, hide=lambda text: hide(text, secrets)
-        )
-        if isinstance(error, ApiError) and status in request.as_row:
-            return RequestRefusedError(error.message, code=str(status), attempts=made)
-        return error
+        return make(merged(authorization.headers(), request.headers))
 
     def _bad_encoding(self, what: str) -> ApiError:
         return self.refused(
             f"{self._service}: the body of {what} is not encoded as its Content-Encoding says", 200
         )
-
-    def _calls(self) -> Caller:
-        return self._caller or caller(self._service, self._retry)

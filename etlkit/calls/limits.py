@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, get_args
 
 from etlkit.calls import clock
+from etlkit.calls.worker import WorkerKey, worker_key
 from etlkit.errors import CapReachedError, ConfigError
 
 Per = Literal["call", "unit"]
@@ -115,6 +116,17 @@ class Limiter:
         Raises:
             Stopped: The run ended first.
         """
+        (stop or self._stop).wait_until(self.reserve(units))
+
+    def reserve(self, units: int) -> float:
+        """Take the next turn for a call.
+
+        Args:
+            units: Of the call.
+
+        Returns:
+            When it comes, as `clock.now` counts; 0 = at once.
+        """
         weight = units if self._weighs_units else 1
         with self._lock:
             now = clock.now()
@@ -122,10 +134,10 @@ class Limiter:
             self._forget(now)
             self._sent += weight
             if self._per_s == math.inf:
-                return
+                return 0.0
             at = max(now, self._next)
             self._next = at + weight / self._per_s
-        (stop or self._stop).wait_until(at)
+            return at
 
     def throttled(self, units: int) -> None:
         """Record that the server answered 429."""
@@ -209,7 +221,7 @@ class Meter:
         self.calls = 0
         self.retries = 0
         self.units = 0
-        self._refused: dict[int, CapReachedError] = {}
+        self._refused: dict[WorkerKey, CapReachedError] = {}
 
     @property
     def cost(self) -> float | None:
@@ -225,7 +237,7 @@ class Meter:
         with self._lock:
             error = self._cap_before(units) or self._shared_cap_before(units)
             if error is not None:
-                self._refused[threading.get_ident()] = error
+                self._refused[worker_key()] = error
                 raise error
             self.calls += 1
             self.units += units
@@ -246,12 +258,12 @@ class Meter:
         return is_shared or self._max_calls is not None or self._max_cost is not None
 
     def check(self) -> None:
-        """Raise the current thread's `CapReachedError` again: a transform may have caught it.
+        """Raise the current worker's `CapReachedError` again: a transform may have caught it.
 
         Raises:
-            CapReachedError: A call of this thread was refused.
+            CapReachedError: A call of this worker was refused.
         """
-        if self._refused and (error := self._refused.get(threading.get_ident())) is not None:
+        if self._refused and (error := self._refused.get(worker_key())) is not None:
             raise error
 
     def _shared_cap_before(self, units: int) -> CapReachedError | None:

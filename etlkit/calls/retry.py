@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Generator
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar, cast
+from enum import Enum, auto
+from typing import Any, Final, TypeVar, cast
 
 from etlkit.calls import clock
-from etlkit.calls.backoff import Backoff, BackoffPolicy, error_of, retry_loop
+from etlkit.calls.backoff import Backoff, BackoffPolicy, is_repeated
 from etlkit.calls.breaker import Breaker, CallState, RetryBudget
 from etlkit.calls.classify import from_grpc, from_http, is_transient
 from etlkit.calls.limits import Limiter, Meter, RateLimit
 from etlkit.calls.shared import SharedCalls
-from etlkit.calls.waits import Waits
+from etlkit.calls.waits import PARKED, Pause, Waits
+from etlkit.calls.wakers import TaskWaker, ThreadWaker
+from etlkit.calls.worker import Worker, current_worker
 from etlkit.errors import (
     ApiError,
     CallFailedError,
     ConfigError,
-    OutageError,
     RetryableError,
     RowError,
 )
-
-if TYPE_CHECKING:
-    from tenacity import RetryCallState
 
 __all__ = [
     "Backoff",
@@ -43,6 +43,21 @@ __all__ = [
 T = TypeVar("T")
 
 _THROTTLED = 429
+
+
+class _Due(Enum):
+    """What a call does next, beside a `Pause`."""
+
+    SLOT = auto()
+    """Take a slot again, if it was given to another row during a pause."""
+
+    ATTEMPT = auto()
+
+
+_SLOT: Final = _Due.SLOT
+_ATTEMPT: Final = _Due.ATTEMPT
+
+_NOBODY: Final = Worker()
 _current: ContextVar[Calls | None] = ContextVar("etlkit_calls", default=None)
 
 
@@ -86,6 +101,9 @@ class Caller:
     Every attempt waits until the rate limit allows it and, while the service is down, until it is back.
     It is counted and has a deadline. It is repeated after a transient error.
 
+    What happens between attempts is written once, in `_steps`: `call` and `call_async` differ only in
+    how they wait.
+
     Args:
         service: The service's name, for messages.
         policy: How often and how long to try.
@@ -99,19 +117,11 @@ class Caller:
         self._stop = calls.stopping
         self._limiter = Limiter(calls.rate_limit, self._stop)
         self._waits = calls.waits
-        self._hints: dict[int, bool] = {}
         self._shared = calls.shared
         if self._shared is not None and calls.rate_limit is not None:
             self._shared.declare(service, calls.rate_limit)
-        self._breaker = Breaker(service, policy.max_outage_s, self._stop)
-        self._budget = RetryBudget(self._stop)
-        self._retrying = retry_loop(
-            is_transient=_is_retryable,
-            is_over=self._is_over,
-            wait_s=self._wait_s,
-            before_wait=self._before_wait,
-            sleep=self._sleep,
-        )
+        self._breaker = Breaker(service, policy.max_outage_s)
+        self._budget = RetryBudget()
 
     def call(self, attempt: Callable[[float], T], *, units: int = 1) -> T:
         """Make one call, with as many attempts as it takes.
@@ -130,18 +140,55 @@ class Caller:
             CapReachedError: The job may not make more calls.
             Stopped: The run is ending.
         """
-        call = CallState(units)
+        call, worker = CallState(units, ThreadWaker), current_worker() or _NOBODY
+        steps = self._steps(call)
+        worker.num_calls += 1
         try:
-            return cast("T", self._retrying(self._once, call, attempt))
-        except OutageError:
-            raise
-        except RetryableError as error:
-            word = error.code or (None if error.status is None else str(error.status))
-            raise CallFailedError(
-                f"{error.message}, after {call.made} attempts",
-                code=word,
-                attempts=call.made,
-            ) from error
+            step = next(steps)
+            while True:
+                try:
+                    answer = None
+                    if step is _ATTEMPT:
+                        answer = attempt(self.policy.attempt_timeout_s)
+                    elif step is not _SLOT:
+                        self._pause(step, call, worker)
+                    else:
+                        while not worker.resume(call.waker):
+                            self._wait(Pause("retry"), call)
+                except BaseException as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(answer)
+        except StopIteration as end:
+            return cast("T", end.value)
+        finally:
+            worker.num_calls -= 1
+
+    async def call_async(self, attempt: Callable[[float], Awaitable[T]], *, units: int = 1) -> T:
+        """As `call`, for an attempt that is awaited: other tasks of the event loop go on meanwhile."""
+        call, worker = CallState(units, TaskWaker), current_worker() or _NOBODY
+        steps = self._steps(call)
+        worker.num_calls += 1
+        try:
+            step = next(steps)
+            while True:
+                try:
+                    answer = None
+                    if step is _ATTEMPT:
+                        answer = await attempt(self.policy.attempt_timeout_s)
+                    elif step is not _SLOT:
+                        await self._pause_async(step, call, worker)
+                    else:
+                        while not worker.resume(call.waker):
+                            await self._wait_async(Pause("retry"), call)
+                except BaseException as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(answer)
+        except StopIteration as end:
+            return cast("T", end.value)
+        finally:
+            worker.num_calls -= 1
 
     @property
     def stopping(self) -> clock.Stop:
@@ -153,49 +200,56 @@ class Caller:
         """What the run's calls wait for; for those who wait between calls by themselves."""
         return self._waits
 
-    def wake(self) -> None:
-        """Let waiting calls check whether the run is ending."""
-        self._breaker.wake()
+    def _steps(self, call: CallState) -> Generator[Pause | _Due, Any, Any]:
+        """The rule of one call: yields what is due, a pause or one of `_Due`.
 
-    def _once(self, call: CallState, attempt: Callable[[float], T]) -> T:
-        if call.made:
-            self._budget.spend()
-        probes = self._wait_for_turn(call)
-        started = clock.now()
-        if not call.made:
-            call.begun_at = started
-        try:
-            if call.units:
-                self._meter.take(call.units, is_retry=call.made > 0)
-            self._budget.earn()
-            call.made += 1
-            result = attempt(self.policy.attempt_timeout_s)
-        except RetryableError as error:
-            self._record_failure(call, error, started, counts=not probes)
-            raise
-        except (ApiError, RowError):  # refused, but the service answers
-            self._breaker.succeeded()
-            raise
-        except BaseException:
-            self._breaker.abandoned(call)
-            raise
-        self._breaker.succeeded()
-        return result
+        After an attempt it is sent what that returned, or thrown what it raised. It returns the answer.
+        """
+        while True:
+            if call.made:
+                yield from self._budget.spend()
+            # Before the breaker lets the call test the service: the workers with slots wait for that.
+            yield _SLOT
+            probes = yield from self._turn(call)
+            started = clock.now()
+            if not call.made:
+                call.begun_at = started
+            try:
+                if call.units:
+                    self._meter.take(call.units, is_retry=call.made > 0)
+                self._budget.earn()
+                call.made += 1
+                result = yield _ATTEMPT
+            except RetryableError as error:
+                self._record_failure(call, error, started, counts=not probes)
+                pause = self._pause_before_next(call, error)
+            except (ApiError, RowError):  # refused, but the service answers
+                self._breaker.succeeded()
+                raise
+            except BaseException:
+                self._breaker.abandoned(call)
+                raise
+            else:
+                self._breaker.succeeded()
+                return result
+            yield pause
 
-    def _wait_for_turn(self, call: CallState) -> bool:
+    def _turn(self, call: CallState) -> Generator[Pause, None, bool]:
         """Wait for breaker and rate limit; True = the attempt tests whether the service is back."""
         while True:
-            with self._waits.during(self.service, "down"):
-                probes = self._breaker.admit(call)
+            probes = False
+            if self._breaker.is_open:
+                probes = yield from self._breaker.admit(call)
             if call.units:
-                try:
-                    with self._waits.during(self.service, "rate"):
-                        self._limiter.wait(call.units)
-                        if self._shared is not None:
-                            self._shared.wait(self.service, call.units, self._stop)
-                except BaseException:
-                    self._breaker.abandoned(call)
-                    raise
+                at = self._limiter.reserve(call.units)
+                if self._shared is not None:
+                    at = max(at, self._shared.reserve(self.service, call.units))
+                if at:
+                    try:
+                        yield Pause("rate", at)
+                    except BaseException:
+                        self._breaker.abandoned(call)
+                        raise
             if probes or not self._breaker.is_open:  # it may have opened during the wait
                 return probes
 
@@ -212,28 +266,53 @@ class Caller:
                 self._shared.throttled(self.service, call.units)
         self._breaker.failed(call, error, self._hint_s(error))
 
-    def _is_over(self, state: RetryCallState) -> bool:
-        call, error = _of(state)
-        if self.policy.allows(call.counted, call.spent_s + state.upcoming_sleep):
-            return False
-        return not self._breaker.blames_service(call, error, self._hint_s(error))
+    def _pause_before_next(self, call: CallState, error: RetryableError) -> Pause:
+        """The pause after a failed attempt.
 
-    def _wait_s(self, state: RetryCallState) -> float:
-        call, error = _of(state)
-        if self._breaker.is_open:
-            return 0.0  # the breaker decides when
-        return self.policy.wait_s(call.counted, error.retry_after_s)
+        Raises:
+            EtlkitError: No other attempt follows.
+        """
+        if not is_repeated(is_transient, error):
+            raise error
+        is_asked = error.retry_after_s is not None
+        wait_s = 0.0  # the breaker decides when
+        if not self._breaker.is_open:
+            wait_s = self.policy.wait_s(call.counted, error.retry_after_s)
+        if not self.policy.allows(
+            call.counted, call.spent_s + wait_s
+        ) and not self._breaker.blames_service(call, error, self._hint_s(error)):
+            word = error.code or (None if error.status is None else str(error.status))
+            raise CallFailedError(
+                f"{error.message}, after {call.made} attempts", code=word, attempts=call.made
+            ) from error
+        call.spent_s += wait_s
+        return Pause("asked" if is_asked else "retry", clock.now() + wait_s)
 
-    def _before_wait(self, state: RetryCallState) -> None:
-        call, error = _of(state)
-        call.spent_s += state.upcoming_sleep
-        self._hints[threading.get_ident()] = error.retry_after_s is not None
+    def _pause(self, pause: Pause, call: CallState, worker: Worker) -> None:
+        self._stop.check()
+        if not _is_over(pause):
+            if pause.reason in PARKED:
+                worker.park()
+            self._wait(pause, call)
 
-    def _sleep(self, seconds: float) -> None:
-        until = clock.now() + seconds
-        is_asked = self._hints.pop(threading.get_ident(), False)
-        with self._waits.during(self.service, "asked" if is_asked else "retry", until):
-            self._stop.wait_until(until)
+    async def _pause_async(self, pause: Pause, call: CallState, worker: Worker) -> None:
+        self._stop.check()
+        if not _is_over(pause):
+            if pause.reason in PARKED:
+                worker.park()
+            await self._wait_async(pause, call)
+
+    def _wait(self, pause: Pause, call: CallState) -> None:
+        waker = cast("ThreadWaker", call.waker)
+        with self._waits.during(self.service, *pause), self._stop.waking(waker):
+            waker.wait(pause.rest_s)
+        self._stop.check()
+
+    async def _wait_async(self, pause: Pause, call: CallState) -> None:
+        waker = cast("TaskWaker", call.waker)
+        with self._waits.during(self.service, *pause), self._stop.waking(waker):
+            await waker.wait(pause.rest_s)
+        self._stop.check()
 
     def _hint_s(self, error: RetryableError) -> float:
         return self.policy.bounded(error.retry_after_s)
@@ -319,9 +398,7 @@ class Calls:
         """End all waits, now and later: the run ends."""
         self.stopping.set()
         with self._lock:
-            callers, parts = list(self._callers.values()), list(self._parts)
-        for each in callers:
-            each.wake()
+            parts = list(self._parts)
         for part in parts:
             part.stop()
 
@@ -356,9 +433,5 @@ def running_caller(service: str, policy: RetryPolicy | None = None) -> Caller | 
     return None if calls is None else calls.caller(service, policy)
 
 
-def _is_retryable(error: BaseException) -> bool:
-    return isinstance(error, RetryableError) and is_transient(error)
-
-
-def _of(state: RetryCallState) -> tuple[CallState, RetryableError]:
-    return state.args[0], cast("RetryableError", error_of(state))
+def _is_over(pause: Pause) -> bool:
+    return clock.now() >= pause.until or (pause.until < math.inf and clock.skip_to(pause.until))

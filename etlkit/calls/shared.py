@@ -54,8 +54,11 @@ class SharedCalls:
         Raises:
             Stopped: The run ended first.
         """
-        for limiter in self._of(service):
-            limiter.wait(units, stop)
+        stop.wait_until(self.reserve(service, units))
+
+    def reserve(self, service: str, units: int) -> float:
+        """Take the next turn for a call; see `Limiter.reserve`."""
+        return max((limiter.reserve(units) for limiter in self._of(service)), default=0.0)
 
     def throttled(self, service: str, units: int) -> None:
         """Record that the service answered 429."""

@@ -54,6 +54,7 @@ def _counts(report: RunReport) -> str:
     counts += [f"{report.written:,} written", f"{report.skipped:,} skipped"]
     counts += [f"{report.rejected:,} rejected"] if report.rejected else []
     counts += [f"{report.resumed:,} from earlier attempts"] if report.resumed else []
+    counts += [f"{report.reused:,} known from earlier runs"] if report.reused else []
     return ", ".join(counts)
 
 
@@ -74,6 +75,9 @@ def show_dry_run(report: DryRunReport) -> None:
     columns = ", ".join(report.columns or ()) or "known with the first rows (no output_schema)"
     _say("green", "columns out", columns)
     _say("green", "calls", report.calls)
+    if report.known is not None:
+        keys = ", ".join(report.reuse)
+        _say("green", "known", f"{report.known:,} rows: no call for rows with the same {keys}")
     for change in report.changes or (f"no change of {report.target} beside its rows",):
         _say("yellow", "target", change)
     _say("green", "checked", "the job can run; nothing was written")

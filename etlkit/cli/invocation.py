@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import logging
 import signal
 import sys
@@ -13,6 +15,10 @@ from etlkit.cli.console import show_error
 from etlkit.cli.logs import configure_logging, logged_warnings
 from etlkit.cli.next_steps import interruption, next_step, what_is_kept
 from etlkit.errors import EtlkitError, without_keys
+
+# The interpreter ends by looking for cycles among all objects, which takes as long as importing some of
+# Google's modules did. The process's memory goes anyway.
+atexit.register(gc.freeze)
 
 
 def invoke(command: click.Command, argv: Sequence[str] | None, prog_name: str) -> int:

@@ -8,6 +8,7 @@ import pkgutil
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 
 from etlkit.api.datamart import Datamart
 from etlkit.api.job import TransferJob
@@ -15,9 +16,11 @@ from etlkit.api.transform import EtlBase
 from etlkit.engine.trocco import provide_etl_base
 from etlkit.engine.user_modules import import_error, import_file
 from etlkit.errors import ConfigError
-from etlkit.workflow.definition import Workflow
 
-Job = TransferJob | Datamart | Workflow
+if TYPE_CHECKING:
+    from etlkit.workflow.definition import Workflow
+
+Job: TypeAlias = "TransferJob | Datamart | Workflow"
 
 
 def load_job(target: str) -> tuple[str, Job]:
@@ -52,12 +55,12 @@ def load_job(target: str) -> tuple[str, Job]:
                 f"{_file_of(place, module)} --source 'SELECT …' --sink DATASET.TABLE, or define "
                 "job = TransferJob(…) in it"
             )
-        names = [name for name, value in vars(module).items() if isinstance(value, Job)]
+        names = [name for name, value in vars(module).items() if _is_job(value)]
         also = f"; it has {', '.join(names)}: use {place}:{names[0]}" if names else ""
         raise ConfigError(
             f"{place} has no {attribute!r}{also or ': define job = TransferJob(…) in it'}"
         )
-    if not isinstance(job, Job):
+    if not _is_job(job):
         raise ConfigError(
             f"{place}:{attribute} is a {type(job).__name__}; it must be a TransferJob, a "
             "Datamart or a Workflow"
@@ -67,9 +70,19 @@ def load_job(target: str) -> tuple[str, Job]:
     return job.name or own, job
 
 
+def is_workflow(job: object) -> TypeGuard[Workflow]:
+    """Whether a job is a workflow. Workflows are not imported to find that out."""
+    definition = sys.modules.get("etlkit.workflow.definition")  # it is there if there is a workflow
+    return definition is not None and isinstance(job, definition.Workflow)
+
+
+def _is_job(value: object) -> TypeGuard[Job]:
+    return isinstance(value, (TransferJob, Datamart)) or is_workflow(value)
+
+
 def _is_script(module: ModuleType) -> bool:
     etl = getattr(module, "Etl", None)
-    has_job = any(isinstance(value, Job) for value in vars(module).values())
+    has_job = any(_is_job(value) for value in vars(module).values())
     return isinstance(etl, type) and issubclass(etl, EtlBase) and not has_job
 
 

@@ -14,6 +14,9 @@ from etlkit.cli.invocation import invoke
 from etlkit.cli.options import CONTEXT
 
 _SUMMARIES = {
+    "init": "Begin a project that runs on this machine at once.",
+    "new": "Add a transform, a job or a datamart to a project, with its test.",
+    "doctor": "Check this machine and what runs need of Google Cloud.",
     "run": "Run a job: a transfer or a datamart.",
     "check": "Check the SQL of jobs without running them.",
     "runs": "List the latest runs, show one, or clean up after them.",

@@ -40,7 +40,20 @@ if TYPE_CHECKING:
     from etlkit.cli.run_report import AnyReport
     from etlkit.workflow.definition import Workflow
 
-_ONLY_TRANSFERS = ("limit", "preview", "retry_rejects")
+_ONLY_TRANSFERS = (
+    "limit",
+    "preview",
+    "journal",
+    "fresh",
+    "reuse_across_code",
+    "retry_rejects",
+)
+_EXCLUSIVE = (
+    ("fresh", "resume"),
+    ("fresh", "reuse_across_code"),
+    ("fresh", "retry_rejects"),
+    ("reuse_across_code", "retry_rejects"),
+)
 _ONLY_WORKFLOWS = ("from_task", "skip")
 _RESUMING = ("resume", "allow_code_change")
 _NOT_IN_DRY_RUNS = ("preview", "resume", "retry_rejects")
@@ -97,6 +110,25 @@ _OUTPUT = "Output"
     is_flag=True,
     section=_ROWS,
     help="With --resume: continue although code or query changed.",
+)
+@option(
+    "--journal",
+    metavar="DIR|off",
+    section=_ROWS,
+    help="Folder for results that are not staged yet, for a --resume on this disk; off = none.",
+)
+@option(
+    "--fresh",
+    is_flag=True,
+    section=_ROWS,
+    help="Call for every row, also for those that are known from earlier runs (reuse).",
+)
+@option(
+    "--reuse-across-code",
+    is_flag=True,
+    section=_ROWS,
+    help="Take results of earlier runs although other code has made them: rows made by the old and "
+    "by the new code then stand side by side.",
 )
 @option(
     "--retry-rejects",
@@ -222,8 +254,7 @@ def command(target: str | None, **options: Any) -> int:
     if not options["graph"]:
         say_starting(target or options["script"])
     from etlkit.api.datamart import Datamart
-    from etlkit.cli.job_loader import load_job
-    from etlkit.workflow.definition import Workflow
+    from etlkit.cli.job_loader import is_workflow, load_job
 
     name, job = script_job(options) if target is None else load_job(target)
     if options["graph"]:
@@ -231,7 +262,7 @@ def command(target: str | None, **options: Any) -> int:
     _check_kind(job, options)
     with chosen_settings(options) as settings:
         given = {"name": name, "settings": settings, **_values(options)}
-        if isinstance(job, Workflow):
+        if is_workflow(job):
             return _run_workflow(job, given, options)
         if isinstance(job, Datamart):
             return _run_datamart(job, given, options)
@@ -269,6 +300,9 @@ def _check_partners(options: dict[str, Any]) -> None:
         if options[name] and not options[partner]:
             shown = _SPELLED.get(name, spelled(name))
             raise click.UsageError(f"{shown} goes with {spelled(partner)}")
+    for one, other in _EXCLUSIVE:
+        if options[one] and options[other]:
+            raise click.UsageError(f"{spelled(one)} does not go with {spelled(other)}")
 
 
 def _check_page(options: dict[str, Any]) -> None:
@@ -286,11 +320,11 @@ def _check_page(options: dict[str, Any]) -> None:
 def _check_kind(job: object, options: dict[str, Any]) -> None:
     """Check that the options apply to this kind of job."""
     from etlkit.api.datamart import Datamart
+    from etlkit.cli.job_loader import is_workflow
     from etlkit.errors import ConfigError
-    from etlkit.workflow.definition import Workflow
 
     refused: dict[str, tuple[str, ...]] = {}
-    if isinstance(job, Workflow):
+    if is_workflow(job):
         refused["a workflow"] = (*_ONLY_TRANSFERS, "price_per_tib")
     elif isinstance(job, Datamart):
         refused["a datamart"] = (*_ONLY_TRANSFERS, *_ONLY_WORKFLOWS, *_RESUMING, "only")
@@ -322,6 +356,9 @@ def _run_transfer(job: TransferJob, given: dict[str, Any], options: dict[str, An
                 resume=options["resume"],
                 allow_code_change=options["allow_code_change"],
                 retry_rejects=options["retry_rejects"],
+                journal=options["journal"],
+                fresh=options["fresh"],
+                reuse_across_code=options["reuse_across_code"],
                 only=next(iter(options["only"]), None),
                 on_progress=view,
                 on_start=_stop_on_signals,
@@ -379,7 +416,14 @@ def _dry_run(job: TransferJob, given: dict[str, Any], options: dict[str, Any]) -
 
     def run() -> DryRunReport:
         price = _price(options)
-        return dry_run_job(job, **given, limit=options["limit"], price_per_tib=price)
+        return dry_run_job(
+            job,
+            **given,
+            limit=options["limit"],
+            fresh=options["fresh"],
+            reuse_across_code=options["reuse_across_code"],
+            price_per_tib=price,
+        )
 
     return _reported(run, options)
 

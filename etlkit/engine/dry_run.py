@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from etlkit.api.report import TIB, DryRunReport
 from etlkit.api.run import Run
+from etlkit.api.sink import KeepsResults
 from etlkit.engine.estimate import estimate_ahead, make_calls
+from etlkit.engine.reuse import plan_reuse
 from etlkit.engine.transform_spec import TransformSpec
 
 if TYPE_CHECKING:
@@ -35,7 +37,11 @@ def dry_run_transfer(job: TransferJob, request: RunRequest, price_per_tib: float
         reader = job.source.open(job, run)
         try:
             spec.read_columns(reader.columns)
+            reuse = plan_reuse(job, spec, request, reader.columns)
             outlook = job.sink.check(job, run, reader, spec.output_schema)
+            known = None
+            if reuse is not None and isinstance(job.sink, KeepsResults):
+                known = 0 if reuse.is_fresh else job.sink.count_results(run, reuse)
         finally:
             reader.close(succeeded=True)
         num_bytes = reader.num_bytes
@@ -46,6 +52,8 @@ def dry_run_transfer(job: TransferJob, request: RunRequest, price_per_tib: float
         columns=None if spec.output_schema is None else _shown(spec.output_schema),
         changes=list(outlook.changes),
         calls=estimate_ahead(job, spec, request.limit),
+        known=known,
+        reuse=[] if reuse is None else [column.name for column in reuse.keys],
         bytes_processed=num_bytes,
         estimated_cost=None if num_bytes is None else round(num_bytes / TIB * price_per_tib, 6),
         seconds=round(time.monotonic() - started, 3),

@@ -25,7 +25,14 @@ def make_calls(job: TransferJob, shared: SharedCalls | None = None) -> Calls:
     return Calls(job.retry, as_rate_limit(job.rate_limit), meter, shared=shared)
 
 
-def estimate(job: TransferJob, spec: TransformSpec, num_rows: int | None, *, resumed: int) -> str:
+def estimate(
+    job: TransferJob,
+    spec: TransformSpec,
+    num_rows: int | None,
+    *,
+    resumed: int,
+    reused: int = 0,
+) -> str:
     """Estimate the rest of a run, in one sentence.
 
     Args:
@@ -33,10 +40,13 @@ def estimate(job: TransferJob, spec: TransformSpec, num_rows: int | None, *, res
         spec: For rows per call and units per row.
         num_rows: Rows left; None = unknown.
         resumed: Rows that have a result from an earlier attempt.
+        reused: Rows that have one from an earlier run.
     """
     if num_rows is None:
         return "to transform: an unknown number of rows"
-    more = f" ({resumed:,} have a result already)" if resumed else ""
+    known = [f"{reused:,} are known from earlier runs"] if reused else []
+    known += [f"{resumed:,} have a result already"] if resumed else []
+    more = f" ({', '.join(known)})" if known else ""
     text = f"to transform: {num_rows:,} rows{more}"
     limit = as_rate_limit(job.rate_limit)
     if limit is None and job.price_per_unit is None and job.max_calls is None:

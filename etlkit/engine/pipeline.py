@@ -10,12 +10,16 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from etlkit.api.run import STOP_TIMEOUT_S, Interrupted
+from etlkit.engine.async_workers import AsyncWorkers
 from etlkit.engine.batch_writer import BatchWriter
 from etlkit.engine.chunk import block_rows
+from etlkit.engine.journal.answers import Answers
 from etlkit.engine.pace import Pace
 from etlkit.engine.prefetch import Prefetcher
 from etlkit.engine.row_watch import RowWatch
 from etlkit.engine.task import Task
+from etlkit.engine.task_window import TaskWindow, window_limit
+from etlkit.engine.worker_group import WorkerGroup
 from etlkit.engine.workers import WorkerPool
 from etlkit.errors import (
     CapReachedError,
@@ -29,19 +33,16 @@ from etlkit.errors import (
 
 if TYPE_CHECKING:
     from etlkit.api.job import TransferJob
-    from etlkit.api.outcomes import Counts
+    from etlkit.api.outcomes import Counts, Outcome
     from etlkit.api.report import Progress
     from etlkit.api.run import Run
     from etlkit.api.sink import SinkWriter
     from etlkit.api.source import SourceReader
     from etlkit.engine.chunk import Chunk
+    from etlkit.engine.journal.journal import Journal
     from etlkit.engine.transform_spec import TransformSpec
 
 log = logging.getLogger("etlkit")
-
-_TASKS_PER_WORKER = 4
-"""Tasks per worker between source and sink: enough that one slow call does not block the others,
-and few enough to bound memory and what a crash can lose."""
 
 _POLL_INTERVAL_S = 0.1
 """How often running tasks are polled, so that their finished rows are staged in time."""
@@ -71,6 +72,7 @@ class Pipeline:
         counts: Counts,
         run: Run,
         on_progress: Progress,
+        journal: Journal | None = None,
     ) -> None:
         source = reader.columns
         read = spec.read_columns(source)
@@ -86,19 +88,23 @@ class Pipeline:
         names = [column.name for column in read]
         self._batch_writer = BatchWriter(writer, source, names, spec.output_schema, job, counts)
         self._keeps_order = writer.keeps_order
-        self._pool = WorkerPool(
+        self._pool: WorkerGroup = (AsyncWorkers if spec.is_async else WorkerPool)(
             spec.make,
             spec.max_concurrency,
             self._wake,
             run.calls,
             writer.is_ready,
             ends_at_error=job.on_row_error == "fail",
+            max_parked=spec.max_parked,
+            journal=journal,
         )
-        self._pace = Pace(spec.max_concurrency)
+        self._answers = Answers({}) if journal is None else journal.answers
         self._watch = RowWatch(job.row_timeout_s, run.calls.waits)
-        self._tasks: deque[tuple[Chunk, int, Task]] = deque()
+        self._pace = Pace(spec.max_concurrency)
+        limit = window_limit(spec.max_concurrency)
+        self._window = TaskWindow(limit, self._pool.finished, self._pace)
         self._chunk: Chunk | None = None
-        self._num_submitted = 0
+        self._uncut: deque[tuple[int, int, list[Outcome] | None]] = deque()
         self._collected_at = time.monotonic()
         self._expected = self._expected_rows()
         run.on_stop(self._wake)
@@ -175,6 +181,7 @@ class Pipeline:
             raise self._pool.error
         self._check_row_timeout()
         self._pool.answer(self._batch_writer.schema_for)
+        self._pool.check_blocked()
         # Collect first to make room. After a submit, a worker is left that will wake this thread.
         self._collect()
         self._submit()
@@ -183,7 +190,7 @@ class Pipeline:
             self._pool.set_schema(schema)
         self._batch_writer.handle_refused(self._reader.fetch)
         self._on_progress("transform", self._counts, self._expected)
-        if not self._prefetcher.ended or self._tasks or self._chunk is not None:
+        if not self._prefetcher.ended or self._window or self._uncut:
             return False
         if self._prefetcher.expired:
             self._reopen()
@@ -195,6 +202,7 @@ class Pipeline:
         if overdue is not None:
             task, error = overdue
             task.error = error
+            self._pool.give_up(task)
             self._locate(error)
             raise error
 
@@ -202,14 +210,14 @@ class Pipeline:
         """Say which row the error came from that ended the run."""
         if not isinstance(error, JobError) or isinstance(error, _OF_NO_ROW):
             return
-        for chunk, start, task in self._tasks:
-            if task.error is error:
-                index = start + len(task.outcomes)
-                error.at_row(
-                    chunk.first_row_number + index,
-                    chunk.row_id(index),
-                    len(task.rows) if self._spec.takes_many and not task.outcomes else 1,
-                )
+        task = self._window.with_error(error)
+        if task is not None and task.chunk is not None:
+            index = task.start + len(task.outcomes)
+            error.at_row(
+                task.chunk.first_row_number + index,
+                task.chunk.row_id(index),
+                len(task.rows) if self._spec.takes_many and not task.outcomes else 1,
+            )
 
     def _reopen(self) -> None:
         """Open another read session for the rows that were not read; all others have an outcome."""
@@ -228,48 +236,46 @@ class Pipeline:
         return Prefetcher(self._reader, self._read, *sizes, self._wake, rows_before)
 
     def _submit(self) -> None:
-        while len(self._tasks) < self._spec.max_concurrency * _TASKS_PER_WORKER:
-            entry = self._next_task()
-            if entry is None:
+        while self._window.has_room(self._pool.num_parked):
+            task = self._next_task()
+            if task is None:
                 break
-            self._tasks.append(entry)
-            self._pool.submit(entry[2])
+            self._window.add(task)
+            if task.is_done:  # an earlier attempt left its outcomes
+                self._pool.finished.append(task)
+                self._wake()
+            else:
+                self._pool.submit(task)
 
-    def _next_task(self) -> tuple[Chunk, int, Task] | None:
+    def _next_task(self) -> Task | None:
         """Cut the next task from the chunk, or from the next one; None = none is there."""
-        if self._chunk is None:
-            self._chunk, self._num_submitted = self._prefetcher.next_chunk(), 0
-            if self._chunk is None:
-                return None
-        chunk, start = self._chunk, self._num_submitted
-        rows = chunk.rows(start, start + self._task_rows())
-        self._num_submitted += len(rows)
-        if self._num_submitted == chunk.batch.num_rows:
-            self._chunk = None
-        return chunk, start, Task(rows)
+        if not self._uncut:
+            self._chunk = self._prefetcher.next_chunk()
+            if self._chunk is not None:
+                self._uncut.extend(self._answers.split(self._chunk))
+        if self._chunk is None or not self._uncut:
+            return None
+        start, stop, outcomes = self._uncut.popleft()
+        end = stop if outcomes is not None else min(stop, start + self._task_rows())
+        if end < stop:
+            self._uncut.appendleft((end, stop, None))
+        return Task(self._chunk.rows(start, end), self._chunk, start, outcomes)
 
     def _task_rows(self) -> int:
         """Rows of the next task."""
         spec = self._spec
-        if spec.batched:
-            return spec.batch_size
-        return spec.chunk_rows if spec.is_sequential or spec.is_arrow else self._pace.task_rows
+        if spec.is_sequential or spec.is_arrow:
+            return spec.chunk_rows
+        return spec.task_rows if spec.batched or spec.is_async else self._pace.task_rows
 
     def _collect(self) -> None:
-        while self._tasks:
-            chunk, start, task = self._tasks[0]
-            first = start + task.num_taken
-            ready = task.take()
-            if ready:
-                self._batch_writer.add(chunk, first, ready)
-                self._collected_at = time.monotonic()
-            if task.num_taken < len(task.rows):
-                break
-            self._tasks.popleft()
-            if task.took is not None:
-                self._pace.add(len(task.rows), task.took)
+        for chunk, start, ready in self._window.take_in_order():
+            self._batch_writer.add(chunk, start, ready)
+            self._collected_at = time.monotonic()
         if not self._keeps_order and self._is_held_up():
-            self._collect_out_of_order()
+            # Otherwise a call that hangs or waits for a retry stops all others once the window is full.
+            for chunk, start, ready in self._window.take_behind():
+                self._batch_writer.add(chunk, start, ready)
 
     def _is_held_up(self) -> bool:
         """Whether a slow call leaves the workers too little to do, or rows behind it have waited."""
@@ -277,28 +283,11 @@ class Pipeline:
             return True
         return time.monotonic() - self._collected_at >= _MAX_HELD_UP_S
 
-    def _collect_out_of_order(self) -> None:
-        """Stage finished rows behind slow calls: they are durable then, and leave room for others.
-
-        Otherwise a call that hangs or waits for a retry stops all others once the window is full.
-        Rows with errors wait for their turn: the first error reported must be the first bad row.
-        """
-        if not self._tasks:
-            return
-        kept = deque([self._tasks.popleft()])  # the head may be partly collected
-        for chunk, start, task in self._tasks:
-            if task.is_done and not task.num_taken and task.is_clean:
-                self._batch_writer.add(chunk, start, task.take())
-            else:
-                kept.append((chunk, start, task))
-        self._tasks = kept
-
     def _save_outcomes(self) -> None:
         """Stage finished rows although the run ends here: a resume must not pay for them again."""
         with contextlib.suppress(Exception):  # the error that ended the run is the one to report
-            for chunk, start, task in self._tasks:
-                rest = task.outcomes[task.num_taken :]
-                self._batch_writer.keep(chunk, start + task.num_taken, rest)
+            for chunk, start, rest in self._window.take_rest():
+                self._batch_writer.keep(chunk, start, rest)
             self._batch_writer.write_kept()
             self._writer.flush()
 
@@ -307,7 +296,7 @@ class Pipeline:
 
     def _wait(self) -> None:
         # A worker inside a slow call cannot wake this thread for the finished rows of its task.
-        waits = [self._batch_writer.due_in(), _POLL_INTERVAL_S if self._tasks else None]
+        waits = [self._batch_writer.due_in(), _POLL_INTERVAL_S if self._window else None]
         try:
             self._wakeups.get(timeout=min((w for w in waits if w is not None), default=None))
             while True:  # one pass for many wake-ups

@@ -11,23 +11,27 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
-from etlkit.api.outcomes import SKIPPED, UNKNOWN_KEYS, FullOutcome, classify, is_clean
+from etlkit.api.outcomes import (
+    SKIPPED,
+    UNKNOWN_KEYS,
+    KnownKeys,
+    classify,
+    error_of,
+    is_clean,
+    rows_of,
+)
 from etlkit.api.transform import EtlBase, overrides_batch
 from etlkit.api.user_errors import cut_earlier_raises
 from etlkit.engine.chunk import ChunkRows, Part
 from etlkit.engine.made_rows import make_rows, mark_made
-from etlkit.errors import EtlkitError, JobError
+from etlkit.engine.worker_group import CALL_S, LOOK_INTERVAL_S, classified
+from etlkit.errors import EtlkitError
 from etlkit.rows.row_code import END, PAUSE, transform_loop
 
 if TYPE_CHECKING:
     from etlkit.calls.limits import Meter
     from etlkit.engine.output_schema import OutputSchema
     from etlkit.engine.task import Task
-    from etlkit.rows.row import Row
-
-_LOOK_INTERVAL_S = 0.0005
-"""A row that begins later than this after the last look at the sink is preceded by another look. So
-each paid call is, and rows that take microseconds share one: a look would cost a good part of them."""
 
 _MAX_UNMADE = 2000
 """Target rows that wait as dicts, at most, unless one source row became more."""
@@ -43,7 +47,7 @@ SAMPLE_ROWS = 1000
 
 
 class Known(Protocol):
-    """What the pipeline knows of the rows so far; see `WorkerPool`."""
+    """What the pipeline knows of the rows so far; see `WorkerGroup`."""
 
     schema: OutputSchema | None
 
@@ -64,6 +68,7 @@ class RowLoop:
         stop: Set when the run ends.
         meter: The run's calls and caps.
         ends_at_error: Whether a row that fails ends the run: then no later row is begun.
+        keep: Puts the outcomes of a task's rows, from an index on, into the journal.
     """
 
     def __init__(
@@ -74,6 +79,7 @@ class RowLoop:
         stop: threading.Event,
         meter: Meter,
         ends_at_error: bool,
+        keep: Callable[[Task, int], None],
     ) -> None:
         self._etl = etl
         self._known = known
@@ -81,6 +87,7 @@ class RowLoop:
         self._stop = stop
         self._meter = meter
         self._ends_at_error = ends_at_error
+        self._keep = keep
         self._is_batch = overrides_batch(type(etl))
         self._look_at = 0.0
         self._num_undecided = 0
@@ -107,40 +114,45 @@ class RowLoop:
         self, task: Task, values: Iterator[Any], names: tuple[str, ...] | None, part: Part | None
     ) -> bool:
         """Run rows; False = the run ends before all have run."""
-        transform, append = self._etl.transform_row, task.outcomes.append
-        loop, clock = transform_loop(names), time.monotonic
-        is_capped = self._meter.is_capped
+        loop, clock, until = transform_loop(names), time.monotonic, 0.0
         keys = UNKNOWN_KEYS if self._known.schema is None else self._known.schema.keys
-        copy, own, num_keys = keys.copy, keys.own, keys.num_keys
+        given = values, self._etl.transform_row, task.outcomes.append, keys.copy, SKIPPED
         num_rows = len(task.rows) if part is None else part.stop - task.start
         while len(task.outcomes) < num_rows:
             if clock() >= self._look_at:
                 if self._stop.is_set() or not self._wait_until_ready():
                     return False
-                self._look_at = clock() + _LOOK_INTERVAL_S
-            until = 0.0 if is_capped else self._look_at
+                self._look_at = clock() + LOOK_INTERVAL_S
+            until = 0.0 if self._meter.is_capped else self._look_at
             try:
-                result = loop(values, transform, append, copy, SKIPPED, num_keys, clock, until, own)
+                result = loop(*given, keys.num_keys, clock, until, keys.own)
             except Exception as error:
                 result = error
                 cut_earlier_raises(error)
-            if is_capped:
+            took_call = clock() - self._look_at >= CALL_S
+            if self._meter.is_capped:
                 self._meter.check()
-            if result is END:
-                break
-            if result is PAUSE:
-                continue
-            append(outcome := classify(result, keys))
-            if isinstance(outcome, FullOutcome) and not self._take(task, outcome, part):
+            if not self._take(task, result, keys, part, took_call=took_call):
                 return False
         return True
 
-    def _take(self, task: Task, outcome: FullOutcome, part: Part | None) -> bool:
-        """Look at an outcome that is not one row; False = it ends the run."""
-        if outcome.error is not None and self._ends_at_error:
+    def _take(
+        self, task: Task, result: Any, keys: KnownKeys, part: Part | None, *, took_call: bool
+    ) -> bool:
+        """Take what a loop ended with; False = it ends the run."""
+        if result is not PAUSE and result is not END:
+            task.outcomes.append(classify(result, keys))
+        if took_call:
+            self._keep(
+                task, len(task.outcomes) - 1
+            )  # before it is encoded: then its values are gone
+        outcome = task.outcomes[-1]
+        if type(outcome) is dict or result is PAUSE or result is END:
+            return True
+        if error_of(outcome) is not None and self._ends_at_error:
             task.has_failed = True
             return False
-        self._num_unmade += len(outcome.rows)
+        self._num_unmade += len(rows_of(outcome))
         if self._num_unmade >= _MAX_UNMADE and part is not None:
             self._make(task, part)
         return True
@@ -177,6 +189,7 @@ class RowLoop:
     def _run_batch(self, task: Task) -> None:
         if not self._wait_until_ready():
             return
+        began = time.monotonic()
         given = list(task.rows)
         own = list(given)  # the transform may sort its list; the positions in ours stay
         try:
@@ -184,26 +197,7 @@ class RowLoop:
         except Exception as error:
             results = [error] * len(own)
         self._meter.check()
-        name = type(self._etl).__name__
-        if len(results) != len(own):
-            raise JobError(
-                f"{name}.transform_batch returned {len(results)} results for "
-                f"{len(own)} rows: it must return one per row, in their order",
-                stage="transform",
-            )
-        _refuse_other_order(name, own, results)
-        task.outcomes.extend(map(classify, results))
+        task.outcomes.extend(classified(type(self._etl).__name__, own, results))
+        if time.monotonic() - began >= CALL_S:
+            self._keep(task, 0)
         task.has_failed = self._ends_at_error and not all(map(is_clean, task.outcomes))
-
-
-def _refuse_other_order(name: str, rows: list[Row], results: list[Any]) -> None:
-    """Raise if a result is one of the rows, but not the one at its position."""
-    positions = {id(row): position for position, row in enumerate(rows)}
-    for position, result in enumerate(results):
-        if positions.get(id(result), position) != position:
-            raise JobError(
-                f"{name}.transform_batch returned its rows in another order: result {position} is "
-                f"row {positions[id(result)]}. It must return one result per row, in the order in "
-                "which it got them",
-                stage="transform",
-            )

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from etlkit.api.user_errors import users_frame
+from etlkit.calls.worker import Worker, WorkerKey
 from etlkit.errors import RowTimeoutError
 
 if TYPE_CHECKING:
     from etlkit.calls.waits import Waits
     from etlkit.engine.task import Task
+
+
+_LOOKS = 20
+"""Looks at the workers in the time of a row."""
 
 
 @dataclass(slots=True)
@@ -42,33 +44,34 @@ class RowWatch:
         self._timeout_s = math.inf if timeout_s is None else timeout_s
         self._waits = waits
         self._clock = clock
-        self._seen: dict[int, _Seen] = {}
+        self._seen: dict[WorkerKey, _Seen] = {}
+        self._look_at = -math.inf
 
-    def overdue(self, running: Mapping[int, Task]) -> tuple[Task, RowTimeoutError] | None:
+    def overdue(self, running: Mapping[WorkerKey, Task]) -> tuple[Task, RowTimeoutError] | None:
         """The task whose row takes too long, with the error to raise; None = there is none.
 
         Args:
-            running: The task of each worker, by the ident of its thread.
+            running: The task of each worker.
         """
-        if self._timeout_s == math.inf:
+        now = self._clock()
+        if self._timeout_s == math.inf or now < self._look_at:
             return None
-        now, running = self._clock(), dict(running)
-        self._seen = {thread: seen for thread, seen in self._seen.items() if thread in running}
-        for thread, task in running.items():
-            seen = self._seen.get(thread)
+        self._look_at = now + self._timeout_s / _LOOKS  # thousands may be at work
+        running = dict(running)
+        self._seen = {worker: seen for worker, seen in self._seen.items() if worker in running}
+        for worker, task in running.items():
+            seen = self._seen.get(worker)
             done = len(task.outcomes)
             moved = seen is None or seen.task is not task or seen.num_outcomes != done
-            if moved or self._waits.is_waiting(thread):
-                self._seen[thread] = _Seen(task, done, now)
+            if moved or self._waits.is_waiting(worker):
+                self._seen[worker] = _Seen(task, done, now)
             elif seen is not None and now - seen.since > self._timeout_s:
-                return task, RowTimeoutError(_message(thread, self._timeout_s))
+                return task, RowTimeoutError(_message(worker, self._timeout_s))
         return None
 
 
-def _message(thread: int, timeout_s: float) -> str:
-    frame = sys._current_frames().get(thread)  # noqa: SLF001 - the only way to another thread's frames
-    stack = () if frame is None else [*traceback.walk_stack(frame)][::-1]
-    place = users_frame([(each.f_code.co_filename, line) for each, line in stack])
+def _message(worker: WorkerKey, timeout_s: float) -> str:
+    place = worker.place() if isinstance(worker, Worker) else None
     where = "" if place is None else f" It is at {place}."
     return (
         f"the transform has not returned within row_timeout_s={timeout_s:g}.{where} A thread cannot be "

@@ -1,4 +1,4 @@
-"""`Task`: consecutive rows for one worker, and what becomes of them."""
+"""`Task`: what a worker takes at a time."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from etlkit.api.outcomes import Outcome, is_clean
-from etlkit.engine.chunk import ChunkRows
-from etlkit.rows.row import Row
+from etlkit.api.outcomes import is_clean
 
 if TYPE_CHECKING:
+    from etlkit.api.outcomes import Outcome
+    from etlkit.engine.chunk import Chunk
     from etlkit.engine.pace import Took
+    from etlkit.rows.row import Row
 
 _ENCODES_WITHIN_S = 0.05
 """A block of rows that takes longer is not waited for."""
@@ -20,41 +21,63 @@ _ENCODES_WITHIN_S = 0.05
 class Task:
     """Consecutive rows for one worker, and their outcomes so far.
 
-    Attributes:
+    Args:
         rows: The source rows, each made when it is asked for.
-        start: Index of the first one in its chunk.
+        chunk: Where they come from; None = from no source.
+        start: The index of the first one in the chunk.
+        outcomes: The outcomes, if an earlier attempt has left them.
+
+    Attributes:
+        rows: As given; likewise `chunk` and `start`.
         outcomes: One entry per row, in order. Grows while the worker runs; reading it then is safe.
         num_made: How many of them the worker has encoded: rows with target rows are `MADE` there.
         num_taken: How many of them the pipeline has taken.
-        is_done: Whether the worker is done with the task.
+        number: Its place among the tasks that were given to workers, 1 = first; 0 = to none.
+        is_done: Whether the worker is done with it.
+        took: What it took, once a worker thread is done with it.
         has_failed: Whether a row failed that ends the run; later ones may have no outcome then.
         error: What ended the run at the first row without an outcome; None = nothing did.
-        took: What it took, once it is done.
+        is_collected: Whether all outcomes were taken on.
+        is_held: Whether it is done and waits for its turn.
     """
 
     __slots__ = (
         "_encodes_until",
+        "chunk",
         "error",
         "has_failed",
+        "is_collected",
         "is_done",
+        "is_held",
         "num_made",
         "num_taken",
+        "number",
         "outcomes",
         "rows",
         "start",
         "took",
     )
 
-    def __init__(self, rows: Sequence[Row]) -> None:
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        chunk: Chunk | None = None,
+        start: int = 0,
+        outcomes: list[Outcome] | None = None,
+    ) -> None:
         self.rows = rows
-        self.start = rows.start if isinstance(rows, ChunkRows) else 0
-        self.outcomes: list[Outcome] = []
+        self.chunk = chunk
+        self.start = start
+        self.outcomes: list[Outcome] = [] if outcomes is None else outcomes
         self.num_made = 0
         self.num_taken = 0
-        self.is_done = False
+        self.number = 0
+        self.is_done = outcomes is not None
+        self.took: Took | None = None
         self.has_failed = False
         self.error: BaseException | None = None
-        self.took: Took | None = None
+        self.is_collected = False
+        self.is_held = False
         self._encodes_until = 0.0
 
     @property
@@ -78,3 +101,8 @@ class Task:
             last = max(first, self.num_made)
         self.num_taken = last
         return self.outcomes[first:last]
+
+    def take_rest(self) -> list[Outcome]:
+        """All outcomes since the last call, of a run that ends."""
+        first, self.num_taken = self.num_taken, len(self.outcomes)
+        return self.outcomes[first:]

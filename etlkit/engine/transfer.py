@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -16,17 +16,23 @@ from typing import TYPE_CHECKING
 from etlkit.api.outcomes import Counts
 from etlkit.api.report import Progress, RunReport, end_state, error_text
 from etlkit.api.run import AUTO, LAST, MakeReport, Run, is_too_old
+from etlkit.api.sink import TakesResults
 from etlkit.calls.limits import Meter
+from etlkit.engine.code_files import changes
 from etlkit.engine.estimate import estimate, make_calls
+from etlkit.engine.journal.journal import open_journal
 from etlkit.engine.pipeline import Pipeline
+from etlkit.engine.reuse import plan_reuse, warn_of_other_columns
 from etlkit.engine.transform_spec import TransformSpec
 from etlkit.errors import AlreadyPublishedError, RunStateError
 
 if TYPE_CHECKING:
     from etlkit.api.job import TransferJob
+    from etlkit.api.reuse import Reuse
     from etlkit.api.run import RunRecord, RunRequest
     from etlkit.api.sink import SinkWriter
     from etlkit.api.source import SourceReader
+    from etlkit.engine.journal.journal import Journal
 
 log = logging.getLogger("etlkit")
 
@@ -83,10 +89,12 @@ def make_run(
         RunStateError: It cannot be resumed.
     """
     fingerprint = spec.fingerprint(job.source)
-    record = None if request.resume is None else _find(job, request, fingerprint)
+    code = spec.parts(job.source)
+    record = None if request.resume is None else _find(job, request, fingerprint, code)
     return Run(
         request,
         fingerprint=fingerprint,
+        code=code,
         labels=job.labels,
         calls=make_calls(job, request.shared),
         record=record,
@@ -94,15 +102,17 @@ def make_run(
     )
 
 
-def _find(job: TransferJob, request: RunRequest, fingerprint: str) -> RunRecord | None:
+def _find(
+    job: TransferJob, request: RunRequest, fingerprint: str, code: Mapping[str, str]
+) -> RunRecord | None:
     """The run to resume; None = a new run begins."""
     if request.resume != AUTO:
         record = job.sink.find_run(request)
-        _check_resumable(record, request, fingerprint)
+        _check_resumable(record, request, fingerprint, code)
         return record
     try:
         record = job.sink.find_run(replace(request, resume=LAST))
-        _check_resumable(record, request, fingerprint)
+        _check_resumable(record, request, fingerprint, code)
     except RunStateError as reason:  # a run in progress will refuse the new one
         log.info("a new run begins: %s", reason)
         return None
@@ -112,7 +122,9 @@ def _find(job: TransferJob, request: RunRequest, fingerprint: str) -> RunRecord 
     return record
 
 
-def _check_resumable(record: RunRecord, request: RunRequest, fingerprint: str) -> None:
+def _check_resumable(
+    record: RunRecord, request: RunRequest, fingerprint: str, code: Mapping[str, str]
+) -> None:
     run_id = record.run_id
     if record.job_name != request.job_name:
         raise RunStateError(
@@ -129,8 +141,9 @@ def _check_resumable(record: RunRecord, request: RunRequest, fingerprint: str) -
             target=record.target,
         )
     if record.fingerprint != fingerprint and not request.allow_code_change:
+        what = f" ({'; '.join(changes(record.code, code))})" if record.code else ""
         raise RunStateError(
-            f"code or query changed since run {run_id} began: rows transformed then and now may "
+            f"code or query changed since run {run_id} began{what}: rows transformed then and now may "
             "differ. To resume anyway, add --allow-code-change to --resume; or start a new run"
         )
 
@@ -153,7 +166,9 @@ class _Transfer:
         self._run_id = request.resume or ""
         self._target = ""
         self._published = 0
-        self._resumed = 0
+        self._journal: Journal | None = None
+        self._reuse: Reuse | None = None
+        self._recovered = self._reused = 0
         self._keeps_rows = False
         self._done = False
 
@@ -174,31 +189,62 @@ class _Transfer:
         try:
             with self._stage("open"):
                 spec.read_columns(reader.columns)  # a wrong name is found before anything is paid
+                self._reuse = plan_reuse(self._job, spec, self._request, reader.columns)
                 self._job.sink.check(self._job, run, reader, spec.output_schema)
                 writer = self._job.sink.open(self._job, run, reader)
                 self._target = writer.target
                 self._keeps_rows = getattr(writer, "keeps_rows", True)
             try:
                 with self._stage("snapshot"):
-                    recovered = writer.recover()
-                    self._counts = recovered.counts
-                    self._resumed = recovered.counts.finished
-                    reader.freeze(recovered)
+                    self._journal = open_journal(self._job, run, writer)
+                    self._recover(spec, reader, writer)
                 self._transform_and_publish(spec, run, reader, writer)
             except BaseException as error:
                 if not self._done:
                     writer.abort(error)
                 raise
+            finally:
+                if self._journal is not None:
+                    self._journal.close(is_done=self._done)
         finally:
             reader.close(succeeded=self._done)
+
+    def _recover(self, spec: TransformSpec, reader: SourceReader, writer: SinkWriter) -> None:
+        """Freeze the rows, and find those that have a result: of this run, or of an earlier one."""
+        recovered = writer.recover()
+        reader.freeze(recovered)
+        reuse = self._reuse
+        if reuse is not None and isinstance(writer, TakesResults):
+            warn_of_other_columns(reuse, spec, reader.columns)
+            self._reused = writer.take_results(reuse)
+            if self._reused:
+                recovered = writer.recover()
+                reader.freeze(recovered)
+        self._counts = recovered.counts
+        self._recovered = max(0, recovered.counts.finished - self._reused)
 
     def _transform_and_publish(
         self, spec: TransformSpec, run: Run, reader: SourceReader, writer: SinkWriter
     ) -> None:
         task = "" if run.parent is None else f"{run.parent.task}: "
-        log.info("%s%s", task, estimate(self._job, spec, reader.num_rows, resumed=self._resumed))
+        log.info(
+            "%s%s",
+            task,
+            estimate(
+                self._job, spec, reader.num_rows, resumed=self._recovered, reused=self._reused
+            ),
+        )
         with self._stage("transform"):
-            Pipeline(spec, reader, writer, self._job, self._counts, run, self._on_progress).run()
+            Pipeline(
+                spec,
+                reader,
+                writer,
+                self._job,
+                self._counts,
+                run,
+                self._on_progress,
+                self._journal,
+            ).run()
         with self._stage("publish"):
             self._on_progress("publish", self._counts, self._counts.read)
             self._published = writer.commit(self._counts)
@@ -219,8 +265,13 @@ class _Transfer:
 
     def report_published(self, done: AlreadyPublishedError) -> RunReport:
         self._run_id, self._counts, self._target = done.run_id, done.counts, done.target
-        self._resumed, self._published = done.counts.read, done.counts.parts
+        self._recovered, self._published = done.counts.read, done.counts.parts
         return self.report(None)
+
+    @property
+    def _resumed(self) -> int:
+        """Rows whose result is an earlier attempt's: staged, or in its journal."""
+        return self._recovered + (0 if self._journal is None else self._journal.answers.num_used)
 
     def _report_now(self, counts: Counts | None, error: BaseException | None) -> RunReport:
         """The report for the sink's records: they are written before the last stage is over."""
@@ -241,6 +292,7 @@ class _Transfer:
             state="published" if error is None else end_state(error),
             target=self._target,
             resumed=self._resumed,
+            reused=self._reused,
             read=counts.read,
             written=counts.written,
             skipped=counts.skipped,
@@ -255,7 +307,9 @@ class _Transfer:
             units=self._meter.units,
             cost=self._meter.cost,
             currency=self._job.currency,
-            rows_per_s=round((counts.read - self._resumed) / spent, 1) if spent else 0.0,
+            rows_per_s=round((counts.read - self._resumed - self._reused) / spent, 1)
+            if spent
+            else 0.0,
             seconds=self._seconds,
             error=None if error is None else error_text(error),
         )

@@ -127,6 +127,7 @@ class _Staged:
     job_name: str
     fingerprint: str
     retry_of: str | None = None
+    code: Mapping[str, str] = field(default_factory=dict)
     attempts: int = 0
     published: bool = False
     columns: dict[str, Column] = field(default_factory=dict)
@@ -202,6 +203,7 @@ class MemorySink:
             staged.retry_of,
             published=staged.counts() if staged.published else None,
             target="memory",
+            code=staged.code,
         )
 
     def check(
@@ -217,7 +219,7 @@ class MemorySink:
     def open(self, job: JobOptions, run: Run, reader: SourceReader) -> MemoryWriter:  # noqa: ARG002
         """See `etlkit.api.sink.Sink.open`."""
         staged = self._runs.setdefault(
-            run.run_id, _Staged(run.job_name, run.fingerprint, run.retry_of)
+            run.run_id, _Staged(run.job_name, run.fingerprint, run.retry_of, run.code)
         )
         if staged.published or staged.attempts != run.attempt - 1:
             raise RunStateError(f"run {run.run_id} was resumed by another process")

@@ -250,12 +250,13 @@ class SinkContract:
         """The fingerprint tells changed code, the number of attempts tells who may go on."""
         sink = self.make_sink("append")
         job = contract_job(sink=sink)
-        with Run(self.make_request(), fingerprint="code-1") as run:
+        with Run(self.make_request(), fingerprint="code-1", code={"a.py": "1"}) as run:
             writer = sink.open(job, run, job.source.open(job, run))
             writer.abort(RuntimeError("stop"))
         record = sink.find_run(self.make_request(resume=run.run_id))
         assert (record.run_id, record.job_name) == (run.run_id, run.job_name)
         assert (record.fingerprint, record.attempts) == ("code-1", 1)
+        assert record.code in ({"a.py": "1"}, {})  # a sink need not keep it
         assert (record.retry_of, record.published) == (None, None)
 
     def test_two_processes_do_not_resume_the_same_attempt(self) -> None:

@@ -5,6 +5,7 @@ The tokens are sqlglot's. Nothing is parsed here: SQL that only BigQuery underst
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import pairwise
@@ -124,6 +125,21 @@ def split(sql: str) -> list[SqlStatement]:
     return [_statement(sql, p[0], p[-1], is_script=not _begins_statement(p)) for p in parts]
 
 
+_PLAIN_QUERY = re.compile(
+    r"""\s*(?:SELECT|WITH)\s(?:[^'"`;$#/-]|-(?!-)|/(?!\*)"""
+    r"""|'(?!'')[^'\\\n]*'|"(?!"")[^"\\\n]*"|`[^`\\\n]*`)*+""",
+    re.IGNORECASE,
+)
+
+
+def is_plain_query(sql: str) -> bool:
+    """Whether a text certainly is one query and nothing else, as most are. Cheap.
+
+    To split others, all of sqlglot is imported, which takes as long as some requests.
+    """
+    return _PLAIN_QUERY.fullmatch(sql) is not None
+
+
 def one_query(sql: str) -> tuple[str, str]:
     """Split a text into the temporary functions of a query and the query itself.
 
@@ -137,6 +153,8 @@ def one_query(sql: str) -> tuple[str, str]:
     Raises:
         ConfigError: There is no statement in it, more than one query, or a quote has no end.
     """
+    if is_plain_query(sql):
+        return "", sql.strip()
     parts = statements(tokenize(sql))
     if not parts:
         raise ConfigError("there is no statement in the SQL")

@@ -128,7 +128,7 @@ def test_an_outage_that_passes_at_once_is_not_told(caplog):
     caplog.set_level(logging.INFO, logger="etlkit")
     error = RetryableError("busy", status=503)
     with clock.no_sleep():
-        breaker = Breaker("geo", 300, clock.Stop())
+        breaker = Breaker("geo", 300)
         for _ in range(3):
             for _ in range(10):
                 breaker.failed(CallState(1), error, 0.0)
@@ -142,12 +142,13 @@ def test_an_outage_that_lasts_is_told_once_and_so_is_its_end(caplog):
     caplog.set_level(logging.INFO, logger="etlkit")
     error = RetryableError("busy", status=503)
     with clock.no_sleep():
-        breaker = Breaker("geo", 300, clock.Stop())
+        breaker = Breaker("geo", 300)
         for _ in range(10):
             breaker.failed(CallState(1), error, 0.0)
         for _ in range(5):
             probe = CallState(1)
-            assert breaker.admit(probe)
+            for pause in breaker.admit(probe):
+                assert clock.skip_to(pause.until)
             breaker.failed(probe, error, 0.0)
         breaker.succeeded()
     told, back = caplog.messages

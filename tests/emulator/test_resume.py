@@ -388,3 +388,17 @@ def test_two_starts_at_the_same_instant(bq, dataset, local_server):
         accepted.end(RuntimeError("enough seen"))
     rows = bq.query(f"SELECT run_id FROM etlkit_work.runs WHERE job = '{dataset}'").result()
     assert [row.run_id for row in rows] == [late.run_id]
+
+
+def test_a_refused_resume_names_the_file_that_changed(cli, write_job, tmp_path):
+    """A helper module counts, and the ledger remembers what it was."""
+    module = write_job(body="import helper; helper.check(row)", rows=5)
+    (tmp_path / "helper.py").write_text("def check(row):\n    raise ValueError('not yet')\n")
+    code, report, _ = cli(module)
+    assert code == 1
+    (tmp_path / "helper.py").write_text("def check(row):\n    pass\n")
+    code, _, err = cli(module, "--resume")
+    assert code == 1
+    assert f"changed since run {report['run_id']} began (helper.py changed): rows" in err
+    code, report, _ = cli(module, "--resume", "--allow-code-change")
+    assert (code, report["written"]) == (0, 5)

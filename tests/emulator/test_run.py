@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,12 @@ import pytest
 from etlkit.local.bigquery.object_table import create_object_table
 from etlkit.local.bigquery.wasm_service import cache_folder
 from etlkit.local.buckets import Buckets
+
+JOBS_OF_A_RUN = ["jobs"] * 4
+"""The query's dry run, the start, the snapshot, the publish."""
+
+TABLES_OF_A_RUN = ["tables"] * 2
+"""The guard and a staging table."""
 
 ROOT = Path(__file__).parents[2]
 PHOTOS = sorted((ROOT / "photos").glob("*.jpg"))
@@ -60,6 +67,21 @@ def write_job(here, dataset):
         return "the_job"
 
     return write
+
+
+def test_a_run_asks_for_no_more_than_it_needs(cli, write_job, caplog):
+    """Its second run: target, ledger and lock are there, and nothing is looked up twice."""
+    name = write_job("SELECT 1 AS n")
+    cli(name)
+    with caplog.at_level("DEBUG", "urllib3.connectionpool"):
+        caplog.clear()
+        cli(name)
+    asked = re.findall(
+        r'"(GET|POST|PATCH|DELETE) /bigquery/v2/projects/\w+/(\S+?)[?" ]', caplog.text
+    )
+    posted = [path.rsplit("/", 1)[-1] for method, path in asked if method == "POST"]
+    assert sorted(posted) == sorted([*JOBS_OF_A_RUN, "queries", *TABLES_OF_A_RUN])
+    assert len(asked) == 19, asked
 
 
 def test_the_main_job_finds_the_cat(cli, local_server, bq, run, monkeypatch):

@@ -18,7 +18,7 @@ from etlkit import (
 
 
 class Etl(EtlBase):
-    max_concurrency = 8
+    max_concurrency = int(os.environ.get("IN_FLIGHT", "8"))
 
     def before_action(self):
         self.api = http.client.HTTPConnection(os.environ["PAID_API"], timeout=30)
@@ -40,7 +40,7 @@ class Etl(EtlBase):
 
 
 job = TransferJob(
-    source=BigQuerySource("SELECT n, name FROM under_kill.rows"),
+    source=BigQuerySource(f"SELECT n, name FROM {os.environ.get('SOURCE', 'under_kill.rows')}"),
     transform=Etl,
     sink=BigQuerySink(
         os.environ["TARGET"],
@@ -51,4 +51,5 @@ job = TransferJob(
     ),
     name=os.environ["TARGET"],
     on_row_error="reject",
+    reuse=os.environ.get("REUSE"),
 )

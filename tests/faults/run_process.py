@@ -35,7 +35,7 @@ class RunProcess:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "etlkit.run", f"tests/faults/{job}", *arguments],
                 cwd=ROOT,
-                env={**os.environ, **environ},
+                env={**os.environ, "ETLKIT_JOURNAL": str(log.parent / "journal"), **environ},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=stderr,

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import etlkit
+from etlkit import testing
 
 ROOT = Path(etlkit.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
@@ -110,7 +111,15 @@ def test_one_module_knows_googlesqls_analyzer():
 
 
 @pytest.mark.parametrize(
-    "module", ["etlkit", "etlkit.run", "etlkit.local", "etlkit.calls.http", "etlkit.pytest_plugin"]
+    "module",
+    [
+        "etlkit",
+        "etlkit.run",
+        "etlkit.local",
+        "etlkit.calls.http",
+        "etlkit.pytest_plugin",
+        "etlkit.testing",
+    ],
 )
 def test_imports_are_cheap(module):
     """Google's clients cost seconds to import: they stay out until they are used."""
@@ -123,12 +132,13 @@ def test_imports_are_cheap(module):
     assert [name for name in loaded if name.startswith(heavy)] == []
 
 
-def test_public_names_are_all_there():
+@pytest.mark.parametrize(("package", "more"), [(etlkit, ["__version__"]), (testing, [])])
+def test_public_names_are_all_there(package, more):
     """`__all__`, the lazy table and what can be got are the same names."""
-    assert sorted({*etlkit._HOMES, "__version__"}) == sorted(etlkit.__all__)
-    assert all(getattr(etlkit, name) is not None for name in etlkit.__all__)
+    assert sorted([*package._HOMES, *more]) == sorted(package.__all__)
+    assert all(getattr(package, name) is not None for name in package.__all__)
     with pytest.raises(AttributeError, match="nothing"):
-        etlkit.nothing  # noqa: B018 - the access is the test
+        package.nothing  # noqa: B018 - the access is the test
 
 
 def test_no_modules_import_each_other_in_a_circle():

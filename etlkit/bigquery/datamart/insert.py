@@ -14,14 +14,13 @@ from etlkit.bigquery.datamart.statements import in_file, run_step, statement_err
 from etlkit.bigquery.datamart.versions import Versions
 from etlkit.bigquery.google_errors import errors_as
 from etlkit.bigquery.modes import refuse_incomparable
-from etlkit.bigquery.names import TableName, parse_table
+from etlkit.bigquery.names import TableName, parse_table, work_dataset
 from etlkit.bigquery.parameters import query_parameters
 from etlkit.bigquery.publish.audit import refuse_many_partitions, run_checks
 from etlkit.bigquery.publish.preflight import check_before_load, check_checks
 from etlkit.bigquery.publish.publisher import Publisher
 from etlkit.bigquery.publish.target import Target
 from etlkit.bigquery.sink import SinkOptions
-from etlkit.bigquery.source import work_dataset
 from etlkit.bigquery.sql import Staged
 from etlkit.bigquery.table_definition import Definition
 from etlkit.errors import ConfigError, SinkError

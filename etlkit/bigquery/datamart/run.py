@@ -13,10 +13,10 @@ from etlkit.bigquery.client import Connection, connect
 from etlkit.bigquery.datamart.insert import Insert
 from etlkit.bigquery.datamart.statements import first_row, run_step
 from etlkit.bigquery.google_errors import errors_as
+from etlkit.bigquery.names import work_dataset
 from etlkit.bigquery.parameters import query_parameters
 from etlkit.bigquery.result_rows import ResultRows, rows_of_job
 from etlkit.bigquery.runs.run_owner import RunOwner
-from etlkit.bigquery.source import work_dataset
 from etlkit.errors import JobError, SinkError, SourceError
 
 if TYPE_CHECKING:

@@ -24,12 +24,11 @@ from etlkit.bigquery.http_sink.request_queue import MAX_WAITING_ROWS, RequestQue
 from etlkit.bigquery.http_sink.sender import RequestFormat, Sender
 from etlkit.bigquery.http_sink.sql import RESPONSE_COLUMNS
 from etlkit.bigquery.http_sink.tables import check_tables, responses_table
-from etlkit.bigquery.names import parse_table
+from etlkit.bigquery.names import parse_table, work_dataset
 from etlkit.bigquery.publish.audit import compare_counts
 from etlkit.bigquery.publish.rejects import reject_statements, rejects_table
 from etlkit.bigquery.publish.staged_writer import StagedWriter
 from etlkit.bigquery.runs.run_owner import RunOwner
-from etlkit.bigquery.source import work_dataset
 from etlkit.bigquery.table_definition import plain_table
 from etlkit.calls.connections import HttpPool
 from etlkit.calls.limits import as_rate_limit

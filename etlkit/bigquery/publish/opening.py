@@ -7,15 +7,34 @@ from typing import TYPE_CHECKING, Any
 
 from etlkit.bigquery.client import Connection
 from etlkit.bigquery.google_errors import errors_as
+from etlkit.bigquery.names import parse_table, work_dataset
 from etlkit.bigquery.publish.target import Target, target_of
+from etlkit.bigquery.runs.job_lock import lock_name
+from etlkit.bigquery.runs.ledger import Ledger
 from etlkit.bigquery.runs.run_owner import RunOwner
-from etlkit.bigquery.source import work_dataset
 from etlkit.errors import SinkError
 
 if TYPE_CHECKING:
     from etlkit.api.job_options import JobOptions
     from etlkit.api.run import Run
     from etlkit.bigquery.modes import TargetOptions
+
+
+def look_ahead(options: TargetOptions, job: JobOptions, run: Run, connection: Connection) -> None:
+    """Begin to look up what `open_target` will look at, while the source query is checked.
+
+    Args:
+        options: What the job says about the target.
+        job: The job's options.
+        run: The attempt.
+        connection: The run's connection.
+    """
+    dataset = work_dataset(options.work_dataset, connection.project)
+    ledger = Ledger(connection, dataset)
+    tables = [parse_table(options.table, connection.project), ledger.events, ledger.runs]
+    if not job.is_runnable_concurrently:
+        tables.append(lock_name(dataset, run.job_name))
+    connection.look_ahead([ledger.events.dataset_id], tables)
 
 
 def open_target(

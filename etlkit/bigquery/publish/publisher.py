@@ -87,8 +87,12 @@ class Publisher:
         self._owner = owner
         self._mode = mode or MODES[options.mode]
 
-    def publish(self, counts: Counts) -> None:
+    def publish(self, counts: Counts, beside: Sequence[str] = ()) -> None:
         """Publish rows, rejected rows and the ledger's event.
+
+        Args:
+            counts: How the source rows ended.
+            beside: More DML for the same transaction.
 
         Raises:
             SinkError: Merge keys repeat among the rows, or BigQuery refused.
@@ -107,6 +111,7 @@ class Publisher:
             statements = self._mode.statements(self._options, table, rows)
         rejects = rejects_table(self._target.name)
         statements += reject_statements(self._connection, self._run, self._staging.staged, rejects)
+        statements += beside
         text = ";\n".join(cleanup) or None
         self._owner.publish(statements, counts, text)
         if text is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -11,10 +11,11 @@ from etlkit.api.source import GuessesColumns
 from etlkit.bigquery.client import Connection
 from etlkit.bigquery.google_errors import errors_as
 from etlkit.bigquery.modes import MODES
+from etlkit.bigquery.names import work_dataset
 from etlkit.bigquery.publish.opening import open_target
 from etlkit.bigquery.publish.preflight import check_checks
 from etlkit.bigquery.publish.staging import Staging
-from etlkit.bigquery.source import work_dataset
+from etlkit.bigquery.source import BigQueryReader
 from etlkit.errors import SinkError
 
 if TYPE_CHECKING:
@@ -22,9 +23,12 @@ if TYPE_CHECKING:
 
     from etlkit.api.job_options import JobOptions
     from etlkit.api.outcomes import Counts, Recovered, RefusedRow, RejectedRow
+    from etlkit.api.reuse import Reuse
     from etlkit.api.run import Run
     from etlkit.api.source import SourceReader
     from etlkit.bigquery.modes import TargetOptions
+    from etlkit.bigquery.names import TableName
+    from etlkit.bigquery.results.results_table import ResultsTable
     from etlkit.bigquery.runs.run_owner import RunOwner
     from etlkit.rows.columns import Column
 
@@ -52,6 +56,10 @@ class StagedWriter:
         """See `etlkit.api.sink.SinkWriter.recover`."""
         with errors_as(SinkError, "snapshot", "counting what is staged already failed"):
             return self._staging.recover()
+
+    def on_durable(self, notify: Callable[[pa.Array], None], /) -> None:
+        """See `etlkit.api.sink.TellsDurable`."""
+        self._staging.notify = notify
 
     def reject(self, rows: Sequence[RejectedRow]) -> None:
         """See `etlkit.api.sink.SinkWriter.reject`."""
@@ -111,6 +119,7 @@ class BigQueryWriter(StagedWriter):
         self._run = run
         self._connection = connection
         self._reader = reader
+        self._results: ResultsTable | None = None
         self._target, owner = open_target(options, job, run, connection, reader.details)
         self.target = str(self._target.name)
         dataset = work_dataset(options.work_dataset, connection.project)
@@ -172,10 +181,35 @@ class BigQueryWriter(StagedWriter):
                 self._target,
                 self._staging,
                 self._owner,
-            ).publish(counts)
-        self._staging.drop()
-        self._owner.finish()
+            ).publish(counts, self._results_to_keep())
+        self._owner.finish(self._staging.all_names)
         return counts.parts
+
+    def take_results(self, reuse: Reuse, /) -> int:
+        """See `etlkit.api.sink.TakesResults.take_results`."""
+        from etlkit.bigquery.results.results_table import ResultsTable
+
+        dataset = work_dataset(self._options.work_dataset, self._connection.project)
+        self._results = ResultsTable(self._connection, self._run, dataset, reuse)
+        with errors_as(SinkError, "snapshot", "taking results of earlier runs failed"):
+            taken = self._staging.taken
+            known, columns = self._results.take(self._frozen, taken, self._target.columns)
+        if known:
+            self._target.check_fit(columns)
+            self._staging.adopt(taken, columns)
+        return known
+
+    def _results_to_keep(self) -> list[str]:
+        if self._results is None:
+            return []
+        staging = self._staging
+        return self._results.keep(self._frozen, staging.staged, staging.taken, staging.columns)
+
+    @property
+    def _frozen(self) -> TableName:
+        if not isinstance(self._reader, BigQueryReader):
+            raise AssertionError("reuse of other sources was refused")  # noqa: TRY004
+        return self._reader.frozen
 
     def _refuse_emptying(self, counts: Counts) -> None:
         """Raise if a run in which no row was written would empty a table that holds rows."""

@@ -53,6 +53,8 @@ class Staging:
 
     Attributes:
         tables: The staging tables of all attempts, with the target's columns that each has.
+        notify: Called with the ids of rows that are durable, rejected ones too, on the connections'
+            threads; None = nobody needs to know.
     """
 
     makes_empty_table = False
@@ -76,6 +78,7 @@ class Staging:
         self._rejects: TableName | None = None
         self._num_own = 0
         self.tables: list[tuple[TableName, tuple[Column, ...]]] = []
+        self.notify: Callable[[pa.Array], None] | None = None
 
     @property
     def names(self) -> list[TableName]:
@@ -104,6 +107,8 @@ class Staging:
         """Look up what earlier attempts at the run have left."""
         from etlkit.bigquery.schema_fields import from_schema_fields
 
+        if self._run.attempt == 1:
+            return
         for attempt in range(1, self._run.attempt):
             number = 1
             while (table := self._connection.find_table(self._name(attempt, number))) is not None:
@@ -116,6 +121,15 @@ class Staging:
 
     def _name(self, attempt: int, number: int) -> TableName:
         return TableName(*self._dataset, f"out_{self._run.run_id}_{attempt}_{number}")
+
+    @property
+    def taken(self) -> TableName:
+        """Where results of earlier runs are staged: before those of all attempts, which win."""
+        return self._name(0, 1)
+
+    def adopt(self, name: TableName, columns: tuple[Column, ...]) -> None:
+        """Count a table that SQL has made among the staging tables, before all others."""
+        self.tables.insert(0, (name, columns))
 
     def begin(self, columns: tuple[Column, ...]) -> None:
         """Create the next staging table; what went to the one before is durable then."""
@@ -134,9 +148,18 @@ class Staging:
                 raise SinkError("rows came before their columns", stage="stage")
             client = self._connection.writer()
             self._appender = Appender(
-                client, self.tables[-1][0], batch.schema, on_durable=self._on_durable
+                client, self.tables[-1][0], batch.schema, on_durable=self._told_written
             )
         self._appender.append(batch)
+
+    def _told_written(self, batch: pa.RecordBatch) -> None:
+        if self._on_durable is not None:
+            self._on_durable(batch)
+        self._told_durable(batch)
+
+    def _told_durable(self, batch: pa.RecordBatch) -> None:
+        if self.notify is not None:
+            self.notify(batch.column(ROW_ID))
 
     def _with_attempt(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         import pyarrow as pa
@@ -159,7 +182,9 @@ class Staging:
             self._connection.make_table(work_table(name, _STAGED_REJECT_COLUMNS))
             self._rejects = name
         if self._rejecter is None:
-            self._rejecter = Appender(self._connection.writer(), self._rejects, schema)
+            self._rejecter = Appender(
+                self._connection.writer(), self._rejects, schema, on_durable=self._told_durable
+            )
         attempt = self._run.attempt
         values = [
             (
@@ -238,9 +263,14 @@ class Staging:
             self._appender.close()
             self._appender = None
 
+    @property
+    def all_names(self) -> list[TableName]:
+        """All staging tables."""
+        return [*self.names, *([] if self._rejects is None else [self._rejects])]
+
     def drop(self) -> None:
         """Drop the tables."""
-        for name in [*self.names, *([] if self._rejects is None else [self._rejects])]:
+        for name in self.all_names:
             self._connection.drop_work_table(name)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -11,11 +12,10 @@ from etlkit.api.outcomes import Counts
 from etlkit.api.run import LAST, ParentRun, RunRecord, RunRequest, new_run_id
 from etlkit.bigquery.client import Connection
 from etlkit.bigquery.google_errors import errors_as
-from etlkit.bigquery.names import label
+from etlkit.bigquery.names import label, work_dataset
 from etlkit.bigquery.runs.finish import finish_published
 from etlkit.bigquery.runs.guard import find_holder, guard_name
 from etlkit.bigquery.runs.ledger import WORKFLOW, Ledger, published_counts
-from etlkit.bigquery.source import work_dataset
 from etlkit.errors import AlreadyPublishedError, RunStateError, SinkError
 
 log = logging.getLogger("etlkit.bigquery")
@@ -97,6 +97,7 @@ def find_run(
         published=published_counts(row) if published else None,
         target=row["target"],
         parent=parent_of_row(row),
+        code=json.loads(row.get("code") or "{}"),
     )
 
 
@@ -146,7 +147,7 @@ def _find_row(
     if request.resume == LAST:
         sign = "=" if kind == "workflow" else "!="
         where = f"job = @value AND IFNULL(mode, '') {sign} '{WORKFLOW}'"
-        rows = ledger.find(where, request.job_name) if exists else []
+        rows = ledger.find(where, request.job_name, code=True) if exists else []
         if not rows:
             raise RunStateError(
                 f"{kind} {request.job_name} has no run to resume; start one without --resume"
@@ -158,7 +159,7 @@ def _find_row(
             if left:
                 log.info("run %s was never published; name it to resume it", left[-1])
         return rows[-1]
-    rows = ledger.find("run_id = @value", str(request.resume)) if exists else []
+    rows = ledger.find("run_id = @value", str(request.resume), code=True) if exists else []
     if not rows:
         raise RunStateError(
             f"there is no run {request.resume} in {ledger.runs}; list runs with: "

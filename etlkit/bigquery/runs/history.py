@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from etlkit.bigquery.client import Connection, connect
 from etlkit.bigquery.google_errors import errors_as
+from etlkit.bigquery.names import work_dataset
 from etlkit.bigquery.runs.guard import find_holder, guard_name
-from etlkit.bigquery.runs.ledger import VIEW_COLUMNS, WORKFLOW, Ledger
+from etlkit.bigquery.runs.ledger import ON_REQUEST, VIEW_COLUMNS, WORKFLOW, Ledger
 from etlkit.bigquery.runs.run_reports import (
     report_of_job,
     report_of_workflow,
@@ -18,7 +19,6 @@ from etlkit.bigquery.runs.run_reports import (
     task_rows,
 )
 from etlkit.bigquery.runs.workflow_events import WorkflowEvents
-from etlkit.bigquery.source import work_dataset
 from etlkit.errors import RunStateError, SourceError
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def open_ledger(run: Run, dataset: str) -> tuple[Connection, Ledger]:
 
 
 def _shown(connection: Connection, ledger: Ledger, row: dict[str, Any]) -> dict[str, Any]:
-    shown = {name: row[name] for name in VIEW_COLUMNS if name != "report" or row[name]}
+    shown = {name: row[name] for name in VIEW_COLUMNS if name not in ON_REQUEST or row[name]}
     shown["age_s"] = round((row["now"] - row["began_at"]).total_seconds(), 1)
     if row["state"] == "running":
         dataset = (ledger.runs.project, ledger.runs.dataset)

@@ -27,6 +27,14 @@ _MAX_SWAPS = 20
 """Swaps lost to others before giving up. Each one lost means that somebody else got the lock."""
 
 
+def lock_name(
+    dataset: tuple[str, str], job_name: str, kind: Literal["job", "workflow"] = "job"
+) -> TableName:
+    """Where the lock of a job is."""
+    digest = hashlib.sha256(job_name.encode()).hexdigest()[:16]
+    return TableName(*dataset, f"{kind}_{digest}")
+
+
 class JobLock:
     """The lock of one job, for one run of it.
 
@@ -50,8 +58,7 @@ class JobLock:
         kind: Literal["job", "workflow"] = "job",
         parent: str | None = None,
     ) -> None:
-        digest = hashlib.sha256(job_name.encode()).hexdigest()[:16]
-        self.name = TableName(*dataset, f"{kind}_{digest}")
+        self.name = lock_name(dataset, job_name, kind)
         self._kind = kind
         self._parent = None if parent is None else label(parent)
         self._connection = connection
@@ -72,15 +79,14 @@ class JobLock:
 
         wanted = bigquery.Table(str(self.name), schema=[bigquery.SchemaField("job", "STRING")])
         wanted.description = f"etlkit: lock of {self._kind} {self._job_name}"
-        table = self._connection.make_table(wanted)
+        table = self._connection.find_or_make_table(wanted)
         for _ in range(_MAX_SWAPS):
             before = table.labels.get(_HOLDER)
             unpublished = self._refuse_if_alive(before)
             table.labels = {_HOLDER: self._run_id}
             if self._swap(table):
                 return unpublished
-            found = self._connection.find_table(self.name)
-            table = found or self._connection.make_table(wanted)
+            table = self._connection.find_or_make_table(wanted)
         raise RunStateError(
             f"{self._kind} {self._job_name} is started by too many processes at once; try again later"
         )

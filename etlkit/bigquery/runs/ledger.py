@@ -57,6 +57,7 @@ _RUN_COLUMNS = (
     Column("error", "STRING", description="Why it failed; null = it did not"),
     Column("attempt", "INT64", description="1, and one more at every resume"),
     Column("fingerprint", "STRING", description="Of code and query"),
+    Column("code", "STRING", description="JSON text: what the fingerprint is made of"),
     Column("variables", "JSON", description="Query parameters, variables, files"),
     Column("retry_of", "STRING", description="The run whose rejected rows this one retries"),
     Column("parent_run_id", "STRING", description="The workflow's run whose task this run is"),
@@ -91,6 +92,9 @@ VIEW_COLUMNS = (
     *(column.name for column in _RUN_COLUMNS if column.name != "value"),
 )
 
+ON_REQUEST = ("report", "code")
+"""Columns that are given only to those who ask for them: they are most of the ledger's bytes."""
+
 TASK_COLUMNS = tuple(
     column
     for column in EVENT_COLUMNS
@@ -114,7 +118,7 @@ TASK_COLUMNS = tuple(
 )
 """What each task of a workflow has its own value of; the rest is the workflow's."""
 
-_TOLD = [column.name for column in EVENT_COLUMNS if column.name != "variables"]
+_TOLD = [column.name for column in EVENT_COLUMNS if column.name not in {"variables", "code"}]
 
 _COUNTS = ("read", "written", "skipped", "rejected", "rows_published")
 
@@ -139,7 +143,7 @@ class Ledger:
         self.events = TableName(*dataset, EVENTS)
 
     def make(self) -> None:
-        """Create what is missing, and bring an earlier form up to date. Usually three requests."""
+        """Create what is missing, and bring an earlier form up to date. Usually two requests."""
         from google.cloud import bigquery
 
         self._connection.make_dataset(self.events.dataset_id)
@@ -148,7 +152,7 @@ class Ledger:
         wanted.description = "etlkit: what happened to each run; see the view runs"
         wanted.time_partitioning = bigquery.TimePartitioning(field="event_at")
         wanted.clustering_fields = ["job", "run_id"]
-        table = self._connection.make_table(wanted)
+        table = self._connection.find_or_make_table(wanted)
         if table.expires is not None:
             self._keep(table)
         self._add_columns(table, fields)
@@ -191,7 +195,7 @@ class Ledger:
         view = bigquery.Table(str(self.runs))
         view.view_query = sql.runs_view(self.events)
         view.description = "etlkit: one row per run, its latest state"
-        found = self._connection.make_table(view)
+        found = self._connection.find_or_make_table(view)
         if found.table_type == "TABLE":
             self._migrate(found)
             self._connection.make_table(view)
@@ -213,7 +217,13 @@ class Ledger:
         log.info("the ledger %s was brought into its new form", self.runs)
 
     def find(
-        self, where: str, value: Any = None, *, latest: int | None = None, reports: bool = False
+        self,
+        where: str,
+        value: Any = None,
+        *,
+        latest: int | None = None,
+        reports: bool = False,
+        code: bool = False,
     ) -> list[dict[str, Any]]:
         """Runs in the order in which they began, with BigQuery's time as `now`.
 
@@ -221,9 +231,12 @@ class Ledger:
             where: A condition over the view's columns and `@value`.
             value: Its value, a text or a list of texts; None = none is needed.
             latest: Give at most this many, the newest first; None = all, the oldest first.
-            reports: Whether to give reports too, as JSON text: they are most of the ledger's bytes.
+            reports: Whether to give reports too, as JSON text.
+            code: Whether to give what fingerprints are made of.
         """
-        left_out = set() if reports else {"report"}
+        left_out = {
+            name for name, given in zip(ON_REQUEST, (reports, code), strict=True) if not given
+        }
         names = [name for name in self._names if name not in left_out]
         parameters = [] if value is None else [_text_parameter("value", value)]
         text = sql.find_runs(self.runs, names, where, latest=latest)

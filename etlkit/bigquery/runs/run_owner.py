@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import socket
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from etlkit.api.report import Report
     from etlkit.api.run import Run
     from etlkit.bigquery.client import Connection
+    from etlkit.bigquery.names import TableName
 
 log = logging.getLogger("etlkit.bigquery")
 
@@ -76,6 +78,7 @@ class RunOwner:
             "target": target,
             "attempt": run.attempt,
             "fingerprint": run.fingerprint,
+            "code": json.dumps(run.code) if run.code else None,
             "variables": {**run.variables, **(details or {})},
             "retry_of": run.retry_of,
             "parent_run_id": None if parent is None else parent.run_id,
@@ -331,9 +334,17 @@ class RunOwner:
             self._connection.query(text, f"end_{self.guard.owner}", parameters=parameters)
         self.guard.end()
 
-    def finish(self) -> None:
-        """Drop the guard, when everything is done after publishing."""
-        self.guard.drop()
+    def finish(self, work_tables: Sequence[TableName] = ()) -> None:
+        """Drop the guard, when everything is done after publishing.
+
+        Args:
+            work_tables: Of the run. They go first, beside what the caller does meanwhile: whoever
+                meets the guard of a published run drops what is left.
+        """
+        if work_tables:
+            self._connection.drop_beside(work_tables, last=self.guard.name)
+        else:
+            self.guard.drop()
 
 
 class _Losing:

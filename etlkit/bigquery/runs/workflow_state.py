@@ -18,7 +18,7 @@ from etlkit.api.workflow_state import Path, task_text, value_text
 from etlkit.bigquery import sql
 from etlkit.bigquery.client import Connection, connect
 from etlkit.bigquery.google_errors import errors_as
-from etlkit.bigquery.names import label, parse_table
+from etlkit.bigquery.names import label, parse_table, work_dataset
 from etlkit.bigquery.runs.find_run import find_workflow_run
 from etlkit.bigquery.runs.guard import end_lease, guard_name
 from etlkit.bigquery.runs.ledger import WORKFLOW, Ledger
@@ -33,7 +33,6 @@ from etlkit.bigquery.runs.workflow_events import (
     store_task,
     workflow_of,
 )
-from etlkit.bigquery.source import work_dataset
 from etlkit.errors import AlreadyPublishedError, ConfigError, SinkError
 
 if TYPE_CHECKING:

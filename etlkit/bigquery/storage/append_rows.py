@@ -11,15 +11,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from queue import SimpleQueue
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
 
 from etlkit.api.outcomes import RefusedRow
 from etlkit.api.sink import PART
 from etlkit.api.source import ROW_ID
 from etlkit.bigquery.google_errors import google_message
+from etlkit.bigquery.storage.append_window import TARGET_BYTES, AppendWindow
 from etlkit.bigquery.storage.reconnect import NEW_COLUMNS, RECONNECT
 from etlkit.calls import clock
 from etlkit.calls.backoff import AttemptLoop, Backoff
@@ -27,7 +30,6 @@ from etlkit.calls.classify import is_transient_on_stream, is_transient_when_new
 from etlkit.errors import SinkError
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from google.cloud.bigquery_storage_v1 import BigQueryWriteClient
 
     from etlkit.bigquery.names import TableName
@@ -35,11 +37,6 @@ if TYPE_CHECKING:
 MAX_REQUEST_BYTES = 20 * 1000 * 1000
 """An AppendRows request must be smaller: https://cloud.google.com/bigquery/quotas#write-api-limits"""
 
-_TARGET_BYTES = 4 * 1024 * 1024
-"""Requests are cut to about this: several of them in flight are faster than one large one."""
-
-_WINDOW_BYTES = 32 * 1024 * 1024
-_WINDOW_REQUESTS = 64
 MAX_SILENT_S = 5.0
 """When staging acknowledges nothing for this long, no more rows are paid for until it does."""
 
@@ -84,13 +81,12 @@ class Appender:
         self._names = list(schema.names)
         self._schema = schema.serialize().to_pybytes()
         self._changed = threading.Condition()
-        self._unacked: deque[tuple[bytes, pa.RecordBatch]] = deque()
+        self._window = AppendWindow()
         self._refused: list[RefusedRow] = []
-        self._unacked_bytes = 0
         self._acked_at = self._opened_at = time.monotonic()
         self._attempts: AttemptLoop | None = None
         self._stop = clock.Stop()
-        self._requests: SimpleQueue[bytes | None] | None = None
+        self._conversation: object = None
         self._call: Any = None
         self._error: SinkError | None = None
         self._closed = False
@@ -98,17 +94,19 @@ class Appender:
         self._thread: threading.Thread | None = None
 
     def append(self, batch: pa.RecordBatch) -> None:
-        """Send rows; waits while too much is unacknowledged.
+        """Send rows, together with others if they come faster than they are stored.
+
+        Waits while too much is unacknowledged.
 
         Raises:
             SinkError: BigQuery refused rows, now or earlier, or the connection cannot be kept.
         """
-        for piece in _split(batch, _TARGET_BYTES):
-            payload = piece.serialize().to_pybytes()
-            if len(payload) + len(self._schema) >= MAX_REQUEST_BYTES:
-                self._refuse_large(piece, len(payload))
+        for piece in _split(batch, TARGET_BYTES):
+            num_bytes = pa.ipc.get_record_batch_size(piece)
+            if num_bytes + len(self._schema) >= MAX_REQUEST_BYTES:
+                self._refuse_large(piece, num_bytes)
             else:
-                self._send(payload, piece)
+                self._send(piece)
 
     def _refuse_large(self, piece: pa.RecordBatch, num_bytes: int) -> None:
         message = f"it takes {num_bytes:,} bytes; a request must stay below {MAX_REQUEST_BYTES:,}"
@@ -140,7 +138,7 @@ class Appender:
         """
         if self._error is not None:
             raise self._error
-        if not self._unacked:
+        if self._window.is_empty:
             return True
         return not self._is_away and time.monotonic() - self._acked_at < MAX_SILENT_S
 
@@ -150,40 +148,30 @@ class Appender:
         Raises:
             SinkError: As `append`.
         """
-        self._wait(lambda: not self._unacked)
+        self._wait(lambda: self._window.is_empty)
 
     def close(self) -> None:
         """End the connection without waiting for anything."""
         with self._changed:
             self._closed = True
             self._stop.set()
-            if self._requests is not None:
-                self._requests.put(None)
             if self._call is not None:
                 self._call.cancel()
             self._changed.notify_all()
         if self._thread is not None:
             self._thread.join()
 
-    def _send(self, payload: bytes, batch: pa.RecordBatch) -> None:
-        self._wait(
-            lambda: self._unacked_bytes < _WINDOW_BYTES and len(self._unacked) < _WINDOW_REQUESTS
-        )
+    def _send(self, batch: pa.RecordBatch) -> None:
+        self._wait(lambda: self._window.has_room)
         with self._changed:
-            if not self._unacked:
+            if self._window.is_empty:
                 self._acked_at = time.monotonic()
-            self._enqueue(payload, batch)
+            self._window.add(batch)
+            self._changed.notify_all()
         if self._thread is None:
             name = f"etlkit-append-{self._table.table}"
             self._thread = threading.Thread(target=self._talk, name=name, daemon=True)
             self._thread.start()
-
-    def _enqueue(self, payload: bytes, batch: pa.RecordBatch) -> None:
-        self._unacked.append((payload, batch))
-        self._unacked_bytes += len(payload)
-        if self._requests is not None:
-            self._requests.put(payload)
-        self._changed.notify_all()
 
     def _wait(self, ready: Any) -> None:
         with self._changed:
@@ -222,35 +210,34 @@ class Appender:
     def _work_to_do(self) -> bool:
         # An idle connection is closed by the server after 600 s; it is opened again on demand.
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._unacked)
+            self._changed.wait_for(lambda: self._closed or not self._window.is_empty)
             return not self._closed
 
     def _converse(self) -> None:
         with self._changed:
             if self._closed:
                 return
-            requests: SimpleQueue[bytes | None] = SimpleQueue()
-            for payload, _ in self._unacked:
-                requests.put(payload)
-            self._requests = requests
+            self._conversation = conversation = object()
+            again = list(self._window.unacked)
         try:
             # Outside of the US the service needs the stream's name for routing.
             call = self._client.append_rows(
-                self._messages(requests),
+                self._messages(conversation, again),
                 retry=None,
                 metadata=[("x-goog-request-params", f"write_stream={self._stream}")],
             )
             self._call = call
             for response in call:
                 self._acknowledge(response)
-            if self._unacked and not self._closed:
+            if self._window.unacked and not self._closed:
                 raise _grpc_error(_UNAVAILABLE, "the connection ended without an answer")
         finally:
             with self._changed:
-                self._requests = self._call = None
-            requests.put(None)  # ends the generator, which gRPC reads on a thread of its own
+                self._conversation = self._call = None
+                self._changed.notify_all()  # ends the messages, which gRPC reads on a thread of its own
 
-    def _messages(self, requests: SimpleQueue[bytes | None]) -> Iterator[Any]:
+    def _messages(self, conversation: object, again: Sequence[pa.RecordBatch]) -> Iterator[Any]:
+        """The requests of one connection: first what an earlier one has sent in vain."""
         from google.cloud.bigquery_storage_v1 import types
 
         schema: Any = types.ArrowSchema(serialized_schema=self._schema)
@@ -259,7 +246,8 @@ class Appender:
         # The default for all columns is also for nulls in those that are sent, unless each request
         # says otherwise of them.
         sent = dict.fromkeys(self._names if self._fills_defaults else (), missing.NULL_VALUE)
-        while (payload := requests.get()) is not None:
+        for batch in chain(again, iter(partial(self._next_request, conversation), None)):
+            payload = batch.serialize().to_pybytes()
             rows = types.ArrowRecordBatch(serialized_record_batch=payload)
             data = types.AppendRowsRequest.ArrowData(rows=rows)
             request = types.AppendRowsRequest(
@@ -271,6 +259,16 @@ class Appender:
                 schema = None
             yield request
 
+    def _next_request(self, conversation: object) -> pa.RecordBatch | None:
+        """Wait for rows to send; None = this connection is over."""
+        with self._changed:
+            while not self._closed and self._conversation is conversation:
+                batch = self._window.next_request()
+                if batch is not None:
+                    return batch
+                self._changed.wait()
+        return None
+
     def _acknowledge(self, response: Any) -> None:
         with self._changed:
             if response.error.code and not self._can_leave_out(response):
@@ -279,8 +277,7 @@ class Appender:
                     response.error.code,
                     response.error.message + (f" ({details})" if details else ""),
                 )
-            payload, batch = self._unacked.popleft()
-            self._unacked_bytes -= len(payload)
+            batch = self._window.acknowledge()
             self._acked_at = time.monotonic()
             self._is_away = False
             if self._attempts is not None:
@@ -293,19 +290,16 @@ class Appender:
 
     def _can_leave_out(self, response: Any) -> bool:
         """Whether the request can be sent again without its bad rows. Nothing was written."""
-        return bool(response.row_errors) and ROW_ID in self._unacked[0][1].schema.names
+        return bool(response.row_errors) and ROW_ID in self._window.unacked[0].schema.names
 
     def _leave_out(self, batch: pa.RecordBatch, errors: dict[int, str]) -> None:
         """Refuse the source rows of bad rows, with all their parts, and send the others again."""
-        import pyarrow as pa
-
         ids = batch.column(ROW_ID).to_pylist()
         bad = {ids[index]: message for index, message in errors.items() if index < len(ids)}
         self._refused += [RefusedRow(i, ids.count(i), message) for i, message in bad.items()]
         keep = [at for at, row_id in enumerate(ids) if row_id not in bad]
         if keep:
-            rest = batch.take(pa.array(keep, pa.int64()))
-            self._enqueue(rest.serialize().to_pybytes(), rest)
+            self._window.add(batch.take(pa.array(keep, pa.int64())))
 
     def _is_transient(self, error: BaseException) -> bool:
         if self._closed:  # we cancelled the call ourselves

@@ -123,16 +123,16 @@ def join_or_start(
         JobError: The server failed while it started; the message has the end of its log.
     """
     _check_extra()
-    from filelock import FileLock, Timeout
-
-    from etlkit.local.bigquery import googlesql
-
     local_dir = local_dir.resolve()
     make_local_dir(local_dir)
     running = _join(local_dir, read_server_info(local_dir))
     if running is not None:
         _refuse_other(running, location, late_columns_s)
         return running
+    from filelock import FileLock, Timeout
+
+    from etlkit.local.bigquery import googlesql
+
     googlesql.prepare()  # before the clock of the start begins
     deadline = time.monotonic() + timeout_s
     # Only the holder of this lock looks for a server and starts one, so two callers get one server.

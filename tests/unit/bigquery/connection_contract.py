@@ -29,6 +29,23 @@ class ConnectionContract:
         assert connection.find_table(name).labels == {"owner": "first"}
         assert connection.find_table(name).description == "made"
 
+    def test_a_table_that_is_nearly_always_there_is_found_first(self, connection, name):
+        """It is made when it is missing, and is as it was otherwise."""
+        for owner in ("first", "second"):
+            wanted = bigquery.Table(str(name), schema=[bigquery.SchemaField("n", "INT64")])
+            wanted.labels = {"owner": owner}
+            assert connection.find_or_make_table(wanted).labels == {"owner": "first"}
+
+    def test_a_look_ahead_changes_no_answer(self, connection, name, table):
+        """The next look gives what is there, and the one after it what is there then."""
+        missing = TableName(name.project, name.dataset, "missing")
+        connection.look_ahead([name.dataset_id], [name, missing])
+        assert connection.find_dataset(name.dataset_id) is not None
+        assert connection.find_table(name).labels == {"owner": "first"}
+        assert connection.find_table(missing) is None
+        connection.drop_work_table(name)
+        assert connection.find_table(name) is None
+
     def test_the_second_of_two_that_read_the_same_is_refused(self, connection, name, table):
         """An update with an etag is a compare-and-swap."""
         one, two = connection.find_table(name), connection.find_table(name)
@@ -62,6 +79,17 @@ class ConnectionContract:
         with pytest.raises((NotFound, PreconditionFailed)):
             connection.client.update_table(table, ["labels"])
         assert connection.find_table(name) is None
+
+    def test_what_is_dropped_beside_is_gone_when_the_connection_is_closed(
+        self, connection, name, table
+    ):
+        """The last table goes after the others."""
+        last = TableName(name.project, name.dataset, "contract_last")
+        connection.make_table(bigquery.Table(str(last), schema=table.schema))
+        connection.drop_beside([name], last=last)
+        connection.close()
+        assert connection.find_table(name) is None
+        assert connection.find_table(last) is None
 
     def test_tables_are_listed(self, connection, name, table):
         """By their short names."""

@@ -177,11 +177,25 @@ class FakeConnection:
         kind = "VIEW" if "view" in resource else "TABLE"
         return self._save(name, {**resource, "type": kind})
 
+    def find_or_make_table(self, table: bigquery.Table):
+        name = TableName(table.project, table.dataset_id, table.table_id)
+        return self.find_table(name) or self.make_table(table)
+
+    def look_ahead(self, datasets, tables):
+        """What is asked for later is looked up then."""
+
     def update(self, table, fields):
         return self.client.update_table(table, fields)
 
     def drop_work_table(self, name: TableName):
         self.tables.pop(str(name), None)
+
+    def close(self):
+        """Nothing goes on beside it."""
+
+    def drop_beside(self, names, last=None):
+        for name in [*names, *([] if last is None else [last])]:
+            self.drop_work_table(name)
 
     def find_dataset(self, dataset_id):
         return bigquery.Dataset(dataset_id) if dataset_id in self.datasets else None

@@ -16,7 +16,7 @@ class Connection:
     def make_dataset(self, _dataset_id):
         return
 
-    def make_table(self, table):
+    def find_or_make_table(self, table):
         if table.view_query is None:
             table.expires = datetime(2030, 1, 1, tzinfo=UTC)
         return table
@@ -43,6 +43,6 @@ def test_a_sandbox_insists_on_it(caplog):
 def test_without_a_default_nothing_is_changed():
     """No request more than needed."""
     connection = Connection()
-    connection.make_table = lambda table: table
+    connection.find_or_make_table = lambda table: table
     Ledger(connection, ("p", "w")).make()
     assert connection.updates == []

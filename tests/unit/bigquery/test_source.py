@@ -99,10 +99,15 @@ def test_the_query_runs_where_the_target_is(monkeypatch):
             assert dataset_id == "p.d"
             return type("Dataset", (), {"location": "asia-northeast1"})
 
+        def look_ahead(self, datasets, tables):
+            ahead.extend([*datasets, *map(str, tables)])
+
         def dry_run(self, text, parameters):
             assert self.location == "asia-northeast1"
+            assert "p.d.t" in ahead
             return super().dry_run(text, parameters)
 
+    ahead = []
     connection = Found("a")
     monkeypatch.setattr("etlkit.bigquery.source.connect", lambda _: connection)
     job = TransferJob(

@@ -19,7 +19,6 @@ from etlkit import (
     SourceError,
 )
 from etlkit.calls.connections import HttpPool
-from etlkit.calls.http import HttpClient
 from etlkit.files.web_file import web_file
 from etlkit.vision.download import Downloader, DownloadError
 from tests.loopback import over_tls, self_signed, serving
@@ -69,16 +68,16 @@ def run():
 
 
 @pytest.fixture
-def client(server, run):
+def client(server, run, make_client):
     headers = {"X-Goog-Api-Key": KEY}
-    with HttpClient(server.url, service="vision", headers=headers, retry=ONCE) as client:
+    with make_client(server.url, service="vision", headers=headers, retry=ONCE) as client:
         yield client
 
 
 @pytest.fixture
-def hasty_client(server, run):
+def hasty_client(server, run, make_client):
     headers = {"X-Goog-Api-Key": KEY}
-    with HttpClient(server.url, service="vision", headers=headers, retry=HASTY) as client:
+    with make_client(server.url, service="vision", headers=headers, retry=HASTY) as client:
         yield client
 
 
@@ -109,11 +108,11 @@ def test_transient_answers_are_retryable(server, client, status):
     assert error.retry_after_s == 7
 
 
-def test_a_call_is_repeated_until_it_works(server, run):
+def test_a_call_is_repeated_until_it_works(server, run, make_client):
     """Body and headers are sent again, and every attempt is counted."""
     answers = [(503, {}, b""), (500, {}, b""), (200, {}, b'{"a": 1}')]
     server.next_answers = answers
-    with HttpClient(server.url, service="vision", headers={"X-Goog-Api-Key": KEY}) as client:
+    with make_client(server.url, service="vision", headers={"X-Goog-Api-Key": KEY}) as client:
         assert client.post_json("/v1/x", {"q": 1}, units=3) == {"a": 1}
     assert [body for _, _, body in server.asked] == [b'{"q": 1}'] * 3
     assert (run.meter.calls, run.meter.retries, run.meter.units) == (3, 2, 9)
@@ -131,10 +130,10 @@ def test_a_refused_call_ends_the_run(server, client, status):
     assert len(server.asked) == 1
 
 
-def test_an_answer_that_is_no_json_is_tried_again_and_then_refused(server):
+def test_an_answer_that_is_no_json_is_tried_again_and_then_refused(server, make_client):
     """A proxy's HTML page is not an answer, but it may be gone a moment later."""
     server.answer = (200, {}, b"<html>" + KEY.encode())
-    with HttpClient(server.url, service="vision") as client:
+    with make_client(server.url, service="vision") as client:
         with pytest.raises(ApiError, match="not JSON") as caught:
             client.post_json("/v1/x", {})
         assert KEY not in str(caught.value)
@@ -143,17 +142,21 @@ def test_an_answer_that_is_no_json_is_tried_again_and_then_refused(server):
         assert client.post_json("/v1/x", {}) == {}
 
 
-def test_a_closed_port_is_retryable():
+def test_a_closed_port_is_retryable(make_client):
     """A closed port is an outage, and the error does not show the query."""
-    with HttpClient("http://127.0.0.1:1", service="vision", retry=ONCE) as nobody:
+    with make_client("http://127.0.0.1:1", service="vision", retry=ONCE) as nobody:
         error = failure(nobody, f"/v1/x?key={KEY}")
     assert (type(error), "no connection" in error.message) == (OutageError, True)
 
 
 @pytest.mark.parametrize(
     "first",
-    [b"", b"HTTP/1.1 200 OK\r\nX-Slow: ", b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n{"],
-    ids=["before the answer", "in mid-headers", "in mid-body"],
+    [
+        b"HTTP/1.1 200 O",
+        b"HTTP/1.1 200 OK\r\nX-Slow: ",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n{",
+    ],
+    ids=["in the first line", "in mid-headers", "in mid-body"],
 )
 @pytest.mark.parametrize("drips", [False, True], ids=["silent", "drips"])
 def test_the_deadline_fires_whatever_the_server_does(server, hasty_client, first, drips):
@@ -199,11 +202,11 @@ def test_the_deadline_fires_on_a_connection_that_is_used_again(server):
     assert pool._pool.num_connections == 1
 
 
-def test_the_deadline_fires_in_a_handshake_that_never_ends():
+def test_the_deadline_fires_in_a_handshake_that_never_ends(make_client):
     """TLS takes the socket over before the handshake, but the deadline ends it."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"https://127.0.0.1:{listening.getsockname()[1]}"
-        with HttpClient(url, service="vision", retry=HASTY) as client:
+        with make_client(url, service="vision", retry=HASTY) as client:
             assert failure(client).code == "timeout"
 
 
@@ -222,28 +225,28 @@ def test_a_file_has_a_largest_size(server, client):
         client.get_bytes("/cat.jpg", max_bytes=999)
 
 
-def test_a_base_url_is_checked():
+def test_a_base_url_is_checked(make_client):
     """The message does not contain it, because it may contain a password."""
     with pytest.raises(ConfigError, match="https://host") as caught:
-        HttpClient(f"ftp://me:{KEY}@host", service="vision")
+        make_client(f"ftp://me:{KEY}@host", service="vision")
     assert KEY not in str(caught.value)
 
 
-def test_a_key_with_a_line_break_is_refused_without_being_shown():
+def test_a_key_with_a_line_break_is_refused_without_being_shown(make_client):
     """Keys from a file may end with one, and the library below would print the key."""
     with pytest.raises(ConfigError, match=r"X-Goog-Api-Key has a line break.*\.strip") as caught:
-        HttpClient("https://host", service="vision", headers={"X-Goog-Api-Key": f"{KEY}\n"})
+        make_client("https://host", service="vision", headers={"X-Goog-Api-Key": f"{KEY}\n"})
     assert KEY not in str(caught.value)
 
 
 @pytest.mark.parametrize("bypass", ["", "api.invalid"], ids=["proxy", "no_proxy"])
-def test_the_proxy_of_the_environment_is_used(server, monkeypatch, bypass):
+def test_the_proxy_of_the_environment_is_used(server, monkeypatch, bypass, make_client):
     """The proxy in `http_proxy` gets the whole address; hosts in `no_proxy` are called directly."""
     for name in ("HTTP_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("http_proxy", server.url)
     monkeypatch.setenv("no_proxy", bypass)
-    with HttpClient("http://api.invalid:1", service="vision", retry=ONCE) as client:
+    with make_client("http://api.invalid:1", service="vision", retry=ONCE) as client:
         if bypass:
             failure(client)
         else:
@@ -253,7 +256,7 @@ def test_the_proxy_of_the_environment_is_used(server, monkeypatch, bypass):
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_proxy_that_wants_a_password_ends_the_run(server, run, monkeypatch, scheme):
+def test_a_proxy_that_wants_a_password_ends_the_run(server, run, monkeypatch, scheme, make_client):
     """No later attempt and no other row would get past it, and the message says what to set."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
@@ -261,7 +264,7 @@ def test_a_proxy_that_wants_a_password_ends_the_run(server, run, monkeypatch, sc
     server.answer = (407, {"Proxy-Authenticate": "Basic"}, b"")
     server.RequestHandlerClass.do_CONNECT = server.RequestHandlerClass.do_POST
     with (
-        HttpClient(f"{scheme}://api.invalid", service="vision") as client,
+        make_client(f"{scheme}://api.invalid", service="vision") as client,
         pytest.raises(ConfigError, match=r"vision: the proxy .*407.*HTTPS_PROXY") as caught,
     ):
         client.post_json("/v1/x", {})
@@ -290,10 +293,10 @@ def tls_server(server, certificate):
     return over_tls(server, certificate)
 
 
-def test_a_certificate_that_nobody_trusts_ends_the_run(tls_server):
+def test_a_certificate_that_nobody_trusts_ends_the_run(tls_server, make_client):
     """The error is permanent."""
     with (
-        HttpClient(tls_server.url, service="vision", headers={"X-Goog-Api-Key": KEY}) as client,
+        make_client(tls_server.url, service="vision", headers={"X-Goog-Api-Key": KEY}) as client,
         pytest.raises(ApiError, match=r"certificate is not trusted.*SSL_CERT_FILE"),
     ):
         client.post_json("/v1/x", {})
@@ -309,16 +312,16 @@ def _no_authorities_named(monkeypatch):
 @pytest.mark.usefixtures("_no_authorities_named")
 @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
 def test_an_authority_of_ones_own_is_named_in_the_environment(
-    tls_server, certificate, monkeypatch, name
+    tls_server, certificate, monkeypatch, name, make_client
 ):
     """The variables of requests and OpenSSL are read. The deadline also works over TLS."""
     monkeypatch.setenv(name, str(certificate))
     release = threading.Event()
     try:
-        with HttpClient(tls_server.url, service="vision", retry=ONCE) as client:
+        with make_client(tls_server.url, service="vision", retry=ONCE) as client:
             assert client.post_json("/v1/x", {"n": 1}) == {}
         tls_server.RequestHandlerClass.do_POST = lambda _: release.wait(timeout=30)
-        with HttpClient(tls_server.url, service="api", retry=HASTY) as client:
+        with make_client(tls_server.url, service="api", retry=HASTY) as client:
             assert failure(client).code == "timeout"
     finally:
         release.set()
@@ -326,14 +329,14 @@ def test_an_authority_of_ones_own_is_named_in_the_environment(
 
 @pytest.mark.usefixtures("_no_authorities_named")
 def test_the_same_authorities_hold_for_calls_files_and_images(
-    tls_server, certificate, monkeypatch, tmp_path
+    tls_server, certificate, monkeypatch, tmp_path, make_client
 ):
     """All three refuse the server until its authority is named, and then all three trust it."""
     tls_server.answer = (200, {}, b"n\n1\n")
     url = f"{tls_server.url}/a.csv"
 
     def by_call():
-        with HttpClient(tls_server.url, service="api", retry=ONCE) as client:
+        with make_client(tls_server.url, service="api", retry=ONCE) as client:
             return client.get_bytes("/a.csv", max_bytes=100)
 
     def by_file():
@@ -394,7 +397,7 @@ def test_no_redirect_leaves_tls(tls_server, certificate, monkeypatch):
 
 
 @pytest.mark.usefixtures("_no_authorities_named")
-def test_authorities_in_a_folder(tls_server, certificate, monkeypatch, tmp_path):
+def test_authorities_in_a_folder(tls_server, certificate, monkeypatch, tmp_path, make_client):
     """OpenSSL finds them by the hash of their names."""
     digest = subprocess.run(
         ["openssl", "x509", "-hash", "-noout", "-in", certificate],  # noqa: S607
@@ -402,13 +405,13 @@ def test_authorities_in_a_folder(tls_server, certificate, monkeypatch, tmp_path)
     ).stdout.strip()  # fmt: skip
     shutil.copy(certificate, tmp_path / f"{digest}.0")
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
-    with HttpClient(tls_server.url, service="vision", retry=ONCE) as client:
+    with make_client(tls_server.url, service="vision", retry=ONCE) as client:
         assert client.post_json("/v1/x", {}) == {}
 
 
 @pytest.mark.usefixtures("_no_authorities_named")
 @pytest.mark.parametrize("content", [None, b"no certificate"])
-def test_authorities_that_cannot_be_read(monkeypatch, tmp_path, content):
+def test_authorities_that_cannot_be_read(monkeypatch, tmp_path, content, make_client):
     """It is a ConfigError that names the variable."""
     file = tmp_path / "ca.pem"
     if content is not None:
@@ -417,16 +420,16 @@ def test_authorities_that_cannot_be_read(monkeypatch, tmp_path, content):
     with pytest.raises(
         ConfigError, match=r"REQUESTS_CA_BUNDLE=.*ca\.pem: no certificate authorities"
     ):
-        HttpClient("https://host", service="vision")
+        make_client("https://host", service="vision")
 
 
 @pytest.mark.parametrize("user", ["me:p%40ss@", ""])
-def test_a_proxy_with_a_password(server, monkeypatch, user):
+def test_a_proxy_with_a_password(server, monkeypatch, user, make_client):
     """The user and the password in the proxy's address are sent to the proxy, in a header."""
     for name in ("HTTP_PROXY", "NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("http_proxy", server.url.replace("http://", f"http://{user}"))
-    with HttpClient("http://api.invalid:1", service="vision", retry=ONCE) as client:
+    with make_client("http://api.invalid:1", service="vision", retry=ONCE) as client:
         client.post_json("/v1/x", {})
     expected = f"Basic {base64.b64encode(b'me:p@ss').decode()}" if user else None
     headers = {name.lower(): value for name, value in server.asked[0][1].items()}

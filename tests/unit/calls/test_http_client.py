@@ -1,7 +1,5 @@
 """`HttpClient`: methods, parameters, headers, forms, files, streams, and errors of one row."""
 
-import gzip
-import io
 import json
 import re
 from email import message_from_bytes
@@ -20,7 +18,6 @@ from etlkit import (
     TransferJob,
     run_job,
 )
-from etlkit.calls.http import HttpClient
 from etlkit.testing import MemorySink, MemorySource
 from tests.loopback import answering
 from tests.run_of_calls import run_of_calls
@@ -45,8 +42,8 @@ def run(server):
 
 
 @pytest.fixture
-def client(server):
-    with HttpClient(server.url, service="crm") as client:
+def client(server, make_client):
+    with make_client(server.url, service="crm") as client:
         yield client
 
 
@@ -69,9 +66,9 @@ def test_each_method_sends_its_own_request(server, client):
     ]
 
 
-def test_parameters_are_quoted_and_those_of_the_call_come_before_the_clients(server):
+def test_parameters_are_quoted_and_those_of_the_call_come_before_the_clients(server, make_client):
     """Lists repeat the name, None leaves it out, truth values are in small letters."""
-    with HttpClient(f"{server.url}/v1/", service="crm", params={"v": 3, "lang": "ja"}) as client:
+    with make_client(f"{server.url}/v1/", service="crm", params={"v": 3, "lang": "ja"}) as client:
         client.get_json("/a?x=1", params={"q": "a&b c/é", "id": [1, 2], "no": None, "lang": True})
     assert server.asked[0].path == "/v1/a?x=1&v=3&lang=true&q=a%26b+c%2F%C3%A9&id=1&id=2"
 
@@ -84,11 +81,11 @@ def test_a_parameter_without_a_text_is_the_rows_error(server, client, value):
     assert server.asked == []
 
 
-def test_headers_of_a_call_replace_those_of_the_client(server, monkeypatch):
+def test_headers_of_a_call_replace_those_of_the_client(server, monkeypatch, make_client):
     """Whatever the letters' size; None takes one away; a secret comes from the environment."""
     monkeypatch.setenv("CRM_KEY", "made-up\n")
     headers = {"X-Key": Secret("CRM_KEY"), "Accept": "text/csv"}
-    with HttpClient(server.url, service="crm", headers=headers) as client:
+    with make_client(server.url, service="crm", headers=headers) as client:
         client.post_json("/a", 1, headers={"accept": "a/b", "content-TYPE": "x/y", "X-Key": None})
         client.get_json("/a")
     first, second = (each.headers for each in server.asked)
@@ -173,106 +170,7 @@ def test_files_are_sent_in_a_form(server, client, tmp_path):
     assert (parts["photo"].get_filename(), parts["doc"].get_content_type()) == ("cat.jpg", "a/b")
 
 
-BODY = bytes(range(256)) * 1000
-
-
-class Files:
-    """A file server that breaks off after some bytes as long as `breaks` says so."""
-
-    def __init__(self, *, etag=None, breaks=(), body=BODY, headers=None):
-        self.etag, self.breaks, self.body, self.headers = etag, list(breaks), body, headers or {}
-
-    def __call__(self, asked):
-        start = 0
-        if self.etag and asked.headers.get("If-Range") == self.etag:
-            start = int(asked.headers["Range"].removeprefix("bytes=").removesuffix("-"))
-        rest = self.body[start:]
-        headers = {"Content-Length": str(len(rest)), **self.headers}
-        if self.etag:
-            headers["ETag"] = self.etag
-        if start:
-            headers["Content-Range"] = f"bytes {start}-{len(self.body) - 1}/{len(self.body)}"
-        return 206 if start else 200, headers, rest[: self.breaks.pop(0)] if self.breaks else rest
-
-
-@pytest.mark.parametrize("etag", ['"one"', None])
-def test_a_stream_goes_on_where_the_connection_broke(server, run, etag):
-    """Each request is counted. With an ETag only the rest is asked for."""
-    server.answer = Files(etag=etag, breaks=[100_000, 150_000])
-    with HttpClient(server.url, service="crm") as client:
-        assert b"".join(client.stream("/big", units=2)) == BODY
-    ranges = [each.headers["Range"] for each in server.asked]
-    assert len(ranges) == 3
-    assert [bool(each) for each in ranges] == [False, bool(etag), bool(etag)]
-    assert (run.meter.calls, run.meter.units) == (3, 6)
-
-
-@pytest.mark.parametrize("size", ["bytes */{}", ""])
-def test_a_stream_may_break_behind_its_last_byte(server, client, size):
-    """Without a length, the end of the connection is the end; with one, the rest is nothing."""
-    files = Files(etag='"one"', breaks=[65536])
-    files.body = BODY[:65536]
-
-    def answer(asked):
-        if "Range" in asked.headers:
-            told = {"Content-Range": size.format(65536)} if size else {}
-            return 416, told, b""
-        status, headers, body = files(asked)
-        if len(server.asked) == 1:
-            headers["Content-Length"] = "65537"
-        return status, headers, body
-
-    server.answer = answer
-    assert b"".join(client.stream("/big")) == files.body
-    assert [bool(each.headers["Range"]) for each in server.asked] == [False, True] + (
-        [] if size else [False]
-    )
-
-
-def test_a_file_that_changed_after_a_break_is_the_rows_error(server, client):
-    """Two halves of two files are no file."""
-    server.answer = files = Files(breaks=[100_000])
-    pieces = client.stream("/big")
-    next(pieces)
-    files.body = BODY[::-1]
-    with pytest.raises(RowError, match="crm: /big changed while it was read"):
-        list(pieces)
-
-
-def test_a_download_appears_when_it_is_whole(server, client, tmp_path):
-    """A path, or an open file; a failed one leaves nothing behind."""
-    server.answer = Files()
-    target, opened = tmp_path / "big.bin", io.BytesIO()
-    assert client.download("/big", target) == len(BODY) == client.download("/big", opened)
-    assert target.read_bytes() == BODY == opened.getvalue()
-    with pytest.raises(RowError, match="larger than 1,000 bytes"):
-        client.download("/big", tmp_path / "other.bin", max_bytes=1000)
-    server.answer = lambda asked: (404, {}, b'{"message": "no such file"}')
-    with pytest.raises(ApiError, match="with 404: no such file"):
-        client.download("/big", tmp_path / "other.bin")
-    assert [each.name for each in tmp_path.iterdir()] == ["big.bin"]
-
-
-@pytest.mark.parametrize("members", [1, 2])
-def test_gzip_that_a_server_applied_unasked_is_undone(server, client, members):
-    """Also in several members, and after a break."""
-    halves = (BODY,) if members == 1 else (BODY[:70_000], BODY[70_000:])
-    body = b"".join(map(gzip.compress, halves))
-    server.answer = Files(body=body, breaks=[300], headers={"Content-Encoding": "gzip"})
-    assert b"".join(client.stream("/big")) == BODY
-
-
-@pytest.mark.parametrize(
-    ("body", "coding"), [(BODY, "gzip"), (gzip.compress(BODY)[:-9], "gzip"), (BODY, "br")]
-)
-def test_a_stream_that_is_encoded_wrongly_is_refused(server, client, body, coding):
-    """No half of a file is taken for a file."""
-    server.answer = Files(body=body, headers={"Content-Encoding": coding})
-    with pytest.raises(ApiError, match="is not encoded as its Content-Encoding says"):
-        list(client.stream("/big"))
-
-
-def test_a_bad_request_of_one_row_is_that_rows_error(server):
+def test_a_bad_request_of_one_row_is_that_rows_error(server, make_client):
     """The service's own reason is in the table of rejected rows, and the run goes on."""
 
     def answer(asked):
@@ -283,7 +181,7 @@ def test_a_bad_request_of_one_row_is_that_rows_error(server):
 
     class Etl(EtlBase):
         def before_action(self):
-            self.api = HttpClient(
+            self.api = make_client(
                 server.url, service="crm", headers={"X-Key": "k-4711-secret"},
                 errors_as_row={404, 422},
             )  # fmt: skip
@@ -312,11 +210,11 @@ def test_a_bad_request_of_one_row_is_that_rows_error(server):
     ]
 
 
-def test_errors_as_row_can_be_said_for_one_call(server):
+def test_errors_as_row_can_be_said_for_one_call(server, make_client):
     """It takes the place of the client's, and what is passing is still repeated."""
     answers = [(503, {}, b""), (404, {}, b""), (404, {}, b"")]
     server.answer = lambda asked: answers.pop(0)
-    with HttpClient(server.url, service="crm", errors_as_row={404}) as client:
+    with make_client(server.url, service="crm", errors_as_row={404}) as client:
         with pytest.raises(RequestRefusedError) as caught:
             client.delete("/a")
         assert (caught.value.code, caught.value.attempts) == ("404", 2)
@@ -325,17 +223,17 @@ def test_errors_as_row_can_be_said_for_one_call(server):
 
 
 @pytest.mark.parametrize("status", [200, 302, 401, 407, 429, 503, "404"])
-def test_not_every_status_can_be_a_rows_error(status):
+def test_not_every_status_can_be_a_rows_error(status, make_client):
     """A wrong key, a proxy or an outage concerns every row."""
     with pytest.raises(ConfigError, match="cannot be the error of one row"):
-        HttpClient("http://h", service="crm", errors_as_row=[status])
+        make_client("http://h", service="crm", errors_as_row=[status])
 
 
-def test_a_reason_repeats_no_key_of_the_request(server):
+def test_a_reason_repeats_no_key_of_the_request(server, make_client):
     """Services quote what they were sent."""
     server.answer = lambda asked: (400, {}, b'{"error": "no user for key k-4711-secret"}')
     with (
-        HttpClient(server.url, service="crm", headers={"X-Key": "k-4711-secret"}) as client,
+        make_client(server.url, service="crm", headers={"X-Key": "k-4711-secret"}) as client,
         pytest.raises(ApiError, match=re.escape("with 400: no user for key …")),
     ):
         client.get_json("/a")

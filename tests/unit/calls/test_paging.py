@@ -6,7 +6,6 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from etlkit import ApiError, ConfigError, RowError
-from etlkit.calls.http import HttpClient
 from etlkit.calls.paging import Cursor, LinkHeader, NextLink, PageNumber
 from tests.loopback import answering
 from tests.run_of_calls import run_of_calls
@@ -31,9 +30,13 @@ def run(server):
         yield calls
 
 
-def read(server, paging, **options):
-    with HttpClient(f"{server.url}/v1", service="crm") as client:
-        return list(client.pages("/items", paging, params={"size": 3}, **options))
+@pytest.fixture
+def read(make_client):
+    def pages(server, paging, **options):
+        with make_client(f"{server.url}/v1", service="crm") as client:
+            return list(client.pages("/items", paging, params={"size": 3}, **options))
+
+    return pages
 
 
 def json_answer(value, **headers):
@@ -54,7 +57,7 @@ def page_of(asked, name="page", first=1):
         "<http://127.0.0.1/v1/items?page={n}&size=3>; rel=next",
     ],
 )
-def test_a_link_header_leads_to_the_next_page(server, link):
+def test_a_link_header_leads_to_the_next_page(server, link, read):
     """Whole or relative addresses, several links, quoted or not, also without the port."""
 
     def answer(asked):
@@ -68,7 +71,7 @@ def test_a_link_header_leads_to_the_next_page(server, link):
     assert [query_of(each)["size"] for each in server.asked] == ["3"] * 3
 
 
-def test_a_link_in_the_page_leads_to_the_next_one(server):
+def test_a_link_in_the_page_leads_to_the_next_one(server, read):
     """Null ends the list, and so does a page without the key."""
 
     def answer(asked):
@@ -83,7 +86,7 @@ def test_a_link_in_the_page_leads_to_the_next_one(server):
 
 
 @pytest.mark.parametrize("end", [None, ""])
-def test_a_cursor_is_sent_with_the_parameters_of_the_first_page(server, end):
+def test_a_cursor_is_sent_with_the_parameters_of_the_first_page(server, end, read):
     """An empty page with a cursor is not the end: services filter behind their pages."""
     pages = {None: ([0], "b c"), "b c": ([], 7), "7": ([1], end)}
 
@@ -101,20 +104,20 @@ def test_a_cursor_is_sent_with_the_parameters_of_the_first_page(server, end):
     ]
 
 
-def test_numbers_grow_until_a_page_is_empty(server):
+def test_numbers_grow_until_a_page_is_empty(server, read):
     """The empty page is asked for, because nothing else says where the list ends."""
     server.answer = lambda asked: json_answer(page_of(asked)[1])
     assert read(server, PageNumber()) == [[0, 1, 2], [3, 4, 5], [6], []]
     assert [query_of(each)["page"] for each in server.asked] == ["1", "2", "3", "4"]
 
 
-def test_a_page_may_say_the_last_number(server):
+def test_a_page_may_say_the_last_number(server, read):
     """Then no more is asked for."""
     server.answer = lambda asked: json_answer({"all": {"of": page_of(asked)[1], "pages": 3}})
     assert len(read(server, PageNumber(items_at="all.of", last_at="all.pages"))) == 3
 
 
-def test_a_step_makes_offsets(server):
+def test_a_step_makes_offsets(server, read):
     """The number is that of the first item."""
 
     def answer(asked):
@@ -129,7 +132,7 @@ def test_a_step_makes_offsets(server):
         PageNumber(step=0)
 
 
-def test_a_page_without_a_list_is_an_error(server):
+def test_a_page_without_a_list_is_an_error(server, read):
     """A misspelled place would look like a short list."""
     server.answer = lambda asked: json_answer({"rows": [1]})
     with pytest.raises(RowError, match="no list at 'items'"):
@@ -139,7 +142,7 @@ def test_a_page_without_a_list_is_an_error(server):
 @pytest.mark.parametrize(
     "paging", [Cursor("next", "cursor"), NextLink("next")], ids=["cursor", "link"]
 )
-def test_a_circle_of_pages_ends(server, paging):
+def test_a_circle_of_pages_ends(server, paging, read):
     """It would be read, and paid for, until the caps end the run."""
     other = {"b": "/v1/items?size=3&cursor=c", "c": "/v1/items?size=3&cursor=b"}
 
@@ -157,7 +160,7 @@ def test_a_circle_of_pages_ends(server, paging):
 @pytest.mark.parametrize(
     "link", ["http://other.example/x", "//other.example/x", "http://127.0.0.1:1/x", "http://[/"]
 )
-def test_no_page_leads_to_another_host(server, link):
+def test_no_page_leads_to_another_host(server, link, read):
     """The keys of this one would go there."""
     server.answer = lambda asked: json_answer({"next": link})
     with pytest.raises(ApiError, match="leads to another host"):
@@ -165,7 +168,7 @@ def test_no_page_leads_to_another_host(server, link):
     assert len(server.asked) == 1
 
 
-def test_a_list_may_have_a_largest_number_of_pages(server):
+def test_a_list_may_have_a_largest_number_of_pages(server, read):
     """More is an error: a list that was cut off looks like a whole one."""
     server.answer = lambda asked: json_answer(page_of(asked)[1])
     assert len(read(server, PageNumber(), max_pages=4)) == 4
@@ -173,7 +176,7 @@ def test_a_list_may_have_a_largest_number_of_pages(server):
         read(server, PageNumber(), max_pages=2)
 
 
-def test_each_page_has_its_own_retries(server, run):
+def test_each_page_has_its_own_retries(server, run, read):
     """And is counted as a call."""
     failures = {"1": 1, "3": 2}
 

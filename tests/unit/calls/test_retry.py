@@ -1,3 +1,4 @@
+import itertools
 import threading
 from concurrent import futures
 
@@ -232,7 +233,7 @@ def test_a_long_outage_ends_the_run_which_can_be_resumed(calls):
 
 def test_an_answer_between_failure_and_decision_opens_no_breaker():
     """An answer to another call just before a failure is judged means no pause and no decision."""
-    breaker = Breaker("api", 100, clock.Stop())
+    breaker = Breaker("api", 100)
     call, error = CallState(1), RetryableError("busy", status=503)
     breaker.failed(call, error, 0.0)
     breaker.succeeded()
@@ -285,22 +286,17 @@ def test_waits_end_when_another_worker_fails():
 def test_waits_end_when_the_run_is_asked_to_stop(failure):
     """Ctrl-C ends the waits of all workers, for a hint or for the service to be back."""
     everyone = threading.Barrier(3)
-    runs = []
+    runs, calls = [], itertools.count()
 
     class Etl(EtlBase):
         max_concurrency = 3
-
-        def before_action(self):
-            self.met = False
 
         def transform_row(self, row):
             return caller("api").call(self.fails)
 
         def fails(self, _timeout_s):
-            if not self.met:
-                self.met = True
-                if everyone.wait(timeout=60) == 0:
-                    runs[0].request_stop(2)
+            if next(calls) < 3 and everyone.wait(timeout=60) == 0:
+                runs[0].request_stop(2)
             raise RetryableError("down", **failure)
 
     job = TransferJob(

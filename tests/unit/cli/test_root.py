@@ -14,7 +14,7 @@ import pytest
 import etlkit
 from etlkit import ConfigError, JobError, RetryableError, RowError
 from etlkit.api.run import Interrupted
-from etlkit.cli import check, completion, deploy, local, report, run, runs
+from etlkit.cli import check, completion, deploy, doctor, init, local, new, report, run, runs
 from etlkit.cli.invocation import invoke
 from etlkit.cli.root import command, main
 
@@ -25,6 +25,9 @@ def test_every_command_is_listed_with_the_module_that_has_it():
     """`etlkit --help` names the commands without importing them; they are the ones of `python -m`."""
     context = click.Context(command)
     modules = {
+        "init": init,
+        "new": new,
+        "doctor": doctor,
         "run": run,
         "check": check,
         "runs": runs,
@@ -105,7 +108,7 @@ def test_completion_completes_commands():
     [
         (["rnu"], "there is no command 'rnu'; did you mean 'run'?"),
         (["jobs.x"], "there is no command 'jobs.x'; to run a job write: etlkit run jobs.x"),
-        (["zzz"], "there is no command 'zzz'; the commands are run, check, runs, "),
+        (["zzz"], "there is no command 'zzz'; the commands are init, new, doctor, run, "),
         (["--verison"], "No such option"),
         (["run"], "name a job"),
         (["run", "--limt", "3", "x"], "--limit"),

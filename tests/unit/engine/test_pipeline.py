@@ -5,8 +5,10 @@ import pytest
 
 from etlkit import JobError, TransformError
 from etlkit.api.outcomes import FullOutcome
+from etlkit.engine.pace import Pace
 from etlkit.engine.pipeline import Pipeline
 from etlkit.engine.task import Task
+from etlkit.engine.task_window import TaskWindow
 
 
 class Writer:
@@ -26,10 +28,26 @@ class Writer:
         self.flushed = True
 
 
-def task(*outcomes):
-    made = Task([{} for _ in outcomes])
+class Chunk:
+    """As much of a chunk as a window looks at."""
+
+    batch = SimpleNamespace(nbytes=0)
+
+
+CHUNK = Chunk()
+
+
+def task(start, *outcomes):
+    made = Task([{} for _ in outcomes], CHUNK, start)
     made.outcomes = list(outcomes)
     made.is_done = True
+    return made
+
+
+def window(*tasks):
+    made = TaskWindow(100, deque(), Pace(1))
+    for each in tasks:
+        made.add(each)
     return made
 
 
@@ -37,13 +55,14 @@ def test_rows_collected_already_are_counted_for_the_first_task_alone():
     """At a stop, finished rows of all tasks are saved, each once, under their own numbers."""
     writer = Writer()
     pipeline = Pipeline.__new__(Pipeline)
-    pipeline._tasks = deque(
-        [("chunk", 0, task({"n": 0}, {"n": 1}, {"n": 2})), ("chunk", 3, task({"n": 3}, {"n": 4}))]
-    )
-    pipeline._tasks[0][2].num_taken = 2
+    first = Task([{}, {}, {}], CHUNK, 0)
+    pipeline._window = window(first, task(3, {"n": 3}, {"n": 4}))
+    first.outcomes += [{"n": 0}, {"n": 1}]
+    assert list(pipeline._window.take_in_order()) == [(CHUNK, 0, [{"n": 0}, {"n": 1}])]
+    first.outcomes.append({"n": 2})
     pipeline._batch_writer = pipeline._writer = writer
     pipeline._save_outcomes()
-    assert writer.added == [("chunk", 2, [{"n": 2}]), ("chunk", 3, [{"n": 3}, {"n": 4}])]
+    assert writer.added == [(CHUNK, 2, [{"n": 2}]), (CHUNK, 3, [{"n": 3}, {"n": 4}])]
     assert writer.flushed
 
 
@@ -57,11 +76,10 @@ def test_the_error_of_an_earlier_row_comes_before_the_one_that_ended_the_workers
     pipeline = Pipeline.__new__(Pipeline)
     pipeline._run = SimpleNamespace(stop_signal=None)
     pipeline._pool = SimpleNamespace(error=JobError("a later row ended the run"))
-    pipeline._tasks = deque([("chunk", 0, task(FullOutcome((), TransformError("bad"))))])
+    pipeline._window = window(task(0, FullOutcome((), TransformError("bad"))))
     pipeline._keeps_order = True
     pipeline._batch_writer = Refusing()
     with pytest.raises(TransformError, match="row 0"):
         pipeline._advance()
-    pipeline._tasks.clear()
     with pytest.raises(JobError, match="a later row"):
         pipeline._advance()

@@ -83,7 +83,7 @@ def test_no_task_is_begun_after_one_that_failed():
             return row
 
     def wake():
-        if pool._failed_at == 6:  # tasks count from 1
+        if pool._dispatcher._ends_after == 6:  # tasks count from 1
             failed.set()
 
     pool = WorkerPool(Etl, 4, wake, Calls(), lambda: True, ends_at_error=True)

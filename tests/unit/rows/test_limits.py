@@ -23,6 +23,13 @@ D = Decimal
         ("NUMERIC(5, 2)", D("-1.50"), D("1.005"), "more than 2 digits after the point"),
         ("NUMERIC(3)", 999, D("0.5"), "more than 0 digits after the point"),
         ("BIGNUMERIC(30, 2)", D(10) ** 27, D(10) ** 28, "more than 28 digits before the point"),
+        ("NUMERIC(38, 9)", D("9" * 29 + ".999999999"), "x", "expected NUMERIC"),
+        (
+            "BIGNUMERIC(40, 3)",
+            D("-" + "9" * 37 + ".999"),
+            D(10) ** 37,
+            "more than 37 digits before",
+        ),
         ("ARRAY<STRING(2)>", ["ab", "c"], ["ab", "abc"], "got 3 characters"),
         ("STRUCT<a STRING(2)>", {"a": "ab"}, {"a": "abc"}, "column 'c.a': got 3 characters"),
     ],
@@ -35,6 +42,13 @@ def test_a_value_beyond_its_parameters_is_that_rows_error(text, fits, misfit, me
         encoder.encode([{"c": fits}, {"c": misfit}])
     assert caught.value.index == 1
     assert list(encoder.bad_rows([{"c": misfit}, {"c": fits}])) == [0]
+
+
+@pytest.mark.parametrize("text", ["STRING(3)", "BYTES(3)", "NUMERIC(5, 2)", "BIGNUMERIC(5, 2)"])
+def test_a_batch_of_nulls_fits(text):
+    """NULL has no length and no digits."""
+    array = RowEncoder([Column.parse("c", text)]).encode([{"c": None}, {"c": None}]).column(0)
+    assert array.null_count == 2
 
 
 def test_a_value_that_was_not_touched_is_checked_too():

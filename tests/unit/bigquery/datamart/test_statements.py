@@ -58,7 +58,7 @@ class Jobs(ThreadingHTTPServer):
     def job(self, body):
         """The resource of a job that is done."""
         query = body["configuration"]["query"]["query"]
-        status = {"state": "DONE"}
+        status = {"state": "RUNNING" if query in self.hold else "DONE"}
         if query in self.errors:
             status["errorResult"] = {"reason": "invalidQuery", "message": self.errors[query]}
             status["errors"] = [status["errorResult"]]

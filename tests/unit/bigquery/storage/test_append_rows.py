@@ -9,6 +9,7 @@ from google.cloud.bigquery_storage_v1 import types
 from etlkit import SinkError
 from etlkit.bigquery.names import TableName
 from etlkit.bigquery.storage import append_rows as module
+from etlkit.bigquery.storage import append_window
 from etlkit.bigquery.storage.append_rows import Appender
 from etlkit.bigquery.storage.reconnect import RECONNECT
 from etlkit.calls.backoff import BackoffPolicy
@@ -19,8 +20,23 @@ TABLE = TableName("p", "d", "out")
 
 
 @pytest.fixture
-def stored(service):
-    """Numbers in the order the server took them; `react(requests so far, numbers)` may interfere."""
+def joining(monkeypatch):
+    """A call of it sends each batch in a request of its own from now on, or joins them again."""
+    whole = append_window.TARGET_BYTES
+
+    def switch(*, on):
+        monkeypatch.setattr(append_window, "TARGET_BYTES", whole if on else 0)
+
+    switch(on=False)
+    return switch
+
+
+@pytest.fixture
+def stored(service, joining):
+    """Numbers in the order the server took them; `react(requests so far, numbers)` may interfere.
+
+    Each batch is a request of its own.
+    """
     rows = []
     state = {
         "requests": 0,
@@ -200,7 +216,7 @@ def test_a_silent_connection_is_dropped(appender, batch, stored, monkeypatch):
 
 def test_the_window_is_bounded(appender, batch, stored, monkeypatch):
     """`append` waits while too much is unacknowledged."""
-    monkeypatch.setattr(module, "_WINDOW_REQUESTS", 4)
+    monkeypatch.setattr(append_window, "_MAX_BATCHES", 4)
     gate = threading.Semaphore(0)
     stored["react"] = lambda number, _: gate.acquire(timeout=30) and None
     sent = []
@@ -222,9 +238,64 @@ def test_the_window_is_bounded(appender, batch, stored, monkeypatch):
     assert stored["rows"] == list(range(10))
 
 
+def test_rows_that_come_faster_than_they_are_stored_are_sent_together(
+    appender, batch, stored, joining
+):
+    """While two requests are unanswered, batches wait; the next request has all of them."""
+    joining(on=True)
+    asked, gate, seen = threading.Semaphore(0), threading.Event(), []
+
+    def hold(_number, numbers):
+        seen.append(numbers)
+        asked.release()
+        assert gate.wait(30)
+
+    stored["react"] = hold
+    appender.append(batch(0))
+    assert asked.acquire(timeout=30)
+    appender.append(batch(1))
+    for n in range(2, 100):
+        appender.append(batch(n))
+    gate.set()
+    appender.flush()
+    assert [n for numbers in seen for n in numbers] == list(range(100))
+    assert len(seen) <= 3
+
+
+def test_joined_requests_stay_small(appender, batch, stored, monkeypatch):
+    """However many batches wait, a request has about as many bytes as is meant."""
+    monkeypatch.setattr(append_window, "TARGET_BYTES", 10 * batch(0).nbytes)
+    gate, seen = threading.Event(), []
+
+    def hold(_number, numbers):
+        seen.append(len(numbers))
+        assert gate.wait(30)
+
+    stored["react"] = hold
+    for n in range(200):
+        appender.append(batch(n))
+    gate.set()
+    appender.flush()
+    assert stored["rows"] == list(range(200))
+    assert 5 < max(seen) <= 10
+
+
+def test_the_window_is_bounded_in_bytes(batch, monkeypatch):
+    """Batches that wait count as much as those that are sent."""
+    monkeypatch.setattr(append_window, "_MAX_BYTES", 10 * batch(0).nbytes)
+    window = append_window.AppendWindow()
+    while window.has_room:
+        window.add(batch(1))
+        window.next_request()
+    assert not window.is_empty
+    assert len(window.unacked) == 2
+    window.acknowledge()
+    assert window.has_room
+
+
 def test_large_batches_are_split_between_source_rows(appender, stored, monkeypatch):
     """Requests stay small, and the parts of one source row stay together."""
-    monkeypatch.setattr(module, "_TARGET_BYTES", 400)
+    monkeypatch.setattr(module, "TARGET_BYTES", 400)
     seen = []
     stored["react"] = lambda number, numbers: seen.append(numbers)
     ids = [f"row{i // 3}" for i in range(30)]
@@ -246,7 +317,7 @@ def test_large_batches_are_split_between_source_rows(appender, stored, monkeypat
 def test_a_row_larger_than_a_request_is_refused_alone(appender, batch, stored, monkeypatch):
     """BigQuery takes no request of 20 MB; the rows beside it are stored."""
     monkeypatch.setattr(module, "MAX_REQUEST_BYTES", 3000)
-    monkeypatch.setattr(module, "_TARGET_BYTES", 100)
+    monkeypatch.setattr(module, "TARGET_BYTES", 100)
     schema = pa.schema([*batch(1).schema, ("s", pa.string())])
     rows = [["x"], ["y" * 5000], ["z"]]
     appender._schema = schema.serialize().to_pybytes()

@@ -1,0 +1,1 @@
+"""What `etlkit doctor` looks at: the installation, the local world, and Google Cloud."""

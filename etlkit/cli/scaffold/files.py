@@ -1,0 +1,68 @@
+"""Files made from templates: their names and texts with the values filled in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from etlkit.errors import ConfigError
+
+_TEMPLATES = Path(__file__).with_name("templates")
+_SUFFIX = ".template"
+_HIDDEN = {"gitignore": ".gitignore", "github": ".github"}
+"""Files whose name begins with a dot; in the package it does not, so that no tool obeys them there."""
+
+_PLACE = re.compile(r"@@(\w+)@@")
+
+
+def made_from(template: str, values: Mapping[str, str]) -> dict[PurePosixPath, bytes]:
+    """The files of a template, by their path in the project.
+
+    Args:
+        template: A folder of `templates`, e.g. `new/job`.
+        values: What stands for each `@@name@@` in a text. In file names, NAME is the value of `name`.
+    """
+    folder = _TEMPLATES / template
+    return {
+        _place(path.relative_to(folder), values): _filled(path, values) for path in _all(folder)
+    }
+
+
+def write_all(root: Path, files: Mapping[PurePosixPath, bytes]) -> None:
+    """Write files under a folder, or none of them.
+
+    Raises:
+        ConfigError: One of them is there already, or cannot be written.
+    """
+    there = [str(path) for path in files if (root / path).exists()]
+    if there:
+        raise ConfigError(f"{_listed(there)} exists already in {root}; nothing was written")
+    try:
+        for path, content in files.items():
+            target = root / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+    except OSError as error:
+        raise ConfigError(f"{root} cannot be written: {error.strerror}") from error
+
+
+def _all(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def _place(path: Path, values: Mapping[str, str]) -> PurePosixPath:
+    parts = [_HIDDEN.get(part, part) for part in path.as_posix().removesuffix(_SUFFIX).split("/")]
+    return PurePosixPath(*(part.replace("NAME", values.get("name", "NAME")) for part in parts))
+
+
+def _filled(path: Path, values: Mapping[str, str]) -> bytes:
+    if path.suffix != _SUFFIX:
+        return path.read_bytes()
+    text = path.read_text(encoding="utf-8")
+    return _PLACE.sub(lambda found: values[found[1]], text).encode()
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

@@ -1,0 +1,269 @@
+"""`Journal`: outcomes of rows that took a call, written ahead to files until the sink has them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from etlkit.api.outcomes import Outcome, is_clean
+from etlkit.api.sink import TellsDurable
+from etlkit.engine.journal.answers import Answers
+from etlkit.engine.journal.place import is_private, journals_folder, make_folder, remove_folder
+from etlkit.engine.journal.records import (
+    UnknownValueError,
+    from_record,
+    read_frames,
+    to_frame,
+    to_record,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from etlkit.api.job_options import JobOptions
+    from etlkit.api.run import Run
+    from etlkit.api.sink import SinkWriter
+
+log = logging.getLogger("etlkit")
+
+_FORMAT = 1
+
+MAX_SEGMENT_BYTES = 4 * 1024 * 1024
+"""A file that is longer is followed by a new one, so that files go as their rows become durable."""
+
+SYNC_INTERVAL_S = 0.2
+"""How often what was written goes to the disk itself. A process that is killed needs it not at all; a
+machine that crashes loses this much."""
+
+_SUFFIX = ".journal"
+
+
+class _Segment:
+    """One file, and how many of its rows are not durable in the sink yet."""
+
+    def __init__(self, path: Path, num_rows: int = 0) -> None:
+        self.path = path
+        self.num_rows = num_rows
+        self.num_bytes = 0
+        self.is_full = False
+
+
+class Journal:
+    """The journal of one attempt at a run. Its methods may be called from any thread; none raises.
+
+    Nothing depends on it but money: a row that it lacks is transformed again, and one that it has
+    goes through the sink as any other.
+
+    Args:
+        folder: The run's own folder; made when the first row is kept.
+        run: The attempt.
+        keeps_errors: Whether rows that failed are kept: `on_row_error` is not `fail`.
+
+    Attributes:
+        answers: What earlier attempts have left.
+    """
+
+    def __init__(self, folder: Path, run: Run, *, keeps_errors: bool) -> None:
+        self._folder = folder
+        self._keeps_errors = keeps_errors
+        self._attempt = run.attempt
+        self._header = {
+            "format": _FORMAT,
+            "run_id": run.run_id,
+            "fingerprint": run.fingerprint,
+        }
+        self._lock = threading.Lock()
+        self._token = secrets.token_hex(4)
+        self._num_segments = 0
+        self._segment: _Segment | None = None
+        self._file = -1
+        self._full_files: list[int] = []
+        self._is_dirty = self._is_off = False
+        self._pending: dict[str, _Segment] = {}
+        self._closing = threading.Event()
+        self._syncing: threading.Thread | None = None
+        self.answers = Answers(self._load() if run.attempt > 1 else {})
+
+    def keep(self, row_ids: Sequence[str], outcomes: Sequence[Outcome]) -> None:
+        """Write down how rows ended, before the next call is made."""
+        frames = self._frames(row_ids, outcomes)
+        with self._lock:
+            if self._is_off or not frames:
+                return
+            try:
+                segment = self._write(b"".join(frames.values()))
+            except OSError as error:
+                self._give_up(error)
+                return
+            for row_id in frames:
+                if self._pending.get(row_id) is not segment:
+                    segment.num_rows += 1
+                    self._pending[row_id] = segment
+            if segment.num_bytes >= MAX_SEGMENT_BYTES:
+                self._end_segment()
+
+    def _frames(self, row_ids: Sequence[str], outcomes: Sequence[Outcome]) -> dict[str, bytes]:
+        frames = {}
+        for row_id, outcome in zip(row_ids, outcomes, strict=True):
+            if self._keeps_errors or is_clean(outcome):
+                try:
+                    frames[row_id] = to_frame(to_record(row_id, outcome))
+                except UnknownValueError as unknown:
+                    log.debug("row %s is not in the journal: %s", row_id, unknown)
+        return frames
+
+    def forget(self, row_ids: pa.Array) -> None:
+        """Drop rows that are durable in the sink; a file whose rows all are is removed."""
+        if not self._pending:
+            return
+        ids = row_ids.to_pylist()
+        with self._lock:
+            for row_id in ids:
+                segment = self._pending.pop(row_id, None)
+                if segment is not None:
+                    segment.num_rows -= 1
+                    if segment.is_full and not segment.num_rows:
+                        segment.path.unlink(missing_ok=True)
+
+    def close(self, *, is_done: bool) -> None:
+        """Stop writing.
+
+        Args:
+            is_done: Whether the run is published: then nothing is left of the journal. Else its files
+                stay for a resume, as long as they have rows that are not durable.
+        """
+        self._closing.set()
+        if self._syncing is not None:
+            self._syncing.join()
+        with self._lock:
+            self._is_off = True
+            self._end_segment()
+        self._sync()
+        if is_done or not self._pending:
+            remove_folder(self._folder)
+
+    def _load(self) -> dict[str, Outcome]:
+        """What earlier attempts with the same code and query have answered; a later one wins."""
+        found: dict[str, Outcome] = {}
+        if not is_private(self._folder):
+            return found
+        earlier = sorted(
+            (number, path)
+            for path in self._folder.glob(f"*{_SUFFIX}")
+            if (number := _attempt_of(path)) < self._attempt
+        )
+        for _, path in earlier:
+            try:
+                rows = self._read(path)
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                log.info("the journal %s cannot be read and is not used: %s", path, error)
+                continue
+            segment = _Segment(path, len(rows))
+            segment.is_full = True
+            self._pending.update(dict.fromkeys(rows, segment))
+            found |= rows
+        if found:
+            log.info("%d rows at most are taken from the journal in %s", len(found), self._folder)
+        return found
+
+    def _read(self, path: Path) -> dict[str, Outcome]:
+        frames = read_frames(path)
+        header: Any = json.loads(next(frames, b"null"))
+        if header != self._header:
+            log.info("the journal %s was written with other code: it is not used", path)
+            return {}
+        outcomes = dict(map(from_record, frames))
+        if self._keeps_errors:
+            return outcomes
+        return {row_id: outcome for row_id, outcome in outcomes.items() if is_clean(outcome)}
+
+    def _write(self, content: bytes) -> _Segment:
+        if self._segment is None:
+            self._segment = self._begin_segment()
+        _write_all(self._file, content)
+        self._segment.num_bytes += len(content)
+        self._is_dirty = True
+        return self._segment
+
+    def _begin_segment(self) -> _Segment:
+        make_folder(self._folder)
+        self._num_segments += 1
+        name = f"{self._attempt}-{self._token}-{self._num_segments}{_SUFFIX}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_BINARY", 0)
+        self._file = os.open(self._folder / name, flags, 0o600)
+        _write_all(self._file, to_frame(json.dumps(self._header).encode()))
+        if self._syncing is None:
+            thread = threading.Thread(target=self._keep_syncing, name="etlkit-journal", daemon=True)
+            self._syncing = thread
+            thread.start()
+        return _Segment(self._folder / name)
+
+    def _end_segment(self) -> None:
+        segment, self._segment = self._segment, None
+        if segment is None:
+            return
+        self._full_files.append(self._file)
+        segment.is_full = True
+        if not segment.num_rows:
+            segment.path.unlink(missing_ok=True)
+
+    def _give_up(self, error: OSError) -> None:
+        self._is_off = True
+        log.warning(
+            "the journal in %s cannot be written (%s). The run goes on without it: after a kill, a "
+            "resume repeats the calls of about a second. Choose another folder with --journal, or off",
+            self._folder,
+            error.strerror or error,
+        )
+
+    def _keep_syncing(self) -> None:
+        while not self._closing.wait(SYNC_INTERVAL_S):
+            self._sync()
+
+    def _sync(self) -> None:
+        """Put on the disk what was written; the files stay open for writing meanwhile."""
+        with self._lock:
+            full, self._full_files = self._full_files, []
+            is_dirty, self._is_dirty = self._is_dirty and self._segment is not None, False
+            files = [*full, *([self._file] if is_dirty else [])]
+        try:
+            for file in files:  # nobody else closes them
+                os.fsync(file)
+        except OSError as error:
+            log.debug("the journal cannot be put on the disk: %s", error)
+        finally:
+            for file in full:
+                os.close(file)
+
+
+def open_journal(job: JobOptions, run: Run, writer: SinkWriter) -> Journal | None:
+    """Open the journal of a run that this process owns; None = it has none.
+
+    Args:
+        job: Its `journal` says where, and its `on_row_error` whether failed rows are kept.
+        run: The attempt; it has taken the run over, if it is not the first.
+        writer: The sink. Without `TellsDurable` nobody would know when a row can be dropped.
+    """
+    folder = journals_folder(run.journal or job.journal, run.settings.environ)
+    if folder is None or not isinstance(writer, TellsDurable):
+        return None
+    journal = Journal(folder / run.run_id, run, keeps_errors=job.on_row_error != "fail")
+    writer.on_durable(journal.forget)
+    return journal
+
+
+def _attempt_of(path: Path) -> int:
+    number = path.name.partition("-")[0]
+    return int(number) if number.isdecimal() else 0
+
+
+def _write_all(file: int, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(file, view) :]

@@ -1,0 +1,142 @@
+"""`datamart_rows`: a datamart's SQL on given rows, in the local BigQuery."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from etlkit.errors import ConfigError
+from etlkit.rows.columns import parse_schema
+from etlkit.rows.inference import infer_columns
+from etlkit.testing.frozen_sql import frozen
+
+if TYPE_CHECKING:
+    from etlkit.api.datamart import Datamart
+    from etlkit.api.report import DatamartReport
+    from etlkit.bigquery.client import Connection
+    from etlkit.bigquery.names import TableName
+    from etlkit.rows.columns import Column
+    from etlkit.rows.row import Row
+
+
+def datamart_rows(
+    job: Datamart,
+    given: Mapping[str, Sequence[Row]] | None = None,
+    *,
+    schemas: Mapping[str, Mapping[str, str]] | None = None,
+    variables: Mapping[str, Any] | None = None,
+    now: datetime | None = None,
+) -> list[Row]:
+    """Run a datamart on given rows, and return what it gives. For the local BigQuery only.
+
+    The given tables are made anew, whatever was in them. So is the destination, unless it is given.
+
+    Args:
+        job: What to test.
+        given: Table to its rows, e.g. `{"demo.orders": [{"id": 1}]}`.
+        schemas: Table to its columns, as in `EtlBase.output_schema`; needed for a table without rows,
+            or whose types cannot be told from them. A table that is only named here is empty.
+        variables: Values of custom variables.
+        now: An aware time: what CURRENT_DATE, CURRENT_TIMESTAMP and so on give, and the time of the run
+            for variables. None = the clock.
+
+    Returns:
+        The destination's rows; in query mode those of the last SELECT. They have no order, unless the
+        SELECT has one.
+
+    Raises:
+        ConfigError: This is not the local BigQuery, or the types of a table are not known.
+        EtlkitError: The datamart failed.
+    """
+    from etlkit.runner import run_datamart
+
+    with _connection() as connection:
+        _prepare(connection, job, given or {}, schemas or {})
+        if now is not None:
+            job = replace(job, sql=frozen(job.text(), now), file=None)
+        report = run_datamart(job, variables=variables, queued_at=now)
+        return _result(connection, report)
+
+
+@contextmanager
+def _connection() -> Iterator[Connection]:
+    from etlkit.api.run import Run, RunRequest
+    from etlkit.bigquery.client import EMULATOR_VARIABLE, connect
+    from etlkit.runner import environment
+
+    settings = environment()
+    if not settings.environ.get(EMULATOR_VARIABLE):
+        raise ConfigError(
+            "datamart_rows makes tables anew, so it runs on the local BigQuery only: use the fixture "
+            "local_bigquery, or etlkit.runner.local_world"
+        )
+    with Run(RunRequest("datamart_rows", settings)) as run:
+        yield connect(run)
+
+
+def _prepare(
+    connection: Connection,
+    job: Datamart,
+    given: Mapping[str, Sequence[Row]],
+    schemas: Mapping[str, Mapping[str, str]],
+) -> None:
+    from etlkit.bigquery.names import parse_table
+
+    tables = {**{name: [] for name in schemas}, **given}
+    if job.destination is not None:
+        destination = parse_table(job.destination, connection.project)
+        connection.make_dataset(destination.dataset_id)
+        connection.client.delete_table(str(destination), not_found_ok=True)
+    for name, rows in tables.items():
+        _make(
+            connection, parse_table(name, connection.project), _columns(name, rows, schemas), rows
+        )
+
+
+def _columns(
+    name: str, rows: Sequence[Row], schemas: Mapping[str, Mapping[str, str]]
+) -> Sequence[Column]:
+    if name in schemas:
+        return parse_schema(schemas[name])
+    if not rows:
+        raise ConfigError(f"{name} is given without rows: say its columns in schemas")
+    return infer_columns(rows, {})
+
+
+def _make(
+    connection: Connection, table: TableName, columns: Sequence[Column], rows: Sequence[Row]
+) -> None:
+    from etlkit.bigquery.sql import create_table
+    from etlkit.bigquery.storage.append_rows import Appender
+    from etlkit.rows.batches import RowEncoder
+    from etlkit.rows.columns import arrow_schema
+
+    connection.make_dataset(table.dataset_id)
+    connection.query(create_table(table, columns, "", replace=True), f"make_{table.table}")
+    if not rows:
+        return
+    appender = Appender(connection.writer(), table, arrow_schema(columns))
+    try:
+        appender.append(RowEncoder(columns).encode(rows))
+        appender.flush()
+    finally:
+        appender.close()
+
+
+def _result(connection: Connection, report: DatamartReport) -> list[Row]:
+    if report.target:
+        rows: Any = connection.client.list_rows(connection.client.get_table(report.target))
+    else:
+        selects = [
+            each for each in report.statements if each.statement_type in {"SELECT", "SCRIPT"}
+        ]
+        if not selects:
+            raise ConfigError(
+                f"{report.job} has neither a destination nor a SELECT: there are no rows"
+            )
+        job: Any = connection.client.get_job(str(selects[-1].job_id), location=connection.location)
+        rows = job.result()
+    return [dict(row) for row in rows]

@@ -1,0 +1,99 @@
+"""`FakeVision`: Cloud Vision on this machine, which answers what a test says about each image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self, TypeAlias
+
+from etlkit.testing.fault_plan import FaultPlan
+from etlkit.testing.fault_server import FaultServer
+from etlkit.testing.fault_vision import Item
+
+Said: TypeAlias = "Sequence[str] | Mapping[str, Any]"
+"""Names of what is on an image, or Vision's `AnnotateImageResponse` as JSON."""
+
+_NOT_FOUND = 5
+_BOX = [{"x": 0.1, "y": 0.1}, {"x": 0.9, "y": 0.1}, {"x": 0.9, "y": 0.9}, {"x": 0.1, "y": 0.9}]
+_FIRST_SCORE = 0.9
+
+
+class FakeVision:
+    """Vision's REST and gRPC on loopback. Use it in a `with` block, with its `environ` set.
+
+    Args:
+        images: What is said of each image, by its address or `sha256:…` of its content: names, e.g.
+            `["Cat", "Sofa"]`, which become labels or objects as the request asks, the surest first; or
+            an `AnnotateImageResponse` as JSON, e.g. `{"error": {"code": 3, "message": "Bad image."}}`.
+            It may be changed at any time. An image that is not in it gets an error, code 5.
+        plan: What goes wrong, as of a `FaultServer`; None = nothing.
+
+    Attributes:
+        images: As given.
+        server: The server, for its counts.
+        environ: Environment variables that lead etlkit's Vision clients here.
+    """
+
+    def __init__(
+        self, images: Mapping[str, Said] | None = None, *, plan: FaultPlan | None = None
+    ) -> None:
+        self.images = images if images is not None else {}
+        self.server = FaultServer(plan, answer=self._answer)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """See the class. Reading it starts the gRPC side."""
+        return {
+            "ETLKIT_VISION_ENDPOINT": self.server.url,
+            "ETLKIT_VISION_GRPC_ENDPOINT": self.server.grpc_endpoint,
+        }
+
+    @property
+    def calls(self) -> int:
+        """Calls that arrived, answered or not; a call may have up to 16 images."""
+        return self.server.calls
+
+    def close(self) -> None:
+        """End the server. Counts stay readable."""
+        self.server.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _answer(self, item: Item) -> dict[str, Any]:
+        said = self.images.get(item.key)
+        if said is None:
+            message = f"FakeVision was told nothing about {item.key}."
+            return {"error": {"code": _NOT_FOUND, "message": message}}
+        if isinstance(said, Mapping):
+            return dict(said)
+        return {
+            field: [make(name, at) for at, name in enumerate(said)]
+            for feature, (field, make) in _MADE.items()
+            if feature in item.features
+        }
+
+
+def _entity(name: str, at: int) -> dict[str, Any]:
+    return {
+        "mid": f"/m/{name.lower().replace(' ', '_')}",
+        "score": round(_FIRST_SCORE / (at + 1), 3),
+    }
+
+
+def _label(name: str, at: int) -> dict[str, Any]:
+    entity = _entity(name, at)
+    return {**entity, "description": name, "topicality": entity["score"]}
+
+
+def _object(name: str, at: int) -> dict[str, Any]:
+    return {**_entity(name, at), "name": name, "boundingPoly": {"normalizedVertices": _BOX}}
+
+
+_MADE: Mapping[str, tuple[str, Callable[[str, int], dict[str, Any]]]] = {
+    "LABEL_DETECTION": ("labelAnnotations", _label),
+    "OBJECT_LOCALIZATION": ("localizedObjectAnnotations", _object),
+}
+"""Feature -> the answer's field, and what stands there for a name."""

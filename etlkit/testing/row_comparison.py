@@ -1,0 +1,142 @@
+"""`assert_rows`: rows compared with the expected ones, and a difference that can be read."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from etlkit.rows.row import Row
+
+_MAX_SHOWN = 10
+_MAX_CHARS = 80
+
+
+def assert_rows(
+    actual: Iterable[Row],
+    expected: Iterable[Row],
+    *,
+    by: str | Sequence[str] | None = None,
+    ordered: bool = True,
+    float_tolerance: float = 0.0,
+) -> None:
+    """Raise an `AssertionError` that names each row and column that differs.
+
+    Equal values have the same type: True is not 1, and 1 is not 1.0. NaN equals NaN.
+
+    Args:
+        actual: What the code gave.
+        expected: What it should have given.
+        by: Columns that identify a row: rows with the same values are compared, wherever they stand.
+            None = rows are compared by their position.
+        ordered: False = the order does not matter. Goes without `by`.
+        float_tolerance: How far two floats may be apart, as a share of the larger one.
+
+    Raises:
+        AssertionError: They differ; shows up to ten rows.
+        ValueError: Two rows have the same values in `by`, or a row lacks one of these columns.
+    """
+    __tracebackhide__ = True
+    given, wanted = list(actual), list(expected)
+    same = _Same(float_tolerance)
+    if by is not None:
+        names = (by,) if isinstance(by, str) else tuple(by)
+        found = list(_by_key(_keyed(given, names), _keyed(wanted, names), names, same))
+    elif ordered:
+        found = list(_by_position(given, wanted, same))
+    else:
+        found = list(_unordered(given, wanted, same))
+    if found:
+        shown = found[:_MAX_SHOWN]
+        rest = len(found) - len(shown)
+        more = [f"… and {rest:,} more"] if rest else []
+        counts = f"{len(given):,} rows, expected {len(wanted):,}; {len(found):,} differ"
+        raise AssertionError("\n".join([counts, *shown, *more]))
+
+
+class _Same:
+    """Whether two values are the same; floats within a tolerance."""
+
+    def __init__(self, tolerance: float) -> None:
+        self._tolerance = tolerance
+
+    def __call__(self, one: Any, other: Any) -> bool:
+        if type(one) is not type(other):
+            return False
+        if isinstance(one, float):
+            both_nan = math.isnan(one) and math.isnan(other)
+            return both_nan or math.isclose(one, other, rel_tol=self._tolerance, abs_tol=0.0)
+        if isinstance(one, Mapping):
+            return one.keys() == other.keys() and all(self(one[key], other[key]) for key in one)
+        if isinstance(one, (list, tuple)):
+            return len(one) == len(other) and all(map(self, one, other))
+        return bool(one == other)
+
+
+def _by_position(given: list[Row], wanted: list[Row], same: _Same) -> Iterator[str]:
+    for number, (row, other) in enumerate(zip(given, wanted, strict=False), 1):
+        yield from _difference(f"row {number}", row, other, same)
+    for number, row in enumerate(given[len(wanted) :], len(wanted) + 1):
+        yield f"row {number} is not expected: {_short(row)}"
+    for number, row in enumerate(wanted[len(given) :], len(given) + 1):
+        yield f"row {number} is missing: {_short(row)}"
+
+
+def _by_key(
+    given: dict[tuple[Any, ...], Row],
+    wanted: dict[tuple[Any, ...], Row],
+    names: tuple[str, ...],
+    same: _Same,
+) -> Iterator[str]:
+    for key, other in wanted.items():
+        what = "row " + ", ".join(f"{n}={_short(v)}" for n, v in zip(names, key, strict=True))
+        if key in given:
+            yield from _difference(what, given[key], other, same)
+        else:
+            yield f"{what} is missing: {_short(other)}"
+    for key, row in given.items():
+        if key not in wanted:
+            yield f"row is not expected: {_short(row)}"
+
+
+def _unordered(given: list[Row], wanted: list[Row], same: _Same) -> Iterator[str]:
+    left = list(wanted)
+    for row in given:
+        at = next((i for i, other in enumerate(left) if same(row, other)), None)
+        if at is None:
+            yield f"row is not expected: {_short(row)}"
+        else:
+            del left[at]
+    for row in left:
+        yield f"row is missing: {_short(row)}"
+
+
+def _keyed(rows: list[Row], names: tuple[str, ...]) -> dict[tuple[Any, ...], Row]:
+    lacking = [row for row in rows if not set(names) <= row.keys()]
+    if lacking:
+        raise ValueError(f"a row has no {', '.join(names)}: {_short(lacking[0])}")
+    keys = [tuple(row[name] for name in names) for row in rows]
+    key, number = Counter(map(repr, keys)).most_common(1)[0] if keys else ("", 0)
+    if number > 1:
+        raise ValueError(f"{number} rows have the same {', '.join(names)}: {key}")
+    return dict(zip(keys, rows, strict=True))
+
+
+def _difference(what: str, row: Row, other: Row, same: _Same) -> Iterator[str]:
+    lines = []
+    for name in (*other, *(name for name in row if name not in other)):
+        if name not in row:
+            lines.append(f"  {name}: missing, expected {_short(other[name])}")
+        elif name not in other:
+            lines.append(f"  {name}: {_short(row[name])}, which is not expected")
+        elif not same(row[name], other[name]):
+            lines.append(f"  {name}: {_short(row[name])}, expected {_short(other[name])}")
+    if lines:
+        yield "\n".join([what, *lines])
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _MAX_CHARS else f"{text[:_MAX_CHARS]}…"

@@ -1,0 +1,104 @@
+"""`assert_rows` passes for equal rows only, and says which value of which row differs."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from etlkit.testing import assert_rows
+
+NAN = float("nan")
+TOKYO = timezone(timedelta(hours=9))
+
+
+@pytest.mark.parametrize(
+    ("actual", "expected"),
+    [
+        ([], []),
+        ([{"a": 1, "b": None}], [{"b": None, "a": 1}]),
+        ([{"x": NAN, "y": [NAN, {"z": NAN}]}], [{"x": NAN, "y": [NAN, {"z": NAN}]}]),
+        (
+            [{"at": datetime(2026, 1, 1, 9, tzinfo=TOKYO)}],
+            [{"at": datetime(2026, 1, 1, tzinfo=UTC)}],
+        ),
+    ],
+)
+def test_equal_rows(actual, expected):
+    """The order of keys and the zone of a moment do not matter; NaN is NaN."""
+    assert_rows(actual, expected)
+
+
+@pytest.mark.parametrize(
+    ("actual", "expected", "said"),
+    [
+        ([{"a": 1}], [{"a": True}], "row 1\n  a: 1, expected True"),
+        ([{"a": 1}], [{"a": 1.0}], "row 1\n  a: 1, expected 1.0"),
+        ([{"a": 1}], [{"a": 1, "b": None}], "row 1\n  b: missing, expected None"),
+        ([{"a": 1, "c": 2}], [{"a": 1}], "row 1\n  c: 2, which is not expected"),
+        ([{"a": 1}, {"a": 2}], [{"a": 1}], "row 2 is not expected: {'a': 2}"),
+        ([{"a": 1}], [{"a": 1}, {"a": 2}], "row 2 is missing: {'a': 2}"),
+        ([{"a": [1, {"b": 2}]}], [{"a": [1, {"b": 3}]}], "row 1\n  a: "),
+    ],
+)
+def test_each_difference_is_named(actual, expected, said):
+    """By row and column, both values shown."""
+    with pytest.raises(AssertionError) as caught:
+        assert_rows(actual, expected)
+    assert said in str(caught.value)
+    assert str(caught.value).startswith(f"{len(actual)} rows, expected {len(expected)}; 1 differ")
+
+
+def test_rows_found_by_their_key():
+    """Wherever they stand; what is missing and what is too much is named by it."""
+    assert_rows(
+        [{"id": 2, "x": "b"}, {"id": 1, "x": "a"}],
+        [{"id": 1, "x": "a"}, {"id": 2, "x": "b"}],
+        by="id",
+    )
+    with pytest.raises(AssertionError) as caught:
+        assert_rows(
+            [{"id": 2, "x": "b"}, {"id": 3, "x": "c"}],
+            [{"id": 1, "x": "a"}, {"id": 2, "x": "B"}],
+            by=["id"],
+        )
+    assert str(caught.value).splitlines() == [
+        "2 rows, expected 2; 3 differ",
+        "row id=1 is missing: {'id': 1, 'x': 'a'}",
+        "row id=2",
+        "  x: 'b', expected 'B'",
+        "row is not expected: {'id': 3, 'x': 'c'}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([{"id": 1}, {"id": 1}], "2 rows have the same id"),
+        ([{"x": 1}], "a row has no id"),
+    ],
+)
+def test_a_key_that_is_none_is_a_mistake_of_the_test(rows, said):
+    """A ValueError, so that it is not taken for a difference."""
+    with pytest.raises(ValueError, match=said):
+        assert_rows(rows, [], by="id")
+
+
+def test_rows_in_any_order():
+    """As often as they are expected."""
+    assert_rows([{"a": 1}, {"a": 2}, {"a": 1}], [{"a": 1}, {"a": 1}, {"a": 2}], ordered=False)
+    with pytest.raises(AssertionError, match=r"row is missing: \{'a': 2\}"):
+        assert_rows([{"a": 1}, {"a": 1}], [{"a": 1}, {"a": 2}], ordered=False)
+
+
+def test_floats_within_a_tolerance():
+    """A share of the larger one; also inside of lists."""
+    assert_rows([{"x": [1.0000001]}], [{"x": [1.0]}], float_tolerance=1e-6)
+    with pytest.raises(AssertionError):
+        assert_rows([{"x": 1.0000001}], [{"x": 1.0}], float_tolerance=1e-8)
+
+
+def test_many_differences_are_cut():
+    """Ten are shown, and how many there are more; long values are cut."""
+    with pytest.raises(AssertionError) as caught:
+        assert_rows([{"x": "a" * 500}] * 30, [{"x": "b"}] * 30)
+    assert str(caught.value).endswith("… and 20 more")
+    assert max(map(len, str(caught.value).splitlines())) < 120
