@@ -172,7 +172,7 @@ class RowLoop:
             except EtlkitError:
                 return  # the pipeline finds which rows are bad, and what to do with them
             part.chunk.made.append(made)  # first: the pipeline looks for it where it sees `MADE`
-            task.outcomes[first:] = mark_made(outcomes)
+            task.outcomes[first:] = mark_made(outcomes, made)
             task.keep_made()
             self._made_bytes += made.num_bytes()
             if self._made_bytes >= _MAX_MADE_BYTES:
