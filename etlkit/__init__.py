@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         RangePartitioning,
         TimePartitioning,
     )
+    from etlkit.calls.async_http import AsyncHttpClient
     from etlkit.calls.limits import RateLimit
     from etlkit.calls.retry import RetryPolicy
     from etlkit.calls.secret import Secret
@@ -99,6 +100,7 @@ _HOMES = {
     "Alert": "etlkit.workflow.notifications",
     "AlreadyPublishedError": "etlkit.errors",
     "ApiError": "etlkit.errors",
+    "AsyncHttpClient": "etlkit.calls.async_http",
     "BigQuerySink": "etlkit.bigquery",
     "BigQuerySource": "etlkit.bigquery",
     "CallFailedError": "etlkit.errors",
@@ -197,6 +199,7 @@ __all__ = [
     "Alert",
     "AlreadyPublishedError",
     "ApiError",
+    "AsyncHttpClient",
     "BigQuerySink",
     "BigQuerySource",
     "CallFailedError",

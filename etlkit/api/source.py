@@ -52,7 +52,7 @@ class SourceReader(Protocol):
         """
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Yield every row once, in the source's order.
+        """Yield every row once, in the source's order. See also `ReadsSideBySide`.
 
         A run calls it after `freeze`. A preview calls it without `freeze`; nothing is written then.
 
@@ -74,6 +74,17 @@ class SourceReader(Protocol):
 
     def close(self, *, succeeded: bool) -> None:
         """Release all resources. After success, also drop the frozen rows; otherwise they expire."""
+
+
+@runtime_checkable
+class ReadsSideBySide(Protocol):
+    """A `SourceReader` that can read parts of its rows side by side. A reader need not be one."""
+
+    def batches_in_any_order(self) -> Iterator[pa.RecordBatch]:
+        """As `SourceReader.batches`, where the order of the rows does not matter.
+
+        A run calls it if its sink keeps no order. A reader whose user asked for an order keeps it.
+        """
 
 
 @runtime_checkable

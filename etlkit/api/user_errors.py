@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from traceback import walk_stack
+from types import FrameType
 from typing import TypeAlias
 
 from etlkit.errors import without_keys
@@ -84,6 +85,20 @@ def users_frame(places: Sequence[Place]) -> str | None:
     theirs = [place for place in outside if not _is_library(place[0])]
     filename, line = theirs[-1] if theirs else outside[0] if outside else places[-1]
     return f"{_shown(filename)}:{line}"
+
+
+def innermost_of_user(frame: FrameType | None) -> FrameType | None:
+    """The innermost frame of the user's code on a thread; None = none of it runs there.
+
+    Args:
+        frame: The thread's innermost frame.
+    """
+    while frame is not None:
+        filename = frame.f_code.co_filename
+        if _is_users_file(filename) and not _is_library(filename):
+            return frame
+        frame = frame.f_back
+    return None
 
 
 def user_error_text(error: BaseException) -> str:

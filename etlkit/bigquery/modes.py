@@ -134,11 +134,13 @@ class Rows:
         select: A SELECT of them, each once.
         columns: Its columns.
         on_top: Whether they are added whatever the mode: rejected rows that are run again.
+        exactly: How many rows the SELECT must give; None = any number.
     """
 
     select: str
     columns: tuple[Column, ...]
     on_top: bool = False
+    exactly: int | None = None
 
 
 class Mode:
@@ -152,6 +154,7 @@ class Mode:
         takes_before_load: Whether `before_load` may run in the transaction.
         takes_keys: Whether rows are found by `merge_keys`.
         may_drop: Whether `allow_drop` has a meaning.
+        adds_rows: Whether publishing adds exactly as many rows as there are.
     """
 
     name: ClassVar[str] = "append"
@@ -160,6 +163,7 @@ class Mode:
     takes_before_load: ClassVar[bool] = True
     takes_keys: ClassVar[bool] = False
     may_drop: ClassVar[bool] = False
+    adds_rows: ClassVar[bool] = True
 
     def check_options(self, options: TargetOptions) -> None:
         """Raise if the job's options do not go with this mode. No I/O.
@@ -224,7 +228,7 @@ class Mode:
     def statements(self, options: TargetOptions, table: ExistingTable, rows: Rows) -> list[str]:
         """The DML that publishes the rows."""
         before = [] if options.before_load is None else sql.user_dml(options.before_load)
-        return [*before, sql.insert(table.name, rows.columns, rows.select)]
+        return [*before, sql.insert(table.name, rows.columns, rows.select, rows.exactly)]
 
 
 class AppendDirect(Mode):
@@ -293,6 +297,7 @@ class Merge(Mode):
 
     name = "merge"
     takes_keys = True
+    adds_rows = False
 
     def check_options(self, options: TargetOptions) -> None:
         """See `Mode.check_options`."""

@@ -175,13 +175,15 @@ def audit(staged: Staged) -> str:
     """Counts of source rows, in one row.
 
     `rejected`; `skipped`; `written` with their `parts`; and those among them that were cut off:
-    `broken` with `broken_parts`.
+    `broken` with `broken_parts`. Beside them `staged`, the rows of all staging tables with all repeats.
     """
+    counts = [f"(SELECT COUNT(*) FROM {table.sql})" for table, _ in staged.tables]
     return (
         "SELECT COUNTIF(rejected) AS rejected, COUNTIF(NOT rejected AND parts = 0) AS skipped,\n"
         "  COUNTIF(parts > 0) AS written, IFNULL(SUM(parts), 0) AS parts,\n"
         "  COUNTIF(parts > 0 AND standing < parts) AS broken,\n"
-        "  IFNULL(SUM(IF(standing < parts, parts, 0)), 0) AS broken_parts\n"
+        "  IFNULL(SUM(IF(standing < parts, parts, 0)), 0) AS broken_parts,\n"
+        f"  {' + '.join(counts) or '0'} AS staged\n"
         f"FROM (\n{outcomes(staged)}\n)"
     )
 
@@ -217,6 +219,17 @@ def staged_rows(
         f"  AND {PARTS} = MIN({PARTS}) OVER (PARTITION BY {ROW_ID}, {ATTEMPT})\n"
         f"  AND {PARTS} >= {0 if skipped else 1}"
     )
+
+
+def unrepeated_rows(staged: Staged, columns: Sequence[Column]) -> str:
+    """As `staged_rows`, where the audit has found that no row is repeated: nothing is sorted.
+
+    Args:
+        staged: The work tables.
+        columns: As there.
+    """
+    union = "\n  UNION ALL\n  ".join(_parts_of(table, has, columns) for table, has in staged.tables)
+    return f"SELECT {names_of(columns)} FROM (\n  {union}\n) WHERE {PARTS} > 0"
 
 
 def _parts_of(table: TableName, has: Sequence[Column], columns: Sequence[Column]) -> str:
@@ -336,9 +349,28 @@ def user_dml(text: str) -> list[str]:
     return [text[part[0].start : part[-1].end] for part in statements(tokenize(text))]
 
 
-def insert(target: TableName, columns: Sequence[Column], rows: str) -> str:
-    """Add the rows."""
-    return f"INSERT INTO {target.sql} ({names_of(columns)})\n{rows}"
+REPEATED = "etlkit: there are more staged rows than the audit has counted"
+"""Raised by an INSERT of exactly as many rows."""
+
+
+def insert(
+    target: TableName, columns: Sequence[Column], rows: str, exactly: int | None = None
+) -> str:
+    """Add the rows.
+
+    Args:
+        target: The table.
+        columns: Of the rows.
+        rows: A SELECT of them.
+        exactly: How many there must be, else `REPEATED` is raised; None = any number.
+    """
+    text = f"INSERT INTO {target.sql} ({names_of(columns)})\n{rows}"
+    if exactly is None:
+        return text
+    return (
+        f"{text};\nIF @@row_count != {int(exactly)} THEN\n"
+        f"  RAISE USING MESSAGE = {literal(REPEATED)};\nEND IF"
+    )
 
 
 def empty(target: TableName, partition_filter: str | None) -> str:

@@ -49,6 +49,10 @@ class AnswerHeaders(Mapping[str, str]):
     def __len__(self) -> int:
         return len(self._values())
 
+    def has(self, name: bytes) -> bool:
+        """Whether there is a header; its name in small letters."""
+        return any(each.lower() == name for each, _ in self._pairs)
+
     def _values(self) -> dict[str, str]:
         if self._by_name is None:
             self._by_name = {}
@@ -164,6 +168,11 @@ class Connection(asyncio.Protocol):
 
     # What the parser calls.
 
+    def on_message_begin(self) -> None:
+        """Something comes. Nothing was asked for: an answer to that could be taken for another."""
+        if self.answer.done():
+            self.close()
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header."""
         self._headers.append((name, value))
@@ -201,6 +210,5 @@ class Connection(asyncio.Protocol):
         self._clear()
 
     def _has_length(self) -> bool:
-        return any(
-            name.lower() in {b"content-length", b"transfer-encoding"} for name, _ in self._headers
-        )
+        headers = AnswerHeaders(self._headers)
+        return headers.has(b"content-length") or headers.has(b"transfer-encoding")

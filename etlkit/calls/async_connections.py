@@ -67,6 +67,8 @@ class AsyncHttpPool:
         if self._proxy is not None and self._tls is None:  # it wants the whole address
             self._prefix = f"http://{authority}"
             self._always += _basic(self._proxy)
+        self._last_headers: Mapping[str, str] = {}
+        self._last_lines = self._lines({})
         self._idle: list[Connection] = []
         self._active: dict[Connection, float] = {}
         self._lookups: dict[tuple[str, int], asyncio.Future[list[str]]] = {}
@@ -121,16 +123,23 @@ class AsyncHttpPool:
         self, method: str, path: str, headers: Mapping[str, str], body: bytes | None
     ) -> bytes:
         target = path if _AS_IT_IS.fullmatch(path) else quote(path, safe=_SAFE)
-        lines = [f"{method} {self._prefix}{target} HTTP/1.1\r\n{self._always}"]
-        lines += [f"{name}: {value}\r\n" for name, value in headers.items()]
+        if headers is not self._last_headers:
+            self._last_headers, self._last_lines = headers, self._lines(headers)
+        length = ""
+        if body is not None or method in _HAS_BODY:
+            length = f"Content-Length: {len(body or b'')}\r\n"
+        head = f"{method} {self._prefix}{target} HTTP/1.1\r\n{self._last_lines}{length}\r\n"
+        return head.encode("latin-1") + (body or b"")
+
+    def _lines(self, headers: Mapping[str, str]) -> str:
+        lines = [self._always, *(f"{name}: {value}\r\n" for name, value in headers.items())]
         if not any(name.lower() == "accept-encoding" for name in headers):
             lines.append("Accept-Encoding: identity\r\n")
-        if body is not None or method in _HAS_BODY:
-            lines.append(f"Content-Length: {len(body or b'')}\r\n")
-        lines.append("\r\n")
-        return "".join(lines).encode("latin-1") + (body or b"")
+        return "".join(lines)
 
     def _decoded(self, answer: Answer, path: str, max_bytes: int | None) -> bytes:
+        if max_bytes is None and not answer.headers.has(b"content-encoding"):
+            return answer.body
         try:
             return decoded(answer.body, answer.headers, max_bytes)
         except DecodeError:

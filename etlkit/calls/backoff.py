@@ -84,6 +84,40 @@ class BackoffPolicy:
         return min(hint_s or 0.0, self.max_hint_s)
 
 
+@dataclass(frozen=True, kw_only=True)
+class RetryPolicy(BackoffPolicy):
+    """How often and how long to repeat a failed call to a service.
+
+    Attributes:
+        max_attempts: Attempts of one call, the first one included. Attempts that test whether a
+            service is back do not count.
+        max_total_s: Seconds of one call's attempts and the waits between them. Pauses do not count.
+        first_wait_s: Upper end of the first random wait; it doubles with every attempt.
+        max_wait_s: Upper end of every random wait.
+        max_hint_s: Longest wait that a server may ask for.
+        attempt_timeout_s: Deadline of one attempt, from connecting to the last byte.
+        max_outage_s: The run ends when a service is down for longer.
+    """
+
+    max_attempts: int = 8
+    max_total_s: float = 600.0
+    first_wait_s: float = 0.5
+    max_wait_s: float = 60.0
+    max_hint_s: float = 300.0
+    attempt_timeout_s: float = 60.0
+    max_outage_s: float = 300.0
+
+    def __post_init__(self) -> None:
+        """Raise if a value can never work.
+
+        Raises:
+            ConfigError: With the name of the value.
+        """
+        super().__post_init__()
+        if self.max_attempts is None:
+            raise ConfigError("RetryPolicy(max_attempts=None): it must be 1 or more")
+
+
 class Backoff:
     """Repeats what fails with a transient error. For everything that needs no breaker or rate limit.
 

@@ -241,18 +241,35 @@ class Breaker:
 
 
 class RetryBudget:
-    """Limits retries to one in five recent calls, beyond a floor: they must not add to an overload."""
+    """Limits retries to one in five recent calls, beyond a floor: they must not add to an overload.
+
+    The floor is one retry for each call that is under way, and at least 20: where thousands of calls
+    fail at the same moment, they would wait for minutes otherwise when there are no more new ones.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._tokens = _BUDGET_FLOOR
+        self._floor = self._tokens = _BUDGET_FLOOR
+        self._num_calls = 0
         self._at = clock.now()
         self._num_waiting = 0
 
+    def begin(self) -> None:
+        """Record a call that begins, with all its attempts."""
+        self._num_calls += 1
+        if self._num_calls > self._floor:
+            with self._lock:
+                self._floor += 1
+                self._tokens += 1
+
+    def end(self) -> None:
+        """Record that a call is over."""
+        self._num_calls -= 1
+
     def earn(self) -> None:
-        """Record that a call was made."""
+        """Record an attempt."""
         with self._lock:
-            self._tokens = min(self._tokens + _BUDGET_SHARE, _BUDGET_MAX)
+            self._tokens = min(self._tokens + _BUDGET_SHARE, max(_BUDGET_MAX, self._floor))
 
     def spend(self) -> Generator[Pause, None, None]:
         """Wait until a retry may be made."""
@@ -273,7 +290,7 @@ class RetryBudget:
             earned = (now - self._at) * _BUDGET_PER_S
             self._at = now
             # Time refills only up to the floor: an idle hour does not allow a storm of retries.
-            self._tokens = max(self._tokens, min(self._tokens + earned, _BUDGET_FLOOR))
+            self._tokens = max(self._tokens, min(self._tokens + earned, self._floor))
             if self._tokens < 1:
                 return False
             self._tokens -= 1

@@ -24,6 +24,7 @@ from etlkit.calls.secret import Secret
 from etlkit.errors import ConfigError, RetryableError, RowError
 
 _JSON: Final = "application/json"
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 _NEVER_A_ROW: Final = TRANSIENT_STATUS | {401, 407}
 _MAY_BE_EMPTY: Final = frozenset({201, 202, 204, 205})
 """Successes that may have no content. A 200 says that there is some.
@@ -87,6 +88,7 @@ class HttpMethods:
         self._service = service
         self._headers = merged({"User-Agent": "etlkit"}, read_headers(headers or {}, ConfigError))
         self._params = dict(params or {})
+        self._of_json = merged(self._headers, {"Content-Type": _JSON})
         self._as_row = _statuses(errors_as_row)
 
     def _call(self, request: Request, read: Callable[[HttpAnswer], Any]) -> Any:
@@ -201,12 +203,14 @@ class HttpMethods:
             unknown = ", ".join(sorted(options.keys() - _OPTIONS))
             known = ", ".join(sorted(_OPTIONS))
             raise TypeError(f"HttpClient: unknown option {unknown}; there are {known}")
-        headers = self._headers if kind is None else merged(self._headers, {"Content-Type": kind})
+        headers = self._headers_with(kind)
+        if more := options.get("headers"):
+            headers = merged(headers, read_headers(more, RowError))
         as_row = options.get("errors_as_row")
         return Request(
             method,
             self._address.target(path, {**self._params, **options.get("params", {})}),
-            merged(headers, read_headers(options.get("headers", {}), RowError)),
+            headers,
             body,
             self._as_row if as_row is None else _statuses(as_row),
             options.get("units", 1),
@@ -231,12 +235,17 @@ class HttpMethods:
         """The JSON of an answer; None = it has no content."""
         return self._json(answer) if answer.body else None
 
+    def _headers_with(self, kind: str | None) -> Mapping[str, str]:
+        if kind == _JSON:
+            return self._of_json
+        return self._headers if kind is None else merged(self._headers, {"Content-Type": kind})
+
     def _page(self, answer: HttpAnswer, number: int) -> Page:
         return Page(self._json(answer), answer.headers, number)
 
 
 def _json_body(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    return _ENCODER.encode(value).encode()
 
 
 def too_large(max_bytes: int) -> RowError:

@@ -6,12 +6,11 @@ import math
 import threading
 from collections.abc import Awaitable, Callable, Generator
 from contextvars import ContextVar, Token
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final, TypeVar, cast
 
 from etlkit.calls import clock
-from etlkit.calls.backoff import Backoff, BackoffPolicy, is_repeated
+from etlkit.calls.backoff import Backoff, BackoffPolicy, RetryPolicy, is_repeated
 from etlkit.calls.breaker import Breaker, CallState, RetryBudget
 from etlkit.calls.classify import from_grpc, from_http, is_transient
 from etlkit.calls.limits import Limiter, Meter, RateLimit
@@ -22,7 +21,6 @@ from etlkit.calls.worker import Worker, current_worker
 from etlkit.errors import (
     ApiError,
     CallFailedError,
-    ConfigError,
     RetryableError,
     RowError,
 )
@@ -59,40 +57,6 @@ _ATTEMPT: Final = _Due.ATTEMPT
 
 _NOBODY: Final = Worker()
 _current: ContextVar[Calls | None] = ContextVar("etlkit_calls", default=None)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RetryPolicy(BackoffPolicy):
-    """How often and how long to repeat a failed call to a service.
-
-    Attributes:
-        max_attempts: Attempts of one call, the first one included. Attempts that test whether a
-            service is back do not count.
-        max_total_s: Seconds of one call's attempts and the waits between them. Pauses do not count.
-        first_wait_s: Upper end of the first random wait; it doubles with every attempt.
-        max_wait_s: Upper end of every random wait.
-        max_hint_s: Longest wait that a server may ask for.
-        attempt_timeout_s: Deadline of one attempt, from connecting to the last byte.
-        max_outage_s: The run ends when a service is down for longer.
-    """
-
-    max_attempts: int = 8
-    max_total_s: float = 600.0
-    first_wait_s: float = 0.5
-    max_wait_s: float = 60.0
-    max_hint_s: float = 300.0
-    attempt_timeout_s: float = 60.0
-    max_outage_s: float = 300.0
-
-    def __post_init__(self) -> None:
-        """Raise if a value can never work.
-
-        Raises:
-            ConfigError: With the name of the value.
-        """
-        super().__post_init__()
-        if self.max_attempts is None:
-            raise ConfigError("RetryPolicy(max_attempts=None): it must be 1 or more")
 
 
 class Caller:
@@ -143,6 +107,7 @@ class Caller:
         call, worker = CallState(units, ThreadWaker), current_worker() or _NOBODY
         steps = self._steps(call)
         worker.num_calls += 1
+        self._budget.begin()
         try:
             step = next(steps)
             while True:
@@ -153,7 +118,7 @@ class Caller:
                     elif step is not _SLOT:
                         self._pause(step, call, worker)
                     else:
-                        while not worker.resume(call.waker):
+                        while not worker.resume(call):
                             self._wait(Pause("retry"), call)
                 except BaseException as error:
                     step = steps.throw(error)
@@ -163,12 +128,14 @@ class Caller:
             return cast("T", end.value)
         finally:
             worker.num_calls -= 1
+            self._budget.end()
 
     async def call_async(self, attempt: Callable[[float], Awaitable[T]], *, units: int = 1) -> T:
         """As `call`, for an attempt that is awaited: other tasks of the event loop go on meanwhile."""
         call, worker = CallState(units, TaskWaker), current_worker() or _NOBODY
         steps = self._steps(call)
         worker.num_calls += 1
+        self._budget.begin()
         try:
             step = next(steps)
             while True:
@@ -179,7 +146,7 @@ class Caller:
                     elif step is not _SLOT:
                         await self._pause_async(step, call, worker)
                     else:
-                        while not worker.resume(call.waker):
+                        while not worker.resume(call):
                             await self._wait_async(Pause("retry"), call)
                 except BaseException as error:
                     step = steps.throw(error)
@@ -189,6 +156,7 @@ class Caller:
             return cast("T", end.value)
         finally:
             worker.num_calls -= 1
+            self._budget.end()
 
     @property
     def stopping(self) -> clock.Stop:

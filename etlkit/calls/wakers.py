@@ -15,6 +15,14 @@ class Waker(Protocol):
         """End the current wait, or the next one. Any thread may call it."""
 
 
+class Wakeable(Protocol):
+    """What has a waker, made when it is first needed."""
+
+    @property
+    def waker(self) -> Waker:
+        """Wakes the thread or task that waits."""
+
+
 class ThreadWaker:
     """Wakes a thread."""
 

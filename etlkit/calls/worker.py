@@ -7,7 +7,7 @@ from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from etlkit.calls.wakers import Waker
+    from etlkit.calls.wakers import Wakeable
 
 WorkerKey: TypeAlias = "Worker | int"
 """A worker, or the ident of a thread that is none."""
@@ -40,16 +40,21 @@ class Worker:
     def park(self) -> None:
         """Give the slot to another row while a call waits. It is kept where others may not run."""
 
-    def resume(self, _waker: Waker, /) -> bool:
+    def resume(self, _call: Wakeable, /) -> bool:
         """Take a slot again, if the worker has none.
 
         Args:
-            waker: Woken when there is one; then ask again.
+            _call: Woken when there is one; then ask again.
 
         Returns:
             Whether the worker has a slot.
         """
         return True
+
+    @property
+    def is_cancellable(self) -> bool:
+        """Whether its work at a row can be ended from outside."""
+        return False
 
     def place(self) -> str | None:
         """Where in the user's code it is, as `transforms/shout.py:12`; None = not known."""

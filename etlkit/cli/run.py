@@ -254,7 +254,8 @@ def command(target: str | None, **options: Any) -> int:
     if not options["graph"]:
         say_starting(target or options["script"])
     from etlkit.api.datamart import Datamart
-    from etlkit.cli.job_loader import is_workflow, load_job
+    from etlkit.api.job import TransferJob
+    from etlkit.cli.job_loader import load_job
 
     name, job = script_job(options) if target is None else load_job(target)
     if options["graph"]:
@@ -262,10 +263,10 @@ def command(target: str | None, **options: Any) -> int:
     _check_kind(job, options)
     with chosen_settings(options) as settings:
         given = {"name": name, "settings": settings, **_values(options)}
-        if is_workflow(job):
-            return _run_workflow(job, given, options)
         if isinstance(job, Datamart):
             return _run_datamart(job, given, options)
+        if not isinstance(job, TransferJob):
+            return _run_workflow(job, given, options)
         if options["preview"]:
             return _preview(job, given, options)
         if options["dry_run"]:

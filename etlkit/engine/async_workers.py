@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Awaitable
+from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from etlkit.api.outcomes import Outcome, classify, is_clean
 from etlkit.api.transform import EtlBase, overrides_batch
-from etlkit.api.user_errors import Place, thread_place, user_error_text, users_frame
+from etlkit.api.user_errors import Place, innermost_of_user, user_error_text, users_frame
 from etlkit.calls.clock import Stopped
 from etlkit.calls.wakers import TaskWaker
 from etlkit.engine.dispatcher import Dispatcher, SlotWorker
@@ -57,6 +59,11 @@ class TaskWorker(SlotWorker):
         self.of_loop = asyncio.current_task()
         super().__init__(dispatcher, self.task_waker)
 
+    @property
+    def is_cancellable(self) -> bool:
+        """See `Worker.is_cancellable`."""
+        return True
+
     def place(self) -> str | None:
         """See `Worker.place`."""
         places: list[Place] = []
@@ -86,6 +93,7 @@ class AsyncWorkers(WorkerGroup):
         self._is_wake_planned = False
         self._look_at = 0.0
         self._beat_at = float("inf")
+        self._suspect: FrameType | None = None
         self._has_warned = False
 
     def close(self, *, abandon: bool, timeout_s: float) -> None:
@@ -108,17 +116,23 @@ class AsyncWorkers(WorkerGroup):
 
     def check_blocked(self) -> None:
         """See `WorkerGroup.check_blocked`."""
+        before, self._suspect = self._suspect, None
         blocked_s = time.monotonic() - self._beat_at
         if self._has_warned or blocked_s < _BLOCKED_S or self._thread is None:
             return
-        place = thread_place(self._thread.ident or 0)
-        self._has_warned = True
+        frame = sys._current_frames().get(self._thread.ident or 0)  # noqa: SLF001 - no other way
+        self._suspect = frame = innermost_of_user(frame)
+        # Thousands of rows that are due at the same time make a loop late, too: only a row that is
+        # still there at the next look blocks it.
+        if frame is None or frame is not before:
+            return
+        self._has_warned, self._suspect = True, None
         log.warning(
             "the event loop has been blocked for %.1f s at %s: no other call goes on meanwhile. Await "
             "what waits (AsyncHttpClient, asyncio.sleep), and give what computes or cannot be awaited "
             "to asyncio.to_thread",
             blocked_s,
-            place,
+            users_frame([(frame.f_code.co_filename, frame.f_lineno)]),
         )
 
     def _on_loop(self, call: Any) -> None:

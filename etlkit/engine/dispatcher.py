@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from etlkit.calls.worker import Worker
 
 if TYPE_CHECKING:
-    from etlkit.calls.wakers import Waker
+    from etlkit.calls.wakers import Wakeable, Waker
     from etlkit.engine.task import Task
 
 
@@ -55,9 +55,9 @@ class SlotWorker(Worker):
         if self.has_slot and self.num_calls == 1:
             self._dispatcher.park(self)
 
-    def resume(self, waker: Waker, /) -> bool:
+    def resume(self, call: Wakeable, /) -> bool:
         """See `Worker.resume`."""
-        return self.has_slot or self._dispatcher.resume(self, waker)
+        return self.has_slot or self._dispatcher.resume(self, call.waker)
 
 
 class Dispatcher:
@@ -234,7 +234,7 @@ class Dispatcher:
             worker.is_called = True
             self._num_called += 1
             worker.waker.wake()
-        elif self._num_workers < self._size + self.num_parked:
+        elif self._num_workers < self._size + min(self.num_parked, self.max_parked):
             self._num_workers += 1
             self._num_called += 1
             self._start()

@@ -233,7 +233,14 @@ class Pipeline:
         spec = self._spec
         rows_per_block = block_rows(len(self._read)) if spec.is_sequential else None
         sizes = spec.chunk_rows, spec.task_rows, rows_per_block
-        return Prefetcher(self._reader, self._read, *sizes, self._wake, rows_before)
+        return Prefetcher(
+            self._reader,
+            self._read,
+            *sizes,
+            self._wake,
+            rows_before,
+            keeps_order=self._keeps_order,
+        )
 
     def _submit(self) -> None:
         while self._window.has_room(self._pool.num_parked):

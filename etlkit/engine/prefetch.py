@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from etlkit.api.source import ReadsSideBySide
 from etlkit.engine.chunk import Chunk
 from etlkit.errors import ReadExpiredError
 from etlkit.rows.batches import RowDecoder
@@ -44,6 +45,7 @@ class Prefetcher:
         rows_per_block: As in `Chunk`.
         wake: Called whenever `next_chunk` may have something new.
         rows_before: Rows of this run that were read before, for row numbers.
+        keeps_order: Whether the rows have to come in the source's order.
 
     Attributes:
         ended: No more rows will come.
@@ -60,8 +62,11 @@ class Prefetcher:
         rows_per_block: int | None,
         wake: Callable[[], None],
         rows_before: int = 0,
+        *,
+        keeps_order: bool = True,
     ) -> None:
         self._reader = reader
+        self._keeps_order = keeps_order
         self._decoder = RowDecoder(read)
         self._rows_per_block = rows_per_block
         self._full_decoder = RowDecoder(reader.columns)
@@ -140,7 +145,7 @@ class Prefetcher:
     def _fetch(self) -> None:
         end = None
         try:
-            for batch in self._reader.batches():
+            for batch in self._batches():
                 if batch.num_rows and not self._put(batch):
                     return
         except BaseException as error:
@@ -149,6 +154,11 @@ class Prefetcher:
             with self._changed:
                 self._end, self._has_ended = end, True
             self._wake()
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        if self._keeps_order or not isinstance(self._reader, ReadsSideBySide):
+            return self._reader.batches()
+        return self._reader.batches_in_any_order()
 
     def _put(self, batch: pa.RecordBatch) -> bool:
         """Queue a batch; wait while enough waits. False = the run has ended."""

@@ -51,13 +51,13 @@ def plan_reuse(
     if request.retry_of is not None:
         return None
     read = spec.read_columns(source)
-    keys = read if names is True else _chosen(names, source)
+    keys = _chosen(names, source) if isinstance(names, tuple) else read
     declared = spec.output_schema
     passing = [column for column in source if column not in read]
     if declared is not None:
         passing = [column for column in declared if column.name in {c.name for c in passing}]
     return Reuse(
-        keys=tuple(sorted(keys, key=lambda column: column.name)),
+        keys=keys,
         passing=tuple(passing),
         code=digest(json.dumps(spec.code, sort_keys=True).encode()),
         parameters=digest(repr(_parameters(job, spec, keys)).encode()),
@@ -74,21 +74,18 @@ def warn_of_other_columns(reuse: Reuse, spec: TransformSpec, source: tuple[Colum
     other = [column.name for column in spec.read_columns(source) if column.name not in keys]
     if other:
         log.info(
-            "a known row keeps the values of %s as they were when its result was made: the transform "
-            "reads them, and reuse does not name them. Name them there, or leave them out of the class "
-            "attribute `columns`, so that they pass through as they are now",
+            "note: known rows keep %s as of then: the transform reads it, and reuse does not name it",
             ", ".join(other),
         )
 
 
-def _chosen(names: tuple[str, ...] | bool, source: tuple[Column, ...]) -> tuple[Column, ...]:
-    wanted = set(names) if isinstance(names, tuple) else set()
-    if missing := wanted - {column.name for column in source}:
+def _chosen(names: tuple[str, ...], source: tuple[Column, ...]) -> tuple[Column, ...]:
+    if missing := set(names) - {column.name for column in source}:
         raise ConfigError(
             f"reuse names {', '.join(sorted(missing))}, but the source has only "
             + ", ".join(column.name for column in source)
         )
-    return tuple(column for column in source if column.name in wanted)
+    return tuple(column for name in names for column in source if column.name == name)
 
 
 def _parameters(job: TransferJob, spec: TransformSpec, keys: tuple[Column, ...]) -> list[Any]:

@@ -129,25 +129,23 @@ class RowLoop:
             except Exception as error:
                 result = error
                 cut_earlier_raises(error)
-            took_call = clock() - self._look_at >= CALL_S
             if self._meter.is_capped:
                 self._meter.check()
-            if not self._take(task, result, keys, part, took_call=took_call):
+            if result is END:
+                break
+            if not self._take(task, result, keys, part):
                 return False
         return True
 
-    def _take(
-        self, task: Task, result: Any, keys: KnownKeys, part: Part | None, *, took_call: bool
-    ) -> bool:
-        """Take what a loop ended with; False = it ends the run."""
-        if result is not PAUSE and result is not END:
-            task.outcomes.append(classify(result, keys))
-        if took_call:
-            self._keep(
-                task, len(task.outcomes) - 1
-            )  # before it is encoded: then its values are gone
+    def _take(self, task: Task, result: Any, keys: KnownKeys, part: Part | None) -> bool:
+        """Take what a loop paused with; False = it ends the run."""
+        if result is not PAUSE:
+            task.outcomes.append(classify(result, keys))  # a generator runs the user's code here
+        if time.monotonic() - self._look_at >= CALL_S:
+            # Before the row is encoded: then its values are gone.
+            self._keep(task, len(task.outcomes) - 1)
         outcome = task.outcomes[-1]
-        if type(outcome) is dict or result is PAUSE or result is END:
+        if type(outcome) is dict or result is PAUSE:
             return True
         if error_of(outcome) is not None and self._ends_at_error:
             task.has_failed = True

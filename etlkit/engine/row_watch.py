@@ -72,9 +72,11 @@ class RowWatch:
 
 def _message(worker: WorkerKey, timeout_s: float) -> str:
     place = worker.place() if isinstance(worker, Worker) else None
+    end = "A thread cannot be stopped from outside, so the run ends"
+    if isinstance(worker, Worker) and worker.is_cancellable:
+        end = "It is cancelled, and the run ends"
     where = "" if place is None else f" It is at {place}."
     return (
-        f"the transform has not returned within row_timeout_s={timeout_s:g}.{where} A thread cannot be "
-        "stopped from outside, so the run ends. Give the call a timeout of its own, then --resume "
-        "--allow-code-change"
+        f"the transform has not returned within row_timeout_s={timeout_s:g}.{where} {end}. Give "
+        "the call a timeout of its own, then --resume --allow-code-change"
     )

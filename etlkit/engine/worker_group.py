@@ -13,6 +13,7 @@ from etlkit.api.user_errors import user_error_text, user_line
 from etlkit.calls.retry import Calls
 from etlkit.calls.worker import WorkerKey
 from etlkit.engine.dispatcher import Dispatcher
+from etlkit.engine.made_rows import MADE
 from etlkit.engine.task import Task
 from etlkit.engine.task_window import window_limit
 from etlkit.errors import ConfigError, EtlkitError, JobError
@@ -175,10 +176,13 @@ class WorkerGroup:
         """Put the outcomes of a task's rows from `first` on into the journal; none = nothing to do."""
         if self._journal is None or task.chunk is None or first < 0:
             return
-        outcomes = task.outcomes[first:]
         begin = task.start + first
-        ids = [task.chunk.row_id(index) for index in range(begin, begin + len(outcomes))]
-        self._journal.keep(ids, outcomes)
+        kept = [
+            (task.chunk.row_id(index), outcome)
+            for index, outcome in enumerate(task.outcomes[first:], begin)
+            if outcome is not MADE  # it holds no rows, and looks like a skipped row
+        ]
+        self._journal.keep([row_id for row_id, _ in kept], [outcome for _, outcome in kept])
 
     def give_up(self, task: Task) -> None:
         """End the work at a task that takes too long, where that is possible."""

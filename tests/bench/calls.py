@@ -6,24 +6,28 @@ one process, one after the other, against one server; only the ratios mean somet
 """
 
 import argparse
+import asyncio
 import http.client
 import json
 import math
+import random
 import threading
 import time
 from collections import deque
 from urllib.parse import urlsplit
 
+import aiohttp
 import requests
 import urllib3
 
-from etlkit import EtlBase, TransferJob
+from etlkit import AsyncHttpClient, EtlBase, TransferJob
 from etlkit.api.run import RunRequest
 from etlkit.calls.http import HttpClient
 from etlkit.engine.transfer import run_transfer
 from etlkit.testing import MemorySink, MemorySource
 from etlkit.vision import Feature, RestAnnotator, VisionEtl
 from etlkit.vision.endpoint import REST_ENDPOINT, rest_endpoint
+from tests.bench.figures import Figure
 from tests.bench.latency_server import latency_server
 
 PATH = "/v1/images:annotate"
@@ -119,6 +123,128 @@ def single_etl(url, post, calls_in_flight):
             return row
 
     return Etl
+
+
+def name_in(answer):
+    """What is kept of an answer: what a JSON column costs is measured with the rows."""
+    return answer["responses"][0]["localizedObjectAnnotations"][0]["name"]
+
+
+def async_etl(url, calls_in_flight):
+    class Etl(EtlBase):
+        max_concurrency = calls_in_flight
+
+        async def before_action(self):
+            self.api = AsyncHttpClient(url, service="bench")
+
+        async def transform_row(self, row):
+            row["response"] = name_in(await self.api.post_json(PATH, request_for([row])))
+            return row
+
+        async def after_action(self):
+            await self.api.close()
+
+    return Etl
+
+
+class RawConnection(asyncio.Protocol):
+    """The least that can read this server's answers."""
+
+    def connection_made(self, transport):
+        self.transport, self.received = transport, b""
+
+    def data_received(self, data):
+        self.received += data
+        head, end, body = self.received.partition(b"\r\n\r\n")
+        if not end:
+            return
+        at = head.find(b"Content-Length:")
+        length = int(head[at + 15 :].split(b"\r\n", 1)[0])
+        if len(body) >= length:
+            self.received = b""
+            self.answer.set_result((int(head[9:12]), b"Retry-After: 1" in head, body))
+
+
+class RawPost:
+    """Requests over asyncio's transports, without a library; gives status, hint and JSON."""
+
+    def __init__(self, url):
+        self._parts = urlsplit(url)
+        self._idle = []
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_):
+        for connection in self._idle:
+            connection.transport.close()
+
+    async def __call__(self, body):
+        loop = asyncio.get_running_loop()
+        if self._idle:
+            connection = self._idle.pop()
+        else:
+            where = self._parts.hostname, self._parts.port
+            _, connection = await loop.create_connection(RawConnection, *where)
+        data = json.dumps(body).encode()
+        connection.answer = loop.create_future()
+        head = f"POST {PATH} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(data)}\r\n\r\n"
+        connection.transport.write(head.encode() + data)
+        status, has_hint, answer = await connection.answer
+        self._idle.append(connection)
+        return status, has_hint, json.loads(answer) if status == 200 else None
+
+
+class AiohttpPost:
+    def __init__(self, url):
+        self._url = url + PATH
+
+    async def __aenter__(self):
+        connector = aiohttp.TCPConnector(limit=0)
+        self._session = aiohttp.ClientSession(connector=connector)
+        return self
+
+    async def __aexit__(self, *_):
+        await self._session.close()
+
+    async def __call__(self, body):
+        async with self._session.post(self._url, json=body) as answer:
+            return answer.status, False, await answer.json()
+
+
+def by_hand_async(url, post, calls_in_flight, rows):
+    """Tasks that take from one queue; a row that has to wait gives its slot away."""
+    done = []
+
+    async def main():
+        slots, parked, queue = asyncio.Semaphore(calls_in_flight), set(), iter(rows)
+
+        async def one(send, row):
+            async with slots:
+                status, has_hint, answer = await send(request_for([row]))
+            if status == 200:
+                done.append({**row, "response": name_in(answer)})
+            else:
+                parked.add(asyncio.ensure_future(later(send, row, has_hint=has_hint)))
+
+        async def later(send, row, *, has_hint):
+            await asyncio.sleep(1.0 if has_hint else random.uniform(0, 0.5))  # noqa: S311 - no secret
+            await one(send, row)
+
+        async def worker(send):
+            for row in queue:
+                await one(send, row)
+
+        async with post(url) as send:
+            await asyncio.gather(*[worker(send) for _ in range(calls_in_flight)])
+            while parked:
+                await parked.pop()
+
+    started = time.perf_counter()
+    asyncio.run(main())
+    spent = time.perf_counter() - started
+    assert len(done) == len(rows)
+    return spent
 
 
 def with_engine(etl, rows):
@@ -219,11 +345,80 @@ def cost_of_a_call(num_calls, repeat):
             print(f"  {name:<20} {min(found) / num_calls * 1000:.3f} ms")
 
 
+def measured(key, title, ways, *, ideal, goal, repeat):
+    """The first way against the ideal, beside the others, all in turn."""
+    ratios = {name: [] for name in ways}
+    for _ in range(repeat):
+        for name, way in ways.items():
+            ratios[name].append(way() / ideal)
+    own, *others = ratios
+    beside = {name: round(min(ratios[name]), 3) for name in others}
+    runs = tuple(round(ratio, 3) for ratio in ratios[own])
+    return Figure(key, title, min(runs), "x ideal", goal, beside=beside, runs=runs)
+
+
+def images(number):
+    return [{"uri": f"gs://bucket/photos/{i:07}.jpg"} for i in range(number)]
+
+
+def figures():
+    """The table's rows about calls, in less than 90 seconds."""
+    found = []
+    with latency_server(0.05) as url:
+        rows = images(4_000)
+        ways = {
+            "etlkit": lambda: with_engine(single_etl(url, EtlkitPost, 64), rows),
+            "by hand, urllib3": lambda: by_hand(url, Urllib3Post, 64, rows, 1),
+        }
+        title = "calls of 50 ms, 64 in flight, threads"
+        ideal = len(rows) * 0.05 / 64
+        found.append(measured("calls.64", title, ways, ideal=ideal, goal=1.06, repeat=2))
+        for in_flight, number, goal in ((256, 10_000, 1.35), (1_000, 30_000, 2.0)):
+            found.append(async_figure(url, in_flight, images(number), goal))
+    with latency_server(0.02, faults=0.05) as url:
+        rows = images(2_000)
+        ways = {
+            "etlkit": lambda: with_engine(single_etl(url, EtlkitPost, 16), rows),
+            "etlkit, async": lambda: with_engine(async_etl(url, 16), rows),
+            "by hand, asyncio that parks": lambda: by_hand_async(url, RawPost, 16, rows),
+        }
+        title = "calls of 20 ms, 16 in flight, 5 % of them answered with 429 or 503"
+        ideal = len(rows) * 0.02 / 16
+        found.append(measured("calls.faults", title, ways, ideal=ideal, goal=1.75, repeat=2))
+    with latency_server(0.1) as url:
+        rows = images(16_000)
+        ways = {
+            "etlkit, VisionEtl": lambda: with_engine(vision_etl(url, 16), rows),
+            "by hand, urllib3": lambda: by_hand(url, Urllib3Post, 16, rows, PACK),
+        }
+        title = "packed calls of 16 images, 100 ms, 16 in flight"
+        ideal = len(rows) / PACK * 0.1 / 16
+        found.append(measured("calls.packed", title, ways, ideal=ideal, goal=1.05, repeat=2))
+    return found
+
+
+def async_figure(url, in_flight, rows, goal):
+    """Async hooks beside what is written by hand."""
+    ways = {
+        "etlkit, async": lambda: with_engine(async_etl(url, in_flight), rows),
+        "by hand, asyncio": lambda: by_hand_async(url, RawPost, in_flight, rows),
+        "by hand, aiohttp": lambda: by_hand_async(url, AiohttpPost, in_flight, rows),
+    }
+    return measured(
+        f"calls.{in_flight}",
+        f"calls of 50 ms, {in_flight:,} in flight, async",
+        ways,
+        ideal=len(rows) * 0.05 / in_flight,
+        goal=goal,
+        repeat=2,
+    )
+
+
 def main():
     """Parse the command line and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("--repeat", type=int, default=3, help="runs of each; the best counts")
-    parser.add_argument("--only", choices=["packed", "single", "article", "cost"])
+    parser.add_argument("--only", choices=["packed", "single", "article", "cost", "figures"])
     options = parser.parse_args()
     if options.only in {None, "packed"}:
         compare(
@@ -247,6 +442,9 @@ def main():
         against_one_at_a_time(0.1, 16, num_rows=16_000, num_sample=50)
     if options.only in {None, "cost"}:
         cost_of_a_call(1000, options.repeat)
+    if options.only in {None, "figures"}:
+        for each in figures():
+            print(f"{each.title}: {each.value:.3f} {each.unit} {each.runs}, beside {each.beside}")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ It takes as little of the processor as it can, so that what is measured is the c
 import asyncio
 import json
 import multiprocessing
+import random
 from contextlib import contextmanager
 
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
@@ -53,9 +54,23 @@ def _annotations():
     return answer
 
 
-def _serve(latency_s, pipe):
+_FAULTS = (
+    b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n",
+)
+
+
+def _with_faults(answer, share):
+    """Answers a share of the requests with 429 or 503, the same ones in each run."""
+    chance = random.Random(0)  # noqa: S311 - no secret
+    return lambda body: chance.choice(_FAULTS) if chance.random() < share else answer(body)
+
+
+def _serve(latency_s, faults, pipe):
     async def run():
         answer = _annotations()
+        if faults:
+            answer = _with_faults(answer, faults)
         server = await asyncio.get_running_loop().create_server(
             lambda: _Api(latency_s, answer), "127.0.0.1", 0, backlog=1024
         )
@@ -66,11 +81,16 @@ def _serve(latency_s, pipe):
 
 
 @contextmanager
-def latency_server(latency_s):
-    """Start the server in a process of its own; gives its URL."""
+def latency_server(latency_s, faults=0.0):
+    """Start the server in a process of its own; gives its URL.
+
+    Args:
+        latency_s: Seconds until each answer.
+        faults: The share of requests that are answered with 429 and `Retry-After: 1`, or with 503.
+    """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(latency_s, theirs), daemon=True)
+    process = context.Process(target=_serve, args=(latency_s, faults, theirs), daemon=True)
     process.start()
     try:
         yield f"http://127.0.0.1:{ours.recv()}"

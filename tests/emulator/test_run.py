@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from etlkit.bigquery.publish import audit
 from etlkit.local.bigquery.object_table import create_object_table
 from etlkit.local.bigquery.wasm_service import cache_folder
 from etlkit.local.buckets import Buckets
@@ -82,6 +83,25 @@ def test_a_run_asks_for_no_more_than_it_needs(cli, write_job, caplog):
     posted = [path.rsplit("/", 1)[-1] for method, path in asked if method == "POST"]
     assert sorted(posted) == sorted([*JOBS_OF_A_RUN, "queries", *TABLES_OF_A_RUN])
     assert len(asked) == 19, asked
+
+
+def test_a_row_that_arrives_again_after_the_audit_is_published_once(
+    cli, write_job, run, dataset, monkeypatch
+):
+    """An append whose answer was lost may have been on its way."""
+    plain, arrived = audit.audit, []
+
+    def audit_and_repeat(connection, staging, *rest):
+        plain(connection, staging, *rest)
+        table = staging.names[0].sql
+        connection.query(f"INSERT INTO {table} SELECT * FROM {table} LIMIT 1", "late")
+        arrived.append(table)
+
+    monkeypatch.setattr(audit, "audit", audit_and_repeat)
+    status, report, said = cli(write_job("SELECT n FROM UNNEST([1, 2, 3]) AS n"))
+    assert (status, report["rows_published"], len(arrived)) == (0, 3, 1)
+    assert "repeats are left out" in said
+    assert sorted(run(f"SELECT n FROM {dataset}.target")) == [(1,), (2,), (3,)]
 
 
 def test_the_main_job_finds_the_cat(cli, local_server, bq, run, monkeypatch):

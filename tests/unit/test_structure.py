@@ -137,6 +137,8 @@ def test_public_names_are_all_there(package, more):
     """`__all__`, the lazy table and what can be got are the same names."""
     assert sorted([*package._HOMES, *more]) == sorted(package.__all__)
     assert all(getattr(package, name) is not None for name in package.__all__)
+    modules = {path.stem for path in Path(package.__file__).parent.iterdir()}
+    assert not modules & {*package.__all__}  # importing such a module would hide the name
     with pytest.raises(AttributeError, match="nothing"):
         package.nothing  # noqa: B018 - the access is the test
 

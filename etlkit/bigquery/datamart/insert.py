@@ -73,6 +73,10 @@ class StagedQuery:
         """See `StagedRows.rows`."""
         return sql.staged(self.table, columns)
 
+    def unrepeated_rows(self, _columns: Sequence[Column], _counts: Counts, /) -> None:
+        """See `StagedRows.unrepeated_rows`: the rows have no ids, so `rows` sorts nothing."""
+        return
+
 
 class StagedVersions(StagedQuery):
     """The same rows as versions for `scd_type_2`."""

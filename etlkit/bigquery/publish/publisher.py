@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from etlkit.bigquery import sql
+from etlkit.bigquery.google_errors import google_message
 from etlkit.bigquery.modes import MODES, Evolution, ExistingTable, Mode, Rows, TargetOptions
 from etlkit.bigquery.names import TableName, literal, swap_name
 from etlkit.bigquery.publish.rejects import reject_statements, rejects_table
@@ -49,6 +51,9 @@ class StagedRows(Protocol):
 
     def rows(self, columns: Sequence[Column], /) -> str:
         """A SELECT of the rows, each once."""
+
+    def unrepeated_rows(self, columns: Sequence[Column], counts: Counts, /) -> str | None:
+        """A cheaper SELECT of as many rows as `counts` has, which the publish checks; None = none."""
 
 
 class Publisher:
@@ -103,19 +108,49 @@ class Publisher:
             raise SinkError("the rows have no column that the target has; nothing was published")
         self._refuse_repeated_keys(columns)
         cleanup: list[str] = []
-        statements: list[str] = []
         table = self._prepare(columns, counts, cleanup)
-        if table is not None and columns:
-            select = self._staging.rows(columns)
-            rows = Rows(select, columns, on_top=self._run.retry_of is not None)
-            statements = self._mode.statements(self._options, table, rows)
         rejects = rejects_table(self._target.name)
-        statements += reject_statements(self._connection, self._run, self._staging.staged, rejects)
-        statements += beside
+        rejected = reject_statements(self._connection, self._run, self._staging.staged, rejects)
+        after = [*rejected, *beside]
         text = ";\n".join(cleanup) or None
-        self._owner.publish(statements, counts, text)
+        if table is None or not columns:
+            self._owner.publish(after, counts, text)
+        else:
+            self._publish_rows(table, columns, after, counts, text)
         if text is not None:
             run_cleanup(self._connection, self._run.run_id, text)
+
+    def _publish_rows(
+        self,
+        table: ExistingTable,
+        columns: tuple[Column, ...],
+        after: Sequence[str],
+        counts: Counts,
+        cleanup: str | None,
+    ) -> None:
+        """Publish as the audit has counted, or with every repeat left out.
+
+        A row that was sent again may arrive after the audit. Then the transaction adds more rows than
+        were counted, and is undone.
+        """
+        on_top = self._run.retry_of is not None
+        rows = Rows(self._staging.rows(columns), columns, on_top)
+        purpose = "publish"
+        select = self._staging.unrepeated_rows(columns, counts) if self._mode.adds_rows else None
+        if select is not None:
+            counted = replace(rows, select=select, exactly=counts.parts)
+            statements = self._mode.statements(self._options, table, counted)
+            try:
+                self._owner.publish([*statements, *after], counts, cleanup)
+            except Exception as error:
+                if sql.REPEATED not in google_message(error):
+                    raise
+                log.info("rows were staged again after the audit; repeats are left out")
+                purpose = "publish_again"
+            else:
+                return
+        statements = self._mode.statements(self._options, table, rows)
+        self._owner.publish([*statements, *after], counts, cleanup, purpose=purpose)
 
     def _prepare(
         self, columns: tuple[Column, ...], counts: Counts, cleanup: list[str]

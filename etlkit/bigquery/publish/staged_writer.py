@@ -182,7 +182,8 @@ class BigQueryWriter(StagedWriter):
                 self._staging,
                 self._owner,
             ).publish(counts, self._results_to_keep())
-        self._owner.finish(self._staging.all_names)
+        taken = [] if self._results is None else [self._staging.taken]
+        self._owner.finish(list(dict.fromkeys([*self._staging.all_names, *taken])))
         return counts.parts
 
     def take_results(self, reuse: Reuse, /) -> int:

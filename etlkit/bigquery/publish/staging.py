@@ -77,6 +77,7 @@ class Staging:
         self._refused: list[RefusedRow] = []
         self._rejects: TableName | None = None
         self._num_own = 0
+        self._num_staged: int | None = None
         self.tables: list[tuple[TableName, tuple[Column, ...]]] = []
         self.notify: Callable[[pa.Array], None] | None = None
 
@@ -93,6 +94,16 @@ class Staging:
     def rows(self, columns: Sequence[Column]) -> str:
         """A SELECT of the rows to publish, each once."""
         return sql.staged_rows(self.staged, columns)
+
+    def unrepeated_rows(self, columns: Sequence[Column], counts: Counts) -> str | None:
+        """The same where the last count has found that none was staged twice; None = one was.
+
+        Nothing is ever removed from the tables: as long as the SELECT gives as many rows, they are
+        those that were counted.
+        """
+        if self._num_staged != counts.parts + counts.skipped:
+            return None
+        return sql.unrepeated_rows(self.staged, columns)
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -233,6 +244,7 @@ class Staging:
         counts = Counts()
         if self.tables or self._rejects is not None:
             found = self._connection.select(sql.audit(self.staged))[0]
+            self._num_staged = found["staged"]
             counts.written = found["written"] - found["broken"]
             counts.skipped = found["skipped"]
             counts.parts = found["parts"] - found["broken_parts"]

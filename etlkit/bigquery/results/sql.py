@@ -36,10 +36,13 @@ def key_of(keys: Sequence[Column], table: str) -> str:
     NULL is equal to NULL, NaN to NaN, and a JSON value, a STRUCT or an ARRAY to one of the same text.
 
     Args:
-        keys: The columns, in an order that does not change.
+        keys: The columns, in any order.
         table: What they are read from.
     """
-    values = ", ".join(f"{_comparable(key, table)} AS {quoted(key.name)}" for key in keys)
+    values = ", ".join(
+        f"{_comparable(key, table)} AS {quoted(key.name)}"
+        for key in sorted(keys, key=lambda key: key.name)
+    )
     return f"TO_HEX(SHA256(TO_JSON_STRING(STRUCT({values}))))"
 
 

@@ -258,6 +258,7 @@ class RunOwner:
         counts: Counts | None,
         cleanup: str | None = None,
         *,
+        purpose: str = "publish",
         report: Report | None = None,
         tasks: Sequence[Mapping[str, Any]] = (),
     ) -> None:
@@ -267,6 +268,7 @@ class RunOwner:
             statements: DML.
             counts: How the source rows ended; None = there are no rows to count.
             cleanup: Statements to run after this; see `sql.fenced`.
+            purpose: Unique in the attempt.
             report: Recorded with it; None = what the run tells.
             tasks: Ends of a workflow's tasks that are not recorded yet; as in `record`.
 
@@ -279,7 +281,8 @@ class RunOwner:
         text = sql.fenced(self.guard.name, self.guard.owner, [*statements, *inserts], cleanup)
         try:
             with self.losing_is_an_error():
-                self._connection.query(text, f"publish_{self.guard.owner}", parameters=parameters)
+                name = f"{purpose}_{self.guard.owner}"
+                self._connection.query(text, name, parameters=parameters)
         except RunTakenOverError:
             # The answer may have been lost, and another process has finished the run since.
             if not self._has_published():

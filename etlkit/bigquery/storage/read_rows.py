@@ -6,10 +6,13 @@ Protocol: https://cloud.google.com/bigquery/docs/reference/storage
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from etlkit.bigquery.google_errors import google_message
 from etlkit.bigquery.storage.reconnect import RECONNECT
+from etlkit.bigquery.storage.side_by_side import side_by_side
 from etlkit.calls.backoff import Backoff
 from etlkit.calls.classify import code_name, is_transient_on_stream
 from etlkit.errors import ReadExpiredError
@@ -25,8 +28,16 @@ _CALL_S = 600.0
 its offset."""
 
 
-def read_table(connection: Connection, table: TableName) -> Iterator[pa.RecordBatch]:
-    """Yield all rows of a table in order, each once. A stream that breaks continues at its offset.
+def read_table(
+    connection: Connection, table: TableName, *, max_streams: int = 1
+) -> Iterator[pa.RecordBatch]:
+    """Yield all rows of a table, each once. A stream that breaks continues at its offset.
+
+    Args:
+        connection: The run's connection.
+        table: The table.
+        max_streams: Streams to read side by side, at most; BigQuery may give fewer. One stream keeps
+            the order of the rows.
 
     Raises:
         ReadExpiredError: The session is over (6 hours after it began); the table is still there.
@@ -39,14 +50,14 @@ def read_table(connection: Connection, table: TableName) -> Iterator[pa.RecordBa
     session = client.create_read_session(
         parent=f"projects/{connection.project}",
         read_session=types.ReadSession(table=table.path, data_format=types.DataFormat.ARROW),
-        max_stream_count=1,  # one stream keeps the order of the rows
+        max_stream_count=max_streams,
         retry=connection.retry(),
     )
     schema = pa.ipc.read_schema(pa.py_buffer(session.arrow_schema.serialized_schema))
-    for stream in session.streams:
-        for message in _messages(client, stream.name):
-            payload = pa.py_buffer(message.arrow_record_batch.serialized_record_batch)
-            yield pa.ipc.read_record_batch(payload, schema)
+    streams = [partial(_messages, client, stream.name) for stream in session.streams]
+    for message in side_by_side(streams) if len(streams) > 1 else chain(*(s() for s in streams)):
+        payload = pa.py_buffer(message.arrow_record_batch.serialized_record_batch)
+        yield pa.ipc.read_record_batch(payload, schema)
 
 
 def _messages(client: Any, stream: str) -> Iterator[Any]:

@@ -51,7 +51,8 @@ def make_folder(folder: Path) -> None:
     Raises:
         OSError: It cannot be made, or others could write into it.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
     if not is_private(folder):
         raise PermissionError(f"{folder} is not only this user's")
     oldest = time.time() - _MAX_AGE_S

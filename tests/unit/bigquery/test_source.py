@@ -116,3 +116,43 @@ def test_the_query_runs_where_the_target_is(monkeypatch):
     with Run(RunRequest("job", Settings())) as run:
         reader = job.source.open(job, run)
     assert reader.num_bytes == 7
+
+
+class Frozen(Connection):
+    """Its snapshot has this many bytes."""
+
+    def __init__(self, num_bytes):
+        super().__init__("a")
+        self._num_bytes = num_bytes
+
+    def make_dataset(self, _dataset_id):
+        return
+
+    def query(self, *_, **__):
+        return
+
+    def find_table(self, _name):
+        return type("Table", (), {"num_rows": 3, "num_bytes": self._num_bytes})
+
+
+@pytest.mark.parametrize(
+    ("query", "num_bytes", "streams"),
+    [
+        ("SELECT a FROM t", 1000, 1),
+        ("SELECT a FROM t", 100 * 1024 * 1024, 2),
+        ("SELECT a FROM t", 10**12, 4),
+        ("SELECT a FROM t ORDER\n BY a", 10**12, 1),
+        ("SELECT a FROM t -- order by a", 10**12, 1),
+    ],
+)
+def test_many_rows_are_read_in_several_streams(monkeypatch, query, num_bytes, streams):
+    """Not those of a query that asks for an order, as far as its text tells."""
+    asked = []
+    monkeypatch.setattr(
+        "etlkit.bigquery.storage.read_rows.read_table",
+        lambda *_, max_streams: asked.append(max_streams) or iter(()),
+    )
+    reader = opened(query, Frozen(num_bytes))
+    reader.freeze()
+    assert [*reader.batches_in_any_order()] == [*reader.batches()] == []
+    assert asked == [streams, 1]

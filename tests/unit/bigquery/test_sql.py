@@ -69,7 +69,49 @@ def finished(ask, staged):
 def audited(ask, staged):
     """rejected, skipped, written, parts, broken, broken_parts."""
     (row,) = ask(sql.audit(staged))
-    return tuple(map(int, row))
+    return tuple(map(int, row[:6]))
+
+
+def num_staged(ask, staged):
+    """With all repeats."""
+    return ask(sql.audit(staged))[0][6]
+
+
+ONE_TO_TWO = [("a", 1, 0, 2, "x"), ("a", 1, 1, 2, "y"), ("b", 1, 0, 0, None)]
+
+
+@pytest.mark.parametrize(
+    ("tables", "rejects"),
+    [
+        ([ONE_TO_TWO], None),
+        ([ONE_TO_TWO, [("c", 2, 0, 1, "z")]], [("r", 1)]),
+    ],
+)
+def test_rows_that_nobody_repeated_need_not_be_sorted(ask, stage, tables, rejects):
+    """There are as many as the audit counts, and they are those that are published."""
+    staged = stage(*tables, rejects=rejects)
+    _, skipped, _, parts, _, _ = audited(ask, staged)
+    assert num_staged(ask, staged) == parts + skipped
+    found = [v for (v,) in ask(sql.unrepeated_rows(staged, (VALUE,)))]
+    assert found == written(ask, staged)
+    assert len(found) == parts
+
+
+@pytest.mark.parametrize(
+    ("tables", "rejects"),
+    [
+        ([[*ONE_TO_TWO, ("a", 1, 1, 2, "y")]], None),  # sent again
+        ([[*ONE_TO_TWO, ("b", 1, 0, 0, None)]], None),
+        ([ONE_TO_TWO, [("b", 2, 0, 1, "z")]], None),  # another attempt made it again
+        ([ONE_TO_TWO], [("a", 2)]),  # and rejected it
+        ([[*ONE_TO_TWO, ("c", 1, 0, 2, "z")]], None),  # cut off
+    ],
+)
+def test_any_repeat_shows_in_the_number_of_rows(ask, stage, tables, rejects):
+    """Whatever row was staged more often than it counts."""
+    staged = stage(*tables, rejects=rejects)
+    _, skipped, _, parts, _, broken_parts = audited(ask, staged)
+    assert num_staged(ask, staged) != parts - broken_parts + skipped
 
 
 def test_a_row_that_was_staged_twice_is_published_once(ask, stage):

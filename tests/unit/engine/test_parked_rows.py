@@ -1,12 +1,17 @@
 """Rows that wait for a service give their slots to other rows."""
 
 import threading
+from contextlib import ExitStack, contextmanager
+from contextvars import copy_context
 
 import pytest
 
 from etlkit import EtlBase, RetryableError, RetryPolicy, TransferJob
 from etlkit.api.run import RunRequest
+from etlkit.calls import clock
 from etlkit.calls.retry import caller
+from etlkit.calls.waits import Waits
+from etlkit.calls.worker import Worker
 from etlkit.engine.transfer import run_transfer
 from etlkit.testing import MemorySink, MemorySource
 
@@ -38,18 +43,19 @@ class Api:
             if n in self.told:
                 if self.all_others_answered.is_set():
                     return n
-                raise RetryableError("come back", status=429, retry_after_s=0.05)
+                raise RetryableError("come back", status=429, retry_after_s=0.3)
             self.others_left -= 1
             if not self.others_left:
                 self.all_others_answered.set()
         return n
 
 
-def etl_for(api):
+def etl_for(api, prepare=lambda: None):
     class Etl(EtlBase):
         max_concurrency = SLOTS
 
         def before_action(self):
+            prepare()
             self.api = caller("api", RetryPolicy(max_attempts=10_000))
 
         def transform_row(self, row):
@@ -61,7 +67,7 @@ def etl_for(api):
 @pytest.mark.parametrize("keeps_order", [True, False], ids=["in order", "in any order"])
 def test_rows_that_are_told_to_wait_do_not_stop_the_others(keeps_order):
     """All slots would be taken by rows that wait until all others are answered."""
-    num_rows, told = 3_000, range(3, 3 + 4 * SLOTS)
+    num_rows, told = 1_000, range(3, 3 + 4 * SLOTS)
     api, sink = Api(told, num_rows - 4 * SLOTS), MemorySink("replace")
     inner_open = sink.open
 
@@ -79,3 +85,95 @@ def test_rows_that_are_told_to_wait_do_not_stop_the_others(keeps_order):
     numbers = [row["n"] for row in sink.rows]
     assert (numbers if keeps_order else sorted(numbers)) == list(range(num_rows))
     assert api.most_at_work <= SLOTS
+
+
+def transfer(transform, num_rows):
+    job = TransferJob(
+        source=MemorySource([{"n": n} for n in range(num_rows)]),
+        transform=transform,
+        sink=MemorySink("replace"),
+    )
+    return run_transfer(job, RunRequest("test"))
+
+
+def test_each_parked_row_is_on_an_instance_of_its_own_and_there_are_no_others():
+    """One more worker for each row that waits; `after_action` runs on each of them."""
+    prepared, ended = [], []
+    api = Api(range(3, 3 + SLOTS), 200)
+
+    class Etl(etl_for(api)):
+        def before_action(self):
+            super().before_action()
+            prepared.append(self)
+
+        def after_action(self):
+            ended.append(self)
+
+    assert transfer(Etl, 200 + SLOTS).written == 200 + SLOTS
+    assert SLOTS < len(prepared) <= 2 * SLOTS
+    assert set(ended) == set(prepared)
+
+
+def test_rows_keep_their_slots_where_there_cannot_be_more_workers(caplog):
+    """A worker that cannot be prepared is no reason to end a run that has others."""
+    prepared = []
+
+    def prepare():
+        prepared.append(None)
+        if len(prepared) > SLOTS:
+            raise ValueError("no more licences")
+
+    api = Api(range(3, 3 + SLOTS - 1), 200)
+    assert transfer(etl_for(api, prepare), 200 + SLOTS - 1).written == 200 + SLOTS - 1
+    assert len(prepared) == SLOTS + 1
+    assert [each for each in caplog.messages if "no more licences" in each]
+
+
+def test_a_factory_that_always_gives_the_same_instance_gets_no_more_workers():
+    """`before_action` would prepare it again while it is at work."""
+    prepared = []
+    api = Api(range(3, 3 + SLOTS - 1), 200)
+    etl = etl_for(api, lambda: prepared.append(None))()
+    assert transfer(lambda: etl, 200 + SLOTS - 1).written == 200 + SLOTS - 1
+    assert len(prepared) == SLOTS
+
+
+def test_a_single_worker_parks_nothing():
+    """Rows run one after the other then, and what `self` knows is from the rows before."""
+    instances, told = set(), iter([True, False])
+
+    class Etl(EtlBase):
+        def transform_row(self, row):
+            instances.add(id(self))
+            return {"n": caller("api").call(lambda _: self.attempt(row["n"]))}
+
+        def attempt(self, n):
+            if n == 3 and next(told):
+                raise RetryableError("come back", retry_after_s=0.05)
+            return n
+
+    assert transfer(Etl, 2_000).written == 2_000
+    assert len(instances) == 1
+
+
+def test_the_progress_says_how_many_rows_are_parked():
+    """And how many wait with their slot."""
+    waits, workers = Waits(), [Worker(), Worker(), Parked()]
+    with ExitStack() as stack:
+        for worker in workers:
+            context = copy_context()
+            context.run(worker.enter)
+            stack.enter_context(ran_in(context, waits))
+        assert waits.texts() == ["geo asks to wait 30 s: 1 row is parked and 2 calls wait"]
+
+
+class Parked(Worker):
+    is_parked = True
+
+
+@contextmanager
+def ran_in(context, waits):
+    during = context.run(waits.during, "geo", "asked", clock.now() + 30)
+    context.run(during.__enter__)
+    yield
+    context.run(during.__exit__, None, None, None)

@@ -106,3 +106,22 @@ def test_chunks_hold_whole_tasks():
     prefetcher.close()
     assert sum(sizes) == 1000
     assert all(size % 16 == 0 for size in sizes[:-1])
+
+
+class SideBySide(Reader):
+    """It says how it was read."""
+
+    def batches_in_any_order(self):
+        yield rows(7, 8, 1)
+
+
+@pytest.mark.parametrize(("keeps_order", "row_id"), [(True, "id0"), (False, "id7")])
+def test_rows_come_in_any_order_where_the_sink_keeps_none(keeps_order, row_id):
+    """A sink that keeps the order gets them in the source's."""
+    woken = threading.Semaphore(0)
+    reader = SideBySide(rows(0, 1, 1))
+    prefetcher = Prefetcher(reader, COLUMNS, 10, 1, None, woken.release, keeps_order=keeps_order)
+    while (chunk := prefetcher.next_chunk()) is None:
+        assert woken.acquire(timeout=30)
+    prefetcher.close()
+    assert chunk.row_id(0) == row_id

@@ -49,14 +49,14 @@ def plan(request=None, **options):
 @pytest.mark.parametrize(
     ("reuse", "keys"),
     [
-        ("uri, generation", ["generation", "uri"]),
+        ("uri, generation", ["uri", "generation"]),
         (["uri"], ["uri"]),
         (("note", "uri", "uri"), ["note", "uri"]),
         (True, ["uri"]),
     ],
 )
 def test_the_keys_are_what_the_job_says(reuse, keys):
-    """As a text, as names, or as all columns that the transform reads; in one order."""
+    """As a text, as names, or as all columns that the transform reads."""
     found = plan(reuse=reuse)
     assert [column.name for column in found.keys] == keys
     assert [column.name for column in found.passing] == ["generation", "note"]

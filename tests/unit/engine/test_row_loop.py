@@ -241,3 +241,28 @@ def test_no_marker_reaches_the_counts():
     assert MADE.error is None
     assert batch_writer.errors_of([MADE, {"n": 1}, MADE]) == []
     assert batch_writer.num_unmade_rows([MADE, {"n": 1}, MADE]) == 1
+
+
+@pytest.mark.parametrize("is_generator", [True, False])
+def test_rows_of_a_slow_call_are_written_down_before_they_are_encoded(is_generator, monkeypatch):
+    """A resume would take a row without its values for one that was skipped."""
+    monkeypatch.setattr(row_loop, "_MAX_UNMADE", 1)
+    monkeypatch.setattr(row_loop, "_MIN_MADE", 1)
+    monkeypatch.setattr(row_loop, "CALL_S", 0.0)
+    kept, known = [], []
+
+    def keep(pool, task, first):
+        known.append(pool.schema is not None)
+        kept.extend(task.outcomes[first:])
+
+    monkeypatch.setattr(WorkerPool, "keep", keep)
+
+    class Etl(EtlBase):
+        def transform_row(self, row):
+            rows = [{"n": row["n"], "part": part} for part in range(3)]
+            return iter(rows) if is_generator else rows
+
+    run_transform(Etl, ROWS[:3000])
+    assert any(known)
+    assert MADE not in kept
+    assert {len(outcome.rows) for outcome in kept} == {3}

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 import pytest
+from google.api_core.exceptions import BadRequest
 from google.cloud import bigquery
 
 from etlkit import BigQuerySink, Definition
@@ -26,8 +27,13 @@ class Owner:
     """What a run's owner was asked to publish."""
 
     published: list = field(default_factory=list)
+    purposes: list = field(default_factory=list)
+    raises: str | None = None
 
-    def publish(self, statements, counts, cleanup):
+    def publish(self, statements, counts, cleanup, *, purpose="publish"):
+        self.purposes.append(purpose)
+        if self.raises and purpose == "publish":
+            raise BadRequest(self.raises)
         self.published.append((list(statements), counts, cleanup))
 
 
@@ -44,8 +50,13 @@ class Staging:
     def staged(self):
         return sql.Staged(((TableName("p", "w", "out"), self.columns),), self.rejects)
 
+    unrepeated: bool = False
+
     def rows(self, columns):
         return f"SELECT {', '.join(column.name for column in columns)} FROM staged"
+
+    def unrepeated_rows(self, columns, counts):
+        return "SELECT all_of_them" if self.unrepeated else None
 
 
 @pytest.fixture
@@ -59,6 +70,7 @@ def publish():
             table.clustering_fields = given.pop("clustered", None)
             connection.make_table(table)
         retry_of = given.pop("retry_of", None)
+        raises = given.pop("raises", None)
         run = Run(RunRequest("j", retry_of=retry_of))
         options = BigQuerySink("p.d.t", mode=mode, **given)
         connection.find_dataset = lambda _: bigquery.Dataset("p.d")
@@ -73,7 +85,7 @@ def publish():
             return query(text, purpose, **options)
 
         connection.query = making
-        owner = Owner()
+        owner = Owner(raises=raises)
         Publisher(options, run, connection, target, staging or Staging(), owner).publish(counts)
         ((statements, _, cleanup),) = owner.published
         texts = [each.sql for each in connection.statements if each.purpose]
@@ -95,6 +107,35 @@ def test_append_adds_the_rows(publish):
     before, within, after = publish(there=SAME)
     assert (before, after) == ([], None)
     assert within == [f"INSERT INTO {T} (`n`, `v`)\nSELECT n, v FROM staged"]
+
+
+@pytest.mark.parametrize("mode", ["append", "replace"])
+def test_rows_that_were_not_repeated_are_counted_in_the_transaction(publish, mode):
+    """Exactly as many as the audit has counted are added, or nothing changes."""
+    _, within, _ = publish(mode, there=SAME, staging=Staging(unrepeated=True))
+    assert within[-1].startswith(
+        f"INSERT INTO {T} (`n`, `v`)\nSELECT all_of_them;\nIF @@row_count != 2"
+    )
+    assert sql.REPEATED in within[-1]
+
+
+def test_a_row_that_is_repeated_after_the_audit_is_left_out(publish):
+    """The first transaction is undone; the second one takes each row once."""
+    _, within, _ = publish(there=SAME, staging=Staging(unrepeated=True), raises=sql.REPEATED)
+    assert within == [f"INSERT INTO {T} (`n`, `v`)\nSELECT n, v FROM staged"]
+
+
+def test_another_error_is_not_repeated(publish):
+    """It would come again."""
+    with pytest.raises(BadRequest, match="quota"):
+        publish(there=SAME, staging=Staging(unrepeated=True), raises="quota exceeded")
+
+
+def test_a_merge_takes_each_row_once(publish):
+    """It changes as many rows as it finds, whatever the number of those that are staged."""
+    staging = Staging(unrepeated=True)
+    _, within, _ = publish("merge", there=SAME, staging=staging, merge_keys=("n",))
+    assert "all_of_them" not in within[-1]
 
 
 def test_before_load_runs_in_the_same_transaction(publish):

@@ -291,6 +291,30 @@ def test_a_row_that_took_a_call_is_in_the_journal_and_others_are_not(folder):
     assert len(seen) < 100
 
 
+def test_a_row_that_becomes_thousands_is_kept_with_all_of_them(folder):
+    """However soon the worker encodes them."""
+    left = {}
+
+    class Etl(EtlBase):
+        def transform_row(self, row):
+            time.sleep(0.005 if row["n"] < 3 else 0)
+            if row["n"] == 3:
+                left.update(answers(next(folder.parent.iterdir()), 9, **ids))
+            return ({"n": row["n"], "part": part} for part in range(2_500))
+
+    sink, source = TellingSink(), MemorySource([{"n": n} for n in range(4)])
+    job = TransferJob(source=source, transform=Etl, sink=sink, journal=str(folder.parent))
+    ids = {}
+
+    def started(run):
+        ids.update(fingerprint=run.fingerprint, run_id=run.run_id)
+
+    report = run_transfer(job, RunRequest("job"), on_start=started)
+    assert report.rows_published == 10_000
+    assert set(left) == {"row-1", "row-2", "row-3"}
+    assert {len(outcome.rows) for outcome in left.values()} == {2_500}
+
+
 def test_a_sink_that_does_not_tell_what_is_durable_has_no_journal(tmp_path):
     """Nobody would know when a row can be dropped."""
     sink = MemorySink()
