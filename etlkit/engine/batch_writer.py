@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from etlkit.api.outcomes import Counts, FullOutcome, Outcome, error_of, is_clean, rows_of
 from etlkit.api.source import ROW_ID
-from etlkit.engine.made_rows import MADE, MadeRows, all_single, flatten, make_rows, merged
+from etlkit.engine.made_rows import MADE, MadeRows, all_made, all_single, flatten, make_rows, merged
 from etlkit.engine.output_schema import OutputSchema, limited
 from etlkit.engine.recent_rows import RecentRows
 from etlkit.engine.row_errors import REJECTED, RowErrorHandler, located
@@ -131,9 +131,8 @@ class BatchWriter:
             last[2].extend(outcomes)
         else:
             self._collected.append((chunk, start, outcomes))
-        num_made = outcomes.count(MADE)
-        self._has_made = self._has_made or num_made > 0
-        if num_made < len(outcomes):
+        self._has_made = self._has_made or MADE in outcomes
+        if not all_made(outcomes):
             num_rows = num_unmade_rows(outcomes)
             self._waiting_rows += num_rows
             self._waiting_bytes += num_rows * chunk.row_bytes
@@ -415,7 +414,7 @@ class BatchWriter:
 
     def _count(self, chunk: Chunk, start: int, outcomes: list[Outcome]) -> None:
         """Count how source rows ended whose target rows are staged, and stage those without any."""
-        if all_single(outcomes) or outcomes.count(MADE) == len(outcomes):
+        if all_made(outcomes) or all_single(outcomes):
             self._counts.written += len(outcomes)
             return
         ended = [
@@ -476,7 +475,7 @@ def clean_parts(chunk: Chunk, start: int, outcomes: list[Outcome]) -> Iterator[C
 
 def errors_of(outcomes: list[Outcome]) -> list[tuple[int, RowError]]:
     """The errors among outcomes, with their positions."""
-    if all_single(outcomes) or outcomes.count(MADE) == len(outcomes):
+    if all_made(outcomes) or all_single(outcomes):
         return []
     odd = [at for at, each in enumerate(outcomes) if each is not MADE and type(each) is not dict]
     return [(at, error) for at in odd if (error := error_of(outcomes[at])) is not None]
@@ -496,14 +495,13 @@ def take_made(chunk: Chunk, start: int, stop: int) -> list[MadeRows]:
 
 def num_unmade_rows(outcomes: list[Outcome]) -> int:
     """How many target rows wait as dicts."""
-    if all_single(outcomes):
-        return len(outcomes)
-    return sum(len(rows_of(each)) for each in outcomes if each is not MADE)
+    rest = [each for each in outcomes if each is not MADE]
+    return len(rest) if all_single(rest) else sum(map(len, map(rows_of, rest)))
 
 
 def runs(chunk: Chunk, start: int, outcomes: list[Outcome]) -> Iterator[ChunkOutcomes]:
     """Parts of which each has encoded rows only, or none; rows that became nothing go with either."""
-    if MADE not in outcomes or not num_unmade_rows(outcomes):
+    if all_made(outcomes) or MADE not in outcomes or not num_unmade_rows(outcomes):
         yield chunk, start, outcomes
         return
     for _, group in groupby(enumerate(outcomes, start), lambda at: at[1] is MADE):

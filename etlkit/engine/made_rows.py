@@ -96,12 +96,12 @@ def make_rows(
     rows, indices, parts = flatten(start, outcomes)
     schema.drop_undecided(rows)
     if part is None:
-        arrays = schema.encoder.encode_touched(rows)
+        arrays = schema.encoder.encode_touched(rows, are_plain=True)
     else:
         first = part.first
         is_whole = indices == range(first, first + part.block.batch.num_rows)
         positions = None if is_whole else [index - first for index in indices]
-        arrays = schema.encoder.encode_touched(rows, part.block, positions)
+        arrays = schema.encoder.encode_touched(rows, part.block, positions, are_plain=True)
     for wrong in schema.passing_errors(chunk, indices).values():
         raise wrong
     return MadeRows(schema, indices, parts, arrays)
@@ -145,11 +145,16 @@ def taken(column: pa.Array, indices: Sequence[int]) -> pa.Array:
     return column.take(int_array(indices))
 
 
-def mark_made(outcomes: list[Outcome]) -> list[Outcome]:
+def mark_made(outcomes: list[Outcome], made: MadeRows) -> list[Outcome]:
     """The outcomes with `MADE` for each that has target rows."""
-    if all_single(outcomes):
+    if isinstance(made.indices, range):  # each of them has one
         return [MADE] * len(outcomes)
     return [MADE if type(each) is dict or rows_of(each) else each for each in outcomes]
+
+
+def all_made(outcomes: list[Outcome]) -> bool:
+    """Whether the target rows of all source rows are encoded."""
+    return bool(outcomes) and outcomes[0] is MADE and outcomes.count(MADE) == len(outcomes)
 
 
 def all_single(outcomes: list[Outcome]) -> bool:

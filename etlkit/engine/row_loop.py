@@ -131,19 +131,21 @@ class RowLoop:
                 cut_earlier_raises(error)
             if self._meter.is_capped:
                 self._meter.check()
+            if result is END:
+                break
             if not self._take(task, result, keys, part):
                 return False
         return True
 
     def _take(self, task: Task, result: Any, keys: KnownKeys, part: Part | None) -> bool:
-        """Take what a loop ended with; False = it ends the run."""
-        if result is not PAUSE and result is not END:
-            task.outcomes.append(classify(result, keys))
+        """Take what a loop paused with; False = it ends the run."""
+        if result is not PAUSE:
+            task.outcomes.append(classify(result, keys))  # a generator runs the user's code here
         if time.monotonic() - self._look_at >= CALL_S:
-            # Before it is encoded: then its values are gone. A generator has run by now.
+            # Before the row is encoded: then its values are gone.
             self._keep(task, len(task.outcomes) - 1)
         outcome = task.outcomes[-1]
-        if type(outcome) is dict or result is PAUSE or result is END:
+        if type(outcome) is dict or result is PAUSE:
             return True
         if error_of(outcome) is not None and self._ends_at_error:
             task.has_failed = True
@@ -168,7 +170,7 @@ class RowLoop:
             except EtlkitError:
                 return  # the pipeline finds which rows are bad, and what to do with them
             part.chunk.made.append(made)  # first: the pipeline looks for it where it sees `MADE`
-            task.outcomes[first:] = mark_made(outcomes)
+            task.outcomes[first:] = mark_made(outcomes, made)
             task.keep_made()
             self._made_bytes += made.num_bytes()
             if self._made_bytes >= _MAX_MADE_BYTES:

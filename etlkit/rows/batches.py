@@ -198,8 +198,16 @@ class RowEncoder:
         rows: Sequence[Row],
         source: DecodedBatch | None = None,
         positions: Sequence[int] | None = None,
+        *,
+        are_plain: bool = False,
     ) -> list[Any]:
         """As `encode`, one array per column; None = it is untouched, and `source` has it.
+
+        Args:
+            rows: As `encode`.
+            source: As `encode`.
+            positions: As `encode`.
+            are_plain: Each row is known to be a dict of no other class.
 
         Raises:
             RowSchemaError: As `encode`.
@@ -212,7 +220,7 @@ class RowEncoder:
             )
         origin = None if source is None or not rows else _Origin(source, positions)
         try:
-            return self._arrays(rows, origin)
+            return self._arrays(rows if are_plain else _plain(rows), origin)
         except RowSchemaError as error:
             # Whole columns are checked at once; rows are checked one by one only if a column is bad.
             first = next(self._refusals(rows), (0, error))[1]
@@ -225,7 +233,7 @@ class RowEncoder:
     def _refusals(self, rows: Sequence[Row]) -> Iterator[tuple[int, RowSchemaError]]:
         for index, row in enumerate(rows):
             try:
-                self._arrays((row,), None)
+                self._arrays(_plain((row,)), None)
             except RowSchemaError as error:
                 error.index = index
                 yield index, error
@@ -253,7 +261,6 @@ class RowEncoder:
 
     def _complete(self, rows: Sequence[Row]) -> Sequence[Row]:
         """Rows that have a key for each column."""
-        rows = _plain(rows)
         if not set(map(len, rows)) <= {len(self._names)}:
             self._check_keys(rows)
             rows = [self._blank | row for row in rows]
@@ -271,7 +278,7 @@ class RowEncoder:
             return ()
         keys = [self._reuse_keys[i] for i in expected]
         columns = [origin.values(place) for key in keys if (place := origin.place(key)) is not None]
-        if len(columns) < len(keys) or set(map(type, rows)) != {dict}:
+        if len(columns) < len(keys):
             return ()
         names = tuple(self._names[i] for i in expected)
         return expected if same_values(names, len(self._names))(rows, columns) else ()

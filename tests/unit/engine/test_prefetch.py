@@ -72,6 +72,42 @@ def test_narrow_rows_fill_their_chunks_across_batches(chunks):
     assert [chunk.batch.num_rows for chunk in found] == [8, 8, 4]
 
 
+def test_wide_rows_are_not_read_ahead_without_bound(monkeypatch):
+    """What waits is bounded in bytes, whatever the number of rows."""
+    monkeypatch.setattr(prefetch, "_MAX_QUEUED_BYTES", 10_000)
+    read = []
+
+    class Counting(Reader):
+        def batches(self):
+            for n in range(10):
+                read.append(n)
+                yield rows(n, n + 1, 6_000)
+
+    woken = threading.Semaphore(0)
+    prefetcher = Prefetcher(Counting(), COLUMNS, 1000, 1, None, woken.release)
+    assert woken.acquire(timeout=30)
+    assert woken.acquire(timeout=30)  # two batches are more than the bound
+    prefetcher.close()
+    assert read == [0, 1]
+
+
+def test_chunks_hold_whole_tasks():
+    """A packed call is not smaller because a batch ended there."""
+    woken = threading.Semaphore(0)
+    reader = Reader(rows(0, 700, 1), rows(700, 1000, 1))
+    prefetcher = Prefetcher(reader, COLUMNS, 512, 16, None, woken.release)
+    sizes = []
+    while not prefetcher.ended:
+        chunk = prefetcher.next_chunk()
+        if chunk is not None:
+            sizes.append(chunk.batch.num_rows)
+        elif not prefetcher.ended:
+            assert woken.acquire(timeout=30)
+    prefetcher.close()
+    assert sum(sizes) == 1000
+    assert all(size % 16 == 0 for size in sizes[:-1])
+
+
 class SideBySide(Reader):
     """It says how it was read."""
 

@@ -19,6 +19,7 @@ from etlkit.engine.journal.records import (
     to_record,
 )
 from etlkit.errors import RowError, TransformError
+from etlkit.rows.json_values import JsonText
 
 SCALARS = (
     st.none()
@@ -153,3 +154,9 @@ def test_reading_ends_at_a_frame_that_is_not_whole(tmp_path):
     assert list(read_frames(file)) == contents[:2]
     file.write_bytes(struct.pack("<II", 2**32 - 1, 0) + b"x")
     assert list(read_frames(file)) == []
+
+
+def test_json_that_is_text_already_comes_back_as_its_value():
+    """A column may not be known to be JSON when the run goes on."""
+    text = JsonText('{"a":[1,null,"b"],"c":0.5}')
+    assert read_back({"answer": text}) == {"answer": {"a": [1, None, "b"], "c": 0.5}}

@@ -1,0 +1,268 @@
+import threading
+from collections import Counter
+
+import pyarrow as pa
+import pytest
+
+from etlkit import EtlBase, TransferJob
+from etlkit.api.run import RunRequest
+from etlkit.engine import batch_writer, row_loop
+from etlkit.engine.batch_writer import joined
+from etlkit.engine.made_rows import MADE, MadeRows
+from etlkit.engine.transfer import run_transfer
+from etlkit.engine.workers import WorkerPool
+from etlkit.testing import MemorySink, MemorySource, run_transform
+
+NUM_ROWS = 5000
+ROWS = [{"n": n, "text": f"row {n}", "same": 1.5} for n in range(NUM_ROWS)]
+
+
+class Recording(MemorySink):
+    """Remembers the batches that were written."""
+
+    def open(self, job, run, reader):
+        writer = super().open(job, run, reader)
+        self.batches = []
+        write = writer.write
+
+        def remember(batch):
+            self.batches.append(batch)
+            write(batch)
+
+        writer.write = remember
+        return writer
+
+
+def run(etl, rows=ROWS, **options):
+    sink = Recording("replace")
+    job = TransferJob(source=MemorySource(rows), transform=etl, sink=sink, **options)
+    return run_transfer(job, RunRequest("rows")), sink
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """Counts the rows that workers encode."""
+    found = Counter()
+    make = row_loop.make_rows
+
+    def counted(schema, chunk, start, outcomes, part):
+        rows = make(schema, chunk, start, outcomes, part)
+        found["rows"] += len(rows.indices)
+        found["untouched"] += sum(each is None for each in rows.arrays) * len(rows.indices)
+        return rows
+
+    monkeypatch.setattr(row_loop, "make_rows", counted)
+    return found
+
+
+class Mixed(EtlBase):
+    """Skips, fails, fans out, and leaves two columns as they are."""
+
+    def transform_row(self, row):
+        if row["n"] % 7 == 0:
+            return None
+        if row["n"] % 101 == 0:
+            raise ValueError("bad")
+        row["new"] = row["n"] * 2
+        if row["n"] % 11 == 0:
+            return [{**row, "new": part} for part in range(3)]
+        return row
+
+
+def expected(n):
+    """The values of `new` that a row of `Mixed` becomes."""
+    if n % 7 == 0 or n % 101 == 0:
+        return []
+    return [0, 1, 2] if n % 11 == 0 else [n * 2]
+
+
+def test_rows_of_all_kinds_go_through_the_workers_own_encoding(made):
+    """Skipped, rejected and several: whatever stands beside them, each row is what it should be."""
+    report, sink = run(Mixed, on_row_error="reject")
+    assert [(row["n"], row["new"]) for row in sink.rows] == [
+        (n, new) for n in range(NUM_ROWS) for new in expected(n)
+    ]
+    assert all(row["text"] == f"row {row['n']}" and row["same"] == 1.5 for row in sink.rows)
+    assert report.skipped == sum(n % 7 == 0 for n in range(NUM_ROWS))
+    assert (
+        report.rejected
+        == len(sink.rejects)
+        == sum(n % 101 == 0 and n % 7 != 0 for n in range(NUM_ROWS))
+    )
+    assert {r.source_row for r in sink.rejects} == {
+        f'{{"n": {n}, "text": "row {n}", "same": 1.5}}'
+        for n in range(NUM_ROWS)
+        if n % 101 == 0 and n % 7 != 0
+    }
+    assert made["rows"] > len(sink.rows) / 2  # the first ones decide the columns
+    assert made["untouched"] == 3 * made["rows"]
+
+
+def test_a_column_that_is_changed_now_and_then_is_seen(made):
+    """Columns that were untouched for a long time are compared all the same."""
+
+    class Etl(EtlBase):
+        def transform_row(self, row):
+            if row["n"] in {2500, 4999}:
+                row["text"] = "changed"
+            return row
+
+    rows = run_transform(Etl, ROWS)
+    assert [row["n"] for row in rows if row["text"] == "changed"] == [2500, 4999]
+    assert 0 < made["untouched"] < 3 * made["rows"]
+
+
+def test_values_that_are_equal_and_not_the_same_are_encoded():
+    """-0.0 equals 0.0, and True equals 1: identity is what counts."""
+
+    class Etl(EtlBase):
+        def transform_row(self, row):
+            row["f"] = -0.0
+            return row
+
+    rows = run_transform(Etl, [{"f": 0.0}] * 3000)
+    assert {str(row["f"]) for row in rows} == {"-0.0"}
+
+
+def test_columns_of_a_late_key_reach_rows_that_were_encoded_before():
+    """Rows that a worker encoded with fewer columns have NULL in the new one."""
+
+    class Etl(EtlBase):
+        def transform_row(self, row):
+            return row if row["n"] < 4000 else {**row, "late": row["n"]}
+
+    rows = run_transform(Etl, ROWS)
+    assert [row["late"] for row in rows] == [n if n >= 4000 else None for n in range(NUM_ROWS)]
+
+
+def test_an_exception_object_that_is_raised_again_and_again_does_not_grow():
+    """Python adds each raise to its traceback."""
+    error = ValueError("the same")
+
+    class Etl(EtlBase):
+        def transform_row(self, row):
+            raise error
+
+    report, sink = run(Etl, ROWS[:500], on_row_error="reject", max_rejected=None, allow_empty=True)
+    assert report.rejected == 500
+    assert all("test_row_loop.py" in reject.message for reject in sink.rejects)
+    length, entry = 0, error.__traceback__
+    while entry is not None:
+        length, entry = length + 1, entry.tb_next
+    assert length < 10
+
+
+def test_a_worker_waits_when_it_has_encoded_much(monkeypatch):
+    """Fan-out makes rows faster than they are written; none is lost meanwhile."""
+    monkeypatch.setattr(row_loop, "_MAX_MADE_BYTES", 10_000)
+    waits, wait = [], WorkerPool.wait_until_taken
+
+    def counted(pool, task):
+        waits.append(task.num_made)
+        wait(pool, task)
+
+    monkeypatch.setattr(WorkerPool, "wait_until_taken", counted)
+
+    class Etl(EtlBase):
+        def transform_row(self, row):
+            return ({"n": row["n"], "part": part} for part in range(100))
+
+    rows = run_transform(Etl, ROWS[:300])
+    assert [(row["n"], row["part"]) for row in rows] == [
+        (n, part) for n in range(300) for part in range(100)
+    ]
+    assert len(waits) > 5
+
+
+def test_rows_taken_one_by_one_are_not_taken_again_when_their_block_is_encoded():
+    """The pipeline may have taken the first rows of a block as dicts."""
+    made = MadeRows(None, range(10, 20), None, [pa.array(range(10)), None])
+    rest = made.between(14, 20)
+    assert list(rest.indices) == list(range(14, 20))
+    assert rest.arrays[0].to_pylist() == [4, 5, 6, 7, 8, 9]
+    assert rest.arrays[1] is None
+    assert made.between(0, 100) is made
+    assert not made.between(0, 10).indices
+
+
+def test_slow_rows_are_staged_before_their_block_is_done():
+    """A row that is paid for does not wait for 499 others."""
+    staged, release = threading.Event(), threading.Event()
+
+    class Sink(MemorySink):
+        def open(self, job, run, reader):
+            writer = super().open(job, run, reader)
+            write = writer.write
+
+            def see(batch):
+                write(batch)
+                if batch.num_rows >= 3:
+                    staged.set()
+
+            writer.write = see
+            return writer
+
+    class Etl(EtlBase):
+        def transform_row(self, row):
+            if row["n"] == 3:
+                assert staged.wait(30)
+                release.set()
+            return row
+
+    job = TransferJob(source=MemorySource(ROWS[:400]), transform=Etl, sink=Sink("replace"))
+    report = run_transfer(job, RunRequest("slow"))
+    assert release.is_set()
+    assert report.written == 400
+
+
+def test_batches_are_joined_up_to_a_size():
+    """Few large requests, and never one that is much larger."""
+    batches = [pa.record_batch({"n": pa.array([n] * 100, pa.int64())}) for n in range(10)]
+    found = list(joined(batches, 2500))
+    assert [batch.num_rows for batch in found] == [300, 300, 300, 100]
+    assert [n for batch in found for n in batch["n"].to_pylist()[::100]] == list(range(10))
+    assert list(joined([], 10)) == []
+
+
+def test_fast_rows_are_written_in_few_batches():
+    """A source that gives a thousand rows at a time does not make a request of each."""
+
+    class Same(EtlBase):
+        def transform_row(self, row):
+            return row
+
+    _, sink = run(Same, [{"n": n} for n in range(20_000)])
+    assert sum(batch.num_rows for batch in sink.batches) == 20_000
+    assert len(sink.batches) < 15
+
+
+def test_no_marker_reaches_the_counts():
+    """`MADE` stands for rows; it is neither skipped nor an error."""
+    assert MADE.error is None
+    assert batch_writer.errors_of([MADE, {"n": 1}, MADE]) == []
+    assert batch_writer.num_unmade_rows([MADE, {"n": 1}, MADE]) == 1
+
+
+@pytest.mark.parametrize("is_generator", [True, False])
+def test_rows_of_a_slow_call_are_written_down_before_they_are_encoded(is_generator, monkeypatch):
+    """A resume would take a row without its values for one that was skipped."""
+    monkeypatch.setattr(row_loop, "_MAX_UNMADE", 1)
+    monkeypatch.setattr(row_loop, "_MIN_MADE", 1)
+    monkeypatch.setattr(row_loop, "CALL_S", 0.0)
+    kept, known = [], []
+
+    def keep(pool, task, first):
+        known.append(pool.schema is not None)
+        kept.extend(task.outcomes[first:])
+
+    monkeypatch.setattr(WorkerPool, "keep", keep)
+
+    class Etl(EtlBase):
+        def transform_row(self, row):
+            rows = [{"n": row["n"], "part": part} for part in range(3)]
+            return iter(rows) if is_generator else rows
+
+    run_transform(Etl, ROWS[:3000])
+    assert any(known)
+    assert MADE not in kept
+    assert {len(outcome.rows) for outcome in kept} == {3}
