@@ -26,8 +26,14 @@ class EtlBase:
     `__init__` need not call `super().__init__()`. Each worker has an instance of its own, so `self`
     needs no locks.
 
+    The hooks may be `async def`. One event loop then runs all rows with one instance, so that
+    `before_action` runs once, and what rows keep on `self` is shared between awaits.
+
     Attributes:
-        max_concurrency: Calls in flight at the same time, each on a thread with its own instance.
+        max_concurrency: Rows, or batches, at work at the same time, each on a thread with its own
+            instance; or up to 10,000 on one event loop, if the hooks are async.
+        max_parked: Rows that may wait for a retry beside them, each on one more thread and instance
+            (async: on the same); 0 = rows that wait keep their slots. None = 128 (async: 10,000).
         batch_size: Rows handed to one `transform_batch` call, at most.
         units_per_row: Billing units per row, for the estimate before the first call.
         columns: The columns the transform reads. All others pass through in Arrow without being
@@ -38,6 +44,7 @@ class EtlBase:
     """
 
     max_concurrency: ClassVar[int] = 1
+    max_parked: ClassVar[int | None] = None
     batch_size: ClassVar[int] = 100
     units_per_row: ClassVar[int] = 1
     columns: ClassVar[Sequence[str] | None] = None

@@ -368,7 +368,7 @@ def insert(
     if exactly is None:
         return text
     return (
-        f"{text};\nIF @@row_count != {int(exactly)} THEN\n"
+        f"{text};\nIF IFNULL(@@row_count, -1) != {int(exactly)} THEN\n"
         f"  RAISE USING MESSAGE = {literal(REPEATED)};\nEND IF"
     )
 

@@ -93,6 +93,7 @@ class AsyncWorkers(WorkerGroup):
         self._is_wake_planned = False
         self._look_at = 0.0
         self._beat_at = float("inf")
+        self._to_keep: list[tuple[str, Outcome]] = []
         self._suspect: FrameType | None = None
         self._has_warned = False
 
@@ -277,7 +278,7 @@ class AsyncWorkers(WorkerGroup):
                 meter.check()
             task.outcomes.append(outcome)
             if time.monotonic() - began >= CALL_S:
-                self.keep(task, len(task.outcomes) - 1)
+                self._keep_soon(task, len(task.outcomes) - 1)
             if self._ends_at_error and not is_clean(outcome):
                 task.has_failed = True
                 break
@@ -321,8 +322,22 @@ class AsyncWorkers(WorkerGroup):
         self._calls.meter.check()
         task.outcomes.extend(classified(type(self._etl).__name__, task.rows, results))
         if time.monotonic() - began >= CALL_S:
-            self.keep(task, 0)
+            self._keep_soon(task, 0)
         task.has_failed = self._ends_at_error and not all(map(is_clean, task.outcomes))
+
+    def _keep_soon(self, task: Task, first: int) -> None:
+        """As `keep`, together with all rows whose answers the loop has at the same time."""
+        if self._journal is None or task.chunk is None:
+            return
+        if not self._to_keep:
+            asyncio.get_running_loop().call_soon(self._keep_now)
+        # Taken now: the pipeline may change the list as soon as another thread runs.
+        rows = enumerate(task.outcomes[first:], task.start + first)
+        self._to_keep += [(task.chunk.row_id(index), outcome) for index, outcome in rows]
+
+    def _keep_now(self) -> None:
+        kept, self._to_keep = self._to_keep, []
+        self._keep_rows(kept)
 
     def _refuse(self, hook: str, made: Any) -> NoReturn:
         raise JobError(

@@ -177,12 +177,17 @@ class WorkerGroup:
         if self._journal is None or task.chunk is None or first < 0:
             return
         begin = task.start + first
-        kept = [
-            (task.chunk.row_id(index), outcome)
-            for index, outcome in enumerate(task.outcomes[first:], begin)
-            if outcome is not MADE  # it holds no rows, and looks like a skipped row
-        ]
-        self._journal.keep([row_id for row_id, _ in kept], [outcome for _, outcome in kept])
+        self._keep_rows(
+            [
+                (task.chunk.row_id(index), outcome)
+                for index, outcome in enumerate(task.outcomes[first:], begin)
+                if outcome is not MADE  # it holds no rows, and looks like a skipped row
+            ]
+        )
+
+    def _keep_rows(self, kept: Sequence[tuple[str, Outcome]]) -> None:
+        if self._journal is not None:
+            self._journal.keep([row_id for row_id, _ in kept], [outcome for _, outcome in kept])
 
     def give_up(self, task: Task) -> None:
         """End the work at a task that takes too long, where that is possible."""

@@ -11,158 +11,41 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
 
 import pyarrow as pa
 
 from etlkit import EtlBase, TransferJob
-from etlkit.api.outcomes import Recovered
 from etlkit.api.run import RunRequest
-from etlkit.api.sink import Outlook
-from etlkit.api.source import ROW_ID
 from etlkit.engine.transfer import run_transfer
-from etlkit.rows.columns import Column
 from tests.bench.figures import Figure
+from tests.bench.rows import BATCH_ROWS, SIX, ArrowSource, CountingSink, Shout, six_columns
 
 FEW_ROWS, MANY_ROWS = 200_000, 2_000_000
-LARGE_ROWS, LARGE_BYTES, LARGE_A_BATCH = 400, 5_000_000, 4
+LARGE_ROWS, LARGE_BYTES, LARGE_A_BATCH = 400, 5_000_000, 8
 FAN_OUT_ROWS, FAN_OUT = 1_000, 1_000
-BATCH_ROWS = 8_192
 ROOT = Path(__file__).parents[2]
 
 
-class GeneratedSource:
-    """Batches that are made while they are read.
-
-    Args:
-        columns: Those of `make`.
-        num_rows: Of all batches.
-        batch_rows: Of each batch.
-        make: Gives the arrays of rows `first` to `end`.
-    """
-
-    fingerprint = "bench"
-    num_bytes = None
-    details: ClassVar = {}
-
-    def __init__(
-        self,
-        columns: tuple[Column, ...],
-        num_rows: int,
-        batch_rows: int,
-        make: Callable[[int, int], list[pa.Array]],
-    ):
-        self.columns = columns
-        self.num_rows = num_rows
-        self._batch_rows = batch_rows
-        self._make = make
-
-    def expand(self, values):
-        return self, frozenset()
-
-    def open(self, job, run):
-        return self
-
-    def freeze(self, recovered=None):
-        return
-
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        names = [ROW_ID, *(column.name for column in self.columns)]
-        for first in range(0, self.num_rows, self._batch_rows):
-            end = min(first + self._batch_rows, self.num_rows)
-            ids = pa.array([f"{n:036d}" for n in range(first, end)])
-            yield pa.RecordBatch.from_arrays([ids, *self._make(first, end)], names)
-
-    def fetch(self, row_ids):
-        raise AssertionError("the sink refuses no row")
-
-    def close(self, *, succeeded):
-        return
-
-
-class CountingSink:
-    """Takes everything and keeps nothing."""
-
-    keeps_order = False
-    known_columns = ()
-    target = "(bench)"
-
-    def expand(self, values):
-        return self, frozenset()
-
-    def check(self, job, run, reader, columns):
-        return Outlook("(bench)")
-
-    def open(self, job, run, reader):
-        return self
-
-    def recover(self):
-        return Recovered()
-
-    def begin(self, columns):
-        return
-
-    def write(self, batch):
-        return
-
-    def reject(self, rows):
-        return
-
-    def refused(self):
-        return ()
-
-    def flush(self):
-        return
-
-    def is_ready(self):
-        return True
-
-    def commit(self, counts):
-        return counts.parts
-
-    def abort(self, error):
-        return
-
-
-PHOTO = (
-    Column("uri", "STRING"),
-    Column("generation", "INT64"),
-    Column("content_type", "STRING"),
-    Column("size", "INT64"),
-    Column("md5_hash", "STRING"),
-    Column("updated", "TIMESTAMP"),
-)
-
-
-def photos(first: int, end: int) -> list[pa.Array]:
+def photos(num_rows: int) -> Iterator[pa.RecordBatch]:
     """Rows of an object table."""
-    numbers = range(first, end)
-    return [
-        pa.array([f"gs://bucket/photos/{n:08d}.jpg" for n in numbers]),
-        pa.array(numbers, pa.int64()),
-        pa.array(["image/jpeg"] * len(numbers)),
-        pa.array([100_000 + n for n in numbers], pa.int64()),
-        pa.array([f"{n:032x}" for n in numbers]),
-        pa.array(numbers, pa.int64()).cast(pa.timestamp("us", "UTC")),
-    ]
+    batch = pa.RecordBatch.from_arrays(six_columns(BATCH_ROWS), list(SIX))
+    for first in range(0, num_rows, BATCH_ROWS):
+        yield batch.slice(0, min(BATCH_ROWS, num_rows - first))
 
 
-def large(first: int, end: int) -> list[pa.Array]:
+def large(num_rows: int) -> Iterator[pa.RecordBatch]:
     """A few MB of text in each row."""
-    return [pa.array([f"{n:010d}" * (LARGE_BYTES // 10) for n in range(first, end)])]
+    for first in range(0, num_rows, LARGE_A_BATCH):
+        numbers = range(first, min(first + LARGE_A_BATCH, num_rows))
+        texts = [f"{n:010d}" * (LARGE_BYTES // 10) for n in numbers]
+        yield pa.RecordBatch.from_arrays([pa.array(texts)], ["text"])
 
 
-class Shout(EtlBase):
+class Longer(EtlBase):
     def transform_row(self, row):
-        row["response"] = row["uri"] + "!"
-        return row
-
-
-class Measure(EtlBase):
-    def transform_row(self, row):
-        row["num_chars"] = len(row["text"])
+        row["text"] += "!"
         return row
 
 
@@ -173,16 +56,16 @@ class FanOut(EtlBase):
 
 
 CASES = {
-    "photos": (PHOTO, BATCH_ROWS, photos, Shout),
-    "large": ((Column("text", "STRING"),), LARGE_A_BATCH, large, Measure),
-    "fan_out": (PHOTO, BATCH_ROWS, photos, FanOut),
+    "photos": (SIX, photos, Shout),
+    "large": ({"text": "STRING"}, large, Longer),
+    "fan_out": (SIX, photos, FanOut),
 }
 
 
 def run_case(name: str, num_rows: int) -> None:
     """Run a case with the engine."""
-    columns, batch_rows, make, etl = CASES[name]
-    source = GeneratedSource(columns, num_rows, batch_rows, make)
+    schema, make, etl = CASES[name]
+    source = ArrowSource(schema, lambda: make(num_rows))
     job = TransferJob(source=source, transform=etl, sink=CountingSink())
     report = run_transfer(job, RunRequest("bench"))
     assert report.read == num_rows, report
@@ -190,9 +73,9 @@ def run_case(name: str, num_rows: int) -> None:
 
 def run_naive(name: str, num_rows: int) -> None:
     """The loop everyone writes, over the same batches."""
-    columns, batch_rows, make, etl = CASES[name]
+    _, make, etl = CASES[name]
     transform = etl().transform_row
-    for batch in GeneratedSource(columns, num_rows, batch_rows, make).batches():
+    for batch in make(num_rows):
         pa.RecordBatch.from_pylist([transform(row) for row in batch.to_pylist()])
 
 

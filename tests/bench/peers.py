@@ -83,7 +83,7 @@ def calls(folder: str) -> Figure:
         }
         _, found = measured(lambda: threads(url), ways, 1)
     beside = {name: round(spent / ideal_s, 2) for name, spent in found.items()}
-    return _peer("calls.in_flight_64", "calls", "x ideal", beside, "lower")
+    return _peer("calls.64", "calls", "x ideal", beside, "lower")
 
 
 def _peer(key: str, what: str, unit: str, beside: dict[str, float], better: str) -> Figure:

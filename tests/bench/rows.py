@@ -10,9 +10,6 @@ import argparse
 import gc
 import hashlib
 import json
-import resource
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -555,74 +552,9 @@ def measure(case, rounds):
     )
 
 
-def wide_batches():
-    """400 rows of 5 MB, made when they are read, 4 in a batch."""
-    for first in range(0, 400, 4):
-        texts = (f"{n:03d}" + "x" * 5_000_000 for n in range(first, first + 4))
-        yield pa.RecordBatch.from_arrays([pa.array(texts)], ["text"])
-
-
-def few_batches():
-    for first in range(0, 4_000, 500):
-        yield pa.RecordBatch.from_arrays([pa.array(range(first, first + 500), pa.int64())], ["n"])
-
-
-def many_batches():
-    batch = pa.RecordBatch.from_arrays(six_columns(BATCH_ROWS), list(SIX))
-    for _ in range(MANY_ROWS // BATCH_ROWS):
-        yield batch
-
-
-MANY_ROWS = 3_000_000
-
-
-class Wide(EtlBase):
-    def transform_row(self, row):
-        row["text"] = row["text"] + "!"
-        return row
-
-
-class Thousand(EtlBase):
-    def transform_row(self, row):
-        for part in range(1000):
-            yield {"n": row["n"], "part": part, "text": f"row {row['n']}, part {part}"}
-
-
-MEMORY = {
-    "wide": ("memory, 400 rows of 5 MB", 400, {"text": "STRING"}, wide_batches, Wide),
-    "fan_out": ("memory, fan-out 1 → 1,000", 200, {"n": "INT64"}, few_batches, Thousand),
-    "many": ("memory, 3 M rows", 110, SIX, many_batches, Shout),
-}
-
-
-def peak_mb(name):
-    """The most memory that a process of its own takes for a run."""
-    code = f"from tests.bench import rows; rows.print_peak({name!r})"
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return float(ended.stdout)
-
-
-def print_peak(name):
-    """Run a case in this process, and print the most memory that the process ever had, in MB."""
-    _, _, schema, make, etl = MEMORY[name]
-    source = ArrowSource(schema, make)
-    run_transfer(
-        TransferJob(source=source, transform=etl, sink=CountingSink()), RunRequest("bench")
-    )
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-
-
-def memory_figures():
-    """The memory rows of the table."""
-    return [
-        Figure(f"rows.memory_{name}", title, peak_mb(name), "MB", goal)
-        for name, (title, goal, *_) in MEMORY.items()
-    ]
-
-
 def figures(rounds=3):
     """All figures of the row path."""
-    return [*(measure(case, rounds) for case in CASES), *memory_figures()]
+    return [measure(case, rounds) for case in CASES]
 
 
 def main():

@@ -189,5 +189,7 @@ def test_the_read_stream_stalls(transfer, monkeypatch):
 def test_answers_are_late(transfer):
     """A slow network costs time and nothing else."""
     rest = [Fault(marker, do="hold", hold_s=0.3) for marker in REST_MARKERS.values()]
-    late = Fault(b"/tables/out_", do="hold", hold_s=0.3, times=3)
+    late = Fault(
+        b"/tables/out_", do="hold", hold_s=0.3
+    )  # of one request or of several: as they come
     transfer(rest=rest, grpc=[late], num_rows=MANY_ROWS)

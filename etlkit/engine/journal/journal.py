@@ -8,10 +8,11 @@ import os
 import secrets
 import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from etlkit.api.outcomes import Outcome, is_clean
+from etlkit.api.outcomes import Outcome, is_clean, rows_of
 from etlkit.api.sink import TellsDurable
 from etlkit.engine.journal.answers import Answers
 from etlkit.engine.journal.place import is_private, journals_folder, make_folder, remove_folder
@@ -40,6 +41,8 @@ MAX_SEGMENT_BYTES = 4 * 1024 * 1024
 SYNC_INTERVAL_S = 0.2
 """How often what was written goes to the disk itself. A process that is killed needs it not at all; a
 machine that crashes loses this much."""
+
+_LARGE_BYTES = 1024 * 1024
 
 _SUFFIX = ".journal"
 
@@ -79,6 +82,7 @@ class Journal:
             "fingerprint": run.fingerprint,
         }
         self._lock = threading.Lock()
+        self._large_rows = threading.Lock()
         self._token = secrets.token_hex(4)
         self._num_segments = 0
         self._segment: _Segment | None = None
@@ -92,6 +96,11 @@ class Journal:
 
     def keep(self, row_ids: Sequence[str], outcomes: Sequence[Outcome]) -> None:
         """Write down how rows ended, before the next call is made."""
+        # As JSON they take several times their size: not those of all workers at once.
+        with self._large_rows if _are_large(outcomes) else nullcontext():
+            self._keep(row_ids, outcomes)
+
+    def _keep(self, row_ids: Sequence[str], outcomes: Sequence[Outcome]) -> None:
         frames = self._frames(row_ids, outcomes)
         with self._lock:
             if self._is_off or not frames:
@@ -256,6 +265,18 @@ def open_journal(job: JobOptions, run: Run, writer: SinkWriter) -> Journal | Non
     journal = Journal(folder / run.run_id, run, keeps_errors=job.on_row_error != "fail")
     writer.on_durable(journal.forget)
     return journal
+
+
+def _are_large(outcomes: Sequence[Outcome]) -> bool:
+    """Whether texts and bytes have more than a megabyte; cheap: what is nested is not seen."""
+    sizes = (
+        len(value)
+        for outcome in outcomes
+        for row in rows_of(outcome)
+        for value in row.values()
+        if type(value) is str or type(value) is bytes
+    )
+    return sum(sizes) > _LARGE_BYTES
 
 
 def _attempt_of(path: Path) -> int:
