@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 
 from etlkit.api.outcomes import SKIPPED, FullOutcome, Outcome, classify
 from etlkit.engine.chunk import ChunkRows
-from etlkit.engine.made_rows import MADE, MadeRows
+from etlkit.engine.chunk_outcomes import MADE
+from etlkit.engine.made_rows import MadeRows
 from etlkit.errors import JobError, RowSchemaError
 
 if TYPE_CHECKING:

@@ -7,14 +7,24 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import groupby
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from etlkit.api.outcomes import Counts, FullOutcome, Outcome, error_of, is_clean, rows_of
+from etlkit.api.outcomes import Counts, FullOutcome, Outcome, rows_of
 from etlkit.api.source import ROW_ID
-from etlkit.engine.made_rows import MADE, MadeRows, all_made, all_single, flatten, make_rows, merged
+from etlkit.engine.chunk_outcomes import (
+    MADE,
+    ChunkOutcomes,
+    all_made,
+    all_single,
+    clean_parts,
+    errors_of,
+    num_unmade_rows,
+    runs,
+    target_rows,
+)
+from etlkit.engine.made_rows import MadeRows, flatten, make_rows, merged, take_made
 from etlkit.engine.output_schema import OutputSchema, limited
 from etlkit.engine.recent_rows import RecentRows
 from etlkit.engine.row_errors import REJECTED, RowErrorHandler, located
@@ -46,9 +56,6 @@ Together with the polling of running tasks and the duration of a request, a row 
 second."""
 
 _CONVERT = "convert it in transform_arrow, or declare output_schema"
-
-ChunkOutcomes: TypeAlias = "tuple[Chunk, int, list[Outcome]]"
-"""A chunk, the index of the first row in it (0 = first), and the outcomes of consecutive rows."""
 
 
 class BatchWriter:
@@ -458,55 +465,6 @@ class BatchWriter:
         if names - self._logged:
             log.warning("columns left out of the rows: %s", ", ".join(sorted(names - self._logged)))
             self._logged |= names
-
-
-def target_rows(collected: list[ChunkOutcomes]) -> list[Row]:
-    """All target rows of collected outcomes, in order."""
-    return [row for *_, outcomes in collected for each in outcomes for row in rows_of(each)]
-
-
-def clean_parts(chunk: Chunk, start: int, outcomes: list[Outcome]) -> Iterator[ChunkOutcomes]:
-    """Consecutive rows that did not fail, in as few parts as there are gaps between them."""
-    for did_not_fail, group in groupby(enumerate(outcomes, start), lambda at: is_clean(at[1])):
-        if did_not_fail:
-            indices, clean = zip(*group, strict=True)
-            yield chunk, indices[0], list(clean)
-
-
-def errors_of(outcomes: list[Outcome]) -> list[tuple[int, RowError]]:
-    """The errors among outcomes, with their positions."""
-    if all_made(outcomes) or all_single(outcomes):
-        return []
-    odd = [at for at, each in enumerate(outcomes) if each is not MADE and type(each) is not dict]
-    return [(at, error) for at in odd if (error := error_of(outcomes[at])) is not None]
-
-
-def take_made(chunk: Chunk, start: int, stop: int) -> list[MadeRows]:
-    """Take the encoded rows of some source rows out of their chunk."""
-    found = []
-    for made in tuple(chunk.made):  # a worker may add to it
-        part = made.between(start, stop)
-        if part is made:
-            chunk.made.remove(made)
-        if part.indices:
-            found.append(part)
-    return found
-
-
-def num_unmade_rows(outcomes: list[Outcome]) -> int:
-    """How many target rows wait as dicts."""
-    rest = [each for each in outcomes if each is not MADE]
-    return len(rest) if all_single(rest) else sum(map(len, map(rows_of, rest)))
-
-
-def runs(chunk: Chunk, start: int, outcomes: list[Outcome]) -> Iterator[ChunkOutcomes]:
-    """Parts of which each has encoded rows only, or none; rows that became nothing go with either."""
-    if all_made(outcomes) or MADE not in outcomes or not num_unmade_rows(outcomes):
-        yield chunk, start, outcomes
-        return
-    for _, group in groupby(enumerate(outcomes, start), lambda at: at[1] is MADE):
-        indices, run = zip(*group, strict=True)
-        yield chunk, indices[0], list(run)
 
 
 def joined(batches: list[pa.RecordBatch], max_bytes: int) -> Iterator[pa.RecordBatch]:

@@ -8,21 +8,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby, repeat
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 
 from etlkit.api.outcomes import FullOutcome, Outcome, rows_of
+from etlkit.engine.chunk_outcomes import MADE, all_single
 from etlkit.engine.output_schema import int_array
 
 if TYPE_CHECKING:
     from etlkit.engine.chunk import Chunk, Part
     from etlkit.engine.output_schema import OutputSchema, Parts
     from etlkit.rows.row import Row
-
-MADE: Final = FullOutcome(())
-"""The outcome of a source row whose target rows are in its chunk's `MadeRows`. It stands in the place
-of their dicts: those are gone by then, on the thread that made them, whose cache they are in."""
 
 _ID_BYTES = 60
 """About what the id of a row and its part take."""
@@ -145,21 +142,23 @@ def taken(column: pa.Array, indices: Sequence[int]) -> pa.Array:
     return column.take(int_array(indices))
 
 
+def take_made(chunk: Chunk, start: int, stop: int) -> list[MadeRows]:
+    """Take the encoded rows of some source rows out of their chunk."""
+    found = []
+    for made in tuple(chunk.made):  # a worker may add to it
+        part = made.between(start, stop)
+        if part is made:
+            chunk.made.remove(made)
+        if part.indices:
+            found.append(part)
+    return found
+
+
 def mark_made(outcomes: list[Outcome], made: MadeRows) -> list[Outcome]:
     """The outcomes with `MADE` for each that has target rows."""
     if isinstance(made.indices, range):  # each of them has one
         return [MADE] * len(outcomes)
     return [MADE if type(each) is dict or rows_of(each) else each for each in outcomes]
-
-
-def all_made(outcomes: list[Outcome]) -> bool:
-    """Whether the target rows of all source rows are encoded."""
-    return bool(outcomes) and outcomes[0] is MADE and outcomes.count(MADE) == len(outcomes)
-
-
-def all_single(outcomes: list[Outcome]) -> bool:
-    """Whether every source row became one target row; fast, without a loop in Python."""
-    return set(map(type, outcomes)) == {dict}
 
 
 def flatten(start: int, outcomes: list[Outcome]) -> tuple[list[Row], Sequence[int], Parts | None]:

@@ -202,8 +202,8 @@ class Pipeline:
         if overdue is not None:
             task, error = overdue
             task.error = error
+            self._locate(error)  # first: what is given up ends with an error of its own
             self._pool.give_up(task)
-            self._locate(error)
             raise error
 
     def _locate(self, error: BaseException) -> None:

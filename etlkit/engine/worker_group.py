@@ -12,8 +12,8 @@ from etlkit.api.transform import EtlBase
 from etlkit.api.user_errors import user_error_text, user_line
 from etlkit.calls.retry import Calls
 from etlkit.calls.worker import WorkerKey
+from etlkit.engine.chunk_outcomes import MADE
 from etlkit.engine.dispatcher import Dispatcher
-from etlkit.engine.made_rows import MADE
 from etlkit.engine.task import Task
 from etlkit.engine.task_window import window_limit
 from etlkit.errors import ConfigError, EtlkitError, JobError

@@ -6,9 +6,10 @@ import pytest
 
 from etlkit import EtlBase, TransferJob
 from etlkit.api.run import RunRequest
-from etlkit.engine import batch_writer, row_loop
+from etlkit.engine import chunk_outcomes, row_loop
 from etlkit.engine.batch_writer import joined
-from etlkit.engine.made_rows import MADE, MadeRows
+from etlkit.engine.chunk_outcomes import MADE
+from etlkit.engine.made_rows import MadeRows
 from etlkit.engine.transfer import run_transfer
 from etlkit.engine.workers import WorkerPool
 from etlkit.testing import MemorySink, MemorySource, run_transform
@@ -239,8 +240,8 @@ def test_fast_rows_are_written_in_few_batches():
 def test_no_marker_reaches_the_counts():
     """`MADE` stands for rows; it is neither skipped nor an error."""
     assert MADE.error is None
-    assert batch_writer.errors_of([MADE, {"n": 1}, MADE]) == []
-    assert batch_writer.num_unmade_rows([MADE, {"n": 1}, MADE]) == 1
+    assert chunk_outcomes.errors_of([MADE, {"n": 1}, MADE]) == []
+    assert chunk_outcomes.num_unmade_rows([MADE, {"n": 1}, MADE]) == 1
 
 
 @pytest.mark.parametrize("is_generator", [True, False])

@@ -1,0 +1,68 @@
+"""Outcomes of consecutive rows of a chunk: which failed, which are encoded, which wait as dicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from etlkit.api.outcomes import FullOutcome, Outcome, error_of, is_clean, rows_of
+
+if TYPE_CHECKING:
+    from etlkit.engine.chunk import Chunk
+    from etlkit.errors import RowError
+    from etlkit.rows.row import Row
+
+MADE: Final = FullOutcome(())
+"""The outcome of a source row whose target rows are in its chunk's `MadeRows`. It stands in the place
+of their dicts: those are gone by then, on the thread that made them, whose cache they are in."""
+
+ChunkOutcomes: TypeAlias = "tuple[Chunk, int, list[Outcome]]"
+"""A chunk, the index of the first row in it (0 = first), and the outcomes of consecutive rows."""
+
+
+def all_made(outcomes: list[Outcome]) -> bool:
+    """Whether the target rows of all source rows are encoded."""
+    return bool(outcomes) and outcomes[0] is MADE and outcomes.count(MADE) == len(outcomes)
+
+
+def all_single(outcomes: list[Outcome]) -> bool:
+    """Whether every source row became one target row; fast, without a loop in Python."""
+    return set(map(type, outcomes)) == {dict}
+
+
+def target_rows(collected: list[ChunkOutcomes]) -> list[Row]:
+    """All target rows of collected outcomes, in order."""
+    return [row for *_, outcomes in collected for each in outcomes for row in rows_of(each)]
+
+
+def clean_parts(chunk: Chunk, start: int, outcomes: list[Outcome]) -> Iterator[ChunkOutcomes]:
+    """Consecutive rows that did not fail, in as few parts as there are gaps between them."""
+    for did_not_fail, group in groupby(enumerate(outcomes, start), lambda at: is_clean(at[1])):
+        if did_not_fail:
+            indices, clean = zip(*group, strict=True)
+            yield chunk, indices[0], list(clean)
+
+
+def errors_of(outcomes: list[Outcome]) -> list[tuple[int, RowError]]:
+    """The errors among outcomes, with their positions."""
+    if all_made(outcomes) or all_single(outcomes):
+        return []
+    odd = [at for at, each in enumerate(outcomes) if each is not MADE and type(each) is not dict]
+    return [(at, error) for at in odd if (error := error_of(outcomes[at])) is not None]
+
+
+def num_unmade_rows(outcomes: list[Outcome]) -> int:
+    """How many target rows wait as dicts."""
+    rest = [each for each in outcomes if each is not MADE]
+    return len(rest) if all_single(rest) else sum(map(len, map(rows_of, rest)))
+
+
+def runs(chunk: Chunk, start: int, outcomes: list[Outcome]) -> Iterator[ChunkOutcomes]:
+    """Parts of which each has encoded rows only, or none; rows that became nothing go with either."""
+    if all_made(outcomes) or MADE not in outcomes or not num_unmade_rows(outcomes):
+        yield chunk, start, outcomes
+        return
+    for _, group in groupby(enumerate(outcomes, start), lambda at: at[1] is MADE):
+        indices, run = zip(*group, strict=True)
+        yield chunk, indices[0], list(run)
