@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from traceback import walk_stack
-from types import FrameType
+from types import CodeType, FrameType
 from typing import TypeAlias
 
 from etlkit.errors import without_keys
@@ -87,13 +87,15 @@ def users_frame(places: Sequence[Place]) -> str | None:
     return f"{_shown(filename)}:{line}"
 
 
-def innermost_of_user(frame: FrameType | None) -> FrameType | None:
+def innermost_of_user(frame: FrameType | None, begin: CodeType) -> FrameType | None:
     """The innermost frame of the user's code on a thread; None = none of it runs there.
 
     Args:
         frame: The thread's innermost frame.
+        begin: Where our part of the thread begins. What is outside of it, such as a debugger, is not
+            looked at.
     """
-    while frame is not None:
+    while frame is not None and frame.f_code is not begin:
         filename = frame.f_code.co_filename
         if _is_users_file(filename) and not _is_library(filename):
             return frame

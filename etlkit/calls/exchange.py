@@ -107,6 +107,8 @@ class ExchangeRules:
 
     def _authorization_of(self, request: Request) -> Authorization | None:
         """Who calls; None = the request says it itself, or nothing does."""
+        if self._authorization is None:
+            return None
         has_own = any(name.lower() == "authorization" for name in request.headers)
         return None if has_own else self._authorization
 

@@ -122,7 +122,7 @@ class AsyncWorkers(WorkerGroup):
         if self._has_warned or blocked_s < _BLOCKED_S or self._thread is None:
             return
         frame = sys._current_frames().get(self._thread.ident or 0)  # noqa: SLF001 - no other way
-        self._suspect = frame = innermost_of_user(frame)
+        self._suspect = frame = innermost_of_user(frame, AsyncWorkers._run.__code__)
         # Thousands of rows that are due at the same time make a loop late, too: only a row that is
         # still there at the next look blocks it.
         if frame is None or frame is not before:

@@ -41,11 +41,15 @@ if TYPE_CHECKING:
     from etlkit.engine.chunk import Chunk
     from etlkit.engine.journal.journal import Journal
     from etlkit.engine.transform_spec import TransformSpec
+    from etlkit.rows.row import Row
 
 log = logging.getLogger("etlkit")
 
 _POLL_INTERVAL_S = 0.1
 """How often running tasks are polled, so that their finished rows are staged in time."""
+
+_MAX_MADE_BYTES = 4 * 2**20
+"""Of a chunk in Arrow whose rows are all made at once. As dicts they take several times as much."""
 
 _MAX_HELD_UP_S = 0.5
 """Rows that are finished wait this long for a slow call before theirs, then they are staged."""
@@ -104,6 +108,7 @@ class Pipeline:
         limit = window_limit(spec.max_concurrency)
         self._window = TaskWindow(limit, self._pool.finished, self._pace)
         self._chunk: Chunk | None = None
+        self._made: list[Row] | None = None
         self._uncut: deque[tuple[int, int, list[Outcome] | None]] = deque()
         self._collected_at = time.monotonic()
         self._expected = self._expected_rows()
@@ -260,13 +265,29 @@ class Pipeline:
             self._chunk = self._prefetcher.next_chunk()
             if self._chunk is not None:
                 self._uncut.extend(self._answers.split(self._chunk))
+                self._made = self._rows_made(self._chunk)
         if self._chunk is None or not self._uncut:
             return None
         start, stop, outcomes = self._uncut.popleft()
         end = stop if outcomes is not None else min(stop, start + self._task_rows())
         if end < stop:
             self._uncut.appendleft((end, stop, None))
-        return Task(self._chunk.rows(start, end), self._chunk, start, outcomes)
+        rows = self._chunk.rows(start, end) if self._made is None else self._made[start:end]
+        return Task(rows, self._chunk, start, outcomes)
+
+    def _rows_made(self, chunk: Chunk) -> list[Row] | None:
+        """All rows of a chunk, for async hooks: one by one, a row would take as long as its call.
+
+        Returns:
+            None = they are made when they are asked for: they are large, or the worker that comes to
+            one that cannot be read reports it.
+        """
+        if not self._spec.is_async or chunk.batch.nbytes > _MAX_MADE_BYTES:
+            return None
+        try:
+            return list(chunk.rows(0, chunk.batch.num_rows))
+        except SourceError:
+            return None
 
     def _task_rows(self) -> int:
         """Rows of the next task."""
