@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -21,6 +21,7 @@ from etlkit.errors import (
     TransformCodeError,
     TransformError,
 )
+from etlkit.rows.frozen import Freeze, frozen_row
 from etlkit.rows.row import Row
 from etlkit.rows.row_code import END, transform_loop
 
@@ -62,43 +63,38 @@ def is_clean(outcome: Outcome) -> bool:
     return isinstance(outcome, dict) or outcome.error is None
 
 
-def as_returned(row: Row, nested_keys: tuple[str, ...] | None = None) -> Row:
-    """Copy a row as it is now: the transform may change the dict, or a list in it, afterwards.
+@dataclass(frozen=True, slots=True)
+class KnownKeys:
+    """What is known of the keys of results.
 
-    Args:
-        row: What the transform returned.
-        nested_keys: The keys whose values may be lists or dicts; None = every key is looked at.
+    Attributes:
+        num_keys: Every value is looked at of a row that has more keys; -1 = of each row.
+        nested: What freezes the values of the keys that may hold lists or dicts, in other rows.
     """
-    taken = row.copy() if type(row) is dict else dict(row)
-    for key in taken if nested_keys is None else nested_keys:
-        value = taken.get(key)
-        if type(value) in _NESTED:
-            taken[key] = _copied(value)
-    return taken
+
+    num_keys: int = -1
+    nested: Mapping[str, Freeze] = field(default_factory=dict)
+
+    @property
+    def copy(self) -> Callable[[Row], Row]:
+        """What copies a row of up to `num_keys` keys."""
+        return partial(frozen_row, nested=self.nested) if self.nested else dict.copy
+
+    @property
+    def own(self) -> int | None:
+        """See `transform_loop`: -1 = each row is copied."""
+        return -1 if self.nested else None
 
 
-_NESTED = frozenset({dict, list, bytearray})
-_MAX_COPIED_DEPTH = 100
+UNKNOWN_KEYS = KnownKeys()
 
 
-def _copied(value: Any, depth: int = 0) -> Any:
-    kind = type(value)
-    if kind not in _NESTED or depth > _MAX_COPIED_DEPTH:  # deeper ones are refused when encoded
-        return value
-    if kind is dict:
-        return {key: _copied(inner, depth + 1) for key, inner in value.items()}
-    return [_copied(inner, depth + 1) for inner in value] if kind is list else bytes(value)
-
-
-def classify(
-    result: Any, nested_keys: tuple[str, ...] | None = None, num_keys: int = -1
-) -> Outcome:
+def classify(result: Any, keys: KnownKeys = UNKNOWN_KEYS) -> Outcome:
     """Classify what a transform returned, or the exception it raised or returned for a row.
 
     Args:
         result: What it returned or raised.
-        nested_keys: Keys whose values may be lists or dicts, in rows of up to `num_keys` keys.
-        num_keys: See `nested_keys`; in rows of more keys, every value is looked at.
+        keys: What is known of the keys of dicts.
 
     Raises:
         TransformCodeError: The transform's code is wrong, whatever the row.
@@ -106,20 +102,20 @@ def classify(
         RetryableError: A call kept failing; the row is not to blame.
     """
     if isinstance(result, dict):
-        return as_returned(result)
+        return frozen_row(result)
     if result is None:
         return SKIPPED
     if isinstance(result, BaseException):
         return FullOutcome((), _as_row_error(result))
     if isinstance(result, (str, bytes)) or not isinstance(result, Iterable):
         return FullOutcome((), _wrong_result(type(result).__name__))
-    return _fan_out(result, nested_keys or (), num_keys)
+    return _fan_out(result, keys)
 
 
-def _fan_out(result: Iterable[Any], nested_keys: tuple[str, ...], num_keys: int) -> FullOutcome:
+def _fan_out(result: Iterable[Any], keys: KnownKeys) -> FullOutcome:
     rows: list[Row] = []
     # A generator may yield the same dict again and again: the loop copies what somebody still has.
-    loop, copy, own = transform_loop(None), copier(nested_keys), -1 if nested_keys else None
+    loop, copy, own, num_keys = transform_loop(None), keys.copy, keys.own, keys.num_keys
     try:
         parts = iter(result)
         while True:  # a generator runs the user's code here
@@ -129,14 +125,9 @@ def _fan_out(result: Iterable[Any], nested_keys: tuple[str, ...], num_keys: int)
             if not isinstance(odd, dict):
                 kind = f"{type(result).__name__} of {type(odd).__name__}"
                 return FullOutcome((), _wrong_result(kind))
-            rows.append(as_returned(odd))
+            rows.append(frozen_row(odd))
     except Exception as error:
         return FullOutcome((), _as_row_error(error))
-
-
-def copier(nested_keys: tuple[str, ...]) -> Callable[[Row], Row]:
-    """What copies a result in which the values of these keys may be lists or dicts."""
-    return partial(as_returned, nested_keys=nested_keys) if nested_keys else dict.copy
 
 
 def _wrong_result(kind: str) -> TransformError:

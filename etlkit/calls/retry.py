@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from enum import Enum, auto
 from typing import Any, Final, TypeVar, cast
@@ -158,15 +159,32 @@ class Caller:
             worker.num_calls -= 1
             self._budget.end()
 
+    @contextmanager
+    def parked(self, until: float, *, gives_slot: bool = True) -> Iterator[None]:
+        """Park this thread's row while inside; for those who wait for a retry by themselves.
+
+        No lock may be held at the end: the thread waits for a slot there.
+
+        Args:
+            until: When the wait ends, as `clock.now` counts; infinity = not known.
+            gives_slot: False = the row waits and keeps its slot.
+        """
+        call, worker = CallState(0, ThreadWaker), current_worker() or _NOBODY
+        worker.num_calls += 1
+        try:
+            with self._waits.during(self.service, "retry", until):
+                if gives_slot:
+                    worker.park()
+                yield
+            while not worker.resume(call):
+                self._wait(Pause("retry"), call)
+        finally:
+            worker.num_calls -= 1
+
     @property
     def stopping(self) -> clock.Stop:
         """Set when the run ends; waits between calls should end then."""
         return self._stop
-
-    @property
-    def waits(self) -> Waits:
-        """What the run's calls wait for; for those who wait between calls by themselves."""
-        return self._waits
 
     def _steps(self, call: CallState) -> Generator[Pause | _Due, Any, Any]:
         """The rule of one call: yields what is due, a pause or one of `_Due`.

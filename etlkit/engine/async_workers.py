@@ -13,7 +13,7 @@ from collections.abc import Awaitable
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from etlkit.api.outcomes import Outcome, as_returned, classify, is_clean
+from etlkit.api.outcomes import Outcome, classify, is_clean
 from etlkit.api.transform import EtlBase, overrides_batch
 from etlkit.api.user_errors import Place, innermost_of_user, user_error_text, users_frame
 from etlkit.calls.clock import Stopped
@@ -29,6 +29,7 @@ from etlkit.engine.worker_group import (
     guard_async,
 )
 from etlkit.errors import JobError, TransformError
+from etlkit.rows.frozen import frozen_row
 
 if TYPE_CHECKING:
     from etlkit.engine.task import Task
@@ -287,7 +288,7 @@ class AsyncWorkers(WorkerGroup):
         try:
             made: Any = self._etl.transform_row(row)
             if inspect.isasyncgen(made):
-                result = [as_returned(each) if type(each) is dict else each async for each in made]
+                result = [frozen_row(each) if type(each) is dict else each async for each in made]
             elif isinstance(made, Awaitable):
                 result = await made
             else:
@@ -299,9 +300,9 @@ class AsyncWorkers(WorkerGroup):
         schema = self.schema
         if schema is None:
             return classify(result)
-        if type(result) is dict and len(result) <= schema.num_keys:
-            return as_returned(result, schema.nested_keys)
-        return classify(result, schema.nested_keys, schema.num_keys)
+        if type(result) is dict and len(result) <= schema.keys.num_keys:
+            return schema.keys.copy(result)
+        return classify(result, schema.keys)
 
     async def _run_batch(self, task: Task, worker: TaskWorker) -> None:
         if not await self._may_go_on(worker):

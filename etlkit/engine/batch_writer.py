@@ -20,6 +20,7 @@ from etlkit.engine.recent_rows import RecentRows
 from etlkit.engine.row_errors import REJECTED, RowErrorHandler, located
 from etlkit.engine.row_loop import SAMPLE_ROWS
 from etlkit.errors import EtlkitError, RowError, RowSchemaError
+from etlkit.rows.arrow_columns import column_of
 from etlkit.rows.inference import first_misfit
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ FLUSH_INTERVAL_S = 0.25
 """How long a finished row waits before it is staged, at most; a crash repeats what waits.
 Together with the polling of running tasks and the duration of a request, a row is durable within a
 second."""
+
+_CONVERT = "convert it in transform_arrow, or declare output_schema"
 
 ChunkOutcomes: TypeAlias = "tuple[Chunk, int, list[Outcome]]"
 """A chunk, the index of the first row in it (0 = first), and the outcomes of consecutive rows."""
@@ -269,6 +272,42 @@ class BatchWriter:
             return
         self._decided = True
 
+    def schema_for(self, found: pa.Schema) -> OutputSchema:
+        """The output columns for results in Arrow that have these columns.
+
+        Raises:
+            RowSchemaError: A new column cannot be added.
+            ConfigError: No column holds the values of one.
+        """
+        known_columns = tuple(self._writer.known_columns)
+        there = {column.name: column for column in (*known_columns, *self._source)}
+        columns = [there.get(f.name) or column_of(f.name, f.type, _CONVERT) for f in found]
+        empty = {f.name for f in found if pa.types.is_null(f.type) and f.name not in there}
+        schema = self._schema if self._decided else None
+        if schema is None and self._declared is not None:
+            self._begin(OutputSchema(limited(self._declared, known_columns), self._passing))
+        elif schema is None:
+            passing = self._passing
+            self._begin(OutputSchema.found(self._source, passing, known_columns, columns, empty))
+        else:
+            self._add_columns(schema, [c for c in columns if c.name not in empty])
+        self._decided = True
+        if self._schema is None:
+            raise AssertionError("_begin sets it")
+        self._schema.drops_unknown = self._job.on_schema_change == "drop_columns"
+        return self._schema
+
+    def _add_columns(self, schema: OutputSchema, columns: Sequence[Column]) -> None:
+        """Apply `on_schema_change` to the columns among these that the schema lacks."""
+        policy, known = self._job.on_schema_change, {c.name for c in self._writer.known_columns}
+        new = [c for c in columns if c.name not in self._passing and schema.unknown({c.name: None})]
+        added = [c for c in new if policy == "add_columns" or c.name in known]
+        if added and self._declared is None:
+            self._begin(schema.with_columns(added, self._writer.known_columns))
+            log.info("new columns: %s", ", ".join(c.name for c in added))
+        if policy == "drop_columns":
+            self._log_left_out({c.name for c in new} - {c.name for c in added})
+
     def _infer(self, sample: Sequence[Row]) -> OutputSchema:
         known = self._writer.known_columns
         waits = self._job.on_schema_change == "add_columns"
@@ -413,10 +452,13 @@ class BatchWriter:
         for row in rows:
             for name in new & row.keys():
                 del row[name]
-        if new - self._logged:
-            log.warning("columns left out of the rows: %s", ", ".join(sorted(new - self._logged)))
-            self._logged |= new
+        self._log_left_out(new)
         return True
+
+    def _log_left_out(self, names: set[str]) -> None:
+        if names - self._logged:
+            log.warning("columns left out of the rows: %s", ", ".join(sorted(names - self._logged)))
+            self._logged |= names
 
 
 def target_rows(collected: list[ChunkOutcomes]) -> list[Row]:

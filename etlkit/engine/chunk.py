@@ -111,6 +111,10 @@ class Chunk:
         row_id: str = self._row_ids[index].as_py()
         return row_id
 
+    def read_batch(self, start: int, stop: int) -> pa.RecordBatch:
+        """The rows from `start` to before `stop` in Arrow, with the columns the transform reads."""
+        return self.batch.slice(start, stop - start).select(self._decoder.names)
+
     def rows(self, start: int, stop: int) -> ChunkRows:
         """The rows from `start` to before `stop`, as the transform gets them."""
         return ChunkRows(self, start, min(stop, self.batch.num_rows))

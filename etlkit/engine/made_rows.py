@@ -24,6 +24,9 @@ MADE: Final = FullOutcome(())
 """The outcome of a source row whose target rows are in its chunk's `MadeRows`. It stands in the place
 of their dicts: those are gone by then, on the thread that made them, whose cache they are in."""
 
+_ID_BYTES = 60
+"""About what the id of a row and its part take."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MadeRows:
@@ -63,6 +66,11 @@ class MadeRows:
             return
         for index, group in groupby(rows, itemgetter(0)):
             yield index, FullOutcome(tuple(row for _, row in group))
+
+    def num_bytes(self) -> int:
+        """Bytes of the columns that are not the chunk's, and of ids."""
+        num_bytes: int = sum(each.nbytes for each in self.arrays if each is not None)
+        return num_bytes + len(self.indices) * _ID_BYTES
 
     def batch(self, chunk: Chunk) -> pa.RecordBatch:
         """The rows as `SinkWriter.write` takes them."""

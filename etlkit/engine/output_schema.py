@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import pyarrow as pa
 
+from etlkit.api.outcomes import KnownKeys
 from etlkit.api.sink import PART, PARTS
 from etlkit.api.source import ROW_ID
 from etlkit.engine.transform_spec import refuse_conversions
 from etlkit.errors import ConfigError, RowSchemaError
+from etlkit.rows.arrow_columns import holds
 from etlkit.rows.batches import RowDecoder, RowEncoder
-from etlkit.rows.codecs import limit_of, missing_value
+from etlkit.rows.casts import MisfitError, cast, check
+from etlkit.rows.codecs import limit_of, missing_value, unknown_key
 from etlkit.rows.columns import Column, arrow_schema, check_names, is_nested
+from etlkit.rows.frozen import copied, freezer
 from etlkit.rows.inference import infer_columns
 
 if TYPE_CHECKING:
@@ -46,9 +50,8 @@ class OutputSchema:
             is not there is declared.
 
     Attributes:
-        nested_keys: Keys of rows whose values may be lists or dicts, also those undecided, in rows of
-            up to `num_keys` keys.
-        num_keys: See `nested_keys`.
+        keys: What is known of the keys of rows.
+        drops_unknown: Whether columns that are not here are left out of results in Arrow.
         made_names: Names of the columns that do not pass through, in order.
 
     Raises:
@@ -75,8 +78,10 @@ class OutputSchema:
             if column.name in passing and (column.mode == "REQUIRED" or limit_of(column))
         ]
         self._made = {column.name for column in made}
-        self.nested_keys = (*(c.name for c in made if is_nested(c)), *sorted(self.undecided))
-        self.num_keys = len(columns)
+        self._made_by_name = {column.name: column for column in made}
+        self.drops_unknown = False
+        nested = {c.name: freezer(c) for c in made if is_nested(c)}
+        self.keys = KnownKeys(len(columns), nested | dict.fromkeys(sorted(self.undecided), copied))
         self.encoder = RowEncoder(made)
         self._made_columns = made
         self.made_names = [column.name for column in made]
@@ -108,7 +113,19 @@ class OutputSchema:
         if wait_for_values:
             new = {column.name for column in found} - set(known)
             undecided = {n for n in new if all(row.get(n) is None for row in sample)}
-            found = tuple(column for column in found if column.name not in undecided)
+        return cls.found(source, passing, target, found, undecided)
+
+    @classmethod
+    def found(
+        cls,
+        source: Sequence[Column],
+        passing: Mapping[str, Column],
+        target: Sequence[Column],
+        found: Sequence[Column],
+        undecided: Collection[str] = (),
+    ) -> OutputSchema:
+        """The schema of rows that have these columns; those that are undecided have no value so far."""
+        found = tuple(column for column in found if column.name not in undecided)
         _refuse_overwrite(found, passing)
         kept = {column.name for column in found} | set(passing)
         old = tuple(column for column in source if column.name in kept)
@@ -124,6 +141,10 @@ class OutputSchema:
             [{name: row[name] for name in self.unknown(row)} for row in rows],
             {column.name: column for column in target},
         )
+        return self.with_columns(new, target)
+
+    def with_columns(self, new: Sequence[Column], target: Sequence[Column]) -> OutputSchema:
+        """The same schema with more columns."""
         _refuse_overwrite(new, self._passing)
         names = {column.name for column in new}
         origins = {**self._origins, **_origins(new, target)}
@@ -213,6 +234,48 @@ class OutputSchema:
             [arrays[name] for name in self._names], schema=self.schema
         )
 
+    def has_all(self, found: pa.Schema) -> bool:
+        """Whether a result with these columns has none that this schema lacks."""
+        return self._made.issuperset(found.names)
+
+    def refuse_types(self, found: pa.Schema) -> None:
+        """Raise if a column of a result in Arrow cannot be stored as it is.
+
+        Raises:
+            RowSchemaError: Its type is another one than the column's, or there is no such column.
+        """
+        if len(set(found.names)) < len(found.names):
+            raise RowSchemaError("the transform returned two columns of the same name")
+        for field in found:
+            column = self._made_by_name.get(field.name)
+            if column is None:
+                if field.name not in self.undecided and not self.drops_unknown:
+                    _refuse_overwrite([Column(field.name, "STRING")], self._passing)
+                    raise unknown_key(field.name, self.made_names, "")
+            elif not holds(column, field.type):
+                raise self.with_origin(
+                    RowSchemaError(
+                        f"expected {column.ddl}, got Arrow {field.type}", column=field.name
+                    )
+                )
+
+    def converted(self, result: pa.RecordBatch) -> list[pa.Array]:
+        """The columns that the transform makes, out of what it returned in Arrow.
+
+        Raises:
+            RowSchemaError: A value does not fit; `index` is its row, if it is known.
+        """
+        arrays = []
+        names = set(result.schema.names)
+        for column in self._made_by_name.values():
+            if column.name in names:
+                arrays.append(_converted(result.column(column.name), column))
+            elif column.mode == "REQUIRED":
+                raise missing_value(column.name)
+            else:
+                arrays.append(_nothing(result.num_rows, self.schema.field(column.name).type))
+        return arrays
+
     def rows_of(self, batch: pa.RecordBatch) -> list[Row]:
         """The rows that the transform made, out of a batch that was built from them."""
         return RowDecoder(self._made_columns).decode(batch).rows
@@ -237,6 +300,17 @@ def _origins(found: Sequence[Column], target: Sequence[Column]) -> dict[str, str
     """Where inferred columns have their types from."""
     there = {column.name for column in target}
     return {c.name: _OF_TARGET if c.name in there else _OF_ROWS for c in found}
+
+
+def _converted(values: pa.Array, column: Column) -> pa.Array:
+    try:
+        made = cast(values, column)
+        check(made, column)
+    except MisfitError as error:
+        wrong = RowSchemaError(error.detail or error.reason, column=column.name)
+        wrong.index = error.index or 0
+        raise wrong from error
+    return made
 
 
 def limited(columns: Sequence[Column], target: Sequence[Column]) -> tuple[Column, ...]:

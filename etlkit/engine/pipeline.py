@@ -28,6 +28,7 @@ from etlkit.errors import (
     RunStateError,
     RunTakenOverError,
     SinkError,
+    SourceError,
 )
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ _POLL_INTERVAL_S = 0.1
 _MAX_HELD_UP_S = 0.5
 """Rows that are finished wait this long for a slow call before theirs, then they are staged."""
 
-_OF_NO_ROW = (CapReachedError, RunStateError, SinkError)
-"""These reach a worker before its next row or call, whichever that is."""
+_OF_NO_ROW = (CapReachedError, RunStateError, SinkError, SourceError)
+"""These reach a worker before its next row or call, whichever that is; or they name their row."""
 
 
 class Pipeline:
@@ -179,6 +180,7 @@ class Pipeline:
             self._locate(self._pool.error)
             raise self._pool.error
         self._check_row_timeout()
+        self._pool.answer(self._batch_writer.schema_for)
         self._pool.check_blocked()
         # Collect first to make room. After a submit, a worker is left that will wake this thread.
         self._collect()
@@ -214,7 +216,7 @@ class Pipeline:
             error.at_row(
                 task.chunk.first_row_number + index,
                 task.chunk.row_id(index),
-                len(task.rows) if self._spec.batched and not task.outcomes else 1,
+                len(task.rows) if self._spec.takes_many and not task.outcomes else 1,
             )
 
     def _reopen(self) -> None:
@@ -269,7 +271,7 @@ class Pipeline:
     def _task_rows(self) -> int:
         """Rows of the next task."""
         spec = self._spec
-        if spec.is_sequential:
+        if spec.is_sequential or spec.is_arrow:
             return spec.chunk_rows
         return spec.task_rows if spec.batched or spec.is_async else self._pace.task_rows
 

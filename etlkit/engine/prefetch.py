@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from etlkit.api.source import SourceReader
     from etlkit.rows.columns import Column
 
-_MAX_QUEUED_BYTES = 16 * 1024 * 1024
+_MAX_QUEUED_BYTES = 8 * 1024 * 1024
 """The source is read until this much waits, or one batch that is larger."""
 
 _MAX_CHUNK_BYTES = 4 * 1024 * 1024

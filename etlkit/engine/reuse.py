@@ -38,7 +38,7 @@ def plan_reuse(
         source: The source's columns.
 
     Raises:
-        ConfigError: A key is not among them.
+        ConfigError: A key is not among them, or the transform is in no file.
     """
     names = parse_keys(job.reuse)
     if not names:
@@ -50,6 +50,11 @@ def plan_reuse(
         raise ConfigError("fresh begins a new run: a run that is resumed keeps what it has taken")
     if request.retry_of is not None:
         return None
+    if unknown := [name for name in spec.code if name.startswith("<")]:
+        raise ConfigError(
+            f"reuse needs a transform that is written in a file, and {unknown[0]} is not: nobody could "
+            "tell whether its code has changed since the results were made"
+        )
     read = spec.read_columns(source)
     keys = _chosen(names, source) if isinstance(names, tuple) else read
     declared = spec.output_schema

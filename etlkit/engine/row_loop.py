@@ -11,7 +11,15 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
-from etlkit.api.outcomes import SKIPPED, FullOutcome, classify, copier, is_clean
+from etlkit.api.outcomes import (
+    SKIPPED,
+    UNKNOWN_KEYS,
+    KnownKeys,
+    classify,
+    error_of,
+    is_clean,
+    rows_of,
+)
 from etlkit.api.transform import EtlBase, overrides_batch
 from etlkit.api.user_errors import cut_earlier_raises
 from etlkit.engine.chunk import ChunkRows, Part
@@ -28,6 +36,9 @@ if TYPE_CHECKING:
 _MAX_UNMADE = 2000
 """Target rows that wait as dicts, at most, unless one source row became more."""
 
+_MAX_MADE_BYTES = 8 * 1024 * 1024
+"""Encoded rows that a worker leaves to the pipeline before it waits for it, at most."""
+
 _MIN_MADE = 100
 """Fewer rows are left to the pipeline, which encodes those of several tasks together."""
 
@@ -42,6 +53,9 @@ class Known(Protocol):
 
     def wait_for_schema(self) -> None:
         """Return when `schema` is known, or after a short while."""
+
+    def wait_until_taken(self, task: Task) -> None:
+        """Return when the pipeline has taken what the task has made, or the run ends."""
 
 
 class RowLoop:
@@ -79,6 +93,7 @@ class RowLoop:
         self._num_undecided = 0
         self._has_waited = False
         self._num_unmade = 0
+        self._made_bytes = 0
 
     def run(self, task: Task) -> None:
         """Give each row of a task its outcome, unless one before it ends the run."""
@@ -99,45 +114,41 @@ class RowLoop:
         self, task: Task, values: Iterator[Any], names: tuple[str, ...] | None, part: Part | None
     ) -> bool:
         """Run rows; False = the run ends before all have run."""
-        transform, append = self._etl.transform_row, task.outcomes.append
-        loop, clock = transform_loop(names), time.monotonic
-        is_capped = self._meter.is_capped
-        schema = self._known.schema
-        num_keys, nested_keys = (
-            (-1, ()) if schema is None else (schema.num_keys, schema.nested_keys)
-        )
-        copy, own = copier(nested_keys), -1 if nested_keys else None
+        loop, clock, until = transform_loop(names), time.monotonic, 0.0
+        keys = UNKNOWN_KEYS if self._known.schema is None else self._known.schema.keys
+        given = values, self._etl.transform_row, task.outcomes.append, keys.copy, SKIPPED
         num_rows = len(task.rows) if part is None else part.stop - task.start
         while len(task.outcomes) < num_rows:
             if clock() >= self._look_at:
                 if self._stop.is_set() or not self._wait_until_ready():
                     return False
                 self._look_at = clock() + LOOK_INTERVAL_S
-            until = 0.0 if is_capped else self._look_at
+            until = 0.0 if self._meter.is_capped else self._look_at
             try:
-                result = loop(values, transform, append, copy, SKIPPED, num_keys, clock, until, own)
+                result = loop(*given, keys.num_keys, clock, until, keys.own)
             except Exception as error:
                 result = error
                 cut_earlier_raises(error)
-            if is_capped:
+            if self._meter.is_capped:
                 self._meter.check()
-            if result is END:
-                break
-            outcome = None if result is PAUSE else classify(result, nested_keys, num_keys)
-            if outcome is not None:
-                append(outcome)
-            if clock() - self._look_at >= CALL_S:
-                self._keep(task, len(task.outcomes) - 1)  # before it is encoded
-            if isinstance(outcome, FullOutcome) and not self._take(task, outcome, part):
+            if not self._take(task, result, keys, part):
                 return False
         return True
 
-    def _take(self, task: Task, outcome: FullOutcome, part: Part | None) -> bool:
-        """Look at an outcome that is not one row; False = it ends the run."""
-        if outcome.error is not None and self._ends_at_error:
+    def _take(self, task: Task, result: Any, keys: KnownKeys, part: Part | None) -> bool:
+        """Take what a loop ended with; False = it ends the run."""
+        if result is not PAUSE and result is not END:
+            task.outcomes.append(classify(result, keys))
+        if time.monotonic() - self._look_at >= CALL_S:
+            # Before it is encoded: then its values are gone. A generator has run by now.
+            self._keep(task, len(task.outcomes) - 1)
+        outcome = task.outcomes[-1]
+        if type(outcome) is dict or result is PAUSE or result is END:
+            return True
+        if error_of(outcome) is not None and self._ends_at_error:
             task.has_failed = True
             return False
-        self._num_unmade += len(outcome.rows)
+        self._num_unmade += len(rows_of(outcome))
         if self._num_unmade >= _MAX_UNMADE and part is not None:
             self._make(task, part)
         return True
@@ -159,6 +170,10 @@ class RowLoop:
             part.chunk.made.append(made)  # first: the pipeline looks for it where it sees `MADE`
             task.outcomes[first:] = mark_made(outcomes)
             task.keep_made()
+            self._made_bytes += made.num_bytes()
+            if self._made_bytes >= _MAX_MADE_BYTES:
+                self._made_bytes = 0
+                self._known.wait_until_taken(task)
 
     def _wait_for_schema(self, num_rows: int) -> None:
         """Let the pipeline decide the columns before more rows are kept as dicts."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from etlkit.api.outcomes import Outcome, classify
@@ -20,6 +21,8 @@ from etlkit.rows.row import Row
 
 if TYPE_CHECKING:
     from collections import deque
+
+    import pyarrow as pa
 
     from etlkit.engine.journal.journal import Journal
     from etlkit.engine.output_schema import OutputSchema
@@ -38,6 +41,39 @@ each paid call is, and rows that take microseconds share one: a look would cost 
 CALL_S = 0.0005
 """A row that took this long has perhaps cost a call, whoever made it: its outcome goes into the
 journal. Rows that take microseconds never come there."""
+
+
+class SchemaQuestion:
+    """A worker asks the pipeline for the output columns of results in Arrow.
+
+    Args:
+        found: The columns that the results have.
+    """
+
+    def __init__(self, found: pa.Schema) -> None:
+        self._found = found
+        self._answer: OutputSchema | EtlkitError | None = None
+        self.is_answered = threading.Event()
+
+    def decide(self, schema_for: Callable[[pa.Schema], OutputSchema]) -> None:
+        """Answer; called on the pipeline's thread."""
+        try:
+            self._answer = schema_for(self._found)
+        except EtlkitError as error:
+            self._answer = error
+        self.is_answered.set()
+
+    def answer(self) -> OutputSchema:
+        """The columns.
+
+        Raises:
+            EtlkitError: There are none.
+        """
+        if isinstance(self._answer, EtlkitError):
+            raise self._answer
+        if self._answer is None:
+            raise AssertionError("ask when it is answered")
+        return self._answer
 
 
 class WorkerGroup:
@@ -79,6 +115,7 @@ class WorkerGroup:
         self._journal = journal
         self.schema: OutputSchema | None = None
         self._has_schema = threading.Event()
+        self._questions: SimpleQueue[SchemaQuestion] = SimpleQueue()
         self.running: dict[WorkerKey, Task] = {}
         self._dispatcher = Dispatcher(size, max_parked, self._start_worker)
         # The pipeline is woken when fewer tasks wait. Waking it for each of them would cost the workers
@@ -116,6 +153,11 @@ class WorkerGroup:
         """Called by a worker that has enough rows to decide the columns: returns when they are."""
         self._wake()
         self._has_schema.wait(_SCHEMA_WAIT_S)
+
+    def answer(self, schema_for: Callable[[pa.Schema], OutputSchema]) -> None:
+        """Answer what workers have asked."""
+        while not self._questions.empty():
+            self._questions.get().decide(schema_for)
 
     def submit(self, task: Task) -> None:
         """Queue a task. Starts one more worker until there are enough: few rows need few of them."""

@@ -5,21 +5,30 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from etlkit.api.transform import EtlBase
+from etlkit.api.transform import EtlBase, overrides_arrow
 from etlkit.api.user_errors import thread_place
 from etlkit.calls.clock import Stopped
 from etlkit.calls.wakers import ThreadWaker
 from etlkit.calls.worker import current_worker
+from etlkit.engine.arrow_loop import ArrowLoop
 from etlkit.engine.dispatcher import Dispatcher, SlotWorker
 from etlkit.engine.pace import Took
 from etlkit.engine.row_loop import RowLoop
 from etlkit.engine.task import Task
-from etlkit.engine.worker_group import READY_POLL_S, WorkerGroup, guard
+from etlkit.engine.worker_group import READY_POLL_S, SchemaQuestion, WorkerGroup, guard
 from etlkit.errors import EtlkitError
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from etlkit.engine.output_schema import OutputSchema
+
 T = TypeVar("T")
+
+_ANSWER_POLL_S = 0.001
 
 log = logging.getLogger("etlkit")
 
@@ -115,8 +124,10 @@ class WorkerPool(WorkerGroup):
             return False
         return True
 
-    def _take_tasks(self, etl: EtlBase, worker: ThreadWorker) -> None:
-        loop = RowLoop(
+    def _loop(self, etl: EtlBase) -> RowLoop | ArrowLoop:
+        if overrides_arrow(type(etl)):
+            return ArrowLoop(etl, self, self._wait_until_ready, self._ends_at_error)
+        return RowLoop(
             etl,
             self,
             self._wait_until_ready,
@@ -125,6 +136,9 @@ class WorkerPool(WorkerGroup):
             self._ends_at_error,
             self.keep,
         )
+
+    def _take_tasks(self, etl: EtlBase, worker: ThreadWorker) -> None:
+        loop = self._loop(etl)
         while (task := self._next_task(worker)) is not None and not self._stop.is_set():
             self.running[worker] = task
             took = Took()
@@ -153,15 +167,32 @@ class WorkerPool(WorkerGroup):
             worker.thread_waker.wait(None)
         return task
 
+    def wait_until_taken(self, task: Task) -> None:
+        """See `Known`."""
+        if task.num_taken < task.num_made:
+            self._wake()
+            self._idle_until(lambda: task.num_taken >= task.num_made, _ANSWER_POLL_S)
+
+    def schema_for(self, found: pa.Schema) -> OutputSchema:
+        """See `SchemaKeeper`."""
+        question = SchemaQuestion(found)
+        self._questions.put(question)
+        self._wake()
+        if not self._idle_until(question.is_answered.is_set, _ANSWER_POLL_S):
+            raise Stopped
+        return question.answer()
+
     def _wait_until_ready(self) -> bool:
         """Return when the sink is ready for another row; False = the run ends."""
-        if self._is_ready():
-            return True
+        return self._is_ready() or self._idle_until(self._is_ready, READY_POLL_S)
+
+    def _idle_until(self, is_over: Callable[[], bool], poll_s: float) -> bool:
+        """Wait on a worker's thread; False = the run ends."""
         worker = current_worker()
         task = self.running.pop(worker, None) if worker is not None else None  # none is at work
         try:
-            while not self._is_ready():
-                if self._stop.wait(READY_POLL_S):
+            while not is_over():
+                if self._stop.wait(poll_s):
                     return False
             return True
         finally:

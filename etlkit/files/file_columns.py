@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from etlkit.errors import ConfigError, SourceError
+from etlkit.rows.arrow_columns import column_of, plain_type, scalar_type
 from etlkit.rows.casts import MisfitError, cast, check
 from etlkit.rows.columns import Column, arrow_schema
-from etlkit.rows.types import STRUCT, TYPES, common_type
+from etlkit.rows.types import TYPES, common_type
 
 if TYPE_CHECKING:
     from etlkit.files.file import File
@@ -34,11 +35,17 @@ def common_columns(
             raise other_columns(other.file, other.found.names, first.file, names)
     try:
         return tuple(
-            declared.get(field.name) or _column(field.name, _common_kind(field.name, heads))
+            declared.get(field.name)
+            or column_of(field.name, _common_kind(field.name, heads), _way_out(field.name))
             for field in first.found
         )
     except ConfigError as error:
         raise ConfigError(f"{first.file.name}: {error.message}") from error
+
+
+def _way_out(name: str) -> str:
+    types = f"types={{{name!r}: 'STRING'}}"
+    return f"set one with {types}, or leave the column out when the file is written"
 
 
 def _common_kind(name: str, heads: Sequence[Head[pa.Schema]]) -> pa.DataType:
@@ -66,7 +73,7 @@ def _field(schema: pa.Schema, name: str) -> pa.DataType:
 def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     """The Arrow type that holds the values of two types; None = there is none."""
     of = pa.types
-    one, other = _plain(one), _plain(other)
+    one, other = plain_type(one), plain_type(other)
     if one == other or of.is_null(other):
         return one
     if of.is_null(one):
@@ -76,7 +83,7 @@ def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
         return None if inner is None else pa.list_(inner)
     if of.is_struct(one) and of.is_struct(other):
         return _common_struct(one, other)
-    mine, theirs = _scalar_type(one), _scalar_type(other)
+    mine, theirs = scalar_type(one), scalar_type(other)
     kept = common_type(mine, theirs) if mine and theirs else None
     return None if kept is None else TYPES[kept].arrow(pa)
 
@@ -91,19 +98,6 @@ def _common_struct(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     return pa.struct(list(fields.items()))
 
 
-def _plain(kind: pa.DataType) -> pa.DataType:
-    """The type without the encodings that no type of BigQuery has."""
-    if pa.types.is_dictionary(kind):
-        return kind.value_type
-    if pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        return pa.list_(kind.value_type)
-    return kind
-
-
-def _scalar_type(kind: pa.DataType) -> str | None:
-    return next((each.name for each in TYPES.values() if each.holds(pa.types, kind)), None)
-
-
 def check_declared(declared: Mapping[str, object], names: Collection[str], file: File) -> None:
     """Refuse types that were declared for columns that the file does not have.
 
@@ -113,29 +107,6 @@ def check_declared(declared: Mapping[str, object], names: Collection[str], file:
     for name in declared:
         if name not in names:
             raise ConfigError(f"types has {name!r}, but {file.name} has only {', '.join(names)}")
-
-
-def _column(name: str, kind: pa.DataType) -> Column:
-    kind = _plain(kind)
-    if pa.types.is_struct(kind) and kind.num_fields:
-        fields = tuple(_column(field.name, field.type) for field in kind)
-        return Column(name, STRUCT, fields=fields)
-    if pa.types.is_list(kind):
-        inner = _column(name, kind.value_type)
-        if inner.mode == "REPEATED":
-            raise _unsupported(name, kind)
-        return Column(name, inner.type, "REPEATED", inner.fields)
-    found = _scalar_type(kind)
-    if found is None:
-        raise _unsupported(name, kind)
-    return Column(name, found)
-
-
-def _unsupported(name: str, kind: pa.DataType) -> ConfigError:
-    return ConfigError(
-        f"column {name!r} is {kind}, which no BigQuery type holds; set one with "
-        f"types={{{name!r}: 'STRING'}}, or leave the column out when the file is written"
-    )
 
 
 def conform_to_columns(

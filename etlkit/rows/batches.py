@@ -86,6 +86,11 @@ class RowDecoder:
             key: i for i, column in enumerate(columns) if (key := _reuse_key(column)) is not None
         }
 
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns, in order."""
+        return self._names
+
     def decode(self, batch: pa.RecordBatch) -> DecodedBatch:
         """Turn a batch into rows.
 

@@ -7,6 +7,7 @@ is checked and encoded as fast as a column of its own.
 from __future__ import annotations
 
 from itertools import accumulate, chain, pairwise
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
@@ -172,10 +173,12 @@ class _ArrayCodec:
         return lists
 
     def encode(self, values: Sequence[Any]) -> Any:
-        for value in values:
-            if value is not None and not isinstance(value, list | tuple):
-                raise _expected("ARRAY (a list)", value, self._path)
-        lists = [() if value is None else value for value in values]
+        lists = values
+        if not set(map(type, values)) <= {list}:
+            for value in values:
+                if value is not None and not isinstance(value, list | tuple):
+                    raise _expected("ARRAY (a list)", value, self._path)
+            lists = [() if value is None else value for value in values]
         offsets = pa.array(accumulate(map(len, lists), initial=0), pa.int32())
         items = self._element.encode(list(chain.from_iterable(lists)))
         if items.null_count:
@@ -219,6 +222,25 @@ class _StructCodec:
         return made
 
     def encode(self, values: Sequence[Any]) -> Any:
+        columns, mask = self._columns(values)
+        num_nulls = 0 if mask is None else mask.true_count
+        arrays = []
+        for name, codec, required, column in zip(
+            self._names, self._codecs, self._required, columns, strict=True
+        ):
+            array = codec.encode(column)
+            if required and array.null_count > num_nulls:
+                raise missing_value(f"{self._path}.{name}")
+            arrays.append(array)
+        return pa.StructArray.from_arrays(arrays, fields=self._fields, mask=mask)
+
+    def _columns(self, values: Sequence[Any]) -> tuple[list[list[Any]], Any]:
+        """The values of each field, and which structs are null; None = none is."""
+        if set(map(type, values)) <= {dict} and set(map(len, values)) <= {len(self._names)}:
+            try:
+                return [list(map(itemgetter(name), values)) for name in self._names], None
+            except KeyError:
+                pass  # it has as many keys as there are fields, but not the same ones
         num_nulls = 0
         for value in values:
             if value is None:
@@ -228,11 +250,8 @@ class _StructCodec:
             elif not value.keys() <= self._known:
                 key = next(key for key in value if key not in self._known)
                 raise unknown_key(key, self._names, f"{self._path}.")
-        arrays = []
-        for name, codec, required in zip(self._names, self._codecs, self._required, strict=True):
-            array = codec.encode([None if value is None else value.get(name) for value in values])
-            if required and array.null_count > num_nulls:
-                raise missing_value(f"{self._path}.{name}")
-            arrays.append(array)
+        columns = [
+            [None if value is None else value.get(name) for value in values] for name in self._names
+        ]
         mask = pa.array([value is None for value in values], pa.bool_()) if num_nulls else None
-        return pa.StructArray.from_arrays(arrays, fields=self._fields, mask=mask)
+        return columns, mask

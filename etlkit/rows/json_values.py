@@ -6,7 +6,9 @@ pyarrow is imported where it is used: describing columns must not load it.
 from __future__ import annotations
 
 import json
+import json.encoder
 import re
+from collections.abc import Callable
 from datetime import date, time
 from decimal import Decimal
 from numbers import Integral, Real
@@ -23,6 +25,7 @@ _TOO_DEEP = (
 )
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _LONG_INT = re.compile(r"(?<![\d.eE+-])-?\d{19,}(?![\d.eE])")
+_MANY_DIGITS = re.compile(r"[0-9]{19}")
 _SAMPLED_DIGITS = re.compile(r"[0-9]{3}")
 """In every sixth character of a text that has 19 digits in a row: much faster to look for."""
 
@@ -30,13 +33,21 @@ _MIN_JSON_INT = -(2**63)
 _MAX_JSON_INT = 2**64 - 1
 
 
+class JsonText(str):
+    """What `json_text` made of a value. No transform has one: in a row it stands for the value."""
+
+    __slots__ = ()
+
+
 def json_text(value: Any) -> str:
-    """A value (not None) as compact JSON text.
+    """A value (not None) as compact JSON text; `JsonText` as it is.
 
     Raises:
         RefusedError: json.dumps would refuse it or write a key twice, text in it has a lone surrogate,
             or BigQuery would not store it.
     """
+    if type(value) is JsonText:
+        return value
     try:
         text = _to_json(value)
         check_keys(value)
@@ -65,16 +76,26 @@ def check_keys(value: Any) -> None:
         RefusedError: One of the two values would be lost.
     """
     if isinstance(value, dict):
-        if not set(map(type, value)) <= {str} and len(set(map(_json_key, value))) < len(value):
-            raise RefusedError(
-                "got a dict in it with keys that are the same in JSON, e.g. 1 and '1': use str keys"
-            )
+        for key in value:
+            if type(key) is not str:
+                _refuse_same_keys(value)
+                break
         value = value.values()
     elif not isinstance(value, (list, tuple)):
         return
     for inner in value:
-        if isinstance(inner, (dict, list, tuple)):
+        if type(inner) not in _LEAVES and isinstance(inner, (dict, list, tuple)):
             check_keys(inner)
+
+
+_LEAVES = frozenset({str, int, float, bool, type(None)})
+
+
+def _refuse_same_keys(value: dict[Any, Any]) -> None:
+    if len(set(map(_json_key, value))) < len(value):
+        raise RefusedError(
+            "got a dict in it with keys that are the same in JSON, e.g. 1 and '1': use str keys"
+        )
 
 
 def _json_key(key: Any) -> Any:
@@ -88,7 +109,8 @@ def _check_limits(text: str) -> None:
     Source: https://cloud.google.com/bigquery/docs/reference/standard-sql/json-data#json_numbers
     """
     is_deep = text.count("[") + text.count("{") > MAX_JSON_DEPTH
-    if not is_deep and not (_SAMPLED_DIGITS.search(text[::6]) and _LONG_INT.search(text)):
+    is_long = _SAMPLED_DIGITS.search(text[::6]) and _MANY_DIGITS.search(text)
+    if not is_deep and not (is_long and _LONG_INT.search(text)):
         return
     bare = _STRING.sub('""', text)
     if is_deep and _depth(bare) > MAX_JSON_DEPTH:
@@ -131,9 +153,32 @@ _JSON_HINTS: tuple[tuple[Any, str], ...] = (
     (Integral, "int(value)"),
     (Real, "float(value)"),
 )
-_to_json = json.JSONEncoder(
+_ENCODER = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_refuse_json
-).encode
+)
+
+
+def _made_once() -> Callable[[Any], str]:
+    """`_ENCODER.encode`, which makes an encoder in C for each value, with one that is made once."""
+    coder: Any = json.encoder
+    try:
+        # Without the dict in which it looks for values that hold themselves: threads would share it.
+        in_c = coder.c_make_encoder(
+            *(None, _refuse_json, coder.encode_basestring, None, ":", ",", False, False, False)
+        )
+    except TypeError:  # this Python has none, or makes it in another way
+        return _ENCODER.encode
+
+    def encode(value: Any) -> str:
+        try:
+            return "".join(in_c(value, 0))
+        except RecursionError:
+            return _ENCODER.encode(value)  # says if the value holds itself
+
+    return encode
+
+
+_to_json = _made_once()
 
 
 def parse_json(text: str) -> Any:

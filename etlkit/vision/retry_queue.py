@@ -8,14 +8,13 @@ image is due takes along the images that wait, and finds the results of other wo
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from etlkit.calls import clock
 from etlkit.calls.retry import Caller, RetryPolicy
-from etlkit.calls.waits import Waits
 from etlkit.errors import OutageError
 from etlkit.vision.annotator import plain
 from etlkit.vision.packing import MAX_IMAGES, packs
@@ -26,6 +25,9 @@ _MAX_WAIT_S: Final = 10.0
 
 _LOOK_S: Final = 0.5
 """How often waiting workers check whether the run is ending."""
+
+_MAX_PARKED_BYTES: Final = 64 * 1024
+"""Of one worker's images: addresses. Downloaded images stay with the few workers that have slots."""
 
 _QUIET_CALLS: Final = 2.0
 """Stop waiting for other workers after this many average call durations without a new image."""
@@ -40,14 +42,20 @@ class RetryQueue:
     Args:
         policy: How often and how long to retry an image.
         stop: Ends the waits.
-        waits: Where they are recorded; None = nobody looks.
+        parked: Parks the rows of a thread while inside, see `Caller.parked`.
     """
 
-    def __init__(self, policy: RetryPolicy, stop: clock.Stop, waits: Waits | None = None) -> None:
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        stop: clock.Stop,
+        parked: Callable[..., AbstractContextManager[None]],
+    ) -> None:
         self._policy = policy
         self._stop = stop
-        self._waits = waits or Waits()
+        self._parked = parked
         self._changed = threading.Condition()
+        self._num_changes = 0
         self._images: list[PendingImage] = []
         self._call_s = 0.0
         self._last_added_at = 0.0
@@ -124,7 +132,7 @@ class RetryQueue:
             with self._changed:
                 self._images += rest
                 self._last_added_at = clock.now()
-                self._changed.notify_all()
+                self._notify()
 
     def remove(self, images: Sequence[PendingImage]) -> None:
         """Remove a worker's images, with or without a result."""
@@ -148,24 +156,43 @@ class RetryQueue:
         Raises:
             Stopped: The run is ending.
         """
-        with self._changed:
-            while not all(image.is_done for image in mine):
-                self._stop.check()
-                waiting = [image for image in mine if image.is_waiting]
-                due = min((image.due for image in waiting), default=None)
-                is_due = due is not None and self._is_time(due)
-                ready = [image for image in self._images if image.is_waiting and _may_go(image)]
-                if is_due or (len(ready) >= MAX_IMAGES and any(map(_may_go, waiting))):
-                    return self._take(ready, set(waiting))
-                is_busy = any(image.is_waiting or image.in_flight for image in mine)
-                if any(image.wants_bytes and not image.in_flight for image in mine) and (
-                    may_download or not is_busy
-                ):
-                    break
-                rest_s = _LOOK_S if due is None else self._rest_s(due)
-                with self._waits.during("vision", "retry", clock.now() + rest_s):
-                    self._changed.wait(min(rest_s, _LOOK_S))
+        while True:
+            with self._changed:
+                found = self._look(mine, may_download=may_download)
+                num_changes = self._num_changes
+            if not isinstance(found, float):
+                return found
+            self._wait(mine, min(found, _LOOK_S), num_changes)
+
+    def _look(
+        self, mine: Sequence[PendingImage], *, may_download: bool
+    ) -> list[PendingImage] | float:
+        """As `next_pack`; or the seconds to wait until there may be something to do."""
+        if all(image.is_done for image in mine):
             return []
+        self._stop.check()
+        waiting = [image for image in mine if image.is_waiting]
+        due = min((image.due for image in waiting), default=None)
+        is_due = due is not None and self._is_time(due)
+        ready = [image for image in self._images if image.is_waiting and _may_go(image)]
+        if is_due or (len(ready) >= MAX_IMAGES and any(map(_may_go, waiting))):
+            return self._take(ready, set(waiting))
+        is_busy = any(image.is_waiting or image.in_flight for image in mine)
+        if any(image.wants_bytes and not image.in_flight for image in mine) and (
+            may_download or not is_busy
+        ):
+            return []
+        return _LOOK_S if due is None else self._rest_s(due)
+
+    def _wait(self, mine: Sequence[PendingImage], seconds: float, num_changes: int) -> None:
+        """Wait for a change. The rows are parked, unless they hold images that were downloaded."""
+        is_small = sum(image.size for image in mine) <= _MAX_PARKED_BYTES
+        with self._parked(clock.now() + seconds, gives_slot=is_small), self._changed:
+            self._changed.wait_for(lambda: self._num_changes != num_changes, seconds)
+
+    def _notify(self) -> None:
+        self._num_changes += 1
+        self._changed.notify_all()
 
     def _is_time(self, due: float) -> bool:
         return self._rest_s(due) <= 0 or clock.skip_to(due)
@@ -197,7 +224,7 @@ class RetryQueue:
             with self._changed:
                 for image in pack:
                     image.in_flight = False
-                self._changed.notify_all()
+                self._notify()
 
 
 _lock = threading.Lock()
@@ -208,7 +235,7 @@ def retry_queue_of(caller: Caller, kind: Hashable) -> RetryQueue:
     """The queue that the workers of a run share. A run has one `Caller` of a service."""
     with _lock:
         queues = _queues.setdefault(caller, {})
-        return queues.setdefault(kind, RetryQueue(caller.policy, caller.stopping, caller.waits))
+        return queues.setdefault(kind, RetryQueue(caller.policy, caller.stopping, caller.parked))
 
 
 def _may_go(image: PendingImage) -> bool:

@@ -9,6 +9,7 @@ before a block exempts it.
 
 import dataclasses
 import importlib
+import importlib.util
 import re
 import shlex
 import sys
@@ -98,7 +99,13 @@ def project(server, tmp_path, monkeypatch):
 
 
 def run_python(code, page, namespace):
-    """Run a block, or write and import it if its first line names a file; then run its tests."""
+    """Run a block, or write and import it if its first line names a file; then run its tests.
+
+    A block that begins with `# needs x` is only run where the package x is installed.
+    """
+    needed = re.match(r"# needs (\w+)\n", code)
+    if needed is not None and importlib.util.find_spec(needed[1]) is None:
+        return
     path = re.match(r"# (\S+\.py)\n", code)
     if path is None:
         known = dict(namespace)

@@ -234,8 +234,9 @@ class Etl(EtlBase):
 """
 
 
-def test_only_results_of_published_runs_of_the_same_code_count(world, tmp_path):
+def test_only_results_of_published_runs_of_the_same_code_count(world, tmp_path, caplog):
     """A failed check says that results are no good; other code says so unless it is asked to."""
+    caplog.set_level(logging.INFO)
 
     def use(version):
         file = tmp_path / f"etl_of_{world.dataset}.py"
@@ -253,6 +254,9 @@ def test_only_results_of_published_runs_of_the_same_code_count(world, tmp_path):
     resumed = {"resume": caught.value.report.run_id}
     assert world.go(query=query, run_options=resumed)[1] == 0
     use("another")
+    assert dry_run_job(world.job(query=query), settings=world.settings).known == 0
+    hint = "note: results of 5 rows were made by other code; --reuse-across-code takes them"
+    assert hint in caplog.text
     assert world.go(query=query, run_options={"reuse_across_code": True})[1] == 0
     assert answers() == {"one"}
     assert world.go(query=query)[1] == 5

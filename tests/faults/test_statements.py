@@ -71,6 +71,7 @@ DROPPED = {"sink": {"definition": Definition(clustering=("part",)), "allow_drop"
 SCENARIOS = {
     "append": Scenario(**HERE, adds=True),
     "append, missing target": Scenario(**MISSING, adds=True),
+    "append, results kept": Scenario({"job": {"reuse": "n"}}, **HERE, adds=True),
     "append, new columns": Scenario(
         {"job": ANY_COLUMNS},
         **OTHER,

@@ -59,13 +59,29 @@ class ResultsTable:
         self._run = run
         self._reuse = reuse
         self._passing = {column.name for column in reuse.passing}
+        self._has_results = False
         self.name = results_name(dataset, run.job_name)
 
     def count(self) -> int:
         """How many source rows have results that count."""
         if self._connection.find_table(self.name) is None:
             return 0
-        return int(self._connection.select(results_sql.count(self.name, self._reuse))[0]["n"])
+        return self._count(self._reuse) or self._tell_of_other_code()
+
+    def _count(self, reuse: Reuse) -> int:
+        return int(self._connection.select(results_sql.count(self.name, reuse))[0]["n"])
+
+    def _tell_of_other_code(self) -> int:
+        """Say that there are results of other code, where none count; 0 = these."""
+        others = (
+            0 if self._reuse.across_code else self._count(replace(self._reuse, across_code=True))
+        )
+        if others:
+            log.info(
+                "note: results of %s rows were made by other code; --reuse-across-code takes them",
+                f"{others:,}",
+            )
+        return 0
 
     def take(
         self, frozen: TableName, into: TableName, target: Sequence[Column]
@@ -87,7 +103,7 @@ class ResultsTable:
             self._make(frozen, into, {column.name: column for column in target})
             table = self._connection.find_table(into)
         if table is None or not table.num_rows:
-            return 0, ()
+            return (self._tell_of_other_code() if self._has_results else 0), ()
         count = self._connection.select(results_sql.count_rows(into))[0]["n"]
         return int(count), from_schema_fields(table.schema)[len(sql.STAGING_COLUMNS) :]
 
@@ -106,6 +122,7 @@ class ResultsTable:
         made = demanded(self._made(_columns(results)))
         text = results_sql.take(into, frozen, self.name, made, reuse)
         self._connection.query(text, "take_results")
+        self._has_results = True
 
     def _made(self, columns: Sequence[Column]) -> tuple[Column, ...]:
         return tuple(_plain(column) for column in columns if column.name not in self._passing)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from etlkit.api.outcomes import SKIPPED, FullOutcome, Outcome, error_class
 from etlkit.errors import RowError, TransformError
+from etlkit.rows.json_values import JsonText
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +35,7 @@ _TO_TEXT: dict[type, tuple[str, Callable[[Any], str]]] = {
     time: ("time", time.isoformat),
     Decimal: ("decimal", str),
     bytes: ("bytes", lambda value: b64encode(value).decode()),
+    JsonText: ("json", str),
     bytearray: ("bytes", lambda value: b64encode(value).decode()),
 }
 
@@ -43,6 +45,7 @@ _FROM_TEXT: dict[str, Callable[[Any], Any]] = {
     "time": time.fromisoformat,
     "decimal": Decimal,
     "bytes": b64decode,
+    "json": json.loads,
     "dict": lambda pairs: {_from_json(key): _from_json(value) for key, value in pairs},
 }
 

@@ -6,7 +6,7 @@ from contextvars import copy_context
 
 import pytest
 
-from etlkit import EtlBase, RetryableError, RetryPolicy, TransferJob
+from etlkit import ConfigError, EtlBase, RetryableError, RetryPolicy, TransferJob
 from etlkit.api.run import RunRequest
 from etlkit.calls import clock
 from etlkit.calls.retry import caller
@@ -127,6 +127,21 @@ def test_rows_keep_their_slots_where_there_cannot_be_more_workers(caplog):
     assert transfer(etl_for(api, prepare), 200 + SLOTS - 1).written == 200 + SLOTS - 1
     assert len(prepared) == SLOTS + 1
     assert [each for each in caplog.messages if "no more licences" in each]
+
+
+def test_max_parked_bounds_the_workers_beside_those_at_work():
+    """0 = none: before_action may load a model, and there is memory for so many of them."""
+    prepared = []
+    api = Api(range(3, 3 + SLOTS - 1), 200)
+
+    class Etl(etl_for(api, lambda: prepared.append(None))):
+        max_parked = 0
+
+    assert transfer(Etl, 200 + SLOTS - 1).written == 200 + SLOTS - 1
+    assert len(prepared) == SLOTS
+    Etl.max_parked = -1
+    with pytest.raises(ConfigError, match=r"max_parked = -1"):
+        transfer(Etl, 1)
 
 
 def test_a_factory_that_always_gives_the_same_instance_gets_no_more_workers():

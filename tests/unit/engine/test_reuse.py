@@ -113,6 +113,12 @@ def test_options_of_a_run_that_have_no_meaning_are_refused(request_, reuse, mess
         plan(request_, reuse=reuse)
 
 
+def test_a_transform_that_is_in_no_file_is_refused():
+    """Of a cell of a notebook nobody could tell whether it has changed."""
+    with pytest.raises(ConfigError, match="written in a file, and <Etl> is not"):
+        plan(transform=type("Etl", (Etl,), {"__module__": "nowhere"}))
+
+
 def test_failed_rows_are_not_kept_as_skipped_ones():
     """Under `skip` nobody can tell the two apart."""
     assert plan(on_row_error="reject").keeps_skipped
