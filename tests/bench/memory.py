@@ -23,7 +23,7 @@ from tests.bench.figures import Figure
 from tests.bench.rows import BATCH_ROWS, SIX, ArrowSource, CountingSink, Shout, six_columns
 
 FEW_ROWS, MANY_ROWS = 200_000, 2_000_000
-LARGE_ROWS, LARGE_BYTES, LARGE_A_BATCH = 400, 5_000_000, 8
+LARGE_ROWS, LARGE_BYTES, LARGE_A_BATCH = 400, 5_000_000, 4
 FAN_OUT_ROWS, FAN_OUT = 1_000, 1_000
 ROOT = Path(__file__).parents[2]
 
