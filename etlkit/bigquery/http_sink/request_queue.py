@@ -314,10 +314,10 @@ class RequestQueue:
     @contextmanager
     def _in_flight(self) -> Iterator[None]:
         with self._changed:
-            while self._active >= self._max_active:
-                if self._is_halted:
-                    raise Stopped
+            while self._active >= self._max_active and not self._is_halted:
                 self._changed.wait(_LOOK_S)
+            if self._is_halted:  # also if the slot became free at the same moment
+                raise Stopped
             self._active += 1
         try:
             yield
