@@ -263,11 +263,6 @@ class Counts:
         """Source rows that have an outcome: written, skipped or rejected."""
         return self.written + self.skipped + self.rejected
 
-    def add_single(self, num_rows: int) -> None:
-        """Count `num_rows` source rows that became one target row each."""
-        self.written += num_rows
-        self.parts += num_rows
-
     def add(self, num_rows: int) -> None:
         """Count one source row that became `num_rows` target rows."""
         if num_rows:

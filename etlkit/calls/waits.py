@@ -35,13 +35,13 @@ class Pause(NamedTuple):
 
     @property
     def rest_s(self) -> float | None:
-        """Seconds that are left; None = nobody knows."""
+        """Seconds that are left; None = unknown."""
         return None if self.until == math.inf else max(0.0, self.until - clock.now())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Wait:
-    """One wait of a worker; `until` is infinity where nobody knows."""
+    """One wait of a worker; `until` is infinity where it is unknown."""
 
     worker: WorkerKey
     service: str

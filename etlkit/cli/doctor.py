@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from etlkit.cli.doctor_checks.finding import Finding
+from etlkit.cli.doctor_checks.google_cloud import OF_MODE
 from etlkit.cli.options import (
     CONTEXT,
     Command,
@@ -23,7 +24,6 @@ from etlkit.cli.options import (
 
 _LOOKS = {"ok": ("ok", "green"), "warning": ("note", "yellow"), "problem": ("wrong", "red")}
 _WIDTH = 18
-_MODES = ("append", "append_direct", "replace", "merge", "delete_in_advance")
 
 
 @click.command(cls=Command, context_settings=CONTEXT)
@@ -41,7 +41,7 @@ _MODES = ("append", "append_direct", "replace", "merge", "delete_in_advance")
 )
 @option(
     "--mode",
-    type=click.Choice(_MODES),
+    type=click.Choice(list(OF_MODE)),
     default="replace",
     show_default=True,
     section="Where to run",

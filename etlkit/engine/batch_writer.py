@@ -31,6 +31,7 @@ from etlkit.engine.row_errors import REJECTED, RowErrorHandler, located
 from etlkit.engine.row_loop import SAMPLE_ROWS
 from etlkit.errors import EtlkitError, RowError, RowSchemaError
 from etlkit.rows.arrow_columns import column_of
+from etlkit.rows.batches import as_one
 from etlkit.rows.inference import first_misfit
 
 if TYPE_CHECKING:
@@ -473,15 +474,9 @@ def joined(batches: list[pa.RecordBatch], max_bytes: int) -> Iterator[pa.RecordB
     num_bytes = 0
     for batch in batches:
         if waiting and num_bytes + batch.nbytes > max_bytes:
-            yield _as_one(waiting)
+            yield as_one(waiting)
             waiting, num_bytes = [], 0
         waiting.append(batch)
         num_bytes += batch.nbytes
     if waiting:
-        yield _as_one(waiting)
-
-
-def _as_one(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
-    if len(batches) == 1:
-        return batches[0]
-    return next(iter(pa.Table.from_batches(batches).combine_chunks().to_batches()))
+        yield as_one(waiting)

@@ -7,14 +7,14 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from etlkit.api.source import ReadsSideBySide
 from etlkit.engine.chunk import Chunk
 from etlkit.errors import ReadExpiredError
-from etlkit.rows.batches import RowDecoder
+from etlkit.rows.batches import RowDecoder, as_one
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from etlkit.api.source import SourceReader
     from etlkit.rows.columns import Column
 
@@ -102,7 +102,7 @@ class Prefetcher:
             parts = self._take_rows()
             self._changed.notify()
         if parts:
-            batch = parts[0] if len(parts) == 1 else _join(parts)
+            batch = as_one(parts)
             number = self.num_rows_read + 1
             self.num_rows_read += batch.num_rows
             return Chunk(batch, self._decoder, number, self._full_decoder, self._rows_per_block)
@@ -170,8 +170,3 @@ class Prefetcher:
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._queued_bytes < _MAX_QUEUED_BYTES)
             return not self._closed
-
-
-def _join(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
-    table = pa.Table.from_batches(parts).combine_chunks()
-    return next(iter(table.to_batches()))

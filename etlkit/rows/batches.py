@@ -34,6 +34,13 @@ _LOOK_AGAIN_AFTER = 50
 untouched since."""
 
 
+def as_one(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    """One batch of the rows of several, at least one, of the same columns."""
+    if len(batches) == 1:
+        return batches[0]
+    return pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
+
+
 @dataclass(frozen=True)
 class DecodedBatch:
     """A source batch and its values in Python.

@@ -127,16 +127,15 @@ def _make(
 
 
 def _result(connection: Connection, report: DatamartReport) -> list[Row]:
+    from etlkit.bigquery.datamart.read_back import last_select
+
+    rows: Any
+    job_id = last_select(report)
     if report.target:
-        rows: Any = connection.client.list_rows(connection.client.get_table(report.target))
-    else:
-        selects = [
-            each for each in report.statements if each.statement_type in {"SELECT", "SCRIPT"}
-        ]
-        if not selects:
-            raise ConfigError(
-                f"{report.job} has neither a destination nor a SELECT: there are no rows"
-            )
-        job: Any = connection.client.get_job(str(selects[-1].job_id), location=connection.location)
+        rows = connection.client.list_rows(connection.client.get_table(report.target))
+    elif job_id is not None:
+        job: Any = connection.client.get_job(job_id, location=connection.location)
         rows = job.result()
+    else:
+        raise ConfigError(f"{report.job} has neither a destination nor a SELECT: there are no rows")
     return [dict(row) for row in rows]

@@ -70,7 +70,7 @@ def figures() -> list[Figure]:
         ),
         Figure(
             key="whole_job.requests",
-            title="REST requests of a run on a target that is there",
+            title="REST requests of a run whose target exists",
             value=requests_of_a_run,
             unit="requests",
             beside={"a script of the same clients": by_hand[-1]["requests"]},

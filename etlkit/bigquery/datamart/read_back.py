@@ -18,16 +18,22 @@ if TYPE_CHECKING:
 _WITH_ROWS = ("SELECT", "SCRIPT")
 
 
+def last_select(report: DatamartReport) -> str | None:
+    """The id of the job that ran a datamart's last SELECT; None = it has none."""
+    selects = [each for each in report.statements if each.statement_type in _WITH_ROWS]
+    return str(selects[-1].job_id) if selects else None
+
+
 def datamart_reader(report: DatamartReport, settings: Settings) -> ReadRows:
     """What reads the destination of an insert, or in query mode the rows of the last SELECT."""
 
     def read(max_bytes: int) -> pa.Table:
-        selects = [each for each in report.statements if each.statement_type in _WITH_ROWS]
-        if not (report.target or selects):
+        job_id = last_select(report)
+        if not report.target and job_id is None:
             raise ConfigError(f"{report.job} has no SELECT whose rows could be read")
         with Run(RunRequest(report.job, settings)) as run:
             if report.target:
                 return read_table(run, report.target, max_bytes)
-            return read_job(run, str(selects[-1].job_id), max_bytes)
+            return read_job(run, str(job_id), max_bytes)
 
     return read

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
+from etlkit.rows.batches import as_one
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    import pyarrow as pa
 
 TARGET_BYTES = 4 * 1024 * 1024
 """Requests have about this: several of them in flight are faster than one large one."""
@@ -70,7 +70,7 @@ class AppendWindow:
             parts.append(self._unsent.popleft())
             num_bytes += parts[-1].nbytes
         self._unsent_bytes -= num_bytes
-        batch = parts[0] if len(parts) == 1 else joined(parts)
+        batch = as_one(parts)
         self.unacked.append(batch)
         self._unacked_bytes += batch.nbytes
         return batch
@@ -80,9 +80,3 @@ class AppendWindow:
         batch = self.unacked.popleft()
         self._unacked_bytes -= batch.nbytes
         return batch
-
-
-def joined(parts: Iterable[pa.RecordBatch]) -> pa.RecordBatch:
-    """One batch of the rows of several."""
-    table = pa.Table.from_batches(parts).combine_chunks()
-    return table.to_batches()[0]

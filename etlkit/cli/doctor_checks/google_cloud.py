@@ -40,13 +40,14 @@ _WRITING: Final = (
     "bigquery.tables.get",
     "bigquery.tables.getData",
     "bigquery.tables.updateData",
+    "bigquery.tables.update",
 )
 OF_MODE: Final[Mapping[str, Sequence[str]]] = {
-    "append": (*_WRITING, "bigquery.tables.update"),
-    "append_direct": (*_WRITING, "bigquery.tables.update"),
-    "replace": (*_WRITING, "bigquery.tables.update"),
-    "merge": (*_WRITING, "bigquery.tables.update"),
-    "delete_in_advance": (*_WRITING, "bigquery.tables.update", "bigquery.tables.delete"),
+    "append": _WRITING,
+    "append_direct": _WRITING,
+    "replace": _WRITING,
+    "merge": _WRITING,
+    "delete_in_advance": (*_WRITING, "bigquery.tables.delete"),
 }
 """What each mode needs on the target's dataset; the work dataset takes all of them."""
 

@@ -2,6 +2,24 @@ import pytest
 
 from etlkit.calls.http import HttpClient
 from tests.awaited_client import EventLoop
+from tests.loopback import answering
+from tests.run_of_calls import run_of_calls
+
+
+@pytest.fixture(scope="module")
+def server():
+    """One server for all tests of a file; `answer` says what comes back."""
+    with answering() as server:
+        yield server
+
+
+@pytest.fixture
+def run(server):
+    """A run of its own for a test."""
+    server.asked.clear()
+    server.answer = lambda asked: (200, {}, b'{"n": 1}')
+    with run_of_calls() as calls:
+        yield calls
 
 
 @pytest.fixture(scope="session")

@@ -19,26 +19,11 @@ from etlkit import (
     run_job,
 )
 from etlkit.testing import MemorySink, MemorySource
-from tests.loopback import answering
-from tests.run_of_calls import run_of_calls
 
 ONCE = RetryPolicy(max_attempts=1, max_outage_s=2)
 
 
-@pytest.fixture(scope="module")
-def server():
-    """One server for all tests; `answer` says what comes back."""
-    with answering() as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def run(server):
-    """A run of its own for every test."""
-    server.asked.clear()
-    server.answer = lambda asked: (200, {}, b'{"n": 1}')
-    with run_of_calls() as calls:
-        yield calls
+pytestmark = pytest.mark.usefixtures("run")
 
 
 @pytest.fixture

@@ -7,8 +7,6 @@ import pytest
 
 from etlkit import ApiError, ConfigError, RowError
 from etlkit.calls.paging import Cursor, LinkHeader, NextLink, PageNumber
-from tests.loopback import answering
-from tests.run_of_calls import run_of_calls
 
 ITEMS = list(range(7))
 
@@ -17,17 +15,7 @@ def query_of(asked):
     return dict(parse_qsl(urlsplit(asked.path).query))
 
 
-@pytest.fixture(scope="module")
-def server():
-    with answering() as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def run(server):
-    server.asked.clear()
-    with run_of_calls() as calls:
-        yield calls
+pytestmark = pytest.mark.usefixtures("run")
 
 
 @pytest.fixture

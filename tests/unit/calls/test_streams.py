@@ -10,24 +10,8 @@ from etlkit import (
     RowError,
 )
 from etlkit.calls.http import HttpClient
-from tests.loopback import answering
-from tests.run_of_calls import run_of_calls
 
-
-@pytest.fixture(scope="module")
-def server():
-    """One server for all tests; `answer` says what comes back."""
-    with answering() as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def run(server):
-    """A run of its own for every test."""
-    server.asked.clear()
-    server.answer = lambda asked: (200, {}, b'{"n": 1}')
-    with run_of_calls() as calls:
-        yield calls
+pytestmark = pytest.mark.usefixtures("run")
 
 
 @pytest.fixture
