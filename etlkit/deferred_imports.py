@@ -1,4 +1,4 @@
-"""pandas, which Google's clients and pyarrow import wherever it is installed, although only users use it.
+"""pandas, which Google's clients and pyarrow import wherever it is installed, and only users use.
 
 It takes a third of the time in which a small job runs. Here it waits until somebody uses it.
 """
@@ -9,7 +9,7 @@ import importlib
 import importlib.util
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
@@ -102,7 +102,7 @@ def _is_installed(name: str) -> bool:
 def _defer_in_pyarrow() -> None:
     """Let pyarrow look for pandas when pandas is imported, and not at its own first array.
 
-    pyarrow looks once. Until it has found pandas, it looks again whenever it needs it, and `pd` makes it do so.
+    pyarrow looks once. Until it has found pandas, it looks again when it needs pandas, as for `pd`.
     """
     shim = getattr(sys.modules.get("pyarrow.lib"), "_pandas_api", None)
     if shim is None or "pandas" in sys.modules or not _is_installed("pandas"):
@@ -124,9 +124,7 @@ class NoPandas(MetaPathFinder):
     module then *is* None.
     """
 
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> None:
+    def find_spec(self, fullname: str, *_: Any) -> None:
         """Raise the import system's own error for pandas."""
         if fullname == "pandas":
             raise ModuleNotFoundError("No module named 'pandas'", name="pandas")
@@ -135,9 +133,7 @@ class NoPandas(MetaPathFinder):
 class _PandasForPyarrow(MetaPathFinder):
     """Finds pandas once, and lets pyarrow look for it when it has been imported."""
 
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+    def find_spec(self, fullname: str, *_: Any) -> ModuleSpec | None:
         """Find nothing but pandas."""
         if fullname != "pandas":
             return None

@@ -4,8 +4,8 @@ The emulator writes a row for each job and each change of a table with `INSERT O
 DuckDB several times as long as an UPDATE or an INSERT. A request may write the row of its job several
 times, and a script that of each of its child jobs.
 
-Here an INSERT alone adds a row, and the rows of jobs are written together when their request ends, before
-it is answered. In between, the emulator reads jobs from its memory, as always.
+Here an INSERT alone adds a row, and the rows of jobs are written together when their request ends,
+before it is answered. In between, the emulator reads jobs from its memory, as always.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class CatalogWriter:
             connection: To DuckDB.
             sql: The statement.
             parameters: Its parameters.
-            work: The request that it runs for, which gets the rows of jobs; None = they are written now.
+            work: The request that it runs for, which keeps rows of jobs; None = they are written now.
         """
         if work is not None and sql == _DELETE_JOB and parameters is not None:
             key = tuple(parameters)
