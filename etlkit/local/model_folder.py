@@ -1,6 +1,6 @@
 """Where the models of the local Vision are: beside this module, or in a package of their own.
 
-A wheel can come without them (see `hatch_build.py`): whoever runs jobs only on Google Cloud does not need
+A wheel can come without them (see `hatch_build.py`): jobs that run only on Google Cloud do not need
 these 24 MB.
 """
 

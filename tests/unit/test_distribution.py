@@ -80,6 +80,6 @@ def test_its_extra_needs_the_package_that_has_them(slim, tmp_path):
 def test_a_wheel_of_a_clone_has_the_models(tmp_path):
     """`pip install .` and `pip wheel .` need no second package."""
     wheel = built(ROOT, tmp_path, ETLKIT_WHEEL="")
-    assert files(MODELS, ROOT) - {
-        f"etlkit/local/models/{name}" for name in BUILD_FILES
-    } <= set(wheel.namelist())
+    assert files(MODELS, ROOT) - {f"etlkit/local/models/{name}" for name in BUILD_FILES} <= set(
+        wheel.namelist()
+    )
