@@ -6,7 +6,7 @@ LOCAL_DIR ?= .etlkit
 LOCATION ?= US
 SEED ?= 1
 
-.PHONY: help demo article unit test faults fuzz reference tools cloud bench bench-peers bench-local lint audit dist sbom changelog matrix clean
+.PHONY: help demo article unit test docs docs-serve pictures faults fuzz reference tools cloud bench bench-peers bench-local lint audit dist sbom changelog matrix clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -46,6 +46,16 @@ test: $(VENV)/.dev ## Run the whole test suite, lint and type checks
 	$(BIN)/mypy
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive etlkit transforms jobs
 	$(BIN)/python -m pytest -n 3 --dist loadfile
+
+docs: $(VENV)/.dev ## Build the site of the documentation into build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@echo 'Open build/site/index.html; for the search, use "make docs-serve".'
+
+docs-serve: $(VENV)/.dev ## Show the site on http://127.0.0.1:8000 and build it anew at each change
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --watch etlkit
+
+pictures: $(VENV)/.dev ## Make the pictures of the documentation anew: needs Chromium, and a machine that does nothing else
+	$(BIN)/python -m tests.docs.pictures $(ARGS)
 
 faults: $(VENV)/.dev ## Run the long form of the fault tests (1,240 kills, 100 interleavings, an outage of a minute) and print the figures
 	ETLKIT_KILLS=200 ETLKIT_HTTP_KILLS=100 ETLKIT_WORKFLOW_KILLS=20 ETLKIT_IMAGES=9600 ETLKIT_OUTAGE_S=60 ETLKIT_INTERLEAVINGS=100 ETLKIT_JOBS=20 ETLKIT_STATEMENTS=all \
