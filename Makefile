@@ -127,6 +127,9 @@ changelog: ## Check that the changelog and the code have VERSION: make changelog
 	@grep -qF '## [$(VERSION)]' CHANGELOG.md || { echo 'CHANGELOG.md has no section [$(VERSION)]'; exit 1; }
 	@grep -qF '"$(VERSION)"' etlkit/_version.py || { echo 'etlkit/_version.py has another version than $(VERSION)'; exit 1; }
 
+matrix: $(VENV)-release/.done ## Run the unit tests and a job with the oldest, the newest and Apache Beam's packages, on each Python here
+	$(RELEASE)/python -m tests.matrix $(ARGS)
+
 audit: $(VENV)/.dev $(VENV)-release/.done ## Look up known vulnerabilities of all installed packages; needs the index's service for that
 	$(BIN)/python -m pip freeze --disable-pip-version-check --exclude-editable > $(VENV)-release/frozen.txt
 	$(VENV)-release/bin/pip-audit --strict --no-deps --disable-pip --requirement $(VENV)-release/frozen.txt \
