@@ -36,19 +36,22 @@ NAMES = {"en": "English", "ja": "日本語"}
 
 
 def on_config(config):
-    """Read the folders of `*` in the navigation."""
-    config.nav = [_without_stars(each) for each in config.nav]
+    """Complete the navigation: the folders of `*`, without pages that are not there.
+
+    A wrong name cannot hide: MkDocs and a test name each page that has no place.
+    """
+    made = {command_pages.PATH, *TOP_LEVEL.values()}
+    there = {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")} | made
+    config.nav = list(filter(None, (_completed(each, there) for each in config.nav)))
     return config
 
 
-def _without_stars(entry):
-    if isinstance(entry, str):
-        return entry
+def _completed(entry, there):
     (title, value), *_ = entry.items()
     if isinstance(value, list):
-        return {title: [_without_stars(each) for each in value]}
+        return {title: list(filter(None, (_completed(each, there) for each in value)))}
     if not value.endswith("/*"):
-        return entry
+        return entry if value in there else None
     if value == f"{name_pages.FOLDER}/*":
         return {title: [{each.title: each.path} for each in name_pages.pages()]}
     folder = ROOT / "docs" / value.removesuffix("*")
