@@ -9,6 +9,7 @@ program from elsewhere to draw them; and Japanese pages have their own navigatio
 import copy
 import posixpath
 import re
+import shutil
 from pathlib import Path
 
 import command_pages
@@ -171,3 +172,13 @@ def _counterpart(page, language, nav):
     japanese = JAPANESE + next((ja for ja, en in MOVED.items() if en == english), english)
     known = {each.file.src_uri: each.url for each in nav.pages}
     return known.get(japanese if language == "ja" else english, known[HOMES[language]])
+
+
+def on_post_build(config):
+    """Put the site map into each folder, where the theme's language switch looks for it.
+
+    It is empty, because the site has no address, and the switch then takes the link as it is.
+    """
+    site = Path(config.site_dir)
+    for folder in {page.parent for page in site.rglob("*.html")} - {site}:
+        shutil.copy(site / "sitemap.xml", folder)
