@@ -36,6 +36,8 @@ ORDER = (
     "Transforms and jobs", "Sources and sinks", "Calls to services", "Vision", "Variables", "Workflows",
     "Run from Python", "Reports", "Errors", "Testing", "Sources and sinks of your own",
 )  # fmt: skip
+BASES = {"TransferJob": ["etlkit.api.job_options.JobOptions"]}
+"""Bases whose attributes belong to a name, and which have no name of their own."""
 CELL = re.compile(r"^\| ((?:`[^`]*`(?:, |: |(?= \|)))+) \|", re.MULTILINE)
 ROW = re.compile(r"^\| `(?P<text>(?P<name>\w+)[^`]*)` \|", re.MULTILINE)
 
@@ -71,7 +73,7 @@ def pages():
         if name not in seen:
             seen.add(name)
             home = _homes()[name] if module == "etlkit" else module
-            grouped[_title(f"{home}.{name}")].append(f"{module}.{name}")
+            grouped[_title(f"{home}.{name}")] += [f"{module}.{name}", *BASES.get(name, ())]
     return [NamePage(title, tuple(names)) for title, names in grouped.items()]
 
 
