@@ -6,7 +6,16 @@ NAMES = ("uri", "size")
 VALUES = [("a", 1), ("b", 2), ("c", 3)]
 
 
-def run(transform, values=None, num_keys=2, clock=float, until=1.0, skipped="skipped"):
+def run(
+    transform,
+    values=None,
+    num_keys=2,
+    clock=float,
+    until=1.0,
+    skipped="skipped",
+    look=True,
+    worker=None,
+):
     """What a loop ended with, what it took, and what it copied on the way."""
     taken, copied = [], []
 
@@ -16,7 +25,8 @@ def run(transform, values=None, num_keys=2, clock=float, until=1.0, skipped="ski
 
     values = iter(VALUES if values is None else values)
     loop = transform_loop(NAMES)
-    end = loop(values, transform, taken.append, copy, skipped, num_keys, clock, until)
+    values = ((*each, look) for each in values)
+    end = loop(values, transform, taken.append, copy, skipped, num_keys, clock, until, worker)
     return end, taken, copied
 
 
@@ -112,7 +122,7 @@ def test_no_name_becomes_code():
     made = row_maker(names)(*[[n] for n in range(len(names))])
     assert made == [dict(zip(names, range(len(names)), strict=True))]
     taken = []
-    values = iter([tuple(range(len(names)))])
+    values = iter([(*range(len(names)), True)])
     transform_loop(names)(values, dict, taken.append, dict, None, len(names), float, 1.0)
     assert taken == made
     assert same_values(names, len(names))(made, [[n] for n in range(len(names))])
