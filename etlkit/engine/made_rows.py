@@ -111,7 +111,9 @@ def merged(found: list[MadeRows], chunk: Chunk) -> MadeRows:
     indices: Sequence[int] = range(found[0].indices[0], found[-1].indices[-1] + 1)
     is_range = all(isinstance(each.indices, range) for each in found)
     if not is_range or len(indices) != sum(len(each.indices) for each in found):
-        indices = ints(each.indices for each in found)
+        indices = array("q")
+        for each in found:
+            indices.extend(each.indices)
     parts: Parts | None = None
     if any(each.parts is not None for each in found):
         pairs = [each.parts or ([0] * len(each.indices), [1] * len(each.indices)) for each in found]

@@ -1,8 +1,8 @@
 """Rows whose dicts are gone, and whose values are not encoded yet: the usual case of fast rows.
 
-A transform mostly treats all rows alike: it leaves the same columns as they are and gives the same new
-keys. Once a block of rows has shown which, the loop takes the new values out of each result at once. Its
-dict is gone before the next row comes, so that it is in the processor's cache all its life.
+A transform mostly treats all rows alike: it leaves the same columns as they are and gives the same
+new keys. Once a block of rows has shown which, the loop takes the new values out of each result at
+once. Its dict is gone before the next row comes, so it is in the processor's cache all its life.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, compress, islice, repeat
+from itertools import chain, compress, repeat
 from operator import is_
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from etlkit.rows.row_code import ColumnLoop
 
 _LOOK_AGAIN_AFTER = 50
-"""Blocks after which one waits as dicts, so that each column is looked at again: one that was changed in
-a few rows once may be untouched since."""
+"""Blocks after which one waits as dicts, so that each column is looked at again: one that was changed
+in a few rows once may be untouched since."""
 
 _MAX_BACKOFF = 63
 """Blocks that wait as dicts after a row that did not fit, at most."""
@@ -96,7 +96,7 @@ class ColumnPlans:
 
     def learn(self, schema: OutputSchema, part: Part, outcomes: Sequence[Outcome]) -> None:
         """Make a plan out of rows that were encoded as dicts."""
-        is_fan_out = any(type(each) is not dict and each.rows for each in outcomes)
+        is_fan_out = any(type(each) is not dict and rows_of(each) for each in outcomes)
         self._plan = ColumnPlan.learned(schema, part, is_fan_out=is_fan_out)
         self._until_next_look = _LOOK_AGAIN_AFTER
 
@@ -164,7 +164,11 @@ class PendingRows(FullOutcome):
         return classify_parts(chain(rows, (result.part,), result.rest), result.kind, keys)
 
     def add_nothing(self, index: int) -> None:
-        """Take note of a row that became nothing, outside of the loop; `index` is its own in the chunk."""
+        """Take note of a row that became nothing, outside of the loop.
+
+        Args:
+            index: Its index in the chunk.
+        """
         num_before = sum(self._counts) if self._plan.is_fan_out else index - self._start
         for column in self._columns:
             del column[num_before:]  # values of results before an error

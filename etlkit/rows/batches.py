@@ -247,7 +247,7 @@ class RowEncoder:
         return self._untouched
 
     def reusable_name(self, i: int, source: DecodedBatch) -> int | None:
-        """Position in `source.names` of the column that is reused for column `i`; None = there is none."""
+        """Position in `source.names` of the column that is reused for column `i`; None = none is."""
         return _Origin(source, None).place(self._reuse_keys[i])
 
     def encode_columns(
@@ -256,7 +256,7 @@ class RowEncoder:
         source: DecodedBatch,
         positions: Sequence[int] | None = None,
     ) -> list[Any]:
-        """As `encode_touched`, of values by column; those of the other columns are known to be untouched.
+        """As `encode_touched`, of values by column; the other columns are known to be untouched.
 
         Args:
             values: By position of the column.

@@ -4,7 +4,7 @@ Whatever else happens once per row in etlkit costs as much as a good part of a u
 names are constants of the code, which makes two things cheap that nothing else does:
 
 - a dict display with constant keys makes a row twice as fast as `dict(zip(names, values))`
-- `row["uri"] is v0 and row["size"] is v1` compares columns in one pass, without a list for each of them;
+- `row["uri"] is v0 and row["size"] is v1` compares columns in one pass, without a list for each;
   right after the call, the row is in the processor's cache and `v0` is a variable of the loop
 
 Names come from tables of others. Each stands in the code as its `repr`, which is a str literal whatever
@@ -56,6 +56,9 @@ class OddPart(NamedTuple):
 
 
 _CACHED = 64
+
+_WIDE = 20
+"""From this many columns on, a row is made faster by filling a copy of a dict that has the keys."""
 
 
 def row_maker(names: Sequence[str]) -> Callable[..., list[Row]]:
@@ -152,12 +155,16 @@ def column_loop(
         It returns the first result that is not as expected, an `OddPart` if it is one of several,
         `PAUSE`, or `END`. Then, and after an exception, lists may hold values of that row.
     """
+    call = f"result = transform({_display(names)})"
+    if len(names) >= _WIDE:
+        filled = "; ".join(f"row[{name!r}] = v{i}" for i, name in enumerate(names))
+        call = f"row = blank(); {filled}; result = transform(row)"
     header = f"""
 def run(values, transform, outcomes, outcome, columns, counts, skipped, freezes, clock, until, worker):
     {"".join(f"w{i}, " for i in range(len(made)))}= columns
     {"".join(f"f{i}, " for i in nested)}= freezes
     for {_targets(names)}look in values:
-        result = transform({_display(names)})
+        {call}
 """.replace("    = columns\n", "").replace("    = freezes\n", "")
     if is_fan_out:
         odd = "return part if kind is dict else OddPart(num, part, parts, kind)"
@@ -197,8 +204,12 @@ def run(values, transform, outcomes, outcome, columns, counts, skipped, freezes,
     return END
 """
     scope = {
-        **{"PAUSE": PAUSE, "END": END, "OddPart": OddPart, "generator": GeneratorType},
+        "PAUSE": PAUSE,
+        "END": END,
+        "OddPart": OddPart,
+        "generator": GeneratorType,
         "CHANGEABLE": CHANGEABLE,
+        "blank": dict.fromkeys(names).copy,
     }
     exec(header + body, scope)  # noqa: S102 - see the module
     made_loop: ColumnLoop = scope["run"]  # type: ignore[assignment]

@@ -104,6 +104,7 @@ def test_rows_of_all_kinds_go_through_the_workers_own_encoding(made):
     }
     assert made["rows"] > len(sink.rows) / 2  # the first ones decide the columns
     assert made["untouched"] == 3 * made["rows"]
+    assert made["pending"] > 500
 
 
 def test_a_column_that_is_changed_now_and_then_is_seen(made):
