@@ -27,8 +27,8 @@ class Worker:
     __slots__ = ("has_called", "num_calls")
 
     def __init__(self) -> None:
-        self.num_calls = 0
-        self.has_called = False
+        self.num_calls: int = 0
+        self.has_called: bool = False
 
     def begin_call(self) -> None:
         """Take note of a call that is about to be made for its row."""
