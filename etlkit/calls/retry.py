@@ -107,7 +107,7 @@ class Caller:
         """
         call, worker = CallState(units, ThreadWaker), current_worker() or _NOBODY
         steps = self._steps(call)
-        worker.num_calls += 1
+        worker.begin_call()
         self._budget.begin()
         try:
             step = next(steps)
@@ -135,7 +135,7 @@ class Caller:
         """As `call`, for an attempt that is awaited: other tasks of the event loop go on meanwhile."""
         call, worker = CallState(units, TaskWaker), current_worker() or _NOBODY
         steps = self._steps(call)
-        worker.num_calls += 1
+        worker.begin_call()
         self._budget.begin()
         try:
             step = next(steps)
@@ -170,7 +170,7 @@ class Caller:
             gives_slot: False = the row waits and keeps its slot.
         """
         call, worker = CallState(0, ThreadWaker), current_worker() or _NOBODY
-        worker.num_calls += 1
+        worker.begin_call()
         try:
             with self._waits.during(self.service, "retry", until):
                 if gives_slot:
