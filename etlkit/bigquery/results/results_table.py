@@ -60,7 +60,7 @@ class ResultsTable:
         self._reuse = reuse
         self._passing = {column.name for column in reuse.passing}
         self._has_results = False
-        self.name = results_name(dataset, run.job_name)
+        self.name = results_name(dataset, reuse.job)
 
     def count(self) -> int:
         """How many source rows have results that count."""
@@ -192,7 +192,7 @@ class ResultsTable:
         from google.cloud import bigquery
 
         table = plain_table(self.name, (*results_sql.RESULT_COLUMNS, *made))
-        table.description = f"etlkit: results of job {self._run.job_name}, for its later runs"
+        table.description = f"etlkit: results of job {self._reuse.job}, for its later runs"
         table.time_partitioning = bigquery.TimePartitioning(
             field=results_sql.MADE_AT, expiration_ms=self._reuse.days * _DAY_MS
         )
