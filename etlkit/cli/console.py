@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from typing import TYPE_CHECKING
@@ -116,3 +117,22 @@ def _real_calls(preview: Preview) -> str:
     if preview.cost is not None:
         parts.append(f"{money_text(preview.cost, preview.currency)} for {preview.units:,} units")
     return ", ".join(parts)
+
+
+def preview_json(preview: Preview) -> str:
+    """A preview as one line of JSON."""
+    from etlkit.rows.json_rows import row_to_json
+
+    rows = [
+        {
+            "before": row_to_json(row.before),
+            "after": [row_to_json(each) for each in row.after],
+            "state": "written" if row.after else "skipped" if row.error is None else "rejected",
+            "error": row.error,
+        }
+        for row in preview.rows
+    ]
+    columns = [{"name": column.name, "type": column.ddl} for column in preview.columns]
+    meter = {name: getattr(preview, name) for name in ("calls", "retries", "units", "cost")}
+    others = {"currency": preview.currency, "request": preview.request}
+    return json.dumps({"rows": rows, "columns": columns, **meter, **others}, ensure_ascii=False)

@@ -83,6 +83,13 @@ class ResultsTable:
             )
         return 0
 
+    def count_known(self, frozen: TableName) -> int:
+        """How many frozen rows have results that count."""
+        if self._connection.find_table(self.name) is None:
+            return 0
+        text = results_sql.count_known(frozen, self.name, self._reuse)
+        return int(self._connection.select(text)[0]["n"])
+
     def take(
         self, frozen: TableName, into: TableName, target: Sequence[Column]
     ) -> tuple[int, tuple[Column, ...]]:

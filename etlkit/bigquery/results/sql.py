@@ -66,6 +66,14 @@ def count(results: TableName, reuse: Reuse) -> str:
     return f"SELECT COUNT(DISTINCT {KEY}) AS n {_counting(results, reuse)}"
 
 
+def count_known(frozen: TableName, results: TableName, reuse: Reuse) -> str:
+    """How many frozen rows have results that count, as `n`."""
+    return (
+        f"SELECT COUNTIF({key_of(reuse.keys, 'frozen')} IN (SELECT {KEY} {_counting(results, reuse)}))"
+        f" AS n\nFROM {frozen.sql} AS frozen"
+    )
+
+
 def take(
     into: TableName,
     frozen: TableName,
