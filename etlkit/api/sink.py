@@ -88,6 +88,25 @@ class KeepsResults(Protocol):
 
 
 @runtime_checkable
+class ReadsResults(Protocol):
+    """A sink that can read the results that are kept for rows, without a run."""
+
+    def read_results(
+        self, run: Run, reuse: Reuse, frozen: str, /
+    ) -> tuple[tuple[Column, ...], dict[str, list[Row]]]:
+        """What is known of frozen rows.
+
+        Args:
+            run: For the connection.
+            reuse: Which results count.
+            frozen: The table of the rows.
+
+        Returns:
+            The columns, and by row id the target rows; an empty list = the row was skipped.
+        """
+
+
+@runtime_checkable
 class TakesResults(Protocol):
     """A writer of a sink that keeps results."""
 

@@ -26,6 +26,8 @@ from etlkit.engine.sample import SampledRows
 from etlkit.errors import ConfigError, SinkError
 
 if TYPE_CHECKING:
+    from google.cloud import bigquery
+
     from etlkit.api.checks import Check
     from etlkit.api.job import TransferJob
     from etlkit.api.job_options import JobOptions
@@ -121,7 +123,9 @@ def _sink(
     mode = sink.mode
     if not MODES[mode].is_staged:
         mode = "append"
-        findings.differences.append(f"rows were staged, as in mode append; mode {sink.mode} stages none")
+        findings.differences.append(
+            f"rows were staged, as in mode append; mode {sink.mode} stages none"
+        )
     if sink.before_load is not None:
         findings.differences.append("before_load did not run: it changes the target")
     own = {each.name: getattr(sink, each.name) for each in fields(BigQuerySink)}
@@ -163,7 +167,7 @@ class _ThrowAway:
         connection.make_table(work_table(rejects_table(self.name), REJECTS_COLUMNS))
         self._sink.findings.table = str(self.name)
 
-    def _copy(self, schema: Sequence[object], definition: Definition) -> None:
+    def _copy(self, schema: Sequence[bigquery.SchemaField], definition: Definition) -> None:
         from etlkit.bigquery.schema_fields import from_schema_fields
 
         columns = from_schema_fields(schema)

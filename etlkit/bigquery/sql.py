@@ -68,8 +68,8 @@ def sample(
 ) -> str:
     """Freeze some of the rows that are frozen already, with their ids.
 
-    Every row has the same chance: TABLESAMPLE would take whole blocks. Which rows they are depends on what
-    is in them and on the seed, not on their ids, which are new each time.
+    Every row has the same chance: TABLESAMPLE would take whole blocks. Which rows they are depends on
+    what is in them and on the seed, not on their ids, which are new each time.
     """
     values = ", ".join(f"t.{quoted(column.name)}" for column in columns)
     order = f"FARM_FINGERPRINT(CONCAT('{seed:d} ', TO_JSON_STRING(STRUCT({values}))))"

@@ -46,7 +46,6 @@ class AsyncExchange(ExchangeRules):
 
     async def call(self, request: Request, read: Callable[[HttpAnswer], T]) -> T:
         """As `Exchange.call`."""
-
         if (recorded := self._recorded(request)) is not None:
             return read(recorded)
 

@@ -212,7 +212,6 @@ class Exchange(ExchangeRules):
             CallFailedError: The call kept failing, and the service is well.
             OutageError: The service was down for too long.
         """
-
         if (recorded := self._recorded(request)) is not None:
             return read(recorded)
 

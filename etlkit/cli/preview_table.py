@@ -14,7 +14,16 @@ from etlkit.cli.change_table import (
     print_groups,
     table_width,
 )
-from etlkit.cli.row_changes import STYLES, Change, Sign, changes
+from etlkit.cli.row_changes import (
+    MAX_ROW,
+    MAX_VALUE,
+    STYLES,
+    Change,
+    Sign,
+    changes,
+    cut,
+    without_row,
+)
 from etlkit.cli.tables import printable
 
 if TYPE_CHECKING:
@@ -29,9 +38,6 @@ _MAX_FOLDS = 3
 """Where a text would be folded more often, lines are easier to read than a grid of towers."""
 
 _BORDER = 3
-_MAX_CONTEXT, _MAX_VALUE = 160, 30
-"""Letters of the unchanged columns of a row, and of one of them, where each row has its own lines."""
-
 _STATE_STYLES = {"": "", "skipped": "cyan", "rejected": "red"}
 
 
@@ -63,7 +69,7 @@ def print_preview(stream: TextIO, rows: Iterable[PreviewRow]) -> None:
         print_grid(stream, grid.table(stream))
         for line in lines:
             if line.reason:
-                stream.write(f"row {line.label} is rejected: {printable(line.reason)}\n")
+                stream.write(f"row {line.label} rejected: {printable(line.reason)}\n")
     else:
         print_groups(stream, ("before", "after"), map(_group, lines))
     stream.write("~ changed  + added  - removed\n")
@@ -73,25 +79,22 @@ def _lines(rows: Iterable[PreviewRow]) -> Iterator[Line]:
     for number, row in enumerate(rows, 1):
         if not row.after:
             state = "skipped" if row.error is None else "rejected"
-            yield Line(str(number), state, changes(row.before, row.before), row.error or "")
+            same = changes(row.before, row.before)
+            yield Line(str(number), state, same, without_row(row.error or ""))
         for part, after in enumerate(row.after, 1):
             of = f" ({part}/{len(row.after)})" if len(row.after) > 1 else ""
             yield Line(f"{number}{of}", "", changes(row.before, after))
 
 
 def _group(line: Line) -> Group:
-    same = [f"{c.column} {_cut(c.before, _MAX_VALUE)}" for c in line.cells if not c.sign]
+    same = [f"{c.column} {cut(c.before, MAX_VALUE)}" for c in line.cells if not c.sign]
     return Group(
         line.label,
         [change for change in line.cells if change.sign],
         state=line.state,
         reason=line.reason,
-        context=_cut(", ".join(same), _MAX_CONTEXT),
+        context=cut(", ".join(same), MAX_ROW),
     )
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 class _Grid:

@@ -11,6 +11,7 @@ import click
 
 from etlkit.cli.change_table import empty_table, print_grid
 from etlkit.cli.quantities import amount_text, duration_text, money_text, size_text
+from etlkit.cli.row_changes import without_row
 from etlkit.cli.tables import printable
 
 if TYPE_CHECKING:
@@ -50,7 +51,10 @@ def _show(report: RehearsalReport) -> None:
         if heading != section:
             table.add_section()
             section = heading
-        table.add_row(Text(name, style="bold" if not name.startswith(" ") else ""), Text(printable(text), style=style))
+        table.add_row(
+            Text(name, style="bold" if not name.startswith(" ") else ""),
+            Text(printable(text), style=style),
+        )
     print_grid(sys.stderr, table)
 
 
@@ -62,7 +66,12 @@ def _sample(report: RehearsalReport) -> Iterator[_Line]:
     part = "sample"
     of = "" if report.source_rows is None else f" of {report.source_rows:,}"
     reused = f", {report.reused:,} known from earlier runs" if report.reused else ""
-    yield part, report.state, f"{report.read:,}{of} rows, chosen at random (seed {report.seed}){reused}", ""
+    yield (
+        part,
+        report.state,
+        f"{report.read:,}{of} rows, chosen at random (seed {report.seed}){reused}",
+        "",
+    )
     counts = f"{report.written:,} written, {report.skipped:,} skipped, {report.rejected:,} rejected"
     yield part, "rows", counts, ""
     if report.error_rate is not None:
@@ -70,7 +79,7 @@ def _sample(report: RehearsalReport) -> Iterator[_Line]:
         yield part, "error rate", f"{_percents(report.error_rate)}", style
     for name, num in sorted(report.error_classes.items(), key=lambda each: -each[1])[:_MAX_CLASSES]:
         first = next((text for text in report.first_errors if name in text), "")
-        yield part, f"  {num:,} {name}", first, "red"
+        yield part, f"  {num:,} {name}", without_row(first), "red"
     if report.calls:
         retries = f", {report.retries:,} of them retries" if report.retries else ""
         cost = "" if report.cost is None else f"; {money_text(report.cost, report.currency)}"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from etlkit.cli.sql_output import to_json_value
 from etlkit.cli.tables import printable
+from etlkit.engine.comparison import is_same
 
 Sign = Literal["", "~", "+", "-"]
 
@@ -17,6 +19,11 @@ STYLES: dict[str, str] = {"~": "yellow", "+": "green", "-": "red", "": ""}
 
 MAX_TEXT = 200
 """Characters of a value; the rest is counted."""
+
+MAX_VALUE, MAX_ROW = 30, 100
+"""Letters of a value and of a row, where a row is only to be told from others."""
+
+_ROW = re.compile(r"^row (?:\d+|with id \S+)(?: \(id [^)]*\))?(?:: |, )")
 
 _MAX_PARTS = 4
 """Places of a nested value that are shown with what was there before and after."""
@@ -63,15 +70,6 @@ def _column(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> I
             yield Change(name, "~", text, text, " …")
 
 
-def is_same(one: Any, other: Any) -> bool:
-    """Whether two values are equal and of one type: `1`, `1.0` and True are three; NaN is NaN."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(is_same(one[k], other[k]) for k in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(is_same, one, other))
-    return type(one) is type(other) and (one == other or (one != one and other != other))  # noqa: PLR0124
-
-
 def _parts(name: str, place: str, before: Any, after: Any) -> Iterator[Change]:
     """The places in which two values differ."""
     if isinstance(before, dict) and isinstance(after, dict):
@@ -104,3 +102,20 @@ def value_text(value: Any) -> str:
     text = plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
     text = printable(text.replace("\n", "\\n"))
     return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}… ({len(text):,} chars)"
+
+
+def short_row(row: Mapping[str, Any]) -> str:
+    """A row on one line, to tell it from others: long values and many columns are cut."""
+    return cut(
+        ", ".join(f"{name} {cut(value_text(v), MAX_VALUE)}" for name, v in row.items()), MAX_ROW
+    )
+
+
+def cut(text: str, most: int) -> str:
+    """A text, with a dot-dot-dot where it is longer."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def without_row(message: str) -> str:
+    """The message of a row's error without number and id of the row, which stands beside it."""
+    return _ROW.sub("", message)

@@ -330,15 +330,11 @@ def command(target: str | None, **options: Any) -> int:
             return _run_datamart(job, given, options)
         if not isinstance(job, TransferJob):
             return _run_workflow(job, given, options)
-        if options["preview"]:
-            return _preview(job, given, options)
-        if options["rehearse"]:
-            return _rehearse(job, given, options)
         if options["against"]:
-            return _diff(target or str(options["script"]), job, given, options)
-        if options["dry_run"]:
-            return _dry_run(job, given, options)
-        return _run_transfer(job, given, options)
+            return _diff(target, job, given, options)
+        looks = {"preview": _preview, "rehearse": _rehearse, "dry_run": _dry_run}
+        chosen = [run for name, run in looks.items() if options[name]] or [_run_transfer]
+        return chosen[0](job, given, options)
 
 
 def _show_graph(name: str, job: object, options: dict[str, Any]) -> int:
@@ -547,7 +543,10 @@ def _rehearse(job: TransferJob, given: dict[str, Any], options: dict[str, Any]) 
     return 1 if report.would_fail else 0
 
 
-def _diff(target: str, job: TransferJob, given: dict[str, Any], options: dict[str, Any]) -> int:
+def _diff(
+    target: str | None, job: TransferJob, given: dict[str, Any], options: dict[str, Any]
+) -> int:
+    from etlkit.api.source import Sampling
     from etlkit.cli.diff.run import diff_job
     from etlkit.cli.diff.view import print_diff
 
@@ -556,8 +555,7 @@ def _diff(target: str, job: TransferJob, given: dict[str, Any], options: dict[st
         job,
         **given,
         against=options["against"],
-        num_rows=options["sample"] or DIFF_ROWS,
-        seed=options["seed"] or 0,
+        sampling=Sampling(options["sample"] or DIFF_ROWS, options["seed"] or 0),
         options=options,
         on_start=_stop_on_signals,
     )

@@ -86,7 +86,10 @@ def preview_transfer(
         EtlkitError: The source cannot be read, or the transform failed outside of a row.
     """
     spec = TransformSpec(job)
-    log.info("%s. A preview makes the calls of its rows for real", estimate_ahead(job, spec, request.limit))
+    log.info(
+        "%s. A preview makes the calls of its rows for real",
+        estimate_ahead(job, spec, request.limit),
+    )
     with Run(request, labels=job.labels, calls=make_calls(job)) as run:
         if on_start is not None:
             on_start(run)

@@ -55,8 +55,8 @@ def wilson(num: int, of: int) -> Estimate | None:
 def mean(values: Sequence[float], weights: Sequence[int]) -> Estimate | None:
     """The mean of a row, where some values are those of several rows; None = there are none.
 
-    A ratio estimator. From one value nothing is known of the spread: its interval begins at 0 and has no
-    end.
+    A ratio estimator. From one value nothing is known of the spread: its interval begins at 0 and has
+    no end.
 
     Args:
         values: Of one row, or the sum of several.

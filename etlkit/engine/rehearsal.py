@@ -1,4 +1,4 @@
-"""Rehearsal: a sample through the real engine into a throw-away table, and what it says of the whole."""
+"""Rehearsal: a sample from end to end into a throw-away table, and what it says of the whole."""
 
 from __future__ import annotations
 
@@ -81,9 +81,7 @@ def rehearse_transfer(
         times=times,
     )
     try:
-        report = run_transfer(
-            what.stand_in, rehearsal, on_start=on_start, on_progress=on_progress
-        )
+        report = run_transfer(what.stand_in, rehearsal, on_start=on_start, on_progress=on_progress)
     except BaseException as error:
         failed = getattr(error, "report", None)
         if failed is not None:
@@ -236,13 +234,8 @@ class _Summary:
             text = f"max_cost={job.max_cost:,} {job.currency}"
             found += _verdict(text, projection.cost, job.max_cost)
         if 0 < len(self._times.rows) < self._spec.max_concurrency:
-            found.append(
-                (
-                    f"the sample has fewer rows than max_concurrency={self._spec.max_concurrency:,}: "
-                    "under full load calls may take longer",
-                    False,
-                )
-            )
+            text = f"the sample has fewer rows than max_concurrency={self._spec.max_concurrency:,}"
+            found.append((f"{text}: under full load calls may take longer", False))
         return found
 
     def _max_rejected(self, num_rows: int) -> tuple[str, float]:

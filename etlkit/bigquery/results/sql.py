@@ -93,13 +93,20 @@ def take(
         made: The columns to take from it, with what the target demands of them.
         reuse: Its `passing` columns have what the target demands of them.
     """
+    return (
+        f"CREATE TABLE IF NOT EXISTS {into.sql} OPTIONS({sql.expires()}) AS\n"
+        f"{known(frozen, results, made, reuse)}"
+    )
+
+
+def known(frozen: TableName, results: TableName, made: Sequence[Column], reuse: Reuse) -> str:
+    """The frozen rows that are known, with the latest of their results; see `take`."""
     values = [*((c, f"r.{quoted(c.name)}") for c in made)]
     values += [(c, f"s.{quoted(c.name)}") for c in reuse.passing]
     chosen = "".join(f",\n  {value} AS {quoted(column.name)}" for column, value in values)
     fits = [condition for column, value in values for condition in _demands(column, value)]
     fitting = "".join(f"\n  AND {each}" for each in fits)
     return (
-        f"CREATE TABLE IF NOT EXISTS {into.sql} OPTIONS({sql.expires()}) AS\n"
         f"SELECT s.{ROW_ID}, 0 AS {sql.ATTEMPT}, r.{PART}, r.{PARTS}{chosen}\n"
         f"FROM (\n  SELECT *, {key_of(reuse.keys, 'frozen')} AS {KEY} FROM {frozen.sql} AS frozen\n"
         ") AS s\nJOIN (\n"
