@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,7 +161,8 @@ def rehearse_job(
 ) -> RehearsalReport:
     """Run a random sample of a transfer's rows from end to end, into a table that is thrown away.
 
-    Calls are real. If the job has `reuse`, its results are kept for the job's real runs.
+    Calls are real. If the job has `reuse`, the sample is one of the rows that are not known yet, and
+    the results are kept for the job's real runs.
 
     Args:
         job: What to rehearse; its sink is a `BigQuerySink`.
@@ -188,12 +190,15 @@ def rehearse_job(
     from etlkit.api.source import Sampling
     from etlkit.bigquery.rehearsal import rehearsal_job
     from etlkit.engine.rehearsal import Rehearsed, rehearse_transfer
+    from etlkit.engine.reuse import plan_reuse
+    from etlkit.engine.transform_spec import TransformSpec
 
     job, request = _request(job, name, settings, _Given(variables, loop, queued_at))
     sampling, findings = Sampling(num_rows, seed), Findings()
-    stand_in = rehearsal_job(job, sampling, findings, keep=keep_table)
-    what = Rehearsed(job, stand_in, sampling, findings, keep_table)
     request = replace(request, fresh=fresh, journal="off")
+    plan = partial(plan_reuse, job, TransformSpec(job), request)
+    stand_in = rehearsal_job(job, sampling, findings, plan, keep=keep_table)
+    what = Rehearsed(job, stand_in, sampling, findings, keep_table)
     return rehearse_transfer(what, request, on_start=on_start, on_progress=on_progress)
 
 

@@ -103,8 +103,8 @@ class DiffReport:
         changed: Rows that both wrote, with other values or another number of target rows.
         moved: Rows that ended in another way, e.g. `written -> rejected`, and how many.
         columns: Columns that differ.
-        changed_files: Which files of the code differ; empty = none does, or it is not known.
-        examples: The first few rows that differ.
+        changed_files: Which files of the code differ; None = the versions have other files.
+        examples: A few rows of each kind of difference.
         currency: Of all prices.
     """
 
@@ -118,7 +118,7 @@ class DiffReport:
     changed: int = 0
     moved: dict[str, int] = field(default_factory=dict)
     columns: Sequence[ColumnDiff] = ()
-    changed_files: Sequence[str] = ()
+    changed_files: Sequence[str] | None = None
     examples: Sequence[RowDiff] = ()
     currency: str = "USD"
 

@@ -75,7 +75,8 @@ class RehearsalReport:
         table: The throw-away table, if it was kept; None = it is dropped.
         source_rows: Rows of the whole source; None = it was not read.
         seed: Which rows the sample has.
-        read: Rows of the sample with a result; `read = written + skipped + rejected`.
+        read: Rows of the sample with a result; `read = written + skipped + rejected`. If the job has
+            `reuse`, rows that are known were not chosen.
         reused: Those whose result is that of an earlier run; they made no call.
         written: Rows that became one or more target rows.
         skipped: Rows left out by the transform.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from etlkit.bigquery import sql
 from etlkit.bigquery.modes import MODES
 from etlkit.bigquery.names import parse_table
 from etlkit.bigquery.publish.staged_writer import BigQueryWriter
-from etlkit.bigquery.sample import SampledReader, sampled
+from etlkit.bigquery.sample import LeaveOut, SampledReader, sampled
 from etlkit.bigquery.sink import BigQuerySink
 from etlkit.bigquery.source import BigQuerySource
 from etlkit.bigquery.table_definition import (
@@ -80,7 +80,12 @@ class RehearsalSink(BigQuerySink):
 
 
 def rehearsal_job(
-    job: TransferJob, sampling: Sampling, findings: Findings, *, keep: bool
+    job: TransferJob,
+    sampling: Sampling,
+    findings: Findings,
+    plan: Callable[[tuple[Column, ...]], Reuse | None],
+    *,
+    keep: bool,
 ) -> TransferJob:
     """The job with a sample for its source and a throw-away table for its target.
 
@@ -90,6 +95,7 @@ def rehearsal_job(
         job: What is rehearsed.
         sampling: Which rows.
         findings: Filled in by the run.
+        plan: Which results of earlier runs count: rows that have one are not taken.
         keep: Whether the table stays until it expires.
 
     Raises:
@@ -102,7 +108,7 @@ def rehearsal_job(
         )
     source: Source = SampledRows(job.source, sampling)
     if isinstance(job.source, BigQuerySource):
-        source = sampled(job.source, sampling)
+        source = sampled(job.source, sampling, LeaveOut(job.sink.work_dataset, plan))
     return replace(
         job,
         source=source,

@@ -112,7 +112,7 @@ def show_preview(preview: Preview) -> None:
 def _real_calls(preview: Preview) -> str:
     if not preview.calls:
         return "no calls were made through etlkit"
-    parts = [f"{preview.calls:,} real calls were made"]
+    parts = [f"{preview.calls:,} real call{'s were' if preview.calls > 1 else ' was'} made"]
     parts += [f"{preview.retries:,} of them retries"] if preview.retries else []
     if preview.cost is not None:
         parts.append(f"{money_text(preview.cost, preview.currency)} for {preview.units:,} units")

@@ -171,6 +171,8 @@ def _numbers(found: Interval) -> str:
 
 
 def _seconds(found: Interval) -> str:
+    if found.high is not None and found.high < 1:
+        return "less than a second"
     high = _or_more(found.high, duration_text)
     return f"about {duration_text(found.value)} ({duration_text(found.low)} to {high})"
 

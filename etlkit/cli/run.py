@@ -361,7 +361,8 @@ def _values(options: dict[str, Any]) -> dict[str, Any]:
 
 def _check_partners(options: dict[str, Any]) -> None:
     for name, partners in _NEEDED_PARTNERS.items():
-        if options[name] not in {None, False} and not any(options[each] for each in partners):
+        is_given = options[name] is not None and options[name] is not False
+        if is_given and not any(options[each] for each in partners):
             shown = " or ".join(map(spelled, partners))
             raise click.UsageError(f"{spelled(name)} goes with {shown}")
     for one, other in _EXCLUSIVE:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice, zip_longest
 from typing import TYPE_CHECKING, Any
 
 from etlkit.api.diff_report import ColumnDiff, DiffReport, RowDiff, SideReport
@@ -25,6 +26,7 @@ def compare(
     versions: tuple[str, str],
     sampling: Sampling,
     currency: str,
+    compares_files: bool = True,
 ) -> DiffReport:
     """Compare two sides.
 
@@ -39,15 +41,17 @@ def compare(
         versions: Where the code of the two is from.
         sampling: Of the rows.
         currency: Of all prices.
+        compares_files: Whether the code of both is in files of the same names.
     """
     same = changed = 0
     moved, cells = Counter[str](), Counter[str]()
-    examples: list[RowDiff] = []
+    found: dict[str, list[RowDiff]] = {}
     for number, (row_id, source) in enumerate(source_rows.items(), 1):
         one, other = old.rows[row_id], new.rows[row_id]
         differing = list(_differing(one.rows, other.rows))
+        kind = f"{one.state} -> {other.state}"
         if one.state != other.state:
-            moved[f"{one.state} -> {other.state}"] += 1
+            moved[kind] += 1
         elif differing or len(one.rows) != len(other.rows):
             changed += 1
         else:
@@ -55,8 +59,9 @@ def compare(
             continue
         if one.state == other.state:
             cells.update(differing)
-        if len(examples) < MAX_EXAMPLES:
-            examples.append(RowDiff(number, source, one, other))
+        of_kind = found.setdefault(kind, [])
+        if len(of_kind) < MAX_EXAMPLES:
+            of_kind.append(RowDiff(number, source, one, other))
     return DiffReport(
         job=job_name,
         old=_side(versions[0], old),
@@ -68,10 +73,16 @@ def compare(
         changed=changed,
         moved=dict(moved.most_common()),
         columns=list(_columns(old, new, cells)),
-        changed_files=changes(old.code, new.code),
-        examples=examples,
+        changed_files=changes(old.code, new.code) if compares_files else None,
+        examples=_examples(found.values()),
         currency=currency,
     )
+
+
+def _examples(kinds: Iterable[Sequence[RowDiff]]) -> list[RowDiff]:
+    """A few rows of each kind of difference, in the sample's order."""
+    in_turn = chain.from_iterable(zip_longest(*kinds))
+    return sorted(islice(filter(None, in_turn), MAX_EXAMPLES), key=lambda row: row.number)
 
 
 def _differing(old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -86,6 +86,16 @@ class ResultsTable:
             )
         return 0
 
+    def unknown(self, rows: str) -> str:
+        """What is true of rows without results that count, as SQL; empty = there are no results.
+
+        Args:
+            rows: Alias of a table of source rows.
+        """
+        if self._connection.find_table(self.name) is None:
+            return ""
+        return results_sql.unknown(rows, self.name, self._reuse)
+
     def count_known(self, frozen: TableName) -> int:
         """How many frozen rows have results that count."""
         if self._connection.find_table(self.name) is None:

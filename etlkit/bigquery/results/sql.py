@@ -66,6 +66,11 @@ def count(results: TableName, reuse: Reuse) -> str:
     return f"SELECT COUNT(DISTINCT {KEY}) AS n {_counting(results, reuse)}"
 
 
+def unknown(rows: str, results: TableName, reuse: Reuse) -> str:
+    """What is true of rows without results that count; `rows` is the alias of their table."""
+    return f"{key_of(reuse.keys, rows)} NOT IN (SELECT {KEY} {_counting(results, reuse)})"
+
+
 def count_known(frozen: TableName, results: TableName, reuse: Reuse) -> str:
     """How many frozen rows have results that count, as `n`."""
     return (

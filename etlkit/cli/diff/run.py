@@ -95,6 +95,7 @@ def diff_job(
         versions=(code.shown, "the working tree"),
         sampling=sampling,
         currency=job.currency,
+        compares_files=code.file is None,
     )
 
 

@@ -129,7 +129,7 @@ def _errors(side: SideReport) -> Iterator[str]:
 def _summary(report: DiffReport) -> Iterator[str]:
     if report.changed_files:
         yield f"code: {'; '.join(report.changed_files)}"
-    else:
+    elif report.changed_files is not None:
         yield "code: the files of both versions are the same"
     of = "" if report.source_rows is None else f" of {report.source_rows:,}"
     parts = [f"{report.same:,} the same"]
@@ -139,4 +139,4 @@ def _summary(report: DiffReport) -> Iterator[str]:
     yield f"{word}: {report.rows:,}{of} rows compared (seed {report.seed}): {', '.join(parts)}"
     differing = report.rows - report.same
     if differing > len(report.examples):
-        yield f"the table shows the first {len(report.examples)} of {differing:,} rows that differ"
+        yield f"the table shows {len(report.examples)} of {differing:,} rows that differ"
