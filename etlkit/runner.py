@@ -191,13 +191,15 @@ def rehearse_job(
     from etlkit.bigquery.rehearsal import rehearsal_job
     from etlkit.engine.rehearsal import Rehearsed, rehearse_transfer
     from etlkit.engine.reuse import plan_reuse
+    from etlkit.engine.sample import SampledRows
     from etlkit.engine.transform_spec import TransformSpec
 
     job, request = _request(job, name, settings, _Given(variables, loop, queued_at))
     sampling, findings = Sampling(num_rows, seed), Findings()
     request = replace(request, fresh=fresh, journal="off")
     plan = partial(plan_reuse, job, TransformSpec(job), request)
-    stand_in = rehearsal_job(job, sampling, findings, plan, keep=keep_table)
+    other = SampledRows(job.source, sampling)
+    stand_in = rehearsal_job(job, sampling, findings, plan, other, keep=keep_table)
     what = Rehearsed(job, stand_in, sampling, findings, keep_table)
     return rehearse_transfer(what, request, on_start=on_start, on_progress=on_progress)
 

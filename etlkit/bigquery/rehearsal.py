@@ -22,7 +22,6 @@ from etlkit.bigquery.table_definition import (
     definition_of,
     work_table,
 )
-from etlkit.engine.sample import SampledRows
 from etlkit.errors import ConfigError, SinkError
 
 if TYPE_CHECKING:
@@ -84,6 +83,7 @@ def rehearsal_job(
     sampling: Sampling,
     findings: Findings,
     plan: Callable[[tuple[Column, ...]], Reuse | None],
+    other: Source,
     *,
     keep: bool,
 ) -> TransferJob:
@@ -96,6 +96,7 @@ def rehearsal_job(
         sampling: Which rows.
         findings: Filled in by the run.
         plan: Which results of earlier runs count: rows that have one are not taken.
+        other: The sample of a source that is not in BigQuery.
         keep: Whether the table stays until it expires.
 
     Raises:
@@ -106,7 +107,7 @@ def rehearsal_job(
             f"--rehearse needs a BigQuerySink, not a {type(job.sink).__name__}: there is no table to "
             "write to instead. --preview runs a few rows and sends nothing"
         )
-    source: Source = SampledRows(job.source, sampling)
+    source = other
     if isinstance(job.source, BigQuerySource):
         source = sampled(job.source, sampling, LeaveOut(job.sink.work_dataset, plan))
     return replace(
