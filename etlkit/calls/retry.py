@@ -353,12 +353,12 @@ class Calls:
         times: Times | None = None,
         recording: Recording | None = None,
     ) -> None:
-        self.meter = meter or Meter()
+        self.meter: Meter = meter or Meter()
         self.policy = policy
         self.rate_limit = rate_limit
-        self.stopping = clock.Stop()
+        self.stopping: clock.Stop = clock.Stop()
         self.shared = shared
-        self.waits = waits or Waits()
+        self.waits: Waits = waits or Waits()
         self.times = times
         self.recording = recording
         self._lock = threading.Lock()

@@ -63,7 +63,7 @@ class ResultsTable:
         self._reuse = reuse
         self._passing = {column.name for column in reuse.passing}
         self._has_results = False
-        self.name = results_name(dataset, reuse.job)
+        self.name: TableName = results_name(dataset, reuse.job)
 
     def count(self) -> int:
         """How many source rows have results that count."""
