@@ -118,6 +118,17 @@ def chosen_settings(options: dict[str, Any]) -> Iterator[Settings]:
         yield environment(project=options["project"], location=options["location"])
 
 
+_SPELLED = {
+    "against": "--diff",
+    "as_json": "--json",
+    "from_task": "--from",
+    "graph_format": "--format",
+    "html_file": "--html",
+    "report_file": "--report",
+}
+"""Options whose values have another name in Python, where many a name is taken."""
+
+
 def spelled(name: str) -> str:
     """An option's name as a user writes it: `local_dir` is `--local-dir`."""
-    return f"--{name.replace('_', '-')}"
+    return _SPELLED.get(name) or f"--{name.replace('_', '-')}"
