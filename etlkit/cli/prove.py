@@ -162,6 +162,7 @@ def command(target: str, **options: Any) -> int:
             seed=options["seed"],
             fake=fake,
             recording=recording,
+            buckets=options["local_dir"] / "buckets" if options["local"] else None,
             ignored=options["ignore"],
             allowed_hosts=options["allowed_hosts"],
             variables=variables,

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _LINE_EVERY_S = 10.0
 _MAX_SHOWN = 5
+_MAX_WIDTH = 100
+_INDENT = 7
 _NAMES = (
     "weather",
     "runs",
@@ -97,8 +99,8 @@ def print_report(report: ProofReport, again: Sequence[str], *, as_json: bool) ->
     for run in report.failed[:_MAX_SHOWN]:
         _say("red", "failed", f"seed {run.seed} ({run.weather}, {run.kills} kills)")
         for problem in run.problems:
-            click.echo(textwrap.indent(printable(problem), "       "))
-        click.echo(f"       repeat it: {click.style(_repeat(again, run), bold=True)}")
+            _say(None, "", problem)
+        click.echo(f"{'':{_INDENT}}repeat it: {click.style(_repeat(again, run), bold=True)}")
     if len(report.failed) > _MAX_SHOWN:
         seeds = ", ".join(str(run.seed) for run in report.failed[_MAX_SHOWN:])
         _say("red", "failed", f"also the seeds {seeds}")
@@ -132,11 +134,12 @@ def _charges(report: ProofReport) -> list[str]:
     after_loss = sum(run.repaid_after_loss for run in report.runs)
     kills = sum(run.kills for run in report.runs)
     recorded = f"; {report.recorded:,} real calls were made for the recording"
+    undisturbed = f"an undisturbed run makes {report.calls_undisturbed:,}"
+    worst = f"at most {report.worst_kill} after one"
+    bound = f"{report.bound} may be in flight (max_concurrency {report.max_concurrency})"
     return [
-        f"an undisturbed run makes {report.calls_undisturbed:,}"
-        + (recorded if report.recorded else ""),
-        f"{after_kill:,} were paid again after {kills:,} kills, at most {report.worst_kill} after one; "
-        f"{report.bound} may be in flight (max_concurrency {report.max_concurrency})",
+        undisturbed + (recorded if report.recorded else ""),
+        f"{after_kill:,} were paid again after {kills:,} kills, {worst}; {bound}",
         f"{after_loss:,} were paid again because the answer was lost on its way",
     ]
 
@@ -144,14 +147,11 @@ def _charges(report: ProofReport) -> list[str]:
 def _verdict(report: ProofReport) -> tuple[str, str, str]:
     runs, took = len(report.runs), duration_text(report.seconds)
     if report.holds:
-        return (
-            "green",
-            "proved",
-            f"{runs} {_runs(runs)} of {report.rows:,} rows: none lost, none doubled, none different; in {took}",
-        )
-    what = [f"{len(report.failed)} of {runs} {_runs(runs)} failed"] if report.failed else []
-    what += ["the job itself does something wrong"] if report.findings else []
-    return "red", "not proved", f"{' and '.join(what)}; in {took}"
+        what = f"{runs} {_runs(runs)} of {report.rows:,} rows"
+        return "green", "proved", f"{what}: none lost, none doubled, none different; in {took}"
+    wrong = [f"{len(report.failed)} of {runs} {_runs(runs)} failed"] if report.failed else []
+    wrong += ["the job itself does something wrong"] if report.findings else []
+    return "red", "failed", f"{' and '.join(wrong)}; in {took}"
 
 
 def _runs(number: int) -> str:
@@ -163,4 +163,15 @@ def _repeat(again: Sequence[str], run: ProvedRun) -> str:
 
 
 def _say(color: str | None, word: str, text: str) -> None:
-    click.echo(f"{click.style(f'{word:<6}', fg=color)} {printable(text)}")
+    """Print a paragraph after a word, not wider than the terminal."""
+    width = min(get_terminal_size().columns, _MAX_WIDTH)
+    lines = textwrap.wrap(
+        printable(text),
+        width - _INDENT,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    first = f"{word:<{_INDENT - 1}} "
+    for line in lines or [""]:
+        click.echo(f"{click.style(first, fg=color)}{line}")
+        first = " " * _INDENT

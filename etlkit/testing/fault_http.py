@@ -137,7 +137,7 @@ def _parse_head(head: bytes) -> tuple[str, str, dict[str, str]]:
     first, *lines = head.decode("latin-1").split("\r\n")
     method, _, rest = first.partition(" ")
     headers = {}
-    for line in lines:
+    for line in filter(None, lines):
         name, _, value = line.partition(":")
         headers[name.lower()] = value.strip()
     return method, rest.partition(" ")[0], headers

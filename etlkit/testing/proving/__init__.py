@@ -1,1 +1,1 @@
-"""What `etlkit prove` does: a user's own job under kills, cuts and bad answers, and what it is worth then."""
+"""What `etlkit prove` does: a user's job under kills, cuts and bad answers, compared with calm runs."""

@@ -1,4 +1,4 @@
-"""Where the answers of services come from while a job is proved: nothing is paid for a hundred times."""
+"""Where the answers of services come from while a job is proved: nothing is paid a hundred times."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, unquote
 from etlkit.api.user_errors import user_error_text
 from etlkit.calls.connections import HttpPool
 from etlkit.calls.local_token import is_loopback
-from etlkit.errors import ConfigError
+from etlkit.errors import ConfigError, EtlkitError
 from etlkit.testing.fake_http import FakeRequest, reply_of
 from etlkit.testing.fake_vision import answer_of
 from etlkit.testing.fault_http import Reply
@@ -49,7 +49,7 @@ def keys_of(origin: str, method: str, path: str, body: bytes) -> list[str]:
             return [f"{item.key} {' '.join(item.features)}" for item in read_items(body)]
         except RefusedError:
             pass
-    digest = hashlib.sha256("\n".join((method, origin, path, "")).encode() + body).hexdigest()
+    digest = hashlib.sha256(f"{method}\n{origin}\n{path}\n".encode() + body).hexdigest()
     return [f"{method} {origin}{path.partition('?')[0]} {digest}"]
 
 
@@ -164,6 +164,7 @@ class Answers:
 
     Attributes:
         refused: Origins that nobody answers for, with a method and path of each.
+        unreachable: Origins that were asked and did not answer, with the first reason.
         fake_error: What the fake raised first; None = nothing.
         differs: Whether something was asked that is not in the recording, after it was made.
     """
@@ -174,6 +175,7 @@ class Answers:
         self._lock = threading.Lock()
         self._pools: dict[str, HttpPool] = {}
         self.refused: dict[str, str] = {}
+        self.unreachable: dict[str, str] = {}
         self.fake_error: str | None = None
         self.differs: str | None = None
 
@@ -232,9 +234,14 @@ class Answers:
             if origin not in self._pools:
                 self._pools[origin] = HttpPool(origin, service=origin, max_idle=_MAX_IDLE)
             pool = self._pools[origin]
-        status, answered, content = pool.send(
-            method, path, _passed_on(headers), body or None, timeout_s=_UPSTREAM_S
-        )
+        try:
+            status, answered, content = pool.send(
+                method, path, _passed_on(headers), body or None, timeout_s=_UPSTREAM_S
+            )
+        except EtlkitError as error:
+            with self._lock:
+                self.unreachable.setdefault(origin, str(error))
+            raise
         kept = _passed_on({name.lower(): value for name, value in answered.items()})
         kind = kept.pop("content-type", "application/octet-stream")
         return Reply(status, content, kept, kind)

@@ -106,9 +106,9 @@ def make_attempt(order: Order, load: LoadJob) -> None:
         outcome = Outcome("", 0, asdict(report), _seen(watch))
     except BaseException as error:
         logging.getLogger("etlkit").exception("the attempt failed")
-        report = getattr(error, "report", None)
+        ended = getattr(error, "report", None)
         code = error.exit_code if isinstance(error, EtlkitError) else 1
-        known = {} if report is None else asdict(report)
+        known = {} if ended is None else asdict(ended)
         outcome = Outcome(str(error) or type(error).__name__, code, known, _seen(watch))
     file = Path(order.outcome)
     part = file.with_suffix(".part")

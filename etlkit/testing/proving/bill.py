@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
+from typing import Literal
 
 from etlkit.testing.fault_plan import OK, Fault
 from etlkit.testing.proving.scenario import Scenario
@@ -13,8 +14,8 @@ from etlkit.testing.proving.scenario import Scenario
 LOST_KINDS = frozenset({"disconnect", "hang", "truncate", "reset"})
 """Faults after which the service has done its work, and the caller does not know."""
 
-OnCall = Callable[[int, bool], None]
-"""Told of each call: its number in the process, and whether the service has answered it."""
+OnCall = Callable[[int, Literal["arrived", "answered"]], None]
+"""Told of each call: its number in the process, and how far the service is with it."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class Bill:
                 self.charges.faults[fault.name] += 1
                 self._failures.update(keys)
         if on_call is not None:
-            on_call(number, False)
+            on_call(number, "arrived")
         return Arrival(keys, process, number, fault, delay_s)
 
     def paid(self, arrival: Arrival) -> None:
@@ -118,7 +119,7 @@ class Bill:
                 self._unclaimed[key] += is_lost
             self.charges.lost += is_lost
         if on_call is not None:
-            on_call(arrival.number, True)
+            on_call(arrival.number, "answered")
 
     def _pay(self, key: str, process: int) -> None:
         charges, before = self.charges, self._paid_by[key]

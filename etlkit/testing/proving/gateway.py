@@ -1,7 +1,7 @@
 """The gateway: every call that a job under proof makes through etlkit comes here, and is counted.
 
-Each service has a port of its own, so that paths stay as they are. A process of the job asks the control
-port for it.
+Each service has a port of its own, so that paths stay as they are. A process of the job asks the
+control port for it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from threading import Lock
 from typing import Final, Self
 from urllib.parse import parse_qs, urlsplit
 
+from etlkit.errors import RetryableError
 from etlkit.testing import fault_vision
 from etlkit.testing.fault_http import HttpListener, Reply
 from etlkit.testing.fault_plan import Fault
@@ -26,7 +27,13 @@ from etlkit.testing.proving.bill import Bill
 MARK: Final = "x-etlkit-prove"
 """A header of calls that give up after a moment. Only these are left hanging."""
 
-_HTML: Final = b"<!DOCTYPE html><html><head><title>502</title></head><body>Bad Gateway</body></html>"
+LEAST_ANSWER_S: Final = 0.002
+"""What a call takes at least, as over a network. The journal keeps rows that took a call, and knows
+them by their time: see `CALL_S` in `etlkit.engine.worker_group`."""
+
+_HTML: Final = (
+    b"<!DOCTYPE html><html><head><title>502</title></head><body>Bad Gateway</body></html>"
+)
 _MAX_WAITING: Final = 64
 
 _logger = logging.getLogger("etlkit.testing")
@@ -102,11 +109,11 @@ class Gateway:
             reply = await asyncio.get_running_loop().run_in_executor(
                 self._waiting, self._answers.answer, origin, method, path, own, body
             )
-        except Exception as error:  # the service behind is not there
+        except RetryableError as error:
             _logger.info("%s did not answer: %s", origin, error)
             return Reply(503, fault_vision.error_body(503, fault_vision.message_of(503)))
         self._bill.paid(arrival)
-        await asyncio.sleep(arrival.delay_s)
+        await asyncio.sleep(max(arrival.delay_s, LEAST_ANSWER_S))
         if fault.kind == "hang" and not has_mark:
             fault = Fault("disconnect")
         return replace(reply, fault=fault)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import threading
 import time
@@ -11,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from etlkit.errors import ConfigError, JobError
@@ -58,6 +59,7 @@ class ProofPlan:
         seed: Of the first run; each of the others has the next one.
         fake: Answers the job's calls; None = there is none.
         recording: Of real answers; None = no real service is asked.
+        buckets: Folder of local buckets that the job may read, which are copied; None = there are none.
         ignored: Columns that are not compared, e.g. the time of a run.
         allowed_hosts: Hosts that the job may reach past etlkit.
         variables: Values of custom variables.
@@ -72,6 +74,7 @@ class ProofPlan:
     seed: int
     fake: Fake | None = None
     recording: Recording | None = None
+    buckets: Path | None = None
     ignored: Sequence[str] = ()
     allowed_hosts: Sequence[str] = ()
     variables: Mapping[str, Any] = field(default_factory=dict)
@@ -103,6 +106,8 @@ def prove(plan: ProofPlan, on_progress: OnProgress) -> ProofReport:
             stack.enter_context(ForkServer(plan.command, seed, place / "server.log"))
             for seed in _HASH_SEEDS
         ]
+        if plan.buckets is not None and plan.buckets.is_dir():
+            shutil.copytree(plan.buckets, place / ".etlkit" / "buckets")
         stack.enter_context(local_world(place / ".etlkit"))
         world = _World(plan, place, stack)
         proof = _Proof(plan, world, servers, report, on_progress)
@@ -157,19 +162,20 @@ class _World:
     def disturb(self, attempt: Attempt | None, kill: Callable[[], None]) -> list[Fault]:
         """Arm the proxies for a process; gives what may strike, the counter of requests first."""
         counter = Fault(_REQUEST, times=0)
-        rest, grpc = [counter], []
+        rest: list[Fault] = [counter]
+        grpc: list[Fault] = []
         for cut in () if attempt is None else attempt.cuts:
-            at = "answer" if cut.is_answered else "request"
-            fault = Fault(cut.marker, at=at, skip=cut.skip)
-            (rest if cut.over == "rest" else grpc).append(fault)
+            at = _at(is_answered=cut.is_answered)
+            (rest if cut.over == "rest" else grpc).append(Fault(cut.marker, at, skip=cut.skip))
         if attempt is not None and attempt.kill is not None and attempt.kill.at == "request":
-            strike = attempt.kill
-            at = "answer" if strike.is_answered else "request"
-            rest.append(
-                Fault(_REQUEST, at=at, skip=strike.number - 1, do="call", action=kill)
-            )
+            strike, at = attempt.kill, _at(is_answered=attempt.kill.is_answered)
+            rest.append(Fault(_REQUEST, at, do="call", skip=strike.number - 1, action=kill))
         self.rest.faults, self.grpc.faults = rest, grpc
         return [*rest, *grpc]
+
+
+def _at(*, is_answered: bool) -> Literal["request", "answer"]:
+    return "answer" if is_answered else "request"
 
 
 class _Proof:
@@ -254,8 +260,10 @@ class _Proof:
         if outcome is None:
             raise JobError(f"the process of an undisturbed run died (status {child.status})")
         if outcome.error:
+            answers = self._world.answers
+            reasons = "".join(f". {reason}" for reason in answers.unreachable.values())
             kind = ConfigError if outcome.exit_code == ConfigError.exit_code else JobError
-            raise kind(f"the job fails without any faults: {outcome.error}")
+            raise kind(f"the job fails without any faults: {outcome.error}{reasons}")
         seconds = time.monotonic() - began
         self._undisturbed = Undisturbed(world.bill.charges.calls, counter.met, seconds)
         return outcome, world.bill.charges
@@ -321,7 +329,9 @@ class _Proof:
             report.bound += spec.max_parked * (calls_per_row - 1)
         self._call_timeout_s = _LEAST_CALL_S + self._undisturbed.seconds / 2
         if not self._undisturbed.calls:
-            report.notes.append("the job makes no calls through etlkit: only kills and cuts were tried")
+            report.notes.append(
+                "the job makes no calls through etlkit: only kills and cuts were tried"
+            )
         elif not self._has_stable_keys:
             report.notes.append(
                 "its requests differ from run to run, so that only their number is compared"
@@ -477,14 +487,12 @@ class _Striker:
         if self._timer is not None:
             self._timer.cancel()
 
-    def on_call(self, number: int, is_answered: bool) -> None:  # noqa: FBT001 - see `OnCall`
+    def on_call(self, number: int, moment: Literal["arrived", "answered"]) -> None:
         """See `OnCall`."""
         kill = self._kill
-        if kill is not None and (kill.at, kill.number, kill.is_answered) == (
-            "call",
-            number,
-            is_answered,
-        ):
+        if kill is None or kill.at != "call" or kill.number != number:
+            return
+        if kill.is_answered == (moment == "answered"):
             self.strike()
 
     def strike(self) -> None:
@@ -503,4 +511,3 @@ def _difference_text(where: str, lost: int, doubled: int, different: int) -> str
         if number
     ]
     return f"{', '.join(parts)} in the {where}"
-

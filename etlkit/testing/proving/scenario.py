@@ -1,8 +1,8 @@
 """What happens to a run, by its seed: the weather at the services, kills, cut connections.
 
-Nothing here depends on the clock or on the order of threads: the same seed, job and sample give the same
-faults at the same calls. Only where a kill strikes among calls that are in flight together is left to
-chance.
+Nothing here depends on the clock or on the order of threads: the same seed, job and sample give the
+same faults at the same calls. Only where a kill strikes among calls that are in flight together is left
+to chance.
 """
 
 from __future__ import annotations
@@ -178,8 +178,8 @@ def scenario(seed: int, undisturbed: Undisturbed) -> Scenario:
         )
         for number in range(num_kills + 1)
     )
-    begin = random.randint(1, max(1, undisturbed.calls * 2 // 3))
-    length = random.randint(5, max(5, min(_MAX_STORM, undisturbed.calls // 2)))
+    begin = _up_to(random, undisturbed.calls * 2 // 3)
+    length = 4 + _up_to(random, min(_MAX_STORM, undisturbed.calls // 2))
     return Scenario(
         seed=seed,
         weather=weather,
@@ -190,21 +190,30 @@ def scenario(seed: int, undisturbed: Undisturbed) -> Scenario:
     )
 
 
+def _up_to(random: Random, most: int) -> int:
+    """A number from 1 to `most`.
+
+    It takes one number from `random` whatever `most` is, which may differ a little when a seed is
+    repeated: all that comes later is the same then.
+    """
+    return 1 + int(random.random() * max(1, most))
+
+
 def _kill(random: Random, undisturbed: Undisturbed) -> Kill:
     kinds: list[Literal["call", "request", "time"]] = ["request", "time"]
     kinds += ["call"] * 3 if undisturbed.calls else ["request"]
-    at = random.choice(kinds)
+    at, share, is_answered = random.choice(kinds), random.random(), random.random() < 0.5
     if at == "time":
-        return Kill(at, seconds=random.uniform(0.0, undisturbed.seconds))
+        return Kill(at, seconds=share * undisturbed.seconds)
     most = undisturbed.calls if at == "call" else undisturbed.requests
-    return Kill(at, random.randint(1, max(1, most)), random.random() < 0.5)
+    return Kill(at, 1 + int(share * max(1, most)), is_answered)
 
 
 def _cuts(random: Random, undisturbed: Undisturbed) -> tuple[Cut, ...]:
     cuts = [
-        Cut("rest", _REST, random.randint(0, undisturbed.requests), random.random() < 0.6)
-        for _ in range(random.randint(1, 2))
+        Cut("rest", _REST, _up_to(random, undisturbed.requests) - 1, random.random() < 0.6)
+        for _ in range(random.choice((1, 2)))
     ]
     if random.random() < 0.7:
-        cuts.append(Cut("grpc", random.choice(_GRPC), random.randint(0, 1), random.random() < 0.6))
+        cuts.append(Cut("grpc", random.choice(_GRPC), random.choice((0, 1)), random.random() < 0.6))
     return tuple(cuts)

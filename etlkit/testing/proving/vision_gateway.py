@@ -22,6 +22,7 @@ from etlkit.testing.fault_plan import Fault
 from etlkit.testing.fault_vision import Item, RefusedError, message_of
 from etlkit.testing.proving.answers import Fake
 from etlkit.testing.proving.bill import LOST_KINDS, Bill
+from etlkit.testing.proving.gateway import LEAST_ANSWER_S
 
 _UPSTREAM_S: Final = 60.0
 _PASSED_ON: Final = frozenset({"authorization", "x-goog-api-key"})
@@ -84,7 +85,7 @@ class VisionGateway:
         except grpc.RpcError as error:
             context.abort(error.code(), error.details())
         self._bill.paid(arrival)
-        time.sleep(arrival.delay_s)
+        time.sleep(max(arrival.delay_s, LEAST_ANSWER_S))
         if fault.kind == "truncate":
             return answer[: len(answer) // 2]
         if fault.kind in LOST_KINDS:
@@ -106,13 +107,11 @@ def _rest_body(items: list[Item]) -> bytes:
     import base64
     import json
 
-    requests = [
-        {
-            "image": {"source": {"imageUri": item.uri}}
-            if item.uri
-            else {"content": base64.b64encode(item.content).decode()},
-            "features": [{"type": feature} for feature in item.features],
-        }
-        for item in items
-    ]
+    requests: list[dict[str, Any]] = []
+    for item in items:
+        image: dict[str, Any] = {"source": {"imageUri": item.uri}}
+        if not item.uri:
+            image = {"content": base64.b64encode(item.content).decode()}
+        features = [{"type": feature} for feature in item.features]
+        requests.append({"image": image, "features": features})
     return json.dumps({"requests": requests}).encode()
