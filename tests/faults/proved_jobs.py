@@ -4,6 +4,7 @@ import http.client
 import itertools
 import os
 import random
+from dataclasses import replace
 
 import etlkit.bigquery.sql
 import etlkit.engine.journal.journal
@@ -12,6 +13,9 @@ from etlkit.calls.async_http import AsyncHttpClient
 from etlkit.calls.http import HttpClient
 
 SOURCE = BigQuerySource("SELECT n FROM UNNEST(GENERATE_ARRAY(0, 59)) AS n")
+
+
+UNREPEATED_ROWS = etlkit.bigquery.sql.unrepeated_rows
 
 
 def double(request):
@@ -102,21 +106,18 @@ class CallsPast(EtlBase):
 calls_past = job_of(CallsPast)
 
 
-class Loses(NoCalls):
+def loses_rows():
     """As if the engine published only what the last attempt has staged."""
+    sql = etlkit.bigquery.sql
 
-    def before_action(self):
-        sql = etlkit.bigquery.sql
-        parts_of = sql._parts_of
+    def of_last_attempt(staged, columns):
+        return UNREPEATED_ROWS(replace(staged, tables=staged.tables[-1:]), columns)
 
-        def of_last_attempt(table, has, columns):
-            latest = f"SELECT MAX({sql.ATTEMPT}) FROM {table.sql}"
-            return f"{parts_of(table, has, columns)} WHERE {sql.ATTEMPT} = ({latest})"
-
-        sql._parts_of = of_last_attempt
+    sql.unrepeated_rows = of_last_attempt
+    return NoCalls()
 
 
-loses = job_of(Loses)
+loses = job_of(loses_rows)
 
 
 class PaysTwice(Good):

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 SAMPLE = "etlkit_prove.sample"
 SHUFFLED = "etlkit_prove.shuffled"
 
+_POLL_S = 0.01
+
 LoadJob = Callable[[str], "TransferJob"]
 
 
@@ -34,6 +36,7 @@ class Order:
     Attributes:
         target: The job, as the command line names it.
         source: The table with the rows.
+        batch_rows: Rows that come at once.
         name: Of the job in the ledger.
         resume: Whether to go on with a run.
         local_dir: Of the throw-away local world.
@@ -50,6 +53,7 @@ class Order:
 
     target: str
     source: str
+    batch_rows: int
     name: str
     resume: bool
     local_dir: str
@@ -102,6 +106,7 @@ def make_attempt(order: Order, load: LoadJob) -> None:
             watch = Watch(router, order.allowed_hosts)
             with rerouted(router, order.call_timeout_s), no_sleep():
                 watch.begin()
+                seem_large(order.batch_rows)
                 report = _run(proved_job(job, order), order)
         outcome = Outcome("", 0, asdict(report), _seen(watch))
     except BaseException as error:
@@ -188,6 +193,23 @@ def _seem_new(log: Path) -> None:
     numpy = sys.modules.get("numpy")
     if numpy is not None:
         numpy.random.seed()
+
+
+def seem_large(num_rows: int) -> None:
+    """Let a small sample go through a run in as many steps as a large table does.
+
+    Its rows come in several batches, and are staged one batch after the other: so a kill finds some of
+    them staged, and others not.
+
+    Args:
+        num_rows: Of a batch.
+    """
+    from etlkit.engine import batch_writer, pipeline, transform_spec
+
+    batch_writer.FLUSH_INTERVAL_S = 0.0
+    pipeline._POLL_INTERVAL_S = _POLL_S  # noqa: SLF001 - in a process of its own
+    transform_spec._CHUNK_ROWS = num_rows  # noqa: SLF001
+    transform_spec._SHARED_CHUNK_ROWS = num_rows  # noqa: SLF001
 
 
 def _seen(watch: Watch | None) -> list[tuple[str, str, int]]:

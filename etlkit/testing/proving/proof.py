@@ -24,7 +24,15 @@ from etlkit.testing.proving.comparison import Rows, compare, differing_columns
 from etlkit.testing.proving.gateway import Gateway
 from etlkit.testing.proving.processes import Child, ForkServer
 from etlkit.testing.proving.report import ProofReport, ProvedRun
-from etlkit.testing.proving.scenario import Attempt, Kill, Scenario, Undisturbed, scenario
+from etlkit.testing.proving.scenario import (
+    APPEND,
+    REQUEST,
+    Attempt,
+    Kill,
+    Scenario,
+    Undisturbed,
+    scenario,
+)
 from etlkit.testing.proving.tables import ProofTables, throw_away_connection
 from etlkit.testing.proving.vision_gateway import VisionGateway
 
@@ -40,9 +48,9 @@ _LEAST_CALL_S: Final = 1.0
 _SLOWEST: Final = 20
 """A run under faults may take this many times what an undisturbed one takes."""
 
+_NUM_BATCHES: Final = 10
 _MAX_GIVEN_UP: Final = 3
 _COUNTS: Final = ("read", "written", "skipped", "rejected")
-_REQUEST: Final = b"HTTP/1.1\r\n"
 _HASH_SEEDS: Final = (1, 2)
 
 
@@ -160,18 +168,22 @@ class _World:
         return sorted(self._fixed_ports | self.gateway.ports)
 
     def disturb(self, attempt: Attempt | None, kill: Callable[[], None]) -> list[Fault]:
-        """Arm the proxies for a process; gives what may strike, the counter of requests first."""
-        counter = Fault(_REQUEST, times=0)
-        rest: list[Fault] = [counter]
-        grpc: list[Fault] = []
+        """Arm the proxies for a process.
+
+        Returns:
+            The counter of requests, the one of appends, and what may strike.
+        """
+        rest, grpc = [Fault(REQUEST, times=0)], [Fault(APPEND, times=0)]
         for cut in () if attempt is None else attempt.cuts:
             at = _at(is_answered=cut.is_answered)
             (rest if cut.over == "rest" else grpc).append(Fault(cut.marker, at, skip=cut.skip))
-        if attempt is not None and attempt.kill is not None and attempt.kill.at == "request":
-            strike, at = attempt.kill, _at(is_answered=attempt.kill.is_answered)
-            rest.append(Fault(_REQUEST, at, do="call", skip=strike.number - 1, action=kill))
+        moment = None if attempt is None else attempt.kill
+        if moment is not None and moment.at in {"request", "append"}:
+            marker, faults = (REQUEST, rest) if moment.at == "request" else (APPEND, grpc)
+            at = _at(is_answered=moment.is_answered)
+            faults.append(Fault(marker, at, do="call", skip=moment.number - 1, action=kill))
         self.rest.faults, self.grpc.faults = rest, grpc
-        return [*rest, *grpc]
+        return [rest[0], grpc[0], *rest[1:], *grpc[1:]]
 
 
 def _at(*, is_answered: bool) -> Literal["request", "answer"]:
@@ -202,7 +214,7 @@ class _Proof:
         self._ignored = list(plan.ignored)
         self._usual: dict[str, int] = {}
         self._has_stable_keys = True
-        self._undisturbed = Undisturbed(0, 0, 0.0)
+        self._undisturbed = Undisturbed(0, 0, 0, 0.0)
         self._expected: Rows = ()
         self._expected_rejects: Rows = ()
         self._counts: Mapping[str, int] = {}
@@ -249,7 +261,7 @@ class _Proof:
         world, began = self._world, time.monotonic()
         world.bill.begin(None, {})
         world.bill.begin_process(0, None)
-        counter, *_ = world.disturb(None, lambda: None)
+        requests, appends, *_ = world.disturb(None, lambda: None)
         child = server.start(self._order(name, source, resume=False))
         if not child.wait(600.0):
             child.kill()
@@ -265,7 +277,8 @@ class _Proof:
             kind = ConfigError if outcome.exit_code == ConfigError.exit_code else JobError
             raise kind(f"the job fails without any faults: {outcome.error}{reasons}")
         seconds = time.monotonic() - began
-        self._undisturbed = Undisturbed(world.bill.charges.calls, counter.met, seconds)
+        calls = world.bill.charges.calls
+        self._undisturbed = Undisturbed(calls, requests.met, appends.met, seconds)
         return outcome, world.bill.charges
 
     def _check_answers(self) -> None:
@@ -442,6 +455,7 @@ class _Proof:
         return Order(
             target=plan.target,
             source=source,
+            batch_rows=max(1, len(plan.sample.rows) // _NUM_BATCHES),
             name=f"etlkit_prove_{name}",
             resume=resume,
             local_dir=str(world.place / ".etlkit"),

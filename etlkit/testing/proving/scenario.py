@@ -45,8 +45,13 @@ _STORMY: Final = frozenset({"429 storms", "everything"})
 _SLOW: Final = frozenset({"slow", "everything"})
 _WITHOUT_CALLS: Final = ("kills only", "cuts")
 
-_REST: Final = b"HTTP/1.1\r\n"
-_GRPC: Final = (b"/tables/out_", b"/tables/rej_", b"/tables/src_", b"/sessions/", b"/streams/")
+REQUEST: Final = b"HTTP/1.1\r\n"
+"""In every request over REST."""
+
+APPEND: Final = b"/streams/_default"
+"""In every append of the Storage Write API."""
+
+_GRPC: Final = (APPEND, b"/tables/out_", b"/tables/rej_", b"/tables/src_", b"/sessions/")
 """Parts of requests over gRPC: appends of staged and rejected rows, the read session, its streams."""
 
 
@@ -57,11 +62,13 @@ class Undisturbed:
     Attributes:
         calls: Calls of services that the gateway saw.
         requests: Requests to BigQuery over REST.
+        appends: Appends over gRPC.
         seconds: How long it took.
     """
 
     calls: int
     requests: int
+    appends: int
     seconds: float
 
 
@@ -70,14 +77,14 @@ class Kill:
     """When the process of an attempt is killed.
 
     Attributes:
-        at: `call` and `request` = at a call of a service, or a request to BigQuery; `time` = after a
-            while.
-        number: Of the call or request in this attempt, from 1.
+        at: `call`, `request` and `append` = at a call of a service, a request to BigQuery, an append of
+            rows; `time` = after a while.
+        number: Of the call, request or append in this attempt, from 1.
         is_answered: Whether the service did its work before; else the call has only arrived.
         seconds: With `time`: seconds from the attempt's start.
     """
 
-    at: Literal["call", "request", "time"]
+    at: Literal["call", "request", "append", "time"]
     number: int = 1
     is_answered: bool = False
     seconds: float = 0.0
@@ -200,18 +207,22 @@ def _up_to(random: Random, most: int) -> int:
 
 
 def _kill(random: Random, undisturbed: Undisturbed) -> Kill:
-    kinds: list[Literal["call", "request", "time"]] = ["request", "time"]
-    kinds += ["call"] * 3 if undisturbed.calls else ["request"]
+    kinds: list[Literal["call", "request", "append", "time"]] = ["request", "append", "time"]
+    kinds += ["call"] * 3 if undisturbed.calls else ["append"]
     at, share, is_answered = random.choice(kinds), random.random(), random.random() < 0.5
     if at == "time":
         return Kill(at, seconds=share * undisturbed.seconds)
-    most = undisturbed.calls if at == "call" else undisturbed.requests
-    return Kill(at, 1 + int(share * max(1, most)), is_answered)
+    most = {
+        "call": undisturbed.calls,
+        "request": undisturbed.requests,
+        "append": undisturbed.appends,
+    }
+    return Kill(at, 1 + int(share * max(1, most[at])), is_answered)
 
 
 def _cuts(random: Random, undisturbed: Undisturbed) -> tuple[Cut, ...]:
     cuts = [
-        Cut("rest", _REST, _up_to(random, undisturbed.requests) - 1, random.random() < 0.6)
+        Cut("rest", REQUEST, _up_to(random, undisturbed.requests) - 1, random.random() < 0.6)
         for _ in range(random.choice((1, 2)))
     ]
     if random.random() < 0.7:
