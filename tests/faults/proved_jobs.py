@@ -5,6 +5,7 @@ import itertools
 import os
 import random
 from dataclasses import replace
+from functools import partial
 
 import etlkit.bigquery.sql
 import etlkit.engine.journal.journal
@@ -15,7 +16,7 @@ from etlkit.calls.http import HttpClient
 SOURCE = BigQuerySource("SELECT n FROM UNNEST(GENERATE_ARRAY(0, 59)) AS n")
 
 
-UNREPEATED_ROWS = etlkit.bigquery.sql.unrepeated_rows
+ROWS_OF = {name: getattr(etlkit.bigquery.sql, name) for name in ("staged_rows", "unrepeated_rows")}
 
 
 def double(request):
@@ -108,13 +109,13 @@ calls_past = job_of(CallsPast)
 
 def loses_rows():
     """As if the engine published only what the last attempt has staged."""
-    sql = etlkit.bigquery.sql
-
-    def of_last_attempt(staged, columns):
-        return UNREPEATED_ROWS(replace(staged, tables=staged.tables[-1:]), columns)
-
-    sql.unrepeated_rows = of_last_attempt
+    for name, rows_of in ROWS_OF.items():
+        setattr(etlkit.bigquery.sql, name, partial(of_last_attempt, rows_of))
     return NoCalls()
+
+
+def of_last_attempt(rows_of, staged, columns):
+    return rows_of(replace(staged, tables=staged.tables[-1:]), columns)
 
 
 loses = job_of(loses_rows)
