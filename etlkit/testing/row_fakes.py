@@ -60,7 +60,7 @@ def fake_rows_of(
     columns: Sequence[Column], n: int, *, seed: int = 0, nulls: bool = True, edges: bool = True
 ) -> list[Row]:
     """As `fake_rows`, for columns that are known."""
-    made = _Rows(columns, Random(seed))  # noqa: S311 - nothing here is secret
+    made = _Rows(columns, Random(seed))  # noqa: S311 - nothing here is secret  # nosec B311
     parts = [
         [made.plain(0)],
         [made.nulls(1)] if nulls else [],

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import IO, Any, Final, Self, cast
 
 from etlkit.errors import JobError
 from etlkit.testing.proving.attempt import Order, Outcome
@@ -38,7 +38,7 @@ class ForkServer:
     def __init__(self, command: Sequence[str], hash_seed: int, log: Path) -> None:
         self._log = log
         with log.open("a") as stderr:
-            self._process = subprocess.Popen(  # noqa: S603 - our own command
+            self._process = subprocess.Popen(  # noqa: S603 - our own command  # nosec B603
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -49,16 +49,17 @@ class ForkServer:
                     "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES",  # macOS would end the child
                 },
             )
+        self._stdin = cast("IO[bytes]", self._process.stdin)
+        self._stdout = cast("IO[bytes]", self._process.stdout)
         self._rest = b""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
+        for stream in (self._stdin, self._stdout):
+            with contextlib.suppress(OSError):
+                stream.close()
         try:
             self._process.wait(_END_S)
         except subprocess.TimeoutExpired:
@@ -68,10 +69,9 @@ class ForkServer:
     def start(self, order: Order) -> Child:
         """Start a process."""
         Path(order.outcome).unlink(missing_ok=True)
-        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
         try:
-            self._process.stdin.write(json.dumps(asdict(order)).encode() + b"\n")
-            self._process.stdin.flush()
+            self._stdin.write(json.dumps(asdict(order)).encode() + b"\n")
+            self._stdin.flush()
         except OSError as error:
             raise self._gone() from error
         said = self.hear(_START_S)
@@ -85,8 +85,7 @@ class ForkServer:
         Raises:
             JobError: The server has ended.
         """
-        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
-        number = self._process.stdout.fileno()
+        number = self._stdout.fileno()
         ends_at = time.monotonic() + timeout_s
         while b"\n" not in self._rest:
             ready, _, _ = select.select([number], [], [], max(0.0, ends_at - time.monotonic()))

@@ -172,21 +172,21 @@ def scenario(seed: int, undisturbed: Undisturbed) -> Scenario:
         seed: Any whole number.
         undisturbed: What the run needs when nothing happens to it.
     """
-    random = Random(seed)  # noqa: S311 - no secret
+    dice = Random(seed)  # noqa: S311 - no secret  # nosec B311
     names = list(_WEATHERS) if undisturbed.calls else list(_WITHOUT_CALLS)
     weather = names[seed % len(names)]
     least = 1 if weather == "kills only" else 0
-    num_kills = max(least, random.choice((0, 1, 1, 1, 2, 2, 3)))
-    with_cuts = weather in {"cuts", "everything"} or random.random() < 0.25
+    num_kills = max(least, dice.choice((0, 1, 1, 1, 2, 2, 3)))
+    with_cuts = weather in {"cuts", "everything"} or dice.random() < 0.25
     attempts = tuple(
         Attempt(
-            _kill(random, undisturbed) if number < num_kills else None,
-            _cuts(random, undisturbed) if with_cuts else (),
+            _kill(dice, undisturbed) if number < num_kills else None,
+            _cuts(dice, undisturbed) if with_cuts else (),
         )
         for number in range(num_kills + 1)
     )
-    begin = _up_to(random, undisturbed.calls * 2 // 3)
-    length = 4 + _up_to(random, min(_MAX_STORM, undisturbed.calls // 2))
+    begin = _up_to(dice, undisturbed.calls * 2 // 3)
+    length = 4 + _up_to(dice, min(_MAX_STORM, undisturbed.calls // 2))
     return Scenario(
         seed=seed,
         weather=weather,
@@ -197,19 +197,19 @@ def scenario(seed: int, undisturbed: Undisturbed) -> Scenario:
     )
 
 
-def _up_to(random: Random, most: int) -> int:
+def _up_to(dice: Random, most: int) -> int:
     """A number from 1 to `most`.
 
-    It takes one number from `random` whatever `most` is, which may differ a little when a seed is
+    It takes one number from `dice` whatever `most` is, which may differ a little when a seed is
     repeated: all that comes later is the same then.
     """
-    return 1 + int(random.random() * max(1, most))
+    return 1 + int(dice.random() * max(1, most))
 
 
-def _kill(random: Random, undisturbed: Undisturbed) -> Kill:
+def _kill(dice: Random, undisturbed: Undisturbed) -> Kill:
     kinds: list[Literal["call", "request", "append", "time"]] = ["request", "append", "time"]
     kinds += ["call"] * 3 if undisturbed.calls else ["append"]
-    at, share, is_answered = random.choice(kinds), random.random(), random.random() < 0.5
+    at, share, is_answered = dice.choice(kinds), dice.random(), dice.random() < 0.5
     if at == "time":
         return Kill(at, seconds=share * undisturbed.seconds)
     most = {
@@ -220,11 +220,11 @@ def _kill(random: Random, undisturbed: Undisturbed) -> Kill:
     return Kill(at, 1 + int(share * max(1, most[at])), is_answered)
 
 
-def _cuts(random: Random, undisturbed: Undisturbed) -> tuple[Cut, ...]:
+def _cuts(dice: Random, undisturbed: Undisturbed) -> tuple[Cut, ...]:
     cuts = [
-        Cut("rest", REQUEST, _up_to(random, undisturbed.requests) - 1, random.random() < 0.6)
-        for _ in range(random.choice((1, 2)))
+        Cut("rest", REQUEST, _up_to(dice, undisturbed.requests) - 1, dice.random() < 0.6)
+        for _ in range(dice.choice((1, 2)))
     ]
-    if random.random() < 0.7:
-        cuts.append(Cut("grpc", random.choice(_GRPC), random.choice((0, 1)), random.random() < 0.6))
+    if dice.random() < 0.7:
+        cuts.append(Cut("grpc", dice.choice(_GRPC), dice.choice((0, 1)), dice.random() < 0.6))
     return tuple(cuts)
