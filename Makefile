@@ -6,6 +6,9 @@ LOCAL_DIR ?= .etlkit
 LOCATION ?= US
 SEED ?= 1
 
+# Tests, jobs and servers are many processes: without byte code each of them would compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo article unit test docs docs-serve pictures faults fuzz reference tools cloud bench bench-peers bench-local lint audit dist sbom changelog matrix clean
 
 help: ## Show the targets
