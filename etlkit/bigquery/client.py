@@ -12,7 +12,6 @@ from etlkit.bigquery.google_errors import google_message
 from etlkit.bigquery.names import TableName, label
 from etlkit.calls.backoff import Backoff, BackoffPolicy
 from etlkit.calls.local_token import local_token, with_metadata, without_token
-from etlkit.deferred_imports import deferred_pandas
 from etlkit.errors import ConfigError, JobError
 
 if TYPE_CHECKING:
@@ -160,9 +159,8 @@ class Connection:
         self.client.close()  # type: ignore[no-untyped-call]
 
     def _make_client(self) -> bigquery.Client:
-        with deferred_pandas():
-            from google.cloud import bigquery
         from google.auth.exceptions import DefaultCredentialsError
+        from google.cloud import bigquery
 
         settings = self._settings
         options: dict[str, Any] = {"project": settings.project, "location": settings.location}

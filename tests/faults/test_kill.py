@@ -16,7 +16,7 @@ import pytest
 
 from etlkit.api.run import Settings
 from etlkit.local import LocalServer
-from tests.faults.proxy import Fault
+from etlkit.testing.fault_proxy import Fault
 from tests.faults.run_process import TIMEOUT_S, RunProcess
 
 ROOT = Path(__file__).parents[2]
