@@ -165,7 +165,9 @@ def rivals(local_server):
         answers, together = CONTEXT.Queue(), CONTEXT.Barrier(RIVALS)
         environ = local_server.endpoints.environ()
         processes = [
-            CONTEXT.Process(target=_rival, args=(function, arguments, environ, together, answers, n))
+            CONTEXT.Process(
+                target=_rival, args=(function, arguments, environ, together, answers, n)
+            )
             for n in range(RIVALS)
         ]
         for process in processes:
