@@ -94,7 +94,7 @@ class Pipeline:
         self._batch_writer = BatchWriter(writer, source, names, spec.output_schema, job, counts)
         self._keeps_order = writer.keeps_order
         self._pool: WorkerGroup = (AsyncWorkers if spec.is_async else WorkerPool)(
-            spec.make,
+            spec.make_worker,
             spec.max_concurrency,
             self._wake,
             run.calls,
