@@ -12,7 +12,7 @@ from etlkit.errors import ConfigError
 from etlkit.rows.columns import parse_schema
 from etlkit.rows.inference import infer_columns
 from etlkit.testing.frozen_sql import frozen
-from etlkit.testing.frozen_time import frozen_moment
+from etlkit.testing.frozen_time import frozen_moment, going_on
 from etlkit.testing.made_tables import make_table
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def datamart_rows(
     from etlkit.runner import run_datamart
 
     now = frozen_moment() if now is None else now
-    with _connection() as connection:
+    with going_on(), _connection() as connection:
         _prepare(connection, job, given or {}, schemas or {})
         if now is not None:
             job = replace(job, sql=frozen(job.text(), now), file=None)
