@@ -99,9 +99,7 @@ def parts_of(case, rounds):
             block.function, lambda: block.decode().block.rows, rounds
         ),
         "encode": block.best_us(block.encode, lambda: block.run(block.pending()), rounds),
-        "naive": block.best_us(
-            block.naive, lambda: block.batches[0].slice(0, block.size), rounds
-        ),
+        "naive": block.best_us(block.naive, lambda: block.batches[0].slice(0, block.size), rounds),
     }
 
 
