@@ -251,6 +251,13 @@ class Meter:
             self.calls += 1
             self.retries += is_retry
 
+    def add_many(self, calls: int, retries: int, units: int) -> None:
+        """Count calls that another process has made."""
+        with self._lock:
+            self.calls += calls
+            self.retries += retries
+            self.units += units
+
     @property
     def is_capped(self) -> bool:
         """Whether there is a cap at all."""

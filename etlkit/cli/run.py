@@ -44,6 +44,7 @@ _ONLY_TRANSFERS = (
     "limit",
     "preview",
     "journal",
+    "workers",
     "fresh",
     "reuse_across_code",
     "retry_rejects",
@@ -116,6 +117,13 @@ _OUTPUT = "Output"
     metavar="DIR|off",
     section=_ROWS,
     help="Folder for results that are not staged yet, for a --resume on this disk; off = none.",
+)
+@option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    section=_ROWS,
+    help="Share the run among N processes, each with the job's max_concurrency.",
 )
 @option(
     "--fresh",
@@ -360,6 +368,7 @@ def _run_transfer(job: TransferJob, given: dict[str, Any], options: dict[str, An
                 journal=options["journal"],
                 fresh=options["fresh"],
                 reuse_across_code=options["reuse_across_code"],
+                workers=options["workers"],
                 only=next(iter(options["only"]), None),
                 on_progress=view,
                 on_start=_stop_on_signals,
