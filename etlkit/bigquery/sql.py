@@ -522,14 +522,17 @@ SHARD_EVENT_COLUMNS = (
     Column("event_at", "TIMESTAMP", description="By BigQuery's clock"),
     Column("number", "INT64", description="Order of the events that one worker told together"),
     Column("attempt", "INT64", description="Attempt at the run; earlier ones' events are history"),
-    Column("kind", "STRING", description="opened, joined, claimed, released, settled, left, lost"),
+    Column("kind", "STRING", description="opened, joined, claimed, released, settled, left, lost, …"),
     Column("worker", "STRING", description="Id of the worker; empty = the run itself"),
     Column("first", "INT64", description="The first shard"),
     Column("last", "INT64", description="The last shard"),
     Column("generation", "INT64", description="How often the shards were worked on"),
     Column("source", "STRING", description="The table they are read from"),
+    Column("fraction", "FLOAT64", description="Of share: the part of every rate it may use"),
+    Column("calls", "INT64", description="Of budget: calls that it may make in all"),
+    Column("cost", "FLOAT64", description="Of budget: what they may cost"),
     Column("host", "STRING", description="Of joined: where the worker runs"),
-    Column("num_rows", "INT64", description="Of settled: rows of the shards"),
+    Column("num_rows", "INT64", description="Of settled: rows that were read of the shards"),
 )
 
 

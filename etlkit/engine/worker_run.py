@@ -15,6 +15,7 @@ from etlkit.api.outcomes import Counts
 from etlkit.api.run import STOP_TIMEOUT_S, Run, RunRecord
 from etlkit.api.sink import TakesWorkers
 from etlkit.api.source import TakesOver
+from etlkit.calls.leased import LeasedCalls
 from etlkit.engine.estimate import make_calls
 from etlkit.engine.journal.journal import open_journal
 from etlkit.engine.pipeline import Pipeline
@@ -103,7 +104,7 @@ class _WorkerRun:
             order.request,
             fingerprint=spec.fingerprint(job.source),
             labels=job.labels,
-            calls=make_calls(job),
+            calls=make_calls(job, LeasedCalls(job.max_calls, job.max_cost)),
             record=replace(record, is_shared=True),
             worker=order.worker,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from etlkit.api.source import ROW_ID
@@ -10,11 +11,13 @@ from etlkit.bigquery.client import connect
 from etlkit.bigquery.google_errors import errors_as
 from etlkit.bigquery.names import TableName, work_dataset
 from etlkit.bigquery.schema_fields import from_schema_fields
+from etlkit.bigquery.shards.quota import QuotaKeeper
 from etlkit.bigquery.shards.shard_claims import ShardClaims
 from etlkit.bigquery.shards.shard_log import ShardLog
 from etlkit.bigquery.shards.shard_reader import ShardReader
 from etlkit.bigquery.shards.shard_worker import ShardWorker
 from etlkit.bigquery.shards.shard_writer import ShardWriter
+from etlkit.calls.leased import LeasedCalls
 from etlkit.errors import RunTakenOverError, SinkError
 
 if TYPE_CHECKING:
@@ -43,15 +46,28 @@ def join_run(
         worker = ShardWorker(connection, dataset, run.run_id, run.attempt, run.worker)
         worker.start()
     columns = from_schema_fields(table.schema)
+    log = partial(ShardLog, connection, dataset, run.run_id, run.attempt)
+    calls = run.calls.shared
+    if not isinstance(calls, LeasedCalls):
+        raise AssertionError("a worker's calls have their part of the run's")  # noqa: TRY004
+    quota = QuotaKeeper(
+        log(f"{run.worker.id}_quota"),
+        run.worker.id,
+        run.worker.num_workers,
+        calls,
+        job.max_calls,
+        job.max_cost,
+    )
     claims = ShardClaims(
-        ShardLog(connection, dataset, run.run_id, run.attempt, run.worker.id),
+        log(run.worker.id),
         run.worker.id,
         run.worker.index,
         run.worker.num_workers,
         table.num_rows or 0,
         worker.find_lost,
     )
-    writer = ShardWriter(options, job, run, connection, dataset, worker, claims)
+    writer = ShardWriter(options, job, run, connection, dataset, worker, claims, quota)
+    quota.start()
     claims.may_start = writer.find_columns
     users = tuple(column for column in columns if column.name not in {ROW_ID, sql.SHARD})
     return ShardReader(connection, run.run_id, frozen, users, claims), writer

@@ -115,4 +115,7 @@ def _event(row: dict[str, Any]) -> ShardEvent:
         row["last"],
         row["generation"],
         row["source"] or "",
+        row["fraction"] or 0.0,
+        row["calls"] or 0,
+        row["cost"] or 0.0,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from etlkit.bigquery.sql import NUM_SHARDS
 
-OPENED, JOINED, CLAIMED, RELEASED, SETTLED, LEFT, LOST = (
+OPENED, JOINED, CLAIMED, RELEASED, SETTLED, LEFT, LOST, SHARE, BUDGET = (
     "opened",
     "joined",
     "claimed",
@@ -15,6 +15,8 @@ OPENED, JOINED, CLAIMED, RELEASED, SETTLED, LEFT, LOST = (
     "settled",
     "left",
     "lost",
+    "share",
+    "budget",
 )
 
 
@@ -26,12 +28,15 @@ class ShardEvent:
         kind: `opened`: shards have rows without an outcome, which are in `source`. `joined`: a worker
             has begun. `claimed`: it works on shards. `released`: it gave them back before it read a
             row of them. `settled`: all their rows have an outcome that is durable. `left`: the worker
-            ended. `lost`: it gave no sign of life.
+            ended. `lost`: it gave no sign of life. `share`, `budget`: what it may use from now on.
         worker: Id of the worker; empty for `opened`.
         first: The first of the shards; they are neighbours.
         last: The last of them.
         generation: How often these shards were claimed and worked on, this time included.
         source: Of `opened`: the table to read them from.
+        fraction: Of `share`: the part of every declared rate, from 0 to 1.
+        calls: Of `budget`: how many calls the worker may make in all.
+        cost: Of `budget`: what they may cost.
     """
 
     kind: str
@@ -40,6 +45,9 @@ class ShardEvent:
     last: int = -1
     generation: int = 0
     source: str = ""
+    fraction: float = 0.0
+    calls: int = 0
+    cost: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +104,9 @@ class ShardMap:
         num_joined: How many workers have ever joined.
         lost: Ids of those that were lost.
         has_settled: Whether a shard was settled.
+        fractions: The part of every rate that each worker may use.
+        budgets: The calls and the money that each worker may use, those that are gone included: what
+            they have used is not known better.
     """
 
     free_or_claimed: dict[int, _Shard] = field(default_factory=dict)
@@ -104,6 +115,8 @@ class ShardMap:
     num_joined: int = 0
     lost: set[str] = field(default_factory=set)
     has_settled: bool = False
+    fractions: dict[str, float] = field(default_factory=dict)
+    budgets: dict[str, tuple[int, float]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, events: Iterable[ShardEvent]) -> ShardMap:
@@ -125,6 +138,10 @@ class ShardMap:
             self.num_joined += 1
         elif event.kind in {LEFT, LOST}:
             self._give_back(event)
+        elif event.kind == SHARE:
+            self.fractions[event.worker] = event.fraction
+        elif event.kind == BUDGET:
+            self.budgets[event.worker] = event.calls, event.cost
         else:
             self._add_to_claims(event)
 
@@ -142,6 +159,7 @@ class ShardMap:
     def _give_back(self, event: ShardEvent) -> None:
         """Free what a worker has claimed: the next one leaves out what was staged, and wins."""
         self.workers.pop(event.worker, None)
+        self.fractions.pop(event.worker, None)
         if event.kind == LOST:
             self.lost.add(event.worker)
         mine = [claim for claim in self.claims if claim.worker == event.worker]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from etlkit.api.run import Run
     from etlkit.bigquery.client import Connection
     from etlkit.bigquery.modes import TargetOptions
+    from etlkit.bigquery.shards.quota import QuotaKeeper
     from etlkit.bigquery.shards.shard_claims import ShardClaims
     from etlkit.bigquery.shards.shard_worker import ShardWorker
     from etlkit.rows.columns import Column
@@ -42,6 +43,7 @@ class ShardWriter(StagedWriter):
         dataset: Project and dataset of the work tables.
         worker: This worker's hold on its shards.
         claims: What it has claimed.
+        quota: Its part of the rates and caps.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class ShardWriter(StagedWriter):
         dataset: tuple[str, str],
         worker: ShardWorker,
         claims: ShardClaims,
+        quota: QuotaKeeper,
     ) -> None:
         staging = Staging(
             connection, run, dataset, on_durable=self._count_written, generations=self._generations
@@ -63,6 +66,7 @@ class ShardWriter(StagedWriter):
         self._connection = connection
         self._worker = worker
         self._claims = claims
+        self._quota = quota
         self._notify: Callable[[pa.Array], None] | None = None
         with errors_as(SinkError, "open", f"opening the target {options.table} failed"):
             self._target = target_of(run, options, job.on_schema_change)
@@ -103,6 +107,7 @@ class ShardWriter(StagedWriter):
         self.flush()
         self._staging.close()
         with errors_as(SinkError, "stage", "the end of the worker could not be told"):
+            self._quota.close()
             self._claims.leave()
         self._worker.end()
         return counts.parts
@@ -111,6 +116,7 @@ class ShardWriter(StagedWriter):
         """See `etlkit.api.sink.SinkWriter.abort`: what is not settled is free for other workers."""
         try:
             self._staging.close()
+            self._quota.close()
             self._claims.leave()
         except Exception as second:  # the first error is the one to report
             log.warning("the end of the worker could not be told: %s", second)
