@@ -22,6 +22,7 @@ from etlkit.engine.code_files import changes
 from etlkit.engine.estimate import estimate, make_calls
 from etlkit.engine.journal.journal import open_journal
 from etlkit.engine.pipeline import Pipeline
+from etlkit.engine.row_errors import MIN_ROWS, RowErrorHandler
 from etlkit.engine.reuse import plan_reuse, warn_of_other_columns
 from etlkit.engine.transform_spec import TransformSpec
 from etlkit.engine.worker_processes import WorkerProcesses, added
@@ -295,7 +296,9 @@ class _Transfer:
 
     def _show_usage(self, usage: Usage, began_with: Counts, rows_left: int | None) -> None:
         expected = None if rows_left is None else rows_left + began_with.read
-        self._on_progress("transform", added(began_with, usage.counts), expected)
+        counts = added(began_with, usage.counts)
+        RowErrorHandler(self._job, counts).check_max_rejected(min_rows=MIN_ROWS)
+        self._on_progress("transform", counts, expected)
 
     def _add_usage(self, usage: Usage, began_with: Counts) -> None:
         self._counts = added(began_with, usage.counts)
