@@ -101,7 +101,7 @@ class TakesOver(Protocol):
     """A worker's `SourceReader`, which may come to rows that other workers have left behind."""
 
     on_taken_over: Callable[[Iterable[str]], None] | None
-    """Called with the ids of the workers that were lost, before such rows are read; None = nobody is."""
+    """Called with the ids of workers that were lost, before such rows are read; None = nobody is."""
 
 
 @runtime_checkable

@@ -47,9 +47,7 @@ def _with_ids(select: str, limit: int | None) -> str:
     return rows if limit is None else f"{rows} LIMIT {limit}"
 
 
-def snapshot(
-    table: TableName, query: str, limit: int | None, *, with_shards: bool = False
-) -> str:
+def snapshot(table: TableName, query: str, limit: int | None, *, with_shards: bool = False) -> str:
     """Freeze the source rows. `IF NOT EXISTS`: a repeat must not give new ids to the same rows.
 
     Args:
@@ -63,9 +61,7 @@ def snapshot(
     if with_shards:
         rows = f"SELECT *, {_shard_expression(ROW_ID)} AS {SHARD} FROM (\n{rows}\n)"
         clusters = f"CLUSTER BY {SHARD} "
-    return (
-        f"{functions}CREATE TABLE IF NOT EXISTS {table.sql} {clusters}OPTIONS({expires()}) AS\n{rows}"
-    )
+    return f"{functions}CREATE TABLE IF NOT EXISTS {table.sql} {clusters}OPTIONS({expires()}) AS\n{rows}"
 
 
 def _shard_expression(row_id: str) -> str:
@@ -522,7 +518,9 @@ SHARD_EVENT_COLUMNS = (
     Column("event_at", "TIMESTAMP", description="By BigQuery's clock"),
     Column("number", "INT64", description="Order of the events that one worker told together"),
     Column("attempt", "INT64", description="Attempt at the run; earlier ones' events are history"),
-    Column("kind", "STRING", description="opened, joined, claimed, released, settled, left, lost, …"),
+    Column(
+        "kind", "STRING", description="opened, joined, claimed, released, settled, left, lost, …"
+    ),
     Column("worker", "STRING", description="Id of the worker; empty = the run itself"),
     Column("first", "INT64", description="The first shard"),
     Column("last", "INT64", description="The last shard"),

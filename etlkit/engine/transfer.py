@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from etlkit.api.outcomes import Counts
@@ -22,8 +23,8 @@ from etlkit.engine.code_files import changes
 from etlkit.engine.estimate import estimate, make_calls
 from etlkit.engine.journal.journal import open_journal
 from etlkit.engine.pipeline import Pipeline
-from etlkit.engine.row_errors import MIN_ROWS, RowErrorHandler
 from etlkit.engine.reuse import plan_reuse, warn_of_other_columns
+from etlkit.engine.row_errors import MIN_ROWS, RowErrorHandler
 from etlkit.engine.transform_spec import TransformSpec
 from etlkit.engine.worker_processes import WorkerProcesses, added
 from etlkit.errors import AlreadyPublishedError, RunStateError
@@ -270,7 +271,7 @@ class _Transfer:
     def _share(self, run: Run, reader: SourceReader, writer: SinkWriter) -> bool:
         """Let workers transform the rows. False = none is left for them."""
         if not isinstance(writer, SharesRun) or self._worker_main is None:
-            raise AssertionError("workers were refused for this sink")  # noqa: TRY004
+            raise AssertionError("workers were refused for this sink")
         began_with = replace(self._counts)
         shared = False
         for _ in range(_MAX_ROUNDS):
@@ -282,7 +283,7 @@ class _Transfer:
                 self._request,
                 run,
                 self._worker_main,
-                lambda usage: self._show_usage(usage, began_with, reader.num_rows),
+                partial(self._show_usage, began_with, reader.num_rows),
                 writer.is_ready,
             )
             try:
@@ -291,10 +292,10 @@ class _Transfer:
                 self._add_usage(processes.usage, began_with)
             began_with = replace(self._counts)
         if shared:
-            self._count_again(writer, reader)
+            self._count_again(writer)
         return shared
 
-    def _show_usage(self, usage: Usage, began_with: Counts, rows_left: int | None) -> None:
+    def _show_usage(self, began_with: Counts, rows_left: int | None, usage: Usage) -> None:
         expected = None if rows_left is None else rows_left + began_with.read
         counts = added(began_with, usage.counts)
         RowErrorHandler(self._job, counts).check_max_rejected(min_rows=MIN_ROWS)
@@ -304,7 +305,7 @@ class _Transfer:
         self._counts = added(began_with, usage.counts)
         self._meter.add_many(usage.calls, usage.retries, usage.units)
 
-    def _count_again(self, writer: SinkWriter, reader: SourceReader) -> None:
+    def _count_again(self, writer: SinkWriter) -> None:
         """Take the counts from what is staged: rows of workers that died were counted twice."""
         found = writer.recover().counts
         found.row_errors = max(found.row_errors, self._counts.row_errors)

@@ -122,9 +122,7 @@ class _WorkerRun:
             self._journal = open_journal(job, run, writer)
             if self._journal is not None and isinstance(reader, TakesOver):
                 reader.on_taken_over = self._journal.read_of
-            Pipeline(
-                spec, reader, writer, job, self._counts, run, self._tell, self._journal
-            ).run()
+            Pipeline(spec, reader, writer, job, self._counts, run, self._tell, self._journal).run()
             writer.commit(self._counts)
         except BaseException as error:
             writer.abort(error)

@@ -66,6 +66,10 @@ class World:
         self.children.append(child)
         return child
 
+    def paid_until(self, child: RunProcess, num_calls: int) -> None:
+        """Return when so many calls have been made, or the run has ended."""
+        self.until(lambda: not child.is_alive or self.api.num_calls() >= num_calls, TIMEOUT_S)
+
     def workers(self, child: RunProcess) -> list[int]:
         """The numbers of its worker processes that are at work."""
         if not child.is_alive:
@@ -126,14 +130,14 @@ def test_workers_make_the_table_of_one_process_and_pay_once(world):
 
 @pytest.mark.timeout(180 + 15 * KILLS)
 def test_killed_workers_and_killed_runs(world, capsys):
-    """Kills of workers and of the run's process, N changing at resumes: repaid is what was in flight."""
+    """Of workers and of the run's process, N changing at resumes: repaid is what was in flight."""
     rng = random.Random(SEED)  # noqa: S311 - no secret
     killed: set[int] = set()
     numbers = itertools.cycle(["4", "2", "3"])
     child = world.start("--workers", next(numbers))
     for number in range(KILLS):
         goal = world.api.num_calls() + rng.randint(NUM_ROWS // 20, NUM_ROWS // (KILLS + 2))
-        world.until(lambda goal=goal: not child.is_alive or world.api.num_calls() >= goal, TIMEOUT_S)
+        world.paid_until(child, goal)
         workers = world.workers(child)
         if not workers:
             break

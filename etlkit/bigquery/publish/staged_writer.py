@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from etlkit.bigquery.modes import TargetOptions
     from etlkit.bigquery.names import TableName
     from etlkit.bigquery.results.results_table import ResultsTable
-    from etlkit.bigquery.runs.run_owner import RunOwner
     from etlkit.bigquery.shards.shared_run import SharedRun
     from etlkit.rows.columns import Column
 
@@ -120,7 +119,7 @@ class StagedWriter(Generic[HoldT]):
             log.warning("the ledger could not record that the run failed: %s", second)
 
 
-class BigQueryWriter(StagedWriter["RunOwner"]):
+class BigQueryWriter(StagedWriter[RunOwner]):
     """See `etlkit.api.sink.SinkWriter`."""
 
     def __init__(

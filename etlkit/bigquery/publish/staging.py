@@ -327,11 +327,15 @@ def find_staged(connection: Connection, dataset: tuple[str, str], run_id: str) -
     ours = re.compile(rf"out_{re.escape(run_id)}_(\d+)w?([0-9a-f]*)_(\d+)")
     rejects, found = f"rej_{run_id}", []
     has_rejects = False
-    listed = connection.client.list_tables(".".join(dataset), retry=connection.retry(), timeout=REQUEST_S)
+    listed = connection.client.list_tables(
+        ".".join(dataset), retry=connection.retry(), timeout=REQUEST_S
+    )
     for item in listed:
         has_rejects = has_rejects or item.table_id == rejects
         if match := ours.fullmatch(item.table_id):
-            found.append((int(match[1]), match[2], int(match[3]), TableName(*dataset, item.table_id)))
+            found.append(
+                (int(match[1]), match[2], int(match[3]), TableName(*dataset, item.table_id))
+            )
     tables = []
     for *_, name in sorted(found):
         table = connection.find_table(name)

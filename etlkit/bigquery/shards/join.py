@@ -35,9 +35,7 @@ def join_run(
         raise AssertionError("only a worker joins a run")
     connection = connect(run)
     dataset = work_dataset(options.work_dataset, connection.project)
-    frozen = TableName(
-        *work_dataset(source.work_dataset, connection.project), f"src_{run.run_id}"
-    )
+    frozen = TableName(*work_dataset(source.work_dataset, connection.project), f"src_{run.run_id}")
     with errors_as(SinkError, "open", f"joining run {run.run_id} failed"):
         table = connection.find_table(frozen)
         if table is None:

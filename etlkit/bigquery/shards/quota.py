@@ -103,7 +103,7 @@ class QuotaKeeper:
             self._lease_budget(calls, cost)
 
     def look(self) -> None:
-        """Take the part of the rates that is this worker's now, and more of the caps if little is left."""
+        """Take the part of the rates that is this worker's now, and more of the caps if need be."""
         with self._lock:
             if self._calls.declares_rate:
                 self._lease_fraction()
@@ -118,7 +118,9 @@ class QuotaKeeper:
             except RunTakenOverError:
                 return  # the worker itself finds out, and ends
             except Exception as error:
-                log.info("the worker's part of the rates was not renewed: %s", google_message(error))
+                log.info(
+                    "the worker's part of the rates was not renewed: %s", google_message(error)
+                )
             is_new = clock.now() - self._began_at < LOOK_S or not self._fraction
             until = clock.now() + (_FIRST_LOOK_S if is_new else LOOK_S)
             while clock.now() < until and not self._closed.wait(0.1):
@@ -169,7 +171,7 @@ class QuotaKeeper:
             self._closed.wait(random.random())  # noqa: S311 - no secret
 
     def _part(self, shards: ShardMap, calls: int, cost: float) -> tuple[int, float] | None:
-        """What to ask for: all that was granted before, and a part of the rest. None = too little is left."""
+        """What to ask for: what was granted before, and a part of the rest. None = too little is left."""
         workers = max(len(shards.workers), self._num_workers, 1) * _PART_OF_REST
         own_calls, own_cost = self._budget
         used_calls, used_cost = self._used_by_others(shards)

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("etlkit.bigquery")
 
 CLAIM_S = 30.0
-"""How much work a claim is, about. A shorter one costs more requests; of a longer one, more is left to the
-slowest worker in the end."""
+"""How much work a claim is, about. A shorter one costs more requests; of a longer one, more is left to
+the slowest worker in the end."""
 
 AHEAD_S = 5.0
 """The next shards are claimed when this much work is left, so that the calls never wait for them."""

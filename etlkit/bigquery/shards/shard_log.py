@@ -1,8 +1,8 @@
 """The events of the shards of a run: a table to which workers only ever add.
 
 INSERTs never conflict, so any number of workers may add at once. What makes a claim exclusive is the
-order: a worker adds its claim first and reads the events then. Of two workers that claim the same shard,
-the one whose INSERT came later sees the other's claim. Whoever sees a rival gives its own claim back.
+order: a worker adds its claim first and reads the events then. Of two workers that claim one shard, the
+one whose INSERT came later sees the other's claim. Whoever sees a rival gives its own claim back.
 """
 
 from __future__ import annotations
@@ -58,7 +58,12 @@ class ShardLog:
     """
 
     def __init__(
-        self, connection: Connection, dataset: tuple[str, str], run_id: str, attempt: int, teller: str
+        self,
+        connection: Connection,
+        dataset: tuple[str, str],
+        run_id: str,
+        attempt: int,
+        teller: str,
     ) -> None:
         self._connection = connection
         self.attempt = attempt

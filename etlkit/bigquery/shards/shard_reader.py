@@ -69,8 +69,8 @@ class ShardReader:
     def batches(self) -> Iterator[pa.RecordBatch]:
         """See `etlkit.api.source.SourceReader.batches`: waits while others may leave rows to it."""
         with errors_as(SourceError, "read", "reading the rows of a shard failed"):
-            for claim in self._again:
-                yield from self._read(claim, without_finished=True)
+            for again in self._again:
+                yield from self._read(again, without_finished=True)
             while (claim := self._claims.next()) is not None:
                 yield from self._read(claim, without_finished=claim.is_taken_over)
 

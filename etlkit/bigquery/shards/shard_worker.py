@@ -138,5 +138,3 @@ def take_from_dead(
         end_lease(connection, name, secrets.token_hex(8))
         lost.append(ShardEvent(LOST, worker))
     return lost
-
-

@@ -12,6 +12,7 @@ from etlkit.bigquery.publish.preflight import check_checks
 from etlkit.bigquery.publish.staged_writer import StagedWriter
 from etlkit.bigquery.publish.staging import Staging
 from etlkit.bigquery.publish.target import target_of
+from etlkit.bigquery.shards.shard_worker import ShardWorker
 from etlkit.errors import SinkError
 
 if TYPE_CHECKING:
@@ -26,13 +27,12 @@ if TYPE_CHECKING:
     from etlkit.bigquery.modes import TargetOptions
     from etlkit.bigquery.shards.quota import QuotaKeeper
     from etlkit.bigquery.shards.shard_claims import ShardClaims
-    from etlkit.bigquery.shards.shard_worker import ShardWorker
     from etlkit.rows.columns import Column
 
 log = logging.getLogger("etlkit.bigquery")
 
 
-class ShardWriter(StagedWriter):
+class ShardWriter(StagedWriter[ShardWorker]):
     """See `etlkit.api.sink.SinkWriter`.
 
     Args:

@@ -99,7 +99,8 @@ def test_a_call_waits_until_something_is_granted():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_no_cap_is_passed_by_all_workers_together_and_little_is_left(seed):
-    log, num_workers, max_calls, max_cost = Log(random.Random(seed)), 4, 300, 20.0
+    log = Log(random.Random(seed))  # noqa: S311 - no secret
+    num_workers, max_calls, max_cost = 4, 300, 20.0
     made = []
 
     def work(number):
