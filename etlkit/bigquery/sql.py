@@ -61,7 +61,8 @@ def snapshot(table: TableName, query: str, limit: int | None, *, with_shards: bo
     if with_shards:
         rows = f"SELECT *, {_shard_expression(ROW_ID)} AS {SHARD} FROM (\n{rows}\n)"
         clusters = f"CLUSTER BY {SHARD} "
-    return f"{functions}CREATE TABLE IF NOT EXISTS {table.sql} {clusters}OPTIONS({expires()}) AS\n{rows}"
+    created = f"CREATE TABLE IF NOT EXISTS {table.sql} {clusters}OPTIONS({expires()})"
+    return f"{functions}{created} AS\n{rows}"
 
 
 def _shard_expression(row_id: str) -> str:

@@ -15,6 +15,7 @@ from etlkit.bigquery.names import work_dataset
 from etlkit.bigquery.publish.opening import open_target
 from etlkit.bigquery.publish.preflight import check_checks
 from etlkit.bigquery.publish.staging import Staging
+from etlkit.bigquery.runs.run_owner import RunOwner
 from etlkit.bigquery.source import BigQueryReader
 from etlkit.errors import SinkError
 

@@ -171,7 +171,7 @@ class QuotaKeeper:
             self._closed.wait(random.random())  # noqa: S311 - no secret
 
     def _part(self, shards: ShardMap, calls: int, cost: float) -> tuple[int, float] | None:
-        """What to ask for: what was granted before, and a part of the rest. None = too little is left."""
+        """What to ask for: what was granted before, and a part of the rest; None = too little."""
         workers = max(len(shards.workers), self._num_workers, 1) * _PART_OF_REST
         own_calls, own_cost = self._budget
         used_calls, used_cost = self._used_by_others(shards)
