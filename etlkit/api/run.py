@@ -14,6 +14,7 @@ from etlkit.api.outcomes import Counts
 from etlkit.api.report import Report
 from etlkit.calls.retry import Calls
 from etlkit.calls.shared import SharedCalls
+from etlkit.calls.times import Times
 
 T = TypeVar("T")
 
@@ -139,6 +140,8 @@ class RunRequest:
         fresh: Take no results of earlier runs.
         reuse_across_code: Take results that other code has made, too.
         num_workers: Processes that share the run; None = this one alone runs it.
+        results_of: Name of the job whose results are taken and kept; None = the run's own.
+        times: Where durations of calls and rows are recorded; None = nobody asks for them.
     """
 
     job_name: str
@@ -155,6 +158,8 @@ class RunRequest:
     fresh: bool = False
     reuse_across_code: bool = False
     num_workers: int | None = None
+    results_of: str | None = None
+    times: Times | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,23 +232,25 @@ class Run:
         report: MakeReport | None = None,
         worker: Worker | None = None,
     ) -> None:
-        self.job_name = request.job_name
-        self.settings = request.settings
-        self.limit = request.limit
-        self.variables = dict(request.variables)
-        self.retry_of = request.retry_of
-        self.parent = request.parent or (None if record is None else record.parent)
-        self.started_at = request.started_at
-        self.journal = request.journal
-        self.worker = worker
+        self.job_name: str = request.job_name
+        self.settings: Settings = request.settings
+        self.limit: int | None = request.limit
+        self.variables: dict[str, Any] = dict(request.variables)
+        self.retry_of: str | None = request.retry_of
+        self.parent: ParentRun | None = request.parent or (
+            None if record is None else record.parent
+        )
+        self.started_at: datetime = request.started_at
+        self.journal: str | None = request.journal
+        self.worker: Worker | None = worker
         is_shared = record is not None and record.is_shared
-        self.num_workers = request.num_workers or (1 if is_shared else None)
+        self.num_workers: int | None = request.num_workers or (1 if is_shared else None)
         self.fingerprint = fingerprint
-        self.code = dict(code or {})
-        self.labels = dict(labels or {})
-        self.calls = calls or Calls()
-        self.run_id = new_run_id(request.started_at) if record is None else record.run_id
-        self.attempt = 1 if record is None else record.attempts + 1
+        self.code: dict[str, str] = dict(code or {})
+        self.labels: dict[str, str] = dict(labels or {})
+        self.calls: Calls = calls or Calls()
+        self.run_id: str = new_run_id(request.started_at) if record is None else record.run_id
+        self.attempt: int = 1 if record is None else record.attempts + 1
         self._report = report
         self._stop_signal: int | None = None
         self._on_stop: list[Callable[[], None]] = []

@@ -25,6 +25,7 @@ from etlkit.engine.journal.journal import open_journal
 from etlkit.engine.pipeline import Pipeline
 from etlkit.engine.reuse import plan_reuse, warn_of_other_columns
 from etlkit.engine.row_errors import MIN_ROWS, RowErrorHandler
+from etlkit.engine.timed_hooks import timed
 from etlkit.engine.transform_spec import TransformSpec
 from etlkit.engine.worker_processes import WorkerProcesses, added
 from etlkit.errors import AlreadyPublishedError, RunStateError
@@ -106,7 +107,7 @@ def make_run(
         fingerprint=fingerprint,
         code=code,
         labels=job.labels,
-        calls=make_calls(job, request.shared),
+        calls=make_calls(job, request.shared, request.times),
         record=record,
         report=report,
     )
@@ -191,6 +192,8 @@ class _Transfer:
 
     def run(self, on_start: Callable[[Run], None] | None) -> RunReport:
         spec = TransformSpec(self._job)
+        if self._request.times is not None:
+            spec.make_worker = timed(spec, self._request.times)
         with self._stage("open"):
             run = make_run(self._job, self._request, spec, self._report_now)
         with run:
