@@ -100,7 +100,7 @@ def run_job(
         journal=journal,
         fresh=fresh,
         reuse_across_code=reuse_across_code,
-        num_workers=_num_workers(job, workers),
+        num_workers=_num_workers(job, workers) if retry_rejects is None else None,
     )
     try:
         report = run_transfer(

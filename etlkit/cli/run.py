@@ -56,6 +56,7 @@ _EXCLUSIVE = (
     ("fresh", "resume"),
     ("fresh", "reuse_across_code"),
     ("fresh", "retry_rejects"),
+    ("workers", "retry_rejects"),
     ("reuse_across_code", "retry_rejects"),
 )
 _NOT_WITH_LOOKS = {
@@ -63,7 +64,15 @@ _NOT_WITH_LOOKS = {
     "rehearse": ("limit", "reuse_across_code"),
     "against": ("limit", "fresh", "reuse_across_code"),
 }
-_NEVER_WITH_LOOKS = ("resume", "retry_rejects", "journal", "dry_run", "graph", "html_file")
+_NEVER_WITH_LOOKS = (
+    "resume",
+    "retry_rejects",
+    "journal",
+    "workers",
+    "dry_run",
+    "graph",
+    "html_file",
+)
 _ONLY_WORKFLOWS = ("from_task", "skip")
 _RESUMING = ("resume", "allow_code_change")
 _NOT_IN_DRY_RUNS = ("resume", "retry_rejects")
