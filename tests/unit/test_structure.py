@@ -28,6 +28,7 @@ LAYERS = [
     {"bigquery", "files", "vision"},
     {"workflow"},
     {"sql_check"},
+    {"worker_process"},
     {"runner"},
     {"testing"},
     {"cli"},
