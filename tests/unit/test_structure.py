@@ -26,7 +26,7 @@ LAYERS = [
     {"engine"},
     {"bigquery", "files", "vision"},
     {"workflow"},
-    {"sql_check"},
+    {"sql_check", "serving"},
     {"runner"},
     {"testing"},
     {"cli"},
@@ -88,6 +88,7 @@ def test_dependencies_point_one_way(path):
         ("jinja2", {"cli"}),
         ("pygraphviz", {"cli"}),
         ("vl_convert", {"cli"}),
+        ("uvicorn", {"local", "serving"}),
     ],
 )
 def test_each_library_has_a_home(library, homes):
