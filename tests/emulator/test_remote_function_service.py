@@ -115,7 +115,9 @@ class Service:
     def post(self, calls, request_id="r1", caller="//bq/job1", **more):
         """What BigQuery sends, by hand."""
         body = {"requestId": request_id, "caller": caller, "sessionUser": "a@b", "calls": calls}
-        return urllib3.request("POST", self.url, json={**body, **more}, retries=False)
+        return urllib3.request(
+            "POST", self.url, json={**body, **more}, retries=False, timeout=WAIT_S
+        )
 
     def replies(self, *arguments, **options):
         response = self.post(*arguments, **options)
@@ -379,7 +381,7 @@ def test_what_is_not_bigquerys_is_refused(serve):
 
     def status(body=body, method="POST", url=service.url, **headers):
         return urllib3.request(
-            method, url, body=body, headers={**kinds, **headers}, retries=False
+            method, url, body=body, headers={**kinds, **headers}, retries=False, timeout=WAIT_S
         ).status
 
     assert status(origin="https://evil.example") == 403

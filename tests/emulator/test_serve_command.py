@@ -78,7 +78,7 @@ def test_a_service_from_sql_to_sigterm(project, run, local_server, capsys, until
         with ThreadPoolExecutor(1) as client:
             asked = client.submit(
                 urllib3.request, "POST", url, body=body,
-                headers={"content-type": "application/json"}, retries=False,
+                headers={"content-type": "application/json"}, retries=False, timeout=60,
             )  # fmt: skip
             until((project / "begun").exists)
             process.send_signal(signal.SIGTERM)
