@@ -349,7 +349,9 @@ def _sql(
         timeout_s=round(options["timeout_s"]) + _MARGIN_S,
         concurrency=_CONCURRENCY,
         max_instances=1 if has_limits else _INSTANCES,
-        serve=shlex.join(_container_command(target, function, options)),
+        dockerfile=shlex.join(
+            ["etlkit", "serve", target, *_service_options(function, options), "--dockerfile"]
+        ),
     )
     text = "" if options["local"] else comment(steps.commands())
     number = "" if options["local"] else "6. "
@@ -376,13 +378,22 @@ def _python_sql(
     return comment(LIMITS) + made.create() + comment(example)
 
 
-def _container_command(target: str, function: RemoteFunction, options: dict[str, Any]) -> list[str]:
-    """How the container serves: it needs no dry run, as the columns are given."""
-    words = ["etlkit", "serve", target, "--columns", function.signature.text, "--host", "0.0.0.0"]  # noqa: S104
-    words += ["--timeout", f"{options['timeout_s']:g}", "--grace", f"{options['grace_s']:g}"]
-    if options["max_waiting_rows"] is not None:
-        words += ["--max-waiting-rows", str(options["max_waiting_rows"])]
-    return [*words, "--remember", options["remember"]]
+def _service_options(function: RemoteFunction, options: dict[str, Any]) -> list[str]:
+    """The options of the service in a container: it needs no dry run, as the columns are given."""
+    words = ["--columns", function.signature.text]
+    given = {
+        "--timeout": f"{options['timeout_s']:g}",
+        "--grace": f"{options['grace_s']:g}",
+        "--max-waiting-rows": str(options["max_waiting_rows"] or ""),
+        "--remember": options["remember"],
+        "--remembered-rows": str(options["remembered_rows"]),
+        "--remembered-mb": str(options["remembered_mb"]),
+    }
+    defaults = {option.opts[0]: str(option.default) for option in command.params}
+    for name, value in given.items():
+        if value and value not in {defaults[name], f"{defaults[name]}".removesuffix(".0")}:
+            words += [name, value]
+    return words
 
 
 def _dockerfile(target: str, function: RemoteFunction, options: dict[str, Any]) -> str:
@@ -398,7 +409,8 @@ def _dockerfile(target: str, function: RemoteFunction, options: dict[str, Any]) 
         if has_requirements
         else "COPY . .\nRUN pip install --no-cache-dir ."
     )
-    command = json.dumps(_container_command(target, function, options), ensure_ascii=False)
+    words = ["etlkit", "serve", target, "--host", "0.0.0.0"]  # noqa: S104 - Cloud Run checks who calls
+    words += _service_options(function, options)
     return f"""\
 # The packages have to bring etlkit with its extra `serve`.
 FROM python:{python}-slim
@@ -408,7 +420,7 @@ WORKDIR /app
 RUN useradd --create-home --uid 10001 etlkit
 USER etlkit
 # Cloud Run sets PORT, and checks who calls.
-CMD {command}
+CMD {json.dumps(words, ensure_ascii=False)}
 """
 
 

@@ -128,7 +128,7 @@ class CloudSteps:
         timeout_s: The platform's request timeout: above that of the service itself.
         concurrency: Requests that an instance gets at the same time.
         max_instances: Instances, at most; each has the job's rates and caps for itself.
-        serve: The command that the container runs, for the comment.
+        dockerfile: The command that prints the Dockerfile.
     """
 
     project: str | None
@@ -138,7 +138,7 @@ class CloudSteps:
     timeout_s: int
     concurrency: int
     max_instances: int
-    serve: str
+    dockerfile: str
 
     def commands(self) -> list[str]:
         """The commands, with a heading before each."""
@@ -146,9 +146,8 @@ class CloudSteps:
         location, _, name = self.connection.rpartition(".")
         location = location.rpartition(".")[2]
         return [
-            "1. The image and the service. The Dockerfile is printed by --dockerfile; it runs",
-            f"     {self.serve}",
-            "   Only accounts with roles/run.invoker may call the service.",
+            "1. The image and the service, which only accounts with roles/run.invoker may call",
+            f"     {self.dockerfile} > Dockerfile",
             f"     PROJECT={project}; REGION={self.region}; SERVICE={self.service}",
             '     gcloud run deploy "$SERVICE" --source=. --project="$PROJECT" --region="$REGION" \\',
             f"       --no-allow-unauthenticated --timeout={self.timeout_s} \\",

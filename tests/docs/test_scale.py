@@ -41,3 +41,6 @@ def test_the_shares_of_limits_follow_from_the_run():
     assert fast[scale_model.SESSION] == pytest.approx(slow[scale_model.SESSION] / 10, rel=0.1)
     limit, share = scale_model.Run(10**9, 1_800).first_limit()
     assert (limit, share > 1) == (scale_model.SNAPSHOT, True)
+    kept = scale_model.RATES[0] * 60 * 24 * scale_model.EXPIRE_DAYS
+    assert f"From {kept / 1e6:.0f} million on" in PAGE
+    assert f"{scale_model.CALLS_PER_S * 60:,.0f} calls a minute" in PAGE
