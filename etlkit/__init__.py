@@ -151,7 +151,7 @@ _HOMES = {
     "RunStateError": "etlkit.errors",
     "RunTakenOverError": "etlkit.errors",
     "Runnable": "etlkit.workflow.task_kind",
-    "Secret": "etlkit.calls.secret",
+    "Secret": "etlkit.calls.secret",  # the name of a module  # nosec B105
     "Settings": "etlkit.api.run",
     "Sink": "etlkit.api.sink",
     "SinkError": "etlkit.errors",

@@ -204,20 +204,22 @@ class Run:
         record: RunRecord | None = None,
         report: MakeReport | None = None,
     ) -> None:
-        self.job_name = request.job_name
-        self.settings = request.settings
-        self.limit = request.limit
-        self.variables = dict(request.variables)
-        self.retry_of = request.retry_of
-        self.parent = request.parent or (None if record is None else record.parent)
-        self.started_at = request.started_at
-        self.journal = request.journal
+        self.job_name: str = request.job_name
+        self.settings: Settings = request.settings
+        self.limit: int | None = request.limit
+        self.variables: dict[str, Any] = dict(request.variables)
+        self.retry_of: str | None = request.retry_of
+        self.parent: ParentRun | None = request.parent or (
+            None if record is None else record.parent
+        )
+        self.started_at: datetime = request.started_at
+        self.journal: str | None = request.journal
         self.fingerprint = fingerprint
-        self.code = dict(code or {})
-        self.labels = dict(labels or {})
-        self.calls = calls or Calls()
-        self.run_id = new_run_id(request.started_at) if record is None else record.run_id
-        self.attempt = 1 if record is None else record.attempts + 1
+        self.code: dict[str, str] = dict(code or {})
+        self.labels: dict[str, str] = dict(labels or {})
+        self.calls: Calls = calls or Calls()
+        self.run_id: str = new_run_id(request.started_at) if record is None else record.run_id
+        self.attempt: int = 1 if record is None else record.attempts + 1
         self._report = report
         self._stop_signal: int | None = None
         self._on_stop: list[Callable[[], None]] = []

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from etlkit.api.sink import Outlook
-from etlkit.bigquery.modes import MODES
+from etlkit.bigquery.modes import MODES, ModeName
 from etlkit.bigquery.names import check_table
 from etlkit.bigquery.source import WORK_DATASET, BigQuerySource
 from etlkit.bigquery.table_definition import Definition
@@ -52,7 +52,7 @@ class SinkOptions:
     """
 
     table: str
-    mode: str = "append"
+    mode: ModeName = "append"
     merge_keys: tuple[str, ...] = ()
     merge_update_columns: tuple[str, ...] | None = None
     before_load: str | None = None

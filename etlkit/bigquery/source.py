@@ -127,11 +127,13 @@ class BigQueryReader:
         self._dataset = work_dataset(source.work_dataset, connection.project)
         self._rests = self._fetches = 0
         self._table: TableName | None = None
-        self.details = {name: _plain(value) for name, value in source.parameters.items()}
+        self.details: dict[str, Any] = {
+            name: _plain(value) for name, value in source.parameters.items()
+        }
         self._frozen_bytes = 0
         self.num_rows: int | None = None
         self.num_bytes: int | None = None
-        self.columns = self._check()
+        self.columns: tuple[Column, ...] = self._check()
 
     @property
     def frozen(self) -> TableName:

@@ -331,12 +331,12 @@ class Calls:
         shared: SharedCalls | None = None,
         waits: Waits | None = None,
     ) -> None:
-        self.meter = meter or Meter()
+        self.meter: Meter = meter or Meter()
         self.policy = policy
         self.rate_limit = rate_limit
-        self.stopping = clock.Stop()
+        self.stopping: clock.Stop = clock.Stop()
         self.shared = shared
-        self.waits = waits or Waits()
+        self.waits: Waits = waits or Waits()
         self._lock = threading.Lock()
         self._callers: dict[str, Caller] = {}
         self._parts: list[Calls] = []

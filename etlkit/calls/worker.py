@@ -26,7 +26,7 @@ class Worker:
     __slots__ = ("num_calls",)
 
     def __init__(self) -> None:
-        self.num_calls = 0
+        self.num_calls: int = 0
 
     def enter(self) -> Token[Worker | None]:
         """Make it the worker of the current thread or task."""

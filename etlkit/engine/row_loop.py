@@ -191,7 +191,8 @@ class RowLoop:
         given = list(task.rows)
         own = list(given)  # the transform may sort its list; the positions in ours stay
         try:
-            results = list(self._etl.transform_batch(given))
+            made: Any = self._etl.transform_batch(given)
+            results = list(made)
         except Exception as error:
             results = [error] * len(own)
         self._meter.check()

@@ -38,7 +38,7 @@ def row_maker(names: Sequence[str]) -> Callable[..., list[Row]]:
     `names` must not be empty: the rows would not know their number.
     """
     source = f"lambda *columns: [{_display(names)} for {_targets(names)} in zip(*columns)]"
-    made: Callable[..., list[Row]] = eval(source, {"zip": zip})  # noqa: S307 - see the module
+    made: Callable[..., list[Row]] = eval(source, {"zip": zip})  # noqa: S307 - see the module  # nosec B307
     return made
 
 
@@ -81,7 +81,7 @@ def run(values, transform, append, copy, skipped, num_keys, clock, until, own=No
     return END
 """
     scope = {"PAUSE": PAUSE, "END": END, "references": _references, "OWN": 0}
-    exec(source, scope)  # noqa: S102 - see the module
+    exec(source, scope)  # noqa: S102 - see the module  # nosec B102
     loop: TransformLoop = scope["run"]  # type: ignore[assignment]
     scope["OWN"] = _own_references(loop, names)
     return loop
@@ -107,7 +107,7 @@ def same(rows, columns):
     return True
 """
     scope: dict[str, Any] = {}
-    exec(source, scope)  # noqa: S102 - see the module
+    exec(source, scope)  # noqa: S102 - see the module  # nosec B102
     made: Callable[..., bool] = scope["same"]
     return made
 

@@ -66,7 +66,7 @@ class FakeHttp:
         self._is_closed = False
         self.requests: list[FakeRequest] = []
         self._http = HttpListener(self._respond, nullcontext, 0.0)
-        self.url = f"http://127.0.0.1:{self._http.port}"
+        self.url: str = f"http://127.0.0.1:{self._http.port}"
 
     def close(self) -> None:
         """Close all connections. The requests stay readable. May be called twice."""

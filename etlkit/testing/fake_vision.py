@@ -36,8 +36,10 @@ class FakeVision:
     def __init__(
         self, images: Mapping[str, Said] | None = None, *, plan: FaultPlan | None = None
     ) -> None:
-        self.images = images if images is not None else {}
-        self.server = FaultServer(plan, answer=self._answer)
+        self.images: Mapping[str, Sequence[str] | Mapping[str, Any]] = (
+            images if images is not None else {}
+        )
+        self.server: FaultServer = FaultServer(plan, answer=self._answer)
 
     @property
     def environ(self) -> dict[str, str]:

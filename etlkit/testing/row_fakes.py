@@ -53,7 +53,7 @@ def fake_rows(
         SourceError: The query or the table cannot be read.
     """
     columns = parse_schema(of) if isinstance(of, Mapping) else _columns_of(of)
-    made = _Rows(columns, Random(seed))  # noqa: S311 - nothing here is secret
+    made = _Rows(columns, Random(seed))  # noqa: S311 - nothing here is secret  # nosec B311
     parts = [
         [made.plain(0)],
         [made.nulls(1)] if nulls else [],

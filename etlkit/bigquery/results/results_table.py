@@ -60,7 +60,7 @@ class ResultsTable:
         self._reuse = reuse
         self._passing = {column.name for column in reuse.passing}
         self._has_results = False
-        self.name = results_name(dataset, run.job_name)
+        self.name: TableName = results_name(dataset, run.job_name)
 
     def count(self) -> int:
         """How many source rows have results that count."""

@@ -67,9 +67,11 @@ class RunOwner:
         self._run = run
         self._dataset = dataset
         self._kind = kind
-        self.ledger = Ledger(connection, dataset)
-        self.guard = Guard(connection, guard_name(dataset, run.run_id), run.run_id, run.attempt)
-        self.lease = Lease(self.guard)
+        self.ledger: Ledger = Ledger(connection, dataset)
+        self.guard: Guard = Guard(
+            connection, guard_name(dataset, run.run_id), run.run_id, run.attempt
+        )
+        self.lease: Lease = Lease(self.guard)
         parent = run.parent
         self._values: dict[str, Any] = {
             "run_id": run.run_id,

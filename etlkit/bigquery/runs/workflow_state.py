@@ -204,8 +204,8 @@ class BigQueryWorkflowState:
         self._ends = _Ends()
         self._remember(earlier)
         self._requests = 0
-        self.run_id = run.run_id
-        self.attempt = run.attempt
+        self.run_id: str = run.run_id
+        self.attempt: int = run.attempt
 
     def _remember(self, events: WorkflowEvents) -> None:
         self._events = events
