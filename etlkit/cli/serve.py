@@ -409,7 +409,7 @@ def _dockerfile(target: str, function: RemoteFunction, options: dict[str, Any]) 
         if has_requirements
         else "COPY . .\nRUN pip install --no-cache-dir ."
     )
-    words = ["etlkit", "serve", target, "--host", "0.0.0.0"]  # noqa: S104 - Cloud Run checks who calls
+    words = ["etlkit", "serve", target, "--host", "0.0.0.0"]  # noqa: S104  # nosec B104
     words += _service_options(function, options)
     return f"""\
 # The packages have to bring etlkit with its extra `serve`.

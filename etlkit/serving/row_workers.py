@@ -195,10 +195,10 @@ class _Served(EtlBase, abstract=True):
         self._begin = begin
         self._settle = settle
 
-    def before_action(self) -> None:
+    def before_action(self) -> Awaitable[None] | None:
         return self._etl.before_action()
 
-    def after_action(self) -> None:
+    def after_action(self) -> Awaitable[None] | None:
         return self._etl.after_action()
 
     def _begun(self, rows: Sequence[Any]) -> list[Pending]:
@@ -246,13 +246,13 @@ class _Batches(_Served):
 
     def _results(self, rows: list[Row]) -> list[Any]:
         try:
-            return list(self._etl.transform_batch(rows))
+            return list(cast("Sequence[Any]", self._etl.transform_batch(rows)))
         except (Exception, SystemExit) as error:
             return [error] * len(rows)
 
 
 class _AsyncRows(_Served):
-    async def transform_row(self, row: Any) -> None:  # type: ignore[override]
+    async def transform_row(self, row: Any) -> None:
         for pending in self._begun([row]):
             try:
                 outcome = outcome_of(await _awaited(self._result(pending.row)))
@@ -269,7 +269,7 @@ class _AsyncRows(_Served):
 
 
 class _AsyncBatches(_Served):
-    async def transform_batch(self, rows: Sequence[Any]) -> list[None]:  # type: ignore[override]
+    async def transform_batch(self, rows: Sequence[Any]) -> list[None]:
         given = self._begun(rows)
         try:
             if given:

@@ -151,14 +151,15 @@ def serve(function: RemoteFunction, listener: socket.socket, grace_s: float) -> 
         server_header=False,
         timeout_graceful_shutdown=max(1, round(grace_s)),
     )
-    for name in ("SIGINT", "SIGTERM"):
-        # uvicorn raises the signal again when it has ended: by then it has done its work.
-        signal.signal(signal.Signals[name], signal.SIG_IGN)
+    # uvicorn raises the signal again when it has ended: by then it has done its work.
+    before = {each: signal.signal(each, signal.SIG_IGN) for each in (signal.SIGINT, signal.SIGTERM)}
     server = Server(config)
     try:
         server.run(sockets=[listener])
     finally:
         function.close(max(1.0, min(grace_s, server.ends_at - time.monotonic())))
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def _host(header: str) -> str:
