@@ -6,7 +6,7 @@ LOCAL_DIR ?= .etlkit
 LOCATION ?= US
 SEED ?= 1
 
-.PHONY: help demo article unit test docs docs-serve pictures faults fuzz reference tools cloud bench bench-peers bench-local lint audit dist matrix clean
+.PHONY: help demo article unit test docs docs-serve pictures faults fuzz reference tools cloud bench bench-peers bench-local lint audit dist sbom changelog matrix clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -108,6 +108,27 @@ $(VENV)-release/.done: pyproject.toml
 	$(PYTHON) -m venv $(VENV)-release
 	$(VENV)-release/bin/python -m pip install --quiet --disable-pip-version-check '.[release]'
 	@touch $@
+
+RELEASE := $(VENV)-release/bin
+
+dist: $(VENV)-release/.done ## Build the sdist and the wheels into dist/, without the models and with them, and check all
+	rm -rf dist
+	$(RELEASE)/python -m build --sdist --outdir dist
+	ETLKIT_WHEEL=slim $(RELEASE)/python -m build --wheel --outdir dist
+	$(RELEASE)/python -m build --wheel --outdir dist etlkit/local/models
+	$(RELEASE)/twine check --strict dist/*
+
+sbom: $(VENV)-release/.done ## Write dist/sbom.json: what a plain installation brings along, in CycloneDX
+	$(PYTHON) -m venv --clear --without-pip $(VENV)-release/plain
+	$(RELEASE)/python -m pip --python $(VENV)-release/plain/bin/python install --quiet --disable-pip-version-check .
+	$(RELEASE)/cyclonedx-py environment $(VENV)-release/plain/bin/python --pyproject pyproject.toml --output-reproducible --output-file dist/sbom.json
+
+changelog: ## Check that the changelog and the code have VERSION: make changelog VERSION=1.2.3
+	@grep -qF '## [$(VERSION)]' CHANGELOG.md || { echo 'CHANGELOG.md has no section [$(VERSION)]'; exit 1; }
+	@grep -qF '"$(VERSION)"' etlkit/_version.py || { echo 'etlkit/_version.py has another version than $(VERSION)'; exit 1; }
+
+matrix: $(VENV)-release/.done ## Run the unit tests and a job with the oldest, the newest and Apache Beam's packages, on each Python here
+	$(RELEASE)/python -m tests.matrix $(ARGS)
 
 audit: $(VENV)/.dev $(VENV)-release/.done ## Look up known vulnerabilities of all installed packages; needs the index's service for that
 	$(BIN)/python -m pip freeze --disable-pip-version-check --exclude-editable > $(VENV)-release/frozen.txt

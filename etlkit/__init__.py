@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from etlkit.api.datamart import Datamart, Lookback, ValidityColumns
     from etlkit.api.job import TransferJob
     from etlkit.api.misspellings import MisspelledWarning
+    from etlkit.api.rehearsal_report import RehearsalReport
     from etlkit.api.report import DatamartReport, DryRunReport, Report, RunReport, StatementReport
     from etlkit.api.run import Settings
     from etlkit.api.sink import Sink, SinkWriter
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
         dry_run_workflow,
         local_world,
         preview_job,
+        rehearse_job,
         run_datamart,
         run_datamarts,
         run_job,
@@ -135,6 +137,7 @@ _HOMES = {
     "ParquetSource": "etlkit.files",
     "Period": "etlkit.workflow.loop",
     "Preview": "etlkit.engine.preview",
+    "RehearsalReport": "etlkit.api.rehearsal_report",
     "RangePartitioning": "etlkit.bigquery",
     "RateLimit": "etlkit.calls.limits",
     "ReadExpiredError": "etlkit.errors",
@@ -187,6 +190,7 @@ _HOMES = {
     "dry_run_workflow": "etlkit.runner",
     "local_world": "etlkit.runner",
     "preview_job": "etlkit.runner",
+    "rehearse_job": "etlkit.runner",
     "remote_function": "etlkit.serving.http_function",
     "run_datamart": "etlkit.runner",
     "run_datamarts": "etlkit.runner",
@@ -238,6 +242,7 @@ __all__ = [
     "RangePartitioning",
     "RateLimit",
     "ReadExpiredError",
+    "RehearsalReport",
     "Report",
     "RequestRefusedError",
     "ResultsReport",
@@ -288,6 +293,7 @@ __all__ = [
     "dry_run_workflow",
     "local_world",
     "preview_job",
+    "rehearse_job",
     "remote_function",
     "run_datamart",
     "run_datamarts",

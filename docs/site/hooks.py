@@ -9,6 +9,7 @@ program from elsewhere to draw them; and Japanese pages have their own navigatio
 import copy
 import posixpath
 import re
+import shutil
 from pathlib import Path
 
 import command_pages
@@ -36,19 +37,22 @@ NAMES = {"en": "English", "ja": "日本語"}
 
 
 def on_config(config):
-    """Read the folders of `*` in the navigation."""
-    config.nav = [_without_stars(each) for each in config.nav]
+    """Complete the navigation: the folders of `*`, without pages that are not there.
+
+    A wrong name cannot hide: MkDocs and a test name each page that has no place.
+    """
+    made = {command_pages.PATH, *TOP_LEVEL.values()}
+    there = {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")} | made
+    config.nav = list(filter(None, (_completed(each, there) for each in config.nav)))
     return config
 
 
-def _without_stars(entry):
-    if isinstance(entry, str):
-        return entry
+def _completed(entry, there):
     (title, value), *_ = entry.items()
     if isinstance(value, list):
-        return {title: [_without_stars(each) for each in value]}
+        return {title: list(filter(None, (_completed(each, there) for each in value)))}
     if not value.endswith("/*"):
-        return entry
+        return entry if value in there else None
     if value == f"{name_pages.FOLDER}/*":
         return {title: [{each.title: each.path} for each in name_pages.pages()]}
     folder = ROOT / "docs" / value.removesuffix("*")
@@ -168,3 +172,13 @@ def _counterpart(page, language, nav):
     japanese = JAPANESE + next((ja for ja, en in MOVED.items() if en == english), english)
     known = {each.file.src_uri: each.url for each in nav.pages}
     return known.get(japanese if language == "ja" else english, known[HOMES[language]])
+
+
+def on_post_build(config):
+    """Put the site map into each folder, where the theme's language switch looks for it.
+
+    It is empty, because the site has no address, and the switch then takes the link as it is.
+    """
+    site = Path(config.site_dir)
+    for folder in {page.parent for page in site.rglob("*.html")} - {site}:
+        shutil.copy(site / "sitemap.xml", folder)

@@ -17,20 +17,28 @@ TITLES = {
     "etlkit.cli.pages": "Reports",
     "etlkit.engine.preview": "Reports",
     "etlkit.runner": "Run from Python",
-    "etlkit.api.run": "Run from Python",
     "etlkit.bigquery": "Sources and sinks",
     "etlkit.files": "Sources and sinks",
-    "etlkit.api.source": "Sources and sinks",
-    "etlkit.api.sink": "Sources and sinks",
     "etlkit.calls": "Calls to services",
+    "etlkit.vision": "Vision",
+    "etlkit.api.source": "Sources and sinks of your own",
+    "etlkit.api.sink": "Sources and sinks of your own",
+    "etlkit.api.run": "Sources and sinks of your own",
+    "etlkit.api.run.Settings": "Run from Python",
+    "etlkit.api.outcomes": "Sources and sinks of your own",
+    "etlkit.rows": "Sources and sinks of your own",
+    "etlkit.rows.row": "Transforms and jobs",
     "etlkit.variables": "Variables",
     "etlkit": "Transforms and jobs",
 }
-"""The page of each module's names; the longest beginning counts."""
+"""The page of each name; the longest beginning counts."""
 ORDER = (
-    "Transforms and jobs", "Sources and sinks", "Calls to services", "Variables", "Workflows",
-    "Run from Python", "Reports", "Errors", "Testing",
+    "Transforms and jobs", "Sources and sinks", "Calls to services", "Vision", "Variables", "Workflows",
+    "Run from Python", "Reports", "Errors", "Testing", "Sources and sinks of your own",
 )  # fmt: skip
+BASES = {"TransferJob": ["etlkit.api.job_options.JobOptions"]}
+"""Bases whose attributes belong to a name, and which have no name of their own."""
+CELL = re.compile(r"^\| ((?:`[^`]*`(?:, |: |(?= \|)))+) \|", re.MULTILINE)
 ROW = re.compile(r"^\| `(?P<text>(?P<name>\w+)[^`]*)` \|", re.MULTILINE)
 
 
@@ -60,23 +68,33 @@ class NamePage:
 def pages():
     """All pages, in the order of the navigation."""
     grouped = {title: [] for title in ORDER}
-    table = (ROOT / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
-    order = [row["name"] for row in ROW.finditer(table)]
-    for package in ("etlkit", "etlkit.testing"):
-        homes = _homes(package)
-        for name in sorted(homes, key=order.index):
-            title = "Testing" if package == "etlkit.testing" else _title(homes[name])
-            grouped[title].append(f"{package}.{name}")
+    seen = set()
+    for module, name in _names():
+        if name not in seen:
+            seen.add(name)
+            home = _homes()[name] if module == "etlkit" else module
+            grouped[_title(f"{home}.{name}")] += [f"{module}.{name}", *BASES.get(name, ())]
     return [NamePage(title, tuple(names)) for title, names in grouped.items()]
 
 
-def _title(module):
-    return TITLES[max((each for each in TITLES if module.startswith(each)), key=len)]
+def _names():
+    """Module and name for each row of the page of names, in its order."""
+    text = (ROOT / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
+    for section in text.split("\n## ")[1:]:
+        for cell in CELL.findall(section):
+            (module,) = re.findall(r"`(etlkit[\w.]+)`: ", cell) or [section.split("`")[1]]
+            names = re.findall(r"`([A-Za-z]\w*)", cell.rpartition(": ")[2])
+            yield from ((module, name) for name in names)
 
 
-def _homes(package):
-    """The module of each public name, read from the imports for type checkers."""
-    file = ROOT.joinpath(*package.split("."), "__init__.py")
+def _title(name):
+    return TITLES[max((each for each in TITLES if name.startswith(each)), key=len)]
+
+
+@functools.cache
+def _homes():
+    """The module of each name of `etlkit`, read from the imports for type checkers."""
+    file = ROOT / "etlkit" / "__init__.py"
     (block,) = (
         each
         for each in ast.parse(file.read_text(encoding="utf-8")).body

@@ -14,6 +14,7 @@ from etlkit.api.outcomes import Counts
 from etlkit.api.report import Report
 from etlkit.calls.retry import Calls
 from etlkit.calls.shared import SharedCalls
+from etlkit.calls.times import Times
 
 T = TypeVar("T")
 
@@ -123,6 +124,8 @@ class RunRequest:
         journal: Folder of the journals, or `off`; None = as the job says.
         fresh: Take no results of earlier runs.
         reuse_across_code: Take results that other code has made, too.
+        results_of: Name of the job whose results are taken and kept; None = the run's own.
+        times: Where durations of calls and rows are recorded; None = nobody asks for them.
     """
 
     job_name: str
@@ -138,6 +141,8 @@ class RunRequest:
     journal: str | None = None
     fresh: bool = False
     reuse_across_code: bool = False
+    results_of: str | None = None
+    times: Times | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,6 +104,10 @@ class BigQuerySource:
 
         It runs where the target is, if that is known: a run is in one location.
         """
+        return BigQueryReader(self, run, self.connect(job, run))
+
+    def connect(self, job: JobOptions, run: Run) -> Connection:
+        """The run's connection, where the target is."""
         connection = connect(run)
         sink = getattr(job, "sink", None)  # a `TransferJob` has one
         if connection.location is None and isinstance(sink, TargetOptions):
@@ -113,7 +117,7 @@ class BigQuerySource:
             connection.location = None if dataset is None else dataset.location
         if isinstance(sink, TargetOptions):
             look_ahead(sink, job, run, connection)
-        return BigQueryReader(self, run, connection)
+        return connection
 
 
 class BigQueryReader:

@@ -46,7 +46,9 @@ def load_job(target: str) -> tuple[str, Job]:
         if not Path(target).is_file():
             raise ConfigError(f"no file {target}")
         return target, Datamart(file=target)
-    place, attribute, module = _module_of(target)
+    place, _, attribute = target.partition(":")
+    attribute = attribute or "job"
+    module = import_module(place)
     job = getattr(module, attribute, None)
     if job is None:
         if attribute == "job" and _is_script(module):
@@ -83,7 +85,8 @@ def load_served(target: str) -> tuple[str, TransferJob]:
         ConfigError: As in `load_job`, or it is another kind of job.
     """
     if not target.endswith(".sql"):
-        place, attribute, module = _module_of(target)
+        place, _, attribute = target.partition(":")
+        attribute, module = attribute or "job", import_module(place)
         found = getattr(module, attribute, None)
         if found is None and attribute == "job" and _is_script(module):
             found = module.Etl
@@ -113,14 +116,20 @@ class _Nowhere:
         )
 
 
-def _module_of(target: str) -> tuple[str, str, ModuleType]:
-    """Where a target is: module or file as it was written, the name in it, the module."""
-    place, _, attribute = target.partition(":")
+def import_module(place: str) -> ModuleType:
+    """Import a module of the user's.
+
+    Args:
+        place: `package.module` or `path/to/file.py`.
+
+    Raises:
+        ConfigError: There is no such module, or it raises.
+    """
     # `python -m` puts the working directory first; the command `etlkit`, a console or a test does not.
     if str(Path.cwd()) not in sys.path and "" not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     provide_etl_base()
-    return place, attribute or "job", _import(place)
+    return _import(place)
 
 
 def is_workflow(job: object) -> TypeGuard[Workflow]:

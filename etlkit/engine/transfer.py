@@ -23,6 +23,7 @@ from etlkit.engine.estimate import estimate, make_calls
 from etlkit.engine.journal.journal import open_journal
 from etlkit.engine.pipeline import Pipeline
 from etlkit.engine.reuse import plan_reuse, warn_of_other_columns
+from etlkit.engine.timed_hooks import timed
 from etlkit.engine.transform_spec import TransformSpec
 from etlkit.errors import AlreadyPublishedError, RunStateError
 
@@ -96,7 +97,7 @@ def make_run(
         fingerprint=fingerprint,
         code=code,
         labels=job.labels,
-        calls=make_calls(job, request.shared),
+        calls=make_calls(job, request.shared, request.times),
         record=record,
         report=report,
     )
@@ -174,6 +175,8 @@ class _Transfer:
 
     def run(self, on_start: Callable[[Run], None] | None) -> RunReport:
         spec = TransformSpec(self._job)
+        if self._request.times is not None:
+            spec.make_worker = timed(spec, self._request.times)
         with self._stage("open"):
             run = make_run(self._job, self._request, spec, self._report_now)
         with run:

@@ -24,6 +24,7 @@ VALUES = {
     "project": "shop",
     "about": "All templates in one.",
     "job": "greet",
+    "job_name": "greet",
     "commands": "",
     "run": "",
     "etlkit": "etlkit-bigquery",

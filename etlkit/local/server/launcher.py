@@ -15,6 +15,7 @@ from typing import Final, Self
 
 from etlkit.calls import ended
 from etlkit.errors import ConfigError, EtlkitError, JobError, missing_packages
+from etlkit.local.model_folder import model_folder
 from etlkit.local.server.client_lease import take_lease
 from etlkit.local.server.endpoints import Endpoints
 from etlkit.local.server.local_dir import make_local_dir
@@ -160,6 +161,7 @@ def _check_extra() -> None:
         raise missing_packages(
             f"the local server needs packages that are missing: {names}", "local"
         )
+    model_folder()
 
 
 def _join(local_dir: Path, info: ServerInfo | None) -> LocalServer | None:
