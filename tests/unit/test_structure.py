@@ -27,7 +27,7 @@ LAYERS = [
     {"engine"},
     {"bigquery", "files", "vision"},
     {"workflow"},
-    {"sql_check"},
+    {"sql_check", "serving"},
     {"worker_process"},
     {"runner"},
     {"testing"},
@@ -92,6 +92,7 @@ def test_dependencies_point_one_way():
         ("jinja2", {"cli"}),
         ("pygraphviz", {"cli"}),
         ("vl_convert", {"cli"}),
+        ("uvicorn", {"local", "serving"}),
     ],
 )
 def test_each_library_has_a_home(library, homes):
