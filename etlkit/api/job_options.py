@@ -63,6 +63,9 @@ class JobOptions:
             same values gets that result, without a call. True = all columns that the transform reads.
             None = results are not kept.
         reuse_days: For how many days results are kept.
+        lineage: Give each target row two more columns, `_etlkit_run_id` and `_etlkit_row_id`, and keep
+            in the work dataset what they lead to: the source row, attempts, calls and their cost.
+            Whoever may read the work dataset can read these source rows. Needs a `BigQuerySink`.
     """
 
     name: str | None = None
@@ -85,6 +88,7 @@ class JobOptions:
     journal: str | None = None
     reuse: Keys = None
     reuse_days: int = 90
+    lineage: bool = False
 
     def __post_init__(self) -> None:
         """Raise for wrong values that can be found without any I/O."""

@@ -179,6 +179,7 @@ class Run:
         fingerprint: Changes with the transform's code and the source's query.
         code: Short digests of the code's files by path, and that of the query, so that a refused
             resume can say what changed.
+        revision: The commit of the code; None = not known.
         labels: For every BigQuery job of the run, beside `etlkit_job` and `etlkit_run`.
         calls: What the calls to services have in common; None = no limits, nothing used yet.
         record: The run to resume; None = a new run.
@@ -199,6 +200,7 @@ class Run:
         *,
         fingerprint: str = "",
         code: Mapping[str, str] | None = None,
+        revision: str | None = None,
         labels: Mapping[str, str] | None = None,
         calls: Calls | None = None,
         record: RunRecord | None = None,
@@ -214,6 +216,7 @@ class Run:
         self.journal = request.journal
         self.fingerprint = fingerprint
         self.code = dict(code or {})
+        self.revision = revision
         self.labels = dict(labels or {})
         self.calls = calls or Calls()
         self.run_id = new_run_id(request.started_at) if record is None else record.run_id

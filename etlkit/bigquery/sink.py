@@ -129,7 +129,7 @@ class BigQuerySink(SinkOptions):
 
         connection = connect(run)
         with errors_as(SinkError, "open", f"opening the target {self.table} failed"):
-            target = target_of(run, self, job.on_schema_change)
+            target = target_of(run, self, job)
             check_before_load(connection, self, target)
             if columns is None:
                 target.check_known(reader.columns)
@@ -160,6 +160,14 @@ class BigQuerySink(SinkOptions):
             raise ConfigError(
                 f"reuse needs a BigQuerySource, not a {type(source).__name__}: known rows are found by "
                 "SQL. Load the files into a table first, and read that"
+            )
+
+    def check_lineage(self, _source: Source, /) -> None:
+        """See `etlkit.api.lineage.KeepsLineage.check_lineage`."""
+        if not MODES[self.mode].is_staged:
+            raise ConfigError(
+                f"lineage does not go with mode {self.mode}: its rows are never staged, so nothing is "
+                "kept of them. Choose another mode"
             )
 
     def count_results(self, run: Run, reuse: Reuse, /) -> int:

@@ -106,7 +106,7 @@ class Caller:
             Stopped: The run is ending.
         """
         call, worker = CallState(units, ThreadWaker), current_worker() or _NOBODY
-        steps = self._steps(call)
+        steps = self._steps(call, worker)
         worker.num_calls += 1
         self._budget.begin()
         try:
@@ -134,7 +134,7 @@ class Caller:
     async def call_async(self, attempt: Callable[[float], Awaitable[T]], *, units: int = 1) -> T:
         """As `call`, for an attempt that is awaited: other tasks of the event loop go on meanwhile."""
         call, worker = CallState(units, TaskWaker), current_worker() or _NOBODY
-        steps = self._steps(call)
+        steps = self._steps(call, worker)
         worker.num_calls += 1
         self._budget.begin()
         try:
@@ -186,7 +186,7 @@ class Caller:
         """Set when the run ends; waits between calls should end then."""
         return self._stop
 
-    def _steps(self, call: CallState) -> Generator[Pause | _Due, Any, Any]:
+    def _steps(self, call: CallState, worker: Worker) -> Generator[Pause | _Due, Any, Any]:
         """The rule of one call: yields what is due, a pause or one of `_Due`.
 
         After an attempt it is sent what that returned, or thrown what it raised. It returns the answer.
@@ -203,6 +203,7 @@ class Caller:
             try:
                 if call.units:
                     self._meter.take(call.units, is_retry=call.made > 0)
+                    worker.count_call(call.units)
                 self._budget.earn()
                 call.made += 1
                 result = yield _ATTEMPT

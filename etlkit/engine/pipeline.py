@@ -101,6 +101,8 @@ class Pipeline:
             ends_at_error=job.on_row_error == "fail",
             max_parked=spec.max_parked,
             journal=journal,
+            counts_calls=job.lineage,
+            takes_many=spec.takes_many,
         )
         self._answers = Answers({}) if journal is None else journal.answers
         self._watch = RowWatch(job.row_timeout_s, run.calls.waits)

@@ -23,6 +23,7 @@ from etlkit.engine.estimate import estimate, make_calls
 from etlkit.engine.journal.journal import open_journal
 from etlkit.engine.pipeline import Pipeline
 from etlkit.engine.reuse import plan_reuse, warn_of_other_columns
+from etlkit.engine.revision import revision_of
 from etlkit.engine.transform_spec import TransformSpec
 from etlkit.errors import AlreadyPublishedError, RunStateError
 
@@ -95,6 +96,7 @@ def make_run(
         request,
         fingerprint=fingerprint,
         code=code,
+        revision=revision_of(job.transform, request.settings.environ),
         labels=job.labels,
         calls=make_calls(job, request.shared),
         record=record,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from etlkit.api.job_options import JobOptions
+    from etlkit.api.lineage import RowCalls
     from etlkit.api.outcomes import Counts, Recovered, RefusedRow, RejectedRow
     from etlkit.api.reuse import Reuse
     from etlkit.api.run import Run
@@ -181,7 +182,7 @@ class BigQueryWriter(StagedWriter):
                 self._target,
                 self._staging,
                 self._owner,
-            ).publish(counts, self._results_to_keep())
+            ).publish(counts, [*self._results_to_keep(), *self._lineage_to_keep()])
         taken = [] if self._results is None else [self._staging.taken]
         self._owner.finish(list(dict.fromkeys([*self._staging.all_names, *taken])))
         return counts.parts
@@ -205,6 +206,22 @@ class BigQueryWriter(StagedWriter):
             return []
         staging = self._staging
         return self._results.keep(self._frozen, staging.staged, staging.taken, staging.columns)
+
+    def record_calls(self, calls: Sequence[RowCalls], /) -> None:
+        """See `etlkit.api.lineage.RecordsCalls.record_calls`."""
+        with self._told_if_lost(), errors_as(SinkError, "stage", "recording calls failed"):
+            self._staging.record_calls(calls)
+
+    def _lineage_to_keep(self) -> list[str]:
+        if not self._job.lineage:
+            return []
+        from etlkit.bigquery.lineage.row_lineage import RowLineage
+
+        dataset = work_dataset(self._options.work_dataset, self._connection.project)
+        results, price = self._results, self._job.price_per_unit
+        taken = self._staging.taken if results is not None and results.says_who_made else None
+        lineage = RowLineage(self._connection, self._run, dataset, self._reader, price)
+        return lineage.statements(self._staging, taken)
 
     @property
     def _frozen(self) -> TableName:

@@ -79,6 +79,7 @@ class RunOwner:
             "attempt": run.attempt,
             "fingerprint": run.fingerprint,
             "code": json.dumps(run.code) if run.code else None,
+            "revision": run.revision,
             "variables": {**run.variables, **(details or {})},
             "retry_of": run.retry_of,
             "parent_run_id": None if parent is None else parent.run_id,
