@@ -170,6 +170,9 @@ class RunRecord:
 MakeReport: TypeAlias = Callable[[Counts | None, BaseException | None], Report]
 """Makes the report of an attempt that ends; see `Run.report`."""
 
+ProgressNow: TypeAlias = Callable[[], tuple[str, Counts, int | None]]
+"""Gives how far an attempt is; see `Run.progress`."""
+
 
 class Run:
     """One attempt at a run of a job; a context manager that closes what was shared through it.
@@ -185,6 +188,7 @@ class Run:
         record: The run to resume; None = a new run.
         report: Gives the report of this attempt if it ended now, for the ledger; see `report`. None =
             there is none.
+        progress: Gives stage, counts and the source rows in all, on any thread; None = nothing does.
 
     Attributes:
         run_id: How the run is found again. A resumed run keeps its id.
@@ -205,6 +209,7 @@ class Run:
         calls: Calls | None = None,
         record: RunRecord | None = None,
         report: MakeReport | None = None,
+        progress: ProgressNow | None = None,
     ) -> None:
         self.job_name = request.job_name
         self.settings = request.settings
@@ -222,6 +227,7 @@ class Run:
         self.run_id = new_run_id(request.started_at) if record is None else record.run_id
         self.attempt = 1 if record is None else record.attempts + 1
         self._report = report
+        self._progress = progress
         self._stop_signal: int | None = None
         self._on_stop: list[Callable[[], None]] = []
         self._on_interrupt: list[Callable[[], None]] = []
@@ -240,6 +246,10 @@ class Run:
             error: Why it ends; None = it is published.
         """
         return None if self._report is None else self._report(counts, error)
+
+    def progress(self) -> tuple[str, Counts, int | None] | None:
+        """Stage, counts and source rows in all, None = not known; None = there is nothing to tell."""
+        return None if self._progress is None else self._progress()
 
     @property
     def stop_signal(self) -> int | None:

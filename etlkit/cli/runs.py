@@ -60,6 +60,12 @@ _DEFAULT_DAYS = 30
 @location_option
 @work_dataset_option
 @option(
+    "--follow",
+    is_flag=True,
+    section="Which runs",
+    help="Show runs at work, and how they end, until Ctrl-C; with RUN_ID until it has ended.",
+)
+@option(
     "--clean",
     is_flag=True,
     section="Clean up",
@@ -103,7 +109,7 @@ _DEFAULT_DAYS = 30
     help=f"With --html: days of the overview (default: {_DEFAULT_DAYS}).",
 )
 @debug_option
-def command(run_id: str | None, **options: Any) -> None:
+def command(run_id: str | None, **options: Any) -> int | None:
     """List the latest runs, or show RUN_ID in full; with --html as a page.
 
     With --trace, show where rows of a table come from.
@@ -117,13 +123,18 @@ def command(run_id: str | None, **options: Any) -> None:
         raise click.UsageError("--clean does not go with a RUN_ID")
     _check_html(run_id, options)
     _check_trace(run_id, options)
+    if options["follow"] and (options["clean"] or options["html_file"] or options["traced"]):
+        raise click.UsageError("--follow does not go with --clean, --html or --trace")
     from etlkit.api.run import Run, RunRequest
 
     with chosen_settings(options) as settings, Run(RunRequest("etlkit-runs", settings)) as run:
+        if options["follow"]:
+            return _follow(run, run_id, options)
         if options["html_file"] is not None:
             _write_page(run, run_id, options)
         else:
             _print_answer(run, run_id, options)
+    return None
 
 
 def _check_html(run_id: str | None, options: dict[str, Any]) -> None:
@@ -137,6 +148,14 @@ def _check_html(run_id: str | None, options: dict[str, Any]) -> None:
     from etlkit.cli.pages.base import check_page
 
     check_page(options["html_file"])
+
+
+def _follow(run: Run, run_id: str | None, options: dict[str, Any]) -> int:
+    from etlkit.bigquery.runs.follow import Follower
+    from etlkit.cli.follow import follow
+
+    follower = Follower(run, options["work_dataset"])
+    return follow(follower, run_id, as_json=options["format_name"] == "json")
 
 
 def _check_trace(run_id: str | None, options: dict[str, Any]) -> None:

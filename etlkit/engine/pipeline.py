@@ -30,6 +30,7 @@ from etlkit.errors import (
     SinkError,
     SourceError,
 )
+from etlkit.telemetry.spans import span
 
 if TYPE_CHECKING:
     from etlkit.api.job import TransferJob
@@ -127,7 +128,8 @@ class Pipeline:
         """
         self._transform()
         try:
-            self._finish()
+            with span("stage"):
+                self._finish()
         except Exception as error:
             if not isinstance(error, RunTakenOverError):
                 self._save_outcomes()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from etlkit.api.outcomes import Counts
 from etlkit.api.report import Progress, RunReport, end_state, error_text
-from etlkit.api.run import AUTO, LAST, MakeReport, Run, is_too_old
+from etlkit.api.run import AUTO, LAST, MakeReport, ProgressNow, Run, is_too_old
 from etlkit.api.sink import TakesResults
 from etlkit.calls.limits import Meter
 from etlkit.engine.code_files import changes
@@ -24,8 +24,11 @@ from etlkit.engine.journal.journal import open_journal
 from etlkit.engine.pipeline import Pipeline
 from etlkit.engine.reuse import plan_reuse, warn_of_other_columns
 from etlkit.engine.revision import revision_of
+from etlkit.engine.told_rows import ToldRows
 from etlkit.engine.transform_spec import TransformSpec
 from etlkit.errors import AlreadyPublishedError, RunStateError
+from etlkit.telemetry.current_run import CurrentRun, in_run
+from etlkit.telemetry.spans import RunSpan, run_span, span
 
 if TYPE_CHECKING:
     from etlkit.api.job import TransferJob
@@ -60,15 +63,36 @@ def run_transfer(
         EtlkitError: The run failed and nothing was published; `report` on it holds a `RunReport`.
         KeyboardInterrupt: The run was interrupted; likewise.
     """
-    transfer = _Transfer(job, request, on_progress or _ignore_progress)
-    try:
-        return transfer.run(on_start)
-    except AlreadyPublishedError as done:
-        log.info("%s", done)
-        return transfer.report_published(done)
-    except BaseException as error:
-        error.report = transfer.report(error)  # type: ignore[attr-defined]
-        raise
+    with run_span("transfer", identity(request)) as span:
+        transfer = _Transfer(job, request, on_progress or _ignore_progress)
+        try:
+            report = transfer.run(on_start)
+        except AlreadyPublishedError as done:
+            log.info("%s", done)
+            return transfer.report_published(done)
+        except BaseException as error:
+            report = transfer.report(error)
+            error.report = report  # type: ignore[attr-defined]
+            _tell(span, report)
+            raise
+        _tell(span, report)
+        return report
+
+
+def identity(request: RunRequest) -> CurrentRun:
+    """The run that is asked for, as logs and telemetry name it."""
+    parent = request.parent
+    if parent is None:
+        return CurrentRun("", request.job_name)
+    return CurrentRun("", request.job_name, parent.task, parent.run_id)
+
+
+def _tell(span: RunSpan, report: RunReport) -> None:
+    names = ("run_id", "state", "target", "read", "written", "skipped", "rejected", "resumed")
+    more = ("reused", "rows_published", "calls", "retries", "units", "cost")
+    span.set(**{name: getattr(report, name) for name in (*names, *more)})
+    span.ended(report.state)
+    span.add_cost(report.cost, report.currency)
 
 
 def make_run(
@@ -76,6 +100,7 @@ def make_run(
     request: RunRequest,
     spec: TransformSpec,
     report: MakeReport | None = None,
+    progress: ProgressNow | None = None,
 ) -> Run:
     """Make the run that a request asks for, complete: id, attempt, fingerprint, calls.
 
@@ -84,6 +109,7 @@ def make_run(
         request: A new run, or the one to resume.
         spec: The job's transform.
         report: As in `Run`.
+        progress: As in `Run`.
 
     Raises:
         AlreadyPublishedError: The run to resume is published.
@@ -101,6 +127,7 @@ def make_run(
         calls=make_calls(job, request.shared),
         record=record,
         report=report,
+        progress=progress,
     )
 
 
@@ -160,7 +187,8 @@ class _Transfer:
     def __init__(self, job: TransferJob, request: RunRequest, on_progress: Progress) -> None:
         self._job = job
         self._request = request
-        self._on_progress = on_progress
+        self._told_rows = ToldRows(request.job_name)
+        self._on_progress = self._told_rows.before(on_progress)
         self._counts = Counts()
         self._seconds: dict[str, float] = {}
         self._running = "open", time.monotonic()
@@ -173,16 +201,19 @@ class _Transfer:
         self._recovered = self._reused = 0
         self._keeps_rows = False
         self._done = False
+        self._expected: int | None = None
 
     def run(self, on_start: Callable[[Run], None] | None) -> RunReport:
         spec = TransformSpec(self._job)
         with self._stage("open"):
-            run = make_run(self._job, self._request, spec, self._report_now)
+            run = make_run(self._job, self._request, spec, self._report_now, self._progress_now)
         with run:
             self._run_id, self._meter = run.run_id, run.calls.meter
-            if on_start is not None:
-                on_start(run)
-            self._execute(spec, run)
+            known = replace(identity(self._request), run_id=run.run_id)
+            with in_run(known):
+                if on_start is not None:
+                    on_start(run)
+                self._execute(spec, run)
         return self.report(None)
 
     def _execute(self, spec: TransformSpec, run: Run) -> None:
@@ -223,6 +254,7 @@ class _Transfer:
                 recovered = writer.recover()
                 reader.freeze(recovered)
         self._counts = recovered.counts
+        self._told_rows.known(self._counts)
         self._recovered = max(0, recovered.counts.finished - self._reused)
 
     def _transform_and_publish(
@@ -236,6 +268,8 @@ class _Transfer:
                 self._job, spec, reader.num_rows, resumed=self._recovered, reused=self._reused
             ),
         )
+        rest = reader.num_rows
+        self._expected = None if rest is None else rest + self._counts.read
         with self._stage("transform"):
             Pipeline(
                 spec,
@@ -260,10 +294,15 @@ class _Transfer:
         if name in {"open", "snapshot"}:
             self._on_progress(name, self._counts, None)
         try:
-            yield
+            with span(name):
+                yield
         finally:
+            self._told_rows.tell(self._counts)
             spent = self._seconds.get(name, 0.0) + time.monotonic() - started
             self._seconds[name] = round(spent, 3)
+
+    def _progress_now(self) -> tuple[str, Counts, int | None]:
+        return self._running[0], self._counts, self._expected
 
     def report_published(self, done: AlreadyPublishedError) -> RunReport:
         self._run_id, self._counts, self._target = done.run_id, done.counts, done.target

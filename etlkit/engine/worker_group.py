@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import copy_context
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -119,6 +120,7 @@ class WorkerGroup:
         self._journal = journal
         self.schema: OutputSchema | None = None
         self._has_schema = threading.Event()
+        self._context = copy_context()  # the workers belong to the run whose thread this is
         self._questions: SimpleQueue[SchemaQuestion] = SimpleQueue()
         self.running: dict[WorkerKey, Task] = {}
         self._dispatcher = Dispatcher(

@@ -17,6 +17,7 @@ from etlkit.bigquery.publish.preflight import check_checks
 from etlkit.bigquery.publish.staging import Staging
 from etlkit.bigquery.source import BigQueryReader
 from etlkit.errors import SinkError
+from etlkit.telemetry.spans import span
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -170,6 +171,7 @@ class BigQueryWriter(StagedWriter):
         self._staging.close()
         self._refuse_emptying(counts)
         with (
+            span("audit"),
             self._told_if_lost(),
             errors_as(SinkError, "audit", "the audit of the staged rows could not run"),
         ):
