@@ -92,6 +92,7 @@ class ParentRun:
         owner: Token of the attempt that holds the workflow's run: a run of a task does not begin
             when another attempt has taken it over. Empty = nobody is asked.
         dataset: Where its ledger is, `project.dataset`; empty = not known.
+        job: Name of the workflow; empty = not known.
         on_started: Called with the run's id by its sink, when the run can be found again.
         on_published: Called with the run's id by its sink, when it will be found as published.
     """
@@ -100,6 +101,7 @@ class ParentRun:
     task: str
     owner: str = ""
     dataset: str = ""
+    job: str = ""
     on_started: Callable[[str], None] = _nobody
     on_published: Callable[[str], None] = _nobody
 

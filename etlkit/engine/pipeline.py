@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from etlkit.engine.chunk import Chunk
     from etlkit.engine.journal.journal import Journal
     from etlkit.engine.transform_spec import TransformSpec
+    from etlkit.rows.columns import Column
     from etlkit.rows.row import Row
 
 log = logging.getLogger("etlkit")
@@ -141,6 +142,12 @@ class Pipeline:
                 read=self._counts.read,
                 staged=self._counts.finished,
             )
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns of the target rows; empty = not known."""
+        schema = self._batch_writer.schema
+        return () if schema is None else tuple(schema.columns)
 
     def _transform(self) -> None:
         """Return when every row has been transformed and the workers are closed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from etlkit.api import html
 from etlkit.api.outcomes import Counts, Recovered, RefusedRow, RejectedRow
 from etlkit.api.run import Run
 from etlkit.api.sink import PARTS, SendsRequests
@@ -57,6 +58,27 @@ class Preview:
     errors: list[str] = field(default_factory=list)
     num_errors: int = 0
     request: str | None = None
+
+    def _repr_html_(self) -> str:
+        """The rows for a notebook; values that are new or have changed are marked."""
+        names = [column.name for column in self.columns]
+        rows = [
+            [
+                html.marked(row.get(name))
+                if row.get(name) != each.before.get(name)
+                else row.get(name)
+                for name in names
+            ]
+            for each in self.rows
+            for row in each.after
+        ]
+        left_out = sum(not each.after for each in self.rows)
+        errors = [(text,) for text in self.errors]
+        return html.page_of(
+            html.table(names, rows, caption=f"{len(self.rows):,} source rows; marked = changed"),
+            html.headline(f"{left_out:,} skipped or failed") if left_out else "",
+            html.table((f"{self.num_errors:,} failed",), errors) if errors else "",
+        )
 
 
 def preview_transfer(job: TransferJob, request: RunRequest) -> Preview:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from etlkit.api.outcomes import Counts
 from etlkit.api.report import Progress, RunReport, end_state, error_text
 from etlkit.api.run import AUTO, LAST, MakeReport, ProgressNow, Run, is_too_old
+from etlkit.api.run_watch import WatchedRun, run_watcher
 from etlkit.api.sink import TakesResults
 from etlkit.calls.limits import Meter
 from etlkit.engine.code_files import changes
@@ -74,8 +75,10 @@ def run_transfer(
             report = transfer.report(error)
             error.report = report  # type: ignore[attr-defined]
             _tell(span, report)
+            transfer.tell_end(report, error)
             raise
         _tell(span, report)
+        transfer.tell_end(report, None)
         return report
 
 
@@ -177,6 +180,12 @@ def _check_resumable(
         )
 
 
+def query_texts(source: object) -> tuple[str, ...]:
+    """The SQL that a source reads with; empty = it has none."""
+    query = getattr(source, "query", None)
+    return (query,) if isinstance(query, str) else ()
+
+
 def _ignore_progress(_stage: str, _counts: Counts, _expected: int | None) -> None:
     return
 
@@ -202,6 +211,7 @@ class _Transfer:
         self._keeps_rows = False
         self._done = False
         self._expected: int | None = None
+        self._watched: WatchedRun | None = None
 
     def run(self, on_start: Callable[[Run], None] | None) -> RunReport:
         spec = TransformSpec(self._job)
@@ -210,7 +220,18 @@ class _Transfer:
         with run:
             self._run_id, self._meter = run.run_id, run.calls.meter
             known = replace(identity(self._request), run_id=run.run_id)
+            self._watched = WatchedRun(
+                "transfer",
+                run.run_id,
+                run.job_name,
+                self._job,
+                run.settings,
+                run.parent,
+                run.revision,
+                statements=query_texts(self._job.source),
+            )
             with in_run(known):
+                run_watcher().started(self._watched)
                 if on_start is not None:
                     on_start(run)
                 self._execute(spec, run)
@@ -227,6 +248,7 @@ class _Transfer:
                 writer = self._job.sink.open(self._job, run, reader)
                 self._target = writer.target
                 self._keeps_rows = getattr(writer, "keeps_rows", True)
+            self._tell_opened(spec, reader)
             try:
                 with self._stage("snapshot"):
                     self._journal = open_journal(self._job, run, writer)
@@ -271,7 +293,7 @@ class _Transfer:
         rest = reader.num_rows
         self._expected = None if rest is None else rest + self._counts.read
         with self._stage("transform"):
-            Pipeline(
+            pipeline = Pipeline(
                 spec,
                 reader,
                 writer,
@@ -280,7 +302,10 @@ class _Transfer:
                 run,
                 self._on_progress,
                 self._journal,
-            ).run()
+            )
+            pipeline.run()
+        if self._watched is not None:
+            self._watched.columns = pipeline.columns
         with self._stage("publish"):
             self._on_progress("publish", self._counts, self._counts.read)
             self._published = writer.commit(self._counts)
@@ -300,6 +325,20 @@ class _Transfer:
             self._told_rows.tell(self._counts)
             spent = self._seconds.get(name, 0.0) + time.monotonic() - started
             self._seconds[name] = round(spent, 3)
+
+    def _tell_opened(self, spec: TransformSpec, reader: SourceReader) -> None:
+        watched = self._watched
+        if watched is not None:
+            watched.target = self._target
+            watched.tables = tuple(getattr(reader, "tables", ()))
+            watched.source_columns = tuple(reader.columns)
+            watched.read = tuple(c.name for c in spec.read_columns(tuple(reader.columns)))
+            run_watcher().opened(watched)
+
+    def tell_end(self, report: RunReport, error: BaseException | None) -> None:
+        """Tell whoever watches runs how this one has ended, if it had begun."""
+        if self._watched is not None:
+            run_watcher().ended(self._watched, report, error)
 
     def _progress_now(self) -> tuple[str, Counts, int | None]:
         return self._running[0], self._counts, self._expected

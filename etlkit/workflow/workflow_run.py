@@ -14,6 +14,7 @@ from typing import Any
 
 from etlkit.api.report import end_state, error_text
 from etlkit.api.run import AUTO, LAST, RunRequest, Settings, is_too_old
+from etlkit.api.run_watch import WatchedRun, run_watcher
 from etlkit.api.workflow_report import TaskReport, WorkflowObserver, WorkflowReport
 from etlkit.api.workflow_state import Path, WorkflowState, task_text
 from etlkit.calls.shared import SharedCalls
@@ -152,7 +153,16 @@ def _run(
             raise RunStateError(f"run {state.run_id} is too old to be resumed by itself")
         with in_run(CurrentRun(state.run_id, request.name)):
             attempt = WorkflowRun(workflow, request, state, skipped, now, observer, outer)
-            return attempt.run(on_start)
+            watched = WatchedRun("workflow", state.run_id, request.name, workflow, request.settings)
+            run_watcher().started(watched)
+            error: BaseException | None = None
+            try:
+                return attempt.run(on_start)
+            except BaseException as caught:
+                error = caught
+                raise
+            finally:
+                run_watcher().ended(watched, attempt.report, error)
 
 
 def _prepared(

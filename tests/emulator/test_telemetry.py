@@ -122,7 +122,9 @@ def workflow(dataset, port):
     return Workflow(tasks=[Task("load", load), Task("count", count, after=["load"])], name="wf")
 
 
-def test_a_workflow_is_one_trace(watched, api, dataset, local_server, monkeypatch):
+def test_a_workflow_is_one_trace(  # noqa: PLR0915 - one run, and all that it tells
+    watched, api, dataset, local_server, monkeypatch
+):
     """The scheduler's trace goes on over workflow, tasks, stages and jobs to the services called."""
     monkeypatch.setenv("TRACEPARENT", f"00-{TRACE_ID}-b7ad6b7169203331-01")
     monkeypatch.setattr(call_watch, "FIRST_CALLS", 4)

@@ -12,6 +12,7 @@ from etlkit.api.datamart import Datamart
 from etlkit.api.outcomes import Counts
 from etlkit.api.report import DatamartReport, StatementReport, end_state, error_text
 from etlkit.api.run import Run, RunRequest
+from etlkit.api.run_watch import WatchedRun, run_watcher
 from etlkit.bigquery.datamart.plan import Plan, make_plan
 from etlkit.telemetry.current_run import CurrentRun, in_run
 from etlkit.telemetry.spans import RunSpan, run_span
@@ -60,9 +61,34 @@ def process_datamart(
             request, fingerprint=plan.fingerprint, labels=job.labels, report=ending.report_now
         ) as run:
             report.run_id = run.run_id
-            with in_run(replace(named, run_id=run.run_id)):
+            watched = WatchedRun(
+                "datamart",
+                run.run_id,
+                run.job_name,
+                job,
+                run.settings,
+                run.parent,
+                statements=[step.sql for step in plan.steps],
+            )
+            with in_run(replace(named, run_id=run.run_id)), _watched(watched, report, ending):
                 process(plan, run, report)
     return report
+
+
+@contextmanager
+def _watched(run: WatchedRun, report: DatamartReport, ending: _Ending) -> Iterator[None]:
+    """Tell whoever watches runs of this one. A dry run is none."""
+    run_watcher().started(run)
+    error: BaseException | None = None
+    try:
+        yield
+    except BaseException as caught:
+        error = caught
+        raise
+    finally:
+        if report.state != "checked":
+            run.target = report.target
+            run_watcher().ended(run, ending.report_now(None, error), error)
 
 
 @contextmanager
