@@ -151,7 +151,7 @@ class Events:
         for check in checks:
             failed = is_refused and check.title in str(error)
             if is_complete or failed:  # those behind the first that fails have not run
-                told.append(Assertion(check.title[:200], success=not failed))
+                told.append(Assertion(without_keys(check.title)[:200], success=not failed))
         name = next(iter(facts.outputs))
         facet = DataQualityAssertionsDatasetFacet(told, producer=PRODUCER)
         dataset = InputDataset(BIGQUERY, name, {"dataQualityAssertions": facet})
