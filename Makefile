@@ -6,7 +6,7 @@ LOCAL_DIR ?= .etlkit
 LOCATION ?= US
 SEED ?= 1
 
-.PHONY: help demo article unit test faults fuzz reference tools cloud bench bench-peers bench-local lint clean
+.PHONY: help demo article unit test docs docs-serve pictures faults fuzz reference tools cloud bench bench-peers bench-local lint audit dist sbom changelog matrix clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -44,7 +44,18 @@ test: $(VENV)/.dev ## Run the whole test suite, lint and type checks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive etlkit transforms jobs
 	$(BIN)/python -m pytest -n 3 --dist loadfile
+
+docs: $(VENV)/.dev ## Build the site of the documentation into build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@echo 'Open build/site/index.html; for the search, use "make docs-serve".'
+
+docs-serve: $(VENV)/.dev ## Show the site on http://127.0.0.1:8000 and build it anew at each change
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --watch etlkit
+
+pictures: $(VENV)/.dev ## Make the pictures of the documentation anew: needs Chromium, and a machine that does nothing else
+	$(BIN)/python -m tests.docs.pictures $(ARGS)
 
 faults: $(VENV)/.dev ## Run the long form of the fault tests (1,240 kills, 100 interleavings, an outage of a minute) and print the figures
 	ETLKIT_KILLS=200 ETLKIT_HTTP_KILLS=100 ETLKIT_WORKFLOW_KILLS=20 ETLKIT_IMAGES=9600 ETLKIT_OUTAGE_S=60 ETLKIT_INTERLEAVINGS=100 ETLKIT_JOBS=20 ETLKIT_STATEMENTS=all \
@@ -87,9 +98,42 @@ bench-local: $(VENV)/.dev ## Measure the local world: requests, predictions, che
 	$(BIN)/python -m tests.bench.local_server
 	$(BIN)/python -m tests.bench.results_page
 
-lint: $(VENV)/.dev ## Fix what ruff can fix
+lint: $(VENV)/.dev ## Fix what ruff can fix, then check types and security
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/mypy
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive etlkit transforms jobs
+
+$(VENV)-release/.done: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-release
+	$(VENV)-release/bin/python -m pip install --quiet --disable-pip-version-check '.[release]'
+	@touch $@
+
+RELEASE := $(VENV)-release/bin
+
+dist: $(VENV)-release/.done ## Build the sdist and the wheels into dist/, without the models and with them, and check all
+	rm -rf dist
+	$(RELEASE)/python -m build --sdist --outdir dist
+	ETLKIT_WHEEL=slim $(RELEASE)/python -m build --wheel --outdir dist
+	$(RELEASE)/python -m build --wheel --outdir dist etlkit/local/models
+	$(RELEASE)/twine check --strict dist/*
+
+sbom: $(VENV)-release/.done ## Write dist/sbom.json: what a plain installation brings along, in CycloneDX
+	$(PYTHON) -m venv --clear --without-pip $(VENV)-release/plain
+	$(RELEASE)/python -m pip --python $(VENV)-release/plain/bin/python install --quiet --disable-pip-version-check .
+	$(RELEASE)/cyclonedx-py environment $(VENV)-release/plain/bin/python --pyproject pyproject.toml --output-reproducible --output-file dist/sbom.json
+
+changelog: ## Check that the changelog and the code have VERSION: make changelog VERSION=1.2.3
+	@grep -qF '## [$(VERSION)]' CHANGELOG.md || { echo 'CHANGELOG.md has no section [$(VERSION)]'; exit 1; }
+	@grep -qF '"$(VERSION)"' etlkit/_version.py || { echo 'etlkit/_version.py has another version than $(VERSION)'; exit 1; }
+
+matrix: $(VENV)-release/.done ## Run the unit tests and a job with the oldest, the newest and Apache Beam's packages, on each Python here
+	$(RELEASE)/python -m tests.matrix $(ARGS)
+
+audit: $(VENV)/.dev $(VENV)-release/.done ## Look up known vulnerabilities of all installed packages; needs the index's service for that
+	$(BIN)/python -m pip freeze --disable-pip-version-check --exclude-editable > $(VENV)-release/frozen.txt
+	$(VENV)-release/bin/pip-audit --strict --no-deps --disable-pip --requirement $(VENV)-release/frozen.txt \
+	  || { echo 'Either a package has a known vulnerability, or the service did not know one of them: it then has not been audited. See above.'; exit 1; }
 
 clean: ## Remove the virtual environment, caches and local data
-	rm -rf $(VENV) $(VENV)-tools $(VENV)-peers $(LOCAL_DIR) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-tools $(VENV)-peers $(VENV)-release .matrix dist $(LOCAL_DIR) .mypy_cache .pytest_cache .ruff_cache .hypothesis

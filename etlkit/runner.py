@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from etlkit.api.datamart import Datamart
     from etlkit.api.job import TransferJob
+    from etlkit.api.rehearsal_report import RehearsalReport
     from etlkit.api.report import DatamartReport, DryRunReport, Progress, RunReport
     from etlkit.api.run import ParentRun, Run, RunRequest, Settings
     from etlkit.api.workflow_report import WorkflowObserver, WorkflowReport
@@ -121,6 +123,7 @@ def preview_job(
     loop: Mapping[str, Any] | None = None,
     queued_at: datetime | None = None,
     limit: int = 10,
+    on_start: Callable[[Run], None] | None = None,
 ) -> Preview:
     """Run a few rows of a transfer and write nothing.
 
@@ -132,6 +135,7 @@ def preview_job(
         loop: See there.
         queued_at: See there.
         limit: Source rows to read at most.
+        on_start: See there.
 
     Returns:
         The rows before and after, and the errors of those that failed.
@@ -142,7 +146,67 @@ def preview_job(
     from etlkit.engine.preview import preview_transfer
 
     job, request = _request(job, name, settings, _Given(variables, loop, queued_at))
-    return preview_transfer(job, replace(request, limit=limit))
+    return preview_transfer(job, replace(request, limit=limit), on_start)
+
+
+def rehearse_job(
+    job: TransferJob,
+    *,
+    name: str | None = None,
+    settings: Settings | None = None,
+    variables: Mapping[str, Any] | None = None,
+    loop: Mapping[str, Any] | None = None,
+    queued_at: datetime | None = None,
+    on_start: Callable[[Run], None] | None = None,
+    on_progress: Progress | None = None,
+    num_rows: int = 100,
+    seed: int = 0,
+    keep_table: bool = False,
+    fresh: bool = False,
+) -> RehearsalReport:
+    """Run a random sample of a transfer's rows from end to end, into a table that is thrown away.
+
+    Calls are real. If the job has `reuse`, the sample is one of the rows that are not known yet, and
+    the results are kept for the job's real runs.
+
+    Args:
+        job: What to rehearse; its sink is a `BigQuerySink`.
+        name: As in `run_job`; likewise the next six.
+        settings: See there.
+        variables: See there.
+        loop: See there.
+        queued_at: See there.
+        on_start: See there.
+        on_progress: See there.
+        num_rows: Rows of the sample, at most.
+        seed: Another one gives other rows.
+        keep_table: Keep the throw-away table until it expires, after 7 days.
+        fresh: Call for every row of the sample, also for those that are known from earlier runs.
+
+    Returns:
+        What the rows did, and what a run of all rows would take.
+
+    Raises:
+        EtlkitError: A run would be refused, or the rehearsal failed; then its attribute `report` is a
+            `RehearsalReport`.
+        KeyboardInterrupt: It was interrupted; it has the same attribute.
+    """
+    from etlkit.api.sink import Findings
+    from etlkit.api.source import Sampling
+    from etlkit.bigquery.rehearsal import rehearsal_job
+    from etlkit.engine.rehearsal import Rehearsed, rehearse_transfer
+    from etlkit.engine.reuse import plan_reuse
+    from etlkit.engine.sample import SampledRows
+    from etlkit.engine.transform_spec import TransformSpec
+
+    job, request = _request(job, name, settings, _Given(variables, loop, queued_at))
+    sampling, findings = Sampling(num_rows, seed), Findings()
+    request = replace(request, fresh=fresh, journal="off")
+    plan = partial(plan_reuse, job, TransformSpec(job), request)
+    other = SampledRows(job.source, sampling)
+    stand_in = rehearsal_job(job, sampling, findings, plan, other, keep=keep_table)
+    what = Rehearsed(job, stand_in, sampling, findings, keep_table)
+    return rehearse_transfer(what, request, on_start=on_start, on_progress=on_progress)
 
 
 def dry_run_job(

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from google.cloud import bigquery
 
 from etlkit.local.buckets import Buckets
 from etlkit.testing import FaultServer
+from tests.warm_python import WarmPython
 
 ROOT = Path(__file__).parents[1]
 MODELS = ROOT / "etlkit" / "local" / "models"
@@ -58,18 +58,15 @@ class WorkflowProcess:
         self.log = log
         local = ["--local", "--local-dir", str(local_dir), "--var", f"page={local_dir}/photos.html"]
         with log.open("w") as stderr:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "etlkit.run", "jobs.workflow", *local, *options],
+            self._process = WarmPython(
+                ["-m", "etlkit.run", "jobs.workflow", *local, *options],
                 cwd=ROOT,
                 env={
                     **os.environ,
                     "ETLKIT_VISION_ENDPOINT": objects.url,
                     "ETLKIT_VISION_GRPC_ENDPOINT": labels.grpc_endpoint,
                 },
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
                 stderr=stderr,
-                text=True,
             )
 
     @property
@@ -102,4 +99,4 @@ class WorkflowProcess:
         if self.is_alive:
             self._process.kill()
             self._process.communicate()
-        self._process.stdout.close()
+        self._process.close()

@@ -109,21 +109,31 @@ def classify(result: Any, keys: KnownKeys = UNKNOWN_KEYS) -> Outcome:
         return FullOutcome((), _as_row_error(result))
     if isinstance(result, (str, bytes)) or not isinstance(result, Iterable):
         return FullOutcome((), _wrong_result(type(result).__name__))
-    return _fan_out(result, keys)
+    return classify_parts(result, type(result), keys)
 
 
-def _fan_out(result: Iterable[Any], keys: KnownKeys) -> FullOutcome:
+def classify_parts(result: Iterable[Any], giver: type, keys: KnownKeys) -> FullOutcome:
+    """Classify what one row became, of which nothing is copied yet.
+
+    Args:
+        result: Gives dicts, if all is well.
+        giver: The class of what the transform returned, for messages.
+        keys: As in `classify`.
+
+    Raises:
+        EtlkitError: As `classify`.
+    """
     rows: list[Row] = []
     # A generator may yield the same dict again and again: the loop copies what somebody still has.
     loop, copy, own, num_keys = transform_loop(None), keys.copy, keys.own, keys.num_keys
     try:
         parts = iter(result)
         while True:  # a generator runs the user's code here
-            odd = loop(parts, None, rows.append, copy, None, num_keys, float, 1.0, own)
+            odd = loop(parts, None, rows.append, copy, None, num_keys, float, 1.0, None, own)
             if odd is END:
                 return FullOutcome(tuple(rows))
             if not isinstance(odd, dict):
-                kind = f"{type(result).__name__} of {type(odd).__name__}"
+                kind = f"{giver.__name__} of {type(odd).__name__}"
                 return FullOutcome((), _wrong_result(kind))
             rows.append(frozen_row(odd))
     except Exception as error:

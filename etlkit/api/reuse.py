@@ -48,6 +48,7 @@ class Reuse:
         code: Digest of the transform's code. Results of other code do not count.
         parameters: Digest of what else decides the result: names of the keys, `output_schema`, and the
             values of the transform's attributes. Results of others do not count.
+        job: Name of the job whose results they are.
         days: Older results do not count, and are deleted.
         is_fresh: Take no results; keep them all the same.
         across_code: Results of other code count, too.
@@ -58,6 +59,7 @@ class Reuse:
     passing: tuple[Column, ...]
     code: str
     parameters: str
+    job: str
     days: int
     is_fresh: bool = False
     across_code: bool = False

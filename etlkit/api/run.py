@@ -14,6 +14,7 @@ from etlkit.api.outcomes import Counts
 from etlkit.api.report import Report
 from etlkit.calls.retry import Calls
 from etlkit.calls.shared import SharedCalls
+from etlkit.calls.times import Times
 
 T = TypeVar("T")
 
@@ -125,6 +126,8 @@ class RunRequest:
         journal: Folder of the journals, or `off`; None = as the job says.
         fresh: Take no results of earlier runs.
         reuse_across_code: Take results that other code has made, too.
+        results_of: Name of the job whose results are taken and kept; None = the run's own.
+        times: Where durations of calls and rows are recorded; None = nobody asks for them.
     """
 
     job_name: str
@@ -140,6 +143,8 @@ class RunRequest:
     journal: str | None = None
     fresh: bool = False
     reuse_across_code: bool = False
+    results_of: str | None = None
+    times: Times | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,21 +218,23 @@ class Run:
         report: MakeReport | None = None,
         progress: ProgressNow | None = None,
     ) -> None:
-        self.job_name = request.job_name
-        self.settings = request.settings
-        self.limit = request.limit
-        self.variables = dict(request.variables)
-        self.retry_of = request.retry_of
-        self.parent = request.parent or (None if record is None else record.parent)
-        self.started_at = request.started_at
-        self.journal = request.journal
+        self.job_name: str = request.job_name
+        self.settings: Settings = request.settings
+        self.limit: int | None = request.limit
+        self.variables: dict[str, Any] = dict(request.variables)
+        self.retry_of: str | None = request.retry_of
+        self.parent: ParentRun | None = request.parent or (
+            None if record is None else record.parent
+        )
+        self.started_at: datetime = request.started_at
+        self.journal: str | None = request.journal
         self.fingerprint = fingerprint
-        self.code = dict(code or {})
-        self.revision = revision
-        self.labels = dict(labels or {})
-        self.calls = calls or Calls()
-        self.run_id = new_run_id(request.started_at) if record is None else record.run_id
-        self.attempt = 1 if record is None else record.attempts + 1
+        self.code: dict[str, str] = dict(code or {})
+        self.revision: str | None = revision
+        self.labels: dict[str, str] = dict(labels or {})
+        self.calls: Calls = calls or Calls()
+        self.run_id: str = new_run_id(request.started_at) if record is None else record.run_id
+        self.attempt: int = 1 if record is None else record.attempts + 1
         self._report = report
         self._progress = progress
         self._stop_signal: int | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -88,6 +88,25 @@ class KeepsResults(Protocol):
 
 
 @runtime_checkable
+class ReadsResults(Protocol):
+    """A sink that can read the results that are kept for rows, without a run."""
+
+    def read_results(
+        self, run: Run, reuse: Reuse, frozen: str, /
+    ) -> tuple[tuple[Column, ...], dict[str, list[Row]]]:
+        """What is known of frozen rows.
+
+        Args:
+            run: For the connection.
+            reuse: Which results count.
+            frozen: The table of the rows.
+
+        Returns:
+            The columns, and by row id the target rows; an empty list = the row was skipped.
+        """
+
+
+@runtime_checkable
 class TakesResults(Protocol):
     """A writer of a sink that keeps results."""
 
@@ -100,6 +119,24 @@ class TakesResults(Protocol):
         Returns:
             Source rows that were known.
         """
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a rehearsal has found out at its target.
+
+    Attributes:
+        table: The throw-away table.
+        failed_checks: What the job's checks say of the sample's rows, one sentence for each that fails.
+        num_known: Rows of the whole source whose results would be reused by a run that begins now;
+            None = the job has no `reuse`.
+        differences: What the rehearsal did in another way than a run, one sentence each.
+    """
+
+    table: str = ""
+    failed_checks: list[str] = field(default_factory=list)
+    num_known: int | None = None
+    differences: list[str] = field(default_factory=list)
 
 
 class SinkWriter(Protocol):

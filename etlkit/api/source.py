@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -98,6 +99,21 @@ class GuessesColumns(Protocol):
     @property
     def guesses_columns(self) -> bool:
         """Whether that is so."""
+
+
+@dataclass(slots=True)
+class Sampling:
+    """Which rows a sample has, and what is found out while it is taken.
+
+    Attributes:
+        num_rows: Rows to take at most, at random.
+        seed: Another one gives other rows; the same one gives the same rows of the same source.
+        num_source_rows: Rows of the whole source; None = it has not been read yet.
+    """
+
+    num_rows: int
+    seed: int = 0
+    num_source_rows: int | None = None
 
 
 class Source(Protocol):

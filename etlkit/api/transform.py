@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from etlkit.api.misspellings import similar_names, warn_of_similar_names
@@ -16,6 +16,9 @@ ArrowResult: TypeAlias = "pa.RecordBatch | pa.Table | Any"
 
 RowResult: TypeAlias = "Row | Iterable[Row] | None"
 """What a row became: a dict = written, None = skipped, an iterable of dicts = fan-out."""
+
+BatchResult: TypeAlias = "Sequence[RowResult | BaseException]"
+"""What the rows of a batch became, in their order; an exception object = that row failed."""
 
 
 class EtlBase:
@@ -74,10 +77,10 @@ class EtlBase:
             )
         warn_of_similar_names(cls, similar)
 
-    def before_action(self) -> None:
+    def before_action(self) -> Awaitable[None] | None:
         """Prepare this worker: open clients, load models. Runs once, before the first row."""
 
-    def transform_row(self, row: Row) -> RowResult:
+    def transform_row(self, row: Row) -> RowResult | Awaitable[RowResult]:
         """Turn one row into the rows to write.
 
         Args:
@@ -92,7 +95,7 @@ class EtlBase:
         """
         raise NotImplementedError
 
-    def transform_batch(self, rows: list[Row]) -> Sequence[RowResult | BaseException]:
+    def transform_batch(self, rows: list[Row]) -> BatchResult | Awaitable[BatchResult]:
         """Turn several rows with one call, for providers that take many items at once.
 
         Args:
@@ -124,7 +127,7 @@ class EtlBase:
         """
         raise NotImplementedError
 
-    def after_action(self) -> None:
+    def after_action(self) -> Awaitable[None] | None:
         """Clean up this worker. Runs once, always, also after a failure."""
 
 

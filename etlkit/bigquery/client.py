@@ -133,7 +133,7 @@ class Connection:
     ) -> None:
         self._settings = settings
         self._job_prefix = job_prefix
-        self.labels = dict(labels or {})
+        self.labels: dict[str, str] = dict(labels or {})
         self._check_stop = check_stop
         self._running: set[str] = set()
         environ = settings.environ
@@ -145,8 +145,8 @@ class Connection:
         self._looks: dict[str, Future[Any]] = {}
         self._drops: list[Future[None]] = []
         self._beside = ThreadPoolExecutor(_MAX_BESIDE, "etlkit-bigquery")
-        self.location = settings.location
-        self.client = self._make_client()
+        self.location: str | None = settings.location
+        self.client: bigquery.Client = self._make_client()
 
     @property
     def project(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, Protocol, TypeAlias, runtime_checkable
 
 from etlkit.api.lineage import LINEAGE_NAMES
 from etlkit.bigquery import sql
@@ -346,6 +346,9 @@ def _updated(names: Sequence[str] | None, columns: Sequence[Column]) -> Sequence
         return None
     return [*names, *(column.name for column in columns if column.name in LINEAGE_NAMES)]
 
+
+ModeName: TypeAlias = Literal["append", "append_direct", "replace", "delete_in_advance", "merge"]
+"""The keys of `MODES`, for type checkers and editors."""
 
 MODES: Final[Mapping[str, Mode]] = {
     mode.name: mode for mode in (Mode(), AppendDirect(), Replace(), DeleteInAdvance(), Merge())

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from etlkit.api.sink import Outlook
-from etlkit.bigquery.modes import MODES
+from etlkit.bigquery.modes import MODES, ModeName
 from etlkit.bigquery.names import check_table
 from etlkit.bigquery.source import WORK_DATASET, BigQuerySource
 from etlkit.bigquery.table_definition import Definition
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from etlkit.api.sink import SinkWriter
     from etlkit.api.source import Source, SourceReader
     from etlkit.rows.columns import Column
+    from etlkit.rows.row import Row
     from etlkit.variables.definitions import Value
 
 
@@ -52,7 +53,7 @@ class SinkOptions:
     """
 
     table: str
-    mode: str = "append"
+    mode: ModeName = "append"
     merge_keys: tuple[str, ...] = ()
     merge_update_columns: tuple[str, ...] | None = None
     before_load: str | None = None
@@ -181,6 +182,21 @@ class BigQuerySink(SinkOptions):
         dataset = work_dataset(self.work_dataset, connection.project)
         with errors_as(SinkError, "open", "counting the results of earlier runs failed"):
             return ResultsTable(connection, run, dataset, reuse).count()
+
+    def read_results(
+        self, run: Run, reuse: Reuse, frozen: str, /
+    ) -> tuple[tuple[Column, ...], dict[str, list[Row]]]:
+        """See `etlkit.api.sink.ReadsResults.read_results`."""
+        from etlkit.bigquery.client import connect
+        from etlkit.bigquery.google_errors import errors_as
+        from etlkit.bigquery.names import parse_table, work_dataset
+        from etlkit.bigquery.results.results_table import ResultsTable
+
+        connection = connect(run)
+        dataset = work_dataset(self.work_dataset, connection.project)
+        with errors_as(SinkError, "open", "reading the results of earlier runs failed"):
+            table = ResultsTable(connection, run, dataset, reuse)
+            return table.read(parse_table(frozen, connection.project))
 
     def read_rows(self, run: Run, /, *, is_published: bool, max_bytes: int) -> pa.Table:
         """See `etlkit.api.sink.ReadsBack.read_rows`."""

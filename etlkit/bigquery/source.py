@@ -104,6 +104,10 @@ class BigQuerySource:
 
         It runs where the target is, if that is known: a run is in one location.
         """
+        return BigQueryReader(self, run, self.connect(job, run))
+
+    def connect(self, job: JobOptions, run: Run) -> Connection:
+        """The run's connection, where the target is."""
         connection = connect(run)
         sink = getattr(job, "sink", None)  # a `TransferJob` has one
         if connection.location is None and isinstance(sink, TargetOptions):
@@ -113,7 +117,7 @@ class BigQuerySource:
             connection.location = None if dataset is None else dataset.location
         if isinstance(sink, TargetOptions):
             look_ahead(sink, job, run, connection)
-        return BigQueryReader(self, run, connection)
+        return connection
 
 
 class BigQueryReader:
@@ -127,12 +131,14 @@ class BigQueryReader:
         self._dataset = work_dataset(source.work_dataset, connection.project)
         self._rests = self._fetches = 0
         self._table: TableName | None = None
-        self.details = {name: _plain(value) for name, value in source.parameters.items()}
+        self.details: dict[str, Any] = {
+            name: _plain(value) for name, value in source.parameters.items()
+        }
         self._frozen_bytes = 0
         self.num_rows: int | None = None
         self.num_bytes: int | None = None
         self.tables: tuple[str, ...] = ()
-        self.columns = self._check()
+        self.columns: tuple[Column, ...] = self._check()
 
     @property
     def frozen(self) -> TableName:

@@ -64,6 +64,37 @@ def sample_of(table_or_query: str, num_rows: int, seed: int) -> str:
     return f"{functions}SELECT q.* FROM (\n{select}\n) AS q ORDER BY {order} LIMIT {num_rows:d}"
 
 
+def sample(
+    table: TableName,
+    population: TableName,
+    columns: Sequence[Column],
+    num_rows: int,
+    seed: int,
+    *,
+    where: str = "",
+) -> str:
+    """Freeze some of the rows that are frozen already, with their ids.
+
+    Every row has the same chance: TABLESAMPLE would take whole blocks. Which rows they are depends on
+    what is in them and on the seed, not on their ids, which are new each time.
+
+    Args:
+        table: The sample.
+        population: All rows.
+        columns: Of them, without the id.
+        num_rows: Rows to take, at most.
+        seed: Another one gives other rows.
+        where: What is true of the rows to choose from, of a table `t`; empty = all of them.
+    """
+    only = f" WHERE {where}" if where else ""
+    values = ", ".join(f"t.{quoted(column.name)}" for column in columns)
+    order = f"FARM_FINGERPRINT(CONCAT('{seed:d} ', TO_JSON_STRING(STRUCT({values}))))"
+    return (
+        f"CREATE TABLE IF NOT EXISTS {table.sql} OPTIONS({expires()}) AS\n"
+        f"SELECT t.* FROM {population.sql} AS t{only} ORDER BY {order} LIMIT {num_rows:d}"
+    )
+
+
 def named_columns(query: str, names: Sequence[str]) -> str:
     """A query that is valid only if columns with these names can be written in SQL."""
     functions, select = one_query(query)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from etlkit.api.labels import check_labels
 from etlkit.bigquery.names import TableName, literal
-from etlkit.bigquery.sql import EXPIRE_DAYS
+from etlkit.bigquery.sql import EXPIRE_DAYS, expires
 from etlkit.errors import ConfigError, SinkError
 from etlkit.rows.columns import Column, quoted
 
@@ -228,7 +228,7 @@ class Definition:
             labels: More labels, which win over the definition's own.
         """
         lines = []
-        options: dict[str, str] = {}
+        options = self.table_options()
         if self.partitioning is not None:
             lines.append(f"PARTITION BY {self.partitioning.expression(columns)}")
             options |= self.partitioning.options()
@@ -244,6 +244,10 @@ class Definition:
             text = ", ".join(f"{name} = {value}" for name, value in options.items())
             lines.append(f"OPTIONS({text})")
         return "\n".join(lines)
+
+    def table_options(self) -> dict[str, str]:
+        """Options of a table that is made by this definition, beside those below, as SQL."""
+        return {}
 
     def option_text(self) -> str:
         """Description, labels and options of partitions, as `SET OPTIONS` writes them.
@@ -272,6 +276,21 @@ class Definition:
             for name in names
             if getattr(self, name) and getattr(self, name) != getattr(there, name)
         ]
+
+
+@dataclass(frozen=True)
+class ExpiringDefinition(Definition):
+    """A definition of tables that expire by themselves."""
+
+    def table_options(self) -> dict[str, str]:
+        """See `Definition.table_options`."""
+        name, _, value = expires().partition(" = ")
+        return {name: value}
+
+    @classmethod
+    def of(cls, definition: Definition) -> ExpiringDefinition:
+        """The same definition, for a table that expires."""
+        return cls(**{each.name: getattr(definition, each.name) for each in fields(definition)})
 
 
 def definition_of(table: bigquery.Table) -> Definition:

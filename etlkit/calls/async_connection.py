@@ -87,7 +87,7 @@ class Connection(asyncio.Protocol):
         self._transport: Any = None
         self._begin()
         self.answer: asyncio.Future[Answer] = loop.create_future()
-        self.is_reusable = False
+        self.is_reusable: bool = False
 
     def _begin(self) -> None:
         self._parser = HttpResponseParser(self)

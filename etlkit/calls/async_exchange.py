@@ -30,6 +30,7 @@ class AsyncExchange(ExchangeRules):
         service: Its name, for messages and for its `Caller`.
         retry: How often and how long to try, unless the job says so; None = the defaults.
         authorization: Who calls; None = the headers of the requests say it, or nothing does.
+        origin: See `ExchangeRules`.
     """
 
     def __init__(
@@ -38,13 +39,16 @@ class AsyncExchange(ExchangeRules):
         service: str,
         retry: RetryPolicy | None,
         authorization: Authorization | None,
+        origin: str,
     ) -> None:
-        super().__init__(service, retry, authorization)
+        super().__init__(service, retry, authorization, origin)
         self._pool = pool
         self._asking: asyncio.Future[Mapping[str, str]] | None = None
 
     async def call(self, request: Request, read: Callable[[HttpAnswer], T]) -> T:
         """As `Exchange.call`."""
+        if (recorded := self._recorded(request)) is not None:
+            return read(recorded)
 
         async def sent(headers: Mapping[str, str]) -> T:
             made = garbled = 0
@@ -53,10 +57,13 @@ class AsyncExchange(ExchangeRules):
                 nonlocal made, garbled
                 made += 1
                 try:
-                    return read(await self._answer(request, headers, timeout_s, made))
+                    answer = await self._answer(request, headers, timeout_s, made)
+                    result = read(answer)
                 except RetryableError as error:
                     garbled = self._garbled(error, garbled)
                     raise
+                self._record(request, answer)
+                return result
 
             return await self._calls().call_async(attempt, units=request.units)
 

@@ -50,7 +50,9 @@ class AsyncHttpClient(HttpMethods):
         )
         authorization = self._authorization(auth)
         pool = AsyncHttpPool(self._address.origin, service=service, max_idle=_MAX_IDLE)
-        self._exchange = self._rules = AsyncExchange(pool, service, retry, authorization)
+        self._exchange = self._rules = AsyncExchange(
+            pool, service, retry, authorization, self._address.origin
+        )
 
     async def request(
         self,

@@ -76,7 +76,7 @@ class BackoffPolicy:
             hint_s: What the server asked for; None = nothing.
         """
         doubled = self.first_wait_s * 2.0 ** min(max(failures - 1, 0), _MAX_DOUBLINGS)
-        jitter = random.uniform(0.0, min(doubled, self.max_wait_s))  # noqa: S311 - no secret
+        jitter = random.uniform(0.0, min(doubled, self.max_wait_s))  # noqa: S311 - no secret  # nosec B311
         return max(jitter, self.bounded(hint_s))
 
     def bounded(self, hint_s: float | None) -> float:
@@ -154,9 +154,9 @@ class Backoff:
         stop: clock.Stop | None = None,
     ) -> None:
         self.what = what
-        self.policy = policy or BackoffPolicy()
+        self.policy: BackoffPolicy = policy or BackoffPolicy()
         self.is_transient = is_transient
-        self.stop = stop or clock.Stop()
+        self.stop: clock.Stop = stop or clock.Stop()
 
     def call(self, function: Callable[[], T]) -> T:
         """Call a function until it returns.

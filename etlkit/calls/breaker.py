@@ -69,8 +69,8 @@ class CallState:
         self._make_waker = make_waker
         self.made = 0
         self.counted = 0
-        self.spent_s = 0.0
-        self.begun_at = 0.0
+        self.spent_s: float = 0.0
+        self.begun_at: float = 0.0
         self.contradicted = 0
 
     @cached_property
@@ -232,7 +232,7 @@ class Breaker:
             )
 
     def _set_probe(self, hint_s: float) -> None:
-        jitter = random.uniform(0.75, 1.0)  # noqa: S311 - no secret
+        jitter = random.uniform(0.75, 1.0)  # noqa: S311 - no secret  # nosec B311
         self._probe_at = clock.now() + max(self._pause_s * jitter, hint_s)
 
     def _refuse_long_outage(self, since: float, call: CallState) -> None:

@@ -237,7 +237,7 @@ class HttpStream:
     def __init__(
         self, pool: HttpPool, path: str, response: urllib3.BaseHTTPResponse, sock: Any
     ) -> None:
-        self.status = response.status
+        self.status: int = response.status
         self.headers: Mapping[str, str] = response.headers
         self._pool = pool
         self._path = path

@@ -33,9 +33,9 @@ class Deadline:
     __slots__ = ("at", "fired", "handshake", "sock")
 
     def __init__(self, seconds: float, sock: Any = None) -> None:
-        self.at = time.monotonic() + seconds
-        self.fired = False
-        self.sock = sock
+        self.at: float = time.monotonic() + seconds
+        self.fired: bool = False
+        self.sock: Any = sock
         self.handshake: socket.socket | None = None
 
     def __enter__(self) -> Self:

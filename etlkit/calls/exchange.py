@@ -12,6 +12,7 @@ from etlkit.calls.classify import from_http
 from etlkit.calls.connections import HttpPool, HttpStream
 from etlkit.calls.continued_body import ContinuedBody, decompressed
 from etlkit.calls.http_watch import told, traced
+from etlkit.calls.recording import request_key
 from etlkit.calls.request_headers import hide, merged, secrets_in
 from etlkit.calls.retry import Caller, RetryPolicy, caller, running_caller
 from etlkit.errors import ApiError, EtlkitError, RequestRefusedError, RetryableError, RowError
@@ -92,12 +93,18 @@ class ExchangeRules:
         service: Its name, for messages and for its `Caller`.
         retry: How often and how long to try, unless the job says so; None = the defaults.
         authorization: Who calls; None = the headers of the requests say it, or nothing does.
+        origin: `https://host`, with the path that is put before those of all requests.
     """
 
     def __init__(
-        self, service: str, retry: RetryPolicy | None, authorization: Authorization | None
+        self,
+        service: str,
+        retry: RetryPolicy | None,
+        authorization: Authorization | None,
+        origin: str,
     ) -> None:
         self._service = service
+        self._origin = origin
         self._retry = retry
         self._authorization = authorization
         self._caller = running_caller(service, retry)
@@ -146,6 +153,24 @@ class ExchangeRules:
     def _calls(self) -> Caller:
         return self._caller or caller(self._service, self._retry)
 
+    def _recorded(self, request: Request) -> HttpAnswer | None:
+        """The answer that another run got to an equal request; None = there is none."""
+        recording = self._calls().recording
+        found = None if recording is None else recording.find(self._key(request))
+        return None if found is None else HttpAnswer(found[0][0], found[0][1], found[1])
+
+    def _record(self, request: Request, answer: HttpAnswer) -> None:
+        """Keep an answer that could be read."""
+        recording = self._calls().recording
+        if recording is not None:
+            about = [answer.status, dict(answer.headers)]
+            recording.keep(self._key(request), about, answer.body)
+
+    def _key(self, request: Request) -> str:
+        return request_key(
+            self._origin, request.method, request.target, request.headers, request.body
+        )
+
 
 def is_unauthorized(error: ApiError) -> bool:
     """Whether another token may help."""
@@ -160,6 +185,7 @@ class Exchange(ExchangeRules):
         service: Its name, for messages and for its `Caller`.
         retry: How often and how long to try, unless the job says so; None = the defaults.
         authorization: Who calls; None = the headers of the requests say it, or nothing does.
+        origin: See `ExchangeRules`.
     """
 
     def __init__(
@@ -168,8 +194,9 @@ class Exchange(ExchangeRules):
         service: str,
         retry: RetryPolicy | None,
         authorization: Authorization | None,
+        origin: str,
     ) -> None:
-        super().__init__(service, retry, authorization)
+        super().__init__(service, retry, authorization, origin)
         self._pool = pool
 
     def call(self, request: Request, read: Callable[[HttpAnswer], T]) -> T:
@@ -186,6 +213,8 @@ class Exchange(ExchangeRules):
             CallFailedError: The call kept failing, and the service is well.
             OutageError: The service was down for too long.
         """
+        if (recorded := self._recorded(request)) is not None:
+            return read(recorded)
 
         def sent(headers: Mapping[str, str]) -> T:
             made = garbled = 0
@@ -194,10 +223,13 @@ class Exchange(ExchangeRules):
                 nonlocal made, garbled
                 made += 1
                 try:
-                    return read(self._answer(request, headers, timeout_s, made))
+                    answer = self._answer(request, headers, timeout_s, made)
+                    result = read(answer)
                 except RetryableError as error:
                     garbled = self._garbled(error, garbled)
                     raise
+                self._record(request, answer)
+                return result
 
             return self._calls().call(attempt, units=request.units)
 

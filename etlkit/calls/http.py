@@ -64,7 +64,9 @@ class HttpClient(HttpMethods):
         )
         authorization = self._authorization(auth)
         pool = HttpPool(self._address.origin, service=service, max_idle=_MAX_IDLE)
-        self._exchange = self._rules = Exchange(pool, service, retry, authorization)
+        self._exchange = self._rules = Exchange(
+            pool, service, retry, authorization, self._address.origin
+        )
 
     def request(
         self,

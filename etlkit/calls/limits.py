@@ -218,9 +218,9 @@ class Meter:
         self._price = price_per_unit
         self._currency = currency
         self._lock = threading.Lock()
-        self.calls = 0
-        self.retries = 0
-        self.units = 0
+        self.calls: int = 0
+        self.retries: int = 0
+        self.units: int = 0
         self._refused: dict[WorkerKey, CapReachedError] = {}
 
     @property

@@ -128,7 +128,9 @@ class Cursor:
     def after(self, page: Page) -> NextPage | None:
         """See `Paging`."""
         token = _dig(page.json, self.at)
-        return None if token is None or token == "" else NextPage(params={self.param: token})
+        if token in (None, ""):
+            return None
+        return NextPage(params={self.param: token})
 
 
 @dataclass(frozen=True)

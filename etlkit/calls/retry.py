@@ -15,7 +15,9 @@ from etlkit.calls.backoff import Backoff, BackoffPolicy, RetryPolicy, is_repeate
 from etlkit.calls.breaker import Breaker, CallState, RetryBudget
 from etlkit.calls.classify import from_grpc, from_http, is_transient
 from etlkit.calls.limits import Limiter, Meter, RateLimit
+from etlkit.calls.recording import Recording
 from etlkit.calls.shared import SharedCalls
+from etlkit.calls.times import Times, count_call
 from etlkit.calls.waits import PARKED, Pause, Waits
 from etlkit.calls.wakers import TaskWaker, ThreadWaker
 from etlkit.calls.worker import Worker, current_worker
@@ -74,6 +76,11 @@ class Caller:
         service: The service's name, for messages.
         policy: How often and how long to try.
         calls: What the callers of a run share.
+
+    Attributes:
+        service: As given.
+        policy: As given.
+        recording: Answers of another run over the same rows; None = every call is made.
     """
 
     def __init__(self, service: str, policy: RetryPolicy, calls: Calls) -> None:
@@ -83,6 +90,8 @@ class Caller:
         self._stop = calls.stopping
         self._limiter = Limiter(calls.rate_limit, self._stop)
         self._waits = calls.waits
+        self._times = calls.times
+        self.recording = calls.recording
         self._shared = calls.shared
         if self._shared is not None and calls.rate_limit is not None:
             self._shared.declare(service, calls.rate_limit)
@@ -122,7 +131,7 @@ class Caller:
     def _call(self, attempt: Callable[[float], T], call: CallState) -> T:
         worker = current_worker() or _NOBODY
         steps = self._steps(call, worker)
-        worker.num_calls += 1
+        worker.begin_call()
         self._budget.begin()
         try:
             step = next(steps)
@@ -163,7 +172,7 @@ class Caller:
     async def _call_async(self, attempt: Callable[[float], Awaitable[T]], call: CallState) -> T:
         worker = current_worker() or _NOBODY
         steps = self._steps(call, worker)
-        worker.num_calls += 1
+        worker.begin_call()
         self._budget.begin()
         try:
             step = next(steps)
@@ -198,7 +207,7 @@ class Caller:
             gives_slot: False = the row waits and keeps its slot.
         """
         call, worker = CallState(0, ThreadWaker), current_worker() or _NOBODY
-        worker.num_calls += 1
+        worker.begin_call()
         try:
             with self._waits.during(self.service, "retry", until):
                 if gives_slot:
@@ -232,6 +241,7 @@ class Caller:
                 if call.units:
                     self._meter.take(call.units, is_retry=call.made > 0)
                     worker.count_call(call.units)
+                    count_call(call.units)
                 self._budget.earn()
                 call.made += 1
                 result = yield from _attempted(call)
@@ -240,12 +250,14 @@ class Caller:
                 pause = self._pause_before_next(call, error)
             except (ApiError, RowError):  # refused, but the service answers
                 self._breaker.succeeded()
+                self._record_time(call, started)
                 raise
             except BaseException:
                 self._breaker.abandoned(call)
                 raise
             else:
                 self._breaker.succeeded()
+                self._record_time(call, started)
                 return result
             yield pause
 
@@ -267,6 +279,10 @@ class Caller:
                         raise
             if probes or not self._breaker.is_open:  # it may have opened during the wait
                 return probes
+
+    def _record_time(self, call: CallState, started: float) -> None:
+        if self._times is not None and call.units:
+            self._times.calls.append(clock.now() - started)
 
     def _record_failure(
         self, call: CallState, error: RetryableError, started: float, *, counts: bool
@@ -344,6 +360,8 @@ class Calls:
         meter: Counts and caps; None = only counts.
         shared: What the runs of one workflow share; None = nothing.
         waits: Where waits are recorded; None = a record of its own.
+        times: Where durations are recorded; None = nobody asks for them.
+        recording: Answers of another run of the same rows; None = every call is made.
 
     Attributes:
         meter: What was used so far.
@@ -352,6 +370,8 @@ class Calls:
         stopping: Set when the run ends.
         shared: As given.
         waits: What calls wait for now.
+        times: As given.
+        recording: As given.
     """
 
     def __init__(
@@ -361,13 +381,17 @@ class Calls:
         meter: Meter | None = None,
         shared: SharedCalls | None = None,
         waits: Waits | None = None,
+        times: Times | None = None,
+        recording: Recording | None = None,
     ) -> None:
-        self.meter = meter or Meter()
+        self.meter: Meter = meter or Meter()
         self.policy = policy
         self.rate_limit = rate_limit
-        self.stopping = clock.Stop()
+        self.stopping: clock.Stop = clock.Stop()
         self.shared = shared
-        self.waits = waits or Waits()
+        self.waits: Waits = waits or Waits()
+        self.times = times
+        self.recording = recording
         self._lock = threading.Lock()
         self._callers: dict[str, Caller] = {}
         self._parts: list[Calls] = []
@@ -388,6 +412,8 @@ class Calls:
             meter,
             shared=self.shared,
             waits=self.waits,
+            times=self.times,
+            recording=self.recording,
         )
         with self._lock:
             self._parts.append(made)

@@ -21,12 +21,19 @@ class Worker:
 
     Attributes:
         num_calls: Calls of its row that are under way: in flight, or waiting.
+        has_called: Whether a row made a call since this was set to False, by the loop over the rows.
     """
 
-    __slots__ = ("num_calls",)
+    __slots__ = ("has_called", "num_calls")
 
     def __init__(self) -> None:
-        self.num_calls = 0
+        self.num_calls: int = 0
+        self.has_called: bool = False
+
+    def begin_call(self) -> None:
+        """Take note of a call that is about to be made for its row."""
+        self.num_calls += 1
+        self.has_called = True
 
     def enter(self) -> Token[Worker | None]:
         """Make it the worker of the current thread or task."""

@@ -24,7 +24,7 @@ class MetadataCatalog:
         self._metadata = metadata
         self.title = title
         self.asks = True
-        self.project = metadata.project
+        self.project: str = metadata.project
 
     def prepare(self, names: Iterable[str], /) -> None:
         """See `Catalog.prepare`."""
@@ -54,9 +54,9 @@ class FilesFirst:
 
     def __init__(self, files: Catalog, rest: Catalog) -> None:
         self._files, self._rest = files, rest
-        self.title = f"{files.title}, then {rest.title}"
-        self.project = rest.project
-        self.asks = rest.asks
+        self.title: str = f"{files.title}, then {rest.title}"
+        self.project: str = rest.project
+        self.asks: bool = rest.asks
 
     def prepare(self, names: Iterable[str], /) -> None:
         """See `Catalog.prepare`."""

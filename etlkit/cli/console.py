@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from etlkit.cli.logs import logs_json
-from etlkit.cli.quantities import duration_text
-from etlkit.cli.tables import print_table, printable
+from etlkit.cli.quantities import duration_text, money_text
+from etlkit.cli.tables import printable
 
 if TYPE_CHECKING:
     from etlkit.api.report import DryRunReport, RunReport
     from etlkit.engine.preview import Preview
-
-_MAX_CELL = 200
-"""Characters of a value in a preview."""
 
 
 def show_report(report: RunReport) -> None:
@@ -99,39 +96,43 @@ def _say(color: str, word: str, text: str) -> None:
 
 
 def show_preview(preview: Preview) -> None:
-    """Print rows before and after, and the columns the target would get."""
-    for number, row in enumerate(preview.rows, 1):
-        titles = [f"after {part}" for part in range(1, len(row.after) + 1)]
-        titles = titles if len(titles) > 1 else ["after"]
-        names = list(dict.fromkeys([*row.before, *(name for each in row.after for name in each)]))
-        cells = [
-            [name, _cell(row.before, name), *(_cell(each, name) for each in row.after)]
-            + ([] if row.after else ["(no row)"])
-            for name in names
-        ]
-        print_table(sys.stdout, ["column", "before", *titles], cells, title=f"row {number}")
+    """Print rows before and after, the columns the target would get, and the calls that were made."""
+    from etlkit.cli.preview_table import print_preview
+
+    print_preview(sys.stdout, preview.rows)
     columns = ", ".join(f"{column.name} {column.ddl}" for column in preview.columns)
     click.echo(printable(f"columns: {columns}"))
     if preview.request is not None:
         click.echo("the first request:")
         for line in preview.request.splitlines():
             click.echo(printable(f"  {line}"))
-    for text in preview.errors:
-        click.echo(f"{click.style('fails', fg='red')} {printable(text)}")
-    if preview.num_errors > len(preview.errors):
-        more = preview.num_errors - len(preview.errors)
-        click.echo(f"{click.style('fails', fg='red')} … and {more:,} more")
-    click.echo("nothing was written")
+    click.echo(f"nothing was written; {_real_calls(preview)}")
 
 
-def _cell(row: dict[str, Any], name: str) -> str:
-    if name not in row:
-        return ""
-    value = row[name]
-    if value is None:
-        return "NULL"
-    if isinstance(value, (dict, list)):
-        text = json.dumps(value, ensure_ascii=False, default=str)
-    else:
-        text = str(value)
-    return text if len(text) <= _MAX_CELL else f"{text[:_MAX_CELL]}… ({len(text):,} chars)"
+def _real_calls(preview: Preview) -> str:
+    if not preview.calls:
+        return "no calls were made through etlkit"
+    parts = [f"{preview.calls:,} real call{'s were' if preview.calls > 1 else ' was'} made"]
+    parts += [f"{preview.retries:,} of them retries"] if preview.retries else []
+    if preview.cost is not None:
+        parts.append(f"{money_text(preview.cost, preview.currency)} for {preview.units:,} units")
+    return ", ".join(parts)
+
+
+def preview_json(preview: Preview) -> str:
+    """A preview as one line of JSON."""
+    from etlkit.rows.json_rows import row_to_json
+
+    rows = [
+        {
+            "before": row_to_json(row.before),
+            "after": [row_to_json(each) for each in row.after],
+            "state": "written" if row.after else "skipped" if row.error is None else "rejected",
+            "error": row.error,
+        }
+        for row in preview.rows
+    ]
+    columns = [{"name": column.name, "type": column.ddl} for column in preview.columns]
+    meter = {name: getattr(preview, name) for name in ("calls", "retries", "units", "cost")}
+    others = {"currency": preview.currency, "request": preview.request}
+    return json.dumps({"rows": rows, "columns": columns, **meter, **others}, ensure_ascii=False)

@@ -53,6 +53,7 @@ def command(folder: Path, template: str, source: str | None) -> None:
         "project": _name(folder.resolve().name),
         "about": project.about,
         "job": project.job,
+        "job_name": project.job.replace("_", "-"),
         "commands": "\n".join(project.commands),
         "run": "\n".join(f"\t{_PROGRAM.sub(r'$(BIN)/', line)}" for line in project.commands),
         "etlkit": requirement.text(),

@@ -42,11 +42,7 @@ def load_job(target: str) -> tuple[str, Job]:
         return target, Datamart(file=target)
     place, _, attribute = target.partition(":")
     attribute = attribute or "job"
-    # `python -m` puts the working directory first; the command `etlkit`, a console or a test does not.
-    if str(Path.cwd()) not in sys.path and "" not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    provide_etl_base()
-    module = _import(place)
+    module = import_module(place)
     job = getattr(module, attribute, None)
     if job is None:
         if attribute == "job" and _is_script(module):
@@ -68,6 +64,22 @@ def load_job(target: str) -> tuple[str, Job]:
     own = _own_name(place, module)
     own = own if attribute == "job" else f"{own}:{attribute}"
     return job.name or own, job
+
+
+def import_module(place: str) -> ModuleType:
+    """Import a module of the user's.
+
+    Args:
+        place: `package.module` or `path/to/file.py`.
+
+    Raises:
+        ConfigError: There is no such module, or it raises.
+    """
+    # `python -m` puts the working directory first; the command `etlkit`, a console or a test does not.
+    if str(Path.cwd()) not in sys.path and "" not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    provide_etl_base()
+    return _import(place)
 
 
 def is_workflow(job: object) -> TypeGuard[Workflow]:

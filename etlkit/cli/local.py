@@ -19,6 +19,7 @@ from etlkit.cli.invocation import invoke
 from etlkit.cli.options import CONTEXT, local_dir_option, local_location_option
 from etlkit.cli.sql_output import FORMATS, write_rows
 from etlkit.cli.stop_signals import StopSignals
+from etlkit.deferred_imports import deferred_pandas
 from etlkit.errors import JobError
 from etlkit.local.buckets import Buckets
 
@@ -225,8 +226,9 @@ def _client(local_dir: Path) -> Iterator[bigquery.Client]:
     from etlkit.local import join_or_start
 
     with join_or_start(local_dir) as server:
+        with deferred_pandas():
+            from google.cloud import bigquery
         from google.api_core.exceptions import GoogleAPIError
-        from google.cloud import bigquery
         from google.oauth2.credentials import Credentials
 
         endpoints = server.endpoints

@@ -8,6 +8,11 @@ _LEAVE_OUT = 'on_row_error="skip" or "reject" in the job, or --on-row-error with
 
 _CONTINUE = "continue with --resume, after a change of the code with --resume --allow-code-change"
 
+_OF_REHEARSALS = (
+    "a rehearsal is not resumed: its table is dropped, the target was not touched, and no results are "
+    "kept of it"
+)
+
 
 def next_step(error: EtlkitError) -> str:
     """Lines to follow the error's message: what became of the rows, and what to do; may be empty."""
@@ -20,6 +25,8 @@ def interruption(error: BaseException) -> str:
     report = getattr(error, "report", None)
     if report is None:
         return "interrupted"
+    if hasattr(report, "projection"):
+        return f"interrupted; {_OF_REHEARSALS}"
     if hasattr(report, "tasks"):
         return "interrupted; finished tasks and rows are kept. Continue with --resume"
     if hasattr(report, "statements"):
@@ -54,7 +61,10 @@ def what_is_kept(error: BaseException, message: str) -> str:
         error: What ended it.
         message: What is said before.
     """
-    kept = getattr(getattr(error, "report", None), "kept", None)
+    report = getattr(error, "report", None)
+    if hasattr(report, "projection"):
+        return _OF_REHEARSALS
+    kept = getattr(report, "kept", None)
     is_told = kept is None or "nothing was published" in message
     published = "" if is_told else "Nothing was published. "
     if not kept:

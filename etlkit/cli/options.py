@@ -105,6 +105,7 @@ def chosen_settings(options: dict[str, Any]) -> Iterator[Settings]:
     """
     from contextlib import ExitStack
 
+    from etlkit.deferred_imports import deferred_pandas
     from etlkit.runner import environment, local_world
 
     with ExitStack() as stack:
@@ -112,9 +113,24 @@ def chosen_settings(options: dict[str, Any]) -> Iterator[Settings]:
             stack.enter_context(
                 local_world(options["local_dir"], location=options["local_location"])
             )
+        with (
+            deferred_pandas()
+        ):  # in this process, which is ours: a user's own imports stay as they are
+            import google.cloud.bigquery  # noqa: F401
         yield environment(project=options["project"], location=options["location"])
+
+
+_SPELLED = {
+    "against": "--diff",
+    "as_json": "--json",
+    "from_task": "--from",
+    "graph_format": "--format",
+    "html_file": "--html",
+    "report_file": "--report",
+}
+"""Options whose values have another name in Python, where many a name is taken."""
 
 
 def spelled(name: str) -> str:
     """An option's name as a user writes it: `local_dir` is `--local-dir`."""
-    return f"--{name.replace('_', '-')}"
+    return _SPELLED.get(name) or f"--{name.replace('_', '-')}"

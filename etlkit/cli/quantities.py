@@ -47,6 +47,16 @@ def cost_text(usd: float | None) -> str:
     return f"{usd:,.2f} USD" if usd >= 1 or usd == 0 else f"{usd:,.4f} USD"
 
 
+def money_text(amount: float, currency: str) -> str:
+    """`7.44 USD`, `0.0042 USD`: two decimals, or two significant digits of a small amount."""
+    return f"{amount_text(amount)} {currency}"
+
+
+def amount_text(amount: float) -> str:
+    """`7.44`, `0.0042`, `0.00`."""
+    return f"{amount:,.2f}" if amount >= 1 or not amount else f"{amount:.2g}"
+
+
 def time_text(iso: str | None) -> str:
     """`2024-01-31 09:15:02 UTC` of a time in ISO 8601; text that is none as it is; None = empty."""
     moment = parse_time(iso)

@@ -19,6 +19,7 @@ _SUMMARIES = {
     "doctor": "Check this machine and what runs need of Google Cloud.",
     "run": "Run a job: a transfer or a datamart.",
     "check": "Check the SQL of jobs without running them.",
+    "prove": "Prove a job under kills, cut connections and bad answers.",
     "runs": "List the latest runs, show one, or clean up after them.",
     "report": "Write the rows of a query or table as a page to look at.",
     "deploy": "Print what runs a job on Google Cloud by itself.",

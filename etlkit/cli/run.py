@@ -40,9 +40,12 @@ if TYPE_CHECKING:
     from etlkit.cli.run_report import AnyReport
     from etlkit.workflow.definition import Workflow
 
+_LOOKS = ("preview", "rehearse", "against")
+"""What is done instead of a run."""
+
 _ONLY_TRANSFERS = (
     "limit",
-    "preview",
+    *_LOOKS,
     "journal",
     "fresh",
     "reuse_across_code",
@@ -54,23 +57,39 @@ _EXCLUSIVE = (
     ("fresh", "retry_rejects"),
     ("reuse_across_code", "retry_rejects"),
 )
+_NOT_WITH_LOOKS = {
+    "preview": ("limit", "fresh", "reuse_across_code", "report_file"),
+    "rehearse": ("limit", "reuse_across_code"),
+    "against": ("limit", "fresh", "reuse_across_code"),
+}
+_NEVER_WITH_LOOKS = ("resume", "retry_rejects", "journal", "dry_run", "graph", "html_file")
 _ONLY_WORKFLOWS = ("from_task", "skip")
 _RESUMING = ("resume", "allow_code_change")
-_NOT_IN_DRY_RUNS = ("preview", "resume", "retry_rejects")
+_NOT_IN_DRY_RUNS = ("resume", "retry_rejects")
 _NEEDED_PARTNERS = {
-    "allow_code_change": "resume",
-    "price_per_tib": "dry_run",
-    "graph_format": "graph",
+    "allow_code_change": ("resume",),
+    "price_per_tib": ("dry_run",),
+    "graph_format": ("graph",),
+    "sample": ("against",),
+    "seed": ("rehearse", "against"),
+    "keep_table": ("rehearse",),
+    "as_json": _LOOKS,
 }
-_SPELLED = {"graph_format": "--format", "from_task": "--from"}
-"""Options whose values have another name here: `--format`, for instance, is one of Python's own."""
 
+_BEFORE = "Before paying for a transfer"
 _ROWS = "Which rows of a transfer"
 _TASKS = "Which tasks of a workflow"
 _VALUES = "Variables"
 _DRY_RUN = "Dry runs"
 _GRAPH = "Graph of a workflow"
 _OUTPUT = "Output"
+
+
+MAX_SAMPLE_ROWS = 100_000
+"""Rows of a sample are kept in memory."""
+
+DIFF_ROWS = 100
+"""Rows that are compared by default."""
 
 
 @click.command(cls=Command, context_settings=CONTEXT)
@@ -86,8 +105,52 @@ _OUTPUT = "Output"
     is_flag=False,
     flag_value=PREVIEW_ROWS,
     metavar="[N]",
-    section=_ROWS,
+    section=_BEFORE,
     help=f"Show N rows before and after (default {PREVIEW_ROWS}). Nothing is written.",
+)
+@option(
+    "--rehearse",
+    type=click.IntRange(min=1, max=MAX_SAMPLE_ROWS),
+    metavar="N",
+    section=_BEFORE,
+    help="Run N random rows from end to end into a throw-away table, and say what a run of all rows "
+    "would take.",
+)
+@option(
+    "--diff",
+    "against",
+    metavar="REV|FILE",
+    section=_BEFORE,
+    help="Compare what the transform makes of a sample with what it made at a git revision, or with "
+    "what the job or class Etl of FILE makes. Nothing is written.",
+)
+@option(
+    "--sample",
+    type=click.IntRange(min=1, max=MAX_SAMPLE_ROWS),
+    metavar="N",
+    section=_BEFORE,
+    help=f"With --diff: compare N random rows (default: {DIFF_ROWS}).",
+)
+@option(
+    "--seed",
+    type=click.IntRange(min=0),
+    metavar="N",
+    section=_BEFORE,
+    help="With --rehearse or --diff: choose other random rows; the same number chooses the same ones "
+    "(default: 0).",
+)
+@option(
+    "--keep-table",
+    is_flag=True,
+    section=_BEFORE,
+    help="With --rehearse: keep the throw-away table until it expires, after 7 days.",
+)
+@option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    section=_BEFORE,
+    help="With --preview, --rehearse or --diff: print JSON on stdout instead of tables.",
 )
 @option(
     "--limit",
@@ -236,8 +299,8 @@ def command(target: str | None, **options: Any) -> int:
 
     \b
     Exit status:
-      0    published
-      1    the run failed, nothing was published
+      0    published; --preview: no row failed; --rehearse: nothing would end the run; --diff: the same
+      1    the run failed, nothing was published; --diff: rows differ
       2    wrong usage or configuration
       130  stopped by Ctrl-C; 143 by SIGTERM. --resume continues
     """  # noqa: D301 - \b keeps click from wrapping these lines
@@ -268,11 +331,11 @@ def command(target: str | None, **options: Any) -> int:
             return _run_datamart(job, given, options)
         if not isinstance(job, TransferJob):
             return _run_workflow(job, given, options)
-        if options["preview"]:
-            return _preview(job, given, options)
-        if options["dry_run"]:
-            return _dry_run(job, given, options)
-        return _run_transfer(job, given, options)
+        if options["against"]:
+            return _diff(target, job, given, options)
+        looks = {"preview": _preview, "rehearse": _rehearse, "dry_run": _dry_run}
+        chosen = [run for name, run in looks.items() if options[name]] or [_run_transfer]
+        return chosen[0](job, given, options)
 
 
 def _show_graph(name: str, job: object, options: dict[str, Any]) -> int:
@@ -298,13 +361,20 @@ def _values(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_partners(options: dict[str, Any]) -> None:
-    for name, partner in _NEEDED_PARTNERS.items():
-        if options[name] and not options[partner]:
-            shown = _SPELLED.get(name, spelled(name))
-            raise click.UsageError(f"{shown} goes with {spelled(partner)}")
+    for name, partners in _NEEDED_PARTNERS.items():
+        is_given = options[name] is not None and options[name] is not False
+        if is_given and not any(options[each] for each in partners):
+            shown = " or ".join(map(spelled, partners))
+            raise click.UsageError(f"{spelled(name)} goes with {shown}")
     for one, other in _EXCLUSIVE:
         if options[one] and options[other]:
             raise click.UsageError(f"{spelled(one)} does not go with {spelled(other)}")
+    looks = [name for name in _LOOKS if options[name]]
+    for look in looks:
+        others = [*(name for name in looks if name != look), *_NEVER_WITH_LOOKS]
+        for other in (*others, *_NOT_WITH_LOOKS[look]):
+            if options[other]:
+                raise click.UsageError(f"{spelled(other)} does not go with {spelled(look)}")
 
 
 def _check_page(options: dict[str, Any]) -> None:
@@ -313,9 +383,8 @@ def _check_page(options: dict[str, Any]) -> None:
         return
     from etlkit.cli.pages.base import check_page
 
-    for name in ("preview", "dry_run"):
-        if options[name]:
-            raise click.UsageError(f"--html does not go with {spelled(name)}: there is no run")
+    if options["dry_run"]:
+        raise click.UsageError("--html does not go with --dry-run: there is no run")
     check_page(options["html_file"])
 
 
@@ -339,7 +408,7 @@ def _check_kind(job: object, options: dict[str, Any]) -> None:
     if options["dry_run"]:
         refused["--dry-run"] = _NOT_IN_DRY_RUNS
     for kind, names in refused.items():
-        given = [_SPELLED.get(name, spelled(name)) for name in names if options.get(name)]
+        given = [spelled(name) for name in names if options.get(name)]
         if given:
             raise ConfigError(f"{', '.join(given)} does not go with {kind}")
 
@@ -438,12 +507,62 @@ def _price(options: dict[str, Any]) -> float:
 
 
 def _preview(job: TransferJob, given: dict[str, Any], options: dict[str, Any]) -> int:
-    from etlkit.cli.console import show_preview
+    from etlkit.cli.console import preview_json, show_preview
     from etlkit.runner import preview_job
 
-    preview = preview_job(job, **given, limit=options["preview"])
-    show_preview(preview)
+    preview = preview_job(job, **given, limit=options["preview"], on_start=_stop_on_signals)
+    if options["as_json"]:
+        click.echo(preview_json(preview))
+    else:
+        show_preview(preview)
     return 1 if preview.num_errors else 0
+
+
+def _rehearse(job: TransferJob, given: dict[str, Any], options: dict[str, Any]) -> int:
+    from etlkit.cli.progress import progress_view
+    from etlkit.cli.rehearsal_view import print_rehearsal
+    from etlkit.runner import rehearse_job
+
+    plain = options["log_format"] == "json"
+    try:
+        with progress_view(quiet=options["quiet"], plain=plain) as view:
+            report = rehearse_job(
+                job,
+                **given,
+                num_rows=options["rehearse"],
+                seed=options["seed"] or 0,
+                keep_table=options["keep_table"],
+                fresh=options["fresh"],
+                on_start=_stop_on_signals,
+                on_progress=view,
+            )
+    except BaseException as error:
+        failed = getattr(error, "report", None)
+        if failed is not None:
+            print_rehearsal(failed, options)
+        raise
+    print_rehearsal(report, options)
+    return 1 if report.would_fail else 0
+
+
+def _diff(
+    target: str | None, job: TransferJob, given: dict[str, Any], options: dict[str, Any]
+) -> int:
+    from etlkit.api.source import Sampling
+    from etlkit.cli.diff.run import diff_job
+    from etlkit.cli.diff.view import print_diff
+
+    report = diff_job(
+        target,
+        job,
+        **given,
+        against=options["against"],
+        sampling=Sampling(options["sample"] or DIFF_ROWS, options["seed"] or 0),
+        options=options,
+        on_start=_stop_on_signals,
+    )
+    print_diff(report, options)
+    return 0 if report.is_same else 1
 
 
 def _reported(run: Callable[[], AnyReport], options: dict[str, Any]) -> int:

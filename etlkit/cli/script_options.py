@@ -69,7 +69,7 @@ _OPTIONS = (
         help="The job's name in reports and in the ledger (default: that of the file).",
     ),
 )
-_PARTNERS = (
+PARTNERS = (
     "source",
     "sink",
     "mode",
@@ -79,6 +79,7 @@ _PARTNERS = (
     "max_concurrency",
     "name",
 )
+"""Options that go with `--script` alone."""
 
 
 def script_options(command: _F) -> _F:
@@ -95,7 +96,7 @@ def check_target(target: str | None, options: dict[str, Any]) -> None:
         click.UsageError: Neither a target nor a script, both of them, a script without source or
             sink, or options of a script without one.
     """
-    given = [spelled(name) for name in _PARTNERS if options[name] is not None]
+    given = [spelled(name) for name in PARTNERS if options[name] is not None]
     if options["script"] is None:
         if given:
             raise click.UsageError(f"{', '.join(given)} goes with --script FILE")

@@ -24,6 +24,7 @@ from etlkit.engine.chunk_outcomes import (
     num_unmade_rows,
     runs,
     target_rows,
+    unmade,
 )
 from etlkit.engine.made_rows import MadeRows, flatten, make_rows, merged, take_made
 from etlkit.engine.output_schema import OutputSchema, limited
@@ -51,6 +52,9 @@ _ENCODE_ROWS = 5000
 _WRITE_BYTES = 4 * 1024 * 1024
 """What goes to the sink at once, if it comes that fast: a request of a few MB costs little more than
 one of a few kB."""
+
+_LARGE_BYTES = 2**20
+"""A batch of this size is written by itself."""
 
 FLUSH_INTERVAL_S = 0.25
 """How long a finished row waits before it is staged, at most; a crash repeats what waits.
@@ -144,8 +148,7 @@ class BatchWriter:
         else:
             self._collected.append((chunk, start, outcomes))
         self._has_made = self._has_made or MADE in outcomes
-        if not all_made(outcomes):
-            num_rows = num_unmade_rows(outcomes)
+        if num_rows := num_unmade_rows(outcomes):
             self._waiting_rows += num_rows
             self._waiting_bytes += num_rows * chunk.row_bytes
         if self._oldest is None:
@@ -432,11 +435,7 @@ class BatchWriter:
         if all_made(outcomes) or all_single(outcomes):
             self._counts.written += len(outcomes)
             return
-        ended = [
-            i
-            for i, each in enumerate(outcomes, start)
-            if each is not MADE and type(each) is not dict and not rows_of(each)
-        ]
+        ended = [start + at for at in unmade(outcomes) if not rows_of(outcomes[at])]
         skipped = [i for i in ended if outcomes[i - start] is not REJECTED]
         self._counts.written += len(outcomes) - len(ended)
         self._counts.rejected += len(ended) - len(skipped)
@@ -476,14 +475,21 @@ class BatchWriter:
 
 
 def joined(batches: list[pa.RecordBatch], max_bytes: int) -> Iterator[pa.RecordBatch]:
-    """Batches of the same columns as few larger ones, of about `max_bytes` if they are not larger."""
+    """Batches of the same columns as fewer, of about `max_bytes` if they are not larger.
+
+    Large ones stay as they are: joining copies them, and saves little. The sink may join them still.
+    """
     waiting: list[pa.RecordBatch] = []
     num_bytes = 0
     for batch in batches:
-        if waiting and num_bytes + batch.nbytes > max_bytes:
+        size = batch.nbytes
+        if waiting and (num_bytes + size > max_bytes or size >= _LARGE_BYTES):
             yield as_one(waiting)
             waiting, num_bytes = [], 0
+        if size >= _LARGE_BYTES:
+            yield batch
+            continue
         waiting.append(batch)
-        num_bytes += batch.nbytes
+        num_bytes += size
     if waiting:
         yield as_one(waiting)

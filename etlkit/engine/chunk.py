@@ -189,9 +189,9 @@ class Part:
     start: int
     stop: int
 
-    def tuples(self) -> Iterator[tuple[Any, ...]]:
-        """The values of each row; see `DecodedBatch.tuples`."""
-        return self.block.tuples(self.start - self.first, self.stop - self.first)
+    def tuples(self, more: Sequence[Any] | None = None) -> Iterator[tuple[Any, ...]]:
+        """The values of each row, and one more of `more`; see `DecodedBatch.tuples`."""
+        return self.block.tuples(self.start - self.first, self.stop - self.first, more)
 
 
 class ChunkRows(Sequence[Row]):

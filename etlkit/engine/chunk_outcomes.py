@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import compress, count, groupby, repeat
+from operator import is_not
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from etlkit.api.outcomes import FullOutcome, Outcome, error_of, is_clean, rows_of
@@ -26,6 +27,13 @@ def all_made(outcomes: list[Outcome]) -> bool:
     return bool(outcomes) and outcomes[0] is MADE and outcomes.count(MADE) == len(outcomes)
 
 
+def unmade(outcomes: list[Outcome]) -> list[int]:
+    """Positions of the outcomes that are not `MADE`; fast, without a loop in Python."""
+    if all_made(outcomes):
+        return []
+    return list(compress(count(), map(is_not, outcomes, repeat(MADE))))
+
+
 def all_single(outcomes: list[Outcome]) -> bool:
     """Whether every source row became one target row; fast, without a loop in Python."""
     return set(map(type, outcomes)) == {dict}
@@ -46,21 +54,20 @@ def clean_parts(chunk: Chunk, start: int, outcomes: list[Outcome]) -> Iterator[C
 
 def errors_of(outcomes: list[Outcome]) -> list[tuple[int, RowError]]:
     """The errors among outcomes, with their positions."""
-    if all_made(outcomes) or all_single(outcomes):
+    if all_single(outcomes):
         return []
-    odd = [at for at, each in enumerate(outcomes) if each is not MADE and type(each) is not dict]
-    return [(at, error) for at in odd if (error := error_of(outcomes[at])) is not None]
+    return [(at, error) for at in unmade(outcomes) if (error := error_of(outcomes[at])) is not None]
 
 
 def num_unmade_rows(outcomes: list[Outcome]) -> int:
     """How many target rows wait as dicts."""
-    rest = [each for each in outcomes if each is not MADE]
+    rest = [outcomes[at] for at in unmade(outcomes)]
     return len(rest) if all_single(rest) else sum(map(len, map(rows_of, rest)))
 
 
 def runs(chunk: Chunk, start: int, outcomes: list[Outcome]) -> Iterator[ChunkOutcomes]:
     """Parts of which each has encoded rows only, or none; rows that became nothing go with either."""
-    if all_made(outcomes) or MADE not in outcomes or not num_unmade_rows(outcomes):
+    if MADE not in outcomes or not num_unmade_rows(outcomes):
         yield chunk, start, outcomes
         return
     for _, group in groupby(enumerate(outcomes, start), lambda at: at[1] is MADE):

@@ -10,19 +10,29 @@ from etlkit.calls.retry import Calls
 
 if TYPE_CHECKING:
     from etlkit.api.job import TransferJob
+    from etlkit.calls.recording import Recording
     from etlkit.calls.shared import SharedCalls
+    from etlkit.calls.times import Times
     from etlkit.engine.transform_spec import TransformSpec
 
 
-def make_calls(job: TransferJob, shared: SharedCalls | None = None) -> Calls:
+def make_calls(
+    job: TransferJob,
+    shared: SharedCalls | None = None,
+    times: Times | None = None,
+    recording: Recording | None = None,
+) -> Calls:
     """Make the calls of one run: the job's retry policy, limits and caps, nothing used yet.
 
     Args:
         job: What is run.
         shared: What the runs of one workflow share; None = the run stands for itself.
+        times: Where durations are recorded; None = nobody asks for them.
+        recording: Answers of another run over the same rows; None = every call is made.
     """
     meter = Meter(job.max_calls, job.max_cost, job.price_per_unit, job.currency, shared=shared)
-    return Calls(job.retry, as_rate_limit(job.rate_limit), meter, shared=shared)
+    limit = as_rate_limit(job.rate_limit)
+    return Calls(job.retry, limit, meter, shared=shared, times=times, recording=recording)
 
 
 def estimate(

@@ -111,13 +111,15 @@ def merged(found: list[MadeRows], chunk: Chunk) -> MadeRows:
     indices: Sequence[int] = range(found[0].indices[0], found[-1].indices[-1] + 1)
     is_range = all(isinstance(each.indices, range) for each in found)
     if not is_range or len(indices) != sum(len(each.indices) for each in found):
-        indices = _ints(each.indices for each in found)
+        indices = array("q")
+        for each in found:
+            indices.extend(each.indices)
     parts: Parts | None = None
     if any(each.parts is not None for each in found):
         pairs = [each.parts or ([0] * len(each.indices), [1] * len(each.indices)) for each in found]
         parts = (
-            _ints(pair[0] for pair in pairs),
-            _ints(pair[1] for pair in pairs),
+            ints(pair[0] for pair in pairs),
+            ints(pair[1] for pair in pairs),
         )
     schema = found[0].schema
     arrays: list[Any] = []
@@ -176,11 +178,11 @@ def flatten(start: int, outcomes: list[Outcome]) -> tuple[list[Row], Sequence[in
     sizes = list(map(len, groups))
     return (
         list(chain.from_iterable(groups)),
-        _ints(map(repeat, range(start, start + len(sizes)), sizes)),
-        (_ints(map(range, sizes)), _ints(map(repeat, sizes, sizes))),
+        ints(map(repeat, range(start, start + len(sizes)), sizes)),
+        (ints(map(range, sizes)), ints(map(repeat, sizes, sizes))),
     )
 
 
-def _ints(groups: Iterable[Iterable[int]]) -> array[int]:
+def ints(groups: Iterable[Iterable[int]]) -> array[int]:
     """Integers as compact as in Arrow: there may be a thousand target rows for each source row."""
     return array("q", chain.from_iterable(groups))

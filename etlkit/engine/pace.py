@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-_MAX_TASK_ROWS = 64
+_MAX_TASK_ROWS = 256
+"""So many rows are encoded by their worker. If they are slow after all, they still have only one."""
+
+_MANY_ROWS = 64
 _STEPS = 16
 """Tasks of each worker that must be fast before a task has one row more, and again as many for each
-further row."""
+further row; from `_MANY_ROWS` on for four."""
 
 _FAST_S = 0.0005
 _MAX_BUSY_S = 0.25
@@ -33,7 +36,8 @@ class Pace:
     @property
     def task_rows(self) -> int:
         """Rows of the next task."""
-        return max(1, min(_MAX_TASK_ROWS, self._num_fast // self._rows_per_step))
+        steps = self._num_fast // self._rows_per_step
+        return max(1, min(_MAX_TASK_ROWS, steps + 3 * max(0, steps - _MANY_ROWS)))
 
     def add(self, num_rows: int, took: Took) -> None:
         """Take note of a task that is done."""

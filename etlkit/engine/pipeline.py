@@ -13,6 +13,7 @@ from etlkit.api.run import STOP_TIMEOUT_S, Interrupted
 from etlkit.engine.async_workers import AsyncWorkers
 from etlkit.engine.batch_writer import BatchWriter
 from etlkit.engine.chunk import block_rows
+from etlkit.engine.heap import settled_heap
 from etlkit.engine.journal.answers import Answers
 from etlkit.engine.pace import Pace
 from etlkit.engine.prefetch import Prefetcher
@@ -95,7 +96,7 @@ class Pipeline:
         self._batch_writer = BatchWriter(writer, source, names, spec.output_schema, job, counts)
         self._keeps_order = writer.keeps_order
         self._pool: WorkerGroup = (AsyncWorkers if spec.is_async else WorkerPool)(
-            spec.make,
+            spec.make_worker,
             spec.max_concurrency,
             self._wake,
             run.calls,
@@ -127,7 +128,8 @@ class Pipeline:
             EtlkitError: What ended the run; the workers are closed.
             Interrupted: The run was asked to stop; every finished row is durable.
         """
-        self._transform()
+        with settled_heap():
+            self._transform()
         try:
             with span("stage"):
                 self._finish()

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import logging
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from etlkit.api import html
-from etlkit.api.outcomes import Counts, Recovered, RefusedRow, RejectedRow
 from etlkit.api.run import Run
-from etlkit.api.sink import PARTS, SendsRequests
-from etlkit.api.source import ROW_ID
-from etlkit.engine.estimate import make_calls
-from etlkit.engine.pipeline import Pipeline
+from etlkit.api.sink import SendsRequests
+from etlkit.engine.estimate import estimate_ahead, make_calls
 from etlkit.engine.transform_spec import TransformSpec
-from etlkit.rows.batches import RowDecoder
+from etlkit.engine.trial import Trial, run_trial
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    import pyarrow as pa
+    from collections.abc import Callable
 
     from etlkit.api.job import TransferJob
     from etlkit.api.run import RunRequest
-    from etlkit.api.source import SourceReader
     from etlkit.rows.columns import Column
     from etlkit.rows.row import Row
+
+log = logging.getLogger("etlkit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +31,12 @@ class PreviewRow:
     Attributes:
         before: The source row.
         after: The target rows; empty = skipped or failed.
+        error: Why it failed; None = it did not.
     """
 
     before: Row
     after: tuple[Row, ...]
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +50,12 @@ class Preview:
         num_errors: All that failed.
         request: The first request that a sink for an API would send, secrets hidden; None = there is
             none.
+        source_columns: The columns of the source.
+        calls: Calls that were made through etlkit, retries included. They were real.
+        retries: How many of them were retries.
+        units: Billing units of all of them.
+        cost: Their cost at the job's `price_per_unit`; None = it has none.
+        currency: That of `cost`.
     """
 
     columns: tuple[Column, ...]
@@ -58,6 +63,12 @@ class Preview:
     errors: list[str] = field(default_factory=list)
     num_errors: int = 0
     request: str | None = None
+    source_columns: tuple[Column, ...] = ()
+    calls: int = 0
+    retries: int = 0
+    units: int = 0
+    cost: float | None = None
+    currency: str = "USD"
 
     def _repr_html_(self) -> str:
         """The rows for a notebook; values that are new or have changed are marked."""
@@ -81,100 +92,53 @@ class Preview:
         )
 
 
-def preview_transfer(job: TransferJob, request: RunRequest) -> Preview:
+def preview_transfer(
+    job: TransferJob, request: RunRequest, on_start: Callable[[Run], None] | None = None
+) -> Preview:
     """Run the first `request.limit` rows through the transform and the encoder.
 
     Rows that fail are listed instead of ending the preview, whatever `on_row_error` says.
+
+    Args:
+        job: What to preview.
+        request: For its `limit`.
+        on_start: Called with the run before it begins, e.g. to keep its `request_stop`.
 
     Raises:
         EtlkitError: The source cannot be read, or the transform failed outside of a row.
     """
     spec = TransformSpec(job)
-    writer = _PreviewWriter()
-    counts = Counts()
+    log.info(
+        "%s. A preview makes the calls of its rows for real",
+        estimate_ahead(job, spec, request.limit),
+    )
     with Run(request, labels=job.labels, calls=make_calls(job)) as run:
-        reader = _RecordingReader(job.source.open(job, run))
+        if on_start is not None:
+            on_start(run)
+        reader = job.source.open(job, run)
         try:
-            lenient = replace(job, on_row_error="skip")
-            Pipeline(spec, reader, writer, lenient, counts, run, lambda *_: None).run()
+            trial = run_trial(job, spec, reader, run)
         finally:
             reader.close(succeeded=True)
-    rows = [PreviewRow(before, tuple(writer.rows.get(of, ()))) for of, before in reader.source_rows]
-    sent = [row for each in rows for row in each.after]
-    first = None
-    if isinstance(job.sink, SendsRequests) and sent:
-        first = job.sink.first_request(sent)
-    return Preview(writer.columns, rows, counts.first_errors, counts.row_errors, first)
+        meter = run.calls.meter
+    return Preview(
+        columns=trial.columns,
+        rows=[
+            PreviewRow(row.before, row.after, None if row.error is None else row.error.message)
+            for row in trial.rows
+        ],
+        errors=trial.counts.first_errors,
+        num_errors=trial.counts.row_errors,
+        request=_first_request(job, trial),
+        source_columns=reader.columns,
+        calls=meter.calls,
+        retries=meter.retries,
+        units=meter.units,
+        cost=meter.cost,
+        currency=job.currency,
+    )
 
 
-class _RecordingReader:
-    """A reader that keeps the few rows it has read."""
-
-    def __init__(self, reader: SourceReader) -> None:
-        self._reader = reader
-        self.columns = reader.columns
-        self.num_rows: int | None = None
-        self.num_bytes = reader.num_bytes
-        self.details = reader.details
-        self.source_rows: list[tuple[str, Row]] = []
-
-    def freeze(self, _recovered: Recovered | None = None) -> None:
-        raise AssertionError("a preview writes nothing")
-
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        decoder = RowDecoder(self.columns)
-        for batch in self._reader.batches():
-            ids = batch.column(ROW_ID).to_pylist()
-            self.source_rows.extend(zip(ids, decoder.decode(batch).rows, strict=True))
-            yield batch
-
-    def fetch(self, row_ids: Sequence[str]) -> Mapping[str, Row]:
-        return self._reader.fetch(row_ids)
-
-    def close(self, *, succeeded: bool) -> None:
-        self._reader.close(succeeded=succeeded)
-
-
-class _PreviewWriter:
-    """A writer that keeps the target rows in memory, by source row id."""
-
-    keeps_order = True
-    known_columns: tuple[Column, ...] = ()
-    target = "(preview)"
-
-    def __init__(self) -> None:
-        self.columns: tuple[Column, ...] = ()
-        self.rows: dict[str, list[Row]] = {}
-        self._decoder = RowDecoder(())
-
-    def begin(self, columns: tuple[Column, ...]) -> None:
-        self.columns = columns
-        self._decoder = RowDecoder(columns)
-
-    def write(self, batch: pa.RecordBatch) -> None:
-        ids, parts = batch.column(ROW_ID).to_pylist(), batch.column(PARTS).to_pylist()
-        rows = self._decoder.decode(batch).rows
-        for row_id, num_parts, row in zip(ids, parts, rows, strict=True):
-            if num_parts:
-                self.rows.setdefault(row_id, []).append(row)
-
-    def recover(self) -> Recovered:
-        return Recovered()
-
-    def reject(self, rows: Sequence[RejectedRow]) -> None:
-        raise AssertionError(f"a preview only skips, but {len(rows)} rows were rejected")
-
-    def refused(self) -> Sequence[RefusedRow]:
-        return ()
-
-    def flush(self) -> None:
-        return
-
-    def is_ready(self) -> bool:
-        return True
-
-    def commit(self, counts: Counts) -> int:
-        return counts.parts
-
-    def abort(self, _error: BaseException) -> None:
-        return
+def _first_request(job: TransferJob, trial: Trial) -> str | None:
+    sent = [row for each in trial.rows for row in each.after]
+    return job.sink.first_request(sent) if isinstance(job.sink, SendsRequests) and sent else None

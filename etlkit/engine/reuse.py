@@ -66,6 +66,7 @@ def plan_reuse(
         passing=tuple(passing),
         code=digest(json.dumps(spec.code, sort_keys=True).encode()),
         parameters=digest(repr(_parameters(job, spec, keys)).encode()),
+        job=request.results_of or request.job_name,
         days=job.reuse_days,
         is_fresh=request.fresh,
         across_code=request.reuse_across_code,

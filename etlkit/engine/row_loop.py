@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from etlkit.api.outcomes import (
@@ -22,14 +23,19 @@ from etlkit.api.outcomes import (
 )
 from etlkit.api.transform import EtlBase, overrides_batch
 from etlkit.api.user_errors import cut_earlier_raises
+from etlkit.calls.worker import Worker, current_worker
 from etlkit.engine.chunk import ChunkRows, Part
+from etlkit.engine.clock_marks import ClockMarks
 from etlkit.engine.made_rows import make_rows, mark_made
+from etlkit.engine.pending_rows import ColumnPlans, PendingRows
 from etlkit.engine.worker_group import CALL_S, LOOK_INTERVAL_S, classified
 from etlkit.errors import EtlkitError
 from etlkit.rows.row_code import END, PAUSE, transform_loop
 
 if TYPE_CHECKING:
+    from etlkit.api.outcomes import Outcome
     from etlkit.calls.limits import Meter
+    from etlkit.engine.made_rows import MadeRows
     from etlkit.engine.output_schema import OutputSchema
     from etlkit.engine.task import Task
 
@@ -44,6 +50,9 @@ _MIN_MADE = 100
 
 SAMPLE_ROWS = 1000
 """Rows from which the types of new columns are inferred, at most."""
+
+
+Clock = Callable[[], float]
 
 
 class Known(Protocol):
@@ -89,6 +98,10 @@ class RowLoop:
         self._ends_at_error = ends_at_error
         self._keep = keep
         self._is_batch = overrides_batch(type(etl))
+        self._worker = current_worker() or Worker()
+        self._plans = ColumnPlans()
+        self._pending: PendingRows | None = None
+        self._marks = ClockMarks()
         self._look_at = 0.0
         self._num_undecided = 0
         self._has_waited = False
@@ -101,31 +114,64 @@ class RowLoop:
             self._run_batch(task)
         elif isinstance(task.rows, ChunkRows):
             rows = task.rows
-            for part in rows.chunk.parts(rows.start, rows.stop):
-                if not self._run_values(task, part.tuples(), part.block.names, part):
-                    break
-                self._make(task, part)
-                rows.chunk.forget(part)
+            try:
+                for part in rows.chunk.parts(rows.start, rows.stop):
+                    if not self._run_part(task, part):
+                        break
+                    self._make(task, part)
+                    rows.chunk.forget(part)
+            finally:
+                if self._pending is not None:  # the run ends
+                    self._pending = None
+                    task.resolve()
         else:
             results = map(self._etl.transform_row, task.rows)
-            self._run_values(task, results, None, None)
+            keys = self._keys()
+            loop = partial(
+                transform_loop(None), results, None, task.outcomes.append, *_taking(keys)
+            )
+            self._run_rows(task, len(task.rows), loop, keys, None)
 
-    def _run_values(
-        self, task: Task, values: Iterator[Any], names: tuple[str, ...] | None, part: Part | None
+    def _keys(self) -> KnownKeys:
+        return UNKNOWN_KEYS if self._known.schema is None else self._known.schema.keys
+
+    def _run_part(self, task: Task, part: Part) -> bool:
+        """Run the rows of a part; False = the run ends before all have run."""
+        marks = self._marks.begin(part.stop - part.start, each=self._meter.is_capped)
+        values, keys, transform = part.tuples(marks), self._keys(), self._etl.transform_row
+        as_dicts = partial(
+            transform_loop(part.block.names),
+            *(values, transform, task.outcomes.append, *_taking(keys)),
+        )
+        self._pending = self._plans.begin(self._known.schema, part, part.start)
+
+        def loop(clock: Clock, until: float, worker: Worker, own: int | None) -> Any:
+            pending = self._pending
+            if pending is None:
+                return as_dicts(clock, until, worker, own)
+            return pending.run(values, transform, task.outcomes, clock, until, worker)
+
+        return self._run_rows(task, part.stop - task.start, loop, keys, part)
+
+    def _run_rows(
+        self,
+        task: Task,
+        num_rows: int,
+        loop: Callable[[Clock, float, Worker, int | None], Any],
+        keys: KnownKeys,
+        part: Part | None,
     ) -> bool:
-        """Run rows; False = the run ends before all have run."""
-        loop, clock, until = transform_loop(names), time.monotonic, 0.0
-        keys = UNKNOWN_KEYS if self._known.schema is None else self._known.schema.keys
-        given = values, self._etl.transform_row, task.outcomes.append, keys.copy, SKIPPED
-        num_rows = len(task.rows) if part is None else part.stop - task.start
+        """Run rows until there are this many outcomes; False = the run ends before."""
+        clock, worker = time.monotonic, self._worker
         while len(task.outcomes) < num_rows:
             if clock() >= self._look_at:
                 if self._stop.is_set() or not self._wait_until_ready():
                     return False
                 self._look_at = clock() + LOOK_INTERVAL_S
             until = 0.0 if self._meter.is_capped else self._look_at
+            worker.has_called = False
             try:
-                result = loop(*given, keys.num_keys, clock, until, keys.own)
+                result = loop(clock, until, worker, keys.own)
             except Exception as error:
                 result = error
                 cut_earlier_raises(error)
@@ -140,42 +186,79 @@ class RowLoop:
     def _take(self, task: Task, result: Any, keys: KnownKeys, part: Part | None) -> bool:
         """Take what a loop paused with; False = it ends the run."""
         if result is not PAUSE:
-            task.outcomes.append(classify(result, keys))  # a generator runs the user's code here
+            task.outcomes.append(self._classified(task, result, keys))
         if time.monotonic() - self._look_at >= CALL_S:
             # Before the row is encoded: then its values are gone.
-            self._keep(task, len(task.outcomes) - 1)
+            self._keep(task, max(0, len(task.outcomes) - self._marks.step))
+            self._marks.add_slow()
         outcome = task.outcomes[-1]
-        if type(outcome) is dict or result is PAUSE:
-            return True
-        if error_of(outcome) is not None and self._ends_at_error:
+        pending = self._pending
+        if pending is not None:
+            self._num_unmade = pending.num_more
+        elif type(outcome) is not dict and result is not PAUSE:
+            self._num_unmade += len(rows_of(outcome))
+        if result is not PAUSE and error_of(outcome) is not None and self._ends_at_error:
             task.has_failed = True
             return False
-        self._num_unmade += len(rows_of(outcome))
         if self._num_unmade >= _MAX_UNMADE and part is not None:
             self._make(task, part)
+            if pending is not None:
+                start = task.start + len(task.outcomes)
+                self._pending = self._plans.begin(self._known.schema, part, start)
         return True
+
+    def _classified(self, task: Task, result: Any, keys: KnownKeys) -> Outcome:
+        """The outcome of a row that a loop has given back."""
+        pending = self._pending
+        if pending is None:
+            return classify(result, keys)  # a generator runs the user's code here
+        outcome = pending.classify(result, keys)
+        if type(outcome) is dict or rows_of(outcome):
+            self._plans.fail()
+            self._pending = None
+            task.resolve()
+        else:
+            pending.add_nothing(task.start + len(task.outcomes))
+        return outcome
 
     def _make(self, task: Task, part: Part) -> None:
         """Encode the outcomes that the pipeline has not taken; leave them as they are if one is bad."""
-        schema = self._known.schema
         first = max(task.num_made, task.num_taken, part.start - task.start)
         outcomes = task.outcomes[first:]
         num_rows, self._num_unmade = len(outcomes) + self._num_unmade, 0
+        pending, self._pending = self._pending, None
+        schema = self._known.schema
         if schema is None:
             self._wait_for_schema(num_rows)
         elif num_rows >= _MIN_MADE:
             start = task.start + first
             try:
-                made = make_rows(schema, part.chunk, start, outcomes, part)
-            except EtlkitError:
-                return  # the pipeline finds which rows are bad, and what to do with them
-            part.chunk.made.append(made)  # first: the pipeline looks for it where it sees `MADE`
-            task.outcomes[first:] = mark_made(outcomes, made)
-            task.keep_made()
-            self._made_bytes += made.num_bytes()
-            if self._made_bytes >= _MAX_MADE_BYTES:
-                self._made_bytes = 0
-                self._known.wait_until_taken(task)
+                if pending is None:
+                    made = make_rows(schema, part.chunk, start, outcomes, part)
+                    marked = mark_made(outcomes, made)
+                    self._plans.learn(schema, part, outcomes)
+                else:
+                    made, marked = pending.made_rows(outcomes, start), pending.marked(outcomes)
+                    self._plans.succeed()
+            except EtlkitError:  # the pipeline finds which rows are bad, and what to do with them
+                self._plans.fail()
+            else:
+                self._leave(task, part, first, made, marked)
+                return
+        if pending is not None:
+            task.resolve()
+
+    def _leave(
+        self, task: Task, part: Part, first: int, made: MadeRows, marked: list[Outcome]
+    ) -> None:
+        """Leave encoded rows to the pipeline; wait for it if there are many."""
+        part.chunk.made.append(made)  # first: the pipeline looks for it where it sees `MADE`
+        task.outcomes[first:] = marked
+        task.keep_made()
+        self._made_bytes += made.num_bytes()
+        if self._made_bytes >= _MAX_MADE_BYTES:
+            self._made_bytes = 0
+            self._known.wait_until_taken(task)
 
     def _wait_for_schema(self, num_rows: int) -> None:
         """Let the pipeline decide the columns before more rows are kept as dicts."""
@@ -191,7 +274,8 @@ class RowLoop:
         given = list(task.rows)
         own = list(given)  # the transform may sort its list; the positions in ours stay
         try:
-            results = list(self._etl.transform_batch(given))
+            made: Any = self._etl.transform_batch(given)
+            results = list(made)
         except Exception as error:
             results = [error] * len(own)
         self._meter.check()
@@ -199,3 +283,8 @@ class RowLoop:
         if time.monotonic() - began >= CALL_S:
             self._keep(task, 0)
         task.has_failed = self._ends_at_error and not all(map(is_clean, task.outcomes))
+
+
+def _taking(keys: KnownKeys) -> tuple[Any, ...]:
+    """The arguments of `transform_loop` that say what becomes of results."""
+    return keys.copy, SKIPPED, keys.num_keys

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from etlkit.api.outcomes import is_clean
+from etlkit.engine.pending_rows import resolved
 
 if TYPE_CHECKING:
     from etlkit.api.outcomes import Outcome
@@ -30,6 +31,7 @@ class Task:
     Attributes:
         rows: As given; likewise `chunk` and `start`.
         outcomes: One entry per row, in order. Grows while the worker runs; reading it then is safe.
+            `PendingRows` stand in it until the worker is done; who reads it meanwhile needs `resolved`.
         num_made: How many of them the worker has encoded: rows with target rows are `MADE` there.
         num_taken: How many of them the pipeline has taken.
         number: Its place among the tasks that were given to workers, 1 = first; 0 = to none.
@@ -108,13 +110,22 @@ class Task:
         It encodes a block at a time. If a block takes long, its rows are taken as they are: each may
         be a call that was paid.
         """
+        is_done = self.is_done
         first, last = self.num_taken, len(self.outcomes)
-        if not self.is_done and time.monotonic() < self._encodes_until:
+        if not is_done and time.monotonic() < self._encodes_until:
             last = max(first, self.num_made)
         self.num_taken = last
-        return self.outcomes[first:last]
+        return self.outcomes[first:last] if is_done else self.outcomes_between(first, last)
 
     def take_rest(self) -> list[Outcome]:
         """All outcomes since the last call, of a run that ends."""
         first, self.num_taken = self.num_taken, len(self.outcomes)
-        return self.outcomes[first:]
+        return self.outcomes_between(first, self.num_taken)
+
+    def outcomes_between(self, first: int, last: int) -> list[Outcome]:
+        """The outcomes of some rows, with the rows themselves as far as they are not encoded."""
+        return resolved(self.outcomes[first:last], self.start + first)
+
+    def resolve(self) -> None:
+        """Put rows themselves in the place of those that are pending."""
+        self.outcomes[:] = resolved(self.outcomes, self.start)

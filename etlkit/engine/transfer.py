@@ -25,6 +25,7 @@ from etlkit.engine.journal.journal import open_journal
 from etlkit.engine.pipeline import Pipeline
 from etlkit.engine.reuse import plan_reuse, warn_of_other_columns
 from etlkit.engine.revision import revision_of
+from etlkit.engine.timed_hooks import timed
 from etlkit.engine.told_rows import ToldRows
 from etlkit.engine.transform_spec import TransformSpec
 from etlkit.errors import AlreadyPublishedError, RunStateError
@@ -127,7 +128,7 @@ def make_run(
         code=code,
         revision=revision_of(job.transform, request.settings.environ),
         labels=job.labels,
-        calls=make_calls(job, request.shared),
+        calls=make_calls(job, request.shared, request.times),
         record=record,
         report=report,
         progress=progress,
@@ -215,6 +216,8 @@ class _Transfer:
 
     def run(self, on_start: Callable[[Run], None] | None) -> RunReport:
         spec = TransformSpec(self._job)
+        if self._request.times is not None:
+            spec.make_worker = timed(spec, self._request.times)
         with self._stage("open"):
             run = make_run(self._job, self._request, spec, self._report_now, self._progress_now)
         with run:

@@ -54,13 +54,14 @@ class TransformSpec:
     Attributes:
         kind: The transform's class.
         made: What its factory has made; None = it has none.
+        make_worker: Makes the instance of a worker.
 
     Raises:
         ConfigError: A class attribute is out of range or names no type.
     """
 
     def __init__(self, job: TransferJob) -> None:
-        self.make = job.transform
+        self.make = self.make_worker = job.transform
         # A factory is called once here: what its product declares comes from the class.
         self.made = None if isinstance(job.transform, type) else _made_by(job.transform)
         etl = job.transform if isinstance(job.transform, type) else type(self.made)

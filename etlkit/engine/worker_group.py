@@ -188,11 +188,11 @@ class WorkerGroup:
         """Put the outcomes of a task's rows from `first` on into the journal; none = nothing to do."""
         if self._journal is None or task.chunk is None or first < 0:
             return
-        begin = task.start + first
+        begin, outcomes = task.start + first, task.outcomes_between(first, len(task.outcomes))
         self._keep_rows(
             [
                 (task.chunk.row_id(index), outcome)
-                for index, outcome in enumerate(task.outcomes[first:], begin)
+                for index, outcome in enumerate(outcomes, begin)
                 if outcome is not MADE  # it holds no rows, and looks like a skipped row
             ]
         )

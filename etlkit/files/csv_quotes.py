@@ -22,8 +22,8 @@ class QuoteWatch:
     """
 
     def __init__(self, quote: str, delimiter: str) -> None:
-        self.is_open = False
-        self.is_odd = False
+        self.is_open: bool = False
+        self.is_odd: bool = False
         self._quote = quote.encode()
         self._ends = (delimiter.encode(), b"\n", b"\r")
         self._is_first = True

@@ -60,7 +60,7 @@ class LocalFile:
 
     def __init__(self, path: Path, name: str) -> None:
         # A name on disk may be bytes that are no text; messages and the ledger hold text.
-        self.name = name.encode("utf-8", "backslashreplace").decode()
+        self.name: str = name.encode("utf-8", "backslashreplace").decode()
         self._path = path
         self._stamp: tuple[int, ...] | None = None
 

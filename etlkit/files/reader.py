@@ -100,7 +100,7 @@ class FileReader:
     def __init__(self, files: Sequence[File], file_format: Format, run: Run) -> None:
         self._files = files
         self._format = file_format
-        self.guesses_columns = file_format.guesses_columns
+        self.guesses_columns: bool = file_format.guesses_columns
         self._run = run
         self._snapshot = _NOT_FROZEN
         self._is_checked = False
@@ -112,7 +112,7 @@ class FileReader:
         if len(files) > _SHOWN_FILES:
             self.details["num_files"] = len(files)
         try:
-            self.columns = file_format.columns(files, run.limit)
+            self.columns: tuple[Column, ...] = file_format.columns(files, run.limit)
             _check_names(files[0], self.columns)
         except BaseException:
             self.close(succeeded=False)

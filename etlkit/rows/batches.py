@@ -68,13 +68,21 @@ class DecodedBatch:
             return [{} for _ in range(self.batch.num_rows)]
         return row_maker(self.names)(*self.values)
 
-    def tuples(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[Any, ...]]:
-        """The values of each row in `names`' order; a tuple of one None for rows without columns."""
-        if not self.names:
-            return zip(repeat(None, len(range(self.batch.num_rows)[start:stop])))
-        columns = (
-            self.values if stop is None and not start else [c[start:stop] for c in self.values]
-        )
+    def tuples(
+        self, start: int = 0, stop: int | None = None, more: Sequence[Any] | None = None
+    ) -> Iterator[tuple[Any, ...]]:
+        """The values of each row in `names`' order; a tuple of one None for rows without columns.
+
+        Args:
+            start: The first row.
+            stop: The row after the last one; None = all rows.
+            more: One more value for each of these rows; None = there is none.
+        """
+        num_rows = len(range(self.batch.num_rows)[start:stop])
+        columns: list[Any] = self.values
+        if num_rows < self.batch.num_rows:
+            columns = [column[start:stop] for column in columns]
+        columns = [*(columns or [repeat(None, num_rows)]), *(() if more is None else (more,))]
         return zip(*columns)  # noqa: B905 - they are of the same length
 
 
@@ -232,6 +240,42 @@ class RowEncoder:
             # Whole columns are checked at once; rows are checked one by one only if a column is bad.
             first = next(self._refusals(rows), (0, error))[1]
         raise first
+
+    @property
+    def untouched(self) -> tuple[int, ...]:
+        """Positions of the columns that were untouched in the rows that were looked at last."""
+        return self._untouched
+
+    def reusable_name(self, i: int, source: DecodedBatch) -> int | None:
+        """Position in `source.names` of the column that is reused for column `i`; None = none is."""
+        return _Origin(source, None).place(self._reuse_keys[i])
+
+    def encode_columns(
+        self,
+        values: Mapping[int, Sequence[Any]],
+        source: DecodedBatch,
+        positions: Sequence[int] | None = None,
+    ) -> list[Any]:
+        """As `encode_touched`, of values by column; the other columns are known to be untouched.
+
+        Args:
+            values: By position of the column.
+            source: As `encode`.
+            positions: As `encode`.
+
+        Raises:
+            RowSchemaError: A value does not fit; it is not known which.
+        """
+        origin, arrays = _Origin(source, positions), list[Any]()
+        for i, codec in enumerate(self._codecs):
+            if i not in values:
+                self._check_reused(i, origin)
+                arrays.append(None)
+                continue
+            arrays.append(array := codec.encode(values[i]))
+            if self._required[i] and array.null_count:
+                raise missing_value(self._names[i])
+        return arrays
 
     def bad_rows(self, rows: Sequence[Row]) -> dict[int, RowSchemaError]:
         """Check rows one by one; gives the error of each bad row by its position in `rows`."""

@@ -122,7 +122,7 @@ class _ScalarCodec:
         if kinds <= self._exact:
             try:
                 return self._build(values, nulls, self._arrow)
-            except Exception:  # noqa: S110 - clean() finds the value and says what is wrong
+            except Exception:  # noqa: S110 - clean() finds the value and says what is wrong  # nosec B110
                 pass
         cleaned = self._cleaned(values)
         try:

@@ -4,7 +4,8 @@ Whatever else happens once per row in etlkit costs as much as a good part of a u
 names are constants of the code, which makes two things cheap that nothing else does:
 
 - a dict display with constant keys makes a row twice as fast as `dict(zip(names, values))`
-- `row["uri"] is v0 and row["size"] is v1` compares columns in one pass, without a list for each of them
+- `row["uri"] is v0 and row["size"] is v1` compares columns in one pass, without a list for each;
+  right after the call, the row is in the processor's cache and `v0` is a variable of the loop
 
 Names come from tables of others. Each stands in the code as its `repr`, which is a str literal whatever
 the name holds, so no name can become code; variables are called by their position.
@@ -15,9 +16,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from types import GeneratorType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from etlkit.rows.frozen import CHANGEABLE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from etlkit.rows.row import Row
 
 END: Final = object()
@@ -29,7 +35,30 @@ PAUSE: Final = object()
 TransformLoop = Callable[..., Any]
 """See `transform_loop`."""
 
+ColumnLoop = Callable[..., Any]
+"""See `column_loop`."""
+
+
+class OddPart(NamedTuple):
+    """What a column loop paused with: one of several results of a row that is not as expected.
+
+    Attributes:
+        num_before: Results before it; their values are taken.
+        part: The result.
+        rest: Gives the results behind it.
+        kind: The class of the object that gives them.
+    """
+
+    num_before: int
+    part: Any
+    rest: Iterator[Any]
+    kind: type
+
+
 _CACHED = 64
+
+_WIDE = 20
+"""From this many columns on, a row is made faster by filling a copy of a dict that has the keys."""
 
 
 def row_maker(names: Sequence[str]) -> Callable[..., list[Row]]:
@@ -38,7 +67,7 @@ def row_maker(names: Sequence[str]) -> Callable[..., list[Row]]:
     `names` must not be empty: the rows would not know their number.
     """
     source = f"lambda *columns: [{_display(names)} for {_targets(names)} in zip(*columns)]"
-    made: Callable[..., list[Row]] = eval(source, {"zip": zip})  # noqa: S307 - see the module
+    made: Callable[..., list[Row]] = eval(source, {"zip": zip})  # noqa: S307 - see the module  # nosec B307
     return made
 
 
@@ -51,23 +80,27 @@ def transform_loop(names: tuple[str, ...] | None) -> TransformLoop:
             results already, such as the rows that one row becomes; there is no `transform` then.
 
     Returns:
-        A function of (values, transform, append, copy, skipped, num_keys, clock, until):
+        A function of (values, transform, append, copy, skipped, num_keys, clock, until, worker):
 
         - values: an iterator. It stays where it is when the loop ends, also by an exception of the
-          transform: another loop goes on with the next row.
+          transform: another loop goes on with the next row. If there are names, each tuple has one
+          value more: whether the loop looks at the clock after that row.
         - append: gets each result that is a dict of up to `num_keys` keys. Nobody else has that dict:
           if the transform, or anything else, still holds it, it is copied first. So nothing that
           happens after the row can change its result.
         - copy: makes that copy.
         - skipped: appended for None, if it is not None itself.
-        - until: of `clock`; the loop ends after the first row that ends later.
+        - until: of `clock`; the loop ends after the first row that ends later, of those after which it
+          looks.
+        - worker: it looks after each row while its `has_called` is true.
 
         It returns the first result that is neither, `PAUSE` when it reached `until`, or `END`.
     """
-    each = "result" if names is None else _targets(names)
+    each = "result" if names is None else f"{_targets(names)}look"
     call = "" if names is None else f"result = transform({_display(names)})"
+    is_due = "clock() >= until" if names is None else _IS_DUE
     source = f"""
-def run(values, transform, append, copy, skipped, num_keys, clock, until, own=None):
+def run(values, transform, append, copy, skipped, num_keys, clock, until, worker=None, own=None):
     for {each} in values:
         {call}
         if type(result) is dict and len(result) <= num_keys:
@@ -76,15 +109,141 @@ def run(values, transform, append, copy, skipped, num_keys, clock, until, own=No
             append(skipped)
         else:
             return result
-        if clock() >= until:
+        if {is_due}:
             return PAUSE
     return END
 """
     scope = {"PAUSE": PAUSE, "END": END, "references": _references, "OWN": 0}
-    exec(source, scope)  # noqa: S102 - see the module
+    exec(source, scope)  # noqa: S102 - see the module  # nosec B102
     loop: TransformLoop = scope["run"]  # type: ignore[assignment]
     scope["OWN"] = _own_references(loop, names)
     return loop
+
+
+_IS_DUE = "(look or worker.has_called) and clock() >= until"
+
+
+@lru_cache(_CACHED)
+def column_loop(
+    names: tuple[str, ...],
+    same: tuple[int, ...],
+    made: tuple[str, ...],
+    nested: tuple[int, ...],
+    *,
+    is_fan_out: bool,
+) -> ColumnLoop:
+    """Make the loop that takes the new values out of each result, so that its dict is gone at once.
+
+    Args:
+        names: The keys of the rows, whose values come as tuples.
+        same: Positions in `names` of the keys under which results have the very object that came in.
+        made: The other keys of results.
+        nested: Positions in `made` of values that the transform may change later.
+        is_fan_out: Whether rows become several results.
+
+    Returns:
+        A function of (values, transform, outcomes, outcome, columns, counts, skipped, freezes, clock,
+        until, worker):
+
+        - values, transform, clock, until, worker: as in `transform_loop`.
+        - outcomes: a list that gets `outcome` for each row that became something, `skipped` for others.
+        - columns: a list for each key in `made`. It gets one value per row, and None where there is
+          none; if `is_fan_out`, one value per result.
+        - counts: gets the number of results of each row if `is_fan_out`.
+        - freezes: for each position in `nested`, what makes a value that nobody else has.
+
+        It returns the first result that is not as expected, an `OddPart` if it is one of several,
+        `PAUSE`, or `END`. Then, and after an exception, lists may hold values of that row.
+    """
+    call = f"result = transform({_display(names)})"
+    if len(names) >= _WIDE:
+        filled = "; ".join(f"row[{name!r}] = v{i}" for i, name in enumerate(names))
+        call = f"row = blank(); {filled}; result = transform(row)"
+    header = f"""
+def run(values, transform, outcomes, outcome, columns, counts, skipped, freezes, clock, until, worker):
+    {"".join(f"w{i}, " for i in range(len(made)))}= columns
+    {"".join(f"f{i}, " for i in nested)}= freezes
+    for {_targets(names)}look in values:
+        {call}
+""".replace("    = columns\n", "").replace("    = freezes\n", "")
+    if is_fan_out:
+        odd = "return part if kind is dict else OddPart(num, part, parts, kind)"
+        body = f"""
+        kind = type(result)
+        if kind is generator:
+            parts = result
+        elif kind is list or kind is tuple:
+            parts = iter(result)
+        elif kind is dict:
+            parts = (result,)
+        elif result is None:
+            parts = ()
+        else:
+            return result
+        num = 0
+        for part in parts:
+{_taking("part", names, same, made, nested, odd, 12)}
+            num += 1
+        counts.append(num)
+        outcomes.append(outcome if num else skipped)
+        if clock() >= until:
+            return PAUSE
+    return END
+"""
+    else:
+        blanks = "".join(f"            w{i}.append(None)\n" for i in range(len(made)))
+        body = f"""
+        if result is None:
+{blanks}
+            outcomes.append(skipped)
+        else:
+{_taking("result", names, same, made, nested, "return result", 12)}
+            outcomes.append(outcome)
+        if {_IS_DUE}:
+            return PAUSE
+    return END
+"""
+    scope = {
+        "PAUSE": PAUSE,
+        "END": END,
+        "OddPart": OddPart,
+        "generator": GeneratorType,
+        "CHANGEABLE": CHANGEABLE,
+        "blank": dict.fromkeys(names).copy,
+    }
+    exec(header + body, scope)  # noqa: S102 - see the module
+    made_loop: ColumnLoop = scope["run"]  # type: ignore[assignment]
+    return made_loop
+
+
+def _taking(
+    row: str,
+    names: Sequence[str],
+    same: Sequence[int],
+    made: Sequence[str],
+    nested: Sequence[int],
+    odd: str,
+    indent: int,
+) -> str:
+    """The statements that take the values out of a result, or do `odd`."""
+    tests = "".join(f" and {row}[{names[i]!r}] is v{i}" for i in same)
+    lines = [
+        f"if type({row}) is not dict or len({row}) != {len(same) + len(made)}:",
+        f"    {odd}",
+        "try:",
+        f"    if not (True{tests}):",
+        f"        {odd}",
+    ]
+    for i, name in enumerate(made):
+        if i in nested:
+            lines += [
+                f"    value = {row}[{name!r}]",
+                f"    w{i}.append(f{i}(value) if type(value) in CHANGEABLE else value)",
+            ]
+        else:
+            lines.append(f"    w{i}.append({row}[{name!r}])")
+    lines += ["except KeyError:", f"    {odd}"]
+    return "\n".join(" " * indent + line for line in lines)
 
 
 @lru_cache(_CACHED)
@@ -107,7 +266,7 @@ def same(rows, columns):
     return True
 """
     scope: dict[str, Any] = {}
-    exec(source, scope)  # noqa: S102 - see the module
+    exec(source, scope)  # noqa: S102 - see the module  # nosec B102
     made: Callable[..., bool] = scope["same"]
     return made
 
@@ -144,10 +303,9 @@ def _own_references(loop: TransformLoop, names: tuple[str, ...] | None) -> int:
             copied.append(row)
             return {}
 
-        values = (
-            map(transform, ({}, {})) if names is None else iter([(0,) * max(1, len(names))] * 2)
-        )
-        loop(values, transform, [].append, copy, None, len(names or ()), float, 1.0, own)
+        row = (*(0 for _ in names or "_"), True)
+        values = map(transform, ({}, {})) if names is None else iter([row, row])
+        loop(values, transform, [].append, copy, None, len(names or ()), float, 1.0, None, own)
         return len(copied)
 
     kept: list[Row] = []

@@ -70,7 +70,9 @@ class CheckedJob:
         self.world = world
         kind = "transfer" if isinstance(job.job, TransferJob) else "check"
         kind = "datamart" if isinstance(job.job, Datamart) else kind
-        self.report = JobReport(job.name, kind, None if job.file is None else str(job.file))
+        self.report: JobReport = JobReport(
+            job.name, kind, None if job.file is None else str(job.file)
+        )
         self._analyzer = analyzer
         self._reads: dict[str, None] = {}
         self._writes: dict[str, None] = {}

@@ -12,12 +12,12 @@ from etlkit.errors import ConfigError
 from etlkit.rows.columns import parse_schema
 from etlkit.rows.inference import infer_columns
 from etlkit.testing.frozen_sql import frozen
+from etlkit.testing.made_tables import make_table
 
 if TYPE_CHECKING:
     from etlkit.api.datamart import Datamart
     from etlkit.api.report import DatamartReport
     from etlkit.bigquery.client import Connection
-    from etlkit.bigquery.names import TableName
     from etlkit.rows.columns import Column
     from etlkit.rows.row import Row
 
@@ -91,9 +91,7 @@ def _prepare(
         connection.make_dataset(destination.dataset_id)
         connection.client.delete_table(str(destination), not_found_ok=True)
     for name, rows in tables.items():
-        _make(
-            connection, parse_table(name, connection.project), _columns(name, rows, schemas), rows
-        )
+        make_table(connection, name, _columns(name, rows, schemas), rows)
 
 
 def _columns(
@@ -104,26 +102,6 @@ def _columns(
     if not rows:
         raise ConfigError(f"{name} is given without rows: say its columns in schemas")
     return infer_columns(rows, {})
-
-
-def _make(
-    connection: Connection, table: TableName, columns: Sequence[Column], rows: Sequence[Row]
-) -> None:
-    from etlkit.bigquery.sql import create_table
-    from etlkit.bigquery.storage.append_rows import Appender
-    from etlkit.rows.batches import RowEncoder
-    from etlkit.rows.columns import arrow_schema
-
-    connection.make_dataset(table.dataset_id)
-    connection.query(create_table(table, columns, "", replace=True), f"make_{table.table}")
-    if not rows:
-        return
-    appender = Appender(connection.writer(), table, arrow_schema(columns))
-    try:
-        appender.append(RowEncoder(columns).encode(rows))
-        appender.flush()
-    finally:
-        appender.close()
 
 
 def _result(connection: Connection, report: DatamartReport) -> list[Row]:

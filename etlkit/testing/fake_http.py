@@ -66,7 +66,7 @@ class FakeHttp:
         self._is_closed = False
         self.requests: list[FakeRequest] = []
         self._http = HttpListener(self._respond, nullcontext, 0.0)
-        self.url = f"http://127.0.0.1:{self._http.port}"
+        self.url: str = f"http://127.0.0.1:{self._http.port}"
 
     def close(self) -> None:
         """Close all connections. The requests stay readable. May be called twice."""
@@ -87,13 +87,14 @@ class FakeHttp:
         request = FakeRequest(method, unquote(path), params, headers, body)
         self.requests.append(request)
         try:
-            return _reply(self._handler(request))
+            return reply_of(self._handler(request))
         except Exception:
             _logger.exception("the handler of %s %s failed", method, path)
-            return _reply((500, "the test's own handler failed; its traceback is in the log"))
+            return reply_of((500, "the test's own handler failed; its traceback is in the log"))
 
 
-def _reply(answer: Any) -> Reply:
+def reply_of(answer: Any) -> Reply:
+    """What a handler of `FakeHttp` gives, as an answer over HTTP."""
     status, content, *more = answer if isinstance(answer, tuple) else (200, answer)
     headers = dict(more[0]) if more else {}
     kind = next(

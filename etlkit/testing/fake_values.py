@@ -41,64 +41,62 @@ class FakeType:
     edges: Callable[[tuple[int, ...]], Sequence[Any]]
 
 
-def _int(random: Random, name: str, _parameters: tuple[int, ...], number: int) -> int:
-    return number + 1 if _is_key(name) else random.randrange(100_000)
+def _int(rng: Random, name: str, _parameters: tuple[int, ...], number: int) -> int:
+    return number + 1 if _is_key(name) else rng.randrange(100_000)
 
 
-def _float(random: Random, _name: str, _parameters: tuple[int, ...], _number: int) -> float:
-    return round(random.uniform(0, 1_000), 3)
+def _float(rng: Random, _name: str, _parameters: tuple[int, ...], _number: int) -> float:
+    return round(rng.uniform(0, 1_000), 3)
 
 
-def _bool(random: Random, _name: str, _parameters: tuple[int, ...], _number: int) -> bool:
-    return random.random() < 0.5
+def _bool(rng: Random, _name: str, _parameters: tuple[int, ...], _number: int) -> bool:
+    return rng.random() < 0.5
 
 
-def _text(random: Random, name: str, parameters: tuple[int, ...], number: int) -> str:
-    value = _text_of(name.lower(), random, number)
+def _text(rng: Random, name: str, parameters: tuple[int, ...], number: int) -> str:
+    value = _text_of(name.lower(), rng, number)
     return value[: parameters[0]] if parameters else value
 
 
 _Text = Callable[[Random, int], str]
 _TEXTS: Mapping[str, _Text] = {
-    r"(uri|url|path)$": lambda _random, number: f"gs://bucket/photos/{number + 1:06}.jpg",
-    r"mail": lambda _random, number: f"user{number + 1}@example.com",
-    r"country": lambda random, _number: random.choice(_COUNTRIES),
-    r"city": lambda random, _number: random.choice(_CITIES),
-    r"name": lambda random, _number: random.choice(_NAMES),
-    r"hash|md5|token": lambda random, _number: f"{random.getrandbits(128):032x}",
-    r"": lambda random, _number: " ".join(random.choices(_WORDS, k=random.randint(1, 4))),
+    r"(uri|url|path)$": lambda _rng, number: f"gs://bucket/photos/{number + 1:06}.jpg",
+    r"mail": lambda _rng, number: f"user{number + 1}@example.com",
+    r"country": lambda rng, _number: rng.choice(_COUNTRIES),
+    r"city": lambda rng, _number: rng.choice(_CITIES),
+    r"name": lambda rng, _number: rng.choice(_NAMES),
+    r"hash|md5|token": lambda rng, _number: f"{rng.getrandbits(128):032x}",
+    r"": lambda rng, _number: " ".join(rng.choices(_WORDS, k=rng.randint(1, 4))),
 }
 """Part of a column's name -> its texts. The first part that is in the name; the last one always is."""
 
 
-def _text_of(name: str, random: Random, number: int) -> str:
+def _text_of(name: str, rng: Random, number: int) -> str:
     if _is_key(name):
         return f"{number + 1:06}"
     make = next(make for part, make in _TEXTS.items() if re.search(part, name))
-    return make(random, number)
+    return make(rng, number)
 
 
 def _is_key(name: str) -> bool:
     return re.search(r"(^|_)(id|key|no|code)$", name.lower()) is not None
 
 
-def _bytes(random: Random, _name: str, parameters: tuple[int, ...], _number: int) -> bytes:
-    return random.randbytes(min(random.randint(1, 32), *parameters, 32))
+def _bytes(rng: Random, _name: str, parameters: tuple[int, ...], _number: int) -> bytes:
+    return rng.randbytes(min(rng.randint(1, 32), *parameters, 32))
 
 
-def _moment(random: Random) -> datetime:
-    return _START + timedelta(
-        seconds=random.randrange(_YEAR_S), microseconds=random.randrange(10**6)
-    )
+def _moment(rng: Random) -> datetime:
+    return _START + timedelta(seconds=rng.randrange(_YEAR_S), microseconds=rng.randrange(10**6))
 
 
-def _json(random: Random, _name: str, _parameters: tuple[int, ...], number: int) -> Any:
-    tags = random.choices(_WORDS, k=random.randrange(3))
-    return {"id": number + 1, "tags": tags, "score": round(random.random(), 4)}
+def _json(rng: Random, _name: str, _parameters: tuple[int, ...], number: int) -> Any:
+    tags = rng.choices(_WORDS, k=rng.randrange(3))
+    return {"id": number + 1, "tags": tags, "score": round(rng.random(), 4)}
 
 
-def _point(random: Random, _name: str, _parameters: tuple[int, ...], _number: int) -> str:
-    return f"POINT({random.uniform(-180, 180):.5f} {random.uniform(-85, 85):.5f})"
+def _point(rng: Random, _name: str, _parameters: tuple[int, ...], _number: int) -> str:
+    return f"POINT({rng.uniform(-180, 180):.5f} {rng.uniform(-85, 85):.5f})"
 
 
 def _decimal(digits: tuple[int, int]) -> FakeType:
@@ -108,10 +106,10 @@ def _decimal(digits: tuple[int, int]) -> FakeType:
         precision, scale = (*parameters, 0)[:2] if parameters else digits
         return precision - scale, scale
 
-    def plain(random: Random, _name: str, parameters: tuple[int, ...], _number: int) -> Decimal:
+    def plain(rng: Random, _name: str, parameters: tuple[int, ...], _number: int) -> Decimal:
         before, after = limits(parameters)
         after = min(after, 2)
-        return Decimal(random.randrange(10 ** (min(before, 5) + after))).scaleb(-after)
+        return Decimal(rng.randrange(10 ** (min(before, 5) + after))).scaleb(-after)
 
     def edges(parameters: tuple[int, ...]) -> list[Decimal]:
         before, after = limits(parameters)
@@ -163,18 +161,16 @@ FAKE_TYPES: Mapping[str, FakeType] = {
     "STRING": FakeType(_text, _fitting(_EDGE_TEXTS)),
     "BYTES": FakeType(_bytes, _fitting((b"", b"\x00", b"\xff\xfe", bytes(range(256))))),
     "DATE": FakeType(
-        lambda random, *_: _moment(random).date(),
+        lambda rng, *_: _moment(rng).date(),
         _always(date.min, date.max, date(2024, 2, 29), date(1970, 1, 1)),
     ),
     "DATETIME": FakeType(
-        lambda random, *_: _moment(random).replace(tzinfo=None),
+        lambda rng, *_: _moment(rng).replace(tzinfo=None),
         _always(datetime.min, datetime.max, datetime(2024, 2, 29, 23, 59, 59, 999_999)),  # noqa: DTZ001, DTZ901
     ),
-    "TIME": FakeType(
-        lambda random, *_: _moment(random).time(), _always(time.min, time.max, time(12))
-    ),
+    "TIME": FakeType(lambda rng, *_: _moment(rng).time(), _always(time.min, time.max, time(12))),
     "TIMESTAMP": FakeType(
-        lambda random, *_: _moment(random),
+        lambda rng, *_: _moment(rng),
         _always(
             datetime.min.replace(tzinfo=UTC),
             datetime.max.replace(tzinfo=UTC),

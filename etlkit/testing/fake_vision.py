@@ -36,8 +36,10 @@ class FakeVision:
     def __init__(
         self, images: Mapping[str, Said] | None = None, *, plan: FaultPlan | None = None
     ) -> None:
-        self.images = images if images is not None else {}
-        self.server = FaultServer(plan, answer=self._answer)
+        self.images: Mapping[str, Sequence[str] | Mapping[str, Any]] = (
+            images if images is not None else {}
+        )
+        self.server: FaultServer = FaultServer(plan, answer=self._answer)
 
     @property
     def environ(self) -> dict[str, str]:
@@ -63,17 +65,22 @@ class FakeVision:
         self.close()
 
     def _answer(self, item: Item) -> dict[str, Any]:
-        said = self.images.get(item.key)
-        if said is None:
-            message = f"FakeVision was told nothing about {item.key}."
-            return {"error": {"code": _NOT_FOUND, "message": message}}
-        if isinstance(said, Mapping):
-            return dict(said)
-        return {
-            field: [make(name, at) for at, name in enumerate(said)]
-            for feature, (field, make) in _MADE.items()
-            if feature in item.features
-        }
+        return answer_of(self.images, item)
+
+
+def answer_of(images: Mapping[str, Said], item: Item) -> dict[str, Any]:
+    """What Vision says of one image, see `FakeVision`."""
+    said = images.get(item.key)
+    if said is None:
+        message = f"FakeVision was told nothing about {item.key}."
+        return {"error": {"code": _NOT_FOUND, "message": message}}
+    if isinstance(said, Mapping):
+        return dict(said)
+    return {
+        field: [make(name, at) for at, name in enumerate(said)]
+        for feature, (field, make) in _MADE.items()
+        if feature in item.features
+    }
 
 
 def _entity(name: str, at: int) -> dict[str, Any]:

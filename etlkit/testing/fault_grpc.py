@@ -20,23 +20,23 @@ from etlkit.testing.fault_vision import (
     refuse_too_many,
 )
 
-_METHOD: Final = "/google.cloud.vision.v1.ImageAnnotator/BatchAnnotateImages"
+METHOD: Final = "/google.cloud.vision.v1.ImageAnnotator/BatchAnnotateImages"
 
 # Above the API's own limit, so that the API's message refuses a large request.
-_MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
+MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 
 # How a client reports a broken connection. Breaking it here would also break all other calls on it, and
 # the shares of a plan would be wrong.
-_BROKEN: Final = {
+BROKEN: Final = {
     "disconnect": "Socket closed",
     "reset": "Connection reset by peer",
     "html": "Received http2 header with status: {status}",
 }
 
-_GRACE_S: Final = 5.0
+GRACE_S: Final = 5.0
 
 # A call that hangs, or waits for its latency, holds a thread.
-_MAX_THREADS: Final = 256
+MAX_THREADS: Final = 256
 
 
 class GrpcListener:
@@ -49,12 +49,12 @@ class GrpcListener:
         self._lock = Lock()
         self._waiting: set[Event] = set()
         self._is_closing = False
-        self._threads = ThreadPoolExecutor(_MAX_THREADS, "etlkit-fault-grpc")
+        self._threads = ThreadPoolExecutor(MAX_THREADS, "etlkit-fault-grpc")
         self._server = grpc.server(
             self._threads,
-            handlers=(_handlers(self._call),),
+            handlers=(handlers_of(self._call),),
             options=(
-                ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.so_reuseport", 0),
             ),
         )
@@ -68,24 +68,24 @@ class GrpcListener:
             self._is_closing = True
             for over in self._waiting:
                 over.set()
-        self._server.stop(grace=_GRACE_S).wait()
+        self._server.stop(grace=GRACE_S).wait()
         self._threads.shutdown()
 
     def _call(self, data: bytes, context: Any) -> bytes:
         with self._fault_handler.in_flight():
             try:
-                items = _decode(data)
+                items = decode(data)
             except RefusedError as exc:
-                _abort(context, Fault("status", status=400), str(exc))
+                abort(context, Fault("status", status=400), str(exc))
             decision = self._fault_handler.decide([item.key for item in items])
             fault = decision.call
             self._wait(context, None if fault.kind in {"hang", "drip"} else self._latency_s)
-            if fault.kind in _BROKEN:
-                message = _BROKEN[fault.kind].format(status=fault.status)
-                _abort(context, Fault("status", status=503), message)
+            if fault.kind in BROKEN:
+                message = BROKEN[fault.kind].format(status=fault.status)
+                abort(context, Fault("status", status=503), message)
             if fault.kind == "status":
-                _abort(context, fault, message_of(fault.status))
-            encoded = _encode(answers(items, decision, self._answer))
+                abort(context, fault, message_of(fault.status))
+            encoded = encode(answers(items, decision, self._answer))
             return encoded[: len(encoded) // 2] if fault.kind == "truncate" else encoded
 
     def _wait(self, context: Any, timeout_s: float | None) -> None:
@@ -101,22 +101,23 @@ class GrpcListener:
         with self._lock:
             self._waiting.discard(over)
         if self._is_closing:
-            _abort(context, Fault("status", status=503), _BROKEN["disconnect"])
+            abort(context, Fault("status", status=503), BROKEN["disconnect"])
 
 
-def _handlers(call: Callable[[bytes, Any], bytes]) -> Any:
+def handlers_of(call: Callable[[bytes, Any], bytes]) -> Any:
+    """Leads calls of `METHOD` to a function of the request's bytes and the context."""
     import grpc
 
     handler = grpc.unary_unary_rpc_method_handler(call)
 
     class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
         def service(self, handler_call_details: Any) -> Any:
-            return handler if handler_call_details.method == _METHOD else None
+            return handler if handler_call_details.method == METHOD else None
 
     return Handlers()
 
 
-def _abort(context: Any, fault: Fault, message: str) -> NoReturn:
+def abort(context: Any, fault: Fault, message: str) -> NoReturn:
     """End the call with an error. All hints become `RetryInfo`, the only form that gRPC has."""
     import grpc
 
@@ -145,7 +146,12 @@ def _hint(code: int, message: str, hint_s: float) -> tuple[tuple[str, bytes], ..
     )
 
 
-def _decode(data: bytes) -> list[Item]:
+def decode(data: bytes) -> list[Item]:
+    """The images of a `BatchAnnotateImagesRequest`.
+
+    Raises:
+        RefusedError: It is over a limit of the API.
+    """
     from google.cloud.vision_v1.types import BatchAnnotateImagesRequest
 
     refuse_too_large(len(data))
@@ -160,7 +166,8 @@ def _decode(data: bytes) -> list[Item]:
     return items
 
 
-def _encode(responses: list[dict[str, Any]]) -> bytes:
+def encode(responses: list[dict[str, Any]]) -> bytes:
+    """A `BatchAnnotateImagesResponse` of answers as JSON."""
     from google.cloud.vision_v1.types import BatchAnnotateImagesResponse
     from google.protobuf.json_format import ParseDict
 

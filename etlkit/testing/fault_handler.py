@@ -78,8 +78,8 @@ class FaultHandler:
         self._lock = Lock()
         self._attempts: Counter[tuple[str, str]] = Counter()
         self._in_flight = 0
-        self.calls = 0
-        self.max_in_flight = 0
+        self.calls: int = 0
+        self.max_in_flight: int = 0
         self.calls_by_item: Counter[str] = Counter()
         self.answers_by_item: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()

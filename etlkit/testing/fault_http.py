@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -54,8 +54,9 @@ def _phrase(status: int) -> str:
         return "Status"
 
 
-Respond = Callable[[str, str, Mapping[str, str], bytes], Reply]
-"""Method, path with its query, headers (names in lower case) and body to the reply."""
+Respond = Callable[[str, str, Mapping[str, str], bytes], "Reply | Awaitable[Reply]"]
+"""Method, path with its query, headers (names in lower case) and body to the reply, or to one that is
+awaited."""
 
 
 class HttpListener:
@@ -124,7 +125,8 @@ class HttpListener:
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         body = await _read_body(reader, headers)
         with self._in_flight():
-            reply = self._respond(method, path, headers, body)
+            responded = self._respond(method, path, headers, body)
+            reply = responded if isinstance(responded, Reply) else await responded
             if self._latency_s:
                 await asyncio.sleep(self._latency_s)
             is_last = headers.get("connection", "").lower() == "close"
@@ -135,7 +137,7 @@ def _parse_head(head: bytes) -> tuple[str, str, dict[str, str]]:
     first, *lines = head.decode("latin-1").split("\r\n")
     method, _, rest = first.partition(" ")
     headers = {}
-    for line in lines:
+    for line in filter(None, lines):
         name, _, value = line.partition(":")
         headers[name.lower()] = value.strip()
     return method, rest.partition(" ")[0], headers

@@ -112,7 +112,7 @@ class FaultServer:
         self._is_closed = False
         self._grpc: GrpcListener | None = None
         self._http = HttpListener(self._respond, self._fault_handler.in_flight, latency_s)
-        self.url = f"http://127.0.0.1:{self._http.port}"
+        self.url: str = f"http://127.0.0.1:{self._http.port}"
 
     @property
     def grpc_endpoint(self) -> str:

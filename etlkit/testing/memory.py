@@ -254,8 +254,8 @@ class MemoryWriter:
         self._staged = staged
         self._decoder = RowDecoder(())
         known = {column.name: column for column in sink.columns} | staged.columns
-        self.known_columns = tuple(known.values())
-        self.target = f"memory ({run.job_name})"
+        self.known_columns: tuple[Column, ...] = tuple(known.values())
+        self.target: str = f"memory ({run.job_name})"
         self.columns: tuple[Column, ...] = ()
         self._refused: list[RefusedRow] = []
 

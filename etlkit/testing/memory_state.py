@@ -92,8 +92,8 @@ class MemoryWorkflowState:
         self._earlier = deepcopy(run.graph)
         self._finished = {p: r for p, r in run.ends.items() if r.state in FINISHED}
         self._unpublished: dict[Path, str] = {}
-        self.run_id = run.run_id
-        self.attempt = run.attempt + 1
+        self.run_id: str = run.run_id
+        self.attempt: int = run.attempt + 1
 
     def earlier(self) -> WorkflowReport | None:
         """See `WorkflowState.earlier`."""

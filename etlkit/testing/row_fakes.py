@@ -53,7 +53,14 @@ def fake_rows(
         SourceError: The query or the table cannot be read.
     """
     columns = parse_schema(of) if isinstance(of, Mapping) else _columns_of(of)
-    made = _Rows(columns, Random(seed))  # noqa: S311 - nothing here is secret
+    return fake_rows_of(columns, n, seed=seed, nulls=nulls, edges=edges)
+
+
+def fake_rows_of(
+    columns: Sequence[Column], n: int, *, seed: int = 0, nulls: bool = True, edges: bool = True
+) -> list[Row]:
+    """As `fake_rows`, for columns that are known."""
+    made = _Rows(columns, Random(seed))  # noqa: S311 - nothing here is secret  # nosec B311
     parts = [
         [made.plain(0)],
         [made.nulls(1)] if nulls else [],

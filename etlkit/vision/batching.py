@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Final, Protocol
 
 from etlkit.calls import clock
+from etlkit.calls.recording import Recording, value_key
 from etlkit.calls.retry import caller
 from etlkit.errors import ApiError, CallFailedError, ImageError
 from etlkit.vision.annotator import Annotation
@@ -65,7 +66,10 @@ class BatchAnnotator:
     def annotate(self, requests: Sequence[ImageRequest]) -> list[Annotation]:
         """As `ImageAnnotator.annotate`."""
         images = [self._measure(PendingImage(request)) for request in requests]
-        queue = retry_queue_of(caller(SERVICE), self._kind)
+        service = caller(SERVICE)
+        recording = service.recording
+        asked = [] if recording is None else self._replay(images, recording)
+        queue = retry_queue_of(service, self._kind)
         try:
             for pack in packs([image for image in images if not image.is_done], _size):
                 self._ask(pack, queue)
@@ -73,7 +77,30 @@ class BatchAnnotator:
             self._finish(images, queue)
         finally:
             queue.remove(images)
+        if recording is not None:
+            for image, key in asked:
+                if image.result().error is None:
+                    recording.keep(key, image.result().answer)
         return [image.result() for image in images]
+
+    def _replay(
+        self, images: Sequence[PendingImage], recording: Recording
+    ) -> list[tuple[PendingImage, str]]:
+        """Finish the images for which another run has an answer; gives the others with their keys.
+
+        Image by image: the same images are packed into other calls every time.
+        """
+        asked = []
+        for image in images:
+            if image.is_done:
+                continue
+            key = value_key(["vision", str(self._kind), image.request.to_json()])
+            found = recording.find(key)
+            if found is None:
+                asked.append((image, key))
+            else:
+                image.finish(Annotation(found[0]))
+        return asked
 
     def _finish(self, images: Sequence[PendingImage], queue: RetryQueue) -> None:
         """Return when all images have a result, found by this worker or by another one."""

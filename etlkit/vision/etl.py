@@ -91,7 +91,7 @@ class VisionEtl(EtlBase, abstract=True):
 
     def before_action(self) -> None:
         """Open this worker's connection."""
-        self.annotator = self.make_annotator()
+        self.annotator: ImageAnnotator = self.make_annotator()
 
     def transform_batch(self, rows: list[Row]) -> list[RowResult | BaseException]:
         """Ask about several images."""

@@ -34,17 +34,17 @@ class PendingImage:
     """
 
     def __init__(self, request: ImageRequest) -> None:
-        self.request = request
+        self.request: ImageRequest = request
         self.size = 0
         self.attempts = 0
-        self.due = 0.0
-        self.failed_at = 0.0
-        self.wants_bytes = False
-        self.may_go_early = True
+        self.due: float = 0.0
+        self.failed_at: float = 0.0
+        self.wants_bytes: bool = False
+        self.may_go_early: bool = True
         self.in_flight = False
         self._answer: dict[str, Any] = {}
         self._code = 0
-        self.message = ""
+        self.message: str = ""
         self._annotation: Annotation | None = None
         self._failure: BaseException | None = None
 

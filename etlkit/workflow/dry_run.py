@@ -36,7 +36,7 @@ class DryScope:
     allow_code_change = False
 
     def __init__(self) -> None:
-        self.shared = SharedCalls()
+        self.shared: SharedCalls = SharedCalls()
 
     @property
     def state(self) -> WorkflowState:

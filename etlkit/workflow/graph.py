@@ -54,7 +54,7 @@ class Graph:
         self._problems: list[str] = []
         for task in tasks:
             self._add_edges(task)
-        self.order = self._sorted()
+        self.order: list[str] = self._sorted()
         if depends == "auto" and self.order:
             self._problems += self._unclear_tables()
             self._add_table_edges()

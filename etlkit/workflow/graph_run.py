@@ -81,8 +81,8 @@ class GraphRun:
         self._graph = workflow.graph
         self._scope = scope
         self._level = level
-        self.reports = task_reports(workflow, skipped)
-        self.threads = TaskThreads(scope, level.slots, on_start=self._started)
+        self.reports: dict[str, TaskReport] = task_reports(workflow, skipped)
+        self.threads: TaskThreads = TaskThreads(scope, level.slots, on_start=self._started)
         self.on_task: list[Callable[[TaskReport], None]] = []
         self.on_begin: list[Callable[[TaskReport], None]] = []
         self._running: set[str] = set()

@@ -210,9 +210,9 @@ class WorkflowRun:
         self._request = request
         self._state = state
         self._began = time.monotonic()
-        self.run_id = state.run_id
-        self.attempt = state.attempt
-        self.report = WorkflowReport(
+        self.run_id: str = state.run_id
+        self.attempt: int = state.attempt
+        self.report: WorkflowReport = WorkflowReport(
             run_id=state.run_id,
             job=request.name,
             attempt=state.attempt,

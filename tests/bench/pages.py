@@ -1,21 +1,18 @@
-"""Look at the pages of runs and of results in a browser: `python -m tests.bench.pages [--pictures]`.
+"""Look at the pages of runs and of results in a browser: `python -m tests.bench.pages`.
 
 Opens pages of all kinds of reports in headless Chromium, at the width of a desk and of a phone, light
 and dark, on paper, and prints what is wrong: violations of accessibility that axe finds, messages of
 the browser (also of the content security policy), and parts that leave the window. The exit status is
-1 if something is. With `--pictures` it also makes the pictures of the documentation.
+1 if something is.
 
 It needs Chromium (`ETLKIT_BROWSER` names another one) and axe:
 `pip install --no-deps axe-playwright-python`.
 """
 
-import io
 import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
-
-from PIL import Image
 
 from etlkit import RunReport
 from etlkit.cli.pages.run_page import write_html
@@ -24,11 +21,7 @@ from tests import workflow_reports as reports
 from tests.bench.browser import Browser, find_browser
 from tests.bench.results_page import make_page
 
-IMAGES = Path(__file__).parents[2] / "docs" / "images"
 DESK, PHONE = 1400, 390
-NUM_COLOURS = 128
-"""Of a picture: the pages have few, and the files stay small."""
-
 LARGE = "500 tasks"
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 OVERFLOW = """
@@ -112,23 +105,6 @@ def behaviour_faults(browser, pages):
         yield "the filter does not filter"
 
 
-def make_pictures(executable, pages):
-    """Write the pictures of the documentation."""
-    IMAGES.mkdir(exist_ok=True)
-    for name, page, width, height, dark in (
-        ("run-page", "article", DESK, 1_500, False),
-        ("run-page-phone", "article", PHONE, 844, True),
-        ("runs-page", "runs", 1_000, 740, False),
-    ):
-        with Browser(executable, width=width, height=height, dark=dark) as browser:
-            browser.open(pages[page])
-            path = IMAGES / f"{name}.png"
-            browser.screenshot(path)
-        picture = Image.open(io.BytesIO(path.read_bytes())).convert("RGB")
-        picture.quantize(NUM_COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
-        print(f"{path.name}: {path.stat().st_size / 1024:.0f} kB")
-
-
 def main():
     """Check all pages; the number of faults."""
     executable, axe = find_browser(), axe_script()
@@ -152,8 +128,6 @@ def main():
                 number += 1
                 print(fault)
         print(f"{len(pages)} pages, 2 widths, light and dark: {number} faults")
-        if "--pictures" in sys.argv:
-            make_pictures(executable, pages)
     return number
 
 

@@ -77,7 +77,9 @@ def test_an_error_that_is_encoded_as_it_says_is_read(server, client):
     "a 200 with `Content-Encoding: gzip` and a body that is not", "calls over HTTP",
     "asked for three times, then `ApiError`",
 )  # fmt: skip
-@pytest.mark.parametrize("body", [b'{"a": 1}', gzip.compress(b'{"a": 1}')[:3]])
+@pytest.mark.parametrize(
+    "body", [b'{"a": 1}', gzip.compress(b'{"a": 1}')[:3]], ids=["plain", "cut"]
+)
 def test_a_success_with_a_wrong_encoding_is_not_believed(server, client, body):
     """A proxy may have broken it for a moment, but not for ever."""
     server.answer = lambda asked: (200, {"Content-Encoding": "gzip"}, body)

@@ -2,9 +2,9 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
+
+from tests.warm_python import run_python
 
 ROOT = Path(__file__).parents[2]
 JOB = """
@@ -39,15 +39,8 @@ def test_os_exit_publishes_nothing_and_the_run_can_be_resumed(local_server, data
 
     def attempt(*arguments, **environ):
         where = ("--local", "--local-dir", str(local_server.local_dir))
-        return subprocess.run(
-            [sys.executable, "-m", "etlkit.run", "exits", *arguments, *where],
-            env={**os.environ, "PYTHONPATH": f"{ROOT}:{here}", **environ},
-            cwd=here,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        env = {**os.environ, **environ}
+        return run_python("-m", "etlkit.run", "exits", *arguments, *where, cwd=here, env=env)
 
     ended = attempt(ENDS="1")
     assert (ended.returncode, ended.stdout) == (0, "")

@@ -9,7 +9,6 @@ import pytest
 from google.api_core.exceptions import BadRequest, Conflict, NotFound
 from google.cloud import bigquery
 
-from etlkit.local import join_or_start
 from etlkit.local.buckets import Buckets
 from tests import onnx_bytes
 
@@ -134,23 +133,6 @@ def test_a_model_is_frozen_at_its_creation(dataset, run, line, put):
     run(f"CREATE OR REPLACE MODEL {dataset}.m {line}")
     with pytest.raises(BadRequest, match="'v' is not found"):
         run(ask)
-
-
-def test_a_model_outlives_the_server(local_dir, connect, until):
-    """A model still runs after its files left the bucket and the server restarted."""
-    with join_or_start(local_dir) as server, connect(server) as client:
-        path = Buckets(local_dir / "buckets").path("gs://some-models/x.onnx")
-        path.parent.mkdir(parents=True)
-        path.write_bytes(onnx_bytes.line())
-        client.query(
-            "CREATE SCHEMA d; CREATE MODEL d.m "
-            "OPTIONS(model_type='ONNX', model_path='gs://some-models/x.onnx')"
-        ).result()
-    path.unlink()
-    until(lambda: not (local_dir / "server.json").exists())
-    with join_or_start(local_dir) as server, connect(server) as client:
-        rows = client.query("SELECT y FROM ML.PREDICT(MODEL d.m, (SELECT 1 AS x))").result()
-        assert [row["y"] for row in rows] == [3.0]
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,9 @@
-import os
-import signal
 import threading
 
 import pyarrow as pa
 import pytest
-from google.api_core.exceptions import BadRequest, GoogleAPIError, NotFound
+from google.api_core.exceptions import BadRequest
 from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter
-from requests.exceptions import RequestException
-
-from etlkit.local import join_or_start
 
 
 @pytest.fixture
@@ -126,36 +121,6 @@ def test_dynamic_ddl_shows_in_the_catalog(bq, run, dataset):
     assert bq.get_table(f"{dataset}.dynamic").num_rows == 1
 
 
-def test_transaction_of_a_killed_server_leaves_nothing(local_dir, connect, until):
-    """Real BigQuery: a crash in the middle of a transaction leaves the table as it was."""
-    with join_or_start(local_dir) as server, connect(server) as bq:
-        bq.query_and_wait("CREATE SCHEMA d")
-        bq.query_and_wait("CREATE TABLE d.t AS SELECT 1 AS n")
-        script = "BEGIN TRANSACTION; TRUNCATE TABLE d.t; INSERT INTO d.t VALUES (2); "
-        slow = "LOOP INSERT INTO d.t VALUES (3); END LOOP; COMMIT TRANSACTION"
-        runner = threading.Thread(target=_run_until_refused, args=(bq, script + slow))
-        runner.start()
-        until(lambda: _is_running(bq, "endless"))
-        # Others see none of it.
-        assert [tuple(row) for row in bq.query_and_wait("SELECT n FROM d.t")] == [(1,)]
-        os.kill(server.pid, signal.SIGKILL)
-        runner.join(30)
-    with join_or_start(local_dir) as server, connect(server) as bq:
-        assert [tuple(row) for row in bq.query_and_wait("SELECT n FROM d.t")] == [(1,)]
-
-
 def _fail(run, sql: str) -> None:
     with pytest.raises(BadRequest):
         run(sql)
-
-
-def _run_until_refused(bq, sql: str) -> None:
-    with pytest.raises((GoogleAPIError, RequestException)):
-        bq.query(sql, job_id="endless", retry=None, job_retry=None)
-
-
-def _is_running(bq, job_id: str) -> bool:
-    try:
-        return bq.get_job(job_id, retry=None).state == "RUNNING"
-    except NotFound:  # its request has not arrived yet
-        return False

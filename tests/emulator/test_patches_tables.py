@@ -1,12 +1,8 @@
 import datetime as dt
-import os
-import signal
 
 import pyarrow as pa
 import pytest
 from google.api_core.exceptions import NotFound
-
-from etlkit.local import join_or_start
 
 WEEK = dt.timedelta(days=7)
 
@@ -101,26 +97,3 @@ def test_time_travel_reaches_back_to_before_a_statement(run, dataset):
         f"SELECT COUNT(*) FROM {dataset}.t FOR SYSTEM_TIME AS OF TIMESTAMP '{before.isoformat()}'"
     )
     assert rows == [(2,)]
-
-
-def test_everything_is_back_after_a_restart(local_dir, connect):
-    """Tables, types, options and rows are stored on disk."""
-    with join_or_start(local_dir) as server, connect(server) as bq:
-        bq.query_and_wait("CREATE SCHEMA d")
-        bq.query_and_wait(
-            "CREATE TABLE d.t OPTIONS(expiration_timestamp=TIMESTAMP '2100-01-01 00:00:00 UTC', "
-            "labels=[('a', 'b')]) AS SELECT JSON '{\"x\": 1}' AS j, ST_GEOGPOINT(1, 2) AS g, "
-            "CAST('1.5' AS BIGNUMERIC) AS bn, [STRUCT(1 AS i)] AS s"
-        )
-        before = bq.get_table("d.t")
-        pid = server.pid
-    with join_or_start(local_dir) as server, connect(server) as bq:
-        if server.pid == pid:  # joined within the grace period
-            os.kill(pid, signal.SIGTERM)
-    with join_or_start(local_dir) as server, connect(server) as bq:
-        assert server.pid != pid
-        after = bq.get_table("d.t")
-        assert after.schema == before.schema
-        assert (after.num_rows, after.labels, after.expires) == (1, {"a": "b"}, before.expires)
-        (row,) = bq.query_and_wait("SELECT * FROM d.t")
-        assert (row.j, row.g, row.s) == ({"x": 1}, "POINT(1 2)", [{"i": 1}])

@@ -6,7 +6,6 @@ import pytest
 from google.api_core.exceptions import BadRequest, Conflict
 from google.cloud import bigquery
 
-from etlkit.local import join_or_start
 from tests.loopback import serving
 
 CREATE = (
@@ -381,28 +380,3 @@ def test_it_can_be_created_over_rest(bq, run, dataset, endpoint):
     )
     assert bq.create_routine(routine).remote_function_options.max_batching_rows == 3
     assert run(f"SELECT {dataset}.f(4)") == [("[4]",)]
-
-
-def test_extensions_are_there_after_a_restart(local_dir, connect, endpoint):
-    """A new server on the same directory has the functions, views and object tables."""
-    folder = local_dir / "buckets" / "photos"
-    folder.mkdir(parents=True)
-    (folder / "a.jpg").write_bytes(b"1")
-    function = CREATE.format(
-        name="d.f", arguments="n INT64", returns="JSON", endpoint=endpoint.url, more=""
-    )
-    with join_or_start(local_dir) as server, connect(server) as client:
-        client.create_dataset("d")
-        client.query_and_wait(function)
-        client.query_and_wait("CREATE VIEW d.v AS SELECT d.f(1) AS r")
-        client.query_and_wait(
-            "CREATE EXTERNAL TABLE d.t WITH CONNECTION DEFAULT "
-            "OPTIONS(uris=['gs://photos/*'], object_metadata='SIMPLE')"
-        )
-    (folder / "b.jpg").write_bytes(b"22")
-    with join_or_start(local_dir) as server, connect(server) as client:
-        rows = client.query_and_wait("SELECT r, d.f(2) AS s FROM d.v")
-        assert [(row.r, row.s) for row in rows] == [("[1]", "[2]")]
-        rows = client.query_and_wait("SELECT data FROM d.t ORDER BY size")
-        assert [row.data for row in rows] == [b"1", b"22"]
-        assert client.get_table("d.t").table_type == "EXTERNAL"

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +15,7 @@ from etlkit.api.run import Run, RunRequest, Settings
 from etlkit.bigquery.client import connect as connect_run
 from etlkit.bigquery.runs.run_owner import RunOwner
 from etlkit.cli.runs import main as runs_main
+from tests.warm_python import WarmPython
 
 ROOT = Path(__file__).parents[2]
 
@@ -107,13 +106,11 @@ def start(tmp_path, local_server):
         where = ["--local", "--local-dir", str(local_server.local_dir)]
         log = tmp_path / f"stderr_{len(processes)}.txt"
         with log.open("w") as stderr:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "etlkit.run", *arguments, *where],
+            process = WarmPython(
+                ["-m", "etlkit.run", *arguments, *where],
                 cwd=tmp_path,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
-                stdout=subprocess.PIPE,
+                env=os.environ,
                 stderr=stderr,
-                text=True,
             )
         process.log = log
         processes.append(process)
@@ -124,7 +121,7 @@ def start(tmp_path, local_server):
         if process.poll() is None:
             process.kill()
             process.wait()
-        process.stdout.close()
+        process.close()
 
 
 def complaints(process):

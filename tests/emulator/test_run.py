@@ -302,12 +302,15 @@ def test_preview_shows_before_and_after_and_writes_nothing(cli, write_job, bq, d
     )
     status, report, seen = cli(module, "--preview", "3")
     assert (status, report) == (1, None)
-    assert "row 3" in seen
-    assert "row 4" not in seen
-    assert "-6.0" in seen
-    assert "(no row)" in seen
-    assert "row 2 " in seen
-    assert "ZeroDivisionError" in seen
+    assert [line.split("│")[1].split() for line in seen.splitlines() if line.startswith("│")] == [
+        ["row"],
+        ["1"],
+        ["2", "rejected"],
+        ["3", "skipped"],
+    ]
+    assert "+ -6.0" in seen
+    assert "row 2 rejected: ZeroDivisionError" in seen
+    assert "no calls were made through etlkit" in seen
     assert "columns: n INT64, inverse FLOAT64" in seen
     assert not list(bq.list_tables(dataset))
     if work:

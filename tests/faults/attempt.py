@@ -178,7 +178,6 @@ def seem(plan: Plan) -> None:
         lease._MARGIN_S = plan.lease_s / 5
         lease.Lease.__init__.__kwdefaults__["renew_s"] = plan.lease_s / 5
     identity = etlkit.bigquery.runs.process_identity
-    identity.PROCESS_ID = f"{os.getpid():016x}"  # made at a process's start, and this one is forked
     if plan.host is not None:
         identity.socket.gethostname = lambda: plan.host
     if plan.namespace is not None:

@@ -15,9 +15,9 @@ from google.cloud import bigquery
 
 from etlkit.api.run import Settings
 from etlkit.local import LocalServer, join_or_start
+from etlkit.testing.fault_proxy import Fault, Proxy
 from tests.faults.attempt import NUM_ROWS, Plan
 from tests.faults.fence import Fence
-from tests.faults.proxy import Fault, Proxy
 
 HERE = Path(__file__).parent
 TARGETS = itertools.count(1)

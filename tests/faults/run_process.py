@@ -6,14 +6,14 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
 
-ROOT = Path(__file__).parents[2]
+from tests.warm_python import ROOT, WarmPython
+
 TIMEOUT_S = 90.0
 
 
@@ -32,14 +32,11 @@ class RunProcess:
     ) -> None:
         self.log = log
         with log.open("w") as stderr:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "etlkit.run", f"tests/faults/{job}", *arguments],
+            self.process = WarmPython(
+                ["-m", "etlkit.run", f"tests/faults/{job}", *arguments],
                 cwd=ROOT,
                 env={**os.environ, "ETLKIT_JOURNAL": str(log.parent / "journal"), **environ},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
                 stderr=stderr,
-                text=True,
             )
 
     @property
@@ -83,4 +80,4 @@ class RunProcess:
     def close(self) -> None:
         """End it, whatever it does."""
         self.kill()
-        self.process.stdout.close()
+        self.process.close()

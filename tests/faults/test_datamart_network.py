@@ -6,7 +6,7 @@ import pytest
 
 from etlkit import Datamart
 from etlkit.runner import run_datamart
-from tests.faults.proxy import Fault
+from etlkit.testing.fault_proxy import Fault
 
 NUMBERS = itertools.count(1)
 STEPS = {

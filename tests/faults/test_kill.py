@@ -16,13 +16,14 @@ import pytest
 
 from etlkit.api.run import Settings
 from etlkit.local import LocalServer
-from tests.faults.proxy import Fault
+from etlkit.testing.fault_proxy import Fault
 from tests.faults.run_process import TIMEOUT_S, RunProcess
 
 ROOT = Path(__file__).parents[2]
-FEW_KILLS = 10
+FEW_KILLS = 5
+"""One at each kind of moment; see `moment`."""
 KILLS = int(os.environ.get("ETLKIT_KILLS", FEW_KILLS))
-NUM_ROWS = 2000 if KILLS <= FEW_KILLS else 5000
+NUM_ROWS = 1000 if KILLS <= FEW_KILLS else 5000
 SEED = int(os.environ.get("ETLKIT_SEED", "0")) or (
     4711 if KILLS <= FEW_KILLS else random.randrange(1, 10**6)  # noqa: S311
 )
@@ -34,7 +35,7 @@ IN_FLIGHT = 8
 LAST_S = 1.0
 """Without a journal a kill may cost the calls of this time, on a machine that is not too busy."""
 
-START_S = 2.5
+START_S = 1.2
 """A child is up and calling well within this."""
 
 PUBLISH_S = 0.6

@@ -8,7 +8,7 @@ import etlkit.bigquery.storage.append_rows
 import etlkit.bigquery.storage.read_rows
 from etlkit import BigQuerySink, BigQuerySource, EtlBase, RowError, TransferJob
 from etlkit.runner import run_job
-from tests.faults.proxy import Fault
+from etlkit.testing.fault_proxy import Fault
 
 FEW_ROWS = 400
 MANY_ROWS = 4000

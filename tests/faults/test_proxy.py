@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from tests.faults.proxy import Fault, Proxy
+from etlkit.testing.fault_proxy import Fault, Proxy
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from etlkit import BigQuerySink, BigQuerySource, EtlBase, SinkError, TransferJob
 from etlkit.bigquery.storage.append_rows import Appender
 from etlkit.calls.backoff import BackoffPolicy
 from etlkit.runner import run_job
-from tests.faults.proxy import Fault
+from etlkit.testing.fault_proxy import Fault
 
 NUM_ROWS = 1_500
 MOST_BEFORE = 1_200

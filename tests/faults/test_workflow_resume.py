@@ -37,7 +37,7 @@ AFTER_S = 0.5
 MAX_ENDS = 4
 """Ends of tasks between two kills, at most."""
 
-START_S = 3.0
+START_S = 1.5
 """A process is up within about this."""
 
 NUM_ROWS = 400

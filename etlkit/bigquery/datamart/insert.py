@@ -13,7 +13,7 @@ from etlkit.bigquery.datamart.schema_evolution import check_columns, policy
 from etlkit.bigquery.datamart.statements import in_file, run_step, statement_error
 from etlkit.bigquery.datamart.versions import Versions
 from etlkit.bigquery.google_errors import errors_as
-from etlkit.bigquery.modes import refuse_incomparable
+from etlkit.bigquery.modes import ModeName, refuse_incomparable
 from etlkit.bigquery.names import TableName, parse_table, work_dataset
 from etlkit.bigquery.parameters import query_parameters
 from etlkit.bigquery.publish.audit import refuse_many_partitions, run_checks
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("etlkit.bigquery")
 
-_MODES: dict[str, str] = {
+_MODES: dict[str, ModeName] = {
     "append": "append",
     "truncate": "replace",
     "incremental": "merge",
@@ -56,7 +56,7 @@ class StagedQuery:
     def __init__(self, table: TableName, columns: tuple[Column, ...]) -> None:
         self.table = table
         self.columns = columns
-        self.staged = Staged(())
+        self.staged: Staged = Staged(())
         self.makes_empty_table = True
 
     @property

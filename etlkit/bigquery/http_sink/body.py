@@ -45,7 +45,7 @@ class Body:
         self._is_optional = is_optional
         self._is_batch = is_batch
         names = () if request is None or callable(request) else tuple(_placeholders(request))
-        self.columns = tuple(dict.fromkeys(name for name in names if name != ROWS))
+        self.columns: tuple[str, ...] = tuple(dict.fromkeys(name for name in names if name != ROWS))
         if is_batch and request is not None and not callable(request):
             if self.columns:
                 raise ConfigError(

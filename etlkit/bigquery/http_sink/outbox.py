@@ -94,8 +94,8 @@ class Outbox:
         self._next_position = 0
         self._lock = threading.Lock()
         self._appender: Appender | None = None
-        self.answers = TableName(*dataset, f"ans_{run.run_id}")
-        self.staging = Staging(connection, run, dataset, on_durable=self._told)
+        self.answers: TableName = TableName(*dataset, f"ans_{run.run_id}")
+        self.staging: Staging = Staging(connection, run, dataset, on_durable=self._told)
 
     def open(self) -> None:
         """Look up what earlier attempts have left, and make the table of outcomes."""

@@ -51,10 +51,10 @@ class UrlTemplate:
                 "HttpSink(url=…) is http:// on another machine: rows and keys would be sent in plain "
                 "text. Write https://, or allow_http=True if the network is your own"
             )
-        self.origin = f"{parts.scheme}://{parts.netloc}"
-        self.shown = f"{self.origin}{parts.path or '/'}"
+        self.origin: str = f"{parts.scheme}://{parts.netloc}"
+        self.shown: str = f"{self.origin}{parts.path or '/'}"
         template = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self.columns = tuple(dict.fromkeys(PLACEHOLDER.findall(template)))
+        self.columns: tuple[Any, ...] = tuple(dict.fromkeys(PLACEHOLDER.findall(template)))
         self._template = quote(template, safe=string.punctuation)  # spaces and the like
         if set("{}") & set(PLACEHOLDER.sub("", template)):
             raise ConfigError(

@@ -63,8 +63,8 @@ class HttpWriter(StagedWriter):
         self._sink = sink
         self._run = run
         self._connection = connection
-        self.keeps_order = bool(sink.order_columns)
-        self.target = sink.target
+        self.keeps_order: bool = bool(sink.order_columns)
+        self.target: str = sink.target
         headers = Headers(sink.headers, run.settings.environ)
         check_tables(sink, connection, may_create=True)
         dataset = work_dataset(sink.work_dataset, connection.project)

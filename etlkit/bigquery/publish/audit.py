@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from etlkit.api.checks import STAGED, Check, as_check
@@ -92,14 +92,22 @@ def run_checks(connection: Connection, staged: StagedRows, checks: Sequence[Chec
     Raises:
         CheckFailedError: A check failed. The staged rows are kept for inspection.
     """
+    for wrong in failed_checks(connection, staged, checks):
+        tables = ", ".join(map(str, staged.names))
+        raise CheckFailedError(
+            f"check failed: {wrong}. Nothing was published; the staged rows are in {tables} "
+            f"for {sql.EXPIRE_DAYS} days"
+        )
+
+
+def failed_checks(
+    connection: Connection, staged: StagedRows, checks: Sequence[Check | str]
+) -> Iterator[str]:
+    """What is wrong with the staged rows, one sentence for each check that fails."""
     rows = staged.rows(staged.columns)
     for check in map(as_check, checks):
         text = check.sql.replace(STAGED, f"(\n{rows}\n)")
         answer = connection.select(text, max_rows=_SHOWN_ROWS)
         wrong = check.verdict([tuple(row.values()) for row in answer])
         if wrong is not None:
-            tables = ", ".join(map(str, staged.names))
-            raise CheckFailedError(
-                f"check failed: {wrong}. Nothing was published; the staged rows are in {tables} "
-                f"for {sql.EXPIRE_DAYS} days"
-            )
+            yield wrong

@@ -56,7 +56,7 @@ class DirectWriter:
         self._changes = 0
         self._columns: tuple[Column, ...] = ()
         self._target, self._owner = open_target(options, job, run, connection, details)
-        self.target = str(self._target.name)
+        self.target: str = str(self._target.name)
 
     @property
     def known_columns(self) -> tuple[Column, ...]:

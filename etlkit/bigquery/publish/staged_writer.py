@@ -123,7 +123,7 @@ class BigQueryWriter(StagedWriter):
         self._reader = reader
         self._results: ResultsTable | None = None
         self._target, owner = open_target(options, job, run, connection, reader.details)
-        self.target = str(self._target.name)
+        self.target: str = str(self._target.name)
         dataset = work_dataset(options.work_dataset, connection.project)
         super().__init__(Staging(connection, run, dataset), owner)
         with errors_as(SinkError, "open", f"opening the target {options.table} failed"):

@@ -108,7 +108,7 @@ class KnownTarget:
         self._policy = policy
         self._mode = MODES[options.mode]
         self.name = name
-        self.table = table
+        self.table: ExistingTable | None = table
 
     def check_mode(self) -> None:
         """Raise if the job's mode refuses the table as it is.

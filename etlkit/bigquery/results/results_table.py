@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from etlkit.api.sink import PART, PARTS
+from etlkit.api.source import ROW_ID
 from etlkit.bigquery import sql
 from etlkit.bigquery.names import TableName
 from etlkit.bigquery.results import sql as results_sql
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from etlkit.api.reuse import Reuse
     from etlkit.api.run import Run
     from etlkit.bigquery.client import Connection
+    from etlkit.rows.row import Row
 
 log = logging.getLogger("etlkit.bigquery")
 
@@ -64,8 +67,8 @@ class ResultsTable:
         self._reuse = reuse
         self._passing = {column.name for column in reuse.passing}
         self._has_results = False
-        self.says_who_made = False
-        self.name = results_name(dataset, run.job_name)
+        self.says_who_made: bool = False
+        self.name: TableName = results_name(dataset, reuse.job)
 
     def count(self) -> int:
         """How many source rows have results that count."""
@@ -87,6 +90,44 @@ class ResultsTable:
                 f"{others:,}",
             )
         return 0
+
+    def unknown(self, rows: str) -> str:
+        """What is true of rows without results that count, as SQL; empty = there are no results.
+
+        Args:
+            rows: Alias of a table of source rows.
+        """
+        if self._connection.find_table(self.name) is None:
+            return ""
+        return results_sql.unknown(rows, self.name, self._reuse)
+
+    def count_known(self, frozen: TableName) -> int:
+        """How many frozen rows have results that count."""
+        if self._connection.find_table(self.name) is None:
+            return 0
+        text = results_sql.count_known(frozen, self.name, self._reuse)
+        return int(self._connection.select(text)[0]["n"])
+
+    def read(self, frozen: TableName) -> tuple[tuple[Column, ...], dict[str, list[Row]]]:
+        """What is known of frozen rows: the columns, and by row id the target rows; none = skipped."""
+        from etlkit.rows.batches import RowDecoder
+        from etlkit.rows.casts import conform
+
+        results = self._connection.find_table(self.name)
+        if results is None:
+            return (), {}
+        made = self._made(_columns(results))
+        columns = (*made, *self._reuse.passing)
+        text = results_sql.known(frozen, self.name, made, self._reuse)
+        job = self._connection.query(f"{text}\nORDER BY {PART}", "known_rows")
+        decoder = RowDecoder(columns)
+        found: dict[str, list[Row]] = {}
+        for batch in job.result().to_arrow(create_bqstorage_client=False).to_batches():
+            ids, parts = batch.column(ROW_ID).to_pylist(), batch.column(PARTS).to_pylist()
+            rows = decoder.decode(conform(batch, columns)).rows
+            for row_id, num_parts, row in zip(ids, parts, rows, strict=True):
+                found.setdefault(row_id, []).extend([row] if num_parts else [])
+        return columns, found
 
     def take(
         self, frozen: TableName, into: TableName, target: Sequence[Column]
@@ -200,7 +241,7 @@ class ResultsTable:
         from google.cloud import bigquery
 
         table = plain_table(self.name, (*results_sql.RESULT_COLUMNS, *made))
-        table.description = f"etlkit: results of job {self._run.job_name}, for its later runs"
+        table.description = f"etlkit: results of job {self._reuse.job}, for its later runs"
         table.time_partitioning = bigquery.TimePartitioning(
             field=results_sql.MADE_AT, expiration_ms=self._reuse.days * _DAY_MS
         )

@@ -70,6 +70,19 @@ def count(results: TableName, reuse: Reuse) -> str:
     return f"SELECT COUNT(DISTINCT {KEY}) AS n {_counting(results, reuse)}"
 
 
+def unknown(rows: str, results: TableName, reuse: Reuse) -> str:
+    """What is true of rows without results that count; `rows` is the alias of their table."""
+    return f"{key_of(reuse.keys, rows)} NOT IN (SELECT {KEY} {_counting(results, reuse)})"
+
+
+def count_known(frozen: TableName, results: TableName, reuse: Reuse) -> str:
+    """How many frozen rows have results that count, as `n`."""
+    return (
+        f"SELECT COUNTIF({key_of(reuse.keys, 'frozen')} IN (SELECT {KEY} {_counting(results, reuse)}))"
+        f" AS n\nFROM {frozen.sql} AS frozen"
+    )
+
+
 def take(
     into: TableName,
     frozen: TableName,
@@ -89,13 +102,20 @@ def take(
         made: The columns to take from it, with what the target demands of them.
         reuse: Its `passing` columns have what the target demands of them.
     """
+    return (
+        f"CREATE TABLE IF NOT EXISTS {into.sql} OPTIONS({sql.expires()}) AS\n"
+        f"{known(frozen, results, made, reuse)}"
+    )
+
+
+def known(frozen: TableName, results: TableName, made: Sequence[Column], reuse: Reuse) -> str:
+    """The frozen rows that are known, with the latest of their results; see `take`."""
     values = [*((c, f"r.{quoted(c.name)}") for c in made)]
     values += [(c, f"s.{quoted(c.name)}") for c in reuse.passing]
     chosen = "".join(f",\n  {value} AS {quoted(column.name)}" for column, value in values)
     fits = [condition for column, value in values for condition in _demands(column, value)]
     fitting = "".join(f"\n  AND {each}" for each in fits)
     return (
-        f"CREATE TABLE IF NOT EXISTS {into.sql} OPTIONS({sql.expires()}) AS\n"
         f"SELECT s.{ROW_ID}, 0 AS {sql.ATTEMPT}, r.{PART}, r.{PARTS}{chosen},\n"
         f"  r.{RUN} AS {MADE_BY_RUN}, r.{ROW_ID} AS {MADE_BY_ROW}\n"
         f"FROM (\n  SELECT *, {key_of(reuse.keys, 'frozen')} AS {KEY} FROM {frozen.sql} AS frozen\n"

@@ -164,7 +164,7 @@ class Guard:
         self._run_id = run_id
         self._attempt = attempt
         self._renewals = 0
-        self.owner = secrets.token_hex(8)
+        self.owner: str = secrets.token_hex(8)
 
     def create(self) -> None:
         """Create the guard of a new run; its row is written by the script that starts the run."""

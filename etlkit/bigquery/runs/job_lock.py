@@ -58,7 +58,7 @@ class JobLock:
         kind: Literal["job", "workflow"] = "job",
         parent: str | None = None,
     ) -> None:
-        self.name = lock_name(dataset, job_name, kind)
+        self.name: TableName = lock_name(dataset, job_name, kind)
         self._kind = kind
         self._parent = None if parent is None else label(parent)
         self._connection = connection

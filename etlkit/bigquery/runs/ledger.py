@@ -140,8 +140,8 @@ class Ledger:
         self._connection = connection
         self._dataset = dataset
         self._names: Sequence[str] = VIEW_COLUMNS
-        self.runs = TableName(*dataset, RUNS)
-        self.events = TableName(*dataset, EVENTS)
+        self.runs: TableName = TableName(*dataset, RUNS)
+        self.events: TableName = TableName(*dataset, EVENTS)
 
     def make(self) -> None:
         """Create what is missing, and bring an earlier form up to date. Usually two requests."""

@@ -100,6 +100,16 @@ def _started(process: psutil.Process) -> float:
     return float(process.create_time() - psutil.boot_time())
 
 
+def _begin_again() -> None:
+    """A forked process is another one."""
+    global PROCESS_ID  # noqa: PLW0603
+    PROCESS_ID = secrets.token_hex(8)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_again)
+
+
 def _boot_id() -> str:
     """Linux tells; elsewhere nothing is known, and a dead process is found by its lease."""
     try:

@@ -68,10 +68,12 @@ class RunOwner:
         self._run = run
         self._dataset = dataset
         self._kind = kind
-        self.ledger = Ledger(connection, dataset)
+        self.ledger: Ledger = Ledger(connection, dataset)
         name = guard_name(dataset, run.run_id)
-        self.guard = Guard(connection, name, run.run_id, run.attempt, progress=self._progress)
-        self.lease = Lease(self.guard)
+        self.guard: Guard = Guard(
+            connection, name, run.run_id, run.attempt, progress=self._progress
+        )
+        self.lease: Lease = Lease(self.guard)
         parent = run.parent
         self._values: dict[str, Any] = {
             "run_id": run.run_id,

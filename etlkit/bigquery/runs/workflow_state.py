@@ -205,8 +205,8 @@ class BigQueryWorkflowState:
         self._remember(earlier)
         self._requests = 0
         self._job_name = run.job_name
-        self.run_id = run.run_id
-        self.attempt = run.attempt
+        self.run_id: str = run.run_id
+        self.attempt: int = run.attempt
 
     def _remember(self, events: WorkflowEvents) -> None:
         self._events = events

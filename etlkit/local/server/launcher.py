@@ -15,6 +15,7 @@ from typing import Final, Self
 
 from etlkit.calls import ended
 from etlkit.errors import ConfigError, EtlkitError, JobError, missing_packages
+from etlkit.local.model_folder import model_folder
 from etlkit.local.server.client_lease import take_lease
 from etlkit.local.server.endpoints import Endpoints
 from etlkit.local.server.local_dir import make_local_dir
@@ -160,6 +161,7 @@ def _check_extra() -> None:
         raise missing_packages(
             f"the local server needs packages that are missing: {names}", "local"
         )
+    model_folder()
 
 
 def _join(local_dir: Path, info: ServerInfo | None) -> LocalServer | None:
@@ -221,7 +223,7 @@ def _spawn(local_dir: Path, log: Path, world: World) -> subprocess.Popen[bytes]:
     path = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(descriptor, "ab") as stderr:
-        return subprocess.Popen(  # noqa: S603 - our own interpreter and module
+        return subprocess.Popen(  # noqa: S603 - our own interpreter and module  # nosec B603
             [sys.executable, "-P", "-m", "etlkit.local.server.main", *options],
             env={**ENVIRONMENT, **os.environ, "PYTHONPATH": path},
             stdin=subprocess.DEVNULL,

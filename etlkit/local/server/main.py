@@ -21,6 +21,7 @@ from typing import Any, Final
 from filelock import FileLock
 
 from etlkit._version import __version__
+from etlkit.deferred_imports import NoPandas
 from etlkit.errors import ConfigError
 from etlkit.local.bigquery.emulator import build_emulator, emulator_version
 from etlkit.local.server.client_lease import LeaseListener
@@ -194,6 +195,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--late-columns-s", type=float, default=0, help="how late columns are seen")
     given = parser.parse_args(arguments)
     os.umask(0o077)  # whatever is written below is for this user only
+    # Google's clients, pyarrow and DuckDB import it wherever it is installed. Nothing here uses it.
+    sys.meta_path.insert(0, NoPandas())
     try:
         serve(given.local_dir.resolve(), World(given.location, given.late_columns_s))
     except ConfigError as error:

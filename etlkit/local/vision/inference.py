@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from etlkit.local.model_folder import model_folder
 from etlkit.local.onnx_session import load_session
 
 if TYPE_CHECKING:
@@ -14,12 +14,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-MODELS_DIR = Path(__file__).parents[1] / "models"
-
 
 def load_model(file_name: str) -> onnxruntime.InferenceSession:
-    """Load a model of `MODELS_DIR`. Many threads may call its `run` at once."""
-    return load_session(MODELS_DIR / file_name)
+    """Load one of the models. Many threads may call its `run` at once."""
+    return load_session(model_folder() / file_name)
 
 
 def to_tensor(image: Image.Image) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from etlkit.local.vision.inference import MODELS_DIR
+from etlkit.local.model_folder import model_folder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,7 +45,7 @@ class Labeler:
     """Turns class probabilities into labels. Many threads may use it at once."""
 
     def __init__(self) -> None:
-        tree = json.loads((MODELS_DIR / "hierarchy.json").read_text("utf-8"))
+        tree = json.loads((model_folder() / "hierarchy.json").read_text("utf-8"))
         self._ids = sorted(tree["names"])
         self._names = [tree["names"][word_id] for word_id in self._ids]
         positions = {word_id: i for i, word_id in enumerate(self._ids)}

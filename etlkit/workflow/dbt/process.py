@@ -38,7 +38,7 @@ class DbtProcess:
     def __init__(self, python: str, arguments: Sequence[str], environ: Mapping[str, str]) -> None:
         self._python = python
         try:
-            self._process = subprocess.Popen(  # noqa: S603 - our own file in a chosen interpreter
+            self._process = subprocess.Popen(  # noqa: S603 - our own file in a chosen interpreter  # nosec B603
                 [python, str(_CHILD)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

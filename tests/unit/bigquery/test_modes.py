@@ -1,6 +1,7 @@
 """Modes: how a table's columns may change, and the DML that BigQuery takes of them."""
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
@@ -13,7 +14,7 @@ from etlkit import (
     TimePartitioning,
 )
 from etlkit.bigquery import sql
-from etlkit.bigquery.modes import MODES, ExistingTable, Rows
+from etlkit.bigquery.modes import MODES, ExistingTable, ModeName, Rows
 from etlkit.bigquery.names import TableName
 from etlkit.rows.columns import parse_schema
 
@@ -28,6 +29,11 @@ def table(definition=None, **columns):
 def statements(mode, there, **options):
     sink = BigQuerySink("d.t", mode=mode, **options)
     return MODES[mode].statements(sink, there, Rows("SELECT 1", there.columns))
+
+
+def test_editors_and_type_checkers_know_every_mode():
+    """The names of the type are those of the modes."""
+    assert list(get_args(ModeName)) == list(MODES)
 
 
 BY_DAY = Definition(TimePartitioning("k", require_filter=True))

@@ -14,7 +14,7 @@ import pytest
 import etlkit
 from etlkit import ConfigError, JobError, RetryableError, RowError
 from etlkit.api.run import Interrupted
-from etlkit.cli import check, completion, deploy, doctor, init, local, new, report, run, runs
+from etlkit.cli import check, completion, deploy, doctor, init, local, new, prove, report, run, runs
 from etlkit.cli.invocation import invoke
 from etlkit.cli.root import command, main
 
@@ -30,6 +30,7 @@ def test_every_command_is_listed_with_the_module_that_has_it():
         "doctor": doctor,
         "run": run,
         "check": check,
+        "prove": prove,
         "runs": runs,
         "report": report,
         "deploy": deploy,

@@ -84,6 +84,36 @@ def test_graph_has_formats_for_programs(folder, capsys):
             "--html does not go with --preview",
         ),
         (["graph_jobs", "--preview"], "--preview does not go with a workflow"),
+        (["graph_jobs", "--rehearse", "5"], "--rehearse does not go with a workflow"),
+        (["graph_jobs:mart", "--diff", "HEAD"], "--diff does not go with a datamart"),
+        (["graph_jobs:load", "--rehearse", "0"], "0 is not in the range 1<=x<=100000"),
+        (
+            ["graph_jobs:load", "--rehearse", "5"],
+            "--rehearse needs a BigQuerySink, not a MemorySink",
+        ),
+        (
+            ["graph_jobs:load", "--rehearse", "5", "--preview"],
+            "--rehearse does not go with --preview",
+        ),
+        (
+            ["graph_jobs:load", "--rehearse", "5", "--resume"],
+            "--resume does not go with --rehearse",
+        ),
+        (
+            ["graph_jobs:load", "--rehearse", "5", "--dry-run"],
+            "--dry-run does not go with --rehearse",
+        ),
+        (["graph_jobs:load", "--diff", "HEAD", "--limit", "1"], "--limit does not go with --diff"),
+        (["graph_jobs:load", "--sample", "5"], "--sample goes with --diff"),
+        (["graph_jobs:load", "--seed", "0"], "--seed goes with --rehearse or --diff"),
+        (["graph_jobs:load", "--json"], "--json goes with --preview or --rehearse or --diff"),
+        (["graph_jobs:load", "--keep-table", "--preview"], "--keep-table goes with --rehearse"),
+        (["graph_jobs:load", "--preview", "--report", "a"], "--report does not go with --preview"),
+        (["graph_jobs:load", "--diff", "no.py"], "--diff no.py: no file no.py"),
+        (
+            ["graph_jobs:load", "--diff", "HEAD"],
+            "there is no such file, and this folder is in no git",
+        ),
         (
             ["graph_jobs", "--limit", "1", "--price-per-tib", "5", "--dry-run"],
             "--limit, --price-per",

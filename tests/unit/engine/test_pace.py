@@ -14,7 +14,7 @@ def test_fast_rows_come_in_larger_and_larger_tasks():
         pace.add(pace.task_rows, took(0.00001))
     assert sizes[0] == 1
     assert sizes == sorted(sizes)
-    assert sizes[-1] == 64
+    assert sizes[-1] == 256
 
 
 def test_one_slow_row_makes_tasks_of_one_row():
@@ -22,7 +22,7 @@ def test_one_slow_row_makes_tasks_of_one_row():
     pace = Pace(1)
     for _ in range(100):
         pace.add(64, took(0.0001))
-    assert pace.task_rows == 64
+    assert pace.task_rows == 256
     pace.add(64, took(0.05))
     assert pace.task_rows == 1
 

@@ -10,6 +10,8 @@ from etlkit.engine import chunk_outcomes, row_loop
 from etlkit.engine.batch_writer import joined
 from etlkit.engine.chunk_outcomes import MADE
 from etlkit.engine.made_rows import MadeRows
+from etlkit.engine.pending_rows import PendingRows
+from etlkit.engine.row_loop import RowLoop
 from etlkit.engine.transfer import run_transfer
 from etlkit.engine.workers import WorkerPool
 from etlkit.testing import MemorySink, MemorySource, run_transform
@@ -42,17 +44,22 @@ def run(etl, rows=ROWS, **options):
 
 @pytest.fixture
 def made(monkeypatch):
-    """Counts the rows that workers encode."""
+    """Counts the rows that workers encode, and those of them that had no dicts any more."""
     found = Counter()
-    make = row_loop.make_rows
+    leave, pending_made = RowLoop._leave, PendingRows.made_rows
 
-    def counted(schema, chunk, start, outcomes, part):
-        rows = make(schema, chunk, start, outcomes, part)
+    def counted(loop, task, part, first, rows, marked):
         found["rows"] += len(rows.indices)
         found["untouched"] += sum(each is None for each in rows.arrays) * len(rows.indices)
+        leave(loop, task, part, first, rows, marked)
+
+    def counted_pending(pending, *given):
+        rows = pending_made(pending, *given)
+        found["pending"] += len(rows.indices)
         return rows
 
-    monkeypatch.setattr(row_loop, "make_rows", counted)
+    monkeypatch.setattr(RowLoop, "_leave", counted)
+    monkeypatch.setattr(PendingRows, "made_rows", counted_pending)
     return found
 
 
@@ -97,6 +104,7 @@ def test_rows_of_all_kinds_go_through_the_workers_own_encoding(made):
     }
     assert made["rows"] > len(sink.rows) / 2  # the first ones decide the columns
     assert made["untouched"] == 3 * made["rows"]
+    assert made["pending"] > 500
 
 
 def test_a_column_that_is_changed_now_and_then_is_seen(made):
@@ -254,7 +262,7 @@ def test_rows_of_a_slow_call_are_written_down_before_they_are_encoded(is_generat
 
     def keep(pool, task, first):
         known.append(pool.schema is not None)
-        kept.extend(task.outcomes[first:])
+        kept.extend(task.outcomes_between(first, len(task.outcomes)))
 
     monkeypatch.setattr(WorkerPool, "keep", keep)
 

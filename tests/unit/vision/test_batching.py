@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 
 from etlkit import ApiError, ImageError, RetryableError
+from etlkit.calls.recording import Recording
 from etlkit.calls.retry import Calls, RetryPolicy
 from etlkit.errors import CallFailedError
 from etlkit.testing import FaultPlan, FaultServer, no_sleep
@@ -318,3 +319,20 @@ class _Server(FaultServer):
     def _route(self, *request):
         reply = super()._route(*request)
         return type(reply)(self._status, reply.body, fault=reply.fault)
+
+
+def test_an_image_that_another_run_has_asked_about_is_not_asked_about_again(tmp_path):
+    """Image by image, however they are packed; an image with an error is asked about again."""
+    plan, found = FaultPlan.by_item({"gs://b/3.jpg": ["item_error code=3"] * 2}), []
+    with FaultServer(plan) as server:
+        for replays, order in ((False, uris(18)), (True, [*reversed(uris(18)), "gs://b/new.jpg"])):
+            recording = Recording(tmp_path / "answers.db", replays=replays)
+            calls = Calls(recording=recording)
+            calls.enter()
+            found.append(dict(zip(order, ask(server, order), strict=True)))
+            recording.close()
+        assert recording.num_replayed == 17
+        assert calls.meter.units == 2
+        assert server.calls_by_item["gs://b/3.jpg"] == 2
+        assert server.calls_by_item.total() == 18 + 2
+        assert all(found[1][uri].answer == found[0][uri].answer for uri in uris(18))

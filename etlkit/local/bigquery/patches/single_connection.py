@@ -26,7 +26,7 @@ from bqemulator.storage.engine import DuckDBEngine
 from sqlglot import exp
 
 from etlkit.local.bigquery.patches import sandbox
-from etlkit.local.bigquery.patches.catalog_writes import replaced
+from etlkit.local.bigquery.patches.catalog_writes import CatalogWriter
 from etlkit.local.bigquery.patches.handler_threads import HandlerThreads, run_here
 from etlkit.local.bigquery.patches.job_clients import ActiveJob, JobClients
 from etlkit.local.bigquery.patches.request import Request
@@ -78,6 +78,7 @@ class SingleConnectionEngine(DuckDBEngine):
     _works: set[Work]
     _idle: list[Any]
     _works_lock: Lock
+    _catalog: CatalogWriter
     _is_stopping = False
 
     async def start(self) -> None:
@@ -85,6 +86,7 @@ class SingleConnectionEngine(DuckDBEngine):
         self.concurrency = Concurrency()
         self.connection_lock = asyncio.Lock()
         self._works, self._idle, self._works_lock = set(), [], Lock()
+        self._catalog = CatalogWriter()
         await super().start()
         self._prepare(self.connection)
         for prepare in self.starts:
@@ -183,11 +185,15 @@ class SingleConnectionEngine(DuckDBEngine):
     def execute(self, sql: str, parameters: list[Any] | None = None) -> Any:
         """Run a statement, such as one about the catalog."""
         connection = self.connection
-        return (
-            connection
-            if replaced(connection, sql, parameters)
-            else super().execute(sql, parameters)
-        )
+        if self._catalog.takes(connection, sql, parameters, current()):
+            return connection
+        return super().execute(sql, parameters)
+
+    def write_jobs(self) -> None:
+        """Write the rows of the jobs of the running request, before it is answered."""
+        work = current()
+        if work is not None and work.job_rows:
+            self._catalog.write_jobs(work.connection, work)
 
     def fetch_arrow(self, sql: str, parameters: list[Any] | None = None) -> Any:
         """Run a statement. A dry run only binds it."""
@@ -300,7 +306,7 @@ class OneRequestApp:
         def read() -> bool:
             if not self._is_read(request):
                 return False
-            run_here(app)
+            self._run(app)
             return True
 
         with self._engine.reading() as work:
@@ -316,7 +322,13 @@ class OneRequestApp:
             job.begin(work)
             if work.is_exclusive:
                 self._before()
-            await self._on_thread(lambda: run_here(app))
+            await self._on_thread(lambda: self._run(app))
+
+    def _run(self, app: Call) -> None:
+        try:
+            run_here(app)
+        finally:
+            self._engine.write_jobs()
 
     @asynccontextmanager
     async def _turn(self, job: ActiveJob) -> AsyncIterator[Work]:

@@ -42,6 +42,7 @@ class Work:
         is_dry: Whether queries are only described.
         location: Where its job is; "" = that is not known before it names a dataset.
         stopped: Why it was stopped; "" = it was not.
+        job_rows: Rows of the catalog, by their keys, that are written when it ends.
     """
 
     def __init__(self, connection: Any, *, is_exclusive: bool) -> None:
@@ -50,6 +51,7 @@ class Work:
         self.is_dry = False
         self.location = ""
         self.stopped = ""
+        self.job_rows: dict[tuple[Any, ...], dict[str, Any]] = {}
         self._lock = Lock()
         self._is_in_statement = False
         self._ended = Event()

@@ -1,7 +1,7 @@
 """A TCP proxy that breaks connections at chosen points, in front of the local server's ports.
 
 It looks at bytes, not at time: a fault is armed when a request contains a marker, and strikes before
-the request is let through, or once so many bytes of its answer have come. In HTTP/2 (gRPC) the answer
+the request is let through, or once this many bytes of its answer have come. In HTTP/2 (gRPC) the answer
 is looked for on the stream of the request. A fault strikes a bounded number of times and counts it.
 """
 
@@ -11,12 +11,12 @@ import contextlib
 import socket
 import struct
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Self
 
 MAX_WAIT_S = 60.0
-"""Nothing here waits longer, whatever a test has forgotten to release."""
+"""Nothing here waits longer, whatever was forgotten to be released."""
 
 _CHUNK_BYTES = 64 * 1024
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -33,11 +33,13 @@ class Fault:
         marker: Bytes of a request, e.g. part of a job id or of a table's name.
         at: `request` = before the request is let through; `answer` = when its answer comes back.
         answer_bytes: The answer's bytes that still pass.
-        do: `cut` resets both sides. `hold` lets nothing pass until `released` is set or, with
-            `hold_s`, for so long; then all goes on.
+        do: `cut` resets both sides. `hold` lets nothing pass until `released` is set, or for `hold_s`;
+            then all goes on. `call` calls `action`, and all goes on.
         times: How often it strikes at most.
         skip: How many matching requests it lets pass first.
         hold_s: A bound for `hold`.
+        action: What `call` does, on the proxy's thread.
+        met: How many matching requests came.
         struck: How often it has struck.
         striking: Set at the first strike.
         released: Ends a `hold`.
@@ -46,10 +48,12 @@ class Fault:
     marker: bytes
     at: Literal["request", "answer"] = "answer"
     answer_bytes: int = 0
-    do: Literal["cut", "hold"] = "cut"
+    do: Literal["cut", "hold", "call"] = "cut"
     times: int = 1
     skip: int = 0
     hold_s: float = MAX_WAIT_S
+    action: Callable[[], None] | None = None
+    met: int = 0
     struck: int = 0
     striking: threading.Event = field(default_factory=threading.Event)
     released: threading.Event = field(default_factory=threading.Event)
@@ -58,10 +62,8 @@ class Fault:
     def meet(self) -> bool:
         """Take notice of a matching request; True = strike at this one."""
         with self._lock:
-            if self.skip:
-                self.skip -= 1
-                return False
-            return self.struck < self.times
+            self.met += 1
+            return self.met > self.skip and self.struck < self.times
 
     def strike(self) -> bool:
         """Do it; True = the connection is to be cut."""
@@ -72,7 +74,10 @@ class Fault:
         self.striking.set()
         if self.do == "cut":
             return True
-        self.released.wait(self.hold_s)
+        if self.action is not None:
+            self.action()
+        if self.do == "hold":
+            self.released.wait(self.hold_s)
         return False
 
 
@@ -184,7 +189,9 @@ class _Connection:
     def _pump_down(self) -> None:
         self._pump(self._server, self._client, self._look_at_answer)
 
-    def _pump(self, source, target, look) -> None:
+    def _pump(
+        self, source: socket.socket, target: socket.socket, look: Callable[[bytes], bytes]
+    ) -> None:
         try:
             while chunk := source.recv(_CHUNK_BYTES):
                 passing = look(chunk)

@@ -1,0 +1,1 @@
+"""What `etlkit prove` does: a user's job under kills, cuts and bad answers, compared with calm runs."""
