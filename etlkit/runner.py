@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from etlkit.bigquery.datamart.plan import Plan
     from etlkit.bigquery.datamart.run import ShowRows
     from etlkit.engine.preview import Preview
+    from etlkit.open_lineage.facts import SourcesOf
     from etlkit.rows.columns import Column
     from etlkit.workflow.definition import Workflow
     from etlkit.workflow.workflow_run import WorkflowRun
@@ -69,7 +70,8 @@ def run_job(
         allow_code_change: Resume although code or query changed.
         retry_rejects: Id of a run whose rejected rows to run again, and no others.
         only: Of those, only the rows with this class of error; None = all.
-        on_progress: Called often with stage and counts; None = no progress is reported.
+        on_progress: Called often with stage and counts; None = progress is shown in a notebook, and
+            nowhere else.
         parent: The workflow's run whose task this is; None = it stands for itself.
         journal: Folder for the journals of unpublished runs, or `off`; None = as the job says.
         fresh: Call for every row, also for those that are known from earlier runs.
@@ -86,6 +88,7 @@ def run_job(
     """
     from etlkit.engine.read_back import rows_reader
     from etlkit.engine.transfer import run_transfer
+    from etlkit.notebook import notebook_progress
     from etlkit.worker_process import main
 
     job, request = _request(job, name, settings, _Given(variables, loop, queued_at))
@@ -104,9 +107,11 @@ def run_job(
         num_workers=_num_workers(job, workers) if retry_rejects is None else None,
     )
     try:
-        report = run_transfer(
-            job, request, on_start=on_start, on_progress=on_progress, worker_main=main
-        )
+        with _watched():
+            progress = on_progress or notebook_progress(request.job_name)
+            report = run_transfer(
+                job, request, on_start=on_start, on_progress=progress, worker_main=main
+            )
     except BaseException as error:
         failed = getattr(error, "report", None)
         if failed is not None:
@@ -324,7 +329,8 @@ def run_datamart(
         report.state = "published"
 
     given = _Given(variables, loop, queued_at)
-    report = _process_datamart(job, name, settings, given, execute, parent)
+    with _watched():
+        report = _process_datamart(job, name, settings, given, execute, parent)
     report.with_reader(datamart_reader(report, settings or environment()))
     return report
 
@@ -464,7 +470,8 @@ def run_workflow(
         allow_code_change=allow_code_change,
         selection=Selection(from_task=from_task, only=only, skip=skip),
     )
-    return run(job, request, open_state, on_start=on_start, observer=observer)
+    with _watched():
+        return run(job, request, open_state, on_start=on_start, observer=observer)
 
 
 def dry_run_workflow(
@@ -631,6 +638,22 @@ class _Given:
             "queued_at": self.queued_at or started_at,
             "started_at": started_at,
         }
+
+
+def _watched() -> AbstractContextManager[None]:
+    """Tell those who want to know of the runs inside; see `etlkit.open_lineage`."""
+    from etlkit.open_lineage.watcher import lineage_events
+
+    def sources_of() -> SourcesOf | None:
+        from etlkit.local.bigquery.googlesql import is_installed
+
+        if not is_installed():
+            return None
+        from etlkit.local.bigquery.looked_up_tables import sources_of
+
+        return sources_of
+
+    return lineage_events(sources_of)
 
 
 def _refuse_others(job: object, kind: str) -> None:

@@ -65,6 +65,9 @@ class JobOptions:
         reuse_days: For how many days results are kept.
         workers: Processes that share each run, every one with `max_concurrency` calls in flight. None =
             the process that runs the job is the only one.
+        lineage: Give each target row two more columns, `_etlkit_run_id` and `_etlkit_row_id`, and keep
+            in the work dataset what they lead to: the source row, attempts, calls and their cost.
+            Whoever may read the work dataset can read these source rows. Needs a `BigQuerySink`.
     """
 
     name: str | None = None
@@ -88,6 +91,7 @@ class JobOptions:
     reuse: Keys = None
     reuse_days: int = 90
     workers: int | None = None
+    lineage: bool = False
 
     def __post_init__(self) -> None:
         """Raise for wrong values that can be found without any I/O."""

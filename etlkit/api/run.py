@@ -93,6 +93,7 @@ class ParentRun:
         owner: Token of the attempt that holds the workflow's run: a run of a task does not begin
             when another attempt has taken it over. Empty = nobody is asked.
         dataset: Where its ledger is, `project.dataset`; empty = not known.
+        job: Name of the workflow; empty = not known.
         on_started: Called with the run's id by its sink, when the run can be found again.
         on_published: Called with the run's id by its sink, when it will be found as published.
     """
@@ -101,6 +102,7 @@ class ParentRun:
     task: str
     owner: str = ""
     dataset: str = ""
+    job: str = ""
     on_started: Callable[[str], None] = _nobody
     on_published: Callable[[str], None] = _nobody
 
@@ -194,6 +196,9 @@ class RunRecord:
 MakeReport: TypeAlias = Callable[[Counts | None, BaseException | None], Report]
 """Makes the report of an attempt that ends; see `Run.report`."""
 
+ProgressNow: TypeAlias = Callable[[], tuple[str, Counts, int | None]]
+"""Gives how far an attempt is; see `Run.progress`."""
+
 
 class Run:
     """One attempt at a run of a job; a context manager that closes what was shared through it.
@@ -203,12 +208,14 @@ class Run:
         fingerprint: Changes with the transform's code and the source's query.
         code: Short digests of the code's files by path, and that of the query, so that a refused
             resume can say what changed.
+        revision: The commit of the code; None = not known.
         labels: For every BigQuery job of the run, beside `etlkit_job` and `etlkit_run`.
         calls: What the calls to services have in common; None = no limits, nothing used yet.
         record: The run to resume; None = a new run.
         report: Gives the report of this attempt if it ended now, for the ledger; see `report`. None =
             there is none.
         worker: Which of the run's workers this process is; None = it is none of several.
+        progress: Gives stage, counts and the source rows in all, on any thread; None = nothing does.
 
     Attributes:
         run_id: How the run is found again. A resumed run keeps its id.
@@ -226,11 +233,13 @@ class Run:
         *,
         fingerprint: str = "",
         code: Mapping[str, str] | None = None,
+        revision: str | None = None,
         labels: Mapping[str, str] | None = None,
         calls: Calls | None = None,
         record: RunRecord | None = None,
         report: MakeReport | None = None,
         worker: Worker | None = None,
+        progress: ProgressNow | None = None,
     ) -> None:
         self.job_name: str = request.job_name
         self.settings: Settings = request.settings
@@ -247,11 +256,13 @@ class Run:
         self.num_workers: int | None = request.num_workers or (1 if is_shared else None)
         self.fingerprint = fingerprint
         self.code: dict[str, str] = dict(code or {})
+        self.revision: str | None = revision
         self.labels: dict[str, str] = dict(labels or {})
         self.calls: Calls = calls or Calls()
         self.run_id: str = new_run_id(request.started_at) if record is None else record.run_id
         self.attempt: int = 1 if record is None else record.attempts + 1
         self._report = report
+        self._progress = progress
         self._stop_signal: int | None = None
         self._on_stop: list[Callable[[], None]] = []
         self._on_interrupt: list[Callable[[], None]] = []
@@ -270,6 +281,10 @@ class Run:
             error: Why it ends; None = it is published.
         """
         return None if self._report is None else self._report(counts, error)
+
+    def progress(self) -> tuple[str, Counts, int | None] | None:
+        """Stage, counts and source rows in all, None = not known; None = there is nothing to tell."""
+        return None if self._progress is None else self._progress()
 
     @property
     def stop_signal(self) -> int | None:

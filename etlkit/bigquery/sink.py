@@ -130,7 +130,7 @@ class BigQuerySink(SinkOptions):
 
         connection = connect(run)
         with errors_as(SinkError, "open", f"opening the target {self.table} failed"):
-            target = target_of(run, self, job.on_schema_change)
+            target = target_of(run, self, job)
             check_before_load(connection, self, target)
             if columns is None:
                 target.check_known(reader.columns)
@@ -183,6 +183,14 @@ class BigQuerySink(SinkOptions):
         if not isinstance(source, BigQuerySource):
             raise AssertionError("check_workers has refused it")  # noqa: TRY004
         return join_run(self, job, run, source)
+
+    def check_lineage(self, _source: Source, /) -> None:
+        """See `etlkit.api.lineage.KeepsLineage.check_lineage`."""
+        if not MODES[self.mode].is_staged:
+            raise ConfigError(
+                f"lineage does not go with mode {self.mode}: its rows are never staged, so nothing is "
+                "kept of them. Choose another mode"
+            )
 
     def count_results(self, run: Run, reuse: Reuse, /) -> int:
         """See `etlkit.api.sink.KeepsResults.count_results`."""

@@ -137,6 +137,7 @@ class BigQueryReader:
         self._frozen_bytes = 0
         self.num_rows: int | None = None
         self.num_bytes: int | None = None
+        self.tables: tuple[str, ...] = ()
         self.columns: tuple[Column, ...] = self._check()
 
     @property
@@ -168,6 +169,9 @@ class BigQueryReader:
             columns = from_schema_fields(job.schema or ())
             self._refuse_unnamed(columns)
         self.num_bytes = job.total_bytes_processed
+        self.tables = tuple(
+            f"{t.project}.{t.dataset_id}.{t.table_id}" for t in job.referenced_tables
+        )
         log.debug("the source query processes %s bytes", self.num_bytes)
         if not columns:
             raise SourceError("the source query gives no columns: write one SELECT", stage="open")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from etlkit.api.lineage import RUN_ID, without_lineage
 from etlkit.api.sink import PART, PARTS
 from etlkit.api.source import ROW_ID
 from etlkit.bigquery.names import TableName, is_table, literal
@@ -218,10 +219,12 @@ class Staged:
     Attributes:
         tables: Staging tables with the target's columns that each has.
         rejects: The staging table of rejected rows; None = no row was rejected.
+        run_id: The run, for target columns of lineage.
     """
 
     tables: tuple[tuple[TableName, tuple[Column, ...]], ...]
     rejects: TableName | None = None
+    run_id: str = ""
 
 
 def outcomes(staged: Staged) -> str:
@@ -300,13 +303,14 @@ def staged_rows(
         with_ids: Whether `STAGING_COLUMNS` come first.
         skipped: Whether to give skipped and rejected rows too, as one row without values.
     """
-    parts = [_parts_of(table, has, columns) for table, has in staged.tables]
+    own = without_lineage(columns)
+    parts = [_parts_of(table, has, own) for table, has in staged.tables]
     if staged.rejects is not None:
-        parts.append(_parts_of_rejects(staged.rejects, columns))
+        parts.append(_parts_of_rejects(staged.rejects, own))
     union = "\n  UNION ALL\n  ".join(parts)
     given = [*STAGING_COLUMNS, *columns] if with_ids else columns
     return (
-        f"SELECT {names_of(given)} FROM (\n  {union}\n)\nWHERE TRUE\n"
+        f"SELECT {_given(given, staged)} FROM (\n  {union}\n)\nWHERE TRUE\n"
         f"QUALIFY ROW_NUMBER() OVER (\n"
         f"    PARTITION BY {ROW_ID}, {PART} ORDER BY {ATTEMPT} DESC, {PARTS}) = 1\n"
         f"  AND {ATTEMPT} = MAX({ATTEMPT}) OVER (PARTITION BY {ROW_ID})\n"
@@ -322,8 +326,15 @@ def unrepeated_rows(staged: Staged, columns: Sequence[Column]) -> str:
         staged: The work tables.
         columns: As there.
     """
-    union = "\n  UNION ALL\n  ".join(_parts_of(table, has, columns) for table, has in staged.tables)
-    return f"SELECT {names_of(columns)} FROM (\n  {union}\n) WHERE {PARTS} > 0"
+    own = without_lineage(columns)
+    union = "\n  UNION ALL\n  ".join(_parts_of(table, has, own) for table, has in staged.tables)
+    return f"SELECT {_given(columns, staged)} FROM (\n  {union}\n) WHERE {PARTS} > 0"
+
+
+def _given(columns: Sequence[Column], staged: Staged) -> str:
+    """The columns of staged rows; all rows of a run have its id."""
+    run_id = f"{literal(staged.run_id)} AS {RUN_ID}"
+    return ", ".join(run_id if c.name == RUN_ID else quoted(c.name) for c in columns)
 
 
 def _parts_of(table: TableName, has: Sequence[Column], columns: Sequence[Column]) -> str:
@@ -820,7 +831,8 @@ def runs_view(events: TableName) -> str:
     """The latest state of every run. A run that is published stays published."""
     columns = (
         "run_id, job, IF(event = 'started', 'running', event) AS state, mode, target, `read`, "
-        "written, skipped, rejected, rows_published, error, attempt, fingerprint, code, variables, "
+        "written, skipped, rejected, rows_published, error, attempt, fingerprint, code, revision, "
+        "variables, "
         "retry_of, parent_run_id, task, seconds, bytes_billed, cost, report, "
         "owner, host, pid, etlkit_version, started_at, event_at AS updated_at, "
         "IF(event = 'started', NULL, event_at) AS finished_at, "

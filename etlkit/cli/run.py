@@ -15,7 +15,7 @@ import click
 
 from etlkit.cli.graph import FORMATS as GRAPH_FORMATS
 from etlkit.cli.invocation import invoke
-from etlkit.cli.logs import configure_logging, say_starting
+from etlkit.cli.logs import configure_logging, say_starting, wants_json
 from etlkit.cli.options import (
     CONTEXT,
     Command,
@@ -298,10 +298,8 @@ DIFF_ROWS = 100
 @option(
     "--log-format",
     type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
     section=_OUTPUT,
-    help="How to write stderr.",
+    help="How to write stderr (default: text; in Cloud Run json).",
 )
 @option(
     "--quiet",
@@ -328,8 +326,11 @@ def command(target: str | None, **options: Any) -> int:
     _check_partners(options)
     _check_page(options)
     level = logging.ERROR if options["quiet"] else logging.INFO
+    options["log_format"] = "json" if wants_json(options["log_format"]) else "text"
     configure_logging(
-        logging.DEBUG if options["debug"] else level, as_json=options["log_format"] == "json"
+        logging.DEBUG if options["debug"] else level,
+        as_json=options["log_format"] == "json",
+        project=options["project"],
     )
     if not options["graph"]:
         say_starting(target or options["script"])

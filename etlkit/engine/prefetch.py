@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING
 
 from etlkit.api.source import ReadsSideBySide, StopsReading
 from etlkit.engine.chunk import Chunk
 from etlkit.errors import ReadExpiredError
 from etlkit.rows.batches import RowDecoder, as_one
+from etlkit.telemetry.spans import span
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -85,7 +88,9 @@ class Prefetcher:
         self.num_rows_read = rows_before
         self.ended = False
         self.expired = False
-        self._thread = threading.Thread(target=self._fetch, name="etlkit-prefetch", daemon=True)
+        self._thread = threading.Thread(
+            target=partial(copy_context().run, self._read), name="etlkit-prefetch", daemon=True
+        )
         self._thread.start()
 
     def next_chunk(self) -> Chunk | None:
@@ -123,6 +128,10 @@ class Prefetcher:
         if isinstance(self._reader, StopsReading):
             self._reader.stop_reading()
         self._thread.join(timeout=_CLOSE_TIMEOUT_S)  # a read may hang
+
+    def _read(self) -> None:
+        with span("read"):
+            self._fetch()
 
     def _take_rows(self) -> list[pa.RecordBatch]:
         """Take the rows of a chunk out of the queue."""

@@ -18,11 +18,13 @@ from etlkit.bigquery.publish.staging import Staging
 from etlkit.bigquery.runs.run_owner import RunOwner
 from etlkit.bigquery.source import BigQueryReader
 from etlkit.errors import SinkError
+from etlkit.telemetry.spans import span
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from etlkit.api.job_options import JobOptions
+    from etlkit.api.lineage import RowCalls
     from etlkit.api.outcomes import Counts, Recovered, RefusedRow, RejectedRow
     from etlkit.api.reuse import Reuse
     from etlkit.api.run import Run
@@ -187,6 +189,7 @@ class BigQueryWriter(StagedWriter[RunOwner]):
         self._staging.close()
         self._refuse_emptying(counts)
         with (
+            span("audit"),
             self._told_if_lost(),
             errors_as(SinkError, "audit", "the audit of the staged rows could not run"),
         ):
@@ -199,7 +202,7 @@ class BigQueryWriter(StagedWriter[RunOwner]):
                 self._target,
                 self._staging,
                 self._owner,
-            ).publish(counts, self._results_to_keep())
+            ).publish(counts, [*self._results_to_keep(), *self._lineage_to_keep()])
         taken = [] if self._results is None else [self._staging.taken]
         shared = [] if self._shared is None else self._shared.work_tables()
         self._owner.finish(list(dict.fromkeys([*self._staging.all_names, *taken, *shared])))
@@ -239,6 +242,22 @@ class BigQueryWriter(StagedWriter[RunOwner]):
             return []
         staging = self._staging
         return self._results.keep(self._frozen, staging.staged, staging.taken, staging.columns)
+
+    def record_calls(self, calls: Sequence[RowCalls], /) -> None:
+        """See `etlkit.api.lineage.RecordsCalls.record_calls`."""
+        with self._told_if_lost(), errors_as(SinkError, "stage", "recording calls failed"):
+            self._staging.record_calls(calls)
+
+    def _lineage_to_keep(self) -> list[str]:
+        if not self._job.lineage:
+            return []
+        from etlkit.bigquery.lineage.row_lineage import RowLineage
+
+        dataset = work_dataset(self._options.work_dataset, self._connection.project)
+        results, price = self._results, self._job.price_per_unit
+        taken = self._staging.taken if results is not None and results.says_who_made else None
+        lineage = RowLineage(self._connection, self._run, dataset, self._reader, price)
+        return lineage.statements(self._staging, taken)
 
     @property
     def _frozen(self) -> TableName:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from etlkit.api.outcomes import Counts, Recovered, RefusedRow
 from etlkit.api.source import ROW_ID
 from etlkit.bigquery import sql
+from etlkit.bigquery.lineage.sql import CALL_COLUMNS
 from etlkit.bigquery.names import TableName
 from etlkit.bigquery.storage.append_rows import Appender
 from etlkit.bigquery.table_definition import work_table
@@ -19,6 +20,7 @@ from etlkit.rows.columns import Column
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from etlkit.api.lineage import RowCalls
     from etlkit.api.outcomes import RejectedRow
     from etlkit.api.run import Run
     from etlkit.bigquery.client import Connection
@@ -56,6 +58,7 @@ class Staging:
 
     Attributes:
         tables: The staging tables of all attempts, with the target's columns that each has.
+        calls: The table of the calls that rows took, of all attempts; None = none were recorded.
         notify: Called with the ids of rows that are durable, rejected ones too, on the connections'
             threads; None = nobody needs to know.
         on_rejected: Likewise, with those of rejected rows alone.
@@ -81,6 +84,9 @@ class Staging:
         self._worker = "" if run.worker is None else f"w{run.worker.id}"
         self._appender: Appender | None = None
         self._rejecter: Appender | None = None
+        self._counter: Appender | None = None
+        self._num_records = 0
+        self.calls: TableName | None = None
         self._refused: list[RefusedRow] = []
         self._rejects: TableName | None = None
         self._num_own = 0
@@ -97,7 +103,7 @@ class Staging:
     @property
     def staged(self) -> sql.Staged:
         """The work tables, for SQL."""
-        return sql.Staged(tuple(self.tables), self._rejects)
+        return sql.Staged(tuple(self.tables), self._rejects, self._run.run_id)
 
     def rows(self, columns: Sequence[Column]) -> str:
         """A SELECT of the rows to publish, each once."""
@@ -140,6 +146,12 @@ class Staging:
         name = TableName(*self._dataset, f"rej_{self._run.run_id}")
         if self._connection.find_table(name) is not None:
             self._rejects = name
+        if self._connection.find_table(self._calls_name) is not None:
+            self.calls = self._calls_name
+
+    @property
+    def _calls_name(self) -> TableName:
+        return TableName(*self._dataset, f"cal_{self._run.run_id}")
 
     def find_shared(self) -> None:
         """Look up what all workers of the run have left, in all attempts."""
@@ -243,6 +255,29 @@ class Staging:
         ]
         self._rejecter.append(pa.RecordBatch.from_arrays(arrays, schema=schema))
 
+    def record_calls(self, calls: Sequence[RowCalls]) -> None:
+        """Stage the calls of rows, for their lineage."""
+        import pyarrow as pa
+
+        from etlkit.rows.columns import arrow_schema
+
+        schema = arrow_schema(CALL_COLUMNS)
+        if self.calls is None:
+            self._connection.make_table(work_table(self._calls_name, CALL_COLUMNS))
+            self.calls = self._calls_name
+        if self._counter is None:
+            self._counter = Appender(self._connection.writer(), self.calls, schema)
+        values = []
+        for each in calls:
+            self._num_records += 1
+            numbers = self._run.attempt, self._num_records, each.calls, each.units
+            values += [(row_id, *numbers, len(each.row_ids)) for row_id in each.row_ids]
+        arrays = [
+            pa.array(column, type=field.type)
+            for column, field in zip(zip(*values, strict=True), schema, strict=True)
+        ]
+        self._counter.append(pa.RecordBatch.from_arrays(arrays, schema=schema))
+
     @property
     def has_refused(self) -> bool:
         """Whether `refused` has rows to give."""
@@ -279,13 +314,17 @@ class Staging:
         counts.read = counts.finished
         return counts
 
+    @property
+    def _appenders(self) -> tuple[Appender | None, ...]:
+        return self._appender, self._rejecter, self._counter
+
     def is_ready(self) -> bool:
         """Whether staging takes rows; see `Appender.is_ready`."""
-        return all(each is None or each.is_ready() for each in (self._appender, self._rejecter))
+        return all(each is None or each.is_ready() for each in self._appenders)
 
     def flush(self) -> None:
         """Return when all rows are durable."""
-        for appender in (self._appender, self._rejecter):
+        for appender in self._appenders:
             if appender is not None:
                 appender.flush()
 
@@ -295,6 +334,9 @@ class Staging:
         if self._rejecter is not None:
             self._rejecter.close()
             self._rejecter = None
+        if self._counter is not None:
+            self._counter.close()
+            self._counter = None
 
     def _close_appender(self) -> None:
         if self._appender is not None:
@@ -305,7 +347,7 @@ class Staging:
     @property
     def all_names(self) -> list[TableName]:
         """All staging tables."""
-        return [*self.names, *([] if self._rejects is None else [self._rejects])]
+        return [*self.names, *(each for each in (self._rejects, self.calls) if each is not None)]
 
     def drop(self) -> None:
         """Drop the tables."""
