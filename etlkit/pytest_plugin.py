@@ -7,13 +7,17 @@ fixture.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from etlkit.rows.row import Row
     from etlkit.testing import FakeVision, FaultServer
+    from etlkit.testing.row_snapshot import RowSnapshot, SnapshotUse
+
+_USES: pytest.StashKey[list[SnapshotUse]] = pytest.StashKey()
+"""What the session has used of snapshots; empty = no test has asked for the fixture."""
 
 
 @pytest.fixture(scope="session")
@@ -66,9 +70,74 @@ def fault_server(request: pytest.FixtureRequest) -> Iterator[FaultServer]:
         yield server
 
 
+@pytest.fixture
+def row_snapshot(request: pytest.FixtureRequest) -> RowSnapshot:
+    """Compares rows with those in a file beside the test; `--update-snapshots` writes it."""
+    from etlkit.testing.row_snapshot import RowSnapshot
+
+    use = _snapshot_use(request.config)
+    return RowSnapshot(request.path, request.node.name, request.node.nodeid, use)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the option of snapshots."""
+    parser.getgroup("etlkit").addoption(
+        "--update-snapshots",
+        action="store_true",
+        help="Write the snapshots of the fixture row_snapshot, and remove those that no test uses.",
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker."""
     config.addinivalue_line(
         "markers",
         "fault_server(plan, **options): arguments of the FaultServer of the fixture fault_server",
     )
+    config.stash[_USES] = []
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In a worker of pytest-xdist, tell the controller which snapshots were used."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["etlkit_snapshots"] = [
+            (sorted(use.used), sorted(use.folders)) for use in session.config.stash[_USES]
+        ]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Add what a worker of pytest-xdist has used."""
+    for used, folders in getattr(node, "workeroutput", {}).get("etlkit_snapshots", ()):
+        use = _snapshot_use(node.config)
+        use.used |= set(used)
+        use.folders |= set(folders)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
+) -> None:
+    """Report snapshots that no test has used, if all tests of their modules have run."""
+    chosen = config.option.keyword or config.option.markexpr or any("::" in a for a in config.args)
+    if exitstatus or chosen:
+        return
+    for use in config.stash[_USES]:
+        for file in use.unused():
+            if use.update:
+                file.unlink()
+                terminalreporter.write_line(f"removed the snapshot {file}: no test uses it")
+            else:
+                terminalreporter.write_line(
+                    f"no test uses the snapshot {file}; --update-snapshots removes it", yellow=True
+                )
+
+
+def _snapshot_use(config: pytest.Config) -> SnapshotUse:
+    from etlkit.testing.row_snapshot import SnapshotUse
+
+    uses = config.stash[_USES]
+    if not uses:
+        uses.append(SnapshotUse(update=config.getoption("--update-snapshots")))
+    return uses[0]

@@ -51,6 +51,7 @@ def run_job(
     journal: str | None = None,
     fresh: bool = False,
     reuse_across_code: bool = False,
+    workers: int | None = None,
 ) -> RunReport:
     """Run a transfer once.
 
@@ -74,6 +75,7 @@ def run_job(
         journal: Folder for the journals of unpublished runs, or `off`; None = as the job says.
         fresh: Call for every row, also for those that are known from earlier runs.
         reuse_across_code: Take results of earlier runs although other code has made them.
+        workers: Processes that share the run; None = as the job says.
 
     Returns:
         The report, state `published`.
@@ -86,6 +88,7 @@ def run_job(
     from etlkit.engine.read_back import rows_reader
     from etlkit.engine.transfer import run_transfer
     from etlkit.notebook import notebook_progress
+    from etlkit.worker_process import main
 
     job, request = _request(job, name, settings, _Given(variables, loop, queued_at))
     if retry_rejects is not None:
@@ -100,11 +103,17 @@ def run_job(
         journal=journal,
         fresh=fresh,
         reuse_across_code=reuse_across_code,
+        num_workers=_num_workers(job, workers) if retry_rejects is None else None,
     )
     try:
         with _watched():
-            progress = on_progress or notebook_progress(request.job_name)
-            report = run_transfer(job, request, on_start=on_start, on_progress=progress)
+            report = run_transfer(
+                job,
+                request,
+                on_start=on_start,
+                on_progress=on_progress or notebook_progress(request.job_name),
+                worker_main=main,
+            )
     except BaseException as error:
         failed = getattr(error, "report", None)
         if failed is not None:
@@ -646,6 +655,26 @@ def _name(job: TransferJob | Datamart | Workflow, name: str | None) -> str:
     from etlkit.engine.user_modules import own_name
 
     return job.name or name or own_name(job) or type(job).__name__.lower()
+
+
+def _num_workers(job: TransferJob, given: int | None) -> int | None:
+    """Processes that share the run; None = this one alone runs it.
+
+    Raises:
+        ConfigError: The job's rows cannot be shared.
+    """
+    from etlkit.api.sink import TakesWorkers
+    from etlkit.errors import ConfigError
+
+    number = given or job.workers
+    if number is None:
+        return None
+    if not isinstance(job.sink, TakesWorkers):
+        raise ConfigError(
+            f"workers need a BigQuerySink, not a {type(job.sink).__name__}: they share staged rows"
+        )
+    job.sink.check_workers(job.source)
+    return number
 
 
 def _request(

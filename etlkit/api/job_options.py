@@ -66,6 +66,8 @@ class JobOptions:
         lineage: Give each target row two more columns, `_etlkit_run_id` and `_etlkit_row_id`, and keep
             in the work dataset what they lead to: the source row, attempts, calls and their cost.
             Whoever may read the work dataset can read these source rows. Needs a `BigQuerySink`.
+        workers: Processes that share each run, every one with `max_concurrency` calls in flight. None =
+            the process that runs the job is the only one.
     """
 
     name: str | None = None
@@ -89,6 +91,7 @@ class JobOptions:
     reuse: Keys = None
     reuse_days: int = 90
     lineage: bool = False
+    workers: int | None = None
 
     def __post_init__(self) -> None:
         """Raise for wrong values that can be found without any I/O."""
@@ -100,7 +103,7 @@ class JobOptions:
                 )
         self._check_max_rejected()
         parse_keys(self.reuse)
-        for name in ("max_concurrency", "max_calls", "reuse_days"):
+        for name in ("max_concurrency", "max_calls", "reuse_days", "workers"):
             _check_count(name, getattr(self, name))
         if self.row_timeout_s is not None and not (
             _is_number(self.row_timeout_s) and self.row_timeout_s > 0

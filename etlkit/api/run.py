@@ -108,6 +108,21 @@ class ParentRun:
 
 
 @dataclass(frozen=True, slots=True)
+class Worker:
+    """One of the processes that share a run.
+
+    Attributes:
+        id: Unique among all workers of all runs.
+        index: Its number, from 0.
+        num_workers: How many workers the run is meant to have.
+    """
+
+    id: str
+    index: int
+    num_workers: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunRequest:
     """What a caller asks for: a new run of a job, or to resume one.
 
@@ -126,6 +141,7 @@ class RunRequest:
         journal: Folder of the journals, or `off`; None = as the job says.
         fresh: Take no results of earlier runs.
         reuse_across_code: Take results that other code has made, too.
+        num_workers: Processes that share the run; None = this one alone runs it.
         results_of: Name of the job whose results are taken and kept; None = the run's own.
         times: Where durations of calls and rows are recorded; None = nobody asks for them.
     """
@@ -143,6 +159,7 @@ class RunRequest:
     journal: str | None = None
     fresh: bool = False
     reuse_across_code: bool = False
+    num_workers: int | None = None
     results_of: str | None = None
     times: Times | None = None
 
@@ -161,6 +178,7 @@ class RunRecord:
         published: How its rows ended, if it is published; None = it is not.
         target: Where its rows go.
         parent: The workflow's run whose task it is; None = it stands for itself.
+        is_shared: Whether its rows are kept in shards, for many workers.
     """
 
     run_id: str
@@ -172,6 +190,7 @@ class RunRecord:
     target: str = ""
     parent: ParentRun | None = None
     code: Mapping[str, str] = field(default_factory=dict)
+    is_shared: bool = False
 
 
 MakeReport: TypeAlias = Callable[[Counts | None, BaseException | None], Report]
@@ -196,6 +215,7 @@ class Run:
         report: Gives the report of this attempt if it ended now, for the ledger; see `report`. None =
             there is none.
         progress: Gives stage, counts and the source rows in all, on any thread; None = nothing does.
+        worker: Which of the run's workers this process is; None = it is none of several.
 
     Attributes:
         run_id: How the run is found again. A resumed run keeps its id.
@@ -203,6 +223,8 @@ class Run:
         job_name: As in `RunRequest`; likewise `settings`, `limit`, `variables`, `retry_of`
             `started_at` and `journal`.
         parent: The workflow's run whose task this run is; None = it stands for itself.
+        worker: As given.
+        num_workers: Processes that share the run; None = one process alone runs it.
     """
 
     def __init__(
@@ -217,6 +239,7 @@ class Run:
         record: RunRecord | None = None,
         report: MakeReport | None = None,
         progress: ProgressNow | None = None,
+        worker: Worker | None = None,
     ) -> None:
         self.job_name: str = request.job_name
         self.settings: Settings = request.settings
@@ -228,6 +251,9 @@ class Run:
         )
         self.started_at: datetime = request.started_at
         self.journal: str | None = request.journal
+        self.worker: Worker | None = worker
+        is_shared = record is not None and record.is_shared
+        self.num_workers: int | None = request.num_workers or (1 if is_shared else None)
         self.fingerprint = fingerprint
         self.code: dict[str, str] = dict(code or {})
         self.revision: str | None = revision

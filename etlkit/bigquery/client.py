@@ -81,10 +81,12 @@ def connect(run: Run) -> Connection:
     if run.parent is not None:
         own[PARENT_LABEL] = label(run.parent.run_id)
 
+    worker = "" if run.worker is None else f"_{run.worker.id}"
+
     def make() -> Connection:
         connection = Connection(
             run.settings,
-            job_prefix=f"etlkit_{run.run_id}_{run.attempt}",
+            job_prefix=f"etlkit_{run.run_id}_{run.attempt}{worker}",
             labels={**run.labels, **own},
             check_stop=run.check_interrupted,
         )

@@ -171,6 +171,27 @@ class BigQuerySink(SinkOptions):
                 "kept of them. Choose another mode"
             )
 
+    def check_workers(self, source: Source, /) -> None:
+        """See `etlkit.api.sink.TakesWorkers.check_workers`."""
+        if not MODES[self.mode].is_staged:
+            raise ConfigError(
+                f"workers do not go with mode {self.mode}: its rows are never staged, so nobody could "
+                "tell which are done. Choose another mode"
+            )
+        if type(source) is not BigQuerySource:
+            raise ConfigError(
+                f"workers need a BigQuerySource, not a {type(source).__name__}: they share rows that "
+                "are in a table. Load the files into a table first, and read that"
+            )
+
+    def join(self, job: JobOptions, run: Run, source: Source, /) -> tuple[SourceReader, SinkWriter]:
+        """See `etlkit.api.sink.TakesWorkers.join`."""
+        from etlkit.bigquery.shards.join import join_run
+
+        if not isinstance(source, BigQuerySource):
+            raise AssertionError("check_workers has refused it")  # noqa: TRY004
+        return join_run(self, job, run, source)
+
     def count_results(self, run: Run, reuse: Reuse, /) -> int:
         """See `etlkit.api.sink.KeepsResults.count_results`."""
         from etlkit.bigquery.client import connect

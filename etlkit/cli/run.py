@@ -47,6 +47,7 @@ _ONLY_TRANSFERS = (
     "limit",
     *_LOOKS,
     "journal",
+    "workers",
     "fresh",
     "reuse_across_code",
     "retry_rejects",
@@ -55,6 +56,7 @@ _EXCLUSIVE = (
     ("fresh", "resume"),
     ("fresh", "reuse_across_code"),
     ("fresh", "retry_rejects"),
+    ("workers", "retry_rejects"),
     ("reuse_across_code", "retry_rejects"),
 )
 _NOT_WITH_LOOKS = {
@@ -62,7 +64,15 @@ _NOT_WITH_LOOKS = {
     "rehearse": ("limit", "reuse_across_code"),
     "against": ("limit", "fresh", "reuse_across_code"),
 }
-_NEVER_WITH_LOOKS = ("resume", "retry_rejects", "journal", "dry_run", "graph", "html_file")
+_NEVER_WITH_LOOKS = (
+    "resume",
+    "retry_rejects",
+    "journal",
+    "workers",
+    "dry_run",
+    "graph",
+    "html_file",
+)
 _ONLY_WORKFLOWS = ("from_task", "skip")
 _RESUMING = ("resume", "allow_code_change")
 _NOT_IN_DRY_RUNS = ("resume", "retry_rejects")
@@ -179,6 +189,13 @@ DIFF_ROWS = 100
     metavar="DIR|off",
     section=_ROWS,
     help="Folder for results that are not staged yet, for a --resume on this disk; off = none.",
+)
+@option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    section=_ROWS,
+    help="Share the run among N processes, each with the job's max_concurrency.",
 )
 @option(
     "--fresh",
@@ -430,6 +447,7 @@ def _run_transfer(job: TransferJob, given: dict[str, Any], options: dict[str, An
                 journal=options["journal"],
                 fresh=options["fresh"],
                 reuse_across_code=options["reuse_across_code"],
+                workers=options["workers"],
                 only=next(iter(options["only"]), None),
                 on_progress=view,
                 on_start=_stop_on_signals,

@@ -11,13 +11,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from etlkit.api.outcomes import Counts
 from etlkit.api.report import Progress, RunReport, end_state, error_text
 from etlkit.api.run import AUTO, LAST, MakeReport, ProgressNow, Run, is_too_old
 from etlkit.api.run_watch import WatchedRun, run_watcher
-from etlkit.api.sink import TakesResults
+from etlkit.api.sink import SharesRun, TakesResults
 from etlkit.calls.limits import Meter
 from etlkit.engine.code_files import changes
 from etlkit.engine.estimate import estimate, make_calls
@@ -25,9 +26,11 @@ from etlkit.engine.journal.journal import open_journal
 from etlkit.engine.pipeline import Pipeline
 from etlkit.engine.reuse import plan_reuse, warn_of_other_columns
 from etlkit.engine.revision import revision_of
+from etlkit.engine.row_errors import MIN_ROWS, RowErrorHandler
 from etlkit.engine.timed_hooks import timed
 from etlkit.engine.told_rows import ToldRows
 from etlkit.engine.transform_spec import TransformSpec
+from etlkit.engine.worker_processes import WorkerProcesses, added
 from etlkit.errors import AlreadyPublishedError, RunStateError
 from etlkit.telemetry.current_run import CurrentRun, in_run
 from etlkit.telemetry.spans import RunSpan, run_span, span
@@ -39,8 +42,13 @@ if TYPE_CHECKING:
     from etlkit.api.sink import SinkWriter
     from etlkit.api.source import SourceReader
     from etlkit.engine.journal.journal import Journal
+    from etlkit.engine.worker_messages import Usage
+    from etlkit.engine.worker_processes import Main
 
 log = logging.getLogger("etlkit")
+
+_MAX_ROUNDS = 3
+"""How often workers are started for rows that are left although every shard was said to be settled."""
 
 
 def run_transfer(
@@ -49,6 +57,7 @@ def run_transfer(
     *,
     on_start: Callable[[Run], None] | None = None,
     on_progress: Progress | None = None,
+    worker_main: Main | None = None,
 ) -> RunReport:
     """Run a job once, from source to published target.
 
@@ -57,6 +66,7 @@ def run_transfer(
         request: A new run, or the one to resume.
         on_start: Called with the run before it begins, e.g. to keep its `request_stop`.
         on_progress: Called often with stage and counts; None = nobody watches.
+        worker_main: What the process of a worker runs; None = there are no workers.
 
     Returns:
         The report, state `published`.
@@ -66,7 +76,7 @@ def run_transfer(
         KeyboardInterrupt: The run was interrupted; likewise.
     """
     with run_span("transfer", identity(request)) as span:
-        transfer = _Transfer(job, request, on_progress or _ignore_progress)
+        transfer = _Transfer(job, request, on_progress or _ignore_progress, worker_main)
         try:
             report = transfer.run(on_start)
         except AlreadyPublishedError as done:
@@ -194,8 +204,15 @@ def _ignore_progress(_stage: str, _counts: Counts, _expected: int | None) -> Non
 class _Transfer:
     """One run in progress."""
 
-    def __init__(self, job: TransferJob, request: RunRequest, on_progress: Progress) -> None:
+    def __init__(
+        self,
+        job: TransferJob,
+        request: RunRequest,
+        on_progress: Progress,
+        worker_main: Main | None,
+    ) -> None:
         self._job = job
+        self._worker_main = worker_main
         self._request = request
         self._told_rows = ToldRows(request.job_name)
         self._on_progress = self._told_rows.before(on_progress)
@@ -296,23 +313,69 @@ class _Transfer:
         rest = reader.num_rows
         self._expected = None if rest is None else rest + self._counts.read
         with self._stage("transform"):
-            pipeline = Pipeline(
-                spec,
-                reader,
-                writer,
-                self._job,
-                self._counts,
-                run,
-                self._on_progress,
-                self._journal,
-            )
-            pipeline.run()
-        if self._watched is not None:
-            self._watched.columns = pipeline.columns
+            if run.num_workers is None or not self._share(run, reader, writer):
+                pipeline = Pipeline(
+                    spec,
+                    reader,
+                    writer,
+                    self._job,
+                    self._counts,
+                    run,
+                    self._on_progress,
+                    self._journal,
+                )
+                pipeline.run()
+                if self._watched is not None:
+                    self._watched.columns = pipeline.columns
         with self._stage("publish"):
             self._on_progress("publish", self._counts, self._counts.read)
             self._published = writer.commit(self._counts)
         self._done = True
+
+    def _share(self, run: Run, reader: SourceReader, writer: SinkWriter) -> bool:
+        """Let workers transform the rows. False = none is left for them."""
+        if not isinstance(writer, SharesRun) or self._worker_main is None:
+            raise AssertionError("workers were refused for this sink")
+        began_with = replace(self._counts)
+        shared = False
+        for _ in range(_MAX_ROUNDS):
+            if not writer.open_shards():
+                break
+            shared = True
+            processes = WorkerProcesses(
+                self._job,
+                self._request,
+                run,
+                self._worker_main,
+                partial(self._show_usage, began_with, reader.num_rows),
+                writer.is_ready,
+            )
+            try:
+                processes.run_all()
+            finally:
+                self._add_usage(processes.usage, began_with)
+            began_with = replace(self._counts)
+        if shared:
+            self._count_again(writer)
+        return shared
+
+    def _show_usage(self, began_with: Counts, rows_left: int | None, usage: Usage) -> None:
+        expected = None if rows_left is None else rows_left + began_with.read
+        counts = added(began_with, usage.counts)
+        RowErrorHandler(self._job, counts).check_max_rejected(min_rows=MIN_ROWS)
+        self._on_progress("transform", counts, expected)
+
+    def _add_usage(self, usage: Usage, began_with: Counts) -> None:
+        self._counts = added(began_with, usage.counts)
+        self._meter.add_many(usage.calls, usage.retries, usage.units)
+
+    def _count_again(self, writer: SinkWriter) -> None:
+        """Take the counts from what is staged: rows of workers that died were counted twice."""
+        found = writer.recover().counts
+        found.row_errors = max(found.row_errors, self._counts.row_errors)
+        found.first_errors = self._counts.first_errors
+        found.error_classes = self._counts.error_classes
+        self._counts = found
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:

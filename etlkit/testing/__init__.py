@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from etlkit.testing.fake_vision import FakeVision
     from etlkit.testing.fault_plan import FaultPlan
     from etlkit.testing.fault_server import FaultServer
+    from etlkit.testing.frozen_time import freeze_time
     from etlkit.testing.memory import MemorySink, MemorySource
     from etlkit.testing.row_comparison import assert_rows
     from etlkit.testing.row_fakes import fake_rows, sample_rows
@@ -43,6 +44,7 @@ _HOMES = {
     "assert_rows": "etlkit.testing.row_comparison",
     "datamart_rows": "etlkit.testing.datamart_run",
     "fake_rows": "etlkit.testing.row_fakes",
+    "freeze_time": "etlkit.testing.frozen_time",
     "load_etl": "etlkit.engine.trocco",
     "no_sleep": "etlkit.calls.clock",
     "run_transform": "etlkit.testing.transforms",
@@ -62,6 +64,7 @@ __all__ = [
     "assert_rows",
     "datamart_rows",
     "fake_rows",
+    "freeze_time",
     "load_etl",
     "no_sleep",
     "run_transform",

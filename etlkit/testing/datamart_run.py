@@ -12,6 +12,7 @@ from etlkit.errors import ConfigError
 from etlkit.rows.columns import parse_schema
 from etlkit.rows.inference import infer_columns
 from etlkit.testing.frozen_sql import frozen
+from etlkit.testing.frozen_time import frozen_moment, going_on
 from etlkit.testing.made_tables import make_table
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def datamart_rows(
             or whose types cannot be told from them. A table that is only named here is empty.
         variables: Values of custom variables.
         now: An aware time: what CURRENT_DATE, CURRENT_TIMESTAMP and so on give, and the time of the run
-            for variables. None = the clock.
+            for variables. None = the moment of `freeze_time`, or the clock.
 
     Returns:
         The destination's rows; in query mode those of the last SELECT. They have no order, unless the
@@ -53,7 +54,8 @@ def datamart_rows(
     """
     from etlkit.runner import run_datamart
 
-    with _connection() as connection:
+    now = frozen_moment() if now is None else now
+    with going_on(), _connection() as connection:
         _prepare(connection, job, given or {}, schemas or {})
         if now is not None:
             job = replace(job, sql=frozen(job.text(), now), file=None)

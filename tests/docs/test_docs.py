@@ -47,6 +47,7 @@ REASONS = {
     "needs the id of a run",
     "runs the tests themselves",
     "stays up",
+    "takes minutes",
     "tests/emulator/test_article_workflow.py runs the workflow",
 }
 """Why a block may be left out."""

@@ -36,8 +36,8 @@ def outcome(row):
     return dict(row, part=0)
 
 
-class Good(EtlBase):
-    max_concurrency = 4
+class Doubles(EtlBase):
+    max_concurrency = 1
 
     def before_action(self):
         self.api = HttpClient("https://api.example", service="doubles")
@@ -50,7 +50,7 @@ class Good(EtlBase):
         self.api.close()
 
 
-class GoodAsync(EtlBase):
+class Good(EtlBase):
     max_concurrency = 8
 
     async def before_action(self):
@@ -69,8 +69,7 @@ def job_of(etl, mode="append", **options):
     return TransferJob(source=SOURCE, transform=etl, sink=sink, **options)
 
 
-good = job_of(Good, on_row_error="reject", max_rejected=None)
-good_async = job_of(GoodAsync, "replace", on_row_error="skip", max_rejected=None, rate_limit="9/s")
+good = job_of(Good, on_row_error="reject", max_rejected=None, rate_limit="9/s")
 
 
 class NoCalls(EtlBase):
@@ -121,10 +120,8 @@ def of_last_attempt(rows_of, staged, columns):
 loses = job_of(loses_rows)
 
 
-class PaysTwice(Good):
+class PaysTwice(Doubles):
     """As if the engine kept no answers."""
-
-    max_concurrency = 1
 
     def before_action(self):
         super().before_action()
