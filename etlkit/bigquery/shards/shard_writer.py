@@ -69,7 +69,7 @@ class ShardWriter(StagedWriter[ShardWorker]):
         self._quota = quota
         self._notify: Callable[[pa.Array], None] | None = None
         with errors_as(SinkError, "open", f"opening the target {options.table} failed"):
-            self._target = target_of(run, options, job.on_schema_change)
+            self._target = target_of(run, options, job)
             self._staging.find()
         self.target = str(self._target.name)
 
