@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from etlkit.bigquery.datamart.run import ShowRows
     from etlkit.engine.preview import Preview
     from etlkit.open_lineage.facts import SourcesOf
+    from etlkit.rows.columns import Column
     from etlkit.workflow.definition import Workflow
     from etlkit.workflow.workflow_run import WorkflowRun
 
@@ -107,12 +108,9 @@ def run_job(
     )
     try:
         with _watched():
+            progress = on_progress or notebook_progress(request.job_name)
             report = run_transfer(
-                job,
-                request,
-                on_start=on_start,
-                on_progress=on_progress or notebook_progress(request.job_name),
-                worker_main=main,
+                job, request, on_start=on_start, on_progress=progress, worker_main=main
             )
     except BaseException as error:
         failed = getattr(error, "report", None)
@@ -258,6 +256,33 @@ def dry_run_job(
     job, request = _request(job, name, settings, _Given(variables, loop, queued_at))
     request = replace(request, limit=limit, fresh=fresh, reuse_across_code=reuse_across_code)
     return dry_run_transfer(job, request, price_per_tib)
+
+
+def find_source_columns(
+    job: TransferJob,
+    *,
+    name: str | None = None,
+    settings: Settings | None = None,
+    variables: Mapping[str, Any] | None = None,
+) -> tuple[TransferJob, tuple[Column, ...]]:
+    """Find the columns of a transfer's source. No row is read, and the sink is not looked at.
+
+    Args:
+        job: Whose source.
+        name: As in `run_job`; likewise the next two.
+        settings: See there.
+        variables: See there.
+
+    Returns:
+        The job, its variables expanded, and the columns.
+
+    Raises:
+        EtlkitError: The source cannot be read.
+    """
+    from etlkit.serving.source_columns import source_columns
+
+    job, request = _request(job, name, settings, _Given(variables, None, None))
+    return job, source_columns(job, request)
 
 
 def run_datamart(

@@ -214,8 +214,8 @@ class Run:
         record: The run to resume; None = a new run.
         report: Gives the report of this attempt if it ended now, for the ledger; see `report`. None =
             there is none.
-        progress: Gives stage, counts and the source rows in all, on any thread; None = nothing does.
         worker: Which of the run's workers this process is; None = it is none of several.
+        progress: Gives stage, counts and the source rows in all, on any thread; None = nothing does.
 
     Attributes:
         run_id: How the run is found again. A resumed run keeps its id.
@@ -238,8 +238,8 @@ class Run:
         calls: Calls | None = None,
         record: RunRecord | None = None,
         report: MakeReport | None = None,
-        progress: ProgressNow | None = None,
         worker: Worker | None = None,
+        progress: ProgressNow | None = None,
     ) -> None:
         self.job_name: str = request.job_name
         self.settings: Settings = request.settings

@@ -163,14 +163,6 @@ class BigQuerySink(SinkOptions):
                 "SQL. Load the files into a table first, and read that"
             )
 
-    def check_lineage(self, _source: Source, /) -> None:
-        """See `etlkit.api.lineage.KeepsLineage.check_lineage`."""
-        if not MODES[self.mode].is_staged:
-            raise ConfigError(
-                f"lineage does not go with mode {self.mode}: its rows are never staged, so nothing is "
-                "kept of them. Choose another mode"
-            )
-
     def check_workers(self, source: Source, /) -> None:
         """See `etlkit.api.sink.TakesWorkers.check_workers`."""
         if not MODES[self.mode].is_staged:
@@ -191,6 +183,14 @@ class BigQuerySink(SinkOptions):
         if not isinstance(source, BigQuerySource):
             raise AssertionError("check_workers has refused it")  # noqa: TRY004
         return join_run(self, job, run, source)
+
+    def check_lineage(self, _source: Source, /) -> None:
+        """See `etlkit.api.lineage.KeepsLineage.check_lineage`."""
+        if not MODES[self.mode].is_staged:
+            raise ConfigError(
+                f"lineage does not go with mode {self.mode}: its rows are never staged, so nothing is "
+                "kept of them. Choose another mode"
+            )
 
     def count_results(self, run: Run, reuse: Reuse, /) -> int:
         """See `etlkit.api.sink.KeepsResults.count_results`."""

@@ -28,7 +28,7 @@ LAYERS = [
     {"engine"},
     {"bigquery", "files", "vision"},
     {"workflow"},
-    {"sql_check", "open_lineage"},
+    {"sql_check", "serving", "open_lineage"},
     {"worker_process", "notebook"},
     {"runner"},
     {"testing"},
@@ -96,6 +96,7 @@ def test_dependencies_point_one_way():
         ("jinja2", {"cli"}),
         ("pygraphviz", {"cli"}),
         ("vl_convert", {"cli"}),
+        ("uvicorn", {"local", "serving"}),
     ],
 )
 def test_each_library_has_a_home(library, homes):
