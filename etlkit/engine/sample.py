@@ -77,7 +77,7 @@ class SampledRowsReader:
         if total is None:
             total = sum(batch.num_rows for batch in self._reader.batches())
         self._sampling.num_source_rows = total
-        chosen = random.Random(self._sampling.seed)  # noqa: S311 - no secret
+        chosen = random.Random(self._sampling.seed)  # noqa: S311 - no secret  # nosec B311
         self.num_rows = min(self._sampling.num_rows, total)
         self._positions = sorted(chosen.sample(range(total), self.num_rows))
 

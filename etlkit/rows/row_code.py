@@ -211,7 +211,7 @@ def run(values, transform, outcomes, outcome, columns, counts, skipped, freezes,
         "CHANGEABLE": CHANGEABLE,
         "blank": dict.fromkeys(names).copy,
     }
-    exec(header + body, scope)  # noqa: S102 - see the module
+    exec(header + body, scope)  # noqa: S102 - see the module  # nosec B102
     made_loop: ColumnLoop = scope["run"]  # type: ignore[assignment]
     return made_loop
 

@@ -55,7 +55,7 @@ def run_child(code: OldCode, folder: Path, order: Mapping[str, Any]) -> Side:
     }
     (folder / "order.json").write_text(json.dumps(given), encoding="utf-8")
     home = str(Path(etlkit.__path__[0]).parent)
-    done = subprocess.run(  # noqa: S603 - this interpreter, with code of ours
+    done = subprocess.run(  # noqa: S603 - this interpreter, with code of ours  # nosec B603
         [sys.executable, "-c", _BOOT, home, str(folder)],
         cwd=code.folder,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(code.path)},

@@ -82,7 +82,7 @@ def _root(against: str) -> Path:
 def _git(arguments: Sequence[str]) -> str | None:
     """What git answers; None = it fails, or is not installed."""
     try:
-        done = subprocess.run(  # noqa: S603 - no shell
+        done = subprocess.run(  # noqa: S603 - no shell  # nosec B603 B607
             ["git", *arguments],  # noqa: S607 - the user's git
             capture_output=True,
             text=True,
