@@ -42,6 +42,14 @@ class Paid(EtlBase):
         return rows if n == 5 else rows[0]
 
 
+class Counted(EtlBase):
+    """One call a row."""
+
+    def transform_row(self, row):
+        caller("counted").call(lambda _timeout_s: None)
+        return {**row, "answer": row["n"]}
+
+
 @pytest.fixture
 def world(bq, dataset, local_server):
     def run(text):
@@ -183,3 +191,13 @@ def test_the_documented_query_finds_what_the_trace_finds(world, bq):
     assert (row["source_row"], row["calls"], row["cost"]) == ({"n": 3, "name": "row 3"}, 2, 2.0)
     assert (row["job"], row["revision"], row["attempt"]) == (report.job, "r1", 1)
     assert row["cost_of_the_run"] == report.cost
+
+
+def test_workers_of_one_run_count_their_calls(world):
+    """Several processes stage rows and calls; whoever publishes records all of them."""
+    report = world.go(etl=Counted, workers=2)
+    kept = world.lineage(report)
+    assert sorted(kept) == list(range(10))
+    assert {(row["calls"], row["cost"]) for row in kept.values()} == {(1, 0.5)}
+    [left] = world.run(f"SELECT COUNT(DISTINCT _etlkit_row_id) AS n FROM {world.target}")
+    assert left["n"] == len(kept)

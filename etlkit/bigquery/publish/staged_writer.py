@@ -86,6 +86,11 @@ class StagedWriter(Generic[HoldT]):
         with errors_as(SinkError, "stage", "creating the table of rejected rows failed"):
             self._staging.reject(rows)
 
+    def record_calls(self, calls: Sequence[RowCalls], /) -> None:
+        """See `etlkit.api.lineage.RecordsCalls.record_calls`."""
+        with self._told_if_lost(), errors_as(SinkError, "stage", "recording calls failed"):
+            self._staging.record_calls(calls)
+
     def refused(self) -> Sequence[RefusedRow]:
         """See `etlkit.api.sink.SinkWriter.refused`."""
         return self._staging.refused()
@@ -242,11 +247,6 @@ class BigQueryWriter(StagedWriter[RunOwner]):
             return []
         staging = self._staging
         return self._results.keep(self._frozen, staging.staged, staging.taken, staging.columns)
-
-    def record_calls(self, calls: Sequence[RowCalls], /) -> None:
-        """See `etlkit.api.lineage.RecordsCalls.record_calls`."""
-        with self._told_if_lost(), errors_as(SinkError, "stage", "recording calls failed"):
-            self._staging.record_calls(calls)
 
     def _lineage_to_keep(self) -> list[str]:
         if not self._job.lineage:

@@ -146,6 +146,9 @@ class Staging:
         name = TableName(*self._dataset, f"rej_{self._run.run_id}")
         if self._connection.find_table(name) is not None:
             self._rejects = name
+        self._find_calls()
+
+    def _find_calls(self) -> None:
         if self._connection.find_table(self._calls_name) is not None:
             self.calls = self._calls_name
 
@@ -157,6 +160,7 @@ class Staging:
         """Look up what all workers of the run have left, in all attempts."""
         found = find_staged(self._connection, self._dataset, self._run.run_id)
         self.tables, self._rejects = list(found.tables), found.rejects
+        self._find_calls()
 
     def _name(self, attempt: int, number: int) -> TableName:
         whose = f"{attempt}{self._worker if attempt else ''}"
