@@ -5,7 +5,9 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 ETLKIT_WHEEL=slim
 RUN python -m venv /venv
 WORKDIR /src
 COPY . .
-RUN /venv/bin/pip install . && /venv/bin/pip uninstall --yes pip
+RUN /venv/bin/pip install . \
+  && /venv/bin/pip uninstall --yes pip \
+  && rm -rf /venv/lib/python3.*/site-packages/pyarrow/include /venv/lib/python3.*/site-packages/pyarrow/tests
 
 FROM python:3.12-slim-bookworm
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1

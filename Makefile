@@ -6,6 +6,9 @@ LOCAL_DIR ?= .etlkit
 LOCATION ?= US
 SEED ?= 1
 
+# Tests, jobs and servers are many processes: without byte code each of them would compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo article unit test docs docs-serve pictures faults fuzz reference tools cloud bench bench-peers bench-local lint audit dist sbom changelog matrix clean
 
 help: ## Show the targets
@@ -16,11 +19,11 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.local: pyproject.toml $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[local]'
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -e '.[local]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -e '.[dev]'
 	@touch $@ $(VENV)/.local
 
 demo: $(VENV)/.local ## Run the main job on the sample photos and print what was found

@@ -86,6 +86,7 @@ if TYPE_CHECKING:
         run_job,
         run_workflow,
     )
+    from etlkit.serving.http_function import remote_function
     from etlkit.variables.definitions import String, Timestamp, TimestampRuntime
     from etlkit.workflow.conditions import Condition, IfElse, all_of, any_of
     from etlkit.workflow.data_check import DataCheck
@@ -190,6 +191,7 @@ _HOMES = {
     "local_world": "etlkit.runner",
     "preview_job": "etlkit.runner",
     "rehearse_job": "etlkit.runner",
+    "remote_function": "etlkit.serving.http_function",
     "run_datamart": "etlkit.runner",
     "run_datamarts": "etlkit.runner",
     "run_job": "etlkit.runner",
@@ -292,6 +294,7 @@ __all__ = [
     "local_world",
     "preview_job",
     "rehearse_job",
+    "remote_function",
     "run_datamart",
     "run_datamarts",
     "run_job",

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from etlkit.bigquery.datamart.plan import Plan
     from etlkit.bigquery.datamart.run import ShowRows
     from etlkit.engine.preview import Preview
+    from etlkit.open_lineage.facts import SourcesOf
+    from etlkit.rows.columns import Column
     from etlkit.workflow.definition import Workflow
     from etlkit.workflow.workflow_run import WorkflowRun
 
@@ -50,6 +52,7 @@ def run_job(
     journal: str | None = None,
     fresh: bool = False,
     reuse_across_code: bool = False,
+    workers: int | None = None,
 ) -> RunReport:
     """Run a transfer once.
 
@@ -67,11 +70,13 @@ def run_job(
         allow_code_change: Resume although code or query changed.
         retry_rejects: Id of a run whose rejected rows to run again, and no others.
         only: Of those, only the rows with this class of error; None = all.
-        on_progress: Called often with stage and counts; None = no progress is reported.
+        on_progress: Called often with stage and counts; None = progress is shown in a notebook, and
+            nowhere else.
         parent: The workflow's run whose task this is; None = it stands for itself.
         journal: Folder for the journals of unpublished runs, or `off`; None = as the job says.
         fresh: Call for every row, also for those that are known from earlier runs.
         reuse_across_code: Take results of earlier runs although other code has made them.
+        workers: Processes that share the run; None = as the job says.
 
     Returns:
         The report, state `published`.
@@ -83,6 +88,8 @@ def run_job(
     """
     from etlkit.engine.read_back import rows_reader
     from etlkit.engine.transfer import run_transfer
+    from etlkit.notebook import notebook_progress
+    from etlkit.worker_process import main
 
     job, request = _request(job, name, settings, _Given(variables, loop, queued_at))
     if retry_rejects is not None:
@@ -97,9 +104,14 @@ def run_job(
         journal=journal,
         fresh=fresh,
         reuse_across_code=reuse_across_code,
+        num_workers=_num_workers(job, workers) if retry_rejects is None else None,
     )
     try:
-        report = run_transfer(job, request, on_start=on_start, on_progress=on_progress)
+        with _watched():
+            progress = on_progress or notebook_progress(request.job_name)
+            report = run_transfer(
+                job, request, on_start=on_start, on_progress=progress, worker_main=main
+            )
     except BaseException as error:
         failed = getattr(error, "report", None)
         if failed is not None:
@@ -246,6 +258,33 @@ def dry_run_job(
     return dry_run_transfer(job, request, price_per_tib)
 
 
+def find_source_columns(
+    job: TransferJob,
+    *,
+    name: str | None = None,
+    settings: Settings | None = None,
+    variables: Mapping[str, Any] | None = None,
+) -> tuple[TransferJob, tuple[Column, ...]]:
+    """Find the columns of a transfer's source. No row is read, and the sink is not looked at.
+
+    Args:
+        job: Whose source.
+        name: As in `run_job`; likewise the next two.
+        settings: See there.
+        variables: See there.
+
+    Returns:
+        The job, its variables expanded, and the columns.
+
+    Raises:
+        EtlkitError: The source cannot be read.
+    """
+    from etlkit.serving.source_columns import source_columns
+
+    job, request = _request(job, name, settings, _Given(variables, None, None))
+    return job, source_columns(job, request)
+
+
 def run_datamart(
     job: Datamart,
     *,
@@ -290,7 +329,8 @@ def run_datamart(
         report.state = "published"
 
     given = _Given(variables, loop, queued_at)
-    report = _process_datamart(job, name, settings, given, execute, parent)
+    with _watched():
+        report = _process_datamart(job, name, settings, given, execute, parent)
     report.with_reader(datamart_reader(report, settings or environment()))
     return report
 
@@ -430,7 +470,8 @@ def run_workflow(
         allow_code_change=allow_code_change,
         selection=Selection(from_task=from_task, only=only, skip=skip),
     )
-    return run(job, request, open_state, on_start=on_start, observer=observer)
+    with _watched():
+        return run(job, request, open_state, on_start=on_start, observer=observer)
 
 
 def dry_run_workflow(
@@ -599,6 +640,22 @@ class _Given:
         }
 
 
+def _watched() -> AbstractContextManager[None]:
+    """Tell those who want to know of the runs inside; see `etlkit.open_lineage`."""
+    from etlkit.open_lineage.watcher import lineage_events
+
+    def sources_of() -> SourcesOf | None:
+        from etlkit.local.bigquery.googlesql import is_installed
+
+        if not is_installed():
+            return None
+        from etlkit.local.bigquery.looked_up_tables import sources_of
+
+        return sources_of
+
+    return lineage_events(sources_of)
+
+
 def _refuse_others(job: object, kind: str) -> None:
     """Raise for a job of another kind, or the name of one."""
     from etlkit.api.job_options import describe
@@ -623,6 +680,26 @@ def _name(job: TransferJob | Datamart | Workflow, name: str | None) -> str:
     from etlkit.engine.user_modules import own_name
 
     return job.name or name or own_name(job) or type(job).__name__.lower()
+
+
+def _num_workers(job: TransferJob, given: int | None) -> int | None:
+    """Processes that share the run; None = this one alone runs it.
+
+    Raises:
+        ConfigError: The job's rows cannot be shared.
+    """
+    from etlkit.api.sink import TakesWorkers
+    from etlkit.errors import ConfigError
+
+    number = given or job.workers
+    if number is None:
+        return None
+    if not isinstance(job.sink, TakesWorkers):
+        raise ConfigError(
+            f"workers need a BigQuerySink, not a {type(job.sink).__name__}: they share staged rows"
+        )
+    job.sink.check_workers(job.source)
+    return number
 
 
 def _request(

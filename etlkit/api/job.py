@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from etlkit.api.job_options import JobOptions, describe
+from etlkit.api.lineage import KeepsLineage
 from etlkit.api.sink import KeepsResults, Sink
 from etlkit.api.source import Source
 from etlkit.api.transform import EtlBase
@@ -56,3 +57,10 @@ class TransferJob(JobOptions):
                     "results for later runs"
                 )
             self.sink.check_reuse(self.source)
+        if self.lineage:
+            if not isinstance(self.sink, KeepsLineage):
+                raise ConfigError(
+                    f"lineage needs a BigQuerySink, not a {type(self.sink).__name__}: that has no "
+                    "target columns to add"
+                )
+            self.sink.check_lineage(self.source)

@@ -63,6 +63,11 @@ class JobOptions:
             same values gets that result, without a call. True = all columns that the transform reads.
             None = results are not kept.
         reuse_days: For how many days results are kept.
+        workers: Processes that share each run, every one with `max_concurrency` calls in flight. None =
+            the process that runs the job is the only one.
+        lineage: Give each target row two more columns, `_etlkit_run_id` and `_etlkit_row_id`, and keep
+            in the work dataset what they lead to: the source row, attempts, calls and their cost.
+            Whoever may read the work dataset can read these source rows. Needs a `BigQuerySink`.
     """
 
     name: str | None = None
@@ -85,6 +90,8 @@ class JobOptions:
     journal: str | None = None
     reuse: Keys = None
     reuse_days: int = 90
+    workers: int | None = None
+    lineage: bool = False
 
     def __post_init__(self) -> None:
         """Raise for wrong values that can be found without any I/O."""
@@ -96,7 +103,7 @@ class JobOptions:
                 )
         self._check_max_rejected()
         parse_keys(self.reuse)
-        for name in ("max_concurrency", "max_calls", "reuse_days"):
+        for name in ("max_concurrency", "max_calls", "reuse_days", "workers"):
             _check_count(name, getattr(self, name))
         if self.row_timeout_s is not None and not (
             _is_number(self.row_timeout_s) and self.row_timeout_s > 0

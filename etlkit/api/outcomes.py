@@ -25,7 +25,7 @@ from etlkit.rows.frozen import Freeze, frozen_row
 from etlkit.rows.row import Row
 from etlkit.rows.row_code import END, transform_loop
 
-_SHOWN_ERRORS = 5
+SHOWN_ERRORS = 5
 
 
 @dataclass(slots=True, eq=False)
@@ -290,7 +290,7 @@ class Counts:
         """Count a failed row and keep the first few errors; its outcome is counted by `add`."""
         self.row_errors += 1
         self.error_classes[error_class(error)] += 1
-        if len(self.first_errors) < _SHOWN_ERRORS:
+        if len(self.first_errors) < SHOWN_ERRORS:
             self.first_errors.append(str(error))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
+from etlkit.api import html
 from etlkit.api.outcomes import Counts
 from etlkit.api.readable_rows import ReadableRows
 
@@ -133,6 +134,23 @@ class RunReport(ReadableRows):
         """One line of JSON, keys in the order of the attributes."""
         return _to_json(self)
 
+    def _repr_html_(self) -> str:
+        """The report for a notebook."""
+        counts = ("read", "written", "skipped", "rejected", "rows_published", "resumed", "reused")
+        more = ("calls", "retries", "units")
+        rows = [(name, value) for name in (*counts, *more) if (value := getattr(self, name))]
+        if self.cost is not None:
+            rows.append(("cost", f"{self.cost:g} {self.currency}"))
+        rows.append(("duration", f"{self.total_s:.1f} s"))
+        rows.append(("run", self.run_id))
+        errors = [(text,) for text in self.first_errors]
+        return html.page_of(
+            html.headline(html.text(self.job), html.state(self.state), html.text(self.target)),
+            html.error(self.error),
+            html.table(("", ""), rows),
+            html.table((f"{self.row_errors:,} row errors",), errors) if errors else "",
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class DryRunReport:
@@ -178,6 +196,22 @@ class DryRunReport:
     def to_json(self) -> str:
         """One line of JSON, keys in the order of the attributes."""
         return _to_json(self)
+
+    def _repr_html_(self) -> str:
+        """The report for a notebook."""
+        rows = [("calls", self.calls)]
+        if self.bytes_processed is not None:
+            rows.append(("bytes of the query", f"{self.bytes_processed:,}"))
+        if self.estimated_cost is not None:
+            rows.append(("cost of the query", f"{self.estimated_cost:.6f} USD"))
+        changes = [(text,) for text in self.changes]
+        columns = [(text,) for text in self.columns or ()]
+        return html.page_of(
+            html.headline(html.text(self.job), html.state(self.state), html.text(self.target)),
+            html.table(("", ""), rows),
+            html.table(("would change",), changes) if changes else "",
+            html.table(("columns",), columns) if columns else "",
+        )
 
 
 @dataclass(kw_only=True)
@@ -266,3 +300,25 @@ class DatamartReport(ReadableRows):
     def to_json(self) -> str:
         """One line of JSON, keys in the order of the attributes."""
         return _to_json(self)
+
+    def _repr_html_(self) -> str:
+        """The report for a notebook."""
+        names = ("", "line", "statement", "state", "rows", "bytes billed", "seconds")
+        rows = [
+            (
+                each.number,
+                each.line,
+                each.statement,
+                html.Html(html.state(each.state)),
+                each.rows,
+                each.bytes_billed,
+                each.seconds,
+            )
+            for each in self.statements
+        ]
+        return html.page_of(
+            html.headline(html.text(self.job), html.state(self.state), html.text(self.target)),
+            html.error(self.error),
+            html.table(names, rows),
+            html.headline(html.text(f"run {self.run_id}, {self.seconds:.1f} s")),
+        )

@@ -93,6 +93,7 @@ class ParentRun:
         owner: Token of the attempt that holds the workflow's run: a run of a task does not begin
             when another attempt has taken it over. Empty = nobody is asked.
         dataset: Where its ledger is, `project.dataset`; empty = not known.
+        job: Name of the workflow; empty = not known.
         on_started: Called with the run's id by its sink, when the run can be found again.
         on_published: Called with the run's id by its sink, when it will be found as published.
     """
@@ -101,8 +102,24 @@ class ParentRun:
     task: str
     owner: str = ""
     dataset: str = ""
+    job: str = ""
     on_started: Callable[[str], None] = _nobody
     on_published: Callable[[str], None] = _nobody
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One of the processes that share a run.
+
+    Attributes:
+        id: Unique among all workers of all runs.
+        index: Its number, from 0.
+        num_workers: How many workers the run is meant to have.
+    """
+
+    id: str
+    index: int
+    num_workers: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +141,7 @@ class RunRequest:
         journal: Folder of the journals, or `off`; None = as the job says.
         fresh: Take no results of earlier runs.
         reuse_across_code: Take results that other code has made, too.
+        num_workers: Processes that share the run; None = this one alone runs it.
         results_of: Name of the job whose results are taken and kept; None = the run's own.
         times: Where durations of calls and rows are recorded; None = nobody asks for them.
     """
@@ -141,6 +159,7 @@ class RunRequest:
     journal: str | None = None
     fresh: bool = False
     reuse_across_code: bool = False
+    num_workers: int | None = None
     results_of: str | None = None
     times: Times | None = None
 
@@ -159,6 +178,7 @@ class RunRecord:
         published: How its rows ended, if it is published; None = it is not.
         target: Where its rows go.
         parent: The workflow's run whose task it is; None = it stands for itself.
+        is_shared: Whether its rows are kept in shards, for many workers.
     """
 
     run_id: str
@@ -170,10 +190,14 @@ class RunRecord:
     target: str = ""
     parent: ParentRun | None = None
     code: Mapping[str, str] = field(default_factory=dict)
+    is_shared: bool = False
 
 
 MakeReport: TypeAlias = Callable[[Counts | None, BaseException | None], Report]
 """Makes the report of an attempt that ends; see `Run.report`."""
+
+ProgressNow: TypeAlias = Callable[[], tuple[str, Counts, int | None]]
+"""Gives how far an attempt is; see `Run.progress`."""
 
 
 class Run:
@@ -184,11 +208,14 @@ class Run:
         fingerprint: Changes with the transform's code and the source's query.
         code: Short digests of the code's files by path, and that of the query, so that a refused
             resume can say what changed.
+        revision: The commit of the code; None = not known.
         labels: For every BigQuery job of the run, beside `etlkit_job` and `etlkit_run`.
         calls: What the calls to services have in common; None = no limits, nothing used yet.
         record: The run to resume; None = a new run.
         report: Gives the report of this attempt if it ended now, for the ledger; see `report`. None =
             there is none.
+        worker: Which of the run's workers this process is; None = it is none of several.
+        progress: Gives stage, counts and the source rows in all, on any thread; None = nothing does.
 
     Attributes:
         run_id: How the run is found again. A resumed run keeps its id.
@@ -196,6 +223,8 @@ class Run:
         job_name: As in `RunRequest`; likewise `settings`, `limit`, `variables`, `retry_of`
             `started_at` and `journal`.
         parent: The workflow's run whose task this run is; None = it stands for itself.
+        worker: As given.
+        num_workers: Processes that share the run; None = one process alone runs it.
     """
 
     def __init__(
@@ -204,10 +233,13 @@ class Run:
         *,
         fingerprint: str = "",
         code: Mapping[str, str] | None = None,
+        revision: str | None = None,
         labels: Mapping[str, str] | None = None,
         calls: Calls | None = None,
         record: RunRecord | None = None,
         report: MakeReport | None = None,
+        worker: Worker | None = None,
+        progress: ProgressNow | None = None,
     ) -> None:
         self.job_name: str = request.job_name
         self.settings: Settings = request.settings
@@ -219,13 +251,18 @@ class Run:
         )
         self.started_at: datetime = request.started_at
         self.journal: str | None = request.journal
+        self.worker: Worker | None = worker
+        is_shared = record is not None and record.is_shared
+        self.num_workers: int | None = request.num_workers or (1 if is_shared else None)
         self.fingerprint = fingerprint
         self.code: dict[str, str] = dict(code or {})
+        self.revision: str | None = revision
         self.labels: dict[str, str] = dict(labels or {})
         self.calls: Calls = calls or Calls()
         self.run_id: str = new_run_id(request.started_at) if record is None else record.run_id
         self.attempt: int = 1 if record is None else record.attempts + 1
         self._report = report
+        self._progress = progress
         self._stop_signal: int | None = None
         self._on_stop: list[Callable[[], None]] = []
         self._on_interrupt: list[Callable[[], None]] = []
@@ -244,6 +281,10 @@ class Run:
             error: Why it ends; None = it is published.
         """
         return None if self._report is None else self._report(counts, error)
+
+    def progress(self) -> tuple[str, Counts, int | None] | None:
+        """Stage, counts and source rows in all, None = not known; None = there is nothing to tell."""
+        return None if self._progress is None else self._progress()
 
     @property
     def stop_signal(self) -> int | None:

@@ -121,6 +121,44 @@ class TakesResults(Protocol):
         """
 
 
+@runtime_checkable
+class SharesRun(Protocol):
+    """A `SinkWriter` whose run many processes can work on at the same time."""
+
+    def open_shards(self) -> int:
+        """Make the rows that have no outcome yet free for workers. What earlier ones claimed is void.
+
+        Called by the process that holds the run, after the source is frozen, and before workers begin.
+
+        Returns:
+            How many rows there are.
+        """
+
+
+@runtime_checkable
+class TakesWorkers(Protocol):
+    """A sink whose runs many processes can share."""
+
+    def check_workers(self, source: Source, /) -> None:
+        """Find what is in the way without any I/O.
+
+        Raises:
+            ConfigError: Rows of this source cannot be shared, or not with this sink's mode.
+        """
+
+    def join(self, job: JobOptions, run: Run, source: Source, /) -> tuple[SourceReader, SinkWriter]:
+        """Join a run as one of its workers, `run.worker`.
+
+        Returns:
+            A reader of the rows that this worker claims, and a writer whose `commit` publishes nothing:
+            it tells that the worker has finished.
+
+        Raises:
+            RunTakenOverError: The run is over, or another attempt at it has begun.
+            SinkError: BigQuery refuses.
+        """
+
+
 @dataclass(slots=True)
 class Findings:
     """What a rehearsal has found out at its target.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -58,7 +58,8 @@ class SourceReader(Protocol):
         A run calls it after `freeze`. A preview calls it without `freeze`; nothing is written then.
 
         Returns:
-            Batches of any size, `ROW_ID` first and then `columns`, in the Arrow types of
+            Batches of any size; an empty one says that the next may come late, so that the rows before
+            it are worked on at once. `ROW_ID` first and then `columns`, in the Arrow types of
             `etlkit.rows.columns.arrow_schema`.
 
         Raises:
@@ -86,6 +87,22 @@ class ReadsSideBySide(Protocol):
 
         A run calls it if its sink keeps no order. A reader whose user asked for an order keeps it.
         """
+
+
+@runtime_checkable
+class StopsReading(Protocol):
+    """A `SourceReader` whose `batches` may wait long for something. A reader need not be one."""
+
+    def stop_reading(self) -> None:
+        """End `batches` soon, from another thread: nobody needs more rows."""
+
+
+@runtime_checkable
+class TakesOver(Protocol):
+    """A worker's `SourceReader`, which may come to rows that other workers have left behind."""
+
+    on_taken_over: Callable[[Iterable[str]], None] | None
+    """Called with the ids of workers that were lost, before such rows are read; None = nobody is."""
 
 
 @runtime_checkable

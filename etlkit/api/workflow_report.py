@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
+from etlkit.api import html
 from etlkit.api.outcomes import Counts
 from etlkit.api.report import (
     PRICE_PER_TIB,
@@ -226,6 +227,40 @@ class WorkflowReport:
     def to_json(self) -> str:
         """The report as one line of JSON."""
         return json.dumps(asdict(self), ensure_ascii=False, default=str)
+
+    def _repr_html_(self) -> str:
+        """The report for a notebook."""
+        names = (
+            "task",
+            "state",
+            "read",
+            "written",
+            "skipped",
+            "rejected",
+            "rows",
+            "seconds",
+            "error",
+        )
+        rows = [
+            (
+                task.name,
+                html.Html(html.state(task.state)),
+                task.read,
+                task.written,
+                task.skipped,
+                task.rejected,
+                task.rows,
+                task.seconds or None,
+                task.error,
+            )
+            for task in self.tasks
+        ]
+        return html.page_of(
+            html.headline(html.text(self.job), html.state(self.state)),
+            html.error(self.error),
+            html.table(names, rows),
+            html.headline(html.text(f"run {self.run_id}, {self.seconds:.1f} s")),
+        )
 
 
 JobKind = Literal["transfer", "datamart", "workflow"]

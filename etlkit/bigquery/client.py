@@ -5,20 +5,25 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from etlkit.bigquery.google_errors import google_message
 from etlkit.bigquery.names import TableName, label
 from etlkit.calls.backoff import Backoff, BackoffPolicy
 from etlkit.calls.local_token import local_token, with_metadata, without_token
 from etlkit.errors import ConfigError, JobError
+from etlkit.telemetry.backend import active
+from etlkit.telemetry.spans import Span, span
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
     from google.cloud import bigquery
 
     from etlkit.api.run import Run, Settings
+
+T = TypeVar("T")
 
 log = logging.getLogger("etlkit.bigquery")
 
@@ -76,10 +81,12 @@ def connect(run: Run) -> Connection:
     if run.parent is not None:
         own[PARENT_LABEL] = label(run.parent.run_id)
 
+    worker = "" if run.worker is None else f"_{run.worker.id}"
+
     def make() -> Connection:
         connection = Connection(
             run.settings,
-            job_prefix=f"etlkit_{run.run_id}_{run.attempt}",
+            job_prefix=f"etlkit_{run.run_id}_{run.attempt}{worker}",
             labels={**run.labels, **own},
             check_stop=run.check_interrupted,
         )
@@ -281,9 +288,17 @@ class Connection:
         return _JOBS.call(run)
 
     def _run_job(self, sql: str, job_id: str, config: bigquery.QueryJobConfig) -> bigquery.QueryJob:
+        log.debug("job %s: %s", job_id, sql)
+        with span("bigquery job", kind="client", bigquery_job_id=job_id) as told:
+            job = self._finished_job(sql, job_id, config)
+            _tell(told, job)
+        return job
+
+    def _finished_job(
+        self, sql: str, job_id: str, config: bigquery.QueryJobConfig
+    ) -> bigquery.QueryJob:
         from google.api_core.exceptions import Conflict
 
-        log.debug("job %s: %s", job_id, sql)
         self._check_stop()
         self._running.add(job_id)
         try:
@@ -370,18 +385,19 @@ class Connection:
             config.query_parameters = parameters
         log.debug("query: %s", sql)
         self._check_stop()
-        rows = _JOBS.call(
-            lambda: self.client.query_and_wait(
-                sql,
-                job_config=config,
-                location=self.location,
-                retry=self.retry(),
-                job_retry=NO_RETRY,
-                api_timeout=JOB_REQUEST_S,
-                max_results=max_rows,
+        with span("bigquery select", kind="client"):
+            rows = _JOBS.call(
+                lambda: self.client.query_and_wait(
+                    sql,
+                    job_config=config,
+                    location=self.location,
+                    retry=self.retry(),
+                    job_retry=NO_RETRY,
+                    api_timeout=JOB_REQUEST_S,
+                    max_results=max_rows,
+                )
             )
-        )
-        return [dict(row) for row in rows]
+            return [dict(row) for row in rows]
 
     def dry_run(self, sql: str, parameters: list[Any] | None = None) -> bigquery.QueryJob:
         """Have BigQuery validate SQL and estimate its bytes. Free, and nothing is written.
@@ -395,14 +411,15 @@ class Connection:
             dry_run=True, use_query_cache=False, labels=self.labels
         )  # with the cache, a query that ran today is estimated at 0 bytes
         config.query_parameters = parameters or []
-        return self.client.query(
-            sql,
-            job_config=config,
-            location=self.location,
-            retry=self.retry(),
-            job_retry=None,
-            timeout=REQUEST_S,
-        )
+        with span("bigquery dry run", kind="client"):
+            return self.client.query(
+                sql,
+                job_config=config,
+                location=self.location,
+                retry=self.retry(),
+                job_retry=None,
+                timeout=REQUEST_S,
+            )
 
     @staticmethod
     def retry() -> Any:
@@ -416,10 +433,14 @@ class Connection:
         """
         for dataset_id in datasets:
             if dataset_id not in self._datasets and dataset_id not in self._looks:
-                self._looks[dataset_id] = self._beside.submit(self._get_dataset, dataset_id)
+                self._looks[dataset_id] = self._submit(self._get_dataset, dataset_id)
         for name in tables:
             if str(name) not in self._looks:
-                self._looks[str(name)] = self._beside.submit(self._get_table, name)
+                self._looks[str(name)] = self._submit(self._get_table, name)
+
+    def _submit(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
+        """Do something beside, as work of the same run."""
+        return self._beside.submit(copy_context().run, function, *arguments)
 
     def find_table(self, name: TableName) -> bigquery.Table | None:
         """Look a table up; None = there is none."""
@@ -508,8 +529,8 @@ class Connection:
             if last is not None:
                 self.drop_work_table(last)
 
-        drops = [self._beside.submit(self.drop_work_table, name) for name in names]
-        self._drops.append(self._beside.submit(drop))
+        drops = [self._submit(self.drop_work_table, name) for name in names]
+        self._drops.append(self._submit(drop))
 
     def drop_work_table(self, name: TableName) -> None:
         """Drop a work table. It expires by itself, so a failure is only a warning."""
@@ -519,6 +540,20 @@ class Connection:
             )
         except Exception as error:
             log.warning("work table %s was left behind: %s", name, google_message(error))
+
+
+def _tell(told: Span, job: bigquery.QueryJob) -> None:
+    """What a job was and what it cost. Not its text: that may hold values of rows."""
+    told.set(
+        bigquery_statement_type=job.statement_type,
+        bigquery_location=job.location,
+        bigquery_bytes_processed=job.total_bytes_processed,
+        bigquery_bytes_billed=job.total_bytes_billed,
+        bigquery_slot_ms=job.slot_millis,
+    )
+    backend = active.get()
+    if backend is not None and job.total_bytes_billed:
+        backend.instruments.bytes_billed.add(job.total_bytes_billed)
 
 
 def _real_channel(transport: Any, host: str, **options: Any) -> Any:

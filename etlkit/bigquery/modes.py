@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, Protocol, TypeAlias, runtime_checkable
 
+from etlkit.api.lineage import LINEAGE_NAMES
 from etlkit.bigquery import sql
 from etlkit.errors import ConfigError, SinkError
 
@@ -333,10 +334,17 @@ class Merge(Mode):
             rows.columns,
             rows.select,
             options.merge_keys,
-            options.merge_update_columns,
+            _updated(options.merge_update_columns, rows.columns),
             table.partition_filter,
         )
         return [*before, merged]
+
+
+def _updated(names: Sequence[str] | None, columns: Sequence[Column]) -> Sequence[str] | None:
+    """The columns to update; a row that is updated comes from another source row than before."""
+    if names is None:
+        return None
+    return [*names, *(column.name for column in columns if column.name in LINEAGE_NAMES)]
 
 
 ModeName: TypeAlias = Literal["append", "append_direct", "replace", "delete_in_advance", "merge"]

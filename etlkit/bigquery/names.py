@@ -135,3 +135,13 @@ def literal(text: str) -> str:
 def label(value: str) -> str:
     """Make a valid label value: lower case letters, digits, `_` and `-`, at most 63."""
     return _LABEL.sub("-", value.lower())[:MAX_LABEL_CHARS]
+
+
+def shard_events_name(dataset: tuple[str, str], run_id: str) -> TableName:
+    """Where the events of the shards of a run are, if workers share it.
+
+    Args:
+        dataset: Project and dataset of the work tables.
+        run_id: The run.
+    """
+    return TableName(*dataset, f"shd_{run_id}")

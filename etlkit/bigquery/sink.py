@@ -130,7 +130,7 @@ class BigQuerySink(SinkOptions):
 
         connection = connect(run)
         with errors_as(SinkError, "open", f"opening the target {self.table} failed"):
-            target = target_of(run, self, job.on_schema_change)
+            target = target_of(run, self, job)
             check_before_load(connection, self, target)
             if columns is None:
                 target.check_known(reader.columns)
@@ -161,6 +161,35 @@ class BigQuerySink(SinkOptions):
             raise ConfigError(
                 f"reuse needs a BigQuerySource, not a {type(source).__name__}: known rows are found by "
                 "SQL. Load the files into a table first, and read that"
+            )
+
+    def check_workers(self, source: Source, /) -> None:
+        """See `etlkit.api.sink.TakesWorkers.check_workers`."""
+        if not MODES[self.mode].is_staged:
+            raise ConfigError(
+                f"workers do not go with mode {self.mode}: its rows are never staged, so nobody could "
+                "tell which are done. Choose another mode"
+            )
+        if type(source) is not BigQuerySource:
+            raise ConfigError(
+                f"workers need a BigQuerySource, not a {type(source).__name__}: they share rows that "
+                "are in a table. Load the files into a table first, and read that"
+            )
+
+    def join(self, job: JobOptions, run: Run, source: Source, /) -> tuple[SourceReader, SinkWriter]:
+        """See `etlkit.api.sink.TakesWorkers.join`."""
+        from etlkit.bigquery.shards.join import join_run
+
+        if not isinstance(source, BigQuerySource):
+            raise AssertionError("check_workers has refused it")  # noqa: TRY004
+        return join_run(self, job, run, source)
+
+    def check_lineage(self, _source: Source, /) -> None:
+        """See `etlkit.api.lineage.KeepsLineage.check_lineage`."""
+        if not MODES[self.mode].is_staged:
+            raise ConfigError(
+                f"lineage does not go with mode {self.mode}: its rows are never staged, so nothing is "
+                "kept of them. Choose another mode"
             )
 
     def count_results(self, run: Run, reuse: Reuse, /) -> int:

@@ -137,12 +137,22 @@ class BigQueryReader:
         self._frozen_bytes = 0
         self.num_rows: int | None = None
         self.num_bytes: int | None = None
+        self.tables: tuple[str, ...] = ()
         self.columns: tuple[Column, ...] = self._check()
 
     @property
     def frozen(self) -> TableName:
         """The table of the run's frozen rows."""
         return TableName(*self._dataset, f"src_{self._run.run_id}")
+
+    @property
+    def rows_left(self) -> TableName:
+        """The table with the rows that have no outcome yet, after `freeze`."""
+        return self._table or self.frozen
+
+    @property
+    def _is_shared(self) -> bool:
+        return self._run.num_workers is not None
 
     @property
     def _rest(self) -> TableName:
@@ -159,6 +169,9 @@ class BigQueryReader:
             columns = from_schema_fields(job.schema or ())
             self._refuse_unnamed(columns)
         self.num_bytes = job.total_bytes_processed
+        self.tables = tuple(
+            f"{t.project}.{t.dataset_id}.{t.table_id}" for t in job.referenced_tables
+        )
         log.debug("the source query processes %s bytes", self.num_bytes)
         if not columns:
             raise SourceError("the source query gives no columns: write one SELECT", stage="open")
@@ -214,7 +227,9 @@ class BigQueryReader:
 
     def _snapshot(self) -> None:
         self._connection.query(
-            sql.snapshot(self.frozen, self._source.query, self._run.limit),
+            sql.snapshot(
+                self.frozen, self._source.query, self._run.limit, with_shards=self._is_shared
+            ),
             "snapshot",
             parameters=self._parameters,
             maximum_bytes_billed=self._source.maximum_bytes_billed,
@@ -226,7 +241,8 @@ class BigQueryReader:
             raise SourceError("the sink cannot say in SQL which rows it has; resume needs that")
         self._rests += 1
         self._connection.query(
-            sql.rest(self._rest, self.frozen, recovered.query), f"rest_{self._rests}"
+            sql.rest(self._rest, self.frozen, recovered.query, with_shards=self._is_shared),
+            f"rest_{self._rests}",
         )
         self._table = self._rest
 
@@ -272,24 +288,9 @@ class BigQueryReader:
 
     def fetch(self, row_ids: Sequence[str]) -> Mapping[str, Row]:
         """See `etlkit.api.source.SourceReader.fetch`."""
-        from google.cloud import bigquery
-
-        from etlkit.rows.batches import RowDecoder
-
         self._fetches += 1
-        with errors_as(SourceError, "read", "reading rows again failed"):
-            job = self._connection.query(
-                sql.rows_by_id(self.frozen),
-                f"fetch_{self._fetches}",
-                parameters=[bigquery.ArrayQueryParameter("ids", "STRING", list(row_ids))],
-            )
-            table = job.result().to_arrow(create_bqstorage_client=False)
-        decoder = RowDecoder(self.columns)
-        found: dict[str, Row] = {}
-        for batch in map(self._conform, table.to_batches()):
-            ids = batch.column(ROW_ID).to_pylist()
-            found |= zip(ids, decoder.decode(batch).rows, strict=True)
-        return found
+        purpose = f"fetch_{self._fetches}"
+        return fetch_rows(self._connection, self.frozen, self.columns, row_ids, purpose)
 
     def close(self, *, succeeded: bool) -> None:
         """Drop the frozen rows after success; else they stay for a resume and expire."""
@@ -297,6 +298,46 @@ class BigQueryReader:
             may_have_rest = self._rests or self._run.attempt > 1
             names = [self.frozen, self._rest] if may_have_rest else [self.frozen]
             self._connection.drop_beside(names)
+
+
+def fetch_rows(
+    connection: Connection,
+    frozen: TableName,
+    columns: tuple[Column, ...],
+    row_ids: Sequence[str],
+    purpose: str,
+) -> Mapping[str, Row]:
+    """Read a few frozen rows again, by id.
+
+    Args:
+        connection: To read with.
+        frozen: The frozen rows.
+        columns: Of the rows.
+        row_ids: Which.
+        purpose: Unique in the attempt.
+
+    Raises:
+        SourceError: They cannot be read.
+    """
+    from google.cloud import bigquery
+
+    from etlkit.rows.batches import RowDecoder
+    from etlkit.rows.casts import conform
+    from etlkit.rows.columns import Column
+
+    with errors_as(SourceError, "read", "reading rows again failed"):
+        job = connection.query(
+            sql.rows_by_id(frozen),
+            purpose,
+            parameters=[bigquery.ArrayQueryParameter("ids", "STRING", list(row_ids))],
+        )
+        table = job.result().to_arrow(create_bqstorage_client=False)
+    decoder = RowDecoder(columns)
+    found: dict[str, Row] = {}
+    for batch in table.to_batches():
+        rows = conform(batch, (Column(ROW_ID, "STRING"), *columns))
+        found |= zip(rows.column(ROW_ID).to_pylist(), decoder.decode(rows).rows, strict=True)
+    return found
 
 
 def _plain(value: Any) -> Any:

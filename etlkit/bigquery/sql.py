@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from etlkit.api.lineage import RUN_ID, without_lineage
 from etlkit.api.sink import PART, PARTS
 from etlkit.api.source import ROW_ID
 from etlkit.bigquery.names import TableName, is_table, literal
@@ -22,6 +23,20 @@ def expires() -> str:
     return f"expiration_timestamp = TIMESTAMP_ADD(CURRENT_TIMESTAMP(), {interval})"
 
 
+SHARD = "_etlkit_shard"
+"""INT64, in the frozen rows of a run that many workers share: a number from 0 to `NUM_SHARDS` - 1."""
+
+NUM_SHARDS = 4096
+"""Parts of the frozen rows, by their ids: each worker takes some, then others."""
+
+_SHARD_DIGITS = 3
+
+
+def shard_of(row_id: str) -> int:
+    """The shard of a row: ids are random, so three hexadecimal digits spread them evenly."""
+    return int(row_id[:_SHARD_DIGITS], 16)
+
+
 def source_rows(query: str, limit: int | None) -> str:
     """The user's query with an id on every row, behind its temporary functions."""
     functions, select = one_query(query)
@@ -33,12 +48,44 @@ def _with_ids(select: str, limit: int | None) -> str:
     return rows if limit is None else f"{rows} LIMIT {limit}"
 
 
-def snapshot(table: TableName, query: str, limit: int | None) -> str:
-    """Freeze the source rows. `IF NOT EXISTS`: a repeat must not give new ids to the same rows."""
+def snapshot(table: TableName, query: str, limit: int | None, *, with_shards: bool = False) -> str:
+    """Freeze the source rows. `IF NOT EXISTS`: a repeat must not give new ids to the same rows.
+
+    Args:
+        table: Takes them.
+        query: The user's.
+        limit: Rows at most; None = all.
+        with_shards: Whether many workers will read it, each some `SHARD`s.
+    """
     functions, select = one_query(query)
+    rows, clusters = _with_ids(select, limit), ""
+    if with_shards:
+        rows = f"SELECT *, {_shard_expression(ROW_ID)} AS {SHARD} FROM (\n{rows}\n)"
+        clusters = f"CLUSTER BY {SHARD} "
+    created = f"CREATE TABLE IF NOT EXISTS {table.sql} {clusters}OPTIONS({expires()})"
+    return f"{functions}{created} AS\n{rows}"
+
+
+def _shard_expression(row_id: str) -> str:
+    return f"CAST(CONCAT('0x', SUBSTR({row_id}, 1, {_SHARD_DIGITS})) AS INT64)"
+
+
+def shards_between(first: int, last: int) -> str:
+    """A filter on the rows of neighbouring shards, as the Storage Read API takes it, too."""
+    return f"{SHARD} BETWEEN {int(first)} AND {int(last)}"
+
+
+def unsettled_shards(frozen: TableName, finished_ids: str | None) -> str:
+    """The shards with rows that have no outcome yet, as `shard` and the number of these rows, `n`.
+
+    Args:
+        frozen: The frozen rows.
+        finished_ids: A SELECT of the ids of rows that have one; None = none has.
+    """
+    where = f"WHERE {ROW_ID} NOT IN (\n{finished_ids}\n)\n" if finished_ids else ""
     return (
-        f"{functions}CREATE TABLE IF NOT EXISTS {table.sql} OPTIONS({expires()}) AS\n"
-        f"{_with_ids(select, limit)}"
+        f"SELECT {SHARD} AS shard, COUNT(*) AS n FROM {frozen.sql}\n{where}"
+        "GROUP BY shard ORDER BY shard"
     )
 
 
@@ -125,13 +172,30 @@ def rows_by_id(frozen: TableName) -> str:
     return f"SELECT * FROM {frozen.sql} WHERE {ROW_ID} IN UNNEST(@ids)"
 
 
-def rest(table: TableName, frozen: TableName, finished_ids: str) -> str:
-    """The frozen rows that have no outcome yet."""
+def rest(
+    table: TableName,
+    frozen: TableName,
+    finished_ids: str,
+    *,
+    with_shards: bool = False,
+    shards: tuple[int, int] | None = None,
+) -> str:
+    """The frozen rows that have no outcome yet.
+
+    Args:
+        table: Takes them.
+        frozen: The frozen rows.
+        finished_ids: A SELECT of the ids of rows that have one.
+        with_shards: As in `snapshot`.
+        shards: Only the rows of the first to the last of these; None = all.
+    """
+    where = "" if shards is None else f" AND frozen.{shards_between(*shards)}"
+    clusters = f"CLUSTER BY {SHARD} " if with_shards else ""
     return (
-        f"CREATE OR REPLACE TABLE {table.sql} OPTIONS({expires()}) AS\n"
+        f"CREATE OR REPLACE TABLE {table.sql} {clusters}OPTIONS({expires()}) AS\n"
         f"SELECT frozen.* FROM {frozen.sql} AS frozen\n"
         f"LEFT JOIN (\n{finished_ids}\n) AS done ON frozen.{ROW_ID} = done.{ROW_ID}\n"
-        f"WHERE done.{ROW_ID} IS NULL"
+        f"WHERE done.{ROW_ID} IS NULL{where}"
     )
 
 
@@ -155,10 +219,12 @@ class Staged:
     Attributes:
         tables: Staging tables with the target's columns that each has.
         rejects: The staging table of rejected rows; None = no row was rejected.
+        run_id: The run, for target columns of lineage.
     """
 
     tables: tuple[tuple[TableName, tuple[Column, ...]], ...]
     rejects: TableName | None = None
+    run_id: str = ""
 
 
 def outcomes(staged: Staged) -> str:
@@ -237,13 +303,14 @@ def staged_rows(
         with_ids: Whether `STAGING_COLUMNS` come first.
         skipped: Whether to give skipped and rejected rows too, as one row without values.
     """
-    parts = [_parts_of(table, has, columns) for table, has in staged.tables]
+    own = without_lineage(columns)
+    parts = [_parts_of(table, has, own) for table, has in staged.tables]
     if staged.rejects is not None:
-        parts.append(_parts_of_rejects(staged.rejects, columns))
+        parts.append(_parts_of_rejects(staged.rejects, own))
     union = "\n  UNION ALL\n  ".join(parts)
     given = [*STAGING_COLUMNS, *columns] if with_ids else columns
     return (
-        f"SELECT {names_of(given)} FROM (\n  {union}\n)\nWHERE TRUE\n"
+        f"SELECT {_given(given, staged)} FROM (\n  {union}\n)\nWHERE TRUE\n"
         f"QUALIFY ROW_NUMBER() OVER (\n"
         f"    PARTITION BY {ROW_ID}, {PART} ORDER BY {ATTEMPT} DESC, {PARTS}) = 1\n"
         f"  AND {ATTEMPT} = MAX({ATTEMPT}) OVER (PARTITION BY {ROW_ID})\n"
@@ -259,8 +326,15 @@ def unrepeated_rows(staged: Staged, columns: Sequence[Column]) -> str:
         staged: The work tables.
         columns: As there.
     """
-    union = "\n  UNION ALL\n  ".join(_parts_of(table, has, columns) for table, has in staged.tables)
-    return f"SELECT {names_of(columns)} FROM (\n  {union}\n) WHERE {PARTS} > 0"
+    own = without_lineage(columns)
+    union = "\n  UNION ALL\n  ".join(_parts_of(table, has, own) for table, has in staged.tables)
+    return f"SELECT {_given(columns, staged)} FROM (\n  {union}\n) WHERE {PARTS} > 0"
+
+
+def _given(columns: Sequence[Column], staged: Staged) -> str:
+    """The columns of staged rows; all rows of a run have its id."""
+    run_id = f"{literal(staged.run_id)} AS {RUN_ID}"
+    return ", ".join(run_id if c.name == RUN_ID else quoted(c.name) for c in columns)
 
 
 def _parts_of(table: TableName, has: Sequence[Column], columns: Sequence[Column]) -> str:
@@ -478,6 +552,53 @@ def repeated_keys(rows: str, keys: Sequence[str], limit: int) -> str:
     return (
         f"SELECT {names}, COUNT(*) AS times FROM (\n{rows}\n)\n"
         f"GROUP BY {names} HAVING COUNT(*) > 1 LIMIT {limit}"
+    )
+
+
+# The events of the shards of a run. See `etlkit.bigquery.shards.shard_log`.
+
+SHARD_EVENT_COLUMNS = (
+    Column("event_at", "TIMESTAMP", description="By BigQuery's clock"),
+    Column("number", "INT64", description="Order of the events that one worker told together"),
+    Column("attempt", "INT64", description="Attempt at the run; earlier ones' events are history"),
+    Column(
+        "kind", "STRING", description="opened, joined, claimed, released, settled, left, lost, …"
+    ),
+    Column("worker", "STRING", description="Id of the worker; empty = the run itself"),
+    Column("first", "INT64", description="The first shard"),
+    Column("last", "INT64", description="The last shard"),
+    Column("generation", "INT64", description="How often the shards were worked on"),
+    Column("source", "STRING", description="The table they are read from"),
+    Column("fraction", "FLOAT64", description="Of share: the part of every rate it may use"),
+    Column("calls", "INT64", description="Of budget: calls that it may make in all"),
+    Column("cost", "FLOAT64", description="Of budget: what they may cost"),
+    Column("host", "STRING", description="Of joined: where the worker runs"),
+    Column("num_rows", "INT64", description="Of settled: rows that were read of the shards"),
+)
+
+
+def insert_shard_events(table: TableName) -> str:
+    """Add events, a JSON array of objects in `@events`; their keys are columns' names."""
+    own = SHARD_EVENT_COLUMNS[1:]
+    names = ", ".join(f"`{column.name}`" for column in own)
+    values = ", ".join(
+        f"JSON_VALUE(told, '$.{c.name}')"
+        if c.type == "STRING"
+        else f"CAST(JSON_VALUE(told, '$.{c.name}') AS {c.type})"
+        for c in own
+    )
+    return (
+        f"INSERT INTO {table.sql} (event_at, {names})\nSELECT CURRENT_TIMESTAMP(), {values}\n"
+        "FROM UNNEST(JSON_QUERY_ARRAY(PARSE_JSON(@events))) AS told"
+    )
+
+
+def shard_events(table: TableName) -> str:
+    """All events, the oldest first, with BigQuery's time as `now`."""
+    names = ", ".join(f"`{column.name}`" for column in SHARD_EVENT_COLUMNS)
+    return (
+        f"SELECT {names}, CURRENT_TIMESTAMP() AS now FROM {table.sql}\n"
+        "ORDER BY event_at, worker, number"
     )
 
 
@@ -710,7 +831,8 @@ def runs_view(events: TableName) -> str:
     """The latest state of every run. A run that is published stays published."""
     columns = (
         "run_id, job, IF(event = 'started', 'running', event) AS state, mode, target, `read`, "
-        "written, skipped, rejected, rows_published, error, attempt, fingerprint, code, variables, "
+        "written, skipped, rejected, rows_published, error, attempt, fingerprint, code, revision, "
+        "variables, "
         "retry_of, parent_run_id, task, seconds, bytes_billed, cost, report, "
         "owner, host, pid, etlkit_version, started_at, event_at AS updated_at, "
         "IF(event = 'started', NULL, event_at) AS finished_at, "

@@ -53,6 +53,7 @@ class AsyncHttpPool:
     """
 
     def __init__(self, origin: str, *, service: str, max_idle: int) -> None:
+        self.origin = origin
         parts = urlsplit(origin)
         self._service = service
         self._max_idle = max_idle

@@ -14,6 +14,7 @@ from etlkit.calls.exchange import (
     Request,
     is_unauthorized,
 )
+from etlkit.calls.http_watch import told, traced
 from etlkit.calls.request_headers import merged
 from etlkit.calls.retry import RetryPolicy
 from etlkit.errors import ApiError, RetryableError
@@ -75,14 +76,16 @@ class AsyncExchange(ExchangeRules):
     async def _answer(
         self, request: Request, headers: Mapping[str, str], timeout_s: float, made: int
     ) -> HttpAnswer:
-        status, answered, body = await self._pool.send(
-            request.method,
-            request.target,
-            headers,
-            request.body,
-            timeout_s=timeout_s,
-            max_bytes=request.max_bytes,
-        )
+        with told(request.method, request.target, self._pool.origin) as tell:
+            status, answered, body = await self._pool.send(
+                request.method,
+                request.target,
+                traced(headers),
+                request.body,
+                timeout_s=timeout_s,
+                max_bytes=request.max_bytes,
+            )
+            tell(status)
         if not request.is_success(status):
             raise self._refusal(request, headers, status, answered, body, made)
         return HttpAnswer(status, answered, body)

@@ -12,6 +12,7 @@ from etlkit.calls import clock
 from etlkit.calls.waits import Pause
 from etlkit.calls.wakers import ThreadWaker, Waker
 from etlkit.errors import OutageError, RetryableError
+from etlkit.telemetry.call_watch import CallWatch
 
 log = logging.getLogger("etlkit")
 
@@ -54,10 +55,17 @@ class CallState:
         spent_s: Seconds in attempts and in the waits between them; pauses do not count.
         begun_at: When the first attempt began, or when the last one failed.
         contradicted: Failures while other calls were answered.
+        watch: Tells telemetry of it; None = nobody watches.
     """
 
-    def __init__(self, units: int, make_waker: Callable[[], Waker] = ThreadWaker) -> None:
+    def __init__(
+        self,
+        units: int,
+        make_waker: Callable[[], Waker] = ThreadWaker,
+        watch: CallWatch | None = None,
+    ) -> None:
         self.units = units
+        self.watch = watch
         self._make_waker = make_waker
         self.made = 0
         self.counted = 0

@@ -57,6 +57,7 @@ class HttpPool:
     def __init__(
         self, origin: str, *, service: str, max_idle: int = 1, address: str | None = None
     ) -> None:
+        self.origin = origin
         parts = urlsplit(origin)
         self._service = service
         self._prefix = parts.path.rstrip("/")

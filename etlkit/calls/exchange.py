@@ -11,6 +11,7 @@ from etlkit.calls.address import shown
 from etlkit.calls.classify import from_http
 from etlkit.calls.connections import HttpPool, HttpStream
 from etlkit.calls.continued_body import ContinuedBody, decompressed
+from etlkit.calls.http_watch import told, traced
 from etlkit.calls.recording import request_key
 from etlkit.calls.request_headers import hide, merged, secrets_in
 from etlkit.calls.retry import Caller, RetryPolicy, caller, running_caller
@@ -246,7 +247,7 @@ class Exchange(ExchangeRules):
 
         def ask(more: Mapping[str, str], timeout_s: float) -> HttpStream:
             headers = merged(sent, {"Accept-Encoding": "identity", **more})
-            return self._pool.open(request.target, headers, timeout_s=timeout_s)
+            return self._pool.open(request.target, traced(headers), timeout_s=timeout_s)
 
         def refusal(stream: HttpStream, timeout_s: float) -> Exception:
             answered = stream.read(MAX_ERROR_BYTES, timeout_s)
@@ -285,14 +286,16 @@ class Exchange(ExchangeRules):
     def _answer(
         self, request: Request, headers: Mapping[str, str], timeout_s: float, made: int
     ) -> HttpAnswer:
-        status, answered, body = self._pool.send(
-            request.method,
-            request.target,
-            headers,
-            request.body,
-            timeout_s=timeout_s,
-            max_bytes=request.max_bytes,
-        )
+        with told(request.method, request.target, self._pool.origin) as tell:
+            status, answered, body = self._pool.send(
+                request.method,
+                request.target,
+                traced(headers),
+                request.body,
+                timeout_s=timeout_s,
+                max_bytes=request.max_bytes,
+            )
+            tell(status)
         if not request.is_success(status):
             raise self._refusal(request, headers, status, answered, body, made)
         return HttpAnswer(status, answered, body)

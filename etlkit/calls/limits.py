@@ -106,6 +106,18 @@ class Limiter:
             if per_s > self._full_per_s:
                 self._full_per_s = self._per_s = per_s
 
+    def set_rate(self, per_s: float) -> None:
+        """Change the declared rate; 0 = no call comes through for now.
+
+        What the service has refused lately goes on to count.
+        """
+        with self._lock:
+            was_full = self._per_s >= self._full_per_s
+            self._full_per_s = max(per_s, _LEAST_PER_S / 100)
+            self._per_s = self._full_per_s if was_full else min(self._per_s, self._full_per_s)
+            # A turn that was given out at a low rate may be far away.
+            self._next = min(self._next, clock.now() + 1 / self._per_s)
+
     def wait(self, units: int, stop: clock.Stop | None = None) -> None:
         """Wait until a call may be made.
 
@@ -250,6 +262,13 @@ class Meter:
         with self._lock:
             self.calls += 1
             self.retries += is_retry
+
+    def add_many(self, calls: int, retries: int, units: int) -> None:
+        """Count calls that another process has made."""
+        with self._lock:
+            self.calls += calls
+            self.retries += retries
+            self.units += units
 
     @property
     def is_capped(self) -> bool:

@@ -27,6 +27,7 @@ from etlkit.errors import (
     RetryableError,
     RowError,
 )
+from etlkit.telemetry.call_watch import CallSpans, end_watch, watch_call
 
 __all__ = [
     "Backoff",
@@ -96,6 +97,7 @@ class Caller:
             self._shared.declare(service, calls.rate_limit)
         self._breaker = Breaker(service, policy.max_outage_s)
         self._budget = RetryBudget()
+        self._spans = CallSpans()
 
     def call(self, attempt: Callable[[float], T], *, units: int = 1) -> T:
         """Make one call, with as many attempts as it takes.
@@ -114,8 +116,21 @@ class Caller:
             CapReachedError: The job may not make more calls.
             Stopped: The run is ending.
         """
-        call, worker = CallState(units, ThreadWaker), current_worker() or _NOBODY
-        steps = self._steps(call)
+        watched = watch_call(self.service, self._spans)
+        if watched is None:
+            return self._call(attempt, CallState(units, ThreadWaker))
+        failed: BaseException | None = None
+        try:
+            return self._call(attempt, CallState(units, ThreadWaker, watched[0]))
+        except BaseException as error:
+            failed = error
+            raise
+        finally:
+            end_watch(watched, failed)
+
+    def _call(self, attempt: Callable[[float], T], call: CallState) -> T:
+        worker = current_worker() or _NOBODY
+        steps = self._steps(call, worker)
         worker.begin_call()
         self._budget.begin()
         try:
@@ -142,8 +157,21 @@ class Caller:
 
     async def call_async(self, attempt: Callable[[float], Awaitable[T]], *, units: int = 1) -> T:
         """As `call`, for an attempt that is awaited: other tasks of the event loop go on meanwhile."""
-        call, worker = CallState(units, TaskWaker), current_worker() or _NOBODY
-        steps = self._steps(call)
+        watched = watch_call(self.service, self._spans)
+        if watched is None:
+            return await self._call_async(attempt, CallState(units, TaskWaker))
+        failed: BaseException | None = None
+        try:
+            return await self._call_async(attempt, CallState(units, TaskWaker, watched[0]))
+        except BaseException as error:
+            failed = error
+            raise
+        finally:
+            end_watch(watched, failed)
+
+    async def _call_async(self, attempt: Callable[[float], Awaitable[T]], call: CallState) -> T:
+        worker = current_worker() or _NOBODY
+        steps = self._steps(call, worker)
         worker.begin_call()
         self._budget.begin()
         try:
@@ -195,7 +223,7 @@ class Caller:
         """Set when the run ends; waits between calls should end then."""
         return self._stop
 
-    def _steps(self, call: CallState) -> Generator[Pause | _Due, Any, Any]:
+    def _steps(self, call: CallState, worker: Worker) -> Generator[Pause | _Due, Any, Any]:
         """The rule of one call: yields what is due, a pause or one of `_Due`.
 
         After an attempt it is sent what that returned, or thrown what it raised. It returns the answer.
@@ -212,10 +240,11 @@ class Caller:
             try:
                 if call.units:
                     self._meter.take(call.units, is_retry=call.made > 0)
+                    worker.count_call(call.units)
                     count_call(call.units)
                 self._budget.earn()
                 call.made += 1
-                result = yield _ATTEMPT
+                result = yield from _attempted(call)
             except RetryableError as error:
                 self._record_failure(call, error, started, counts=not probes)
                 pause = self._pause_before_next(call, error)
@@ -295,14 +324,16 @@ class Caller:
         if not _is_over(pause):
             if pause.reason in PARKED:
                 worker.park()
-            self._wait(pause, call)
+            with _parked(pause, call):
+                self._wait(pause, call)
 
     async def _pause_async(self, pause: Pause, call: CallState, worker: Worker) -> None:
         self._stop.check()
         if not _is_over(pause):
             if pause.reason in PARKED:
                 worker.park()
-            await self._wait_async(pause, call)
+            with _parked(pause, call):
+                await self._wait_async(pause, call)
 
     def _wait(self, pause: Pause, call: CallState) -> None:
         waker = cast("ThreadWaker", call.waker)
@@ -443,6 +474,33 @@ def running_caller(service: str, policy: RetryPolicy | None = None) -> Caller | 
     """The caller of the run that this thread works for; None = it works for no run."""
     calls = _current.get()
     return None if calls is None else calls.caller(service, policy)
+
+
+def _attempted(call: CallState) -> Generator[_Due, Any, Any]:
+    """One attempt, of which telemetry is told."""
+    if call.watch is None:
+        return (yield _ATTEMPT)
+    call.watch.begin_attempt(call.units)
+    try:
+        result = yield _ATTEMPT
+    except BaseException as error:
+        call.watch.end_attempt(error)
+        raise
+    call.watch.end_attempt(None)
+    return result
+
+
+@contextmanager
+def _parked(pause: Pause, call: CallState) -> Iterator[None]:
+    """Tell telemetry of a row that waits."""
+    if call.watch is None or pause.reason not in PARKED:
+        yield
+        return
+    call.watch.park(1)
+    try:
+        yield
+    finally:
+        call.watch.park(-1)
 
 
 def _is_over(pause: Pause) -> bool:

@@ -58,6 +58,13 @@ class Worker:
         """
         return True
 
+    def count_call(self, units: int) -> None:
+        """Record that an attempt at a billed call is made for its row. Safe for threads.
+
+        Args:
+            units: Billing units of the call.
+        """
+
     @property
     def is_cancellable(self) -> bool:
         """Whether its work at a row can be ended from outside."""

@@ -64,7 +64,8 @@ def _explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, EtlkitError):
         return f"{error}{next_step(error)}", error.exit_code
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
-        cause = error.__cause__ or error  # click turns a KeyboardInterrupt into an Abort
+        # click turns a KeyboardInterrupt into an Abort; its first 8.1 did so without `from`.
+        cause = error.__cause__ or error.__context__ or error
         return interruption(cause), 128 + int(getattr(cause, "signum", signal.SIGINT))
     if isinstance(error, MemoryError):
         return "\n".join(

@@ -6,9 +6,10 @@ import difflib
 import importlib
 import pkgutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeGuard, cast
 
 from etlkit.api.datamart import Datamart
 from etlkit.api.job import TransferJob
@@ -18,6 +19,11 @@ from etlkit.engine.user_modules import import_error, import_file
 from etlkit.errors import ConfigError
 
 if TYPE_CHECKING:
+    from etlkit.api.job_options import JobOptions
+    from etlkit.api.run import Run
+    from etlkit.api.sink import Sink
+    from etlkit.api.source import Source
+    from etlkit.variables.definitions import Value
     from etlkit.workflow.definition import Workflow
 
 Job: TypeAlias = "TransferJob | Datamart | Workflow"
@@ -64,6 +70,50 @@ def load_job(target: str) -> tuple[str, Job]:
     own = _own_name(place, module)
     own = own if attribute == "job" else f"{own}:{attribute}"
     return job.name or own, job
+
+
+def load_served(target: str) -> tuple[str, TransferJob]:
+    """Import a transfer, or make one of an Etl that has neither source nor sink.
+
+    Args:
+        target: As in `load_job`; the name may be that of a class, e.g. `transforms.shout:Etl`.
+
+    Returns:
+        The name and the transfer.
+
+    Raises:
+        ConfigError: As in `load_job`, or it is another kind of job.
+    """
+    if not target.endswith(".sql"):
+        place, _, attribute = target.partition(":")
+        attribute, module = attribute or "job", import_module(place)
+        found = getattr(module, attribute, None)
+        if found is None and attribute == "job" and _is_script(module):
+            found = module.Etl
+        if isinstance(found, type) and issubclass(found, EtlBase):
+            return _own_name(place, module), TransferJob(
+                source=_Nowhere(), transform=found, sink=cast("Sink", _Nowhere())
+            )
+    name, job = load_job(target)
+    if not isinstance(job, TransferJob):
+        raise ConfigError(
+            f"{target} is a {type(job).__name__}; a remote function is made of a TransferJob or an Etl"
+        )
+    return name, job
+
+
+class _Nowhere:
+    """Stands for the source and the sink of an Etl without a job."""
+
+    fingerprint = ""
+
+    def expand(self, _values: Mapping[str, Value]) -> tuple[Source, frozenset[str]]:
+        return self, frozenset()
+
+    def open(self, _job: JobOptions, _run: Run) -> NoReturn:
+        raise ConfigError(
+            "an Etl alone does not say which columns it gets: add --columns 'uri STRING, …'"
+        )
 
 
 def import_module(place: str) -> ModuleType:

@@ -113,10 +113,9 @@ def chosen_settings(options: dict[str, Any]) -> Iterator[Settings]:
             stack.enter_context(
                 local_world(options["local_dir"], location=options["local_location"])
             )
-        with (
-            deferred_pandas()
-        ):  # in this process, which is ours: a user's own imports stay as they are
-            import google.cloud.bigquery  # noqa: F401
+        # Only in this process, which is ours: a user's own imports stay as they are.
+        with deferred_pandas():
+            from google.cloud import bigquery  # noqa: F401
         yield environment(project=options["project"], location=options["location"])
 
 

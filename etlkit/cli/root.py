@@ -22,6 +22,7 @@ _SUMMARIES = {
     "prove": "Prove a job under kills, cut connections and bad answers.",
     "runs": "List the latest runs, show one, or clean up after them.",
     "report": "Write the rows of a query or table as a page to look at.",
+    "serve": "Serve a transform as a BigQuery remote function.",
     "deploy": "Print what runs a job on Google Cloud by itself.",
     "local": "Work with the local BigQuery and the local buckets.",
     "completion": "Print the script for completion in your shell.",

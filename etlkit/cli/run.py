@@ -15,7 +15,7 @@ import click
 
 from etlkit.cli.graph import FORMATS as GRAPH_FORMATS
 from etlkit.cli.invocation import invoke
-from etlkit.cli.logs import configure_logging, say_starting
+from etlkit.cli.logs import configure_logging, say_starting, wants_json
 from etlkit.cli.options import (
     CONTEXT,
     Command,
@@ -47,6 +47,7 @@ _ONLY_TRANSFERS = (
     "limit",
     *_LOOKS,
     "journal",
+    "workers",
     "fresh",
     "reuse_across_code",
     "retry_rejects",
@@ -55,6 +56,7 @@ _EXCLUSIVE = (
     ("fresh", "resume"),
     ("fresh", "reuse_across_code"),
     ("fresh", "retry_rejects"),
+    ("workers", "retry_rejects"),
     ("reuse_across_code", "retry_rejects"),
 )
 _NOT_WITH_LOOKS = {
@@ -62,7 +64,15 @@ _NOT_WITH_LOOKS = {
     "rehearse": ("limit", "reuse_across_code"),
     "against": ("limit", "fresh", "reuse_across_code"),
 }
-_NEVER_WITH_LOOKS = ("resume", "retry_rejects", "journal", "dry_run", "graph", "html_file")
+_NEVER_WITH_LOOKS = (
+    "resume",
+    "retry_rejects",
+    "journal",
+    "workers",
+    "dry_run",
+    "graph",
+    "html_file",
+)
 _ONLY_WORKFLOWS = ("from_task", "skip")
 _RESUMING = ("resume", "allow_code_change")
 _NOT_IN_DRY_RUNS = ("resume", "retry_rejects")
@@ -181,6 +191,13 @@ DIFF_ROWS = 100
     help="Folder for results that are not staged yet, for a --resume on this disk; off = none.",
 )
 @option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    section=_ROWS,
+    help="Share the run among N processes, each with the job's max_concurrency.",
+)
+@option(
     "--fresh",
     is_flag=True,
     section=_ROWS,
@@ -281,10 +298,8 @@ DIFF_ROWS = 100
 @option(
     "--log-format",
     type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
     section=_OUTPUT,
-    help="How to write stderr.",
+    help="How to write stderr (default: text; in Cloud Run json).",
 )
 @option(
     "--quiet",
@@ -311,8 +326,11 @@ def command(target: str | None, **options: Any) -> int:
     _check_partners(options)
     _check_page(options)
     level = logging.ERROR if options["quiet"] else logging.INFO
+    options["log_format"] = "json" if wants_json(options["log_format"]) else "text"
     configure_logging(
-        logging.DEBUG if options["debug"] else level, as_json=options["log_format"] == "json"
+        logging.DEBUG if options["debug"] else level,
+        as_json=options["log_format"] == "json",
+        project=options["project"],
     )
     if not options["graph"]:
         say_starting(target or options["script"])
@@ -429,6 +447,7 @@ def _run_transfer(job: TransferJob, given: dict[str, Any], options: dict[str, An
                 journal=options["journal"],
                 fresh=options["fresh"],
                 reuse_across_code=options["reuse_across_code"],
+                workers=options["workers"],
                 only=next(iter(options["only"]), None),
                 on_progress=view,
                 on_start=_stop_on_signals,

@@ -51,7 +51,7 @@ _DEFAULT_DAYS = 30
     default=_DEFAULT_LIMIT,
     show_default=True,
     section="Which runs",
-    help="List at most N runs.",
+    help="List at most N runs, or N rows with --trace.",
 )
 @local_option
 @local_dir_option
@@ -60,10 +60,29 @@ _DEFAULT_DAYS = 30
 @location_option
 @work_dataset_option
 @option(
+    "--follow",
+    is_flag=True,
+    section="Which runs",
+    help="Show runs at work, and how they end, until Ctrl-C; with RUN_ID until it has ended.",
+)
+@option(
     "--clean",
     is_flag=True,
     section="Clean up",
     help="Drop work tables that no unpublished run needs.",
+)
+@option(
+    "--trace",
+    "traced",
+    metavar="TABLE",
+    section="Rows",
+    help="Show where rows of TABLE come from: source row, run, code, calls and cost.",
+)
+@option(
+    "--where",
+    metavar="SQL",
+    section="Rows",
+    help="With --trace: which rows, a condition over the columns of TABLE.",
 )
 @option(
     "--format",
@@ -90,8 +109,10 @@ _DEFAULT_DAYS = 30
     help=f"With --html: days of the overview (default: {_DEFAULT_DAYS}).",
 )
 @debug_option
-def command(run_id: str | None, **options: Any) -> None:
+def command(run_id: str | None, **options: Any) -> int | None:
     """List the latest runs, or show RUN_ID in full; with --html as a page.
+
+    With --trace, show where rows of a table come from.
 
     Workflows have their tasks below them.
 
@@ -101,13 +122,19 @@ def command(run_id: str | None, **options: Any) -> None:
     if run_id is not None and options["clean"]:
         raise click.UsageError("--clean does not go with a RUN_ID")
     _check_html(run_id, options)
+    _check_trace(run_id, options)
+    if options["follow"] and (options["clean"] or options["html_file"] or options["traced"]):
+        raise click.UsageError("--follow does not go with --clean, --html or --trace")
     from etlkit.api.run import Run, RunRequest
 
     with chosen_settings(options) as settings, Run(RunRequest("etlkit-runs", settings)) as run:
+        if options["follow"]:
+            return _follow(run, run_id, options)
         if options["html_file"] is not None:
             _write_page(run, run_id, options)
         else:
             _print_answer(run, run_id, options)
+    return None
 
 
 def _check_html(run_id: str | None, options: dict[str, Any]) -> None:
@@ -121,6 +148,25 @@ def _check_html(run_id: str | None, options: dict[str, Any]) -> None:
     from etlkit.cli.pages.base import check_page
 
     check_page(options["html_file"])
+
+
+def _follow(run: Run, run_id: str | None, options: dict[str, Any]) -> int:
+    from etlkit.bigquery.runs.follow import Follower
+    from etlkit.cli.follow import follow
+
+    follower = Follower(run, options["work_dataset"])
+    return follow(follower, run_id, as_json=options["format_name"] == "json")
+
+
+def _check_trace(run_id: str | None, options: dict[str, Any]) -> None:
+    if options["traced"] is None:
+        if options["where"] is not None:
+            raise click.UsageError("--where goes with --trace")
+        return
+    others = {"RUN_ID": run_id, "--clean": options["clean"], "--html": options["html_file"]}
+    for name, given in others.items():
+        if given:
+            raise click.UsageError(f"--trace does not go with {name}")
 
 
 def _write_page(run: Run, run_id: str | None, options: dict[str, Any]) -> None:
@@ -143,7 +189,9 @@ def _print_answer(run: Run, run_id: str | None, options: dict[str, Any]) -> None
     from etlkit.bigquery.runs.history import list_runs, show_run
 
     dataset, as_json = options["work_dataset"], options["format_name"] == "json"
-    if options["clean"]:
+    if options["traced"] is not None:
+        _print_trace(run, options)
+    elif options["clean"]:
         from etlkit.bigquery.runs.work_tables import clean
 
         dropped = clean(run, dataset)
@@ -156,6 +204,24 @@ def _print_answer(run: Run, run_id: str | None, options: dict[str, Any]) -> None
             click.echo(_json([{**row, "age": duration_text(row["age_s"])} for row in rows]))
         else:
             _print(list(list_rows(rows)), LIST_COLUMNS, as_json=False)
+
+
+def _print_trace(run: Run, options: dict[str, Any]) -> None:
+    from etlkit.bigquery.lineage.trace import trace_rows
+    from etlkit.cli.traces import TRACE_COLUMNS, trace_rows_shown
+
+    dataset, limit = options["work_dataset"], options["limit"]
+    rows = trace_rows(run, dataset, options["traced"], options["where"], limit=limit)
+    if options["format_name"] == "json":
+        click.echo(_json(rows))
+        return
+    if not rows:
+        click.echo(f"{options['traced']} has no such row", err=True)
+    for number, row in enumerate(trace_rows_shown(rows)):
+        lines = [{"of": name, "value": row[name]} for name in TRACE_COLUMNS if row[name]]
+        if number:
+            click.echo()
+        _print(lines, ("of", "value"), as_json=False)
 
 
 def _print_run(found: dict[str, Any], *, as_json: bool) -> None:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Awaitable
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -148,7 +149,11 @@ class AsyncWorkers(WorkerGroup):
         self._starts.append(None)
         if self._thread is None:
             # Daemon: a call that never returns must not outlive a second Ctrl-C.
-            self._thread = threading.Thread(target=self._run, name="etlkit-worker-1", daemon=True)
+            self._thread = threading.Thread(
+                target=partial(self._context.copy().run, self._run),
+                name="etlkit-worker-1",
+                daemon=True,
+            )
             self._thread.start()
         else:
             self._on_loop(self._start_tasks)
@@ -189,7 +194,8 @@ class AsyncWorkers(WorkerGroup):
         """Start the workers that are wanted. Also called when the group closes."""
         while self._starts:
             self._starts.popleft()
-            task = asyncio.ensure_future(self._work())
+            work, context = self._work(), self._context.copy()
+            task = asyncio.get_running_loop().create_task(work, context=context)
             self._tasks.add(task)
             task.add_done_callback(self._ended)
         self._ended(None)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from etlkit.api.lineage import RecordsCalls, RowCalls
 from etlkit.api.outcomes import Counts, FullOutcome, Outcome, rows_of
 from etlkit.api.source import ROW_ID
 from etlkit.engine.chunk_outcomes import (
@@ -101,6 +102,7 @@ class BatchWriter:
         self._batch_bytes = 0
         self._skipped: list[pa.Array] = []
         self._row_errors = RowErrorHandler(job, counts)
+        self._calls: list[RowCalls] = []
         self._recent = RecentRows()
         self._waiting_rows = 0
         self._waiting_bytes = 0
@@ -138,6 +140,8 @@ class BatchWriter:
     def _collect(self, chunk: Chunk, start: int, outcomes: list[Outcome]) -> None:
         if not outcomes:
             return
+        if self._job.lineage:
+            self._calls += chunk.calls.take(start, start + len(outcomes), chunk.row_id)
         last = self._collected[-1] if self._collected else None
         if last is not None and last[0] is chunk and last[1] + len(last[2]) == start:
             last[2].extend(outcomes)
@@ -378,6 +382,9 @@ class BatchWriter:
             self._writer.write(batch)
         if rejected:
             self._writer.reject(rejected)
+        if self._calls and isinstance(self._writer, RecordsCalls):
+            self._writer.record_calls(self._calls)
+            self._calls = []
         if not self._collected:
             self._oldest = None
 

@@ -10,6 +10,7 @@ from typing import Any, overload
 import pyarrow as pa
 
 from etlkit.api.source import ROW_ID
+from etlkit.engine.call_counts import CallCounts
 from etlkit.errors import SourceError
 from etlkit.rows.batches import DecodedBatch, RowDecoder
 from etlkit.rows.row import Row
@@ -65,6 +66,7 @@ class Chunk:
     Attributes:
         source: The rows with all columns.
         made: What workers have encoded of it: `MadeRows` of `etlkit.engine.made_rows`.
+        calls: The calls that its rows took, if somebody counts them.
     """
 
     __slots__ = (
@@ -75,6 +77,7 @@ class Chunk:
         "_row_ids",
         "_rows_per_block",
         "batch",
+        "calls",
         "first_row_number",
         "made",
         "source",
@@ -92,6 +95,7 @@ class Chunk:
         self.source = SourceRows(batch, full_decoder)
         self.first_row_number = first_row_number
         self.made: list[Any] = []
+        self.calls = CallCounts()
         self._decoder = decoder
         self._rows_per_block = rows_per_block or max(1, batch.num_rows)
         self._blocks: dict[int, DecodedBatch] = {}

@@ -89,6 +89,12 @@ def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     return found if more <= 0 else [*found[:_MAX_SHOWN], f"{more} more"]
 
 
+def place_within_project(part: object) -> str | None:
+    """The file in which a class or function is written, within its project; None = it has none."""
+    place = _place_of(part)
+    return None if place is None else _shown(place[1], _project_of(*place))
+
+
 def _place_of(part: object) -> tuple[str, Path] | None:
     """Name and file of the module in which a class or function is written; None = it has no file."""
     name = getattr(part, "__module__", None)

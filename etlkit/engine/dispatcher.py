@@ -45,6 +45,11 @@ class SlotWorker(Worker):
         self.is_called = True
         self.returning: list[Waker] = []
 
+    def count_call(self, units: int) -> None:
+        """See `Worker.count_call`."""
+        if self.task is not None and self._dispatcher.counts_calls:
+            self.task.count_call(units, takes_many=self._dispatcher.takes_many)
+
     @property
     def is_parked(self) -> bool:
         """See `Worker.is_parked`."""
@@ -67,14 +72,26 @@ class Dispatcher:
         size: Workers at work at the same time.
         max_parked: Workers that wait beside them. The next ones keep their slots.
         start: Starts one more worker, which asks for its `next_task`. Called with a lock held.
+        counts_calls: Whether calls are counted by row.
+        takes_many: Whether one call of the transform gets many rows.
 
     Attributes:
         num_parked: Workers whose row waits.
         finished: Tasks that came to their end, in that order; whoever looks at them removes them.
     """
 
-    def __init__(self, size: int, max_parked: int, start: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        size: int,
+        max_parked: int,
+        start: Callable[[], None],
+        *,
+        counts_calls: bool = False,
+        takes_many: bool = False,
+    ) -> None:
         self._size = size
+        self.counts_calls = counts_calls
+        self.takes_many = takes_many
         self.max_parked = max_parked
         self._start = start
         self._lock = threading.Lock()

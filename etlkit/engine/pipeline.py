@@ -31,6 +31,7 @@ from etlkit.errors import (
     SinkError,
     SourceError,
 )
+from etlkit.telemetry.spans import span
 
 if TYPE_CHECKING:
     from etlkit.api.job import TransferJob
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from etlkit.engine.chunk import Chunk
     from etlkit.engine.journal.journal import Journal
     from etlkit.engine.transform_spec import TransformSpec
+    from etlkit.rows.columns import Column
     from etlkit.rows.row import Row
 
 log = logging.getLogger("etlkit")
@@ -102,6 +104,8 @@ class Pipeline:
             ends_at_error=job.on_row_error == "fail",
             max_parked=spec.max_parked,
             journal=journal,
+            counts_calls=job.lineage,
+            takes_many=spec.takes_many,
         )
         self._answers = Answers({}) if journal is None else journal.answers
         self._watch = RowWatch(job.row_timeout_s, run.calls.waits)
@@ -127,7 +131,8 @@ class Pipeline:
         with settled_heap():
             self._transform()
         try:
-            self._finish()
+            with span("stage"):
+                self._finish()
         except Exception as error:
             if not isinstance(error, RunTakenOverError):
                 self._save_outcomes()
@@ -139,6 +144,12 @@ class Pipeline:
                 read=self._counts.read,
                 staged=self._counts.finished,
             )
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns of the target rows; empty = not known."""
+        schema = self._batch_writer.schema
+        return () if schema is None else tuple(schema.columns)
 
     def _transform(self) -> None:
         """Return when every row has been transformed and the workers are closed."""

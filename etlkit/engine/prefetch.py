@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING
 
-from etlkit.api.source import ReadsSideBySide
+from etlkit.api.source import ReadsSideBySide, StopsReading
 from etlkit.engine.chunk import Chunk
 from etlkit.errors import ReadExpiredError
 from etlkit.rows.batches import RowDecoder, as_one
+from etlkit.telemetry.spans import span
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -80,11 +83,14 @@ class Prefetcher:
         self._queued_bytes = 0
         self._end: BaseException | None = None
         self._has_ended = False
+        self._more_later = False
         self._closed = False
         self.num_rows_read = rows_before
         self.ended = False
         self.expired = False
-        self._thread = threading.Thread(target=self._fetch, name="etlkit-prefetch", daemon=True)
+        self._thread = threading.Thread(
+            target=partial(copy_context().run, self._read), name="etlkit-prefetch", daemon=True
+        )
         self._thread.start()
 
     def next_chunk(self) -> Chunk | None:
@@ -97,9 +103,10 @@ class Prefetcher:
             is_enough = (
                 self._num_queued >= self._enough_rows or self._queued_bytes >= _MAX_CHUNK_BYTES
             )
-            if not is_enough and not self._has_ended:
+            if not (is_enough or self._has_ended or (self._more_later and self._queue)):
                 return None
             parts = self._take_rows()
+            self._more_later = self._more_later and bool(self._queue)
             self._changed.notify()
         if parts:
             batch = as_one(parts)
@@ -118,7 +125,13 @@ class Prefetcher:
         with self._changed:
             self._closed = True
             self._changed.notify()
+        if isinstance(self._reader, StopsReading):
+            self._reader.stop_reading()
         self._thread.join(timeout=_CLOSE_TIMEOUT_S)  # a read may hang
+
+    def _read(self) -> None:
+        with span("read"):
+            self._fetch()
 
     def _take_rows(self) -> list[pa.RecordBatch]:
         """Take the rows of a chunk out of the queue."""
@@ -146,7 +159,9 @@ class Prefetcher:
         end = None
         try:
             for batch in self._batches():
-                if batch.num_rows and not self._put(batch):
+                if not batch.num_rows:
+                    self._put_in_use()
+                elif not self._put(batch):
                     return
         except BaseException as error:
             end = error
@@ -159,6 +174,12 @@ class Prefetcher:
         if self._keeps_order or not isinstance(self._reader, ReadsSideBySide):
             return self._reader.batches()
         return self._reader.batches_in_any_order()
+
+    def _put_in_use(self) -> None:
+        """Let what is queued be worked on although it does not fill a chunk: more may come late."""
+        with self._changed:
+            self._more_later = True
+        self._wake()
 
     def _put(self, batch: pa.RecordBatch) -> bool:
         """Queue a batch; wait while enough waits. False = the run has ended."""

@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from etlkit.api import html
 from etlkit.api.run import Run
 from etlkit.api.sink import SendsRequests
 from etlkit.engine.estimate import estimate_ahead, make_calls
@@ -68,6 +69,27 @@ class Preview:
     units: int = 0
     cost: float | None = None
     currency: str = "USD"
+
+    def _repr_html_(self) -> str:
+        """The rows for a notebook; values that are new or have changed are marked."""
+        names = [column.name for column in self.columns]
+        rows = [
+            [
+                html.marked(row.get(name))
+                if row.get(name) != each.before.get(name)
+                else row.get(name)
+                for name in names
+            ]
+            for each in self.rows
+            for row in each.after
+        ]
+        left_out = sum(not each.after for each in self.rows)
+        errors = [(text,) for text in self.errors]
+        return html.page_of(
+            html.table(names, rows, caption=f"{len(self.rows):,} source rows; marked = changed"),
+            html.headline(f"{left_out:,} skipped or failed") if left_out else "",
+            html.table((f"{self.num_errors:,} failed",), errors) if errors else "",
+        )
 
 
 def preview_transfer(

@@ -30,7 +30,7 @@ DEFAULT_MAX_REJECTED = 0.05
 _MAX_UNREAD = 1000
 """Rejected rows whose source rows wait to be decoded; they keep their chunks in memory."""
 
-_MIN_ROWS = 100
+MIN_ROWS = 100
 """The share of rejected rows is taken of at least this many rows."""
 
 
@@ -85,7 +85,7 @@ class RowErrorHandler:
         if kind not in self._counts.error_classes:
             log.debug("the first row error of class %s:", kind, exc_info=error)
         self._counts.add_error(error)
-        self.check_max_rejected(min_rows=_MIN_ROWS)
+        self.check_max_rejected(min_rows=MIN_ROWS)
         return self._job.on_row_error == "reject"
 
     def take_rejected(self) -> list[RejectedRow]:
@@ -116,7 +116,7 @@ class RowErrorHandler:
             return
         shown = str(bound)
         if isinstance(bound, str):
-            bound, min_rows, shown = DEFAULT_MAX_REJECTED, _MIN_ROWS, "5 % by default"
+            bound, min_rows, shown = DEFAULT_MAX_REJECTED, MIN_ROWS, "5 % by default"
         allowed = bound * max(self._counts.read, min_rows) if isinstance(bound, float) else bound
         if failed > allowed:
             top = ", ".join(

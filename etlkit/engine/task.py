@@ -87,6 +87,18 @@ class Task:
         """Whether each row has an outcome, and none failed."""
         return len(self.outcomes) == len(self.rows) and all(map(is_clean, self.outcomes))
 
+    def count_call(self, units: int, *, takes_many: bool) -> None:
+        """Count an attempt at a call for the row that is at work.
+
+        Args:
+            units: Billing units of the call.
+            takes_many: Whether all rows without an outcome are at work.
+        """
+        if self.chunk is None:
+            return
+        done = len(self.outcomes)
+        self.chunk.calls.add(self.start + done, len(self.rows) - done if takes_many else 1, units)
+
     def keep_made(self) -> None:
         """Say that all outcomes so far are encoded, and that the next ones soon will be."""
         self.num_made = len(self.outcomes)

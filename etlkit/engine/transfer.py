@@ -11,21 +11,29 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from etlkit.api.outcomes import Counts
 from etlkit.api.report import Progress, RunReport, end_state, error_text
-from etlkit.api.run import AUTO, LAST, MakeReport, Run, is_too_old
-from etlkit.api.sink import TakesResults
+from etlkit.api.run import AUTO, LAST, MakeReport, ProgressNow, Run, is_too_old
+from etlkit.api.run_watch import WatchedRun, run_watcher
+from etlkit.api.sink import SharesRun, TakesResults
 from etlkit.calls.limits import Meter
 from etlkit.engine.code_files import changes
 from etlkit.engine.estimate import estimate, make_calls
 from etlkit.engine.journal.journal import open_journal
 from etlkit.engine.pipeline import Pipeline
 from etlkit.engine.reuse import plan_reuse, warn_of_other_columns
+from etlkit.engine.revision import revision_of
+from etlkit.engine.row_errors import MIN_ROWS, RowErrorHandler
 from etlkit.engine.timed_hooks import timed
+from etlkit.engine.told_rows import ToldRows
 from etlkit.engine.transform_spec import TransformSpec
+from etlkit.engine.worker_processes import WorkerProcesses, added
 from etlkit.errors import AlreadyPublishedError, RunStateError
+from etlkit.telemetry.current_run import CurrentRun, in_run
+from etlkit.telemetry.spans import RunSpan, run_span, span
 
 if TYPE_CHECKING:
     from etlkit.api.job import TransferJob
@@ -34,8 +42,13 @@ if TYPE_CHECKING:
     from etlkit.api.sink import SinkWriter
     from etlkit.api.source import SourceReader
     from etlkit.engine.journal.journal import Journal
+    from etlkit.engine.worker_messages import Usage
+    from etlkit.engine.worker_processes import Main
 
 log = logging.getLogger("etlkit")
+
+_MAX_ROUNDS = 3
+"""How often workers are started for rows that are left although every shard was said to be settled."""
 
 
 def run_transfer(
@@ -44,6 +57,7 @@ def run_transfer(
     *,
     on_start: Callable[[Run], None] | None = None,
     on_progress: Progress | None = None,
+    worker_main: Main | None = None,
 ) -> RunReport:
     """Run a job once, from source to published target.
 
@@ -52,6 +66,7 @@ def run_transfer(
         request: A new run, or the one to resume.
         on_start: Called with the run before it begins, e.g. to keep its `request_stop`.
         on_progress: Called often with stage and counts; None = nobody watches.
+        worker_main: What the process of a worker runs; None = there are no workers.
 
     Returns:
         The report, state `published`.
@@ -60,15 +75,38 @@ def run_transfer(
         EtlkitError: The run failed and nothing was published; `report` on it holds a `RunReport`.
         KeyboardInterrupt: The run was interrupted; likewise.
     """
-    transfer = _Transfer(job, request, on_progress or _ignore_progress)
-    try:
-        return transfer.run(on_start)
-    except AlreadyPublishedError as done:
-        log.info("%s", done)
-        return transfer.report_published(done)
-    except BaseException as error:
-        error.report = transfer.report(error)  # type: ignore[attr-defined]
-        raise
+    with run_span("transfer", identity(request)) as span:
+        transfer = _Transfer(job, request, on_progress or _ignore_progress, worker_main)
+        try:
+            report = transfer.run(on_start)
+        except AlreadyPublishedError as done:
+            log.info("%s", done)
+            return transfer.report_published(done)
+        except BaseException as error:
+            report = transfer.report(error)
+            error.report = report  # type: ignore[attr-defined]
+            _tell(span, report)
+            transfer.tell_end(report, error)
+            raise
+        _tell(span, report)
+        transfer.tell_end(report, None)
+        return report
+
+
+def identity(request: RunRequest) -> CurrentRun:
+    """The run that is asked for, as logs and telemetry name it."""
+    parent = request.parent
+    if parent is None:
+        return CurrentRun("", request.job_name)
+    return CurrentRun("", request.job_name, parent.task, parent.run_id)
+
+
+def _tell(span: RunSpan, report: RunReport) -> None:
+    names = ("run_id", "state", "target", "read", "written", "skipped", "rejected", "resumed")
+    more = ("reused", "rows_published", "calls", "retries", "units", "cost")
+    span.set(**{name: getattr(report, name) for name in (*names, *more)})
+    span.ended(report.state)
+    span.add_cost(report.cost, report.currency)
 
 
 def make_run(
@@ -76,6 +114,7 @@ def make_run(
     request: RunRequest,
     spec: TransformSpec,
     report: MakeReport | None = None,
+    progress: ProgressNow | None = None,
 ) -> Run:
     """Make the run that a request asks for, complete: id, attempt, fingerprint, calls.
 
@@ -84,6 +123,7 @@ def make_run(
         request: A new run, or the one to resume.
         spec: The job's transform.
         report: As in `Run`.
+        progress: As in `Run`.
 
     Raises:
         AlreadyPublishedError: The run to resume is published.
@@ -96,10 +136,12 @@ def make_run(
         request,
         fingerprint=fingerprint,
         code=code,
+        revision=revision_of(job.transform, request.settings.environ),
         labels=job.labels,
         calls=make_calls(job, request.shared, request.times),
         record=record,
         report=report,
+        progress=progress,
     )
 
 
@@ -149,6 +191,12 @@ def _check_resumable(
         )
 
 
+def query_texts(source: object) -> tuple[str, ...]:
+    """The SQL that a source reads with; empty = it has none."""
+    query = getattr(source, "query", None)
+    return (query,) if isinstance(query, str) else ()
+
+
 def _ignore_progress(_stage: str, _counts: Counts, _expected: int | None) -> None:
     return
 
@@ -156,10 +204,18 @@ def _ignore_progress(_stage: str, _counts: Counts, _expected: int | None) -> Non
 class _Transfer:
     """One run in progress."""
 
-    def __init__(self, job: TransferJob, request: RunRequest, on_progress: Progress) -> None:
+    def __init__(
+        self,
+        job: TransferJob,
+        request: RunRequest,
+        on_progress: Progress,
+        worker_main: Main | None,
+    ) -> None:
         self._job = job
+        self._worker_main = worker_main
         self._request = request
-        self._on_progress = on_progress
+        self._told_rows = ToldRows(request.job_name)
+        self._on_progress = self._told_rows.before(on_progress)
         self._counts = Counts()
         self._seconds: dict[str, float] = {}
         self._running = "open", time.monotonic()
@@ -172,18 +228,33 @@ class _Transfer:
         self._recovered = self._reused = 0
         self._keeps_rows = False
         self._done = False
+        self._expected: int | None = None
+        self._watched: WatchedRun | None = None
 
     def run(self, on_start: Callable[[Run], None] | None) -> RunReport:
         spec = TransformSpec(self._job)
         if self._request.times is not None:
             spec.make_worker = timed(spec, self._request.times)
         with self._stage("open"):
-            run = make_run(self._job, self._request, spec, self._report_now)
+            run = make_run(self._job, self._request, spec, self._report_now, self._progress_now)
         with run:
             self._run_id, self._meter = run.run_id, run.calls.meter
-            if on_start is not None:
-                on_start(run)
-            self._execute(spec, run)
+            known = replace(identity(self._request), run_id=run.run_id)
+            self._watched = WatchedRun(
+                "transfer",
+                run.run_id,
+                run.job_name,
+                self._job,
+                run.settings,
+                run.parent,
+                run.revision,
+                statements=query_texts(self._job.source),
+            )
+            with in_run(known):
+                run_watcher().started(self._watched)
+                if on_start is not None:
+                    on_start(run)
+                self._execute(spec, run)
         return self.report(None)
 
     def _execute(self, spec: TransformSpec, run: Run) -> None:
@@ -197,6 +268,7 @@ class _Transfer:
                 writer = self._job.sink.open(self._job, run, reader)
                 self._target = writer.target
                 self._keeps_rows = getattr(writer, "keeps_rows", True)
+            self._tell_opened(spec, reader)
             try:
                 with self._stage("snapshot"):
                     self._journal = open_journal(self._job, run, writer)
@@ -224,6 +296,7 @@ class _Transfer:
                 recovered = writer.recover()
                 reader.freeze(recovered)
         self._counts = recovered.counts
+        self._told_rows.known(self._counts)
         self._recovered = max(0, recovered.counts.finished - self._reused)
 
     def _transform_and_publish(
@@ -237,21 +310,72 @@ class _Transfer:
                 self._job, spec, reader.num_rows, resumed=self._recovered, reused=self._reused
             ),
         )
+        rest = reader.num_rows
+        self._expected = None if rest is None else rest + self._counts.read
         with self._stage("transform"):
-            Pipeline(
-                spec,
-                reader,
-                writer,
-                self._job,
-                self._counts,
-                run,
-                self._on_progress,
-                self._journal,
-            ).run()
+            if run.num_workers is None or not self._share(run, reader, writer):
+                pipeline = Pipeline(
+                    spec,
+                    reader,
+                    writer,
+                    self._job,
+                    self._counts,
+                    run,
+                    self._on_progress,
+                    self._journal,
+                )
+                pipeline.run()
+                if self._watched is not None:
+                    self._watched.columns = pipeline.columns
         with self._stage("publish"):
             self._on_progress("publish", self._counts, self._counts.read)
             self._published = writer.commit(self._counts)
         self._done = True
+
+    def _share(self, run: Run, reader: SourceReader, writer: SinkWriter) -> bool:
+        """Let workers transform the rows. False = none is left for them."""
+        if not isinstance(writer, SharesRun) or self._worker_main is None:
+            raise AssertionError("workers were refused for this sink")
+        began_with = replace(self._counts)
+        shared = False
+        for _ in range(_MAX_ROUNDS):
+            if not writer.open_shards():
+                break
+            shared = True
+            processes = WorkerProcesses(
+                self._job,
+                self._request,
+                run,
+                self._worker_main,
+                partial(self._show_usage, began_with, reader.num_rows),
+                writer.is_ready,
+            )
+            try:
+                processes.run_all()
+            finally:
+                self._add_usage(processes.usage, began_with)
+            began_with = replace(self._counts)
+        if shared:
+            self._count_again(writer)
+        return shared
+
+    def _show_usage(self, began_with: Counts, rows_left: int | None, usage: Usage) -> None:
+        expected = None if rows_left is None else rows_left + began_with.read
+        counts = added(began_with, usage.counts)
+        RowErrorHandler(self._job, counts).check_max_rejected(min_rows=MIN_ROWS)
+        self._on_progress("transform", counts, expected)
+
+    def _add_usage(self, usage: Usage, began_with: Counts) -> None:
+        self._counts = added(began_with, usage.counts)
+        self._meter.add_many(usage.calls, usage.retries, usage.units)
+
+    def _count_again(self, writer: SinkWriter) -> None:
+        """Take the counts from what is staged: rows of workers that died were counted twice."""
+        found = writer.recover().counts
+        found.row_errors = max(found.row_errors, self._counts.row_errors)
+        found.first_errors = self._counts.first_errors
+        found.error_classes = self._counts.error_classes
+        self._counts = found
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
@@ -261,10 +385,29 @@ class _Transfer:
         if name in {"open", "snapshot"}:
             self._on_progress(name, self._counts, None)
         try:
-            yield
+            with span(name):
+                yield
         finally:
+            self._told_rows.tell(self._counts)
             spent = self._seconds.get(name, 0.0) + time.monotonic() - started
             self._seconds[name] = round(spent, 3)
+
+    def _tell_opened(self, spec: TransformSpec, reader: SourceReader) -> None:
+        watched = self._watched
+        if watched is not None:
+            watched.target = self._target
+            watched.tables = tuple(getattr(reader, "tables", ()))
+            watched.source_columns = tuple(reader.columns)
+            watched.read = tuple(c.name for c in spec.read_columns(tuple(reader.columns)))
+            run_watcher().opened(watched)
+
+    def tell_end(self, report: RunReport, error: BaseException | None) -> None:
+        """Tell whoever watches runs how this one has ended, if it had begun."""
+        if self._watched is not None:
+            run_watcher().ended(self._watched, report, error)
+
+    def _progress_now(self) -> tuple[str, Counts, int | None]:
+        return self._running[0], self._counts, self._expected
 
     def report_published(self, done: AlreadyPublishedError) -> RunReport:
         self._run_id, self._counts, self._target = done.run_id, done.counts, done.target

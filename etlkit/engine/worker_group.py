@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import copy_context
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -88,6 +89,8 @@ class WorkerGroup:
         ends_at_error: Whether a row that fails ends the run: then no later row is begun.
         max_parked: Rows that may wait beside those at work.
         journal: Keeps the outcomes of rows that took a call; None = nobody does.
+        counts_calls: Whether calls are counted by row.
+        takes_many: Whether one call of the transform gets many rows.
 
     Attributes:
         schema: The output columns; None = not known yet.
@@ -105,6 +108,8 @@ class WorkerGroup:
         ends_at_error: bool = False,
         max_parked: int = 0,
         journal: Journal | None = None,
+        counts_calls: bool = False,
+        takes_many: bool = False,
     ) -> None:
         self._make = make
         self._size = size
@@ -115,9 +120,16 @@ class WorkerGroup:
         self._journal = journal
         self.schema: OutputSchema | None = None
         self._has_schema = threading.Event()
+        self._context = copy_context()  # the workers belong to the run whose thread this is
         self._questions: SimpleQueue[SchemaQuestion] = SimpleQueue()
         self.running: dict[WorkerKey, Task] = {}
-        self._dispatcher = Dispatcher(size, max_parked, self._start_worker)
+        self._dispatcher = Dispatcher(
+            size,
+            max_parked,
+            self._start_worker,
+            counts_calls=counts_calls,
+            takes_many=takes_many,
+        )
         # The pipeline is woken when fewer tasks wait. Waking it for each of them would cost the workers
         # much of the interpreter's time. It polls for rows that finish in between.
         self._few = 2 * (window_limit(size) - size) / 3

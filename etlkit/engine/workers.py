@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from etlkit.api.transform import EtlBase, overrides_arrow
@@ -76,7 +77,8 @@ class WorkerPool(WorkerGroup):
         # Daemon: a call that never returns must not outlive a second Ctrl-C.
         number = len(self._threads) + 1
         name = f"etlkit-worker-{number}"
-        thread = threading.Thread(target=self._work, args=(number,), name=name, daemon=True)
+        work = partial(self._context.copy().run, self._work, number)
+        thread = threading.Thread(target=work, name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
 

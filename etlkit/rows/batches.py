@@ -403,3 +403,9 @@ def _plain(rows: Sequence[Row]) -> Sequence[Row]:
         if not isinstance(row, dict):
             raise RowSchemaError(f"a row is a {type_name(type(row))}; it must be a dict")
     return [dict(row) for row in rows]
+
+
+def no_rows(columns: Sequence[Column]) -> pa.RecordBatch:
+    """A batch of these columns without rows."""
+    schema = arrow_schema(columns)
+    return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)

@@ -269,10 +269,12 @@ def _check_name(name: str, path: str) -> None:
     upper = name.upper()
     for prefix in (*RESERVED_PREFIXES, OWN_PREFIX):
         if upper.startswith(prefix.upper()):
-            owner = "etlkit" if prefix == OWN_PREFIX else "BigQuery"
+            owner, way_out = "BigQuery", "rename the column"
+            if prefix == OWN_PREFIX:
+                owner = "etlkit"
+                way_out += f", or leave it out: SELECT * EXCEPT ({name})"
             raise ConfigError(
-                f"column name {path!r} starts with {prefix!r}, which {owner} reserves; rename "
-                "the column"
+                f"column name {path!r} starts with {prefix!r}, which {owner} reserves; {way_out}"
             )
 
 

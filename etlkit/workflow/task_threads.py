@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -22,6 +23,7 @@ from etlkit.api.workflow_report import FailedAttempt, TaskReport
 from etlkit.api.workflow_state import Path, task_text, value_text
 from etlkit.calls import clock
 from etlkit.errors import ConfigError, JobError, TaskTimeoutError, TransformCodeError
+from etlkit.telemetry.spans import span
 from etlkit.workflow.run_scope import RunScope
 from etlkit.workflow.slots import Slots, Ticket
 from etlkit.workflow.task_kind import Runnable, Stopping, TaskContext
@@ -102,6 +104,7 @@ class TaskThreads:
         self._events: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._num_timers = 0
+        self._context = copy_context()  # the tasks belong to the run whose thread this is
         self._active: list[Work] = []
         self._ended: list[Work] = []
         self.stop_signal: int | None = None
@@ -174,7 +177,8 @@ class TaskThreads:
     def _spawn(self, work: Work, ticket: Ticket | None) -> None:
         name = f"etlkit-{task_text(work.path)}"
         # A second Ctrl-C has to end the process, whatever its threads do.
-        threading.Thread(target=self._attempt, args=(work, ticket), name=name, daemon=True).start()
+        attempt = partial(self._context.copy().run, self._attempt, work, ticket)
+        threading.Thread(target=attempt, name=name, daemon=True).start()
 
     def _attempt(self, work: Work, ticket: Ticket | None) -> None:
         """One attempt, on a thread of its own."""
@@ -182,7 +186,10 @@ class TaskThreads:
         _begin(work.report)
         self._scope.changed(work.path, work.report)
         self._events.put(partial(self._started, work, stopping))
-        error = self._run(work)
+        with span("task", task=task_text(work.path), kind_of_task=work.report.kind) as told:
+            error = self._run(work)
+            if error is not None:
+                told.fail(error)
         with work.lock:
             given_up, follows = work.is_given_up, False
             if not given_up:

@@ -14,10 +14,13 @@ from typing import Any
 
 from etlkit.api.report import end_state, error_text
 from etlkit.api.run import AUTO, LAST, RunRequest, Settings, is_too_old
+from etlkit.api.run_watch import WatchedRun, run_watcher
 from etlkit.api.workflow_report import TaskReport, WorkflowObserver, WorkflowReport
 from etlkit.api.workflow_state import Path, WorkflowState, task_text
 from etlkit.calls.shared import SharedCalls
 from etlkit.errors import AlreadyPublishedError, RunStateError, RunTakenOverError
+from etlkit.telemetry.current_run import CurrentRun, in_run
+from etlkit.telemetry.spans import run_span
 from etlkit.variables.definitions import Value
 from etlkit.variables.values import bare_name
 from etlkit.workflow.changes import compare, unfounded
@@ -84,6 +87,27 @@ def run(
         EtlkitError: The run failed; its attribute `report` is a `WorkflowReport`.
         KeyboardInterrupt: It was interrupted; likewise. An `Interrupted` run can be resumed.
     """
+    with run_span("workflow", CurrentRun("", request.name)) as span:
+        report: WorkflowReport | None = None
+        try:
+            report = _run_or_resume(workflow, request, open_state, on_start, observer)
+        except BaseException as error:
+            report = getattr(error, "report", None)
+            raise
+        finally:
+            if report is not None:
+                span.set(run_id=report.run_id, state=report.state)
+            span.ended("failed" if report is None else report.state)
+        return report
+
+
+def _run_or_resume(
+    workflow: Workflow,
+    request: WorkflowRequest,
+    open_state: OpenState,
+    on_start: Callable[[WorkflowRun], None] | None,
+    observer: WorkflowObserver | None,
+) -> WorkflowReport:
     try:
         if request.resume != AUTO:
             return _run(workflow, request, open_state, on_start, observer)
@@ -127,8 +151,18 @@ def _run(
     with open_state(asked) as state:
         if refuse_old and is_too_old(state.run_id, now):
             raise RunStateError(f"run {state.run_id} is too old to be resumed by itself")
-        attempt = WorkflowRun(workflow, request, state, skipped, now, observer, outer)
-        return attempt.run(on_start)
+        with in_run(CurrentRun(state.run_id, request.name)):
+            attempt = WorkflowRun(workflow, request, state, skipped, now, observer, outer)
+            watched = WatchedRun("workflow", state.run_id, request.name, workflow, request.settings)
+            run_watcher().started(watched)
+            error: BaseException | None = None
+            try:
+                return attempt.run(on_start)
+            except BaseException as caught:
+                error = caught
+                raise
+            finally:
+                run_watcher().ended(watched, attempt.report, error)
 
 
 def _prepared(

@@ -20,7 +20,7 @@ import pytest
 
 import etlkit
 from etlkit import EtlkitError, RunReport, errors, testing
-from etlkit.cli import check, deploy, local, report, root, run, runs
+from etlkit.cli import check, deploy, local, report, root, run, runs, serve
 from etlkit.local import join_or_start
 from tests.docs import pictures
 
@@ -47,6 +47,7 @@ REASONS = {
     "needs the id of a run",
     "runs the tests themselves",
     "stays up",
+    "takes minutes",
     "tests/emulator/test_article_workflow.py runs the workflow",
 }
 """Why a block may be left out."""
@@ -253,6 +254,7 @@ def test_every_fence_is_found(language):
         ("check", check.command),
         ("report", report.command),
         ("deploy", deploy.cloud_run),
+        ("serve", serve.command),
         ("local", local.command),
         *(("local", command) for command in local.command.commands.values()),
     ],
@@ -260,7 +262,7 @@ def test_every_fence_is_found(language):
 def test_every_option_is_documented(module, command):
     """Each option of each command line is documented in each spelling, and each command by name."""
     headings = {None: "etlkit", "deploy": "etlkit deploy cloud-run"}
-    headings |= {name: f"etlkit {name}" for name in ("check", "report")}
+    headings |= {name: f"etlkit {name}" for name in ("check", "report", "serve")}
     heading = headings.get(module, f"python -m etlkit.{module}")
     section = CLI_PAGE.split(f"## `{heading}`\n")[1].split("\n## ")[0]
     for parameter in command.params:

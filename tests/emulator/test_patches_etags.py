@@ -153,7 +153,8 @@ def test_last_modified_time_is_the_time_of_the_change(bq, run, table):
 
 
 RIVALS = 2
-SPAWN = multiprocessing.get_context("spawn")
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["__main__", __name__])
 
 
 @pytest.fixture
@@ -161,10 +162,12 @@ def rivals(local_server):
     """Let two processes run a function until each is about to patch, and then let them go on."""
 
     def race(function, *arguments) -> list[tuple[str, list[str]]]:
-        answers, together = SPAWN.Queue(), SPAWN.Barrier(RIVALS)
+        answers, together = CONTEXT.Queue(), CONTEXT.Barrier(RIVALS)
         environ = local_server.endpoints.environ()
         processes = [
-            SPAWN.Process(target=_rival, args=(function, arguments, environ, together, answers, n))
+            CONTEXT.Process(
+                target=_rival, args=(function, arguments, environ, together, answers, n)
+            )
             for n in range(RIVALS)
         ]
         for process in processes:

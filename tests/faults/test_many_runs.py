@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults.fence import Fence
 
-NUM_RUNS = int(os.environ.get("ETLKIT_JOBS", "8"))
+NUM_RUNS = int(os.environ.get("ETLKIT_JOBS", "4"))
 """`ETLKIT_JOBS=20` is the long form."""
 
 LEASE_S = 2.0

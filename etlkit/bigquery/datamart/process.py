@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,10 @@ from etlkit.api.datamart import Datamart
 from etlkit.api.outcomes import Counts
 from etlkit.api.report import DatamartReport, StatementReport, end_state, error_text
 from etlkit.api.run import Run, RunRequest
+from etlkit.api.run_watch import WatchedRun, run_watcher
 from etlkit.bigquery.datamart.plan import Plan, make_plan
+from etlkit.telemetry.current_run import CurrentRun, in_run
+from etlkit.telemetry.spans import RunSpan, run_span
 
 
 def process_datamart(
@@ -39,7 +43,11 @@ def process_datamart(
     request = replace(request, settings=replace(request.settings, location=location))
     report = DatamartReport(run_id="", job=request.job_name, query_mode=job.query_mode)
     ending = _Ending(report)
-    with ending:
+    parent = request.parent
+    named = CurrentRun("", request.job_name)
+    if parent is not None:
+        named = replace(named, task=parent.task, parent=parent.run_id)
+    with run_span("datamart", named) as span, _told(span, report), ending:
         plan = make_plan(job, **values)
         report.variables = {name: str(value) for name, value in plan.variables.items()}
         report.statements = [
@@ -53,8 +61,45 @@ def process_datamart(
             request, fingerprint=plan.fingerprint, labels=job.labels, report=ending.report_now
         ) as run:
             report.run_id = run.run_id
-            process(plan, run, report)
+            watched = WatchedRun(
+                "datamart",
+                run.run_id,
+                run.job_name,
+                job,
+                run.settings,
+                run.parent,
+                statements=[step.sql for step in plan.steps],
+            )
+            with in_run(replace(named, run_id=run.run_id)), _watched(watched, report, ending):
+                process(plan, run, report)
     return report
+
+
+@contextmanager
+def _watched(run: WatchedRun, report: DatamartReport, ending: _Ending) -> Iterator[None]:
+    """Tell whoever watches runs of this one. A dry run is none."""
+    run_watcher().started(run)
+    error: BaseException | None = None
+    try:
+        yield
+    except BaseException as caught:
+        error = caught
+        raise
+    finally:
+        if report.state != "checked":
+            run.target = report.target
+            run_watcher().ended(run, ending.report_now(None, error), error)
+
+
+@contextmanager
+def _told(span: RunSpan, report: DatamartReport) -> Iterator[None]:
+    """Tell telemetry how it ended."""
+    try:
+        yield
+    finally:
+        names = ("run_id", "state", "query_mode", "target", "rows_published", "bytes_billed")
+        span.set(**{name: getattr(report, name) for name in names})
+        span.ended(report.state)
 
 
 class _Ending:

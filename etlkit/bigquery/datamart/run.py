@@ -18,6 +18,7 @@ from etlkit.bigquery.parameters import query_parameters
 from etlkit.bigquery.result_rows import ResultRows, rows_of_job
 from etlkit.bigquery.runs.run_owner import RunOwner
 from etlkit.errors import JobError, SinkError, SourceError
+from etlkit.telemetry.spans import span
 
 if TYPE_CHECKING:
     from google.cloud import bigquery
@@ -72,7 +73,8 @@ def run_plan(
     with _owned(connection, run, plan, dataset, "", "query") as owner:
         for step, statement in zip(plan.steps, report.statements, strict=True):
             owner.check()
-            job = run_step(connection, plan, step, statement, f"statement_{step.number}")
+            with span("statement", number=step.number, line=step.statement.line):
+                job = run_step(connection, plan, step, statement, f"statement_{step.number}")
             if wants_row and statement.statement_type in {"SELECT", "SCRIPT"}:
                 _keep_first_row(job, report)
             if show_rows is not None and statement.statement_type in {"SELECT", "SCRIPT"}:

@@ -49,7 +49,7 @@ _LINGER_S: Final = 1.0
 """How long a batch waits until it is full."""
 
 
-class HttpWriter(StagedWriter):
+class HttpWriter(StagedWriter[RunOwner]):
     """See `etlkit.api.sink.SinkWriter`. The API sees each row as soon as it is sent."""
 
     def __init__(

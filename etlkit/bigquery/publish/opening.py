@@ -60,7 +60,7 @@ def open_target(
     """
     dataset = work_dataset(options.work_dataset, connection.project)
     with errors_as(SinkError, "open", f"opening the target {options.table} failed"):
-        target = target_of(run, options, job.on_schema_change)
+        target = target_of(run, options, job)
         target.prepare()
         owner = RunOwner(
             connection,

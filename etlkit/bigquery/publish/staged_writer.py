@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from etlkit.api.source import GuessesColumns
 from etlkit.bigquery.client import Connection
@@ -15,13 +15,16 @@ from etlkit.bigquery.names import work_dataset
 from etlkit.bigquery.publish.opening import open_target
 from etlkit.bigquery.publish.preflight import check_checks
 from etlkit.bigquery.publish.staging import Staging
+from etlkit.bigquery.runs.run_owner import RunOwner
 from etlkit.bigquery.source import BigQueryReader
 from etlkit.errors import SinkError
+from etlkit.telemetry.spans import span
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from etlkit.api.job_options import JobOptions
+    from etlkit.api.lineage import RowCalls
     from etlkit.api.outcomes import Counts, Recovered, RefusedRow, RejectedRow
     from etlkit.api.reuse import Reuse
     from etlkit.api.run import Run
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from etlkit.bigquery.modes import TargetOptions
     from etlkit.bigquery.names import TableName
     from etlkit.bigquery.results.results_table import ResultsTable
-    from etlkit.bigquery.runs.run_owner import RunOwner
+    from etlkit.bigquery.shards.shared_run import SharedRun
     from etlkit.rows.columns import Column
 
 log = logging.getLogger("etlkit.bigquery")
@@ -38,17 +41,33 @@ _MAX_NAMES, _MAX_NAME_CHARS = 10, 60
 """Of columns, in a message: the first line of an error page may be long."""
 
 
-class StagedWriter:
+class Hold(Protocol):
+    """A process's hold on a run, or on the part of it that is its own."""
+
+    def check(self) -> None:
+        """Return if it certainly still has it, else raise `RunTakenOverError`. Cheap."""
+
+    def raise_if_lost(self, why: BaseException) -> None:
+        """Ask BigQuery whether it is lost, and raise `RunTakenOverError` then."""
+
+    def end(self, error: BaseException, /) -> None:
+        """Record why it ends."""
+
+
+HoldT = TypeVar("HoldT", bound=Hold)
+
+
+class StagedWriter(Generic[HoldT]):
     """What the writers over staged rows have in common; see `etlkit.api.sink.SinkWriter`.
 
     Args:
         staging: The run's staged rows.
-        owner: This attempt's hold on the run.
+        owner: This process's hold on the run.
     """
 
     keeps_order = False  # a table has no order
 
-    def __init__(self, staging: Staging, owner: RunOwner) -> None:
+    def __init__(self, staging: Staging, owner: HoldT) -> None:
         self._staging = staging
         self._owner = owner
 
@@ -103,7 +122,7 @@ class StagedWriter:
             log.warning("the ledger could not record that the run failed: %s", second)
 
 
-class BigQueryWriter(StagedWriter):
+class BigQueryWriter(StagedWriter[RunOwner]):
     """See `etlkit.api.sink.SinkWriter`."""
 
     def __init__(
@@ -120,6 +139,7 @@ class BigQueryWriter(StagedWriter):
         self._connection = connection
         self._reader = reader
         self._results: ResultsTable | None = None
+        self._shared: SharedRun | None = None
         self._target, owner = open_target(options, job, run, connection, reader.details)
         self.target: str = str(self._target.name)
         dataset = work_dataset(options.work_dataset, connection.project)
@@ -169,6 +189,7 @@ class BigQueryWriter(StagedWriter):
         self._staging.close()
         self._refuse_emptying(counts)
         with (
+            span("audit"),
             self._told_if_lost(),
             errors_as(SinkError, "audit", "the audit of the staged rows could not run"),
         ):
@@ -181,10 +202,26 @@ class BigQueryWriter(StagedWriter):
                 self._target,
                 self._staging,
                 self._owner,
-            ).publish(counts, self._results_to_keep())
+            ).publish(counts, [*self._results_to_keep(), *self._lineage_to_keep()])
         taken = [] if self._results is None else [self._staging.taken]
-        self._owner.finish(list(dict.fromkeys([*self._staging.all_names, *taken])))
+        shared = [] if self._shared is None else self._shared.work_tables()
+        self._owner.finish(list(dict.fromkeys([*self._staging.all_names, *taken, *shared])))
         return counts.parts
+
+    def open_shards(self) -> int:
+        """See `etlkit.api.sink.SharesRun.open_shards`."""
+        from etlkit.bigquery.shards.shared_run import SharedRun
+
+        if not isinstance(self._reader, BigQueryReader):
+            raise AssertionError("sharing rows of other sources was refused")  # noqa: TRY004
+        dataset = work_dataset(self._options.work_dataset, self._connection.project)
+        if self._shared is None:
+            self._shared = SharedRun(
+                self._connection, self._run, dataset, self._reader, self._staging
+            )
+        self._owner.check()
+        with errors_as(SinkError, "snapshot", "sharing the rows among the workers failed"):
+            return self._shared.open()
 
     def take_results(self, reuse: Reuse, /) -> int:
         """See `etlkit.api.sink.TakesResults.take_results`."""
@@ -205,6 +242,22 @@ class BigQueryWriter(StagedWriter):
             return []
         staging = self._staging
         return self._results.keep(self._frozen, staging.staged, staging.taken, staging.columns)
+
+    def record_calls(self, calls: Sequence[RowCalls], /) -> None:
+        """See `etlkit.api.lineage.RecordsCalls.record_calls`."""
+        with self._told_if_lost(), errors_as(SinkError, "stage", "recording calls failed"):
+            self._staging.record_calls(calls)
+
+    def _lineage_to_keep(self) -> list[str]:
+        if not self._job.lineage:
+            return []
+        from etlkit.bigquery.lineage.row_lineage import RowLineage
+
+        dataset = work_dataset(self._options.work_dataset, self._connection.project)
+        results, price = self._results, self._job.price_per_unit
+        taken = self._staging.taken if results is not None and results.says_who_made else None
+        lineage = RowLineage(self._connection, self._run, dataset, self._reader, price)
+        return lineage.statements(self._staging, taken)
 
     @property
     def _frozen(self) -> TableName:

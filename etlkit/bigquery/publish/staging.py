@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from etlkit.api.outcomes import Counts, Recovered, RefusedRow
 from etlkit.api.source import ROW_ID
 from etlkit.bigquery import sql
+from etlkit.bigquery.lineage.sql import CALL_COLUMNS
 from etlkit.bigquery.names import TableName
 from etlkit.bigquery.storage.append_rows import Appender
 from etlkit.bigquery.table_definition import work_table
@@ -18,6 +20,7 @@ from etlkit.rows.columns import Column
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from etlkit.api.lineage import RowCalls
     from etlkit.api.outcomes import RejectedRow
     from etlkit.api.run import Run
     from etlkit.bigquery.client import Connection
@@ -50,11 +53,15 @@ class Staging:
         run: The attempt.
         dataset: Project and dataset of the work tables.
         on_durable: See `Appender`; for rows that are not rejected.
+        generations: Gives the generation of each of these rows, by id, for a run that many workers
+            share: the highest one of a row counts. None = the number of the attempt.
 
     Attributes:
         tables: The staging tables of all attempts, with the target's columns that each has.
+        calls: The table of the calls that rows took, of all attempts; None = none were recorded.
         notify: Called with the ids of rows that are durable, rejected ones too, on the connections'
             threads; None = nobody needs to know.
+        on_rejected: Likewise, with those of rejected rows alone.
     """
 
     makes_empty_table = False
@@ -67,19 +74,26 @@ class Staging:
         dataset: tuple[str, str],
         *,
         on_durable: Callable[[pa.RecordBatch], None] | None = None,
+        generations: Callable[[pa.Array], pa.Array] | None = None,
     ) -> None:
         self._connection = connection
         self._run = run
         self._dataset = dataset
         self._on_durable = on_durable
+        self._generations = generations or self._attempts
+        self._worker = "" if run.worker is None else f"w{run.worker.id}"
         self._appender: Appender | None = None
         self._rejecter: Appender | None = None
+        self._counter: Appender | None = None
+        self._num_records = 0
+        self.calls: TableName | None = None
         self._refused: list[RefusedRow] = []
         self._rejects: TableName | None = None
         self._num_own = 0
         self._num_staged: int | None = None
         self.tables: list[tuple[TableName, tuple[Column, ...]]] = []
         self.notify: Callable[[pa.Array], None] | None = None
+        self.on_rejected: Callable[[pa.Array], None] | None = None
 
     @property
     def names(self) -> list[TableName]:
@@ -89,7 +103,7 @@ class Staging:
     @property
     def staged(self) -> sql.Staged:
         """The work tables, for SQL."""
-        return sql.Staged(tuple(self.tables), self._rejects)
+        return sql.Staged(tuple(self.tables), self._rejects, self._run.run_id)
 
     def rows(self, columns: Sequence[Column]) -> str:
         """A SELECT of the rows to publish, each once."""
@@ -118,6 +132,9 @@ class Staging:
         """Look up what earlier attempts at the run have left."""
         from etlkit.bigquery.schema_fields import from_schema_fields
 
+        if self._run.num_workers is not None:
+            self.find_shared()
+            return
         if self._run.attempt == 1:
             return
         for attempt in range(1, self._run.attempt):
@@ -129,9 +146,21 @@ class Staging:
         name = TableName(*self._dataset, f"rej_{self._run.run_id}")
         if self._connection.find_table(name) is not None:
             self._rejects = name
+        if self._connection.find_table(self._calls_name) is not None:
+            self.calls = self._calls_name
+
+    @property
+    def _calls_name(self) -> TableName:
+        return TableName(*self._dataset, f"cal_{self._run.run_id}")
+
+    def find_shared(self) -> None:
+        """Look up what all workers of the run have left, in all attempts."""
+        found = find_staged(self._connection, self._dataset, self._run.run_id)
+        self.tables, self._rejects = list(found.tables), found.rejects
 
     def _name(self, attempt: int, number: int) -> TableName:
-        return TableName(*self._dataset, f"out_{self._run.run_id}_{attempt}_{number}")
+        whose = f"{attempt}{self._worker if attempt else ''}"
+        return TableName(*self._dataset, f"out_{self._run.run_id}_{whose}_{number}")
 
     @property
     def taken(self) -> TableName:
@@ -168,6 +197,11 @@ class Staging:
             self._on_durable(batch)
         self._told_durable(batch)
 
+    def _told_rejected(self, batch: pa.RecordBatch) -> None:
+        if self.on_rejected is not None:
+            self.on_rejected(batch.column(ROW_ID))
+        self._told_durable(batch)
+
     def _told_durable(self, batch: pa.RecordBatch) -> None:
         if self.notify is not None:
             self.notify(batch.column(ROW_ID))
@@ -175,11 +209,16 @@ class Staging:
     def _with_attempt(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         import pyarrow as pa
 
-        attempt = pa.repeat(pa.scalar(self._run.attempt, pa.int64()), batch.num_rows)
+        attempts = self._generations(batch.column(0))
         field = pa.field(sql.ATTEMPT, pa.int64())
         return pa.RecordBatch.from_arrays(
-            [batch.column(0), attempt, *batch.columns[1:]], schema=batch.schema.insert(1, field)
+            [batch.column(0), attempts, *batch.columns[1:]], schema=batch.schema.insert(1, field)
         )
+
+    def _attempts(self, row_ids: pa.Array) -> pa.Array:
+        import pyarrow as pa
+
+        return pa.repeat(pa.scalar(self._run.attempt, pa.int64()), len(row_ids))
 
     def reject(self, rows: Sequence[RejectedRow]) -> None:
         """Stage rejected rows."""
@@ -194,9 +233,9 @@ class Staging:
             self._rejects = name
         if self._rejecter is None:
             self._rejecter = Appender(
-                self._connection.writer(), self._rejects, schema, on_durable=self._told_durable
+                self._connection.writer(), self._rejects, schema, on_durable=self._told_rejected
             )
-        attempt = self._run.attempt
+        attempts = self._generations(pa.array([row.row_id for row in rows], pa.string()))
         values = [
             (
                 r.row_id,
@@ -208,13 +247,36 @@ class Staging:
                 r.attempts,
                 _utc(r.at),
             )
-            for r in rows
+            for r, attempt in zip(rows, attempts.to_pylist(), strict=True)
         ]
         arrays = [
             pa.array(column, type=field.type)
             for column, field in zip(zip(*values, strict=True), schema, strict=True)
         ]
         self._rejecter.append(pa.RecordBatch.from_arrays(arrays, schema=schema))
+
+    def record_calls(self, calls: Sequence[RowCalls]) -> None:
+        """Stage the calls of rows, for their lineage."""
+        import pyarrow as pa
+
+        from etlkit.rows.columns import arrow_schema
+
+        schema = arrow_schema(CALL_COLUMNS)
+        if self.calls is None:
+            self._connection.make_table(work_table(self._calls_name, CALL_COLUMNS))
+            self.calls = self._calls_name
+        if self._counter is None:
+            self._counter = Appender(self._connection.writer(), self.calls, schema)
+        values = []
+        for each in calls:
+            self._num_records += 1
+            numbers = self._run.attempt, self._num_records, each.calls, each.units
+            values += [(row_id, *numbers, len(each.row_ids)) for row_id in each.row_ids]
+        arrays = [
+            pa.array(column, type=field.type)
+            for column, field in zip(zip(*values, strict=True), schema, strict=True)
+        ]
+        self._counter.append(pa.RecordBatch.from_arrays(arrays, schema=schema))
 
     @property
     def has_refused(self) -> bool:
@@ -252,13 +314,17 @@ class Staging:
         counts.read = counts.finished
         return counts
 
+    @property
+    def _appenders(self) -> tuple[Appender | None, ...]:
+        return self._appender, self._rejecter, self._counter
+
     def is_ready(self) -> bool:
         """Whether staging takes rows; see `Appender.is_ready`."""
-        return all(each is None or each.is_ready() for each in (self._appender, self._rejecter))
+        return all(each is None or each.is_ready() for each in self._appenders)
 
     def flush(self) -> None:
         """Return when all rows are durable."""
-        for appender in (self._appender, self._rejecter):
+        for appender in self._appenders:
             if appender is not None:
                 appender.flush()
 
@@ -268,6 +334,9 @@ class Staging:
         if self._rejecter is not None:
             self._rejecter.close()
             self._rejecter = None
+        if self._counter is not None:
+            self._counter.close()
+            self._counter = None
 
     def _close_appender(self) -> None:
         if self._appender is not None:
@@ -278,12 +347,43 @@ class Staging:
     @property
     def all_names(self) -> list[TableName]:
         """All staging tables."""
-        return [*self.names, *([] if self._rejects is None else [self._rejects])]
+        return [*self.names, *(each for each in (self._rejects, self.calls) if each is not None)]
 
     def drop(self) -> None:
         """Drop the tables."""
         for name in self.all_names:
             self._connection.drop_work_table(name)
+
+
+def find_staged(connection: Connection, dataset: tuple[str, str], run_id: str) -> sql.Staged:
+    """Look up what was staged of a run, by all attempts and all their workers.
+
+    Args:
+        connection: To look with.
+        dataset: Project and dataset of the work tables.
+        run_id: The run.
+    """
+    from etlkit.bigquery.client import REQUEST_S
+    from etlkit.bigquery.schema_fields import from_schema_fields
+
+    ours = re.compile(rf"out_{re.escape(run_id)}_(\d+)w?([0-9a-f]*)_(\d+)")
+    rejects, found = f"rej_{run_id}", []
+    has_rejects = False
+    listed = connection.client.list_tables(
+        ".".join(dataset), retry=connection.retry(), timeout=REQUEST_S
+    )
+    for item in listed:
+        has_rejects = has_rejects or item.table_id == rejects
+        if match := ours.fullmatch(item.table_id):
+            found.append(
+                (int(match[1]), match[2], int(match[3]), TableName(*dataset, item.table_id))
+            )
+    tables = []
+    for *_, name in sorted(found):
+        table = connection.find_table(name)
+        if table is not None:
+            tables.append((name, from_schema_fields(table.schema)[len(sql.STAGING_COLUMNS) :]))
+    return sql.Staged(tuple(tables), TableName(*dataset, rejects) if has_rejects else None)
 
 
 def _utc(at: datetime) -> datetime:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from etlkit.api.lineage import LINEAGE_COLUMNS, without_lineage
+from etlkit.bigquery import sql
 from etlkit.bigquery.client import connect
 from etlkit.bigquery.modes import MODES, Evolution, ExistingTable, TargetOptions
 from etlkit.bigquery.names import parse_table
@@ -12,7 +15,7 @@ from etlkit.bigquery.table_definition import definition_of
 from etlkit.errors import SinkError
 
 if TYPE_CHECKING:
-    from etlkit.api.job_options import OnSchemaChange
+    from etlkit.api.job_options import JobOptions, OnSchemaChange
     from etlkit.api.run import Run
     from etlkit.bigquery.client import Connection
     from etlkit.bigquery.names import TableName
@@ -58,20 +61,22 @@ def find_dataset(
         )
 
 
-def target_of(run: Run, options: TargetOptions, policy: OnSchemaChange) -> Target:
+def target_of(run: Run, options: TargetOptions, job: JobOptions) -> Target:
     """The run's target: looked at once, when the job is checked or when the run starts.
 
     Args:
         run: The attempt.
         options: What the job says about the target.
-        policy: The job's `on_schema_change`.
+        job: For `on_schema_change` and `lineage`.
 
     Raises:
         SinkError: As `Target`.
     """
-    return run.share(
-        "bigquery_target", lambda: Target(options, policy, connect(run)), lambda _: None
-    )
+
+    def make() -> Target:
+        return Target(options, job.on_schema_change, connect(run), lineage=job.lineage)
+
+    return run.share("bigquery_target", make, lambda _: None)
 
 
 class KnownTarget:
@@ -82,6 +87,7 @@ class KnownTarget:
         policy: The job's `on_schema_change`.
         name: Its full name.
         table: What is there; None = it does not exist.
+        lineage: Whether rows get `LINEAGE_COLUMNS`.
 
     Attributes:
         name: Its full name.
@@ -94,8 +100,11 @@ class KnownTarget:
         policy: OnSchemaChange,
         name: TableName,
         table: ExistingTable | None,
+        *,
+        lineage: bool = False,
     ) -> None:
         self._options = options
+        self._lineage = lineage
         self._policy = policy
         self._mode = MODES[options.mode]
         self.name = name
@@ -112,8 +121,8 @@ class KnownTarget:
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The table's columns; empty = it does not exist."""
-        return () if self.table is None else self.table.columns
+        """The table's columns without those of lineage; empty = it does not exist."""
+        return () if self.table is None else without_lineage(self.table.columns)
 
     @property
     def must_drop(self) -> bool:
@@ -179,7 +188,8 @@ class KnownTarget:
 
     def _creation(self, columns: tuple[Column, ...] | None) -> list[str]:
         definition, by = self._options.definition, self._options.definition.partitioning
-        shown = ", ".join(f"{c.name} {c.parameterized_ddl}" for c in columns or ())
+        made = self.published(columns) if columns else ()
+        shown = ", ".join(f"{c.name} {c.parameterized_ddl}" for c in made)
         changes = [f"{self.name} would be created" + (f" with {shown}" if shown else "")]
         if by is not None:
             layout = by.expression(columns) if columns else by.column or "the time of loading"
@@ -197,7 +207,12 @@ class KnownTarget:
         if self.table is None or not columns or self.must_drop:
             return Evolution()
         self._refuse_other_case(columns)
-        return self._mode.evolve(self.table, self.published(columns), self._policy)
+        there = {column.name for column in self.table.columns}
+        more = [c for c in LINEAGE_COLUMNS if self._lineage and c.name not in there]
+        # Whatever the policy: the job asks for these two by name.
+        table = replace(self.table, columns=(*self.table.columns, *more))
+        evolution = self._mode.evolve(table, self.published(columns), self._policy)
+        return replace(evolution, before=(*map(sql.add_column, more), *evolution.before))
 
     def _refuse_other_case(self, columns: tuple[Column, ...]) -> None:
         """BigQuery's names ignore case: the two would be one column."""
@@ -212,7 +227,11 @@ class KnownTarget:
                 )
 
     def published(self, staged: tuple[Column, ...]) -> tuple[Column, ...]:
-        """Which of the staged columns are published."""
+        """Which columns are published of rows that are staged with these."""
+        kept = self._kept(staged)
+        return (*kept, *LINEAGE_COLUMNS) if self._lineage and kept else kept
+
+    def _kept(self, staged: tuple[Column, ...]) -> tuple[Column, ...]:
         if self._policy != "drop_columns" or self.table is None or self.must_drop:
             return staged
         there = {column.name for column in self.columns}
@@ -229,6 +248,7 @@ class Target(KnownTarget):
         options: What the job says about it.
         policy: The job's `on_schema_change`.
         connection: The run's connection.
+        lineage: See `KnownTarget`.
 
     Raises:
         SinkError: No such dataset, another location, no table, or one that the mode refuses.
@@ -239,8 +259,11 @@ class Target(KnownTarget):
         options: TargetOptions,
         policy: OnSchemaChange,
         connection: Connection,
+        *,
+        lineage: bool = False,
     ) -> None:
-        super().__init__(options, policy, parse_table(options.table, connection.project), None)
+        name = parse_table(options.table, connection.project)
+        super().__init__(options, policy, name, None, lineage=lineage)
         self._connection = connection
         self._find_dataset(may_create=False)
         self.look()

@@ -53,6 +53,10 @@ class ResultsTable:
         run: The attempt.
         dataset: Project and dataset of the work tables.
         reuse: What counts.
+
+    Attributes:
+        name: The table.
+        says_who_made: Whether what was taken says which run has made it.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class ResultsTable:
         self._reuse = reuse
         self._passing = {column.name for column in reuse.passing}
         self._has_results = False
+        self.says_who_made: bool = False
         self.name: TableName = results_name(dataset, reuse.job)
 
     def count(self) -> int:
@@ -146,7 +151,10 @@ class ResultsTable:
         if table is None or not table.num_rows:
             return (self._tell_of_other_code() if self._has_results else 0), ()
         count = self._connection.select(results_sql.count_rows(into))[0]["n"]
-        return int(count), from_schema_fields(table.schema)[len(sql.STAGING_COLUMNS) :]
+        columns = from_schema_fields(table.schema)[len(sql.STAGING_COLUMNS) :]
+        own = (results_sql.MADE_BY_RUN, results_sql.MADE_BY_ROW)
+        self.says_who_made = own[0] in {column.name for column in columns}
+        return int(count), tuple(column for column in columns if column.name not in own)
 
     def _make(self, frozen: TableName, into: TableName, target: dict[str, Column]) -> None:
         if self._reuse.is_fresh:  # a resume finds it, and takes nothing either

@@ -17,6 +17,10 @@ PARAMETERS = "_etlkit_parameters"
 MADE_AT = "_etlkit_made_at"
 RUN = "_etlkit_run"
 
+MADE_BY_RUN = "_etlkit_made_by_run"
+MADE_BY_ROW = "_etlkit_made_by_row"
+"""Of a staging table of results: the run that made a result, and its source row there."""
+
 RESULT_COLUMNS = (
     Column(KEY, "STRING", description="Hash of the values of the key columns"),
     Column(CODE, "STRING", description="Digest of the transform's code"),
@@ -112,7 +116,8 @@ def known(frozen: TableName, results: TableName, made: Sequence[Column], reuse: 
     fits = [condition for column, value in values for condition in _demands(column, value)]
     fitting = "".join(f"\n  AND {each}" for each in fits)
     return (
-        f"SELECT s.{ROW_ID}, 0 AS {sql.ATTEMPT}, r.{PART}, r.{PARTS}{chosen}\n"
+        f"SELECT s.{ROW_ID}, 0 AS {sql.ATTEMPT}, r.{PART}, r.{PARTS}{chosen},\n"
+        f"  r.{RUN} AS {MADE_BY_RUN}, r.{ROW_ID} AS {MADE_BY_ROW}\n"
         f"FROM (\n  SELECT *, {key_of(reuse.keys, 'frozen')} AS {KEY} FROM {frozen.sql} AS frozen\n"
         ") AS s\nJOIN (\n"
         f"  SELECT * {_counting(results, reuse)}\n"

@@ -12,7 +12,7 @@ from etlkit.api.outcomes import Counts
 from etlkit.api.run import LAST, ParentRun, RunRecord, RunRequest, new_run_id
 from etlkit.bigquery.client import Connection
 from etlkit.bigquery.google_errors import errors_as
-from etlkit.bigquery.names import label, work_dataset
+from etlkit.bigquery.names import label, shard_events_name, work_dataset
 from etlkit.bigquery.runs.finish import finish_published
 from etlkit.bigquery.runs.guard import find_holder, guard_name
 from etlkit.bigquery.runs.ledger import WORKFLOW, Ledger, published_counts
@@ -98,6 +98,8 @@ def find_run(
         target=row["target"],
         parent=parent_of_row(row),
         code=json.loads(row.get("code") or "{}"),
+        is_shared=not published
+        and connection.find_table(shard_events_name(dataset, row["run_id"])) is not None,
     )
 
 

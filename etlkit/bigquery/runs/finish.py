@@ -66,7 +66,7 @@ def finish_published(connection: Connection, dataset: tuple[str, str], run_id: s
         return False
     if rows[0]["cleanup"]:
         run_cleanup(connection, run_id, rows[0]["cleanup"])
-    ours = re.compile(rf"(?:src|out|rej|ans)_{re.escape(run_id)}(?:_.*)?")
+    ours = re.compile(rf"(?:src|out|rej|ans|cal|shd|wrk)_{re.escape(run_id)}(?:_.*)?")
     project, name = dataset
     for table in connection.client.list_tables(f"{project}.{name}", timeout=60.0):
         if ours.fullmatch(table.table_id):

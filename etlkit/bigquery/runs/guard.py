@@ -23,6 +23,8 @@ from etlkit.bigquery.table_definition import work_table
 from etlkit.errors import RunStateError, RunTakenOverError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from google.cloud import bigquery
 
     from etlkit.bigquery.client import Connection
@@ -141,13 +143,23 @@ class Guard:
         name: The guard's table.
         run_id: The run, for messages.
         attempt: Number of this attempt.
+        progress: Gives labels that say how far the run is; they are told with each renewal.
 
     Attributes:
         owner: The token of this attempt: what the fence asks for.
     """
 
-    def __init__(self, connection: Connection, name: TableName, run_id: str, attempt: int) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        name: TableName,
+        run_id: str,
+        attempt: int,
+        *,
+        progress: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
         self._connection = connection
+        self._progress = progress
         self.name = name
         self._run_id = run_id
         self._attempt = attempt
@@ -268,6 +280,7 @@ class Guard:
             _ATTEMPT: str(self._attempt),
             _STATE: "running",
             _RENEWALS: str(self._renewals),
+            **self._progress(),
         }
         table.description = ProcessIdentity.current().to_json()
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING
 
 from etlkit.bigquery.runs.guard import LEASE_S
@@ -50,7 +52,9 @@ class Lease:
         self._ends_at = clock() + LEASE_S - _MARGIN_S
         self._lost: RunTakenOverError | None = None
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="etlkit-lease", daemon=True)
+        self._thread = threading.Thread(
+            target=partial(copy_context().run, self._run), name="etlkit-lease", daemon=True
+        )
 
     def start(self) -> None:
         """Begin to renew."""

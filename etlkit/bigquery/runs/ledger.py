@@ -58,6 +58,7 @@ _RUN_COLUMNS = (
     Column("attempt", "INT64", description="1, and one more at every resume"),
     Column("fingerprint", "STRING", description="Of code and query"),
     Column("code", "STRING", description="JSON text: what the fingerprint is made of"),
+    Column("revision", "STRING", description="Commit of the code; null = not known"),
     Column("variables", "JSON", description="Query parameters, variables, files"),
     Column("retry_of", "STRING", description="The run whose rejected rows this one retries"),
     Column("parent_run_id", "STRING", description="The workflow's run whose task this run is"),

@@ -19,6 +19,7 @@ from etlkit.bigquery.runs.guard import Guard, guard_name
 from etlkit.bigquery.runs.job_lock import JobLock
 from etlkit.bigquery.runs.lease import Lease
 from etlkit.bigquery.runs.ledger import Ledger, published_counts
+from etlkit.bigquery.runs.progress_labels import progress_labels
 from etlkit.bigquery.runs.stored_reports import to_stored
 from etlkit.errors import (
     AlreadyPublishedError,
@@ -68,8 +69,9 @@ class RunOwner:
         self._dataset = dataset
         self._kind = kind
         self.ledger: Ledger = Ledger(connection, dataset)
+        name = guard_name(dataset, run.run_id)
         self.guard: Guard = Guard(
-            connection, guard_name(dataset, run.run_id), run.run_id, run.attempt
+            connection, name, run.run_id, run.attempt, progress=self._progress
         )
         self.lease: Lease = Lease(self.guard)
         parent = run.parent
@@ -81,6 +83,7 @@ class RunOwner:
             "attempt": run.attempt,
             "fingerprint": run.fingerprint,
             "code": json.dumps(run.code) if run.code else None,
+            "revision": run.revision,
             "variables": {**run.variables, **(details or {})},
             "retry_of": run.retry_of,
             "parent_run_id": None if parent is None else parent.run_id,
@@ -123,6 +126,10 @@ class RunOwner:
         self.lease.start()
         if self._run.parent is not None:
             self._run.parent.on_started(self._run.run_id)
+
+    def _progress(self) -> Mapping[str, str]:
+        progress = self._run.progress()
+        return {} if progress is None else progress_labels(*progress)
 
     def _begin(
         self,

@@ -204,6 +204,7 @@ class BigQueryWorkflowState:
         self._ends = _Ends()
         self._remember(earlier)
         self._requests = 0
+        self._job_name = run.job_name
         self.run_id: str = run.run_id
         self.attempt: int = run.attempt
 
@@ -307,6 +308,7 @@ class BigQueryWorkflowState:
             task_text(path),
             owner=self._owner.guard.owner,
             dataset=".".join(self._dataset),
+            job=self._job_name,
             on_published=self._ends.published.add,
         )
 

@@ -5,7 +5,7 @@ Protocol: https://cloud.google.com/bigquery/docs/reference/storage
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,12 @@ its offset."""
 
 
 def read_table(
-    connection: Connection, table: TableName, *, max_streams: int = 1
+    connection: Connection,
+    table: TableName,
+    *,
+    max_streams: int = 1,
+    columns: Sequence[str] = (),
+    where: str = "",
 ) -> Iterator[pa.RecordBatch]:
     """Yield all rows of a table, each once. A stream that breaks continues at its offset.
 
@@ -38,6 +43,8 @@ def read_table(
         table: The table.
         max_streams: Streams to read side by side, at most; BigQuery may give fewer. One stream keeps
             the order of the rows.
+        columns: Names of the columns to read; empty = all.
+        where: A filter, as in WHERE; empty = all rows.
 
     Raises:
         ReadExpiredError: The session is over (6 hours after it began); the table is still there.
@@ -47,9 +54,14 @@ def read_table(
     from google.cloud.bigquery_storage_v1 import types
 
     client = connection.reader()
+    options = types.ReadSession.TableReadOptions(
+        selected_fields=list(columns), row_restriction=where
+    )
     session = client.create_read_session(
         parent=f"projects/{connection.project}",
-        read_session=types.ReadSession(table=table.path, data_format=types.DataFormat.ARROW),
+        read_session=types.ReadSession(
+            table=table.path, data_format=types.DataFormat.ARROW, read_options=options
+        ),
         max_stream_count=max_streams,
         retry=connection.retry(),
     )

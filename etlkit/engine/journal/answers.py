@@ -25,6 +25,10 @@ class Answers:
         self._outcomes = outcomes
         self.num_used = 0
 
+    def add(self, outcomes: dict[str, Outcome]) -> None:
+        """Add outcomes, from any thread."""
+        self._outcomes.update(outcomes)
+
     def split(self, chunk: Chunk) -> Iterator[tuple[int, int, list[Outcome] | None]]:
         """Consecutive rows of a chunk: index of the first and of the next one, and their outcomes.
 

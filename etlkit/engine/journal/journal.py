@@ -7,7 +7,7 @@ import logging
 import os
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,6 +63,8 @@ class Journal:
     Nothing depends on it but money: a row that it lacks is transformed again, and one that it has
     goes through the sink as any other.
 
+    Of a run that many workers share, each worker has a folder of its own in the run's.
+
     Args:
         folder: The run's own folder; made when the first row is kept.
         run: The attempt.
@@ -73,7 +75,8 @@ class Journal:
     """
 
     def __init__(self, folder: Path, run: Run, *, keeps_errors: bool) -> None:
-        self._folder = folder
+        self._of_run = folder
+        self._folder = folder if run.worker is None else folder / run.worker.id
         self._keeps_errors = keeps_errors
         self._attempt = run.attempt
         self._header = {
@@ -90,9 +93,18 @@ class Journal:
         self._full_files: list[int] = []
         self._is_dirty = self._is_off = False
         self._pending: dict[str, _Segment] = {}
+        self._workers_read: set[str] = set()
         self._closing = threading.Event()
         self._syncing: threading.Thread | None = None
         self.answers = Answers(self._load() if run.attempt > 1 else {})
+
+    def read_of(self, workers: Iterable[str]) -> None:
+        """Read what other workers of this attempt have left that are gone, as far as it is here."""
+        for worker in workers:
+            folder = self._of_run / worker
+            if worker not in self._workers_read and is_private(folder):
+                self._workers_read.add(worker)
+                self.answers.add(self._load_all(sorted(folder.glob(f"*{_SUFFIX}"))))
 
     def keep(self, row_ids: Sequence[str], outcomes: Sequence[Outcome]) -> None:
         """Write down how rows ended, before the next call is made."""
@@ -159,15 +171,19 @@ class Journal:
 
     def _load(self) -> dict[str, Outcome]:
         """What earlier attempts with the same code and query have answered; a later one wins."""
-        found: dict[str, Outcome] = {}
-        if not is_private(self._folder):
-            return found
+        if not is_private(self._of_run):
+            return {}
         earlier = sorted(
             (number, path)
-            for path in self._folder.glob(f"*{_SUFFIX}")
+            for pattern in (f"*{_SUFFIX}", f"*/*{_SUFFIX}")
+            for path in self._of_run.glob(pattern)
             if (number := _attempt_of(path)) < self._attempt
         )
-        for _, path in earlier:
+        return self._load_all([path for _, path in earlier])
+
+    def _load_all(self, paths: Sequence[Path]) -> dict[str, Outcome]:
+        found: dict[str, Outcome] = {}
+        for path in paths:
             try:
                 rows = self._read(path)
             except (OSError, ValueError, KeyError, TypeError) as error:
@@ -178,7 +194,7 @@ class Journal:
             self._pending.update(dict.fromkeys(rows, segment))
             found |= rows
         if found:
-            log.info("%d rows at most are taken from the journal in %s", len(found), self._folder)
+            log.info("%d rows at most are taken from the journal in %s", len(found), self._of_run)
         return found
 
     def _read(self, path: Path) -> dict[str, Outcome]:
@@ -201,7 +217,9 @@ class Journal:
         return self._segment
 
     def _begin_segment(self) -> _Segment:
-        make_folder(self._folder)
+        make_folder(self._of_run)
+        if self._folder != self._of_run:
+            self._folder.mkdir(mode=0o700, exist_ok=True)
         self._num_segments += 1
         name = f"{self._attempt}-{self._token}-{self._num_segments}{_SUFFIX}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_BINARY", 0)

@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from etlkit.errors import missing_packages
-from etlkit.local.bigquery import catalog_protos, resolved_trees, wire_trees
+from etlkit.local.bigquery import catalog_protos, column_sources, resolved_trees, wire_trees
 from etlkit.local.bigquery.analysis_cache import AnalysisCache
+from etlkit.local.bigquery.column_sources import StatementSources
 from etlkit.local.bigquery.generated_names import Renaming, mapped
 from etlkit.local.bigquery.googlesql_features import (
     LACKING,
@@ -35,7 +36,7 @@ from etlkit.local.bigquery.googlesql_features import (
     REWRITES,
 )
 from etlkit.local.bigquery.resolved_trees import Analysis
-from etlkit.local.bigquery.sql_catalog import Catalog, TableFunction
+from etlkit.local.bigquery.sql_catalog import Catalog, Table, TableFunction
 from etlkit.local.bigquery.sql_catalog import Path as Names
 from etlkit.local.bigquery.sql_names import scan
 from etlkit.local.bigquery.sql_types import SqlType
@@ -336,6 +337,20 @@ class Engine:
         shown: Analysis = mapped(known, renaming.show)
         return shown
 
+    def column_sources(
+        self, sql: str, catalog: Catalog, parameters: Parameters
+    ) -> StatementSources:
+        """See `etlkit.local.bigquery.column_sources.read`. Nothing is remembered of it.
+
+        Raises:
+            GoogleSqlError: The statement is refused.
+        """
+        sql, functions = _without_models(sql, catalog)
+        named = catalog_protos.NamedThings.of(catalog, scan(sql))
+        named.table_functions += functions
+        with self._analyzing:
+            return column_sources.read(*self._tree(sql, named, catalog, parameters))
+
     def check_script(self, sql: str) -> None:
         """See `check_script`."""
         key = (Renaming().text(scan(sql)), "", _SCRIPT)
@@ -373,6 +388,16 @@ class Engine:
         catalog: Catalog,
         parameters: Parameters,
     ) -> Analysis:
+        return resolved_trees.read(*self._tree(sql, named, catalog, parameters))
+
+    def _tree(
+        self,
+        sql: str,
+        named: catalog_protos.NamedThings,
+        catalog: Catalog,
+        parameters: Parameters,
+    ) -> tuple[bytes, type[Any], list[Table]]:
+        """The resolved statement, its class, and the tables that it names."""
         from zetasql.wasi._pb2.zetasql.local_service import local_service_pb2 as service
 
         if parameters is None and scan(sql).has_positional:
@@ -388,7 +413,7 @@ class Engine:
         statement = bytes(dict(wire_trees.fields(memoryview(response)))[1])
         kind = service.AnalyzeResponse.DESCRIPTOR.fields_by_name["resolved_statement"].message_type
         tables = [table for _, table in named.tables]
-        return resolved_trees.read(statement, kind._concrete_class, tables)  # noqa: SLF001
+        return statement, kind._concrete_class, tables  # noqa: SLF001
 
     def register(self, named: catalog_protos.NamedThings) -> int:
         """Make a catalog that requests name by its number."""

@@ -14,7 +14,20 @@ import pytest
 import etlkit
 from etlkit import ConfigError, JobError, RetryableError, RowError
 from etlkit.api.run import Interrupted
-from etlkit.cli import check, completion, deploy, doctor, init, local, new, prove, report, run, runs
+from etlkit.cli import (
+    check,
+    completion,
+    deploy,
+    doctor,
+    init,
+    local,
+    new,
+    prove,
+    report,
+    run,
+    runs,
+    serve,
+)
 from etlkit.cli.invocation import invoke
 from etlkit.cli.root import command, main
 
@@ -33,6 +46,7 @@ def test_every_command_is_listed_with_the_module_that_has_it():
         "prove": prove,
         "runs": runs,
         "report": report,
+        "serve": serve,
         "deploy": deploy,
         "local": local,
     }

@@ -125,7 +125,7 @@ def test_rows_keep_their_slots_where_there_cannot_be_more_workers(caplog):
 
     api = Api(range(3, 3 + SLOTS - 1), 200)
     assert transfer(etl_for(api, prepare), 200 + SLOTS - 1).written == 200 + SLOTS - 1
-    assert len(prepared) == SLOTS + 1
+    assert SLOTS < len(prepared) < 2 * SLOTS  # several rows may wait before the first has failed
     assert [each for each in caplog.messages if "no more licences" in each]
 
 

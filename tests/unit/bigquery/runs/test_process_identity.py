@@ -40,6 +40,20 @@ def test_other_descriptions_are_nobodys(text):
     assert ProcessIdentity.from_json(text) is None
 
 
+def test_a_forked_process_is_another_one():
+    """Two processes that think that they are one would both hold a run."""
+    code = """
+import os
+from etlkit.bigquery.runs.process_identity import ProcessIdentity
+parent = ProcessIdentity.current().process
+if os.fork() == 0:
+    os._exit(ProcessIdentity.current().process == parent)
+print(os.waitstatus_to_exitcode(os.wait()[1]), ProcessIdentity.current().process == parent)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stdout == b"0 True\n"
+
+
 def test_this_process_is_alive():
     """Whoever asks."""
     assert (ME.pid, ME.is_dead()) == (os.getpid(), False)

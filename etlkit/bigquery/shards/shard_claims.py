@@ -1,0 +1,287 @@
+"""The claims of one worker: which shards it works on, how far it is, and which it takes next."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from etlkit.bigquery.shards.shard_map import (
+    CLAIMED,
+    JOINED,
+    LEFT,
+    RELEASED,
+    SETTLED,
+    Claim,
+    ShardEvent,
+    home,
+)
+from etlkit.bigquery.sql import NUM_SHARDS, shard_of
+from etlkit.calls import clock
+from etlkit.errors import RunTakenOverError, SourceError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from etlkit.bigquery.shards.shard_log import LogState, ShardLog
+
+log = logging.getLogger("etlkit.bigquery")
+
+CLAIM_S = 30.0
+"""How much work a claim is, about. A shorter one costs more requests; of a longer one, more is left to
+the slowest worker in the end."""
+
+AHEAD_S = 5.0
+"""The next shards are claimed when this much work is left, so that the calls never wait for them."""
+
+_FIRST_SHARE = 16
+"""The first claim of a worker is this part of its share: nobody knows yet how fast it is."""
+
+_LAST_SHARE = 2
+"""A claim is at most this part of a worker's share of what is free: the last ones are small."""
+
+_LEAST_S = 3.0
+"""But not smaller than this much work: a claim takes requests, too."""
+
+_POLL_S = 0.1
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 15.0
+"""Between two looks at what the others do, when nothing is free. It doubles: each look is a query."""
+
+
+@dataclass(eq=False)
+class _OwnClaim:
+    """A claim, and how many of its rows were read and are durable."""
+
+    claim: Claim
+    num_read: int = 0
+    num_durable: int = 0
+    is_read_whole: bool = False
+
+    @property
+    def is_settled(self) -> bool:
+        return self.is_read_whole and self.num_durable >= self.num_read
+
+
+@dataclass
+class ShardClaims:
+    """Claims shards for a worker until none is left. Safe for threads.
+
+    The reader's thread claims and waits; the connections' threads tell what is durable.
+
+    Args:
+        shard_log: The events of the run.
+        worker: Id of this worker.
+        index: Its number, from 0.
+        num_workers: How many workers there are meant to be.
+        num_rows: Rows of the run.
+        find_lost: Looks which of these workers are gone, given the log's state, and tells it.
+        may_start: Whether others may work beside the first worker, which decides the columns; asked
+            until it is true, or shards are settled.
+    """
+
+    shard_log: ShardLog
+    worker: str
+    index: int
+    num_workers: int
+    num_rows: int
+    find_lost: Callable[[LogState], Sequence[ShardEvent]]
+    may_start: Callable[[], bool] = lambda: True
+    _own: list[_OwnClaim] = field(default_factory=list)
+    _by_shard: dict[int, _OwnClaim] = field(default_factory=dict)
+    _to_tell: list[ShardEvent] = field(default_factory=list)
+    _generations: set[int] = field(default_factory=set)
+    _durable_rows: int = 0
+    _began_at: float | None = None
+    _num_claims: int = 0
+    _has_joined: bool = False
+    lost: frozenset[str] = frozenset()
+    _everyone_may: bool = False
+
+    def __post_init__(self) -> None:
+        """Make what threads share."""
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._start = home(self.index, self.num_workers)
+
+    def close(self) -> None:
+        """End every wait: no more shards are claimed."""
+        self._closed.set()
+
+    def next(self) -> Claim | None:
+        """Claim shards, as soon as little of the work claimed before is left.
+
+        Returns:
+            None = every shard of the run is settled, or this was closed.
+        """
+        wait_s = _FIRST_WAIT_S
+        while not self._closed.is_set():
+            if not self._has_little_left():
+                self._closed.wait(_POLL_S)
+                continue
+            state = self._tell_and_read()
+            if state.shards.is_done:
+                return None
+            claim = self._choose(state)
+            if claim is not None:
+                claim = self._claim(claim)
+                if claim is not None:
+                    return claim
+                wait_s = _FIRST_WAIT_S  # somebody else was as fast: look again soon
+            lost = self.find_lost(state)
+            if lost:
+                self._to_tell += lost
+                continue
+            self._wait_for_others(wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+            wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
+        return None
+
+    def was_read(self, claim: Claim, row_ids: pa.Array) -> None:
+        """Count rows that were read of a claim.
+
+        Raises:
+            SourceError: A row is not of these shards.
+        """
+        for row_id in row_ids.to_pylist():
+            if not claim.first <= shard_of(row_id) <= claim.last:
+                raise SourceError(f"row {row_id} is not of the shards that were asked for")
+        with self._lock:
+            self._of(claim).num_read += len(row_ids)
+            if self._began_at is None:
+                self._began_at = clock.now()
+
+    def was_read_whole(self, claim: Claim) -> None:
+        """Say that no more rows of a claim come."""
+        with self._lock:
+            self._of(claim).is_read_whole = True
+
+    def are_durable(self, row_ids: Sequence[str]) -> None:
+        """Count rows whose outcome is durable, each once."""
+        shards = Counter(map(shard_of, row_ids))
+        with self._lock:
+            for shard, num_rows in shards.items():
+                own = self._by_shard.get(shard)
+                if own is not None:
+                    own.num_durable += num_rows
+                    self._durable_rows += num_rows
+
+    def generation_of(self, row_id: str) -> int:
+        """What a row is staged with."""
+        return self._by_shard[shard_of(row_id)].claim.generation
+
+    def generation(self) -> int | None:
+        """What all rows are staged with; None = it differs."""
+        return next(iter(self._generations)) if len(self._generations) == 1 else None
+
+    def unsettled(self) -> list[Claim]:
+        """Claims with rows that have no durable outcome, to be read again from the beginning."""
+        with self._lock:
+            left = [own for own in self._own if not own.is_settled]
+            for own in left:
+                own.num_read = own.num_durable = 0
+                own.is_read_whole = False
+            return [own.claim for own in left]
+
+    def leave(self) -> None:
+        """Tell what is settled, and that this worker is done. What it has not settled is free again."""
+        self._closed.set()
+        if self._has_joined:
+            self.shard_log.tell([*self._settled(), *self._to_tell, ShardEvent(LEFT, self.worker)])
+
+    def _of(self, claim: Claim) -> _OwnClaim:
+        return next(own for own in self._own if own.claim == claim)
+
+    def _has_little_left(self) -> bool:
+        with self._lock:
+            left = sum(own.num_read - own.num_durable for own in self._own)
+            if left <= 0:
+                return True
+            rate = self._rows_per_s()
+            return rate is not None and left <= rate * AHEAD_S
+
+    def _rows_per_s(self) -> float | None:
+        if self._began_at is None or not self._durable_rows:
+            return None
+        return self._durable_rows / max(clock.now() - self._began_at, 1e-3)
+
+    def _settled(self) -> list[ShardEvent]:
+        """Take the claims that are settled out of the list of own ones."""
+        with self._lock:
+            settled = [own for own in self._own if own.is_settled]
+            self._own = [own for own in self._own if not own.is_settled]
+        return [own.claim.event(SETTLED) for own in settled]
+
+    def _tell_and_read(self) -> LogState:
+        events = [*self._settled(), *self._to_tell]
+        self._to_tell = []
+        if not self._has_joined:
+            events.insert(0, ShardEvent(JOINED, self.worker))
+            self._has_joined = True
+        self.shard_log.tell(events)
+        return self._read()
+
+    def _read(self) -> LogState:
+        """Read the events.
+
+        Raises:
+            RunTakenOverError: The shards of this worker were given to others.
+        """
+        state = self.shard_log.read()
+        if state.attempt != self.shard_log.attempt or self.worker in state.shards.lost:
+            raise RunTakenOverError(
+                "the shards of this worker were given to others: it gave no sign of life for too "
+                "long, or another process has resumed the run"
+            )
+        self.lost = frozenset(state.shards.lost)
+        return state
+
+    def _choose(self, state: LogState) -> Claim | None:
+        shards = state.shards
+        if not self._everyone_may:
+            self._everyone_may = shards.has_settled or self.may_start()
+            is_first = next(iter(shards.workers), None) == self.worker
+            if not self._everyone_may and (shards.claims or not is_first):
+                return None
+        free = shards.free()
+        return shards.choose(self.worker, free, self._start, self._size(state, len(free)))
+
+    def _size(self, state: LogState, num_free: int) -> int:
+        workers = max(self.num_workers, len(state.shards.workers), 1)
+        with self._lock:
+            rate = self._rows_per_s()
+        if rate is None:
+            return max(1, num_free // (_FIRST_SHARE * workers))
+        rows_per_shard = max(self.num_rows / NUM_SHARDS, 1e-6)
+        per_s = rate / rows_per_shard
+        most = max(num_free // (_LAST_SHARE * workers), round(per_s * _LEAST_S))
+        return max(1, min(most, round(per_s * CLAIM_S)))
+
+    def _claim(self, claim: Claim) -> Claim | None:
+        """Claim shards, and give them back if another worker has claimed one of them, too."""
+        self.shard_log.tell([claim.event(CLAIMED)])
+        shards = self._read().shards
+        is_live = any(each.event("") == claim.event("") for each in shards.claims)
+        alone = self._everyone_may or len(shards.claims) == 1
+        if not is_live or shards.rivals(claim) or not alone:
+            self._to_tell.append(claim.event(RELEASED))
+            self._start = random.randrange(NUM_SHARDS)  # noqa: S311 - no secret
+            return None
+        self._start = claim.last + 1
+        own = _OwnClaim(claim)
+        with self._lock:
+            self._own.append(own)
+            self._generations.add(claim.generation)
+            for number in range(claim.first, claim.last + 1):
+                self._by_shard[number] = own
+        return claim
+
+    def _wait_for_others(self, seconds: float) -> None:
+        """Wait, but not when the last rows of this worker become durable: that is to be told."""
+        until = clock.now() + seconds
+        while clock.now() < until and not self._closed.wait(_POLL_S):
+            with self._lock:
+                if any(own.is_settled for own in self._own):
+                    return

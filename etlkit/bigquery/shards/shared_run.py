@@ -1,0 +1,86 @@
+"""A run that many workers share, for the process that holds it."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from etlkit.bigquery import sql
+from etlkit.bigquery.runs.guard import end_lease
+from etlkit.bigquery.shards.shard_log import ShardLog
+from etlkit.bigquery.shards.shard_map import LEFT, OPENED, ShardEvent
+from etlkit.bigquery.shards.shard_worker import worker_guard
+from etlkit.errors import RunStateError
+
+if TYPE_CHECKING:
+    from etlkit.api.run import Run
+    from etlkit.bigquery.client import Connection
+    from etlkit.bigquery.names import TableName
+    from etlkit.bigquery.publish.staging import Staging
+    from etlkit.bigquery.source import BigQueryReader
+
+
+class SharedRun:
+    """Opens shards for workers, as often as rows are left.
+
+    Args:
+        connection: The run's connection.
+        run: The attempt.
+        dataset: Project and dataset of the work tables.
+        reader: The run's frozen rows.
+        staging: What was staged of them.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        run: Run,
+        dataset: tuple[str, str],
+        reader: BigQueryReader,
+        staging: Staging,
+    ) -> None:
+        self._connection = connection
+        self._run_id = run.run_id
+        self._dataset = dataset
+        self._reader = reader
+        self._staging = staging
+        self._log = ShardLog(connection, dataset, run.run_id, run.attempt, "run")
+        self._workers: set[str] = set()
+
+    def open(self) -> int:
+        """See `etlkit.api.sink.SharesRun.open_shards`.
+
+        Raises:
+            RunStateError: The run was started by one process alone, so its rows have no shards.
+        """
+        self._refuse_without_shards()
+        self._log.make()
+        state = self._log.read()
+        left = {row["worker"] for row in state.rows if row["kind"] == LEFT}
+        self._workers |= {row["worker"] for row in state.rows if row["worker"]}
+        for worker in self._workers - left:  # they would go on with shards that are given to others
+            name = worker_guard(self._dataset, self._run_id, worker)
+            end_lease(self._connection, name, secrets.token_hex(8))
+        self._staging.find_shared()
+        staged = self._staging.staged
+        finished = sql.finished_ids(staged) if staged.tables or staged.rejects else None
+        rows = self._connection.select(sql.unsettled_shards(self._reader.frozen, finished))
+        if rows:  # shards between them without rows do no harm: there is nothing to read of them
+            first, last = rows[0]["shard"], rows[-1]["shard"]
+            source = str(self._reader.rows_left)
+            self._log.tell([ShardEvent(OPENED, "", first, last, state.generation + 1, source)])
+        return sum(row["n"] for row in rows)
+
+    def work_tables(self) -> list[TableName]:
+        """Tables to drop when the run is published."""
+        state = self._log.read()
+        self._workers |= {row["worker"] for row in state.rows if row["worker"]}
+        guards = [worker_guard(self._dataset, self._run_id, each) for each in sorted(self._workers)]
+        return [self._log.name, *guards]
+
+    def _refuse_without_shards(self) -> None:
+        table = self._connection.find_table(self._reader.frozen)
+        if table is not None and all(field.name != sql.SHARD for field in table.schema):
+            raise RunStateError(
+                f"run {self._run_id} was started without workers: resume it without them"
+            )

@@ -1,0 +1,132 @@
+"""A worker's part of the rates and caps of a run that many workers share."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+
+from etlkit.calls import clock
+from etlkit.calls.limits import Limiter, Per, RateLimit
+from etlkit.calls.shared import SharedCalls
+from etlkit.errors import CapReachedError
+
+_REFILL_AT = 0.5
+"""More is asked for when this part of what was granted is used, so that no call has to wait for it."""
+
+
+class LeasedCalls(SharedCalls):
+    """As `SharedCalls`, with the part of all workers' rates and caps that this one has been granted.
+
+    Nothing is granted at first: calls wait until `grant_fraction` was called, and for `lease`.
+
+    Args:
+        max_calls: Of all workers together; None = no limit.
+        max_cost: Likewise.
+        lease: Asks for more calls and money, as much as these at least; returns when it is decided.
+            Called on the thread of a call. It calls `grant`.
+
+    Attributes:
+        wants_more: Set when little is left of what was granted.
+        declares_rate: Whether a rate is declared at all.
+    """
+
+    def __init__(
+        self,
+        max_calls: int | None = None,
+        max_cost: float | None = None,
+        lease: Callable[[int, float], None] = lambda _calls, _cost: None,
+    ) -> None:
+        super().__init__(max_calls, max_cost)
+        self.lease = lease
+        self.wants_more = threading.Event()
+        self.declares_rate = False
+        self._fraction = 0.0
+        self._may_call = threading.Event()
+        self._granted_calls = 0
+        self._granted_cost = 0.0
+        self._declared: dict[tuple[str, Per], float] = {}
+
+    @property
+    def used(self) -> tuple[int, float]:
+        """Calls made so far, and what they cost."""
+        return self._calls, self._cost
+
+    def declare(self, service: str, limit: RateLimit) -> None:
+        """See `SharedCalls.declare`."""
+        with self._lock:
+            self.declares_rate = True
+            key = service, limit.per
+            self._declared[key] = max(limit.per_s, self._declared.get(key, 0.0))
+            if key not in self._limiters:
+                self._limiters[key] = Limiter(limit, clock.Stop())
+            self._limiters[key].set_rate(self._declared[key] * self._fraction)
+
+    def reserve(self, service: str, units: int) -> float:
+        """See `SharedCalls.reserve`. Before anything is granted, it waits for that."""
+        if self._of(service):
+            self._may_call.wait()
+        return super().reserve(service, units)
+
+    def end(self) -> None:
+        """End the waits for a first grant: the run ends."""
+        self._may_call.set()
+
+    def grant_fraction(self, fraction: float) -> None:
+        """Set the part of every declared rate that this worker may use, from 0 to 1."""
+        if fraction:
+            self._may_call.set()
+        with self._lock:
+            self._fraction = fraction
+            for key, limiter in self._limiters.items():
+                limiter.set_rate(self._declared[key] * fraction)
+
+    def grant(self, calls: int, cost: float) -> None:
+        """Set how many calls this worker may make in all, and what they may cost."""
+        with self._lock:
+            self._granted_calls, self._granted_cost = calls, cost
+            self.wants_more.clear()
+
+    def take(self, cost: float) -> None:
+        """See `SharedCalls.take`: asks for more if what was granted is used up."""
+        if not self.is_capped:
+            return
+        with self._lock:
+            if not self._is_granted(cost):
+                calls, money = self._calls + 1, self._cost + cost
+            else:
+                self._use(cost)
+                return
+        self.lease(calls, money)
+        with self._lock:
+            if not self._is_granted(cost):
+                raise CapReachedError(self._cap_text(cost))
+            self._use(cost)
+
+    def _use(self, cost: float) -> None:
+        self._calls += 1
+        self._cost += cost
+        few_calls = self._calls >= self._granted_calls * _REFILL_AT
+        little_money = self._cost >= self._granted_cost * _REFILL_AT
+        if (self._max_calls is not None and few_calls) or (
+            self._max_cost is not None and little_money
+        ):
+            self.wants_more.set()
+
+    def _is_granted(self, cost: float) -> bool:
+        calls = math.inf if self._max_calls is None else self._granted_calls
+        money = math.inf if self._max_cost is None else self._granted_cost
+        return self._calls < calls and self._cost + cost <= money * (1 + 1e-9)
+
+    def _cap_text(self, cost: float) -> str:
+        if self._max_calls is not None and self._calls >= self._granted_calls:
+            what = f"max_calls={self._max_calls:,} is reached by all workers together"
+        else:
+            what = (
+                f"max_cost={self._max_cost:,} would be exceeded by all workers together; the next call "
+                f"costs {cost:,.6g}"
+            )
+        return (
+            f"{what}: the run stops before it. Finished rows are kept; raise the cap and continue with "
+            "--resume"
+        )

@@ -1,0 +1,230 @@
+"""The worker processes of a shared run, for the process that holds it: start, watch, stop."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import pickle
+import secrets
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING
+
+from etlkit.api.outcomes import SHOWN_ERRORS, Counts
+from etlkit.api.run import STOP_TIMEOUT_S, Interrupted, ParentRun, Worker
+from etlkit.engine.worker_messages import Ended, LogLine, Order, Stop, Usage, pickled_job
+from etlkit.errors import JobError
+
+if TYPE_CHECKING:
+    from multiprocessing.context import SpawnProcess
+
+    from etlkit.api.job import TransferJob
+    from etlkit.api.run import Run, RunRequest
+
+log = logging.getLogger("etlkit")
+
+_POLL_S = 0.1
+_END_TIMEOUT_S = STOP_TIMEOUT_S + 10.0
+"""How long workers may take to end after they were asked to; those that are left are killed."""
+
+_MAX_DEATHS = 3
+"""How often the process of one worker may die before the run ends: it would die again."""
+
+Main = Callable[[Connection, Order], None]
+"""What a worker's process runs."""
+
+
+@dataclass(eq=False)
+class _Process:
+    """A worker's process.
+
+    Attributes:
+        worker: Which worker it is.
+        process: The process.
+        pipe: To and from it.
+        usage: What it has told last.
+        end: Its last message; None = it is at work, or died.
+    """
+
+    worker: Worker
+    process: SpawnProcess
+    pipe: Connection
+    usage: Usage = field(default_factory=Usage)
+    end: Ended | None = None
+
+
+class WorkerProcesses:
+    """Runs the transform of a shared run in processes of their own.
+
+    Args:
+        job: What is run.
+        request: What the caller asked for.
+        run: The attempt.
+        main: What each process runs; a function at the top of a module.
+        on_usage: Called often with what all workers have done so far.
+        check: Called often; raises if the run is lost.
+    """
+
+    def __init__(
+        self,
+        job: TransferJob,
+        request: RunRequest,
+        run: Run,
+        main: Main,
+        on_usage: Callable[[Usage], None],
+        check: Callable[[], object],
+    ) -> None:
+        parent = request.parent
+        if parent is not None:  # only who started the run tells the workflow of it
+            parent = ParentRun(parent.run_id, parent.task)
+        self._request = replace(request, parent=parent, shared=None, resume=None)
+        self._job = pickled_job(job)
+        self._run = run
+        self._main = main
+        self._on_usage = on_usage
+        self._check = check
+        self._context = multiprocessing.get_context("spawn")
+        self._processes: list[_Process] = []
+        self._gone: list[Usage] = []
+        self._deaths: Counter[int] = Counter()
+
+    @property
+    def usage(self) -> Usage:
+        """What all workers have done so far, those that are gone included."""
+        return _sum([*self._gone, *(each.usage for each in self._processes)])
+
+    def run_all(self) -> None:
+        """Return when every worker has ended: none of them found rows that were left.
+
+        Raises:
+            Interrupted: The run was asked to stop; every finished row is durable.
+            EtlkitError: What ended a worker, and with it the run.
+        """
+        try:
+            for index in range(self._run.num_workers or 1):
+                self._start(index)
+            while self._processes:
+                self._step()
+        except BaseException:
+            self._stop_all(signal.SIGTERM)
+            raise
+
+    def _step(self) -> None:
+        if self._run.stop_signal is not None:
+            log.warning("stopping: the workers have %.0f s to end", STOP_TIMEOUT_S)
+            self._stop_all(self._run.stop_signal)
+            raise Interrupted(self._run.stop_signal)
+        self._check()
+        wait([each.pipe for each in self._processes], timeout=_POLL_S)
+        for each in list(self._processes):
+            self._receive(each)
+            if each.end is not None or not each.process.is_alive():
+                self._receive(each)  # what it told in its last moment
+                self._remove(each)
+        self._on_usage(self.usage)
+
+    def _start(self, index: int) -> None:
+        worker = Worker(secrets.token_hex(4), index, self._run.num_workers or 1)
+        run = self._run
+        order = Order(
+            self._job, self._request, run.run_id, run.attempt, worker, log.getEffectiveLevel()
+        )
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=self._main, args=(theirs, order), name=f"etlkit-worker-{index + 1}"
+        )
+        process.start()
+        theirs.close()  # so that it is closed when the process ends
+        self._processes.append(_Process(worker, process, ours))
+
+    def _receive(self, each: _Process) -> None:
+        with contextlib.suppress(EOFError, OSError):
+            while each.pipe.poll():
+                message = each.pipe.recv()
+                if isinstance(message, LogLine):
+                    name = f"worker {each.worker.index + 1}"
+                    logging.getLogger(message.logger).log(
+                        message.level, "%s: %s", name, message.text
+                    )
+                elif isinstance(message, Ended):
+                    each.usage, each.end = message.usage, message
+                elif isinstance(message, Usage):
+                    each.usage = message
+
+    def _remove(self, each: _Process) -> None:
+        """Take a worker that has ended out of the list, or start another one if it died.
+
+        Raises:
+            EtlkitError: It failed.
+        """
+        self._processes.remove(each)
+        self._gone.append(each.usage)
+        each.process.join(timeout=_END_TIMEOUT_S)
+        each.pipe.close()
+        if each.end is None:
+            self._restart(each)
+        elif each.end.error is not None:
+            raise pickle.loads(each.end.error)  # noqa: S301 - our own process made it
+
+    def _restart(self, each: _Process) -> None:
+        index = each.worker.index
+        self._deaths[index] += 1
+        status = each.process.exitcode
+        what = f"signal {-status}" if status is not None and status < 0 else f"status {status}"
+        if self._deaths[index] > _MAX_DEATHS:
+            raise JobError(
+                f"the process of worker {index + 1} died {self._deaths[index]} times, the last time "
+                f"by {what}. Did it need too much memory? Finished rows are kept; go on with --resume",
+                stage="transform",
+            )
+        log.warning("worker %d died (%s); another one takes its place", index + 1, what)
+        self._start(index)
+
+    def _stop_all(self, signum: int) -> None:
+        """Ask all workers to stop, and wait until they have. Keeps what they have told."""
+        for each in self._processes:
+            with contextlib.suppress(OSError):
+                each.pipe.send(Stop(signum))
+        until = time.monotonic() + _END_TIMEOUT_S
+        while self._processes and time.monotonic() < until:
+            wait([each.pipe for each in self._processes], timeout=_POLL_S)
+            for each in list(self._processes):
+                self._receive(each)
+                if each.end is not None or not each.process.is_alive():
+                    self._receive(each)
+                    self._processes.remove(each)
+                    self._gone.append(each.usage)
+                    each.process.join(timeout=_END_TIMEOUT_S)
+        for each in self._processes:
+            each.process.kill()
+            each.process.join()
+
+
+def added(one: Counts, other: Counts) -> Counts:
+    """Both counts together."""
+    return Counts(
+        read=one.read + other.read,
+        written=one.written + other.written,
+        skipped=one.skipped + other.skipped,
+        rejected=one.rejected + other.rejected,
+        parts=one.parts + other.parts,
+        row_errors=one.row_errors + other.row_errors,
+        first_errors=[*one.first_errors, *other.first_errors][:SHOWN_ERRORS],
+        error_classes=one.error_classes + other.error_classes,
+    )
+
+
+def _sum(usages: list[Usage]) -> Usage:
+    return Usage(
+        reduce(added, (usage.counts for usage in usages), Counts()),
+        sum(usage.calls for usage in usages),
+        sum(usage.retries for usage in usages),
+        sum(usage.units for usage in usages),
+        sum(usage.resumed for usage in usages),
+    )

@@ -1,0 +1,153 @@
+"""The work of one worker of a shared run, in its own process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import threading
+import time
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
+
+from etlkit.api.outcomes import Counts
+from etlkit.api.run import STOP_TIMEOUT_S, Run, RunRecord
+from etlkit.api.sink import TakesWorkers
+from etlkit.api.source import TakesOver
+from etlkit.calls.leased import LeasedCalls
+from etlkit.engine.estimate import make_calls
+from etlkit.engine.journal.journal import open_journal
+from etlkit.engine.pipeline import Pipeline
+from etlkit.engine.transform_spec import TransformSpec
+from etlkit.engine.worker_messages import Ended, LogLine, Order, Stop, Usage, pickled_error
+
+if TYPE_CHECKING:
+    import signal
+
+    from etlkit.api.job import TransferJob
+    from etlkit.engine.journal.journal import Journal
+
+_TELL_EVERY_S = 0.25
+
+
+def run_worker(pipe: Connection, order: Order, died: signal.Signals) -> None:
+    """Do what an order says, and tell the run's process how it goes and how it ended.
+
+    Args:
+        pipe: To and from the run's process.
+        order: What to do.
+        died: Stops the worker as this signal would when the run's process is gone.
+    """
+    link = _Link(pipe)
+    logging.getLogger("etlkit").addHandler(_ToParent(link))
+    logging.getLogger("etlkit").setLevel(order.log_level)
+    worker = _WorkerRun(order, link)
+    try:
+        worker.run(died)
+    except BaseException as error:
+        link.send(Ended(worker.usage(), pickled_error(error)))
+    else:
+        link.send(Ended(worker.usage()))
+
+
+class _Link:
+    """The way to the run's process. A message to one that is gone is lost."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self.pipe = pipe
+        self._lock = threading.Lock()
+
+    def send(self, message: object) -> None:
+        with self._lock:
+            try:
+                self.pipe.send(message)
+            except OSError:
+                return
+
+
+class _ToParent(logging.Handler):
+    """Sends log lines to the run's process, which writes them."""
+
+    def __init__(self, link: _Link) -> None:
+        super().__init__()
+        self._link = link
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._link.send(LogLine(record.name, record.levelno, record.getMessage()))
+
+
+class _WorkerRun:
+    def __init__(self, order: Order, link: _Link) -> None:
+        self._order = order
+        self._link = link
+        self._counts = Counts()
+        self._run: Run | None = None
+        self._journal: Journal | None = None
+        self._told_at = 0.0
+
+    def usage(self) -> Usage:
+        """What this worker has done so far."""
+        counts = replace(self._counts, waits=None)
+        if self._run is None:
+            return Usage(counts)
+        meter = self._run.calls.meter
+        resumed = 0 if self._journal is None else self._journal.answers.num_used
+        return Usage(counts, meter.calls, meter.retries, meter.units, resumed)
+
+    def run(self, died: int) -> None:
+        order = self._order
+        job: TransferJob = pickle.loads(order.job)  # noqa: S301 - the run's own process made it
+        spec = TransformSpec(job)
+        record = RunRecord(order.run_id, order.request.job_name, order.attempt - 1, "")
+        run = Run(
+            order.request,
+            fingerprint=spec.fingerprint(job.source),
+            labels=job.labels,
+            calls=make_calls(job, LeasedCalls(job.max_calls, job.max_cost)),
+            record=replace(record, is_shared=True),
+            worker=order.worker,
+        )
+        self._run = run
+        threading.Thread(target=self._listen, args=(run, died), daemon=True).start()
+        with run:
+            self._join(job, spec, run)
+
+    def _join(self, job: TransferJob, spec: TransformSpec, run: Run) -> None:
+        if not isinstance(job.sink, TakesWorkers):
+            raise AssertionError("sharing the rows of this sink was refused")  # noqa: TRY004
+        reader, writer = job.sink.join(job, run, job.source)
+        try:
+            spec.read_columns(reader.columns)
+            self._journal = open_journal(job, run, writer)
+            if self._journal is not None and isinstance(reader, TakesOver):
+                reader.on_taken_over = self._journal.read_of
+            Pipeline(spec, reader, writer, job, self._counts, run, self._tell, self._journal).run()
+            writer.commit(self._counts)
+        except BaseException as error:
+            writer.abort(error)
+            raise
+        finally:
+            if self._journal is not None:
+                self._journal.close(is_done=False)
+            reader.close(succeeded=False)
+
+    def _tell(self, _stage: str, _counts: Counts, _expected: int | None) -> None:
+        now = time.monotonic()
+        if now - self._told_at >= _TELL_EVERY_S:
+            self._told_at = now
+            self._link.send(self.usage())
+
+    def _listen(self, run: Run, died: int) -> None:
+        """Stop the run when its process asks for it, or is gone."""
+        signum = died
+        try:
+            message = self._link.pipe.recv()
+        except (EOFError, OSError):
+            message = None
+        if isinstance(message, Stop):
+            signum = message.signum
+        run.request_stop(signum)
+        if message is None:  # nobody would kill this process if it hung
+            time.sleep(STOP_TIMEOUT_S)
+            os._exit(1)

@@ -1,0 +1,202 @@
+"""One run shared by many worker processes, some of them killed: nothing lost, nothing doubled.
+
+`ETLKIT_WORKER_KILLS=200` is the long form; `ETLKIT_SEED=…` repeats a run whose seed was printed.
+"""
+
+import itertools
+import os
+import random
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+
+from etlkit.local import LocalServer
+from tests.faults.run_process import TIMEOUT_S, RunProcess
+from tests.faults.test_kill import COUNTS, EXPECTED, IN_FLIGHT, NUM_ROWS, REJECTED
+
+FEW_KILLS = 6
+KILLS = int(os.environ.get("ETLKIT_WORKER_KILLS", FEW_KILLS))
+SEED = int(os.environ.get("ETLKIT_SEED", "0")) or (
+    4711 if KILLS <= FEW_KILLS else random.randrange(1, 10**6)  # noqa: S311
+)
+TARGETS = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def source(run) -> str:
+    run("CREATE SCHEMA IF NOT EXISTS of_workers")
+    run(
+        "CREATE TABLE of_workers.rows AS SELECT n, CONCAT('row ', CAST(n AS STRING)) AS name "
+        f"FROM UNNEST(GENERATE_ARRAY(0, {NUM_ROWS - 1})) AS n"
+    )
+    return "of_workers.rows"
+
+
+@dataclass
+class World:
+    """A target of the test's own, runs that write to it, and the bill of the paid API."""
+
+    run: Callable[[str], list[tuple]]
+    api: object
+    server: LocalServer
+    directory: Path
+    until: Callable[..., None]
+    source: str
+    target: str = field(default_factory=lambda: f"of_workers.target_{next(TARGETS)}")
+    children: list[RunProcess] = field(default_factory=list)
+    environ: dict[str, str] = field(default_factory=dict)
+
+    def start(self, *arguments: str) -> RunProcess:
+        environ = {
+            "PAID_API": self.api.address,
+            "CHILD": "0",
+            "TARGET": self.target,
+            "SOURCE": self.source,
+            **self.environ,
+        }
+        local = ["--local", "--local-dir", str(self.server.local_dir)]
+        log = self.directory / f"child_{len(self.children)}.log"
+        child = RunProcess("job_of_workers.py", ["--quiet", *arguments, *local], environ, log)
+        self.children.append(child)
+        return child
+
+    def paid_until(self, child: RunProcess, num_calls: int) -> None:
+        """Return when so many calls have been made, or the run has ended."""
+        self.until(lambda: not child.is_alive or self.api.num_calls() >= num_calls, TIMEOUT_S)
+
+    def workers(self, child: RunProcess) -> list[int]:
+        """The numbers of its worker processes that are at work."""
+        if not child.is_alive:
+            return []
+        found = psutil.Process(child.process.pid).children(recursive=True)
+        callers = {caller for _, caller, _ in self.api.calls()}
+        return [process.pid for process in found if process.pid in callers]
+
+    def check(self, report: dict) -> None:
+        """Report, ledger and target are exact, and nothing is left of the run's work tables."""
+        assert {name: report[name] for name in COUNTS} == COUNTS
+        columns = ", ".join(f"`{name}`" for name in COUNTS)
+        assert self.run(
+            f"SELECT state, {columns} FROM etlkit_work.runs WHERE job = '{self.target}'"
+        ) == [("published", *COUNTS.values())]
+        columns = "n, name, part, value"
+        found = self.run(f"SELECT {columns} FROM {self.target} ORDER BY n, part")
+        assert found == EXPECTED
+        number = "CAST(JSON_VALUE(source_row, '$.n') AS INT64)"
+        found = self.run(f"SELECT {number} AS n FROM {self.target}_rejects ORDER BY 1")
+        assert [n for (n,) in found] == REJECTED
+        left = self.run(
+            "SELECT table_name FROM etlkit_work.INFORMATION_SCHEMA.TABLES "
+            f"WHERE CONTAINS_SUBSTR(table_name, '{report['run_id']}')"
+        )
+        assert left == []
+
+    def repeated(self) -> Counter:
+        """How many calls were made again, by the process that made the first one."""
+        first: dict[int, int] = {}
+        again: Counter = Counter()
+        for key, caller, _ in self.api.calls():
+            if key in first:
+                again[first[key]] += 1
+            first[key] = caller
+        assert len(first) == NUM_ROWS
+        return again
+
+
+@pytest.fixture
+def world(run, source, paid_api, fault_server, tmp_path, until) -> Iterator[World]:
+    run("CREATE SCHEMA IF NOT EXISTS etlkit_work")
+    world = World(run, paid_api, fault_server, tmp_path, until, source)
+    yield world
+    for child in world.children:
+        child.close()
+
+
+def test_workers_make_the_table_of_one_process_and_pay_once(world):
+    """Every row is called for once, by more than one process."""
+    status, report, complaints = world.start("--workers", "3").end()
+    assert status == 0, complaints
+    world.check(report)
+    callers = Counter(caller for _, caller, _ in world.api.calls())
+    assert report["calls"] == 0  # the job's own HTTP client is not etlkit's
+    assert (callers.total(), len(callers)) == (NUM_ROWS, 3)
+
+
+@pytest.mark.timeout(180 + 15 * KILLS)
+def test_killed_workers_and_killed_runs(world, capsys):
+    """Of workers and of the run's process, N changing at resumes: repaid is what was in flight."""
+    rng = random.Random(SEED)  # noqa: S311 - no secret
+    killed: set[int] = set()
+    numbers = itertools.cycle(["4", "2", "3"])
+    child = world.start("--workers", next(numbers))
+    for number in range(KILLS):
+        goal = world.api.num_calls() + rng.randint(NUM_ROWS // 20, NUM_ROWS // (KILLS + 2))
+        world.paid_until(child, goal)
+        workers = world.workers(child)
+        if not workers:
+            break
+        if number % 3 == 2:
+            killed |= set(workers)
+            assert child.kill() is not None
+            child = world.start("--resume", "--workers", next(numbers))
+        else:
+            victim = rng.choice(workers)
+            os.kill(victim, signal.SIGKILL)
+            killed.add(victim)
+    status, report, complaints = child.end()
+    assert status == 0, f"seed {SEED}: {complaints}"
+    world.check(report)
+    again = world.repeated()
+    with capsys.disabled():
+        sys.stdout.write(
+            f"\nseed {SEED}: {len(killed)} workers killed, {again.total()} of {NUM_ROWS} rows paid "
+            f"for again, at most {max(again.values(), default=0)} for one of them\n"
+        )
+    assert set(again) <= killed, "paid twice though nobody was killed"
+    assert max(again.values(), default=0) <= IN_FLIGHT
+
+
+def test_orphans_stop_paying(world):
+    """When the run's process is killed, its workers notice at once, keep what they have, and end."""
+    child = world.start("--workers", "2")
+    world.until(lambda: world.api.num_calls() >= NUM_ROWS // 4, TIMEOUT_S)
+    workers = [psutil.Process(pid) for pid in world.workers(child)]
+    assert child.kill() is not None
+    _, alive = psutil.wait_procs(workers, timeout=TIMEOUT_S)
+    assert not alive
+    calls = world.api.num_calls()
+    assert calls < NUM_ROWS
+    status, report, complaints = world.start("--resume", "--workers", "1").end()
+    assert status == 0, complaints
+    world.check(report)
+    assert world.repeated().total() == 0
+
+
+def test_a_signal_stops_all_workers_and_a_resume_goes_on(world):
+    """SIGTERM to the run's process: status 143, finished rows kept, no call repeated."""
+    child = world.start("--workers", "2")
+    world.until(lambda: world.api.num_calls() >= NUM_ROWS // 4, TIMEOUT_S)
+    child.process.send_signal(signal.SIGTERM)
+    status, report, _ = child.end()
+    assert (status, report["state"]) == (143, "interrupted")
+    assert report["kept"] > 0
+    status, report, complaints = world.start("--resume").end()  # it knows that the run is shared
+    assert status == 0, complaints
+    world.check(report)
+    assert world.repeated().total() == 0
+
+
+def test_the_cap_on_rejected_rows_is_that_of_all_workers(world):
+    """Rows that fail are counted over all workers."""
+    world.environ = {"MAX_REJECTED": "10"}
+    status, report, complaints = world.start("--workers", "3").end()
+    assert status == 1
+    assert "10" in complaints
+    assert report["row_errors"] > 10
+    assert report["rows_published"] == 0

@@ -1,0 +1,217 @@
+"""What the events of shards mean, and that no two workers ever work on one shard."""
+
+import random
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pytest
+
+from etlkit.bigquery.shards.shard_claims import ShardClaims
+from etlkit.bigquery.shards.shard_log import LogState
+from etlkit.bigquery.shards.shard_map import (
+    CLAIMED,
+    JOINED,
+    LEFT,
+    LOST,
+    OPENED,
+    RELEASED,
+    SETTLED,
+    Claim,
+    ShardEvent,
+    ShardMap,
+    home,
+)
+from etlkit.errors import RunTakenOverError, SourceError
+
+LAST = 4095
+
+
+def opened(first=0, last=LAST, generation=1):
+    return ShardEvent(OPENED, "", first, last, generation, "p.d.src")
+
+
+def claim(worker, first, last, generation=1):
+    return Claim(worker, first, last, generation, "p.d.src")
+
+
+def test_shards_are_free_until_claimed_and_gone_when_settled():
+    shards = ShardMap.of([opened(0, 9), claim("a", 2, 4).event(CLAIMED)])
+    assert shards.free() == [0, 1, 5, 6, 7, 8, 9]
+    shards.add(claim("a", 2, 4).event(SETTLED))
+    assert (shards.num_left, shards.claims, shards.is_done) == (7, [], False)
+    shards.add(claim("b", 0, 1).event(CLAIMED))
+    shards.add(claim("b", 0, 1).event(RELEASED))
+    assert shards.free() == [0, 1, 5, 6, 7, 8, 9]
+
+
+@pytest.mark.parametrize("kind", [LEFT, LOST])
+def test_what_a_worker_leaves_behind_is_free_again_with_a_higher_generation(kind):
+    shards = ShardMap.of(
+        [
+            opened(0, 9),
+            ShardEvent(JOINED, "a"),
+            claim("a", 0, 3).event(CLAIMED),
+            claim("a", 0, 3).event(SETTLED),
+            claim("a", 4, 6).event(CLAIMED),
+            ShardEvent(kind, "a"),
+        ]
+    )
+    taken = shards.choose("b", shards.free(), start=4, size=10)
+    assert taken == replace(claim("b", 4, 6, generation=2), is_taken_over=True)
+    fresh = shards.choose("b", shards.free(), start=7, size=10)
+    assert fresh == claim("b", 7, 9)
+
+
+def test_a_lost_worker_is_not_heard_any_more():
+    shards = ShardMap.of([opened(0, 9), claim("a", 0, 9).event(CLAIMED), ShardEvent(LOST, "a")])
+    shards.add(claim("a", 0, 9).event(SETTLED))
+    shards.add(claim("a", 0, 9).event(CLAIMED))
+    assert shards.free() == list(range(10))
+
+
+def test_a_choice_goes_round_and_stops_at_a_gap():
+    shards = ShardMap.of([opened(0, 9), claim("a", 5, 6).event(CLAIMED)])
+    assert shards.choose("b", shards.free(), start=8, size=9) == claim("b", 8, 9)
+    assert shards.choose("b", shards.free(), start=5, size=1) == claim("b", 7, 7)
+    assert shards.choose("b", shards.free(), start=4096, size=9) == claim("b", 0, 4)
+    assert shards.choose("b", [], start=0, size=9) is None
+
+
+def test_homes_of_workers_are_apart():
+    assert [home(index, 4) for index in range(5)] == [0, 1024, 2048, 3072, 0]
+
+
+class Log:
+    """A log in memory in which an INSERT is seen late, as any number of workers may add at once."""
+
+    attempt = 1
+
+    def __init__(self, events=(), chance=None):
+        self.events = list(events)
+        self.lock = threading.Lock()
+        self.chance = chance
+
+    def tell(self, events):
+        self._pause()
+        with self.lock:
+            self.events += events
+        self._pause()
+
+    def read(self):
+        self._pause()
+        with self.lock:
+            events = list(self.events)
+        self._pause()
+        return LogState(ShardMap.of(events), 1, 1, datetime.now(UTC), [])
+
+    def _pause(self):
+        if self.chance is not None:
+            threading.Event().wait(self.chance.random() / 500)
+
+
+def row_id(shard, number=0):
+    return f"{shard:03x}{number:05x}-0000-4000-8000-000000000000"
+
+
+def claims_of(log, worker, index=0, num_workers=2, **options):
+    return ShardClaims(log, worker, index, num_workers, 4096, lambda _: [], **options)
+
+
+def finish(claims, claim):
+    ids = [row_id(shard) for shard in range(claim.first, claim.last + 1)]
+    claims.was_read(claim, pa.array(ids))
+    claims.was_read_whole(claim)
+    claims.are_durable(ids)
+    return ids
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_workers_at_once_take_every_shard_once(seed):
+    log = Log([opened()], random.Random(seed))  # noqa: S311 - no secret
+    taken: list[str] = []
+    num_workers = 5
+
+    def work(index):
+        claims = claims_of(log, f"w{index}", index, num_workers)
+        while (mine := claims.next()) is not None:
+            taken.extend(finish(claims, mine))
+        claims.leave()
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(num_workers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert sorted(taken) == [row_id(shard) for shard in range(4096)]
+    assert ShardMap.of(log.events).is_done
+
+
+def test_a_worker_that_sees_a_rival_gives_its_claim_back():
+    log = Log([opened(0, 1)])
+    claims = claims_of(log, "a")
+    tell = log.tell
+
+    def tell_beside_another(events):
+        tell(events)
+        if any(event.kind == CLAIMED for event in events):
+            tell([claim("b", 0, 1).event(CLAIMED)])
+        if any(event.kind == RELEASED for event in events):
+            claims.close()
+
+    log.tell = tell_beside_another
+    assert claims.next() is None
+    kinds = [event.kind for event in log.events if event.worker == "a"]
+    assert kinds == [JOINED, CLAIMED, RELEASED]
+
+
+def test_only_the_first_worker_begins_until_the_columns_are_known():
+    log = Log([opened()])
+    known = threading.Event()
+    first = claims_of(log, "a", may_start=known.is_set)
+    second = claims_of(log, "b", 1, may_start=known.is_set)
+    mine = first.next()
+    waiting = threading.Thread(target=second.next)
+    waiting.start()
+    waiting.join(timeout=1)
+    assert waiting.is_alive()
+    assert [event.worker for event in log.events if event.kind == CLAIMED] == ["a"]
+    known.set()
+    waiting.join(timeout=30)
+    assert {event.worker for event in log.events if event.kind == CLAIMED} == {"a", "b"}
+    assert mine is not None
+
+
+def test_the_next_shards_are_claimed_when_little_is_left_of_the_ones_before():
+    log = Log([opened()])
+    claims = claims_of(log, "a", num_workers=1)
+    mine = claims.next()
+    assert mine.num_shards == 4096 // 16
+    claims.was_read(mine, pa.array([row_id(mine.first), row_id(mine.last)]))
+    claims.was_read_whole(mine)
+    waiting = threading.Thread(target=claims.next)
+    waiting.start()
+    waiting.join(timeout=0.5)
+    assert waiting.is_alive()  # nobody knows how long these two rows take
+    claims.are_durable([row_id(mine.first), row_id(mine.last)])
+    waiting.join(timeout=30)
+    assert mine.event(SETTLED) in log.events
+    assert claims.unsettled()[0].first == mine.last + 1
+
+
+def test_a_worker_whose_shards_were_given_away_stops():
+    log = Log([opened()])
+    claims = claims_of(log, "a")
+    finish(claims, claims.next())
+    log.events.append(ShardEvent(LOST, "a"))
+    with pytest.raises(RunTakenOverError, match="given to others"):
+        claims.next()
+
+
+def test_rows_of_other_shards_are_refused():
+    log = Log([opened()])
+    claims = claims_of(log, "a", num_workers=1)
+    mine = claims.next()
+    with pytest.raises(SourceError, match="is not of the shards"):
+        claims.was_read(mine, pa.array([row_id(mine.last + 1)]))
