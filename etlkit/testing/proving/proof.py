@@ -44,7 +44,7 @@ OnProgress = Callable[[str, int, ProofReport], None]
 """Told what is done now, how many runs are done, and what was found so far."""
 
 _LEAST_END_S: Final = 60.0
-_LEAST_CALL_S: Final = 1.0
+_LEAST_CALL_S: Final = 3.0
 _SLOWEST: Final = 20
 """A run under faults may take this many times what an undisturbed one takes."""
 
