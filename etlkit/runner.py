@@ -699,8 +699,6 @@ def _num_workers(job: TransferJob, given: int | None) -> int | None:
             f"workers need a BigQuerySink, not a {type(job.sink).__name__}: they share staged rows"
         )
     job.sink.check_workers(job.source)
-    if job.lineage:
-        raise ConfigError("workers do not go with lineage=True: run the job without workers")
     return number
 
 

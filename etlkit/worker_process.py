@@ -22,9 +22,11 @@ def main(pipe: Connection, order: Order) -> None:
     # A Ctrl-C reaches all processes of the terminal. The run's process tells what is to be done.
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)
+    from etlkit.bigquery.client import import_without_pandas
     from etlkit.engine.trocco import provide_etl_base
     from etlkit.engine.worker_run import run_worker
 
+    import_without_pandas()
     provide_etl_base()
     with ExitStack() as world:
         if os.environ.get("ETLKIT_BUCKETS"):  # the run is in a local world

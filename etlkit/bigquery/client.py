@@ -13,6 +13,7 @@ from etlkit.bigquery.google_errors import google_message
 from etlkit.bigquery.names import TableName, label
 from etlkit.calls.backoff import Backoff, BackoffPolicy
 from etlkit.calls.local_token import local_token, with_metadata, without_token
+from etlkit.deferred_imports import deferred_pandas
 from etlkit.errors import ConfigError, JobError
 from etlkit.telemetry.backend import active
 from etlkit.telemetry.spans import Span, span
@@ -69,6 +70,15 @@ _CHANNEL_OPTIONS = (
 """How often a silent connection is asked whether its other end is still there, and how long it may take
 to answer: a router on the way may have forgotten it.
 Source: https://grpc.io/docs/guides/keepalive/"""
+
+
+def import_without_pandas() -> None:
+    """Import Google's client now, and pandas when somebody uses it.
+
+    For processes that are ours: a program's own imports stay as they are.
+    """
+    with deferred_pandas():
+        from google.cloud import bigquery  # noqa: F401
 
 
 def connect(run: Run) -> Connection:

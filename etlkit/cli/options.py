@@ -105,7 +105,7 @@ def chosen_settings(options: dict[str, Any]) -> Iterator[Settings]:
     """
     from contextlib import ExitStack
 
-    from etlkit.deferred_imports import deferred_pandas
+    from etlkit.bigquery.client import import_without_pandas
     from etlkit.runner import environment, local_world
 
     with ExitStack() as stack:
@@ -114,8 +114,7 @@ def chosen_settings(options: dict[str, Any]) -> Iterator[Settings]:
                 local_world(options["local_dir"], location=options["local_location"])
             )
         # Only in this process, which is ours: a user's own imports stay as they are.
-        with deferred_pandas():
-            from google.cloud import bigquery  # noqa: F401
+        import_without_pandas()
         yield environment(project=options["project"], location=options["location"])
 
 
