@@ -39,8 +39,8 @@ class LeasedCalls(SharedCalls):
     ) -> None:
         super().__init__(max_calls, max_cost)
         self.lease = lease
-        self.wants_more = threading.Event()
-        self.declares_rate = False
+        self.wants_more: threading.Event = threading.Event()
+        self.declares_rate: bool = False
         self._fraction = 0.0
         self._may_call = threading.Event()
         self._granted_calls = 0

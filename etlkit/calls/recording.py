@@ -40,7 +40,7 @@ class Recording:
         self._file = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         for statement in _STATEMENTS:
             self._file.execute(statement)
-        self.num_replayed = 0
+        self.num_replayed: int = 0
 
     def find(self, key: str) -> tuple[Any, bytes] | None:
         """Take an answer out; None = there is none, or none is left.

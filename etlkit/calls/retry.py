@@ -91,7 +91,7 @@ class Caller:
         self._limiter = Limiter(calls.rate_limit, self._stop)
         self._waits = calls.waits
         self._times = calls.times
-        self.recording = calls.recording
+        self.recording: Recording | None = calls.recording
         self._shared = calls.shared
         if self._shared is not None and calls.rate_limit is not None:
             self._shared.declare(service, calls.rate_limit)
@@ -391,7 +391,7 @@ class Calls:
         self.shared = shared
         self.waits: Waits = waits or Waits()
         self.times = times
-        self.recording = recording
+        self.recording: Recording | None = recording
         self._lock = threading.Lock()
         self._callers: dict[str, Caller] = {}
         self._parts: list[Calls] = []

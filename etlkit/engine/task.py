@@ -69,7 +69,7 @@ class Task:
     ) -> None:
         self.rows = rows
         self.chunk = chunk
-        self.start = start
+        self.start: int = start
         self.outcomes: list[Outcome] = [] if outcomes is None else outcomes
         self.num_made = 0
         self.num_taken = 0

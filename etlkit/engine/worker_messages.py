@@ -99,7 +99,7 @@ def pickled_error(error: BaseException) -> bytes:
     """An error that the run's own process can raise again."""
     try:
         made = pickle.dumps(error)
-        pickle.loads(made)  # noqa: S301 - made a line before
+        pickle.loads(made)  # noqa: S301 - made a line before  # nosec B301
     except Exception:
         kind = type(error).__name__
         text = str(error) if isinstance(error, EtlkitError) else f"{kind}: {error}"

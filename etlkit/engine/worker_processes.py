@@ -170,7 +170,7 @@ class WorkerProcesses:
         if each.end is None:
             self._restart(each)
         elif each.end.error is not None:
-            raise pickle.loads(each.end.error)  # noqa: S301 - our own process made it
+            raise pickle.loads(each.end.error)  # noqa: S301 - our own process made it  # nosec B301
 
     def _restart(self, each: _Process) -> None:
         index = each.worker.index

@@ -97,7 +97,7 @@ class _WorkerRun:
 
     def run(self, died: int) -> None:
         order = self._order
-        job: TransferJob = pickle.loads(order.job)  # noqa: S301 - the run's own process made it
+        job: TransferJob = pickle.loads(order.job)  # noqa: S301 - the run's own process made it  # nosec B301
         spec = TransformSpec(job)
         record = RunRecord(order.run_id, order.request.job_name, order.attempt - 1, "")
         run = Run(

@@ -100,7 +100,7 @@ class Proxy:
         self.faults = list(faults)
         self.num_connections = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self.address: str = f"127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, name="proxy-accept", daemon=True).start()
 
     def __enter__(self) -> Self:

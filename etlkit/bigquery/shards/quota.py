@@ -146,7 +146,7 @@ class QuotaKeeper:
             self._use_fraction(new)
             return
         self._log.tell([ShardEvent(SHARE, self._worker, fraction=self._fraction)])
-        self._closed.wait(random.random())  # noqa: S311 - no secret
+        self._closed.wait(random.random())  # noqa: S311 - no secret  # nosec B311
 
     def _use_fraction(self, fraction: float) -> None:
         self._fraction = fraction
@@ -168,7 +168,7 @@ class QuotaKeeper:
             calls_before, cost_before = self._budget
             back = ShardEvent(BUDGET, self._worker, calls=calls_before, cost=cost_before)
             self._log.tell([back])
-            self._closed.wait(random.random())  # noqa: S311 - no secret
+            self._closed.wait(random.random())  # noqa: S311 - no secret  # nosec B311
 
     def _part(self, shards: ShardMap, calls: int, cost: float) -> tuple[int, float] | None:
         """What to ask for: what was granted before, and a part of the rest; None = too little."""

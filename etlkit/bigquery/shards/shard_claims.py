@@ -135,7 +135,7 @@ class ShardClaims:
             if lost:
                 self._to_tell += lost
                 continue
-            self._wait_for_others(wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+            self._wait_for_others(wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - no secret  # nosec B311
             wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
         return None
 
@@ -267,7 +267,7 @@ class ShardClaims:
         alone = self._everyone_may or len(shards.claims) == 1
         if not is_live or shards.rivals(claim) or not alone:
             self._to_tell.append(claim.event(RELEASED))
-            self._start = random.randrange(NUM_SHARDS)  # noqa: S311 - no secret
+            self._start = random.randrange(NUM_SHARDS)  # noqa: S311 - no secret  # nosec B311
             return None
         self._start = claim.last + 1
         own = _OwnClaim(claim)

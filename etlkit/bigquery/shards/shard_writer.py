@@ -71,7 +71,7 @@ class ShardWriter(StagedWriter[ShardWorker]):
         with errors_as(SinkError, "open", f"opening the target {options.table} failed"):
             self._target = target_of(run, options, job)
             self._staging.find()
-        self.target = str(self._target.name)
+        self.target: str = str(self._target.name)
 
     @property
     def known_columns(self) -> tuple[Column, ...]:

@@ -56,7 +56,7 @@ class Gateway:
         self._listeners: dict[str, HttpListener] = {}
         self._waiting = ThreadPoolExecutor(_MAX_WAITING, "etlkit-prove")
         self._control = HttpListener(self._tell_port, nullcontext, 0.0)
-        self.control = f"127.0.0.1:{self._control.port}"
+        self.control: str = f"127.0.0.1:{self._control.port}"
 
     def __enter__(self) -> Self:
         return self

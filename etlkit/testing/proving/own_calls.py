@@ -35,7 +35,7 @@ class Router:
         self._control = control
         self._lock = threading.Lock()
         self._known: dict[str, int] = {}
-        self.ports = set(ports)
+        self.ports: set[int] = set(ports)
 
     def through(self, address: str) -> str:
         """The address at the gateway that stands for `https://host` or `https://host/path`."""

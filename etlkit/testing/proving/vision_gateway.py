@@ -57,7 +57,7 @@ class VisionGateway:
             ),
         )
         self.port: int = self._server.add_insecure_port("127.0.0.1:0")
-        self.address = f"127.0.0.1:{self.port}"
+        self.address: str = f"127.0.0.1:{self.port}"
         self._server.start()
 
     def __enter__(self) -> Self:
