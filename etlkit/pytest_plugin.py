@@ -7,6 +7,8 @@ fixture.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +16,7 @@ import pytest
 if TYPE_CHECKING:
     from etlkit.rows.row import Row
     from etlkit.testing import FakeVision, FaultServer
+    from etlkit.testing.datamart_cases import DatamartCase
     from etlkit.testing.row_snapshot import RowSnapshot, SnapshotUse
 
 _USES: pytest.StashKey[list[SnapshotUse]] = pytest.StashKey()
@@ -77,6 +80,47 @@ def row_snapshot(request: pytest.FixtureRequest) -> RowSnapshot:
 
     use = _snapshot_use(request.config)
     return RowSnapshot(request.path, request.node.name, request.node.nodeid, use)
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Collect the tests of datamarts in files whose names end in `.etlkit.yml`."""
+    if file_path.name.endswith((".etlkit.yml", ".etlkit.yaml")):
+        made: pytest.Collector = DatamartFile.from_parent(parent, path=file_path)
+        return made
+    return None
+
+
+class DatamartFile(pytest.Module):
+    """A file of YAML with tests of datamarts; to pytest each of them is a test function."""
+
+    def _getobj(self) -> ModuleType:
+        return ModuleType(self.path.name)
+
+    def collect(self) -> Iterator[pytest.Function]:
+        """Give a test function for each entry of `unit_tests`."""
+        from etlkit.errors import ConfigError
+        from etlkit.testing.datamart_cases import read_cases
+
+        try:
+            cases = read_cases(self.path)
+        except ConfigError as error:
+            raise self.CollectError(str(error)) from None
+        for case in cases:
+            yield pytest.Function.from_parent(self, name=case.name, callobj=_function(case))
+
+
+def _function(case: DatamartCase) -> Callable[[object], None]:
+    def check(local_bigquery: object) -> None:  # noqa: ARG001 - pytest starts it for the test
+        __tracebackhide__ = True
+        from etlkit.api.datamart import Datamart
+        from etlkit.cli.job_loader import load_job
+
+        _, job = load_job(case.datamart)
+        if not isinstance(job, Datamart):
+            pytest.fail(f"{case.datamart} is a {type(job).__name__}, not a Datamart", pytrace=False)
+        case.check(job)
+
+    return check
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -52,11 +52,22 @@ def datamart_rows(
         ConfigError: This is not the local BigQuery, or the types of a table are not known.
         EtlkitError: The datamart failed.
     """
+    return run_on_rows(job, given or {}, schemas or {}, variables, now)[0]
+
+
+def run_on_rows(
+    job: Datamart,
+    given: Mapping[str, Sequence[Row]],
+    schemas: Mapping[str, Mapping[str, str]],
+    variables: Mapping[str, Any] | None,
+    now: datetime | None,
+) -> tuple[list[Row], tuple[Column, ...]]:
+    """As `datamart_rows`, with the columns of the rows."""
     from etlkit.runner import run_datamart
 
     now = frozen_moment() if now is None else now
     with going_on(), _connection() as connection:
-        _prepare(connection, job, given or {}, schemas or {})
+        _prepare(connection, job, given, schemas)
         if now is not None:
             job = replace(job, sql=frozen(job.text(), now), file=None)
         report = run_datamart(job, variables=variables, queued_at=now)
@@ -106,8 +117,9 @@ def _columns(
     return infer_columns(rows, {})
 
 
-def _result(connection: Connection, report: DatamartReport) -> list[Row]:
+def _result(connection: Connection, report: DatamartReport) -> tuple[list[Row], tuple[Column, ...]]:
     from etlkit.bigquery.datamart.read_back import last_select
+    from etlkit.bigquery.schema_fields import from_schema_fields
 
     rows: Any
     job_id = last_select(report)
@@ -118,4 +130,4 @@ def _result(connection: Connection, report: DatamartReport) -> list[Row]:
         rows = job.result()
     else:
         raise ConfigError(f"{report.job} has neither a destination nor a SELECT: there are no rows")
-    return [dict(row) for row in rows]
+    return [dict(row) for row in rows], from_schema_fields(rows.schema)
