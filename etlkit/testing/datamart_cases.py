@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from etlkit.errors import ConfigError
-from etlkit.rows.columns import STRUCT, Column, parse_schema
-from etlkit.rows.types import TYPES
+from etlkit.rows.columns import Column, parse_schema
+from etlkit.rows.types import STRUCT, TYPES
 from etlkit.testing.datamart_run import run_on_rows
 from etlkit.testing.row_comparison import assert_rows
 
