@@ -56,8 +56,8 @@ class TaskWorker(SlotWorker):
     __slots__ = ("of_loop", "task_waker")
 
     def __init__(self, dispatcher: Dispatcher) -> None:
-        self.task_waker = TaskWaker()
-        self.of_loop = asyncio.current_task()
+        self.task_waker: TaskWaker = TaskWaker()
+        self.of_loop: asyncio.Task[Any] | None = asyncio.current_task()
         super().__init__(dispatcher, self.task_waker)
 
     @property

@@ -36,7 +36,7 @@ class SourceRows:
     __slots__ = ("_decoder", "batch")
 
     def __init__(self, batch: pa.RecordBatch, decoder: RowDecoder) -> None:
-        self.batch = batch
+        self.batch: Any = batch
         self._decoder = decoder
 
     def ids(self) -> list[str]:
@@ -91,11 +91,11 @@ class Chunk:
         full_decoder: RowDecoder,
         rows_per_block: int | None = None,
     ) -> None:
-        self.batch = batch
-        self.source = SourceRows(batch, full_decoder)
-        self.first_row_number = first_row_number
+        self.batch: Any = batch
+        self.source: SourceRows = SourceRows(batch, full_decoder)
+        self.first_row_number: int = first_row_number
         self.made: list[Any] = []
-        self.calls = CallCounts()
+        self.calls: CallCounts = CallCounts()
         self._decoder = decoder
         self._rows_per_block = rows_per_block or max(1, batch.num_rows)
         self._blocks: dict[int, DecodedBatch] = {}
@@ -203,9 +203,9 @@ class ChunkRows(Sequence[Row]):
     __slots__ = ("chunk", "start", "stop")
 
     def __init__(self, chunk: Chunk, start: int, stop: int) -> None:
-        self.chunk = chunk
-        self.start = start
-        self.stop = stop
+        self.chunk: Chunk = chunk
+        self.start: int = start
+        self.stop: int = stop
 
     def __len__(self) -> int:
         return self.stop - self.start

@@ -39,10 +39,10 @@ class SlotWorker(Worker):
     def __init__(self, dispatcher: Dispatcher, waker: Waker) -> None:
         super().__init__()
         self._dispatcher = dispatcher
-        self.waker = waker
+        self.waker: Waker = waker
         self.task: Task | None = None
-        self.has_slot = False
-        self.is_called = True
+        self.has_slot: bool = False
+        self.is_called: bool = True
         self.returning: list[Waker] = []
 
     def count_call(self, units: int) -> None:
@@ -104,7 +104,7 @@ class Dispatcher:
         self._num_submitted = 0
         self._ends_after = math.inf
         self._is_closed = False
-        self.num_parked = 0
+        self.num_parked: int = 0
         self.finished: deque[Task] = deque()
 
     @property

@@ -67,7 +67,7 @@ class OutputSchema:
     ) -> None:
         check_names(columns)
         self._origins = dict(origins or {})
-        self.undecided = frozenset(undecided)
+        self.undecided: frozenset[str] = frozenset(undecided)
         refuse_conversions(columns, passing)
         self.columns = columns
         self._passing = passing
@@ -81,10 +81,12 @@ class OutputSchema:
         self._made_by_name = {column.name: column for column in made}
         self.drops_unknown = False
         nested = {c.name: freezer(c) for c in made if is_nested(c)}
-        self.keys = KnownKeys(len(columns), nested | dict.fromkeys(sorted(self.undecided), copied))
-        self.encoder = RowEncoder(made)
+        self.keys: KnownKeys = KnownKeys(
+            len(columns), nested | dict.fromkeys(sorted(self.undecided), copied)
+        )
+        self.encoder: RowEncoder = RowEncoder(made)
         self._made_columns = made
-        self.made_names = [column.name for column in made]
+        self.made_names: list[str] = [column.name for column in made]
         self.schema = pa.schema([*_ID_FIELDS, *arrow_schema(columns)])
         self._names = [ROW_ID, PART, PARTS, *(column.name for column in columns)]
 

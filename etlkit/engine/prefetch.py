@@ -85,9 +85,9 @@ class Prefetcher:
         self._has_ended = False
         self._more_later = False
         self._closed = False
-        self.num_rows_read = rows_before
-        self.ended = False
-        self.expired = False
+        self.num_rows_read: int = rows_before
+        self.ended: bool = False
+        self.expired: bool = False
         self._thread = threading.Thread(
             target=partial(copy_context().run, self._read), name="etlkit-prefetch", daemon=True
         )

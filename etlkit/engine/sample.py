@@ -60,7 +60,7 @@ class SampledRowsReader:
         self._sampling = sampling
         self._positions: list[int] = []
         self.columns = reader.columns
-        self.num_bytes = reader.num_bytes
+        self.num_bytes: int | None = reader.num_bytes
         self.num_rows: int | None = None
         self.details = {
             **reader.details,

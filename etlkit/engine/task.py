@@ -67,19 +67,19 @@ class Task:
         start: int = 0,
         outcomes: list[Outcome] | None = None,
     ) -> None:
-        self.rows = rows
-        self.chunk = chunk
+        self.rows: Sequence[Row] = rows
+        self.chunk: Chunk | None = chunk
         self.start: int = start
         self.outcomes: list[Outcome] = [] if outcomes is None else outcomes
-        self.num_made = 0
-        self.num_taken = 0
-        self.number = 0
-        self.is_done = outcomes is not None
+        self.num_made: int = 0
+        self.num_taken: int = 0
+        self.number: int = 0
+        self.is_done: bool = outcomes is not None
         self.took: Took | None = None
-        self.has_failed = False
+        self.has_failed: bool = False
         self.error: BaseException | None = None
-        self.is_collected = False
-        self.is_held = False
+        self.is_collected: bool = False
+        self.is_held: bool = False
         self._encodes_until = 0.0
 
     @property

@@ -63,23 +63,25 @@ class TransformSpec:
     def __init__(self, job: TransferJob) -> None:
         self.make = self.make_worker = job.transform
         # A factory is called once here: what its product declares comes from the class.
-        self.made = None if isinstance(job.transform, type) else _made_by(job.transform)
+        self.made: EtlBase | None = (
+            None if isinstance(job.transform, type) else _made_by(job.transform)
+        )
         etl = job.transform if isinstance(job.transform, type) else type(self.made)
         self.kind = etl
         if not issubclass(etl, EtlBase):
             raise ConfigError(
                 f"transform made a {etl.__name__}: it must make instances of etlkit.EtlBase"
             )
-        self.is_async = _is_async(etl)
-        self.max_concurrency = job.max_concurrency or _positive(etl, "max_concurrency")
+        self.is_async: bool = _is_async(etl)
+        self.max_concurrency: int = job.max_concurrency or _positive(etl, "max_concurrency")
         _refuse_too_many(self.max_concurrency, is_async=self.is_async)
         self._declared_parked = etl.max_parked
         if self._declared_parked not in {None, 0}:
             _positive(etl, "max_parked")
-        self.batch_size = _positive(etl, "batch_size")
-        self.units_per_row = _positive(etl, "units_per_row")
-        self.batched = overrides_batch(etl)
-        self.is_arrow = overrides_arrow(etl)
+        self.batch_size: int = _positive(etl, "batch_size")
+        self.units_per_row: int = _positive(etl, "units_per_row")
+        self.batched: bool = overrides_batch(etl)
+        self.is_arrow: bool = overrides_arrow(etl)
         self.columns = etl.columns
         if isinstance(self.columns, str):
             raise ConfigError(f"{etl.__name__}.columns is a str; write ({self.columns!r},)")

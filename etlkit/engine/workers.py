@@ -44,9 +44,9 @@ class ThreadWorker(SlotWorker):
     __slots__ = ("ident", "thread_waker")
 
     def __init__(self, dispatcher: Dispatcher) -> None:
-        self.thread_waker = ThreadWaker()
+        self.thread_waker: ThreadWaker = ThreadWaker()
         super().__init__(dispatcher, self.thread_waker)
-        self.ident = threading.get_ident()
+        self.ident: int = threading.get_ident()
 
     def place(self) -> str | None:
         """See `Worker.place`."""

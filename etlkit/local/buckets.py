@@ -70,7 +70,7 @@ class Buckets:
     """The buckets in one folder. A bucket exists as soon as something is put into it."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root.resolve()
+        self.root: Path = root.resolve()
 
     def path(self, uri: str) -> Path:
         """The file of an object, which need not exist. It is always in the bucket's folder.

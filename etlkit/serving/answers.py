@@ -36,12 +36,12 @@ class Pending:
     __slots__ = ("call", "has_begun", "key", "reply", "row", "size", "waiters")
 
     def __init__(self, key: bytes, call: Sequence[Any], size: int) -> None:
-        self.key = key
-        self.call = call
-        self.size = size
+        self.key: bytes = key
+        self.call: Sequence[Any] = call
+        self.size: int = size
         self.row: Row | RowSchemaError | None = None
         self.reply: bytes | None = None
-        self.has_begun = False
+        self.has_begun: bool = False
         self.waiters: list[Callable[[], None]] = []
 
 
@@ -70,9 +70,9 @@ class Answers:
         self._pending: dict[bytes, Pending] = {}
         self._done: OrderedDict[bytes, bytes] = OrderedDict()
         self._done_bytes = 0
-        self.num_waiting = 0
+        self.num_waiting: int = 0
         self._waiting_bytes = 0
-        self.num_at_work = 0
+        self.num_at_work: int = 0
 
     def __len__(self) -> int:
         return len(self._done)

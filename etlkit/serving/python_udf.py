@@ -66,7 +66,7 @@ class PythonUdf:
         self._kind = spec.kind
         source = inspect.getsource(sys.modules[self._kind.__module__])
         self._tree = ast.parse(source)
-        self.packages = sorted(set(_packages(self._tree)))
+        self.packages: list[str] = sorted(set(_packages(self._tree)))
         _refuse_files(self._tree)
 
     def code(self) -> str:

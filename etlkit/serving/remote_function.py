@@ -112,7 +112,7 @@ class RefusedRequestError(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
-        self.message = without_keys(message)[:_MAX_REFUSAL_CHARS]
+        self.message: str = without_keys(message)[:_MAX_REFUSAL_CHARS]
 
     @property
     def body(self) -> bytes:
@@ -203,8 +203,8 @@ class RemoteFunction:
     def __init__(
         self, job: TransferJob, columns: Sequence[Column], options: ServiceOptions | None = None
     ) -> None:
-        self.options = options or ServiceOptions()
-        self.spec = TransformSpec(job)
+        self.options: ServiceOptions = options or ServiceOptions()
+        self.spec: TransformSpec = TransformSpec(job)
         if self.spec.is_arrow:
             raise ConfigError(
                 f"{self.spec.kind.__name__} has transform_arrow, which takes thousands of rows at "
@@ -214,7 +214,7 @@ class RemoteFunction:
         if not read:
             raise ConfigError("a remote function needs at least one column as an argument")
         self.source = tuple(columns)
-        self.signature = Signature(read)
+        self.signature: Signature = Signature(read)
         declared = self.spec.output_schema
         if declared is not None and self.spec.columns is not None:
             passing = {column.name for column in columns} - {column.name for column in read}

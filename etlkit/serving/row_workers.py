@@ -71,7 +71,7 @@ class RowWorkers:
         self._is_closed = False
         self._capped: CapReachedError | None = None
         self._said = ""
-        self.meter = Meter(job.max_calls, job.max_cost, job.price_per_unit, job.currency)
+        self.meter: Meter = Meter(job.max_calls, job.max_cost, job.price_per_unit, job.currency)
 
     def submit(self, rows: Sequence[Pending]) -> None:
         """Queue rows. Rows of one call of `transform_batch` are of one request."""

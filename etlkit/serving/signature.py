@@ -60,7 +60,7 @@ class Signature:
 
     def __init__(self, columns: Sequence[Column]) -> None:
         self.columns = tuple(columns)
-        self.text = columns_text(columns)
+        self.text: str = columns_text(columns)
         self._encoder = RowEncoder(self.columns)
         self._decoder = RowDecoder(self.columns)
 

@@ -21,31 +21,33 @@ class Instruments:
                 name, "s", text, explicit_bucket_boundaries_advisory=CALL_SECONDS
             )
 
-        self.runs = meter.create_counter("etlkit.runs", "{run}", "Runs, by how they ended")
-        self.run_duration = meter.create_histogram("etlkit.run.duration", "s", "Duration of runs")
-        self.rows = meter.create_counter("etlkit.rows", "{row}", "Source rows, by outcome")
-        self.calls = meter.create_counter(
+        self.runs: Any = meter.create_counter("etlkit.runs", "{run}", "Runs, by how they ended")
+        self.run_duration: Any = meter.create_histogram(
+            "etlkit.run.duration", "s", "Duration of runs"
+        )
+        self.rows: Any = meter.create_counter("etlkit.rows", "{row}", "Source rows, by outcome")
+        self.calls: Any = meter.create_counter(
             "etlkit.calls", "{call}", "Attempts at calls to services, by how they ended"
         )
-        self.retries = meter.create_counter(
+        self.retries: Any = meter.create_counter(
             "etlkit.call.retries", "{call}", "Attempts that repeated an earlier one"
         )
-        self.call_duration = seconds("etlkit.call.duration", "Duration of attempts at calls")
-        self.in_flight = meter.create_up_down_counter(
+        self.call_duration: Any = seconds("etlkit.call.duration", "Duration of attempts at calls")
+        self.in_flight: Any = meter.create_up_down_counter(
             "etlkit.calls.in_flight", "{call}", "Attempts at calls under way"
         )
-        self.parked = meter.create_up_down_counter(
+        self.parked: Any = meter.create_up_down_counter(
             "etlkit.rows.parked", "{row}", "Rows that wait for a retry or a service's hint"
         )
-        self.units = meter.create_counter(
+        self.units: Any = meter.create_counter(
             "etlkit.call.units", "{unit}", "Billing units of attempts at calls"
         )
-        self.cost = meter.create_counter(
+        self.cost: Any = meter.create_counter(
             "etlkit.call.cost", "{currency}", "Cost of calls at the job's price per unit"
         )
-        self.bytes_billed = meter.create_counter(
+        self.bytes_billed: Any = meter.create_counter(
             "etlkit.bigquery.bytes_billed", "By", "Bytes that BigQuery billed"
         )
-        self.http_duration = seconds(
+        self.http_duration: Any = seconds(
             "http.client.request.duration", "Duration of HTTP client requests"
         )

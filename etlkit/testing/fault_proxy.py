@@ -97,8 +97,8 @@ class Proxy:
         self._open: set[_Connection] = set()
         self._lock = threading.Lock()
         self._closed = False
-        self.faults = list(faults)
-        self.num_connections = 0
+        self.faults: list[Fault] = list(faults)
+        self.num_connections: int = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address: str = f"127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, name="proxy-accept", daemon=True).start()

@@ -106,7 +106,12 @@ def run(command: str, folder: Path, python: Path) -> float:
     }
     began = time.perf_counter()
     done = subprocess.run(
-        ["/bin/sh", "-c", command], cwd=folder, env=environ, capture_output=True, text=True, check=False
+        ["/bin/sh", "-c", command],
+        cwd=folder,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise RuntimeError(f"{command}: {done.stderr[-2000:] or done.stdout[-2000:]}")

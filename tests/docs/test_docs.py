@@ -44,6 +44,7 @@ REASONS = {
     "needs a run that stopped",
     "needs a second environment",
     "needs an account",
+    "needs another service",
     "needs the id of a run",
     "runs the tests themselves",
     "stays up",

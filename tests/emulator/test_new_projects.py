@@ -58,7 +58,8 @@ def expanded(folder, argument):
     """What a shell makes of an argument with a star."""
     if "*" not in argument or ":" in argument:
         return [argument]
-    return sorted(str(path.relative_to(folder)) for path in folder.glob(argument))
+    found = sorted(str(path.relative_to(folder)) for path in folder.glob(argument))
+    return found or [argument]
 
 
 class Newcomer:

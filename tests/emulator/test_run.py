@@ -286,8 +286,8 @@ def test_limit_report_file_and_quiet(cli, write_job, here):
 def test_log_format_json(cli, write_job):
     """With `--log-format json` every line of the log is an object."""
     _, _, seen = cli(write_job("SELECT 1 AS n"), "--log-format", "json", "--debug")
-    logged = [json.loads(line) for line in seen.splitlines() if line.startswith('{"time"')]
-    assert {"time", "level", "logger", "message"} == set(logged[0])
+    logged = [json.loads(line) for line in seen.splitlines() if line.startswith('{"severity"')]
+    assert {"severity", "time", "level", "logger", "message"} <= set(logged[0])
     assert any("etlkit_" in line["message"] for line in logged)
     assert any(line["message"].startswith("published 1 rows") for line in logged)
     assert len(logged) == len(seen.strip().splitlines()) - 1  # and the report

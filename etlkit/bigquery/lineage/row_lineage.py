@@ -50,7 +50,7 @@ class RowLineage:
         self._run = run
         self._reader = reader
         self._price = price
-        self.name = lineage_sql.lineage_table(dataset)
+        self.name: TableName = lineage_sql.lineage_table(dataset)
 
     def statements(self, staging: Staging, taken: TableName | None) -> list[str]:
         """DML that adds the lineage of the run's rows, for the transaction that publishes it.

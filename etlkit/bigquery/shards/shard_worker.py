@@ -60,7 +60,7 @@ class ShardWorker:
         attempt: int,
         worker: Worker,
     ) -> None:
-        self.id = worker.id
+        self.id: str = worker.id
         self._connection = connection
         self._dataset = dataset
         self._run_id = run_id

@@ -23,7 +23,7 @@ class Answers:
 
     def __init__(self, outcomes: dict[str, Outcome]) -> None:
         self._outcomes = outcomes
-        self.num_used = 0
+        self.num_used: int = 0
 
     def add(self, outcomes: dict[str, Outcome]) -> None:
         """Add outcomes, from any thread."""

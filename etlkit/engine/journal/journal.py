@@ -96,7 +96,7 @@ class Journal:
         self._workers_read: set[str] = set()
         self._closing = threading.Event()
         self._syncing: threading.Thread | None = None
-        self.answers = Answers(self._load() if run.attempt > 1 else {})
+        self.answers: Answers = Answers(self._load() if run.attempt > 1 else {})
 
     def read_of(self, workers: Iterable[str]) -> None:
         """Read what other workers of this attempt have left that are gone, as far as it is here."""

@@ -90,10 +90,10 @@ class CompiledModule:
         config = wasmtime.Config()
         config.shared_memory = True
         config.max_wasm_stack = _STACK_BYTES
-        self.engine = wasmtime.Engine(config)
+        self.engine: Any = wasmtime.Engine(config)
         self._path, self._say = path, say
         self._name = _code_name(path, label)
-        self.module = self._load()
+        self.module: Any = self._load()
 
     def _load(self) -> Any:
         from filelock import FileLock
@@ -167,7 +167,7 @@ class WasmService:
         self._compiled, self._folders = compiled, folders
         self._lock = threading.RLock()
         self._store: Any = None
-        self.generation = 0
+        self.generation: int = 0
         self._start()
 
     def _start(self) -> None:

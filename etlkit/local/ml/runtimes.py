@@ -87,7 +87,7 @@ class OnnxRuntime:
             self._session = load_session(path, is_silent=True)
         except Exception as exc:  # onnxruntime has a class for each status
             raise ConfigError(f"The ONNX model cannot be loaded: {_first_line(exc)}") from exc
-        self.signature = Signature(
+        self.signature: Signature = Signature(
             tuple(_onnx_tensor(node) for node in self._session.get_inputs()),
             tuple(_onnx_tensor(node) for node in self._session.get_outputs()),
         )
@@ -133,7 +133,7 @@ class OpenVinoRuntime:
             raise
         except Exception as exc:  # OpenVINO raises RuntimeError for everything
             raise ConfigError(f"The model cannot be loaded: {_openvino_reason(exc)}") from exc
-        self.signature = Signature(
+        self.signature: Signature = Signature(
             tuple(_openvino_tensor(port) for port in self._compiled.inputs),
             tuple(_openvino_tensor(port) for port in self._compiled.outputs),
         )

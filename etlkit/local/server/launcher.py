@@ -59,8 +59,8 @@ class LocalServer:
         self.endpoints: Endpoints = info.endpoints
         self.local_dir = local_dir
         self.started = started
-        self.pid = info.pid
-        self.world = info.world
+        self.pid: int = info.pid
+        self.world: World = info.world
         self._lease = lease
         self._is_closed = False
         threading.Thread(target=self._watch, name="etlkit-local-lease", daemon=True).start()

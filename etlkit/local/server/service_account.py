@@ -59,7 +59,7 @@ class ServiceAccount:
         self._public_key = self._key.public_key().public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         )
-        self.email = f"etlkit@{project}.iam.gserviceaccount.com"
+        self.email: str = f"etlkit@{project}.iam.gserviceaccount.com"
 
     def write(self, path: Path, token_uri: str) -> None:
         """Write the key file in one step, readable for this user only.

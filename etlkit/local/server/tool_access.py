@@ -37,7 +37,7 @@ class ToolAccess:
     """
 
     def __init__(self, local_dir: Path, token: str) -> None:
-        self.account = ServiceAccount(PROJECT, token)
+        self.account: ServiceAccount = ServiceAccount(PROJECT, token)
         self._local_dir = local_dir
         self._token = token
         self._files = {KEY_FILE: local_dir / KEY_FILE, ROOTS_FILE: local_dir / ROOTS_FILE}

@@ -114,7 +114,7 @@ class Child:
     def __init__(self, server: ForkServer, pid: int, outcome: Path) -> None:
         self._server, self._pid, self._outcome = server, pid, outcome
         self._has_ended = False
-        self.was_killed = False
+        self.was_killed: bool = False
 
     def kill(self) -> None:
         """SIGKILL to it and to all that it has started; from any thread, at any time."""

@@ -25,6 +25,7 @@ class Connection:
         self.refuses = refuses
         self.location = None
         self.total_bytes_processed = 7
+        self.referenced_tables = ()
         self.sent = []
 
     def dry_run(self, text, _parameters):

@@ -35,7 +35,7 @@ class ActiveJob:
 
     def __init__(self, request: Request) -> None:
         self.request = request
-        self.stopped = ""
+        self.stopped: str = ""
         self.stopping = asyncio.Event()
         self._done = asyncio.Event()
         self._work: Work | None = None

@@ -39,8 +39,8 @@ class Transaction:
         self._catalog = entries_of(ctx.catalog)
         self.changed: set[Name] = set()
         self._mutated: set[Name] = set()
-        self.id = str(uuid4())
-        self.is_lost = False
+        self.id: str = str(uuid4())
+        self.is_lost: bool = False
         ctx.engine.execute("BEGIN TRANSACTION")
         ctx.engine.transaction = self
 

@@ -50,7 +50,7 @@ class Work:
         self.is_exclusive = is_exclusive
         self.is_dry = False
         self.location = ""
-        self.stopped = ""
+        self.stopped: str = ""
         self.job_rows: dict[tuple[Any, ...], dict[str, Any]] = {}
         self._lock = Lock()
         self._is_in_statement = False
