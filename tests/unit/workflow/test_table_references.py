@@ -1,6 +1,7 @@
 import importlib
 import itertools
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,6 +48,9 @@ ARTICLE = {
 def test_the_jobs_of_the_pipeline(name, monkeypatch):
     """Of each job of the photos, exactly the tables that it reads and writes are found."""
     monkeypatch.chdir(ROOT)
+    monkeypatch.syspath_prepend(str(ROOT))
+    for module in [each for each in sys.modules if each.partition(".")[0] == "jobs"]:
+        monkeypatch.delitem(sys.modules, module)  # of another test's project
     tables = task_tables(importlib.import_module(f"jobs.{name}").job)
     reads, writes = ({f"bqml_vision.{each}" for each in names.split()} for names in ARTICLE[name])
     assert (tables.reads, tables.writes, tables.unclear) == (reads, writes, ())
