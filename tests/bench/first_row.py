@@ -1,9 +1,7 @@
 """From nothing to the first row: `python -m tests.bench.first_row`. It installs packages: minutes.
 
-Each way is what its own documentation says for a first try on one machine: an environment, the
-installation, a new project, a run, and a look at the rows. etlkit's commands are those of the README
-that `etlkit init` writes. dlt's program is that of https://dlthub.com/docs/intro; dbt's project is the
-one that `dbt init` makes, with the adapter for DuckDB and a profile for it.
+For each template: an environment, the installation, `etlkit init`, and the commands of the README that it
+writes, to the end of the last one, which shows the rows.
 """
 
 import os
@@ -17,21 +15,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 TEMPLATES = ("blank", "rest", "sql", "vision")
-
-DLT_PROGRAM = """
-import dlt
-
-pipeline = dlt.pipeline(pipeline_name="demo", destination="duckdb", dataset_name="demo")
-pipeline.run([{"id": 1, "name": "Alice"}, {"id": 2, "name": "Bob"}], table_name="users")
-print(pipeline.dataset().users.df())
-"""
-
-DBT_PROFILE = """
-demo:
-  target: dev
-  outputs:
-    dev: {type: duckdb, path: demo.duckdb}
-"""
 
 
 @dataclass(frozen=True)
@@ -67,29 +50,6 @@ def etlkit_way(template: str, python: Path, folder: Path) -> Way:
     return Way(f"etlkit, {template}", (f"{ROOT}[local]",), (init, *shown), folder="demo")
 
 
-def peers() -> list[Way]:
-    """The ways of others."""
-    return [
-        Way(
-            "dlt, its three lines",
-            ("dlt[duckdb]", "pandas"),
-            ("python demo.py",),
-            (("demo.py", DLT_PROGRAM),),
-        ),
-        Way(
-            "dbt, its starter project",
-            ("dbt-core>=1.10,<1.12", "dbt-duckdb"),
-            (
-                "dbt init demo --skip-profile-setup",
-                "dbt run",
-                "dbt show --inline 'select * from {{ ref(\"my_first_dbt_model\") }}'",
-            ),
-            (("profiles.yml", DBT_PROFILE),),
-            "demo",
-        ),
-    ]
-
-
 def run(command: str, folder: Path, python: Path) -> float:
     """Run a command with the programs of an environment; gives seconds.
 
@@ -99,9 +59,6 @@ def run(command: str, folder: Path, python: Path) -> float:
     environ = {
         **os.environ,
         "PATH": f"{python.parent}:{os.environ['PATH']}",
-        "DBT_PROFILES_DIR": str(folder if (folder / "profiles.yml").exists() else folder.parent),
-        "DO_NOT_TRACK": "1",
-        "RUNTIME__DLTHUB_TELEMETRY": "false",
         "PYTHONDONTWRITEBYTECODE": "",
     }
     began = time.perf_counter()
@@ -146,8 +103,6 @@ def main() -> None:
         folder = Path(made)
         python, seconds = install((f"{ROOT}[local]",), folder / "etlkit")
         ways = [(etlkit_way(each, python, folder), python, seconds) for each in TEMPLATES]
-        for number, way in enumerate(peers()):
-            ways.append((way, *install(way.packages, folder / f"peer_{number}")))
         for number, (way, python, seconds) in enumerate(ways):
             first = sum(go(way, python, folder / f"first_{number}"))
             again = sum(go(way, python, folder / f"again_{number}"))
