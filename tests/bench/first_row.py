@@ -1,7 +1,7 @@
 """From nothing to the first row: `python -m tests.bench.first_row`. It installs packages: minutes.
 
-For each template: an environment, the installation, `etlkit init`, and the commands of the README that it
-writes, to the end of the last one, which shows the rows.
+For each template: an environment, the installation, `etlkit init`, and the commands of the README that
+it writes, to the end of the last one, which shows the rows.
 """
 
 import os
