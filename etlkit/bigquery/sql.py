@@ -573,7 +573,6 @@ SHARD_EVENT_COLUMNS = (
     Column("calls", "INT64", description="Of budget: calls that it may make in all"),
     Column("cost", "FLOAT64", description="Of budget: what they may cost"),
     Column("host", "STRING", description="Of joined: where the worker runs"),
-    Column("num_rows", "INT64", description="Of settled: rows that were read of the shards"),
 )
 
 

@@ -96,7 +96,6 @@ class ShardClaims:
     _generations: set[int] = field(default_factory=set)
     _durable_rows: int = 0
     _began_at: float | None = None
-    _num_claims: int = 0
     _has_joined: bool = False
     lost: frozenset[str] = frozenset()
     _everyone_may: bool = False

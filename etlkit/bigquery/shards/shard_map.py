@@ -101,7 +101,6 @@ class ShardMap:
         free_or_claimed: Shards that are not settled, by number.
         claims: The live claims. Two of them may overlap for a moment: both are given back then.
         workers: Ids of the workers that have joined and are at work.
-        num_joined: How many workers have ever joined.
         lost: Ids of those that were lost.
         has_settled: Whether a shard was settled.
         fractions: The part of every rate that each worker may use.
@@ -112,7 +111,6 @@ class ShardMap:
     free_or_claimed: dict[int, _Shard] = field(default_factory=dict)
     claims: list[Claim] = field(default_factory=list)
     workers: dict[str, None] = field(default_factory=dict)
-    num_joined: int = 0
     lost: set[str] = field(default_factory=set)
     has_settled: bool = False
     fractions: dict[str, float] = field(default_factory=dict)
@@ -135,7 +133,6 @@ class ShardMap:
             return
         elif event.kind == JOINED:
             self.workers[event.worker] = None
-            self.num_joined += 1
         elif event.kind in {LEFT, LOST}:
             self._give_back(event)
         elif event.kind == SHARE:
