@@ -15,5 +15,5 @@ class Etl(job_under_kill.Etl):
 job = replace(
     job_under_kill.job,
     transform=Etl,
-    max_rejected=int(os.environ["MAX_REJECTED"]) if "MAX_REJECTED" in os.environ else "default",
+    max_rejected=int(os.environ["MAX_REJECTED"]) if "MAX_REJECTED" in os.environ else None,
 )
