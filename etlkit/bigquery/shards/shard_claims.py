@@ -7,7 +7,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from etlkit.bigquery.shards.shard_map import (
@@ -95,6 +95,7 @@ class ShardClaims:
     _to_tell: list[ShardEvent] = field(default_factory=list)
     _generations: set[int] = field(default_factory=set)
     _durable_rows: int = 0
+    _settled_rows: int = 0
     _began_at: float | None = None
     _has_joined: bool = False
     lost: frozenset[str] = frozenset()
@@ -184,6 +185,12 @@ class ShardClaims:
                 own.is_read_whole = False
             return [own.claim for own in left]
 
+    @property
+    def durable_rows(self) -> int:
+        """Rows so far that got their outcome from this worker."""
+        with self._lock:
+            return self._settled_rows + sum(own.num_durable for own in self._own)
+
     def leave(self) -> None:
         """Tell what is settled, and that this worker is done. What it has not settled is free again."""
         self._closed.set()
@@ -211,7 +218,8 @@ class ShardClaims:
         with self._lock:
             settled = [own for own in self._own if own.is_settled]
             self._own = [own for own in self._own if not own.is_settled]
-        return [own.claim.event(SETTLED) for own in settled]
+            self._settled_rows += sum(own.num_durable for own in settled)
+        return [replace(own.claim.event(SETTLED), rows=own.num_durable) for own in settled]
 
     def _tell_and_read(self) -> LogState:
         events = [*self._settled(), *self._to_tell]

@@ -37,6 +37,7 @@ class ShardEvent:
         fraction: Of `share`: the part of every declared rate, from 0 to 1.
         calls: Of `budget`: how many calls the worker may make in all.
         cost: Of `budget`: what they may cost.
+        rows: Of `settled`: how many rows of the shards got their outcome from this worker.
     """
 
     kind: str
@@ -48,6 +49,7 @@ class ShardEvent:
     fraction: float = 0.0
     calls: int = 0
     cost: float = 0.0
+    rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -196,7 +196,8 @@ def test_the_next_shards_are_claimed_when_little_is_left_of_the_ones_before():
     assert waiting.is_alive()  # nobody knows how long these two rows take
     claims.are_durable([row_id(mine.first), row_id(mine.last)])
     waiting.join(timeout=30)
-    assert mine.event(SETTLED) in log.events
+    assert replace(mine.event(SETTLED), rows=2) in log.events
+    assert claims.durable_rows == 2
     assert claims.unsettled()[0].first == mine.last + 1
 
 
