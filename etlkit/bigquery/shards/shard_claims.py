@@ -18,6 +18,7 @@ from etlkit.bigquery.shards.shard_map import (
     SETTLED,
     Claim,
     ShardEvent,
+    ShardMap,
     home,
 )
 from etlkit.bigquery.sql import NUM_SHARDS, shard_of
@@ -127,7 +128,7 @@ class ShardClaims:
                 return None
             claim = self._choose(state)
             if claim is not None:
-                claim = self._claim(claim)
+                claim = self._claim(claim, state.shards)
                 if claim is not None:
                     return claim
                 wait_s = _FIRST_WAIT_S  # somebody else was as fast: look again soon
@@ -266,13 +267,21 @@ class ShardClaims:
         most = max(num_free // (_LAST_SHARE * workers), round(per_s * _LEAST_S))
         return max(1, min(most, round(per_s * CLAIM_S)))
 
-    def _claim(self, claim: Claim) -> Claim | None:
-        """Claim shards, and give them back if another worker has claimed one of them, too."""
+    def _claim(self, claim: Claim, before: ShardMap) -> Claim | None:
+        """Claim shards, and give them back if another worker has claimed one of them since.
+
+        It does not matter whether that claim is alive: the other one may have settled it by now.
+
+        Args:
+            claim: What to claim.
+            before: What it was chosen from.
+        """
+        only_mine = [times + 1 for times in before.times_claimed(claim)]
         self.shard_log.tell([claim.event(CLAIMED)])
         shards = self._read().shards
         is_live = any(each.event("") == claim.event("") for each in shards.claims)
         alone = self._everyone_may or len(shards.claims) == 1
-        if not is_live or shards.rivals(claim) or not alone:
+        if not is_live or shards.times_claimed(claim) != only_mine or not alone:
             self._to_tell.append(claim.event(RELEASED))
             self._start = random.randrange(NUM_SHARDS)  # noqa: S311 - no secret  # nosec B311
             return None
