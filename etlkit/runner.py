@@ -88,9 +88,11 @@ def run_job(
     """
     from etlkit.engine.read_back import rows_reader
     from etlkit.engine.transfer import run_transfer
+    from etlkit.engine.worker_processes import WorkerProcesses
     from etlkit.notebook import notebook_progress
     from etlkit.worker_process import main
 
+    launch = partial(WorkerProcesses, main=main)
     job, request = _request(job, name, settings, _Given(variables, loop, queued_at))
     if retry_rejects is not None:
         job = replace(job, source=job.sink.rejected_rows(job.source, retry_rejects, only))
@@ -110,7 +112,7 @@ def run_job(
         with _watched():
             progress = on_progress or notebook_progress(request.job_name)
             report = run_transfer(
-                job, request, on_start=on_start, on_progress=progress, worker_main=main
+                job, request, on_start=on_start, on_progress=progress, launch=launch
             )
     except BaseException as error:
         failed = getattr(error, "report", None)
@@ -431,7 +433,7 @@ def run_workflow(
         from_task: Run these tasks and all after them. With `resume` they run again.
         only: Run these tasks and no others.
         skip: Run all but these tasks; what comes after them runs as if they had succeeded.
-        observer: Is told what happens; None = nobody is.
+        observer: Is told what happens; None = it is shown in a notebook, and nowhere else.
 
     Returns:
         The report, state `published`.
@@ -443,6 +445,7 @@ def run_workflow(
             can be resumed.
     """
     from etlkit.bigquery.runs.workflow_state import open_workflow_state
+    from etlkit.notebook import notebook_observer
     from etlkit.workflow.selection import Selection
     from etlkit.workflow.workflow_run import WorkflowRequest, run
 
@@ -471,6 +474,7 @@ def run_workflow(
         selection=Selection(from_task=from_task, only=only, skip=skip),
     )
     with _watched():
+        observer = observer or notebook_observer(request.name, [task.name for task in job.tasks])
         return run(job, request, open_state, on_start=on_start, observer=observer)
 
 
