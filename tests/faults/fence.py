@@ -99,22 +99,18 @@ class Fence:
         ((now,),) = self.run("SELECT CURRENT_TIMESTAMP()")
         return now - guard.modified >= timedelta(seconds=lease_s)
 
-    def table_exists(self, name: str) -> bool:
-        """Whether the work dataset has a table."""
-        found = self.run(
-            f"SELECT 1 FROM {WORK}.INFORMATION_SCHEMA.TABLES WHERE table_name = '{name}'"
-        )
-        return bool(found)
+    def table_exists(self, name: str, dataset: str = WORK) -> bool:
+        """Whether a dataset has a table; INFORMATION_SCHEMA would take as long as it has tables."""
+        try:
+            self.bq.get_table(f"{dataset}.{name}")
+        except NotFound:
+            return False
+        return True
 
     def work_tables(self, run_id: str) -> list[str]:
         """What is left of a run."""
-        return [
-            name
-            for (name,) in self.run(
-                f"SELECT table_name FROM {WORK}.INFORMATION_SCHEMA.TABLES "
-                f"WHERE table_name LIKE '%{run_id}%' ORDER BY 1"
-            )
-        ]
+        tables = self.bq.list_tables(WORK)
+        return sorted(table.table_id for table in tables if run_id in table.table_id)
 
     def rows(self) -> Counter:
         """The rows of the target."""
@@ -122,10 +118,8 @@ class Fence:
 
     def rejects(self) -> Counter:
         """Numbers of the rejected rows; their table is there once a row was rejected."""
-        name = f"{self.target}_rejects".partition(".")[2]
-        if not self.run(
-            f"SELECT 1 FROM fence.INFORMATION_SCHEMA.TABLES WHERE table_name = '{name}'"
-        ):
+        dataset, _, name = f"{self.target}_rejects".partition(".")
+        if not self.table_exists(name, dataset):
             return Counter()
         number = "CAST(JSON_VALUE(source_row, '$.n') AS INT64)"
         return Counter(n for (n,) in self.run(f"SELECT {number} FROM {self.target}_rejects"))

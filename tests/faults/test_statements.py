@@ -144,10 +144,8 @@ class World:
     def rows(self):
         """The target's rows with their columns, without nulls; None = there is no target."""
         fence = self.fence
-        name = fence.target.partition(".")[2]
-        if not fence.run(
-            f"SELECT 1 FROM fence.INFORMATION_SCHEMA.TABLES WHERE table_name = '{name}'"
-        ):
+        dataset, _, name = fence.target.partition(".")
+        if not fence.table_exists(name, dataset):
             return None
         found = fence.bq.query_and_wait(f"SELECT * FROM {fence.target}")
         return Counter(bare(dict(row)) for row in found)
@@ -170,11 +168,9 @@ class World:
             assert fence.rejects() == Counter([] if self.scenario.retries else REJECTED * times)
         runs = self.runs()
         assert [state for _, state in runs].count("published") == times
-        beside = fence.run(
-            "SELECT table_name FROM fence.INFORMATION_SCHEMA.TABLES "
-            f"WHERE STARTS_WITH(table_name, '{table.table_id}__')"
-        )
-        assert beside == []
+        tables = [each.table_id for each in fence.bq.list_tables(table.dataset_id)]
+        assert table.table_id in tables
+        assert [each for each in tables if each.startswith(f"{table.table_id}__")] == []
         return runs
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import secrets
 import signal
@@ -43,6 +44,12 @@ _GRACE_S: Final = 5.0
 
 _STOP_TIMEOUT_S: Final = 10.0
 """How long stopping may take. After that, something runs that cannot be interrupted."""
+
+_COLLECT_AFTER: Final = 10_000
+"""New objects between two collections; a statement makes thousands.
+
+https://docs.python.org/3/library/gc.html#gc.set_threshold
+"""
 
 # Windows has no SIGHUP.
 _STOP_SIGNALS: Final = [
@@ -155,6 +162,10 @@ def serve(local_dir: Path, world: World) -> None:
                 emulator=emulator_version(),
                 world=world,
             )
+            # What is there by now stays: a collection need not look at it, and trees of SQL come and go.
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(_COLLECT_AFTER, 10, 10)
             info.write(local_dir)
             try:
                 leases.wait()
