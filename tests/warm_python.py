@@ -63,6 +63,7 @@ class WarmPython:
         arguments: A script or `-m` and a module, and its own arguments.
         cwd: Its working directory.
         env: Its whole environment.
+        stdin: `subprocess.PIPE`, or None = nothing.
         stdout: A file; None = a pipe.
         stderr: A file, or `subprocess.STDOUT`, or None = a pipe.
         start_new_session: As for `subprocess.Popen`.
@@ -75,6 +76,7 @@ class WarmPython:
         *,
         cwd: Path | str,
         env: Mapping[str, str],
+        stdin: int | None = None,
         stdout: IO | None = None,
         stderr: IO | int | None = None,
         start_new_session: bool = False,
@@ -82,9 +84,15 @@ class WarmPython:
     ) -> None:
         self.args = [sys.executable, *map(str, arguments)]
         self.returncode: int | None = None
+        self.stdin: IO[str] | None = None
         self.stdout: IO[str] | None = None
         self.stderr: IO[str] | None = None
-        ours = []
+        if stdin is None:
+            child_in = os.open(os.devnull, os.O_RDONLY)
+        else:
+            child_in, into = os.pipe()
+            self.stdin = os.fdopen(into, "w", encoding="utf-8")
+        ours = [child_in]
         if stdout is None:
             out, child_out = os.pipe()
             ours.append(child_out)
@@ -106,7 +114,9 @@ class WarmPython:
             "env": dict(env),
             "start_new_session": start_new_session,
         }
-        socket.send_fds(self._monitor, [json.dumps(order).encode()], [child_out, child_err])
+        socket.send_fds(
+            self._monitor, [json.dumps(order).encode()], [child_in, child_out, child_err]
+        )
         for descriptor in ours:
             os.close(descriptor)
         self.pid = int(self._monitor.recv(_ANSWER_BYTES))
@@ -142,9 +152,15 @@ class WarmPython:
         """SIGTERM."""
         self.send_signal(signal.SIGTERM)
 
-    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
-        """Let it end; gives what it wrote. The smaller output, stderr, must fit into a pipe."""
+    def communicate(self, text: str = "", timeout: float | None = None) -> tuple[str, str]:
+        """Write the last text to it and let it end; gives what it wrote.
+
+        The smaller output, stderr, must fit into a pipe.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
+        if self.stdin is not None:
+            self.stdin.write(text)
+            self.stdin.close()
         out = self.stdout.read()
         err = self.stderr.read() if self.stderr is not None else ""
         self.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
@@ -152,7 +168,7 @@ class WarmPython:
 
     def close(self) -> None:
         """Close its pipes."""
-        for pipe in (self.stdout, self.stderr):
+        for pipe in (self.stdin, self.stdout, self.stderr):
             if pipe is not None:
                 pipe.close()
 
@@ -288,14 +304,14 @@ def import_server() -> None:
 def monitor(connection: socket.socket, path: str) -> None:
     """Fork the process that a connection asks for, and report its number and its end."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    message, (out, err), _, _ = socket.recv_fds(connection, 1024 * 1024, 2)
+    message, files, _, _ = socket.recv_fds(connection, 1024 * 1024, 3)
     pid = os.fork()
     if pid == 0:
         connection.close()
         start_servers_warm(path)
-        return become(json.loads(message), out, err)
-    os.close(out)
-    os.close(err)
+        return become(json.loads(message), files)
+    for descriptor in files:
+        os.close(descriptor)
     connection.send(b"%d" % pid)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     with contextlib.suppress(BrokenPipeError):  # the test has ended
@@ -303,9 +319,9 @@ def monitor(connection: socket.socket, path: str) -> None:
     os._exit(0)
 
 
-def become(order: dict, out: int, err: int) -> None:
+def become(order: dict, files: Sequence[int]) -> None:
     """Be the process: its end is the end of this function."""
-    for there, here in ((os.open(os.devnull, os.O_RDONLY), 0), (out, 1), (err, 2)):
+    for here, there in enumerate(files):
         os.dup2(there, here)
         os.close(there)
     if order["start_new_session"]:

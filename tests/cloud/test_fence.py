@@ -13,6 +13,7 @@ from etlkit import BigQuerySink, BigQuerySource, EtlBase, TransferJob
 from etlkit.bigquery.runs.guard import Holder
 from etlkit.runner import run_job
 from tests.cloud.conftest import ROOT
+from tests.warm_python import WarmPython
 
 HERE = Path(__file__).parent
 
@@ -49,12 +50,12 @@ def start(world, dataset):
             "asleep": asleep,
             "deaf": deaf,
         }
-        process = subprocess.Popen(
-            [sys.executable, str(HERE / "held_job.py"), json.dumps(wanted)],
-            env={**os.environ, **world.settings.environ, "PYTHONPATH": str(ROOT)},
+        process = WarmPython(
+            [HERE / "held_job.py", json.dumps(wanted)],
+            cwd=ROOT,
+            env={**os.environ, **world.settings.environ},
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+            stderr=sys.__stderr__,
         )
         processes.append(process)
         return Child(process)
@@ -63,8 +64,7 @@ def start(world, dataset):
     for process in processes:
         process.kill()
         process.wait()
-        process.stdin.close()
-        process.stdout.close()
+        process.close()
 
 
 @pytest.fixture

@@ -9,10 +9,11 @@ from tests.bench import history, scale_model
 PAGE = (Path(__file__).parents[2] / "docs/scale.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", scale_model.tables())
-def test_the_page_shows_what_the_command_prints(name):
-    """Each table stands in the page as it is computed."""
-    assert scale_model.tables()[name] in PAGE
+def test_the_page_shows_what_the_command_prints():
+    """Each table stands in the page as it is computed, which takes a second."""
+    tables = scale_model.tables()
+    assert tables
+    assert [name for name, table in tables.items() if table not in PAGE] == []
 
 
 def test_measured_constants_were_measured():

@@ -162,7 +162,7 @@ def serve(local_dir: Path, world: World) -> None:
                 emulator=emulator_version(),
                 world=world,
             )
-            # What is there by now stays: a collection need not look at it, and trees of SQL come and go.
+            # What is there by now stays: collections need not look at it. Trees of SQL come and go.
             gc.collect()
             gc.freeze()
             gc.set_threshold(_COLLECT_AFTER, 10, 10)
