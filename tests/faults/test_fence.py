@@ -16,7 +16,7 @@ import pytest
 from tests.faults.attempt import CONCURRENCY, COUNTS
 
 LEASE_S = 1.0
-INTERLEAVINGS = int(os.environ.get("ETLKIT_INTERLEAVINGS", "4"))
+INTERLEAVINGS = int(os.environ.get("ETLKIT_INTERLEAVINGS", "2"))
 FIRST_SEED = int(os.environ.get("ETLKIT_SEED", "1"))
 AUDIT = "query SELECT COUNTIF(rejected) AS"
 

@@ -8,7 +8,6 @@ import os
 import random
 import signal
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from etlkit.local import LocalServer
 from tests.faults.run_process import TIMEOUT_S, RunProcess
 
 ROOT = Path(__file__).parents[2]
-FEW_KILLS = 4
+FEW_KILLS = 3
 KILLS = int(os.environ.get("ETLKIT_WORKFLOW_KILLS", FEW_KILLS))
 SEED = int(os.environ.get("ETLKIT_SEED", "0")) or (
     4711 if KILLS <= FEW_KILLS else random.randrange(1, 10**6)  # noqa: S311
@@ -138,10 +137,7 @@ class World:
 
     def until_ended(self, child: RunProcess, number: int) -> None:
         """Return when so many have ended, or the process has."""
-        deadline = time.monotonic() + TIMEOUT_S
-        while child.is_alive and self.num_ended() < number:
-            assert time.monotonic() < deadline, child.log.read_text()
-            time.sleep(0.1)
+        self.until(lambda: not child.is_alive or self.num_ended() >= number, TIMEOUT_S)
 
 
 @pytest.fixture
