@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from etlkit.api.rehearsal_report import RehearsalReport
     from etlkit.api.report import DatamartReport, DryRunReport, Progress, RunReport
     from etlkit.api.run import ParentRun, Run, RunRequest, Settings
+    from etlkit.api.scheduler_task import SchedulerTask
     from etlkit.api.workflow_report import WorkflowObserver, WorkflowReport
     from etlkit.api.workflow_state import WorkflowState
     from etlkit.bigquery.datamart.plan import Plan
@@ -53,6 +54,7 @@ def run_job(
     fresh: bool = False,
     reuse_across_code: bool = False,
     workers: int | None = None,
+    scheduler_task: SchedulerTask | None = None,
 ) -> RunReport:
     """Run a transfer once.
 
@@ -77,6 +79,9 @@ def run_job(
         fresh: Call for every row, also for those that are known from earlier runs.
         reuse_across_code: Take results of earlier runs although other code has made them.
         workers: Processes that share the run; None = as the job says.
+        scheduler_task: Which of several tasks this is that share the run; None = it is none. `resume`
+            then counts for the task that begins the run, and `on_start` is called with each run that
+            this task has a part in.
 
     Returns:
         The report, state `published`.
@@ -87,6 +92,7 @@ def run_job(
             can be resumed.
     """
     from etlkit.engine.read_back import rows_reader
+    from etlkit.engine.scheduler_task import run_task
     from etlkit.engine.transfer import run_transfer
     from etlkit.notebook import notebook_progress
     from etlkit.worker_process import main
@@ -105,13 +111,17 @@ def run_job(
         fresh=fresh,
         reuse_across_code=reuse_across_code,
         num_workers=_num_workers(job, workers) if retry_rejects is None else None,
+        scheduler_task=scheduler_task,
     )
+    if scheduler_task is not None:
+        request = replace(request, num_workers=_num_workers_of_task(job, request))
     try:
         with _watched():
             progress = on_progress or notebook_progress(request.job_name)
-            report = run_transfer(
-                job, request, on_start=on_start, on_progress=progress, worker_main=main
-            )
+            run = run_transfer
+            if scheduler_task is not None:
+                run = partial(run_task, task=scheduler_task)
+            report = run(job, request, on_start=on_start, on_progress=progress, worker_main=main)
     except BaseException as error:
         failed = getattr(error, "report", None)
         if failed is not None:
@@ -700,6 +710,27 @@ def _num_workers(job: TransferJob, given: int | None) -> int | None:
         )
     job.sink.check_workers(job.source)
     return number
+
+
+def _num_workers_of_task(job: TransferJob, request: RunRequest) -> int:
+    """Processes of a task of a scheduler.
+
+    Raises:
+        ConfigError: The job's rows cannot be shared.
+    """
+    from etlkit.errors import ConfigError
+
+    if request.retry_of is not None:
+        raise ConfigError("rejected rows are run again by one process, not by tasks of a scheduler")
+    if request.parent is not None:
+        raise ConfigError("a task of a workflow is run by one process, not by tasks of a scheduler")
+    try:
+        return _num_workers(job, request.num_workers or 1) or 1
+    except ConfigError as error:
+        raise ConfigError(
+            f"this is task {request.scheduler_task} of a scheduler, and tasks share a run as workers "
+            f"do: {error}. To run the whole job in this process: --worker off"
+        ) from error
 
 
 def _request(

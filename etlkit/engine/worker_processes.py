@@ -97,7 +97,7 @@ class WorkerProcesses:
     @property
     def usage(self) -> Usage:
         """What all workers have done so far, those that are gone included."""
-        return _sum([*self._gone, *(each.usage for each in self._processes)])
+        return total([*self._gone, *(each.usage for each in self._processes)])
 
     def run_all(self) -> None:
         """Return when every worker has ended: none of them found rows that were left.
@@ -130,8 +130,9 @@ class WorkerProcesses:
         self._on_usage(self.usage)
 
     def _start(self, index: int) -> None:
-        worker = Worker(secrets.token_hex(4), index, self._run.num_workers or 1)
-        run = self._run
+        run, task, number = self._run, self._run.scheduler_task, self._run.num_workers or 1
+        first, total = (0, 1) if task is None else (task.index, task.count)
+        worker = Worker(secrets.token_hex(4), first * number + index, total * number)
         order = Order(
             self._job, self._request, run.run_id, run.attempt, worker, log.getEffectiveLevel()
         )
@@ -173,7 +174,7 @@ class WorkerProcesses:
             raise pickle.loads(each.end.error)  # noqa: S301 - our own process made it  # nosec B301
 
     def _restart(self, each: _Process) -> None:
-        index = each.worker.index
+        index = each.worker.index % (self._run.num_workers or 1)
         self._deaths[index] += 1
         status = each.process.exitcode
         what = f"signal {-status}" if status is not None and status < 0 else f"status {status}"
@@ -220,7 +221,8 @@ def added(one: Counts, other: Counts) -> Counts:
     )
 
 
-def _sum(usages: list[Usage]) -> Usage:
+def total(usages: list[Usage]) -> Usage:
+    """What several workers have done together."""
     return Usage(
         reduce(added, (usage.counts for usage in usages), Counts()),
         sum(usage.calls for usage in usages),
