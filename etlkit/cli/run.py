@@ -210,8 +210,8 @@ DIFF_ROWS = 100
     type=Worker(),
     metavar="I/N",
     section=_SCHEDULER,
-    help="This process is the Ith of N, from 1, that share the run; with --run-key. Cloud Run, Slurm and "
-    "Kubernetes say it by themselves. off = run the whole job here.",
+    help="This process is the Ith of N, from 1, that share the run; with --run-key. Cloud Run, Slurm "
+    "and Kubernetes tell it. off = run the whole job here.",
 )
 @option(
     "--run-key",

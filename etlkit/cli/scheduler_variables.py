@@ -1,4 +1,4 @@
-"""Which task of a scheduler this process is, by `--worker`, `--run-key` and the scheduler's variables."""
+"""Which task of a scheduler this process is, by options and by the scheduler's variables."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _Found:
     key: str | None
 
 
-class Worker(click.ParamType):
+class Worker(click.ParamType):  # type: ignore[type-arg]
     """The type of `--worker`: `I/N` with I from 1, or `off`."""
 
     name = "worker"
@@ -100,8 +100,8 @@ def _found(environ: Mapping[str, str]) -> _Found | None:
     if len(found) > 1:
         names = " and ".join(each.scheduler for each in found)
         raise ConfigError(
-            f"the variables of {names} are set, and they may contradict each other: say which task this "
-            "is with --worker I/N --run-key KEY, or --worker off if it is none"
+            f"the variables of {names} are set, and they may contradict each other: say which task "
+            "this is with --worker I/N --run-key KEY, or --worker off if it is none"
         )
     return found[0] if found else None
 
@@ -158,9 +158,9 @@ def _count(found: _Found, environ: Mapping[str, str]) -> int:
     count = found.count if own is None else own
     if not count:
         raise ConfigError(
-            f"this is task {found.index} of {found.scheduler}, but nothing says how many there are: set "
-            f"{COUNT_VARIABLE} to that number (etlkit deploy writes it), or give --worker I/N. If this "
-            "process is to run the whole job, give --worker off"
+            f"this is task {found.index} of {found.scheduler}, but nothing says how many there are: "
+            f"set {COUNT_VARIABLE} to that number (etlkit deploy writes it), or give --worker I/N. If "
+            "this process is to run the whole job, give --worker off"
         )
     return count
 
@@ -170,8 +170,8 @@ def _key(found: _Found, environ: Mapping[str, str]) -> str:
     if not key:
         raise ConfigError(
             f"nothing says which tasks belong together: {found.scheduler} does not name the run in a "
-            f"variable. Set {KEY_VARIABLE} or --run-key to a text that all tasks of this run have and no "
-            "other run has (etlkit deploy writes it)"
+            f"variable. Set {KEY_VARIABLE} or --run-key to a text that all tasks of this run have and "
+            "no other run has (etlkit deploy writes it)"
         )
     return key
 
@@ -184,7 +184,7 @@ def _key_of_worker(run_key: str | None, environ: Mapping[str, str]) -> str:
         key = None if found is None else found.key
     if not key:
         raise ConfigError(
-            "--worker needs --run-key KEY: a text that all tasks of this run have and no other run has, "
-            'e.g. KEY=$(date +%s), and for each task --run-key "$KEY"'
+            "--worker needs --run-key KEY: a text that all tasks of this run have and no other run "
+            'has, e.g. KEY=$(date +%s), and for each task --run-key "$KEY"'
         )
     return key

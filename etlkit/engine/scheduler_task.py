@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from etlkit.api.report import Progress, RunReport, end_state, error_text
 from etlkit.api.run import Interrupted, Run, RunRecord
@@ -304,7 +304,7 @@ class _SharedTask:
         if self._rendezvous.take_lead():
             raise _Leads
 
-    def _wait_for_end(self, run: Run) -> None:
+    def _wait_for_end(self, run: Run) -> NoReturn:
         """Wait for the publish; every shard is settled. Always raises, as `_check_leader`."""
         log.info("task %s has finished; the task that leads publishes", self._task)
         wait_s = _FIRST_WAIT_S
@@ -367,8 +367,8 @@ class _SharedTask:
         found = None if standing.run_id is None else self._rendezvous.find_run(standing.run_id)
         if found is None or found.record.published is None:
             raise RunStateError(
-                f"the run of the key {self._task.run_key!r} is said to be published, but the ledger does "
-                "not know it. Give another run key"
+                f"the run of the key {self._task.run_key!r} is said to be published, but the ledger "
+                "does not know it. Give another run key"
             )
         record, counts = found.record, found.record.published
         self._run_id, self._target = record.run_id, record.target

@@ -10,7 +10,7 @@ import hashlib
 import logging
 from typing import TYPE_CHECKING
 
-from etlkit.api.run import Run, RunRecord, new_run_id
+from etlkit.api.run import Run, new_run_id
 from etlkit.api.scheduler_task import FoundRun, Outcome, Standing
 from etlkit.bigquery.client import Connection, connect
 from etlkit.bigquery.google_errors import errors_as, google_message
