@@ -16,7 +16,7 @@ from etlkit.bigquery import sql
 from etlkit.errors import ConfigError, SinkError
 
 if TYPE_CHECKING:
-    from etlkit.api.job_options import OnSchemaChange
+    from etlkit.api.policies import OnSchemaChange
     from etlkit.bigquery.names import TableName
     from etlkit.bigquery.table_definition import Definition
     from etlkit.rows.columns import Column

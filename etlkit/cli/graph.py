@@ -6,11 +6,13 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from graphlib import TopologicalSorter
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from etlkit.api.workflow_report import TaskReport
 from etlkit.cli.tables import printable
 from etlkit.cli.task_looks import sub_tasks
+
+if TYPE_CHECKING:
+    from etlkit.api.workflow_report import TaskReport
 
 FORMATS = ("text", "mermaid", "svg", "json")
 

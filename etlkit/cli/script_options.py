@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
-from etlkit.api.job_options import OnRowError
+from etlkit.api.policies import OnRowError
 from etlkit.bigquery.modes import MODES
 from etlkit.cli.options import option, spelled
-from etlkit.variables.values import parse_assignments
 
 if TYPE_CHECKING:
     from etlkit.api.job import TransferJob
@@ -130,6 +129,7 @@ def script_job(options: dict[str, Any]) -> tuple[str, TransferJob]:
     from etlkit.api.job import TransferJob
     from etlkit.bigquery import BigQuerySink, BigQuerySource
     from etlkit.engine.trocco import load_etl
+    from etlkit.variables.values import parse_assignments
 
     script: Path = options["script"]
     keys = (options["merge_keys"] or "").split(",")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from etlkit.api.workflow_report import TaskReport
 from etlkit.cli.quantities import count_text
+
+if TYPE_CHECKING:
+    from etlkit.api.workflow_report import TaskReport
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,10 @@ class BatchWriter:
         self._collect(chunk, start, outcomes)
 
     def keep(self, chunk: Chunk, start: int, outcomes: list[Outcome]) -> None:
-        """As `add`, for a run that ends: rows that failed have no outcome."""
+        """As `add`, for a run that ends: failed rows that the job does not take have no outcome."""
+        for index, error in errors_of(outcomes):
+            with suppress(EtlkitError):  # the error that ended the run is the one to report
+                outcomes[index] = self._row_errors.handle(error, chunk, start + index)
         for part in clean_parts(chunk, start, outcomes):
             self._counts.read += len(part[2])
             self._collect(*part)

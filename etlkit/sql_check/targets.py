@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from etlkit.api.checks import STAGED
-from etlkit.api.job_options import OnSchemaChange
+from etlkit.api.policies import OnSchemaChange
 from etlkit.bigquery.modes import MODES, ExistingTable, TargetOptions
 from etlkit.bigquery.names import parse_table
 from etlkit.bigquery.publish.target import KnownTarget

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from etlkit.api.job import TransferJob
-from etlkit.api.job_options import OnRowError
+from etlkit.api.policies import OnRowError
 from etlkit.api.run import RunRequest
 from etlkit.api.transform import EtlBase
 from etlkit.engine.transfer import run_transfer

@@ -165,7 +165,8 @@ def test_killed_workers_and_killed_runs(world, capsys):
 def test_orphans_stop_paying(world):
     """When the run's process is killed, its workers notice at once, keep what they have, and end."""
     child = world.start("--workers", "2")
-    world.until(lambda: world.api.num_calls() >= NUM_ROWS // 4, TIMEOUT_S)
+    world.paid_until(child, NUM_ROWS // 4)
+    assert child.is_alive, child.log.read_text()
     workers = [psutil.Process(pid) for pid in world.workers(child)]
     assert child.kill() is not None
     _, alive = psutil.wait_procs(workers, timeout=TIMEOUT_S)
@@ -181,7 +182,8 @@ def test_orphans_stop_paying(world):
 def test_a_signal_stops_all_workers_and_a_resume_goes_on(world):
     """SIGTERM to the run's process: status 143, finished rows kept, no call repeated."""
     child = world.start("--workers", "2")
-    world.until(lambda: world.api.num_calls() >= NUM_ROWS // 4, TIMEOUT_S)
+    world.paid_until(child, NUM_ROWS // 4)
+    assert child.is_alive, child.log.read_text()
     child.process.send_signal(signal.SIGTERM)
     status, report, _ = child.end()
     assert (status, report["state"]) == (143, "interrupted")

@@ -9,7 +9,7 @@ from etlkit.errors import SinkError
 
 if TYPE_CHECKING:
     from etlkit.api.datamart import Datamart
-    from etlkit.api.job_options import OnSchemaChange
+    from etlkit.api.policies import OnSchemaChange
     from etlkit.bigquery.publish.target import KnownTarget
     from etlkit.rows.columns import Column
 

@@ -15,7 +15,8 @@ from etlkit.bigquery.table_definition import definition_of
 from etlkit.errors import SinkError
 
 if TYPE_CHECKING:
-    from etlkit.api.job_options import JobOptions, OnSchemaChange
+    from etlkit.api.job_options import JobOptions
+    from etlkit.api.policies import OnSchemaChange
     from etlkit.api.run import Run
     from etlkit.bigquery.client import Connection
     from etlkit.bigquery.names import TableName

@@ -1,8 +1,8 @@
 import pyarrow as pa
 import pytest
 
-from etlkit import TransferJob
-from etlkit.api.outcomes import Counts
+from etlkit import RowError, TransferJob
+from etlkit.api.outcomes import Counts, FullOutcome
 from etlkit.engine.batch_writer import FLUSH_INTERVAL_S, BatchWriter
 from etlkit.engine.chunk import Chunk
 from etlkit.rows.batches import RowDecoder
@@ -20,6 +20,7 @@ class Writer:
 
     def __init__(self):
         self.rows = []
+        self.rejected = []
 
     def begin(self, columns):
         self.columns = columns
@@ -28,7 +29,7 @@ class Writer:
         self.rows += batch.column("n").to_pylist()
 
     def reject(self, rows):
-        raise AssertionError(rows)
+        self.rejected += [row.row_id for row in rows]
 
     def refused(self):
         return []
@@ -54,8 +55,13 @@ def chunk():
 def made():
     """A batch writer over a writer and a clock that the test sets."""
     writer, clock = Writer(), Clock()
-    job = TransferJob(source=MemorySource([]), transform=lambda: None, sink=MemorySink())
-    return BatchWriter(writer, COLUMNS, ["n"], None, job, Counts(), clock), writer, clock
+    return BatchWriter(writer, COLUMNS, ["n"], None, job(), Counts(), clock), writer, clock
+
+
+def job(**options):
+    return TransferJob(
+        source=MemorySource([]), transform=lambda: None, sink=MemorySink(), **options
+    )
 
 
 def test_a_finished_row_waits_for_others_a_bounded_time(made, chunk):
@@ -86,3 +92,23 @@ def test_the_next_row_has_the_whole_time_again(made, chunk):
     batch_writer.step()
     assert writer.rows == [1]
     assert batch_writer.due_in() == pytest.approx(FLUSH_INTERVAL_S)
+
+
+@pytest.mark.parametrize(
+    ("options", "rejected", "counts"),
+    [
+        ({"on_row_error": "reject"}, ["b"], (3, 2, 0, 1)),
+        ({"on_row_error": "skip"}, [], (3, 2, 1, 0)),
+        ({"on_row_error": "fail"}, [], (2, 2, 0, 0)),
+        ({"on_row_error": "reject", "max_rejected": 0}, [], (2, 2, 0, 0)),
+    ],
+)
+def test_a_run_that_ends_keeps_failed_rows_that_the_job_takes(chunk, options, rejected, counts):
+    """Their calls were paid, too: a resume must not make them again, however fast they were."""
+    writer, found = Writer(), Counts()
+    batch_writer = BatchWriter(writer, COLUMNS, ["n"], None, job(**options), found)
+    batch_writer.keep(chunk, 0, [{"n": 1}, FullOutcome((), RowError("bad")), {"n": 3}])
+    batch_writer.write_kept()
+    assert [n for n in writer.rows if n is not None] == [1, 3]  # a skipped one has no values
+    assert writer.rejected == rejected
+    assert (found.read, found.written, found.skipped, found.rejected) == counts
