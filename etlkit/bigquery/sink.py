@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from etlkit.api.job_options import JobOptions
+    from etlkit.api.rendezvous import Rendezvous
     from etlkit.api.reuse import Reuse
     from etlkit.api.run import Run, RunRecord, RunRequest
-    from etlkit.api.scheduler_task import Rendezvous, SchedulerTask
+    from etlkit.api.scheduler_task import SchedulerTask
     from etlkit.api.sink import SinkWriter
     from etlkit.api.source import Source, SourceReader
     from etlkit.rows.columns import Column
@@ -188,7 +189,7 @@ class BigQuerySink(SinkOptions):
     def meet(
         self, job: JobOptions, source: Source, request: RunRequest, task: SchedulerTask, /
     ) -> Rendezvous:
-        """See `etlkit.api.scheduler_task.TakesTasks.meet`."""
+        """See `etlkit.api.rendezvous.TakesTasks.meet`."""
         from etlkit.bigquery.shards.task_rendezvous import TaskRendezvous
 
         return TaskRendezvous(self, job, source, request, task)

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
+from etlkit.api.rendezvous import LeadEnd, TakesTasks
 from etlkit.api.report import Progress, RunReport, end_state, error_text
 from etlkit.api.run import Interrupted, Run, RunRecord
-from etlkit.api.scheduler_task import Outcome, TakesTasks
 from etlkit.engine.code_files import changes
 from etlkit.engine.row_errors import MIN_ROWS, RowErrorHandler
 from etlkit.engine.transfer import identity, run_transfer
@@ -28,8 +28,9 @@ from etlkit.telemetry.current_run import in_run
 
 if TYPE_CHECKING:
     from etlkit.api.job import TransferJob
+    from etlkit.api.rendezvous import FoundRun, Rendezvous, Standing
     from etlkit.api.run import RunRequest
-    from etlkit.api.scheduler_task import FoundRun, Rendezvous, SchedulerTask, Standing
+    from etlkit.api.scheduler_task import SchedulerTask
     from etlkit.engine.worker_processes import Main
 
 log = logging.getLogger("etlkit")
@@ -138,7 +139,7 @@ class _SharedTask:
         """Lead or follow, as often as that changes hands."""
         while True:
             standing = self._rendezvous.look()
-            if standing.outcome is Outcome.PUBLISHED and not standing.is_led:
+            if standing.outcome is LeadEnd.PUBLISHED and not standing.is_led:
                 return self._published(standing)
             if standing.is_led or not self._rendezvous.take_lead():
                 report = self._follow()
@@ -151,13 +152,13 @@ class _SharedTask:
 
     def _lead(self, run_id: str | None) -> RunReport | None:
         """Run the job, or go on with its run. None = another task has the run: look again."""
-        outcome = Outcome.UNKNOWN
+        outcome = LeadEnd.UNKNOWN
         try:
             resume = self._to_resume(run_id)
             log.info("task %s leads%s", self._task, f" and goes on with {resume}" if resume else "")
             report = self._run_job(resume)
             self._rendezvous.name_run(report.run_id)
-            outcome = Outcome.PUBLISHED
+            outcome = LeadEnd.PUBLISHED
         except RunTakenOverError as error:
             log.info("task %s leads no more: %s", self._task, error)
             return None
@@ -168,10 +169,10 @@ class _SharedTask:
             log.info("task %s looks again: %s", self._task, error)
             return None
         except Exception:
-            outcome = Outcome.FAILED
+            outcome = LeadEnd.FAILED
             raise
         except BaseException:
-            outcome = Outcome.INTERRUPTED
+            outcome = LeadEnd.INTERRUPTED
             raise
         finally:
             self._rendezvous.leave(outcome)
@@ -246,7 +247,7 @@ class _SharedTask:
         while True:
             standing = self._rendezvous.look()
             if not standing.is_led:
-                if standing.outcome is Outcome.FAILED and standing.run_id is not None:
+                if standing.outcome is LeadEnd.FAILED and standing.run_id is not None:
                     self._run_id = standing.run_id
                     self._refuse_failed()
                 return None
@@ -297,9 +298,9 @@ class _SharedTask:
         standing = self._rendezvous.look()
         if standing.is_led:
             return
-        if standing.outcome is Outcome.PUBLISHED:
+        if standing.outcome is LeadEnd.PUBLISHED:
             raise _Over
-        if standing.outcome is Outcome.FAILED:
+        if standing.outcome is LeadEnd.FAILED:
             self._refuse_failed()
         if self._rendezvous.take_lead():
             raise _Leads

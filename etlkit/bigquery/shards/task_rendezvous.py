@@ -10,8 +10,8 @@ import hashlib
 import logging
 from typing import TYPE_CHECKING
 
+from etlkit.api.rendezvous import FoundRun, LeadEnd, Standing
 from etlkit.api.run import Run, new_run_id
-from etlkit.api.scheduler_task import FoundRun, Outcome, Standing
 from etlkit.bigquery.client import Connection, connect
 from etlkit.bigquery.google_errors import errors_as, google_message
 from etlkit.bigquery.names import TableName, label, shard_events_name, work_dataset
@@ -55,7 +55,7 @@ class _Lead(Guard):
 
 
 class TaskRendezvous:
-    """See `etlkit.api.scheduler_task.Rendezvous`.
+    """See `etlkit.api.rendezvous.Rendezvous`.
 
     Args:
         options: What the job says about its target.
@@ -82,7 +82,7 @@ class TaskRendezvous:
         self._job_name = request.job_name
         self._name = rendezvous_name(self._dataset, request.job_name, task.run_key)
         self._run_id: str | None = None
-        self._outcome = Outcome.UNKNOWN
+        self._outcome = LeadEnd.UNKNOWN
         self._lead: _Lead | None = None
         self._lease: Lease | None = None
         self._seen: datetime | None = None
@@ -102,7 +102,7 @@ class TaskRendezvous:
         self._connection.make_dataset(dataset_id)
 
     def look(self) -> Standing:
-        """See `etlkit.api.scheduler_task.Rendezvous.look`."""
+        """See `etlkit.api.rendezvous.Rendezvous.look`."""
         with errors_as(SinkError, "open", "looking for the other tasks failed"):
             table = self._connection.find_table(self._name)
             if table is None:
@@ -113,12 +113,12 @@ class TaskRendezvous:
             self._seen = holder.renewed_at
             is_led = is_new or holder.is_alive(bigquery_time(self._connection))
         self._run_id = table.labels.get(_RUN) or None
-        return Standing(self._run_id, is_led, Outcome(table.labels.get(_OUTCOME, "")))
+        return Standing(self._run_id, is_led, LeadEnd(table.labels.get(_OUTCOME, "")))
 
     def take_lead(self) -> bool:
-        """See `etlkit.api.scheduler_task.Rendezvous.take_lead`."""
+        """See `etlkit.api.rendezvous.Rendezvous.take_lead`."""
         lead = _Lead(self._connection, self._name, "of tasks", 1, progress=self._told)
-        self._outcome = Outcome.UNKNOWN
+        self._outcome = LeadEnd.UNKNOWN
         try:
             with errors_as(SinkError, "open", "leading the other tasks failed"):
                 lead.claim()
@@ -129,14 +129,14 @@ class TaskRendezvous:
         return True
 
     def name_run(self, run_id: str) -> None:
-        """See `etlkit.api.scheduler_task.Rendezvous.name_run`."""
+        """See `etlkit.api.rendezvous.Rendezvous.name_run`."""
         self._run_id = run_id
         if self._lead is not None:
             with errors_as(SinkError, "open", "telling the other tasks of the run failed"):
                 self._tell(self._lead)
 
-    def leave(self, outcome: Outcome) -> None:
-        """See `etlkit.api.scheduler_task.Rendezvous.leave`."""
+    def leave(self, outcome: LeadEnd) -> None:
+        """See `etlkit.api.rendezvous.Rendezvous.leave`."""
         lead, lease, self._lead, self._lease = self._lead, self._lease, None, None
         if lead is None or lease is None:
             return
@@ -151,7 +151,7 @@ class TaskRendezvous:
             log.warning("the other tasks could not be told of the end: %s", google_message(error))
 
     def find_run(self, run_id: str) -> FoundRun | None:
-        """See `etlkit.api.scheduler_task.Rendezvous.find_run`."""
+        """See `etlkit.api.rendezvous.Rendezvous.find_run`."""
         with errors_as(SinkError, "open", "reading the ledger failed"):
             ledger = Ledger(self._connection, self._dataset)
             rows = ledger.find("run_id = @value", run_id, code=True) if ledger.is_made() else []
@@ -166,7 +166,7 @@ class TaskRendezvous:
             return FoundRun(record, rows[0]["error"], is_alive)
 
     def has_shards(self, run_id: str) -> bool:
-        """See `etlkit.api.scheduler_task.Rendezvous.has_shards`."""
+        """See `etlkit.api.rendezvous.Rendezvous.has_shards`."""
         with errors_as(SinkError, "open", "looking for the rows of the run failed"):
             events = shard_events_name(self._dataset, run_id)
             if self._connection.find_table(events) is None:
@@ -174,7 +174,7 @@ class TaskRendezvous:
             return ShardLog(self._connection, self._dataset, run_id, 0, "look").is_opened()
 
     def close(self) -> None:
-        """See `etlkit.api.scheduler_task.Rendezvous.close`."""
+        """See `etlkit.api.rendezvous.Rendezvous.close`."""
         self._connection.close()
 
     def _tell(self, lead: _Lead) -> None:
