@@ -56,53 +56,43 @@ def test_tasks_started_at_once_share_one_run(world):
     assert world.api.num_calls() == NUM_ROWS
 
 
-def test_when_the_leader_is_killed_another_one_publishes(world, bq):
-    """Two followers lose it at once, a fourth task joins; repaid is what was in flight."""
+def test_when_leaders_are_killed_and_stopped_another_one_publishes(world, bq):
+    """Two followers lose theirs at once, others join late; repaid is what was in flight at the kill."""
     tasks = [start(world, number, 3) for number in (1, 2, 3)]
-    world.until(lambda: world.api.num_calls() >= NUM_ROWS // 4, TIMEOUT_S)
+    world.until(lambda: world.api.num_calls() >= NUM_ROWS // 5, TIMEOUT_S)
     first = leader(world, bq)
     killed = set(world.workers(first))
     for process in psutil.Process(first.process.pid).children(recursive=True):
         process.kill()
     assert first.kill() is not None
-    rest = [task for task in tasks if task is not first]
-    published, _ = ends(world, [*rest, start(world, 4, 4)])
-    assert published["resumed"] > 0
+    tasks.append(start(world, 4, 4))
+    world.until(lambda: leader(world, bq) is not first, TIMEOUT_S)
+    second = leader(world, bq)
+    second.process.send_signal(signal.SIGTERM)
+    status, report, _ = second.end()
+    assert (status, report["state"]) == (143, "interrupted")
+    assert world.api.num_calls() < NUM_ROWS
+    published, _ = ends(world, [task for task in tasks if task not in {first, second}])
+    assert (published["run_id"], published["resumed"] > 0) == (report["run_id"], True)
     again = world.repeated()
     assert set(again) <= killed
     assert again.total() <= IN_FLIGHT
 
 
-def test_a_signal_hands_the_lead_on_and_other_tasks_resume(world, bq):
-    """No call is repeated: not when the leader is stopped, nor when all are and others resume."""
+def test_a_run_that_fails_fails_in_all_tasks_and_other_tasks_resume_it(world):
+    """No task goes on with what would fail again; the next execution does, with another N."""
+    world.environ = {"MAX_REJECTED": "10"}
     tasks = [start(world, number, 2) for number in (1, 2)]
-    world.until(lambda: world.api.num_calls() >= NUM_ROWS // 4, TIMEOUT_S)
-    first = leader(world, bq)
-    first.process.send_signal(signal.SIGTERM)
-    status, report, _ = first.end()
-    assert (status, report["state"]) == (143, "interrupted")
-    run_id = report["run_id"]
-    (second,) = (task for task in tasks if task is not first)
-    world.until(lambda: leader(world, bq) is second, TIMEOUT_S)
-    second.process.send_signal(signal.SIGTERM)
-    status, report, _ = second.end()
-    assert (status, report["run_id"]) == (143, run_id)
+    for status, failed, complaints in [task.end() for task in tasks]:
+        assert (status, failed["state"], failed["rows_published"]) == (1, "failed", 0)
+        assert "max_rejected (10)" in complaints
     assert world.api.num_calls() < NUM_ROWS
 
     world.environ = {"ETLKIT_RUN_KEY": "of the next execution"}
     resumed = [
-        world.start("--worker", f"{number}/3", "--resume=auto", "--workers", "2")
-        for number in (1, 3)
+        world.start("--worker", f"{number}/3", "--resume=auto", *more)
+        for number, more in ((1, ("--workers", "2")), (3, ()))
     ]
     published, _ = ends(world, resumed)
-    assert published["run_id"] == run_id
-    assert world.repeated().total() == 0
-
-
-def test_a_run_that_fails_fails_in_all_tasks(world):
-    """No task goes on with what would fail again; nothing is published."""
-    world.environ = {"MAX_REJECTED": "10"}
-    tasks = [start(world, number, 2) for number in (1, 2)]
-    for status, report, complaints in [task.end() for task in tasks]:
-        assert (status, report["state"], report["rows_published"]) == (1, "failed", 0)
-        assert "max_rejected (10)" in complaints
+    assert published["run_id"] == failed["run_id"]
+    assert world.repeated().total() <= 2 * IN_FLIGHT  # the failure cut calls of both tasks off
