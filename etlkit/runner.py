@@ -88,9 +88,11 @@ def run_job(
     """
     from etlkit.engine.read_back import rows_reader
     from etlkit.engine.transfer import run_transfer
+    from etlkit.engine.worker_processes import WorkerProcesses
     from etlkit.notebook import notebook_progress
     from etlkit.worker_process import main
 
+    launch = partial(WorkerProcesses, main=main)
     job, request = _request(job, name, settings, _Given(variables, loop, queued_at))
     if retry_rejects is not None:
         job = replace(job, source=job.sink.rejected_rows(job.source, retry_rejects, only))
@@ -110,7 +112,7 @@ def run_job(
         with _watched():
             progress = on_progress or notebook_progress(request.job_name)
             report = run_transfer(
-                job, request, on_start=on_start, on_progress=progress, worker_main=main
+                job, request, on_start=on_start, on_progress=progress, launch=launch
             )
     except BaseException as error:
         failed = getattr(error, "report", None)

@@ -30,7 +30,7 @@ from etlkit.engine.row_errors import MIN_ROWS, RowErrorHandler
 from etlkit.engine.timed_hooks import timed
 from etlkit.engine.told_rows import ToldRows
 from etlkit.engine.transform_spec import TransformSpec
-from etlkit.engine.worker_processes import WorkerProcesses, added
+from etlkit.engine.worker_launcher import SharedWork, added
 from etlkit.errors import AlreadyPublishedError, RunStateError
 from etlkit.telemetry.current_run import CurrentRun, in_run
 from etlkit.telemetry.spans import RunSpan, run_span, span
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from etlkit.api.source import SourceReader
     from etlkit.api.worker_report import WorkerReport
     from etlkit.engine.journal.journal import Journal
+    from etlkit.engine.worker_launcher import WorkerLauncher
     from etlkit.engine.worker_messages import Usage
-    from etlkit.engine.worker_processes import Main
 
 log = logging.getLogger("etlkit")
 
@@ -58,7 +58,7 @@ def run_transfer(
     *,
     on_start: Callable[[Run], None] | None = None,
     on_progress: Progress | None = None,
-    worker_main: Main | None = None,
+    launch: WorkerLauncher | None = None,
 ) -> RunReport:
     """Run a job once, from source to published target.
 
@@ -67,7 +67,7 @@ def run_transfer(
         request: A new run, or the one to resume.
         on_start: Called with the run before it begins, e.g. to keep its `request_stop`.
         on_progress: Called often with stage and counts; None = nobody watches.
-        worker_main: What the process of a worker runs; None = there are no workers.
+        launch: How workers that share the run are started; None = there are none.
 
     Returns:
         The report, state `published`.
@@ -77,7 +77,7 @@ def run_transfer(
         KeyboardInterrupt: The run was interrupted; likewise.
     """
     with run_span("transfer", identity(request)) as span:
-        transfer = _Transfer(job, request, on_progress or _ignore_progress, worker_main)
+        transfer = _Transfer(job, request, on_progress or _ignore_progress, launch)
         try:
             report = transfer.run(on_start)
         except AlreadyPublishedError as done:
@@ -210,10 +210,10 @@ class _Transfer:
         job: TransferJob,
         request: RunRequest,
         on_progress: Progress,
-        worker_main: Main | None,
+        launch: WorkerLauncher | None,
     ) -> None:
         self._job = job
-        self._worker_main = worker_main
+        self._launch = launch
         self._request = request
         self._told_rows = ToldRows(request.job_name)
         self._on_progress = self._told_rows.before(on_progress)
@@ -336,26 +336,23 @@ class _Transfer:
 
     def _share(self, run: Run, reader: SourceReader, writer: SinkWriter) -> bool:
         """Let workers transform the rows. False = none is left for them."""
-        if not isinstance(writer, SharesRun) or self._worker_main is None:
+        if not isinstance(writer, SharesRun) or self._launch is None:
             raise AssertionError("workers were refused for this sink")
+        check = writer.is_ready
         began_with = replace(self._counts)
         shared = False
         for _ in range(_MAX_ROUNDS):
             if not writer.open_shards():
                 break
             shared = True
-            processes = WorkerProcesses(
-                self._job,
-                self._request,
-                run,
-                self._worker_main,
-                partial(self._show_usage, began_with, reader.num_rows),
-                writer.is_ready,
+            show_usage = partial(self._show_usage, began_with, reader.num_rows)
+            workers = self._launch(
+                SharedWork(self._job, self._request, run, writer, check, show_usage)
             )
             try:
-                processes.run_all()
+                workers.run_all()
             finally:
-                self._add_usage(processes.usage, began_with)
+                self._add_usage(workers.usage, began_with)
             began_with = replace(self._counts)
         if shared:
             self._count_again(writer)
