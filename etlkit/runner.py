@@ -94,9 +94,11 @@ def run_job(
     from etlkit.engine.read_back import rows_reader
     from etlkit.engine.scheduler_task import run_task
     from etlkit.engine.transfer import run_transfer
+    from etlkit.engine.worker_processes import WorkerProcesses
     from etlkit.notebook import notebook_progress
     from etlkit.worker_process import main
 
+    launch = partial(WorkerProcesses, main=main)
     job, request = _request(job, name, settings, _Given(variables, loop, queued_at))
     if retry_rejects is not None:
         job = replace(job, source=job.sink.rejected_rows(job.source, retry_rejects, only))
@@ -121,7 +123,7 @@ def run_job(
             run = run_transfer
             if scheduler_task is not None:
                 run = partial(run_task, task=scheduler_task)
-            report = run(job, request, on_start=on_start, on_progress=progress, worker_main=main)
+            report = run(job, request, on_start=on_start, on_progress=progress, launch=launch)
     except BaseException as error:
         failed = getattr(error, "report", None)
         if failed is not None:

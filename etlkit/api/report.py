@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 from etlkit.api import html
 from etlkit.api.outcomes import Counts
 from etlkit.api.readable_rows import ReadableRows
+from etlkit.api.worker_report import WorkerReport
 
 TIB = 2**40
 
@@ -101,6 +102,8 @@ class RunReport(ReadableRows):
         task: Which task of a scheduler this is, e.g. `2/3`. The task that publishes reports the rows of
             the whole run, every other one its own rows and no `rows_published`. Calls are always its
             own. None = the run is not shared among tasks.
+        workers: The workers that shared a published run, of all attempts; empty = one process alone
+            ran it.
         error: Why the run failed; None = it did not.
     """
 
@@ -127,6 +130,7 @@ class RunReport(ReadableRows):
     rows_per_s: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)
     task: str | None = None
+    workers: list[WorkerReport] = field(default_factory=list)
     error: str | None = None
 
     @property

@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, cast
 
 from etlkit.api.rendezvous import LeadEnd, TakesTasks
 from etlkit.api.report import Progress, RunReport, end_state, error_text
@@ -21,8 +21,8 @@ from etlkit.engine.code_files import changes
 from etlkit.engine.row_errors import MIN_ROWS, RowErrorHandler
 from etlkit.engine.transfer import identity, run_transfer
 from etlkit.engine.transform_spec import TransformSpec
+from etlkit.engine.worker_launcher import SharedWork, added, sum_of
 from etlkit.engine.worker_messages import Usage, pickled_job
-from etlkit.engine.worker_processes import WorkerProcesses, added, total
 from etlkit.errors import EtlkitError, JobError, RunStateError, RunTakenOverError
 from etlkit.telemetry.current_run import in_run
 
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from etlkit.api.rendezvous import FoundRun, Rendezvous, Standing
     from etlkit.api.run import RunRequest
     from etlkit.api.scheduler_task import SchedulerTask
-    from etlkit.engine.worker_processes import Main
+    from etlkit.api.sink import SharesRun
+    from etlkit.engine.worker_launcher import WorkerLauncher
 
 log = logging.getLogger("etlkit")
 
@@ -61,7 +62,7 @@ def run_task(
     *,
     on_start: Callable[[Run], None] | None = None,
     on_progress: Progress | None = None,
-    worker_main: Main,
+    launch: WorkerLauncher,
 ) -> RunReport:
     """Work on the run that the tasks with this key share, until it is published.
 
@@ -71,7 +72,7 @@ def run_task(
         task: Which of the tasks this is.
         on_start: Called with each run that this task has a part in, e.g. to keep its `request_stop`.
         on_progress: Called often with stage and counts; None = nobody watches.
-        worker_main: What the process of a worker runs.
+        launch: Starts the workers of this task.
 
     Returns:
         The report, state `published`: of the whole run if this task has published it, else with the
@@ -92,7 +93,7 @@ def run_task(
         rendezvous,
         on_start or (lambda _run: None),
         on_progress or (lambda _stage, _counts, _expected: None),
-        worker_main,
+        launch,
     )
     try:
         return shared.run()
@@ -109,7 +110,7 @@ class _SharedTask:
         rendezvous: Rendezvous,
         on_start: Callable[[Run], None],
         on_progress: Progress,
-        worker_main: Main,
+        launch: WorkerLauncher,
     ) -> None:
         self._job = job
         self._request = request
@@ -117,7 +118,7 @@ class _SharedTask:
         self._rendezvous = rendezvous
         self._on_start = on_start
         self._on_progress = on_progress
-        self._worker_main = worker_main
+        self._launch = launch
         self._look_s = max(LOOK_S, task.count / _TASKS_PER_LOOK)
         self._usage = Usage()
         self._now = Usage()
@@ -206,7 +207,7 @@ class _SharedTask:
             replace(self._request, resume=resume),
             on_start=began,
             on_progress=self._on_progress,
-            worker_main=self._worker_main,
+            launch=self._launch,
         )
 
     # -- following
@@ -261,13 +262,14 @@ class _SharedTask:
         Raises:
             _Over: The run is published, whatever befell the workers in its last moments.
         """
-        processes = WorkerProcesses(
-            self._job, self._request, run, self._worker_main, self._show, self._check_leader
+        others = cast("SharesRun", None)  # the leader's: no way to start workers in a task asks it
+        workers = self._launch(
+            SharedWork(self._job, self._request, run, others, self._check_leader, self._show)
         )
         self._looked_at = time.monotonic()
         self._has_worked = True
         try:
-            processes.run_all()
+            workers.run_all()
         except EtlkitError as error:
             found = self._rendezvous.find_run(run.run_id)
             if found is None or found.record.published is None:
@@ -275,7 +277,7 @@ class _SharedTask:
             log.debug("after the publish: %s", error)
             raise _Over from error
         finally:
-            self._usage = total([self._usage, processes.usage])
+            self._usage = sum_of([self._usage, workers.usage])
             self._now = Usage()
 
     def _show(self, usage: Usage) -> None:
@@ -396,7 +398,7 @@ class _SharedTask:
         )
 
     def _report(self, error: BaseException | None) -> RunReport:
-        usage = total([self._usage, self._now])
+        usage = sum_of([self._usage, self._now])
         counts, price = usage.counts, self._job.price_per_unit
         spent = time.monotonic() - self._began_at
         return RunReport(

@@ -30,7 +30,7 @@ from etlkit.engine.row_errors import MIN_ROWS, RowErrorHandler
 from etlkit.engine.timed_hooks import timed
 from etlkit.engine.told_rows import ToldRows
 from etlkit.engine.transform_spec import TransformSpec
-from etlkit.engine.worker_processes import WorkerProcesses, added
+from etlkit.engine.worker_launcher import SharedWork, added
 from etlkit.errors import AlreadyPublishedError, RunStateError
 from etlkit.telemetry.current_run import CurrentRun, in_run
 from etlkit.telemetry.spans import RunSpan, run_span, span
@@ -41,9 +41,10 @@ if TYPE_CHECKING:
     from etlkit.api.run import RunRecord, RunRequest
     from etlkit.api.sink import SinkWriter
     from etlkit.api.source import SourceReader
+    from etlkit.api.worker_report import WorkerReport
     from etlkit.engine.journal.journal import Journal
+    from etlkit.engine.worker_launcher import WorkerLauncher
     from etlkit.engine.worker_messages import Usage
-    from etlkit.engine.worker_processes import Main
 
 log = logging.getLogger("etlkit")
 
@@ -57,7 +58,7 @@ def run_transfer(
     *,
     on_start: Callable[[Run], None] | None = None,
     on_progress: Progress | None = None,
-    worker_main: Main | None = None,
+    launch: WorkerLauncher | None = None,
 ) -> RunReport:
     """Run a job once, from source to published target.
 
@@ -66,7 +67,7 @@ def run_transfer(
         request: A new run, or the one to resume.
         on_start: Called with the run before it begins, e.g. to keep its `request_stop`.
         on_progress: Called often with stage and counts; None = nobody watches.
-        worker_main: What the process of a worker runs; None = there are no workers.
+        launch: How workers that share the run are started; None = there are none.
 
     Returns:
         The report, state `published`.
@@ -76,7 +77,7 @@ def run_transfer(
         KeyboardInterrupt: The run was interrupted; likewise.
     """
     with run_span("transfer", identity(request)) as span:
-        transfer = _Transfer(job, request, on_progress or _ignore_progress, worker_main)
+        transfer = _Transfer(job, request, on_progress or _ignore_progress, launch)
         try:
             report = transfer.run(on_start)
         except AlreadyPublishedError as done:
@@ -212,10 +213,10 @@ class _Transfer:
         job: TransferJob,
         request: RunRequest,
         on_progress: Progress,
-        worker_main: Main | None,
+        launch: WorkerLauncher | None,
     ) -> None:
         self._job = job
-        self._worker_main = worker_main
+        self._launch = launch
         self._request = request
         self._told_rows = ToldRows(request.job_name)
         self._on_progress = self._told_rows.before(on_progress)
@@ -232,6 +233,7 @@ class _Transfer:
         self._keeps_rows = False
         self._done = False
         self._expected: int | None = None
+        self._workers: list[WorkerReport] = []
         self._watched: WatchedRun | None = None
 
     def run(self, on_start: Callable[[Run], None] | None) -> RunReport:
@@ -337,37 +339,35 @@ class _Transfer:
 
     def _share(self, run: Run, reader: SourceReader, writer: SinkWriter) -> bool:
         """Let workers transform the rows. False = none is left for them."""
-        if not isinstance(writer, SharesRun) or self._worker_main is None:
+        if not isinstance(writer, SharesRun) or self._launch is None:
             raise AssertionError("workers were refused for this sink")
+        check = writer.is_ready
         began_with = replace(self._counts)
         shared = False
         for _ in range(_MAX_ROUNDS):
             if not writer.open_shards():
                 break
             shared = True
-            processes = WorkerProcesses(
-                self._job,
-                self._request,
-                run,
-                self._worker_main,
-                partial(self._show_usage, began_with, reader.num_rows),
-                writer.is_ready,
+            show_usage = partial(self._show_usage, began_with, reader.num_rows)
+            workers = self._launch(
+                SharedWork(self._job, self._request, run, writer, check, show_usage)
             )
             try:
-                processes.run_all()
+                workers.run_all()
             finally:
-                self._add_usage(processes.usage, began_with)
+                self._add_usage(workers.usage, began_with)
             began_with = replace(self._counts)
         if shared:
             self._count_again(writer)
+            self._workers = list(writer.workers())
         return shared
 
     def _show_usage(self, began_with: Counts, rows_left: int | None, usage: Usage) -> None:
         is_part = self._request.scheduler_task is not None  # what other tasks do is not known here
         expected = None if rows_left is None or is_part else rows_left + began_with.read
-        counts = added(began_with, usage.counts)
-        RowErrorHandler(self._job, counts).check_max_rejected(min_rows=MIN_ROWS)
-        self._on_progress("transform", counts, expected)
+        self._counts = added(began_with, usage.counts)
+        RowErrorHandler(self._job, self._counts).check_max_rejected(min_rows=MIN_ROWS)
+        self._on_progress("transform", self._counts, expected)
 
     def _add_usage(self, usage: Usage, began_with: Counts) -> None:
         self._counts = added(began_with, usage.counts)
@@ -464,5 +464,6 @@ class _Transfer:
             else 0.0,
             seconds=self._seconds,
             task=None if task is None else str(task),
+            workers=self._workers,
             error=None if error is None else error_text(error),
         )

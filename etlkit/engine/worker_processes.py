@@ -6,26 +6,21 @@ import contextlib
 import logging
 import multiprocessing
 import pickle
-import secrets
 import signal
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import reduce
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING
 
-from etlkit.api.outcomes import SHOWN_ERRORS, Counts
-from etlkit.api.run import STOP_TIMEOUT_S, Interrupted, ParentRun, Worker
-from etlkit.engine.worker_messages import Ended, LogLine, Order, Stop, Usage, pickled_job
+from etlkit.api.run import STOP_TIMEOUT_S, Interrupted, Worker
+from etlkit.engine.worker_launcher import SharedWork, sum_of
+from etlkit.engine.worker_messages import Ended, LogLine, Order, Stop, Usage
 from etlkit.errors import JobError
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
-
-    from etlkit.api.job import TransferJob
-    from etlkit.api.run import Run, RunRequest
 
 log = logging.getLogger("etlkit")
 
@@ -60,35 +55,17 @@ class _Process:
 
 
 class WorkerProcesses:
-    """Runs the transform of a shared run in processes of their own.
+    """Runs the transform of a shared run in processes of this machine; see `WorkerLauncher`.
 
     Args:
-        job: What is run.
-        request: What the caller asked for.
-        run: The attempt.
+        work: What is shared.
         main: What each process runs; a function at the top of a module.
-        on_usage: Called often with what all workers have done so far.
-        check: Called often; raises if the run is lost.
     """
 
-    def __init__(
-        self,
-        job: TransferJob,
-        request: RunRequest,
-        run: Run,
-        main: Main,
-        on_usage: Callable[[Usage], None],
-        check: Callable[[], object],
-    ) -> None:
-        parent = request.parent
-        if parent is not None:  # only who started the run tells the workflow of it
-            parent = ParentRun(parent.run_id, parent.task)
-        self._request = replace(request, parent=parent, shared=None, resume=None)
-        self._job = pickled_job(job)
-        self._run = run
+    def __init__(self, work: SharedWork, main: Main) -> None:
+        self._work = work
+        self._run = work.run
         self._main = main
-        self._on_usage = on_usage
-        self._check = check
         self._context = multiprocessing.get_context("spawn")
         self._processes: list[_Process] = []
         self._gone: list[Usage] = []
@@ -96,16 +73,11 @@ class WorkerProcesses:
 
     @property
     def usage(self) -> Usage:
-        """What all workers have done so far, those that are gone included."""
-        return total([*self._gone, *(each.usage for each in self._processes)])
+        """See `etlkit.engine.worker_launcher.Workers.usage`."""
+        return sum_of([*self._gone, *(each.usage for each in self._processes)])
 
     def run_all(self) -> None:
-        """Return when every worker has ended: none of them found rows that were left.
-
-        Raises:
-            Interrupted: The run was asked to stop; every finished row is durable.
-            EtlkitError: What ended a worker, and with it the run.
-        """
+        """See `etlkit.engine.worker_launcher.Workers.run_all`."""
         try:
             for index in range(self._run.num_workers or 1):
                 self._start(index)
@@ -120,29 +92,24 @@ class WorkerProcesses:
             log.warning("stopping: the workers have %.0f s to end", STOP_TIMEOUT_S)
             self._stop_all(self._run.stop_signal)
             raise Interrupted(self._run.stop_signal)
-        self._check()
+        self._work.check()
         wait([each.pipe for each in self._processes], timeout=_POLL_S)
         for each in list(self._processes):
             self._receive(each)
             if each.end is not None or not each.process.is_alive():
                 self._receive(each)  # what it told in its last moment
                 self._remove(each)
-        self._on_usage(self.usage)
+        self._work.on_usage(self.usage)
 
     def _start(self, index: int) -> None:
-        run, task, number = self._run, self._run.scheduler_task, self._run.num_workers or 1
-        first, total = (0, 1) if task is None else (task.index, task.count)
-        worker = Worker(secrets.token_hex(4), first * number + index, total * number)
-        order = Order(
-            self._job, self._request, run.run_id, run.attempt, worker, log.getEffectiveLevel()
-        )
+        order = self._work.order(index, self._run.num_workers or 1)
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
             target=self._main, args=(theirs, order), name=f"etlkit-worker-{index + 1}"
         )
         process.start()
         theirs.close()  # so that it is closed when the process ends
-        self._processes.append(_Process(worker, process, ours))
+        self._processes.append(_Process(order.worker, process, ours))
 
     def _receive(self, each: _Process) -> None:
         with contextlib.suppress(EOFError, OSError):
@@ -205,28 +172,3 @@ class WorkerProcesses:
         for each in self._processes:
             each.process.kill()
             each.process.join()
-
-
-def added(one: Counts, other: Counts) -> Counts:
-    """Both counts together."""
-    return Counts(
-        read=one.read + other.read,
-        written=one.written + other.written,
-        skipped=one.skipped + other.skipped,
-        rejected=one.rejected + other.rejected,
-        parts=one.parts + other.parts,
-        row_errors=one.row_errors + other.row_errors,
-        first_errors=[*one.first_errors, *other.first_errors][:SHOWN_ERRORS],
-        error_classes=one.error_classes + other.error_classes,
-    )
-
-
-def total(usages: list[Usage]) -> Usage:
-    """What several workers have done together."""
-    return Usage(
-        reduce(added, (usage.counts for usage in usages), Counts()),
-        sum(usage.calls for usage in usages),
-        sum(usage.retries for usage in usages),
-        sum(usage.units for usage in usages),
-        sum(usage.resumed for usage in usages),
-    )

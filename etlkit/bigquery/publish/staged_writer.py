@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from etlkit.api.reuse import Reuse
     from etlkit.api.run import Run
     from etlkit.api.source import SourceReader
+    from etlkit.api.worker_report import WorkerReport
     from etlkit.bigquery.modes import TargetOptions
     from etlkit.bigquery.names import TableName
     from etlkit.bigquery.results.results_table import ResultsTable
@@ -227,6 +228,10 @@ class BigQueryWriter(StagedWriter[RunOwner]):
         self._owner.check()
         with errors_as(SinkError, "snapshot", "sharing the rows among the workers failed"):
             return self._shared.open()
+
+    def workers(self) -> Sequence[WorkerReport]:
+        """See `etlkit.api.sink.SharesRun.workers`."""
+        return () if self._shared is None else self._shared.workers()
 
     def take_results(self, reuse: Reuse, /) -> int:
         """See `etlkit.api.sink.TakesResults.take_results`."""

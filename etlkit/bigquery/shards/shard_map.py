@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from etlkit.bigquery.sql import NUM_SHARDS
 
-OPENED, JOINED, CLAIMED, RELEASED, SETTLED, LEFT, LOST, SHARE, BUDGET = (
+OPENED, JOINED, CLAIMED, RELEASED, SETTLED, LEFT, LOST, SHARE, BUDGET, DOWN, UP = (
     "opened",
     "joined",
     "claimed",
@@ -17,6 +18,8 @@ OPENED, JOINED, CLAIMED, RELEASED, SETTLED, LEFT, LOST, SHARE, BUDGET = (
     "lost",
     "share",
     "budget",
+    "down",
+    "up",
 )
 
 
@@ -29,6 +32,7 @@ class ShardEvent:
             has begun. `claimed`: it works on shards. `released`: it gave them back before it read a
             row of them. `settled`: all their rows have an outcome that is durable. `left`: the worker
             ended. `lost`: it gave no sign of life. `share`, `budget`: what it may use from now on.
+            `down`: it finds that a service is down, and tests it. `up`: the service has answered it.
         worker: Id of the worker; empty for `opened`.
         first: The first of the shards; they are neighbours.
         last: The last of them.
@@ -37,6 +41,9 @@ class ShardEvent:
         fraction: Of `share`: the part of every declared rate, from 0 to 1.
         calls: Of `budget`: how many calls the worker may make in all.
         cost: Of `budget`: what they may cost.
+        rows: Of `settled`: how many rows of the shards got their outcome from this worker.
+        service: Of `down` and `up`.
+        told_at: When it was told, by BigQuery's clock, in seconds of Unix time; 0 = it was not read.
     """
 
     kind: str
@@ -48,6 +55,9 @@ class ShardEvent:
     fraction: float = 0.0
     calls: int = 0
     cost: float = 0.0
+    rows: int = 0
+    service: str = ""
+    told_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +89,6 @@ class Claim:
         """The event that says what became of the claim."""
         return ShardEvent(kind, self.worker, self.first, self.last, self.generation, self.source)
 
-    def overlaps(self, other: Claim) -> bool:
-        """Whether both have a shard."""
-        return self.first <= other.last and other.first <= self.last
-
 
 @dataclass(slots=True)
 class _Shard:
@@ -106,6 +112,7 @@ class ShardMap:
         fractions: The part of every rate that each worker may use.
         budgets: The calls and the money that each worker may use, those that are gone included: what
             they have used is not known better.
+        down: By service, when each worker last said that it is down; who said so first comes first.
     """
 
     free_or_claimed: dict[int, _Shard] = field(default_factory=dict)
@@ -115,6 +122,8 @@ class ShardMap:
     has_settled: bool = False
     fractions: dict[str, float] = field(default_factory=dict)
     budgets: dict[str, tuple[int, float]] = field(default_factory=dict)
+    down: dict[str, dict[str, float]] = field(default_factory=dict)
+    _times_claimed: Counter[int] = field(default_factory=Counter)
 
     @classmethod
     def of(cls, events: Iterable[ShardEvent]) -> ShardMap:
@@ -139,11 +148,19 @@ class ShardMap:
             self.fractions[event.worker] = event.fraction
         elif event.kind == BUDGET:
             self.budgets[event.worker] = event.calls, event.cost
+        elif event.kind == DOWN:
+            self.down.setdefault(event.service, {})[event.worker] = event.told_at
+        elif event.kind == UP:  # whoever said that it is down finds out whether that is over
+            self.down.pop(event.service, None)
         else:
             self._add_to_claims(event)
 
     def _add_to_claims(self, event: ShardEvent) -> None:
         claim = Claim(event.worker, event.first, event.last, event.generation, event.source)
+        if event.kind in {CLAIMED, RELEASED}:
+            step = 1 if event.kind == CLAIMED else -1
+            for number in range(event.first, event.last + 1):
+                self._times_claimed[number] += step
         if event.kind == CLAIMED:
             self.claims.append(claim)
             return
@@ -157,6 +174,8 @@ class ShardMap:
         """Free what a worker has claimed: the next one leaves out what was staged, and wins."""
         self.workers.pop(event.worker, None)
         self.fractions.pop(event.worker, None)
+        for tellers in self.down.values():
+            tellers.pop(event.worker, None)
         if event.kind == LOST:
             self.lost.add(event.worker)
         mine = [claim for claim in self.claims if claim.worker == event.worker]
@@ -187,9 +206,9 @@ class ShardMap:
         taken = self.claimed()
         return sorted(number for number in self.free_or_claimed if number not in taken)
 
-    def rivals(self, mine: Claim) -> list[Claim]:
-        """Live claims of other workers on the same shards."""
-        return [each for each in self.claims if each.worker != mine.worker and each.overlaps(mine)]
+    def times_claimed(self, claim: Claim) -> list[int]:
+        """How often each shard of a claim was claimed and not given back before a row was read."""
+        return [self._times_claimed[number] for number in range(claim.first, claim.last + 1)]
 
     def choose(self, worker: str, free: Sequence[int], start: int, size: int) -> Claim | None:
         """Choose shards to claim: the first free ones from `start` on, or from the beginning.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from etlkit.bigquery.google_errors import google_message
 from etlkit.bigquery.names import TableName
 from etlkit.bigquery.runs.guard import Guard, Holder, end_lease, find_holder
 from etlkit.bigquery.runs.lease import Lease
+from etlkit.bigquery.runs.progress_labels import ROWS_LABEL
 from etlkit.bigquery.shards.shard_map import LOST, ShardEvent
 from etlkit.errors import RunTakenOverError
 
@@ -50,6 +51,7 @@ class ShardWorker:
 
     Attributes:
         id: Of the worker.
+        count_rows: Gives how many rows got their outcome from it; told with each renewal.
     """
 
     def __init__(
@@ -65,7 +67,10 @@ class ShardWorker:
         self._dataset = dataset
         self._run_id = run_id
         name = worker_guard(dataset, run_id, self.id)
-        self._guard = _WorkerGuard(connection, name, run_id, attempt)
+        self.count_rows: Callable[[], int] = lambda: 0
+        self._guard = _WorkerGuard(
+            connection, name, run_id, attempt, progress=lambda: {ROWS_LABEL: str(self.count_rows())}
+        )
         self._lease = Lease(self._guard)
 
     def start(self) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from typing import TYPE_CHECKING
 
 from etlkit.bigquery import sql
+from etlkit.bigquery.google_errors import google_message
 from etlkit.bigquery.runs.guard import end_lease
+from etlkit.bigquery.shards.run_workers import workers_of
 from etlkit.bigquery.shards.shard_log import ShardLog
 from etlkit.bigquery.shards.shard_map import LEFT, OPENED, ShardEvent
 from etlkit.bigquery.shards.shard_worker import worker_guard
@@ -14,10 +17,14 @@ from etlkit.errors import RunStateError
 
 if TYPE_CHECKING:
     from etlkit.api.run import Run
+    from etlkit.api.worker_report import WorkerReport
     from etlkit.bigquery.client import Connection
     from etlkit.bigquery.names import TableName
     from etlkit.bigquery.publish.staging import Staging
     from etlkit.bigquery.source import BigQueryReader
+
+
+log = logging.getLogger("etlkit.bigquery")
 
 
 class SharedRun:
@@ -75,6 +82,14 @@ class SharedRun:
             source = str(self._reader.rows_left)
             self._log.tell([ShardEvent(OPENED, "", first, last, state.generation + 1, source)])
         return sum(row["n"] for row in rows)
+
+    def workers(self) -> list[WorkerReport]:
+        """See `etlkit.api.sink.SharesRun.workers`."""
+        try:
+            return workers_of(self._log.read(), {})
+        except Exception as error:  # the rows are there: nobody should have to pay for them again
+            log.warning("what the workers have done could not be read: %s", google_message(error))
+            return []
 
     def work_tables(self) -> list[TableName]:
         """Tables to drop when the run is published."""
