@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from etlkit.bigquery.datamart.plan import Plan
     from etlkit.bigquery.datamart.run import ShowRows
     from etlkit.engine.preview import Preview
+    from etlkit.engine.worker_launcher import WorkerLauncher
     from etlkit.open_lineage.facts import SourcesOf
     from etlkit.rows.columns import Column
     from etlkit.workflow.definition import Workflow
@@ -53,6 +54,8 @@ def run_job(
     fresh: bool = False,
     reuse_across_code: bool = False,
     workers: int | None = None,
+    engine: str | None = None,
+    engine_args: Mapping[str, str] | None = None,
 ) -> RunReport:
     """Run a transfer once.
 
@@ -77,6 +80,10 @@ def run_job(
         fresh: Call for every row, also for those that are known from earlier runs.
         reuse_across_code: Take results of earlier runs although other code has made them.
         workers: Processes that share the run; None = as the job says.
+        engine: Where they run: `beam` or `ray`; None = on this machine. Without a number of workers
+            there are as many as the engine has processors.
+        engine_args: The engine's own options, e.g. `{"runner": "DataflowRunner", "region": …}` or
+            `{"address": …}`.
 
     Returns:
         The report, state `published`.
@@ -88,13 +95,14 @@ def run_job(
     """
     from etlkit.engine.read_back import rows_reader
     from etlkit.engine.transfer import run_transfer
-    from etlkit.engine.worker_processes import WorkerProcesses
+    from etlkit.errors import ConfigError
     from etlkit.notebook import notebook_progress
-    from etlkit.worker_process import main
 
-    launch = partial(WorkerProcesses, main=main)
     job, request = _request(job, name, settings, _Given(variables, loop, queued_at))
+    launch = _launcher(job, request, workers, engine, engine_args)
     if retry_rejects is not None:
+        if engine is not None:
+            raise ConfigError("rejected rows are run again by one process, not on an engine")
         job = replace(job, source=job.sink.rejected_rows(job.source, retry_rejects, only))
     request = replace(
         request,
@@ -106,7 +114,7 @@ def run_job(
         journal=journal,
         fresh=fresh,
         reuse_across_code=reuse_across_code,
-        num_workers=_num_workers(job, workers) if retry_rejects is None else None,
+        num_workers=_num_workers(job, workers, engine) if retry_rejects is None else None,
     )
     try:
         with _watched():
@@ -684,8 +692,8 @@ def _name(job: TransferJob | Datamart | Workflow, name: str | None) -> str:
     return job.name or name or own_name(job) or type(job).__name__.lower()
 
 
-def _num_workers(job: TransferJob, given: int | None) -> int | None:
-    """Processes that share the run; None = this one alone runs it.
+def _num_workers(job: TransferJob, given: int | None, engine: str | None) -> int | None:
+    """Processes that share the run, as far as it is known; None = this one alone runs it.
 
     Raises:
         ConfigError: The job's rows cannot be shared.
@@ -693,7 +701,7 @@ def _num_workers(job: TransferJob, given: int | None) -> int | None:
     from etlkit.api.sink import TakesWorkers
     from etlkit.errors import ConfigError
 
-    number = given or job.workers
+    number = given or job.workers or (None if engine is None else 1)
     if number is None:
         return None
     if not isinstance(job.sink, TakesWorkers):
@@ -702,6 +710,37 @@ def _num_workers(job: TransferJob, given: int | None) -> int | None:
         )
     job.sink.check_workers(job.source)
     return number
+
+
+def _launcher(
+    job: TransferJob,
+    request: RunRequest,
+    workers: int | None,
+    engine: str | None,
+    engine_args: Mapping[str, str] | None,
+) -> WorkerLauncher:
+    """How workers are started, if there are some.
+
+    Raises:
+        ConfigError: There is no such engine, or it cannot run this job.
+    """
+    from etlkit.engine.worker_processes import WorkerProcesses
+    from etlkit.errors import ConfigError
+    from etlkit.worker_process import main, work
+
+    if engine is None:
+        if engine_args:
+            raise ConfigError("engine_args go with an engine: beam or ray")
+        return partial(WorkerProcesses, main=main)
+    from etlkit.engines.engine import make_engine
+    from etlkit.engines.engine_workers import EngineWorkers
+    from etlkit.engines.sent_order import check_sendable
+
+    _num_workers(job, workers, engine)  # what cannot be shared is refused first
+    environ = request.settings.environ
+    made = make_engine(engine, engine_args or {}, workers or job.workers, environ)
+    check_sendable(job, environ, made)
+    return partial(EngineWorkers, engine=made, main=work)
 
 
 def _request(

@@ -48,6 +48,7 @@ _ONLY_TRANSFERS = (
     *_LOOKS,
     "journal",
     "workers",
+    "engine",
     "fresh",
     "reuse_across_code",
     "retry_rejects",
@@ -57,6 +58,7 @@ _EXCLUSIVE = (
     ("fresh", "reuse_across_code"),
     ("fresh", "retry_rejects"),
     ("workers", "retry_rejects"),
+    ("engine", "retry_rejects"),
     ("reuse_across_code", "retry_rejects"),
 )
 _NOT_WITH_LOOKS = {
@@ -69,15 +71,17 @@ _NEVER_WITH_LOOKS = (
     "retry_rejects",
     "journal",
     "workers",
+    "engine",
     "dry_run",
     "graph",
     "html_file",
 )
 _ONLY_WORKFLOWS = ("from_task", "skip")
 _RESUMING = ("resume", "allow_code_change")
-_NOT_IN_DRY_RUNS = ("resume", "retry_rejects")
+_NOT_IN_DRY_RUNS = ("resume", "retry_rejects", "engine")
 _NEEDED_PARTNERS = {
     "allow_code_change": ("resume",),
+    "engine_args": ("engine",),
     "price_per_tib": ("dry_run",),
     "graph_format": ("graph",),
     "sample": ("against",),
@@ -196,6 +200,21 @@ DIFF_ROWS = 100
     metavar="N",
     section=_ROWS,
     help="Share the run among N processes, each with the job's max_concurrency.",
+)
+@option(
+    "--engine",
+    metavar="NAME",
+    section=_ROWS,
+    help="Run the workers on beam (Apache Beam, Dataflow) or ray.",
+)
+@option(
+    "--engine-arg",
+    "engine_args",
+    multiple=True,
+    metavar="NAME=VALUE",
+    section=_ROWS,
+    help="With --engine: an option of the engine, e.g. runner=DataflowRunner or address=HOST:PORT; may "
+    "be repeated.",
 )
 @option(
     "--fresh",
@@ -377,9 +396,19 @@ def _values(options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _engine_args(given: Sequence[str]) -> dict[str, str]:
+    made = {}
+    for each in given:
+        name, is_pair, value = each.partition("=")
+        if not (name and is_pair):
+            raise click.UsageError(f"--engine-arg {each}: write NAME=VALUE")
+        made[name.removeprefix("--")] = value
+    return made
+
+
 def _check_partners(options: dict[str, Any]) -> None:
     for name, partners in _NEEDED_PARTNERS.items():
-        is_given = options[name] is not None and options[name] is not False
+        is_given = options[name] is not None and options[name] not in (False, ())
         if is_given and not any(options[each] for each in partners):
             shown = " or ".join(map(spelled, partners))
             raise click.UsageError(f"{spelled(name)} goes with {shown}")
@@ -448,6 +477,8 @@ def _run_transfer(job: TransferJob, given: dict[str, Any], options: dict[str, An
                 fresh=options["fresh"],
                 reuse_across_code=options["reuse_across_code"],
                 workers=options["workers"],
+                engine=options["engine"],
+                engine_args=_engine_args(options["engine_args"]),
                 only=next(iter(options["only"]), None),
                 on_progress=view,
                 on_start=_stop_on_signals,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,8 @@ def join_run(
         if table is None:
             raise RunTakenOverError(f"run {run.run_id} is over: its frozen rows are gone")
         connection.location = table.location
-        worker = ShardWorker(connection, dataset, run.run_id, run.attempt, run.worker)
+        stop = partial(run.request_stop, signal.SIGTERM)
+        worker = ShardWorker(connection, dataset, run.run_id, run.attempt, run.worker, stop)
         worker.start()
     columns = from_schema_fields(table.schema)
     log = partial(ShardLog, connection, dataset, run.run_id, run.attempt)
