@@ -732,8 +732,8 @@ def _launcher(
         if engine_args:
             raise ConfigError("engine_args go with an engine: beam or ray")
         return partial(WorkerProcesses, main=main)
-    from etlkit.engines.engine import make_engine
     from etlkit.engines.engine_workers import EngineWorkers
+    from etlkit.engines.registry import make_engine
     from etlkit.engines.sent_order import check_sendable
 
     _num_workers(job, workers, engine)  # what cannot be shared is refused first

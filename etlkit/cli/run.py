@@ -408,7 +408,7 @@ def _engine_args(given: Sequence[str]) -> dict[str, str]:
 
 def _check_partners(options: dict[str, Any]) -> None:
     for name, partners in _NEEDED_PARTNERS.items():
-        is_given = options[name] is not None and options[name] not in (False, ())
+        is_given = options[name] not in (None, ()) and options[name] is not False
         if is_given and not any(options[each] for each in partners):
             shown = " or ".join(map(spelled, partners))
             raise click.UsageError(f"{spelled(name)} goes with {shown}")
