@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from etlkit.api.sink import Sink, SinkWriter
     from etlkit.api.source import Source, SourceReader
     from etlkit.api.transform import EtlBase
+    from etlkit.api.worker_report import WorkerReport
     from etlkit.api.workflow_report import TaskReport, WorkflowReport
     from etlkit.bigquery import (
         BigQuerySink,
@@ -180,6 +181,7 @@ _HOMES = {
     "ValidityColumns": "etlkit.api.datamart",
     "VariableValue": "etlkit.workflow.values",
     "Webhook": "etlkit.workflow.http_request",
+    "WorkerReport": "etlkit.api.worker_report",
     "Workflow": "etlkit.workflow.definition",
     "WorkflowError": "etlkit.errors",
     "WorkflowReport": "etlkit.api.workflow_report",
@@ -282,6 +284,7 @@ __all__ = [
     "ValidityColumns",
     "VariableValue",
     "Webhook",
+    "WorkerReport",
     "Workflow",
     "WorkflowError",
     "WorkflowReport",

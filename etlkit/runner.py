@@ -441,7 +441,7 @@ def run_workflow(
         from_task: Run these tasks and all after them. With `resume` they run again.
         only: Run these tasks and no others.
         skip: Run all but these tasks; what comes after them runs as if they had succeeded.
-        observer: Is told what happens; None = nobody is.
+        observer: Is told what happens; None = it is shown in a notebook, and nowhere else.
 
     Returns:
         The report, state `published`.
@@ -453,6 +453,7 @@ def run_workflow(
             can be resumed.
     """
     from etlkit.bigquery.runs.workflow_state import open_workflow_state
+    from etlkit.notebook import notebook_observer
     from etlkit.workflow.selection import Selection
     from etlkit.workflow.workflow_run import WorkflowRequest, run
 
@@ -481,6 +482,7 @@ def run_workflow(
         selection=Selection(from_task=from_task, only=only, skip=skip),
     )
     with _watched():
+        observer = observer or notebook_observer(request.name, [task.name for task in job.tasks])
         return run(job, request, open_state, on_start=on_start, observer=observer)
 
 

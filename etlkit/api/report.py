@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 from etlkit.api import html
 from etlkit.api.outcomes import Counts
 from etlkit.api.readable_rows import ReadableRows
+from etlkit.api.worker_report import WorkerReport
 
 TIB = 2**40
 
@@ -98,6 +99,8 @@ class RunReport(ReadableRows):
         currency: That of `cost`.
         rows_per_s: Source rows per second of the transform stage.
         seconds: Seconds by stage.
+        workers: The workers that shared a published run, of all attempts; empty = one process alone
+            ran it.
         error: Why the run failed; None = it did not.
     """
 
@@ -123,6 +126,7 @@ class RunReport(ReadableRows):
     currency: str = "USD"
     rows_per_s: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)
+    workers: list[WorkerReport] = field(default_factory=list)
     error: str | None = None
 
     @property

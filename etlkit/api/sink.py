@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from etlkit.api.reuse import Reuse
     from etlkit.api.run import Run, RunRecord, RunRequest
     from etlkit.api.source import Source, SourceReader
+    from etlkit.api.worker_report import WorkerReport
     from etlkit.rows.columns import Column
     from etlkit.rows.row import Row
     from etlkit.variables.definitions import Value
@@ -133,6 +134,9 @@ class SharesRun(Protocol):
         Returns:
             How many rows there are.
         """
+
+    def workers(self) -> Sequence[WorkerReport]:
+        """What each worker has done, of all attempts at the run."""
 
     def workers_now(self) -> WorkersNow:
         """How far the workers are that cannot tell it themselves. Takes a query."""

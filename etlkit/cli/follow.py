@@ -115,6 +115,8 @@ def _text(run: LiveRun) -> str:
     if run.read is not None:
         total = f" of {run.expected:,}" if run.expected is not None else ""
         parts.append(f"{run.read:,}{total} rows")
+    if run.workers is not None and run.state == "running":
+        parts.append(f"{run.workers:,} worker{'' if run.workers == 1 else 's'}")
     counts = {name: getattr(run, name) for name in ("written", "skipped", "rejected")}
     parts += [f"{count:,} {name}" for name, count in counts.items() if count]
     return ", ".join(parts)

@@ -57,7 +57,7 @@ def command(folder: Path, template: str, source: str | None) -> None:
         "commands": "\n".join(project.commands),
         "run": "\n".join(f"\t{_PROGRAM.sub(r'$(BIN)/', line)}" for line in project.commands),
         "etlkit": requirement.text(),
-        "etlkit_local": requirement.text("local"),
+        "etlkit_dev": requirement.text("local,report,testing"),
         "install": _ONLY_HERE if requirement.is_of_this_machine else "",
     }
     files = made_from("common", values) | made_from(template, values) | requirement.files()

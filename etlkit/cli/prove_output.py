@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from etlkit.cli.quantities import duration_text
+from etlkit.cli.quantities import duration_text, number_of
 from etlkit.cli.tables import print_table, printable
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _progress_text(done: int, runs: int, report: ProofReport, spent_s: float) ->
     failed = len(report.failed)
     state = click.style(f"{failed} failed", fg="red") if failed else "nothing wrong"
     left = f", {duration_text(spent_s / done * (runs - done))} left" if 3 <= done < runs else ""
-    return f"proving: {done} of {runs} runs, {kills} kills, {state}{left}"
+    return f"proving: {done} of {number_of(runs, 'run')}, {number_of(kills, 'kill')}, {state}{left}"
 
 
 def print_report(report: ProofReport, again: Sequence[str], *, as_json: bool) -> None:
@@ -97,7 +97,7 @@ def print_report(report: ProofReport, again: Sequence[str], *, as_json: bool) ->
     for text in report.findings:
         _say("red", "found", text)
     for run in report.failed[:_MAX_SHOWN]:
-        _say("red", "failed", f"seed {run.seed} ({run.weather}, {run.kills} kills)")
+        _say("red", "failed", f"seed {run.seed} ({run.weather}, {number_of(run.kills, 'kill')})")
         for problem in run.problems:
             _say(None, "", problem)
         click.echo(f"{'':{_INDENT}}repeat it: {click.style(_repeat(again, run), bold=True)}")
@@ -133,13 +133,14 @@ def _charges(report: ProofReport) -> list[str]:
     after_kill = sum(sum(run.repaid_after_kill) for run in report.runs)
     after_loss = sum(run.repaid_after_loss for run in report.runs)
     kills = sum(run.kills for run in report.runs)
-    recorded = f"; {report.recorded:,} real calls were made for the recording"
+    real = number_of(report.recorded, "real call")
+    recorded = f"; for the recording, {real} had to be made"
     undisturbed = f"an undisturbed run makes {report.calls_undisturbed:,}"
-    worst = f"at most {report.worst_kill} after one"
+    worst = f", at most {report.worst_kill} after one" if after_kill else ""
     bound = f"{report.bound} may be in flight (max_concurrency {report.max_concurrency})"
     return [
         undisturbed + (recorded if report.recorded else ""),
-        f"{after_kill:,} were paid again after {kills:,} kills, {worst}; {bound}",
+        f"{after_kill:,} were paid again after {number_of(kills, 'kill')}{worst}; {bound}",
         f"{after_loss:,} were paid again because the answer was lost on its way",
     ]
 
@@ -147,15 +148,11 @@ def _charges(report: ProofReport) -> list[str]:
 def _verdict(report: ProofReport) -> tuple[str, str, str]:
     runs, took = len(report.runs), duration_text(report.seconds)
     if report.holds:
-        what = f"{runs} {_runs(runs)} of {report.rows:,} rows"
+        what = f"{number_of(runs, 'run')} of {number_of(report.rows, 'row')}"
         return "green", "proved", f"{what}: none lost, none doubled, none different; in {took}"
-    wrong = [f"{len(report.failed)} of {runs} {_runs(runs)} failed"] if report.failed else []
+    wrong = [f"{len(report.failed)} of {number_of(runs, 'run')} failed"] if report.failed else []
     wrong += ["the job itself does something wrong"] if report.findings else []
     return "red", "failed", f"{' and '.join(wrong)}; in {took}"
-
-
-def _runs(number: int) -> str:
-    return "run" if number == 1 else "runs"
 
 
 def _repeat(again: Sequence[str], run: ProvedRun) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from etlkit.cli.quantities import duration_text
+from etlkit.cli.quantities import duration_text, parse_time
 
 LIST_COLUMNS = (
     "run_id",
@@ -32,8 +32,23 @@ TASK_COLUMNS = (
     "run_id",
     "error",
 )
-NUMERIC = ("read", "written", "skipped", "rejected", "rows", "attempts", "took", "age")
-UNBROKEN = ("run_id", "state", "task", *NUMERIC)
+WORKER_COLUMNS = (
+    "worker",
+    "attempt",
+    "host",
+    "state",
+    "since",
+    "settled",
+    "claimed",
+    "rows",
+    "rows/s",
+    "rates",
+)
+NUMERIC = (
+    *("read", "written", "skipped", "rejected", "rows", "attempts", "took", "age"),
+    *("attempt", "settled", "claimed", "rows/s", "rates"),
+)
+UNBROKEN = ("run_id", "state", "task", "worker", "since", *NUMERIC)
 
 RESUMABLE = ("failed", "interrupted", "dead")
 """States of a run that did not publish and is over."""
@@ -79,3 +94,50 @@ def _counted(tasks: list[Mapping[str, Any]]) -> dict[str, Any]:
     counted = ", ".join(f"{states.count(state):,} {state}" for state in dict.fromkeys(states))
     row: dict[str, Any] = dict.fromkeys(tasks[0])
     return row | {"task": f"{len(tasks):,}: {counted}", "tasks": []}
+
+
+def worker_rows(workers: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[dict[str, Any]]]:
+    """Workers as rows of a table, and those of `WORKER_COLUMNS` that tell them apart."""
+    left_out = {"attempt"} if len({each["attempt"] for each in workers}) == 1 else set()
+    if len({each["host"] for each in workers}) == 1:
+        left_out.add("host")
+    if all(each["part_of_rates"] is None for each in workers):
+        left_out.add("rates")
+    days = {each["joined_at"][:10] for each in workers}
+    rows = [
+        {
+            **each,
+            "since": _since(each["joined_at"], is_one_day=len(days) == 1),
+            "settled": f"{each['shards_settled']:,}",
+            "claimed": f"{each['shards_claimed']:,}",
+            "rows": f"{each['rows']:,}",
+            "rows/s": f"{each['rows_per_s']:,.1f}",
+            "rates": _percent(each["part_of_rates"]),
+        }
+        for each in workers
+    ]
+    return [name for name in WORKER_COLUMNS if name not in left_out], rows
+
+
+def workers_text(workers: Sequence[Mapping[str, Any]], together: Mapping[str, Any]) -> str:
+    """What the workers of a run have done together, in one line."""
+    parts = [f"{len(workers):,} worker{'' if len(workers) == 1 else 's'}"]
+    hosts = {each["host"] for each in workers}
+    if len(hosts) == 1 and "" not in hosts:
+        parts[0] += f" on {hosts.pop()}"
+    if together["at_work"]:
+        parts[0] += f", {together['at_work']:,} at work"
+    parts.append(f"{together['shards_settled']:,} of {together['shards']:,} shards settled")
+    parts.append(f"{together['rows']:,} rows, {together['rows_per_s']:,.1f} rows/s")
+    if together["part_of_rates"] is not None:
+        parts.append(f"{_percent(together['part_of_rates'])} of the rates")
+    return "; ".join(parts)
+
+
+def _since(iso: str, *, is_one_day: bool) -> str:
+    moment = parse_time(iso)
+    return "" if moment is None else f"{moment:%H:%M:%S}" if is_one_day else f"{moment:%m-%d %H:%M}"
+
+
+def _percent(part: float | None) -> str:
+    return "" if part is None else f"{part:.0%}"

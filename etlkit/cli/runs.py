@@ -33,6 +33,8 @@ from etlkit.cli.run_tables import (
     UNBROKEN,
     list_rows,
     task_rows,
+    worker_rows,
+    workers_text,
 )
 
 if TYPE_CHECKING:
@@ -231,6 +233,7 @@ def _print_run(found: dict[str, Any], *, as_json: bool) -> None:
         click.echo(_json(found))
         return
     tasks, parent = found.pop("tasks", []), found["parent_run_id"]
+    workers, together = found.pop("workers", []), found.pop("all_workers", {})
     rows = [
         {"column": key, "value": value}
         for key, value in found.items()
@@ -239,6 +242,10 @@ def _print_run(found: dict[str, Any], *, as_json: bool) -> None:
     _print(rows, ("column", "value"), as_json=False)
     if tasks:
         _print(list(task_rows(tasks)), TASK_COLUMNS, as_json=False)
+    if workers:
+        click.echo(workers_text(workers, together))
+        names, shown = worker_rows(workers)
+        _print(shown, names, as_json=False)
     if found["state"] not in RESUMABLE:
         return
     if parent is not None:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from etlkit.api.run import RunRecord, RunRequest
     from etlkit.api.sink import SinkWriter
     from etlkit.api.source import SourceReader
+    from etlkit.api.worker_report import WorkerReport
     from etlkit.engine.journal.journal import Journal
     from etlkit.engine.worker_launcher import WorkerLauncher
     from etlkit.engine.worker_messages import Usage
@@ -229,6 +230,7 @@ class _Transfer:
         self._keeps_rows = False
         self._done = False
         self._expected: int | None = None
+        self._workers: list[WorkerReport] = []
         self._watched: WatchedRun | None = None
 
     def run(self, on_start: Callable[[Run], None] | None) -> RunReport:
@@ -354,13 +356,14 @@ class _Transfer:
             began_with = replace(self._counts)
         if shared:
             self._count_again(writer)
+            self._workers = list(writer.workers())
         return shared
 
     def _show_usage(self, began_with: Counts, rows_left: int | None, usage: Usage) -> None:
         expected = None if rows_left is None else rows_left + began_with.read
-        counts = added(began_with, usage.counts)
-        RowErrorHandler(self._job, counts).check_max_rejected(min_rows=MIN_ROWS)
-        self._on_progress("transform", counts, expected)
+        self._counts = added(began_with, usage.counts)
+        RowErrorHandler(self._job, self._counts).check_max_rejected(min_rows=MIN_ROWS)
+        self._on_progress("transform", self._counts, expected)
 
     def _add_usage(self, usage: Usage, began_with: Counts) -> None:
         self._counts = added(began_with, usage.counts)
@@ -454,5 +457,6 @@ class _Transfer:
             if spent
             else 0.0,
             seconds=self._seconds,
+            workers=self._workers,
             error=None if error is None else error_text(error),
         )

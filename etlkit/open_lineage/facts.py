@@ -145,7 +145,9 @@ class Finder:
                 if (table := self._table(name)) is not None and table.name != written:
                     facts.inputs[table.name] = table
             if written:
-                facts.columns[written] = _by_column(found)
+                known = facts.columns.setdefault(written, {})
+                for column, sources in _by_column(found).items():  # more than one may write a table
+                    known[column] = {**known.get(column, {}), **sources}
         for name in filter(None, {run.target, *facts.columns}):
             facts.outputs[name] = self._table(name) or Table(name)
         for name in facts.outputs:

@@ -28,7 +28,7 @@ VALUES = {
     "commands": "",
     "run": "",
     "etlkit": "etlkit-bigquery",
-    "etlkit_local": "etlkit-bigquery[local]",
+    "etlkit_dev": "etlkit-bigquery[local,report,testing]",
     "install": "",
 }
 

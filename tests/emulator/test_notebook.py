@@ -74,6 +74,34 @@ def test_a_cell_shows_progress_and_a_report(shell, dataset):
     assert table.count('class="new"') == 2  # the column loud
 
 
+def test_a_cell_shows_the_tasks_of_a_workflow(shell, dataset):
+    """One table that is updated in place: waiting tasks, rows as they go, how each ended, and why."""
+    shell.run_cell(CELL.format(dataset=dataset)).raise_error()
+    with capture_output() as captured:
+        result = shell.run_cell(
+            "from etlkit import Task, Workflow, run_workflow\n"
+            "def look():\n    raise ValueError('<b>no</b>')\n"
+            "flow = Workflow(name='the <b> flow', tasks=[\n"
+            "    Task('load', job),\n"
+            "    Task('look', look, after=['load']),\n"
+            "])\n"
+            "try:\n    run_workflow(flow)\nexcept Exception as error:\n    failure = error"
+        )
+        result.raise_error()
+    shown = [
+        text_of(each.data["text/html"])
+        for each in captured.outputs
+        if "tasks are done" in each.data.get("text/plain", "")
+    ]
+    assert "the <b> flow: 0 of 2 tasks are done task state seconds load running" in shown[0]
+    assert "look waiting" in shown[0]
+    assert any("load running transform" in each or "running snapshot" in each for each in shown)
+    assert "load succeeded 2 rows" in shown[-1]
+    assert "look failed" in shown[-1]
+    assert "<b>no</b>" in shown[-1]
+    assert "the <b> flow: 2 of 2 tasks are done" in shown[-1]
+
+
 def test_reports_escape_what_they_show():
     """Whoever writes the data does not write the page."""
     failed = RunReport(

@@ -94,7 +94,8 @@ def test_a_workflow_tells_of_tables_columns_and_checks(world, backend):
     job, settings, place = world
     totals = Datamart(
         sql=f"CREATE OR REPLACE TABLE {place}.totals AS "
-        f"SELECT loud, SUM(next) AS total FROM {place}.shouted GROUP BY loud"
+        f"SELECT loud, SUM(next) AS total FROM {place}.shouted GROUP BY loud;\n"
+        f"UPDATE {place}.totals SET total = total + 1 WHERE TRUE"
     )
     checks = [Check(f"SELECT 1 FROM {{staged}} WHERE loud IS NULL -- api_key={SECRET}")]
     tasks = [Task("load", job(checks=checks)), Task("sum", totals, after=["load"])]
@@ -138,7 +139,7 @@ def test_a_workflow_tells_of_tables_columns_and_checks(world, backend):
     assert [each["name"] for each in made["inputs"]] == [f"{place}.shouted"]
     assert lineage(made) == {
         "loud": [("loud", "IDENTITY")],
-        "total": [("next", "AGGREGATION")],
+        "total": [("next", "AGGREGATION"), ("total", "TRANSFORMATION")],
     }
     assert SECRET not in json.dumps(backend.events)
     facet = made["outputs"][0]["facets"]

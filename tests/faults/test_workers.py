@@ -16,6 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from etlkit.api.run import Run, RunRequest, Settings
+from etlkit.bigquery.runs.history import show_run
 from etlkit.local import LocalServer
 from tests.faults.run_process import TIMEOUT_S, RunProcess
 from tests.faults.test_kill import COUNTS, EXPECTED, IN_FLIGHT, NUM_ROWS, REJECTED
@@ -97,6 +99,15 @@ class World:
         )
         assert left == []
 
+    def show(self, run_id: str | None = None) -> dict:
+        """The target's latest run, as `etlkit runs RUN_ID --format json` shows it."""
+        [(latest,)] = self.run(
+            f"SELECT MAX(run_id) FROM etlkit_work.runs WHERE job = '{self.target}'"
+        )
+        settings = Settings(environ=self.server.endpoints.environ())
+        with Run(RunRequest("etlkit-runs", settings)) as run:
+            return show_run(run, "etlkit_work", run_id or latest)
+
     def repeated(self) -> Counter:
         """How many calls were made again, by the process that made the first one."""
         first: dict[int, int] = {}
@@ -126,6 +137,12 @@ def test_workers_make_the_table_of_one_process_and_pay_once(world):
     callers = Counter(caller for _, caller, _ in world.api.calls())
     assert report["calls"] == 0  # the job's own HTTP client is not etlkit's
     assert (callers.total(), len(callers)) == (NUM_ROWS, 3)
+    shown = world.show(report["run_id"])
+    assert shown["workers"] == report["workers"]
+    assert {each["state"] for each in shown["workers"]} == {"left"}
+    assert len(shown["workers"]) == 3
+    together = shown["all_workers"]
+    assert (together["rows"], together["shards_settled"]) == (NUM_ROWS, 4096)
 
 
 @pytest.mark.timeout(180 + 15 * KILLS)
@@ -168,14 +185,21 @@ def test_orphans_stop_paying(world):
     world.paid_until(child, NUM_ROWS // 4)
     assert child.is_alive, child.log.read_text()
     workers = [psutil.Process(pid) for pid in world.workers(child)]
+    shown = world.show()
+    assert [each["state"] for each in shown["workers"]] == ["at work"] * 2
+    assert shown["all_workers"]["shards_claimed"] > 0
     assert child.kill() is not None
     _, alive = psutil.wait_procs(workers, timeout=TIMEOUT_S)
     assert not alive
     calls = world.api.num_calls()
     assert calls < NUM_ROWS
+    shown = world.show()
+    assert (shown["state"], {each["state"] for each in shown["workers"]}) == ("dead", {"left"})
+    assert 0 < shown["all_workers"]["rows"] < NUM_ROWS
     status, report, complaints = world.start("--resume", "--workers", "1").end()
     assert status == 0, complaints
     world.check(report)
+    assert [each["attempt"] for each in report["workers"]] == [1, 1, 2]
     assert world.repeated().total() == 0
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from etlkit.api.run import Run
     from etlkit.api.sink import WorkersNow
     from etlkit.api.source import SourceReader
+    from etlkit.api.worker_report import WorkerReport
     from etlkit.bigquery.modes import TargetOptions
     from etlkit.bigquery.names import TableName
     from etlkit.bigquery.results.results_table import ResultsTable
@@ -240,6 +241,10 @@ class BigQueryWriter(StagedWriter[RunOwner]):
         """See `etlkit.api.sink.SharesRun.stop_workers`."""
         with errors_as(SinkError, "transform", "the workers could not be told to stop"):
             self._owner.stop_workers()
+
+    def workers(self) -> Sequence[WorkerReport]:
+        """See `etlkit.api.sink.SharesRun.workers`."""
+        return () if self._shared is None else self._shared.workers()
 
     def take_results(self, reuse: Reuse, /) -> int:
         """See `etlkit.api.sink.TakesResults.take_results`."""

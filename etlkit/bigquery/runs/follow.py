@@ -45,6 +45,7 @@ class LiveRun:
         skipped: Those that were left out.
         rejected: Those that were rejected.
         expected: Source rows in all.
+        workers: Processes that share it; None = it is not shared.
         where: Its process.
         error: Why it failed; None = it has not.
     """
@@ -59,6 +60,7 @@ class LiveRun:
     skipped: int | None = None
     rejected: int | None = None
     expected: int | None = None
+    workers: int | None = None
     where: str = ""
     error: str | None = None
 
@@ -124,7 +126,7 @@ def _live(guard: bigquery.Table, now: datetime) -> LiveRun:
     holder, labels = Holder.of(guard), guard.labels
     numbers: dict[str, Any] = {
         name: int(labels[PREFIX + name])
-        for name in (*COUNTS, "expected")
+        for name in (*COUNTS, "expected", "workers")
         if labels.get(PREFIX + name, "").isdigit()
     }
     state = "ended" if holder.ended else "running" if holder.is_alive(now) else "dead"

@@ -5,8 +5,10 @@ Runs of workflows stand with their tasks, and any run can be told as a report.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
+from etlkit.api.report import RunReport
 from etlkit.bigquery.client import Connection, connect
 from etlkit.bigquery.google_errors import errors_as
 from etlkit.bigquery.names import work_dataset
@@ -18,7 +20,9 @@ from etlkit.bigquery.runs.run_reports import (
     summary_of,
     task_rows,
 )
+from etlkit.bigquery.runs.stored_reports import from_stored
 from etlkit.bigquery.runs.workflow_events import WorkflowEvents
+from etlkit.bigquery.shards.run_workers import RunWorkers, find_workers
 from etlkit.errors import RunStateError, SourceError
 
 if TYPE_CHECKING:
@@ -56,16 +60,33 @@ def list_runs(run: Run, dataset: str, *, limit: int) -> list[dict[str, Any]]:
 def show_run(run: Run, dataset: str, run_id: str) -> dict[str, Any]:
     """One run, as in `list_runs`; of a workflow with all tasks of its graph.
 
+    A run that workers share has them as `workers`, and as `all_workers` what they have done together.
+
     Raises:
         RunStateError: There is none of that id.
     """
     connection, ledger = open_ledger(run, dataset)
     with errors_as(SourceError, "ledger", f"reading {ledger.runs} failed"):
-        row = _shown(connection, ledger, _find(ledger, run_id))
+        row = _shown(connection, ledger, _find(ledger, run_id, reports=True))
+        report = row.pop("report", None)
         if row["mode"] == WORKFLOW:
             events = WorkflowEvents.read(ledger, run_id)
             row["tasks"] = task_rows(events.task_reports(row["state"]))
+        else:
+            row |= _workers(connection, ledger, row, report)
     return row
+
+
+def _workers(
+    connection: Connection, ledger: Ledger, row: dict[str, Any], report: str | None
+) -> dict[str, Any]:
+    """What is known of the workers of a run; empty = one process alone has it."""
+    if row["state"] == "published":
+        told = from_stored(json.loads(report)) if report else None
+        workers = told.workers if isinstance(told, RunReport) else []
+        return RunWorkers(workers).to_dict() if workers else {}
+    found = find_workers(connection, (ledger.runs.project, ledger.runs.dataset), row["run_id"])
+    return {} if found is None else found.to_dict()
 
 
 def workflow_report(run: Run, dataset: str, run_id: str) -> WorkflowReport:

@@ -8,6 +8,7 @@ from dataclasses import MISSING, Field, fields
 from typing import Any, TypeAlias
 
 from etlkit.api.report import DatamartReport, RunReport, StatementReport
+from etlkit.api.worker_report import WorkerReport
 from etlkit.api.workflow_report import FailedAttempt, TaskReport, WorkflowReport
 
 Stored: TypeAlias = RunReport | DatamartReport | WorkflowReport | TaskReport
@@ -25,6 +26,7 @@ _KINDS: dict[str, type[Any]] = {
     "task": TaskReport,
 }
 _PARTS: dict[tuple[type[Any], str], type[Any]] = {
+    (RunReport, "workers"): WorkerReport,
     (DatamartReport, "statements"): StatementReport,
     (StatementReport, "children"): StatementReport,
     (WorkflowReport, "tasks"): TaskReport,

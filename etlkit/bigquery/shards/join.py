@@ -66,6 +66,7 @@ def join_run(
         table.num_rows or 0,
         worker.find_lost,
     )
+    worker.count_rows = lambda: claims.durable_rows
     writer = ShardWriter(options, job, run, connection, dataset, worker, claims, quota)
     quota.start()
     claims.may_start = writer.find_columns

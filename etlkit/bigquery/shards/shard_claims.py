@@ -7,7 +7,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from etlkit.bigquery.shards.shard_map import (
@@ -19,6 +19,7 @@ from etlkit.bigquery.shards.shard_map import (
     SETTLED,
     Claim,
     ShardEvent,
+    ShardMap,
     home,
 )
 from etlkit.bigquery.sql import NUM_SHARDS, shard_of
@@ -96,6 +97,7 @@ class ShardClaims:
     _to_tell: list[ShardEvent] = field(default_factory=list)
     _generations: set[int] = field(default_factory=set)
     _durable_rows: int = 0
+    _settled_rows: int = 0
     _began_at: float | None = None
     _has_joined: bool = False
     lost: frozenset[str] = frozenset()
@@ -127,7 +129,7 @@ class ShardClaims:
                 return None
             claim = self._choose(state)
             if claim is not None:
-                claim = self._claim(claim)
+                claim = self._claim(claim, state.shards)
                 if claim is not None:
                     return claim
                 wait_s = _FIRST_WAIT_S  # somebody else was as fast: look again soon
@@ -185,6 +187,12 @@ class ShardClaims:
                 own.is_read_whole = False
             return [own.claim for own in left]
 
+    @property
+    def durable_rows(self) -> int:
+        """Rows so far that got their outcome from this worker."""
+        with self._lock:
+            return self._settled_rows + sum(own.num_durable for own in self._own)
+
     def leave(self, *, has_failed: bool = False) -> None:
         """Tell what is settled, and that this worker is done. What it has not settled is free again.
 
@@ -218,7 +226,8 @@ class ShardClaims:
         with self._lock:
             settled = [own for own in self._own if own.is_settled]
             self._own = [own for own in self._own if not own.is_settled]
-        return [own.claim.event(SETTLED) for own in settled]
+            self._settled_rows += sum(own.num_durable for own in settled)
+        return [replace(own.claim.event(SETTLED), rows=own.num_durable) for own in settled]
 
     def _tell_and_read(self) -> LogState:
         events = [*self._settled(), *self._to_tell]
@@ -265,13 +274,21 @@ class ShardClaims:
         most = max(num_free // (_LAST_SHARE * workers), round(per_s * _LEAST_S))
         return max(1, min(most, round(per_s * CLAIM_S)))
 
-    def _claim(self, claim: Claim) -> Claim | None:
-        """Claim shards, and give them back if another worker has claimed one of them, too."""
+    def _claim(self, claim: Claim, before: ShardMap) -> Claim | None:
+        """Claim shards, and give them back if another worker has claimed one of them since.
+
+        It does not matter whether that claim is alive: the other one may have settled it by now.
+
+        Args:
+            claim: What to claim.
+            before: What it was chosen from.
+        """
+        only_mine = [times + 1 for times in before.times_claimed(claim)]
         self.shard_log.tell([claim.event(CLAIMED)])
         shards = self._read().shards
         is_live = any(each.event("") == claim.event("") for each in shards.claims)
         alone = self._everyone_may or len(shards.claims) == 1
-        if not is_live or shards.rivals(claim) or not alone:
+        if not is_live or shards.times_claimed(claim) != only_mine or not alone:
             self._to_tell.append(claim.event(RELEASED))
             self._start = random.randrange(NUM_SHARDS)  # noqa: S311 - no secret  # nosec B311
             return None

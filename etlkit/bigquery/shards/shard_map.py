@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -39,6 +40,7 @@ class ShardEvent:
         fraction: Of `share`: the part of every declared rate, from 0 to 1.
         calls: Of `budget`: how many calls the worker may make in all.
         cost: Of `budget`: what they may cost.
+        rows: Of `settled`: how many rows of the shards got their outcome from this worker.
     """
 
     kind: str
@@ -50,6 +52,7 @@ class ShardEvent:
     fraction: float = 0.0
     calls: int = 0
     cost: float = 0.0
+    rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +83,6 @@ class Claim:
     def event(self, kind: str) -> ShardEvent:
         """The event that says what became of the claim."""
         return ShardEvent(kind, self.worker, self.first, self.last, self.generation, self.source)
-
-    def overlaps(self, other: Claim) -> bool:
-        """Whether both have a shard."""
-        return self.first <= other.last and other.first <= self.last
 
 
 @dataclass(slots=True)
@@ -119,6 +118,7 @@ class ShardMap:
     has_settled: bool = False
     fractions: dict[str, float] = field(default_factory=dict)
     budgets: dict[str, tuple[int, float]] = field(default_factory=dict)
+    _times_claimed: Counter[int] = field(default_factory=Counter)
 
     @classmethod
     def of(cls, events: Iterable[ShardEvent]) -> ShardMap:
@@ -150,6 +150,10 @@ class ShardMap:
 
     def _add_to_claims(self, event: ShardEvent) -> None:
         claim = Claim(event.worker, event.first, event.last, event.generation, event.source)
+        if event.kind in {CLAIMED, RELEASED}:
+            step = 1 if event.kind == CLAIMED else -1
+            for number in range(event.first, event.last + 1):
+                self._times_claimed[number] += step
         if event.kind == CLAIMED:
             self.claims.append(claim)
             return
@@ -193,9 +197,9 @@ class ShardMap:
         taken = self.claimed()
         return sorted(number for number in self.free_or_claimed if number not in taken)
 
-    def rivals(self, mine: Claim) -> list[Claim]:
-        """Live claims of other workers on the same shards."""
-        return [each for each in self.claims if each.worker != mine.worker and each.overlaps(mine)]
+    def times_claimed(self, claim: Claim) -> list[int]:
+        """How often each shard of a claim was claimed and not given back before a row was read."""
+        return [self._times_claimed[number] for number in range(claim.first, claim.last + 1)]
 
     def choose(self, worker: str, free: Sequence[int], start: int, size: int) -> Claim | None:
         """Choose shards to claim: the first free ones from `start` on, or from the beginning.

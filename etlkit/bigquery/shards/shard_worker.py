@@ -11,6 +11,7 @@ from etlkit.bigquery.google_errors import google_message
 from etlkit.bigquery.names import TableName
 from etlkit.bigquery.runs.guard import Guard, Holder, end_lease, find_holder, guard_name
 from etlkit.bigquery.runs.lease import Lease
+from etlkit.bigquery.runs.progress_labels import ROWS_LABEL
 from etlkit.bigquery.shards.run_watch import WATCH_S, WATCHES_PER_S, RunWatch
 from etlkit.bigquery.shards.shard_map import LOST, ShardEvent
 from etlkit.errors import RunTakenOverError
@@ -52,6 +53,7 @@ class ShardWorker:
 
     Attributes:
         id: Of the worker.
+        count_rows: Gives how many rows got their outcome from it; told with each renewal.
     """
 
     def __init__(
@@ -74,7 +76,10 @@ class ShardWorker:
                 connection, guard_name(dataset, run_id), attempt, on_over, every_s=every_s
             )
         name = worker_guard(dataset, run_id, self.id)
-        self._guard = _WorkerGuard(connection, name, run_id, attempt)
+        self.count_rows: Callable[[], int] = lambda: 0
+        self._guard = _WorkerGuard(
+            connection, name, run_id, attempt, progress=lambda: {ROWS_LABEL: str(self.count_rows())}
+        )
         self._lease = Lease(self._guard)
 
     def start(self) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from typing import TYPE_CHECKING
 
 from etlkit.api.sink import WorkersNow
 from etlkit.bigquery import sql
+from etlkit.bigquery.google_errors import google_message
 from etlkit.bigquery.runs.guard import end_lease
+from etlkit.bigquery.shards.run_workers import workers_of
 from etlkit.bigquery.shards.shard_log import ShardLog
 from etlkit.bigquery.shards.shard_map import LEFT, OPENED, ShardEvent
 from etlkit.bigquery.shards.shard_worker import worker_guard
@@ -15,10 +18,14 @@ from etlkit.errors import RunStateError
 
 if TYPE_CHECKING:
     from etlkit.api.run import Run
+    from etlkit.api.worker_report import WorkerReport
     from etlkit.bigquery.client import Connection
     from etlkit.bigquery.names import TableName
     from etlkit.bigquery.publish.staging import Staging
     from etlkit.bigquery.source import BigQueryReader
+
+
+log = logging.getLogger("etlkit.bigquery")
 
 
 class SharedRun:
@@ -80,6 +87,14 @@ class SharedRun:
         shards = self._log.read().shards
         settled = 1 - shards.num_left / max(1, self._num_shards)
         return WorkersNow(round(self._num_rows * settled), bool(shards.failed))
+
+    def workers(self) -> list[WorkerReport]:
+        """See `etlkit.api.sink.SharesRun.workers`."""
+        try:
+            return workers_of(self._log.read(), {})
+        except Exception as error:  # the rows are there: nobody should have to pay for them again
+            log.warning("what the workers have done could not be read: %s", google_message(error))
+            return []
 
     def work_tables(self) -> list[TableName]:
         """Tables to drop when the run is published."""

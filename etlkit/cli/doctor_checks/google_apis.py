@@ -93,6 +93,14 @@ class GoogleApis:
         path = f"/v1/projects/{project}/services:batchGet?{query}"
         return self._ask(self._hosts.service_usage, "GET", path)
 
+    def quotas(self, project: str, service: str) -> ApiAnswer:
+        """The quotas of an API.
+
+        https://cloud.google.com/service-usage/docs/reference/rest/v1beta1/services.consumerQuotaMetrics/list
+        """
+        path = f"/v1beta1/projects/{project}/services/{service}/consumerQuotaMetrics?view=BASIC"
+        return self._ask(self._hosts.service_usage, "GET", path)
+
     def granted(self, project: str, permissions: Sequence[str]) -> ApiAnswer:
         """Which permissions the account has on the project.
 

@@ -1,4 +1,4 @@
-"""Can runs work on Google Cloud: account, clock, project, APIs, permissions, location."""
+"""Can runs work on Google Cloud: account, clock, project, APIs, permissions, location, quotas."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from etlkit.cli.doctor_checks.finding import Finding, ok, problem, warning
 from etlkit.cli.doctor_checks.google_apis import ApiAnswer, GoogleApis, Hosts
+from etlkit.cli.doctor_checks.quotas import check_quotas
 
 if TYPE_CHECKING:
     from etlkit.api.run import Settings
@@ -124,10 +125,13 @@ def check_google_cloud(
     yield reached
     if reached.state == "problem":
         return
-    yield from _enabled(apis, project)
+    enabled = _states(apis.services(project, list(_APIS)))
+    yield from _enabled(enabled, project)
     granted = apis.granted(project, sorted({*_BILLED, *OF_MODE[mode], "bigquery.datasets.create"}))
     yield from _permissions(account, project, granted, datasets, mode)
     yield from _places(apis, project, datasets, settings.location)
+    if not isinstance(enabled, str):
+        yield from check_quotas(apis, project, enabled)
 
 
 def _clock(answer: ApiAnswer) -> Finding:
@@ -161,17 +165,23 @@ def _enable(api: str, project: str) -> str:
     return f"gcloud services enable {api} --project {project}"
 
 
-def _enabled(apis: GoogleApis, project: str) -> Iterator[Finding]:
-    answer = apis.services(project, list(_APIS))
+def _states(answer: ApiAnswer) -> list[str] | str:
+    """The APIs that are enabled; a text = why that cannot be seen."""
     if answer.status != 200:
-        yield warning("APIs", f"it cannot be seen which ones are enabled: {answer.message}")
-        return
-    states = {
-        str(each.get("name", "")).rpartition("/")[2]: each.get("state")
+        return answer.message or f"status {answer.status}"
+    return [
+        str(each.get("name", "")).rpartition("/")[2]
         for each in answer.body.get("services", [])
-    }
+        if each.get("state") == "ENABLED"
+    ]
+
+
+def _enabled(enabled: Sequence[str] | str, project: str) -> Iterator[Finding]:
+    if isinstance(enabled, str):
+        yield warning("APIs", f"it cannot be seen which ones are enabled: {enabled}")
+        return
     for api, is_needed in _APIS.items():
-        if states.get(api) == "ENABLED":
+        if api in enabled:
             yield ok("APIs", api)
         elif is_needed:
             yield problem("APIs", f"{api} is not enabled", _enable(api, project))

@@ -36,8 +36,9 @@ class StatementSources:
     """Where what a statement gives or writes comes from.
 
     Attributes:
-        columns: By the names of the columns of a SELECT, CREATE TABLE AS, CREATE VIEW or INSERT;
-            empty for other statements, and for one that is nested too deeply.
+        columns: By the names of the columns of a SELECT, CREATE TABLE AS, CREATE VIEW or INSERT, or of
+            those that an UPDATE or MERGE sets; empty for other statements, and for one that is nested
+            too deeply.
         reads: Names of the tables that it reads.
         writes: Name of the table that it makes or inserts into; empty = none.
     """
@@ -87,6 +88,9 @@ def read(data: bytes, kind: type[Any], tables: Sequence[Table]) -> StatementSour
     tree = _Tree()
     _walk(statement, tree, tables)
     outputs = dict(_outputs(statement))
+    for name, value in _assigned(_innermost(statement), tree):
+        made = outputs.setdefault(name, -1 - len(outputs))  # no column of the tree has such an id
+        tree.add(made, _of_expression(value))
     found = {name: _sources(column, tree) for name, column in outputs.items()}
     columns = {name: sources for name, sources in found.items() if sources}
     writes = _written(_innermost(statement), tables)
@@ -116,6 +120,22 @@ def _outputs(message: Any) -> Iterator[tuple[str, int]]:
     for each in _own(node, _OUTPUT) or ():
         if hasattr(each, "column"):
             yield each.name, each.column.column_id
+
+
+def _assigned(node: Any, tree: _Tree) -> Iterator[tuple[str, Any]]:
+    """Names of the columns that an UPDATE, a MERGE or an INSERT of values sets, each with a value."""
+    if node is None:
+        return
+    for clause in (node, *(_own(node, "when_clause_list") or ())):
+        rows = [*(_own(clause, "row_list") or ())]
+        rows += [clause.insert_row] if _own(clause, "insert_row") is not None else []
+        for row in rows:
+            names = (column.name for column in clause.insert_column_list)
+            yield from zip(names, (each.value for each in row.value_list), strict=False)
+        for item in _own(clause, "update_item_list") or ():
+            for column in _of_expression(item.target):  # a field of it, if it is a STRUCT
+                if column in tree.origins:
+                    yield tree.origins[column][1], item.set_value.value
 
 
 def _innermost(message: Any) -> Any:

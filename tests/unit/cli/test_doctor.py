@@ -37,6 +37,15 @@ class Google:
         self.denied = ()
         self.manager = None
         self.clock_ahead_s = 0
+        self.quotas = {
+            "bigquery": [
+                quota(
+                    "Query usage", "bigquery.googleapis.com/quota/query/usage", "MiBy", {"d": -1}
+                ),
+                quota("Tables", "bigquery.googleapis.com/quota/tables", "1", {"d": 0}),
+            ],
+            "vision": [quota("Requests", "vision.googleapis.com/requests", "1", {"min": 1800})],
+        }
 
     def __call__(self, request):
         status, body = self._answer(request)
@@ -53,6 +62,9 @@ class Google:
                 for state in ["ENABLED" if is_on else "DISABLED"]
             ]
             return self.usage or (200, {"services": services})
+        if "/consumerQuotaMetrics" in request.path:
+            found = self.quotas[request.path.partition("/services/")[2].partition(".")[0]]
+            return found if isinstance(found, tuple) else (200, {"metrics": found})
         if request.path.endswith(":testIamPermissions"):
             asked = request.json["permissions"]
             return self.manager or (
@@ -65,6 +77,21 @@ class Google:
         if name in self.datasets:
             return 200, {"location": self.datasets[name]}
         return 404, {"error": {"message": f"Not found: Dataset {name}"}}
+
+
+def quota(name, metric, unit, limits):
+    """A metric of a project with a limit for each time, and one for each user."""
+    made = [
+        {"unit": f"1/{time}/{{project}}", "quotaBuckets": [{"effectiveLimit": str(limit)}]}
+        for time, limit in limits.items()
+    ]
+    of_users = {"unit": "1/d/{project}/{user}", "quotaBuckets": [{"effectiveLimit": "7"}]}
+    return {
+        "metric": metric,
+        "displayName": name,
+        "unit": unit,
+        "consumerQuotaLimits": [of_users, *made],
+    }
 
 
 @pytest.fixture
@@ -111,8 +138,13 @@ def test_a_project_in_which_all_is_well(look):
         *["APIs"] * 3,
         *["permissions"] * 2,
         "location",
+        *["quotas"] * 2,
     ]
-    assert found[-1].text == "etlkit_work in US, target in US"
+    assert [each.text for each in found[-3:]] == [
+        "etlkit_work in US, target in US",
+        "bigquery.googleapis.com: Query usage: no limit",
+        "vision.googleapis.com: Requests: 1,800 a minute",
+    ]
 
 
 def test_an_account_without_a_project(look):
@@ -191,6 +223,27 @@ def test_what_cannot_be_seen_is_a_note(look, google):
     assert (
         found[1][2] == "gcloud services enable cloudresourcemanager.googleapis.com --project shop"
     )
+
+
+def test_quotas_that_are_used_up_or_cannot_be_seen(look, google):
+    """A quota of 0 refuses every call; one that the account may not look at is a note."""
+    of_queries = google.quotas["bigquery"][0]
+    of_queries["consumerQuotaLimits"][1]["quotaBuckets"] = [
+        {"effectiveLimit": "5", "dimensions": {"region": "asia-northeast1"}},
+        {},
+    ]
+    google.quotas["vision"] = 403, {"error": {"message": "denied"}}
+    queries, vision = [each for each in look() if each.state != "ok"]
+    assert (queries.state, queries.subject) == ("problem", "quotas")
+    assert "Query usage: 0 MiBy a day: every call is refused" in queries.text
+    assert "quotas?project=shop" in queries.text
+    assert (vision.state, vision.text) == (
+        "warning",
+        "vision.googleapis.com: they cannot be seen: denied",
+    )
+    of_queries["consumerQuotaLimits"][1]["quotaBuckets"] = [{"effectiveLimit": "262144"}]
+    google.disabled = ("vision",)
+    assert look()[-1].text == "bigquery.googleapis.com: Query usage: 262,144 MiBy a day"
 
 
 def test_datasets_in_two_places(look, google):

@@ -4,6 +4,7 @@ from dataclasses import fields
 import pytest
 
 from etlkit.api.report import DatamartReport, RunReport, StatementReport
+from etlkit.api.worker_report import WorkerReport
 from etlkit.api.workflow_report import FailedAttempt, TaskReport, WorkflowReport
 from etlkit.bigquery.runs.stored_reports import MAX_REPORT_CHARS, from_stored, to_stored
 
@@ -35,6 +36,7 @@ REPORTS = [
         target="t",
         first_errors=["no"],
         seconds={"open": 1.5},
+        workers=[WorkerReport(worker="w", rows=3)],
     ),
     DatamartReport(run_id="r", job="j", statements=[STATEMENT], variables={"day": "1"}),
     WorkflowReport(run_id="r", job="w", tasks=[TASK], changes=["task load is new"]),
@@ -101,6 +103,7 @@ def test_all_nested_reports_are_known():
         if "Report" in str(field.type) or "FailedAttempt" in str(field.type)
     }
     assert nested == {
+        ("RunReport", "workers"),
         ("DatamartReport", "statements"),
         ("StatementReport", "children"),
         ("WorkflowReport", "tasks"),

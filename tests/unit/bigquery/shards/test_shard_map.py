@@ -166,6 +166,29 @@ def test_a_worker_that_sees_a_rival_gives_its_claim_back():
     assert kinds == [JOINED, CLAIMED, RELEASED]
 
 
+@pytest.mark.parametrize("end", [SETTLED, LEFT])
+def test_a_rival_that_was_done_before_the_log_was_read_counts(end):
+    """Its claim is not alive any more, but its rows are transformed."""
+    log = Log([opened(0, 1), ShardEvent(JOINED, "b")])
+    claims = claims_of(log, "a")
+    tell = log.tell
+
+    def tell_beside_another(events):
+        if any(event.kind == CLAIMED for event in events):
+            rival = claim("b", 0, events[0].last)
+            tell([rival.event(CLAIMED), rival.event(SETTLED)])
+            log.tell = tell
+            if end == LEFT:
+                log.events[-1] = ShardEvent(LEFT, "b")
+        tell(events)
+
+    log.tell = tell_beside_another
+    taken = claims.next()
+    kinds = [event.kind for event in log.events if event.worker == "a"]
+    assert kinds[:3] == [JOINED, CLAIMED, RELEASED]
+    assert (taken.first, taken.is_taken_over) == ((1, False) if end == SETTLED else (0, True))
+
+
 def test_only_the_first_worker_begins_until_the_columns_are_known():
     log = Log([opened()])
     known = threading.Event()
@@ -196,7 +219,8 @@ def test_the_next_shards_are_claimed_when_little_is_left_of_the_ones_before():
     assert waiting.is_alive()  # nobody knows how long these two rows take
     claims.are_durable([row_id(mine.first), row_id(mine.last)])
     waiting.join(timeout=30)
-    assert mine.event(SETTLED) in log.events
+    assert replace(mine.event(SETTLED), rows=2) in log.events
+    assert claims.durable_rows == 2
     assert claims.unsettled()[0].first == mine.last + 1
 
 

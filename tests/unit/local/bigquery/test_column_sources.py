@@ -65,6 +65,33 @@ SAME, T, A = "IDENTITY", "TRANSFORMATION", "AGGREGATION"
             "INSERT INTO d.u (id, name) SELECT id, TRIM(name) FROM d.t",
             {"id": [("d.t", "id", SAME)], "name": [("d.t", "name", T)]},
         ),
+        (
+            "INSERT INTO d.u (id, name) VALUES (1, (SELECT MAX(name) FROM d.t)), (2, 'b')",
+            {"name": [("d.t", "name", A)]},
+        ),
+        (
+            """UPDATE d.u AS u SET price = u.price + t.price, name = t.name
+            FROM d.t AS t WHERE u.id = t.id""",
+            {
+                "price": [("d.t", "price", T), ("d.u", "price", T)],
+                "name": [("d.t", "name", SAME)],
+            },
+        ),
+        (
+            """MERGE d.u AS u USING (SELECT id, UPPER(name) AS big, price FROM d.t) AS t
+            ON u.id = t.id
+            WHEN MATCHED THEN UPDATE SET name = t.big, price = 0
+            WHEN NOT MATCHED BY TARGET THEN INSERT (id, name) VALUES (t.id, CONCAT(t.big, t.price))
+            WHEN NOT MATCHED BY SOURCE THEN DELETE""",
+            {
+                "id": [("d.t", "id", SAME)],
+                "name": [("d.t", "name", T), ("d.t", "price", T)],
+            },
+        ),
+        (
+            "MERGE d.u USING d.t ON FALSE WHEN NOT MATCHED THEN INSERT ROW",
+            {name: [("d.t", name, SAME)] for name in ("id", "name", "price", "tags")},
+        ),
         ("DELETE FROM d.t WHERE id = 1", {}),
     ],
 )
@@ -76,5 +103,6 @@ def test_each_column_has_its_sources(sql, expected):
         for name, sources in found.columns.items()
     }
     assert flat == expected
-    written = {"CREATE": "d.new", "INSERT": "d.u", "DELETE": "d.t"}
+    written = dict.fromkeys(["INSERT", "UPDATE", "MERGE"], "d.u")
+    written |= {"CREATE": "d.new", "DELETE": "d.t"}
     assert found.writes == written.get(sql.split()[0], "")
