@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from etlkit.engine.journal.journal import Journal
 
 _TELL_EVERY_S = 0.25
+_MAX_LINES = 20
 
 
 def run_worker(pipe: Connection, order: Order, died: signal.Signals) -> None:
@@ -63,8 +64,14 @@ def run_remote_worker(order: Order) -> Ended:
         again what would fail again.
     """
     worker = replace(order.worker, id=secrets.token_hex(4), is_remote=True)
-    logging.getLogger("etlkit").setLevel(order.log_level)
-    return _WorkerRun(replace(order, worker=worker), _nobody).run(lambda _run: None)
+    log, kept = logging.getLogger("etlkit"), _Kept(max(order.log_level, logging.WARNING))
+    log.addHandler(kept)
+    log.setLevel(order.log_level)
+    try:
+        ended = _WorkerRun(replace(order, worker=worker), _nobody).run(lambda _run: None)
+    finally:
+        log.removeHandler(kept)
+    return replace(ended, lines=tuple(kept.lines), index=worker.index)
 
 
 def _nobody(_message: object) -> None:
@@ -114,6 +121,18 @@ class _ToParent(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._link.send(LogLine(record.name, record.levelno, record.getMessage()))
+
+
+class _Kept(logging.Handler):
+    """Keeps the first lines of a log."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self.lines: list[LogLine] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if len(self.lines) < _MAX_LINES:
+            self.lines.append(LogLine(record.name, record.levelno, record.getMessage()))
 
 
 class _WorkerRun:

@@ -99,6 +99,8 @@ class EngineWorkers:
 
     def _add(self, ended: Ended) -> None:
         self._gone.append(ended.usage)
+        for line in ended.lines:
+            line.write(ended.index)
         if ended.error is None:
             return
         error: BaseException = pickle.loads(ended.error)  # noqa: S301 - our own worker made it  # nosec B301

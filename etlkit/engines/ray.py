@@ -90,7 +90,7 @@ class RayEngine:
             options["runtime_env"] = {"working_dir": self._arguments["working_dir"]}
         try:
             # What workers print would come between our own lines on stdout, the report's among them.
-            ray.init(**options, log_to_driver=False, logging_level="WARNING")
+            ray.init(**options, log_to_driver=False, logging_level="ERROR")
         except Exception as error:
             raise JobError(f"Ray at {self._address} cannot be reached: {error}") from error
 
