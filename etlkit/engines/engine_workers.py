@@ -13,7 +13,7 @@ from etlkit.api.run import STOP_TIMEOUT_S, Interrupted
 from etlkit.engine.worker_launcher import SharedWork, sum_of
 from etlkit.engines.engine import EngineFailedError
 from etlkit.engines.sent_order import sent_order
-from etlkit.errors import EtlkitError, JobError, RunTakenOverError
+from etlkit.errors import EtlkitError, JobError, RunTakenOverError, SinkError
 
 if TYPE_CHECKING:
     from etlkit.engine.worker_messages import Ended, Usage
@@ -111,8 +111,12 @@ class EngineWorkers:
 
     def _look(self, tasks: EngineTasks) -> None:
         """Show how many rows are settled, and end all workers if one has failed."""
-        workers = self._work.writer.workers_now()
         self._looked_at = time.monotonic()
+        try:
+            workers = self._work.writer.workers_now()
+        except SinkError as error:  # the workers go on without being looked at
+            log.info("%s", error)
+            return
         usage = self.usage
         read = max(usage.counts.read, workers.num_rows)
         self._work.on_usage(replace(usage, counts=replace(usage.counts, read=read)))

@@ -268,6 +268,22 @@ def test_a_signal_stops_the_engines_workers_and_a_resume_goes_on(world, engine):
 
 
 @pytest.mark.parametrize("engine", ["beam", "ray"])
+def test_workers_stop_paying_when_the_runs_process_is_killed(world, engine):
+    """Those of Beam notice it and keep what they have; a Ray of this machine dies with the process."""
+    needs(PYTHON)
+    started = world.start("--engine", engine, "--workers", "2", python=PYTHON)
+    world.paid_until(started, NUM_ROWS // 4)
+    callers = set(world.callers())
+    started.kill()
+    world.until(lambda: not any(map(psutil.pid_exists, callers)), TIMEOUT_S)
+    assert world.api.num_calls() < NUM_ROWS
+    status, report, complaints = world.end(world.start("--resume"))
+    assert status == 0, complaints
+    world.check(report)
+    assert max(world.repaid().values(), default=0) <= (0 if engine == "beam" else IN_FLIGHT)
+
+
+@pytest.mark.parametrize("engine", ["beam", "ray"])
 def test_an_error_of_a_row_ends_all_workers(world, engine):
     """The other workers do not go on for hours: they are told to stop, and the error is reported."""
     needs(PYTHON)
