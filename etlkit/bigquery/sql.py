@@ -573,6 +573,7 @@ SHARD_EVENT_COLUMNS = (
     Column("calls", "INT64", description="Of budget: calls that it may make in all"),
     Column("cost", "FLOAT64", description="Of budget: what they may cost"),
     Column("rows", "INT64", description="Of settled: rows that got their outcome"),
+    Column("service", "STRING", description="Of down and up: which one it is"),
     Column("host", "STRING", description="Of joined: where the worker runs"),
 )
 

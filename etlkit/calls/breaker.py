@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import threading
 from collections.abc import Callable, Generator
@@ -89,9 +90,15 @@ class Breaker:
 
     A pause does not count as an attempt: an outage costs time, not rows.
 
+    Of a run that several processes share, one process tests the service, and the others wait for its
+    word.
+
     Args:
         service: The service's name, for messages.
         max_outage_s: The run ends when an outage takes longer.
+
+    Attributes:
+        on_change: Called when `is_down` may have changed, with a lock held.
     """
 
     def __init__(self, service: str, max_outage_s: float) -> None:
@@ -109,11 +116,50 @@ class Breaker:
         self._probe_at = 0.0
         self._pause_s = _FIRST_PAUSE_S
         self._is_told = False
+        self._is_tested_elsewhere = False
+        self.on_change: Callable[[], None] = lambda: None
 
     @property
     def is_open(self) -> bool:
         """Whether callers are paused."""
         return self._open_since is not None
+
+    @property
+    def is_down(self) -> bool:
+        """Whether the service failed here also when it was tested, or asks for a long pause."""
+        return self._open_since is not None and self._is_told
+
+    @property
+    def is_tested_elsewhere(self) -> bool:
+        """Whether callers wait for the word of another process."""
+        return self._is_tested_elsewhere
+
+    def others_say_down(self, ago_s: float) -> None:
+        """Wait for the word of another process, which tests the service, if it is down here, too.
+
+        A call that was answered since that process said so tells more: its own network may be what is
+        down. If none was, the next call here finds out; others wait for it.
+
+        Args:
+            ago_s: How long ago the other process said so, in seconds.
+        """
+        with self._lock:
+            now = clock.now()
+            if self._is_tested_elsewhere or self._last_success > now - ago_s:
+                return
+            self._is_tested_elsewhere = True
+            if self._open_since is None:
+                self._open_since, self._probe_at = now, now
+            else:
+                self._probe_at = math.inf
+
+    def others_are_silent(self) -> None:
+        """Test the service here: the other process says that it is back, or nothing any more."""
+        with self._lock:
+            if self._is_tested_elsewhere:
+                self._is_tested_elsewhere = False
+                self._pause_s, self._probe_at = _FIRST_PAUSE_S, clock.now()
+                self._wake_first()
 
     def admit(self, call: CallState) -> Generator[Pause, None, bool]:
         """Wait until a call may be made. A pause ends early when `call.waker` is woken.
@@ -165,11 +211,12 @@ class Breaker:
                 if self._is_told:
                     down_s = self._last_success - (self._open_since or self._last_success)
                     log.info("%s is back after %.0f s", self._service, max(down_s, 0.0))
-                self._is_told = False
+                self._is_told = self._is_tested_elsewhere = False
                 self._failures, self._first_failing, self._several_failing = 0, None, False
                 self._open_since, self._probing, self._pause_s = None, None, _FIRST_PAUSE_S
                 for call in self._waiting:
                     call.waker.wake()
+                self.on_change()
 
     def failed(self, call: CallState, error: RetryableError, hint_s: float) -> None:
         """Record a failure that the service may have caused."""
@@ -224,6 +271,7 @@ class Breaker:
         """Say once that calls pause. A pause that the first test ends is over before it is read."""
         if not self._is_told:
             self._is_told = True
+            self.on_change()
             log.warning(
                 "%s fails (%s): calls pause until it is back, for at most %.0f s",
                 self._service,
@@ -234,6 +282,8 @@ class Breaker:
     def _set_probe(self, hint_s: float) -> None:
         jitter = random.uniform(0.75, 1.0)  # noqa: S311 - no secret  # nosec B311
         self._probe_at = clock.now() + max(self._pause_s * jitter, hint_s)
+        if self._is_tested_elsewhere:
+            self._probe_at = math.inf
 
     def _refuse_long_outage(self, since: float, call: CallState) -> None:
         down_s, last = clock.now() - since, self._last_error
@@ -253,14 +303,24 @@ class RetryBudget:
 
     The floor is one retry for each call that is under way, and at least 20: where thousands of calls
     fail at the same moment, they would wait for minutes otherwise when there are no more new ones.
+
+    Processes that share a run have a part of the floor each, one retry at least.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._part = 1.0
         self._floor = self._tokens = _BUDGET_FLOOR
         self._num_calls = 0
         self._at = clock.now()
         self._num_waiting = 0
+
+    def set_part(self, part: float) -> None:
+        """Set the part of all processes' retries that this one may make, from 0 to 1."""
+        with self._lock:
+            self._part = part
+            self._floor = max(_BUDGET_FLOOR * part, 1.0, float(self._num_calls))
+            self._tokens = min(self._tokens, self._floor)
 
     def begin(self) -> None:
         """Record a call that begins, with all its attempts."""
@@ -277,7 +337,8 @@ class RetryBudget:
     def earn(self) -> None:
         """Record an attempt."""
         with self._lock:
-            self._tokens = min(self._tokens + _BUDGET_SHARE, max(_BUDGET_MAX, self._floor))
+            most = max(_BUDGET_MAX * self._part, self._floor)
+            self._tokens = min(self._tokens + _BUDGET_SHARE, most)
 
     def spend(self) -> Generator[Pause, None, None]:
         """Wait until a retry may be made."""
@@ -295,7 +356,7 @@ class RetryBudget:
     def _take(self) -> bool:
         with self._lock:
             now = clock.now()
-            earned = (now - self._at) * _BUDGET_PER_S
+            earned = (now - self._at) * _BUDGET_PER_S * self._part
             self._at = now
             # Time refills only up to the floor: an idle hour does not allow a storm of retries.
             self._tokens = max(self._tokens, min(self._tokens + earned, self._floor))

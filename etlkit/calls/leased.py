@@ -1,12 +1,14 @@
-"""A worker's part of the rates and caps of a run that many workers share."""
+"""A worker's part of what the workers of a run share: rates, caps, retries, services that are down."""
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 from collections.abc import Callable
 
 from etlkit.calls import clock
+from etlkit.calls.breaker import Breaker, RetryBudget
 from etlkit.calls.limits import Limiter, Per, RateLimit
 from etlkit.calls.shared import SharedCalls
 from etlkit.errors import CapReachedError
@@ -29,6 +31,7 @@ class LeasedCalls(SharedCalls):
     Attributes:
         wants_more: Set when little is left of what was granted.
         declares_rate: Whether a rate is declared at all.
+        news: Set when a service may be down, or back, as this worker sees it.
     """
 
     def __init__(
@@ -41,6 +44,9 @@ class LeasedCalls(SharedCalls):
         self.lease = lease
         self.wants_more: threading.Event = threading.Event()
         self.declares_rate: bool = False
+        self.news: threading.Event = threading.Event()
+        self._health: dict[str, list[tuple[Breaker, RetryBudget]]] = {}
+        self._part_of_retries = 1.0
         self._fraction = 0.0
         self._may_call = threading.Event()
         self._granted_calls = 0
@@ -61,6 +67,51 @@ class LeasedCalls(SharedCalls):
             if key not in self._limiters:
                 self._limiters[key] = Limiter(limit, clock.Stop())
             self._limiters[key].set_rate(self._declared[key] * self._fraction)
+
+    def join(self, service: str, breaker: Breaker, budget: RetryBudget) -> None:
+        """See `SharedCalls.join`: the workers of a run find it out together."""
+        with self._lock:
+            self._health.setdefault(service, []).append((breaker, budget))
+            budget.set_part(self._part_of_retries)
+        breaker.on_change = self.news.set
+
+    @property
+    def services(self) -> list[str]:
+        """The services that this worker calls."""
+        with self._lock:
+            return list(self._health)
+
+    @property
+    def waits_for_others(self) -> bool:
+        """Whether calls wait for the word of a worker that tests a service."""
+        return any(
+            each.is_tested_elsewhere for name in self.services for each in self._breakers(name)
+        )
+
+    def share_retries(self, part: float) -> None:
+        """Set the part of all workers' retries that this one may make, from 0 to 1."""
+        with self._lock:
+            self._part_of_retries = part
+            for _, budget in itertools.chain.from_iterable(self._health.values()):
+                budget.set_part(part)
+
+    def is_down(self, service: str) -> bool:
+        """Whether a service is down, as this worker sees it."""
+        return any(each.is_down for each in self._breakers(service))
+
+    def others_say_down(self, service: str, ago_s: float) -> None:
+        """Hear that another worker tests a service; see `Breaker.others_say_down`."""
+        for each in self._breakers(service):
+            each.others_say_down(ago_s)
+
+    def others_are_silent(self, service: str) -> None:
+        """Test a service here from now on; see `Breaker.others_are_silent`."""
+        for each in self._breakers(service):
+            each.others_are_silent()
+
+    def _breakers(self, service: str) -> list[Breaker]:
+        with self._lock:
+            return [breaker for breaker, _ in self._health.get(service, ())]
 
     def reserve(self, service: str, units: int) -> float:
         """See `SharedCalls.reserve`. Before anything is granted, it waits for that."""

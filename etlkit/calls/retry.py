@@ -97,6 +97,8 @@ class Caller:
             self._shared.declare(service, calls.rate_limit)
         self._breaker = Breaker(service, policy.max_outage_s)
         self._budget = RetryBudget()
+        if self._shared is not None:
+            self._shared.join(service, self._breaker, self._budget)
         self._spans = CallSpans()
 
     def call(self, attempt: Callable[[float], T], *, units: int = 1) -> T:

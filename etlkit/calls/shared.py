@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import threading
+from typing import TYPE_CHECKING
 
 from etlkit.calls import clock
 from etlkit.calls.limits import Limiter, Per, RateLimit
 from etlkit.errors import CapReachedError
+
+if TYPE_CHECKING:
+    from etlkit.calls.breaker import Breaker, RetryBudget
 
 
 class SharedCalls:
@@ -42,6 +46,9 @@ class SharedCalls:
                 self._limiters[service, limit.per] = Limiter(limit, clock.Stop())
             else:
                 limiter.allow(limit.per_s)
+
+    def join(self, service: str, breaker: Breaker, budget: RetryBudget) -> None:
+        """Share the health of a service; the runs of one process each find it out for themselves."""
 
     def wait(self, service: str, units: int, stop: clock.Stop) -> None:
         """Wait until a call may be made.

@@ -1,8 +1,13 @@
-"""Rates and caps of a shared run, leased by its workers part by part.
+"""What the workers of a shared run use together: rates, caps, retries, and what is known of services.
+
+Rates and caps are leased part by part.
 
 As with claims, a worker tells first what it wants to use and reads the events then. Of two that tell at
 the same time, the one whose INSERT came later sees what the other wants. So what all use together never
 passes the whole, and who finds that it would takes less.
+
+A worker whose breaker opens tells that the service is down, and goes on to test it. The others see it
+at their next look, make one call to find out for themselves, and wait for its word then.
 """
 
 from __future__ import annotations
@@ -10,15 +15,16 @@ from __future__ import annotations
 import logging
 import random
 import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from etlkit.bigquery.google_errors import google_message
-from etlkit.bigquery.shards.shard_map import BUDGET, SHARE, ShardEvent
+from etlkit.bigquery.shards.shard_map import BUDGET, DOWN, SHARE, UP, ShardEvent
 from etlkit.calls import clock
 from etlkit.errors import RunTakenOverError
 
 if TYPE_CHECKING:
-    from etlkit.bigquery.shards.shard_log import ShardLog
+    from etlkit.bigquery.shards.shard_log import LogState, ShardLog
     from etlkit.bigquery.shards.shard_map import ShardMap
     from etlkit.calls.leased import LeasedCalls
 
@@ -30,6 +36,12 @@ LOOK_S = 15.0
 _FIRST_LOOK_S = 1.0
 """At first, and while it has no part yet."""
 
+_WORD_S = 5.0
+"""While calls wait for the word of a worker that tests a service."""
+
+DOWN_S = 45.0
+"""That a service is down holds for this long unless it is told again: who tests it may be gone."""
+
 _PART_OF_REST = 2
 """A worker is granted at most this part of its share of what is left: nobody starves at the end."""
 
@@ -37,7 +49,7 @@ _TOLERANCE = 1e-9
 
 
 class QuotaKeeper:
-    """Leases one worker's part of the rates and caps, on a thread of its own.
+    """Leases one worker's part of rates and caps, and shares what is known of services, on a thread.
 
     Args:
         shard_log: The events of the run. Its own: it is used beside that of the claims.
@@ -65,11 +77,12 @@ class QuotaKeeper:
         self._max_cost = max_cost
         self._fraction = 0.0
         self._budget = 0, 0.0
-        self._began_at = clock.now()
+        self._began_at = self._heard_at = clock.now()
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="etlkit-quota", daemon=True)
         calls.lease = self.lease
+        calls.share_retries(1 / max(num_workers, 1))
 
     def start(self) -> None:
         """Begin to lease."""
@@ -103,10 +116,20 @@ class QuotaKeeper:
             self._lease_budget(calls, cost)
 
     def look(self) -> None:
-        """Take the part of the rates that is this worker's now, and more of the caps if need be."""
+        """Take the part of the rates that is this worker's now, and more of the caps if need be.
+
+        Also tells and hears which services are down.
+        """
         with self._lock:
-            if self._calls.declares_rate:
-                self._lease_fraction()
+            self._calls.news.clear()
+            services = self._calls.services
+            if services or self._calls.declares_rate:
+                state = self._log.read()
+                self._heard_at = clock.now()
+                self._calls.share_retries(1 / self._count_workers(state.shards))
+                self._share_health(state, services)
+                if self._calls.declares_rate:
+                    self._lease_fraction(state.shards)
             if self._calls.is_capped and self._calls.wants_more.is_set():
                 calls, cost = self._calls.used
                 self._lease_budget(calls + 1, cost)
@@ -121,18 +144,57 @@ class QuotaKeeper:
                 log.info(
                     "the worker's part of the rates was not renewed: %s", google_message(error)
                 )
-            is_new = clock.now() - self._began_at < LOOK_S or not self._fraction
-            until = clock.now() + (_FIRST_LOOK_S if is_new else LOOK_S)
+                self._stop_waiting_for_others()
+            until = clock.now() + self._pause_s()
             while clock.now() < until and not self._closed.wait(0.1):
+                if self._calls.news.is_set():
+                    break
                 if self._calls.is_capped and self._calls.wants_more.is_set():
                     break
 
-    def _lease_fraction(self) -> None:
-        shards = self._log.read().shards
+    def _pause_s(self) -> float:
+        """Seconds until the next look."""
+        is_new = clock.now() - self._began_at < LOOK_S or not self._fraction
+        if self._calls.declares_rate and is_new:
+            return _FIRST_LOOK_S
+        return _WORD_S if self._calls.waits_for_others else LOOK_S
+
+    def _stop_waiting_for_others(self) -> None:
+        """Test services here when nothing was heard of the others for too long."""
+        if clock.now() - self._heard_at > DOWN_S:
+            for service in self._calls.services:
+                self._calls.others_are_silent(service)
+
+    def _count_workers(self, shards: ShardMap) -> int:
         workers = len(set(shards.workers) | {self._worker})
         if clock.now() - self._began_at < LOOK_S:
-            workers = max(workers, self._num_workers)  # the others are about to join
-        wanted = 1.0 / workers
+            return max(workers, self._num_workers)  # the others are about to join
+        return workers
+
+    def _share_health(self, state: LogState, services: Sequence[str]) -> None:
+        """Tell which services are down or back here, and hear what others say of them.
+
+        Who said first that a service is down tests it, and says so again at every look.
+        """
+        now = state.now.timestamp()
+        events = []
+        for service in services:
+            told = state.shards.down.get(service, {})
+            heard = {worker: at for worker, at in told.items() if now - at < DOWN_S}
+            is_down = self._calls.is_down(service)
+            if not is_down and self._worker in told:
+                events.append(ShardEvent(UP, self._worker, service=service))
+            elif next(iter(heard), self._worker) != self._worker:
+                ago_s = 0.0 if is_down else now - max(heard.values())
+                self._calls.others_say_down(service, ago_s)
+                continue
+            elif is_down:
+                events.append(ShardEvent(DOWN, self._worker, service=service))
+            self._calls.others_are_silent(service)
+        self._log.tell(events)
+
+    def _lease_fraction(self, shards: ShardMap) -> None:
+        wanted = 1.0 / self._count_workers(shards)
         free = 1.0 - _others(shards, self._worker)
         new = min(wanted, max(free, 0.0))
         if abs(new - self._fraction) < _TOLERANCE:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from etlkit.bigquery import sql
 from etlkit.bigquery.names import shard_events_name
-from etlkit.bigquery.shards.shard_map import JOINED, ShardEvent, ShardMap
+from etlkit.bigquery.shards.shard_map import JOINED, OPENED, ShardEvent, ShardMap
 from etlkit.bigquery.table_definition import work_table
 
 if TYPE_CHECKING:
@@ -111,6 +111,10 @@ class ShardLog:
             rows,
         )
 
+    def is_opened(self) -> bool:
+        """Whether any attempt has opened shards."""
+        return any(row["kind"] == OPENED for row in self.read().rows)
+
 
 def _event(row: dict[str, Any]) -> ShardEvent:
     return ShardEvent(
@@ -123,4 +127,6 @@ def _event(row: dict[str, Any]) -> ShardEvent:
         row["fraction"] or 0.0,
         row["calls"] or 0,
         row["cost"] or 0.0,
+        service=row["service"] or "",
+        told_at=row["event_at"].timestamp(),
     )

@@ -8,16 +8,19 @@ from dataclasses import dataclass, field
 
 from etlkit.bigquery.sql import NUM_SHARDS
 
-OPENED, JOINED, CLAIMED, RELEASED, SETTLED, LEFT, LOST, SHARE, BUDGET = (
+OPENED, JOINED, CLAIMED, RELEASED, SETTLED, FAILED, LEFT, LOST, SHARE, BUDGET, DOWN, UP = (
     "opened",
     "joined",
     "claimed",
     "released",
     "settled",
+    "failed",
     "left",
     "lost",
     "share",
     "budget",
+    "down",
+    "up",
 )
 
 
@@ -28,8 +31,10 @@ class ShardEvent:
     Attributes:
         kind: `opened`: shards have rows without an outcome, which are in `source`. `joined`: a worker
             has begun. `claimed`: it works on shards. `released`: it gave them back before it read a
-            row of them. `settled`: all their rows have an outcome that is durable. `left`: the worker
-            ended. `lost`: it gave no sign of life. `share`, `budget`: what it may use from now on.
+            row of them. `settled`: all their rows have an outcome that is durable. `failed`: the worker
+            found an error that ends the run. `left`: it ended. `lost`: it gave no sign of life.
+            `share`, `budget`: what it may use from now on. `down`: it finds that a service is down, and
+            tests it. `up`: the service has answered it.
         worker: Id of the worker; empty for `opened`.
         first: The first of the shards; they are neighbours.
         last: The last of them.
@@ -39,6 +44,8 @@ class ShardEvent:
         calls: Of `budget`: how many calls the worker may make in all.
         cost: Of `budget`: what they may cost.
         rows: Of `settled`: how many rows of the shards got their outcome from this worker.
+        service: Of `down` and `up`.
+        told_at: When it was told, by BigQuery's clock, in seconds of Unix time; 0 = it was not read.
     """
 
     kind: str
@@ -51,6 +58,8 @@ class ShardEvent:
     calls: int = 0
     cost: float = 0.0
     rows: int = 0
+    service: str = ""
+    told_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,19 +110,23 @@ class ShardMap:
         claims: The live claims. Two of them may overlap for a moment: both are given back then.
         workers: Ids of the workers that have joined and are at work.
         lost: Ids of those that were lost.
+        failed: Ids of those that found an error that ends the run.
         has_settled: Whether a shard was settled.
         fractions: The part of every rate that each worker may use.
         budgets: The calls and the money that each worker may use, those that are gone included: what
             they have used is not known better.
+        down: By service, when each worker last said that it is down; who said so first comes first.
     """
 
     free_or_claimed: dict[int, _Shard] = field(default_factory=dict)
     claims: list[Claim] = field(default_factory=list)
     workers: dict[str, None] = field(default_factory=dict)
     lost: set[str] = field(default_factory=set)
+    failed: set[str] = field(default_factory=set)
     has_settled: bool = False
     fractions: dict[str, float] = field(default_factory=dict)
     budgets: dict[str, tuple[int, float]] = field(default_factory=dict)
+    down: dict[str, dict[str, float]] = field(default_factory=dict)
     _times_claimed: Counter[int] = field(default_factory=Counter)
 
     @classmethod
@@ -133,12 +146,16 @@ class ShardMap:
             return
         elif event.kind == JOINED:
             self.workers[event.worker] = None
-        elif event.kind in {LEFT, LOST}:
+        elif event.kind in {FAILED, LEFT, LOST}:
             self._give_back(event)
         elif event.kind == SHARE:
             self.fractions[event.worker] = event.fraction
         elif event.kind == BUDGET:
             self.budgets[event.worker] = event.calls, event.cost
+        elif event.kind == DOWN:
+            self.down.setdefault(event.service, {})[event.worker] = event.told_at
+        elif event.kind == UP:  # whoever said that it is down finds out whether that is over
+            self.down.pop(event.service, None)
         else:
             self._add_to_claims(event)
 
@@ -161,8 +178,12 @@ class ShardMap:
         """Free what a worker has claimed: the next one leaves out what was staged, and wins."""
         self.workers.pop(event.worker, None)
         self.fractions.pop(event.worker, None)
+        for tellers in self.down.values():
+            tellers.pop(event.worker, None)
         if event.kind == LOST:
             self.lost.add(event.worker)
+        if event.kind == FAILED:
+            self.failed.add(event.worker)
         mine = [claim for claim in self.claims if claim.worker == event.worker]
         self.claims = [claim for claim in self.claims if claim.worker != event.worker]
         for claim in mine:

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect
-from sqlglot.expressions.core import Expression
 
 from etlkit.local.bigquery.patches.table import PATCHES
 
@@ -42,14 +41,14 @@ _KNOWN_PARTS: Final = {
     "_meta",
     "_hash",
 }
-_HAS_KNOWN_PARTS: Final = set(Expression.__slots__) == _KNOWN_PARTS
+_HAS_KNOWN_PARTS: Final = set(exp.Expression.__slots__) == _KNOWN_PARTS
 
 
 def copied(tree: exp.Expr) -> exp.Expr:
     """As `tree.copy()` in a third of the time: it does not check again what the parser has checked."""
     if not _HAS_KNOWN_PARTS:
         return tree.copy()  # another version of sqlglot
-    root = _without_arguments(tree, None)
+    root: exp.Expr = _without_arguments(tree, None)
     stack = [(tree, root)]
     while stack:
         node, made = stack.pop()

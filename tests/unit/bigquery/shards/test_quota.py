@@ -1,17 +1,23 @@
-"""Rates and caps of a shared run: never passed in sum, and all of it for one worker alone."""
+"""What workers share: no rate and no cap is passed in sum, and one alone tests a service."""
 
 import random
 import threading
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
-from etlkit.bigquery.shards.quota import QuotaKeeper
+from etlkit.bigquery.shards.quota import DOWN_S, QuotaKeeper
 from etlkit.bigquery.shards.shard_log import LogState
-from etlkit.bigquery.shards.shard_map import JOINED, LEFT, ShardEvent, ShardMap
+from etlkit.bigquery.shards.shard_map import DOWN, JOINED, LEFT, UP, ShardEvent, ShardMap
+from etlkit.calls import breaker
+from etlkit.calls.breaker import RetryBudget
+from etlkit.calls.clock import Stopped
 from etlkit.calls.leased import LeasedCalls
 from etlkit.calls.limits import RateLimit
-from etlkit.errors import CapReachedError
+from etlkit.calls.retry import Calls
+from etlkit.errors import CapReachedError, RetryableError
 
 
 class Log:
@@ -26,7 +32,8 @@ class Log:
     def tell(self, events):
         self.pause()
         with self.lock:
-            self.events += events
+            now = datetime.now(UTC).timestamp()
+            self.events += [replace(event, told_at=now) for event in events]
         self.pause()
 
     def read(self):
@@ -138,3 +145,162 @@ def test_what_a_worker_has_not_used_is_there_for_the_next():
         calls_of_two.take(0.0)
     with pytest.raises(CapReachedError, match="max_calls=10"):
         calls_of_two.take(0.0)
+
+
+class Api:
+    """A service that is down at times, and counts who asks; answers end the threads that ask."""
+
+    def __init__(self):
+        self.is_down = True
+        self.asked = {}
+        self.threads = []
+
+    def ask(self, name, calls, num_calls=1):
+        """Make calls as a worker, each on a thread of its own."""
+        caller = self.runs.setdefault(name, Calls(shared=calls)).caller("api")
+
+        def call():
+            with suppress(Stopped):
+                caller.call(self.attempt(name))
+
+        for _ in range(num_calls):
+            self.threads.append(threading.Thread(target=call))
+            self.threads[-1].start()
+
+    def attempt(self, name):
+        def attempt(_timeout_s):
+            self.asked[name] = self.asked.get(name, 0) + 1
+            if self.is_down:
+                raise RetryableError("it is down", status=503)
+
+        return attempt
+
+    def end(self):
+        for thread in self.threads:
+            thread.join(timeout=30)
+        assert not any(thread.is_alive() for thread in self.threads)
+
+    def __enter__(self):
+        self.runs = {}
+        return self
+
+    def __exit__(self, *_):
+        for run in self.runs.values():
+            run.stop()
+
+
+@pytest.fixture
+def api(monkeypatch):
+    monkeypatch.setattr(breaker, "_FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(breaker, "_MAX_PAUSE_S", 0.05)
+    with Api() as api:
+        yield api
+
+
+def until(is_true):
+    for _ in range(3000):
+        if is_true():
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError("it did not come true within 30 s")
+
+
+def told(log, kind):
+    return [event.worker for event in log.events if event.kind == kind]
+
+
+def test_one_worker_tests_a_service_that_is_down_and_the_others_wait_for_its_word(api):
+    log = Log()
+    one, calls_of_one = keeper(log, "one", 2)
+    two, calls_of_two = keeper(log, "two", 2)
+    api.ask("one", calls_of_one, 3)
+    until(lambda: calls_of_one.is_down("api"))
+    assert calls_of_one.news.is_set()  # the keeper's thread looks at once
+    one.look()
+    assert told(log, DOWN) == ["one"]
+    api.ask("two", calls_of_two, 0)
+    two.look()
+    api.ask("two", calls_of_two, 3)
+    until(lambda: api.asked.get("two") == 1 and calls_of_two.is_down("api"))
+    asked = api.asked["one"]
+    until(lambda: api.asked["one"] >= asked + 5)
+    two.look()
+    assert (api.asked["two"], told(log, DOWN)) == (1, ["one"])
+    assert calls_of_two.waits_for_others
+    api.is_down = False
+    until(lambda: not calls_of_one.is_down("api"))
+    one.look()
+    assert told(log, UP) == ["one"]
+    two.look()
+    api.end()
+    assert api.asked["two"] == 4
+
+
+@pytest.mark.parametrize("how", ["left", "silent"])
+def test_another_worker_tests_the_service_when_the_first_one_is_gone(api, how):
+    log = Log()
+    two, calls_of_two = keeper(log, "two", 2)
+    api.ask("two", calls_of_two, 3)
+    until(lambda: calls_of_two.is_down("api"))
+    log.tell([ShardEvent(JOINED, "one"), ShardEvent(DOWN, "one", service="api")])
+    two.look()
+    assert calls_of_two.waits_for_others
+    if how == "left":
+        log.tell([ShardEvent(LEFT, "one")])
+    else:
+        log.events[-1] = replace(log.events[-1], told_at=log.events[-1].told_at - DOWN_S)
+    two.look()
+    assert not calls_of_two.waits_for_others
+    assert told(log, DOWN) == ["one", "two"]
+    api.is_down = False
+    api.end()
+
+
+def test_an_answer_of_its_own_counts_for_more_than_the_word_of_another(api):
+    log = Log()
+    two, calls_of_two = keeper(log, "two", 2)
+    api.is_down = False
+    log.tell([ShardEvent(JOINED, "one"), ShardEvent(DOWN, "one", service="api")])
+    api.ask("two", calls_of_two)
+    api.end()
+    two.look()
+    assert not calls_of_two.waits_for_others
+    assert told(log, UP) == []
+
+
+def test_services_are_tested_here_when_the_events_cannot_be_read_for_long(api):
+    log = Log()
+    two, calls_of_two = keeper(log, "two", 2)
+    api.ask("two", calls_of_two, 3)
+    until(lambda: calls_of_two.is_down("api"))
+    log.tell([ShardEvent(JOINED, "one"), ShardEvent(DOWN, "one", service="api")])
+    two.look()
+    two._heard_at -= DOWN_S
+    two._stop_waiting_for_others()
+    assert not calls_of_two.waits_for_others
+    api.is_down = False
+    api.end()
+
+
+def take_all(budget):
+    """Retries that may be made at once."""
+    taken = 0
+    while next(budget.spend(), None) is None:
+        taken += 1
+    return taken
+
+
+def test_all_workers_together_stay_within_one_retry_budget():
+    log = Log()
+    made = [keeper(log, f"w{number}", 4) for number in range(4)]
+    budgets = [RetryBudget() for _ in made]
+    for (_, calls), budget in zip(made, budgets, strict=True):
+        calls.join("api", Calls(shared=calls).caller("api")._breaker, budget)
+    assert [take_all(budget) for budget in budgets] == [5] * 4  # 20 together
+    log.tell([ShardEvent(LEFT, f"w{number}") for number in (1, 2, 3)])
+    quota, calls = made[0]
+    quota._began_at -= 60
+    quota.look()
+    alone = budgets[0]
+    alone._at -= 60  # time refills it up to the floor
+    assert take_all(alone) == 20
