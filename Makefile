@@ -46,9 +46,12 @@ unit: $(VENV)/.dev ## Run the unit tests: no server, less than a minute
 test: $(VENV)/.dev ## Run the whole test suite, lint and type checks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive etlkit transforms jobs
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	@mkdir -p .mypy_cache
+	@echo 'mypy runs beside the tests; what it says comes at the end'
+	@$(BIN)/mypy >.mypy_cache/said.txt 2>&1 & mypy=$$!; \
+	  $(BIN)/python -m pytest -n 3 --dist loadfile; tests=$$?; \
+	  wait $$mypy; types=$$?; cat .mypy_cache/said.txt; test $$tests -eq 0 -a $$types -eq 0
 
 docs: $(VENV)/.dev ## Build the site of the documentation into build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
