@@ -281,23 +281,26 @@ def main(path: str) -> None:
 
 
 def import_server() -> None:
-    """Import what a local server is made of, and compare the emulator with the table of patches."""
+    """Import what a local server imports before its first patch, and compare the table of patches.
+
+    Nothing that it imports later: that takes the patched functions with `from … import …`.
+    """
     import importlib
     import pkgutil
 
-    import etlkit.local.bigquery
     from etlkit.local.bigquery.emulator import emulator_version, silence
 
-    silence()
-    importlib.import_module("bqemulator.server")
-    package = etlkit.local.bigquery
-    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-        importlib.import_module(module.name)
     for name in ("guard", "tool_access"):
         importlib.import_module(f"etlkit.local.server.{name}")
     for name in ("app", "grpc_server", "service"):
         importlib.import_module(f"etlkit.local.vision.{name}")
+    silence()
+    importlib.import_module("bqemulator.server")
+    patches = importlib.import_module("etlkit.local.bigquery.patches")
     importlib.import_module("etlkit.local.bigquery.patches.table").PATCHES.check(emulator_version())
+    for module in pkgutil.walk_packages(patches.__path__, f"{patches.__name__}."):
+        importlib.import_module(module.name)
+    importlib.import_module("zetasql")
     importlib.import_module("duckdb").close()  # it has a thread, which no child would have
 
 
