@@ -81,6 +81,7 @@ class World:
             "CHILD": "0",
             "TARGET": self.target,
             "SOURCE": self.source,
+            "MAX_REJECTED": str(NUM_ROWS // 10),
             **self.environ,
         }
         local = ["--local", "--local-dir", str(self.server.local_dir)]
@@ -276,23 +277,23 @@ def test_paused_workers_that_wake_after_the_publish_change_nothing(world, monkey
 
 def test_caps_on_calls_and_cost_are_never_passed_by_all_workers_together(world):
     """The service itself counts, one worker dies on the way, and a resume has a cap of its own."""
-    world.environ = {"max_calls": "300"}
+    world.environ = {"max_calls": "200"}
     child = world.start("--workers", "3", job="job_of_rates.py")
-    world.paid_until(child, 100)
+    world.paid_until(child, 60)
     os.kill(world.workers(child)[0], signal.SIGKILL)
     status, report, complaints = child.end()
     assert status == 1
-    assert "max_calls=300 is reached by all workers together" in complaints
+    assert "max_calls=200 is reached by all workers together" in complaints
     first = world.api.num_calls()
-    assert 200 <= first <= 300
-    world.environ = {"max_cost": "20", "price_per_unit": "0.1"}
+    assert 120 <= first <= 200
+    world.environ = {"max_cost": "10", "price_per_unit": "0.1"}
     status, report, complaints = world.start(
         "--resume", "--workers", "2", job="job_of_rates.py"
     ).end()
     assert status == 1
-    assert "max_cost=20.0" in complaints
-    assert first + 100 <= world.api.num_calls() <= first + 200
-    assert report["cost"] <= 20.0
+    assert "max_cost=10.0" in complaints
+    assert first + 60 <= world.api.num_calls() <= first + 100
+    assert report["cost"] <= 10.0
 
 
 @pytest.mark.skipif(not RATE, reason="the long form: ETLKIT_RATE=200, on a quiet machine")
