@@ -3,9 +3,13 @@ import logging
 import pytest
 
 from etlkit.calls import retry
+from tests.warm_python import start_servers_warm
 
 _LOG = logging.getLogger("etlkit")
 _AT_FIRST = _LOG.handlers[:], _LOG.propagate, _LOG.level
+
+
+start_servers_warm()
 
 
 @pytest.fixture(autouse=True)

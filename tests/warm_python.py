@@ -3,6 +3,8 @@
 A first process imports it, once for each process of tests, and forks the others from itself. They are
 processes in every other way: with a number, an environment, pipes, signals and an exit status.
 Where the start of a process is what a test is about, it starts one in the normal way.
+
+So are local servers and the worker processes of runs: see `start_servers_warm` and `WARM_WORKERS`.
 """
 
 from __future__ import annotations
@@ -19,9 +21,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO
+
+from etlkit.local.server import launcher
 
 ROOT = Path(__file__).parents[1]
 IMPORTED = (
@@ -31,7 +37,9 @@ IMPORTED = (
     "etlkit.bigquery.storage.read_rows",
     "etlkit.bigquery.publish.publisher",
     "etlkit.engine.transfer",
+    "etlkit.engine.worker_run",
     "etlkit.local",
+    "etlkit.local.server.main",
     "etlkit.runner",
     "etlkit.workflow.workflow_run",
     "filelock",
@@ -42,6 +50,8 @@ IMPORTED = (
     "rich.console",
     "sqlglot",
 )
+WARM_WORKERS = "ETLKIT_TEST_WARM_WORKERS"
+"""The environment variable of a run whose worker processes are forked from a warm one, too."""
 _ANSWER_BYTES = 64
 _TIMEOUT_S = 60
 
@@ -53,7 +63,10 @@ class WarmPython:
         arguments: A script or `-m` and a module, and its own arguments.
         cwd: Its working directory.
         env: Its whole environment.
+        stdout: A file; None = a pipe.
         stderr: A file, or `subprocess.STDOUT`, or None = a pipe.
+        start_new_session: As for `subprocess.Popen`.
+        first: Where the first process listens; None = that of this process.
     """
 
     def __init__(
@@ -62,28 +75,40 @@ class WarmPython:
         *,
         cwd: Path | str,
         env: Mapping[str, str],
+        stdout: IO | None = None,
         stderr: IO | int | None = None,
+        start_new_session: bool = False,
+        first: str | None = None,
     ) -> None:
         self.args = [sys.executable, *map(str, arguments)]
         self.returncode: int | None = None
-        out, child_out = os.pipe()
-        self.stdout: IO[str] = os.fdopen(out, encoding="utf-8")
+        self.stdout: IO[str] | None = None
         self.stderr: IO[str] | None = None
-        given = [child_out]
+        ours = []
+        if stdout is None:
+            out, child_out = os.pipe()
+            ours.append(child_out)
+            self.stdout = os.fdopen(out, encoding="utf-8")
+        else:
+            child_out = stdout.fileno()
         if stderr is None:
             err, child_err = os.pipe()
+            ours.append(child_err)
             self.stderr = os.fdopen(err, encoding="utf-8")
-            given.append(child_err)
         else:
-            given.append(child_out if stderr == subprocess.STDOUT else stderr.fileno())
+            child_err = child_out if stderr == subprocess.STDOUT else stderr.fileno()
         self._monitor = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._monitor.settimeout(_TIMEOUT_S)
-        self._monitor.connect(_first_process())
-        order = {"arguments": self.args[1:], "cwd": str(cwd), "env": dict(env)}
-        socket.send_fds(self._monitor, [json.dumps(order).encode()], given)
-        os.close(child_out)
-        if stderr is None:
-            os.close(child_err)
+        self._monitor.connect(first or _first_process())
+        order = {
+            "arguments": self.args[1:],
+            "cwd": str(cwd),
+            "env": dict(env),
+            "start_new_session": start_new_session,
+        }
+        socket.send_fds(self._monitor, [json.dumps(order).encode()], [child_out, child_err])
+        for descriptor in ours:
+            os.close(descriptor)
         self.pid = int(self._monitor.recv(_ANSWER_BYTES))
 
     def poll(self) -> int | None:
@@ -113,6 +138,10 @@ class WarmPython:
         """SIGKILL."""
         self.send_signal(signal.SIGKILL)
 
+    def terminate(self) -> None:
+        """SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
         """Let it end; gives what it wrote. The smaller output, stderr, must fit into a pipe."""
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -123,9 +152,54 @@ class WarmPython:
 
     def close(self) -> None:
         """Close its pipes."""
-        self.stdout.close()
-        if self.stderr is not None:
-            self.stderr.close()
+        for pipe in (self.stdout, self.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+class _WarmServer(WarmPython):
+    """What the launcher of the local server takes for `subprocess.Popen`."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        stderr: IO,
+        first: str | None,
+        **others: object,
+    ) -> None:
+        assert others == {
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.DEVNULL,
+            "start_new_session": True,
+        }
+        _, isolated, *arguments = command
+        assert isolated == "-P"
+        with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+            super().__init__(
+                arguments,
+                cwd=Path.cwd(),
+                env=env,
+                stdout=nowhere,
+                stderr=stderr,
+                start_new_session=True,
+                first=first,
+            )
+
+
+def start_servers_warm(first: str | None = None) -> None:
+    """Let the local servers that this process starts be forked.
+
+    A server takes three seconds of processor time to start, two of them to import what it is made of.
+    Processes that tests start in the normal way start theirs in the normal way.
+
+    Args:
+        first: Where the process listens that they are forked from; None = that of this process.
+    """
+    launcher.subprocess = SimpleNamespace(
+        Popen=partial(_WarmServer, first=first), DEVNULL=subprocess.DEVNULL
+    )
 
 
 def run_python(
@@ -164,11 +238,18 @@ def _first_process() -> str:
 
 def main(path: str) -> None:
     """Import, and then fork a process for each connection, until standard input ends."""
+    import gc
     import importlib
     import select
 
+    from etlkit.bigquery.client import import_without_pandas
+
+    os.environ.update(launcher.ENVIRONMENT)  # Pillow reads it while it is imported
+    import_without_pandas()
     for name in IMPORTED:
         importlib.import_module(name)
+    import_server()
+    gc.freeze()  # or each child would copy all of it at its first collection
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for monitors
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(path)
@@ -178,18 +259,40 @@ def main(path: str) -> None:
             connection, _ = listener.accept()
             if os.fork() == 0:
                 listener.close()
-                return monitor(connection)
+                return monitor(connection, path)
             connection.close()
     return None
 
 
-def monitor(connection: socket.socket) -> None:
+def import_server() -> None:
+    """Import what a local server is made of, and compare the emulator with the table of patches."""
+    import importlib
+    import pkgutil
+
+    import etlkit.local.bigquery
+    from etlkit.local.bigquery.emulator import emulator_version, silence
+
+    silence()
+    importlib.import_module("bqemulator.server")
+    package = etlkit.local.bigquery
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        importlib.import_module(module.name)
+    for name in ("guard", "tool_access"):
+        importlib.import_module(f"etlkit.local.server.{name}")
+    for name in ("app", "grpc_server", "service"):
+        importlib.import_module(f"etlkit.local.vision.{name}")
+    importlib.import_module("etlkit.local.bigquery.patches.table").PATCHES.check(emulator_version())
+    importlib.import_module("duckdb").close()  # it has a thread, which no child would have
+
+
+def monitor(connection: socket.socket, path: str) -> None:
     """Fork the process that a connection asks for, and report its number and its end."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     message, (out, err), _, _ = socket.recv_fds(connection, 1024 * 1024, 2)
     pid = os.fork()
     if pid == 0:
         connection.close()
+        start_servers_warm(path)
         return become(json.loads(message), out, err)
     os.close(out)
     os.close(err)
@@ -205,9 +308,13 @@ def become(order: dict, out: int, err: int) -> None:
     for there, here in ((os.open(os.devnull, os.O_RDONLY), 0), (out, 1), (err, 2)):
         os.dup2(there, here)
         os.close(there)
+    if order["start_new_session"]:
+        os.setsid()
     os.environ.clear()
     os.environ.update(order["env"])
     os.chdir(order["cwd"])
+    if os.environ.pop(WARM_WORKERS, None):
+        fork_workers()
     more = order["env"].get("PYTHONPATH", "").split(os.pathsep)
     sys.path[1:1] = [folder for folder in more if folder and folder not in sys.path]
     first, *arguments = order["arguments"]
@@ -215,11 +322,39 @@ def become(order: dict, out: int, err: int) -> None:
         module, *arguments = arguments
         sys.path[0] = str(Path.cwd())
         sys.argv = [module, *arguments]
+        sys.modules.pop(module, None)  # it becomes `__main__`
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     else:
         sys.path[0] = str(Path(first).parent)
         sys.argv = [first, *arguments]
         runpy.run_path(first, run_name="__main__")
+
+
+def fork_workers() -> None:
+    """Let the worker processes of this run be forked: from a child made before there is any thread."""
+    import multiprocessing
+    from multiprocessing import forkserver, resource_tracker
+
+    from etlkit.engine import worker_processes
+
+    def fork(_executable: str, arguments: list[str], descriptors: list[int]) -> int:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                for before, after in pairwise([*sorted({0, 1, 2, *descriptors}), 4096]):
+                    os.closerange(before + 1, after)
+                exec(arguments[-1], {})  # noqa: S102 - what `python -c` would run
+            finally:
+                os._exit(0)
+        return pid
+
+    resource_tracker.ensure_running()
+    spawn, forkserver.util = forkserver.util, SimpleNamespace(**vars(forkserver.util))
+    forkserver.util.spawnv_passfds = fork
+    forkserver.ensure_running()
+    forkserver.util = spawn
+    context = multiprocessing.get_context("forkserver")
+    worker_processes.multiprocessing = SimpleNamespace(get_context=lambda _: context)
 
 
 if __name__ == "__main__":

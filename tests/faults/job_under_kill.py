@@ -51,5 +51,6 @@ job = TransferJob(
     ),
     name=os.environ["TARGET"],
     on_row_error="reject",
+    max_rejected=None,  # rows come in any order: of the first hundred, too many may be bad ones
     reuse=os.environ.get("REUSE"),
 )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.warm_python import ROOT, WarmPython
+from tests.warm_python import ROOT, WARM_WORKERS, WarmPython
 
 TIMEOUT_S = float(os.environ.get("ETLKIT_TEST_TIMEOUT_S", "90"))
 """Long forms of tests need more, above all on a machine that has other work."""
@@ -32,11 +32,12 @@ class RunProcess:
         self, job: str, arguments: Sequence[str], environ: Mapping[str, str], log: Path
     ) -> None:
         self.log = log
+        own = {"ETLKIT_JOURNAL": str(log.parent / "journal"), WARM_WORKERS: "1"}
         with log.open("w") as stderr:
             self.process = WarmPython(
                 ["-m", "etlkit.run", f"tests/faults/{job}", *arguments],
                 cwd=ROOT,
-                env={**os.environ, "ETLKIT_JOURNAL": str(log.parent / "journal"), **environ},
+                env={**os.environ, **own, **environ},
                 stderr=stderr,
             )
 

@@ -18,11 +18,11 @@ SOURCE = ("--local", "--fake", f"{JOBS}:double")
 
 
 @pytest.fixture
-def prove(capfd, tmp_path):
+def prove(capfd, fault_server):
     """Prove a job of `proved_jobs.py`; gives the exit status, what was found, and what was said."""
 
     def run(name, *arguments, runs=7):
-        where = ("--local-dir", str(tmp_path / ".etlkit"))
+        where = ("--local-dir", str(fault_server.local_dir))
         status = main(
             ["prove", f"{JOBS}:{name}", "--runs", str(runs), "--format", "json", *where, *arguments]
         )
@@ -65,7 +65,7 @@ def test_a_good_job_holds(prove):
 )
 def test_a_planted_fault_is_found(prove, name, problem):
     """Rows doubled, rows lost, calls paid twice: with the command that repeats it."""
-    status, found, err = prove(name, *SOURCE, "--seed", "3", runs=4)
+    status, found, err = prove(name, *SOURCE, "--seed", "3", runs=4 if IS_LONG else 2)
     assert status == 1, err
     assert found["failed"]
     (first, *_) = (run for run in found["runs"] if run["problems"])
