@@ -140,10 +140,7 @@ class WorkerProcesses:
             while each.pipe.poll():
                 message = each.pipe.recv()
                 if isinstance(message, LogLine):
-                    name = f"worker {each.worker.index + 1}"
-                    logging.getLogger(message.logger).log(
-                        message.level, "%s: %s", name, message.text
-                    )
+                    message.write(each.worker.index)
                 elif isinstance(message, Ended):
                     each.usage, each.end = message.usage, message
                 elif isinstance(message, Usage):
@@ -167,7 +164,7 @@ class WorkerProcesses:
             self._done_at = time.monotonic()
 
     def _restart(self, each: _Process) -> None:
-        index = each.worker.index
+        index = each.worker.index % (self._run.num_workers or 1)
         self._deaths[index] += 1
         status = each.process.exitcode
         what = f"signal {-status}" if status is not None and status < 0 else f"status {status}"

@@ -6,6 +6,7 @@ import logging
 import secrets
 from typing import TYPE_CHECKING
 
+from etlkit.api.sink import WorkersNow
 from etlkit.bigquery import sql
 from etlkit.bigquery.google_errors import google_message
 from etlkit.bigquery.runs.guard import end_lease
@@ -48,11 +49,13 @@ class SharedRun:
     ) -> None:
         self._connection = connection
         self._run_id = run.run_id
+        self._is_task = run.scheduler_task is not None
         self._dataset = dataset
         self._reader = reader
         self._staging = staging
         self._log = ShardLog(connection, dataset, run.run_id, run.attempt, "run")
         self._workers: set[str] = set()
+        self._num_shards = self._num_rows = 0
 
     def open(self) -> int:
         """See `etlkit.api.sink.SharesRun.open_shards`.
@@ -63,9 +66,13 @@ class SharedRun:
         self._refuse_without_shards()
         self._log.make()
         state = self._log.read()
+        if self._is_task and state.shards.free_or_claimed:
+            # Other tasks may be at work. They and their claims do not depend on who holds the run.
+            return state.shards.num_left
         left = {row["worker"] for row in state.rows if row["kind"] == LEFT}
         self._workers |= {row["worker"] for row in state.rows if row["worker"]}
-        for worker in self._workers - left:  # they would go on with shards that are given to others
+        # Those with claims would go on with shards that are given to others.
+        for worker in set() if state.shards.is_done else self._workers - left:
             name = worker_guard(self._dataset, self._run_id, worker)
             end_lease(self._connection, name, secrets.token_hex(8))
         self._staging.find_shared()
@@ -76,7 +83,15 @@ class SharedRun:
             first, last = rows[0]["shard"], rows[-1]["shard"]
             source = str(self._reader.rows_left)
             self._log.tell([ShardEvent(OPENED, "", first, last, state.generation + 1, source)])
-        return sum(row["n"] for row in rows)
+            self._num_shards = last - first + 1
+        self._num_rows = sum(row["n"] for row in rows)
+        return self._num_rows
+
+    def now(self) -> WorkersNow:
+        """See `etlkit.api.sink.SharesRun.workers_now`. Shards are about equal: row ids are random."""
+        shards = self._log.read().shards
+        settled = 1 - shards.num_left / max(1, self._num_shards)
+        return WorkersNow(round(self._num_rows * settled), bool(shards.failed))
 
     def workers(self) -> list[WorkerReport]:
         """See `etlkit.api.sink.SharesRun.workers`."""
