@@ -64,7 +64,8 @@ pictures: $(VENV)/.dev ## Make the pictures of the documentation anew: needs Chr
 	$(BIN)/python -m tests.docs.pictures $(ARGS)
 
 faults: $(VENV)/.dev ## Run the long form of the fault tests (1,240 kills, 100 interleavings, an outage of a minute) and print the figures
-	ETLKIT_KILLS=200 ETLKIT_HTTP_KILLS=100 ETLKIT_WORKFLOW_KILLS=20 ETLKIT_IMAGES=9600 ETLKIT_OUTAGE_S=60 ETLKIT_INTERLEAVINGS=100 ETLKIT_JOBS=20 ETLKIT_STATEMENTS=all ETLKIT_WORKER_KILLS=200 ETLKIT_PROVE=1 \
+	ETLKIT_KILLS=200 ETLKIT_HTTP_KILLS=100 ETLKIT_WORKFLOW_KILLS=20 ETLKIT_IMAGES=9600 ETLKIT_OUTAGE_S=60 ETLKIT_INTERLEAVINGS=100 ETLKIT_JOBS=20 ETLKIT_STATEMENTS=all ETLKIT_PROVE=1 \
+	  ETLKIT_WORKER_KILLS=200 ETLKIT_WORKERS=16 ETLKIT_WORKER_ROWS=20000 ETLKIT_RATE=200 ETLKIT_TEST_TIMEOUT_S=3000 \
 	  $(BIN)/python -m pytest tests/faults -rA -s --timeout 3600
 
 fuzz: $(VENV)/.dev ## Read 5,000 random and damaged files of each kind: make fuzz SEED=7 for other ones

@@ -359,7 +359,7 @@ class _Transfer:
             began_with = replace(self._counts)
         if shared:
             self._count_again(writer)
-            self._workers = list(writer.workers())
+        self._workers = list(writer.workers())
         return shared
 
     def _show_usage(self, began_with: Counts, rows_left: int | None, usage: Usage) -> None:

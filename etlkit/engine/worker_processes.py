@@ -28,6 +28,10 @@ _POLL_S = 0.1
 _END_TIMEOUT_S = STOP_TIMEOUT_S + 10.0
 """How long workers may take to end after they were asked to; those that are left are killed."""
 
+_FROZEN_TIMEOUT_S = 300.0
+"""How long a worker may still take when another one has found that all rows are settled: for its
+`after_action`. One that stands still would hold up the run for ever."""
+
 _MAX_DEATHS = 3
 """How often the process of one worker may die before the run ends: it would die again."""
 
@@ -70,6 +74,7 @@ class WorkerProcesses:
         self._processes: list[_Process] = []
         self._gone: list[Usage] = []
         self._deaths: Counter[int] = Counter()
+        self._done_at: float | None = None
 
     @property
     def usage(self) -> Usage:
@@ -99,7 +104,26 @@ class WorkerProcesses:
             if each.end is not None or not each.process.is_alive():
                 self._receive(each)  # what it told in its last moment
                 self._remove(each)
+        self._end_frozen()
         self._work.on_usage(self.usage)
+
+    def _end_frozen(self) -> None:
+        """Kill workers that stand still, when another one has said long ago that all rows are settled.
+
+        Their shards were given to others meanwhile, so nothing of value is lost.
+        """
+        if self._done_at is None or time.monotonic() - self._done_at < _FROZEN_TIMEOUT_S:
+            return
+        for each in self._processes:
+            log.warning(
+                "worker %d does not end although all rows are settled: it is killed",
+                each.worker.index + 1,
+            )
+            self._gone.append(each.usage)
+            each.process.kill()
+            each.process.join()
+            each.pipe.close()
+        self._processes.clear()
 
     def _start(self, index: int) -> None:
         order = self._work.order(index, self._run.num_workers or 1)
@@ -136,6 +160,8 @@ class WorkerProcesses:
             self._restart(each)
         elif each.end.error is not None:
             raise pickle.loads(each.end.error)  # noqa: S301 - our own process made it  # nosec B301
+        elif self._done_at is None:
+            self._done_at = time.monotonic()
 
     def _restart(self, each: _Process) -> None:
         index = each.worker.index % (self._run.num_workers or 1)

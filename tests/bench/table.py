@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- table: written by `make bench` -->", "<!-- end of the table -->"
 
-PARTS = ("rows", "calls", "journal", "whole_job", "memory", "startup")
+PARTS = ("rows", "calls", "journal", "whole_job", "workers", "memory", "startup")
 """Modules with `figures()`, in the order of the table."""
 
 PEERS = "peers"

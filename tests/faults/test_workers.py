@@ -1,6 +1,11 @@
 """One run shared by many worker processes, some of them killed: nothing lost, nothing doubled.
 
-`ETLKIT_WORKER_KILLS=200` is the long form; `ETLKIT_SEED=…` repeats a run whose seed was printed.
+The long form, for which `ETLKIT_TEST_TIMEOUT_S=3000` leaves time:
+
+- `ETLKIT_WORKERS=16 ETLKIT_WORKER_ROWS=20000`: that many workers and rows, and 16, 3, 7 of them after
+  the kills
+- `ETLKIT_WORKER_KILLS=200`; `ETLKIT_SEED=…` repeats a run whose seed was printed
+- `ETLKIT_RATE=200`: calls a second, and the rate is measured, within 2 %
 """
 
 import itertools
@@ -17,17 +22,33 @@ import psutil
 import pytest
 
 from etlkit.api.run import Run, RunRequest, Settings
+from etlkit.bigquery.runs import guard
 from etlkit.bigquery.runs.history import show_run
 from etlkit.local import LocalServer
 from tests.faults.run_process import TIMEOUT_S, RunProcess
-from tests.faults.test_kill import COUNTS, EXPECTED, IN_FLIGHT, NUM_ROWS, REJECTED
+from tests.faults.test_kill import IN_FLIGHT, fate
 
+NUM_ROWS = int(os.environ.get("ETLKIT_WORKER_ROWS", "1000"))
+WORKERS = os.environ.get("ETLKIT_WORKERS", "3")
+AFTER_KILLS = ["4", "2", "3"] if WORKERS == "3" else [WORKERS, "3", "7"]
 FEW_KILLS = 3
 KILLS = int(os.environ.get("ETLKIT_WORKER_KILLS", FEW_KILLS))
+RATE = int(os.environ.get("ETLKIT_RATE", "0"))
 SEED = int(os.environ.get("ETLKIT_SEED", "0")) or (
     4711 if KILLS <= FEW_KILLS else random.randrange(1, 10**6)  # noqa: S311
 )
 TARGETS = itertools.count(1)
+
+FATES = {n: fate(n) for n in range(NUM_ROWS)}
+REJECTED = [n for n in FATES if FATES[n] is None]
+EXPECTED = [(n, f"row {n}", part, n * 2) for n in FATES for part in range(FATES[n] or 0)]
+COUNTS = {
+    "read": NUM_ROWS,
+    "written": sum(1 for parts in FATES.values() if parts),
+    "skipped": sum(1 for parts in FATES.values() if parts == 0),
+    "rejected": len(REJECTED),
+    "rows_published": len(EXPECTED),
+}
 
 
 @pytest.fixture(scope="module")
@@ -55,17 +76,18 @@ class World:
     children: list[RunProcess] = field(default_factory=list)
     environ: dict[str, str] = field(default_factory=dict)
 
-    def start(self, *arguments: str) -> RunProcess:
+    def start(self, *arguments: str, job: str = "job_of_workers.py") -> RunProcess:
         environ = {
             "PAID_API": self.api.address,
             "CHILD": "0",
             "TARGET": self.target,
             "SOURCE": self.source,
+            "MAX_REJECTED": str(NUM_ROWS // 10),
             **self.environ,
         }
         local = ["--local", "--local-dir", str(self.server.local_dir)]
         log = self.directory / f"child_{len(self.children)}.log"
-        child = RunProcess("job_of_workers.py", ["--quiet", *arguments, *local], environ, log)
+        child = RunProcess(job, ["--quiet", *arguments, *local], environ, log)
         self.children.append(child)
         return child
 
@@ -131,17 +153,28 @@ def world(run, source, paid_api, fault_server, tmp_path, until) -> Iterator[Worl
 
 
 def test_workers_make_the_table_of_one_process_and_pay_once(world):
-    """Every row is called for once, by more than one process."""
-    status, report, complaints = world.start("--workers", "3").end()
-    assert status == 0, complaints
-    world.check(report)
+    """Every row is called for once, by all processes. Of two that publish at once, one does."""
+    gate = world.environ["GATE"] = f"{world.target}_gate"
+    world.run(f"CREATE TABLE {gate} AS SELECT 1 AS closed")
+    status, report, complaints = world.start("--workers", WORKERS).end()
+    assert (status, report["kept"]) == (1, NUM_ROWS), complaints
+    assert "the gate is open" in complaints
     callers = Counter(caller for _, caller, _ in world.api.calls())
     assert report["calls"] == 0  # the job's own HTTP client is not etlkit's
-    assert (callers.total(), len(callers)) == (NUM_ROWS, 3)
+    assert (callers.total(), len(callers)) == (NUM_ROWS, int(WORKERS))
+    world.run(f"DELETE FROM {gate} WHERE TRUE")
+    last = [world.start("--resume", report["run_id"]) for _ in range(2)]
+    ends = [child.end() for child in last]
+    assert 0 in {status for status, _, _ in ends}, ends
+    report = next(report for status, report, _ in ends if status == 0 and report["workers"])
+    world.check(report)
+    assert world.api.num_calls() == NUM_ROWS
+    published = f"run_id = '{report['run_id']}' AND event = 'published'"
+    assert world.run(f"SELECT COUNT(*) FROM etlkit_work.run_events WHERE {published}") == [(1,)]
     shown = world.show(report["run_id"])
     assert shown["workers"] == report["workers"]
     assert {each["state"] for each in shown["workers"]} == {"left"}
-    assert len(shown["workers"]) == 3
+    assert len(shown["workers"]) == int(WORKERS)
     together = shown["all_workers"]
     assert (together["rows"], together["shards_settled"]) == (NUM_ROWS, 4096)
 
@@ -151,10 +184,11 @@ def test_killed_workers_and_killed_runs(world, capsys):
     """Of workers and of the run's process, N changing at resumes: repaid is what was in flight."""
     rng = random.Random(SEED)  # noqa: S311 - no secret
     killed: set[int] = set()
-    numbers = itertools.cycle(["4", "2", "3"])
+    numbers = itertools.cycle(AFTER_KILLS)
     child = world.start("--workers", next(numbers))
     for number in range(KILLS):
-        goal = world.api.num_calls() + rng.randint(NUM_ROWS // 20, NUM_ROWS // (KILLS + 2))
+        most = NUM_ROWS // (KILLS + 2)
+        goal = world.api.num_calls() + rng.randint(min(NUM_ROWS // 20, most // 2), most)
         world.paid_until(child, goal)
         workers = world.workers(child)
         if not workers:
@@ -210,6 +244,76 @@ def test_orphans_stop_paying_and_a_signal_stops_all_workers(world):
     world.check(report)
     assert [each["attempt"] for each in report["workers"]][:4] == [1, 1, 2, 2]
     assert world.repeated().total() == 0
+
+
+def test_paused_workers_that_wake_after_the_publish_change_nothing(world, monkeypatch):
+    """A machine stands still until its lease is over; another one finishes the run meanwhile."""
+    world.environ["LEASE_S"] = "5"
+    monkeypatch.setattr(guard, "LEASE_S", 5.0)  # for `show`
+    child = world.start("--workers", "2")
+    world.until(lambda: world.api.num_calls() >= NUM_ROWS // 4, TIMEOUT_S)
+    machine = [psutil.Process(pid) for pid in [child.process.pid, *world.workers(child)]]
+    for process in machine:
+        process.suspend()
+    world.until(lambda: world.show()["state"] == "dead", TIMEOUT_S)
+    assert {each["state"] for each in world.show()["workers"]} == {"lost"}
+    status, report, complaints = world.start("--resume", "--workers", "1").end()
+    assert status == 0, complaints
+    world.check(report)
+    for process in machine:
+        process.resume()
+    status, late, complaints = child.end()
+    assert (status, late["rows_published"]) == (1, 0)
+    assert "was taken over" in complaints
+    world.check(report)
+    assert world.repeated().total() <= 2 * IN_FLIGHT  # those that were on their way when it stopped
+
+
+def test_caps_on_calls_and_cost_are_never_passed_by_all_workers_together(world):
+    """The service itself counts, one worker dies on the way, and a resume has a cap of its own."""
+    world.environ = {"max_calls": "200"}
+    child = world.start("--workers", "3", job="job_of_rates.py")
+    world.paid_until(child, 60)
+    os.kill(world.workers(child)[0], signal.SIGKILL)
+    status, report, complaints = child.end()
+    assert status == 1
+    assert "max_calls=200 is reached by all workers together" in complaints
+    first = world.api.num_calls()
+    assert 120 <= first <= 200
+    world.environ = {"max_cost": "10", "price_per_unit": "0.1"}
+    status, report, complaints = world.start(
+        "--resume", "--workers", "2", job="job_of_rates.py"
+    ).end()
+    assert status == 1
+    assert "max_cost=10.0" in complaints
+    assert first + 60 <= world.api.num_calls() <= first + 100
+    assert report["cost"] <= 10.0
+
+
+@pytest.mark.skipif(not RATE, reason="the long form: ETLKIT_RATE=200, on a quiet machine")
+@pytest.mark.parametrize("workers", [WORKERS, "1"])
+def test_a_declared_rate_is_what_the_service_sees(world, workers, capsys):
+    """Within 2 %, while all workers call: from the last one's first call to the first one's last."""
+    world.environ = {"rate_limit": f"{RATE}/s"}
+    status, _, complaints = world.start("--workers", workers, job="job_of_rates.py").end()
+    assert status == 0, complaints
+    calls = world.api.calls()
+    by_caller: dict[int, list[float]] = {}
+    for _, caller, at in calls:
+        by_caller.setdefault(caller, []).append(at)
+    assert len(by_caller) == int(workers)
+    since = max(ats[0] for ats in by_caller.values())
+    until = min(ats[-1] for ats in by_caller.values())
+    steady = [at for _, _, at in calls if since <= at <= until]
+    seen = len(steady) / (until - since)
+    whole = NUM_ROWS / (max(at for _, _, at in calls) - calls[0][2])
+    with capsys.disabled():
+        sys.stdout.write(
+            f"\n{workers} workers, declared {RATE}/s: {seen:.1f}/s in {until - since:.1f} steady "
+            f"seconds ({len(steady)} calls), {whole:.1f}/s from first to last\n"
+        )
+    assert abs(seen / RATE - 1) <= 0.02
+    assert whole <= RATE * 1.02
 
 
 def test_the_cap_on_rejected_rows_is_that_of_all_workers(world):

@@ -98,7 +98,8 @@ class ShardClaims:
     _generations: set[int] = field(default_factory=set)
     _durable_rows: int = 0
     _settled_rows: int = 0
-    _began_at: float | None = None
+    _busy_s: float = 0.0
+    _busy_since: float | None = None
     _has_joined: bool = False
     lost: frozenset[str] = frozenset()
     _everyone_may: bool = False
@@ -107,7 +108,7 @@ class ShardClaims:
         """Make what threads share."""
         self._lock = threading.Lock()
         self._closed = threading.Event()
-        self._start = home(self.index, self.num_workers)
+        self._start = home(self.index, self.num_workers)  # -1 = anywhere
 
     def close(self) -> None:
         """End every wait: no more shards are claimed."""
@@ -152,8 +153,8 @@ class ShardClaims:
                 raise SourceError(f"row {row_id} is not of the shards that were asked for")
         with self._lock:
             self._of(claim).num_read += len(row_ids)
-            if self._began_at is None:
-                self._began_at = clock.now()
+            if self._busy_since is None and len(row_ids):
+                self._busy_since = clock.now()
 
     def was_read_whole(self, claim: Claim) -> None:
         """Say that no more rows of a claim come."""
@@ -169,6 +170,9 @@ class ShardClaims:
                 if own is not None:
                     own.num_durable += num_rows
                     self._durable_rows += num_rows
+            if self._busy_since is not None and self._num_left() <= 0:
+                self._busy_s += clock.now() - self._busy_since
+                self._busy_since = None
 
     def generation_of(self, row_id: str) -> int:
         """What a row is staged with."""
@@ -210,16 +214,22 @@ class ShardClaims:
 
     def _has_little_left(self) -> bool:
         with self._lock:
-            left = sum(own.num_read - own.num_durable for own in self._own)
+            left = self._num_left()
             if left <= 0:
                 return True
             rate = self._rows_per_s()
             return rate is not None and left <= rate * AHEAD_S
 
+    def _num_left(self) -> int:
+        return sum(own.num_read - own.num_durable for own in self._own)
+
     def _rows_per_s(self) -> float | None:
-        if self._began_at is None or not self._durable_rows:
+        """While there were rows: slow claims must not make the next ones small, and so still slower."""
+        if not self._durable_rows:
             return None
-        return self._durable_rows / max(clock.now() - self._began_at, 1e-3)
+        since = self._busy_since
+        busy_s = self._busy_s + (0.0 if since is None else clock.now() - since)
+        return self._durable_rows / max(busy_s, 1e-3)
 
     def _settled(self) -> list[ShardEvent]:
         """Take the claims that are settled out of the list of own ones."""
@@ -261,7 +271,10 @@ class ShardClaims:
             if not self._everyone_may and (shards.claims or not is_first):
                 return None
         free = shards.free()
-        return shards.choose(self.worker, free, self._start, self._size(state, len(free)))
+        start = self._start
+        if free and start not in free:  # others are near: not all at the beginning of the same gap
+            start = random.choice(free)  # noqa: S311 - no secret  # nosec B311
+        return shards.choose(self.worker, free, start, self._size(state, len(free)))
 
     def _size(self, state: LogState, num_free: int) -> int:
         workers = max(self.num_workers, len(state.shards.workers), 1)
@@ -290,7 +303,7 @@ class ShardClaims:
         alone = self._everyone_may or len(shards.claims) == 1
         if not is_live or shards.times_claimed(claim) != only_mine or not alone:
             self._to_tell.append(claim.event(RELEASED))
-            self._start = random.randrange(NUM_SHARDS)  # noqa: S311 - no secret  # nosec B311
+            self._start = -1
             return None
         self._start = claim.last + 1
         own = _OwnClaim(claim)

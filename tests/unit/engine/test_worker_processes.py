@@ -1,0 +1,35 @@
+"""The process that holds a shared run, and workers that do not end as they should."""
+
+import logging
+import signal
+import time
+
+from etlkit.api.outcomes import Counts
+from etlkit.api.run import Run, RunRequest, Settings
+from etlkit.engine import worker_processes
+from etlkit.engine.worker_launcher import SharedWork
+from etlkit.engine.worker_messages import Ended, Usage
+from etlkit.engine.worker_processes import WorkerProcesses
+
+
+def one_of_them_stands_still(pipe, order):
+    """The worker of a machine that swaps, or of a file system that hangs."""
+    pipe.send(Usage(Counts(read=1)))
+    if order.worker.index == 0:
+        pipe.send(Ended(Usage(Counts(read=2))))
+        return
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(600)
+
+
+def test_a_worker_that_stands_still_does_not_hold_up_a_run_whose_rows_are_settled(
+    monkeypatch, caplog
+):
+    monkeypatch.setattr(worker_processes, "_FROZEN_TIMEOUT_S", 0.2)
+    request = RunRequest("job", Settings(environ={}), num_workers=2)
+    with Run(request) as run, caplog.at_level(logging.WARNING, logger="etlkit"):
+        work = SharedWork("a job", request, run, None, lambda: None, lambda _: None)
+        workers = WorkerProcesses(work, one_of_them_stands_still)
+        workers.run_all()
+    assert "worker 2 does not end although all rows are settled" in caplog.text
+    assert workers.usage.counts.read == 3
