@@ -66,7 +66,10 @@ class Rendezvous(Protocol):
         """How it stands now."""
 
     def take_lead(self) -> bool:
-        """Become the task that leads, if none does. False = another one was faster."""
+        """Become the task that leads, if nothing has changed since the last look.
+
+        Call it only if none led then. False = another one was faster, or has led and ended since.
+        """
 
     def name_run(self, run_id: str) -> None:
         """Tell the others which run it is; called by the one that leads.
