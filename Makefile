@@ -9,7 +9,7 @@ SEED ?= 1
 # Tests, jobs and servers are many processes: without byte code each of them would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo article unit test docs docs-serve pictures faults fuzz reference tools cloud bench bench-peers bench-local lint audit dist sbom changelog matrix clean
+.PHONY: help demo article unit test docs docs-serve pictures faults fuzz reference tools engines cloud bench bench-peers bench-local lint audit dist sbom changelog matrix clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -78,6 +78,14 @@ $(VENV)-tools/.done: pyproject.toml
 tools: $(VENV)/.dev $(VENV)-tools/.done ## Test pandas-gbq, dbt, SQLAlchemy, ibis, dlt, sqlmesh and bigframes against the local world
 	ETLKIT_TOOLS_PYTHON=$(abspath $(VENV)-tools/bin/python) $(BIN)/python -m pytest tests/tools -rA --timeout 900 $(ARGS)
 
+$(VENV)-engines/.done: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-engines
+	$(VENV)-engines/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -e '.[beam,local,ray]'
+	@touch $@
+
+engines: $(VENV)/.dev $(VENV)-engines/.done ## Test the ways to share a run: one process, workers, Apache Beam, Ray, with kills
+	ETLKIT_ENGINES_PYTHON=$(abspath $(VENV)-engines/bin/python) $(BIN)/python -m pytest tests/engines -rA --timeout 900 $(ARGS)
+
 cloud: $(VENV)/.dev ## Run the acceptance tests in a Google Cloud project: make cloud PROJECT=my-project LOCATION=US
 	@test -n "$(PROJECT)" || { echo 'which project? make cloud PROJECT=my-project LOCATION=US'; exit 2; }
 	ETLKIT_CLOUD_PROJECT=$(PROJECT) ETLKIT_CLOUD_LOCATION=$(LOCATION) \
@@ -139,4 +147,4 @@ audit: $(VENV)/.dev $(VENV)-release/.done ## Look up known vulnerabilities of al
 	  || { echo 'Either a package has a known vulnerability, or the service did not know one of them: it then has not been audited. See above.'; exit 1; }
 
 clean: ## Remove the virtual environment, caches and local data
-	rm -rf $(VENV) $(VENV)-tools $(VENV)-peers $(VENV)-release .matrix dist $(LOCAL_DIR) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-engines $(VENV)-tools $(VENV)-peers $(VENV)-release .matrix dist $(LOCAL_DIR) .mypy_cache .pytest_cache .ruff_cache .hypothesis

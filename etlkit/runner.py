@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from etlkit.bigquery.datamart.plan import Plan
     from etlkit.bigquery.datamart.run import ShowRows
     from etlkit.engine.preview import Preview
+    from etlkit.engine.worker_launcher import WorkerLauncher
     from etlkit.open_lineage.facts import SourcesOf
     from etlkit.rows.columns import Column
     from etlkit.workflow.definition import Workflow
@@ -55,6 +56,8 @@ def run_job(
     reuse_across_code: bool = False,
     workers: int | None = None,
     scheduler_task: SchedulerTask | None = None,
+    engine: str | None = None,
+    engine_args: Mapping[str, str] | None = None,
 ) -> RunReport:
     """Run a transfer once.
 
@@ -82,6 +85,10 @@ def run_job(
         scheduler_task: Which of several tasks this is that share the run; None = it is none. `resume`
             then counts for the task that begins the run, and `on_start` is called with each run that
             this task has a part in.
+        engine: Where they run: `beam` or `ray`; None = on this machine. Without a number of workers
+            there are as many as the engine has processors.
+        engine_args: The engine's own options, e.g. `{"runner": "DataflowRunner", "region": …}` or
+            `{"address": …}`.
 
     Returns:
         The report, state `published`.
@@ -94,13 +101,14 @@ def run_job(
     from etlkit.engine.read_back import rows_reader
     from etlkit.engine.scheduler_task import run_task
     from etlkit.engine.transfer import run_transfer
-    from etlkit.engine.worker_processes import WorkerProcesses
+    from etlkit.errors import ConfigError
     from etlkit.notebook import notebook_progress
-    from etlkit.worker_process import main
 
-    launch = partial(WorkerProcesses, main=main)
     job, request = _request(job, name, settings, _Given(variables, loop, queued_at))
+    launch = _launcher(job, request, workers, engine, engine_args)
     if retry_rejects is not None:
+        if engine is not None:
+            raise ConfigError("rejected rows are run again by one process, not on an engine")
         job = replace(job, source=job.sink.rejected_rows(job.source, retry_rejects, only))
     request = replace(
         request,
@@ -112,10 +120,12 @@ def run_job(
         journal=journal,
         fresh=fresh,
         reuse_across_code=reuse_across_code,
-        num_workers=_num_workers(job, workers) if retry_rejects is None else None,
+        num_workers=_num_workers(job, workers, engine) if retry_rejects is None else None,
         scheduler_task=scheduler_task,
     )
     if scheduler_task is not None:
+        if engine is not None:
+            raise ConfigError("the tasks of a scheduler are workers already: leave out the engine")
         request = replace(request, num_workers=_num_workers_of_task(job, request))
     try:
         with _watched():
@@ -696,8 +706,8 @@ def _name(job: TransferJob | Datamart | Workflow, name: str | None) -> str:
     return job.name or name or own_name(job) or type(job).__name__.lower()
 
 
-def _num_workers(job: TransferJob, given: int | None) -> int | None:
-    """Processes that share the run; None = this one alone runs it.
+def _num_workers(job: TransferJob, given: int | None, engine: str | None) -> int | None:
+    """Processes that share the run, as far as it is known; None = this one alone runs it.
 
     Raises:
         ConfigError: The job's rows cannot be shared.
@@ -705,7 +715,7 @@ def _num_workers(job: TransferJob, given: int | None) -> int | None:
     from etlkit.api.sink import TakesWorkers
     from etlkit.errors import ConfigError
 
-    number = given or job.workers
+    number = given or job.workers or (None if engine is None else 1)
     if number is None:
         return None
     if not isinstance(job.sink, TakesWorkers):
@@ -729,12 +739,43 @@ def _num_workers_of_task(job: TransferJob, request: RunRequest) -> int:
     if request.parent is not None:
         raise ConfigError("a task of a workflow is run by one process, not by tasks of a scheduler")
     try:
-        return _num_workers(job, request.num_workers or 1) or 1
+        return _num_workers(job, request.num_workers or 1, None) or 1
     except ConfigError as error:
         raise ConfigError(
             f"this is task {request.scheduler_task} of a scheduler, and tasks share a run as workers "
             f"do: {error}. To run the whole job in this process: --worker off"
         ) from error
+
+
+def _launcher(
+    job: TransferJob,
+    request: RunRequest,
+    workers: int | None,
+    engine: str | None,
+    engine_args: Mapping[str, str] | None,
+) -> WorkerLauncher:
+    """How workers are started, if there are some.
+
+    Raises:
+        ConfigError: There is no such engine, or it cannot run this job.
+    """
+    from etlkit.engine.worker_processes import WorkerProcesses
+    from etlkit.errors import ConfigError
+    from etlkit.worker_process import main, work
+
+    if engine is None:
+        if engine_args:
+            raise ConfigError("engine_args go with an engine: beam or ray")
+        return partial(WorkerProcesses, main=main)
+    from etlkit.engines.engine_workers import EngineWorkers
+    from etlkit.engines.registry import make_engine
+    from etlkit.engines.sent_order import check_sendable
+
+    _num_workers(job, workers, engine)  # what cannot be shared is refused first
+    environ = request.settings.environ
+    made = make_engine(engine, engine_args or {}, workers or job.workers, environ)
+    check_sendable(job, environ, made)
+    return partial(EngineWorkers, engine=made, main=work)
 
 
 def _request(

@@ -116,11 +116,14 @@ class Worker:
         id: Unique among all workers of all runs.
         index: Its number, from 0.
         num_workers: How many workers the run is meant to have.
+        is_remote: Whether the run's process cannot talk to it: it looks by itself whether the run is
+            still going on.
     """
 
     id: str
     index: int
     num_workers: int
+    is_remote: bool = False
 
 
 @dataclass(frozen=True, slots=True)

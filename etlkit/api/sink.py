@@ -138,6 +138,25 @@ class SharesRun(Protocol):
     def workers(self) -> Sequence[WorkerReport]:
         """What each worker has done, of all attempts at the run."""
 
+    def workers_now(self) -> WorkersNow:
+        """How far the workers are that cannot tell it themselves. Takes a query."""
+
+    def stop_workers(self) -> None:
+        """Tell such workers to finish the rows in flight and to end; returns at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkersNow:
+    """What the workers of a run have told BigQuery.
+
+    Attributes:
+        num_rows: About how many of the rows that `open_shards` has made free are settled.
+        have_failed: Whether one of them ended with an error that ends the run.
+    """
+
+    num_rows: int
+    have_failed: bool
+
 
 @runtime_checkable
 class TakesWorkers(Protocol):

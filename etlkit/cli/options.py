@@ -121,6 +121,7 @@ def chosen_settings(options: dict[str, Any]) -> Iterator[Settings]:
 _SPELLED = {
     "against": "--diff",
     "as_json": "--json",
+    "engine_args": "--engine-arg",
     "from_task": "--from",
     "graph_format": "--format",
     "html_file": "--html",

@@ -51,6 +51,7 @@ _ONLY_TRANSFERS = (
     "workers",
     "worker",
     "run_key",
+    "engine",
     "fresh",
     "reuse_across_code",
     "retry_rejects",
@@ -62,6 +63,9 @@ _EXCLUSIVE = (
     ("workers", "retry_rejects"),
     ("worker", "retry_rejects"),
     ("run_key", "retry_rejects"),
+    ("engine", "retry_rejects"),
+    ("engine", "worker"),
+    ("engine", "run_key"),
     ("reuse_across_code", "retry_rejects"),
 )
 _NOT_WITH_LOOKS = {
@@ -76,15 +80,17 @@ _NEVER_WITH_LOOKS = (
     "workers",
     "worker",
     "run_key",
+    "engine",
     "dry_run",
     "graph",
     "html_file",
 )
 _ONLY_WORKFLOWS = ("from_task", "skip")
 _RESUMING = ("resume", "allow_code_change")
-_NOT_IN_DRY_RUNS = ("resume", "retry_rejects", "worker", "run_key")
+_NOT_IN_DRY_RUNS = ("resume", "retry_rejects", "worker", "run_key", "engine")
 _NEEDED_PARTNERS = {
     "allow_code_change": ("resume", "worker"),
+    "engine_args": ("engine",),
     "price_per_tib": ("dry_run",),
     "graph_format": ("graph",),
     "sample": ("against",),
@@ -218,6 +224,21 @@ DIFF_ROWS = 100
     metavar="KEY",
     section=_SCHEDULER,
     help="Names the run that tasks share: the same for all of them, and another for the next run.",
+)
+@option(
+    "--engine",
+    metavar="NAME",
+    section=_ROWS,
+    help="Run the workers on beam (Apache Beam, Dataflow) or ray.",
+)
+@option(
+    "--engine-arg",
+    "engine_args",
+    multiple=True,
+    metavar="NAME=VALUE",
+    section=_ROWS,
+    help="With --engine: an option of the engine, e.g. runner=DataflowRunner or address=HOST:PORT; may "
+    "be repeated.",
 )
 @option(
     "--fresh",
@@ -399,9 +420,19 @@ def _values(options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _engine_args(given: Sequence[str]) -> dict[str, str]:
+    made = {}
+    for each in given:
+        name, is_pair, value = each.partition("=")
+        if not (name and is_pair):
+            raise click.UsageError(f"--engine-arg {each}: write NAME=VALUE")
+        made[name.removeprefix("--")] = value
+    return made
+
+
 def _check_partners(options: dict[str, Any]) -> None:
     for name, partners in _NEEDED_PARTNERS.items():
-        is_given = options[name] is not None and options[name] is not False
+        is_given = options[name] not in (None, ()) and options[name] is not False
         if is_given and not any(options[each] for each in partners):
             shown = " or ".join(map(spelled, partners))
             raise click.UsageError(f"{spelled(name)} goes with {shown}")
@@ -475,6 +506,8 @@ def _run_transfer(job: TransferJob, given: dict[str, Any], options: dict[str, An
                 reuse_across_code=options["reuse_across_code"],
                 workers=options["workers"],
                 scheduler_task=task,
+                engine=options["engine"],
+                engine_args=_engine_args(options["engine_args"]),
                 only=next(iter(options["only"]), None),
                 on_progress=view,
                 on_start=_stop_on_signals,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 from dataclasses import dataclass, field
 
@@ -58,6 +59,10 @@ class LogLine:
     level: int
     text: str
 
+    def write(self, index: int) -> None:
+        """Write it to the log of the run's process, as that of a worker with this number."""
+        logging.getLogger(self.logger).log(self.level, "worker %d: %s", index + 1, self.text)
+
 
 @dataclass(frozen=True, slots=True)
 class Ended:
@@ -66,10 +71,14 @@ class Ended:
     Attributes:
         usage: What it has done.
         error: Why it failed, pickled; None = it did not.
+        lines: Warnings of its log, if they could not be sent before; the first ones.
+        index: Number of the worker, from 0.
     """
 
     usage: Usage
     error: bytes | None = None
+    lines: tuple[LogLine, ...] = ()
+    index: int = 0
 
 
 @dataclass(frozen=True, slots=True)

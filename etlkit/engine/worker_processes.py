@@ -116,10 +116,7 @@ class WorkerProcesses:
             while each.pipe.poll():
                 message = each.pipe.recv()
                 if isinstance(message, LogLine):
-                    name = f"worker {each.worker.index + 1}"
-                    logging.getLogger(message.logger).log(
-                        message.level, "%s: %s", name, message.text
-                    )
+                    message.write(each.worker.index)
                 elif isinstance(message, Ended):
                     each.usage, each.end = message.usage, message
                 elif isinstance(message, Usage):

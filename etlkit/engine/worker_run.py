@@ -1,13 +1,16 @@
-"""The work of one worker of a shared run, in its own process."""
+"""The work of one worker of a shared run, in a process of this machine or on an engine."""
 
 from __future__ import annotations
 
 import logging
 import os
 import pickle
+import secrets
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from etlkit.engine.journal.journal import Journal
 
 _TELL_EVERY_S = 0.25
+_MAX_LINES = 20
 
 
 def run_worker(pipe: Connection, order: Order, died: signal.Signals) -> None:
@@ -42,13 +46,55 @@ def run_worker(pipe: Connection, order: Order, died: signal.Signals) -> None:
     link = _Link(pipe)
     logging.getLogger("etlkit").addHandler(_ToParent(link))
     logging.getLogger("etlkit").setLevel(order.log_level)
-    worker = _WorkerRun(order, link)
+    worker = _WorkerRun(order, link.send)
+    link.send(worker.run(partial(_listen, link, died)))
+
+
+def run_remote_worker(order: Order) -> Ended:
+    """Do what an order says where the run's process cannot be talked to.
+
+    The worker finds out by itself when the run is over. An order that is carried out twice does no
+    harm: each time it is another worker.
+
+    Args:
+        order: What to do.
+
+    Returns:
+        What it has done, and why it failed if it did. It raises nothing, so that an engine does not try
+        again what would fail again.
+    """
+    worker = replace(order.worker, id=secrets.token_hex(4), is_remote=True)
+    log, kept = logging.getLogger("etlkit"), _Kept(max(order.log_level, logging.WARNING))
+    log.addHandler(kept)
+    log.setLevel(order.log_level)
     try:
-        worker.run(died)
-    except BaseException as error:
-        link.send(Ended(worker.usage(), pickled_error(error)))
-    else:
-        link.send(Ended(worker.usage()))
+        ended = _WorkerRun(replace(order, worker=worker), _nobody).run(lambda _run: None)
+    finally:
+        log.removeHandler(kept)
+    return replace(ended, lines=tuple(kept.lines), index=worker.index)
+
+
+def _nobody(_message: object) -> None:
+    return
+
+
+def _listen(link: _Link, died: int, run: Run) -> None:
+    """Stop the run when its process asks for it, or is gone."""
+
+    def listen() -> None:
+        signum = died
+        try:
+            message = link.pipe.recv()
+        except (EOFError, OSError):
+            message = None
+        if isinstance(message, Stop):
+            signum = message.signum
+        run.request_stop(signum)
+        if message is None:  # nobody would kill this process if it hung
+            time.sleep(STOP_TIMEOUT_S)
+            os._exit(1)
+
+    threading.Thread(target=listen, daemon=True).start()
 
 
 class _Link:
@@ -77,17 +123,50 @@ class _ToParent(logging.Handler):
         self._link.send(LogLine(record.name, record.levelno, record.getMessage()))
 
 
+class _Kept(logging.Handler):
+    """Keeps the first lines of a log."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self.lines: list[LogLine] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if len(self.lines) < _MAX_LINES:
+            self.lines.append(LogLine(record.name, record.levelno, record.getMessage()))
+
+
 class _WorkerRun:
-    def __init__(self, order: Order, link: _Link) -> None:
+    """A worker at work.
+
+    Args:
+        order: What it does.
+        tell: Is given its `Usage`, now and then.
+    """
+
+    def __init__(self, order: Order, tell: Callable[[object], None]) -> None:
         self._order = order
-        self._link = link
+        self._send = tell
         self._counts = Counts()
         self._run: Run | None = None
         self._journal: Journal | None = None
         self._told_at = 0.0
 
-    def usage(self) -> Usage:
-        """What this worker has done so far."""
+    def run(self, on_run: Callable[[Run], None]) -> Ended:
+        """Work until nothing is left.
+
+        Args:
+            on_run: Called with the run before it begins.
+
+        Returns:
+            How it ended. Nothing is raised.
+        """
+        try:
+            self._run_order(on_run)
+        except BaseException as error:
+            return Ended(self._usage(), pickled_error(error))
+        return Ended(self._usage())
+
+    def _usage(self) -> Usage:
         counts = replace(self._counts, waits=None)
         if self._run is None:
             return Usage(counts)
@@ -95,7 +174,7 @@ class _WorkerRun:
         resumed = 0 if self._journal is None else self._journal.answers.num_used
         return Usage(counts, meter.calls, meter.retries, meter.units, resumed)
 
-    def run(self, died: int) -> None:
+    def _run_order(self, on_run: Callable[[Run], None]) -> None:
         order = self._order
         job: TransferJob = pickle.loads(order.job)  # noqa: S301 - the run's own process made it  # nosec B301
         spec = TransformSpec(job)
@@ -109,7 +188,7 @@ class _WorkerRun:
             worker=order.worker,
         )
         self._run = run
-        threading.Thread(target=self._listen, args=(run, died), daemon=True).start()
+        on_run(run)
         with run:
             self._join(job, spec, run)
 
@@ -136,18 +215,4 @@ class _WorkerRun:
         now = time.monotonic()
         if now - self._told_at >= _TELL_EVERY_S:
             self._told_at = now
-            self._link.send(self.usage())
-
-    def _listen(self, run: Run, died: int) -> None:
-        """Stop the run when its process asks for it, or is gone."""
-        signum = died
-        try:
-            message = self._link.pipe.recv()
-        except (EOFError, OSError):
-            message = None
-        if isinstance(message, Stop):
-            signum = message.signum
-        run.request_stop(signum)
-        if message is None:  # nobody would kill this process if it hung
-            time.sleep(STOP_TIMEOUT_S)
-            os._exit(1)
+            self._send(self._usage())

@@ -5,7 +5,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -83,6 +83,10 @@ class PaidApi:
         """How many different keys were called since call number `since`."""
         return self._get(f"keys/{since}")
 
+    def num_refused(self) -> int:
+        """How many calls were answered with 503."""
+        return self._get("refused")
+
     def calls(self) -> list[tuple[int, int, float]]:
         """Key, caller and monotonic time of every call, in order."""
         return [tuple(call) for call in self._get("log")]
@@ -95,8 +99,15 @@ class PaidApi:
 @pytest.fixture
 def paid_api() -> Iterator[PaidApi]:
     """A stand-in API in a process of its own."""
+    with running_api() as api:
+        yield api
+
+
+@contextmanager
+def running_api(*arguments: str) -> Iterator[PaidApi]:
+    """Start the API; its arguments are those of `paid_api.py`."""
     process = subprocess.Popen(
-        [sys.executable, str(HERE / "paid_api.py")],
+        [sys.executable, str(HERE / "paid_api.py"), *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

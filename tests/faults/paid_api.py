@@ -1,11 +1,12 @@
-"""A stand-in for a paid API: `python paid_api.py`. It answers, and keeps the bill.
+"""A stand-in for a paid API: `python paid_api.py [N]`. It answers, and keeps the bill.
 
 A process of its own, so that it survives the clients that are killed. It prints its port, and ends when
-its standard input is closed.
+its standard input is closed. With N, the first call for every Nth key is answered with 503, unpaid.
 
     POST /call    a row's key and the caller's number as the body -> a value; 2 to 5 ms
     GET  /calls   the number of calls so far
     GET  /keys/N  the number of different keys since call N
+    GET  /refused the number of calls that were answered with 503
     GET  /log     every call: [key, caller, seconds on the machine's monotonic clock]
 """
 
@@ -20,6 +21,8 @@ _STEP_S = 0.001
 _STEPS = 4
 
 CALLS: list[tuple[int, int, float]] = []
+REFUSED: set[int] = set()
+REFUSE_EVERY = int(sys.argv[1]) if len(sys.argv) > 1 else 0
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -28,6 +31,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         key, caller = map(int, self.rfile.read(int(self.headers["Content-Length"])).split())
+        if REFUSE_EVERY and key % REFUSE_EVERY == 0 and key not in REFUSED:
+            REFUSED.add(key)
+            self._answer("busy", status="503 Service Unavailable")
+            return
         CALLS.append((key, caller, time.monotonic()))  # a call counts from its arrival
         time.sleep(_SHORTEST_S + key % _STEPS * _STEP_S)
         self._answer(str(key * 2))
@@ -36,12 +43,14 @@ class Handler(BaseHTTPRequestHandler):
         _, what, *since = self.path.split("/")
         if what == "keys":
             self._answer(str(len({key for key, *_ in CALLS[int(since[0]) :]})))
+        elif what == "refused":
+            self._answer(str(len(REFUSED)))
         else:
             self._answer(json.dumps(CALLS) if what == "log" else str(len(CALLS)))
 
-    def _answer(self, text):
+    def _answer(self, text, status="200 OK"):
         body = text.encode()
-        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
         self.wfile.write(head + body)
 
     def log_message(self, *_):

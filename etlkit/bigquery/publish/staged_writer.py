@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from etlkit.api.outcomes import Counts, Recovered, RefusedRow, RejectedRow
     from etlkit.api.reuse import Reuse
     from etlkit.api.run import Run
+    from etlkit.api.sink import WorkersNow
     from etlkit.api.source import SourceReader
     from etlkit.api.worker_report import WorkerReport
     from etlkit.bigquery.modes import TargetOptions
@@ -228,6 +229,18 @@ class BigQueryWriter(StagedWriter[RunOwner]):
         self._owner.check()
         with errors_as(SinkError, "snapshot", "sharing the rows among the workers failed"):
             return self._shared.open()
+
+    def workers_now(self) -> WorkersNow:
+        """See `etlkit.api.sink.SharesRun.workers_now`."""
+        if self._shared is None:
+            raise AssertionError("no shards were opened")
+        with errors_as(SinkError, "transform", "looking how far the workers are failed"):
+            return self._shared.now()
+
+    def stop_workers(self) -> None:
+        """See `etlkit.api.sink.SharesRun.stop_workers`."""
+        with errors_as(SinkError, "transform", "the workers could not be told to stop"):
+            self._owner.stop_workers()
 
     def workers(self) -> Sequence[WorkerReport]:
         """See `etlkit.api.sink.SharesRun.workers`."""

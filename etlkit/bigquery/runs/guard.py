@@ -52,6 +52,7 @@ class Holder:
         owner: Token of the attempt.
         attempt: Its number.
         ended: Whether it has said that it is over.
+        is_stopping: Whether it wants its workers to stop.
         renewed_at: When it last gave a sign of life, by BigQuery's clock.
         process: Who it is; None = not known.
         parent: Label of the workflow's run whose task the run is; empty = it is no task's.
@@ -63,6 +64,7 @@ class Holder:
     renewed_at: datetime
     process: ProcessIdentity | None
     parent: str = ""
+    is_stopping: bool = False
 
     @classmethod
     def of(cls, table: bigquery.Table) -> Holder:
@@ -75,6 +77,7 @@ class Holder:
             renewed_at=table.modified or datetime.min.replace(tzinfo=UTC),
             process=ProcessIdentity.from_json(table.description),
             parent=labels.get(PARENT_LABEL, ""),
+            is_stopping=labels.get(_STATE) == "stopping",
         )
 
     def is_alive(self, now: datetime) -> bool:
@@ -164,6 +167,7 @@ class Guard:
         self._run_id = run_id
         self._attempt = attempt
         self._renewals = 0
+        self._state = "running"
         self.owner: str = secrets.token_hex(8)
 
     def create(self) -> None:
@@ -227,6 +231,18 @@ class Guard:
             if self._patch(table):  # else a renewal that was on its way came first
                 return
 
+    def stop_workers(self) -> None:
+        """Tell workers that look here to stop. This attempt still holds the run.
+
+        Raises:
+            RunTakenOverError: It does not.
+            google.api_core.exceptions.GoogleAPIError: The request failed.
+        """
+        self._state = "stopping"
+        for _ in range(_MAX_ENDS):
+            if self._swap(self._own_table()):  # else a renewal that was on its way came first
+                return
+
     def drop(self) -> None:
         """Remove the guard of a run that is published, or that was refused before it began."""
         self._connection.drop_work_table(self.name)
@@ -278,7 +294,7 @@ class Guard:
             **self._connection.labels,
             _OWNER: self.owner,
             _ATTEMPT: str(self._attempt),
-            _STATE: "running",
+            _STATE: self._state,
             _RENEWALS: str(self._renewals),
             **self._progress(),
         }

@@ -231,6 +231,10 @@ class RunOwner:
         """
         self.lease.check()
 
+    def stop_workers(self) -> None:
+        """Tell the workers of the run to stop; see `etlkit.api.sink.SharesRun.stop_workers`."""
+        self.guard.stop_workers()
+
     def raise_if_lost(self, why: BaseException) -> None:
         """Ask the guard itself whether the run is lost, because something has failed.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,8 @@ def join_run(
         attempt = run.attempt
         if run.scheduler_task is not None:  # another task may hold the run, in a later attempt
             attempt = ShardLog(connection, dataset, run.run_id, attempt, "join").read().attempt
-        worker = ShardWorker(connection, dataset, run.run_id, attempt, run.worker)
+        stop = partial(run.request_stop, signal.SIGTERM)
+        worker = ShardWorker(connection, dataset, run.run_id, attempt, run.worker, stop)
         worker.start()
     columns = from_schema_fields(table.schema)
     log = partial(ShardLog, connection, dataset, run.run_id, attempt)

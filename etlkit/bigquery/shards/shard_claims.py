@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from etlkit.bigquery.shards.shard_map import (
     CLAIMED,
+    FAILED,
     JOINED,
     LEFT,
     RELEASED,
@@ -192,11 +193,17 @@ class ShardClaims:
         with self._lock:
             return self._settled_rows + sum(own.num_durable for own in self._own)
 
-    def leave(self) -> None:
-        """Tell what is settled, and that this worker is done. What it has not settled is free again."""
+    def leave(self, *, has_failed: bool = False) -> None:
+        """Tell what is settled, and that this worker is done. What it has not settled is free again.
+
+        Args:
+            has_failed: Whether it found an error that ends the run.
+        """
         self._closed.set()
-        if self._has_joined:
-            self.shard_log.tell([*self._settled(), *self._to_tell, ShardEvent(LEFT, self.worker)])
+        failed = [ShardEvent(FAILED, self.worker)] if has_failed else []
+        if self._has_joined or has_failed:
+            left = ShardEvent(LEFT, self.worker)
+            self.shard_log.tell([*self._settled(), *self._to_tell, *failed, left])
 
     def _of(self, claim: Claim) -> _OwnClaim:
         return next(own for own in self._own if own.claim == claim)

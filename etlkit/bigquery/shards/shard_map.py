@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 
 from etlkit.bigquery.sql import NUM_SHARDS
 
-OPENED, JOINED, CLAIMED, RELEASED, SETTLED, LEFT, LOST, SHARE, BUDGET, DOWN, UP = (
+OPENED, JOINED, CLAIMED, RELEASED, SETTLED, FAILED, LEFT, LOST, SHARE, BUDGET, DOWN, UP = (
     "opened",
     "joined",
     "claimed",
     "released",
     "settled",
+    "failed",
     "left",
     "lost",
     "share",
@@ -30,9 +31,10 @@ class ShardEvent:
     Attributes:
         kind: `opened`: shards have rows without an outcome, which are in `source`. `joined`: a worker
             has begun. `claimed`: it works on shards. `released`: it gave them back before it read a
-            row of them. `settled`: all their rows have an outcome that is durable. `left`: the worker
-            ended. `lost`: it gave no sign of life. `share`, `budget`: what it may use from now on.
-            `down`: it finds that a service is down, and tests it. `up`: the service has answered it.
+            row of them. `settled`: all their rows have an outcome that is durable. `failed`: the worker
+            found an error that ends the run. `left`: it ended. `lost`: it gave no sign of life.
+            `share`, `budget`: what it may use from now on. `down`: it finds that a service is down, and
+            tests it. `up`: the service has answered it.
         worker: Id of the worker; empty for `opened`.
         first: The first of the shards; they are neighbours.
         last: The last of them.
@@ -108,6 +110,7 @@ class ShardMap:
         claims: The live claims. Two of them may overlap for a moment: both are given back then.
         workers: Ids of the workers that have joined and are at work.
         lost: Ids of those that were lost.
+        failed: Ids of those that found an error that ends the run.
         has_settled: Whether a shard was settled.
         fractions: The part of every rate that each worker may use.
         budgets: The calls and the money that each worker may use, those that are gone included: what
@@ -119,6 +122,7 @@ class ShardMap:
     claims: list[Claim] = field(default_factory=list)
     workers: dict[str, None] = field(default_factory=dict)
     lost: set[str] = field(default_factory=set)
+    failed: set[str] = field(default_factory=set)
     has_settled: bool = False
     fractions: dict[str, float] = field(default_factory=dict)
     budgets: dict[str, tuple[int, float]] = field(default_factory=dict)
@@ -142,7 +146,7 @@ class ShardMap:
             return
         elif event.kind == JOINED:
             self.workers[event.worker] = None
-        elif event.kind in {LEFT, LOST}:
+        elif event.kind in {FAILED, LEFT, LOST}:
             self._give_back(event)
         elif event.kind == SHARE:
             self.fractions[event.worker] = event.fraction
@@ -178,6 +182,8 @@ class ShardMap:
             tellers.pop(event.worker, None)
         if event.kind == LOST:
             self.lost.add(event.worker)
+        if event.kind == FAILED:
+            self.failed.add(event.worker)
         mine = [claim for claim in self.claims if claim.worker == event.worker]
         self.claims = [claim for claim in self.claims if claim.worker != event.worker]
         for claim in mine:

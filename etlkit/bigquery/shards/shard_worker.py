@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from etlkit.bigquery.google_errors import google_message
 from etlkit.bigquery.names import TableName
-from etlkit.bigquery.runs.guard import Guard, Holder, end_lease, find_holder
+from etlkit.bigquery.runs.guard import Guard, Holder, end_lease, find_holder, guard_name
 from etlkit.bigquery.runs.lease import Lease
 from etlkit.bigquery.runs.progress_labels import ROWS_LABEL
+from etlkit.bigquery.shards.run_watch import WATCH_S, WATCHES_PER_S, RunWatch
 from etlkit.bigquery.shards.shard_map import LOST, ShardEvent
 from etlkit.errors import RunTakenOverError
 
@@ -48,6 +49,7 @@ class ShardWorker:
         run_id: The run.
         attempt: The attempt at the run.
         worker: Which of its workers this is.
+        on_over: Called, on another thread, when a remote worker sees that the run is over or stops.
 
     Attributes:
         id: Of the worker.
@@ -61,11 +63,18 @@ class ShardWorker:
         run_id: str,
         attempt: int,
         worker: Worker,
+        on_over: Callable[[], None],
     ) -> None:
         self.id: str = worker.id
         self._connection = connection
         self._dataset = dataset
         self._run_id = run_id
+        self._watch: RunWatch | None = None
+        if worker.is_remote:
+            every_s = max(WATCH_S, worker.num_workers / WATCHES_PER_S)
+            self._watch = RunWatch(
+                connection, guard_name(dataset, run_id), attempt, on_over, every_s=every_s
+            )
         name = worker_guard(dataset, run_id, self.id)
         self.count_rows: Callable[[], int] = lambda: 0
         self._guard = _WorkerGuard(
@@ -77,6 +86,8 @@ class ShardWorker:
         """Take a lease, and renew it from now on."""
         self._guard.create()
         self._lease.start()
+        if self._watch is not None:
+            self._watch.start()
 
     def check(self) -> None:
         """Return if this worker certainly still has its shards. Cheap: called before every row.
@@ -101,6 +112,8 @@ class ShardWorker:
 
     def end(self, _error: BaseException | None = None) -> None:
         """Give up the lease. Whoever publishes the run drops its table."""
+        if self._watch is not None:
+            self._watch.close()
         self._lease.close()
         self._guard.end()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from etlkit.api.run import Interrupted
 from etlkit.api.sink import PART, PARTS
 from etlkit.api.source import ROW_ID
 from etlkit.bigquery.google_errors import errors_as
@@ -13,7 +14,7 @@ from etlkit.bigquery.publish.staged_writer import StagedWriter
 from etlkit.bigquery.publish.staging import Staging
 from etlkit.bigquery.publish.target import target_of
 from etlkit.bigquery.shards.shard_worker import ShardWorker
-from etlkit.errors import SinkError
+from etlkit.errors import RunTakenOverError, SinkError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,7 +118,8 @@ class ShardWriter(StagedWriter[ShardWorker]):
         try:
             self._staging.close()
             self._quota.close()
-            self._claims.leave()
+            is_over = isinstance(error, (Interrupted, RunTakenOverError))
+            self._claims.leave(has_failed=not is_over)
         except Exception as second:  # the first error is the one to report
             log.warning("the end of the worker could not be told: %s", second)
         super().abort(error)

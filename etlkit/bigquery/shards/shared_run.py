@@ -6,6 +6,7 @@ import logging
 import secrets
 from typing import TYPE_CHECKING
 
+from etlkit.api.sink import WorkersNow
 from etlkit.bigquery import sql
 from etlkit.bigquery.google_errors import google_message
 from etlkit.bigquery.runs.guard import end_lease
@@ -54,6 +55,7 @@ class SharedRun:
         self._staging = staging
         self._log = ShardLog(connection, dataset, run.run_id, run.attempt, "run")
         self._workers: set[str] = set()
+        self._num_shards = self._num_rows = 0
 
     def open(self) -> int:
         """See `etlkit.api.sink.SharesRun.open_shards`.
@@ -81,7 +83,15 @@ class SharedRun:
             first, last = rows[0]["shard"], rows[-1]["shard"]
             source = str(self._reader.rows_left)
             self._log.tell([ShardEvent(OPENED, "", first, last, state.generation + 1, source)])
-        return sum(row["n"] for row in rows)
+            self._num_shards = last - first + 1
+        self._num_rows = sum(row["n"] for row in rows)
+        return self._num_rows
+
+    def now(self) -> WorkersNow:
+        """See `etlkit.api.sink.SharesRun.workers_now`. Shards are about equal: row ids are random."""
+        shards = self._log.read().shards
+        settled = 1 - shards.num_left / max(1, self._num_shards)
+        return WorkersNow(round(self._num_rows * settled), bool(shards.failed))
 
     def workers(self) -> list[WorkerReport]:
         """See `etlkit.api.sink.SharesRun.workers`."""

@@ -12,6 +12,7 @@ from etlkit.bigquery.shards.shard_claims import ShardClaims
 from etlkit.bigquery.shards.shard_log import LogState
 from etlkit.bigquery.shards.shard_map import (
     CLAIMED,
+    FAILED,
     JOINED,
     LEFT,
     LOST,
@@ -239,3 +240,14 @@ def test_rows_of_other_shards_are_refused():
     mine = claims.next()
     with pytest.raises(SourceError, match="is not of the shards"):
         claims.was_read(mine, pa.array([row_id(mine.last + 1)]))
+
+
+def test_a_worker_that_failed_is_known_and_its_shards_are_free():
+    """Its settled ones stay settled; what it says at its end changes nothing more."""
+    first, second = claim("a", 0, 3), claim("a", 4, 7)
+    events = [opened(0, 9), ShardEvent(JOINED, "a"), first.event(CLAIMED), second.event(CLAIMED)]
+    told = [first.event(SETTLED), ShardEvent(FAILED, "a"), ShardEvent(LEFT, "a")]
+    shards = ShardMap.of([*events, *told])
+    assert (shards.failed, shards.lost) == ({"a"}, set())
+    assert shards.free() == list(range(4, 10))
+    assert ShardMap.of(events).failed == set()
