@@ -78,8 +78,13 @@ class Rendezvous(Protocol):
             RunTakenOverError: Another task leads now.
         """
 
-    def leave(self, outcome: LeadEnd) -> None:
-        """Lead no more. Does nothing for a task that does not lead; never raises."""
+    def leave(self, outcome: LeadEnd, run_id: str | None = None) -> None:
+        """Lead no more. Does nothing for a task that does not lead; never raises.
+
+        Args:
+            outcome: How it ended.
+            run_id: Which run it is; None = as it was named.
+        """
 
     def find_run(self, run_id: str) -> FoundRun | None:
         """What is known of a run; None = it was never begun."""

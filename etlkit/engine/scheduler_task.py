@@ -154,13 +154,12 @@ class _SharedTask:
 
     def _lead(self, run_id: str | None) -> RunReport | None:
         """Run the job, or go on with its run. None = another task has the run: look again."""
-        outcome = LeadEnd.UNKNOWN
+        outcome, published = LeadEnd.UNKNOWN, None
         try:
             resume = self._to_resume(run_id)
             log.info("task %s leads%s", self._task, f" and goes on with {resume}" if resume else "")
             report = self._run_job(resume)
-            self._rendezvous.name_run(report.run_id)
-            outcome = LeadEnd.PUBLISHED
+            outcome, published = LeadEnd.PUBLISHED, report.run_id
         except RunTakenOverError as error:
             log.info("task %s leads no more: %s", self._task, error)
             return None
@@ -177,7 +176,7 @@ class _SharedTask:
             outcome = LeadEnd.INTERRUPTED
             raise
         finally:
-            self._rendezvous.leave(outcome)
+            self._rendezvous.leave(outcome, published)
         return replace(
             report,
             calls=report.calls + self._usage.calls,

@@ -156,13 +156,13 @@ class TaskRendezvous:
             with errors_as(SinkError, "open", "telling the other tasks of the run failed"):
                 self._tell(self._lead)
 
-    def leave(self, outcome: LeadEnd) -> None:
+    def leave(self, outcome: LeadEnd, run_id: str | None = None) -> None:
         """See `etlkit.api.rendezvous.Rendezvous.leave`."""
         lead, lease, self._lead, self._lease = self._lead, self._lease, None, None
         if lead is None or lease is None:
             return
         lease.close()
-        self._outcome = outcome
+        self._outcome, self._run_id = outcome, run_id or self._run_id
         try:
             self._tell(lead)
             lead.end()
