@@ -66,7 +66,10 @@ class Rendezvous(Protocol):
         """How it stands now."""
 
     def take_lead(self) -> bool:
-        """Become the task that leads, if none does. False = another one was faster."""
+        """Become the task that leads, if nothing has changed since the last look.
+
+        Call it only if none led then. False = another one was faster, or has led and ended since.
+        """
 
     def name_run(self, run_id: str) -> None:
         """Tell the others which run it is; called by the one that leads.
@@ -75,8 +78,13 @@ class Rendezvous(Protocol):
             RunTakenOverError: Another task leads now.
         """
 
-    def leave(self, outcome: LeadEnd) -> None:
-        """Lead no more. Does nothing for a task that does not lead; never raises."""
+    def leave(self, outcome: LeadEnd, run_id: str | None = None) -> None:
+        """Lead no more. Does nothing for a task that does not lead; never raises.
+
+        Args:
+            outcome: How it ended.
+            run_id: Which run it is; None = as it was named.
+        """
 
     def find_run(self, run_id: str) -> FoundRun | None:
         """What is known of a run; None = it was never begun."""

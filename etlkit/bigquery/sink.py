@@ -190,9 +190,9 @@ class BigQuerySink(SinkOptions):
         self, job: JobOptions, source: Source, request: RunRequest, task: SchedulerTask, /
     ) -> Rendezvous:
         """See `etlkit.api.rendezvous.TakesTasks.meet`."""
-        from etlkit.bigquery.shards.task_rendezvous import TaskRendezvous
+        from etlkit.bigquery.shards.task_rendezvous import open_rendezvous
 
-        return TaskRendezvous(self, job, source, request, task)
+        return open_rendezvous(self, job, source, request, task)
 
     def check_lineage(self, _source: Source, /) -> None:
         """See `etlkit.api.lineage.KeepsLineage.check_lineage`."""

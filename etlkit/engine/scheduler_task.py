@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn, cast
 
+from etlkit.api.outcomes import Counts
 from etlkit.api.rendezvous import LeadEnd, TakesTasks
 from etlkit.api.report import Progress, RunReport, end_state, error_text
 from etlkit.api.run import Interrupted, Run, RunRecord
@@ -153,13 +154,12 @@ class _SharedTask:
 
     def _lead(self, run_id: str | None) -> RunReport | None:
         """Run the job, or go on with its run. None = another task has the run: look again."""
-        outcome = LeadEnd.UNKNOWN
+        outcome, published = LeadEnd.UNKNOWN, None
         try:
             resume = self._to_resume(run_id)
             log.info("task %s leads%s", self._task, f" and goes on with {resume}" if resume else "")
             report = self._run_job(resume)
-            self._rendezvous.name_run(report.run_id)
-            outcome = LeadEnd.PUBLISHED
+            outcome, published = LeadEnd.PUBLISHED, report.run_id
         except RunTakenOverError as error:
             log.info("task %s leads no more: %s", self._task, error)
             return None
@@ -176,7 +176,7 @@ class _SharedTask:
             outcome = LeadEnd.INTERRUPTED
             raise
         finally:
-            self._rendezvous.leave(outcome)
+            self._rendezvous.leave(outcome, published)
         return replace(
             report,
             calls=report.calls + self._usage.calls,
@@ -198,15 +198,27 @@ class _SharedTask:
         return run_id
 
     def _run_job(self, resume: str | None) -> RunReport:
+        is_confirmed = False
+
         def began(run: Run) -> None:
+            self._run_id = run.run_id
             self._rendezvous.name_run(run.run_id)
             self._on_start(run)
+
+        def shown(stage: str, counts: Counts, expected: int | None) -> None:
+            nonlocal is_confirmed
+            if stage == "snapshot" and not is_confirmed:
+                # The ledger knows the run from here on. A task that took the lead before did not find
+                # it there, and has begun another one: then this raises. One that takes it now finds it.
+                is_confirmed = True
+                self._rendezvous.name_run(self._run_id)
+            self._on_progress(stage, counts, expected)
 
         return run_transfer(
             self._job,
             replace(self._request, resume=resume),
             on_start=began,
-            on_progress=self._on_progress,
+            on_progress=shown,
             launch=self._launch,
         )
 

@@ -26,6 +26,8 @@ from etlkit.errors import RunStateError, RunTakenOverError, SinkError
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from google.cloud import bigquery
+
     from etlkit.api.job_options import JobOptions
     from etlkit.api.run import RunRequest
     from etlkit.api.scheduler_task import SchedulerTask
@@ -53,58 +55,79 @@ class _Lead(Guard):
         """The error of a task that leads no more."""
         return RunTakenOverError("another task leads this run now; this one published nothing")
 
+    def take(self, seen: bigquery.Table | None) -> bool:
+        """Lead, if nothing has changed since the table was seen; None = it was not there.
+
+        A task that was paused after it looked must not begin a run after another one has published.
+        """
+        if seen is not None:
+            return self._swap(seen)
+        try:
+            self.create()
+        except RunStateError:
+            return False
+        return True
+
+
+def open_rendezvous(
+    options: TargetOptions,
+    job: JobOptions,
+    source: Source,
+    request: RunRequest,
+    task: SchedulerTask,
+) -> TaskRendezvous:
+    """See `etlkit.api.rendezvous.TakesTasks.meet`."""
+    token = new_run_id(request.started_at)
+    labels = {"etlkit_job": label(request.job_name)}
+    connection = Connection(request.settings, job_prefix=f"etlkit_task_{token}", labels=labels)
+    dataset = work_dataset(options.work_dataset, connection.project)
+    rendezvous = TaskRendezvous(connection, dataset, request.job_name, task.run_key)
+    with errors_as(SinkError, "open", "the place where tasks meet could not be opened"):
+        _find_location(connection, ".".join(dataset), job, source, request)
+    return rendezvous
+
+
+def _find_location(
+    connection: Connection, dataset_id: str, job: JobOptions, source: Source, request: RunRequest
+) -> None:
+    """Work where the run will: a dataset that is missing is made where the source is."""
+    found = connection.find_dataset(dataset_id)
+    if found is not None:
+        connection.location = found.location
+        return
+    with Run(request) as run:
+        source.open(job, run).close(succeeded=False)
+        connection.location = connect(run).location
+    connection.make_dataset(dataset_id)
+
 
 class TaskRendezvous:
     """See `etlkit.api.rendezvous.Rendezvous`.
 
     Args:
-        options: What the job says about its target.
-        job: The job's options.
-        source: Where its rows come from.
-        request: What the caller asks for.
-        task: This task.
+        connection: Closed with this.
+        dataset: Project and dataset of the work tables.
+        job_name: The job.
+        run_key: What its tasks have in common.
     """
 
     def __init__(
-        self,
-        options: TargetOptions,
-        job: JobOptions,
-        source: Source,
-        request: RunRequest,
-        task: SchedulerTask,
+        self, connection: Connection, dataset: tuple[str, str], job_name: str, run_key: str
     ) -> None:
-        token = new_run_id(request.started_at)
-        labels = {"etlkit_job": label(request.job_name)}
-        self._connection = Connection(
-            request.settings, job_prefix=f"etlkit_task_{token}", labels=labels
-        )
-        self._dataset = work_dataset(options.work_dataset, self._connection.project)
-        self._job_name = request.job_name
-        self._name = rendezvous_name(self._dataset, request.job_name, task.run_key)
+        self._connection = connection
+        self._dataset = dataset
+        self._name = rendezvous_name(dataset, job_name, run_key)
         self._run_id: str | None = None
         self._outcome = LeadEnd.UNKNOWN
         self._lead: _Lead | None = None
         self._lease: Lease | None = None
         self._seen: datetime | None = None
-        with errors_as(SinkError, "open", "the place where tasks meet could not be opened"):
-            self._find_location(job, source, request)
-
-    def _find_location(self, job: JobOptions, source: Source, request: RunRequest) -> None:
-        """Work where the run will: a dataset that is missing is made where the source is."""
-        dataset_id = self._name.dataset_id
-        found = self._connection.find_dataset(dataset_id)
-        if found is not None:
-            self._connection.location = found.location
-            return
-        with Run(request) as run:
-            source.open(job, run).close(succeeded=False)
-            self._connection.location = connect(run).location
-        self._connection.make_dataset(dataset_id)
+        self._table: bigquery.Table | None = None
 
     def look(self) -> Standing:
         """See `etlkit.api.rendezvous.Rendezvous.look`."""
         with errors_as(SinkError, "open", "looking for the other tasks failed"):
-            table = self._connection.find_table(self._name)
+            table = self._table = self._connection.find_table(self._name)
             if table is None:
                 return Standing(None, is_led=False)
             holder = Holder.of(table)
@@ -119,11 +142,9 @@ class TaskRendezvous:
         """See `etlkit.api.rendezvous.Rendezvous.take_lead`."""
         lead = _Lead(self._connection, self._name, "of tasks", 1, progress=self._told)
         self._outcome = LeadEnd.UNKNOWN
-        try:
-            with errors_as(SinkError, "open", "leading the other tasks failed"):
-                lead.claim()
-        except RunStateError:
-            return False
+        with errors_as(SinkError, "open", "leading the other tasks failed"):
+            if not lead.take(self._table):
+                return False
         self._lead, self._lease = lead, Lease(lead)
         self._lease.start()
         return True
@@ -135,13 +156,13 @@ class TaskRendezvous:
             with errors_as(SinkError, "open", "telling the other tasks of the run failed"):
                 self._tell(self._lead)
 
-    def leave(self, outcome: LeadEnd) -> None:
+    def leave(self, outcome: LeadEnd, run_id: str | None = None) -> None:
         """See `etlkit.api.rendezvous.Rendezvous.leave`."""
         lead, lease, self._lead, self._lease = self._lead, self._lease, None, None
         if lead is None or lease is None:
             return
         lease.close()
-        self._outcome = outcome
+        self._outcome, self._run_id = outcome, run_id or self._run_id
         try:
             self._tell(lead)
             lead.end()
