@@ -99,8 +99,10 @@ def run_job(
     from etlkit.notebook import notebook_progress
 
     job, request = _request(job, name, settings, _Given(variables, loop, queued_at))
-    launch = _launcher(job, request, workers, engine, engine_args)
-    if retry_rejects is not None:
+    launch = None
+    if retry_rejects is None:
+        launch = _launcher(job, request, workers, engine, engine_args)
+    else:
         if engine is not None:
             raise ConfigError("rejected rows are run again by one process, not on an engine")
         job = replace(job, source=job.sink.rejected_rows(job.source, retry_rejects, only))
@@ -726,6 +728,7 @@ def _launcher(
     Raises:
         ConfigError: There is no such engine, or it cannot run this job.
     """
+    from etlkit.engine.importable import check_importable
     from etlkit.engine.worker_processes import WorkerProcesses
     from etlkit.errors import ConfigError
     from etlkit.worker_process import main, work
@@ -733,6 +736,9 @@ def _launcher(
     if engine is None:
         if engine_args:
             raise ConfigError("engine_args go with an engine: beam or ray")
+        if workers or job.workers:
+            _num_workers(job, workers, engine)  # what cannot be shared is refused first
+            check_importable(job, with_script=True)
         return partial(WorkerProcesses, main=main)
     from etlkit.engines.engine_workers import EngineWorkers
     from etlkit.engines.registry import make_engine

@@ -26,7 +26,7 @@ PYTHON = os.environ.get("ETLKIT_ENGINES_PYTHON", "")
 NUM_ROWS = 2000
 IN_FLIGHT = 8
 REFUSE_EVERY = 13
-TIMEOUT_S = 150.0
+TIMEOUT_S = 600.0
 TARGETS = itertools.count(1)
 
 FATES = {n: 0 if n % 10 == 0 else 3 if n % 10 == 1 else 1 for n in range(NUM_ROWS)}
