@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import pickle
 import sys
-from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Any
 
 from etlkit.engine.worker_messages import pickled_job
@@ -42,12 +41,21 @@ def check_importable(job: TransferJob, *, with_script: bool) -> None:
             )
         if top in sys.stdlib_module_names or top == _OURS:
             continue
-        if PathFinder.find_spec(top) is None:
+        if not _is_found(top):
             place = getattr(sys.modules.get(name), "__file__", None) or name
             raise ConfigError(
                 f"workers import modules by name, and {place} is in no folder that Python imports "
                 "from. Start the job in its folder, or add that to PYTHONPATH"
             )
+
+
+def _is_found(module: str) -> bool:
+    """Whether an import finds a module at the top, though it may be here already under that name.
+
+    All finders are asked: a package that is installed to be edited may have one of its own.
+    """
+    finders = [getattr(finder, "find_spec", None) for finder in sys.meta_path]
+    return any(find is not None and find(module, None) is not None for find in finders)
 
 
 class _Modules(pickle.Unpickler):
