@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from etlkit.api.rehearsal_report import RehearsalReport
     from etlkit.api.report import DatamartReport, DryRunReport, Report, RunReport, StatementReport
     from etlkit.api.run import Settings
+    from etlkit.api.scheduler_task import SchedulerTask
     from etlkit.api.sink import Sink, SinkWriter
     from etlkit.api.source import Source, SourceReader
     from etlkit.api.transform import EtlBase
@@ -155,6 +156,7 @@ _HOMES = {
     "RunStateError": "etlkit.errors",
     "RunTakenOverError": "etlkit.errors",
     "Runnable": "etlkit.workflow.task_kind",
+    "SchedulerTask": "etlkit.api.scheduler_task",
     "Secret": "etlkit.calls.secret",  # the name of a module  # nosec B105
     "Settings": "etlkit.api.run",
     "Sink": "etlkit.api.sink",
@@ -258,6 +260,7 @@ __all__ = [
     "RunStateError",
     "RunTakenOverError",
     "Runnable",
+    "SchedulerTask",
     "Secret",
     "Settings",
     "Sink",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from etlkit.api.rehearsal_report import RehearsalReport
     from etlkit.api.report import DatamartReport, DryRunReport, Progress, RunReport
     from etlkit.api.run import ParentRun, Run, RunRequest, Settings
+    from etlkit.api.scheduler_task import SchedulerTask
     from etlkit.api.workflow_report import WorkflowObserver, WorkflowReport
     from etlkit.api.workflow_state import WorkflowState
     from etlkit.bigquery.datamart.plan import Plan
@@ -54,6 +55,7 @@ def run_job(
     fresh: bool = False,
     reuse_across_code: bool = False,
     workers: int | None = None,
+    scheduler_task: SchedulerTask | None = None,
     engine: str | None = None,
     engine_args: Mapping[str, str] | None = None,
 ) -> RunReport:
@@ -80,6 +82,9 @@ def run_job(
         fresh: Call for every row, also for those that are known from earlier runs.
         reuse_across_code: Take results of earlier runs although other code has made them.
         workers: Processes that share the run; None = as the job says.
+        scheduler_task: Which of several tasks this is that share the run; None = it is none. `resume`
+            then counts for the task that begins the run, and `on_start` is called with each run that
+            this task has a part in.
         engine: Where they run: `beam` or `ray`; None = on this machine. Without a number of workers
             there are as many as the engine has processors.
         engine_args: The engine's own options, e.g. `{"runner": "DataflowRunner", "region": …}` or
@@ -94,6 +99,7 @@ def run_job(
             can be resumed.
     """
     from etlkit.engine.read_back import rows_reader
+    from etlkit.engine.scheduler_task import run_task
     from etlkit.engine.transfer import run_transfer
     from etlkit.errors import ConfigError
     from etlkit.notebook import notebook_progress
@@ -117,13 +123,19 @@ def run_job(
         fresh=fresh,
         reuse_across_code=reuse_across_code,
         num_workers=_num_workers(job, workers, engine) if retry_rejects is None else None,
+        scheduler_task=scheduler_task,
     )
+    if scheduler_task is not None:
+        if engine is not None:
+            raise ConfigError("the tasks of a scheduler are workers already: leave out the engine")
+        request = replace(request, num_workers=_num_workers_of_task(job, request))
     try:
         with _watched():
             progress = on_progress or notebook_progress(request.job_name)
-            report = run_transfer(
-                job, request, on_start=on_start, on_progress=progress, launch=launch
-            )
+            run = run_transfer
+            if scheduler_task is not None:
+                run = partial(run_task, task=scheduler_task)
+            report = run(job, request, on_start=on_start, on_progress=progress, launch=launch)
     except BaseException as error:
         failed = getattr(error, "report", None)
         if failed is not None:
@@ -714,6 +726,27 @@ def _num_workers(job: TransferJob, given: int | None, engine: str | None) -> int
         )
     job.sink.check_workers(job.source)
     return number
+
+
+def _num_workers_of_task(job: TransferJob, request: RunRequest) -> int:
+    """Processes of a task of a scheduler.
+
+    Raises:
+        ConfigError: The job's rows cannot be shared.
+    """
+    from etlkit.errors import ConfigError
+
+    if request.retry_of is not None:
+        raise ConfigError("rejected rows are run again by one process, not by tasks of a scheduler")
+    if request.parent is not None:
+        raise ConfigError("a task of a workflow is run by one process, not by tasks of a scheduler")
+    try:
+        return _num_workers(job, request.num_workers or 1, None) or 1
+    except ConfigError as error:
+        raise ConfigError(
+            f"this is task {request.scheduler_task} of a scheduler, and tasks share a run as workers "
+            f"do: {error}. To run the whole job in this process: --worker off"
+        ) from error
 
 
 def _launcher(

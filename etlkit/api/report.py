@@ -99,6 +99,9 @@ class RunReport(ReadableRows):
         currency: That of `cost`.
         rows_per_s: Source rows per second of the transform stage.
         seconds: Seconds by stage.
+        task: Which task of a scheduler this is, e.g. `2/3`. The task that publishes reports the rows of
+            the whole run, every other one its own rows and no `rows_published`. Calls are always its
+            own. None = the run is not shared among tasks.
         workers: The workers that shared a published run, of all attempts; empty = one process alone
             ran it.
         error: Why the run failed; None = it did not.
@@ -126,6 +129,7 @@ class RunReport(ReadableRows):
     currency: str = "USD"
     rows_per_s: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)
+    task: str | None = None
     workers: list[WorkerReport] = field(default_factory=list)
     error: str | None = None
 

@@ -12,6 +12,7 @@ from typing import Any, Self, TypeAlias, TypeVar
 
 from etlkit.api.outcomes import Counts
 from etlkit.api.report import Report
+from etlkit.api.scheduler_task import SchedulerTask
 from etlkit.calls.retry import Calls
 from etlkit.calls.shared import SharedCalls
 from etlkit.calls.times import Times
@@ -145,6 +146,8 @@ class RunRequest:
         fresh: Take no results of earlier runs.
         reuse_across_code: Take results that other code has made, too.
         num_workers: Processes that share the run; None = this one alone runs it.
+        scheduler_task: Which of the tasks of a scheduler that share the run this process is; None = it
+            is none.
         results_of: Name of the job whose results are taken and kept; None = the run's own.
         times: Where durations of calls and rows are recorded; None = nobody asks for them.
     """
@@ -163,6 +166,7 @@ class RunRequest:
     fresh: bool = False
     reuse_across_code: bool = False
     num_workers: int | None = None
+    scheduler_task: SchedulerTask | None = None
     results_of: str | None = None
     times: Times | None = None
 
@@ -227,7 +231,9 @@ class Run:
             `started_at` and `journal`.
         parent: The workflow's run whose task this run is; None = it stands for itself.
         worker: As given.
-        num_workers: Processes that share the run; None = one process alone runs it.
+        num_workers: Processes that share the run; None = one process alone runs it. Of tasks of a
+            scheduler, those of this task.
+        scheduler_task: As in `RunRequest`.
     """
 
     def __init__(
@@ -257,6 +263,7 @@ class Run:
         self.worker: Worker | None = worker
         is_shared = record is not None and record.is_shared
         self.num_workers: int | None = request.num_workers or (1 if is_shared else None)
+        self.scheduler_task: SchedulerTask | None = request.scheduler_task
         self.fingerprint = fingerprint
         self.code: dict[str, str] = dict(code or {})
         self.revision: str | None = revision

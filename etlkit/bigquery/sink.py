@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from etlkit.api.job_options import JobOptions
+    from etlkit.api.rendezvous import Rendezvous
     from etlkit.api.reuse import Reuse
     from etlkit.api.run import Run, RunRecord, RunRequest
+    from etlkit.api.scheduler_task import SchedulerTask
     from etlkit.api.sink import SinkWriter
     from etlkit.api.source import Source, SourceReader
     from etlkit.rows.columns import Column
@@ -183,6 +185,14 @@ class BigQuerySink(SinkOptions):
         if not isinstance(source, BigQuerySource):
             raise AssertionError("check_workers has refused it")  # noqa: TRY004
         return join_run(self, job, run, source)
+
+    def meet(
+        self, job: JobOptions, source: Source, request: RunRequest, task: SchedulerTask, /
+    ) -> Rendezvous:
+        """See `etlkit.api.rendezvous.TakesTasks.meet`."""
+        from etlkit.bigquery.shards.task_rendezvous import TaskRendezvous
+
+        return TaskRendezvous(self, job, source, request, task)
 
     def check_lineage(self, _source: Source, /) -> None:
         """See `etlkit.api.lineage.KeepsLineage.check_lineage`."""

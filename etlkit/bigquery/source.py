@@ -156,7 +156,20 @@ class BigQueryReader:
 
     @property
     def _rest(self) -> TableName:
-        return TableName(*self._dataset, f"src_{self._run.run_id}_rest")
+        # Workers of other tasks may still read that of an earlier attempt.
+        number = "" if self._run.scheduler_task is None else f"_{self._run.attempt}"
+        return TableName(*self._dataset, f"src_{self._run.run_id}_rest{number}")
+
+    @property
+    def _all_rests(self) -> list[TableName]:
+        """Those that any attempt may have left."""
+        plain = f"src_{self._run.run_id}_rest"
+        if not self._is_shared:
+            return [TableName(*self._dataset, plain)]
+        numbers = range(1, self._run.attempt + 1)
+        return [
+            TableName(*self._dataset, each) for each in (plain, *(f"{plain}_{n}" for n in numbers))
+        ]
 
     def _check(self) -> tuple[Column, ...]:
         """Dry-run the query as the user wrote it: positions in BigQuery's messages are theirs."""
@@ -296,7 +309,7 @@ class BigQueryReader:
         """Drop the frozen rows after success; else they stay for a resume and expire."""
         if self._table is not None and succeeded:
             may_have_rest = self._rests or self._run.attempt > 1
-            names = [self.frozen, self._rest] if may_have_rest else [self.frozen]
+            names = [self.frozen, *self._all_rests] if may_have_rest else [self.frozen]
             self._connection.drop_beside(names)
 
 

@@ -13,7 +13,9 @@ import sys
 from dataclasses import dataclass, field
 
 _APIS = ("artifactregistry", "bigquery", "bigquerystorage", "cloudbuild", "iam", "run")
-_ROLES = ("roles/bigquery.user", "roles/bigquery.dataEditor")
+ROLES = ("roles/bigquery.user", "roles/bigquery.dataEditor")
+"""What a job needs in its project."""
+
 _IGNORED = (
     ".git",
     ".venv/",
@@ -41,6 +43,7 @@ class CloudRunJob:
         schedule: Five fields of cron; None = nothing starts it by itself.
         time_zone: Of the schedule.
         max_retries: How often Cloud Run starts it again after a failure.
+        tasks: How many tasks share a run.
         task_timeout: How long one attempt may take, e.g. `2h`.
         memory: Of the container, e.g. `1Gi`.
         cpu: Of the container.
@@ -60,6 +63,7 @@ class CloudRunJob:
     schedule: str | None = None
     time_zone: str = "Etc/UTC"
     max_retries: int = 3
+    tasks: int = 1
     task_timeout: str = "1h"
     memory: str = "1Gi"
     cpu: str = "1"
@@ -186,7 +190,7 @@ gcloud iam service-accounts describe "$ACCOUNT" --project="$PROJECT" >/dev/null 
 # The account that the job runs as, and what it may do. Give it less than the whole project where you
 # can, and more where the job needs it, e.g. roles/storage.objectViewer for buckets and
 # roles/bigquery.connectionUser for object tables: {_DOCS}/bigquery/docs/access-control
-{make}for role in {" ".join(_ROLES)}; do
+{make}for role in {" ".join(ROLES)}; do
   gcloud projects add-iam-policy-binding "$PROJECT" --member="serviceAccount:$ACCOUNT" \\
     --role="$role" --condition=None --quiet >/dev/null
 done
@@ -207,7 +211,7 @@ gcloud builds submit . --config={file} --ignore-file={ignore} \\
 
     def _job(self) -> str:
         options = [
-            "--tasks=1 --parallelism=1",
+            f"--tasks={self.tasks} --parallelism={self.tasks}",
             f"--max-retries={self.max_retries} --task-timeout={shlex.quote(self.task_timeout)}",
             f"--memory={shlex.quote(self.memory)} --cpu={shlex.quote(self.cpu)}",
         ]
@@ -216,8 +220,15 @@ gcloud builds submit . --config={file} --ignore-file={ignore} \\
         if self.secrets:
             options.append(shlex.quote(f"--set-secrets={_listed(self.secrets)}"))
         lines = "".join(f" \\\n  {each}" for each in options)
+        shared = ""
+        if self.tasks > 1:
+            shared = f"""\
+# Its {self.tasks} tasks share one run, which CLOUD_RUN_EXECUTION names:
+# {_DOCS}/run/docs/container-contract#jobs-env-vars
+"""
         return f"""\
 # The job: {_DOCS}/run/docs/create-jobs
+{shared}\
 # A task that fails is started again (--max-retries), and goes on where it stopped (--resume=auto).
 gcloud run jobs deploy "$NAME" --image="$IMAGE" --region="$REGION" --project="$PROJECT" \\
   --service-account="$ACCOUNT"{lines}

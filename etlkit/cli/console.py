@@ -36,6 +36,10 @@ def show_report(report: RunReport) -> None:
         run = f"; run {report.run_id}" if report.run_id else ""
         _say("red", report.state, f"{ended}, in {duration_text(report.total_s)}{run}")
         return
+    if report.task is not None and not report.rows_published:
+        what = f"run {report.run_id}, by another task; rows of task {report.task}"
+        _say("green", "published", f"{what}: {_counts(report)}, in {duration_text(report.total_s)}")
+        return
     _say(
         "green",
         "published",

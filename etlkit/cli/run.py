@@ -29,6 +29,7 @@ from etlkit.cli.options import (
     project_option,
     spelled,
 )
+from etlkit.cli.scheduler_variables import Worker, scheduler_task
 from etlkit.cli.script_options import check_target, script_job, script_options
 from etlkit.cli.swallowed import PREVIEW_ROWS, RowsOrTarget, swallowed_target
 
@@ -48,6 +49,8 @@ _ONLY_TRANSFERS = (
     *_LOOKS,
     "journal",
     "workers",
+    "worker",
+    "run_key",
     "engine",
     "fresh",
     "reuse_across_code",
@@ -58,7 +61,11 @@ _EXCLUSIVE = (
     ("fresh", "reuse_across_code"),
     ("fresh", "retry_rejects"),
     ("workers", "retry_rejects"),
+    ("worker", "retry_rejects"),
+    ("run_key", "retry_rejects"),
     ("engine", "retry_rejects"),
+    ("engine", "worker"),
+    ("engine", "run_key"),
     ("reuse_across_code", "retry_rejects"),
 )
 _NOT_WITH_LOOKS = {
@@ -71,6 +78,8 @@ _NEVER_WITH_LOOKS = (
     "retry_rejects",
     "journal",
     "workers",
+    "worker",
+    "run_key",
     "engine",
     "dry_run",
     "graph",
@@ -78,9 +87,9 @@ _NEVER_WITH_LOOKS = (
 )
 _ONLY_WORKFLOWS = ("from_task", "skip")
 _RESUMING = ("resume", "allow_code_change")
-_NOT_IN_DRY_RUNS = ("resume", "retry_rejects", "engine")
+_NOT_IN_DRY_RUNS = ("resume", "retry_rejects", "worker", "run_key", "engine")
 _NEEDED_PARTNERS = {
-    "allow_code_change": ("resume",),
+    "allow_code_change": ("resume", "worker"),
     "engine_args": ("engine",),
     "price_per_tib": ("dry_run",),
     "graph_format": ("graph",),
@@ -92,6 +101,7 @@ _NEEDED_PARTNERS = {
 
 _BEFORE = "Before paying for a transfer"
 _ROWS = "Which rows of a transfer"
+_SCHEDULER = "Tasks of a scheduler that share the run of a transfer"
 _TASKS = "Which tasks of a workflow"
 _VALUES = "Variables"
 _DRY_RUN = "Dry runs"
@@ -200,6 +210,20 @@ DIFF_ROWS = 100
     metavar="N",
     section=_ROWS,
     help="Share the run among N processes, each with the job's max_concurrency.",
+)
+@option(
+    "--worker",
+    type=Worker(),
+    metavar="I/N",
+    section=_SCHEDULER,
+    help="This process is the Ith of N, from 1, that share the run; with --run-key. Cloud Run, Slurm "
+    "and Kubernetes tell it. off = run the whole job here.",
+)
+@option(
+    "--run-key",
+    metavar="KEY",
+    section=_SCHEDULER,
+    help="Names the run that tasks share: the same for all of them, and another for the next run.",
 )
 @option(
     "--engine",
@@ -463,6 +487,10 @@ def _run_transfer(job: TransferJob, given: dict[str, Any], options: dict[str, An
     from etlkit.cli.progress import progress_view
     from etlkit.runner import run_job
 
+    task = None
+    if not options["retry_rejects"]:
+        task = scheduler_task(options["worker"], options["run_key"], given["settings"].environ)
+
     def run() -> RunReport:
         plain = options["log_format"] == "json"
         with progress_view(quiet=options["quiet"], plain=plain) as view:
@@ -477,6 +505,7 @@ def _run_transfer(job: TransferJob, given: dict[str, Any], options: dict[str, An
                 fresh=options["fresh"],
                 reuse_across_code=options["reuse_across_code"],
                 workers=options["workers"],
+                scheduler_task=task,
                 engine=options["engine"],
                 engine_args=_engine_args(options["engine_args"]),
                 only=next(iter(options["only"]), None),

@@ -163,6 +163,9 @@ def _find(
     if is_too_old(record.run_id, request.started_at):
         log.info("a new run begins: run %s is too old to be resumed by itself", record.run_id)
         return None
+    if request.scheduler_task is not None and not record.is_shared:
+        log.info("a new run begins: run %s was started without workers", record.run_id)
+        return None
     return record
 
 
@@ -360,7 +363,8 @@ class _Transfer:
         return shared
 
     def _show_usage(self, began_with: Counts, rows_left: int | None, usage: Usage) -> None:
-        expected = None if rows_left is None else rows_left + began_with.read
+        is_part = self._request.scheduler_task is not None  # what other tasks do is not known here
+        expected = None if rows_left is None or is_part else rows_left + began_with.read
         self._counts = added(began_with, usage.counts)
         RowErrorHandler(self._job, self._counts).check_max_rejected(min_rows=MIN_ROWS)
         self._on_progress("transform", self._counts, expected)
@@ -376,6 +380,7 @@ class _Transfer:
         found.first_errors = self._counts.first_errors
         found.error_classes = self._counts.error_classes
         self._counts = found
+        RowErrorHandler(self._job, found).check_max_rejected(min_rows=0)
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
@@ -432,6 +437,7 @@ class _Transfer:
 
     def report(self, error: BaseException | None) -> RunReport:
         counts, spent = self._counts, self._seconds.get("transform", 0.0)
+        task = self._request.scheduler_task
         return RunReport(
             run_id=self._run_id,
             job=self._request.job_name,
@@ -457,6 +463,7 @@ class _Transfer:
             if spent
             else 0.0,
             seconds=self._seconds,
+            task=None if task is None else str(task),
             workers=self._workers,
             error=None if error is None else error_text(error),
         )

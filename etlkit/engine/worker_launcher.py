@@ -52,13 +52,16 @@ class SharedWork:
         """What a worker is to do.
 
         Args:
-            index: Its number, from 0.
-            num_workers: How many there are meant to be.
+            index: Its number among those of this process, from 0.
+            num_workers: How many this process means to have.
 
         Raises:
             ConfigError: The job cannot be sent to another process.
         """
         job, request = self._for_workers
+        task = self.run.scheduler_task
+        if task is not None:  # each of the other tasks has as many, as far as this one knows
+            index, num_workers = task.index * num_workers + index, task.count * num_workers
         worker = Worker(secrets.token_hex(4), index, num_workers)
         level = log.getEffectiveLevel()
         return Order(job, request, self.run.run_id, self.run.attempt, worker, level)

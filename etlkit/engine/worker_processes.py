@@ -138,7 +138,7 @@ class WorkerProcesses:
             raise pickle.loads(each.end.error)  # noqa: S301 - our own process made it  # nosec B301
 
     def _restart(self, each: _Process) -> None:
-        index = each.worker.index
+        index = each.worker.index % (self._run.num_workers or 1)
         self._deaths[index] += 1
         status = each.process.exitcode
         what = f"signal {-status}" if status is not None and status < 0 else f"status {status}"

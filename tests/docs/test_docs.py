@@ -57,6 +57,7 @@ ELSEWHERE = {"docs/guides/testing.md", "docs/guides/tools.md"}
 IN_A_CLONE = {"README.md", "docs/guides/schedule.md"}
 """Pages whose commands use the jobs of the repository."""
 JAPANESE = re.compile(r"docs/ja/|README\.ja\.md")
+DEPLOYED = ("cloud-run", "kubernetes", "slurm")
 OFFLINE = {"check", "completion", "deploy", "doctor", "init", "local", "new"}
 """Commands that need no `--local` to stay on this machine."""
 
@@ -254,7 +255,9 @@ def test_every_fence_is_found(language):
         ("runs", runs.command),
         ("check", check.command),
         ("report", report.command),
-        ("deploy", deploy.cloud_run),
+        ("deploy cloud-run", deploy.cloud_run),
+        ("deploy kubernetes", deploy.kubernetes),
+        ("deploy slurm", deploy.slurm),
         ("serve", serve.command),
         ("local", local.command),
         *(("local", command) for command in local.command.commands.values()),
@@ -262,8 +265,9 @@ def test_every_fence_is_found(language):
 )
 def test_every_option_is_documented(module, command):
     """Each option of each command line is documented in each spelling, and each command by name."""
-    headings = {None: "etlkit", "deploy": "etlkit deploy cloud-run"}
+    headings = {None: "etlkit"}
     headings |= {name: f"etlkit {name}" for name in ("check", "report", "serve")}
+    headings |= {name: f"etlkit {name}" for name in map("deploy {}".format, DEPLOYED)}
     heading = headings.get(module, f"python -m etlkit.{module}")
     section = CLI_PAGE.split(f"## `{heading}`\n")[1].split("\n## ")[0]
     for parameter in command.params:

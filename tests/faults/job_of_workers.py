@@ -3,7 +3,10 @@
 import os
 from dataclasses import replace
 
+from etlkit.engine import scheduler_task
 from tests.faults import job_under_kill
+
+scheduler_task.LOOK_S = 0.5
 
 
 class Etl(job_under_kill.Etl):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -88,19 +89,9 @@ def find_run(
             raise RunStateError(f"run {row['run_id']} wrote with mode {mode}: it cannot be resumed")
         if not published:
             _check_over(connection, dataset, row)
-    return RunRecord(
-        run_id=row["run_id"],
-        job_name=row["job"],
-        attempts=row["attempt"],
-        fingerprint=row["fingerprint"] or "",
-        retry_of=row["retry_of"],
-        published=published_counts(row) if published else None,
-        target=row["target"],
-        parent=parent_of_row(row),
-        code=json.loads(row.get("code") or "{}"),
-        is_shared=not published
-        and connection.find_table(shard_events_name(dataset, row["run_id"])) is not None,
-    )
+    shards = shard_events_name(dataset, row["run_id"])
+    is_shared = not published and connection.find_table(shards) is not None
+    return replace(record_of_row(row), is_shared=is_shared)
 
 
 def find_workflow_run(
@@ -133,6 +124,21 @@ def find_workflow_run(
         )
     _check_over(connection, dataset, row)
     return RunRecord(run_id, row["job"], row["attempt"], row["fingerprint"] or "")
+
+
+def record_of_row(row: dict[str, Any]) -> RunRecord:
+    """What the ledger knows of a run, from its row with `code`. It does not know `is_shared`."""
+    return RunRecord(
+        run_id=row["run_id"],
+        job_name=row["job"],
+        attempts=row["attempt"],
+        fingerprint=row["fingerprint"] or "",
+        retry_of=row["retry_of"],
+        published=published_counts(row) if row["state"] == "published" else None,
+        target=row["target"],
+        parent=parent_of_row(row),
+        code=json.loads(row.get("code") or "{}"),
+    )
 
 
 def parent_of_row(row: dict[str, Any]) -> ParentRun | None:

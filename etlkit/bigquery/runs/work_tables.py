@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from etlkit.bigquery.runs.ledger import Ledger
 
 _WORK_TABLE = re.compile(
-    r"(?:src|out|rej|cal|ans|run)_(?P<run_id>\d{8}_\d{9}_[0-9a-f]{8})(?:_rest|_\d+_\d+)?"
+    r"(?:src|out|rej|cal|ans|shd|wrk|run)_(?P<run_id>\d{8}_\d{9}_[0-9a-f]{8})"
+    r"(?:_rest(?:_\d+)?|_\d+(?:w[0-9a-f]{8})?_\d+|_[0-9a-f]{8}(?:_\d+)?)?"
 )
 """Nothing else is ours: a dataset may hold tables of people whose names begin alike."""
 

@@ -42,11 +42,14 @@ def join_run(
         if table is None:
             raise RunTakenOverError(f"run {run.run_id} is over: its frozen rows are gone")
         connection.location = table.location
+        attempt = run.attempt
+        if run.scheduler_task is not None:  # another task may hold the run, in a later attempt
+            attempt = ShardLog(connection, dataset, run.run_id, attempt, "join").read().attempt
         stop = partial(run.request_stop, signal.SIGTERM)
-        worker = ShardWorker(connection, dataset, run.run_id, run.attempt, run.worker, stop)
+        worker = ShardWorker(connection, dataset, run.run_id, attempt, run.worker, stop)
         worker.start()
     columns = from_schema_fields(table.schema)
-    log = partial(ShardLog, connection, dataset, run.run_id, run.attempt)
+    log = partial(ShardLog, connection, dataset, run.run_id, attempt)
     calls = run.calls.shared
     if not isinstance(calls, LeasedCalls):
         raise AssertionError("a worker's calls have their part of the run's")  # noqa: TRY004

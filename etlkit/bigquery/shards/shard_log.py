@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from etlkit.bigquery import sql
 from etlkit.bigquery.names import shard_events_name
-from etlkit.bigquery.shards.shard_map import JOINED, ShardEvent, ShardMap
+from etlkit.bigquery.shards.shard_map import JOINED, OPENED, ShardEvent, ShardMap
 from etlkit.bigquery.table_definition import work_table
 
 if TYPE_CHECKING:
@@ -110,6 +110,10 @@ class ShardLog:
             rows[0]["now"] if rows else datetime.now(UTC),
             rows,
         )
+
+    def is_opened(self) -> bool:
+        """Whether any attempt has opened shards."""
+        return any(row["kind"] == OPENED for row in self.read().rows)
 
 
 def _event(row: dict[str, Any]) -> ShardEvent:

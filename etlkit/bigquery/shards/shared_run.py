@@ -49,6 +49,7 @@ class SharedRun:
     ) -> None:
         self._connection = connection
         self._run_id = run.run_id
+        self._is_task = run.scheduler_task is not None
         self._dataset = dataset
         self._reader = reader
         self._staging = staging
@@ -65,9 +66,13 @@ class SharedRun:
         self._refuse_without_shards()
         self._log.make()
         state = self._log.read()
+        if self._is_task and state.shards.free_or_claimed:
+            # Other tasks may be at work. They and their claims do not depend on who holds the run.
+            return state.shards.num_left
         left = {row["worker"] for row in state.rows if row["kind"] == LEFT}
         self._workers |= {row["worker"] for row in state.rows if row["worker"]}
-        for worker in self._workers - left:  # they would go on with shards that are given to others
+        # Those with claims would go on with shards that are given to others.
+        for worker in set() if state.shards.is_done else self._workers - left:
             name = worker_guard(self._dataset, self._run_id, worker)
             end_lease(self._connection, name, secrets.token_hex(8))
         self._staging.find_shared()

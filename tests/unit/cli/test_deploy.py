@@ -299,7 +299,7 @@ def test_an_unknown_job_is_refused(deploy, project):
     outside.write_text(JOB)
     status, out, err = deploy(target=str(outside))
     assert (status, out) == (2, "")
-    assert "not in the image" in err
+    assert "from the project" in err
 
 
 def test_a_key_in_the_project_is_refused(deploy, project):

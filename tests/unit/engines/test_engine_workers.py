@@ -94,7 +94,7 @@ def shared():
     job = TransferJob(
         source=BigQuerySource("SELECT 1 AS n"), transform=Etl, sink=BigQuerySink("a.b")
     )
-    run = SimpleNamespace(run_id="r", attempt=1, stop_signal=None)
+    run = SimpleNamespace(run_id="r", attempt=1, stop_signal=None, scheduler_task=None)
     environ = {"GOOGLE_CLOUD_PROJECT": "p", "SERVICE_KEY": "secret"}
     request = RunRequest("j", Settings(environ=environ))
     shown: list[Usage] = []
