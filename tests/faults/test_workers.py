@@ -34,7 +34,8 @@ TARGETS = itertools.count(1)
 def source(run) -> str:
     run("CREATE SCHEMA IF NOT EXISTS of_workers")
     run(
-        "CREATE TABLE of_workers.rows AS SELECT n, CONCAT('row ', CAST(n AS STRING)) AS name "
+        "CREATE TABLE IF NOT EXISTS of_workers.rows AS "
+        "SELECT n, CONCAT('row ', CAST(n AS STRING)) AS name "
         f"FROM UNNEST(GENERATE_ARRAY(0, {NUM_ROWS - 1})) AS n"
     )
     return "of_workers.rows"
