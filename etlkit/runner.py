@@ -105,8 +105,10 @@ def run_job(
     from etlkit.notebook import notebook_progress
 
     job, request = _request(job, name, settings, _Given(variables, loop, queued_at))
-    launch = _launcher(job, request, workers, engine, engine_args)
-    if retry_rejects is not None:
+    launch = None
+    if retry_rejects is None:
+        launch = _launcher(job, request, workers, engine, engine_args)
+    else:
         if engine is not None:
             raise ConfigError("rejected rows are run again by one process, not on an engine")
         job = replace(job, source=job.sink.rejected_rows(job.source, retry_rejects, only))
@@ -759,6 +761,7 @@ def _launcher(
     Raises:
         ConfigError: There is no such engine, or it cannot run this job.
     """
+    from etlkit.engine.importable import check_importable
     from etlkit.engine.worker_processes import WorkerProcesses
     from etlkit.errors import ConfigError
     from etlkit.worker_process import main, work
@@ -766,6 +769,9 @@ def _launcher(
     if engine is None:
         if engine_args:
             raise ConfigError("engine_args go with an engine: beam or ray")
+        if workers or job.workers:
+            _num_workers(job, workers, engine)  # what cannot be shared is refused first
+            check_importable(job, with_script=True)
         return partial(WorkerProcesses, main=main)
     from etlkit.engines.engine_workers import EngineWorkers
     from etlkit.engines.registry import make_engine

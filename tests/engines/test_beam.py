@@ -14,7 +14,7 @@ def test_options_are_checked_and_passed_on(tmp_path):
         capture_output=True,
         text=True,
         check=False,
-        timeout=150,
+        timeout=600,
         cwd=ROOT,
     )
     assert done.returncode == 0, done.stderr

@@ -4,7 +4,7 @@ import pickle
 import signal
 import threading
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +13,7 @@ from etlkit import BigQuerySink, BigQuerySource, TransferJob
 from etlkit.api.outcomes import Counts
 from etlkit.api.run import Interrupted, RunRequest, Settings
 from etlkit.api.sink import WorkersNow
+from etlkit.engine.importable import check_importable
 from etlkit.engine.worker_launcher import SharedWork
 from etlkit.engine.worker_messages import Ended, Usage
 from etlkit.engines import engine_workers
@@ -237,6 +238,8 @@ def test_what_workers_could_not_import_is_refused(shared, tmp_path, monkeypatch)
         job = TransferJob(source=work.job.source, transform=there.Etl, sink=work.job.sink)
         with pytest.raises(ConfigError, match=words):
             check_sendable(job, {}, Threads(1))
+        with nullcontext() if module == "__main__" else pytest.raises(ConfigError, match=words):
+            check_importable(job, with_script=True)  # processes of this machine import the script
 
 
 def test_the_local_world_is_not_offered_to_other_machines(shared):
