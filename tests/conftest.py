@@ -1,8 +1,10 @@
 import logging
+import subprocess
 
 import pytest
 
 from etlkit.calls import retry
+from etlkit.local.server import launcher
 from tests.warm_python import start_servers_warm
 
 _LOG = logging.getLogger("etlkit")
@@ -10,6 +12,12 @@ _AT_FIRST = _LOG.handlers[:], _LOG.propagate, _LOG.level
 
 
 start_servers_warm()
+
+
+@pytest.fixture
+def cold_servers(monkeypatch):
+    """Local servers that this test starts import everything anew, as they do for users."""
+    monkeypatch.setattr(launcher, "subprocess", subprocess)
 
 
 @pytest.fixture(autouse=True)

@@ -23,6 +23,7 @@ bqemulator.scripting.parser.Parser = Parser
 """
 
 
+@pytest.mark.usefixtures("cold_servers")
 @pytest.mark.parametrize(
     ("site", "sentence"),
     [
