@@ -157,7 +157,7 @@ _HOMES = {
     "RunTakenOverError": "etlkit.errors",
     "Runnable": "etlkit.workflow.task_kind",
     "SchedulerTask": "etlkit.api.scheduler_task",
-    "Secret": "etlkit.calls.secret",  # the name of a module  # nosec B105
+    "Secret": "etlkit.calls.secret",  # the name of a module
     "Settings": "etlkit.api.run",
     "Sink": "etlkit.api.sink",
     "SinkError": "etlkit.errors",

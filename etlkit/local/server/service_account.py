@@ -133,7 +133,7 @@ class ServiceAccount:
         return HTTPStatus.OK, {
             "access_token": self._access_token,
             "expires_in": TOKEN_LIFETIME_S,
-            "token_type": "Bearer",  # the name of a kind  # nosec B105
+            "token_type": "Bearer",  # the name of a kind
         }
 
 

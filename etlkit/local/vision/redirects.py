@@ -21,7 +21,7 @@ from etlkit.local.client_redirect import ClientRedirect
 
 REST_ENDPOINT = "ETLKIT_VISION_ENDPOINT"
 GRPC_ENDPOINT = "ETLKIT_VISION_GRPC_ENDPOINT"
-TOKEN_VARIABLE = "ETLKIT_LOCAL_TOKEN"  # noqa: S105 - a name  # nosec B105
+TOKEN_VARIABLE = "ETLKIT_LOCAL_TOKEN"  # noqa: S105 - a name
 
 HOSTS = frozenset({f"{region}vision.googleapis.com" for region in ("", "eu-", "us-")})
 """https://cloud.google.com/vision/docs/ocr#regionalization"""

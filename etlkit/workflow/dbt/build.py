@@ -32,7 +32,7 @@ _KEPT = (MANIFEST, "partial_parse.msgpack")
 
 _STATES: Mapping[str, TaskState] = {
     "success": "succeeded",
-    "pass": "succeeded",  # a word of dbt  # nosec B105
+    "pass": "succeeded",  # a word of dbt
     "warn": "succeeded",
     "no-op": "succeeded",
     "skipped": "not_run",
