@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-log = logging.getLogger("etlkit.bigquery")
+log: logging.Logger = logging.getLogger("etlkit.bigquery")
 
 EMULATOR_VARIABLE = "BIGQUERY_EMULATOR_HOST"
 GRPC_VARIABLE = "ETLKIT_BIGQUERY_GRPC_ENDPOINT"

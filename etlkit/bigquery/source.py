@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from etlkit.rows.row import Row
     from etlkit.variables.definitions import Value
 
-log = logging.getLogger("etlkit.bigquery")
+log: logging.Logger = logging.getLogger("etlkit.bigquery")
 
 WORK_DATASET = "etlkit_work"
 _SNAPSHOT_HINTS = {

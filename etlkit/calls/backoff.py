@@ -17,7 +17,7 @@ from etlkit.errors import ConfigError, without_keys
 P = ParamSpec("P")
 T = TypeVar("T")
 
-log = logging.getLogger("etlkit")
+log: logging.Logger = logging.getLogger("etlkit")
 
 _MAX_DOUBLINGS = 32
 _MAX_SHOWN_CHARS = 200

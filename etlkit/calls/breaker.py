@@ -15,7 +15,7 @@ from etlkit.calls.wakers import ThreadWaker, Waker
 from etlkit.errors import OutageError, RetryableError
 from etlkit.telemetry.call_watch import CallWatch
 
-log = logging.getLogger("etlkit")
+log: logging.Logger = logging.getLogger("etlkit")
 
 _OPEN_AFTER = 10
 """Failures in a row, of all threads together. If one call in five fails, ten in a row happen once in

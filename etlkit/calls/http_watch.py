@@ -13,7 +13,7 @@ from etlkit.errors import without_keys
 from etlkit.telemetry.call_watch import current_call
 from etlkit.telemetry.spans import trace_headers
 
-log = logging.getLogger("etlkit.http")
+log: logging.Logger = logging.getLogger("etlkit.http")
 
 _PORTS = {"http": 80, "https": 443}
 

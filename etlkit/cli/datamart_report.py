@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from etlkit.api.report import DatamartReport, StatementReport
     from etlkit.bigquery.result_rows import ResultRows
 
-log = logging.getLogger("etlkit")
+log: logging.Logger = logging.getLogger("etlkit")
 
 _STATEMENT_CHARS = 60
 _NUMERIC = ("rows", "processed", "billed", "slot", "time", "cost")

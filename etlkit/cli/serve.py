@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from etlkit.serving.function_sql import FunctionSql
     from etlkit.serving.remote_function import RemoteFunction
 
-log = logging.getLogger("etlkit")
+log: logging.Logger = logging.getLogger("etlkit")
 
 _ARGUMENTS = "Arguments of the function"
 _SERVICE = "The service"

@@ -15,7 +15,7 @@ from etlkit.cli.quantities import cost_text, count_text, duration_text, size_tex
 from etlkit.cli.tables import print_table, printable
 from etlkit.cli.task_looks import children_text, look
 
-log = logging.getLogger("etlkit")
+log: logging.Logger = logging.getLogger("etlkit")
 
 _MAX_CHILDREN = 10
 """Children of a task with rows of their own; of more, those that failed and how many did not."""

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from etlkit.engine.task import Task
     from etlkit.rows.row import Row
 
-log = logging.getLogger("etlkit")
+log: logging.Logger = logging.getLogger("etlkit")
 
 _WAKE_AFTER_S = 0.002
 """The pipeline is woken at most this often: at thousands of rows a second, each wake-up would cost more

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from etlkit.rows.columns import Column
     from etlkit.rows.row import Row
 
-log = logging.getLogger("etlkit")
+log: logging.Logger = logging.getLogger("etlkit")
 
 _ENCODE_ROWS = 5000
 """Target rows that wait as dicts, at most, beside those that come together."""

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from etlkit.rows.columns import Column
     from etlkit.rows.row import Row
 
-log = logging.getLogger("etlkit")
+log: logging.Logger = logging.getLogger("etlkit")
 
 _POLL_INTERVAL_S = 0.1
 """How often running tasks are polled, so that their finished rows are staged in time."""

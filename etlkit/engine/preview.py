@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from etlkit.rows.columns import Column
     from etlkit.rows.row import Row
 
-log = logging.getLogger("etlkit")
+log: logging.Logger = logging.getLogger("etlkit")
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from etlkit.engine.transform_spec import TransformSpec
     from etlkit.rows.columns import Column
 
-log = logging.getLogger("etlkit")
+log: logging.Logger = logging.getLogger("etlkit")
 
 _NO_PARAMETERS = frozenset({"max_concurrency", "batch_size", "units_per_row"})
 """Attributes that decide how calls are made, and not what comes of them."""

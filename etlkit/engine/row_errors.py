@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from etlkit.engine.chunk import Chunk
     from etlkit.rows.row import Row
 
-log = logging.getLogger("etlkit")
+log: logging.Logger = logging.getLogger("etlkit")
 
 REJECTED = FullOutcome(())
 """The outcome of a rejected row: it is not staged among the others."""

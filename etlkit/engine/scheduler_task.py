@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from etlkit.api.sink import SharesRun
     from etlkit.engine.worker_launcher import WorkerLauncher
 
-log = logging.getLogger("etlkit")
+log: logging.Logger = logging.getLogger("etlkit")
 
 LOOK_S = 5.0
 """How often a task looks whether the leader is there, at least."""

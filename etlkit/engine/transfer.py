@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from etlkit.engine.worker_launcher import WorkerLauncher
     from etlkit.engine.worker_messages import Usage
 
-log = logging.getLogger("etlkit")
+log: logging.Logger = logging.getLogger("etlkit")
 
 _MAX_ROUNDS = 3
 """How often workers are started for rows that are left although every shard was said to be settled."""

@@ -16,7 +16,7 @@ from etlkit.api.transform import EtlBase
 from etlkit.engine.user_modules import import_file
 from etlkit.errors import ConfigError
 
-log = logging.getLogger("etlkit")
+log: logging.Logger = logging.getLogger("etlkit")
 
 SHIM = "etl_base"
 """The module that TROCCO provides to scripts; etlkit provides it unless the user has one."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from etlkit.api.job import TransferJob
     from etlkit.api.sink import SharesRun
 
-log = logging.getLogger("etlkit")
+log: logging.Logger = logging.getLogger("etlkit")
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from etlkit.errors import JobError
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
-log = logging.getLogger("etlkit")
+log: logging.Logger = logging.getLogger("etlkit")
 
 _POLL_S = 0.1
 _END_TIMEOUT_S = STOP_TIMEOUT_S + 10.0

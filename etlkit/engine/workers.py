@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 _ANSWER_POLL_S = 0.001
 
-log = logging.getLogger("etlkit")
+log: logging.Logger = logging.getLogger("etlkit")
 
 
 class ThreadWorker(SlotWorker):

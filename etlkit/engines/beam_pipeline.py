@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from etlkit.engine.worker_messages import Ended
 
-log = logging.getLogger("etlkit")
+log: logging.Logger = logging.getLogger("etlkit")
 
 _CANCEL_TIMEOUT_S = 60.0
 

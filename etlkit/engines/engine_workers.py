@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from etlkit.engine.worker_messages import Ended, Usage
     from etlkit.engines.engine import Engine, EngineTasks
 
-log = logging.getLogger("etlkit")
+log: logging.Logger = logging.getLogger("etlkit")
 
 _POLL_S = 0.2
 _LOOK_S = 5.0

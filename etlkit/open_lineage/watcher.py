@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from etlkit.api.report import Report
     from etlkit.open_lineage.facts import SourcesOf
 
-log = logging.getLogger("etlkit")
+log: logging.Logger = logging.getLogger("etlkit")
 
 _VARIABLE = "OPENLINEAGE"
 _OFF = "OPENLINEAGE_DISABLED"

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from etlkit.api.outcomes import Outcome
     from etlkit.rows.columns import Column
 
-log = logging.getLogger("etlkit.serving")
+log: logging.Logger = logging.getLogger("etlkit.serving")
 
 MAX_ROW_BYTES: Final = 5_000_000
 """Of a row's arguments: https://cloud.google.com/bigquery/quotas#remote_function_limits"""

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from etlkit.rows.row import Row
     from etlkit.serving.answers import Pending
 
-log = logging.getLogger("etlkit.serving")
+log: logging.Logger = logging.getLogger("etlkit.serving")
 
 _RETIRE_S = 30.0
 """How long workers that have failed may clean up."""

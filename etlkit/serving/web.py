@@ -19,7 +19,7 @@ from etlkit.serving.remote_function import MAX_BODY_BYTES, RefusedRequestError
 if TYPE_CHECKING:
     from etlkit.serving.remote_function import RemoteFunction
 
-log = logging.getLogger("etlkit.serving")
+log: logging.Logger = logging.getLogger("etlkit.serving")
 
 HEALTH: Final = "/health"
 """Not `/healthz`: https://cloud.google.com/run/docs/known-issues#ah"""

@@ -19,7 +19,7 @@ from typing import Any
 from etlkit._version import __version__
 from etlkit.telemetry.instruments import Instruments
 
-log = logging.getLogger("etlkit")
+log: logging.Logger = logging.getLogger("etlkit")
 
 _ASKED_BY = (
     "OTEL_EXPORTER_OTLP_ENDPOINT",

@@ -49,8 +49,8 @@ class CallSpans:
     """Which calls of one run to one service have spans. All threads share it."""
 
     def __init__(self) -> None:
-        self.calls = _Allowance(FIRST_CALLS, CALLS_PER_S)
-        self.problems = _Allowance(FIRST_CALLS, PROBLEMS_PER_S)
+        self.calls: _Allowance = _Allowance(FIRST_CALLS, CALLS_PER_S)
+        self.problems: _Allowance = _Allowance(FIRST_CALLS, PROBLEMS_PER_S)
 
 
 class CallWatch:

@@ -22,7 +22,7 @@ from etlkit.workflow.selection import Selection
 from etlkit.workflow.task import Task
 from etlkit.workflow.task_kind import TaskContext
 
-log = logging.getLogger("etlkit.workflow")
+log: logging.Logger = logging.getLogger("etlkit.workflow")
 
 
 class DryScope:

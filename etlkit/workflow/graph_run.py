@@ -27,7 +27,7 @@ from etlkit.workflow.task_kind import Runnable, TaskContext
 from etlkit.workflow.task_threads import TaskThreads, Work
 from etlkit.workflow.values import TaskValue
 
-log = logging.getLogger("etlkit.workflow")
+log: logging.Logger = logging.getLogger("etlkit.workflow")
 
 _TAKES_ANY_VALUE: frozenset[TaskKind] = frozenset({"http", "webhook", "python"})
 """Kinds whose variables may be None, a list or a dict. SQL takes plain values."""

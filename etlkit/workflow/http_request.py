@@ -19,7 +19,7 @@ from etlkit.errors import ConfigError, EtlkitError, JobError
 from etlkit.workflow.task_kind import Runnable, TaskContext
 from etlkit.workflow.texts import Filler, names_in
 
-log = logging.getLogger("etlkit.workflow")
+log: logging.Logger = logging.getLogger("etlkit.workflow")
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD")
 _URL = re.compile(r"https?://[^/?#$@\s]+([/?#]\S*)?")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from etlkit.api.report import DatamartReport, DryRunReport, RunReport
     from etlkit.bigquery.datamart.plan import Plan
 
-log = logging.getLogger("etlkit.workflow")
+log: logging.Logger = logging.getLogger("etlkit.workflow")
 
 _J = TypeVar("_J", TransferJob, Datamart)
 

@@ -17,7 +17,7 @@ from etlkit.workflow.slots import Slots
 from etlkit.workflow.task_kind import Runnable, TaskContext
 from etlkit.workflow.task_threads import TaskThreads, Work
 
-log = logging.getLogger("etlkit.workflow")
+log: logging.Logger = logging.getLogger("etlkit.workflow")
 
 _SHOWN_ERRORS = 3
 

@@ -20,7 +20,7 @@ from etlkit.workflow.notifications import Alert, Event, as_webhooks, event
 from etlkit.workflow.run_scope import RunScope
 from etlkit.workflow.values import TaskValue
 
-log = logging.getLogger("etlkit.workflow")
+log: logging.Logger = logging.getLogger("etlkit.workflow")
 
 
 class Messenger:

@@ -18,7 +18,7 @@ from etlkit.calls.shared import SharedCalls
 from etlkit.errors import RunTakenOverError
 from etlkit.workflow.task_kind import TaskContext
 
-log = logging.getLogger("etlkit.workflow")
+log: logging.Logger = logging.getLogger("etlkit.workflow")
 
 
 @dataclass(kw_only=True)

@@ -21,7 +21,7 @@ from etlkit.variables.definitions import Value
 from etlkit.variables.values import bare_name, refuse_unknown, refuse_unused
 from etlkit.workflow.slots import Slots
 
-log = logging.getLogger("etlkit.workflow")
+log: logging.Logger = logging.getLogger("etlkit.workflow")
 
 
 @dataclass(frozen=True)

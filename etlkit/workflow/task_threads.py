@@ -28,7 +28,7 @@ from etlkit.workflow.run_scope import RunScope
 from etlkit.workflow.slots import Slots, Ticket
 from etlkit.workflow.task_kind import Runnable, Stopping, TaskContext
 
-log = logging.getLogger("etlkit.workflow")
+log: logging.Logger = logging.getLogger("etlkit.workflow")
 
 STOP_GRACE_S = 90.0
 """How long a task that was asked to stop may take. A call in flight has its own deadline of a minute,

@@ -32,7 +32,7 @@ from etlkit.workflow.run_scope import RunScope, sum_up
 from etlkit.workflow.selection import Selection
 from etlkit.workflow.task_kind import TaskContext
 
-log = logging.getLogger("etlkit.workflow")
+log: logging.Logger = logging.getLogger("etlkit.workflow")
 
 OpenState = Callable[[RunRequest], AbstractContextManager[WorkflowState]]
 """Opens the memory of a new run, or of the run to resume."""

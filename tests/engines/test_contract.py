@@ -160,7 +160,7 @@ class Way:
         name: Of the test.
         starts: Command lines, all started at the same time. One of them reports the whole run.
         num_callers: How many processes make calls, at least.
-        python: The interpreter; empty = what is needed is not installed.
+        python: The interpreter.
     """
 
     name: str
@@ -178,15 +178,14 @@ WAYS = [
 ]
 
 
-def needs(python: str) -> None:
-    if not python:
-        pytest.skip("ETLKIT_ENGINES_PYTHON names no interpreter: make engines")
+pytestmark = pytest.mark.skipif(
+    not PYTHON, reason="ETLKIT_ENGINES_PYTHON names no interpreter: make engines"
+)
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
 def test_every_way_makes_the_same_table_and_pays_once(world, way):
     """Faults, rejects, skips and fan-out: nothing lost, nothing doubled, no call paid twice."""
-    needs(way.python)
     reports = []
     for started in [world.start(*each, python=way.python) for each in way.starts]:
         status, report, complaints = world.end(started)
@@ -203,7 +202,6 @@ def test_every_way_makes_the_same_table_and_pays_once(world, way):
 @pytest.mark.parametrize("engine", ["beam", "ray"])
 def test_a_killed_worker_costs_its_calls_in_flight(world, engine):
     """Ray starts it again. Beam's pipeline fails, and all its workers are started again."""
-    needs(PYTHON)
     started = world.start("--engine", engine, "--workers", "3", python=PYTHON)
     world.paid_until(started, NUM_ROWS // 4)
     victims = set(world.callers())
@@ -232,7 +230,6 @@ def ray_cluster() -> Iterator[subprocess.Popen]:
 
 def test_a_node_of_ray_that_dies_costs_the_calls_in_flight_of_its_workers(world):
     """Its tasks run again on the node that is left."""
-    needs(PYTHON)
     with ray_cluster() as cluster:
         address = cluster.stdout.readline().strip()
         started = world.start(
@@ -256,7 +253,6 @@ def test_a_node_of_ray_that_dies_costs_the_calls_in_flight_of_its_workers(world)
 @pytest.mark.parametrize("engine", ["beam", "ray"])
 def test_a_signal_stops_the_engines_workers_and_a_resume_goes_on(world, engine):
     """Ctrl-C reaches all of a terminal's processes: status 130, rows kept, nothing paid twice."""
-    needs(PYTHON)
     started = world.start("--engine", engine, "--workers", "2", python=PYTHON)
     world.paid_until(started, NUM_ROWS // 4)
     callers = set(world.callers())
@@ -274,7 +270,6 @@ def test_a_signal_stops_the_engines_workers_and_a_resume_goes_on(world, engine):
 @pytest.mark.parametrize("engine", ["beam", "ray"])
 def test_workers_stop_paying_when_the_runs_process_is_killed(world, engine):
     """Those of Beam notice it and keep what they have; a Ray of this machine dies with the process."""
-    needs(PYTHON)
     started = world.start("--engine", engine, "--workers", "2", python=PYTHON)
     world.paid_until(started, NUM_ROWS // 4)
     callers = set(world.callers())
@@ -290,7 +285,6 @@ def test_workers_stop_paying_when_the_runs_process_is_killed(world, engine):
 @pytest.mark.parametrize("engine", ["beam", "ray"])
 def test_an_error_of_a_row_ends_all_workers(world, engine):
     """The other workers do not go on for hours: they are told to stop, and the error is reported."""
-    needs(PYTHON)
     world.environ = {"ON_ROW_ERROR": "fail"}
     started = world.start("--engine", engine, "--workers", "2", python=PYTHON)
     status, report, complaints = world.end(started)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from etlkit.bigquery.datamart.plan import Plan
     from etlkit.bigquery.runs.run_owner import RunOwner
 
-log = logging.getLogger("etlkit.bigquery")
+log: logging.Logger = logging.getLogger("etlkit.bigquery")
 
 _MODES: dict[str, ModeName] = {
     "append": "append",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from etlkit.api.run import Run
     from etlkit.bigquery.datamart.plan import Plan
 
-log = logging.getLogger("etlkit.bigquery")
+log: logging.Logger = logging.getLogger("etlkit.bigquery")
 
 SHOWN_ROWS = 20
 """Rows of a SELECT that are shown."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from etlkit.bigquery.publish.target import KnownTarget
     from etlkit.rows.columns import Column
 
-log = logging.getLogger("etlkit.bigquery")
+log: logging.Logger = logging.getLogger("etlkit.bigquery")
 
 
 def policy(job: Datamart) -> OnSchemaChange:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from etlkit.bigquery.datamart.plan import Plan, Step
 
-log = logging.getLogger("etlkit.bigquery")
+log: logging.Logger = logging.getLogger("etlkit.bigquery")
 
 _PLACE = re.compile(r"\[(\d+):(\d+)\]")
 """Where BigQuery says an error is: line and column of the SQL that was sent."""

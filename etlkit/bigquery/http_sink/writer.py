@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from etlkit.api.run import Run
     from etlkit.rows.columns import Column
 
-log = logging.getLogger("etlkit.bigquery")
+log: logging.Logger = logging.getLogger("etlkit.bigquery")
 
 _LINGER_S: Final = 1.0
 """How long a batch waits until it is full."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from etlkit.bigquery.modes import TargetOptions
     from etlkit.rows.columns import Column
 
-log = logging.getLogger("etlkit.bigquery")
+log: logging.Logger = logging.getLogger("etlkit.bigquery")
 
 
 class DirectWriter:

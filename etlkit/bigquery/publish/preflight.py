@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from etlkit.bigquery.publish.target import Target
     from etlkit.rows.columns import Column
 
-log = logging.getLogger("etlkit.bigquery")
+log: logging.Logger = logging.getLogger("etlkit.bigquery")
 
 _UNKNOWN_NAME = "Unrecognized name"
 """How BigQuery begins when a column is not there."""

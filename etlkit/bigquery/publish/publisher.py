@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from etlkit.bigquery.runs.run_owner import RunOwner
     from etlkit.rows.columns import Column
 
-log = logging.getLogger("etlkit.bigquery")
+log: logging.Logger = logging.getLogger("etlkit.bigquery")
 
 _SHOWN_KEYS = 5
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from etlkit.bigquery.shards.shared_run import SharedRun
     from etlkit.rows.columns import Column
 
-log = logging.getLogger("etlkit.bigquery")
+log: logging.Logger = logging.getLogger("etlkit.bigquery")
 
 _MAX_NAMES, _MAX_NAME_CHARS = 10, 60
 """Of columns, in a message: the first line of an error page may be long."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from etlkit.bigquery.table_definition import Partitioning
     from etlkit.rows.columns import Column
 
-log = logging.getLogger("etlkit.bigquery")
+log: logging.Logger = logging.getLogger("etlkit.bigquery")
 
 
 def find_dataset(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from etlkit.bigquery.client import Connection
     from etlkit.rows.row import Row
 
-log = logging.getLogger("etlkit.bigquery")
+log: logging.Logger = logging.getLogger("etlkit.bigquery")
 
 _DAY_MS = 24 * 3600 * 1000
 _MAX_NAME_CHARS = 100

@@ -19,7 +19,7 @@ from etlkit.bigquery.runs.guard import find_holder, guard_name
 from etlkit.bigquery.runs.ledger import WORKFLOW, Ledger, published_counts
 from etlkit.errors import AlreadyPublishedError, RunStateError, SinkError
 
-log = logging.getLogger("etlkit.bigquery")
+log: logging.Logger = logging.getLogger("etlkit.bigquery")
 
 
 def recorded_run(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from etlkit.bigquery.client import Connection
 
-log = logging.getLogger("etlkit.bigquery")
+log: logging.Logger = logging.getLogger("etlkit.bigquery")
 
 _HOLDER = "etlkit_run"
 _MAX_SWAPS = 20

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from etlkit.bigquery.runs.guard import Guard
 
-log = logging.getLogger("etlkit.bigquery")
+log: logging.Logger = logging.getLogger("etlkit.bigquery")
 
 RENEW_S = 15.0
 """Four renewals a lease: three may fail."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from etlkit.bigquery.client import Connection
 
-log = logging.getLogger("etlkit.bigquery")
+log: logging.Logger = logging.getLogger("etlkit.bigquery")
 
 RUNS = "runs"
 """The view that people query: one row a run."""

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from etlkit.bigquery.client import Connection
     from etlkit.bigquery.names import TableName
 
-log = logging.getLogger("etlkit.bigquery")
+log: logging.Logger = logging.getLogger("etlkit.bigquery")
 
 
 class RunOwner:

@@ -38,7 +38,7 @@ from etlkit.errors import AlreadyPublishedError, ConfigError, SinkError
 if TYPE_CHECKING:
     from etlkit.api.workflow_state import WorkflowState
 
-log = logging.getLogger("etlkit.bigquery")
+log: logging.Logger = logging.getLogger("etlkit.bigquery")
 
 _MAX_BATCH_CHARS = 8_000_000
 """Of the ends that one request records: a request may have 10 MB.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from etlkit.bigquery.shards.shard_map import ShardMap
     from etlkit.calls.leased import LeasedCalls
 
-log = logging.getLogger("etlkit.bigquery")
+log: logging.Logger = logging.getLogger("etlkit.bigquery")
 
 LOOK_S = 15.0
 """How often a worker looks who else is there, to take a larger or a smaller part of the rates."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from etlkit.bigquery.names import TableName
     from etlkit.bigquery.runs.guard import Holder
 
-log = logging.getLogger("etlkit.bigquery")
+log: logging.Logger = logging.getLogger("etlkit.bigquery")
 
 WATCH_S = 2.0
 """Between two looks, if there are few workers. A look is a `tables.get`, which costs nothing."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from etlkit.bigquery.shards.shard_log import LogState, ShardLog
 
-log = logging.getLogger("etlkit.bigquery")
+log: logging.Logger = logging.getLogger("etlkit.bigquery")
 
 CLAIM_S = 30.0
 """How much work a claim is, about. A shorter one costs more requests; of a longer one, more is left to

@@ -21,6 +21,7 @@ from etlkit.bigquery.table_definition import work_table
 
 if TYPE_CHECKING:
     from etlkit.bigquery.client import Connection
+    from etlkit.bigquery.names import TableName
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class ShardLog:
         self.attempt = attempt
         self._teller = teller
         self._num_told = 0
-        self.name = shard_events_name(dataset, run_id)
+        self.name: TableName = shard_events_name(dataset, run_id)
 
     def make(self) -> None:
         """Create the table if it is missing."""

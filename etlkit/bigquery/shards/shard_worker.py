@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from etlkit.bigquery.client import Connection
     from etlkit.bigquery.shards.shard_log import LogState
 
-log = logging.getLogger("etlkit.bigquery")
+log: logging.Logger = logging.getLogger("etlkit.bigquery")
 
 
 def worker_guard(dataset: tuple[str, str], run_id: str, worker: str) -> TableName:

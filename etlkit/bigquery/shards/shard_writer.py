@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from etlkit.bigquery.shards.shard_claims import ShardClaims
     from etlkit.rows.columns import Column
 
-log = logging.getLogger("etlkit.bigquery")
+log: logging.Logger = logging.getLogger("etlkit.bigquery")
 
 
 class ShardWriter(StagedWriter[ShardWorker]):

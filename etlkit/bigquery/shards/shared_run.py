@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from etlkit.bigquery.source import BigQueryReader
 
 
-log = logging.getLogger("etlkit.bigquery")
+log: logging.Logger = logging.getLogger("etlkit.bigquery")
 
 
 class SharedRun:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from etlkit.api.source import Source
     from etlkit.bigquery.modes import TargetOptions
 
-log = logging.getLogger("etlkit.bigquery")
+log: logging.Logger = logging.getLogger("etlkit.bigquery")
 
 _RUN = "etlkit_tasks_run"
 _OUTCOME = "etlkit_outcome"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from etlkit.api.job import TransferJob
     from etlkit.api.run import RunRequest, Settings
 
-log = logging.getLogger("etlkit")
+log: logging.Logger = logging.getLogger("etlkit")
 
 _WHERE = ("local", "local_dir", "local_location", "project", "location")
 

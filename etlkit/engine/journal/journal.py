@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from etlkit.api.run import Run
     from etlkit.api.sink import SinkWriter
 
-log = logging.getLogger("etlkit")
+log: logging.Logger = logging.getLogger("etlkit")
 
 _FORMAT = 1
 

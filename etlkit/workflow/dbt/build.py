@@ -23,7 +23,7 @@ from etlkit.workflow.dbt.profile import PROFILE, write_profile
 from etlkit.workflow.task_kind import Runnable, Tables, TaskContext, short_hash
 from etlkit.workflow.texts import Filler, names_in
 
-log = logging.getLogger("etlkit.workflow")
+log: logging.Logger = logging.getLogger("etlkit.workflow")
 
 _DATASET = re.compile(r"(?:[\w.:-]+\.)?[\w$]+", re.ASCII)
 _TARGET_NAME = re.compile(r"\w+", re.ASCII)

@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 
 from etlkit.errors import ConfigError, JobError, missing_packages, without_keys
 
-log = logging.getLogger("etlkit.workflow")
+log: logging.Logger = logging.getLogger("etlkit.workflow")
 
 STOP_S: Final = 15.0
 """How long dbt may take to cancel its queries after a request to stop, before it is killed."""

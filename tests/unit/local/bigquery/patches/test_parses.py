@@ -21,6 +21,11 @@ def links(tree):
     return [(repr(n), n.arg_key, n.index, n.comments, n._meta, n._type) for n in tree.walk()]
 
 
+def places(tree):
+    """The same without positions in lists: sqlglot's copy counts anew where its parser was wrong."""
+    return [(*each[:2], *each[3:]) for each in links(tree)]
+
+
 @pytest.mark.parametrize("sql", STATEMENTS)
 def test_a_copy_is_what_sqlglot_would_copy(sql):
     """Every node with its place, position and comments; a change of it changes no other copy."""
@@ -29,7 +34,8 @@ def test_a_copy_is_what_sqlglot_would_copy(sql):
     for tree in trees:
         before = links(tree)
         copy = parses.copied(tree)
-        assert links(copy) == links(tree.copy()) == before
+        assert links(copy) == before
+        assert places(copy) == places(tree.copy())
         assert copy.sql("duckdb") == tree.sql("duckdb")
         assert all(
             node.parent is None or node in node.parent.iter_expressions() for node in copy.walk()
