@@ -3,12 +3,14 @@
 import json
 import subprocess
 
-from tests.engines.test_contract import PYTHON, ROOT, needs
+from tests.engines.test_contract import PYTHON, ROOT
+from tests.engines.test_contract import pytestmark as needs_an_interpreter
+
+pytestmark = needs_an_interpreter
 
 
 def test_options_are_checked_and_passed_on(tmp_path):
     """Before anything is read. With another runner, how workers ended comes by a file of its folder."""
-    needs(PYTHON)
     done = subprocess.run(
         [PYTHON, "-m", "tests.engines.beam_cases", str(tmp_path)],
         capture_output=True,
