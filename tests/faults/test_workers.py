@@ -256,7 +256,7 @@ def test_paused_workers_that_wake_after_the_publish_change_nothing(world, monkey
     for process in machine:
         process.suspend()
     world.until(lambda: world.show()["state"] == "dead", TIMEOUT_S)
-    assert {each["state"] for each in world.show()["workers"]} == {"lost"}
+    world.until(lambda: {each["state"] for each in world.show()["workers"]} == {"lost"}, TIMEOUT_S)
     status, report, complaints = world.start("--resume", "--workers", "1").end()
     assert status == 0, complaints
     world.check(report)

@@ -107,13 +107,17 @@ class Work:
         """Around something that DuckDB cannot interrupt: `callback` ends it, from another thread.
 
         Raises:
-            StoppedError: The work was stopped before.
+            StoppedError: The work was stopped before, or what failed was ended by `callback`.
         """
         with self._lock:
             self.check()
             self._callbacks.append(callback)
         try:
             yield
+        except Exception as error:
+            if self.stopped:
+                raise StoppedError(self.stopped) from error
+            raise
         finally:
             with self._lock:
                 self._callbacks.remove(callback)
@@ -159,7 +163,7 @@ def stoppable(end: Callable[[], Any]) -> Iterator[None]:
         end: Ends it, from another thread, if the work is stopped.
 
     Raises:
-        StoppedError: The work was stopped before.
+        StoppedError: The work was stopped before, or what failed was ended by `end`.
     """
     work = current()
     if work is None:
