@@ -252,7 +252,8 @@ def test_paused_workers_that_wake_after_the_publish_change_nothing(world, monkey
     monkeypatch.setattr(guard, "LEASE_S", 5.0)  # for `show`
     child = world.start("--workers", "2")
     world.until(lambda: world.api.num_calls() >= NUM_ROWS // 4, TIMEOUT_S)
-    machine = [psutil.Process(pid) for pid in [child.process.pid, *world.workers(child)]]
+    holder = psutil.Process(child.process.pid)
+    machine = [holder, *holder.children(recursive=True)]  # also a worker without a call so far
     for process in machine:
         process.suspend()
     world.until(lambda: world.show()["state"] == "dead", TIMEOUT_S)
