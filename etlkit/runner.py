@@ -101,6 +101,7 @@ def run_job(
     from etlkit.engine.read_back import rows_reader
     from etlkit.engine.scheduler_task import run_task
     from etlkit.engine.transfer import run_transfer
+    from etlkit.engine.worker_count import num_workers, num_workers_of_task
     from etlkit.errors import ConfigError
     from etlkit.notebook import notebook_progress
 
@@ -122,13 +123,13 @@ def run_job(
         journal=journal,
         fresh=fresh,
         reuse_across_code=reuse_across_code,
-        num_workers=_num_workers(job, workers, engine) if retry_rejects is None else None,
+        num_workers=num_workers(job, workers, engine) if retry_rejects is None else None,
         scheduler_task=scheduler_task,
     )
     if scheduler_task is not None:
         if engine is not None:
             raise ConfigError("the tasks of a scheduler are workers already: leave out the engine")
-        request = replace(request, num_workers=_num_workers_of_task(job, request))
+        request = replace(request, num_workers=num_workers_of_task(job, request))
     try:
         with _watched():
             progress = on_progress or notebook_progress(request.job_name)
@@ -708,47 +709,6 @@ def _name(job: TransferJob | Datamart | Workflow, name: str | None) -> str:
     return job.name or name or own_name(job) or type(job).__name__.lower()
 
 
-def _num_workers(job: TransferJob, given: int | None, engine: str | None) -> int | None:
-    """Processes that share the run, as far as it is known; None = this one alone runs it.
-
-    Raises:
-        ConfigError: The job's rows cannot be shared.
-    """
-    from etlkit.api.sink import TakesWorkers
-    from etlkit.errors import ConfigError
-
-    number = given or job.workers or (None if engine is None else 1)
-    if number is None:
-        return None
-    if not isinstance(job.sink, TakesWorkers):
-        raise ConfigError(
-            f"workers need a BigQuerySink, not a {type(job.sink).__name__}: they share staged rows"
-        )
-    job.sink.check_workers(job.source)
-    return number
-
-
-def _num_workers_of_task(job: TransferJob, request: RunRequest) -> int:
-    """Processes of a task of a scheduler.
-
-    Raises:
-        ConfigError: The job's rows cannot be shared.
-    """
-    from etlkit.errors import ConfigError
-
-    if request.retry_of is not None:
-        raise ConfigError("rejected rows are run again by one process, not by tasks of a scheduler")
-    if request.parent is not None:
-        raise ConfigError("a task of a workflow is run by one process, not by tasks of a scheduler")
-    try:
-        return _num_workers(job, request.num_workers or 1, None) or 1
-    except ConfigError as error:
-        raise ConfigError(
-            f"this is task {request.scheduler_task} of a scheduler, and tasks share a run as workers "
-            f"do: {error}. To run the whole job in this process: --worker off"
-        ) from error
-
-
 def _launcher(
     job: TransferJob,
     request: RunRequest,
@@ -762,6 +722,7 @@ def _launcher(
         ConfigError: There is no such engine, or it cannot run this job.
     """
     from etlkit.engine.importable import check_importable
+    from etlkit.engine.worker_count import num_workers
     from etlkit.engine.worker_processes import WorkerProcesses
     from etlkit.errors import ConfigError
     from etlkit.worker_process import main, work
@@ -770,14 +731,14 @@ def _launcher(
         if engine_args:
             raise ConfigError("engine_args go with an engine: beam or ray")
         if workers or job.workers:
-            _num_workers(job, workers, engine)  # what cannot be shared is refused first
+            num_workers(job, workers, engine)  # what cannot be shared is refused first
             check_importable(job, with_script=True)
         return partial(WorkerProcesses, main=main)
     from etlkit.engines.engine_workers import EngineWorkers
     from etlkit.engines.registry import make_engine
     from etlkit.engines.sent_order import check_sendable
 
-    _num_workers(job, workers, engine)  # what cannot be shared is refused first
+    num_workers(job, workers, engine)  # what cannot be shared is refused first
     environ = request.settings.environ
     made = make_engine(engine, engine_args or {}, workers or job.workers, environ)
     check_sendable(job, environ, made)
