@@ -165,14 +165,20 @@ class BatchWriter:
 
     def step(self) -> None:
         """Encode and write what is due; cheap when nothing is."""
-        is_enough = self._waiting_rows >= (_ENCODE_ROWS if self._decided else SAMPLE_ROWS)
-        if self.due_in() == 0.0 or (is_enough and not self._decided):
+        if self.due_in() == 0.0:
             self.write_collected()
             return
+        is_enough = self._waiting_rows >= self._num_enough()
         if is_enough or self._has_made or self._waiting_bytes >= _WRITE_BYTES:
             self._encode_collected()
         if self._batch_bytes >= _WRITE_BYTES:
             self._write_batches()
+
+    def _num_enough(self) -> int:
+        """Target rows from which on it is worth encoding them, or possible."""
+        if self._decided:
+            return _ENCODE_ROWS
+        return SAMPLE_ROWS if self._declared is None else 1
 
     def write_collected(self) -> None:
         """Write everything collected so far to the sink.

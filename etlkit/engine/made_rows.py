@@ -145,7 +145,10 @@ def taken(column: pa.Array, indices: Sequence[int]) -> pa.Array:
 
 
 def take_made(chunk: Chunk, start: int, stop: int) -> list[MadeRows]:
-    """Take the encoded rows of some source rows out of their chunk."""
+    """Take the encoded rows of some source rows out of their chunk, in the order of the source.
+
+    Workers leave them there in the order in which they end.
+    """
     found = []
     for made in tuple(chunk.made):  # a worker may add to it
         part = made.between(start, stop)
@@ -153,7 +156,7 @@ def take_made(chunk: Chunk, start: int, stop: int) -> list[MadeRows]:
             chunk.made.remove(made)
         if part.indices:
             found.append(part)
-    return found
+    return sorted(found, key=lambda part: part.indices[0])
 
 
 def mark_made(outcomes: list[Outcome], made: MadeRows) -> list[Outcome]:

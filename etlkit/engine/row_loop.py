@@ -25,6 +25,7 @@ from etlkit.api.transform import EtlBase, overrides_batch
 from etlkit.api.user_errors import cut_earlier_raises
 from etlkit.calls.worker import Worker, current_worker
 from etlkit.engine.chunk import ChunkRows, Part
+from etlkit.engine.chunk_outcomes import num_unmade_rows
 from etlkit.engine.clock_marks import ClockMarks
 from etlkit.engine.made_rows import make_rows, mark_made
 from etlkit.engine.pending_rows import ColumnPlans, PendingRows
@@ -114,6 +115,8 @@ class RowLoop:
             self._run_batch(task)
         elif isinstance(task.rows, ChunkRows):
             rows = task.rows
+            if self._known.schema is not None and len(rows) >= _MIN_MADE:
+                task.begin_block()
             try:
                 for part in rows.chunk.parts(rows.start, rows.stop):
                     if not self._run_part(task, part):
@@ -229,7 +232,7 @@ class RowLoop:
         pending, self._pending = self._pending, None
         schema = self._known.schema
         if schema is None:
-            self._wait_for_schema(num_rows)
+            self._wait_for_schema(num_unmade_rows(outcomes))
         elif num_rows >= _MIN_MADE:
             start = task.start + first
             try:
@@ -261,7 +264,11 @@ class RowLoop:
             self._known.wait_until_taken(task)
 
     def _wait_for_schema(self, num_rows: int) -> None:
-        """Let the pipeline decide the columns before more rows are kept as dicts."""
+        """Let the pipeline decide the columns before more rows are kept as dicts.
+
+        Args:
+            num_rows: Target rows: it waits for enough of these, whatever was skipped or rejected.
+        """
         self._num_undecided += num_rows
         if self._num_undecided >= SAMPLE_ROWS and not self._has_waited:
             self._has_waited = True

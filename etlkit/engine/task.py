@@ -102,6 +102,10 @@ class Task:
     def keep_made(self) -> None:
         """Say that all outcomes so far are encoded, and that the next ones soon will be."""
         self.num_made = len(self.outcomes)
+        self.begin_block()
+
+    def begin_block(self) -> None:
+        """Say that the next outcomes soon will be encoded."""
         self._encodes_until = time.monotonic() + _ENCODES_WITHIN_S
 
     def take(self) -> list[Outcome]:

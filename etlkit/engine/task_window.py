@@ -176,7 +176,8 @@ class TaskWindow:
             self._behind.append(task)
             self._num_seen += 1
             if self._num_seen % _SAMPLED == 1 and task.outcomes:
-                row_bytes = _bytes_of(rows_of(task.outcomes[0]))
+                # The first row may have been taken while its values were pending.
+                row_bytes = _bytes_of(rows_of(task.outcomes_between(0, 1)[0]))
                 self._row_bytes += (row_bytes - self._row_bytes) * (0.1 if self._row_bytes else 1)
         if len(self._behind) > 2 * self._limit:
             self._behind = [task for task in self._behind if not task.is_collected]
