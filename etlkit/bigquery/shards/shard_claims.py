@@ -103,6 +103,7 @@ class ShardClaims:
     _has_joined: bool = False
     lost: frozenset[str] = frozenset()
     _everyone_may: bool = False
+    _known: LogState | None = None
 
     def __post_init__(self) -> None:
         """Make what threads share."""
@@ -125,6 +126,9 @@ class ShardClaims:
             if not self._has_little_left():
                 self._closed.wait(_POLL_S)
                 continue
+            claim = self._claim_next_to_last()
+            if claim is not None:
+                return claim
             state = self._tell_and_read()
             if state.shards.is_done:
                 return None
@@ -239,13 +243,13 @@ class ShardClaims:
             self._settled_rows += sum(own.num_durable for own in settled)
         return [replace(own.claim.event(SETTLED), rows=own.num_durable) for own in settled]
 
-    def _tell_and_read(self) -> LogState:
+    def _tell_and_read(self, *more: ShardEvent) -> LogState:
         events = [*self._settled(), *self._to_tell]
         self._to_tell = []
         if not self._has_joined:
             events.insert(0, ShardEvent(JOINED, self.worker))
             self._has_joined = True
-        self.shard_log.tell(events)
+        self.shard_log.tell([*events, *more])
         return self._read()
 
     def _read(self) -> LogState:
@@ -276,8 +280,29 @@ class ShardClaims:
             start = random.choice(free)  # noqa: S311 - no secret  # nosec B311
         return shards.choose(self.worker, free, start, self._size(state, len(free)))
 
+    def _claim_next_to_last(self) -> Claim | None:
+        """Claim shards next to the last ones, chosen by what was known then: half of the requests.
+
+        Returns:
+            None = they are not free, or another worker was there first: look what all have told.
+        """
+        known, self._known = self._known, None
+        if known is None or not self._everyone_may:
+            return None
+        free = known.shards.free()
+        if self._start not in free:
+            return None
+        num_workers = self._num_workers(known)
+        num_since = len(free) * (num_workers - 1) // (num_workers * _LAST_SHARE)
+        size = self._size(known, len(free) - num_since)  # the others have had a claim each, about
+        claim = known.shards.choose(self.worker, free, self._start, size)
+        return None if claim is None else self._claim(claim, known.shards)
+
+    def _num_workers(self, state: LogState) -> int:
+        return max(self.num_workers, len(state.shards.workers), 1)
+
     def _size(self, state: LogState, num_free: int) -> int:
-        workers = max(self.num_workers, len(state.shards.workers), 1)
+        workers = self._num_workers(state)
         with self._lock:
             rate = self._rows_per_s()
         if rate is None:
@@ -297,15 +322,15 @@ class ShardClaims:
             before: What it was chosen from.
         """
         only_mine = [times + 1 for times in before.times_claimed(claim)]
-        self.shard_log.tell([claim.event(CLAIMED)])
-        shards = self._read().shards
+        state = self._tell_and_read(claim.event(CLAIMED))
+        shards = state.shards
         is_live = any(each.event("") == claim.event("") for each in shards.claims)
         alone = self._everyone_may or len(shards.claims) == 1
         if not is_live or shards.times_claimed(claim) != only_mine or not alone:
             self._to_tell.append(claim.event(RELEASED))
             self._start = -1
             return None
-        self._start = claim.last + 1
+        self._start, self._known = claim.last + 1, state
         own = _OwnClaim(claim)
         with self._lock:
             self._own.append(own)

@@ -226,6 +226,47 @@ def test_the_next_shards_are_claimed_when_little_is_left_of_the_ones_before():
     assert claims.unsettled()[0].first == mine.last + 1
 
 
+class CountedLog(Log):
+    """A log that counts the requests."""
+
+    num_requests = 0
+
+    def tell(self, events):
+        self.num_requests += bool(events)
+        super().tell(events)
+
+    def read(self):
+        self.num_requests += 1
+        return super().read()
+
+
+def test_a_claim_next_to_the_last_one_takes_one_insert_and_one_query():
+    """It is told together with what is settled."""
+    log = CountedLog([opened()])
+    claims = claims_of(log, "a", num_workers=1)
+    mine = claims.next()
+    assert log.num_requests == 4  # joined, read, claimed, read
+    finish(claims, mine)
+    after = claims.next()
+    assert log.num_requests == 6
+    assert after.first == mine.last + 1
+    assert [event.kind for event in log.events[-2:]] == [SETTLED, CLAIMED]
+
+
+def test_a_claim_next_to_the_last_one_is_given_back_if_another_was_there_since():
+    """What was known when the last claim was made may be half a minute old."""
+    log = CountedLog([opened(), ShardEvent(JOINED, "b")])
+    claims = claims_of(log, "a")
+    mine = claims.next()
+    finish(claims, mine)
+    rival = claim("b", mine.last + 1, mine.last + 1)
+    log.events += [rival.event(CLAIMED), rival.event(SETTLED)]
+    after = claims.next()
+    told = [event.kind for event in log.events if event.worker == "a"]
+    assert told == [JOINED, CLAIMED, SETTLED, CLAIMED, RELEASED, CLAIMED]
+    assert not after.first <= mine.last + 1 <= after.last
+
+
 def test_a_worker_whose_shards_were_given_away_stops():
     log = Log([opened()])
     claims = claims_of(log, "a")
