@@ -294,4 +294,4 @@ class RowLoop:
 
 def _taking(keys: KnownKeys) -> tuple[Any, ...]:
     """The arguments of `transform_loop` that say what becomes of results."""
-    return keys.copy, SKIPPED, keys.num_keys
+    return keys.copy, SKIPPED, keys.names
