@@ -65,7 +65,7 @@ class Known(Protocol):
         """Return when `schema` is known, or after a short while."""
 
     def wait_until_taken(self, task: Task) -> None:
-        """Return when the pipeline has taken what the task has made, or the run ends."""
+        """Return when the pipeline has taken what the task has made, cannot do so, or the run ends."""
 
 
 class RowLoop:

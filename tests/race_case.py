@@ -1,0 +1,484 @@
+"""Random transfers for the tests of races: a job by its seed, and what a plain loop makes of its rows."""
+
+import asyncio
+from random import Random
+import signal
+import sys
+import threading
+import time
+from collections import OrderedDict
+from copy import deepcopy
+from dataclasses import dataclass, field
+from decimal import Decimal
+from types import MappingProxyType
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from etlkit import EtlBase, JobError, RetryableError, RetryPolicy, SinkError
+from etlkit.api.sink import PART
+from etlkit.api.source import ROW_ID
+from etlkit.calls.retry import caller
+from etlkit.testing import MemorySink
+from etlkit.testing.memory import MemoryWriter
+
+SCHEMA = MappingProxyType(
+    {
+        "n": "INT64",
+        "text": "STRING",
+        "price": "NUMERIC",
+        "tags": "ARRAY<STRING>",
+        "part": "INT64",
+        "extra": "JSON",
+        "late": "ARRAY<STRING>",
+    }
+)
+ARRAYS = {"tags", "late"}
+
+
+def source_row(n):
+    return {"n": n, "text": f"row {n}", "price": Decimal(n), "tags": [f"t{n}"]}
+
+
+def new_dict(row, kept):
+    return {**row, "part": row["n"], "extra": {"n": [row["n"]]}}
+
+
+def in_place(row, kept):
+    row["part"], row["extra"] = 1, {"n": row["n"]}
+    row["tags"].append("more")
+    return row
+
+
+def other_objects(row, kept):
+    """Equal to what came in, and not the same objects."""
+    return {**new_dict(row, kept), "text": "".join(list(row["text"])), "n": int(str(row["n"]))}
+
+
+def other_values(row, kept):
+    return {**new_dict(row, kept), "text": f"another {row['n']}", "price": row["price"] + 1}
+
+
+def fewer_keys(row, kept):
+    return {"n": row["n"], "part": 2}
+
+
+def one_dict(row, kept):
+    shared = kept.setdefault("dict", {})
+    shared.update(new_dict(row, kept))
+    return shared
+
+
+def one_list(row, kept):
+    shared, more = kept.setdefault("list", []), kept.setdefault("extra", OrderedDict())
+    shared[:], more["n"] = [f"of {row['n']}"], row["n"]
+    return {**row, "tags": shared, "part": 3, "extra": more}
+
+
+def late_key(row, kept):
+    """As many keys as others, but not the same ones."""
+    shared = kept.setdefault("late", [])
+    shared[:] = [f"late {row['n']}"]
+    return {"n": row["n"], "part": 4, "late": shared}
+
+
+def skipped(row, kept):
+    return None
+
+
+def fails(row, kept):
+    raise ValueError("no")
+
+
+def wrong_value(row, kept):
+    return {**new_dict(row, kept), "n": "no number"}
+
+
+def several(row, kept):
+    return [{**row, "part": part, "extra": {"part": part}} for part in range(3)]
+
+
+def none_of_several(row, kept):
+    return ()
+
+
+def one_dict_several_times(row, kept):
+    row["extra"] = {}
+    for part in range(4):
+        row["part"] = row["extra"]["part"] = part
+        yield row
+
+
+def many(row, kept):
+    for part in range(40):
+        yield {**row, "text": f"row {row['n']} " * 20, "part": part, "extra": {"part": part}}
+
+
+def fails_after_two(row, kept):
+    yield from several(row, kept)[:2]
+    raise ValueError("the third")
+
+
+def several_kinds(row, kept):
+    yield new_dict(row, kept)
+    yield late_key(row, kept)
+    yield fewer_keys(row, kept)
+
+
+USUAL = (new_dict, in_place, other_values, one_list, several, one_dict_several_times)
+GOOD = (
+    *USUAL,
+    other_objects,
+    fewer_keys,
+    one_dict,
+    skipped,
+    none_of_several,
+    many,
+    several_kinds,
+)
+BAD = (fails, wrong_value, fails_after_two)
+
+
+def as_written(row):
+    """A row with all columns, as a reader of the target gets it."""
+    blank = {name: [] if name in ARRAYS else None for name in SCHEMA}
+    return {**blank, **{name: value for name, value in row.items() if value is not None}}
+
+
+@dataclass
+class Case:
+    """One random transfer.
+
+    Attributes:
+        seed: What all of it comes from.
+        random: Makes the choices that are left to the run, such as when another thread has its turn.
+        calls: The numbers of the rows that the transform was given, attempt by attempt.
+        returned: Likewise of those it has returned from.
+    """
+
+    seed: int
+    stops: bool = False
+    random: object = field(init=False)
+    calls: list = field(default_factory=list)
+    returned: list = field(default_factory=list)
+    run: object = None
+
+    def __post_init__(self):
+        self.random = chosen = Random(self.seed)  # noqa: S311 - the same ones again
+        pick = chosen.choice
+        self.hook = pick(["row", "row", "row", "batch", "async", "async batch", "arrow"])
+        self.workers = pick([1, 3, 3, 8])
+        self.num_rows = pick([60, 300, 900])
+        self.keeps_order = pick([True, False])
+        self.is_declared = pick([True, True, False])
+        self.on_row_error = pick(["reject", "skip"])
+        self.changes_later = pick([True, False])
+        self.waits = self.workers > 1 and self.hook == "row" and pick([True, False])
+        self.slow = pick([0, 0, 0.02])
+        self.refuses = pick([True, False])
+        self.stop = pick(["signal", "error", "sink", "row"]) if self.stops else None
+        self.stop_at = chosen.randrange(self.num_rows)
+        if self.stop == "row":
+            self.on_row_error = "fail"
+        others = (*GOOD, *BAD) if self.on_row_error != "fail" else GOOD
+        usual, share = pick(USUAL), pick([0, 0.003, 0.03, 0.5])
+        if self.hook == "arrow":
+            usual, others = new_dict, (new_dict, skipped, late_key, *(others[-3:-2]))
+        late_from = self.num_rows // 2 if self.is_declared or pick([True, False]) else self.num_rows
+        self.kinds = [pick(others) if chosen.random() < share else usual for _ in self.numbers]
+        for n in range(late_from, self.num_rows):
+            if chosen.random() < share and self.kinds[n] in GOOD:
+                self.kinds[n] = late_key
+        self.slow_rows = {n for n in self.numbers if chosen.random() < self.slow}
+        self.told_rows = {n for n in self.numbers if self.waits and chosen.random() < 0.02}
+        self.switch_share = pick([0.001, 0.01, 0.05])
+        self.lock = threading.Lock()
+        self.num_writes = 0
+
+    @property
+    def numbers(self):
+        return range(self.num_rows)
+
+    def refused(self, row):
+        """Why the sink cannot store a row."""
+        can = self.refuses and self.on_row_error != "fail" and row["n"] is not None
+        is_bad = can and row["n"] % 37 == 5
+        return "of no use" if is_bad else None
+
+    def expected(self, n):
+        """What becomes of a row: the rows that are written, or None = it fails."""
+        kind, row = self.kinds[n], source_row(n)
+        try:
+            result = kind(row, {})
+            if result is None:
+                return []
+            parts = [result] if isinstance(result, dict) else result
+            rows = [as_written(deepcopy(dict(part))) for part in parts]
+        except ValueError:
+            return None
+        if any(type(each["n"]) is not int or self.refused(each) for each in rows):
+            return None
+        if self.hook == "arrow":
+            for each in rows:
+                each["extra"] = None
+        return rows
+
+    def begin(self, run):
+        """An attempt begins."""
+        self.run = run
+        self.calls.append([])
+        self.returned.append([])
+
+    def constants(self):
+        """Limits of the row path, so that all its paths are met in few rows: (module, name, value)."""
+        pick = self.random.choice
+        engine = "etlkit.engine."
+        sample = pick([1, 20, 1000])
+        small = [
+            ("row_loop", "_MAX_UNMADE", [10, 50, 2000]),
+            ("row_loop", "_MAX_MADE_BYTES", [1, 5000, 2**23]),
+            ("row_loop", "_MIN_MADE", [1, 2, 10]),
+            ("row_loop", "SAMPLE_ROWS", [sample]),
+            ("batch_writer", "SAMPLE_ROWS", [sample]),
+            ("batch_writer", "_ENCODE_ROWS", [1, 100, 5000]),
+            ("batch_writer", "_WRITE_BYTES", [1, 5000, 2**22]),
+            ("batch_writer", "_LARGE_BYTES", [1, 5000, 2**20]),
+            ("batch_writer", "FLUSH_INTERVAL_S", [0, 0.005, 0.25]),
+            ("chunk", "_BLOCK_CELLS", [1, 120]),
+            ("chunk", "_MIN_BLOCK_ROWS", [7, 30, 100]),
+            ("transform_spec", "_CHUNK_ROWS", [50, 333]),
+            ("transform_spec", "_SHARED_CHUNK_ROWS", [40, 128, 512]),
+            ("prefetch", "_ENOUGH_ROWS", [1, 50, 500]),
+            ("task", "_ENCODES_WITHIN_S", [0, 0.001, 0.05, 10]),
+            ("pace", "_STEPS", [1, 1, 16]),
+            ("pace", "_FAST_S", [1, 0.0005]),
+            ("pending_rows", "_LOOK_AGAIN_AFTER", [1, 3, 50]),
+            ("pending_rows", "_MAX_BACKOFF", [0, 0, 63]),
+            ("task_window", "_SAMPLED", [1, 64]),
+            ("task_window", "MAX_HELD_ROWS", [10, 20_000]),
+            ("pipeline", "_MAX_HELD_UP_S", [0, 0.01, 0.5]),
+            ("pipeline", "_POLL_INTERVAL_S", [0.0005, 0.01, 0.1]),
+            ("recent_rows", "MAX_BYTES", [1, 2000, 2**25]),
+            ("row_errors", "_MAX_UNREAD", [1, 5, 1000]),
+            ("clock_marks", "_FAST_ROWS", [1, 50]),
+        ]
+        return [(engine + module, name, pick(values)) for module, name, values in small]
+
+    def called(self, n):
+        """A row comes to the transform; it may be the one at which the run stops."""
+        attempt = len(self.calls)
+        self.calls[-1].append(n)
+        if attempt > 1 or n != self.stop_at:
+            return
+        if self.stop == "signal":
+            self.run.request_stop(signal.SIGINT)
+        elif self.stop == "error":
+            raise JobError("over")
+        elif self.stop == "row":
+            raise ValueError("this time")
+
+    def written(self):
+        """A batch comes to the sink."""
+        self.num_writes += 1
+        if self.stop == "sink" and len(self.calls) == 1 and self.num_writes > self.stop_at % 5:
+            raise SinkError("no", stage="stage")
+
+    def switch(self):
+        """Let other threads have their turn, perhaps."""
+        if self.random.random() < self.switch_share:
+            time.sleep(self.random.choice([0, 0, 1e-5, 1e-4, 1e-3]))
+
+
+class RecordingWriter(MemoryWriter):
+    """A writer that sees whether a row comes twice."""
+
+    def write(self, batch):
+        sink = self._sink
+        sink.case.written()
+        for key in zip(*(batch.column(name).to_pylist() for name in (ROW_ID, PART)), strict=True):
+            sink.keys.append(key)
+        super().write(batch)
+
+    def reject(self, rows):
+        self._sink.rejected += [row.row_id for row in rows]
+        super().reject(rows)
+
+    def is_ready(self):
+        return self._sink.case.random.random() < 0.95
+
+
+class RecordingSink(MemorySink):
+    """A sink that sees whether a row comes twice.
+
+    Args:
+        case: Says what it refuses, whether it keeps the order and when it breaks.
+    """
+
+    def __init__(self, case):
+        super().__init__("replace", case.refused)
+        self.case = case
+        self.keys = []
+        self.rejected = []
+
+    def open(self, job, run, reader):
+        made = super().open(job, run, reader)
+        writer = RecordingWriter(self, run, made._staged)
+        writer.keeps_order = self.case.keeps_order
+        return writer
+
+
+def etl_of(case):
+    """The transform of a case."""
+    attributes = {"max_concurrency": case.workers, "batch_size": case.random.choice([1, 7, 64])}
+    if case.is_declared:
+        without = {"extra"} if case.hook == "arrow" else set()
+        attributes["output_schema"] = {n: t for n, t in SCHEMA.items() if n not in without}
+    base = {
+        "row": RowEtl,
+        "batch": BatchEtl,
+        "async": AsyncEtl,
+        "async batch": AsyncBatchEtl,
+        "arrow": ArrowEtl,
+    }[case.hook]
+    return type("Etl", (base,), {**attributes, "case": case})
+
+
+class CaseEtl(EtlBase, abstract=True):
+    """What all hooks have in common."""
+
+    def before_action(self):
+        self.kept = {}
+        self.last = []
+        self.told = caller("api", RetryPolicy(first_wait_s=0.001, max_wait_s=0.01))
+
+    def result(self, row, kept):
+        """What becomes of a row, noted when it is there."""
+        case, n = self.case, row["n"]
+        result = case.kinds[n](row, kept)
+        if result is None or isinstance(result, (dict, list, tuple)):
+            case.returned[-1].append(n)
+        return result
+
+    def change(self, results):
+        """Change what was returned the last time."""
+        if self.case.changes_later:
+            for each in self.last:
+                each["n"] = -1
+                each.get("tags", []).append("changed later")
+            self.last = [each for each in results if isinstance(each, dict)]
+
+
+class RowEtl(CaseEtl):
+    def transform_row(self, row):
+        case, n = self.case, row["n"]
+        case.called(n)
+        self.change([])
+        if n in case.slow_rows:
+            time.sleep(0.002)
+        if n in case.told_rows:
+            times = iter(range(2))
+            self.told.call(lambda _timeout_s: self.told_to_wait(next(times)))
+        result = self.result(row, self.kept)
+        self.change([result])
+        return result
+
+    def told_to_wait(self, times):
+        if times < 1:
+            raise RetryableError("come back", status=429, retry_after_s=0.001)
+
+
+class BatchEtl(CaseEtl):
+    def transform_batch(self, rows):
+        self.change([])
+        results = []
+        for row in rows:
+            try:
+                self.case.called(row["n"])
+                results.append(self.result(row, {}))
+            except ValueError as error:
+                results.append(error)
+        if any(row["n"] in self.case.slow_rows for row in rows):
+            time.sleep(0.002)
+        self.change(results)
+        return results
+
+
+class AsyncEtl(CaseEtl):
+    async def transform_row(self, row):
+        self.case.called(row["n"])
+        if row["n"] in self.case.slow_rows:
+            await asyncio.sleep(self.case.random.random() / 100)
+        self.change([])
+        result = self.result(row, self.kept)
+        if not isinstance(result, (dict, list, tuple, type(None))):
+            result = list(map(deepcopy, result))
+        self.change([result])
+        return result
+
+
+class AsyncBatchEtl(CaseEtl):
+    async def transform_batch(self, rows):
+        if any(row["n"] in self.case.slow_rows for row in rows):
+            await asyncio.sleep(self.case.random.random() / 100)
+        return BatchEtl.transform_batch(self, rows)
+
+
+class ArrowEtl(CaseEtl):
+    def transform_arrow(self, batch):
+        case, numbers = self.case, batch.column("n").to_pylist()
+        kinds = [case.kinds[n] for n in numbers]
+        for n in numbers:
+            case.called(n)
+        if fails in kinds:
+            raise ValueError("no")
+        keep = pa.array([kind is not skipped for kind in kinds])
+        is_new = pa.array([kind is new_dict for kind in kinds])
+        found = pa.table(batch)
+        for name in ("text", "price"):
+            found = found.set_column(
+                found.column_names.index(name),
+                name,
+                pc.if_else(is_new, found[name], pa.scalar(None, found[name].type)),
+            )
+        tags = [tags if kind is new_dict else [] for tags, kind in zip(found["tags"], kinds, strict=True)]
+        found = found.set_column(found.column_names.index("tags"), "tags", pa.array([list(map(str, t)) for t in tags], pa.list_(pa.string())))
+        parts = [n if kind is new_dict else 4 for n, kind in zip(numbers, kinds, strict=True)]
+        found = found.append_column("part", pa.array(parts, pa.int64()))
+        if late_key in kinds:
+            late = [[f"late {n}"] if k is late_key else [] for n, k in zip(numbers, kinds, strict=True)]
+            found = found.append_column("late", pa.array(late, pa.list_(pa.string())))
+        if case.random.random() < 0.2:
+            time.sleep(0.002)
+        return found.filter(keep), keep
+
+
+def traced(case, names):
+    """A trace function that switches threads at any line of these files, perhaps."""
+
+    def at_line(frame, event, _):
+        if event == "line":
+            case.switch()
+        return at_line
+
+    def at_call(frame, event, _):
+        return at_line if frame.f_code.co_filename.endswith(names) else None
+
+    return at_call
+
+
+class Switching:
+    """While it is open, threads give way to each other at any line of the row path."""
+
+    def __init__(self, case, names):
+        self.trace = traced(case, names)
+
+    def __enter__(self):
+        self.interval, self.before = sys.getswitchinterval(), sys.gettrace()
+        sys.setswitchinterval(1e-6)
+        threading.settrace(self.trace)
+        sys.settrace(self.trace)
+
+    def __exit__(self, *_):
+        sys.settrace(self.before)
+        threading.settrace(self.before)
+        sys.setswitchinterval(self.interval)
