@@ -183,7 +183,8 @@ class Case:
         others = (*GOOD, *BAD) if self.on_row_error != "fail" else GOOD
         usual, share = pick(USUAL), pick([0, 0.003, 0.03, 0.5])
         if self.hook == "arrow":
-            usual, others = new_dict, (new_dict, skipped, late_key, *(others[-3:-2]))
+            bad = () if self.on_row_error == "fail" else (fails,)
+            usual, others = new_dict, (new_dict, skipped, late_key, *bad)
         late_from = self.num_rows // 2 if self.is_declared or pick([True, False]) else self.num_rows
         self.kinds = [pick(others) if chosen.random() < share else usual for _ in self.numbers]
         for n in range(late_from, self.num_rows):
@@ -261,6 +262,9 @@ class Case:
             ("recent_rows", "MAX_BYTES", [1, 2000, 2**25]),
             ("row_errors", "_MAX_UNREAD", [1, 5, 1000]),
             ("clock_marks", "_FAST_ROWS", [1, 50]),
+            ("workers", "READY_POLL_S", [0.0005]),
+            ("async_workers", "READY_POLL_S", [0.0005]),
+            ("worker_group", "_SCHEMA_WAIT_S", [0.01, 0.25]),
         ]
         return [(engine + module, name, pick(values)) for module, name, values in small]
 
@@ -352,12 +356,14 @@ class CaseEtl(EtlBase, abstract=True):
         self.told = caller("api", RetryPolicy(first_wait_s=0.001, max_wait_s=0.01))
 
     def result(self, row, kept):
-        """What becomes of a row, noted when it is there."""
-        case, n = self.case, row["n"]
-        result = case.kinds[n](row, kept)
-        if result is None or isinstance(result, (dict, list, tuple)):
-            case.returned[-1].append(n)
-        return result
+        """What becomes of a row."""
+        return self.case.kinds[row["n"]](row, kept)
+
+    def returns(self, numbers, results):
+        """Note of which rows the results are there."""
+        there = (dict, list, tuple, type(None))
+        rows = zip(numbers, results, strict=True)
+        self.case.returned[-1] += [n for n, result in rows if isinstance(result, there)]
 
     def change(self, results):
         """Change what was returned the last time."""
@@ -380,6 +386,7 @@ class RowEtl(CaseEtl):
             self.told.call(lambda _timeout_s: self.told_to_wait(next(times)))
         result = self.result(row, self.kept)
         self.change([result])
+        self.returns([n], [result])
         return result
 
     def told_to_wait(self, times):
@@ -390,29 +397,32 @@ class RowEtl(CaseEtl):
 class BatchEtl(CaseEtl):
     def transform_batch(self, rows):
         self.change([])
-        results = []
+        results, numbers = [], [row["n"] for row in rows]
         for row in rows:
             try:
                 self.case.called(row["n"])
                 results.append(self.result(row, {}))
             except ValueError as error:
                 results.append(error)
-        if any(row["n"] in self.case.slow_rows for row in rows):
+        if self.case.slow_rows.intersection(numbers):
             time.sleep(0.002)
         self.change(results)
+        self.returns(numbers, results)
         return results
 
 
 class AsyncEtl(CaseEtl):
     async def transform_row(self, row):
-        self.case.called(row["n"])
-        if row["n"] in self.case.slow_rows:
+        n = row["n"]
+        self.case.called(n)
+        if n in self.case.slow_rows:
             await asyncio.sleep(self.case.random.random() / 100)
         self.change([])
         result = self.result(row, self.kept)
         if not isinstance(result, (dict, list, tuple, type(None))):
             result = list(map(deepcopy, result))
         self.change([result])
+        self.returns([n], [result])
         return result
 
 

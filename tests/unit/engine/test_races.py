@@ -108,7 +108,7 @@ def check_calls(case):
         assert max(Counter(calls).values(), default=0) <= 1
     if len(case.calls) > 1 and case.stop != "sink":
         again = set(case.returned[0]) & set(case.calls[1])
-        assert not [n for n in again if n % 37 != 5 or not case.refuses], sorted(again)[:5]
+        assert not again, sorted(again)[:5]
 
 
 @pytest.mark.parametrize("stops", [False, True], ids=["to the end", "with a stop"])
