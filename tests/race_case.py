@@ -19,8 +19,9 @@ from etlkit import EtlBase, JobError, RetryableError, RetryPolicy, SinkError
 from etlkit.api.sink import PART
 from etlkit.api.source import ROW_ID
 from etlkit.calls.retry import caller
-from etlkit.testing import MemorySink
-from etlkit.testing.memory import MemoryWriter
+from etlkit.errors import ReadExpiredError
+from etlkit.testing import MemorySink, MemorySource
+from etlkit.testing.memory import MemoryReader, MemoryWriter
 
 SCHEMA = MappingProxyType(
     {
@@ -31,8 +32,10 @@ SCHEMA = MappingProxyType(
         "part": "INT64",
         "extra": "JSON",
         "late": "ARRAY<STRING>",
+        "never": "STRING",
     }
 )
+SOURCE = MappingProxyType({name: SCHEMA[name] for name in ("n", "text", "price", "tags")})
 ARRAYS = {"tags", "late"}
 
 
@@ -57,6 +60,11 @@ def other_objects(row, kept):
 
 def other_values(row, kept):
     return {**new_dict(row, kept), "text": f"another {row['n']}", "price": row["price"] + 1}
+
+
+def with_null(row, kept):
+    """With a key that never has a value."""
+    return {**new_dict(row, kept), "never": None}
 
 
 def fewer_keys(row, kept):
@@ -125,7 +133,7 @@ def several_kinds(row, kept):
     yield fewer_keys(row, kept)
 
 
-USUAL = (new_dict, in_place, other_values, one_list, several, one_dict_several_times)
+USUAL = (new_dict, in_place, other_values, one_list, with_null, several, one_dict_several_times)
 GOOD = (
     *USUAL,
     other_objects,
@@ -168,11 +176,13 @@ class Case:
         pick = chosen.choice
         self.hook = pick(["row", "row", "row", "batch", "async", "async batch", "arrow"])
         self.workers = pick([1, 3, 3, 8])
-        self.num_rows = pick([60, 300, 900])
+        self.num_rows = pick([40, 150, 400])
         self.keeps_order = pick([True, False])
         self.is_declared = pick([True, True, False])
         self.on_row_error = pick(["reject", "skip"])
         self.changes_later = pick([True, False])
+        self.expires = pick([True, False, False])
+        self.passes = self.hook != "arrow" and pick([True, False, False])
         self.waits = self.workers > 1 and self.hook == "row" and pick([True, False])
         self.slow = pick([0, 0, 0.02])
         self.refuses = pick([True, False])
@@ -185,6 +195,9 @@ class Case:
         if self.hook == "arrow":
             bad = () if self.on_row_error == "fail" else (fails,)
             usual, others = new_dict, (new_dict, skipped, late_key, *bad)
+        if self.passes:  # these kinds read the column
+            others = [kind for kind in others if kind is not other_values]
+            usual = new_dict if usual is other_values else usual
         late_from = self.num_rows // 2 if self.is_declared or pick([True, False]) else self.num_rows
         self.kinds = [pick(others) if chosen.random() < share else usual for _ in self.numbers]
         for n in range(late_from, self.num_rows):
@@ -209,12 +222,13 @@ class Case:
     def expected(self, n):
         """What becomes of a row: the rows that are written, or None = it fails."""
         kind, row = self.kinds[n], source_row(n)
+        passing = {"price": row.pop("price")} if self.passes else {}
         try:
             result = kind(row, {})
             if result is None:
                 return []
             parts = [result] if isinstance(result, dict) else result
-            rows = [as_written(deepcopy(dict(part))) for part in parts]
+            rows = [as_written(deepcopy(dict(part) | passing)) for part in parts]
         except ValueError:
             return None
         if any(type(each["n"]) is not int or self.refused(each) for each in rows):
@@ -287,14 +301,39 @@ class Case:
         if self.stop == "sink" and len(self.calls) == 1 and self.num_writes > self.stop_at % 5:
             raise SinkError("no", stage="stage")
 
-    def switch(self):
-        """Let other threads have their turn, perhaps."""
-        if self.random.random() < self.switch_share:
-            time.sleep(self.random.choice([0, 0, 1e-5, 1e-4, 1e-3]))
+
+
+class ExpiringReader(MemoryReader):
+    """A reader whose first read session may end early."""
+
+    def batches(self):
+        case = self._source.case
+        for number, batch in enumerate(super().batches()):
+            if case.expires and number == 2:
+                case.expires = False
+                raise ReadExpiredError("the read session is over", stage="read")
+            yield batch
+
+
+class ExpiringSource(MemorySource):
+    """The source of a case."""
+
+    def __init__(self, case):
+        rows, size = [source_row(n) for n in case.numbers], case.random.choice([13, 100, 1000])
+        super().__init__(rows, SOURCE, batch_rows=size)
+        self.case = case
+
+    def open(self, job, run):
+        return ExpiringReader(self, run, super().open(job, run).columns)
 
 
 class RecordingWriter(MemoryWriter):
     """A writer that sees whether a row comes twice."""
+
+    notify = None
+
+    def on_durable(self, notify):
+        self.notify = notify
 
     def write(self, batch):
         sink = self._sink
@@ -302,10 +341,16 @@ class RecordingWriter(MemoryWriter):
         for key in zip(*(batch.column(name).to_pylist() for name in (ROW_ID, PART)), strict=True):
             sink.keys.append(key)
         super().write(batch)
+        self.durable(batch.column(ROW_ID))
 
     def reject(self, rows):
         self._sink.rejected += [row.row_id for row in rows]
         super().reject(rows)
+        self.durable(pa.array([row.row_id for row in rows]))
+
+    def durable(self, row_ids):
+        if self.notify is not None:
+            self.notify(row_ids)
 
     def is_ready(self):
         return self._sink.case.random.random() < 0.95
@@ -337,6 +382,8 @@ def etl_of(case):
     if case.is_declared:
         without = {"extra"} if case.hook == "arrow" else set()
         attributes["output_schema"] = {n: t for n, t in SCHEMA.items() if n not in without}
+    if case.passes:
+        attributes["columns"] = ("n", "text", "tags")
     base = {
         "row": RowEtl,
         "batch": BatchEtl,
@@ -462,16 +509,25 @@ class ArrowEtl(CaseEtl):
         return found.filter(keep), keep
 
 
+_PAUSES_S = (0, 0, 1e-5, 1e-4, 1e-3)
+
+
 def traced(case, names):
     """A trace function that switches threads at any line of these files, perhaps."""
 
+    share, chance, seams = case.switch_share, case.random.random, {}
+
     def at_line(frame, event, _):
-        if event == "line":
-            case.switch()
+        if chance() < share:
+            time.sleep(_PAUSES_S[int(chance() * len(_PAUSES_S))])
         return at_line
 
     def at_call(frame, event, _):
-        return at_line if frame.f_code.co_filename.endswith(names) else None
+        code = frame.f_code
+        is_seam = seams.get(code)
+        if is_seam is None:
+            is_seam = seams[code] = code.co_filename.endswith(names)
+        return at_line if is_seam else None
 
     return at_call
 
