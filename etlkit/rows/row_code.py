@@ -306,7 +306,9 @@ def _own_references(loop: TransformLoop, names: tuple[str, ...] | None) -> int:
 
         row = (*(0 for _ in names or "_"), True)
         values = map(transform, ({}, {})) if names is None else iter([row, row])
-        loop(values, transform, [].append, copy, None, frozenset(names or ()), float, 1.0, None, own)
+        loop(
+            values, transform, [].append, copy, None, frozenset(names or ()), float, 1.0, None, own
+        )
         return len(copied)
 
     kept: list[Row] = []
