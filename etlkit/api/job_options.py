@@ -26,8 +26,9 @@ class JobOptions:
         on_row_error: `fail` ends the run at the first row that fails; `skip` leaves such rows
             out, counts and reports them; `reject` writes them to `<target>_rejects`.
         max_rejected: How many rows may fail under `skip` or `reject`: a count, or a share of the
-            rows read (a float below 1). One more ends the run and nothing is published. `default` =
-            5 %, taken of at least 100 rows. None = no limit.
+            rows read (a float below 1). One more ends the run and nothing is published. While rows
+            come, a share must be exceeded by more than three standard deviations. `default` = 5 %,
+            taken of at least 100 rows. None = no limit.
         allow_empty: Publish although every row was skipped or rejected and the mode replaces rows
             that are there. Without it such a run is refused: the transform is more likely wrong
             than the data.

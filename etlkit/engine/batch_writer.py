@@ -276,7 +276,7 @@ class BatchWriter:
         Raises:
             TooManyRejectedError: It is too large.
         """
-        self._row_errors.check_max_rejected(min_rows=0)
+        self._row_errors.check_max_rejected(is_over=True)
 
     def _decide_schema(self, collected: list[ChunkOutcomes]) -> None:
         if self._declared is not None:

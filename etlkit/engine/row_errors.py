@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import groupby
@@ -31,7 +32,11 @@ _MAX_UNREAD = 1000
 """Rejected rows whose source rows wait to be decoded; they keep their chunks in memory."""
 
 MIN_ROWS = 100
-"""The share of rejected rows is taken of at least this many rows."""
+"""The share of rejected rows is taken of at least this many rows while the run is under way."""
+
+_DEVIATIONS = 3
+"""While more rows come, a share may be too large by this many standard deviations: bad rows come in
+random order, and 3 bad rows in 100 are more than 5 among the first 100 in one run of twelve."""
 
 
 class RowErrorHandler:
@@ -85,7 +90,7 @@ class RowErrorHandler:
         if kind not in self._counts.error_classes:
             log.debug("the first row error of class %s:", kind, exc_info=error)
         self._counts.add_error(error)
-        self.check_max_rejected(min_rows=MIN_ROWS)
+        self.check_max_rejected(is_over=False)
         return self._job.on_row_error == "reject"
 
     def take_rejected(self) -> list[RejectedRow]:
@@ -102,11 +107,12 @@ class RowErrorHandler:
             for error, index, row in zip(errors, indices, chunk.source.rows(indices), strict=True):
                 self._rejected.append(_rejected(error, chunk.row_id(index), row))
 
-    def check_max_rejected(self, min_rows: int) -> None:
+    def check_max_rejected(self, *, is_over: bool) -> None:
         """Stop a run in which too many rows fail.
 
         Args:
-            min_rows: The share is taken of at least this many rows.
+            is_over: Whether every row has its outcome. Before, a share is taken of at least `MIN_ROWS`,
+                and what chance explains does not end the run.
 
         Raises:
             TooManyRejectedError: `max_rejected` is exceeded; names the most frequent classes of error.
@@ -114,11 +120,10 @@ class RowErrorHandler:
         bound, failed = self._job.max_rejected, self._counts.row_errors
         if bound is None or self._job.on_row_error == "fail":
             return
-        shown = str(bound)
+        shown, num_rows = str(bound), self._counts.read
         if isinstance(bound, str):
-            bound, min_rows, shown = DEFAULT_MAX_REJECTED, MIN_ROWS, "5 % by default"
-        allowed = bound * max(self._counts.read, min_rows) if isinstance(bound, float) else bound
-        if failed > allowed:
+            bound, shown, num_rows = DEFAULT_MAX_REJECTED, "5 % by default", max(num_rows, MIN_ROWS)
+        if failed > _allowed(bound, num_rows, is_over=is_over):
             top = ", ".join(
                 f"{name} {n:,}" for name, n in self._counts.error_classes.most_common(3)
             )
@@ -128,6 +133,16 @@ class RowErrorHandler:
                 f"published. Errors by class: {top}. The first one: {first}",
                 stage="transform",
             )
+
+
+def _allowed(bound: float, num_rows: int, *, is_over: bool) -> float:
+    """How many of these rows may fail, by a count, or by a share (a float)."""
+    if isinstance(bound, int):
+        return bound
+    if is_over:
+        return bound * num_rows
+    num_rows = max(num_rows, MIN_ROWS)
+    return bound * num_rows + _DEVIATIONS * math.sqrt(num_rows * bound * (1 - bound))
 
 
 def located(error: RowError, chunk: Chunk, index: int) -> RowError:

@@ -19,7 +19,7 @@ from etlkit.api.rendezvous import LeadEnd, TakesTasks
 from etlkit.api.report import Progress, RunReport, end_state, error_text
 from etlkit.api.run import Interrupted, Run, RunRecord
 from etlkit.engine.code_files import changes
-from etlkit.engine.row_errors import MIN_ROWS, RowErrorHandler
+from etlkit.engine.row_errors import RowErrorHandler
 from etlkit.engine.transfer import identity, run_transfer
 from etlkit.engine.transform_spec import TransformSpec
 from etlkit.engine.worker_launcher import SharedWork, added, sum_of
@@ -295,7 +295,7 @@ class _SharedTask:
     def _show(self, usage: Usage) -> None:
         self._now = usage
         counts = added(self._usage.counts, usage.counts)
-        RowErrorHandler(self._job, counts).check_max_rejected(min_rows=MIN_ROWS)
+        RowErrorHandler(self._job, counts).check_max_rejected(is_over=False)
         self._on_progress("transform", counts, None)
 
     def _check_leader(self) -> None:

@@ -26,7 +26,7 @@ from etlkit.engine.journal.journal import open_journal
 from etlkit.engine.pipeline import Pipeline
 from etlkit.engine.reuse import plan_reuse, warn_of_other_columns
 from etlkit.engine.revision import revision_of
-from etlkit.engine.row_errors import MIN_ROWS, RowErrorHandler
+from etlkit.engine.row_errors import RowErrorHandler
 from etlkit.engine.timed_hooks import timed
 from etlkit.engine.told_rows import ToldRows
 from etlkit.engine.transform_spec import TransformSpec
@@ -366,7 +366,7 @@ class _Transfer:
         is_part = self._request.scheduler_task is not None  # what other tasks do is not known here
         expected = None if rows_left is None or is_part else rows_left + began_with.read
         self._counts = added(began_with, usage.counts)
-        RowErrorHandler(self._job, self._counts).check_max_rejected(min_rows=MIN_ROWS)
+        RowErrorHandler(self._job, self._counts).check_max_rejected(is_over=False)
         self._on_progress("transform", self._counts, expected)
 
     def _add_usage(self, usage: Usage, began_with: Counts) -> None:
@@ -380,7 +380,7 @@ class _Transfer:
         found.first_errors = self._counts.first_errors
         found.error_classes = self._counts.error_classes
         self._counts = found
-        RowErrorHandler(self._job, found).check_max_rejected(min_rows=0)
+        RowErrorHandler(self._job, found).check_max_rejected(is_over=True)
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:

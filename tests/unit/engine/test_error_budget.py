@@ -117,6 +117,32 @@ def test_the_default_is_taken_of_at_least_a_hundred_rows(policy):
         transfer(every(2), 12, on_row_error=policy)
 
 
+@pytest.mark.parametrize(("num_bad", "ends"), [(10, False), (900, True)])
+@pytest.mark.parametrize("options", [{}, {"max_rejected": 0.05}])
+def test_bad_rows_that_come_first_by_chance_do_not_end_a_run(num_bad, ends, options):
+    """What no chance explains does, though there might be no other bad row."""
+
+    def first_ones_are_bad(_self, row):
+        if row["n"] < num_bad:
+            raise ValueError("bad")
+        return row
+
+    if ends:
+        with pytest.raises(TooManyRejectedError) as caught:
+            transfer(first_ones_are_bad, 20_000, on_row_error="skip", **options)
+        assert caught.value.report.read < 5000
+    else:
+        report, _ = transfer(first_ones_are_bad, 20_000, on_row_error="skip", **options)
+        assert report.skipped == num_bad
+
+
+def test_a_share_that_is_a_little_too_large_is_found_when_every_row_has_its_outcome():
+    """Chance explains it until then, and nothing is published."""
+    with pytest.raises(TooManyRejectedError, match="60 rows failed") as caught:
+        transfer(every(15), 900, on_row_error="skip")
+    assert caught.value.report.read == 900
+
+
 def test_no_limit_is_said_with_none():
     """Then any number of rows may fail."""
     report, _ = transfer(every(1), 500, on_row_error="skip", max_rejected=None)
