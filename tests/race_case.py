@@ -201,7 +201,7 @@ class Case:
 
     def refused(self, row):
         """Why the sink cannot store a row."""
-        can = self.refuses and self.on_row_error != "fail" and row["n"] is not None
+        can = self.refuses and self.on_row_error != "fail" and row.get("n") is not None
         is_bad = can and row["n"] % 37 == 5
         return "of no use" if is_bad else None
 

@@ -84,7 +84,7 @@ class ArrowLoop:
         outcomes: list[Outcome] = [SKIPPED] * (stop - start)
         for index in indices:
             outcomes[index - start] = MADE
-        for at, wrong in self._make(chunk, indices, result):
+        for at, wrong in self._make(chunk, indices, result, batch):
             outcomes[at - start] = FullOutcome((), wrong)
         return self._settle(task, outcomes)
 
@@ -114,7 +114,7 @@ class ArrowLoop:
         return kept
 
     def _make(
-        self, chunk: Chunk, indices: Sequence[int], result: pa.RecordBatch
+        self, chunk: Chunk, indices: Sequence[int], result: pa.RecordBatch, given: pa.RecordBatch
     ) -> list[tuple[int, RowSchemaError]]:
         """Give the chunk a result in the columns' types; gives the error of each row that is bad."""
         if not len(indices):
@@ -126,7 +126,7 @@ class ArrowLoop:
             schema.refuse_types(result.schema)
         except RowSchemaError as error:
             return [(at, RowSchemaError(error.message, column=error.column)) for at in indices]
-        return _convert(schema, chunk, indices, result)
+        return _convert(schema, chunk, indices, result, _addresses(result) - _addresses(given))
 
     def _settle(self, task: Task, outcomes: list[Outcome]) -> bool:
         """Add outcomes, up to the first that ends the run; False = one does."""
@@ -141,11 +141,23 @@ class ArrowLoop:
 
 
 def _convert(
-    schema: OutputSchema, chunk: Chunk, indices: Sequence[int], result: pa.RecordBatch
+    schema: OutputSchema,
+    chunk: Chunk,
+    indices: Sequence[int],
+    result: pa.RecordBatch,
+    foreign: set[int],
 ) -> list[tuple[int, RowSchemaError]]:
-    """Convert by halves as long as a value does not fit."""
+    """Convert by halves as long as a value does not fit.
+
+    Args:
+        schema: The columns.
+        chunk: Gets the rows.
+        indices: The source row of each row of the result.
+        result: What the transform returned.
+        foreign: Addresses of memory that it may write to later, such as that of a NumPy array.
+    """
     try:
-        arrays = schema.converted(result)
+        arrays = [_owned(each, foreign) for each in schema.converted(result)]
         for wrong in schema.passing_errors(chunk, indices).values():
             raise wrong
     except RowSchemaError as error:
@@ -153,11 +165,25 @@ def _convert(
             return [(indices[0], schema.with_origin(error))]
         middle = len(indices) // 2
         return [
-            *_convert(schema, chunk, indices[:middle], result.slice(0, middle)),
-            *_convert(schema, chunk, indices[middle:], result.slice(middle)),
+            *_convert(schema, chunk, indices[:middle], result.slice(0, middle), foreign),
+            *_convert(schema, chunk, indices[middle:], result.slice(middle), foreign),
         ]
     chunk.made.append(MadeRows(schema, indices, None, arrays))
     return []
+
+
+def _addresses(batch: pa.RecordBatch) -> set[int]:
+    """Where the memory of its columns begins."""
+    buffers = (buffer for column in batch.columns for buffer in column.buffers())
+    return {buffer.address for buffer in buffers if buffer is not None}
+
+
+def _owned(array: pa.Array, foreign: set[int]) -> pa.Array:
+    """The array; a copy of one in foreign memory. Arrow does not know which of it is never changed."""
+    buffers = (buffer for buffer in array.buffers() if buffer is not None)
+    if foreign.isdisjoint(buffer.address for buffer in buffers):
+        return array
+    return pa.concat_arrays([array, array.slice(0, 0)])  # one array by itself need not be copied
 
 
 def _result(returned: Any) -> tuple[pa.RecordBatch, pa.Array | None]:

@@ -2,10 +2,13 @@
 
 from collections import OrderedDict
 
+import pyarrow as pa
 import pytest
 
-from etlkit import EtlBase, JobError
-from etlkit.testing import run_transform
+from etlkit import EtlBase, JobError, TransferJob
+from etlkit.api.run import RunRequest
+from etlkit.engine.transfer import run_transfer
+from etlkit.testing import MemorySink, MemorySource, run_transform
 
 ROWS = [{"n": n} for n in range(1500)]  # more than a chunk, and than the rows of a sample
 IDS = list(range(1500))
@@ -175,6 +178,29 @@ def test_whatever_can_be_changed_is_frozen(show):
         return int.from_bytes(value, "big") if isinstance(value, bytes) else value
 
     assert [number(row["value"]) for row in run_transform(Etl, ROWS)] == IDS
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_memory_of_results_in_arrow_may_be_used_again(workers):
+    """A NumPy array becomes an Arrow array without a copy: both are the same memory."""
+
+    class Etl(EtlBase):
+        max_concurrency = workers
+
+        def before_action(self):
+            self.buffer = bytearray(8 * 8192)
+
+        def transform_arrow(self, batch):
+            numbers = batch["n"].to_pylist()
+            self.buffer[: 8 * len(numbers)] = b"".join(n.to_bytes(8, "little") for n in numbers)
+            buffers = [None, pa.py_buffer(self.buffer)]
+            same = pa.Array.from_buffers(pa.int64(), len(numbers), buffers)
+            return batch.append_column("same", same)
+
+    source = MemorySource([{"n": n} for n in range(20_000)])
+    sink = MemorySink("replace")
+    run_transfer(TransferJob(source=source, transform=Etl, sink=sink), RunRequest("memory"))
+    assert sink.rows == [{"n": n, "same": n} for n in range(20_000)]
 
 
 @pytest.mark.parametrize("in_place", [True, False])
