@@ -136,6 +136,15 @@ class RowError(EtlkitError):
             self.row_id = self._values["row_id"] = row_id
         return self
 
+    def of_no_row(self) -> RowError:
+        """The same error for another row: an exception object may be raised for several of them."""
+        made = type(self).__new__(type(self), *self.args)  # classes may have own constructors
+        vars(made).update(vars(self))
+        made.row_number = made.row_id = None
+        made._values = {**self._values, "row_number": None, "row_id": None}  # noqa: SLF001
+        made.__cause__ = self.__cause__
+        return made.with_traceback(self.__traceback__)
+
     def __str__(self) -> str:
         """`row 7 (id …), column 'uri': message`."""
         where = []

@@ -60,7 +60,8 @@ class RowErrorHandler:
             RowError: `on_row_error` is `fail`.
             TooManyRejectedError: `max_rejected` is exceeded.
         """
-        if not self._is_rejected(located(error, chunk, index)):
+        error = located(error, chunk, index)
+        if not self._is_rejected(error):
             return SKIPPED
         self._unread.append((error, chunk, index))
         if len(self._unread) >= _MAX_UNREAD:
@@ -146,8 +147,13 @@ def _allowed(bound: float, num_rows: int, *, is_over: bool) -> float:
 
 
 def located(error: RowError, chunk: Chunk, index: int) -> RowError:
-    """The error with row number and row id; `index` counts from 0 in the chunk."""
-    return error.at_row(chunk.first_row_number + index, chunk.row_id(index))
+    """The error with row number and row id; `index` counts from 0 in the chunk.
+
+    It is a copy if the object has been the error of another row.
+    """
+    row_id = chunk.row_id(index)
+    own = error if error.row_id in {None, row_id} else error.of_no_row()
+    return own.at_row(chunk.first_row_number + index, row_id)
 
 
 def _rejected(error: RowError, row_id: str, source_row: Row) -> RejectedRow:

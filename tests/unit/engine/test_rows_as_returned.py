@@ -5,7 +5,7 @@ from collections import OrderedDict
 import pyarrow as pa
 import pytest
 
-from etlkit import EtlBase, JobError, TransferJob
+from etlkit import EtlBase, JobError, TransferJob, TransformError
 from etlkit.api.run import RunRequest
 from etlkit.engine.transfer import run_transfer
 from etlkit.testing import MemorySink, MemorySource, run_transform
@@ -201,6 +201,33 @@ def test_memory_of_results_in_arrow_may_be_used_again(workers):
     sink = MemorySink("replace")
     run_transfer(TransferJob(source=source, transform=Etl, sink=sink), RunRequest("memory"))
     assert sink.rows == [{"n": n, "same": n} for n in range(20_000)]
+
+
+class NoSuchPhotoError(TransformError):
+    """An error of the user's own."""
+
+    def __init__(self, name, *, code):
+        super().__init__(f"there is no {name}")
+        self.code = code
+
+
+@pytest.mark.parametrize("hook", ["transform_row", "transform_batch"])
+def test_an_error_that_is_raised_for_several_rows_names_each_of_them(hook):
+    """One object, of a failed call for a batch or of a module; each rejected row has its own text."""
+    shared = NoSuchPhotoError("cat.jpg", code=404)
+
+    def fail(_etl, _rows):
+        raise shared from KeyError("cat")
+
+    etl = type("Etl", (EtlBase,), {hook: fail, "batch_size": 3})
+    options = {"on_row_error": "reject", "max_rejected": None}
+    sink = MemorySink("replace")
+    job = TransferJob(source=MemorySource(ROWS[:7]), transform=etl, sink=sink, **options)
+    report = run_transfer(job, RunRequest("errors"))
+    found = [(row.row_id, row.message, row.code, row.error_class) for row in sink.rejects]
+    text = "row {0} (id row-{0}): there is no cat.jpg"
+    assert found == [(f"row-{n}", text.format(n), "404", "KeyError") for n in range(1, 8)]
+    assert report.first_errors == [text.format(n) for n in range(1, 6)]
 
 
 @pytest.mark.parametrize("in_place", [True, False])
