@@ -422,10 +422,13 @@ class BatchWriter:
 
     def _stage_made(self, chunk: Chunk, start: int, outcomes: list[Outcome]) -> None:
         """Stage rows that their worker encoded."""
-        stop = start + len(outcomes)
-        found = take_made(chunk, start, stop)
-        if all(made.schema is self._schema for made in found):
-            self._stage(chunk, merged(found, chunk))
+        if self._schema is None:
+            raise AssertionError("rows are encoded for a schema")
+        found = take_made(chunk, start, start + len(outcomes))
+        # As they are: JSON's null and NULL are the same for Python, and would be so from then on.
+        fitting = [each for made in found if (each := made.widened(self._schema)) is not None]
+        if len(fitting) == len(found):
+            self._stage(chunk, merged(fitting, chunk))
             self._count(chunk, start, outcomes)
             return
         as_rows = {i: each for made in found for i, each in made.outcomes(chunk)}

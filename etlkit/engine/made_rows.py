@@ -55,6 +55,13 @@ class MadeRows:
             [None if each is None else each.slice(first, last - first) for each in self.arrays],
         )
 
+    def widened(self, schema: OutputSchema) -> MadeRows | None:
+        """The same rows with the columns of a schema that has more; None = see `widened_arrays`."""
+        if schema is self.schema:
+            return self
+        arrays = schema.widened_arrays(self.schema, self.arrays, len(self.indices))
+        return None if arrays is None else MadeRows(schema, self.indices, self.parts, arrays)
+
     def outcomes(self, chunk: Chunk) -> Iterator[tuple[int, Outcome]]:
         """The rows as they were before they were encoded, by the index of their source row."""
         rows = zip(self.indices, self.schema.rows_of(self.batch(chunk)), strict=True)

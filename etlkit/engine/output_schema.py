@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
 
@@ -278,6 +278,31 @@ class OutputSchema:
             else:
                 arrays.append(_nothing(result.num_rows, self.schema.field(column.name).type))
         return arrays
+
+    def widened_arrays(
+        self, older: OutputSchema, arrays: Sequence[pa.Array | None], num_rows: int
+    ) -> list[pa.Array | None] | None:
+        """The columns of rows that were encoded for fewer columns, as `batch` takes them.
+
+        Args:
+            older: What they were encoded for.
+            arrays: Its columns.
+            num_rows: How many rows there are.
+
+        Returns:
+            None = they have to be encoded again: a column needs a value, or is another one now.
+        """
+        there, made = dict(zip(older.made_names, arrays, strict=True)), list[Any]()
+        if not self._made.issuperset(there):
+            return None
+        for column in self._made_columns:
+            if column.name in there and column == older._made_by_name[column.name]:
+                made.append(there[column.name])
+            elif column.name in there or column.mode == "REQUIRED":
+                return None
+            else:
+                made.append(_nothing(num_rows, self.schema.field(column.name).type))
+        return made
 
     def rows_of(self, batch: pa.RecordBatch) -> list[Row]:
         """The rows that the transform made, out of a batch that was built from them."""

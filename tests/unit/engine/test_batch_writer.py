@@ -6,7 +6,7 @@ from etlkit.api.outcomes import Counts, FullOutcome
 from etlkit.engine.batch_writer import FLUSH_INTERVAL_S, BatchWriter
 from etlkit.engine.chunk import Chunk
 from etlkit.engine.chunk_outcomes import MADE
-from etlkit.engine.made_rows import make_rows
+from etlkit.engine.made_rows import MadeRows, make_rows
 from etlkit.rows.batches import RowDecoder
 from etlkit.rows.columns import Column
 from etlkit.testing import MemorySink, MemorySource
@@ -146,3 +146,23 @@ def test_encoded_rows_that_no_longer_fit_leave_the_others_to_be_kept(made, chunk
     batch_writer.keep(chunk, 2, [{"n": 4, "late": 1}])
     batch_writer.write_kept()
     assert writer.rows == [1, 3, 4]
+
+
+def test_encoded_rows_get_new_columns_without_being_decoded(made, chunk):
+    """JSON's null is a value, which Python does not tell from NULL."""
+    batch_writer, writer, _ = made
+    writer.write, batches = batches.append, []
+    columns = (*COLUMNS, Column("document", "JSON"))
+    writer.known_columns = (*columns, Column("late", "INT64"), Column("tags", "STRING", "REPEATED"))
+    batch_writer.add(chunk, 0, [{"n": 1, "document": {}}])
+    batch_writer.write_collected()
+    arrays = [pa.array([2], pa.int64()), pa.array(["null"])]
+    chunk.made.append(MadeRows(batch_writer.schema, range(1, 2), None, arrays))
+    batch_writer.add(chunk, 2, [{"n": 3, "late": 1, "tags": ["a"]}])
+    batch_writer.write_collected()
+    batch_writer.add(chunk, 1, [MADE])
+    batch_writer.write_collected()
+    wanted = ["_etlkit_row_id", "n", "document", "late", "tags"]
+    assert batches[-1].select(wanted).to_pylist() == [
+        {"_etlkit_row_id": "b", "n": 2, "document": "null", "late": None, "tags": []}
+    ]
