@@ -151,7 +151,8 @@ def test_encoded_rows_that_no_longer_fit_leave_the_others_to_be_kept(made, chunk
 def test_encoded_rows_get_new_columns_without_being_decoded(made, chunk):
     """JSON's null is a value, which Python does not tell from NULL."""
     batch_writer, writer, _ = made
-    writer.write, batches = batches.append, []
+    batches = []
+    writer.write = batches.append
     columns = (*COLUMNS, Column("document", "JSON"))
     writer.known_columns = (*columns, Column("late", "INT64"), Column("tags", "STRING", "REPEATED"))
     batch_writer.add(chunk, 0, [{"n": 1, "document": {}}])
