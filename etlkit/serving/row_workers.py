@@ -153,6 +153,8 @@ class RowWorkers:
     def _look(self) -> None:
         """Called after rows: see whether the workers failed as a whole."""
         group = self._group
+        if group is not None:
+            group.finished.clear()  # a pipeline would look at them; here they would become ever more
         if group is None or group.error is None:
             return
         with self._lock:
