@@ -22,11 +22,12 @@ class ClockMarks:
     def __init__(self) -> None:
         self._num_fast = 0
         self._marks = bytearray()
+        self._step = 1
 
     @property
     def step(self) -> int:
         """Rows since the look before, at most, when a loop has paused."""
-        return 1 if not self._num_fast or self._marks[:1] == b"\1" else EVERY
+        return self._step
 
     def begin(self, num_rows: int, *, each: bool) -> bytearray:
         """The marks of the next rows; the last one has one.
@@ -37,6 +38,7 @@ class ClockMarks:
         """
         is_sparse = self._num_fast >= _FAST_ROWS and not each
         self._num_fast += num_rows
+        self._step = EVERY if is_sparse else 1
         if is_sparse:
             self._marks = bytearray((_SPARSE * (num_rows // len(_SPARSE) + 1))[-num_rows:])
         else:
@@ -45,5 +47,5 @@ class ClockMarks:
 
     def add_slow(self) -> None:
         """Look after each row from now on."""
-        self._num_fast = 0
+        self._num_fast, self._step = 0, 1
         self._marks[:] = b"\1" * len(self._marks)

@@ -123,6 +123,9 @@ class RowLoop:
                         break
                     self._make(task, part)
                     rows.chunk.forget(part)
+            except BaseException:
+                self._keep_slow(task)  # rows before the one that ends the run
+                raise
             finally:
                 if self._pending is not None:  # the run ends
                     self._pending = None
@@ -190,10 +193,7 @@ class RowLoop:
         """Take what a loop paused with; False = it ends the run."""
         if result is not PAUSE:
             task.outcomes.append(self._classified(task, result, keys))
-        if time.monotonic() - self._look_at >= CALL_S:
-            # Before the row is encoded: then its values are gone.
-            self._keep(task, max(0, len(task.outcomes) - self._marks.step))
-            self._marks.add_slow()
+        self._keep_slow(task)  # before the row is encoded: then its values are gone
         outcome = task.outcomes[-1]
         pending = self._pending
         if pending is not None:
@@ -209,6 +209,12 @@ class RowLoop:
                 start = task.start + len(task.outcomes)
                 self._pending = self._plans.begin(self._known.schema, part, start)
         return True
+
+    def _keep_slow(self, task: Task) -> None:
+        """Put the rows since the last look at the clock into the journal, if they took long."""
+        if time.monotonic() - self._look_at >= CALL_S:
+            self._keep(task, max(0, len(task.outcomes) - self._marks.step))
+            self._marks.add_slow()
 
     def _classified(self, task: Task, result: Any, keys: KnownKeys) -> Outcome:
         """The outcome of a row that a loop has given back."""

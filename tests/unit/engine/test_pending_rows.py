@@ -296,6 +296,19 @@ def test_slow_rows_after_fast_ones_are_written_down(monkeypatch):
     run_transfer(job, RunRequest("slow"))
     assert kept >= set(range(7001, 7101))
     assert len(kept) < 100 + 2 * EVERY
+    kept.clear()
+
+    class Ends(EtlBase):
+        def transform_row(self, row):
+            if row["n"] == 7003:
+                raise JobError("over")
+            now[0] += row["n"] == 7001
+            return {"n": row["n"], "text": row["text"]}
+
+    job = TransferJob(source=MemorySource(ROWS), transform=Ends, sink=MemorySink("replace"))
+    with pytest.raises(JobError, match="over"):
+        run_transfer(job, RunRequest("ends"))
+    assert kept >= {7001, 7002}
 
 
 def test_the_clock_is_looked_at_less_often_only_where_rows_are_fast():
@@ -306,6 +319,9 @@ def test_the_clock_is_looked_at_less_often_only_where_rows_are_fast():
     sparse = marks.begin(500, each=False)
     assert (sum(sparse), sparse[-1], len(sparse)) == (-(-500 // EVERY), 1, 500)
     assert marks.step == EVERY
+    begins_with_a_look = marks.begin(EVERY + 1, each=False)
+    assert (begins_with_a_look[0], marks.step) == (1, EVERY)
+    sparse = marks.begin(500, each=False)
     marks.add_slow()
     assert set(sparse) == {1}
     assert (set(marks.begin(500, each=False)), marks.step) == ({1}, 1)
