@@ -40,7 +40,7 @@ article: $(VENV)/.dev ## Run the whole workflow of SQL, models and Vision on the
 	$(BIN)/python -m etlkit.local sql --file jobs/sql/show_ranking.sql --local-dir $(LOCAL_DIR)
 	@echo 'Open $(LOCAL_DIR)/photos.html for the photos and what each model found, and $(LOCAL_DIR)/workflow.html for the run.'
 
-unit: $(VENV)/.dev ## Run the unit tests: no server, about two minutes on two cores
+unit: $(VENV)/.dev ## Run the unit tests: no server and few processes, about a minute on two cores
 	$(BIN)/python -m pytest -q -n 2 tests/unit
 
 test: $(VENV)/.dev ## Run the whole test suite, lint and type checks
@@ -50,7 +50,7 @@ test: $(VENV)/.dev ## Run the whole test suite, lint and type checks
 	@mkdir -p .mypy_cache
 	@echo 'mypy runs beside the tests; what it says comes at the end'
 	@$(BIN)/mypy >.mypy_cache/said.txt 2>&1 & mypy=$$!; \
-	  $(BIN)/python -m pytest -n 3 --dist loadfile; tests=$$?; \
+	  $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder; tests=$$?; \
 	  wait $$mypy; types=$$?; cat .mypy_cache/said.txt; test $$tests -eq 0 -a $$types -eq 0
 
 docs: $(VENV)/.dev ## Build the site of the documentation into build/site
@@ -68,8 +68,9 @@ faults: $(VENV)/.dev ## Run the long form of the fault tests (1,240 kills, 100 i
 	  ETLKIT_WORKER_KILLS=200 ETLKIT_WORKERS=16 ETLKIT_WORKER_ROWS=20000 ETLKIT_RATE=200 ETLKIT_TEST_TIMEOUT_S=3000 \
 	  $(BIN)/python -m pytest tests/faults -rA -s --timeout 3600
 
-fuzz: $(VENV)/.dev ## Read 5,000 random and damaged files of each kind: make fuzz SEED=7 for other ones
+fuzz: $(VENV)/.dev ## Read 5,000 random and damaged files of each kind: make fuzz SEED=7 for other ones; then 1,000 values for each property
 	ETLKIT_FUZZ=5000 ETLKIT_SEED=$(SEED) $(BIN)/python -m pytest tests/fuzz -rA --timeout 3600
+	ETLKIT_EXAMPLES=1000 $(BIN)/python -m pytest tests/unit tests/bugs -m hypothesis -q --timeout 3600
 
 reference: $(VENV)/.dev ## Compare local SQL with GoogleSQL's evaluator: all expressions over both calls, and 20,000 generated ones
 	ETLKIT_REFERENCE=20000 ETLKIT_SEED=$(SEED) $(BIN)/python -m pytest tests/emulator/test_reference.py -rA -s
