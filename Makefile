@@ -50,7 +50,7 @@ test: $(VENV)/.dev ## Run the whole test suite, lint and type checks
 	@mkdir -p .mypy_cache
 	@echo 'mypy runs beside the tests; what it says comes at the end'
 	@$(BIN)/mypy >.mypy_cache/said.txt 2>&1 & mypy=$$!; \
-	  $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder; tests=$$?; \
+	  $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder; tests=$$?; \
 	  wait $$mypy; types=$$?; cat .mypy_cache/said.txt; test $$tests -eq 0 -a $$types -eq 0
 
 docs: $(VENV)/.dev ## Build the site of the documentation into build/site
@@ -65,7 +65,7 @@ pictures: $(VENV)/.dev ## Make the pictures of the documentation anew: needs Chr
 
 faults: $(VENV)/.dev ## Run the long form of the fault tests (1,240 kills, 100 interleavings, an outage of a minute) and print the figures
 	ETLKIT_KILLS=200 ETLKIT_HTTP_KILLS=100 ETLKIT_WORKFLOW_KILLS=20 ETLKIT_IMAGES=9600 ETLKIT_OUTAGE_S=60 ETLKIT_INTERLEAVINGS=100 ETLKIT_JOBS=20 ETLKIT_STATEMENTS=all ETLKIT_PROVE=1 \
-	  ETLKIT_WORKER_KILLS=200 ETLKIT_WORKERS=16 ETLKIT_WORKER_ROWS=20000 ETLKIT_RATE=200 ETLKIT_TEST_TIMEOUT_S=3000 \
+	  ETLKIT_EXAMPLES=500 ETLKIT_WORKER_KILLS=200 ETLKIT_WORKERS=16 ETLKIT_WORKER_ROWS=20000 ETLKIT_RATE=200 ETLKIT_TEST_TIMEOUT_S=3000 \
 	  $(BIN)/python -m pytest tests/faults -rA -s --timeout 3600
 
 fuzz: $(VENV)/.dev ## Read 5,000 random and damaged files of each kind: make fuzz SEED=7 for other ones; then 1,000 values for each property
