@@ -68,16 +68,16 @@ class KnownKeys:
     """What is known of the keys of results.
 
     Attributes:
-        num_keys: Every value is looked at of a row that has more keys; -1 = of each row.
-        nested: What freezes the values of the keys that may hold lists or dicts, in other rows.
+        names: The keys of columns. Every value is looked at of a row that has another key.
+        nested: What freezes the values of those keys that may hold lists or dicts, in other rows.
     """
 
-    num_keys: int = -1
+    names: frozenset[str] = frozenset()
     nested: Mapping[str, Freeze] = field(default_factory=dict)
 
     @property
     def copy(self) -> Callable[[Row], Row]:
-        """What copies a row of up to `num_keys` keys."""
+        """What copies a row without other keys than `names`."""
         return partial(frozen_row, nested=self.nested) if self.nested else dict.copy
 
     @property
@@ -125,11 +125,11 @@ def classify_parts(result: Iterable[Any], giver: type, keys: KnownKeys) -> FullO
     """
     rows: list[Row] = []
     # A generator may yield the same dict again and again: the loop copies what somebody still has.
-    loop, copy, own, num_keys = transform_loop(None), keys.copy, keys.own, keys.num_keys
+    loop, copy, own, known = transform_loop(None), keys.copy, keys.own, keys.names
     try:
         parts = iter(result)
         while True:  # a generator runs the user's code here
-            odd = loop(parts, None, rows.append, copy, None, num_keys, float, 1.0, None, own)
+            odd = loop(parts, None, rows.append, copy, None, known, float, 1.0, None, own)
             if odd is END:
                 return FullOutcome(tuple(rows))
             if not isinstance(odd, dict):

@@ -291,7 +291,7 @@ def test_the_reference_evaluator_uses_the_same_module():
 
 
 def test_a_text_that_exhausts_the_stack_is_refused_and_the_next_ones_work():
-    """The module's instance is made anew after a trap; it does not know the catalogs of the one before."""
+    """After a trap there is a new instance, which does not know the catalogs of the one before."""
     assert evaluated("'before'") == "before"
     with pytest.raises(GoogleSqlError):
         analyze(f"SELECT {'1+' * 20_000}1", CATALOG)
