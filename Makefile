@@ -41,7 +41,7 @@ article: $(VENV)/.dev ## Run the whole workflow of SQL, models and Vision on the
 	@echo 'Open $(LOCAL_DIR)/photos.html for the photos and what each model found, and $(LOCAL_DIR)/workflow.html for the run.'
 
 unit: $(VENV)/.dev ## Run the unit tests: no server and few processes, about a minute on two cores
-	$(BIN)/python -m pytest -q -n 2 tests/unit
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/unit
 
 test: $(VENV)/.dev ## Run the whole test suite, lint and type checks
 	$(BIN)/ruff check .
