@@ -359,13 +359,20 @@ class Staging:
             self._connection.drop_work_table(name)
 
 
-def find_staged(connection: Connection, dataset: tuple[str, str], run_id: str) -> sql.Staged:
+def find_staged(
+    connection: Connection,
+    dataset: tuple[str, str],
+    run_id: str,
+    known: dict[TableName, tuple[Column, ...]] | None = None,
+) -> sql.Staged:
     """Look up what was staged of a run, by all attempts and all their workers.
 
     Args:
         connection: To look with.
         dataset: Project and dataset of the work tables.
         run_id: The run.
+        known: The columns of tables that were looked up before, which never change; what is found goes
+            there, too.
     """
     from etlkit.bigquery.client import REQUEST_S
     from etlkit.bigquery.schema_fields import from_schema_fields
@@ -382,12 +389,15 @@ def find_staged(connection: Connection, dataset: tuple[str, str], run_id: str) -
             found.append(
                 (int(match[1]), match[2], int(match[3]), TableName(*dataset, item.table_id))
             )
-    tables = []
-    for *_, name in sorted(found):
+    names, known = [name for *_, name in sorted(found)], {} if known is None else known
+    unknown = [name for name in names if name not in known]
+    connection.look_ahead((), unknown)
+    for name in unknown:
         table = connection.find_table(name)
         if table is not None:
-            tables.append((name, from_schema_fields(table.schema)[len(sql.STAGING_COLUMNS) :]))
-    return sql.Staged(tuple(tables), TableName(*dataset, rejects) if has_rejects else None)
+            known[name] = from_schema_fields(table.schema)[len(sql.STAGING_COLUMNS) :]
+    tables = tuple((name, known[name]) for name in names if name in known)
+    return sql.Staged(tables, TableName(*dataset, rejects) if has_rejects else None)
 
 
 def _utc(at: datetime) -> datetime:

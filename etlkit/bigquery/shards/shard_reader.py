@@ -61,6 +61,7 @@ class ShardReader:
         self._again: list[Claim] = []
         self._num_fetches = self._num_rests = 0
         self._rests: list[TableName] = []
+        self._staged_columns: dict[TableName, tuple[Column, ...]] = {}
 
     def freeze(self, recovered: Recovered | None = None) -> None:  # noqa: ARG002
         """See `etlkit.api.source.SourceReader.freeze`: rows without an outcome are read again."""
@@ -99,7 +100,7 @@ class ShardReader:
     def _staged(self) -> sql.Staged | None:
         """What all workers have staged so far; None = nothing."""
         dataset = self._frozen.project, self._frozen.dataset
-        staged = find_staged(self._connection, dataset, self._run_id)
+        staged = find_staged(self._connection, dataset, self._run_id, self._staged_columns)
         return staged if staged.tables or staged.rejects else None
 
     def _rest(self, claim: Claim, staged: sql.Staged) -> TableName:
