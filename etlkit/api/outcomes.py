@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -68,22 +69,25 @@ class KnownKeys:
     """What is known of the keys of results.
 
     Attributes:
-        num_keys: Every value is looked at of a row that has more keys; -1 = of each row.
-        nested: What freezes the values of the keys that may hold lists or dicts, in other rows.
+        num_keys: Every value is looked at of a row that has more keys.
+        nested: What freezes the values of the keys that may hold lists or dicts, in other rows; None =
+            every value is looked at of each row.
     """
 
-    num_keys: int = -1
-    nested: Mapping[str, Freeze] = field(default_factory=dict)
+    num_keys: int = sys.maxsize
+    nested: Mapping[str, Freeze] | None = None
 
     @property
     def copy(self) -> Callable[[Row], Row]:
         """What copies a row of up to `num_keys` keys."""
+        if self.nested is None:
+            return frozen_row
         return partial(frozen_row, nested=self.nested) if self.nested else dict.copy
 
     @property
     def own(self) -> int | None:
         """See `transform_loop`: -1 = each row is copied."""
-        return -1 if self.nested else None
+        return None if self.nested == {} else -1
 
 
 UNKNOWN_KEYS = KnownKeys()

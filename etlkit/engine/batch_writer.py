@@ -411,9 +411,8 @@ class BatchWriter:
         schema = self._schema
         if schema is None:
             raise AssertionError("_decide_schema must come first")
-        part = chunk.known_part(start, start + len(outcomes))
         try:
-            made = make_rows(schema, chunk, start, outcomes, part)
+            made = _encoded(schema, chunk, start, outcomes)
         except RowSchemaError as error:
             rows, indices, _ = flatten(start, outcomes)
             if not self._adapt_schema(schema, rows):
@@ -491,6 +490,28 @@ class BatchWriter:
         if names - self._logged:
             log.warning("columns left out of the rows: %s", ", ".join(sorted(names - self._logged)))
             self._logged |= names
+
+
+def _encoded(
+    schema: OutputSchema, chunk: Chunk, start: int, outcomes: list[Outcome]
+) -> MadeRows:
+    """Encode the target rows of outcomes, with the untouched columns of blocks that are decoded still.
+
+    Raises:
+        RowSchemaError: As `make_rows`.
+    """
+    parts = chunk.known_parts(start, start + len(outcomes))
+    if len(parts) > 1:
+        with suppress(RowSchemaError):  # then they are encoded together, to say which row is bad
+            found = [
+                make_rows(schema, chunk, p.start, outcomes[p.start - start : p.stop - start], p)
+                for p in parts
+            ]
+            if found := [each for each in found if each.indices]:
+                for part in parts:
+                    chunk.forget(part)
+                return merged(found, chunk)
+    return make_rows(schema, chunk, start, outcomes, parts[0] if len(parts) == 1 else None)
 
 
 def joined(batches: list[pa.RecordBatch], max_bytes: int) -> Iterator[pa.RecordBatch]:

@@ -60,7 +60,8 @@ class ColumnPlan:
     @classmethod
     def learned(cls, schema: OutputSchema, part: Part, *, is_fan_out: bool) -> ColumnPlan:
         """The plan for rows like the last ones that the schema's encoder has looked at."""
-        names, encoder, nested = part.block.names, schema.encoder, schema.keys.nested
+        names, encoder = part.block.names, schema.encoder
+        nested = schema.keys.nested or {}
         untouched = encoder.untouched
         places = [encoder.reusable_name(i, part.block) for i in untouched]
         same = tuple(place for place in places if place is not None)

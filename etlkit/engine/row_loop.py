@@ -121,8 +121,10 @@ class RowLoop:
                 for part in rows.chunk.parts(rows.start, rows.stop):
                     if not self._run_part(task, part):
                         break
+                    is_decided = self._known.schema is not None
                     self._make(task, part)
-                    rows.chunk.forget(part)
+                    if is_decided:  # else the pipeline encodes the rows, and needs the block for it
+                        rows.chunk.forget(part)
             finally:
                 if self._pending is not None:  # the run ends
                     self._pending = None

@@ -24,7 +24,7 @@ from etlkit.rows.row_code import row_maker, same_values
 from etlkit.rows.types import TYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from etlkit.rows.columns import Column
     from etlkit.rows.row import Row
@@ -100,6 +100,7 @@ class RowDecoder:
         self._reusable = {
             key: i for i, column in enumerate(columns) if (key := _reuse_key(column)) is not None
         }
+        self._taken: pa.Schema | None = None
 
     @property
     def names(self) -> list[str]:
@@ -121,12 +122,28 @@ class RowDecoder:
             SourceError: A column is missing or has another Arrow type, or a value of it cannot be
                 read, e.g. a time outside of the years that Python has.
         """
-        selected = self._select(batch)
-        columns = zip(self._names, self._codecs, selected.columns, strict=True)
-        values = [_decoded(name, codec, array) for name, codec, array in columns]
-        return DecodedBatch(selected, self._keys, values, self._reusable)
+        # Names and types are those of the last batch, mostly. With many columns it costs a good part of
+        # the time to look at each again.
+        schema, taken = batch.schema, self._taken
+        is_known = taken is not None and schema.equals(taken)
+        if not is_known:
+            batch = self.select(batch)
+            schema = batch.schema
+            is_known = taken is not None and schema.equals(taken)
+        codecs = zip(self._names, self._codecs, batch.columns, strict=True)
+        values = [
+            _decoded(name, codec.read if is_known else codec.decode, array)
+            for name, codec, array in codecs
+        ]
+        self._taken = schema
+        return DecodedBatch(batch, self._keys, values, self._reusable)
 
-    def _select(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+    def select(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The decoder's columns of a batch, in the decoder's order.
+
+        Raises:
+            SourceError: A column is missing.
+        """
         names = batch.schema.names
         if names == self._names:
             return batch
@@ -140,9 +157,9 @@ class RowDecoder:
         return batch.select(self._names)
 
 
-def _decoded(name: str, codec: Codec, array: Any) -> list[Any]:
+def _decoded(name: str, decode: Callable[[Any], list[Any]], array: Any) -> list[Any]:
     try:
-        return codec.decode(array)
+        return decode(array)
     except (ValueError, ArithmeticError, RecursionError) as error:
         raise SourceError(
             f"column {name!r}: a value cannot be read from Arrow {array.type} "
