@@ -36,6 +36,7 @@ from etlkit.rows.row_code import END, PAUSE, transform_loop
 if TYPE_CHECKING:
     from etlkit.api.outcomes import Outcome
     from etlkit.calls.limits import Meter
+    from etlkit.engine.heap import FastRows
     from etlkit.engine.made_rows import MadeRows
     from etlkit.engine.output_schema import OutputSchema
     from etlkit.engine.task import Task
@@ -48,6 +49,12 @@ _MAX_MADE_BYTES = 8 * 1024 * 1024
 
 _MIN_MADE = 100
 """Fewer rows are left to the pipeline, which encodes those of several tasks together."""
+
+_FAST_ROW_S = 0.00005
+"""Rows are fast if those of a block take less on average, also on a busy machine."""
+
+_SLOW_S = 0.01
+"""A row that takes longer is not fast, whatever the others took."""
 
 SAMPLE_ROWS = 1000
 """Rows from which the types of new columns are inferred, at most."""
@@ -79,6 +86,7 @@ class RowLoop:
         meter: The run's calls and caps.
         ends_at_error: Whether a row that fails ends the run: then no later row is begun.
         keep: Puts the outcomes of a task's rows, from an index on, into the journal.
+        fast_rows: Learns whether rows are fast.
     """
 
     def __init__(
@@ -90,6 +98,7 @@ class RowLoop:
         meter: Meter,
         ends_at_error: bool,
         keep: Callable[[Task, int], None],
+        fast_rows: FastRows,
     ) -> None:
         self._etl = etl
         self._known = known
@@ -103,6 +112,7 @@ class RowLoop:
         self._plans = ColumnPlans()
         self._pending: PendingRows | None = None
         self._marks = ClockMarks()
+        self._fast_rows = fast_rows
         self._look_at = 0.0
         self._num_undecided = 0
         self._has_waited = False
@@ -119,8 +129,14 @@ class RowLoop:
                 task.begin_block()
             try:
                 for part in rows.chunk.parts(rows.start, rows.stop):
+                    began = time.monotonic()
                     if not self._run_part(task, part):
                         break
+                    took_s = time.monotonic() - began
+                    if took_s < _FAST_ROW_S * (part.stop - part.start):
+                        self._fast_rows.begin()
+                    else:
+                        self._fast_rows.end()
                     is_decided = self._known.schema is not None
                     self._make(task, part)
                     if is_decided:  # else the pipeline encodes the rows, and needs the block for it
@@ -192,10 +208,13 @@ class RowLoop:
         """Take what a loop paused with; False = it ends the run."""
         if result is not PAUSE:
             task.outcomes.append(self._classified(task, result, keys))
-        if time.monotonic() - self._look_at >= CALL_S:
+        elapsed_s = time.monotonic() - self._look_at
+        if elapsed_s >= CALL_S:
             # Before the row is encoded: then its values are gone.
             self._keep(task, max(0, len(task.outcomes) - self._marks.step))
             self._marks.add_slow()
+            if elapsed_s >= _SLOW_S:
+                self._fast_rows.end()
         outcome = task.outcomes[-1]
         pending = self._pending
         if pending is not None:
