@@ -263,6 +263,11 @@ class RowEncoder:
         """Positions of the columns that were untouched in the rows that were looked at last."""
         return self._untouched
 
+    @property
+    def looks_at_untouched(self) -> bool:
+        """Whether some column may refuse values that are untouched, because of its length or a null."""
+        return any(self._required) or any(limit is not None for limit in self._limits)
+
     def reusable_name(self, i: int, source: DecodedBatch) -> int | None:
         """Position in `source.names` of the column that is reused for column `i`; None = none is."""
         return _Origin(source, None).place(self._reuse_keys[i])
@@ -278,7 +283,7 @@ class RowEncoder:
         Args:
             values: By position of the column.
             source: As `encode`.
-            positions: As `encode`.
+            positions: As `encode`; not needed unless `looks_at_untouched`.
 
         Raises:
             RowSchemaError: A value does not fit; it is not known which.
