@@ -68,8 +68,8 @@ faults: $(VENV)/.dev ## Run the long form of the fault tests (1,240 kills, 100 i
 	  ETLKIT_WORKER_KILLS=200 ETLKIT_WORKERS=16 ETLKIT_WORKER_ROWS=20000 ETLKIT_RATE=200 ETLKIT_TEST_TIMEOUT_S=3000 \
 	  $(BIN)/python -m pytest tests/faults -rA -s --timeout 3600
 
-fuzz: $(VENV)/.dev ## Read 5,000 random and damaged files of each kind: make fuzz SEED=7 for other ones
-	ETLKIT_FUZZ=5000 ETLKIT_SEED=$(SEED) $(BIN)/python -m pytest tests/fuzz -rA --timeout 3600
+fuzz: $(VENV)/.dev ## Read 5,000 random and damaged files of each kind, and run 2,000 jobs whose threads switch at any line: make fuzz SEED=7 for other ones
+	ETLKIT_FUZZ=5000 ETLKIT_RACES=1000 ETLKIT_SEED=$(SEED) $(BIN)/python -m pytest tests/fuzz tests/unit/engine/test_races.py -rA --timeout 3600
 
 reference: $(VENV)/.dev ## Compare local SQL with GoogleSQL's evaluator: all expressions over both calls, and 20,000 generated ones
 	ETLKIT_REFERENCE=20000 ETLKIT_SEED=$(SEED) $(BIN)/python -m pytest tests/emulator/test_reference.py -rA -s

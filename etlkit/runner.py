@@ -725,7 +725,7 @@ def _launcher(
     from etlkit.engine.worker_count import num_workers
     from etlkit.engine.worker_processes import WorkerProcesses
     from etlkit.errors import ConfigError
-    from etlkit.worker_process import main, work
+    from etlkit.worker_process import NEEDED, main, work
 
     if engine is None:
         if engine_args:
@@ -733,7 +733,7 @@ def _launcher(
         if workers or job.workers:
             num_workers(job, workers, engine)  # what cannot be shared is refused first
             check_importable(job, with_script=True)
-        return partial(WorkerProcesses, main=main)
+        return partial(WorkerProcesses, main=main, needed=NEEDED)
     from etlkit.engines.engine_workers import EngineWorkers
     from etlkit.engines.registry import make_engine
     from etlkit.engines.sent_order import check_sendable

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from etlkit.engine.worker_messages import Order
 
+NEEDED = ("etlkit.worker_imports",)
+"""What every worker imports, and takes long."""
+
 
 def main(pipe: Connection, order: Order) -> None:
     """Work on a shared run, in a process of this machine, until nothing is left.

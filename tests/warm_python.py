@@ -373,7 +373,7 @@ def fork_workers() -> None:
     forkserver.ensure_running()
     forkserver.util = spawn
     context = multiprocessing.get_context("forkserver")
-    worker_processes.multiprocessing = SimpleNamespace(get_context=lambda _: context)
+    worker_processes._context = lambda _needed: context
 
 
 if __name__ == "__main__":

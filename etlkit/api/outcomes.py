@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -64,22 +63,31 @@ def is_clean(outcome: Outcome) -> bool:
     return isinstance(outcome, dict) or outcome.error is None
 
 
+class AnyNames:
+    """Stands for names that are not known yet."""
+
+    @staticmethod
+    def issuperset(_keys: Iterable[object]) -> bool:
+        """Every key may be one of them."""
+        return True
+
+
 @dataclass(frozen=True, slots=True)
 class KnownKeys:
     """What is known of the keys of results.
 
     Attributes:
-        num_keys: Every value is looked at of a row that has more keys.
-        nested: What freezes the values of the keys that may hold lists or dicts, in other rows; None =
+        names: The keys of columns. Every value is looked at of a row that has another key.
+        nested: What freezes the values of those keys that may hold lists or dicts, in other rows; None =
             every value is looked at of each row.
     """
 
-    num_keys: int = sys.maxsize
-    nested: Mapping[str, Freeze] | None = None
+    names: frozenset[str] | AnyNames
+    nested: Mapping[str, Freeze] | None
 
     @property
     def copy(self) -> Callable[[Row], Row]:
-        """What copies a row of up to `num_keys` keys."""
+        """What copies a row without other keys than `names`."""
         if self.nested is None:
             return frozen_row
         return partial(frozen_row, nested=self.nested) if self.nested else dict.copy
@@ -90,7 +98,7 @@ class KnownKeys:
         return None if self.nested == {} else -1
 
 
-UNKNOWN_KEYS = KnownKeys()
+UNKNOWN_KEYS = KnownKeys(AnyNames(), None)
 
 
 def classify(result: Any, keys: KnownKeys = UNKNOWN_KEYS) -> Outcome:
@@ -129,11 +137,11 @@ def classify_parts(result: Iterable[Any], giver: type, keys: KnownKeys) -> FullO
     """
     rows: list[Row] = []
     # A generator may yield the same dict again and again: the loop copies what somebody still has.
-    loop, copy, own, num_keys = transform_loop(None), keys.copy, keys.own, keys.num_keys
+    loop, copy, own, known = transform_loop(None), keys.copy, keys.own, keys.names
     try:
         parts = iter(result)
         while True:  # a generator runs the user's code here
-            odd = loop(parts, None, rows.append, copy, None, num_keys, float, 1.0, None, own)
+            odd = loop(parts, None, rows.append, copy, None, known, float, 1.0, None, own)
             if odd is END:
                 return FullOutcome(tuple(rows))
             if not isinstance(odd, dict):

@@ -594,12 +594,19 @@ def insert_shard_events(table: TableName) -> str:
     )
 
 
-def shard_events(table: TableName) -> str:
-    """All events, the oldest first, with BigQuery's time as `now`."""
+def shard_events(table: TableName, *, every_attempt: bool) -> str:
+    """Events, the oldest first, with BigQuery's time as `now`, and the `highest` generation of all.
+
+    Args:
+        table: Where they are.
+        every_attempt: Whether those of all attempts are wanted, and not those of the latest only: a run
+            that is resumed often has many.
+    """
     names = ", ".join(f"`{column.name}`" for column in SHARD_EVENT_COLUMNS)
+    latest = "" if every_attempt else "WHERE TRUE QUALIFY attempt = MAX(attempt) OVER ()\n"
     return (
-        f"SELECT {names}, CURRENT_TIMESTAMP() AS now FROM {table.sql}\n"
-        "ORDER BY event_at, worker, number"
+        f"SELECT {names}, CURRENT_TIMESTAMP() AS now, MAX(generation) OVER () AS highest\n"
+        f"FROM {table.sql}\n{latest}ORDER BY event_at, worker, number"
     )
 
 

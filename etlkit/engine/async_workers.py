@@ -307,7 +307,7 @@ class AsyncWorkers(WorkerGroup):
         schema = self.schema
         if schema is None:
             return classify(result)
-        if type(result) is dict and len(result) <= schema.keys.num_keys:
+        if type(result) is dict and schema.keys.names.issuperset(result):
             return schema.keys.copy(result)
         return classify(result, schema.keys)
 

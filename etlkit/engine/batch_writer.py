@@ -387,7 +387,9 @@ class BatchWriter:
 
     def _begin(self, schema: OutputSchema) -> None:
         if self._schema is None or self._schema.columns != schema.columns:
+            oldest = self._oldest
             self._write_batches()  # they have the old columns
+            self._oldest = oldest  # rows that are being encoded wait still
             self._writer.begin(schema.columns)
         self._schema = schema
 
@@ -436,7 +438,9 @@ class BatchWriter:
             self._count(chunk, start, outcomes)
             return
         as_rows = {i: each for made in found for i, each in made.outcomes(chunk)}
-        self._encode(chunk, start, [as_rows.get(i, e) for i, e in enumerate(outcomes, start)])
+        # In the place of the others: whoever looks at them next would find no rows for `MADE` any more.
+        outcomes[:] = [as_rows.get(i, e) for i, e in enumerate(outcomes, start)]
+        self._encode(chunk, start, outcomes)
 
     def _stage(self, chunk: Chunk, made: MadeRows) -> None:
         if not made.indices:

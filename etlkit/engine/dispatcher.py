@@ -112,6 +112,11 @@ class Dispatcher:
         """Tasks that no worker has taken."""
         return len(self._tasks)
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a parked worker waits for a slot: no worker that has one may wait for that row."""
+        return bool(self._returning)
+
     def submit(self, task: Task) -> None:
         """Queue a task for the next worker that is free."""
         with self._lock:

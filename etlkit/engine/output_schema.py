@@ -82,7 +82,8 @@ class OutputSchema:
         self.drops_unknown = False
         nested = {c.name: freezer(c) for c in made if is_nested(c)}
         self.keys: KnownKeys = KnownKeys(
-            len(columns), nested | dict.fromkeys(sorted(self.undecided), copied)
+            frozenset(self._made | self.undecided),
+            nested | dict.fromkeys(sorted(self.undecided), copied),
         )
         self.encoder: RowEncoder = RowEncoder(made)
         self._made_columns = made

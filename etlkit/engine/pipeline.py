@@ -332,6 +332,8 @@ class Pipeline:
                 self._batch_writer.keep(chunk, start, rest)
             self._batch_writer.write_kept()
             self._writer.flush()
+            if self._batch_writer.handle_refused(self._reader.fetch):
+                self._writer.flush()
 
     def _wake(self) -> None:
         self._wakeups.put(None)

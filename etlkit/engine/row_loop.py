@@ -72,7 +72,7 @@ class Known(Protocol):
         """Return when `schema` is known, or after a short while."""
 
     def wait_until_taken(self, task: Task) -> None:
-        """Return when the pipeline has taken what the task has made, or the run ends."""
+        """Return when the pipeline has taken what the task has made, cannot do so, or the run ends."""
 
 
 class RowLoop:
@@ -247,42 +247,50 @@ class RowLoop:
 
     def _make(self, task: Task, part: Part) -> None:
         """Encode the outcomes that the pipeline has not taken; leave them as they are if one is bad."""
-        first = max(task.num_made, task.num_taken, part.start - task.start)
-        outcomes = task.outcomes[first:]
+        schema, first = self._known.schema, part.start - task.start
+        if schema is None:
+            self._num_unmade = 0
+            self._wait_for_schema(num_unmade_rows(task.outcomes[max(first, task.num_taken) :]))
+            return
+        first = task.begin_encoding(first)
+        try:
+            self._encode(task, part, first, schema)
+        finally:
+            task.end_encoding()
+        if self._made_bytes >= _MAX_MADE_BYTES:
+            self._made_bytes = 0
+            self._known.wait_until_taken(task)
+
+    def _encode(self, task: Task, part: Part, first: int, schema: OutputSchema) -> None:
+        outcomes, start = task.outcomes[first:], task.start + first
         num_rows, self._num_unmade = len(outcomes) + self._num_unmade, 0
         pending, self._pending = self._pending, None
-        schema = self._known.schema
-        if schema is None:
-            self._wait_for_schema(num_unmade_rows(outcomes))
-        elif num_rows >= _MIN_MADE:
-            start = task.start + first
-            try:
-                if pending is None:
-                    made = make_rows(schema, part.chunk, start, outcomes, part)
-                    marked = mark_made(outcomes, made)
-                    self._plans.learn(schema, part, outcomes)
-                else:
-                    made, marked = pending.made_rows(outcomes, start), pending.marked(outcomes)
-                    self._plans.succeed()
-            except EtlkitError:  # the pipeline finds which rows are bad, and what to do with them
-                self._plans.fail()
-            else:
-                self._leave(task, part, first, made, marked)
+        try:
+            if num_rows < _MIN_MADE:
                 return
-        if pending is not None:
-            task.resolve()
+            if pending is None:
+                made = make_rows(schema, part.chunk, start, outcomes, part)
+                marked = mark_made(outcomes, made)
+                self._plans.learn(schema, part, outcomes)
+            else:
+                made, marked = pending.made_rows(outcomes, start), pending.marked(outcomes)
+                self._plans.succeed()
+            self._leave(task, part, first, made, marked)
+            pending = None
+        except EtlkitError:  # the pipeline finds which rows are bad, and what to do with them
+            self._plans.fail()
+        finally:
+            if pending is not None:
+                task.resolve()
 
     def _leave(
         self, task: Task, part: Part, first: int, made: MadeRows, marked: list[Outcome]
     ) -> None:
-        """Leave encoded rows to the pipeline; wait for it if there are many."""
+        """Leave encoded rows to the pipeline."""
         part.chunk.made.append(made)  # first: the pipeline looks for it where it sees `MADE`
         task.outcomes[first:] = marked
         task.keep_made()
         self._made_bytes += made.num_bytes()
-        if self._made_bytes >= _MAX_MADE_BYTES:
-            self._made_bytes = 0
-            self._known.wait_until_taken(task)
 
     def _wait_for_schema(self, num_rows: int) -> None:
         """Let the pipeline decide the columns before more rows are kept as dicts.
@@ -315,4 +323,4 @@ class RowLoop:
 
 def _taking(keys: KnownKeys) -> tuple[Any, ...]:
     """The arguments of `transform_loop` that say what becomes of results."""
-    return keys.copy, SKIPPED, keys.num_keys
+    return keys.copy, SKIPPED, keys.names

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -44,7 +46,9 @@ class Task:
     """
 
     __slots__ = (
+        "_encodes_from",
         "_encodes_until",
+        "_lock",
         "chunk",
         "error",
         "has_failed",
@@ -81,6 +85,8 @@ class Task:
         self.is_collected: bool = False
         self.is_held: bool = False
         self._encodes_until = 0.0
+        self._encodes_from = sys.maxsize
+        self._lock = threading.Lock()
 
     @property
     def is_clean(self) -> bool:
@@ -108,17 +114,35 @@ class Task:
         """Say that the next outcomes soon will be encoded."""
         self._encodes_until = time.monotonic() + _ENCODES_WITHIN_S
 
+    def begin_encoding(self, first: int) -> int:
+        """Let nobody take outcomes until `end_encoding`: two threads must not encode the same dicts.
+
+        Args:
+            first: Index of the first one that is about to be encoded.
+
+        Returns:
+            The same, or that of the first one that was not taken or encoded before.
+        """
+        with self._lock:
+            self._encodes_from = first = max(first, self.num_made, self.num_taken)
+            return first
+
+    def end_encoding(self) -> None:
+        """Let outcomes be taken again, as they are now."""
+        self._encodes_from = sys.maxsize
+
     def take(self) -> list[Outcome]:
-        """The outcomes since the last call, without those that the worker is about to encode.
+        """The outcomes since the last call, without those that the worker encodes now or soon.
 
         It encodes a block at a time. If a block takes long, its rows are taken as they are: each may
         be a call that was paid.
         """
-        is_done = self.is_done
-        first, last = self.num_taken, len(self.outcomes)
-        if not is_done and time.monotonic() < self._encodes_until:
-            last = max(first, self.num_made)
-        self.num_taken = last
+        with self._lock:
+            is_done = self.is_done
+            first, last = self.num_taken, len(self.outcomes)
+            if not is_done and time.monotonic() < self._encodes_until:
+                last = max(first, self.num_made)
+            self.num_taken = last = max(first, min(last, self._encodes_from))
         return self.outcomes[first:last] if is_done else self.outcomes_between(first, last)
 
     def take_rest(self) -> list[Outcome]:

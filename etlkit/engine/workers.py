@@ -175,7 +175,11 @@ class WorkerPool(WorkerGroup):
         """See `Known`."""
         if task.num_taken < task.num_made:
             self._wake()
-            self._idle_until(lambda: task.num_taken >= task.num_made, _ANSWER_POLL_S)
+            # Rows before them may be parked, and need this worker's slot to come to their end.
+            self._idle_until(
+                lambda: task.num_taken >= task.num_made or self._dispatcher.is_awaited,
+                _ANSWER_POLL_S,
+            )
 
     def schema_for(self, found: pa.Schema) -> OutputSchema:
         """See `SchemaKeeper`."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import date, datetime, time
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from etlkit.rows.json_values import JsonText, json_text
@@ -12,8 +14,11 @@ if TYPE_CHECKING:
     from etlkit.rows.columns import Column
     from etlkit.rows.row import Row
 
-CHANGEABLE = frozenset({dict, list, bytearray})
-"""The classes of values that can be changed in place and that some column holds."""
+LEAVES = frozenset(
+    {type(None), bool, int, float, str, bytes, Decimal, datetime, date, time, JsonText}
+)
+"""The classes of values that cannot be changed in place. Others may be: a list or a dict of any class,
+a tuple with one in it, or what shows somebody's buffer."""
 
 _MAX_DEPTH = 100
 
@@ -32,27 +37,30 @@ def frozen_row(row: Row, nested: Mapping[str, Freeze] | None = None) -> Row:
     """
     taken = row.copy() if type(row) is dict else dict(row)
     if nested is None:
-        if CHANGEABLE.isdisjoint(map(type, taken.values())):  # no loop in Python
+        if LEAVES.issuperset(map(type, taken.values())):  # no loop in Python
             return taken
         for key, value in taken.items():
-            if type(value) in CHANGEABLE:
+            if type(value) not in LEAVES:
                 taken[key] = copied(value)
         return taken
     for key, freeze in nested.items():
         value = taken.get(key)
-        if type(value) in CHANGEABLE:
+        if type(value) not in LEAVES:
             taken[key] = freeze(value)
     return taken
 
 
 def copied(value: Any, depth: int = 0) -> Any:
     """A copy in which no list or dict is one of the value's."""
-    kind = type(value)
-    if kind not in CHANGEABLE or depth > _MAX_DEPTH:  # deeper ones are refused when encoded
+    if type(value) in LEAVES or depth > _MAX_DEPTH:  # deeper ones are refused when encoded
         return value
-    if kind is dict:
+    if isinstance(value, dict):
         return {key: copied(inner, depth + 1) for key, inner in value.items()}
-    return [copied(inner, depth + 1) for inner in value] if kind is list else bytes(value)
+    if isinstance(value, list):
+        return [copied(inner, depth + 1) for inner in value]
+    if isinstance(value, tuple):
+        return tuple([copied(inner, depth + 1) for inner in value])
+    return bytes(value) if isinstance(value, (bytearray, memoryview)) else value
 
 
 def freezer(column: Column) -> Freeze:

@@ -19,7 +19,7 @@ from functools import lru_cache
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from etlkit.rows.frozen import CHANGEABLE
+from etlkit.rows.frozen import LEAVES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,14 +80,14 @@ def transform_loop(names: tuple[str, ...] | None) -> TransformLoop:
             results already, such as the rows that one row becomes; there is no `transform` then.
 
     Returns:
-        A function of (values, transform, append, copy, skipped, num_keys, clock, until, worker):
+        A function of (values, transform, append, copy, skipped, known, clock, until, worker):
 
         - values: an iterator. It stays where it is when the loop ends, also by an exception of the
           transform: another loop goes on with the next row. If there are names, each tuple has one
           value more: whether the loop looks at the clock after that row.
-        - append: gets each result that is a dict of up to `num_keys` keys. Nobody else has that dict:
-          if the transform, or anything else, still holds it, it is copied first. So nothing that
-          happens after the row can change its result.
+        - append: gets each result that is a dict whose keys are all `known`. Nobody else has that
+          dict: if the transform, or anything else, still holds it, it is copied first. So nothing
+          that happens after the row can change its result.
         - copy: makes that copy.
         - skipped: appended for None, if it is not None itself.
         - until: of `clock`; the loop ends after the first row that ends later, of those after which it
@@ -100,10 +100,11 @@ def transform_loop(names: tuple[str, ...] | None) -> TransformLoop:
     call = "" if names is None else f"result = transform({_display(names)})"
     is_due = "clock() >= until" if names is None else _IS_DUE
     source = f"""
-def run(values, transform, append, copy, skipped, num_keys, clock, until, worker=None, own=None):
+def run(values, transform, append, copy, skipped, known, clock, until, worker=None, own=None):
+    knows = known.issuperset
     for {each} in values:
         {call}
-        if type(result) is dict and len(result) <= num_keys:
+        if type(result) is dict and knows(result):
             append(result if references(result) == (OWN if own is None else own) else copy(result))
         elif result is None and skipped is not None:
             append(skipped)
@@ -208,7 +209,7 @@ def run(values, transform, outcomes, outcome, columns, counts, skipped, freezes,
         "END": END,
         "OddPart": OddPart,
         "generator": GeneratorType,
-        "CHANGEABLE": CHANGEABLE,
+        "LEAVES": LEAVES,
         "blank": dict.fromkeys(names).copy,
     }
     exec(header + body, scope)  # noqa: S102 - see the module  # nosec B102
@@ -238,7 +239,7 @@ def _taking(
         if i in nested:
             lines += [
                 f"    value = {row}[{name!r}]",
-                f"    w{i}.append(f{i}(value) if type(value) in CHANGEABLE else value)",
+                f"    w{i}.append(value if type(value) in LEAVES else f{i}(value))",
             ]
         else:
             lines.append(f"    w{i}.append({row}[{name!r}])")
@@ -305,7 +306,9 @@ def _own_references(loop: TransformLoop, names: tuple[str, ...] | None) -> int:
 
         row = (*(0 for _ in names or "_"), True)
         values = map(transform, ({}, {})) if names is None else iter([row, row])
-        loop(values, transform, [].append, copy, None, len(names or ()), float, 1.0, None, own)
+        loop(
+            values, transform, [].append, copy, None, frozenset(names or ()), float, 1.0, None, own
+        )
         return len(copied)
 
     kept: list[Row] = []

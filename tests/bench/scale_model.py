@@ -27,9 +27,9 @@ CLAIM_S = 30.0
 LEAST_CLAIM_S = 3.0
 """Of work in a claim, at most and at least."""
 EVENTS_OF_A_CLAIM = 2
-"""INSERTs: claimed, settled."""
+"""INSERTs, at most: claimed, settled. Shards next to the last ones are claimed with what is settled."""
 QUERIES_OF_A_CLAIM = 2
-"""Looks at the events: which shards are free, and whether a rival claimed the same ones."""
+"""Looks at the events, at most: which shards are free, and whether a rival claimed the same ones."""
 RENEWAL_S = 15.0
 SPREAD, STARTS_WITHIN_S, SEED = 0.1, 5.0, 7
 """Workers differ in speed by so much, and do not start at the same moment: assumed."""

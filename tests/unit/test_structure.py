@@ -29,7 +29,7 @@ LAYERS = [
     {"bigquery", "files", "vision"},
     {"workflow"},
     {"sql_check", "serving", "open_lineage"},
-    {"worker_process", "notebook"},
+    {"worker_process", "worker_imports", "notebook"},
     {"engines"},
     {"runner"},
     {"testing"},

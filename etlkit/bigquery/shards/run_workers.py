@@ -65,7 +65,7 @@ def find_workers(
     log = ShardLog(connection, dataset, run_id, 0, "look")
     if connection.find_table(log.name) is None:
         return None
-    state = log.read()
+    state = log.read(every_attempt=True)
     told = {row["worker"]: row for row in state.rows if row["worker"]}
     over = {row["worker"] for row in state.rows if row["kind"] in {LEFT, LOST}}
     guards = {worker: worker_guard(dataset, run_id, worker) for worker in told.keys() - over}

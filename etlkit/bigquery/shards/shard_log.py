@@ -33,7 +33,7 @@ class LogState:
         attempt: The latest attempt at the run that has told something.
         generation: The highest generation of all attempts.
         now: BigQuery's time.
-        rows: The events as they are in the table, of all attempts.
+        rows: The events as they are in the table, of the latest attempt, or of all that were read.
     """
 
     shards: ShardMap
@@ -99,22 +99,26 @@ class ShardLog:
             parameters=[parameter],
         )
 
-    def read(self) -> LogState:
-        """Read what all have told so far."""
-        rows = self._connection.select(sql.shard_events(self.name))
+    def read(self, *, every_attempt: bool = False) -> LogState:
+        """Read what all have told so far.
+
+        Args:
+            every_attempt: Whether `rows` is to have those of earlier attempts, too.
+        """
+        rows = self._connection.select(sql.shard_events(self.name, every_attempt=every_attempt))
         latest = max((row["attempt"] for row in rows), default=self.attempt)
         events = [_event(row) for row in rows if row["attempt"] == latest]
         return LogState(
             ShardMap.of(events),
             latest,
-            max((row["generation"] for row in rows), default=0),
+            rows[0]["highest"] if rows else 0,
             rows[0]["now"] if rows else datetime.now(UTC),
             rows,
         )
 
     def is_opened(self) -> bool:
         """Whether any attempt has opened shards."""
-        return any(row["kind"] == OPENED for row in self.read().rows)
+        return any(row["kind"] == OPENED for row in self.read(every_attempt=True).rows)
 
 
 def _event(row: dict[str, Any]) -> ShardEvent:

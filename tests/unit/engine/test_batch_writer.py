@@ -5,6 +5,8 @@ from etlkit import RowError, TransferJob
 from etlkit.api.outcomes import Counts, FullOutcome
 from etlkit.engine.batch_writer import FLUSH_INTERVAL_S, BatchWriter
 from etlkit.engine.chunk import Chunk
+from etlkit.engine.chunk_outcomes import MADE
+from etlkit.engine.made_rows import make_rows
 from etlkit.rows.batches import RowDecoder
 from etlkit.rows.columns import Column
 from etlkit.testing import MemorySink, MemorySource
@@ -112,3 +114,35 @@ def test_a_run_that_ends_keeps_failed_rows_that_the_job_takes(chunk, options, re
     assert [n for n in writer.rows if n is not None] == [1, 3]  # a skipped one has no values
     assert writer.rejected == rejected
     assert (found.read, found.written, found.skipped, found.rejected) == counts
+
+
+def test_rows_wait_a_bounded_time_also_behind_a_change_of_the_columns(made, chunk):
+    """Those that are encoded in the same pass as the row that brings a column."""
+    batch_writer, writer, clock = made
+    batch_writer.add(chunk, 0, [{"n": 1}])
+    batch_writer.write_collected()
+    writer.known_columns = (*COLUMNS, Column("late", "INT64"))
+    batch_writer.add(chunk, 1, [{"n": 2, "late": 1}, {"n": 3}])
+    batch_writer._encode_collected()  # as `step` does before they are due
+    assert writer.rows == [1]
+    assert batch_writer.due_in() == pytest.approx(FLUSH_INTERVAL_S)
+    clock.now += FLUSH_INTERVAL_S
+    batch_writer.step()
+    assert writer.rows == [1, 2, 3]
+
+
+def test_encoded_rows_that_no_longer_fit_leave_the_others_to_be_kept(made, chunk):
+    """They were encoded for fewer columns, and the run ends at the first of them."""
+    batch_writer, writer, _ = made
+    batch_writer.add(chunk, 0, [{"n": 1}])
+    batch_writer.write_collected()
+    chunk.made.append(make_rows(batch_writer.schema, chunk, 1, [{"n": 2}], None))
+    writer.known_columns = (*COLUMNS, Column("late", "INT64", "REQUIRED"))
+    batch_writer.add(chunk, 2, [{"n": 3, "late": 1}])
+    batch_writer.write_collected()
+    batch_writer.add(chunk, 1, [MADE])
+    with pytest.raises(RowError, match="late"):
+        batch_writer.write_collected()
+    batch_writer.keep(chunk, 2, [{"n": 4, "late": 1}])
+    batch_writer.write_kept()
+    assert writer.rows == [1, 3, 4]

@@ -3,6 +3,7 @@
 import threading
 from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
+from types import MappingProxyType
 
 import pytest
 
@@ -12,7 +13,10 @@ from etlkit.calls import clock
 from etlkit.calls.retry import caller
 from etlkit.calls.waits import Waits
 from etlkit.calls.worker import Worker
+from etlkit.engine import row_loop
+from etlkit.engine.dispatcher import Dispatcher
 from etlkit.engine.transfer import run_transfer
+from etlkit.engine.workers import WorkerPool
 from etlkit.testing import MemorySink, MemorySource
 
 SLOTS = 4
@@ -85,6 +89,49 @@ def test_rows_that_are_told_to_wait_do_not_stop_the_others(keeps_order):
     numbers = [row["n"] for row in sink.rows]
     assert (numbers if keeps_order else sorted(numbers)) == list(range(num_rows))
     assert api.most_at_work <= SLOTS
+
+
+def test_a_row_that_comes_back_gets_the_slot_of_one_whose_results_wait_for_it(monkeypatch):
+    """Encoded rows are taken in order: their workers wait for a row that waits for their slots."""
+    monkeypatch.setattr(row_loop, "_MIN_MADE", 1)
+    monkeypatch.setattr(row_loop, "_MAX_MADE_BYTES", 1)
+    waiting, told = threading.Semaphore(0), 50
+    wait_until_taken = WorkerPool.wait_until_taken
+
+    def noted(pool, task):
+        if task.start > told:
+            waiting.release()
+        wait_until_taken(pool, task)
+
+    monkeypatch.setattr(WorkerPool, "wait_until_taken", noted)
+
+    class Etl(EtlBase):
+        max_concurrency = 2
+        output_schema = MappingProxyType({"n": "INT64"})
+
+        def before_action(self):
+            self.api = caller("api", RetryPolicy(max_attempts=10))
+
+        def transform_row(self, row):
+            if row["n"] == told:
+                attempts = iter([RetryableError("come back", status=429, retry_after_s=0.001)])
+                self.api.call(lambda _timeout_s: self.attempt(attempts))
+            return row
+
+        def attempt(self, attempts):
+            if (error := next(attempts, None)) is not None:
+                raise error
+
+    resume = Dispatcher.resume
+
+    def resumed(dispatcher, worker, waker):
+        for _ in range(2):
+            waiting.acquire(timeout=60)
+        monkeypatch.setattr(Dispatcher, "resume", resume)
+        return resume(dispatcher, worker, waker)
+
+    monkeypatch.setattr(Dispatcher, "resume", resumed)
+    assert transfer(Etl, 100).written == 100
 
 
 def transfer(transform, num_rows):

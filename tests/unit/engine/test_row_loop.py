@@ -6,12 +6,14 @@ import pytest
 
 from etlkit import EtlBase, TransferJob
 from etlkit.api.run import RunRequest
-from etlkit.engine import chunk_outcomes, row_loop
+from etlkit.engine import chunk_outcomes, pipeline, row_loop
+from etlkit.engine import task as engine_task
 from etlkit.engine.batch_writer import joined
 from etlkit.engine.chunk_outcomes import MADE
-from etlkit.engine.made_rows import MadeRows
+from etlkit.engine.made_rows import MadeRows, make_rows
 from etlkit.engine.pending_rows import PendingRows
 from etlkit.engine.row_loop import RowLoop
+from etlkit.engine.task_window import TaskWindow
 from etlkit.engine.transfer import run_transfer
 from etlkit.engine.workers import WorkerPool
 from etlkit.testing import MemorySink, MemorySource, run_transform
@@ -192,6 +194,61 @@ def test_rows_taken_one_by_one_are_not_taken_again_when_their_block_is_encoded()
     assert rest.arrays[1] is None
     assert made.between(0, 100) is made
     assert not made.between(0, 10).indices
+
+
+def test_rows_that_are_being_encoded_are_not_taken(monkeypatch):
+    """Two threads would change the same dicts: a key that is null everywhere is taken out of them."""
+    monkeypatch.setattr(engine_task, "_ENCODES_WITHIN_S", 0)
+    taken, num_encoded = threading.Event(), 0
+
+    def waiting(schema, chunk, start, outcomes, part):
+        nonlocal num_encoded
+        taken.clear()
+        assert taken.wait(60)
+        taken.clear()
+        assert taken.wait(60)  # the pipeline has looked once from begin to end
+        num_encoded += len(outcomes)
+        own = {id(each) for each in outcomes}
+        assert not own & {id(each) for each in given}
+        return make_rows(schema, chunk, start, outcomes, part)
+
+    given = []
+    take_in_order = TaskWindow.take_in_order
+
+    def noted(window):
+        for chunk, start, outcomes in take_in_order(window):
+            given.extend(outcomes)
+            yield chunk, start, outcomes
+        taken.set()
+
+    monkeypatch.setattr(TaskWindow, "take_in_order", noted)
+    monkeypatch.setattr(row_loop, "make_rows", waiting)
+    monkeypatch.setattr(pipeline, "_POLL_INTERVAL_S", 0.001)
+
+    class Etl(EtlBase):
+        def transform_row(self, row):
+            return {"n": row["n"], "null": None}
+
+    report, sink = run(Etl, on_schema_change="add_columns")
+    assert num_encoded > NUM_ROWS / 2
+    assert report.written == NUM_ROWS
+    assert sink.rows == [{"n": n, "null": None} for n in range(NUM_ROWS)]
+
+
+def test_an_error_of_our_own_while_rows_are_encoded_is_the_one_that_is_reported(monkeypatch):
+    """And no row is left without itself: those of the block are staged before the run ends."""
+
+    def broken(*_):
+        raise ArithmeticError("broken")
+
+    monkeypatch.setattr(PendingRows, "made_rows", broken)
+
+    class Etl(EtlBase):
+        def transform_row(self, row):
+            return {"n": row["n"], "text": row["text"]}
+
+    with pytest.raises(ArithmeticError, match="broken"):
+        run(Etl)
 
 
 def test_slow_rows_are_staged_before_their_block_is_done():

@@ -1,5 +1,7 @@
 """A row is what it was when the hook returned it, and belongs to the row it was made from."""
 
+from collections import OrderedDict
+
 import pytest
 
 from etlkit import EtlBase, JobError
@@ -117,6 +119,62 @@ def test_a_new_list_in_a_late_key_is_its_rows_own():
 
     rows = run_transform(Etl, ROWS)
     assert [row["late"] for row in rows[1200:]] == [[n] for n in IDS[1200:]]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_list_under_a_new_key_is_its_rows_own_although_there_are_no_more_keys(workers):
+    """A key comes and another one goes: the number of keys says nothing."""
+
+    class Etl(EtlBase):
+        max_concurrency = workers
+
+        def before_action(self):
+            self.late = []
+
+        def transform_row(self, row):
+            self.late[:] = [row["n"]]
+            return {"n": row["n"], ("early" if row["n"] < 1200 else "late"): self.late}
+
+    rows = run_transform(Etl, ROWS)
+    assert sorted(row["n"] for row in rows) == IDS
+    assert all([row["n"]] == (row["early"] or row["late"]) for row in rows)
+
+
+class Lists(list):
+    """A list of a class of the user's own."""
+
+
+@pytest.mark.parametrize(
+    "show",
+    [
+        lambda kept: kept.setdefault("dict", OrderedDict()),
+        lambda kept: (kept.setdefault("dict", {}),),
+        lambda kept: kept.setdefault("list", Lists([0])),
+        lambda kept: memoryview(kept.setdefault("buffer", bytearray(2))),
+    ],
+    ids=["a class of dict", "a tuple of dicts", "a class of list", "a view of a buffer"],
+)
+def test_whatever_can_be_changed_is_frozen(show):
+    """Not only what is exactly a list or a dict."""
+
+    class Etl(EtlBase):
+        def before_action(self):
+            self.kept = {}
+
+        def transform_row(self, row):
+            n, kept = row["n"], self.kept
+            value = show(kept)
+            kept.get("dict", {})["n"] = n
+            kept.get("list", [0])[0] = n
+            kept.get("buffer", bytearray(2))[:] = n.to_bytes(2, "big")
+            return {"n": n, "value": value}
+
+    def number(value):
+        value = value[0] if isinstance(value, list) else value
+        value = value["n"] if isinstance(value, dict) else value
+        return int.from_bytes(value, "big") if isinstance(value, bytes) else value
+
+    assert [number(row["value"]) for row in run_transform(Etl, ROWS)] == IDS
 
 
 @pytest.mark.parametrize("in_place", [True, False])

@@ -1,11 +1,14 @@
 """The process that holds a shared run, and workers that do not end as they should."""
 
 import logging
+import os
 import signal
 import time
+from pathlib import Path
 
 from etlkit.api.outcomes import Counts
 from etlkit.api.run import Run, RunRequest, Settings
+from etlkit.bigquery.runs import process_identity
 from etlkit.engine import worker_processes
 from etlkit.engine.worker_launcher import SharedWork
 from etlkit.engine.worker_messages import Ended, Usage
@@ -33,3 +36,27 @@ def test_a_worker_that_stands_still_does_not_hold_up_a_run_whose_rows_are_settle
         workers.run_all()
     assert "worker 2 does not end although all rows are settled" in caplog.text
     assert workers.usage.counts.read == 3
+
+
+def says_who_it_is(pipe, order):
+    """A worker that leaves its environment and its identity behind."""
+    with Path(os.environ["ETLKIT_TEST_SAYS"]).open("a", encoding="utf-8") as said:
+        said.write(f"{os.environ.get('ETLKIT_TEST_DAY')} {process_identity.PROCESS_ID}\n")
+    pipe.send(Ended(Usage(Counts())))
+
+
+def test_workers_have_the_environment_of_today_and_are_processes_of_their_own(
+    monkeypatch, tmp_path
+):
+    """The process that they are forked from began with the first run of this one."""
+    monkeypatch.setenv("ETLKIT_TEST_SAYS", str(tmp_path / "said"))
+    for day in ("monday", "tuesday"):
+        monkeypatch.setenv("ETLKIT_TEST_DAY", day)
+        request = RunRequest("job", Settings(environ={}), num_workers=2)
+        with Run(request) as run:
+            work = SharedWork("a job", request, run, None, lambda: None, lambda _: None)
+            needed = (process_identity.__name__,)
+            WorkerProcesses(work, says_who_it_is, needed).run_all()
+    said = [line.split() for line in (tmp_path / "said").read_text().splitlines()]
+    assert [day for day, _ in said] == ["monday", "monday", "tuesday", "tuesday"]
+    assert len({identity for _, identity in said} | {process_identity.PROCESS_ID}) == 5
