@@ -25,6 +25,8 @@ _MAX_FRAMES = 1000
 """As many as Python's own limit of recursion. The traceback of an exception that is raised again and
 again grows without end."""
 
+_MAX_CAUSES = 20
+
 _CACHED_FILES = 256
 
 Place: TypeAlias = tuple[str, "int | None"]
@@ -69,6 +71,16 @@ def cut_earlier_raises(error: BaseException) -> None:
         if entry.tb_next.tb_frame.f_code is caught_in:
             entry.tb_next = None
         entry = entry.tb_next
+
+
+def forget_frames(error: BaseException) -> None:
+    """Drop the tracebacks of an exception and of those that it came from: they keep frames alive."""
+    found: BaseException | None = error
+    for _ in range(_MAX_CAUSES):
+        if found is None:
+            return
+        found.__traceback__ = None
+        found = found.__cause__ or found.__context__
 
 
 def thread_place(ident: int) -> str | None:

@@ -17,12 +17,13 @@ from etlkit.api.outcomes import (
     UNKNOWN_KEYS,
     KnownKeys,
     classify,
+    error_class,
     error_of,
     is_clean,
     rows_of,
 )
 from etlkit.api.transform import EtlBase, overrides_batch
-from etlkit.api.user_errors import cut_earlier_raises
+from etlkit.api.user_errors import cut_earlier_raises, forget_frames
 from etlkit.calls.worker import Worker, current_worker
 from etlkit.engine.chunk import ChunkRows, Part
 from etlkit.engine.chunk_outcomes import num_unmade_rows
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from etlkit.engine.made_rows import MadeRows
     from etlkit.engine.output_schema import OutputSchema
     from etlkit.engine.task import Task
+    from etlkit.errors import RowError
 
 _MAX_UNMADE = 2000
 """Target rows that wait as dicts, at most, unless one source row became more."""
@@ -113,6 +115,7 @@ class RowLoop:
         self._pending: PendingRows | None = None
         self._marks = ClockMarks()
         self._fast_rows = fast_rows
+        self._seen_classes: set[str] = set()
         self._look_at = 0.0
         self._num_undecided = 0
         self._has_waited = False
@@ -207,7 +210,10 @@ class RowLoop:
     def _take(self, task: Task, result: Any, keys: KnownKeys, part: Part | None) -> bool:
         """Take what a loop paused with; False = it ends the run."""
         if result is not PAUSE:
-            task.outcomes.append(self._classified(task, result, keys))
+            outcome = self._classified(task, result, keys)
+            if not self._ends_at_error and (error := error_of(outcome)) is not None:
+                self._forget_frames(error)
+            task.outcomes.append(outcome)
         elapsed_s = time.monotonic() - self._look_at
         if elapsed_s >= CALL_S:
             # Before the row is encoded: then its values are gone.
@@ -244,6 +250,18 @@ class RowLoop:
         else:
             pending.add_nothing(task.start + len(task.outcomes))
         return outcome
+
+    def _forget_frames(self, error: RowError) -> None:
+        """Drop the tracebacks of an error whose text is made, unless it is the first of its class.
+
+        A traceback keeps the frames that the row went through, up to ours, and so all values of its
+        block and the outcomes of its task, with this error among them. The first is for the log.
+        """
+        kind = error_class(error)
+        if kind not in self._seen_classes:
+            self._seen_classes.add(kind)
+            return
+        forget_frames(error)
 
     def _make(self, task: Task, part: Part) -> None:
         """Encode the outcomes that the pipeline has not taken; leave them as they are if one is bad."""
