@@ -18,16 +18,21 @@ from etlkit.engine.worker_processes import WorkerProcesses
 def one_of_them_stands_still(pipe, order):
     """The worker of a machine that swaps, or of a file system that hangs."""
     pipe.send(Usage(Counts(read=1)))
+    begun = Path(os.environ["ETLKIT_TEST_SAYS"])
     if order.worker.index == 0:
+        while not begun.exists():
+            time.sleep(0.01)
         pipe.send(Ended(Usage(Counts(read=2))))
         return
+    begun.touch()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     time.sleep(600)
 
 
 def test_a_worker_that_stands_still_does_not_hold_up_a_run_whose_rows_are_settled(
-    monkeypatch, caplog
+    monkeypatch, caplog, tmp_path
 ):
+    monkeypatch.setenv("ETLKIT_TEST_SAYS", str(tmp_path / "begun"))
     monkeypatch.setattr(worker_processes, "_FROZEN_TIMEOUT_S", 0.2)
     request = RunRequest("job", Settings(environ={}), num_workers=2)
     with Run(request) as run, caplog.at_level(logging.WARNING, logger="etlkit"):
