@@ -133,8 +133,8 @@ class CleanText(str):
 def without_keys(text: str) -> str:
     """Replace keys, passwords and tokens by `…`: what looks like one, or stands where one stands.
 
-    A key of an unknown shape in the middle of a sentence cannot be recognised. `CleanText` is not looked
-    at again.
+    A key of an unknown shape in the middle of a sentence cannot be recognised. `CleanText` is not
+    looked at again.
     """
     if type(text) is CleanText:
         return str(text)

@@ -78,8 +78,8 @@ class KnownKeys:
 
     Attributes:
         names: The keys of columns. Every value is looked at of a row that has another key.
-        nested: What freezes the values of those keys that may hold lists or dicts, in other rows; None =
-            every value is looked at of each row.
+        nested: What freezes the values of those keys that may hold lists or dicts, in other rows;
+            None = every value is looked at of each row.
     """
 
     names: frozenset[str] | AnyNames

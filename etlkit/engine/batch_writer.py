@@ -496,9 +496,7 @@ class BatchWriter:
             self._logged |= names
 
 
-def _encoded(
-    schema: OutputSchema, chunk: Chunk, start: int, outcomes: list[Outcome]
-) -> MadeRows:
+def _encoded(schema: OutputSchema, chunk: Chunk, start: int, outcomes: list[Outcome]) -> MadeRows:
     """Encode the target rows of outcomes, with the untouched columns of blocks that are decoded still.
 
     Raises:

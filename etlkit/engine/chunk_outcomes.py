@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from etlkit.api.outcomes import FullOutcome, Outcome, error_of, is_clean, rows_of
+from etlkit.api.outcomes import FullOutcome, Outcome, is_clean, rows_of
 
 if TYPE_CHECKING:
     from etlkit.engine.chunk import Chunk

@@ -6,6 +6,7 @@ import gc
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Self
 
 _MANY_OBJECTS = 20_000
 """New objects between two searches while rows are fast: more than a block of rows has, mostly. When it
@@ -59,7 +60,7 @@ class FastRows:
     def __init__(self) -> None:
         self._is_inside = False
 
-    def __enter__(self) -> FastRows:
+    def __enter__(self) -> Self:
         """None has run yet."""
         return self
 

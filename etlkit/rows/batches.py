@@ -12,7 +12,6 @@ import pyarrow as pa
 
 from etlkit.errors import RowSchemaError, SourceError
 from etlkit.rows.codecs import (
-    Codec,
     codec_for,
     limit_of,
     missing_value,

@@ -229,7 +229,7 @@ def test_a_key_at_the_place_where_a_message_is_cut():
         assert without_keys(text) == text
         assert type(without_keys(text)) is str
 
-    class Password(Exception):
+    class Password(Exception):  # noqa: N818 - the name matters
         """Its name and its text make a pair."""
 
     error = TransformError(user_error_text(Password(KEY)))

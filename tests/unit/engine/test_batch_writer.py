@@ -9,8 +9,6 @@ from etlkit.engine.chunk import Chunk
 from etlkit.engine.chunk_outcomes import MADE
 from etlkit.engine.made_rows import make_rows
 from etlkit.engine.output_schema import OutputSchema
-from etlkit.engine.chunk_outcomes import MADE
-from etlkit.engine.made_rows import make_rows
 from etlkit.rows.batches import RowDecoder
 from etlkit.rows.columns import Column
 from etlkit.testing import MemorySink, MemorySource
