@@ -40,8 +40,8 @@ article: $(VENV)/.dev ## Run the whole workflow of SQL, models and Vision on the
 	$(BIN)/python -m etlkit.local sql --file jobs/sql/show_ranking.sql --local-dir $(LOCAL_DIR)
 	@echo 'Open $(LOCAL_DIR)/photos.html for the photos and what each model found, and $(LOCAL_DIR)/workflow.html for the run.'
 
-unit: $(VENV)/.dev ## Run the unit tests: no server, about two minutes on two cores
-	$(BIN)/python -m pytest -q -n 2 tests/unit
+unit: $(VENV)/.dev ## Run the unit tests: no server and few processes, about a minute on two cores
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/unit
 
 test: $(VENV)/.dev ## Run the whole test suite, lint and type checks
 	$(BIN)/ruff check .
@@ -50,7 +50,7 @@ test: $(VENV)/.dev ## Run the whole test suite, lint and type checks
 	@mkdir -p .mypy_cache
 	@echo 'mypy runs beside the tests; what it says comes at the end'
 	@$(BIN)/mypy >.mypy_cache/said.txt 2>&1 & mypy=$$!; \
-	  $(BIN)/python -m pytest -n 3 --dist loadfile; tests=$$?; \
+	  $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder; tests=$$?; \
 	  wait $$mypy; types=$$?; cat .mypy_cache/said.txt; test $$tests -eq 0 -a $$types -eq 0
 
 docs: $(VENV)/.dev ## Build the site of the documentation into build/site
@@ -65,11 +65,12 @@ pictures: $(VENV)/.dev ## Make the pictures of the documentation anew: needs Chr
 
 faults: $(VENV)/.dev ## Run the long form of the fault tests (1,240 kills, 100 interleavings, an outage of a minute) and print the figures
 	ETLKIT_KILLS=200 ETLKIT_HTTP_KILLS=100 ETLKIT_WORKFLOW_KILLS=20 ETLKIT_IMAGES=9600 ETLKIT_OUTAGE_S=60 ETLKIT_INTERLEAVINGS=100 ETLKIT_JOBS=20 ETLKIT_STATEMENTS=all ETLKIT_PROVE=1 \
-	  ETLKIT_WORKER_KILLS=200 ETLKIT_WORKERS=16 ETLKIT_WORKER_ROWS=20000 ETLKIT_RATE=200 ETLKIT_TEST_TIMEOUT_S=3000 \
+	  ETLKIT_EXAMPLES=500 ETLKIT_WORKER_KILLS=200 ETLKIT_WORKERS=16 ETLKIT_WORKER_ROWS=20000 ETLKIT_RATE=200 ETLKIT_TEST_TIMEOUT_S=3000 \
 	  $(BIN)/python -m pytest tests/faults -rA -s --timeout 3600
 
-fuzz: $(VENV)/.dev ## Read 5,000 random and damaged files of each kind, and run 2,000 jobs whose threads switch at any line: make fuzz SEED=7 for other ones
+fuzz: $(VENV)/.dev ## Read 5,000 random and damaged files of each kind, run 2,000 jobs whose threads switch at any line, and try 1,000 values for each property: make fuzz SEED=7 for other ones
 	ETLKIT_FUZZ=5000 ETLKIT_RACES=1000 ETLKIT_SEED=$(SEED) $(BIN)/python -m pytest tests/fuzz tests/unit/engine/test_races.py -rA --timeout 3600
+	ETLKIT_EXAMPLES=1000 $(BIN)/python -m pytest tests/unit tests/bugs -m hypothesis -q --timeout 3600
 
 reference: $(VENV)/.dev ## Compare local SQL with GoogleSQL's evaluator: all expressions over both calls, and 20,000 generated ones
 	ETLKIT_REFERENCE=20000 ETLKIT_SEED=$(SEED) $(BIN)/python -m pytest tests/emulator/test_reference.py -rA -s

@@ -1,7 +1,11 @@
+import gc
 import logging
+import os
 import subprocess
+from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from etlkit.calls import retry
 from etlkit.local.server import launcher
@@ -11,7 +15,47 @@ _LOG = logging.getLogger("etlkit")
 _AT_FIRST = _LOG.handlers[:], _LOG.propagate, _LOG.level
 
 
+ROOT = Path(__file__).parents[1]
+LONG_FILES = (
+    "tests/faults/test_workers.py",
+    "tests/faults/test_scheduler_tasks.py",
+    "tests/docs/test_site.py",
+    "tests/faults/test_prove.py",
+    "tests/docs/test_docs.py",
+    "tests/faults/test_workflow_resume.py",
+    "tests/emulator/test_dbt.py",
+    "tests/typing/test_typing.py",
+    "tests/emulator/test_article_workflow.py",
+    "tests/emulator/test_new_projects.py",
+    "tests/faults/test_kill.py",
+    "tests/emulator/test_lifecycle.py",
+    "tests/faults/test_fence.py",
+    "tests/faults/test_http_sink.py",
+    "tests/faults/test_network.py",
+)
+"""Files of more than 15 seconds. They begin first, or one of them would run alone at the end."""
+
+assert all((ROOT / name).exists() for name in LONG_FILES)
+
 start_servers_warm()
+
+# Values of all properties, e.g. of `tests/unit`; the long form is `make fuzz`.
+settings.register_profile(
+    "suite", max_examples=int(os.environ.get("ETLKIT_EXAMPLES", "25")), deadline=None
+)
+settings.load_profile("suite")
+
+
+def pytest_collection_modifyitems(items):
+    """Long files come first, and the other ones stay as they are."""
+    ranks = {ROOT / name: rank for rank, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
+
+
+def pytest_collection_finish():
+    """What was imported and collected stays: no later collection of garbage looks at it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 WORK = ROOT / ".matrix"
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+TESTS = ("tests/unit", "tests/processes")
 EXTRAS = ("local", "gcs", "report", "test")
 PACKAGES = {
     "oldest": (("--resolution", "lowest-direct"), ""),
@@ -56,7 +57,7 @@ def result(name, pythons):
     home = WORK / name.replace(":", "-")
     try:
         install(home, pythons[version], version, packages)
-        run([home / "bin" / "python", "-m", "pytest", "-q", "-n", "2", "tests/unit"])
+        run([home / "bin" / "python", "-m", "pytest", "-q", "-n", "2", *TESTS])
         smoke(home)
     except subprocess.CalledProcessError as error:
         return f"FAILED: {' '.join(map(str, error.cmd))}"

@@ -22,7 +22,7 @@ from etlkit.engine.transfer import run_transfer
 from etlkit.errors import EtlkitError
 from etlkit.testing import MemorySink, MemorySource
 
-EXAMPLES = int(os.environ.get("ETLKIT_FUZZ", "40"))
+EXAMPLES = int(os.environ.get("ETLKIT_FUZZ", "25"))
 KEY = "s3cr3tS3cr3tS3cr3tS3cr3tS3cr3tS3cr3t"
 SHAPES = (
     "https://h/x?key={}",

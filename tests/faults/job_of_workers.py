@@ -9,7 +9,7 @@ from etlkit import Check
 from etlkit.engine import scheduler_task
 from tests.faults import job_under_kill
 
-scheduler_task.LOOK_S = 0.5
+scheduler_task.LOOK_S = 1.0
 if "LEASE_S" in os.environ:  # of the run and of each worker: their processes load this module
     lease_s = float(os.environ["LEASE_S"])
     etlkit.bigquery.runs.guard.LEASE_S = etlkit.bigquery.runs.lease.LEASE_S = lease_s

@@ -30,7 +30,7 @@ from tests.faults.test_kill import IN_FLIGHT, fate
 
 NUM_ROWS = int(os.environ.get("ETLKIT_WORKER_ROWS", "1000"))
 WORKERS = os.environ.get("ETLKIT_WORKERS", "3")
-AFTER_KILLS = ["4", "2", "3"] if WORKERS == "3" else [WORKERS, "3", "7"]
+AFTER_KILLS = ["3", "2", "3"] if WORKERS == "3" else [WORKERS, "3", "7"]
 FEW_KILLS = 3
 KILLS = int(os.environ.get("ETLKIT_WORKER_KILLS", FEW_KILLS))
 RATE = int(os.environ.get("ETLKIT_RATE", "0"))
@@ -320,7 +320,7 @@ def test_a_declared_rate_is_what_the_service_sees(world, workers, capsys):
 def test_the_cap_on_rejected_rows_is_that_of_all_workers(world):
     """Rows that fail are counted over all workers."""
     world.environ = {"MAX_REJECTED": "10"}
-    status, report, complaints = world.start("--workers", "3").end()
+    status, report, complaints = world.start("--workers", "2").end()
     assert status == 1
     assert "10" in complaints
     assert report["row_errors"] > 10

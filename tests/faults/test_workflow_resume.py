@@ -19,7 +19,7 @@ from etlkit.local import LocalServer
 from tests.faults.run_process import TIMEOUT_S, RunProcess
 
 ROOT = Path(__file__).parents[2]
-FEW_KILLS = 3
+FEW_KILLS = 2
 KILLS = int(os.environ.get("ETLKIT_WORKFLOW_KILLS", FEW_KILLS))
 SEED = int(os.environ.get("ETLKIT_SEED", "0")) or (
     4711 if KILLS <= FEW_KILLS else random.randrange(1, 10**6)  # noqa: S311

@@ -65,7 +65,7 @@ class SharedRun:
         """
         self._refuse_without_shards()
         self._log.make()
-        state = self._log.read()
+        state = self._log.read(every_attempt=True)
         if self._is_task and state.shards.free_or_claimed:
             # Other tasks may be at work. They and their claims do not depend on who holds the run.
             return state.shards.num_left
@@ -96,14 +96,14 @@ class SharedRun:
     def workers(self) -> list[WorkerReport]:
         """See `etlkit.api.sink.SharesRun.workers`."""
         try:
-            return workers_of(self._log.read(), {})
+            return workers_of(self._log.read(every_attempt=True), {})
         except Exception as error:  # the rows are there: nobody should have to pay for them again
             log.warning("what the workers have done could not be read: %s", google_message(error))
             return []
 
     def work_tables(self) -> list[TableName]:
         """Tables to drop when the run is published."""
-        state = self._log.read()
+        state = self._log.read(every_attempt=True)
         self._workers |= {row["worker"] for row in state.rows if row["worker"]}
         guards = [worker_guard(self._dataset, self._run_id, each) for each in sorted(self._workers)]
         return [self._log.name, *guards]

@@ -154,15 +154,16 @@ class Keeping:
         return result
 
 
-@pytest.mark.parametrize("keeps", [False, True])
 @pytest.mark.parametrize(
-    ("usual", "others", "workers"),
+    ("usual", "others", "workers", "keeps"),
     [
-        (new_dict, [*ONES, *MANY, a_part_that_is_none], 1),
-        (in_place, [skipped, fails], 1),
-        (in_place, [*ONES, *MANY], 3),
-        (several, [*ONES, *MANY, a_part_that_is_none], 1),
-        (one_dict_several_times, [skipped, fails, fails_after_two], 1),
+        (new_dict, [*ONES, *MANY, a_part_that_is_none], 1, False),
+        (new_dict, [*ONES, *MANY, a_part_that_is_none], 1, True),
+        (in_place, [skipped, fails], 1, False),
+        (in_place, [skipped, fails], 1, True),
+        (in_place, [*ONES, *MANY], 3, True),
+        (several, [*ONES, *MANY, a_part_that_is_none], 1, True),
+        (one_dict_several_times, [skipped, fails, fails_after_two], 1, False),
     ],
 )
 def test_each_row_is_what_it_was_when_it_came_back(usual, others, workers, keeps, monkeypatch):

@@ -16,9 +16,7 @@ from etlkit.testing.contract_job import contract_job
 
 # Left out: a lone carriage return, which ends a line for some programs and not for others.
 text = st.text(st.characters(exclude_characters="\r\0", exclude_categories=["Cs"]), max_size=12)
-many = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+many = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def read(source, earlier=()):

@@ -119,18 +119,15 @@ def shape(value):
     return type(value), value
 
 
+@settings(suppress_health_check=list(HealthCheck))
 @pytest.mark.parametrize("text", ROUND_TRIPS)
-def test_rows_come_back_as_they_were(text):
+@given(data=st.data())
+def test_rows_come_back_as_they_were(text, data):
     """Every value, nested or not, comes back from Arrow unchanged and with the same Python type."""
     columns = (Column.parse("c", text), Column("n", "INT64"))
-
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(st.lists(ROUND_TRIPS[text], max_size=8))
-    def check(values):
-        rows = [{"c": value, "n": i} for i, value in enumerate(values)]
-        assert shape(round_trip(columns, rows)) == shape(rows)
-
-    check()
+    values = data.draw(st.lists(ROUND_TRIPS[text], max_size=8))
+    rows = [{"c": value, "n": i} for i, value in enumerate(values)]
+    assert shape(round_trip(columns, rows)) == shape(rows)
 
 
 @pytest.mark.parametrize("kind", EXTREMES)

@@ -5,7 +5,7 @@ import threading
 from contextlib import contextmanager
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from etlkit import (
@@ -88,7 +88,6 @@ def started(workflow):
         return error.report
 
 
-@settings(max_examples=30, deadline=None)
 @given(graphs(), st.integers(1, 6), st.booleans())
 def test_a_random_graph(graph, limit, stop_on_error):
     """Every edge, the limit and what follows a failure are respected, whatever the graph."""
@@ -138,7 +137,6 @@ def possible_states(edges, failing, *, stop_on_error):
     }
 
 
-@settings(max_examples=15, deadline=None)
 @given(graphs())
 def test_one_at_a_time_nothing_follows_a_failure(graph):
     """With one slot and `stop_on_error`, the failed task is the last one that ran."""

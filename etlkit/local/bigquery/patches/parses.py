@@ -77,7 +77,7 @@ def _without_arguments(node: Any, parent: exp.Expr | None) -> Any:
     made.comments = None if node.comments is None else [*node.comments]
     meta, kind = node._meta, node._type  # noqa: SLF001
     made._meta = None if meta is None else dict(meta)  # noqa: SLF001 - numbers and texts
-    made._type = None if kind is None else deepcopy(kind)  # noqa: SLF001
+    made._type = copied(kind) if isinstance(kind, exp.Expr) else deepcopy(kind)  # noqa: SLF001
     return made
 
 

@@ -53,7 +53,7 @@ def test_what_the_runs_say_is_text(page):
     bad = replace(
         month()[0], run_id=HOSTILE, job=HOSTILE, target=HOSTILE, error=HOSTILE, state="failed"
     )
-    root = parse(page([bad, *month()]))
+    root = parse(page([bad, *month()[:8]]))
     assert len(list(root.iter("script"))) == 2
     assert list(root.iter("img")) == []
     assert rows(root, "runs")[1][0] == HOSTILE
@@ -136,5 +136,5 @@ def test_runs_without_figures(page):
 @pytest.mark.parametrize(("seconds", "unit"), [(3, "seconds"), (500, "minutes"), (20_000, "hours")])
 def test_durations_have_a_unit_that_fits(page, seconds, unit):
     """A month of short runs is not drawn in hundredths of a minute."""
-    runs = [replace(run, seconds=seconds) for run in month()]
+    runs = [replace(run, seconds=seconds) for run in month()[:8]]
     assert f"Duration of each run, in {unit}" in page(runs)
