@@ -168,7 +168,6 @@ def test_a_failed_row_keeps_nothing_in_memory():
     report, sink = run(Etl, ROWS[:50], on_row_error="reject", max_rejected=None, allow_empty=True)
     assert report.rejected == 50
     assert alive == [0]
-    assert len({reject.message for reject in sink.rejects}) == 1
     assert "ValueError: no picture (tests/unit/engine/test_row_loop.py:" in sink.rejects[49].message
 
 
