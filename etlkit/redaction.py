@@ -120,16 +120,28 @@ pattern. Its `kept` stays."""
 HIDDEN: Final = "…"
 """What stands where a secret stood."""
 
+_NEEDED: Final = tuple(dict.fromkeys(each for needed, _ in _SECRETS for each in needed))
+"""What some pattern needs, each once: most texts have none of it."""
+
+
+class CleanText(str):
+    """A text that has been through `without_keys`: it need not go through it again."""
+
+    __slots__ = ()
+
 
 def without_keys(text: str) -> str:
     """Replace keys, passwords and tokens by `…`: what looks like one, or stands where one stands.
 
-    A key of an unknown shape in the middle of a sentence cannot be recognised.
+    A key of an unknown shape in the middle of a sentence cannot be recognised. `CleanText` is not
+    looked at again.
     """
+    if type(text) is CleanText:
+        return str(text)
     small = text.lower()
-    for needed, pattern in _SECRETS:
-        for each in needed:  # no generator: a run may have a million errors
-            if each in small:
+    found = {each for each in _NEEDED if each in small}
+    if found:
+        for needed, pattern in _SECRETS:
+            if not found.isdisjoint(needed):
                 text = pattern.sub(rf"\g<kept>{HIDDEN}", text)
-                break
     return text

@@ -63,30 +63,42 @@ def is_clean(outcome: Outcome) -> bool:
     return isinstance(outcome, dict) or outcome.error is None
 
 
+class AnyNames:
+    """Stands for names that are not known yet."""
+
+    @staticmethod
+    def issuperset(_keys: Iterable[object]) -> bool:
+        """Every key may be one of them."""
+        return True
+
+
 @dataclass(frozen=True, slots=True)
 class KnownKeys:
     """What is known of the keys of results.
 
     Attributes:
         names: The keys of columns. Every value is looked at of a row that has another key.
-        nested: What freezes the values of those keys that may hold lists or dicts, in other rows.
+        nested: What freezes the values of those keys that may hold lists or dicts, in other rows;
+            None = every value is looked at of each row.
     """
 
-    names: frozenset[str] = frozenset()
-    nested: Mapping[str, Freeze] = field(default_factory=dict)
+    names: frozenset[str] | AnyNames
+    nested: Mapping[str, Freeze] | None
 
     @property
     def copy(self) -> Callable[[Row], Row]:
         """What copies a row without other keys than `names`."""
+        if self.nested is None:
+            return frozen_row
         return partial(frozen_row, nested=self.nested) if self.nested else dict.copy
 
     @property
     def own(self) -> int | None:
         """See `transform_loop`: -1 = each row is copied."""
-        return -1 if self.nested else None
+        return None if self.nested == {} else -1
 
 
-UNKNOWN_KEYS = KnownKeys()
+UNKNOWN_KEYS = KnownKeys(AnyNames(), None)
 
 
 def classify(result: Any, keys: KnownKeys = UNKNOWN_KEYS) -> Outcome:

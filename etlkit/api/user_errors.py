@@ -13,6 +13,7 @@ from types import CodeType, FrameType
 from typing import TypeAlias
 
 from etlkit.errors import without_keys
+from etlkit.redaction import CleanText
 
 _PACKAGE = str(Path(__file__).parents[1])
 _STANDARD_LIBRARY = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
@@ -23,6 +24,8 @@ _MAX_CHARS = 2000
 _MAX_FRAMES = 1000
 """As many as Python's own limit of recursion. The traceback of an exception that is raised again and
 again grows without end."""
+
+_MAX_CAUSES = 20
 
 _CACHED_FILES = 256
 
@@ -70,6 +73,16 @@ def cut_earlier_raises(error: BaseException) -> None:
         entry = entry.tb_next
 
 
+def forget_frames(error: BaseException) -> None:
+    """Drop the tracebacks of an exception and of those that it came from: they keep frames alive."""
+    found: BaseException | None = error
+    for _ in range(_MAX_CAUSES):
+        if found is None:
+            return
+        found.__traceback__ = None
+        found = found.__cause__ or found.__context__
+
+
 def thread_place(ident: int) -> str | None:
     """Where in the user's code a thread is now, as `user_line`; None = there is no such thread."""
     frame = sys._current_frames().get(ident)  # noqa: SLF001 - the only way to another thread's frames
@@ -81,9 +94,13 @@ def users_frame(places: Sequence[Place]) -> str | None:
     """As `user_line`, of files and lines from the outermost frame to the innermost."""
     if not places:
         return None
-    outside = [place for place in places if _is_users_file(place[0])]
-    theirs = [place for place in outside if not _is_library(place[0])]
-    filename, line = theirs[-1] if theirs else outside[0] if outside else places[-1]
+    outside = None
+    for filename, line in reversed(places):
+        if _is_users_file(filename):
+            outside = filename, line  # at last the outermost one
+            if not _is_library(filename):
+                break
+    filename, line = places[-1] if outside is None else outside
     return f"{_shown(filename)}:{line}"
 
 
@@ -103,14 +120,15 @@ def innermost_of_user(frame: FrameType | None, begin: CodeType) -> FrameType | N
     return None
 
 
-def user_error_text(error: BaseException) -> str:
+def user_error_text(error: BaseException) -> CleanText:
     """`KeyError: 'uri' (transforms/shout.py:12)`, without keys; a long message is cut."""
+    kind, said = type(error).__name__, _said(error)
+    text = without_keys(f"{kind}: {said}" if said else kind)
+    num_chars = len(text) - len(kind) - 2
+    if num_chars > _MAX_CHARS:  # cut afterwards: half of a key would not be known as one
+        text = f"{text[: len(kind) + 2 + _MAX_CHARS]}… ({num_chars:,} characters)"
     line = user_line(error)
-    place = "" if line is None else f" ({line})"
-    said = without_keys(_said(error))
-    if len(said) > _MAX_CHARS:
-        said = f"{said[:_MAX_CHARS]}… ({len(said):,} characters)"
-    return f"{type(error).__name__}{': ' if said else ''}{said}{place}"
+    return CleanText(text if line is None else f"{text} ({line})")
 
 
 def _said(error: BaseException) -> str:
@@ -138,10 +156,11 @@ def _shown(filename: str) -> str:
     try:
         return _from(os.getcwd(), filename)  # noqa: PTH109 - a str, for the cache
     except OSError:  # the working directory is gone
-        return filename
+        return without_keys(filename)
 
 
 @lru_cache(_CACHED_FILES)
 def _from(directory: str, filename: str) -> str:
     path = Path(filename)
-    return path.relative_to(directory).as_posix() if path.is_relative_to(directory) else filename
+    is_below = path.is_relative_to(directory)
+    return without_keys(path.relative_to(directory).as_posix() if is_below else filename)

@@ -150,12 +150,17 @@ class BatchWriter:
             last[2].extend(outcomes)
         else:
             self._collected.append((chunk, start, outcomes))
-        self._has_made = self._has_made or MADE in outcomes
-        if num_rows := num_unmade_rows(outcomes):
-            self._waiting_rows += num_rows
-            self._waiting_bytes += num_rows * chunk.row_bytes
+        self._waiting_bytes += self._look_at(outcomes) * chunk.row_bytes
         if self._oldest is None:
             self._oldest = self._clock()
+
+    def _look_at(self, outcomes: list[Outcome]) -> int:
+        """Take note of what is among outcomes; gives how many target rows wait as dicts."""
+        num_rows = num_unmade_rows(outcomes)
+        self._waiting_rows += num_rows
+        # `in` compares each dict with it, which costs more than the look at the types.
+        self._has_made = self._has_made or (not all_single(outcomes) and MADE in outcomes)
+        return num_rows
 
     def due_in(self) -> float | None:
         """Seconds until the next write is due; None = nothing waits."""
@@ -191,15 +196,18 @@ class BatchWriter:
         self._write_batches()
 
     def _encode_collected(self) -> None:
-        collected, self._collected, self._waiting_rows = self._collected, [], 0
-        self._waiting_bytes, self._has_made = 0, False
+        collected, self._collected = self._collected, []
+        has_made = self._has_made
+        is_mixed = has_made and self._waiting_rows > 0
+        self._waiting_rows, self._waiting_bytes, self._has_made = 0, 0, False
         num_encoded = 0
         try:
             if collected and not self._decided:
                 self._decide_schema(collected)
-            collected = [run for group in collected for run in runs(*group)]
+            if is_mixed:
+                collected = [run for group in collected for run in runs(*group)]
             for chunk, start, outcomes in collected:
-                if MADE in outcomes:
+                if has_made and MADE in outcomes:
                     self._stage_made(chunk, start, outcomes)
                 else:
                     self._encode(chunk, start, outcomes)
@@ -207,6 +215,8 @@ class BatchWriter:
         except EtlkitError:
             rest = collected[num_encoded:]
             self._collected = [part for group in rest for part in clean_parts(*group)]
+            for *_, outcomes in self._collected:
+                self._look_at(outcomes)
             raise
 
     def write_kept(self) -> None:
@@ -403,9 +413,8 @@ class BatchWriter:
         schema = self._schema
         if schema is None:
             raise AssertionError("_decide_schema must come first")
-        part = chunk.known_part(start, start + len(outcomes))
         try:
-            made = make_rows(schema, chunk, start, outcomes, part)
+            made = _encoded(schema, chunk, start, outcomes)
         except RowSchemaError as error:
             rows, indices, _ = flatten(start, outcomes)
             if not self._adapt_schema(schema, rows):
@@ -488,6 +497,26 @@ class BatchWriter:
         if names - self._logged:
             log.warning("columns left out of the rows: %s", ", ".join(sorted(names - self._logged)))
             self._logged |= names
+
+
+def _encoded(schema: OutputSchema, chunk: Chunk, start: int, outcomes: list[Outcome]) -> MadeRows:
+    """Encode the target rows of outcomes, with the untouched columns of blocks that are decoded still.
+
+    Raises:
+        RowSchemaError: As `make_rows`.
+    """
+    parts = chunk.known_parts(start, start + len(outcomes))
+    if len(parts) > 1:
+        with suppress(RowSchemaError):  # then they are encoded together, to say which row is bad
+            found = [
+                make_rows(schema, chunk, p.start, outcomes[p.start - start : p.stop - start], p)
+                for p in parts
+            ]
+            if found := [each for each in found if each.indices]:
+                for part in parts:
+                    chunk.forget(part)
+                return merged(found, chunk)
+    return make_rows(schema, chunk, start, outcomes, parts[0] if len(parts) == 1 else None)
 
 
 def joined(batches: list[pa.RecordBatch], max_bytes: int) -> Iterator[pa.RecordBatch]:

@@ -73,6 +73,7 @@ class Chunk:
         "_blocks",
         "_decoder",
         "_lock",
+        "_read",
         "_row_bytes",
         "_row_ids",
         "_rows_per_block",
@@ -100,6 +101,7 @@ class Chunk:
         self._rows_per_block = rows_per_block or max(1, batch.num_rows)
         self._blocks: dict[int, DecodedBatch] = {}
         self._lock = threading.Lock()
+        self._read: pa.RecordBatch | None = None
         self._row_bytes: int | None = None
         self._row_ids: pa.Array = batch.column(ROW_ID)
 
@@ -134,13 +136,15 @@ class Chunk:
             first = number * size
             yield Part(self, self._block(number), first, max(start, first), min(stop, first + size))
 
-    def known_part(self, start: int, stop: int) -> Part | None:
-        """These rows if they are in one block that is decoded; None = they are not."""
-        number = start // self._rows_per_block
-        first, block = number * self._rows_per_block, self._blocks.get(number)
-        if block is None or stop > first + block.batch.num_rows:
-            return None
-        return Part(self, block, first, start, stop)
+    def known_parts(self, start: int, stop: int) -> list[Part]:
+        """These rows, block by block, if all of these blocks are decoded; empty = they are not."""
+        size, parts = self._rows_per_block, []
+        for number in range(start // size, -(-stop // size)):
+            first, block = number * size, self._blocks.get(number)
+            if block is None:
+                return []
+            parts.append(Part(self, block, first, max(start, first), min(stop, first + size)))
+        return parts
 
     def forget(self, part: Part) -> None:
         """Drop the decoded values of a block that no other task has rows of."""
@@ -151,12 +155,14 @@ class Chunk:
         with self._lock:
             block = self._blocks.get(number)
             if block is None:
-                size = self._rows_per_block
-                batch = self.batch.slice(number * size, size)
+                first, size = number * self._rows_per_block, self._rows_per_block
                 try:
-                    block = self._blocks[number] = self._decoder.decode(batch)
+                    if self._read is None:  # columns are selected once, and not for each block
+                        self._read = self._decoder.select(self.batch)
+                    block = self._decoder.decode(self._read.slice(first, size))
                 except SourceError as error:
-                    raise self._at_row(batch, number * size, error) from error
+                    raise self._at_row(self.batch.slice(first, size), first, error) from error
+                self._blocks[number] = block
             return block
 
     def _at_row(self, batch: pa.RecordBatch, start: int, error: SourceError) -> SourceError:

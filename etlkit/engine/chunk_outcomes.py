@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import compress, count, groupby, repeat
-from operator import is_not
+from itertools import groupby
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from etlkit.api.outcomes import FullOutcome, Outcome, error_of, is_clean, rows_of
+from etlkit.api.outcomes import FullOutcome, Outcome, is_clean, rows_of
 
 if TYPE_CHECKING:
     from etlkit.engine.chunk import Chunk
@@ -28,15 +27,15 @@ def all_made(outcomes: list[Outcome]) -> bool:
 
 
 def unmade(outcomes: list[Outcome]) -> list[int]:
-    """Positions of the outcomes that are not `MADE`; fast, without a loop in Python."""
+    """Positions of the outcomes that are not `MADE`."""
     if all_made(outcomes):
         return []
-    return list(compress(count(), map(is_not, outcomes, repeat(MADE))))
+    return [at for at, each in enumerate(outcomes) if each is not MADE]
 
 
 def all_single(outcomes: list[Outcome]) -> bool:
     """Whether every source row became one target row; fast, without a loop in Python."""
-    return set(map(type, outcomes)) == {dict}
+    return bool(outcomes) and type(outcomes[0]) is dict and set(map(type, outcomes)) == {dict}
 
 
 def target_rows(collected: list[ChunkOutcomes]) -> list[Row]:
@@ -54,19 +53,29 @@ def clean_parts(chunk: Chunk, start: int, outcomes: list[Outcome]) -> Iterator[C
 
 def errors_of(outcomes: list[Outcome]) -> list[tuple[int, RowError]]:
     """The errors among outcomes, with their positions."""
-    if all_single(outcomes):
+    if all_made(outcomes) or all_single(outcomes):
         return []
-    return [(at, error) for at in unmade(outcomes) if (error := error_of(outcomes[at])) is not None]
+    return [
+        (at, each.error)
+        for at, each in enumerate(outcomes)
+        if each is not MADE and not isinstance(each, dict) and each.error is not None
+    ]
 
 
 def num_unmade_rows(outcomes: list[Outcome]) -> int:
     """How many target rows wait as dicts."""
-    rest = [outcomes[at] for at in unmade(outcomes)]
-    return len(rest) if all_single(rest) else sum(map(len, map(rows_of, rest)))
+    if all_made(outcomes):
+        return 0
+    if all_single(outcomes):
+        return len(outcomes)
+    return sum([1 if isinstance(e, dict) else len(e.rows) for e in outcomes if e is not MADE])
 
 
 def runs(chunk: Chunk, start: int, outcomes: list[Outcome]) -> Iterator[ChunkOutcomes]:
-    """Parts of which each has encoded rows only, or none; rows that became nothing go with either."""
+    """Parts of which each has encoded rows only, or none; rows that became nothing go with either.
+
+    It costs a look at each outcome: leave it out where no rows wait as dicts.
+    """
     if MADE not in outcomes or not num_unmade_rows(outcomes):
         yield chunk, start, outcomes
         return

@@ -11,7 +11,6 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, compress, repeat
-from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from etlkit.api.outcomes import SKIPPED, FullOutcome, Outcome, classify, classify_parts, rows_of
@@ -60,7 +59,8 @@ class ColumnPlan:
     @classmethod
     def learned(cls, schema: OutputSchema, part: Part, *, is_fan_out: bool) -> ColumnPlan:
         """The plan for rows like the last ones that the schema's encoder has looked at."""
-        names, encoder, nested = part.block.names, schema.encoder, schema.keys.nested
+        names, encoder = part.block.names, schema.encoder
+        nested = schema.keys.nested or {}
         untouched = encoder.untouched
         places = [encoder.reusable_name(i, part.block) for i in untouched]
         same = tuple(place for place in places if place is not None)
@@ -207,14 +207,14 @@ class PendingRows(FullOutcome):
             columns = [column[first:] for column in columns] if first else columns
             indices = ints(map(repeat, indices, counts))
         else:
-            columns = [column[at:] for column in columns] if at else columns
-            num_left = found.count(self)
-            if num_left < len(found):
-                kept = list(map(is_, found, repeat(self)))
-                columns = [list(compress(column, kept)) for column in columns]
-                indices = array("q", compress(indices, kept))
+            columns = [column[at : at + len(found)] for column in columns]
+            if gaps := self._gaps(found):
+                columns = [_without(column, gaps) for column in columns]
+                indices = _without(array("q", indices), gaps)
         is_whole = indices == range(part.first, part.first + part.block.batch.num_rows)
-        positions = None if is_whole else [index - part.first for index in indices]
+        positions = None
+        if not is_whole and plan.schema.encoder.looks_at_untouched:
+            positions = [index - part.first for index in indices]
         arrays = plan.schema.encoder.encode_columns(
             dict(zip(plan.made, columns, strict=True)), part.block, positions
         )
@@ -224,9 +224,16 @@ class PendingRows(FullOutcome):
 
     def marked(self, found: Sequence[Outcome]) -> list[Outcome]:
         """The outcomes with `MADE` for each that has target rows."""
+        marked: list[Outcome] = [MADE] * len(found)
+        for at in self._gaps(found):
+            marked[at] = found[at]
+        return marked
+
+    def _gaps(self, found: Sequence[Outcome]) -> list[int]:
+        """Positions of rows that became nothing: mostly there are few."""
         if found.count(self) == len(found):
-            return [MADE] * len(found)
-        return [MADE if each is self else each for each in found]
+            return []
+        return [at for at, each in enumerate(found) if each is not self]
 
     def _next_index(self) -> int:
         return self._start + len(self._counts)
@@ -262,6 +269,23 @@ def resolved(outcomes: list[Outcome], start: int) -> list[Outcome]:
             *outcomes[stop:],
         ]
     return outcomes
+
+
+_FEW = 16
+"""One in this many values is taken out of its list faster than all others are put into another."""
+
+
+def _without(values: Any, gaps: list[int]) -> Any:
+    """A list or array, which nobody else has, without the values at some positions; these ascend."""
+    if len(gaps) * _FEW > len(values):
+        is_left = bytearray(b"\1") * len(values)
+        for at in gaps:
+            is_left[at] = 0
+        left = compress(values, is_left)
+        return array("q", left) if isinstance(values, array) else list(left)
+    for at in reversed(gaps):
+        del values[at]
+    return values
 
 
 def _parts(counts: list[int] | None) -> Any:

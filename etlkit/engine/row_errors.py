@@ -31,6 +31,9 @@ DEFAULT_MAX_REJECTED = 0.05
 _MAX_UNREAD = 1000
 """Rejected rows whose source rows wait to be decoded; they keep their chunks in memory."""
 
+_as_json = json.JSONEncoder(ensure_ascii=False).encode
+"""Made once: `json.dumps` with an option makes an encoder for each row."""
+
 MIN_ROWS = 100
 """The share of rejected rows is taken of at least this many rows while the run is under way."""
 
@@ -160,7 +163,7 @@ def _rejected(error: RowError, row_id: str, source_row: Row) -> RejectedRow:
     code = getattr(error, "code", None)
     return RejectedRow(
         row_id=row_id,
-        source_row=json.dumps(row_to_json(source_row), ensure_ascii=False),
+        source_row=_as_json(row_to_json(source_row)),
         error_class=error_class(error),
         code=None if code is None else str(code),
         message=str(error),

@@ -17,12 +17,13 @@ from etlkit.api.outcomes import (
     UNKNOWN_KEYS,
     KnownKeys,
     classify,
+    error_class,
     error_of,
     is_clean,
     rows_of,
 )
 from etlkit.api.transform import EtlBase, overrides_batch
-from etlkit.api.user_errors import cut_earlier_raises
+from etlkit.api.user_errors import cut_earlier_raises, forget_frames
 from etlkit.calls.worker import Worker, current_worker
 from etlkit.engine.chunk import ChunkRows, Part
 from etlkit.engine.chunk_outcomes import num_unmade_rows
@@ -36,9 +37,11 @@ from etlkit.rows.row_code import END, PAUSE, transform_loop
 if TYPE_CHECKING:
     from etlkit.api.outcomes import Outcome
     from etlkit.calls.limits import Meter
+    from etlkit.engine.heap import FastRows
     from etlkit.engine.made_rows import MadeRows
     from etlkit.engine.output_schema import OutputSchema
     from etlkit.engine.task import Task
+    from etlkit.errors import RowError
 
 _MAX_UNMADE = 2000
 """Target rows that wait as dicts, at most, unless one source row became more."""
@@ -48,6 +51,12 @@ _MAX_MADE_BYTES = 8 * 1024 * 1024
 
 _MIN_MADE = 100
 """Fewer rows are left to the pipeline, which encodes those of several tasks together."""
+
+_FAST_ROW_S = 0.00005
+"""Rows are fast if those of a block take less on average, also on a busy machine."""
+
+_SLOW_S = 0.01
+"""A row that takes longer is not fast, whatever the others took."""
 
 SAMPLE_ROWS = 1000
 """Rows from which the types of new columns are inferred, at most."""
@@ -79,6 +88,7 @@ class RowLoop:
         meter: The run's calls and caps.
         ends_at_error: Whether a row that fails ends the run: then no later row is begun.
         keep: Puts the outcomes of a task's rows, from an index on, into the journal.
+        fast_rows: Learns whether rows are fast.
     """
 
     def __init__(
@@ -90,6 +100,7 @@ class RowLoop:
         meter: Meter,
         ends_at_error: bool,
         keep: Callable[[Task, int], None],
+        fast_rows: FastRows,
     ) -> None:
         self._etl = etl
         self._known = known
@@ -103,6 +114,8 @@ class RowLoop:
         self._plans = ColumnPlans()
         self._pending: PendingRows | None = None
         self._marks = ClockMarks()
+        self._fast_rows = fast_rows
+        self._seen_classes: set[str] = set()
         self._look_at = 0.0
         self._num_undecided = 0
         self._has_waited = False
@@ -119,10 +132,18 @@ class RowLoop:
                 task.begin_block()
             try:
                 for part in rows.chunk.parts(rows.start, rows.stop):
+                    began = time.monotonic()
                     if not self._run_part(task, part):
                         break
+                    took_s = time.monotonic() - began
+                    if took_s < _FAST_ROW_S * (part.stop - part.start):
+                        self._fast_rows.begin()
+                    else:
+                        self._fast_rows.end()
+                    is_decided = self._known.schema is not None
                     self._make(task, part)
-                    rows.chunk.forget(part)
+                    if is_decided:  # else the pipeline encodes the rows, and needs the block for it
+                        rows.chunk.forget(part)
             except BaseException:
                 self._keep_slow(task)  # rows before the one that ends the run
                 raise
@@ -192,7 +213,10 @@ class RowLoop:
     def _take(self, task: Task, result: Any, keys: KnownKeys, part: Part | None) -> bool:
         """Take what a loop paused with; False = it ends the run."""
         if result is not PAUSE:
-            task.outcomes.append(self._classified(task, result, keys))
+            outcome = self._classified(task, result, keys)
+            if not self._ends_at_error and (error := error_of(outcome)) is not None:
+                self._forget_frames(error)
+            task.outcomes.append(outcome)
         self._keep_slow(task)  # before the row is encoded: then its values are gone
         outcome = task.outcomes[-1]
         pending = self._pending
@@ -212,9 +236,12 @@ class RowLoop:
 
     def _keep_slow(self, task: Task) -> None:
         """Put the rows since the last look at the clock into the journal, if they took long."""
-        if time.monotonic() - self._look_at >= CALL_S:
+        elapsed_s = time.monotonic() - self._look_at
+        if elapsed_s >= CALL_S:
             self._keep(task, max(0, len(task.outcomes) - self._marks.step))
             self._marks.add_slow()
+            if elapsed_s >= _SLOW_S:
+                self._fast_rows.end()
 
     def _classified(self, task: Task, result: Any, keys: KnownKeys) -> Outcome:
         """The outcome of a row that a loop has given back."""
@@ -229,6 +256,18 @@ class RowLoop:
         else:
             pending.add_nothing(task.start + len(task.outcomes))
         return outcome
+
+    def _forget_frames(self, error: RowError) -> None:
+        """Drop the tracebacks of an error whose text is made, unless it is the first of its class.
+
+        A traceback keeps the frames that the row went through, up to ours, and so all values of its
+        block and the outcomes of its task, with this error among them. The first is for the log.
+        """
+        kind = error_class(error)
+        if kind not in self._seen_classes:
+            self._seen_classes.add(kind)
+            return
+        forget_frames(error)
 
     def _make(self, task: Task, part: Part) -> None:
         """Encode the outcomes that the pipeline has not taken; leave them as they are if one is bad."""

@@ -16,6 +16,7 @@ from etlkit.calls.wakers import ThreadWaker
 from etlkit.calls.worker import current_worker
 from etlkit.engine.arrow_loop import ArrowLoop
 from etlkit.engine.dispatcher import Dispatcher, SlotWorker
+from etlkit.engine.heap import FastRows
 from etlkit.engine.pace import Took
 from etlkit.engine.row_loop import RowLoop
 from etlkit.engine.task import Task
@@ -90,7 +91,8 @@ class WorkerPool(WorkerGroup):
         try:
             etl = self._made(is_extra=is_extra)
             if etl is not None and self._is_prepared(etl, is_extra=is_extra):
-                self._take_tasks(etl, worker)
+                with FastRows() as fast_rows:
+                    self._take_tasks(self._loop(etl, fast_rows), worker)
         except Stopped:
             pass  # another worker failed, or a stop was requested: that is reported elsewhere
         except BaseException as error:
@@ -126,7 +128,7 @@ class WorkerPool(WorkerGroup):
             return False
         return True
 
-    def _loop(self, etl: EtlBase) -> RowLoop | ArrowLoop:
+    def _loop(self, etl: EtlBase, fast_rows: FastRows) -> RowLoop | ArrowLoop:
         if overrides_arrow(type(etl)):
             return ArrowLoop(etl, self, self._wait_until_ready, self._ends_at_error)
         return RowLoop(
@@ -137,10 +139,10 @@ class WorkerPool(WorkerGroup):
             self._calls.meter,
             self._ends_at_error,
             self.keep,
+            fast_rows,
         )
 
-    def _take_tasks(self, etl: EtlBase, worker: ThreadWorker) -> None:
-        loop = self._loop(etl)
+    def _take_tasks(self, loop: RowLoop | ArrowLoop, worker: ThreadWorker) -> None:
         while (task := self._next_task(worker)) is not None and not self._stop.is_set():
             self.running[worker] = task
             took = Took()

@@ -12,7 +12,6 @@ import pyarrow as pa
 
 from etlkit.errors import RowSchemaError, SourceError
 from etlkit.rows.codecs import (
-    Codec,
     codec_for,
     limit_of,
     missing_value,
@@ -24,7 +23,7 @@ from etlkit.rows.row_code import row_maker, same_values
 from etlkit.rows.types import TYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from etlkit.rows.columns import Column
     from etlkit.rows.row import Row
@@ -100,6 +99,7 @@ class RowDecoder:
         self._reusable = {
             key: i for i, column in enumerate(columns) if (key := _reuse_key(column)) is not None
         }
+        self._taken: pa.Schema | None = None
 
     @property
     def names(self) -> list[str]:
@@ -121,12 +121,28 @@ class RowDecoder:
             SourceError: A column is missing or has another Arrow type, or a value of it cannot be
                 read, e.g. a time outside of the years that Python has.
         """
-        selected = self._select(batch)
-        columns = zip(self._names, self._codecs, selected.columns, strict=True)
-        values = [_decoded(name, codec, array) for name, codec, array in columns]
-        return DecodedBatch(selected, self._keys, values, self._reusable)
+        # Names and types are those of the last batch, mostly. With many columns it costs a good part of
+        # the time to look at each again.
+        schema, taken = batch.schema, self._taken
+        is_known = taken is not None and schema.equals(taken)
+        if not is_known:
+            batch = self.select(batch)
+            schema = batch.schema
+            is_known = taken is not None and schema.equals(taken)
+        codecs = zip(self._names, self._codecs, batch.columns, strict=True)
+        values = [
+            _decoded(name, codec.read if is_known else codec.decode, array)
+            for name, codec, array in codecs
+        ]
+        self._taken = schema
+        return DecodedBatch(batch, self._keys, values, self._reusable)
 
-    def _select(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+    def select(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The decoder's columns of a batch, in the decoder's order.
+
+        Raises:
+            SourceError: A column is missing.
+        """
         names = batch.schema.names
         if names == self._names:
             return batch
@@ -140,9 +156,9 @@ class RowDecoder:
         return batch.select(self._names)
 
 
-def _decoded(name: str, codec: Codec, array: Any) -> list[Any]:
+def _decoded(name: str, decode: Callable[[Any], list[Any]], array: Any) -> list[Any]:
     try:
-        return codec.decode(array)
+        return decode(array)
     except (ValueError, ArithmeticError, RecursionError) as error:
         raise SourceError(
             f"column {name!r}: a value cannot be read from Arrow {array.type} "
@@ -246,6 +262,11 @@ class RowEncoder:
         """Positions of the columns that were untouched in the rows that were looked at last."""
         return self._untouched
 
+    @property
+    def looks_at_untouched(self) -> bool:
+        """Whether some column may refuse values that are untouched, because of its length or a null."""
+        return any(self._required) or any(limit is not None for limit in self._limits)
+
     def reusable_name(self, i: int, source: DecodedBatch) -> int | None:
         """Position in `source.names` of the column that is reused for column `i`; None = none is."""
         return _Origin(source, None).place(self._reuse_keys[i])
@@ -261,7 +282,7 @@ class RowEncoder:
         Args:
             values: By position of the column.
             source: As `encode`.
-            positions: As `encode`.
+            positions: As `encode`; not needed unless `looks_at_untouched`.
 
         Raises:
             RowSchemaError: A value does not fit; it is not known which.

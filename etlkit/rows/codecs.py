@@ -20,7 +20,7 @@ from etlkit.rows.row_code import row_maker
 from etlkit.rows.types import TYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 _MAX_NAMES_SHOWN = 10
 
@@ -34,6 +34,9 @@ class Codec(Protocol):
         Raises:
             SourceError: The array is not of the column's Arrow type.
         """
+
+    def read(self, array: Any) -> list[Any]:
+        """As `decode`, of an array of a type that `decode` has taken before."""
 
     def encode(self, values: Sequence[Any]) -> Any:
         """Python values -> Arrow array of the same length; None = null. Does not check REQUIRED.
@@ -100,6 +103,7 @@ class _ScalarCodec:
         self._exact = self._type.exact
         self._build = self._type.build
         self._arrow = self._type.arrow(pa)
+        self.read: Callable[[Any], list[Any]] = self._type.read
 
     def decode(self, array: Any) -> list[Any]:
         if array.type != self._arrow:
@@ -107,7 +111,7 @@ class _ScalarCodec:
                 f"column {self._path!r} arrived as Arrow {array.type}, expected {self._arrow}",
                 stage="read",
             )
-        return self._type.read(array)
+        return self.read(array)
 
     def encode(self, values: Sequence[Any]) -> Any:
         array = self._encoded(values)
@@ -172,6 +176,9 @@ class _ArrayCodec:
             return [each if ok else [] for each, ok in zip(lists, valid, strict=True)]
         return lists
 
+    def read(self, array: Any) -> list[Any]:
+        return self.decode(array)
+
     def encode(self, values: Sequence[Any]) -> Any:
         lists = values
         if not set(map(type, values)) <= {list}:
@@ -220,6 +227,9 @@ class _StructCodec:
             valid = array.is_valid().to_pylist()
             return [each if ok else None for each, ok in zip(made, valid, strict=True)]
         return made
+
+    def read(self, array: Any) -> list[Any]:
+        return self.decode(array)
 
     def encode(self, values: Sequence[Any]) -> Any:
         columns, mask = self._columns(values)

@@ -37,6 +37,8 @@ def frozen_row(row: Row, nested: Mapping[str, Freeze] | None = None) -> Row:
     """
     taken = row.copy() if type(row) is dict else dict(row)
     if nested is None:
+        if LEAVES.issuperset(map(type, taken.values())):  # no loop in Python
+            return taken
         for key, value in taken.items():
             if type(value) not in LEAVES:
                 taken[key] = copied(value)

@@ -20,6 +20,10 @@ _WRITERS = {
 """Native class -> how its values are written; the first type that infers from it decides."""
 
 
+_AS_THEY_ARE = frozenset({str, int, bool, type(None)})
+"""Most values of most rows: JSON has them."""
+
+
 def row_to_json(row: Row) -> dict[str, Any]:
     """Turn a row of native values into one of JSON values; `row_from_json` is its inverse."""
     return {name: value_to_json(value) for name, value in row.items()}
@@ -41,6 +45,8 @@ def json_number(number: float | Decimal) -> int | float:
 def value_to_json(value: Any) -> Any:
     """Turn one native value, also a nested one, into a JSON value."""
     # With map() a level of nesting takes one frame of Python's stack: JSON has up to 500 levels.
+    if type(value) in _AS_THEY_ARE:
+        return value
     if isinstance(value, dict):
         return dict(zip(value, map(value_to_json, value.values()), strict=True))
     if isinstance(value, (list, tuple)):

@@ -5,13 +5,15 @@ arguments of a call, the header that could not be sent. A table of rejected rows
 """
 
 import http.client
+import pickle
 
 import pytest
 import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etlkit import ApiError, EtlBase, JobError, RowError, TransferJob, run_job
+from etlkit import ApiError, EtlBase, JobError, RowError, TransferJob, TransformError, run_job
+from etlkit.api.user_errors import user_error_text
 from etlkit.errors import without_keys
 from etlkit.testing import MemorySink, MemorySource
 
@@ -217,3 +219,20 @@ def test_every_error_of_etlkit_is_clean_when_it_is_made(kind):
     assert KEY not in repr(error) + str(error) + repr(vars(error))
     refused = ApiError("no", service="crm", status=403, reason=f"api_key={KEY} is suspended")
     assert KEY not in repr(vars(refused))
+
+
+def test_a_key_at_the_place_where_a_message_is_cut():
+    """It is taken out first: half of it would not be known as one. The text is looked at once."""
+    for num_chars in range(1955, 2001, 5):
+        text = user_error_text(ValueError("x" * num_chars + " AIza" + "Sy" * 18 + "B" * 500))
+        assert "AIzaS" not in text
+        assert without_keys(text) == text
+        assert type(without_keys(text)) is str
+
+    class Password(Exception):  # noqa: N818 - the name matters
+        """Its name and its text make a pair."""
+
+    error = TransformError(user_error_text(Password(KEY)))
+    assert KEY not in repr(vars(error))
+    assert type(error.message) is str
+    assert type(pickle.loads(pickle.dumps(error)).message) is str

@@ -1,12 +1,14 @@
 import pyarrow as pa
 import pytest
 
-from etlkit import RowError, TransferJob
-from etlkit.api.outcomes import Counts, FullOutcome
+from etlkit import RowError, RowSchemaError, TransferJob
+from etlkit.api.outcomes import SKIPPED, Counts, FullOutcome
+from etlkit.engine import batch_writer
 from etlkit.engine.batch_writer import FLUSH_INTERVAL_S, BatchWriter
 from etlkit.engine.chunk import Chunk
 from etlkit.engine.chunk_outcomes import MADE
 from etlkit.engine.made_rows import MadeRows, make_rows
+from etlkit.engine.output_schema import OutputSchema
 from etlkit.rows.batches import RowDecoder
 from etlkit.rows.columns import Column
 from etlkit.testing import MemorySink, MemorySource
@@ -167,3 +169,55 @@ def test_encoded_rows_get_new_columns_without_being_decoded(made, chunk):
     assert batches[-1].select(wanted).to_pylist() == [
         {"_etlkit_row_id": "b", "n": 2, "document": "null", "late": None, "tags": []}
     ]
+
+
+def test_rows_that_are_left_after_an_error_are_staged_however_they_wait(chunk):
+    """Encoded ones and dicts, in one group: those behind the row that ends the run are not lost."""
+    writer, found = Writer(), Counts()
+    rows = BatchWriter(writer, COLUMNS, ["n"], COLUMNS, job(), found)
+    rows.add(chunk, 0, [{"n": 1}])
+    rows.write_collected()
+    batch = pa.RecordBatch.from_pydict(
+        {
+            "_etlkit_row_id": list("defghi"),
+            "n": pa.array(range(4, 10), pa.int64()),
+        }
+    )
+    decoder = RowDecoder(COLUMNS)
+    rest = Chunk(batch, decoder, 4, decoder)
+    rest.made.append(make_rows(rows.schema, rest, 2, [{"n": 60}, {"n": 70}], None))
+    rows.add(rest, 0, [{"n": "no"}, SKIPPED, MADE, MADE, {"n": 80}, {"n": 90}])
+    with pytest.raises(RowError, match="row 4"):
+        rows.write_collected()
+    rows.write_kept()
+    assert sorted(n for n in writer.rows if n is not None) == [1, 60, 70, 80, 90]
+    assert (found.written, found.skipped) == (5, 1)
+
+
+def test_the_first_rows_are_encoded_with_the_columns_of_their_blocks():
+    """Untouched columns come from the source; a bad row is named as among all of them."""
+    columns = (*COLUMNS, Column("m", "INT64"))
+    batch = pa.RecordBatch.from_pydict(
+        {
+            "_etlkit_row_id": list("abcdefg"),
+            "n": pa.array(range(7), pa.int64()),
+            "m": pa.array([10**6 + n for n in range(7)], pa.int64()),
+        }
+    )
+    decoder = RowDecoder(columns)
+    many = Chunk(batch, decoder, 1, decoder, rows_per_block=2)
+    rows = [row for part in many.parts(0, 7) for row in part.block.rows]
+    outcomes = [row | {"n": row["n"] + 1} for row in rows]
+    outcomes[2] = SKIPPED
+    schema = OutputSchema(columns, {})
+    found = batch_writer._encoded(schema, many, 0, outcomes)
+    assert found.arrays[1] is None
+    assert found.batch(many).select(["_etlkit_row_id", "n", "m"]).to_pylist() == [
+        {"_etlkit_row_id": "abcdefg"[n], "n": n + 1, "m": 10**6 + n} for n in range(7) if n != 2
+    ]
+    assert many.known_parts(0, 7) == []  # they are not needed any more
+    list(many.parts(0, 7))
+    outcomes[5] = {"n": "no", "m": 1}
+    with pytest.raises(RowSchemaError) as caught:
+        batch_writer._encoded(schema, many, 0, outcomes)
+    assert caught.value.index == 4

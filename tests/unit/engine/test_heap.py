@@ -1,9 +1,12 @@
 import gc
+import time
 
 import pytest
 
 from etlkit import EtlBase
-from etlkit.engine.heap import settled_heap
+from etlkit.engine.chunk import block_rows
+from etlkit.engine.clock_marks import EVERY
+from etlkit.engine.heap import FastRows, settled_heap
 from etlkit.testing import run_transform
 
 
@@ -42,3 +45,66 @@ def test_objects_that_somebody_else_froze_stay_frozen():
         assert gc.get_freeze_count() > 0
     finally:
         gc.unfreeze()
+
+
+@pytest.fixture
+def usual():
+    """The thresholds that others have set."""
+    before = gc.get_threshold()
+    gc.set_threshold(600, 11, 12)
+    yield gc.get_threshold()
+    gc.set_threshold(*before)
+
+
+def test_the_search_is_rare_while_the_rows_of_some_worker_are_fast(usual):
+    with FastRows() as one, FastRows() as other:
+        assert gc.get_threshold() == usual
+        one.begin()
+        one.begin()
+        other.begin()
+        assert gc.get_threshold() == (20_000, 11, 12)
+        one.end()
+        assert gc.get_threshold() == (20_000, 11, 12)
+        other.end()
+        assert gc.get_threshold() == usual
+        one.begin()
+    assert gc.get_threshold() == usual
+
+
+@pytest.mark.parametrize("set_by_user", [(0, 11, 12), (50_000, 11, 12)], ids=["off", "rarer"])
+def test_a_search_that_the_user_has_made_rarer_stays_so(usual, set_by_user):
+    gc.set_threshold(*set_by_user)
+    with FastRows() as rows:
+        rows.begin()
+        assert gc.get_threshold() == set_by_user
+    assert gc.get_threshold() == set_by_user
+
+
+def test_what_is_set_meanwhile_stays(usual):
+    with FastRows() as rows:
+        rows.begin()
+        gc.set_threshold(900, 11, 12)
+    assert gc.get_threshold() == (900, 11, 12)
+
+
+class Noting(EtlBase):
+    """Notes the threshold at each row; one row is slow."""
+
+    slow_row = 6 * block_rows(1) + 10
+
+    def transform_row(self, row):
+        if row["n"] == self.slow_row:
+            time.sleep(0.05)
+        row["threshold"] = gc.get_threshold()[0]
+        return row
+
+
+def test_a_slow_row_ends_it_at_once_and_the_run_ends_it_always(usual):
+    """In the time of a slow row, a cycle may come to hold an image."""
+    made = run_transform(Noting, [{"n": n} for n in range(7 * block_rows(1))])
+    found = [row["threshold"] for row in made]
+    assert found[0] == usual[0]
+    assert max(found[: Noting.slow_row]) == 20_000
+    after = found[Noting.slow_row + EVERY : Noting.slow_row + 100]  # rows of the same block
+    assert set(after) == {usual[0]}
+    assert gc.get_threshold() == usual

@@ -3,6 +3,7 @@
 import random
 import threading
 import time
+from array import array
 from collections import deque
 from decimal import Decimal
 from types import MappingProxyType
@@ -375,3 +376,11 @@ def test_a_task_whose_first_rows_were_taken_while_they_were_pending_is_measured(
     finished.append(task)
     list(window.take_behind())
     assert window.held_bytes > chunk.batch.nbytes * 4
+
+
+@pytest.mark.parametrize("gaps", [[0], [99], [0, 50, 99], list(range(40)), list(range(100))])
+def test_values_of_rows_that_became_nothing_are_taken_out(gaps):
+    """Few of them in another way than many."""
+    rest = [n for n in range(100) if n not in gaps]
+    assert pending_rows._without(list(range(100)), gaps) == rest
+    assert pending_rows._without(array("q", range(100)), gaps) == array("q", rest)

@@ -1,4 +1,5 @@
 import threading
+import weakref
 from collections import Counter
 
 import pyarrow as pa
@@ -144,6 +145,30 @@ def test_columns_of_a_late_key_reach_rows_that_were_encoded_before():
 
     rows = run_transform(Etl, ROWS)
     assert [row["late"] for row in rows] == [n if n >= 4000 else None for n in range(NUM_ROWS)]
+
+
+class Held:
+    """What a row that fails has in its hands, such as an image."""
+
+
+def test_a_failed_row_keeps_nothing_in_memory():
+    """Its traceback would, with all values of its block: only the first of a class is for the log."""
+    held, alive = [], []
+
+    class Etl(EtlBase):
+        def transform_row(self, row):
+            image = Held()
+            held.append(weakref.ref(image))
+            alive[:] = [at for at, each in enumerate(held[:-1]) if each() is not None]
+            try:
+                int(row["text"])
+            except ValueError as error:
+                raise ValueError("no picture") from error
+
+    report, sink = run(Etl, ROWS[:50], on_row_error="reject", max_rejected=None, allow_empty=True)
+    assert report.rejected == 50
+    assert alive == [0]
+    assert "ValueError: no picture (tests/unit/engine/test_row_loop.py:" in sink.rejects[49].message
 
 
 def test_an_exception_object_that_is_raised_again_and_again_does_not_grow():

@@ -1,3 +1,4 @@
+import json
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from enum import IntEnum, StrEnum
@@ -11,6 +12,8 @@ import pytest
 from etlkit.errors import RowSchemaError, SourceError
 from etlkit.rows.codecs import codec_for
 from etlkit.rows.columns import Column
+from etlkit.rows.json_values import json_text
+from etlkit.rows.refused import RefusedError
 
 AWARE = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
 NAIVE = AWARE.replace(tzinfo=None)
@@ -334,3 +337,25 @@ def test_decode_refuses_another_arrow_type(text, array):
     """A column of another Arrow type is an error; its values are not reinterpreted."""
     with pytest.raises(SourceError, match=r"column 'c.*' arrived as Arrow"):
         codec(text).decode(array)
+
+
+class Level(IntEnum):
+    HIGH = 2**64
+
+
+@pytest.mark.parametrize(
+    "value",
+    [2**64, -(2**63) - 1, [0, [2**64]], {"a": {"b": (1, 2**70)}}, {"a": Level.HIGH}],
+    ids=repr,
+)
+def test_ints_that_json_of_bigquery_does_not_hold(value):
+    """Wherever they stand in the value."""
+    with pytest.raises(RefusedError, match="64 bits"):
+        json_text(value)
+
+
+def test_numbers_that_json_of_bigquery_holds():
+    """Digits in texts and keys, and those of floats, are none of its integers."""
+    value = {"a": [2**64 - 1, -(2**63), 1e300, 0.1234567890123456, "9" * 40, True], "8" * 40: None}
+    assert json.loads(json_text(value)) == value
+    assert json_text(10**18) == str(10**18)
