@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -364,6 +364,7 @@ def find_staged(
     dataset: tuple[str, str],
     run_id: str,
     known: dict[TableName, tuple[Column, ...]] | None = None,
+    workers: Container[str] | None = None,
 ) -> sql.Staged:
     """Look up what was staged of a run, by all attempts and all their workers.
 
@@ -373,6 +374,7 @@ def find_staged(
         run_id: The run.
         known: The columns of tables that were looked up before, which never change; what is found goes
             there, too.
+        workers: Only the rows that these have written, and all rejected ones; None = all rows.
     """
     from etlkit.bigquery.client import REQUEST_S
     from etlkit.bigquery.schema_fields import from_schema_fields
@@ -385,7 +387,8 @@ def find_staged(
     )
     for item in listed:
         has_rejects = has_rejects or item.table_id == rejects
-        if match := ours.fullmatch(item.table_id):
+        match = ours.fullmatch(item.table_id)
+        if match and (workers is None or match[2] in workers):
             found.append(
                 (int(match[1]), match[2], int(match[3]), TableName(*dataset, item.table_id))
             )

@@ -83,6 +83,10 @@ class ShardClaims:
         find_lost: Looks which of these workers are gone, given the log's state, and tells it.
         may_start: Whether others may work beside the first worker, which decides the columns; asked
             until it is true, or shards are settled.
+
+    Attributes:
+        lost: Ids of the workers that were lost, of this attempt at the run.
+        everyone: Ids of all that have joined it.
     """
 
     shard_log: ShardLog
@@ -102,6 +106,7 @@ class ShardClaims:
     _busy_since: float | None = None
     _has_joined: bool = False
     lost: frozenset[str] = frozenset()
+    everyone: frozenset[str] = frozenset()
     _everyone_may: bool = False
     _known: LogState | None = None
 
@@ -265,6 +270,7 @@ class ShardClaims:
                 "long, or another process has resumed the run"
             )
         self.lost = frozenset(state.shards.lost)
+        self.everyone = frozenset(row["worker"] for row in state.rows if row["worker"])
         return state
 
     def _choose(self, state: LogState) -> Claim | None:

@@ -87,7 +87,7 @@ class ShardReader:
         if claim.is_taken_over and self.on_taken_over is not None:
             self.on_taken_over(self._claims.lost)
         if without_finished and (staged := self._staged()) is not None:
-            table, where = self._rest(claim, staged), ""
+            table, where = self._rest(claim, table, staged), ""
         columns = (Column(ROW_ID, "STRING"), *self.columns)
         names = [column.name for column in columns]
         for batch in read_table(self._connection, table, columns=names, where=where):
@@ -98,18 +98,27 @@ class ShardReader:
         yield no_rows(columns)
 
     def _staged(self) -> sql.Staged | None:
-        """What all workers have staged so far; None = nothing."""
-        dataset = self._frozen.project, self._frozen.dataset
-        staged = find_staged(self._connection, dataset, self._run_id, self._staged_columns)
+        """What has been staged since the shards were opened; None = nothing.
+
+        Rows that had an outcome before are not in the tables that shards are read from. A run that was
+        resumed a hundred times has hundreds of staging tables.
+        """
+        staged = find_staged(
+            self._connection,
+            (self._frozen.project, self._frozen.dataset),
+            self._run_id,
+            self._staged_columns,
+            self._claims.everyone,
+        )
         return staged if staged.tables or staged.rejects else None
 
-    def _rest(self, claim: Claim, staged: sql.Staged) -> TableName:
+    def _rest(self, claim: Claim, source: TableName, staged: sql.Staged) -> TableName:
         """Copy the rows of shards that others have left behind, without those that have an outcome."""
         self._num_rests += 1
         name = f"src_{self._run_id}_{self._claims.worker}_{self._num_rests}"
         table = TableName(self._frozen.project, self._frozen.dataset, name)
         shards = claim.first, claim.last
-        text = sql.rest(table, self._frozen, sql.finished_ids(staged), shards=shards)
+        text = sql.rest(table, source, sql.finished_ids(staged), shards=shards)
         self._connection.query(text, f"rest_{self._num_rests}")
         self._rests.append(table)
         return table
