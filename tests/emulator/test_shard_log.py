@@ -1,23 +1,33 @@
-"""The events of shards, told to a table and read back."""
+"""The events of shards, told to a table and read back, and what their workers have staged."""
 
 import pytest
 
 from etlkit.api.run import Settings
+from etlkit.bigquery import sql
 from etlkit.bigquery.client import Connection
+from etlkit.bigquery.names import TableName
+from etlkit.bigquery.publish.staging import find_staged
 from etlkit.bigquery.shards.shard_log import ShardLog
 from etlkit.bigquery.shards.shard_map import CLAIMED, JOINED, OPENED, SETTLED, ShardEvent
+from etlkit.bigquery.table_definition import work_table
+from etlkit.rows.columns import parse_schema
 
 
 @pytest.fixture
-def log_of(local_server, dataset):
+def connection(local_server):
+    made = Connection(Settings(environ=local_server.endpoints.environ()), job_prefix="test")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def log_of(connection, dataset):
     """The log of an attempt at one run."""
-    connection = Connection(Settings(environ=local_server.endpoints.environ()), job_prefix="test")
 
     def made(attempt: int) -> ShardLog:
         return ShardLog(connection, (connection.project, dataset), "run", attempt, f"t{attempt}")
 
-    yield made
-    connection.close()
+    return made
 
 
 def test_workers_read_the_events_of_the_latest_attempt(log_of):
@@ -37,3 +47,22 @@ def test_workers_read_the_events_of_the_latest_attempt(log_of):
     assert [row["kind"] for row in told.rows] == [OPENED, JOINED, CLAIMED, SETTLED, OPENED]
     assert (told.shards.num_left, told.generation) == (11, 4)
     assert second.is_opened()
+
+
+def test_what_some_workers_have_staged_is_found_without_the_tables_of_the_others(
+    connection, dataset
+):
+    """Tables that are known are not looked up again."""
+    work = connection.project, dataset
+    columns = parse_schema({"n": "INT64"})
+    names = [
+        TableName(*work, f"out_run_{which}") for which in ("1_1", "1waa_1", "2wbb_1", "2wbb_2")
+    ]
+    for name in names:
+        connection.make_table(work_table(name, (*sql.STAGING_COLUMNS, *columns)))
+    everything = find_staged(connection, work, "run")
+    assert everything.tables == tuple((name, columns) for name in names)
+    known = {names[2]: parse_schema({"known": "STRING"})}
+    found = find_staged(connection, work, "run", known, {"bb"})
+    assert found.tables == ((names[2], known[names[2]]), (names[3], columns))
+    assert known.keys() == {names[2], names[3]}
