@@ -72,6 +72,15 @@ class AnyNames:
         return True
 
 
+class NoNames:
+    """Stands for the names of columns where no row may be taken before somebody has looked."""
+
+    @staticmethod
+    def issuperset(_keys: Iterable[object]) -> bool:
+        """No key is one of them, whatever a row has."""
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class KnownKeys:
     """What is known of the keys of results.

@@ -16,6 +16,7 @@ from etlkit.api.outcomes import (
     SKIPPED,
     UNKNOWN_KEYS,
     KnownKeys,
+    NoNames,
     classify,
     error_class,
     error_of,
@@ -155,12 +156,22 @@ class RowLoop:
             results = map(self._etl.transform_row, task.rows)
             keys = self._keys()
             loop = partial(
-                transform_loop(None), results, None, task.outcomes.append, *_taking(keys)
+                transform_loop(None), results, None, task.outcomes.append, *self._taking(keys)
             )
             self._run_rows(task, len(task.rows), loop, keys, None)
 
     def _keys(self) -> KnownKeys:
         return UNKNOWN_KEYS if self._known.schema is None else self._known.schema.keys
+
+    def _taking(self, keys: KnownKeys) -> tuple[Any, ...]:
+        """The arguments of `transform_loop` that say what becomes of results.
+
+        Where calls are capped it takes none: a transform may have caught the error of a call that was
+        refused, and such a row has no outcome, whatever came back.
+        """
+        if self._meter.is_capped:
+            return keys.copy, None, NoNames
+        return keys.copy, SKIPPED, keys.names
 
     def _run_part(self, task: Task, part: Part) -> bool:
         """Run the rows of a part; False = the run ends before all have run."""
@@ -168,9 +179,10 @@ class RowLoop:
         values, keys, transform = part.tuples(marks), self._keys(), self._etl.transform_row
         as_dicts = partial(
             transform_loop(part.block.names),
-            *(values, transform, task.outcomes.append, *_taking(keys)),
+            *(values, transform, task.outcomes.append, *self._taking(keys)),
         )
-        self._pending = self._plans.begin(self._known.schema, part, part.start)
+        if not self._meter.is_capped:
+            self._pending = self._plans.begin(self._known.schema, part, part.start)
 
         def loop(clock: Clock, until: float, worker: Worker, own: int | None) -> Any:
             pending = self._pending
@@ -214,6 +226,8 @@ class RowLoop:
         """Take what a loop paused with; False = it ends the run."""
         if result is not PAUSE:
             outcome = self._classified(task, result, keys)
+            if self._meter.is_capped:  # the parts of a row are made just now
+                self._meter.check()
             if not self._ends_at_error and (error := error_of(outcome)) is not None:
                 self._forget_frames(error)
             task.outcomes.append(outcome)
@@ -343,8 +357,3 @@ class RowLoop:
         if time.monotonic() - began >= CALL_S:
             self._keep(task, 0)
         task.has_failed = self._ends_at_error and not all(map(is_clean, task.outcomes))
-
-
-def _taking(keys: KnownKeys) -> tuple[Any, ...]:
-    """The arguments of `transform_loop` that say what becomes of results."""
-    return keys.copy, SKIPPED, keys.names

@@ -208,6 +208,55 @@ def test_a_cap_ends_the_run_although_the_transform_catches_everything(batched):
     assert report.read <= 30
 
 
+def _row(answer, row):
+    return {**row, "answer": answer}
+
+
+def _nothing_if_refused(answer, row):
+    return None if answer is None else _row(answer, row)
+
+
+def _parts(answer, row):
+    yield _row(answer, row)
+
+
+def _from_a_generator(ask):
+    def transform_row(_self, row):
+        yield _row(ask(row), row)
+
+    return transform_row
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("declared", [True, False])
+@pytest.mark.parametrize("made", [_row, _nothing_if_refused, _parts, None])
+def test_a_row_whose_call_was_refused_has_no_outcome_whatever_came_back(made, declared, workers):
+    """A resume calls for it: also where rows are fast, skipped, or made by a generator."""
+
+    def ask(row):
+        try:
+            return caller("api").call(lambda _timeout_s: row["n"])
+        except Exception:
+            return None
+
+    def transform_row(_self, row):
+        return made(ask(row), row)
+
+    hooks = {"transform_row": _from_a_generator(ask) if made is None else transform_row}
+    if declared:
+        hooks["output_schema"] = {"n": "INT64", "answer": "INT64"}
+    etl = type("Lenient", (EtlBase,), {"max_concurrency": workers, **hooks})
+    job = job_of(3000, transform=etl, max_calls=2500)
+    with pytest.raises(CapReachedError) as caught:
+        transfer(job)
+    report = caught.value.report
+    assert report.calls == 2500
+    assert report.read <= 2500
+    last = transfer(job, resume=report.run_id)
+    assert (last.read, last.written, last.skipped) == (3000, 3000, 0)
+    assert sorted(row["answer"] for row in job.sink.rows) == list(range(3000))
+
+
 def test_a_cap_on_money_counts_retries_and_units():
     """At 0.1 per unit and 3 units per call, 3.0 pays for exactly ten calls, retries included."""
     failures = [RetryableError("now and then", status=500) for _ in range(4)]
