@@ -288,7 +288,13 @@ class RowLoop:
         schema, first = self._known.schema, part.start - task.start
         if schema is None:
             self._num_unmade = 0
-            self._wait_for_schema(num_unmade_rows(task.outcomes[max(first, task.num_taken) :]))
+            num_rows = num_unmade_rows(task.outcomes[max(first, task.num_taken) :])
+            self._wait_for_schema(num_rows)
+            if (
+                not num_rows
+            ):  # the pipeline may find that too many rows failed: do not run ahead of it
+                task.keep_made()
+                self._known.wait_until_taken(task)
             return
         first = task.begin_encoding(first)
         try:
