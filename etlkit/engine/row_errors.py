@@ -35,11 +35,11 @@ _as_json = json.JSONEncoder(ensure_ascii=False).encode
 """Made once: `json.dumps` with an option makes an encoder for each row."""
 
 MIN_ROWS = 100
-"""The share of rejected rows is taken of at least this many rows while the run is under way."""
+"""A share is taken of at least this many rows while the run is under way; the default one always."""
 
 _DEVIATIONS = 3
-"""While more rows come, a share may be too large by this many standard deviations: bad rows come in
-random order, and 3 bad rows in 100 are more than 5 among the first 100 in one run of twelve."""
+"""While more rows come, a share may be too large by this many standard deviations: if 3 % of the rows
+are bad, in random order, one run in twelve has more than five of them among its first hundred."""
 
 
 class RowErrorHandler:

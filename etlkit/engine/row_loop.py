@@ -290,9 +290,8 @@ class RowLoop:
             self._num_unmade = 0
             num_rows = num_unmade_rows(task.outcomes[max(first, task.num_taken) :])
             self._wait_for_schema(num_rows)
-            if (
-                not num_rows
-            ):  # the pipeline may find that too many rows failed: do not run ahead of it
+            if not num_rows:
+                # There is nothing to encode, and the pipeline may find that too many rows failed.
                 task.keep_made()
                 self._known.wait_until_taken(task)
             return

@@ -121,7 +121,7 @@ class Task:
             first: Index of the first one that is about to be encoded.
 
         Returns:
-            The same, or that of the first one that was not taken or encoded before.
+            `first`, or the index behind all that were taken or encoded before, if it is higher.
         """
         with self._lock:
             self._encodes_from = first = max(first, self.num_made, self.num_taken)

@@ -21,7 +21,7 @@ _WRITERS = {
 
 
 _AS_THEY_ARE = frozenset({str, int, bool, type(None)})
-"""Most values of most rows: JSON has them."""
+"""The classes of most values of most rows: they are the same in JSON."""
 
 
 def row_to_json(row: Row) -> dict[str, Any]:
