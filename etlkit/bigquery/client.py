@@ -525,19 +525,21 @@ class Connection:
         """Change properties of a table by `tables.patch`. Not a job."""
         return self.client.update_table(table, fields, retry=self.retry(), timeout=REQUEST_S)
 
-    def drop_beside(self, names: Sequence[TableName], last: TableName | None = None) -> None:
+    def drop_beside(
+        self, names: Sequence[TableName], then: Callable[[], None] | None = None
+    ) -> None:
         """Drop work tables beside what the caller does meanwhile, at the latest when this is closed.
 
         Args:
             names: In any order.
-            last: Dropped when all others are gone; None = there is none.
+            then: Called when all of them are gone, likewise beside; None = nothing is left to do.
         """
 
         def drop() -> None:
             for each in drops:
                 each.result()
-            if last is not None:
-                self.drop_work_table(last)
+            if then is not None:
+                then()
 
         drops = [self._submit(self.drop_work_table, name) for name in names]
         self._drops.append(self._submit(drop))

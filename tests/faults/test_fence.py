@@ -25,6 +25,7 @@ STOPS = {
     "before its publish": (AUDIT, "after", 1),
     "while its publish is on its way": ("job publish", "before", 1),
     "after its publish": ("job publish", "after", 1),
+    "as it makes a work table": ("POST out", "before", 1),
 }
 """Where the first attempt is stopped: a request, which of that name."""
 

@@ -292,6 +292,7 @@ def test_caps_on_calls_and_cost_are_never_passed_by_all_workers_together(world):
 
 
 @pytest.mark.skipif(not RATE, reason="the long form: ETLKIT_RATE=200, on a quiet machine")
+@pytest.mark.timeout(180 + 3 * NUM_ROWS // max(1, RATE))
 @pytest.mark.parametrize("workers", [WORKERS, "1"])
 def test_a_declared_rate_is_what_the_service_sees(world, workers, capsys):
     """Within 2 %, while all workers call: from the last one's first call to the first one's last."""

@@ -17,7 +17,7 @@ from etlkit.bigquery.publish.preflight import check_checks
 from etlkit.bigquery.publish.staging import Staging
 from etlkit.bigquery.runs.run_owner import RunOwner
 from etlkit.bigquery.source import BigQueryReader
-from etlkit.errors import SinkError
+from etlkit.errors import RunTakenOverError, SinkError
 from etlkit.telemetry.spans import span
 
 if TYPE_CHECKING:
@@ -54,6 +54,9 @@ class Hold(Protocol):
 
     def end(self, error: BaseException, /) -> None:
         """Record why it ends."""
+
+    def drop_late_tables(self) -> None:
+        """Drop what was made of the run after others finished it; else do nothing."""
 
 
 HoldT = TypeVar("HoldT", bound=Hold)
@@ -127,6 +130,8 @@ class StagedWriter(Generic[HoldT]):
             self._owner.end(error)
         except Exception as second:  # the first error is the one to report
             log.warning("the ledger could not record that the run failed: %s", second)
+        if isinstance(error, RunTakenOverError):
+            self._owner.drop_late_tables()
 
 
 class BigQueryWriter(StagedWriter[RunOwner]):

@@ -6,15 +6,20 @@ until everything is done, so whoever meets the run next finishes it.
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import TYPE_CHECKING
 
 from etlkit.bigquery import sql
+from etlkit.bigquery.client import REQUEST_S
+from etlkit.bigquery.google_errors import google_message
 from etlkit.bigquery.names import TableName
 from etlkit.bigquery.runs.guard import guard_name
 
 if TYPE_CHECKING:
     from etlkit.bigquery.client import Connection
+
+log: logging.Logger = logging.getLogger("etlkit.bigquery")
 
 _MAX_CLEANUPS = 3
 """Jobs to try, each after the one before has failed."""
@@ -66,13 +71,50 @@ def finish_published(connection: Connection, dataset: tuple[str, str], run_id: s
         return False
     if rows[0]["cleanup"]:
         run_cleanup(connection, run_id, rows[0]["cleanup"])
-    ours = re.compile(rf"(?:src|out|rej|ans|cal|shd|wrk)_{re.escape(run_id)}(?:_.*)?")
-    project, name = dataset
-    for table in connection.client.list_tables(f"{project}.{name}", timeout=60.0):
-        if ours.fullmatch(table.table_id):
-            connection.drop_work_table(TableName(project, name, table.table_id))
+    drop_work_tables(connection, dataset, run_id)
     connection.drop_work_table(guard)
     return True
+
+
+def drop_work_tables(connection: Connection, dataset: tuple[str, str], run_id: str) -> None:
+    """Drop all work tables that a run has, but for its guard. They expire: failures are warnings.
+
+    Args:
+        connection: To do it with.
+        dataset: Project and dataset of the work tables.
+        run_id: A run that is over.
+    """
+    ours = re.compile(rf"(?:src|out|rej|ans|cal|shd|wrk)_{re.escape(run_id)}(?:_.*)?")
+    project, name = dataset
+    try:
+        listed = connection.client.list_tables(
+            f"{project}.{name}", retry=connection.retry(), timeout=REQUEST_S
+        )
+        names = [table.table_id for table in listed if ours.fullmatch(table.table_id)]
+    except Exception as error:
+        log.warning("work tables of run %s may be left: %s", run_id, google_message(error))
+        return
+    for each in names:
+        connection.drop_work_table(TableName(project, name, each))
+
+
+def drop_late_tables(connection: Connection, dataset: tuple[str, str], run_id: str) -> None:
+    """Drop what a process that lost its run has made since another one finished the run.
+
+    A machine may stand still between two requests for as long as it takes others to publish the run.
+    They drop the tables that are there when its guard goes; what comes later is this process's to drop.
+    While there is a guard, nothing is dropped: the run can be resumed, or is about to be finished.
+
+    Args:
+        connection: To do it with.
+        dataset: Project and dataset of the work tables.
+        run_id: The run that this process lost.
+    """
+    try:
+        if connection.find_table(guard_name(dataset, run_id)) is None:
+            drop_work_tables(connection, dataset, run_id)
+    except Exception as error:  # the loss of the run is the error to report
+        log.warning("work tables of run %s may be left: %s", run_id, google_message(error))
 
 
 def is_resumable(connection: Connection, dataset: tuple[str, str], run_id: str) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from etlkit.bigquery.google_errors import google_message
 from etlkit.bigquery.names import TableName
+from etlkit.bigquery.runs.finish import drop_late_tables
 from etlkit.bigquery.runs.guard import Guard, Holder, end_lease, find_holder, guard_name
 from etlkit.bigquery.runs.lease import Lease
 from etlkit.bigquery.runs.progress_labels import ROWS_LABEL
@@ -116,6 +117,10 @@ class ShardWorker:
             self._watch.close()
         self._lease.close()
         self._guard.end()
+
+    def drop_late_tables(self) -> None:
+        """Drop what this worker made of a run after others finished it; else do nothing."""
+        drop_late_tables(self._connection, self._dataset, self._run_id)
 
     def find_lost(self, state: LogState) -> Sequence[ShardEvent]:
         """Look which workers with claims are gone, and take their leases.

@@ -123,6 +123,8 @@ class ShardWriter(StagedWriter[ShardWorker]):
         except Exception as second:  # the first error is the one to report
             log.warning("the end of the worker could not be told: %s", second)
         super().abort(error)
+        if isinstance(error, Interrupted):  # perhaps because the run is over
+            self._worker.drop_late_tables()
 
     def _generations(self, row_ids: pa.Array) -> pa.Array:
         import pyarrow as pa

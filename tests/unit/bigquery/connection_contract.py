@@ -86,7 +86,7 @@ class ConnectionContract:
         """The last table goes after the others."""
         last = TableName(name.project, name.dataset, "contract_last")
         connection.make_table(bigquery.Table(str(last), schema=table.schema))
-        connection.drop_beside([name], last=last)
+        connection.drop_beside([name], then=lambda: connection.drop_work_table(last))
         connection.close()
         assert connection.find_table(name) is None
         assert connection.find_table(last) is None

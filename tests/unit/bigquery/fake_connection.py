@@ -193,9 +193,11 @@ class FakeConnection:
     def close(self):
         """Nothing goes on beside it."""
 
-    def drop_beside(self, names, last=None):
-        for name in [*names, *([] if last is None else [last])]:
+    def drop_beside(self, names, then=None):
+        for name in names:
             self.drop_work_table(name)
+        if then is not None:
+            then()
 
     def find_dataset(self, dataset_id):
         return bigquery.Dataset(dataset_id) if dataset_id in self.datasets else None

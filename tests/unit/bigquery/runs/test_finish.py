@@ -3,7 +3,12 @@ from google.api_core.exceptions import BadRequest
 from google.cloud import bigquery
 
 from etlkit.bigquery.names import TableName
-from etlkit.bigquery.runs.finish import finish_published, is_resumable, run_cleanup
+from etlkit.bigquery.runs.finish import (
+    drop_late_tables,
+    finish_published,
+    is_resumable,
+    run_cleanup,
+)
 from etlkit.bigquery.runs.guard import guard_name
 from tests.unit.bigquery.fake_connection import DATASET, FakeConnection
 
@@ -49,6 +54,17 @@ def test_a_run_without_a_guard_is_finished_already(connection):
     """Nothing is asked of it."""
     connection.drop_work_table(guard_name(DATASET, RUN))
     assert not finish_published(connection, DATASET, RUN)
+    assert connection.statements == []
+
+
+def test_what_was_made_of_a_finished_run_is_dropped(connection):
+    """By the process that made it; not while the run can be resumed."""
+    drop_late_tables(connection, DATASET, RUN)
+    assert len(left(connection)) == 5
+    connection.drop_work_table(guard_name(DATASET, RUN))
+    drop_late_tables(connection, DATASET, RUN)
+    assert left(connection) == []
+    assert len(connection.tables) == 6
     assert connection.statements == []
 
 
