@@ -19,6 +19,7 @@ from etlkit.rows.batches import RowDecoder, RowEncoder
 from etlkit.rows.casts import MisfitError, cast, check
 from etlkit.rows.codecs import limit_of, missing_value, unknown_key
 from etlkit.rows.columns import Column, arrow_schema, check_names, is_nested
+from etlkit.rows.flat_lists import flat_fields
 from etlkit.rows.frozen import copied, freezer
 from etlkit.rows.inference import infer_columns
 
@@ -53,6 +54,7 @@ class OutputSchema:
         keys: What is known of the keys of rows.
         drops_unknown: Whether columns that are not here are left out of results in Arrow.
         made_names: Names of the columns that do not pass through, in order.
+        flat: Those of them whose lists can be taken apart, each with the fields of `FlatLists`.
 
     Raises:
         ConfigError: A name breaks a rule of BigQuery, or a passing column would need a cast.
@@ -85,6 +87,9 @@ class OutputSchema:
             frozenset(self._made | self.undecided),
             nested | dict.fromkeys(sorted(self.undecided), copied),
         )
+        self.flat: dict[str, tuple[str, ...]] = {
+            c.name: fields for c in made if (fields := flat_fields(c)) is not None
+        }
         self.encoder: RowEncoder = RowEncoder(made)
         self._made_columns = made
         self.made_names: list[str] = [column.name for column in made]
