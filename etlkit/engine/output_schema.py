@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
@@ -234,8 +235,7 @@ class OutputSchema:
             source = source.take(int_array(indices))
         arrays |= zip(rest, source.columns, strict=True)
         if parts is None:
-            arrays[PART] = pa.repeat(pa.scalar(0, pa.int64()), len(indices))
-            arrays[PARTS] = pa.repeat(pa.scalar(1, pa.int64()), len(indices))
+            arrays[PART], arrays[PARTS] = _single_parts(len(indices))
         else:
             arrays[PART], arrays[PARTS] = map(int_array, parts)
         return pa.RecordBatch.from_arrays(
@@ -320,6 +320,24 @@ class OutputSchema:
             _nothing(len(row_ids), field.type) for field in list(self.schema)[len(_ID_FIELDS) :]
         ]
         return pa.RecordBatch.from_arrays([row_ids, zeros, zeros, *nulls], schema=self.schema)
+
+
+_MANY = 16_384
+
+
+@cache
+def _one_part() -> tuple[pa.Array, pa.Array]:
+    """Part and number of parts of rows of which each is the only one; cut as it is needed."""
+    return pa.repeat(pa.scalar(0, pa.int64()), _MANY), pa.repeat(pa.scalar(1, pa.int64()), _MANY)
+
+
+def _single_parts(count: int) -> tuple[pa.Array, pa.Array]:
+    if count > _MANY:
+        return pa.repeat(pa.scalar(0, pa.int64()), count), pa.repeat(
+            pa.scalar(1, pa.int64()), count
+        )
+    part, parts = _one_part()
+    return part.slice(0, count), parts.slice(0, count)
 
 
 def int_array(numbers: Sequence[int]) -> pa.Array:

@@ -202,8 +202,13 @@ class PendingRows(FullOutcome):
             first += num
         return made
 
-    def made_rows(self, found: Sequence[Outcome], start: int) -> MadeRows:
-        """Encode the rows of these outcomes; `start` is the index in the chunk of the first one.
+    def made_rows(self, found: Sequence[Outcome], start: int, gaps: list[int]) -> MadeRows:
+        """Encode the rows of these outcomes.
+
+        Args:
+            found: The outcomes.
+            start: The index in the chunk of the first one.
+            gaps: As `gaps` gives them.
 
         Raises:
             RowSchemaError: A row does not fit the columns.
@@ -218,7 +223,7 @@ class PendingRows(FullOutcome):
             indices = ints(map(repeat, indices, counts))
         else:
             columns = [column[at : at + len(found)] for column in columns]
-            if gaps := self._gaps(found):
+            if gaps:
                 columns = [_without(column, gaps) for column in columns]
                 indices = _without(array("q", indices), gaps)
         is_whole = indices == range(part.first, part.first + part.block.batch.num_rows)
@@ -232,14 +237,15 @@ class PendingRows(FullOutcome):
             raise wrong
         return MadeRows(plan.schema, indices, _parts(counts), arrays)
 
-    def marked(self, found: Sequence[Outcome]) -> list[Outcome]:
-        """The outcomes with `MADE` for each that has target rows."""
+    @staticmethod
+    def marked(found: Sequence[Outcome], gaps: list[int]) -> list[Outcome]:
+        """The outcomes with `MADE` for each that has target rows, which are all but the gaps."""
         marked: list[Outcome] = [MADE] * len(found)
-        for at in self._gaps(found):
+        for at in gaps:
             marked[at] = found[at]
         return marked
 
-    def _gaps(self, found: Sequence[Outcome]) -> list[int]:
+    def gaps(self, found: Sequence[Outcome]) -> list[int]:
         """Positions of rows that became nothing: mostly there are few."""
         if found.count(self) == len(found):
             return []
@@ -255,7 +261,7 @@ class PendingRows(FullOutcome):
         made = list(plan.made.values())
         rows: list[Row] = []
         columns = [column[first:stop] for column in self._columns]
-        for values in zip(*columns) if columns else repeat((), stop - first):  # another thread adds
+        for values in zip(*columns, strict=True) if columns else repeat((), stop - first):
             row = {plan.names[i]: block.values[i][at] for i in plan.same}
             row.update(zip(made, values, strict=True))
             rows.append(row)

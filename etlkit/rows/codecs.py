@@ -191,7 +191,7 @@ class _ArrayCodec:
         return self.decode(array)
 
     def encode(self, values: Sequence[Any]) -> Any:
-        if type(values) is FlatLists:
+        if isinstance(values, FlatLists):
             offsets = pa.array(values.offsets(), pa.int32())
             return self._made(offsets, self._element.encode_leaves(values.leaves))
         lists = values
@@ -203,8 +203,8 @@ class _ArrayCodec:
         offsets = pa.array(accumulate(map(len, lists), initial=0), pa.int32())
         return self._made(offsets, self._element.encode(list(chain.from_iterable(lists))))
 
-    def encode_leaves(self, leaves: Sequence[list[Any]]) -> Any:
-        raise AssertionError("there are no lists in lists")
+    def encode_leaves(self, leaves: Sequence[list[Any]]) -> Any:  # noqa: ARG002 - of a Protocol
+        raise AssertionError("BigQuery has no lists in lists")
 
     def _made(self, offsets: Any, items: Any) -> Any:
         if items.null_count:

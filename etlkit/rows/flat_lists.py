@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from etlkit.rows.columns import Column
 
 
-class FlatLists:
+class FlatLists(Sequence[list[Any]]):
     """A list for each row, as Arrow has them. A row without a list has an empty one.
 
     Nothing that happens to a list or dict after it was taken changes what is here.

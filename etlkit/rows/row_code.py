@@ -61,7 +61,8 @@ _WIDE = 20
 """From this many columns on, a row is made faster by filling a copy of a dict that has the keys."""
 
 
-def row_maker(names: Sequence[str]) -> Callable[..., list[Row]]:
+@lru_cache(_CACHED)
+def row_maker(names: tuple[str, ...]) -> Callable[..., list[Row]]:
     """Make a function that turns columns (one list per name) into rows (one dict per position).
 
     `names` must not be empty: the rows would not know their number.
@@ -141,7 +142,7 @@ def column_loop(
         same: Positions in `names` of the keys under which results have the very object that came in.
         made: The other keys of results.
         nested: Positions in `made` of values that the transform may change later.
-        flat: Other positions in `made`, of lists that are taken apart, each with the fields of `FlatLists`.
+        flat: Other positions in `made`, of lists that are taken apart, with the fields of `FlatLists`.
         is_fan_out: Whether rows become several results.
 
     Returns:
@@ -150,8 +151,8 @@ def column_loop(
 
         - values, transform, clock, until, worker: as in `transform_loop`.
         - outcomes: a list that gets `outcome` for each row that became something, `skipped` for others.
-        - columns: a list for each key in `made`, or `FlatLists` for those in `flat`. It gets one value per row, and None where there is
-          none; if `is_fan_out`, one value per result.
+        - columns: a list for each key in `made`, or `FlatLists` for those in `flat`. It gets one
+          value per row, and None where there is none; if `is_fan_out`, one value per result.
         - counts: gets the number of results of each row if `is_fan_out`.
         - freezes: for each position in `nested`, what makes a value that nobody else has.
 
