@@ -76,7 +76,10 @@ def test_many_tables_of_earlier_attempts_are_joined(connection, dataset, run, mo
     rows = {
         "0_1": (small, "('r0', 0, 0, 1, 0, 'old')"),
         "1waa_1": (small, "('r1', 1, 0, 1, 1, 'a'), ('r2', 1, 0, 0, NULL, NULL)"),
-        "1wbb_1": (large, "('r3', 1, 0, 2, 3, 'c', ['x'], NULL), ('r3', 1, 1, 2, 4, 'd', [], NULL)"),
+        "1wbb_1": (
+            large,
+            "('r3', 1, 0, 2, 3, 'c', ['x'], NULL), ('r3', 1, 1, 2, 4, 'd', [], NULL)",
+        ),
         "2wcc_1": (small, "('r1', 2, 0, 1, 10, 'aa'), ('cut', 2, 0, 2, 5, 'e')"),
         "3wdd_1": (small, "('r1', 1, 0, 1, 99, 'bad'), ('cut', 3, 0, 1, 6, 'f')"),
     }
@@ -95,7 +98,11 @@ def test_many_tables_of_earlier_attempts_are_joined(connection, dataset, run, mo
     monkeypatch.setattr("etlkit.bigquery.publish.staging.MANY_TABLES", 3)
     for _ in range(2):
         staging.join_earlier()
-        assert [name.table for name in staging.names] == ["out_run_0_1", "out_run_3_0", "out_run_3wdd_1"]
+        assert [name.table for name in staging.names] == [
+            "out_run_0_1",
+            "out_run_3_0",
+            "out_run_3wdd_1",
+        ]
         assert (staging.count(), sorted(run(staging.rows(large)), key=str)) == before
     assert dict(staging.tables)[staging.names[1]] == large
     assert (before[0].written, before[0].skipped, before[0].parts) == (4, 1, 5)

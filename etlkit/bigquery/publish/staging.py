@@ -42,7 +42,7 @@ _STAGED_REJECT_COLUMNS = (
 
 
 MANY_TABLES = 200
-"""So many that earlier attempts have left are joined: each one makes the queries over all of them slower."""
+"""This many that earlier attempts have left are joined: each one makes queries over all slower."""
 
 
 class Staging:
