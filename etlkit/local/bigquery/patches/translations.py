@@ -15,8 +15,8 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-import bqemulator.jobs.executor as executor
 from bqemulator.domain.result import Ok
+from bqemulator.jobs import executor
 from bqemulator.sql.translator import SQLTranslator
 
 from etlkit.local.bigquery.patches.table import PATCHES
