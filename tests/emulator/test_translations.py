@@ -162,6 +162,6 @@ def test_functions_that_are_replaced(ask, dataset):
         for _ in range(2):
             assert ask(f"SELECT {dataset}.f(1)")[0] == [(value,)]
     for value, body in ((1, "SELECT 1 AS a"), ("b", "SELECT 'b' AS a")):
-        ask(f"CREATE OR REPLACE TABLE FUNCTION {dataset}.rows() AS {body}")
+        ask(f"CREATE OR REPLACE TABLE FUNCTION {dataset}.of_rows() AS {body}")
         for _ in range(2):
-            assert ask(f"SELECT a FROM {dataset}.rows()")[0] == [(value,)]
+            assert ask(f"SELECT a FROM {dataset}.of_rows()")[0] == [(value,)]
