@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from etlkit.api.lineage import RUN_ID, without_lineage
@@ -329,6 +329,21 @@ def unrepeated_rows(staged: Staged, columns: Sequence[Column]) -> str:
     own = without_lineage(columns)
     union = "\n  UNION ALL\n  ".join(_parts_of(table, has, own) for table, has in staged.tables)
     return f"SELECT {_given(columns, staged)} FROM (\n  {union}\n) WHERE {PARTS} > 0"
+
+
+def join_staging(table: TableName, columns: Sequence[Column], staged: Staged) -> str:
+    """Copy staging tables into one. It is there with all their rows, or not at all.
+
+    Args:
+        table: Takes the rows.
+        columns: Of the target, that any of the tables has.
+        staged: The tables; rejected rows are not copied.
+    """
+    union = "\n  UNION ALL\n  ".join(_parts_of(each, has, columns) for each, has in staged.tables)
+    # Skipped rows have no values.
+    nullable = [replace(c, mode="NULLABLE") if c.mode == "REQUIRED" else c for c in columns]
+    clauses = f"OPTIONS({expires()}) AS\nSELECT * FROM (\n  {union}\n)"
+    return create_table(table, (*STAGING_COLUMNS, *nullable), clauses)
 
 
 def _given(columns: Sequence[Column], staged: Staged) -> str:

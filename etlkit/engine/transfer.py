@@ -224,7 +224,7 @@ class _Transfer:
         self._seconds: dict[str, float] = {}
         self._running = "open", time.monotonic()
         self._meter = Meter()
-        self._run_id = request.resume or ""
+        self._run_id = "" if request.resume in {None, LAST, AUTO} else str(request.resume)
         self._target = ""
         self._published = 0
         self._journal: Journal | None = None

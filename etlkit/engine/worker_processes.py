@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING
 
 from etlkit.api.run import STOP_TIMEOUT_S, Interrupted, Worker
+from etlkit.engine.importable import check_importable
 from etlkit.engine.worker_launcher import SharedWork, sum_of
 from etlkit.engine.worker_messages import Ended, LogLine, Order, Stop, Usage
 from etlkit.errors import JobError
@@ -87,6 +88,8 @@ class WorkerProcesses:
 
     def run_all(self) -> None:
         """See `etlkit.engine.worker_launcher.Workers.run_all`."""
+        # A resume finds out only now that the run has workers.
+        check_importable(self._work.job, with_script=True)
         try:
             for index in range(self._run.num_workers or 1):
                 self._start(index)

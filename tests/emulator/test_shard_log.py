@@ -2,11 +2,11 @@
 
 import pytest
 
-from etlkit.api.run import Settings
+from etlkit.api.run import Run, RunRequest, Settings
 from etlkit.bigquery import sql
 from etlkit.bigquery.client import Connection
 from etlkit.bigquery.names import TableName
-from etlkit.bigquery.publish.staging import find_staged
+from etlkit.bigquery.publish.staging import Staging, find_staged
 from etlkit.bigquery.shards.shard_log import ShardLog
 from etlkit.bigquery.shards.shard_map import CLAIMED, JOINED, OPENED, SETTLED, ShardEvent
 from etlkit.bigquery.table_definition import work_table
@@ -66,3 +66,44 @@ def test_what_some_workers_have_staged_is_found_without_the_tables_of_the_others
     found = find_staged(connection, work, "run", known, {"bb"})
     assert found.tables == ((names[2], known[names[2]]), (names[3], columns))
     assert known.keys() == {names[2], names[3]}
+
+
+def test_many_tables_of_earlier_attempts_are_joined(connection, dataset, run, monkeypatch):
+    """Counts and rows stay the same, also of columns that only some of the tables have."""
+    work = connection.project, dataset
+    small = parse_schema({"n": "INT64", "name": "STRING(3)"})
+    large = (*small, *parse_schema({"tags": "ARRAY<STRING>", "at": "TIMESTAMP"}))
+    rows = {
+        "0_1": (small, "('r0', 0, 0, 1, 0, 'old')"),
+        "1waa_1": (small, "('r1', 1, 0, 1, 1, 'a'), ('r2', 1, 0, 0, NULL, NULL)"),
+        "1wbb_1": (
+            large,
+            "('r3', 1, 0, 2, 3, 'c', ['x'], NULL), ('r3', 1, 1, 2, 4, 'd', [], NULL)",
+        ),
+        "2wcc_1": (small, "('r1', 2, 0, 1, 10, 'aa'), ('cut', 2, 0, 2, 5, 'e')"),
+        "3wdd_1": (small, "('r1', 1, 0, 1, 99, 'bad'), ('cut', 3, 0, 1, 6, 'f')"),
+    }
+    for which, (columns, values) in rows.items():
+        name = TableName(*work, f"out_run_{which}")
+        connection.make_table(work_table(name, (*sql.STAGING_COLUMNS, *columns)))
+        run(f"INSERT INTO {name.sql} VALUES {values}")
+    attempt = Run(RunRequest("job", Settings(), num_workers=2))
+    monkeypatch.setattr(attempt, "run_id", "run")
+    monkeypatch.setattr(attempt, "attempt", 3)
+    staging = Staging(connection, attempt, work)
+    staging.find_shared()
+    before = staging.count(), sorted(run(staging.rows(large)), key=str)
+    staging.join_earlier()
+    assert len(staging.tables) == len(rows)
+    monkeypatch.setattr("etlkit.bigquery.publish.staging.MANY_TABLES", 3)
+    for _ in range(2):
+        staging.join_earlier()
+        assert [name.table for name in staging.names] == [
+            "out_run_0_1",
+            "out_run_3_0",
+            "out_run_3wdd_1",
+        ]
+        assert (staging.count(), sorted(run(staging.rows(large)), key=str)) == before
+    assert dict(staging.tables)[staging.names[1]] == large
+    assert (before[0].written, before[0].skipped, before[0].parts) == (4, 1, 5)
+    assert len(before[1]) == 5

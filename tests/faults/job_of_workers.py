@@ -3,6 +3,7 @@
 import os
 from dataclasses import replace
 
+import etlkit.bigquery.publish.staging
 import etlkit.bigquery.runs.guard
 import etlkit.bigquery.runs.lease
 from etlkit import Check
@@ -15,6 +16,8 @@ if "LEASE_S" in os.environ:  # of the run and of each worker: their processes lo
     etlkit.bigquery.runs.guard.LEASE_S = etlkit.bigquery.runs.lease.LEASE_S = lease_s
     etlkit.bigquery.runs.lease._MARGIN_S = lease_s / 5
     etlkit.bigquery.runs.lease.Lease.__init__.__kwdefaults__["renew_s"] = lease_s / 5
+if "MANY_TABLES" in os.environ:
+    etlkit.bigquery.publish.staging.MANY_TABLES = int(os.environ["MANY_TABLES"])
 
 
 class Etl(job_under_kill.Etl):

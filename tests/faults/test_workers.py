@@ -183,6 +183,7 @@ def test_workers_make_the_table_of_one_process_and_pay_once(world):
 def test_killed_workers_and_killed_runs(world, capsys):
     """Of workers and of the run's process, N changing at resumes: repaid is what was in flight."""
     rng = random.Random(SEED)  # noqa: S311 - no secret
+    world.environ["MANY_TABLES"] = str(min(KILLS, 200))  # so that they are joined once at least
     killed: set[int] = set()
     numbers = itertools.cycle(AFTER_KILLS)
     child = world.start("--workers", next(numbers))

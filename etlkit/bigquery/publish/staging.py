@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from etlkit.api.outcomes import Counts, Recovered, RefusedRow
 from etlkit.api.source import ROW_ID
@@ -39,6 +39,10 @@ _STAGED_REJECT_COLUMNS = (
     Column(sql.ATTEMPT, "INT64"),
     *REJECT_COLUMNS,
 )
+
+
+MANY_TABLES = 200
+"""This many that earlier attempts have left are joined: each one makes queries over all slower."""
 
 
 class Staging:
@@ -122,11 +126,7 @@ class Staging:
     @property
     def columns(self) -> tuple[Column, ...]:
         """The columns that the rows have in the end: every one that any staging table has."""
-        merged: dict[str, Column] = {}
-        for _, columns in reversed(self.tables):
-            for column in columns:
-                merged.setdefault(column.name, column)
-        return tuple(merged.values())
+        return _merged(self.tables)
 
     def find(self) -> None:
         """Look up what earlier attempts at the run have left."""
@@ -161,6 +161,28 @@ class Staging:
         found = find_staged(self._connection, self._dataset, self._run.run_id)
         self.tables, self._rejects = list(found.tables), found.rejects
         self._find_calls()
+
+    def join_earlier(self) -> None:
+        """Copy the rows of earlier attempts into one table, if they have left very many.
+
+        A query may name 1,000 tables (https://cloud.google.com/bigquery/quotas#query_jobs). Nobody may
+        be at work on the tables of earlier attempts. They stay until the run is published, and are not
+        looked at any more.
+
+        Raises:
+            google.api_core.exceptions.GoogleAPIError: BigQuery refused.
+        """
+        names = {name.table: name for name in self.names}
+        found = _staging_tables(names, self._run.run_id)
+        earlier = {names[each.name] for each in found if 0 < each.attempt < self._run.attempt}
+        if len(earlier) < MANY_TABLES:
+            return
+        tables = [(name, columns) for name, columns in self.tables if name in earlier]
+        columns = _merged(tables)
+        joined = self._name(self._run.attempt, 0)
+        text = sql.join_staging(joined, columns, sql.Staged(tuple(tables)))
+        self._connection.query(text, "join_staging")
+        self.find_shared()
 
     def _name(self, attempt: int, number: int) -> TableName:
         whose = f"{attempt}{self._worker if attempt else ''}"
@@ -379,20 +401,17 @@ def find_staged(
     from etlkit.bigquery.client import REQUEST_S
     from etlkit.bigquery.schema_fields import from_schema_fields
 
-    ours = re.compile(rf"out_{re.escape(run_id)}_(\d+)w?([0-9a-f]*)_(\d+)")
-    rejects, found = f"rej_{run_id}", []
-    has_rejects = False
+    rejects = f"rej_{run_id}"
     listed = connection.client.list_tables(
         ".".join(dataset), retry=connection.retry(), timeout=REQUEST_S
     )
-    for item in listed:
-        has_rejects = has_rejects or item.table_id == rejects
-        match = ours.fullmatch(item.table_id)
-        if match and (workers is None or match[2] in workers):
-            found.append(
-                (int(match[1]), match[2], int(match[3]), TableName(*dataset, item.table_id))
-            )
-    names, known = [name for *_, name in sorted(found)], {} if known is None else known
+    listed_names = [item.table_id for item in listed]
+    names = [
+        TableName(*dataset, each.name)
+        for each in _staging_tables(listed_names, run_id)
+        if workers is None or each.worker in workers
+    ]
+    known = {} if known is None else known
     unknown = [name for name in names if name not in known]
     connection.look_ahead((), unknown)
     for name in unknown:
@@ -400,7 +419,44 @@ def find_staged(
         if table is not None:
             known[name] = from_schema_fields(table.schema)[len(sql.STAGING_COLUMNS) :]
     tables = tuple((name, known[name]) for name in names if name in known)
-    return sql.Staged(tables, TableName(*dataset, rejects) if has_rejects else None)
+    return sql.Staged(tables, TableName(*dataset, rejects) if rejects in listed_names else None)
+
+
+class _StagingTable(NamedTuple):
+    """Sorted as they count: of a column that several have, the last one's definition.
+
+    Attributes:
+        attempt: Who made it; 0 = it holds results of earlier runs.
+        worker: Id of its worker; empty = the process that held the run.
+        number: In the attempt; 0 = it holds the rows of all earlier attempts.
+        name: The table's.
+    """
+
+    attempt: int
+    worker: str
+    number: int
+    name: str
+
+
+def _staging_tables(names: Iterable[str], run_id: str) -> list[_StagingTable]:
+    """Those staging tables of a run that count: not those whose rows are in another one."""
+    ours = re.compile(rf"out_{re.escape(run_id)}_(\d+)w?([0-9a-f]*)_(\d+)")
+    found = sorted(
+        _StagingTable(int(match[1]), match[2], int(match[3]), name)
+        for name in names
+        if (match := ours.fullmatch(name))
+    )
+    since = max((each.attempt for each in found if each.attempt and not each.number), default=0)
+    return [each for each in found if not each.attempt or each.attempt >= since]
+
+
+def _merged(tables: Sequence[tuple[TableName, tuple[Column, ...]]]) -> tuple[Column, ...]:
+    """Every column that any of the tables has, as the last one has it."""
+    merged: dict[str, Column] = {}
+    for _, columns in reversed(tables):
+        for column in columns:
+            merged.setdefault(column.name, column)
+    return tuple(merged.values())
 
 
 def _utc(at: datetime) -> datetime:

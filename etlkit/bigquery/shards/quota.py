@@ -34,7 +34,7 @@ LOOK_S = 15.0
 """How often a worker looks who else is there, to take a larger or a smaller part of the rates."""
 
 _FIRST_LOOK_S = 1.0
-"""At first, and while it has no part yet."""
+"""At first, then after twice as long each time, and while it has no part yet."""
 
 _WORD_S = 5.0
 """While calls wait for the word of a worker that tests a service."""
@@ -154,10 +154,13 @@ class QuotaKeeper:
 
     def _pause_s(self) -> float:
         """Seconds until the next look."""
-        is_new = clock.now() - self._began_at < LOOK_S or not self._fraction
-        if self._calls.declares_rate and is_new:
+        if self._calls.declares_rate and not self._fraction:
             return _FIRST_LOOK_S
-        return _WORD_S if self._calls.waits_for_others else LOOK_S
+        if self._calls.waits_for_others:
+            return _WORD_S
+        if self._calls.declares_rate:  # others join at about the same time
+            return min(max(clock.now() - self._began_at, _FIRST_LOOK_S), LOOK_S)
+        return LOOK_S
 
     def _stop_waiting_for_others(self) -> None:
         """Test services here when nothing was heard of the others for too long."""

@@ -40,6 +40,9 @@ the slowest worker in the end."""
 AHEAD_S = 5.0
 """The next shards are claimed when this much work is left, so that the calls never wait for them."""
 
+_AHEAD_REQUESTS = 4
+"""Or as much as so many times of telling and reading take, if BigQuery is slow."""
+
 _FIRST_SHARE = 16
 """The first claim of a worker is this part of its share: nobody knows yet how fast it is."""
 
@@ -104,6 +107,7 @@ class ShardClaims:
     _settled_rows: int = 0
     _busy_s: float = 0.0
     _busy_since: float | None = None
+    _request_s: float = 0.0
     _has_joined: bool = False
     lost: frozenset[str] = frozenset()
     everyone: frozenset[str] = frozenset()
@@ -227,7 +231,11 @@ class ShardClaims:
             if left <= 0:
                 return True
             rate = self._rows_per_s()
-            return rate is not None and left <= rate * AHEAD_S
+            return rate is not None and left <= rate * max(AHEAD_S, self._slow_s())
+
+    def _slow_s(self) -> float:
+        """For how long the calls should have work while this worker tells and reads."""
+        return min(_AHEAD_REQUESTS * self._request_s, CLAIM_S)
 
     def _num_left(self) -> int:
         return sum(own.num_read - own.num_durable for own in self._own)
@@ -254,8 +262,11 @@ class ShardClaims:
         if not self._has_joined:
             events.insert(0, ShardEvent(JOINED, self.worker))
             self._has_joined = True
+        began_at = clock.now()
         self.shard_log.tell([*events, *more])
-        return self._read()
+        state = self._read()
+        self._request_s = max(clock.now() - began_at, self._request_s / 2)
+        return state
 
     def _read(self) -> LogState:
         """Read the events.
@@ -315,7 +326,8 @@ class ShardClaims:
             return max(1, num_free // (_FIRST_SHARE * workers))
         rows_per_shard = max(self.num_rows / NUM_SHARDS, 1e-6)
         per_s = rate / rows_per_shard
-        most = max(num_free // (_LAST_SHARE * workers), round(per_s * _LEAST_S))
+        least_s = max(_LEAST_S, self._slow_s())
+        most = max(num_free // (_LAST_SHARE * workers), round(per_s * least_s))
         return max(1, min(most, round(per_s * CLAIM_S)))
 
     def _claim(self, claim: Claim, before: ShardMap) -> Claim | None:

@@ -76,6 +76,7 @@ class SharedRun:
             name = worker_guard(self._dataset, self._run_id, worker)
             end_lease(self._connection, name, secrets.token_hex(8))
         self._staging.find_shared()
+        self._staging.join_earlier()
         staged = self._staging.staged
         finished = sql.finished_ids(staged) if staged.tables or staged.rejects else None
         rows = self._connection.select(sql.unsettled_shards(self._reader.frozen, finished))

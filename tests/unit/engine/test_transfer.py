@@ -893,8 +893,9 @@ def test_changed_code_is_not_resumed_by_accident():
     job = TransferJob(source=source, transform=make(dict), sink=sink)
     with pytest.raises(
         RunStateError, match=r"code or query changed since run \S+ began \(the query changed\):"
-    ):
+    ) as caught:
         resume(job)
+    assert caught.value.report.run_id == ""  # not "last", which is no run's id
     assert resume(job, allow_code_change=True).written == 3
 
 

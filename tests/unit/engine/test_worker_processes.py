@@ -3,9 +3,14 @@
 import logging
 import os
 import signal
+import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
+
+from etlkit import BigQuerySink, BigQuerySource, EtlBase, TransferJob
 from etlkit.api.outcomes import Counts
 from etlkit.api.run import Run, RunRequest, Settings
 from etlkit.bigquery.runs import process_identity
@@ -13,6 +18,7 @@ from etlkit.engine import worker_processes
 from etlkit.engine.worker_launcher import SharedWork
 from etlkit.engine.worker_messages import Ended, Usage
 from etlkit.engine.worker_processes import WorkerProcesses
+from etlkit.errors import ConfigError
 
 
 def one_of_them_stands_still(pipe, order):
@@ -65,3 +71,21 @@ def test_workers_have_the_environment_of_today_and_are_processes_of_their_own(
     said = [line.split() for line in (tmp_path / "said").read_text().splitlines()]
     assert [day for day, _ in said] == ["monday", "monday", "tuesday", "tuesday"]
     assert len({identity for _, identity in said} | {process_identity.PROCESS_ID}) == 5
+
+
+def test_a_resume_that_finds_a_shared_run_does_not_start_workers_that_cannot_import_the_job(
+    monkeypatch, tmp_path
+):
+    """Without `workers` nothing was known of it when the job was checked."""
+    monkeypatch.setenv("ETLKIT_TEST_SAYS", str(tmp_path / "said"))
+    body = {"__module__": "away_etl", "transform_row": lambda _self, row: row}
+    there = SimpleNamespace(Etl=type("Etl", (EtlBase,), body))
+    monkeypatch.setitem(sys.modules, "away_etl", there)
+    job = TransferJob(source=BigQuerySource("d.s"), transform=there.Etl, sink=BigQuerySink("d.t"))
+    request = RunRequest("job", Settings(environ={}))
+    with Run(request) as run:
+        work = SharedWork(job, request, run, None, lambda: None, lambda _: None)
+        workers = WorkerProcesses(work, says_who_it_is)
+        with pytest.raises(ConfigError, match="away_etl is in no folder"):
+            workers.run_all()
+    assert not (tmp_path / "said").exists()

@@ -39,6 +39,7 @@ def apply(location: str) -> None:
         table_names,
         table_options,
         table_resource,
+        translations,
         type_parameters,
         types,
     )
@@ -54,6 +55,7 @@ def apply(location: str) -> None:
         alter_actions,
         hashed_joins,
         aggregates,
+        translations,
         sandbox,
         messages,
         scripts,

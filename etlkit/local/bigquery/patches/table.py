@@ -118,11 +118,24 @@ ORIGINALS: Final = (
             "bigquery/patches/functions",
             "bigquery/patches/alter_actions",
             "bigquery/patches/hashed_joins",
+            "bigquery/patches/translations",
             "bigquery/patches/sandbox",
         ),
         "DuckDB must get BYTES literals with escapes in hexadecimal digits, functions of our own, one "
         "statement for each action of an ALTER, null-safe joins that it hashes, and none of its own "
-        "functions and statements.",
+        "functions and statements. No statement must be translated twice.",
+    ),
+    Original(
+        "bqemulator.jobs.executor:rewrite_table_refs",
+        "3af2aec5059a",
+        ("bigquery/patches/translations",),
+        "The tables of a statement must not be looked for twice.",
+    ),
+    Original(
+        "bqemulator.scripting.interpreter:rewrite_table_refs",
+        "3af2aec5059a",
+        ("bigquery/patches/translations",),
+        "The tables of a statement must not be looked for twice.",
     ),
     Original(
         "bqemulator.sql.builtin_udfs:register_builtin_udfs",

@@ -24,6 +24,7 @@ from etlkit.bigquery.shards.shard_map import (
     ShardMap,
     home,
 )
+from etlkit.calls import clock
 from etlkit.errors import RunTakenOverError, SourceError
 
 LAST = 4095
@@ -224,6 +225,39 @@ def test_the_next_shards_are_claimed_when_little_is_left_of_the_ones_before():
     assert replace(mine.event(SETTLED), rows=2) in log.events
     assert claims.durable_rows == 2
     assert claims.unsettled()[0].first == mine.last + 1
+
+
+class SlowLog(Log):
+    """A log on a slow BigQuery; it moves the clock of the calls."""
+
+    seconds = 0.0
+
+    def read(self):
+        clock.skip_to(clock.now() + self.seconds)
+        return super().read()
+
+
+@pytest.mark.parametrize(("seconds", "second"), [(0.0, None), (5.0, 20)])
+def test_with_a_slow_bigquery_claims_are_made_sooner_and_are_larger(seconds, second):
+    """A row takes a second. The calls go on meanwhile, and at the end, too."""
+    log = SlowLog([opened(0, 127)])
+    log.seconds = seconds
+    claims = claims_of(log, "a", num_workers=4)
+    with clock.no_sleep():
+        mine = claims.next()
+        ids = [row_id(mine.first, number) for number in range(30)]
+        claims.was_read(mine, pa.array(ids))
+        claims.was_read_whole(mine)
+        clock.skip_to(clock.now() + 20)
+        claims.are_durable(ids[:20])
+        waiting = threading.Thread(target=claims.next)
+        waiting.start()
+        waiting.join(timeout=0.5 if second is None else 30)
+        assert waiting.is_alive() == (second is None)
+    claims.close()
+    waiting.join(timeout=30)
+    claimed = [each for each in claims.unsettled() if each != mine]
+    assert [each.num_shards for each in claimed] == ([] if second is None else [second])
 
 
 class CountedLog(Log):
