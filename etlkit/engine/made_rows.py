@@ -6,6 +6,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain, groupby, repeat
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, cast
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 _ID_BYTES = 60
 """About what the id of a row and its part take."""
+
+
+_MANY = 16_384
+"""More rows than a chunk has, mostly."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -191,6 +196,16 @@ def flatten(start: int, outcomes: list[Outcome]) -> tuple[list[Row], Sequence[in
         ints(map(repeat, range(start, start + len(sizes)), sizes)),
         (ints(map(range, sizes)), ints(map(repeat, sizes, sizes))),
     )
+
+
+@cache
+def _first_ints() -> array[int]:
+    return array("q", range(_MANY))
+
+
+def int_range(start: int, stop: int) -> array[int]:
+    """Consecutive integers, a copy of ready ones where they are small: there is one for each row."""
+    return _first_ints()[start:stop] if stop <= _MANY else array("q", range(start, stop))
 
 
 def ints(groups: Iterable[Iterable[int]]) -> array[int]:

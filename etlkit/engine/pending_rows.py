@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from etlkit.api.outcomes import SKIPPED, FullOutcome, Outcome, classify, classify_parts, rows_of
 from etlkit.engine.chunk_outcomes import MADE
-from etlkit.engine.made_rows import MadeRows, ints
+from etlkit.engine.made_rows import MadeRows, int_range, ints
 from etlkit.rows.flat_lists import FlatLists
 from etlkit.rows.row_code import OddPart, column_loop
 
@@ -225,7 +225,7 @@ class PendingRows(FullOutcome):
             columns = [column[at : at + len(found)] for column in columns]
             if gaps:
                 columns = [_without(column, gaps) for column in columns]
-                indices = _without(array("q", indices), gaps)
+                indices = _without(int_range(start, start + len(found)), gaps)
         is_whole = indices == range(part.first, part.first + part.block.batch.num_rows)
         positions = None
         if not is_whole and plan.schema.encoder.looks_at_untouched:

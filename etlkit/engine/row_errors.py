@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from etlkit.api.outcomes import SKIPPED, Counts, FullOutcome, RejectedRow, error_class
 from etlkit.errors import RowError, TooManyRejectedError
 from etlkit.rows.json_rows import row_to_json
+from etlkit.rows.json_values import made_once
 
 if TYPE_CHECKING:
     from etlkit.api.job_options import JobOptions
@@ -31,8 +32,7 @@ DEFAULT_MAX_REJECTED = 0.05
 _MAX_UNREAD = 1000
 """Rejected rows whose source rows wait to be decoded; they keep their chunks in memory."""
 
-_as_json = json.JSONEncoder(ensure_ascii=False).encode
-"""Made once: `json.dumps` with an option makes an encoder for each row."""
+_as_json = made_once(json.JSONEncoder(ensure_ascii=False))
 
 MIN_ROWS = 100
 """A share is taken of at least this many rows while the run is under way; the default one always."""

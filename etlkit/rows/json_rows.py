@@ -26,7 +26,8 @@ _AS_THEY_ARE = frozenset({str, int, bool, type(None)})
 
 def row_to_json(row: Row) -> dict[str, Any]:
     """Turn a row of native values into one of JSON values; `row_from_json` is its inverse."""
-    return {name: value_to_json(value) for name, value in row.items()}
+    plain = _AS_THEY_ARE
+    return {k: v if type(v) in plain else value_to_json(v) for k, v in row.items()}
 
 
 def row_to_plain_json(row: Row) -> dict[str, Any]:

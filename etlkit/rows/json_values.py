@@ -159,27 +159,33 @@ _ENCODER = json.JSONEncoder(
 )
 
 
-def _made_once() -> Callable[[Any], str]:
-    """`_ENCODER.encode`, which makes an encoder in C for each value, with one that is made once."""
+def made_once(encoder: json.JSONEncoder) -> Callable[[Any], str]:
+    """`encoder.encode`, which makes an encoder in C for each value, with one that is made once.
+
+    Args:
+        encoder: Without an indent, sorted keys or skipped ones, and of `ensure_ascii=False`.
+    """
     coder: Any = json.encoder
+    separators = encoder.key_separator, encoder.item_separator
     try:
         # Without the dict in which it looks for values that hold themselves: threads would share it.
         in_c = coder.c_make_encoder(
-            *(None, _refuse_json, coder.encode_basestring, None, ":", ",", False, False, False)
+            *(None, encoder.default, coder.encode_basestring, None, *separators),
+            *(False, False, encoder.allow_nan),
         )
     except TypeError:  # this Python has none, or makes it in another way
-        return _ENCODER.encode
+        return encoder.encode
 
     def encode(value: Any) -> str:
         try:
             return "".join(in_c(value, 0))
         except RecursionError:
-            return _ENCODER.encode(value)  # says if the value holds itself
+            return encoder.encode(value)  # says if the value holds itself
 
     return encode
 
 
-_to_json = _made_once()
+_to_json = made_once(_ENCODER)
 
 
 def parse_json(text: str) -> Any:

@@ -223,14 +223,18 @@ def floats_from_text(array: Any, kind: Any) -> Any:
     return numbers
 
 
+_made_exactly = Context(prec=100).create_decimal
+"""A Decimal of a text of at most 100 digits, a sixth faster than by its constructor."""
+
+
 def read_decimals(array: Any) -> list[Any]:
     """Arrow -> Decimals by their text, three times as fast as pyarrow's own way, which is the same."""
     import pyarrow as pa
 
     texts = array.cast(pa.string()).to_pylist()
     if array.null_count:
-        return [None if text is None else Decimal(text) for text in texts]
-    return list(map(Decimal, texts))
+        return [None if text is None else _made_exactly(text) for text in texts]
+    return list(map(_made_exactly, texts))
 
 
 def decimals_from_text(array: Any, kind: Any) -> Any:

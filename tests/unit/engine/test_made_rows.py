@@ -7,7 +7,7 @@ import pytest
 
 from etlkit.api.source import ROW_ID
 from etlkit.engine.chunk import Chunk
-from etlkit.engine.made_rows import make_rows, merged, take_made
+from etlkit.engine.made_rows import int_range, make_rows, merged, take_made
 from etlkit.engine.output_schema import OutputSchema
 from etlkit.rows.batches import RowDecoder
 from etlkit.rows.columns import parse_schema
@@ -54,3 +54,12 @@ def test_rows_of_a_part_of_a_task_are_taken_before_the_rest():
         f"text {n}" for n in range(NUM_ROWS)
     ]
     assert first[ROW_ID].to_pylist() + rest[ROW_ID].to_pylist() == [f"id-{n}" for n in range(9)]
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 3), (16_383, 16_384), (16_380, 16_390), (5, 5)])
+def test_consecutive_integers_are_nobody_elses(start, stop):
+    """Whoever has them may take some out."""
+    for _ in range(2):
+        made = int_range(start, stop)
+        assert list(made) == list(range(start, stop))
+        made.append(7)
