@@ -20,14 +20,16 @@ SCHEMA = MappingProxyType(
         "extra": "JSON",
         "late": "ARRAY<STRING>",
         "never": "STRING",
+        "labels": "ARRAY<STRUCT<name STRING, score FLOAT64>>",
     }
 )
-SOURCE = MappingProxyType({name: SCHEMA[name] for name in ("n", "text", "price", "tags")})
-ARRAYS = {"tags", "late"}
+SOURCE = MappingProxyType({name: SCHEMA[name] for name in ("n", "text", "price", "tags", "labels")})
+ARRAYS = {"tags", "late", "labels"}
 
 
 def source_row(n):
-    return {"n": n, "text": f"row {n}", "price": Decimal(n), "tags": [f"t{n}"]}
+    labels = [{"name": f"l{n}", "score": k / 7} for k in range(n % 3)]
+    return {"n": n, "text": f"row {n}", "price": Decimal(n), "tags": [f"t{n}"], "labels": labels}
 
 
 def new_dict(row, kept):
@@ -37,6 +39,8 @@ def new_dict(row, kept):
 def in_place(row, kept):
     row["part"], row["extra"] = 1, {"n": row["n"]}
     row["tags"].append("more")
+    if "labels" in row:
+        row["labels"].append({"name": "last", "score": row["n"] / 3})
     return row
 
 
@@ -52,6 +56,15 @@ def other_values(row, kept):
 def with_null(row, kept):
     """With a key that never has a value."""
     return {**new_dict(row, kept), "never": None}
+
+
+def other_labels(row, kept):
+    """One dict in all of them, which lacks a field now and then; or none."""
+    label = kept.setdefault("label", {})
+    label.clear()
+    label.update({"score": row["n"] / 5} if row["n"] % 2 else {"name": f"of {row['n']}"})
+    labels = [[label, {"name": "x", "score": 1.0}], (label,), None][row["n"] % 3]
+    return {**new_dict(row, kept), "labels": labels} if "labels" in row else new_dict(row, kept)
 
 
 def fewer_keys(row, kept):
@@ -120,7 +133,10 @@ def several_kinds(row, kept):
     yield fewer_keys(row, kept)
 
 
-USUAL = (new_dict, in_place, other_values, one_list, with_null, several, one_dict_several_times)
+USUAL = (
+    *(new_dict, in_place, other_values, one_list, other_labels),
+    *(with_null, several, one_dict_several_times),
+)
 GOOD = (
     *USUAL,
     other_objects,
@@ -137,7 +153,10 @@ BAD = (fails, wrong_value, fails_after_two)
 def as_written(row):
     """A row with all columns, as a reader of the target gets it."""
     blank = {name: [] if name in ARRAYS else None for name in SCHEMA}
-    return {**blank, **{name: value for name, value in row.items() if value is not None}}
+    there = {name: value for name, value in row.items() if value is not None}
+    if "labels" in there:
+        there["labels"] = [{"name": None, "score": None, **each} for each in there["labels"]]
+    return {**blank, **there}
 
 
 @dataclass
@@ -208,7 +227,7 @@ class Case:
     def expected(self, n):
         """What becomes of a row: the rows that are written, or None = it fails."""
         kind, row = self.kinds[n], source_row(n)
-        passing = {"price": row.pop("price")} if self.passes else {}
+        passing = {name: row.pop(name) for name in ("price", "labels")} if self.passes else {}
         try:
             result = kind(row, {})
             if result is None:

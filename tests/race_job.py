@@ -133,6 +133,8 @@ class CaseEtl(EtlBase, abstract=True):
             for each in self.last:
                 each["n"] = -1
                 each.get("tags", []).append("changed later")
+                for label in each.get("labels") or ():
+                    label["name"] = "changed later"
             self.last = [each for each in results if isinstance(each, dict)]
 
 

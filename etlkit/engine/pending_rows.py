@@ -161,6 +161,11 @@ class PendingRows(FullOutcome):
         return self._plan.loop(*given, self._plan.freezes, clock, until, worker)
 
     @property
+    def is_fan_out(self) -> bool:
+        """Whether rows become several results."""
+        return self._plan.is_fan_out
+
+    @property
     def num_more(self) -> int:
         """How many target rows there are beyond one per source row."""
         return max(0, sum(self._counts) - len(self._counts))

@@ -232,8 +232,10 @@ class RowLoop:
                 self._forget_frames(error)
             task.outcomes.append(outcome)
         self._keep_slow(task)  # before the row is encoded: then its values are gone
-        outcome = task.outcomes[-1]
         pending = self._pending
+        if result is PAUSE and (pending is None or not pending.is_fan_out):
+            return True  # the usual case: fast rows pause several times a block
+        outcome = task.outcomes[-1]
         if pending is not None:
             self._num_unmade = pending.num_more
         elif type(outcome) is not dict and result is not PAUSE:

@@ -34,6 +34,7 @@ SEAMS = (
     "engine/worker_group.py",
     "engine/workers.py",
     "rows/batches.py",
+    "rows/flat_lists.py",
 )
 
 

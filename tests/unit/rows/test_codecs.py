@@ -12,7 +12,7 @@ import pytest
 from etlkit.errors import RowSchemaError, SourceError
 from etlkit.rows.codecs import codec_for
 from etlkit.rows.columns import Column
-from etlkit.rows.json_values import json_text
+from etlkit.rows.json_values import json_text, made_once
 from etlkit.rows.refused import RefusedError
 
 AWARE = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
@@ -359,3 +359,17 @@ def test_numbers_that_json_of_bigquery_holds():
     value = {"a": [2**64 - 1, -(2**63), 1e300, 0.1234567890123456, "9" * 40, True], "8" * 40: None}
     assert json.loads(json_text(value)) == value
     assert json_text(10**18) == str(10**18)
+
+
+def test_an_encoder_of_json_that_is_made_once_writes_what_json_dumps_does():
+    """With its own separators and its own refusal."""
+    values = [{"a": [1, 1.5, None, True, "ü\n\ud83d\ude00"], "b": {}}, "text", float("nan"), 10**30]
+    plain = made_once(json.JSONEncoder(ensure_ascii=False))
+    assert [plain(each) for each in values] == [json.dumps(v, ensure_ascii=False) for v in values]
+    strict = made_once(json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")))
+    assert strict(values[0]) == json.dumps(values[0], ensure_ascii=False, separators=(",", ":"))
+    with pytest.raises(ValueError, match="nan"):
+        strict(float("nan"))
+    for encode in (plain, strict):
+        with pytest.raises(TypeError, match="set"):
+            encode({1})
