@@ -368,7 +368,7 @@ def test_an_encoder_of_json_that_is_made_once_writes_what_json_dumps_does():
     assert [plain(each) for each in values] == [json.dumps(v, ensure_ascii=False) for v in values]
     strict = made_once(json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")))
     assert strict(values[0]) == json.dumps(values[0], ensure_ascii=False, separators=(",", ":"))
-    with pytest.raises(ValueError, match="nan"):
+    with pytest.raises(ValueError, match="JSON compliant"):
         strict(float("nan"))
     for encode in (plain, strict):
         with pytest.raises(TypeError, match="set"):
