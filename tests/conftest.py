@@ -41,7 +41,7 @@ start_servers_warm()
 
 # Values of all properties, e.g. of `tests/unit`; the long form is `make fuzz`.
 settings.register_profile(
-    "suite", max_examples=int(os.environ.get("ETLKIT_EXAMPLES", "25")), deadline=None
+    "suite", max_examples=int(os.environ.get("ETLKIT_EXAMPLES", "15")), deadline=None
 )
 settings.load_profile("suite")
 

@@ -154,3 +154,14 @@ def test_time_goes_on(ask):
     first, second = (ask("SELECT CURRENT_TIMESTAMP()")[0][0][0] for _ in range(2))
     assert first < second
     assert ask("SELECT GENERATE_UUID()")[0] != ask("SELECT GENERATE_UUID()")[0]
+
+
+def test_functions_that_are_replaced(ask, dataset):
+    for body, value in (("x + 1", 2), ("x * 10", 10), ("CAST(x AS STRING)", "1")):
+        ask(f"CREATE OR REPLACE FUNCTION {dataset}.f(x INT64) AS ({body})")
+        for _ in range(2):
+            assert ask(f"SELECT {dataset}.f(1)")[0] == [(value,)]
+    for value, body in ((1, "SELECT 1 AS a"), ("b", "SELECT 'b' AS a")):
+        ask(f"CREATE OR REPLACE TABLE FUNCTION {dataset}.of_rows() AS {body}")
+        for _ in range(2):
+            assert ask(f"SELECT a FROM {dataset}.of_rows()")[0] == [(value,)]

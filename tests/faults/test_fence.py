@@ -39,7 +39,7 @@ WAKES = {
 """Where the other one is held while the first attempt wakes up and goes on to its end."""
 PAIRINGS = list(itertools.product(STOPS, WAKES))
 if INTERLEAVINGS < 100:
-    PAIRINGS = PAIRINGS[::3]
+    PAIRINGS = PAIRINGS[:: len(WAKES) + 1]  # each stop and each wake-up once
 """Stop and wake-up of the first attempt."""
 
 
@@ -94,8 +94,8 @@ def test_a_process_sleeps_past_its_lease_and_wakes_up(fence, stop_at, wake_at):
     assert fence.work_tables(run_id) == []
 
 
-@pytest.mark.parametrize(("first_s", "second_s"), [(120, 0), (-120, 0), (0, 120), (0, -120)])
-def test_clocks_are_two_minutes_apart(fence, first_s, second_s):
+@pytest.mark.parametrize(("first_s", "second_s"), [(120, -120), (-120, 120)])
+def test_clocks_are_two_minutes_away_from_bigquerys(fence, first_s, second_s):
     """A run is alive or dead by BigQuery's clock: a live one is not resumed, nor started again."""
     gateway = fence.gateway()
     hold = gateway.hold("call", number=20)

@@ -1,6 +1,6 @@
 """`read = written + skipped + rejected`, whatever mix of rows, errors, crashes and resumes comes.
 
-`ETLKIT_EXAMPLES=500` is the long form: so many mixes instead of 25.
+`ETLKIT_EXAMPLES=500` is the long form: so many mixes instead of 15.
 """
 
 import itertools

@@ -102,8 +102,8 @@ def every(nth):
 def test_more_than_one_row_in_twenty_ends_the_run_by_default(policy):
     """Early, and nothing is published."""
     with pytest.raises(TooManyRejectedError, match=r"max_rejected \(5 % by default\)") as caught:
-        transfer(every(10), 100_000, on_row_error=policy)
-    assert caught.value.report.read < 50_000
+        transfer(every(10), 20_000, on_row_error=policy)
+    assert caught.value.report.read < 15_000
     report, _ = transfer(every(25), 5_000, on_row_error=policy)
     assert report.row_errors == 200
 
@@ -129,10 +129,10 @@ def test_bad_rows_that_come_first_by_chance_do_not_end_a_run(num_bad, ends, opti
 
     if ends:
         with pytest.raises(TooManyRejectedError) as caught:
-            transfer(first_ones_are_bad, 100_000, on_row_error="skip", **options)
-        assert caught.value.report.read < 50_000
+            transfer(first_ones_are_bad, 20_000, on_row_error="skip", **options)
+        assert caught.value.report.read < 15_000
     else:
-        report, _ = transfer(first_ones_are_bad, 100_000, on_row_error="skip", **options)
+        report, _ = transfer(first_ones_are_bad, 20_000, on_row_error="skip", **options)
         assert report.skipped == num_bad
 
 

@@ -15,7 +15,7 @@ from etlkit.engine.transfer import run_transfer
 from tests.race_case import Case, as_written
 from tests.race_job import ExpiringSource, RecordingSink, Switching, etl_of
 
-ROUNDS = int(os.environ.get("ETLKIT_RACES", "6"))
+ROUNDS = int(os.environ.get("ETLKIT_RACES", "4"))
 SEED = int(os.environ.get("ETLKIT_SEED") or 1)
 
 SEAMS = (

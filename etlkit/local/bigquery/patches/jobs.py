@@ -50,6 +50,9 @@ _ERRORS: Final = {
 references: dict[str, list[dict[str, str]]] = {}
 """Tables that the statement of a dry run names, by the id of its job, until it is answered."""
 
+_sizes: dict[str, int] = {}
+"""Bytes of the results that are kept, by the ids of their jobs."""
+
 _queries: OrderedDict[str, str] = OrderedDict()
 """Job ids by the ids of the requests that started them."""
 
@@ -191,13 +194,19 @@ def error_of(result: dict[str, Any]) -> DomainError:
 
 
 def _forget_old_results() -> None:
-    total = sum(result.nbytes for result in [*executor.JOB_RESULTS.values()])
+    results = [*executor.JOB_RESULTS.items()]
+    # Arrow counts all buffers for each `nbytes`: too dear for each result at each job.
+    sizes = {job_id: _sizes.get(job_id) or rows.nbytes for job_id, rows in results}
+    total = sum(sizes.values())
     while len(executor.JOB_RESULTS) > 1 and (
         len(executor.JOB_RESULTS) > MAX_RESULTS or total > MAX_RESULT_BYTES
     ):
         oldest = next(iter(executor.JOB_RESULTS))
-        total -= executor.JOB_RESULTS.pop(oldest).nbytes
+        executor.JOB_RESULTS.pop(oldest)
+        total -= sizes.pop(oldest, 0)
         executor.JOB_SCHEMAS.pop(oldest, None)
+    _sizes.clear()
+    _sizes.update(sizes)
 
 
 async def _dry_run_response(**request: Any) -> dict[str, Any]:
