@@ -69,7 +69,7 @@ faults: $(VENV)/.dev ## Run the long form of the fault tests (1,240 kills, 100 i
 	  $(BIN)/python -m pytest tests/faults -rA -s --timeout 3600
 
 fuzz: $(VENV)/.dev ## Read 5,000 random and damaged files of each kind, run 2,000 jobs whose threads switch at any line, and try 1,000 values for each property: make fuzz SEED=7 for other ones
-	ETLKIT_FUZZ=5000 ETLKIT_RACES=1000 ETLKIT_SEED=$(SEED) $(BIN)/python -m pytest tests/fuzz tests/unit/engine/test_races.py -rA --timeout 3600
+	ETLKIT_FUZZ=5000 ETLKIT_RACES=1000 ETLKIT_SEED=$(SEED) $(BIN)/python -m pytest tests/fuzz tests/unit/engine/test_races.py tests/unit/bigquery/shards -rA --timeout 3600
 	ETLKIT_EXAMPLES=1000 $(BIN)/python -m pytest tests/unit tests/bugs -m hypothesis -q --timeout 3600
 
 reference: $(VENV)/.dev ## Compare local SQL with GoogleSQL's evaluator: all expressions over both calls, and 20,000 generated ones

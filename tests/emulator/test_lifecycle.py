@@ -3,7 +3,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from requests.exceptions import ConnectionError as ConnectionFailedError
 from etlkit.errors import ConfigError, JobError
 from etlkit.local import join_or_start
 from etlkit.local.server.server_info import SERVER_FILE, read_server_info
+from tests.warm_python import WarmPython
 
 CLIENT = """
 import sys
@@ -31,24 +31,19 @@ ROOT = Path(__file__).parents[2]
 def client_process(local_dir):
     """Start client processes. Each ends when it is killed or its stdin is closed."""
     processes = []
+    script = local_dir.with_name("client.py")
+    script.write_text(CLIENT)
 
-    def start() -> subprocess.Popen:
-        process = subprocess.Popen(
-            [sys.executable, "-c", CLIENT, str(local_dir)],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+    def start() -> WarmPython:
+        process = WarmPython([script, local_dir], cwd=ROOT, env=os.environ, stdin=subprocess.PIPE)
         processes.append(process)
         return process
 
     yield start
     for process in processes:
         process.kill()
-        process.stdin.close()
-        process.stdout.close()
         process.wait(60)
+        process.close()
 
 
 @pytest.fixture
@@ -65,7 +60,7 @@ def is_gone(local_dir):
     return ask
 
 
-def said(process: subprocess.Popen) -> tuple[int, bool]:
+def said(process: WarmPython) -> tuple[int, bool]:
     pid, started, _ = process.stdout.readline().split()
     return int(pid), started == "True"
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from etlkit.cli.local import main
+from tests.warm_python import WarmPython, run_python
 
 REPOSITORY = Path(__file__).parents[2]
 PHOTOS = REPOSITORY / "photos"
@@ -228,10 +229,8 @@ def test_a_local_dir_that_is_a_file_is_refused(cli, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_serve_says_how_to_connect_and_ends_cleanly(local_dir, until, number):
     """`serve` prints variables and a snippet that works, and a signal ends it with exit code 0."""
-    command = [sys.executable, "-m", "etlkit.local", "serve", "--local-dir", str(local_dir)]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY
-    )
+    command = ["-m", "etlkit.local", "serve", "--local-dir", str(local_dir)]
+    process = WarmPython(command, cwd=REPOSITORY, env=os.environ)
     try:
         printed = ""
         while "client.query" not in printed:
@@ -246,16 +245,15 @@ def test_serve_says_how_to_connect_and_ends_cleanly(local_dir, until, number):
             re.findall(r"^#   ((?:from|options|client|print).*)$", printed, re.MULTILINE)
         )
         assert len(snippet.splitlines()) == 5
-        answer = subprocess.run(
-            [sys.executable, "-c", snippet], capture_output=True, text=True, timeout=120, check=True
-        )
-        assert "'one'" in answer.stdout
+        local_dir.with_name("snippet.py").write_text(snippet)
+        answer = run_python(local_dir.with_name("snippet.py"))
+        assert "'one'" in answer.stdout, answer.stderr
         process.send_signal(number)
         assert process.wait(60) == 0
         assert process.stderr.read() == ""
     finally:
         process.kill()
-        process.communicate()
+        process.close()
     until(lambda: not (local_dir / "server.json").exists())
 
 
