@@ -165,3 +165,24 @@ def test_functions_that_are_replaced(ask, dataset):
         ask(f"CREATE OR REPLACE TABLE FUNCTION {dataset}.of_rows() AS {body}")
         for _ in range(2):
             assert ask(f"SELECT a FROM {dataset}.of_rows()")[0] == [(value,)]
+
+
+def test_nulls_of_scripts_have_the_types_of_their_variables_and_parameters(ask, dataset):
+    """A value and NULL in turn: they are written into the statement in different ways."""
+    kinds = {"INT64": "INTEGER", "STRING": "STRING", "BOOL": "BOOLEAN", "FLOAT64": "FLOAT"}
+    kinds |= {kind: kind for kind in ("NUMERIC", "DATE", "TIMESTAMP", "JSON", "BYTES")}
+    columns = ", ".join(f"c{n} {kind}" for n, kind in enumerate(kinds))
+    variables = "".join(f"DECLARE v{n} {kind}; " for n, kind in enumerate(kinds))
+    names = ", ".join(f"v{n}" for n in range(len(kinds)))
+    ask(f"CREATE TABLE {dataset}.t ({columns}, p STRING, n INT64)")
+    insert = f"INSERT INTO {dataset}.t VALUES ({names}, @p, @n)"
+    script = f"{variables}{insert}; SELECT {names}, CONCAT(@p, 'z') AS z, @n + 1 AS m"
+    for text, number in ((None, 1), ("x", None), (None, None), ("y", 2)):
+        given = [
+            bigquery.ScalarQueryParameter("p", "STRING", text),
+            bigquery.ScalarQueryParameter("n", "INT64", number),
+        ]
+        expected = (*[None] * len(kinds), text and f"{text}z", number and number + 1)
+        found = ask(script, query_parameters=given)
+        assert found == ([expected], [*kinds.values(), "STRING", "INTEGER"])
+    assert ask(f"SELECT COUNTIF(p IS NULL), COUNTIF(c7 IS NULL) FROM {dataset}.t")[0] == [(2, 4)]

@@ -7,7 +7,9 @@ from typing import Final, NamedTuple
 
 import sqlglot
 from sqlglot import exp
+from sqlglot.dialects.bigquery import BigQuery
 
+from etlkit.local.bigquery.patches.parses import shared
 from etlkit.local.bigquery.statement_memo import StatementMemo, Template
 
 _known: Final = StatementMemo()
@@ -35,10 +37,10 @@ def named_tables(sql: str) -> tuple[NamedTable, ...] | None:
     known = _known.find(template)
     if known is None:
         try:
-            tree = sqlglot.parse_one(sql, read="bigquery")
+            tree = next(iter(shared(BigQuery, sql)), None)
         except sqlglot.errors.SqlglotError:
             return None
-        found = dict.fromkeys(map(_named, tree.find_all(exp.Table)))
+        found = dict.fromkeys(map(_named, tree.find_all(exp.Table) if tree else ()))
         known = json.dumps([*found])
         _known.keep(template, known)
     return tuple(NamedTable(*each) for each in json.loads(known))

@@ -8,11 +8,15 @@ runs, both worked out, and both results the same but for the ids.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections import OrderedDict
 from dataclasses import dataclass
 from threading import Lock
 from typing import Final
+
+from etlkit.local.bigquery.user_cache import KeptTexts
 
 _ID: Final = re.compile(
     r"(?<![0-9A-Za-z])\d{8}_\d{9}_[0-9a-f]{8}(?![0-9A-Za-z])"
@@ -71,24 +75,33 @@ class _Entry:
         return self.is_general or self.ids == ids
 
 
+_Key = tuple[str, tuple[str, ...]]
+"""The text of a template, and the ids that alone its entry is about; none = it may be about all."""
+
+
 class StatementMemo:
     """Results of a function from texts to texts that depends on nothing else. Any thread may use it.
 
     Args:
+        name: What is kept is kept under it.
         max_entries: More push out those that were not asked for the longest.
         max_chars: Longer texts are not kept.
+
+    Attributes:
+        kept: Where results are kept for later processes; None = nowhere.
     """
 
-    def __init__(self, max_entries: int = 2048, max_chars: int = 50_000) -> None:
-        self._max_entries, self._max_chars = max_entries, max_chars
-        self._entries: OrderedDict[tuple[str, tuple[str, ...]], _Entry] = OrderedDict()
+    def __init__(self, name: str = "", max_entries: int = 2048, max_chars: int = 50_000) -> None:
+        self._name, self._max_entries, self._max_chars = name, max_entries, max_chars
+        self._entries: OrderedDict[_Key, _Entry] = OrderedDict()
         self._lock = Lock()
+        self.kept: KeptTexts | None = None
 
     def find(self, template: Template) -> str | None:
         """The result for a text; None = it is not known."""
         with self._lock:
             for key in ((template.text, ()), (template.text, template.ids)):
-                entry = self._entries.get(key)
+                entry = self._entry(key)
                 if entry is not None and entry.holds_for(template.ids):
                     self._entries.move_to_end(key)
                     return template.show(entry.result)
@@ -101,11 +114,32 @@ class StatementMemo:
             return
         made = _Entry(template.hide(result), template.ids)
         with self._lock:
-            known = self._entries.setdefault((template.text, ()), made)
-            if known.ids != made.ids:
+            known = self._entry((template.text, ()))
+            if known is None:
+                self._put((template.text, ()), made)
+            elif known.ids != made.ids:
                 is_same = known.result == made.result and known.is_general is not False
                 known.is_general = is_same
+                self._put((template.text, ()), known)
                 if not is_same:
-                    self._entries[template.text, template.ids] = made
+                    self._put((template.text, template.ids), made)
             while len(self._entries) > self._max_entries:
                 self._entries.popitem(last=False)
+
+    def _entry(self, key: _Key) -> _Entry | None:
+        known = self._entries.get(key)
+        if known is None and self.kept is not None:
+            text = self.kept.get(self._digest(key))
+            if text is not None:
+                result, ids, is_general = json.loads(text)
+                known = self._entries[key] = _Entry(result, tuple(ids), is_general)
+        return known
+
+    def _put(self, key: _Key, entry: _Entry) -> None:
+        self._entries[key] = entry
+        if self.kept is not None:
+            text = json.dumps([entry.result, entry.ids, entry.is_general])
+            self.kept.put(self._digest(key), text)
+
+    def _digest(self, key: _Key) -> bytes:
+        return hashlib.sha256(json.dumps([self._name, *key]).encode()).digest()

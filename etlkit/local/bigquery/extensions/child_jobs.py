@@ -150,10 +150,9 @@ def finish(job: JobMeta, ctx: Any) -> JobMeta:
     for child in children[-MAX_RESULTS:]:
         child.rows = pa.table({}) if child.rows is None else child.rows
     prefix = f"script_job_{hashlib.md5(job.job_id.encode(), usedforsecurity=False).hexdigest()}"
-    ctx.engine.execute("BEGIN TRANSACTION")
     for number, child in enumerate(children, record.num_statements - len(children)):
+        # Rows of jobs are written together, when the request ends.
         ctx.catalog.upsert_job(_child(f"{prefix}_{number}", child, job, record.source))
-    ctx.engine.execute("COMMIT")
     statistics = {**job.statistics, "numChildJobs": str(record.num_statements)}
     return job.model_copy(update={"statistics": statistics})
 

@@ -323,6 +323,17 @@ def _rewrite_parameter(node: exp.Expression, visible: dict[str, Any], values: li
     return True
 
 
+def _build_placeholder(value: Any, type_name: str | None, params: list[Any]) -> Any:
+    """A value of a variable; a NULL is written as such, which takes DuckDB less than a parameter."""
+    if value is None and type_name and type_name.upper() != "ANY":
+        try:
+            kind = exp.DataType.build(type_name, dialect="bigquery")
+        except (sqlglot.errors.SqlglotError, ValueError):
+            return _plain_build_placeholder(value, type_name, params)
+        return exp.Cast(this=exp.Null(), to=kind)
+    return _plain_build_placeholder(value, type_name, params)
+
+
 async def _run_query_body(
     *,
     project_id: str,
@@ -361,6 +372,7 @@ def _parse_script(source: str) -> Any:
     return script
 
 
+_plain_build_placeholder: Any = plain._build_scalar_placeholder  # noqa: SLF001
 _plain_query_body = executor._run_query_body  # noqa: SLF001
 _plain_parse_script = lru_cache(_MAX_TEXTS)(executor.parse_script)
 
@@ -369,6 +381,9 @@ def apply() -> None:
     """Run scripts with this interpreter."""
     PATCHES.replace(
         "bqemulator.scripting.interpreter:_rewrite_vars_to_params", _rewrite_vars_to_params
+    )
+    PATCHES.replace(
+        "bqemulator.scripting.interpreter:_build_scalar_placeholder", _build_placeholder
     )
     PATCHES.replace("bqemulator.scripting.interpreter:ScriptInterpreter", Interpreter)
     PATCHES.replace("bqemulator.jobs.executor:ScriptInterpreter", Interpreter)

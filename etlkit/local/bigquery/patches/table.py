@@ -276,6 +276,12 @@ ORIGINALS: Final = (
         "A script must get the parameters of its job.",
     ),
     Original(
+        "bqemulator.scripting.interpreter:_build_scalar_placeholder",
+        "33cd86830152",
+        ("bigquery/patches/scripts",),
+        "A NULL of a script must not be a cast of a parameter, which takes DuckDB a millisecond each.",
+    ),
+    Original(
         "bqemulator.scripting.interpreter:parse_script",
         "f6d8327a8d80",
         ("bigquery/patches/scripts",),

@@ -26,7 +26,7 @@ _FIRST_UNCOMMITTED: Final = 1 << 54
 def partitions_of_a_job(written: Written) -> None:
     """Count the partitions of the rows that a statement or a load has added."""
     where = "" if written.is_new else f"WHERE rowid >= {_FIRST_UNCOMMITTED}"
-    if (count := _count(written, where)) > MAX_OF_A_JOB:
+    if (count := _count(written, where, MAX_OF_A_JOB)) > MAX_OF_A_JOB:
         raise api_errors.invalid(
             f"Too many partitions produced by query, allowed {MAX_OF_A_JOB}, query produces at least "
             f"{count} partitions"
@@ -36,7 +36,7 @@ def partitions_of_a_job(written: Written) -> None:
 @rule(Asked.WRITTEN, "A table has at most 10,000 partitions.", _SOURCE)
 def partitions_of_a_table(written: Written) -> None:
     """Count all partitions of a table."""
-    if (count := _count(written, "")) > MAX_OF_A_TABLE:
+    if (count := _count(written, "", MAX_OF_A_TABLE)) > MAX_OF_A_TABLE:
         meta = written.meta
         raise api_errors.invalid(
             f"Too many partitions in table {meta.project_id}:{meta.dataset_id}.{meta.table_id}, "
@@ -44,9 +44,13 @@ def partitions_of_a_table(written: Written) -> None:
         )
 
 
-def _count(written: Written, where: str) -> int:
+def _count(written: Written, where: str, allowed: int) -> int:
+    """The number of partitions; 0 = there are not even more rows than partitions are allowed."""
     partition = _partition(written.meta)
     if partition is None:
+        return 0
+    (rows,) = written.engine.execute(f"SELECT count(*) FROM {written.table}").fetchone()
+    if rows <= allowed:
         return 0
     sql = f"SELECT count(*) FROM (SELECT DISTINCT {partition} FROM {written.table} {where})"
     (count,) = written.engine.execute(sql).fetchone()

@@ -1,8 +1,13 @@
 """A result is taken for a statement with other ids only where two runs have shown that it may be."""
 
+import os
+import sqlite3
+import time
+
 import pytest
 
 from etlkit.local.bigquery.statement_memo import StatementMemo, Template
+from etlkit.local.bigquery.user_cache import KeptTexts
 
 RUNS = [f"20261130_01440{n}507_f90e323{n}" for n in range(4)]
 TOKEN = "774c72ae3501dc7"
@@ -91,3 +96,61 @@ def test_old_entries_and_long_texts_go():
         told(memo, text, str.upper)
     assert [told(memo, text, str.upper) for text in ("a", "b")] == ["A", None]
     assert [told(memo, "x" * 30, str.upper) for _ in range(2)] == [None, None]
+
+
+@pytest.fixture
+def keep(tmp_path, monkeypatch):
+    """Make what a new process would have: an empty memory, and what is kept."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    opened = []
+
+    def new_process(name="translated", version="1"):
+        memo = StatementMemo(name)
+        memo.kept = KeptTexts("texts", version)
+        opened.append(memo.kept)
+        return memo
+
+    yield new_process
+    for each in opened:
+        each.close()
+
+
+def test_another_process_knows_what_is_kept_and_how_sure_it_is(keep):
+    def work(text):
+        return text.replace("t_", "T_")
+
+    tables = [f"t_{run}" for run in RUNS]
+    assert told(keep(), tables[0], work) is None
+    assert told(keep(), tables[0], work) == work(tables[0])
+    assert told(keep(), tables[1], work) is None  # the second run: only now it is sure
+    assert told(keep(), tables[2], work) == work(tables[2])
+    depending = [f"SELECT '{run}'" for run in RUNS]
+    for text in (*depending, *depending):
+        assert told(keep(), text, lambda text: text[-2]) in (None, text[-2])
+    assert told(keep(), depending[3], str.upper) == "3"
+
+
+@pytest.mark.parametrize("change", [{"name": "qualified"}, {"version": "2"}])
+def test_nothing_is_kept_for_other_functions_and_versions(keep, change):
+    told(keep(), "a", str.upper)
+    assert told(keep(**change), "a", str.upper) is None
+    assert told(keep(), "a", str.lower) == "A"
+
+
+def test_a_broken_file_keeps_nothing_and_old_files_of_other_versions_go(keep, tmp_path):
+    folder = tmp_path / "etlkit"
+    told(keep(version="old"), "a", str.upper)
+    told(keep(version="new"), "a", str.upper)
+    long_ago = time.time() - 31 * 86400
+    os.utime(folder / "texts-old.sqlite", (long_ago, long_ago))
+    (folder / "texts-broken.sqlite").write_bytes(b"no database" * 100)
+    memo = keep(version="broken")
+    assert [told(memo, "a", str.upper) for _ in range(2)] == [None, "A"]
+    told(keep(version="newest"), "a", str.upper)
+    assert not list(folder.glob("texts-old*"))
+    assert (folder / "texts-new.sqlite").exists()
+    with sqlite3.connect(folder / "texts-new.sqlite") as other:
+        other.execute("BEGIN EXCLUSIVE")
+        memo = keep(version="new")  # another process holds it
+        assert [told(memo, "b", str.upper) for _ in range(2)] == [None, "B"]
+        other.rollback()
