@@ -122,25 +122,29 @@ class BatchWriter:
             TooManyRejectedError: The job's `max_rejected` is exceeded.
         """
         self._counts.read += len(outcomes)  # first: the share of rejected rows is a share of these
-        for index, error in errors_of(outcomes):
+        places = [] if all_single(outcomes) else unmade(outcomes)
+        for index, error in errors_of(outcomes, places):
             try:
                 outcomes[index] = self._row_errors.handle(error, chunk, start + index)
             except EtlkitError:
                 for part in clean_parts(chunk, start, outcomes):  # a resume need not repeat them
                     self._collect(*part)
                 raise
-        self._collect(chunk, start, outcomes)
+        self._collect(chunk, start, outcomes, places)
 
     def keep(self, chunk: Chunk, start: int, outcomes: list[Outcome]) -> None:
         """As `add`, for a run that ends: failed rows that the job does not take have no outcome."""
-        for index, error in errors_of(outcomes):
+        for index, error in errors_of(outcomes, unmade(outcomes)):
             with suppress(EtlkitError):  # the error that ended the run is the one to report
                 outcomes[index] = self._row_errors.handle(error, chunk, start + index)
         for part in clean_parts(chunk, start, outcomes):
             self._counts.read += len(part[2])
             self._collect(*part)
 
-    def _collect(self, chunk: Chunk, start: int, outcomes: list[Outcome]) -> None:
+    def _collect(
+        self, chunk: Chunk, start: int, outcomes: list[Outcome], places: list[int] | None = None
+    ) -> None:
+        """Keep outcomes until they are encoded; `places` are those of `unmade`, if they are known."""
         if not outcomes:
             return
         if self._job.lineage:
@@ -150,13 +154,13 @@ class BatchWriter:
             last[2].extend(outcomes)
         else:
             self._collected.append((chunk, start, outcomes))
-        self._waiting_bytes += self._look_at(outcomes) * chunk.row_bytes
+        self._waiting_bytes += self._look_at(outcomes, places) * chunk.row_bytes
         if self._oldest is None:
             self._oldest = self._clock()
 
-    def _look_at(self, outcomes: list[Outcome]) -> int:
+    def _look_at(self, outcomes: list[Outcome], places: list[int] | None = None) -> int:
         """Take note of what is among outcomes; gives how many target rows wait as dicts."""
-        num_rows = num_unmade_rows(outcomes)
+        num_rows = num_unmade_rows(outcomes, places)
         self._waiting_rows += num_rows
         # `in` compares each dict with it, which costs more than the look at the types.
         self._has_made = self._has_made or (not all_single(outcomes) and MADE in outcomes)

@@ -16,7 +16,7 @@ from etlkit.rows.batches import DecodedBatch, RowDecoder
 from etlkit.rows.row import Row
 
 _BLOCK_CELLS = 3000
-_MIN_BLOCK_ROWS = 100
+_MIN_BLOCK_ROWS = 500
 """The values of a block, and the dicts they become, stay in the processor's cache. In smaller blocks,
 what Arrow costs per column counts more."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from etlkit.api.outcomes import FullOutcome, Outcome, is_clean, rows_of
+from etlkit.api.outcomes import FullOutcome, Outcome, error_of, is_clean, rows_of
 
 if TYPE_CHECKING:
     from etlkit.engine.chunk import Chunk
@@ -51,24 +51,25 @@ def clean_parts(chunk: Chunk, start: int, outcomes: list[Outcome]) -> Iterator[C
             yield chunk, indices[0], list(clean)
 
 
-def errors_of(outcomes: list[Outcome]) -> list[tuple[int, RowError]]:
-    """The errors among outcomes, with their positions."""
-    if all_made(outcomes) or all_single(outcomes):
-        return []
-    return [
-        (at, each.error)
-        for at, each in enumerate(outcomes)
-        if each is not MADE and not isinstance(each, dict) and each.error is not None
-    ]
+def errors_of(outcomes: list[Outcome], places: list[int]) -> list[tuple[int, RowError]]:
+    """The errors among outcomes, with their positions; `places` are those of `unmade`."""
+    found = []
+    for at in places:
+        each = outcomes[at]
+        if type(each) is not dict and (error := error_of(each)) is not None:
+            found.append((at, error))
+    return found
 
 
-def num_unmade_rows(outcomes: list[Outcome]) -> int:
-    """How many target rows wait as dicts."""
+def num_unmade_rows(outcomes: list[Outcome], places: list[int] | None = None) -> int:
+    """How many target rows wait as dicts; `places` are those of `unmade`, if they are known."""
     if all_made(outcomes):
         return 0
     if all_single(outcomes):
         return len(outcomes)
-    return sum([1 if isinstance(e, dict) else len(e.rows) for e in outcomes if e is not MADE])
+    if places is None:
+        places = unmade(outcomes)
+    return sum([1 if type(e := outcomes[at]) is dict else len(rows_of(e)) for at in places])
 
 
 def runs(chunk: Chunk, start: int, outcomes: list[Outcome]) -> Iterator[ChunkOutcomes]:

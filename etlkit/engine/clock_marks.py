@@ -6,7 +6,7 @@ EVERY = 8
 """Rows between two looks where rows are fast. Several slow rows that no client of ours knows of may
 come before the first is noticed, but no more than these."""
 
-_FAST_ROWS = 1000
+_FAST_ROWS = 250
 """Rows that must be fast, one after the other, before the clock is looked at less than once a row."""
 
 _SPARSE = (b"\0" * (EVERY - 1) + b"\1") * 512

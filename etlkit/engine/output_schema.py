@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
@@ -19,6 +20,7 @@ from etlkit.rows.batches import RowDecoder, RowEncoder
 from etlkit.rows.casts import MisfitError, cast, check
 from etlkit.rows.codecs import limit_of, missing_value, unknown_key
 from etlkit.rows.columns import Column, arrow_schema, check_names, is_nested
+from etlkit.rows.flat_lists import flat_fields
 from etlkit.rows.frozen import copied, freezer
 from etlkit.rows.inference import infer_columns
 
@@ -53,6 +55,7 @@ class OutputSchema:
         keys: What is known of the keys of rows.
         drops_unknown: Whether columns that are not here are left out of results in Arrow.
         made_names: Names of the columns that do not pass through, in order.
+        flat: Those of them whose lists can be taken apart, each with the fields of `FlatLists`.
 
     Raises:
         ConfigError: A name breaks a rule of BigQuery, or a passing column would need a cast.
@@ -85,6 +88,9 @@ class OutputSchema:
             frozenset(self._made | self.undecided),
             nested | dict.fromkeys(sorted(self.undecided), copied),
         )
+        self.flat: dict[str, tuple[str, ...]] = {
+            c.name: fields for c in made if (fields := flat_fields(c)) is not None
+        }
         self.encoder: RowEncoder = RowEncoder(made)
         self._made_columns = made
         self.made_names: list[str] = [column.name for column in made]
@@ -229,8 +235,7 @@ class OutputSchema:
             source = source.take(int_array(indices))
         arrays |= zip(rest, source.columns, strict=True)
         if parts is None:
-            arrays[PART] = pa.repeat(pa.scalar(0, pa.int64()), len(indices))
-            arrays[PARTS] = pa.repeat(pa.scalar(1, pa.int64()), len(indices))
+            arrays[PART], arrays[PARTS] = _single_parts(len(indices))
         else:
             arrays[PART], arrays[PARTS] = map(int_array, parts)
         return pa.RecordBatch.from_arrays(
@@ -315,6 +320,24 @@ class OutputSchema:
             _nothing(len(row_ids), field.type) for field in list(self.schema)[len(_ID_FIELDS) :]
         ]
         return pa.RecordBatch.from_arrays([row_ids, zeros, zeros, *nulls], schema=self.schema)
+
+
+_MANY = 16_384
+
+
+@cache
+def _one_part() -> tuple[pa.Array, pa.Array]:
+    """Part and number of parts of rows of which each is the only one; cut as it is needed."""
+    return pa.repeat(pa.scalar(0, pa.int64()), _MANY), pa.repeat(pa.scalar(1, pa.int64()), _MANY)
+
+
+def _single_parts(count: int) -> tuple[pa.Array, pa.Array]:
+    if count > _MANY:
+        return pa.repeat(pa.scalar(0, pa.int64()), count), pa.repeat(
+            pa.scalar(1, pa.int64()), count
+        )
+    part, parts = _one_part()
+    return part.slice(0, count), parts.slice(0, count)
 
 
 def int_array(numbers: Sequence[int]) -> pa.Array:

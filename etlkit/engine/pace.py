@@ -5,13 +5,21 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-_MAX_TASK_ROWS = 256
+_MAX_TASK_ROWS = 512
 """So many rows are encoded by their worker. If they are slow after all, they still have only one."""
 
 _MANY_ROWS = 64
-_STEPS = 16
-"""Tasks of each worker that must be fast before a task has one row more, and again as many for each
+_STEPS = 8
+"""Rows of each worker that must be fast before a task has one row more, and again as many for each
 further row; from `_MANY_ROWS` on for four."""
+
+_TASKS_TO_RETURN = 2
+"""Tasks of each worker that must be fast after a slow one before tasks are half as large as before it.
+On a busy machine a row now and then takes long for nothing. Where one row in a hundred makes a call,
+they are halved again and again."""
+
+_ENOUGH_STEPS = _MANY_ROWS + (_MAX_TASK_ROWS - _MANY_ROWS) // 4
+"""More than these make no larger tasks."""
 
 _FAST_S = 0.0005
 _MAX_BUSY_S = 0.25
@@ -31,7 +39,10 @@ class Pace:
 
     def __init__(self, num_workers: int) -> None:
         self._rows_per_step = _STEPS * num_workers
+        self._tasks_to_return = _TASKS_TO_RETURN * num_workers
         self._num_fast = 0
+        self._num_fast_before = 0
+        self._num_tasks = 0
 
     @property
     def task_rows(self) -> int:
@@ -41,7 +52,17 @@ class Pace:
 
     def add(self, num_rows: int, took: Took) -> None:
         """Take note of a task that is done."""
-        self._num_fast = self._num_fast + num_rows if took.is_fast(num_rows) else 0
+        if not took.is_fast(num_rows):
+            if not self._num_fast_before:  # else it was under way when another one was slow
+                most = self._rows_per_step * _ENOUGH_STEPS
+                self._num_fast_before = min(self._num_fast, most) // 2
+            self._num_fast = self._num_tasks = 0
+            return
+        self._num_fast += num_rows
+        self._num_tasks += 1
+        if self._num_fast_before and self._num_tasks >= self._tasks_to_return:
+            self._num_fast = max(self._num_fast, self._num_fast_before)
+            self._num_fast_before = 0
 
 
 @dataclass(slots=True)

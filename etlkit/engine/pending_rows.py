@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from etlkit.api.outcomes import SKIPPED, FullOutcome, Outcome, classify, classify_parts, rows_of
 from etlkit.engine.chunk_outcomes import MADE
 from etlkit.engine.made_rows import MadeRows, ints
+from etlkit.rows.flat_lists import FlatLists
 from etlkit.rows.row_code import OddPart, column_loop
 
 if TYPE_CHECKING:
@@ -45,7 +46,9 @@ class ColumnPlan:
         made: The other columns of results, by position in the schema's encoder.
         is_fan_out: Whether rows become several results.
         loop: Runs such rows.
-        freezes: Of those in `made` that hold values which the transform may change later.
+        freezes: Of those in `made` that hold values which the transform may change later, except for
+            lists that are taken apart.
+        flat: The fields of `FlatLists`, by position in `made`.
     """
 
     schema: OutputSchema
@@ -55,6 +58,7 @@ class ColumnPlan:
     is_fan_out: bool
     loop: ColumnLoop
     freezes: tuple[Any, ...]
+    flat: dict[int, tuple[str, ...]]
 
     @classmethod
     def learned(cls, schema: OutputSchema, part: Part, *, is_fan_out: bool) -> ColumnPlan:
@@ -66,10 +70,16 @@ class ColumnPlan:
         same = tuple(place for place in places if place is not None)
         left = {i: name for i, name in enumerate(schema.made_names) if i not in set(untouched)}
         made = tuple(left.values())
-        frozen = tuple(i for i, name in enumerate(made) if name in nested)
-        loop = column_loop(names, same, made, frozen, is_fan_out=is_fan_out)
+        flat = {i: schema.flat[name] for i, name in enumerate(made) if name in schema.flat}
+        frozen = tuple(i for i, name in enumerate(made) if name in nested and i not in flat)
+        loop = column_loop(names, same, made, frozen, tuple(flat.items()), is_fan_out=is_fan_out)
         freezes = tuple(nested[made[i]] for i in frozen)
-        return cls(schema, names, same, left, is_fan_out, loop, freezes)
+        return cls(schema, names, same, left, is_fan_out, loop, freezes, flat)
+
+    def new_columns(self) -> list[Any]:
+        """What takes the values of each column in `made`."""
+        flat = self.flat
+        return [FlatLists(flat[i]) if i in flat else [] for i in range(len(self.made))]
 
 
 class ColumnPlans:
@@ -129,7 +139,7 @@ class PendingRows(FullOutcome):
         self._plan = plan
         self._part = part
         self._start = start
-        self._columns: list[list[Any]] = [[] for _ in plan.made]
+        self._columns: list[Any] = plan.new_columns()
         self._counts: list[int] = []
 
     @property
@@ -192,15 +202,20 @@ class PendingRows(FullOutcome):
             first += num
         return made
 
-    def made_rows(self, found: Sequence[Outcome], start: int) -> MadeRows:
-        """Encode the rows of these outcomes; `start` is the index in the chunk of the first one.
+    def made_rows(self, found: Sequence[Outcome], start: int, gaps: list[int]) -> MadeRows:
+        """Encode the rows of these outcomes.
+
+        Args:
+            found: The outcomes.
+            start: The index in the chunk of the first one.
+            gaps: As `gaps` gives them.
 
         Raises:
             RowSchemaError: A row does not fit the columns.
         """
         plan, part, at = self._plan, self._part, start - self._start
         indices: Sequence[int] = range(start, start + len(found))
-        columns: list[list[Any]] = self._columns
+        columns = self._columns
         counts = None
         if plan.is_fan_out:
             counts, first = self._counts[at:], sum(self._counts[:at])
@@ -208,7 +223,7 @@ class PendingRows(FullOutcome):
             indices = ints(map(repeat, indices, counts))
         else:
             columns = [column[at : at + len(found)] for column in columns]
-            if gaps := self._gaps(found):
+            if gaps:
                 columns = [_without(column, gaps) for column in columns]
                 indices = _without(array("q", indices), gaps)
         is_whole = indices == range(part.first, part.first + part.block.batch.num_rows)
@@ -222,14 +237,15 @@ class PendingRows(FullOutcome):
             raise wrong
         return MadeRows(plan.schema, indices, _parts(counts), arrays)
 
-    def marked(self, found: Sequence[Outcome]) -> list[Outcome]:
-        """The outcomes with `MADE` for each that has target rows."""
+    @staticmethod
+    def marked(found: Sequence[Outcome], gaps: list[int]) -> list[Outcome]:
+        """The outcomes with `MADE` for each that has target rows, which are all but the gaps."""
         marked: list[Outcome] = [MADE] * len(found)
-        for at in self._gaps(found):
+        for at in gaps:
             marked[at] = found[at]
         return marked
 
-    def _gaps(self, found: Sequence[Outcome]) -> list[int]:
+    def gaps(self, found: Sequence[Outcome]) -> list[int]:
         """Positions of rows that became nothing: mostly there are few."""
         if found.count(self) == len(found):
             return []
@@ -244,9 +260,10 @@ class PendingRows(FullOutcome):
         at = index - self._part.first
         made = list(plan.made.values())
         rows: list[Row] = []
-        for number in range(first, stop):
+        columns = [column[first:stop] for column in self._columns]
+        for values in zip(*columns, strict=True) if columns else repeat((), stop - first):
             row = {plan.names[i]: block.values[i][at] for i in plan.same}
-            row.update(zip(made, (column[number] for column in self._columns), strict=True))
+            row.update(zip(made, values, strict=True))
             rows.append(row)
             at += not plan.is_fan_out
         return rows
@@ -277,6 +294,8 @@ _FEW = 16
 
 def _without(values: Any, gaps: list[int]) -> Any:
     """A list or array, which nobody else has, without the values at some positions; these ascend."""
+    if isinstance(values, FlatLists):
+        return values.without(gaps)
     if len(gaps) * _FEW > len(values):
         is_left = bytearray(b"\1") * len(values)
         for at in gaps:

@@ -55,6 +55,7 @@ class RowErrorHandler:
         self._counts = counts
         self._rejected: list[RejectedRow] = []
         self._unread: list[tuple[RowError, Chunk, int]] = []
+        self._allowed_before = 0.0
 
     def handle(self, error: RowError, chunk: Chunk, index: int) -> FullOutcome:
         """Give the outcome of a source row that failed; `index` counts from 0 in the chunk.
@@ -109,7 +110,7 @@ class RowErrorHandler:
         for chunk, group in groupby(unread, itemgetter(1)):
             errors, _, indices = zip(*group, strict=True)
             for error, index, row in zip(errors, indices, chunk.source.rows(indices), strict=True):
-                self._rejected.append(_rejected(error, chunk.row_id(index), row))
+                self._rejected.append(_rejected(error, error.row_id or chunk.row_id(index), row))
 
     def check_max_rejected(self, *, is_over: bool) -> None:
         """Stop a run in which too many rows fail.
@@ -124,10 +125,17 @@ class RowErrorHandler:
         bound, failed = self._job.max_rejected, self._counts.row_errors
         if bound is None or self._job.on_row_error == "fail":
             return
+        if (
+            not is_over and failed <= self._allowed_before
+        ):  # as many rows are there as then, and more
+            return
         shown, num_rows = str(bound), self._counts.read
         if isinstance(bound, str):
             bound, shown, num_rows = DEFAULT_MAX_REJECTED, "5 % by default", max(num_rows, MIN_ROWS)
-        if failed > _allowed(bound, num_rows, is_over=is_over):
+        allowed = _allowed(bound, num_rows, is_over=is_over)
+        if not is_over:
+            self._allowed_before = allowed
+        if failed > allowed:
             top = ", ".join(
                 f"{name} {n:,}" for name, n in self._counts.error_classes.most_common(3)
             )

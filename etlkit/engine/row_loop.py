@@ -316,7 +316,11 @@ class RowLoop:
                 marked = mark_made(outcomes, made)
                 self._plans.learn(schema, part, outcomes)
             else:
-                made, marked = pending.made_rows(outcomes, start), pending.marked(outcomes)
+                gaps = pending.gaps(outcomes)
+                made, marked = (
+                    pending.made_rows(outcomes, start, gaps),
+                    pending.marked(outcomes, gaps),
+                )
                 self._plans.succeed()
             self._leave(task, part, first, made, marked)
             pending = None

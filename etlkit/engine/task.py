@@ -143,7 +143,9 @@ class Task:
             if not is_done and time.monotonic() < self._encodes_until:
                 last = max(first, self.num_made)
             self.num_taken = last = max(first, min(last, self._encodes_from))
-        return self.outcomes[first:last] if is_done else self.outcomes_between(first, last)
+        if is_done or last <= self.num_made:  # none of them is pending
+            return self.outcomes[first:last]
+        return self.outcomes_between(first, last)
 
     def take_rest(self) -> list[Outcome]:
         """All outcomes since the last call, of a run that ends."""

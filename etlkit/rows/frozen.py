@@ -7,6 +7,7 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from etlkit.rows.flat_lists import is_flat, is_plain
 from etlkit.rows.json_values import JsonText, json_text
 from etlkit.rows.refused import RefusedError
 
@@ -66,21 +67,12 @@ def copied(value: Any, depth: int = 0) -> Any:
 def freezer(column: Column) -> Freeze:
     """What freezes the values of a column, fast where they are what they should be."""
     if column.mode == "REPEATED":
-        if column.fields and _is_flat(column):
+        if column.fields and is_flat(column):
             return _copied_rows
-        return _copied_list if not column.fields and _is_plain(column) else copied
+        return _copied_list if not column.fields and is_plain(column) else copied
     if column.fields:
-        return _copied_dict if _is_flat(column) else copied
+        return _copied_dict if is_flat(column) else copied
     return _as_text if column.type == "JSON" else copied
-
-
-def _is_flat(column: Column) -> bool:
-    """Whether the fields of a STRUCT hold nothing that can be changed."""
-    return all(_is_plain(f) and f.mode != "REPEATED" and not f.fields for f in column.fields)
-
-
-def _is_plain(column: Column) -> bool:
-    return column.type not in {"BYTES", "JSON"}
 
 
 def _copied_list(value: Any) -> Any:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from etlkit.rows.frozen import LEAVES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from etlkit.rows.row import Row
 
@@ -61,7 +61,8 @@ _WIDE = 20
 """From this many columns on, a row is made faster by filling a copy of a dict that has the keys."""
 
 
-def row_maker(names: Sequence[str]) -> Callable[..., list[Row]]:
+@lru_cache(_CACHED)
+def row_maker(names: tuple[str, ...]) -> Callable[..., list[Row]]:
     """Make a function that turns columns (one list per name) into rows (one dict per position).
 
     `names` must not be empty: the rows would not know their number.
@@ -130,6 +131,7 @@ def column_loop(
     same: tuple[int, ...],
     made: tuple[str, ...],
     nested: tuple[int, ...],
+    flat: tuple[tuple[int, tuple[str, ...]], ...] = (),
     *,
     is_fan_out: bool,
 ) -> ColumnLoop:
@@ -140,6 +142,7 @@ def column_loop(
         same: Positions in `names` of the keys under which results have the very object that came in.
         made: The other keys of results.
         nested: Positions in `made` of values that the transform may change later.
+        flat: Other positions in `made`, of lists that are taken apart, with the fields of `FlatLists`.
         is_fan_out: Whether rows become several results.
 
     Returns:
@@ -148,8 +151,8 @@ def column_loop(
 
         - values, transform, clock, until, worker: as in `transform_loop`.
         - outcomes: a list that gets `outcome` for each row that became something, `skipped` for others.
-        - columns: a list for each key in `made`. It gets one value per row, and None where there is
-          none; if `is_fan_out`, one value per result.
+        - columns: a list for each key in `made`, or `FlatLists` for those in `flat`. It gets one
+          value per row, and None where there is none; if `is_fan_out`, one value per result.
         - counts: gets the number of results of each row if `is_fan_out`.
         - freezes: for each position in `nested`, what makes a value that nobody else has.
 
@@ -164,6 +167,7 @@ def column_loop(
 def run(values, transform, outcomes, outcome, columns, counts, skipped, freezes, clock, until, worker):
     {"".join(f"w{i}, " for i in range(len(made)))}= columns
     {"".join(f"f{i}, " for i in nested)}= freezes
+{_apart(flat)}
     for {_targets(names)}look in values:
         {call}
 """.replace("    = columns\n", "").replace("    = freezes\n", "")
@@ -183,7 +187,7 @@ def run(values, transform, outcomes, outcome, columns, counts, skipped, freezes,
             return result
         num = 0
         for part in parts:
-{_taking("part", names, same, made, nested, odd, 12)}
+{_taking("part", names, same, made, nested, dict(flat), odd, 12)}
             num += 1
         counts.append(num)
         outcomes.append(outcome if num else skipped)
@@ -192,13 +196,16 @@ def run(values, transform, outcomes, outcome, columns, counts, skipped, freezes,
     return END
 """
     else:
-        blanks = "".join(f"            w{i}.append(None)\n" for i in range(len(made)))
+        lists = dict(flat)
+        blanks = "".join(
+            f"            {'n' if i in lists else 'w'}{i}.append(None)\n" for i in range(len(made))
+        )
         body = f"""
         if result is None:
 {blanks}
             outcomes.append(skipped)
         else:
-{_taking("result", names, same, made, nested, "return result", 12)}
+{_taking("result", names, same, made, nested, dict(flat), "return result", 12)}
             outcomes.append(outcome)
         if {_IS_DUE}:
             return PAUSE
@@ -223,6 +230,7 @@ def _taking(
     same: Sequence[int],
     made: Sequence[str],
     nested: Sequence[int],
+    flat: Mapping[int, Sequence[str]],
     odd: str,
     indent: int,
 ) -> str:
@@ -241,10 +249,38 @@ def _taking(
                 f"    value = {row}[{name!r}]",
                 f"    w{i}.append(value if type(value) in LEAVES else f{i}(value))",
             ]
+        elif i in flat:
+            lines += [f"    value = {row}[{name!r}]", *_taking_list(i, flat[i], odd)]
         else:
             lines.append(f"    w{i}.append({row}[{name!r}])")
     lines += ["except KeyError:", f"    {odd}"]
     return "\n".join(" " * indent + line for line in lines)
+
+
+def _taking_list(i: int, fields: Sequence[str], odd: str) -> Iterator[str]:
+    """The statements that take a list apart."""
+    yield "    if type(value) is list:"
+    if fields:
+        yield "        for item in value:"
+        yield f"            if type(item) is dict and len(item) == {len(fields)}:"
+        for number, field in enumerate(fields):
+            yield f"                w{i}_{number}.append(item[{field!r}])"
+        yield f"            elif not n{i}.take_struct(item):"
+        yield f"                {odd}"
+    else:
+        yield f"        w{i}_0 += value"
+    yield f"        w{i}.append(len(w{i}_0))"
+    yield f"    elif not n{i}.take(value):"
+    yield f"        {odd}"
+
+
+def _apart(flat: Sequence[tuple[int, Sequence[str]]]) -> str:
+    """The statements that make variables of the lists of `FlatLists`."""
+    lines = []
+    for i, fields in flat:
+        leaves = "".join(f"w{i}_{number}, " for number in range(len(fields) or 1))
+        lines += [f"n{i} = w{i}", f"w{i} = n{i}.ends", f"{leaves}= n{i}.leaves"]
+    return "\n".join("    " + line for line in lines)
 
 
 @lru_cache(_CACHED)

@@ -65,7 +65,7 @@ class Block:
 
     def encode(self, given):
         pending, outcomes = given
-        pending.made_rows(outcomes, 0)
+        pending.made_rows(outcomes, 0, pending.gaps(outcomes))
 
     def function(self, rows):
         for row in rows:

@@ -14,7 +14,7 @@ def test_fast_rows_come_in_larger_and_larger_tasks():
         pace.add(pace.task_rows, took(0.00001))
     assert sizes[0] == 1
     assert sizes == sorted(sizes)
-    assert sizes[-1] == 256
+    assert sizes[-1] == 512
 
 
 def test_one_slow_row_makes_tasks_of_one_row():
@@ -22,9 +22,39 @@ def test_one_slow_row_makes_tasks_of_one_row():
     pace = Pace(1)
     for _ in range(100):
         pace.add(64, took(0.0001))
-    assert pace.task_rows == 256
+    assert pace.task_rows == 512
     pace.add(64, took(0.05))
     assert pace.task_rows == 1
+
+
+def test_tasks_grow_again_soon_after_a_single_slow_row():
+    """Half as large as before; where slow rows come again and again, they stay small."""
+    pace = Pace(4)
+    for _ in range(100):
+        pace.add(500, took(0.0001))
+    sizes = []
+    for _ in range(12):
+        pace.add(1, took(0.05))
+        assert pace.task_rows == 1
+        for _ in range(8):
+            assert pace.task_rows == 1
+            pace.add(1, took(0.00001))
+        sizes.append(pace.task_rows)
+    assert sizes[0] == 256 - 64 // 2 * 3
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-1] == 1
+
+
+def test_several_slow_tasks_at_once_are_one():
+    """Those that were under way when the first was slow say nothing new."""
+    pace = Pace(2)
+    for _ in range(100):
+        pace.add(500, took(0.0001))
+    for _ in range(2):
+        pace.add(1, took(0.05))
+    for _ in range(4):
+        pace.add(1, took(0.00001))
+    assert 1 < pace.task_rows < 512
 
 
 def test_waiting_for_the_interpreter_is_not_slow():

@@ -4,7 +4,7 @@ import random
 import threading
 import time
 from array import array
-from collections import deque
+from collections import OrderedDict, deque
 from decimal import Decimal
 from types import MappingProxyType
 
@@ -39,13 +39,22 @@ SCHEMA = MappingProxyType(
         "text": "STRING",
         "price": "NUMERIC",
         "tags": "ARRAY<STRING>",
+        "labels": "ARRAY<STRUCT<name STRING, score FLOAT64>>",
         "part": "INT64",
         "extra": "JSON",
     }
 )
 ROWS = [
-    {"n": n, "text": f"row {n}", "price": Decimal(n), "tags": [f"t{n}"]} for n in range(NUM_ROWS)
+    {
+        "n": n,
+        "text": f"row {n}",
+        "price": Decimal(n),
+        "tags": [f"t{n}"],
+        "labels": [{"name": f"l{n}", "score": k / 7} for k in range(n % 3)],
+    }
+    for n in range(NUM_ROWS)
 ]
+LAST = {"name": "last", "score": 0.5}
 
 
 def new_dict(row):
@@ -55,6 +64,7 @@ def new_dict(row):
 def in_place(row):
     row["part"], row["extra"] = 1, [row["n"]]
     row["tags"].append("more")
+    row["labels"].append(LAST)
     return row
 
 
@@ -65,6 +75,20 @@ def other_column(row):
 def equal_value(row):
     """Equal to what came in, and not the same object."""
     return {**in_place(row), "n": int(str(row["n"])), "price": row["price"] + Decimal("0.0")}
+
+
+def other_labels(row):
+    """Structs that lack fields, have them in another order, or are of another class; no list."""
+    kinds = [[{}, {"score": 1.0, "name": "x"}], (OrderedDict(name="y"), {"score": None}), None, []]
+    return {**in_place(row), "labels": kinds[row["n"] % 4]}
+
+
+def wrong_label(row):
+    return {**in_place(row), "labels": [LAST, {"name": "x", "other": row["n"]}]}
+
+
+def wrong_score(row):
+    return {**in_place(row), "labels": [LAST, {"name": "x", "score": "high"}]}
 
 
 def fewer_keys(row):
@@ -111,14 +135,15 @@ def a_part_that_is_none(row):
     yield None
 
 
-ONES = [new_dict, in_place, other_column, equal_value, fewer_keys, skipped, fails]
+ONES = [new_dict, in_place, other_column, equal_value, other_labels, fewer_keys, skipped, fails]
+WRONG = [wrong_label, wrong_score]
 MANY = [several, none_of_several, one_dict_several_times, fails_after_two, several_kinds]
 
 
 def kinds_for(seed, usual, others):
     """What happens to each row: mostly the usual thing."""
     chosen = random.Random(seed)  # noqa: S311 - the same ones in each run
-    share = 0.02 if set(others) <= {skipped, fails, fails_after_two} else 0.001
+    share = 0.02 if set(others) <= {skipped, fails, fails_after_two, other_labels} else 0.001
     return [chosen.choice(others) if chosen.random() < share else usual for _ in range(NUM_ROWS)]
 
 
@@ -129,10 +154,19 @@ def as_returned(kind, row):
         tags = list(result["tags"]) if "tags" in result else []
         extra = result.get("extra")
         extra = type(extra)(extra) if isinstance(extra, (dict, list)) else extra
-        return {**dict.fromkeys(SCHEMA), **result, "tags": tags, "extra": extra}
+        labels = [{"name": None, "score": None, **each} for each in result.get("labels") or ()]
+        return {
+            **dict.fromkeys(SCHEMA),
+            **result,
+            "tags": tags,
+            "labels": labels,
+            "extra": extra,
+        }
 
+    if kind in WRONG:
+        return []
     try:
-        result = kind({**row, "tags": list(row["tags"])})
+        result = kind({**row, "tags": list(row["tags"]), "labels": list(map(dict, row["labels"]))})
         if result is None:
             return []
         return [copied(each) for each in ([result] if isinstance(result, dict) else result)]
@@ -150,6 +184,9 @@ class Keeping:
         if "extra" in self.last:
             self.last["n"] = -1
             self.last["tags"].append("changed later")
+            for each in self.last["labels"] or ():
+                if each is not LAST:
+                    each["name"] = "changed later"
         self.last = result
         return result
 
@@ -160,8 +197,9 @@ class Keeping:
         (new_dict, [*ONES, *MANY, a_part_that_is_none], 1, False),
         (new_dict, [*ONES, *MANY, a_part_that_is_none], 1, True),
         (in_place, [skipped, fails], 1, False),
-        (in_place, [skipped, fails], 1, True),
-        (in_place, [*ONES, *MANY], 3, True),
+        (in_place, [skipped, fails, other_labels], 1, True),
+        (in_place, [*ONES, *MANY, *WRONG], 3, True),
+        (other_labels, [skipped, fails, *WRONG], 1, True),
         (several, [*ONES, *MANY, a_part_that_is_none], 1, True),
         (one_dict_several_times, [skipped, fails, fails_after_two], 1, False),
     ],
@@ -172,9 +210,9 @@ def test_each_row_is_what_it_was_when_it_came_back(usual, others, workers, keeps
     num_pending = []
     made_rows = PendingRows.made_rows
 
-    def counted(pending, found, start):
+    def counted(pending, found, *rest):
         num_pending.append(len(found))
-        return made_rows(pending, found, start)
+        return made_rows(pending, found, *rest)
 
     monkeypatch.setattr(PendingRows, "made_rows", counted)
     monkeypatch.setattr(engine_task, "_ENCODES_WITHIN_S", 60)  # on a busy machine, too
@@ -206,7 +244,7 @@ def test_each_row_is_what_it_was_when_it_came_back(usual, others, workers, keeps
     expected = [as_returned(kind, row) for kind, row in zip(kinds, ROWS, strict=True)]
     found = sorted(sink.rows, key=lambda row: row["n"]) if workers > 1 else sink.rows
     assert found == [row for rows in expected for row in rows]
-    failed = [k in {fails, fails_after_two, a_part_that_is_none} for k in kinds]
+    failed = [k in {fails, fails_after_two, a_part_that_is_none, *WRONG} for k in kinds]
     assert (report.rejected, len(sink.rejects)) == (sum(failed), sum(failed))
     assert report.skipped == sum(not e and not f for e, f in zip(expected, failed, strict=True))
     assert workers > 1 or sum(num_pending) > 500
@@ -304,7 +342,7 @@ def test_slow_rows_after_fast_ones_are_written_down(monkeypatch):
         def transform_row(self, row):
             if row["n"] == 7003:
                 raise JobError("over")
-            now[0] += row["n"] == 7001
+            now[0] += row["n"] in {7001, 7002}
             return {"n": row["n"], "text": row["text"]}
 
     job = TransferJob(source=MemorySource(ROWS), transform=Ends, sink=MemorySink("replace"))

@@ -330,7 +330,7 @@ def test_fast_rows_are_written_in_few_batches():
 def test_no_marker_reaches_the_counts():
     """`MADE` stands for rows; it is neither skipped nor an error."""
     assert MADE.error is None
-    assert chunk_outcomes.errors_of([MADE, {"n": 1}, MADE]) == []
+    assert chunk_outcomes.errors_of([MADE, {"n": 1}, MADE], [1]) == []
     assert chunk_outcomes.num_unmade_rows([MADE, {"n": 1}, MADE]) == 1
 
 

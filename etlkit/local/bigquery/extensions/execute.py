@@ -54,8 +54,8 @@ def _as_bigquery_error(error: Exception, sql: str) -> Exception:
 
 def involved_tree(sql: str, context: StatementContext) -> exp.Expr | None:
     """The tree of a statement that query hooks rewrite; None = the emulator runs it unchanged."""
-    tree = grammar.parse(sql)
-    return tree if tree is not None and hooks.is_involved(tree, context) else None
+    tree = grammar.look(sql)
+    return grammar.parse(sql) if tree is not None and hooks.is_involved(tree, context) else None
 
 
 def with_names(

@@ -15,6 +15,7 @@ from sqlglot import exp
 from sqlglot.dialects.bigquery import BigQuery
 from sqlglot.tokens import TokenType
 
+from etlkit.local.bigquery.patches.parses import shared
 from etlkit.local.bigquery.patches.table import PATCHES
 
 EXTERNAL_TABLE: Final = "EXTERNAL TABLE"
@@ -45,6 +46,15 @@ def parse(sql: str) -> Any:
     """The tree of a single statement; None = there is not exactly one, or sqlglot cannot parse it."""
     try:
         trees = [tree for tree in sqlglot.parse(sql, read="bigquery") if tree is not None]
+    except sqlglot.errors.SqlglotError:
+        return None
+    return trees[0] if len(trees) == 1 else None
+
+
+def look(sql: str) -> Any:
+    """As `parse`, without a copy: for those who only look at the tree, because others have it, too."""
+    try:
+        trees = [tree for tree in shared(BigQuery, sql) if tree is not None]
     except sqlglot.errors.SqlglotError:
         return None
     return trees[0] if len(trees) == 1 else None

@@ -106,7 +106,7 @@ class Interpreter(scripts.Interpreter):
         sql = default_dataset.qualified(sql, *self._default_dataset(), self._temp_tables)
         if await self._by_hook(sql):
             return
-        declared = declared_columns.parts(sql, grammar.parse(sql))
+        declared = declared_columns.parts(sql, grammar.look(sql))
         for part in (sql,) if declared is None else (declared.create, declared.insert):
             await super()._exec_sql(part)
         self._shape(found)

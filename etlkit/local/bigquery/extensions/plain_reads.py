@@ -34,7 +34,7 @@ def is_read(request: Request, ctx: Any) -> bool:
     query = request.query
     if query is None or any(query.get(field) for field in _NOT_PLAIN):
         return False
-    tree = grammar.parse(query.get("query") or "")
+    tree = grammar.look(query.get("query") or "")
     return isinstance(tree, exp.Query) and _is_plain(tree, StatementContext(request.project, ctx))
 
 
@@ -64,5 +64,5 @@ def _is_readable(table: exp.Table, context: StatementContext) -> bool:
         return False
     if meta.table_type == "TABLE":
         return True
-    body = grammar.parse(meta.view_query or "")
+    body = grammar.look(meta.view_query or "")
     return isinstance(body, exp.Query) and _is_plain(body, context)

@@ -62,7 +62,7 @@ async def execute_query_job(
     # The statements of a session run as those of a script, which analyzes them.
     found = analysis.check_job(bq_sql, context, query_params) if session is None else None
     outcome = await _execute(bq_sql, context)
-    tree = grammar.parse(bq_sql) if session is None else None
+    tree = grammar.look(bq_sql) if session is None else None
     if is_temp_table(tree):
         raise api_errors.invalid("Use of CREATE TEMPORARY TABLE requires a script or session")
     declared = declared_columns.parts(bq_sql, tree) if outcome is None else None
@@ -182,7 +182,7 @@ async def _dry_run_response(**request: Any) -> dict[str, Any]:
     ctx.engine.is_dry = True
     try:
         outcome = await _execute(request["bq_sql"], context)
-        if outcome is None and _writes(grammar.parse(request["bq_sql"])):
+        if outcome is None and _writes(grammar.look(request["bq_sql"])):
             # The emulator itself only classifies such a statement.
             await executor._run_single_sql(  # noqa: SLF001
                 context.project,

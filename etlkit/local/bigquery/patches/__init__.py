@@ -31,15 +31,18 @@ def apply(location: str) -> None:
         locations,
         messages,
         reads,
+        row_access,
         row_inserts,
         sandbox,
         scripts,
         single_connection,
         snapshots,
+        statement_kinds,
         table_names,
         table_options,
         table_resource,
         translations,
+        tree_walks,
         type_parameters,
         types,
     )
@@ -61,9 +64,12 @@ def apply(location: str) -> None:
         scripts,
         jobs,
         destinations,
+        row_access,
+        statement_kinds,
     )
     rows = (appends, row_inserts, reads, loads, gzip_uploads)
     for patch in (
+        tree_walks,
         single_connection,
         keep_alive,
         snapshots,

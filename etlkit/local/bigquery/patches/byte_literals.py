@@ -20,6 +20,7 @@ from sqlglot.tokens import TokenType
 from etlkit.local.bigquery.patches.table import PATCHES
 
 _ESCAPE: Final = re.compile(rb"\\(?:[xX]([0-9a-fA-F]{2})|([0-3][0-7]{2})|(.))", re.DOTALL)
+_BEGINS: Final = re.compile(r"[bB][rR]?['\"]")
 _NAMED: Final = {
     b"a": b"\a",
     b"b": b"\b",
@@ -34,6 +35,8 @@ _NAMED: Final = {
 
 def in_hex(sql: str) -> str:
     """Replace each BYTES literal with escapes or other characters than ASCII by a call of FROM_HEX."""
+    if _BEGINS.search(sql) is None:
+        return sql
     try:
         tokens = sqlglot.tokenize(sql, read="bigquery")
     except sqlglot.errors.SqlglotError:

@@ -31,6 +31,11 @@ def _parse(dialect: Dialect, sql: str, **options: Any) -> list[exp.Expr | None]:
     return [None if tree is None else copied(tree) for tree in _parsed(type(dialect), sql)]
 
 
+def shared(kind: type[Dialect], sql: str) -> tuple[exp.Expr | None, ...]:
+    """The trees of a text as others get them, too: whoever looks at them must not change anything."""
+    return tuple(_plain_parse(kind(), sql)) if len(sql) > _MAX_CHARS else _parsed(kind, sql)
+
+
 _KNOWN_PARTS: Final = {
     "args",
     "parent",
@@ -77,7 +82,9 @@ def _without_arguments(node: Any, parent: exp.Expr | None) -> Any:
     made.comments = None if node.comments is None else [*node.comments]
     meta, kind = node._meta, node._type  # noqa: SLF001
     made._meta = None if meta is None else dict(meta)  # noqa: SLF001 - numbers and texts
-    made._type = copied(kind) if isinstance(kind, exp.Expr) else deepcopy(kind)  # noqa: SLF001
+    if kind is not None:
+        kind = copied(kind) if isinstance(kind, exp.Expr) else deepcopy(kind)
+    made._type = kind  # noqa: SLF001
     return made
 
 

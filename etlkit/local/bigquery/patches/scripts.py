@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import bqemulator.scripting.interpreter as plain
@@ -24,6 +25,7 @@ from sqlglot import exp
 from sqlglot.tokens import TokenType
 
 from etlkit.local.bigquery.extensions import grammar
+from etlkit.local.bigquery.first_words import first_word
 from etlkit.local.bigquery.patches.messages import at_statement, locate
 from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.patches.table_options import sync_table
@@ -37,6 +39,9 @@ from etlkit.local.bigquery.rules.writes import checked
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_MAX_TEXTS = 256
+"""Of scripts that are not parsed again. Their statements cannot be changed."""
 
 _ONLY_IN_SCRIPTS = {"ASSERT", "BEGIN", "START", "COMMIT", "END", "ROLLBACK"}
 
@@ -130,14 +135,14 @@ class Interpreter(plain.ScriptInterpreter):
             await self._assert(sql)
             return
         write = self._prepare(sql)
-        with checked(grammar.parse(sql), self._project_id, self._ctx):
+        with checked(grammar.look(sql), self._project_id, self._ctx):
             await super()._exec_sql(sql)
         self._record(write)
 
     async def _run_statement_with_params(self, bq_sql: str, using_values: list[Any]) -> None:
         """Run EXECUTE IMMEDIATE, and update the catalog after DDL, as the emulator did not."""
         write = self._prepare(bq_sql)
-        with checked(grammar.parse(bq_sql), self._project_id, self._ctx):
+        with checked(grammar.look(bq_sql), self._project_id, self._ctx):
             if not await self._run_dynamic(bq_sql, using_values):
                 return
             ddl_sync.sync_created_schema(bq_sql, self._project_id, self._ctx)
@@ -222,6 +227,9 @@ class Interpreter(plain.ScriptInterpreter):
 
 
 def _first_word(sql: str) -> str:
+    word = first_word(sql)
+    if word:
+        return word
     try:
         tokens = sqlglot.tokenize(sql, read="bigquery")
     except sqlglot.errors.SqlglotError:
@@ -266,6 +274,8 @@ def positional(number: int) -> str:
 
 def name_positions(sql: str) -> str:
     """Replace each `?` by a name, so that it keeps its value wherever its statement runs."""
+    if "?" not in sql:
+        return sql
     try:
         tokens = sqlglot.tokenize(sql, read="bigquery")
     except sqlglot.errors.SqlglotError:
@@ -352,7 +362,7 @@ def _parse_script(source: str) -> Any:
 
 
 _plain_query_body = executor._run_query_body  # noqa: SLF001
-_plain_parse_script = executor.parse_script
+_plain_parse_script = lru_cache(_MAX_TEXTS)(executor.parse_script)
 
 
 def apply() -> None:
@@ -364,3 +374,4 @@ def apply() -> None:
     PATCHES.replace("bqemulator.jobs.executor:ScriptInterpreter", Interpreter)
     PATCHES.replace("bqemulator.jobs.executor:_run_query_body", _run_query_body)
     PATCHES.replace("bqemulator.jobs.executor:parse_script", _parse_script)
+    PATCHES.replace("bqemulator.scripting.interpreter:parse_script", _plain_parse_script)

@@ -17,6 +17,7 @@ from bqemulator.sql import translator
 from bqemulator.storage.sql_identifiers import quoted_table_ref
 from sqlglot import exp
 
+from etlkit.local.bigquery.first_words import may_begin
 from etlkit.local.bigquery.patches.alter_actions import one_action_each
 from etlkit.local.bigquery.patches.etags import changed
 from etlkit.local.bigquery.patches.partitioning import (
@@ -49,6 +50,8 @@ def sync_table(sql: str, project: str, ctx: Any) -> None:
 
 
 def _sync_statement(sql: str, project: str, ctx: Any) -> None:
+    if not may_begin(sql, "CREATE", "ALTER"):
+        return
     try:
         tree = sqlglot.parse_one(sql, read="bigquery")
     except sqlglot.errors.SqlglotError:
@@ -198,6 +201,8 @@ def _instant(value: exp.Expression, ctx: Any) -> datetime | None:
 
 def _without_set_options(sql: str) -> str:
     """Replace SET OPTIONS by a query for DuckDB. The emulator only did so for some spellings."""
+    if not may_begin(sql, "ALTER"):
+        return sql
     try:
         tree = sqlglot.parse_one(sql, read="bigquery")
     except sqlglot.errors.SqlglotError:

@@ -33,6 +33,7 @@ from etlkit.local.bigquery.rewrites import (
     wildcards,
 )
 from etlkit.local.bigquery.rewrites.names import Names
+from etlkit.local.bigquery.statement_memo import StatementMemo, Template
 
 Rewrite = Callable[[exp.Expr, Names], bool]
 
@@ -50,17 +51,28 @@ REWRITES: Final[list[Rewrite]] = [
 ]
 """Each changes the tree of a statement and returns whether it did."""
 
+_unchanged: Final = StatementMemo()
+"""Statements that nothing has to be changed of, which their text says. Where there is a subscript, the
+types of columns decide it, too."""
+
 
 def rewrite(sql: str, project: str, catalog: Any) -> str:
     """A statement without what the emulator does not know."""
     sql = information_schema.in_one_name(sql)
+    template = Template(sql)
+    if _unchanged.find(template) is not None:
+        return sql
     try:
         tree = sqlglot.parse_one(sql, read="bigquery")
     except sqlglot.errors.SqlglotError:
         return sql  # the translator reports the error
     names = Names(project, catalog)
     changed = [each(tree, names) for each in REWRITES]
-    return tree.sql(dialect="bigquery") if any(changed) else sql
+    if any(changed):
+        return tree.sql(dialect="bigquery")
+    if tree.find(exp.Bracket) is None:
+        _unchanged.keep(template, "")
+    return sql
 
 
 def expanded(sql: str, project: str, catalog: Any) -> str:

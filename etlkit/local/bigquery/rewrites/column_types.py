@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import sqlglot
 from bqemulator.sql import catalog_schema as plain
-from sqlglot import exp
 
+from etlkit.local.bigquery.named_tables import named_tables
 from etlkit.local.bigquery.patches.table import PATCHES
-from etlkit.local.bigquery.rewrites.names import Name, Names
+from etlkit.local.bigquery.rewrites.names import Name, in_project
 
 
 def column_types(sql: str, *, project_id: str, catalog: Any) -> dict[str, Any]:
@@ -22,14 +21,9 @@ def column_types(sql: str, *, project_id: str, catalog: Any) -> dict[str, Any]:
 
     Tables are named without their dataset. Those whose name stands for several are left out.
     """
-    try:
-        tree = sqlglot.parse_one(sql, read="bigquery")
-    except sqlglot.errors.SqlglotError:
-        return {}
-    names = Names(project_id, catalog)
     tables: dict[str, set[Name]] = {}
-    for table in tree.find_all(exp.Table):
-        name = names.of(table)
+    for table in named_tables(sql) or ():
+        name = in_project(table.full, project_id)
         if name is not None:
             tables.setdefault(name[2], set()).add(name)
     found = {}
