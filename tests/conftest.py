@@ -9,6 +9,7 @@ from hypothesis import settings
 
 from etlkit.calls import retry
 from etlkit.local.server import launcher
+from tests import memory_folder
 from tests.warm_python import start_servers_warm
 
 _LOG = logging.getLogger("etlkit")
@@ -38,12 +39,19 @@ LONG_FILES = (
 assert all((ROOT / name).exists() for name in LONG_FILES)
 
 start_servers_warm()
+_FOLDER = memory_folder.begin()  # in processes of xdist it is there already
 
 # Values of all properties, e.g. of `tests/unit`; the long form is `make fuzz`.
 settings.register_profile(
     "suite", max_examples=int(os.environ.get("ETLKIT_EXAMPLES", "15")), deadline=None
 )
 settings.load_profile("suite")
+
+
+def pytest_unconfigure():
+    """The folder goes when all processes of tests have ended."""
+    if _FOLDER is not None:
+        memory_folder.end(_FOLDER)
 
 
 def pytest_collection_modifyitems(items):

@@ -67,7 +67,7 @@ def folder(tmp_path_factory):
     built = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(site)],
         cwd=ROOT,
-        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1", "ETLKIT_SITE_SEARCH": "false"},
         capture_output=True,
         text=True,
         check=False,

@@ -12,7 +12,7 @@ import pytest
 from etlkit.cli.root import main
 
 IS_LONG = "ETLKIT_PROVE" in os.environ
-RUNS = 7 if IS_LONG else 3
+RUNS = 7 if IS_LONG else 2
 JOBS = "tests/faults/proved_jobs.py"
 SOURCE = ("--local", "--fake", f"{JOBS}:double")
 
