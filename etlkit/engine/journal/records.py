@@ -22,6 +22,8 @@ from etlkit.rows.json_values import JsonText
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from etlkit.rows.row import Row
+
 _FRAME = struct.Struct("<II")
 
 _TAG = ""
@@ -89,9 +91,9 @@ def to_record(row_id: str, outcome: Outcome) -> bytes:
 
 def _parts(outcome: Outcome) -> list[Any]:
     if isinstance(outcome, dict):
-        return [_to_json(outcome)]
+        return [_row_to_json(outcome)]
     if outcome.error is None:
-        return [[_to_json(row) for row in outcome.rows] or None]
+        return [[_row_to_json(row) for row in outcome.rows] or None]
     error = outcome.error
     code = getattr(error, "code", None)
     return [
@@ -129,6 +131,11 @@ def _error(said: dict[str, Any]) -> RowError:
     error.code, error.attempts = said["code"], said["attempts"]
     error.__cause__ = type(said["class"], (Exception,), {})(said["message"])
     return error  # type: ignore[no-any-return]
+
+
+def _row_to_json(row: Row) -> Any:
+    # In one step: the pipeline may remove keys without a column meanwhile, on its own thread.
+    return _to_json(dict(row))
 
 
 def _to_json(value: Any) -> Any:

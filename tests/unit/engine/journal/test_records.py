@@ -120,6 +120,22 @@ def test_a_value_that_cannot_be_kept_exactly_is_refused(value):
         to_record("id-1", {"x": [value]})
 
 
+@pytest.mark.parametrize("of", [lambda row: row, lambda row: FullOutcome((row, {"n": 2}))])
+def test_a_row_that_loses_a_key_meanwhile_is_written_as_it_was(of):
+    """The pipeline removes keys that have no column from rows that a worker still writes down."""
+
+    class Removes(dict):
+        def values(self):
+            row.pop("unknown", None)
+            return super().values()
+
+    row = {"n": 1, "nested": Removes(a=1), "unknown": None, "last": 3}
+    _, outcome = from_record(to_record("id", of(row)))
+    assert "unknown" not in row
+    written = outcome if isinstance(outcome, dict) else outcome.rows[0]
+    assert written == {"n": 1, "nested": {"a": 1}, "unknown": None, "last": 3}
+
+
 def test_skipped_rows_and_fan_out_come_back():
     """An empty iterable is a skipped row."""
     assert read_back(SKIPPED) is SKIPPED
