@@ -16,6 +16,7 @@ from etlkit.api.scheduler_task import SchedulerTask
 from etlkit.calls.retry import Calls
 from etlkit.calls.shared import SharedCalls
 from etlkit.calls.times import Times
+from etlkit.rows.columns import Column
 
 T = TypeVar("T")
 
@@ -118,12 +119,15 @@ class Worker:
         num_workers: How many workers the run is meant to have.
         is_remote: Whether the run's process cannot talk to it: it looks by itself whether the run is
             still going on.
+        known_columns: Those of the target, and what earlier workers have added to them; empty = the
+            worker has to look.
     """
 
     id: str
     index: int
     num_workers: int
     is_remote: bool = False
+    known_columns: tuple[Column, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

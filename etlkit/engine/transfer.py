@@ -349,8 +349,9 @@ class _Transfer:
                 break
             shared = True
             show_usage = partial(self._show_usage, began_with, reader.num_rows)
+            known = tuple(writer.known_columns)
             workers = self._launch(
-                SharedWork(self._job, self._request, run, writer, check, show_usage)
+                SharedWork(self._job, self._request, run, writer, check, show_usage, known)
             )
             try:
                 workers.run_all()

@@ -16,6 +16,7 @@ from etlkit.engine.worker_messages import Order, Usage, pickled_job
 if TYPE_CHECKING:
     from etlkit.api.job import TransferJob
     from etlkit.api.sink import SharesRun
+    from etlkit.rows.columns import Column
 
 log: logging.Logger = logging.getLogger("etlkit")
 
@@ -31,6 +32,7 @@ class SharedWork:
         writer: Tells how far the workers are, and tells them to stop.
         check: Called often; raises if the run is lost.
         on_usage: Called often with what all workers have done so far.
+        known_columns: See `Worker`.
     """
 
     job: TransferJob
@@ -39,6 +41,7 @@ class SharedWork:
     writer: SharesRun
     check: Callable[[], object]
     on_usage: Callable[[Usage], None]
+    known_columns: tuple[Column, ...] = ()
 
     @cached_property
     def _for_workers(self) -> tuple[bytes, RunRequest]:
@@ -62,7 +65,7 @@ class SharedWork:
         task = self.run.scheduler_task
         if task is not None:  # each of the other tasks has as many, as far as this one knows
             index, num_workers = task.index * num_workers + index, task.count * num_workers
-        worker = Worker(secrets.token_hex(4), index, num_workers)
+        worker = Worker(secrets.token_hex(4), index, num_workers, known_columns=self.known_columns)
         level = log.getEffectiveLevel()
         return Order(job, request, self.run.run_id, self.run.attempt, worker, level)
 

@@ -2,15 +2,22 @@
 
 import pytest
 
-from etlkit.api.run import Run, RunRequest, Settings
+from etlkit import BigQuerySink, BigQuerySource, EtlBase, TransferJob
+from etlkit.api.run import Run, RunRequest, Settings, Worker
 from etlkit.bigquery import sql
 from etlkit.bigquery.client import Connection
 from etlkit.bigquery.names import TableName
 from etlkit.bigquery.publish.staging import Staging, find_staged
 from etlkit.bigquery.shards.shard_log import ShardLog
 from etlkit.bigquery.shards.shard_map import CLAIMED, JOINED, OPENED, SETTLED, ShardEvent
+from etlkit.bigquery.shards.shard_writer import ShardWriter
 from etlkit.bigquery.table_definition import work_table
 from etlkit.rows.columns import parse_schema
+
+
+class Etl(EtlBase):
+    def transform_row(self, row):
+        return row
 
 
 @pytest.fixture
@@ -107,3 +114,29 @@ def test_many_tables_of_earlier_attempts_are_joined(connection, dataset, run, mo
     assert dict(staging.tables)[staging.names[1]] == large
     assert (before[0].written, before[0].skipped, before[0].parts) == (4, 1, 5)
     assert len(before[1]) == 5
+
+
+def test_a_worker_that_is_told_the_columns_does_not_look_them_up(
+    connection, dataset, local_server, monkeypatch
+):
+    """Of hundreds of staging tables. Where workers may add columns, it looks."""
+    work = connection.project, dataset
+    told = parse_schema({"n": "INT64"})
+    staged = parse_schema({"n": "INT64", "more": "STRING"})
+    name = TableName(*work, "out_run_1waa_1")
+    connection.make_table(work_table(name, (*sql.STAGING_COLUMNS, *staged)))
+    settings = Settings(environ=local_server.endpoints.environ())
+    for columns, policy, found in (
+        ((), "fail", staged),
+        (told, "fail", told),
+        (told, "add_columns", staged),
+    ):
+        sink = BigQuerySink(f"{dataset}.target")
+        source = BigQuerySource(f"{dataset}.source")
+        job = TransferJob(source=source, transform=Etl, sink=sink, on_schema_change=policy)
+        worker = Worker("bb", 0, 1, known_columns=columns)
+        with Run(RunRequest("job", settings), worker=worker) as run:
+            monkeypatch.setattr(run, "run_id", "run")
+            writer = ShardWriter(sink, job, run, connection, work, None, None, None)
+            assert writer.find_columns()
+            assert writer.known_columns == found

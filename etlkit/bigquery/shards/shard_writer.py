@@ -71,20 +71,28 @@ class ShardWriter(StagedWriter[ShardWorker]):
         self._notify: Callable[[pa.Array], None] | None = None
         with errors_as(SinkError, "open", f"opening the target {options.table} failed"):
             self._target = target_of(run, options, job)
-            self._staging.find()
+            self._given = self._given_columns(run)
+            if not self._given:
+                self._staging.find()
         self.target: str = str(self._target.name)
 
     @property
     def known_columns(self) -> tuple[Column, ...]:
         """See `etlkit.api.sink.SinkWriter.known_columns`; columns that any worker has staged win."""
         known = {column.name: column for column in self._target.columns}
-        for column in self._staging.columns:
+        for column in (*self._given, *self._staging.columns):
             known[column.name] = column.limited_by(known.get(column.name, column))
         return tuple(known.values())
 
+    def _given_columns(self, run: Run) -> tuple[Column, ...]:
+        """What need not be looked up in all staging tables; empty = they may have more columns now."""
+        if run.worker is None or self._job.on_schema_change == "add_columns":
+            return ()
+        return run.worker.known_columns
+
     def find_columns(self) -> bool:
         """Look what others have staged. Whether the columns of the rows are known now."""
-        if not self._target.columns:
+        if not self._target.columns and not self._given:
             self._staging.find_shared()
         return bool(self.known_columns)
 

@@ -5,6 +5,7 @@ import signal
 import threading
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -22,6 +23,7 @@ from etlkit.engines.engine_workers import EngineWorkers
 from etlkit.engines.registry import make_engine
 from etlkit.engines.sent_order import check_sendable, sent_order
 from etlkit.errors import ConfigError, JobError, RunTakenOverError
+from etlkit.rows.columns import Column
 from tests.engines.faulty_etl import Etl
 
 
@@ -211,6 +213,14 @@ def test_workers_are_started_again_when_the_engine_loses_one(shared):
     losses, engine = 3, LosingThreads(2)
     with pytest.raises(JobError, match=r"lost workers 3 times.*a process died.*--resume"):
         run_all(work, engine, lambda _order: ended(1))
+
+
+def test_workers_are_told_the_columns(shared):
+    """Hundreds of staging tables of earlier attempts need not be looked up by each of them."""
+    work, _ = shared
+    columns = (Column("n", "INT64"),)
+    assert replace(work, known_columns=columns).order(0, 1).worker.known_columns == columns
+    assert work.order(0, 1).worker.known_columns == ()
 
 
 def test_no_key_of_the_environment_is_sent(shared):
