@@ -1,6 +1,7 @@
 import gc
 import logging
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -37,6 +38,10 @@ LONG_FILES = (
 """Files of more than 15 seconds. They begin first, or one of them would run alone at the end."""
 
 assert all((ROOT / name).exists() for name in LONG_FILES)
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts what it puts into the background so, and processes of tests would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 start_servers_warm()
 _FOLDER = memory_folder.begin()  # in processes of xdist it is there already
