@@ -112,6 +112,11 @@ def test_many_tables_of_earlier_attempts_are_joined(connection, dataset, run, mo
         ]
         assert (staging.count(), sorted(run(staging.rows(large)), key=str)) == before
     assert dict(staging.tables)[staging.names[1]] == large
+    looked_up = []
+    monkeypatch.setattr(connection, "find_table", lambda name: looked_up.append(name.table))
+    staging.find_shared()
+    assert looked_up == ["cal_run"]  # what is known of a staging table never changes
+    assert len(staging.tables) == 3
     assert (before[0].written, before[0].skipped, before[0].parts) == (4, 1, 5)
     assert len(before[1]) == 5
 

@@ -96,6 +96,7 @@ class Staging:
         self._num_own = 0
         self._num_staged: int | None = None
         self.tables: list[tuple[TableName, tuple[Column, ...]]] = []
+        self._columns_of: dict[TableName, tuple[Column, ...]] = {}
         self.notify: Callable[[pa.Array], None] | None = None
         self.on_rejected: Callable[[pa.Array], None] | None = None
 
@@ -158,7 +159,8 @@ class Staging:
 
     def find_shared(self) -> None:
         """Look up what all workers of the run have left, in all attempts."""
-        found = find_staged(self._connection, self._dataset, self._run.run_id)
+        known = self._columns_of
+        found = find_staged(self._connection, self._dataset, self._run.run_id, known)
         self.tables, self._rejects = list(found.tables), found.rejects
         self._find_calls()
 
