@@ -33,11 +33,14 @@ class RunProcess:
     ) -> None:
         self.log = log
         own = {"ETLKIT_JOURNAL": str(log.parent / "journal"), WARM_WORKERS: "1"}
-        with log.open("w") as stderr:
+        # A file: who waits for something else does not read a pipe, and a report may not fit into it.
+        self._out = log.with_suffix(".out")
+        with log.open("w") as stderr, self._out.open("w") as stdout:
             self.process = WarmPython(
                 ["-m", "etlkit.run", f"tests/faults/{job}", *arguments],
                 cwd=ROOT,
                 env={**os.environ, **own, **environ},
+                stdout=stdout,
                 stderr=stderr,
             )
 
@@ -74,8 +77,8 @@ class RunProcess:
 
     def end(self) -> tuple[int, dict | None, str]:
         """Let it end; gives exit status, report and complaints."""
-        out, _ = self.process.communicate(timeout=TIMEOUT_S)
-        lines = out.strip().splitlines()
+        self.process.wait(TIMEOUT_S)
+        lines = self._out.read_text(encoding="utf-8").strip().splitlines()
         report = json.loads(lines[-1]) if lines else None
         return self.process.returncode, report, self.log.read_text()
 
