@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 
 from etlkit.api.lineage import RUN_ID, without_lineage
@@ -336,14 +336,12 @@ def join_staging(table: TableName, columns: Sequence[Column], staged: Staged) ->
 
     Args:
         table: Takes the rows.
-        columns: Of the target, that any of the tables has.
+        columns: All that the tables have beside `STAGING_COLUMNS`; nullable, as there.
         staged: The tables; rejected rows are not copied.
     """
     union = "\n  UNION ALL\n  ".join(_parts_of(each, has, columns) for each, has in staged.tables)
-    # Skipped rows have no values.
-    nullable = [replace(c, mode="NULLABLE") if c.mode == "REQUIRED" else c for c in columns]
     clauses = f"OPTIONS({expires()}) AS\nSELECT * FROM (\n  {union}\n)"
-    return create_table(table, (*STAGING_COLUMNS, *nullable), clauses)
+    return create_table(table, (*STAGING_COLUMNS, *columns), clauses)
 
 
 def _given(columns: Sequence[Column], staged: Staged) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
@@ -325,18 +325,19 @@ class OutputSchema:
 _MANY = 16_384
 
 
-@cache
-def _one_part() -> tuple[pa.Array, pa.Array]:
-    """Part and number of parts of rows of which each is the only one; cut as it is needed."""
-    return pa.repeat(pa.scalar(0, pa.int64()), _MANY), pa.repeat(pa.scalar(1, pa.int64()), _MANY)
+def _parts_of_one(count: int) -> tuple[pa.Array, pa.Array]:
+    """Part and number of parts of rows of which each is the only one."""
+    return pa.repeat(pa.scalar(0, pa.int64()), count), pa.repeat(pa.scalar(1, pa.int64()), count)
+
+
+_first_parts = cache(partial(_parts_of_one, _MANY))
 
 
 def _single_parts(count: int) -> tuple[pa.Array, pa.Array]:
+    """As `_parts_of_one`, cut from arrays that are made once, if they are long enough."""
     if count > _MANY:
-        return pa.repeat(pa.scalar(0, pa.int64()), count), pa.repeat(
-            pa.scalar(1, pa.int64()), count
-        )
-    part, parts = _one_part()
+        return _parts_of_one(count)
+    part, parts = _first_parts()
     return part.slice(0, count), parts.slice(0, count)
 
 

@@ -56,7 +56,7 @@ class Hold(Protocol):
         """Record why it ends."""
 
     def drop_late_tables(self) -> None:
-        """Drop what was made of the run after others finished it; else do nothing."""
+        """Drop the work tables that are left of the run, if it has no guard any more."""
 
 
 HoldT = TypeVar("HoldT", bound=Hold)

@@ -42,7 +42,7 @@ _STAGED_REJECT_COLUMNS = (
 
 
 MANY_TABLES = 200
-"""This many that earlier attempts have left are joined: each one makes queries over all slower."""
+"""From this many tables of earlier attempts on, a resume joins them: each one makes queries slower."""
 
 
 class Staging:

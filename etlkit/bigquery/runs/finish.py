@@ -77,43 +77,42 @@ def finish_published(connection: Connection, dataset: tuple[str, str], run_id: s
 
 
 def drop_work_tables(connection: Connection, dataset: tuple[str, str], run_id: str) -> None:
-    """Drop all work tables that a run has, but for its guard. They expire: failures are warnings.
+    """Drop all work tables that a run has, but for its guard.
 
     Args:
         connection: To do it with.
         dataset: Project and dataset of the work tables.
         run_id: A run that is over.
+
+    Raises:
+        google.api_core.exceptions.GoogleAPIError: They could not be listed.
     """
     ours = re.compile(rf"(?:src|out|rej|ans|cal|shd|wrk)_{re.escape(run_id)}(?:_.*)?")
     project, name = dataset
-    try:
-        listed = connection.client.list_tables(
-            f"{project}.{name}", retry=connection.retry(), timeout=REQUEST_S
-        )
-        names = [table.table_id for table in listed if ours.fullmatch(table.table_id)]
-    except Exception as error:
-        log.warning("work tables of run %s may be left: %s", run_id, google_message(error))
-        return
-    for each in names:
-        connection.drop_work_table(TableName(project, name, each))
+    listed = connection.client.list_tables(
+        f"{project}.{name}", retry=connection.retry(), timeout=REQUEST_S
+    )
+    for table in listed:
+        if ours.fullmatch(table.table_id):
+            connection.drop_work_table(TableName(project, name, table.table_id))
 
 
 def drop_late_tables(connection: Connection, dataset: tuple[str, str], run_id: str) -> None:
-    """Drop what a process that lost its run has made since another one finished the run.
+    """Drop the work tables that are left of a run without a guard. They expire: a failure is a warning.
 
     A machine may stand still between two requests for as long as it takes others to publish the run.
-    They drop the tables that are there when its guard goes; what comes later is this process's to drop.
+    They call this once the guard is gone. What comes later is dropped by the process that lost the run.
     While there is a guard, nothing is dropped: the run can be resumed, or is about to be finished.
 
     Args:
         connection: To do it with.
         dataset: Project and dataset of the work tables.
-        run_id: The run that this process lost.
+        run_id: The run.
     """
     try:
         if connection.find_table(guard_name(dataset, run_id)) is None:
             drop_work_tables(connection, dataset, run_id)
-    except Exception as error:  # the loss of the run is the error to report
+    except Exception as error:
         log.warning("work tables of run %s may be left: %s", run_id, google_message(error))
 
 

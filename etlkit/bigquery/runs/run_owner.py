@@ -14,7 +14,7 @@ from etlkit.api.workflow_report import TaskReport, WorkflowReport
 from etlkit.api.workflow_state import value_text
 from etlkit.bigquery import sql
 from etlkit.bigquery.google_errors import google_message
-from etlkit.bigquery.runs.finish import drop_late_tables, drop_work_tables, finish_published
+from etlkit.bigquery.runs.finish import drop_late_tables, finish_published
 from etlkit.bigquery.runs.guard import Guard, guard_name
 from etlkit.bigquery.runs.job_lock import JobLock
 from etlkit.bigquery.runs.lease import Lease
@@ -366,10 +366,10 @@ class RunOwner:
         self.guard.drop()
         if self._run.attempt > 1 or self._run.num_workers is not None:
             # A process that has lost the run, or a part of it, may have made a table meanwhile.
-            drop_work_tables(self._connection, self._dataset, self._run.run_id)
+            self.drop_late_tables()
 
     def drop_late_tables(self) -> None:
-        """Drop what this process made of a run after another one finished it; else do nothing."""
+        """Drop the work tables that are left of the run, if it has no guard any more."""
         drop_late_tables(self._connection, self._dataset, self._run.run_id)
 
 

@@ -119,7 +119,7 @@ class ShardWorker:
         self._guard.end()
 
     def drop_late_tables(self) -> None:
-        """Drop what this worker made of a run after others finished it; else do nothing."""
+        """Drop the work tables that are left of the run, if it has no guard any more."""
         drop_late_tables(self._connection, self._dataset, self._run_id)
 
     def find_lost(self, state: LogState) -> Sequence[ShardEvent]:

@@ -20,7 +20,7 @@ def first_word(sql: str) -> str:
 def may_begin(sql: str, *words: str) -> bool:
     """Whether a text may be a statement that begins with one of these words, in capitals.
 
-    False is certain: the text begins with another word.
+    False is certain. True is a guess if the text begins with no word, e.g. with a parenthesis.
     """
     found = first_word(sql)
     return not found or found in words

@@ -28,7 +28,7 @@ _MARK: Final = re.compile("\x00([0-9]+)\x00")
 
 
 class Template:
-    """A text whose ids are replaced by marks, which count them in the order in which they sort.
+    """A text with a mark in place of each id. The mark is the id's position among all of them, sorted.
 
     Attributes:
         text: The text with the marks.
