@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, Protocol, TypeAlias, runtime_checkable
 
 from etlkit.api.lineage import LINEAGE_NAMES
-from etlkit.bigquery import sql
+from etlkit.bigquery.sql import ddl, dml
+from etlkit.bigquery.sql.user_sql import user_dml
 from etlkit.errors import ConfigError, SinkError
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class ExistingTable:
         partitioning = self.definition.partitioning
         if partitioning is None or not partitioning.require_filter:
             return None
-        return sql.any_partition(partitioning.column)
+        return dml.any_partition(partitioning.column)
 
     @property
     def layout_columns(self) -> frozenset[str]:
@@ -118,7 +119,7 @@ class Evolution:
     """How a target's columns change for the rows of a run.
 
     Attributes:
-        before: Changes for `sql.alter_columns` before the rows are published. They do no harm if the
+        before: Changes for `ddl.alter_columns` before the rows are published. They do no harm if the
             rows are never published.
         after: Changes afterwards: what they remove is no longer needed then.
     """
@@ -228,8 +229,8 @@ class Mode:
 
     def statements(self, options: TargetOptions, table: ExistingTable, rows: Rows) -> list[str]:
         """The DML that publishes the rows."""
-        before = [] if options.before_load is None else sql.user_dml(options.before_load)
-        return [*before, sql.insert(table.name, rows.columns, rows.select, rows.exactly)]
+        before = [] if options.before_load is None else user_dml(options.before_load)
+        return [*before, dml.insert(table.name, rows.columns, rows.select, rows.exactly)]
 
 
 class AppendDirect(Mode):
@@ -259,7 +260,7 @@ class Replace(Mode):
         added = super().statements(options, table, rows)
         if rows.on_top:
             return added
-        return [*added[:-1], sql.empty(table.name, table.partition_filter), added[-1]]
+        return [*added[:-1], dml.empty(table.name, table.partition_filter), added[-1]]
 
 
 class DeleteInAdvance(Replace):
@@ -328,8 +329,8 @@ class Merge(Mode):
 
     def statements(self, options: TargetOptions, table: ExistingTable, rows: Rows) -> list[str]:
         """See `Mode.statements`."""
-        before = [] if options.before_load is None else sql.user_dml(options.before_load)
-        merged = sql.merge(
+        before = [] if options.before_load is None else user_dml(options.before_load)
+        merged = dml.merge(
             table.name,
             rows.columns,
             rows.select,
@@ -362,7 +363,7 @@ def check_dml(text: str) -> None:
     Raises:
         ConfigError: Says which statement.
     """
-    statements = sql.user_dml(text)
+    statements = user_dml(text)
     if not statements:
         raise ConfigError("before_load has no statement")
     for statement in statements:
@@ -437,21 +438,21 @@ def _added(table: ExistingTable, columns: Sequence[Column], policy: OnSchemaChan
             "two, or choose on_schema_change='add_columns' or 'drop_columns'",
             stage="stage",
         )
-    return Evolution(before=tuple(sql.add_column(column) for column in new if policy != "fail"))
+    return Evolution(before=tuple(ddl.add_column(column) for column in new if policy != "fail"))
 
 
 def _become(table: ExistingTable, columns: Sequence[Column]) -> Evolution:
     """Change the table's columns to those of the rows, by ALTER: everything else of it stays."""
     given = {column.name: column for column in columns}
     there = {column.name for column in table.columns}
-    before = [sql.add_column(column) for column in columns if column.name not in there]
+    before = [ddl.add_column(column) for column in columns if column.name not in there]
     after = []
     for column in table.columns:
         new = given.get(column.name)
         if new is None:
             _refuse_layout_column(table, column.name, "is not in the rows")
-            before += [sql.drop_not_null(column.name)] if column.mode == "REQUIRED" else []
-            after.append(sql.drop_column(column.name))
+            before += [ddl.drop_not_null(column.name)] if column.mode == "REQUIRED" else []
+            after.append(ddl.drop_column(column.name))
         elif new.ddl != column.ddl:
             _refuse_layout_column(table, column.name, f"is {column.ddl}, the rows have {new.ddl}")
             if (column.ddl, new.ddl) not in _WIDER_TYPES:
@@ -461,7 +462,7 @@ def _become(table: ExistingTable, columns: Sequence[Column]) -> Evolution:
                     "transform and declare it in output_schema, or drop the table first",
                     stage="stage",
                 )
-            before.append(sql.set_type(new))
+            before.append(ddl.set_type(new))
     return Evolution(tuple(before), tuple(after))
 
 

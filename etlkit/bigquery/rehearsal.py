@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from etlkit.api.sink import Findings, Outlook
-from etlkit.bigquery import sql
 from etlkit.bigquery.modes import MODES
 from etlkit.bigquery.names import parse_table
 from etlkit.bigquery.publish.staged_writer import BigQueryWriter
 from etlkit.bigquery.sample import LeaveOut, SampledReader, sampled
 from etlkit.bigquery.sink import BigQuerySink
 from etlkit.bigquery.source import BigQuerySource
+from etlkit.bigquery.sql import ddl
 from etlkit.bigquery.table_definition import (
     Definition,
     ExpiringDefinition,
@@ -179,7 +179,7 @@ class _ThrowAway:
 
         columns = from_schema_fields(schema)
         clauses = ExpiringDefinition.of(definition).clauses(columns, self._connection.labels)
-        text = sql.create_table(self.name, columns, clauses)
+        text = ddl.create_table(self.name, columns, clauses)
         self._connection.query(text, "make_rehearsal")
 
     def drop(self) -> None:

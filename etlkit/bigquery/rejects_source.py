@@ -79,12 +79,12 @@ class RejectsReader(BigQueryReader):
     def _snapshot(self) -> None:
         from google.cloud import bigquery
 
-        from etlkit.bigquery import sql
+        from etlkit.bigquery.sql.rejects import snapshot_rejects
 
         values = {"run_id": self._rejects.run_id}
         values |= {} if self._rejects.only is None else {"only": self._rejects.only}
         self._connection.query(
-            sql.snapshot_rejects(
+            snapshot_rejects(
                 self.frozen, self._rejects_table, self._run.limit, only="only" in values
             ),
             "snapshot",

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from etlkit.api.source import Sampling
-from etlkit.bigquery import sql
 from etlkit.bigquery.names import TableName, work_dataset
 from etlkit.bigquery.results.results_table import ResultsTable
 from etlkit.bigquery.source import BigQueryReader, BigQuerySource
+from etlkit.bigquery.sql import frozen_rows
 
 if TYPE_CHECKING:
     from etlkit.api.job_options import JobOptions
@@ -85,14 +85,14 @@ class SampledReader(BigQueryReader):
     def _snapshot(self) -> None:
         sampling, source = self._sampling, self._source
         self._connection.query(
-            sql.snapshot(self.population, source.query, None),
+            frozen_rows.snapshot(self.population, source.query, None),
             "snapshot",
             parameters=self._parameters,
             maximum_bytes_billed=source.maximum_bytes_billed,
         )
         frozen = self._connection.find_table(self.population)
         sampling.num_source_rows = None if frozen is None else frozen.num_rows
-        text = sql.sample(
+        text = frozen_rows.sample(
             self.frozen,
             self.population,
             self.columns,

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from etlkit.api.source import ROW_ID
-from etlkit.bigquery import sql
 from etlkit.bigquery.client import Connection, connect
 from etlkit.bigquery.google_errors import errors_as
 from etlkit.bigquery.modes import TargetOptions
 from etlkit.bigquery.names import TableName, parse_table, work_dataset
 from etlkit.bigquery.parameters import query_parameters
 from etlkit.bigquery.publish.opening import look_ahead
+from etlkit.bigquery.sql import frozen_rows, user_sql
+from etlkit.bigquery.sql.expiration import EXPIRE_DAYS
 from etlkit.errors import ConfigError, SourceError
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ class BigQueryReader:
         from etlkit.rows.columns import check_names
 
         with errors_as(SourceError, "open", "the source query was refused", self._hints()):
-            job = self._connection.dry_run(sql.up_to_end(self._source.query), self._parameters)
+            job = self._connection.dry_run(user_sql.up_to_end(self._source.query), self._parameters)
             self._connection.location = self._connection.location or job.location
             columns = from_schema_fields(job.schema or ())
             self._refuse_unnamed(columns)
@@ -209,7 +210,7 @@ class BigQueryReader:
         if not names:
             return
         try:
-            text = sql.named_columns(self._source.query, names)
+            text = user_sql.named_columns(self._source.query, names)
             self._connection.dry_run(text, self._parameters)
         except BadRequest as error:
             numbers = [n for n, column in enumerate(columns, 1) if column.name in names]
@@ -226,7 +227,7 @@ class BigQueryReader:
             if finished and self._connection.find_table(self.frozen) is None:
                 raise SourceError(
                     f"the frozen rows of run {self._run.run_id} are gone ({self.frozen}); they "
-                    f"are kept for {sql.EXPIRE_DAYS} days. Start a new run"
+                    f"are kept for {EXPIRE_DAYS} days. Start a new run"
                 )
             if self._table is None:
                 self._connection.make_dataset(self.frozen.dataset_id)
@@ -240,7 +241,7 @@ class BigQueryReader:
 
     def _snapshot(self) -> None:
         self._connection.query(
-            sql.snapshot(
+            frozen_rows.snapshot(
                 self.frozen, self._source.query, self._run.limit, with_shards=self._is_shared
             ),
             "snapshot",
@@ -254,7 +255,7 @@ class BigQueryReader:
             raise SourceError("the sink cannot say in SQL which rows it has; resume needs that")
         self._rests += 1
         self._connection.query(
-            sql.rest(self._rest, self.frozen, recovered.query, with_shards=self._is_shared),
+            frozen_rows.rest(self._rest, self.frozen, recovered.query, with_shards=self._is_shared),
             f"rest_{self._rests}",
         )
         self._table = self._rest
@@ -284,7 +285,7 @@ class BigQueryReader:
         """Read a few rows for a preview, over REST: there is no table to read from."""
         with errors_as(SourceError, "read", "reading the source rows failed", _SNAPSHOT_HINTS):
             job = self._connection.query(
-                sql.source_rows(self._source.query, self._run.limit),
+                frozen_rows.source_rows(self._source.query, self._run.limit),
                 "preview",
                 parameters=self._parameters,
                 maximum_bytes_billed=self._source.maximum_bytes_billed,
@@ -340,7 +341,7 @@ def fetch_rows(
 
     with errors_as(SourceError, "read", "reading rows again failed"):
         job = connection.query(
-            sql.rows_by_id(frozen),
+            frozen_rows.rows_by_id(frozen),
             purpose,
             parameters=[bigquery.ArrayQueryParameter("ids", "STRING", list(row_ids))],
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from etlkit.api.labels import check_labels
 from etlkit.bigquery.names import TableName, literal
-from etlkit.bigquery.sql import EXPIRE_DAYS, expires
+from etlkit.bigquery.sql.expiration import EXPIRE_DAYS, expires
 from etlkit.errors import ConfigError, SinkError
 from etlkit.rows.columns import Column, quoted
 

@@ -27,7 +27,7 @@ def make_table(
         rows: Native values.
     """
     from etlkit.bigquery.names import parse_table
-    from etlkit.bigquery.sql import create_table
+    from etlkit.bigquery.sql.ddl import create_table
     from etlkit.bigquery.storage.append_rows import Appender
     from etlkit.rows.batches import RowEncoder
     from etlkit.rows.columns import arrow_schema

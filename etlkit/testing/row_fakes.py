@@ -86,7 +86,7 @@ def sample_rows(of: str, n: int = 50, *, seed: int = 0) -> list[Row]:
     Raises:
         SourceError: The query or the table cannot be read.
     """
-    from etlkit.bigquery.sql import sample_of
+    from etlkit.bigquery.sql.user_sql import sample_of
     from etlkit.rows.batches import RowDecoder
 
     with _opened(sample_of(of, n, seed), limit=n) as reader:
@@ -95,7 +95,7 @@ def sample_rows(of: str, n: int = 50, *, seed: int = 0) -> list[Row]:
 
 
 def _columns_of(of: str) -> Sequence[Column]:
-    from etlkit.bigquery.sql import query_of
+    from etlkit.bigquery.sql.user_sql import query_of
 
     with _opened(query_of(of)) as reader:
         return reader.columns

@@ -12,7 +12,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from etlkit.bigquery.sql import EXPIRE_DAYS
+from etlkit.bigquery.sql.expiration import EXPIRE_DAYS
 from etlkit.engine.transform_spec import MAX_TASKS
 from tests.bench import cost
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from etlkit.api.report import PRICE_PER_TIB
-from etlkit.bigquery import sql
+from etlkit.bigquery.sql.staging import STAGING_COLUMNS
 from tests.bench import cost
 
 PAGE = (Path(__file__).parents[2] / "docs/guides/cost.md").read_text(encoding="utf-8")
@@ -36,7 +36,7 @@ def test_the_estimate_of_dry_runs_has_the_same_price():
 
 def test_staged_rows_carry_the_columns_that_are_counted():
     """An id and three INT64: what the model adds to each staged row."""
-    kinds = [column.type for column in sql.STAGING_COLUMNS]
+    kinds = [column.type for column in STAGING_COLUMNS]
     assert kinds == ["STRING", "INT64", "INT64", "INT64"]
     assert f"carry {cost.ID_BYTES + cost.COUNTER_BYTES} bytes" in PAGE
     assert f"about {cost.EVENT_BYTES} bytes a row" in PAGE

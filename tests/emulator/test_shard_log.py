@@ -4,13 +4,13 @@ import pytest
 
 from etlkit import BigQuerySink, BigQuerySource, EtlBase, TransferJob
 from etlkit.api.run import Run, RunRequest, Settings, Worker
-from etlkit.bigquery import sql
 from etlkit.bigquery.client import Connection
 from etlkit.bigquery.names import TableName
 from etlkit.bigquery.publish.staging import Staging, find_staged
 from etlkit.bigquery.shards.shard_log import ShardLog
 from etlkit.bigquery.shards.shard_map import CLAIMED, JOINED, OPENED, SETTLED, ShardEvent
 from etlkit.bigquery.shards.shard_writer import ShardWriter
+from etlkit.bigquery.sql.staging import STAGING_COLUMNS
 from etlkit.bigquery.table_definition import work_table
 from etlkit.rows.columns import parse_schema
 
@@ -66,7 +66,7 @@ def test_what_some_workers_have_staged_is_found_without_the_tables_of_the_others
         TableName(*work, f"out_run_{which}") for which in ("1_1", "1waa_1", "2wbb_1", "2wbb_2")
     ]
     for name in names:
-        connection.make_table(work_table(name, (*sql.STAGING_COLUMNS, *columns)))
+        connection.make_table(work_table(name, (*STAGING_COLUMNS, *columns)))
     everything = find_staged(connection, work, "run")
     assert everything.tables == tuple((name, columns) for name in names)
     known = {names[2]: parse_schema({"known": "STRING"})}
@@ -92,7 +92,7 @@ def test_many_tables_of_earlier_attempts_are_joined(connection, dataset, run, mo
     }
     for which, (columns, values) in rows.items():
         name = TableName(*work, f"out_run_{which}")
-        connection.make_table(work_table(name, (*sql.STAGING_COLUMNS, *columns)))
+        connection.make_table(work_table(name, (*STAGING_COLUMNS, *columns)))
         run(f"INSERT INTO {name.sql} VALUES {values}")
     attempt = Run(RunRequest("job", Settings(), num_workers=2))
     monkeypatch.setattr(attempt, "run_id", "run")
@@ -129,7 +129,7 @@ def test_a_worker_that_is_told_the_columns_does_not_look_them_up(
     told = parse_schema({"n": "INT64"})
     staged = parse_schema({"n": "INT64", "more": "STRING"})
     name = TableName(*work, "out_run_1waa_1")
-    connection.make_table(work_table(name, (*sql.STAGING_COLUMNS, *staged)))
+    connection.make_table(work_table(name, (*STAGING_COLUMNS, *staged)))
     settings = Settings(environ=local_server.endpoints.environ())
     for columns, policy, found in (
         ((), "fail", staged),

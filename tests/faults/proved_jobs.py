@@ -9,16 +9,16 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import etlkit.bigquery.sql
 import etlkit.engine.journal.journal
 from etlkit import BigQuerySink, BigQuerySource, EtlBase, RowError, TransferJob
+from etlkit.bigquery.sql import staging as staging_sql
 from etlkit.calls.async_http import AsyncHttpClient
 from etlkit.calls.http import HttpClient
 
 SOURCE = BigQuerySource("SELECT n FROM UNNEST(GENERATE_ARRAY(0, 59)) AS n")
 
 
-ROWS_OF = {name: getattr(etlkit.bigquery.sql, name) for name in ("staged_rows", "unrepeated_rows")}
+ROWS_OF = {name: getattr(staging_sql, name) for name in ("staged_rows", "unrepeated_rows")}
 
 
 def double(request):
@@ -116,7 +116,7 @@ def is_proving():
 def loses_rows():
     """As if the engine published only what the last attempt has staged."""
     for name, rows_of in ROWS_OF.items() if is_proving() else ():
-        setattr(etlkit.bigquery.sql, name, partial(of_last_attempt, rows_of))
+        setattr(staging_sql, name, partial(of_last_attempt, rows_of))
     return NoCalls()
 
 

@@ -21,7 +21,7 @@ from etlkit.bigquery.publish.preflight import check_before_load, check_checks
 from etlkit.bigquery.publish.publisher import Publisher
 from etlkit.bigquery.publish.target import Target
 from etlkit.bigquery.sink import SinkOptions
-from etlkit.bigquery.sql import Staged
+from etlkit.bigquery.sql.staging import Staged
 from etlkit.bigquery.table_definition import Definition
 from etlkit.errors import ConfigError, SinkError
 from etlkit.rows.columns import Column, check_names

@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 
 from etlkit.api.datamart import Lookback, ValidityColumns
 from etlkit.bigquery.names import TableName
-from etlkit.bigquery.sql import EXPIRE_DAYS, names_of, same_keys
+from etlkit.bigquery.sql.dml import names_of, same_keys
+from etlkit.bigquery.sql.expiration import expires
 from etlkit.rows.columns import Column, quoted
 
 
@@ -57,9 +58,8 @@ def timestamp(at: datetime) -> str:
 
 def stage(table: TableName, query: str) -> str:
     """Keep the rows of a query in a work table; a repeat changes nothing."""
-    expires = f"TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL {EXPIRE_DAYS} DAY)"
     return (
-        f"CREATE TABLE IF NOT EXISTS {table.sql} OPTIONS(expiration_timestamp = {expires}) AS\n"
+        f"CREATE TABLE IF NOT EXISTS {table.sql} OPTIONS({expires()}) AS\n"
         f"SELECT * FROM (\n{query}\n)"
     )
 

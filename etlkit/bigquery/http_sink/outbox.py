@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 from etlkit.api.outcomes import RefusedRow, error_class
 from etlkit.api.sink import PART, PARTS
 from etlkit.api.source import ROW_ID
-from etlkit.bigquery import sql as staging_sql
 from etlkit.bigquery.http_sink import sql
 from etlkit.bigquery.http_sink.bundle import Item, ItemOutcome, unsettled
 from etlkit.bigquery.names import TableName
 from etlkit.bigquery.publish.staging import Staging
+from etlkit.bigquery.sql import staging as staging_sql
 from etlkit.bigquery.storage.append_rows import Appender
 from etlkit.bigquery.table_definition import work_table
 from etlkit.errors import CallFailedError, RequestRefusedError, RowError, RowSchemaError

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from etlkit.api.sink import PART, PARTS
 from etlkit.api.source import ROW_ID
-from etlkit.bigquery import sql
 from etlkit.bigquery.names import TableName, literal
+from etlkit.bigquery.sql.dml import names_of
+from etlkit.bigquery.sql.staging import ATTEMPT, Staged, outcomes, staged_rows
 from etlkit.rows.columns import Column
 
 BUNDLE = "_etlkit_bundle"
@@ -23,7 +24,7 @@ OUTBOX_COLUMNS = (
 
 ANSWER_COLUMNS = (
     Column(ROW_ID, "STRING"),
-    Column(sql.ATTEMPT, "INT64", description="The attempt that staged the item"),
+    Column(ATTEMPT, "INT64", description="The attempt that staged the item"),
     Column(PART, "INT64"),
     Column("outcome", "STRING", description="accepted, refused or failed"),
     Column("status", "INT64", description="HTTP status; null = no answer"),
@@ -47,14 +48,14 @@ RESPONSE_COLUMNS = (
 )
 """The table of answers that a job keeps."""
 
-_IDS = (ROW_ID, sql.ATTEMPT, PART)
+_IDS = (ROW_ID, ATTEMPT, PART)
 
 
 def _same(left: str, right: str) -> str:
     return " AND ".join(f"{left}.{name} = {right}.{name}" for name in _IDS)
 
 
-def open_bundles(staged: sql.Staged, answers: TableName) -> str:
+def open_bundles(staged: Staged, answers: TableName) -> str:
     """All items of the bundles that have one to send, in order; `is_settled` says which are not.
 
     Those are items with an answer, and those of rows that are rejected, skipped, or staged anew by a
@@ -69,24 +70,24 @@ def open_bundles(staged: sql.Staged, answers: TableName) -> str:
         "SELECT * FROM (\n"
         "  SELECT items.*, wanted.n IS NULL OR done.n IS NOT NULL AS is_settled,\n"
         "    SUM(IF(wanted.n IS NULL OR done.n IS NOT NULL, 0, 1)) OVER (\n"
-        f"      PARTITION BY items.{sql.ATTEMPT}, items.{BUNDLE}) AS num_open\n"
+        f"      PARTITION BY items.{ATTEMPT}, items.{BUNDLE}) AS num_open\n"
         f"  FROM (\n    SELECT * FROM (\n    {items}\n    ) WHERE TRUE\n"
         f"    QUALIFY ROW_NUMBER() OVER (PARTITION BY {ids} ORDER BY {POSITION}) = 1\n  ) AS items\n"
         f"  LEFT JOIN (\n    SELECT {ids}, 1 AS n FROM (\n"
-        f"{sql.staged_rows(staged, OUTBOX_COLUMNS, with_ids=True)}\n)\n  ) AS wanted\n"
+        f"{staged_rows(staged, OUTBOX_COLUMNS, with_ids=True)}\n)\n  ) AS wanted\n"
         f"  ON {_same('items', 'wanted')}\n"
         f"  LEFT JOIN (SELECT DISTINCT {ids}, 1 AS n FROM {answers.sql}) AS done\n"
         f"  ON {_same('items', 'done')}\n"
-        f") WHERE num_open > 0\nORDER BY {sql.ATTEMPT}, {POSITION}"
+        f") WHERE num_open > 0\nORDER BY {ATTEMPT}, {POSITION}"
     )
 
 
-def refused_rows(staged: sql.Staged, answers: TableName) -> str:
+def refused_rows(staged: Staged, answers: TableName) -> str:
     """Rows that the API refused and that are neither rejected nor skipped yet, with one error each."""
     return (
         f"SELECT o.{ROW_ID}, o.parts, a.outcome, a.error_class, a.code, a.message, a.attempts\n"
-        f"FROM (\n{sql.outcomes(staged)}\n) AS o\nJOIN {answers.sql} AS a\n"
-        f"ON a.{ROW_ID} = o.{ROW_ID} AND a.{sql.ATTEMPT} = o.{sql.ATTEMPT}\n"
+        f"FROM (\n{outcomes(staged)}\n) AS o\nJOIN {answers.sql} AS a\n"
+        f"ON a.{ROW_ID} = o.{ROW_ID} AND a.{ATTEMPT} = o.{ATTEMPT}\n"
         "WHERE a.outcome != 'accepted' AND NOT o.rejected AND o.parts > 0\n"
         f"QUALIFY ROW_NUMBER() OVER (PARTITION BY o.{ROW_ID} ORDER BY a.{PART}) = 1"
     )
@@ -105,25 +106,25 @@ def _accepted(answers: TableName) -> str:
     )
 
 
-def _accepted_items(staged: sql.Staged, answers: TableName) -> str:
+def _accepted_items(staged: Staged, answers: TableName) -> str:
     return (
-        f"(\n{sql.staged_rows(staged, OUTBOX_COLUMNS, with_ids=True)}\n) AS s\n"
+        f"(\n{staged_rows(staged, OUTBOX_COLUMNS, with_ids=True)}\n) AS s\n"
         f"JOIN (\n{_accepted(answers)}\n) AS a\nON {_same('s', 'a')}"
     )
 
 
-def count_accepted(staged: sql.Staged, answers: TableName) -> str:
+def count_accepted(staged: Staged, answers: TableName) -> str:
     """How many staged rows the API has accepted, as `n`."""
     return f"SELECT COUNT(*) AS n FROM {_accepted_items(staged, answers)}"
 
 
-def insert_responses(target: TableName, staged: sql.Staged, answers: TableName, run_id: str) -> str:
+def insert_responses(target: TableName, staged: Staged, answers: TableName, run_id: str) -> str:
     """Add one row for each staged row that the API has accepted.
 
     `wide_number_mode`: BigQuery refuses floats that do not come back as the same text.
     """
     return (
-        f"INSERT INTO {target.sql} ({sql.names_of(RESPONSE_COLUMNS)})\n"
+        f"INSERT INTO {target.sql} ({names_of(RESPONSE_COLUMNS)})\n"
         f"SELECT {literal(run_id)}, s.{ROW_ID}, s.{PART},\n"
         f"  SAFE.PARSE_JSON(s.{ROW}, wide_number_mode => 'round'), a.status, a.answer, a.answered_at\n"
         f"FROM {_accepted_items(staged, answers)}"

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from etlkit.api.lineage import RUN_ID
 from etlkit.api.source import ROW_ID
-from etlkit.bigquery import sql
 from etlkit.bigquery.names import TableName, literal
 from etlkit.bigquery.results.sql import MADE_BY_ROW, MADE_BY_RUN
+from etlkit.bigquery.sql.staging import ATTEMPT, Staged, outcomes
 from etlkit.rows.columns import Column, quoted
 
 RECORDED_AT = "recorded_at"
@@ -37,7 +37,7 @@ LINEAGE_TABLE_COLUMNS = (
 
 CALL_COLUMNS = (
     Column(ROW_ID, "STRING"),
-    Column(sql.ATTEMPT, "INT64"),
+    Column(ATTEMPT, "INT64"),
     Column("number", "INT64", description="Tells records of an attempt apart"),
     Column("calls", "INT64"),
     Column("units", "INT64"),
@@ -61,7 +61,7 @@ class LineageRows:
     """
 
     run_id: str
-    staged: sql.Staged
+    staged: Staged
     frozen: TableName | None
     source: tuple[Column, ...] | None
     calls: TableName | None
@@ -77,7 +77,7 @@ def record(into: TableName, rows: LineageRows) -> str:
         "run_id": literal(rows.run_id),
         "row_id": f"o.{ROW_ID}",
         "num_rows": "o.parts",
-        "attempt": f"o.{sql.ATTEMPT}",
+        "attempt": f"o.{ATTEMPT}",
         "made_by_run_id": f"IFNULL({made_by[0]}, {literal(rows.run_id)})",
         "made_by_row_id": f"IFNULL({made_by[1]}, o.{ROW_ID})",
         "calls": "c.calls" if rows.calls is not None else "NULL",
@@ -95,7 +95,7 @@ def record(into: TableName, rows: LineageRows) -> str:
     ]
     return (
         f"INSERT INTO {into.sql} ({', '.join(values)})\n"
-        f"SELECT {', '.join(chosen)}\nFROM (\n{sql.outcomes(rows.staged)}\n) AS o"
+        f"SELECT {', '.join(chosen)}\nFROM (\n{outcomes(rows.staged)}\n) AS o"
         f"{_joins(rows)}\nWHERE o.parts > 0"
     )
 
@@ -106,7 +106,7 @@ def _joins(rows: LineageRows) -> str:
         joined += (
             f"\nLEFT JOIN (\n  SELECT DISTINCT {ROW_ID}, {MADE_BY_RUN} AS run_id, "
             f"{MADE_BY_ROW} AS row_id FROM {rows.taken.sql}\n"
-            f") AS t ON t.{ROW_ID} = o.{ROW_ID} AND o.{sql.ATTEMPT} = 0"
+            f") AS t ON t.{ROW_ID} = o.{ROW_ID} AND o.{ATTEMPT} = 0"
         )
     if rows.calls is not None:
         names = ", ".join(column.name for column in CALL_COLUMNS)

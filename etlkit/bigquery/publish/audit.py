@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from etlkit.api.checks import STAGED, Check, as_check
-from etlkit.bigquery import sql
+from etlkit.bigquery.sql import dml
+from etlkit.bigquery.sql.expiration import EXPIRE_DAYS
 from etlkit.errors import CheckFailedError, CountMismatchError, SinkError
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def refuse_many_partitions(
     names = {column.name for column in staged.columns}
     if by is None or by.column not in names or num_rows <= MAX_TOUCHED_PARTITIONS:
         return
-    text = sql.distinct_partitions(staged.rows(staged.columns), by.expression(staged.columns))
+    text = dml.distinct_partitions(staged.rows(staged.columns), by.expression(staged.columns))
     count = connection.select(text)[0]["n"]
     if count > MAX_TOUCHED_PARTITIONS:
         raise SinkError(
@@ -96,7 +97,7 @@ def run_checks(connection: Connection, staged: StagedRows, checks: Sequence[Chec
         tables = ", ".join(map(str, staged.names))
         raise CheckFailedError(
             f"check failed: {wrong}. Nothing was published; the staged rows are in {tables} "
-            f"for {sql.EXPIRE_DAYS} days"
+            f"for {EXPIRE_DAYS} days"
         )
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from etlkit.api.outcomes import Recovered
 from etlkit.api.sink import PARTS
-from etlkit.bigquery import sql
 from etlkit.bigquery.client import Connection
 from etlkit.bigquery.google_errors import errors_as
 from etlkit.bigquery.publish.opening import open_target
+from etlkit.bigquery.sql import ddl
 from etlkit.bigquery.storage.append_rows import Appender
 from etlkit.errors import ConfigError, SinkError
 
@@ -81,10 +81,10 @@ class DirectWriter:
                 definition = self._options.definition
                 described = definition.described(columns)
                 clauses = definition.clauses(described, self._connection.labels)
-                text = sql.create_table(name, described, clauses)
+                text = ddl.create_table(name, described, clauses)
                 self._connection.query(text, "create_target")
             changes = self._target.evolution(columns).before
-            for text in sql.alter_columns(name, changes):
+            for text in ddl.alter_columns(name, changes):
                 self._changes += 1
                 self._connection.query(text, f"alter_columns_{self._changes}")
             self._target.look()

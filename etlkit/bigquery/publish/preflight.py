@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from etlkit.api.checks import STAGED, Check, as_check
-from etlkit.bigquery import sql
 from etlkit.bigquery.google_errors import google_message
+from etlkit.bigquery.sql.staging import no_rows
+from etlkit.bigquery.sql.user_sql import user_dml
 from etlkit.errors import SinkError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def check_before_load(connection: Connection, options: TargetOptions, target: Ta
 
     if options.before_load is None or target.table is None:
         return
-    for statement in sql.user_dml(options.before_load):
+    for statement in user_dml(options.before_load):
         try:
             connection.dry_run(statement)
         except (BadRequest, Forbidden, NotFound) as error:
@@ -67,7 +68,7 @@ def check_checks(
     from google.api_core.exceptions import BadRequest, Forbidden, NotFound
 
     for check in map(as_check, checks):
-        text = check.sql.replace(STAGED, f"(\n{sql.no_rows(columns)}\n)")
+        text = check.sql.replace(STAGED, f"(\n{no_rows(columns)}\n)")
         try:
             connection.dry_run(text)
         except (BadRequest, Forbidden, NotFound) as error:

@@ -6,12 +6,13 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from etlkit.bigquery import sql
 from etlkit.bigquery.google_errors import google_message
 from etlkit.bigquery.modes import MODES, Evolution, ExistingTable, Mode, Rows, TargetOptions
 from etlkit.bigquery.names import TableName, literal, swap_name
 from etlkit.bigquery.publish.rejects import reject_statements, rejects_table
 from etlkit.bigquery.runs.finish import run_cleanup
+from etlkit.bigquery.sql import ddl, dml
+from etlkit.bigquery.sql.staging import Staged
 from etlkit.errors import SinkError
 from etlkit.rows.columns import quoted
 
@@ -42,7 +43,7 @@ class StagedRows(Protocol):
         """The work tables."""
 
     @property
-    def staged(self) -> sql.Staged:
+    def staged(self) -> Staged:
         """The work tables with what became of each source row; empty for rows without ids."""
 
     @property
@@ -143,7 +144,7 @@ class Publisher:
             try:
                 self._owner.publish([*statements, *after], counts, cleanup)
             except Exception as error:
-                if sql.REPEATED not in google_message(error):
+                if dml.REPEATED not in google_message(error):
                     raise
                 log.info("rows were staged again after the audit; repeats are left out")
                 purpose = "publish_again"
@@ -176,10 +177,10 @@ class Publisher:
             return table
         evolution = Evolution() if on_top and self._mode.replaces else None
         evolution = evolution or self._target.evolution(columns)
-        if changes := sql.alter_columns(table.name, evolution.before):
+        if changes := ddl.alter_columns(table.name, evolution.before):
             self._connection.query(";\n".join(changes), "alter_columns")
         if not on_top:
-            cleanup += sql.alter_columns(table.name, evolution.after)
+            cleanup += ddl.alter_columns(table.name, evolution.after)
             cleanup += self._redefine(table)
         return table
 
@@ -188,14 +189,14 @@ class Publisher:
         target = self._target.name
         new = swap_name(target, self._run.run_id)
         self._create(new, columns)
-        cleanup.append(sql.swap_in(new, target))
+        cleanup.append(ddl.swap_in(new, target))
         return ExistingTable(new, columns, self._options.definition)
 
     def _create(self, name: TableName, columns: tuple[Column, ...]) -> None:
         definition = self._options.definition
         described = definition.described(columns)
         clauses = definition.clauses(described, self._connection.labels)
-        text = sql.create_table(name, described, clauses)
+        text = ddl.create_table(name, described, clauses)
         self._connection.query(text, "create_target")
 
     def _redefine(self, table: ExistingTable) -> list[str]:
@@ -203,19 +204,19 @@ class Publisher:
         if self._mode.name != "delete_in_advance":
             return []
         options = self._options.definition.option_text()
-        texts = [sql.set_options(table.name, options)] if options else []
+        texts = [ddl.set_options(table.name, options)] if options else []
         described = self._options.definition.column_descriptions
         changes = [
             f"ALTER COLUMN {quoted(name)} SET OPTIONS(description = {literal(text)})"
             for name, text in described.items()
         ]
-        return [*texts, *sql.alter_columns(table.name, changes)]
+        return [*texts, *ddl.alter_columns(table.name, changes)]
 
     def _refuse_repeated_keys(self, columns: tuple[Column, ...]) -> None:
         keys = self._mode.keys(self._options)
         if not keys or not columns:
             return
-        text = sql.repeated_keys(self._staging.rows(columns), keys, _SHOWN_KEYS)
+        text = dml.repeated_keys(self._staging.rows(columns), keys, _SHOWN_KEYS)
         repeated = self._connection.select(text)
         if repeated:
             shown = "; ".join(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from etlkit.bigquery import sql
 from etlkit.bigquery.names import TableName
 from etlkit.bigquery.publish.staging import REJECT_COLUMNS
+from etlkit.bigquery.sql.rejects import forget_rejects, insert_rejects
+from etlkit.bigquery.sql.staging import Staged, finished_ids
 from etlkit.bigquery.table_definition import plain_table
 from etlkit.rows.columns import Column
 
@@ -27,7 +28,7 @@ def rejects_table(target: TableName) -> TableName:
 
 
 def reject_statements(
-    connection: Connection, run: Run, staged: sql.Staged, rejects: TableName
+    connection: Connection, run: Run, staged: Staged, rejects: TableName
 ) -> list[str]:
     """The DML that adds a run's rejected rows to their table, which is made if it is missing.
 
@@ -36,8 +37,8 @@ def reject_statements(
     statements = []
     if staged.rejects is not None:
         connection.make_table(plain_table(rejects, REJECTS_COLUMNS))
-        statements.append(sql.insert_rejects(rejects, staged, run.run_id, REJECT_COLUMNS))
+        statements.append(insert_rejects(rejects, staged, run.run_id, REJECT_COLUMNS))
     if run.retry_of is not None and (staged.tables or staged.rejects):
-        finished = sql.finished_ids(staged)
-        statements.append(sql.forget_rejects(rejects, run.retry_of, finished))
+        finished = finished_ids(staged)
+        statements.append(forget_rejects(rejects, run.retry_of, finished))
     return statements

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from etlkit.api.outcomes import Counts, Recovered, RefusedRow
 from etlkit.api.source import ROW_ID
-from etlkit.bigquery import sql
 from etlkit.bigquery.lineage.sql import CALL_COLUMNS
 from etlkit.bigquery.names import TableName
+from etlkit.bigquery.sql import staging as staging_sql
 from etlkit.bigquery.storage.append_rows import Appender
 from etlkit.bigquery.table_definition import work_table
 from etlkit.errors import SinkError
@@ -36,7 +36,7 @@ REJECT_COLUMNS = (
 
 _STAGED_REJECT_COLUMNS = (
     Column(ROW_ID, "STRING"),
-    Column(sql.ATTEMPT, "INT64"),
+    Column(staging_sql.ATTEMPT, "INT64"),
     *REJECT_COLUMNS,
 )
 
@@ -106,13 +106,13 @@ class Staging:
         return [name for name, _ in self.tables]
 
     @property
-    def staged(self) -> sql.Staged:
+    def staged(self) -> staging_sql.Staged:
         """The work tables, for SQL."""
-        return sql.Staged(tuple(self.tables), self._rejects, self._run.run_id)
+        return staging_sql.Staged(tuple(self.tables), self._rejects, self._run.run_id)
 
     def rows(self, columns: Sequence[Column]) -> str:
         """A SELECT of the rows to publish, each once."""
-        return sql.staged_rows(self.staged, columns)
+        return staging_sql.staged_rows(self.staged, columns)
 
     def unrepeated_rows(self, columns: Sequence[Column], counts: Counts) -> str | None:
         """The same where the last count has found that none was staged twice; None = one was.
@@ -122,7 +122,7 @@ class Staging:
         """
         if self._num_staged != counts.parts + counts.skipped:
             return None
-        return sql.unrepeated_rows(self.staged, columns)
+        return staging_sql.unrepeated_rows(self.staged, columns)
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -141,7 +141,7 @@ class Staging:
         for attempt in range(1, self._run.attempt):
             number = 1
             while (table := self._connection.find_table(self._name(attempt, number))) is not None:
-                columns = from_schema_fields(table.schema)[len(sql.STAGING_COLUMNS) :]
+                columns = from_schema_fields(table.schema)[len(staging_sql.STAGING_COLUMNS) :]
                 self.tables.append((self._name(attempt, number), columns))
                 number += 1
         name = TableName(*self._dataset, f"rej_{self._run.run_id}")
@@ -182,7 +182,7 @@ class Staging:
         tables = [(name, columns) for name, columns in self.tables if name in earlier]
         columns = _merged(tables)
         joined = self._name(self._run.attempt, 0)
-        text = sql.join_staging(joined, columns, sql.Staged(tuple(tables)))
+        text = staging_sql.join_staging(joined, columns, staging_sql.Staged(tuple(tables)))
         self._connection.query(text, "join_staging")
         self.find_shared()
 
@@ -205,7 +205,7 @@ class Staging:
         self._close_appender()
         self._num_own += 1
         name = self._name(self._run.attempt, self._num_own)
-        self._connection.make_table(work_table(name, (*sql.STAGING_COLUMNS, *columns)))
+        self._connection.make_table(work_table(name, (*staging_sql.STAGING_COLUMNS, *columns)))
         self.tables.append((name, columns))
 
     def append(self, batch: pa.RecordBatch) -> None:
@@ -238,7 +238,7 @@ class Staging:
         import pyarrow as pa
 
         attempts = self._generations(batch.column(0))
-        field = pa.field(sql.ATTEMPT, pa.int64())
+        field = pa.field(staging_sql.ATTEMPT, pa.int64())
         return pa.RecordBatch.from_arrays(
             [batch.column(0), attempts, *batch.columns[1:]], schema=batch.schema.insert(1, field)
         )
@@ -323,7 +323,7 @@ class Staging:
         self.flush()
         if not self.tables and self._rejects is None:
             return Recovered()
-        query = sql.finished_ids(self.staged)
+        query = staging_sql.finished_ids(self.staged)
         return Recovered(self.count(), lambda: self._ids(query), query)
 
     def _ids(self, query: str) -> list[str]:
@@ -333,7 +333,7 @@ class Staging:
         """Count what is in the tables; rows that were cut off have no outcome yet."""
         counts = Counts()
         if self.tables or self._rejects is not None:
-            found = self._connection.select(sql.audit(self.staged))[0]
+            found = self._connection.select(staging_sql.audit(self.staged))[0]
             self._num_staged = found["staged"]
             counts.written = found["written"] - found["broken"]
             counts.skipped = found["skipped"]
@@ -389,7 +389,7 @@ def find_staged(
     run_id: str,
     known: dict[TableName, tuple[Column, ...]] | None = None,
     workers: Container[str] | None = None,
-) -> sql.Staged:
+) -> staging_sql.Staged:
     """Look up what was staged of a run, by all attempts and all their workers.
 
     Args:
@@ -419,9 +419,9 @@ def find_staged(
     for name in unknown:
         table = connection.find_table(name)
         if table is not None:
-            known[name] = from_schema_fields(table.schema)[len(sql.STAGING_COLUMNS) :]
+            known[name] = from_schema_fields(table.schema)[len(staging_sql.STAGING_COLUMNS) :]
     tables = tuple((name, known[name]) for name in names if name in known)
-    return sql.Staged(tables, TableName(*dataset, rejects) if rejects in listed_names else None)
+    return staging_sql.Staged(tables, TableName(*dataset, rejects) if rejects in listed_names else None)
 
 
 class _StagingTable(NamedTuple):

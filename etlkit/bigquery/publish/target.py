@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from etlkit.api.lineage import LINEAGE_COLUMNS, without_lineage
-from etlkit.bigquery import sql
 from etlkit.bigquery.client import connect
 from etlkit.bigquery.modes import MODES, Evolution, ExistingTable, TargetOptions
 from etlkit.bigquery.names import parse_table
+from etlkit.bigquery.sql import ddl
 from etlkit.bigquery.table_definition import definition_of
 from etlkit.errors import SinkError
 
@@ -213,7 +213,7 @@ class KnownTarget:
         # Whatever the policy: the job asks for these two by name.
         table = replace(self.table, columns=(*self.table.columns, *more))
         evolution = self._mode.evolve(table, self.published(columns), self._policy)
-        return replace(evolution, before=(*map(sql.add_column, more), *evolution.before))
+        return replace(evolution, before=(*map(ddl.add_column, more), *evolution.before))
 
     def _refuse_other_case(self, columns: tuple[Column, ...]) -> None:
         """BigQuery's names ignore case: the two would be one column."""

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from etlkit.api.sink import PART, PARTS
 from etlkit.api.source import ROW_ID
-from etlkit.bigquery import sql
 from etlkit.bigquery.names import TableName
 from etlkit.bigquery.results import sql as results_sql
+from etlkit.bigquery.sql.staging import STAGING_COLUMNS, Staged
 from etlkit.bigquery.table_definition import plain_table, work_table
 from etlkit.rows.columns import Column
 
@@ -151,14 +151,14 @@ class ResultsTable:
         if table is None or not table.num_rows:
             return (self._tell_of_other_code() if self._has_results else 0), ()
         count = self._connection.select(results_sql.count_rows(into))[0]["n"]
-        columns = from_schema_fields(table.schema)[len(sql.STAGING_COLUMNS) :]
+        columns = from_schema_fields(table.schema)[len(STAGING_COLUMNS) :]
         own = (results_sql.MADE_BY_RUN, results_sql.MADE_BY_ROW)
         self.says_who_made = own[0] in {column.name for column in columns}
         return int(count), tuple(column for column in columns if column.name not in own)
 
     def _make(self, frozen: TableName, into: TableName, target: dict[str, Column]) -> None:
         if self._reuse.is_fresh:  # a resume finds it, and takes nothing either
-            self._connection.make_table(work_table(into, sql.STAGING_COLUMNS))
+            self._connection.make_table(work_table(into, STAGING_COLUMNS))
             return
         results = self._connection.find_table(self.name)
         if results is None:
@@ -177,7 +177,7 @@ class ResultsTable:
         return tuple(_plain(column) for column in columns if column.name not in self._passing)
 
     def keep(
-        self, frozen: TableName, staged: sql.Staged, taken: TableName, columns: Sequence[Column]
+        self, frozen: TableName, staged: Staged, taken: TableName, columns: Sequence[Column]
     ) -> list[str]:
         """DML that adds the run's own results, for the transaction that publishes it.
 
@@ -193,7 +193,7 @@ class ResultsTable:
             return []
         if self._prepare(made):
             own = staged.tables  # the table is new: what was taken goes back into it
-        kept = sql.Staged(own, staged.rejects)
+        kept = Staged(own, staged.rejects)
         run_id = self._run.run_id
         return [results_sql.keep(self.name, frozen, kept, made, self._reuse, run_id)]
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from etlkit.api.reuse import Reuse
 from etlkit.api.sink import PART, PARTS
 from etlkit.api.source import ROW_ID
-from etlkit.bigquery import sql
 from etlkit.bigquery.names import TableName, literal
+from etlkit.bigquery.sql.expiration import expires
+from etlkit.bigquery.sql.staging import ATTEMPT, Staged, outcomes, staged_rows
 from etlkit.rows.columns import Column, quoted
 
 KEY = "_etlkit_key"
@@ -103,7 +104,7 @@ def take(
         reuse: Its `passing` columns have what the target demands of them.
     """
     return (
-        f"CREATE TABLE IF NOT EXISTS {into.sql} OPTIONS({sql.expires()}) AS\n"
+        f"CREATE TABLE IF NOT EXISTS {into.sql} OPTIONS({expires()}) AS\n"
         f"{known(frozen, results, made, reuse)}"
     )
 
@@ -116,7 +117,7 @@ def known(frozen: TableName, results: TableName, made: Sequence[Column], reuse: 
     fits = [condition for column, value in values for condition in _demands(column, value)]
     fitting = "".join(f"\n  AND {each}" for each in fits)
     return (
-        f"SELECT s.{ROW_ID}, 0 AS {sql.ATTEMPT}, r.{PART}, r.{PARTS}{chosen},\n"
+        f"SELECT s.{ROW_ID}, 0 AS {ATTEMPT}, r.{PART}, r.{PARTS}{chosen},\n"
         f"  r.{RUN} AS {MADE_BY_RUN}, r.{ROW_ID} AS {MADE_BY_ROW}\n"
         f"FROM (\n  SELECT *, {key_of(reuse.keys, 'frozen')} AS {KEY} FROM {frozen.sql} AS frozen\n"
         ") AS s\nJOIN (\n"
@@ -159,7 +160,7 @@ def count_rows(table: TableName) -> str:
 def keep(
     results: TableName,
     frozen: TableName,
-    staged: sql.Staged,
+    staged: Staged,
     made: Sequence[Column],
     reuse: Reuse,
     run_id: str,
@@ -174,7 +175,7 @@ def keep(
         reuse: What the results are known by.
         run_id: The run.
     """
-    rows = sql.staged_rows(staged, made, with_ids=True, skipped=True)
+    rows = staged_rows(staged, made, with_ids=True, skipped=True)
     names = [*(column.name for column in RESULT_COLUMNS), *(column.name for column in made)]
     values = [
         key_of(reuse.keys, "s"),
@@ -186,7 +187,7 @@ def keep(
     ]
     where = [] if reuse.keeps_skipped else [f"o.{PARTS} > 0"]
     if staged.rejects is not None:
-        rejected = f"SELECT {ROW_ID} FROM (\n{sql.outcomes(staged)}\n) WHERE rejected"
+        rejected = f"SELECT {ROW_ID} FROM (\n{outcomes(staged)}\n) WHERE rejected"
         where.append(f"o.{ROW_ID} NOT IN (\n{rejected}\n)")
     condition = f"\nWHERE {' AND '.join(where)}" if where else ""
     return (

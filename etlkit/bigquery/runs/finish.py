@@ -10,11 +10,11 @@ import logging
 import re
 from typing import TYPE_CHECKING
 
-from etlkit.bigquery import sql
 from etlkit.bigquery.client import REQUEST_S
 from etlkit.bigquery.google_errors import google_message
 from etlkit.bigquery.names import TableName
 from etlkit.bigquery.runs.guard import guard_name
+from etlkit.bigquery.sql.guard import guard_row
 
 if TYPE_CHECKING:
     from etlkit.bigquery.client import Connection
@@ -66,7 +66,7 @@ def finish_published(connection: Connection, dataset: tuple[str, str], run_id: s
     guard = guard_name(dataset, run_id)
     if connection.find_table(guard) is None:
         return False
-    rows = connection.select(sql.guard_row(guard))
+    rows = connection.select(guard_row(guard))
     if not rows or rows[0]["state"] != "published":
         return False
     if rows[0]["cleanup"]:
@@ -129,7 +129,7 @@ def is_resumable(connection: Connection, dataset: tuple[str, str], run_id: str) 
     guard = guard_name(dataset, run_id)
     if connection.find_table(guard) is None:
         return False
-    if connection.select(sql.guard_row(guard)):
+    if connection.select(guard_row(guard)):
         return True
     connection.drop_work_table(guard)  # it was killed before the ledger knew of it
     return False

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from etlkit.bigquery import sql
 from etlkit.bigquery.client import NO_RETRY, PARENT_LABEL
 from etlkit.bigquery.names import TableName
 from etlkit.bigquery.runs.process_identity import ProcessIdentity
+from etlkit.bigquery.sql import guard as guard_sql
 from etlkit.bigquery.table_definition import work_table
 from etlkit.errors import RunStateError, RunTakenOverError
 
@@ -134,7 +134,7 @@ def end_lease(connection: Connection, guard: TableName, owner: str) -> bool:
 
 def bigquery_time(connection: Connection) -> datetime:
     """What BigQuery's clock says."""
-    now: datetime = connection.select(sql.NOW)[0]["now"]
+    now: datetime = connection.select(guard_sql.NOW)[0]["now"]
     return now
 
 
@@ -172,7 +172,7 @@ class Guard:
 
     def create(self) -> None:
         """Create the guard of a new run; its row is written by the script that starts the run."""
-        table = work_table(self.name, sql.GUARD_COLUMNS)
+        table = work_table(self.name, guard_sql.GUARD_COLUMNS)
         self._describe(table)
         made = self._connection.make_table(table)
         if Holder.of(made).owner != self.owner:  # else a request was sent again: it is ours

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from etlkit._version import __version__
 from etlkit.api.outcomes import Counts
-from etlkit.bigquery import sql
 from etlkit.bigquery.names import TableName
 from etlkit.bigquery.schema_fields import to_schema_fields
+from etlkit.bigquery.sql import ledger as ledger_sql
 from etlkit.rows.columns import Column
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ class Ledger:
         from google.cloud import bigquery
 
         view = bigquery.Table(str(self.runs))
-        view.view_query = sql.runs_view(self.events)
+        view.view_query = ledger_sql.runs_view(self.events)
         view.description = "etlkit: one row per run, its latest state"
         found = self._connection.find_or_make_table(view)
         if found.table_type == "TABLE":
@@ -212,7 +212,7 @@ class Ledger:
         """
         there = {field.name for field in old.schema}
         names = [column.name for column in _RUN_COLUMNS if column.name in there]
-        text = sql.migrate_ledger(self.runs, self.events, names)
+        text = ledger_sql.migrate_ledger(self.runs, self.events, names)
         self._connection.query(text, "ledger_migrate")
         self._connection.drop_work_table(self.runs)
         log.info("the ledger %s was brought into its new form", self.runs)
@@ -240,7 +240,7 @@ class Ledger:
         }
         names = [name for name in self._names if name not in left_out]
         parameters = [] if value is None else [_text_parameter("value", value)]
-        text = sql.find_runs(self.runs, names, where, latest=latest)
+        text = ledger_sql.find_runs(self.runs, names, where, latest=latest)
         rows = self._connection.select(text, parameters)
         return [dict.fromkeys(VIEW_COLUMNS) | row for row in rows]
 
@@ -250,7 +250,7 @@ class Ledger:
         if found is None or found.table_type == "TABLE":
             return False
         self._names = VIEW_COLUMNS
-        if found.view_query != sql.runs_view(self.events):  # of an earlier version of etlkit
+        if found.view_query != ledger_sql.runs_view(self.events):  # of an earlier version of etlkit
             there = {field.name for field in found.schema}
             self._names = [name for name in VIEW_COLUMNS if name in there]
         return True
@@ -273,7 +273,7 @@ class Ledger:
             given["report"] = json.dumps(_finite(given["report"]), ensure_ascii=False, default=str)
         if given.get("error"):
             given["error"] = str(given["error"])[:MAX_ERROR_CHARS]
-        return sql.insert_event(self.events, list(given)), _parameters(given)
+        return ledger_sql.insert_event(self.events, list(given)), _parameters(given)
 
     def task_events(
         self, values: Mapping[str, Any], tasks: Sequence[Mapping[str, Any]]
@@ -289,7 +289,7 @@ class Ledger:
         common["etlkit_version"] = __version__
         text = json.dumps(_finite(tasks), ensure_ascii=False, default=str)
         parameters = [*_parameters(common), *_parameters({"tasks": text})]
-        return sql.insert_task_events(self.events, list(common), TASK_COLUMNS), parameters
+        return ledger_sql.insert_task_events(self.events, list(common), TASK_COLUMNS), parameters
 
     def workflow_events(
         self, run_ids: Sequence[str], since: datetime, *, values: bool = True
@@ -303,7 +303,7 @@ class Ledger:
         """
         names = [name for name in _TOLD if values or name != "value"]
         parameters = [_text_parameter("run_ids", run_ids), _parameter("since", "TIMESTAMP", since)]
-        rows = self._connection.select(sql.workflow_events(self.events, names), parameters)
+        rows = self._connection.select(ledger_sql.workflow_events(self.events, names), parameters)
         return [{"value": None, **row} for row in rows]
 
 

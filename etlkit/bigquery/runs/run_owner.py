@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from etlkit.api.report import DatamartReport, RunReport, end_state, error_text
 from etlkit.api.workflow_report import TaskReport, WorkflowReport
 from etlkit.api.workflow_state import value_text
-from etlkit.bigquery import sql
 from etlkit.bigquery.google_errors import google_message
 from etlkit.bigquery.runs.finish import drop_late_tables, finish_published
 from etlkit.bigquery.runs.guard import Guard, guard_name
@@ -21,6 +20,7 @@ from etlkit.bigquery.runs.lease import Lease
 from etlkit.bigquery.runs.ledger import Ledger, published_counts
 from etlkit.bigquery.runs.progress_labels import progress_labels
 from etlkit.bigquery.runs.stored_reports import to_stored
+from etlkit.bigquery.sql import guard as guard_sql
 from etlkit.errors import (
     AlreadyPublishedError,
     ConfigError,
@@ -133,7 +133,7 @@ class RunOwner:
 
     def _begin(
         self,
-        parent: sql.Holding | None,
+        parent: guard_sql.Holding | None,
         report: Mapping[str, Any] | None,
         *,
         exclusive: bool,
@@ -170,7 +170,7 @@ class RunOwner:
                     target=row["target"],
                 )
 
-    def _parent_hold(self) -> sql.Holding | None:
+    def _parent_hold(self) -> guard_sql.Holding | None:
         """The hold on the workflow's run that this run must not outlive; None = there is none."""
         parent = self._run.parent
         if parent is None or not parent.owner:
@@ -181,7 +181,7 @@ class RunOwner:
                 f"job {self._run.job_name} has the work dataset {own}, and the workflow that runs it "
                 f"has {parent.dataset}: give them the same, so that one ledger knows of both"
             )
-        return sql.Holding(guard_name(self._dataset, parent.run_id), parent.owner)
+        return guard_sql.Holding(guard_name(self._dataset, parent.run_id), parent.owner)
 
     def _undo_start(self) -> None:
         """Leave no trace of a run that did not begin; one that was to be resumed can be resumed."""
@@ -212,14 +212,14 @@ class RunOwner:
             )
 
     def _write_start(
-        self, parent: sql.Holding | None, report: Mapping[str, Any] | None, *, is_new: bool
+        self, parent: guard_sql.Holding | None, report: Mapping[str, Any] | None, *, is_new: bool
     ) -> None:
         insert, parameters = self.ledger.event("started", self._values | {"report": report})
         guard, owner, attempt = self.guard.name, self.guard.owner, self._run.attempt
         if is_new:
-            text = sql.start(guard, owner, attempt, self.ledger.events, insert, parent)
+            text = guard_sql.start(guard, owner, attempt, self.ledger.events, insert, parent)
         else:
-            text = sql.take_over(guard, owner, attempt, insert, parent)
+            text = guard_sql.take_over(guard, owner, attempt, insert, parent)
         with _Losing(self.guard, parent):
             self._connection.query(text, f"start_{owner}", parameters=parameters)
 
@@ -260,7 +260,7 @@ class RunOwner:
             google.api_core.exceptions.GoogleAPIError: BigQuery refused.
         """
         insert, parameters = self.ledger.task_events(self._values, tasks)
-        text = sql.recorded(self.guard.name, self.guard.owner, [insert])
+        text = guard_sql.recorded(self.guard.name, self.guard.owner, [insert])
         with self.losing_is_an_error():
             name = f"{purpose}_{self.guard.owner}"
             self._connection.query(text, name, parameters=parameters)
@@ -280,7 +280,7 @@ class RunOwner:
         Args:
             statements: DML.
             counts: How the source rows ended; None = there are no rows to count.
-            cleanup: Statements to run after this; see `sql.fenced`.
+            cleanup: Statements to run after this; see `guard_sql.fenced`.
             purpose: Unique in the attempt.
             report: Recorded with it; None = what the run tells.
             tasks: Ends of a workflow's tasks that are not recorded yet; as in `record`.
@@ -291,7 +291,7 @@ class RunOwner:
         """
         told = _told(report or self._run.report(counts, None))
         inserts, parameters = self._events("published", _counts(counts) | told, tasks)
-        text = sql.fenced(self.guard.name, self.guard.owner, [*statements, *inserts], cleanup)
+        text = guard_sql.fenced(self.guard.name, self.guard.owner, [*statements, *inserts], cleanup)
         try:
             with self.losing_is_an_error():
                 name = f"{purpose}_{self.guard.owner}"
@@ -345,7 +345,7 @@ class RunOwner:
         inserts, parameters = self._events(end_state(error), told, tasks)
         text = inserts[0]
         if self._kind == "workflow":
-            text = sql.recorded(self.guard.name, self.guard.owner, inserts)
+            text = guard_sql.recorded(self.guard.name, self.guard.owner, inserts)
         with self.losing_is_an_error():
             self._connection.query(text, f"end_{self.guard.owner}", parameters=parameters)
         self.guard.end()
@@ -374,7 +374,7 @@ class RunOwner:
 
 
 class _Losing:
-    def __init__(self, guard: Guard, parent: sql.Holding | None = None) -> None:
+    def __init__(self, guard: Guard, parent: guard_sql.Holding | None = None) -> None:
         self._guard = guard
         self._parent = parent
 
@@ -389,13 +389,13 @@ class _Losing:
         message = google_message(error)
         parent = self._parent
         ended = parent and isinstance(error, NotFound) and parent.guard.table in message
-        if ended or sql.LOST_PARENT in message:
+        if ended or guard_sql.LOST_PARENT in message:
             raise RunTakenOverError(
                 "the run of the workflow was taken over by another process; this process published "
                 "nothing"
             ) from error
         guard_is_gone = isinstance(error, NotFound) and self._guard.name.table in message
-        if sql.LOST in message or guard_is_gone:
+        if guard_sql.LOST in message or guard_is_gone:
             raise self._guard.taken_over() from error
 
 

@@ -20,7 +20,7 @@ from etlkit.api.workflow_state import Path, task_path, task_text
 from etlkit.bigquery.modes import MODES
 from etlkit.bigquery.runs.ledger import WORKFLOW
 from etlkit.bigquery.runs.stored_reports import from_stored, to_stored
-from etlkit.bigquery.sql import TASK_EVENT
+from etlkit.bigquery.sql.ledger import TASK_EVENT
 
 if TYPE_CHECKING:
     from etlkit.bigquery.runs.ledger import Ledger

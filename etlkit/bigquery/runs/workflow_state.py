@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from etlkit.api.run import ParentRun, Run, RunRecord, RunRequest, new_run_id
 from etlkit.api.workflow_report import FINISHED, TaskReport, TaskState, WorkflowReport
 from etlkit.api.workflow_state import Path, task_text, value_text
-from etlkit.bigquery import sql
 from etlkit.bigquery.client import Connection, connect
 from etlkit.bigquery.google_errors import errors_as
 from etlkit.bigquery.names import label, parse_table, work_dataset
@@ -33,6 +32,8 @@ from etlkit.bigquery.runs.workflow_events import (
     store_task,
     workflow_of,
 )
+from etlkit.bigquery.sql import guard as guard_sql
+from etlkit.bigquery.sql.ledger import TASK_EVENT
 from etlkit.errors import AlreadyPublishedError, ConfigError, SinkError
 
 if TYPE_CHECKING:
@@ -288,7 +289,7 @@ class BigQueryWorkflowState:
                 continue  # it was published, and nothing is left of it
             try:
                 name = f"revoke_{guard.table}_{self._owner.guard.owner}"
-                self._connection.query(sql.revoke(guard, token), name)
+                self._connection.query(guard_sql.revoke(guard, token), name)
             except NotFound:
                 continue
 
@@ -342,7 +343,7 @@ class BigQueryWorkflowState:
             recorded = {p[-1] for p in self._recorded() if p[:-1] == path}
         stored = store_task(report, recorded)
         row = {
-            "event": f"{sql.TASK_EVENT}{report.state}",
+            "event": f"{TASK_EVENT}{report.state}",
             "task": task_text(path),
             "target": report.target or None,
             "read": report.read,

@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from etlkit.api.source import ROW_ID
-from etlkit.bigquery import sql
 from etlkit.bigquery.client import connect
 from etlkit.bigquery.google_errors import errors_as
 from etlkit.bigquery.names import TableName, work_dataset
@@ -18,6 +17,7 @@ from etlkit.bigquery.shards.shard_log import ShardLog
 from etlkit.bigquery.shards.shard_reader import ShardReader
 from etlkit.bigquery.shards.shard_worker import ShardWorker
 from etlkit.bigquery.shards.shard_writer import ShardWriter
+from etlkit.bigquery.sql.shards import SHARD
 from etlkit.calls.leased import LeasedCalls
 from etlkit.errors import RunTakenOverError, SinkError
 
@@ -73,5 +73,5 @@ def join_run(
     writer = ShardWriter(options, job, run, connection, dataset, worker, claims, quota)
     quota.start()
     claims.may_start = writer.find_columns
-    users = tuple(column for column in columns if column.name not in {ROW_ID, sql.SHARD})
+    users = tuple(column for column in columns if column.name not in {ROW_ID, SHARD})
     return ShardReader(connection, run.run_id, frozen, users, claims), writer

@@ -13,7 +13,7 @@ from etlkit.bigquery.runs.progress_labels import ROWS_LABEL
 from etlkit.bigquery.shards.shard_log import LogState, ShardLog
 from etlkit.bigquery.shards.shard_map import JOINED, LEFT, LOST, SETTLED, SHARE
 from etlkit.bigquery.shards.shard_worker import worker_guard
-from etlkit.bigquery.sql import NUM_SHARDS
+from etlkit.bigquery.sql.shards import NUM_SHARDS
 
 if TYPE_CHECKING:
     from google.cloud import bigquery

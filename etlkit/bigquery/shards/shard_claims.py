@@ -22,7 +22,7 @@ from etlkit.bigquery.shards.shard_map import (
     ShardMap,
     home,
 )
-from etlkit.bigquery.sql import NUM_SHARDS, shard_of
+from etlkit.bigquery.sql.shards import NUM_SHARDS, shard_of
 from etlkit.calls import clock
 from etlkit.errors import RunTakenOverError, SourceError
 

@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from etlkit.bigquery import sql
 from etlkit.bigquery.names import shard_events_name
 from etlkit.bigquery.shards.shard_map import JOINED, OPENED, ShardEvent, ShardMap
+from etlkit.bigquery.sql.shard_events import SHARD_EVENT_COLUMNS, insert_shard_events, shard_events
 from etlkit.bigquery.table_definition import work_table
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class ShardLog:
 
     def make(self) -> None:
         """Create the table if it is missing."""
-        self._connection.make_table(work_table(self.name, sql.SHARD_EVENT_COLUMNS))
+        self._connection.make_table(work_table(self.name, SHARD_EVENT_COLUMNS))
 
     def tell(self, events: Sequence[ShardEvent]) -> None:
         """Add events, all of them or none."""
@@ -94,7 +94,7 @@ class ShardLog:
         ]
         parameter = bigquery.ScalarQueryParameter("events", "STRING", json.dumps(told))
         self._connection.query(
-            sql.insert_shard_events(self.name),
+            insert_shard_events(self.name),
             f"shards_{self._teller}_{self._num_told}",
             parameters=[parameter],
         )
@@ -105,7 +105,7 @@ class ShardLog:
         Args:
             every_attempt: Whether `rows` is to have those of earlier attempts, too.
         """
-        rows = self._connection.select(sql.shard_events(self.name, every_attempt=every_attempt))
+        rows = self._connection.select(shard_events(self.name, every_attempt=every_attempt))
         latest = max((row["attempt"] for row in rows), default=self.attempt)
         events = [_event(row) for row in rows if row["attempt"] == latest]
         return LogState(

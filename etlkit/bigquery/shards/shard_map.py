@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from etlkit.bigquery.sql import NUM_SHARDS
+from etlkit.bigquery.sql.shards import NUM_SHARDS
 
 OPENED, JOINED, CLAIMED, RELEASED, SETTLED, FAILED, LEFT, LOST, SHARE, BUDGET, DOWN, UP = (
     "opened",

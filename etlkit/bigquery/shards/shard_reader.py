@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from etlkit.api.source import ROW_ID
-from etlkit.bigquery import sql
 from etlkit.bigquery.google_errors import errors_as
 from etlkit.bigquery.names import TableName, parse_table
 from etlkit.bigquery.publish.staging import find_staged
+from etlkit.bigquery.sql import frozen_rows
+from etlkit.bigquery.sql.shards import shards_between
+from etlkit.bigquery.sql.staging import Staged, finished_ids
 from etlkit.errors import SourceError
 from etlkit.rows.batches import no_rows
 from etlkit.rows.casts import conform
@@ -83,7 +85,7 @@ class ShardReader:
         from etlkit.bigquery.storage.read_rows import read_table
 
         table = parse_table(claim.source, self._connection.project)
-        where = sql.shards_between(claim.first, claim.last)
+        where = shards_between(claim.first, claim.last)
         if claim.is_taken_over and self.on_taken_over is not None:
             self.on_taken_over(self._claims.lost)
         if without_finished and (staged := self._staged()) is not None:
@@ -97,7 +99,7 @@ class ShardReader:
         self._claims.was_read_whole(claim)
         yield no_rows(columns)
 
-    def _staged(self) -> sql.Staged | None:
+    def _staged(self) -> Staged | None:
         """What has been staged since the shards were opened; None = nothing.
 
         Rows that had an outcome before are not in the tables that shards are read from. A run that was
@@ -112,13 +114,13 @@ class ShardReader:
         )
         return staged if staged.tables or staged.rejects else None
 
-    def _rest(self, claim: Claim, source: TableName, staged: sql.Staged) -> TableName:
+    def _rest(self, claim: Claim, source: TableName, staged: Staged) -> TableName:
         """Copy the rows of shards that others have left behind, without those that have an outcome."""
         self._num_rests += 1
         name = f"src_{self._run_id}_{self._claims.worker}_{self._num_rests}"
         table = TableName(self._frozen.project, self._frozen.dataset, name)
         shards = claim.first, claim.last
-        text = sql.rest(table, source, sql.finished_ids(staged), shards=shards)
+        text = frozen_rows.rest(table, source, finished_ids(staged), shards=shards)
         self._connection.query(text, f"rest_{self._num_rests}")
         self._rests.append(table)
         return table

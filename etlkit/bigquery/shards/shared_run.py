@@ -7,13 +7,14 @@ import secrets
 from typing import TYPE_CHECKING
 
 from etlkit.api.sink import WorkersNow
-from etlkit.bigquery import sql
 from etlkit.bigquery.google_errors import google_message
 from etlkit.bigquery.runs.guard import end_lease
 from etlkit.bigquery.shards.run_workers import workers_of
 from etlkit.bigquery.shards.shard_log import ShardLog
 from etlkit.bigquery.shards.shard_map import LEFT, OPENED, ShardEvent
 from etlkit.bigquery.shards.shard_worker import worker_guard
+from etlkit.bigquery.sql.shards import SHARD, unsettled_shards
+from etlkit.bigquery.sql.staging import finished_ids
 from etlkit.errors import RunStateError
 
 if TYPE_CHECKING:
@@ -78,8 +79,8 @@ class SharedRun:
         self._staging.find_shared()
         self._staging.join_earlier()
         staged = self._staging.staged
-        finished = sql.finished_ids(staged) if staged.tables or staged.rejects else None
-        rows = self._connection.select(sql.unsettled_shards(self._reader.frozen, finished))
+        finished = finished_ids(staged) if staged.tables or staged.rejects else None
+        rows = self._connection.select(unsettled_shards(self._reader.frozen, finished))
         if rows:  # shards between them without rows do no harm: there is nothing to read of them
             first, last = rows[0]["shard"], rows[-1]["shard"]
             source = str(self._reader.rows_left)
@@ -111,7 +112,7 @@ class SharedRun:
 
     def _refuse_without_shards(self) -> None:
         table = self._connection.find_table(self._reader.frozen)
-        if table is not None and all(field.name != sql.SHARD for field in table.schema):
+        if table is not None and all(field.name != SHARD for field in table.schema):
             raise RunStateError(
                 f"run {self._run_id} was started without workers: resume it without them"
             )

@@ -13,7 +13,6 @@ from etlkit import (
     SinkError,
     TimePartitioning,
 )
-from etlkit.bigquery import sql
 from etlkit.bigquery.modes import MODES, ExistingTable, ModeName, Rows
 from etlkit.bigquery.names import TableName
 from etlkit.rows.columns import parse_schema
@@ -107,23 +106,6 @@ def test_what_alter_cannot_do_is_refused(definition, columns, message):
     """With the way out."""
     with pytest.raises(SinkError, match=message):
         MODES["replace"].evolve(table(definition), parse_schema(columns), "add_columns")
-
-
-def test_one_alter_for_each_kind_of_change():
-    """BigQuery documents lists of one kind, and takes few changes of a table in a short time."""
-    changes = [
-        "ADD COLUMN IF NOT EXISTS `a` INT64",
-        "ADD COLUMN IF NOT EXISTS `b` INT64",
-        "ALTER COLUMN `c` DROP NOT NULL",
-        "ALTER COLUMN `d` DROP NOT NULL",
-        "ALTER COLUMN `e` SET DATA TYPE NUMERIC",
-        "ALTER COLUMN `f` SET DATA TYPE NUMERIC",
-        "DROP COLUMN IF EXISTS `g`",
-    ]
-    texts = sql.alter_columns(NAME, changes)
-    assert all(text.startswith("ALTER TABLE `p.d.t`\n") for text in texts)
-    assert [text.count("COLUMN") for text in texts] == [2, 1, 1, 2, 1]
-    assert sql.alter_columns(NAME, []) == []
 
 
 @pytest.mark.parametrize("there", [Definition(), Definition(clustering=("v",)), BY_DAY])

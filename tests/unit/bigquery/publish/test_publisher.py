@@ -9,10 +9,11 @@ from google.cloud import bigquery
 from etlkit import BigQuerySink, Definition
 from etlkit.api.outcomes import Counts
 from etlkit.api.run import Run, RunRequest
-from etlkit.bigquery import sql
 from etlkit.bigquery.names import TableName
 from etlkit.bigquery.publish.publisher import Publisher
 from etlkit.bigquery.publish.target import Target
+from etlkit.bigquery.sql import dml
+from etlkit.bigquery.sql.staging import Staged
 from etlkit.errors import SinkError
 from etlkit.rows.columns import Column
 from tests.unit.bigquery.fake_connection import FakeConnection
@@ -48,7 +49,7 @@ class Staging:
 
     @property
     def staged(self):
-        return sql.Staged(((TableName("p", "w", "out"), self.columns),), self.rejects)
+        return Staged(((TableName("p", "w", "out"), self.columns),), self.rejects)
 
     unrepeated: bool = False
 
@@ -116,12 +117,12 @@ def test_rows_that_were_not_repeated_are_counted_in_the_transaction(publish, mod
     assert within[-1].startswith(
         f"INSERT INTO {T} (`n`, `v`)\nSELECT all_of_them;\nIF IFNULL(@@row_count, -1) != 2"
     )
-    assert sql.REPEATED in within[-1]
+    assert dml.REPEATED in within[-1]
 
 
 def test_a_row_that_is_repeated_after_the_audit_is_left_out(publish):
     """The first transaction is undone; the second one takes each row once."""
-    _, within, _ = publish(there=SAME, staging=Staging(unrepeated=True), raises=sql.REPEATED)
+    _, within, _ = publish(there=SAME, staging=Staging(unrepeated=True), raises=dml.REPEATED)
     assert within == [f"INSERT INTO {T} (`n`, `v`)\nSELECT n, v FROM staged"]
 
 

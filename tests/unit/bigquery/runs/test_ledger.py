@@ -4,8 +4,8 @@ import math
 import pytest
 from google.cloud import bigquery
 
-from etlkit.bigquery import sql
 from etlkit.bigquery.runs.ledger import MAX_ERROR_CHARS, MAX_VARIABLES_CHARS, Ledger, counts_of_row
+from etlkit.bigquery.sql import ledger as ledger_sql
 from tests.unit.bigquery.fake_connection import DATASET, FakeConnection
 
 
@@ -31,7 +31,7 @@ def test_a_new_ledger_is_partitioned_clustered_and_never_expires(connection, led
     assert events.time_partitioning.field == "event_at"
     assert events.clustering_fields == ["job", "run_id"]
     assert events.expires is None
-    assert connection.find_table(ledger.runs).view_query == sql.runs_view(ledger.events)
+    assert connection.find_table(ledger.runs).view_query == ledger_sql.runs_view(ledger.events)
     assert ledger.is_made()
     assert connection.statements == []
 
@@ -75,7 +75,7 @@ def test_two_runs_that_bring_a_ledger_up_to_date_at_once_both_succeed(connection
     connection.on_request = other_is_faster
     ledger.make()
     assert [each.name for each in connection.find_table(ledger.events).schema] == fields
-    assert connection.find_table(ledger.runs).view_query == sql.runs_view(ledger.events)
+    assert connection.find_table(ledger.runs).view_query == ledger_sql.runs_view(ledger.events)
     assert updates
 
 
@@ -84,7 +84,7 @@ def test_an_older_view_is_brought_up_to_date(connection, ledger):
     ledger.make()
     connection.tables[str(ledger.runs)]["view"]["query"] = "SELECT 1"
     ledger.make()
-    assert connection.find_table(ledger.runs).view_query == sql.runs_view(ledger.events)
+    assert connection.find_table(ledger.runs).view_query == ledger_sql.runs_view(ledger.events)
 
 
 def test_a_ledger_of_the_first_form_is_copied_and_then_dropped(connection, ledger):
@@ -148,7 +148,7 @@ def test_runs_are_sorted_by_bigquerys_clock(connection, ledger):
     (statement,) = connection.statements
     assert statement.sql.endswith("WHERE job = @value\nORDER BY began_at, run_id")
     assert statement.parameters == {"value": "j"}
-    assert "MIN(event_at) OVER (PARTITION BY run_id) AS began_at" in sql.runs_view(ledger.events)
+    assert "MIN(event_at) OVER (PARTITION BY run_id) AS began_at" in ledger_sql.runs_view(ledger.events)
 
 
 def test_counts_that_are_not_there_are_0():

@@ -8,12 +8,12 @@ from google.api_core.exceptions import BadRequest, Forbidden, NotFound
 from etlkit.api.outcomes import Counts
 from etlkit.api.report import RunReport
 from etlkit.api.run import Interrupted, ParentRun, Run, RunRecord, RunRequest
-from etlkit.bigquery import sql
 from etlkit.bigquery.names import literal
 from etlkit.bigquery.runs.guard import LEASE_S, Guard, find_holder, guard_name
 from etlkit.bigquery.runs.process_identity import ProcessIdentity
 from etlkit.bigquery.runs.run_owner import RunOwner
 from etlkit.bigquery.runs.stored_reports import from_stored
+from etlkit.bigquery.sql import guard as guard_sql
 from etlkit.errors import ConfigError, RunStateError, RunTakenOverError
 from tests.unit.bigquery.fake_connection import DATASET, FakeConnection
 
@@ -69,7 +69,7 @@ def test_a_resume_takes_the_fence_over(connection, owners):
     second.start(exclusive=True)
     text = connection.texts()[-1]
     assert "WHERE attempt < 2 AND state = 'running'" in text
-    assert sql.LOST in text
+    assert guard_sql.LOST in text
     assert find_holder(connection, second.guard.name).attempt == 2
 
 
@@ -146,7 +146,7 @@ def test_rows_and_event_are_one_transaction_that_begins_with_the_guard(connectio
     owner.start(exclusive=False)
     owner.publish(["INSERT INTO t SELECT 1", "DELETE FROM r WHERE TRUE"], COUNTS, "DROP x")
     text, given = connection.texts()[-1], connection.statements[-1].parameters
-    lines = ["BEGIN TRANSACTION", f"UPDATE {owner.guard.name.sql}", sql.LOST, "COMMIT TRANSACTION"]
+    lines = ["BEGIN TRANSACTION", f"UPDATE {owner.guard.name.sql}", guard_sql.LOST, "COMMIT TRANSACTION"]
     assert [text.index(line) for line in lines] == sorted(text.index(line) for line in lines)
     assert text.index("UPDATE") < text.index("INSERT INTO t SELECT 1") < text.index("DELETE FROM r")
     assert text.index("DELETE FROM r") < text.index("run_events")
@@ -158,7 +158,7 @@ def test_rows_and_event_are_one_transaction_that_begins_with_the_guard(connectio
 @pytest.mark.parametrize(
     "error",
     [
-        BadRequest(f"Query error: {sql.LOST} at [6:3]"),
+        BadRequest(f"Query error: {guard_sql.LOST} at [6:3]"),
         NotFound("Not found: Table p:etlkit_work.{guard}"),
     ],
 )
@@ -270,7 +270,7 @@ def test_the_run_of_a_task_begins_only_while_its_workflow_is_held(connection, ch
     owner.start(exclusive=False)
     text, given = connection.texts()[-1], connection.statements[-1].parameters
     held = f"SELECT 1 FROM {guard_name(DATASET, 'w1').sql} WHERE owner = {literal('token')}"
-    assert text.index(held) < text.index(sql.LOST_PARENT) < text.index("INSERT INTO")
+    assert text.index(held) < text.index(guard_sql.LOST_PARENT) < text.index("INSERT INTO")
     assert (given["parent_run_id"], given["task"]) == ("w1", "load/2024-01-02")
     owner.publish([], COUNTS)
     run_id = owner.guard.name.table.removeprefix("run_")
@@ -281,7 +281,7 @@ def test_the_run_of_a_task_begins_only_while_its_workflow_is_held(connection, ch
 @pytest.mark.parametrize(
     "error",
     [
-        BadRequest(f"Query error: {sql.LOST_PARENT} at [2:3]"),
+        BadRequest(f"Query error: {guard_sql.LOST_PARENT} at [2:3]"),
         NotFound("Not found: Table p:etlkit_work.run_w1"),
     ],
 )
@@ -308,7 +308,7 @@ def test_the_run_of_a_task_that_is_resumed_by_itself_stays_the_tasks(connection,
     record = RunRecord("r1", "j", 1, "f", parent=ParentRun("w1", "load"))
     owner, _ = child(record=record)
     owner.start(exclusive=False)
-    assert sql.LOST_PARENT not in connection.texts()[-1]
+    assert guard_sql.LOST_PARENT not in connection.texts()[-1]
     assert connection.statements[-1].parameters["parent_run_id"] == "w1"
 
 
