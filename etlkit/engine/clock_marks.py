@@ -47,5 +47,6 @@ class ClockMarks:
 
     def add_slow(self) -> None:
         """Look after each row from now on."""
+        if self._step > 1:
+            self._marks[:] = b"\1" * len(self._marks)
         self._num_fast, self._step = 0, 1
-        self._marks[:] = b"\1" * len(self._marks)

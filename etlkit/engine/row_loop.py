@@ -59,6 +59,10 @@ _FAST_ROW_S = 0.00005
 _SLOW_S = 0.01
 """A row that takes longer is not fast, whatever the others took."""
 
+_CALL_WAIT_S = 0.0002
+"""A call waits for its answer at least this long. Rows that took long and did not wait were computed:
+to do so again costs no call, and to write each of them down costs time."""
+
 SAMPLE_ROWS = 1000
 """Rows from which the types of new columns are inferred, at most."""
 
@@ -118,6 +122,7 @@ class RowLoop:
         self._fast_rows = fast_rows
         self._seen_classes: set[str] = set()
         self._look_at = 0.0
+        self._cpu_s_at_look = 0.0
         self._num_undecided = 0
         self._has_waited = False
         self._num_unmade = 0
@@ -207,6 +212,7 @@ class RowLoop:
                 if self._stop.is_set() or not self._wait_until_ready():
                     return False
                 self._look_at = clock() + LOOK_INTERVAL_S
+                self._cpu_s_at_look = time.thread_time()
             until = 0.0 if self._meter.is_capped else self._look_at
             worker.has_called = False
             try:
@@ -251,10 +257,13 @@ class RowLoop:
         return True
 
     def _keep_slow(self, task: Task) -> None:
-        """Put the rows since the last look at the clock into the journal, if they took long."""
+        """Put the rows since the last look at the clock into the journal, if they seem to be calls."""
         elapsed_s = time.monotonic() - self._look_at
         if elapsed_s >= CALL_S:
-            self._keep(task, max(0, len(task.outcomes) - self._marks.step))
+            cpu_s = time.thread_time() - self._cpu_s_at_look
+            waited_s = elapsed_s + LOOK_INTERVAL_S - cpu_s
+            if self._worker.has_called or waited_s >= _CALL_WAIT_S:
+                self._keep(task, max(0, len(task.outcomes) - self._marks.step))
             self._marks.add_slow()
             if elapsed_s >= _SLOW_S:
                 self._fast_rows.end()

@@ -40,8 +40,8 @@ LOOK_INTERVAL_S = 0.0005
 each paid call is, and rows that take microseconds share one: a look would cost a good part of them."""
 
 CALL_S = 0.0005
-"""A row that took this long has perhaps cost a call, whoever made it: its outcome goes into the
-journal. Rows that take microseconds never come there."""
+"""A row that took this long has perhaps cost a call, whoever made it: if it has waited, its outcome
+goes into the journal. Rows that take microseconds never come there."""
 
 
 class SchemaQuestion:

@@ -1,12 +1,14 @@
 import threading
 import weakref
 from collections import Counter
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
 
 from etlkit import EtlBase, TransferJob
 from etlkit.api.run import RunRequest
+from etlkit.calls.worker import current_worker
 from etlkit.engine import chunk_outcomes, pipeline, row_loop
 from etlkit.engine import task as engine_task
 from etlkit.engine.batch_writer import joined
@@ -357,3 +359,30 @@ def test_rows_of_a_slow_call_are_written_down_before_they_are_encoded(is_generat
     assert any(known)
     assert MADE not in kept
     assert {len(outcome.rows) for outcome in kept} == {3}
+
+
+@pytest.mark.parametrize("makes_a_call", [True, False])
+def test_rows_that_only_compute_are_not_written_down(makes_a_call, monkeypatch):
+    """Each row takes two milliseconds: every second one waits for it, as for an answer."""
+    passed = Counter()
+    seconds = SimpleNamespace(
+        monotonic=lambda: passed["computing"] + passed["waiting"],
+        thread_time=lambda: passed["computing"],
+    )
+    monkeypatch.setattr(row_loop, "time", seconds)
+    kept = []
+
+    def keep(pool, task, first):
+        kept.extend(row["n"] for row in task.outcomes_between(first, len(task.outcomes)))
+
+    monkeypatch.setattr(WorkerPool, "keep", keep)
+
+    class Etl(EtlBase):
+        def transform_row(self, row):
+            if makes_a_call:
+                current_worker().begin_call()
+            passed["waiting" if row["n"] % 2 else "computing"] += 0.002
+            return row
+
+    run_transform(Etl, ROWS[:100])
+    assert kept == list(range(0 if makes_a_call else 1, 100, 1 if makes_a_call else 2))
