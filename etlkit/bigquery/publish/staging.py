@@ -421,7 +421,9 @@ def find_staged(
         if table is not None:
             known[name] = from_schema_fields(table.schema)[len(staging_sql.STAGING_COLUMNS) :]
     tables = tuple((name, known[name]) for name in names if name in known)
-    return staging_sql.Staged(tables, TableName(*dataset, rejects) if rejects in listed_names else None)
+    return staging_sql.Staged(
+        tables, TableName(*dataset, rejects) if rejects in listed_names else None
+    )
 
 
 class _StagingTable(NamedTuple):

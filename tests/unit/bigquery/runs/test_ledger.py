@@ -148,7 +148,9 @@ def test_runs_are_sorted_by_bigquerys_clock(connection, ledger):
     (statement,) = connection.statements
     assert statement.sql.endswith("WHERE job = @value\nORDER BY began_at, run_id")
     assert statement.parameters == {"value": "j"}
-    assert "MIN(event_at) OVER (PARTITION BY run_id) AS began_at" in ledger_sql.runs_view(ledger.events)
+    assert "MIN(event_at) OVER (PARTITION BY run_id) AS began_at" in ledger_sql.runs_view(
+        ledger.events
+    )
 
 
 def test_counts_that_are_not_there_are_0():

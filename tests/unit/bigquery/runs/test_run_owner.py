@@ -146,7 +146,12 @@ def test_rows_and_event_are_one_transaction_that_begins_with_the_guard(connectio
     owner.start(exclusive=False)
     owner.publish(["INSERT INTO t SELECT 1", "DELETE FROM r WHERE TRUE"], COUNTS, "DROP x")
     text, given = connection.texts()[-1], connection.statements[-1].parameters
-    lines = ["BEGIN TRANSACTION", f"UPDATE {owner.guard.name.sql}", guard_sql.LOST, "COMMIT TRANSACTION"]
+    lines = [
+        "BEGIN TRANSACTION",
+        f"UPDATE {owner.guard.name.sql}",
+        guard_sql.LOST,
+        "COMMIT TRANSACTION",
+    ]
     assert [text.index(line) for line in lines] == sorted(text.index(line) for line in lines)
     assert text.index("UPDATE") < text.index("INSERT INTO t SELECT 1") < text.index("DELETE FROM r")
     assert text.index("DELETE FROM r") < text.index("run_events")
