@@ -84,7 +84,7 @@ def _connection() -> Iterator[Connection]:
     if not settings.environ.get(EMULATOR_VARIABLE):
         raise ConfigError(
             "datamart_rows makes tables anew, so it runs on the local BigQuery only: use the fixture "
-            "local_bigquery, or etlkit.runner.local_world"
+            "local_bigquery, or etlkit.local_world"
         )
     with Run(RunRequest("datamart_rows", settings)) as run:
         yield connect(run)
