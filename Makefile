@@ -46,12 +46,15 @@ unit: $(VENV)/.dev ## Run the unit tests: no server and few processes, less than
 test: $(VENV)/.dev ## Run the whole test suite, lint and type checks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive etlkit transforms jobs
 	@mkdir -p .mypy_cache
-	@echo 'mypy runs beside the tests; what it says comes at the end'
-	@$(BIN)/mypy >.mypy_cache/said.txt 2>&1 & mypy=$$!; \
+	@echo 'bandit and mypy run beside the tests; what they say comes at the end'
+	@{ $(BIN)/bandit --quiet --configfile pyproject.toml --recursive etlkit transforms jobs && $(BIN)/mypy; } \
+	    >.mypy_cache/said.txt 2>&1 & checks=$$!; \
+	  : 'What has no byte code yet is compiled here: else each of the four processes would compile all of it.'; \
+	  $(BIN)/python -c 'from tests import warm_python; warm_python.import_all()'; \
+	  $(BIN)/python -m pytest -q --collect-only >/dev/null; \
 	  $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder; tests=$$?; \
-	  wait $$mypy; types=$$?; cat .mypy_cache/said.txt; test $$tests -eq 0 -a $$types -eq 0
+	  wait $$checks; said=$$?; cat .mypy_cache/said.txt; test $$tests -eq 0 -a $$said -eq 0
 
 docs: $(VENV)/.dev ## Build the site of the documentation into build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet

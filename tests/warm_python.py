@@ -255,16 +255,9 @@ def _first_process() -> str:
 def main(path: str) -> None:
     """Import, and then fork a process for each connection, until standard input ends."""
     import gc
-    import importlib
     import select
 
-    from etlkit.bigquery.client import import_without_pandas
-
-    os.environ.update(launcher.ENVIRONMENT)  # Pillow reads it while it is imported
-    import_without_pandas()
-    for name in IMPORTED:
-        importlib.import_module(name)
-    import_server()
+    import_all()
     gc.freeze()  # or each child would copy all of it at its first collection
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for monitors
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
@@ -278,6 +271,19 @@ def main(path: str) -> None:
                 return monitor(connection, path)
             connection.close()
     return None
+
+
+def import_all() -> None:
+    """Import what takes a second of processor time, and several where no byte code is there yet."""
+    import importlib
+
+    from etlkit.bigquery.client import import_without_pandas
+
+    os.environ.update(launcher.ENVIRONMENT)  # Pillow reads it while it is imported
+    import_without_pandas()
+    for name in IMPORTED:
+        importlib.import_module(name)
+    import_server()
 
 
 def import_server() -> None:
