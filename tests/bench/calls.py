@@ -24,11 +24,12 @@ from etlkit import AsyncHttpClient, EtlBase, TransferJob
 from etlkit.api.run import RunRequest
 from etlkit.calls.http import HttpClient
 from etlkit.engine.transfer import run_transfer
-from etlkit.testing import MemorySink, MemorySource
+from etlkit.testing import MemorySource
 from etlkit.vision import Feature, RestAnnotator, VisionEtl
 from etlkit.vision.endpoint import REST_ENDPOINT, rest_endpoint
 from tests.bench.figures import Figure
 from tests.bench.latency_server import latency_server
+from tests.bench.rows import CountingSink
 
 PATH = "/v1/images:annotate"
 HEADERS = {"Content-Type": "application/json"}
@@ -247,16 +248,23 @@ def by_hand_async(url, post, calls_in_flight, rows):
     return spent
 
 
+class AnsweredSink(CountingSink):
+    """Keeps nothing, so that what is measured is the engine, and looks that each row has an answer."""
+
+    def write(self, batch):
+        assert not batch.column("response").null_count
+        super().write(batch)
+
+
 def with_engine(etl, rows):
-    """Seconds of a whole run, from the source's opening to the published target."""
-    sink = MemorySink("replace")
+    """Seconds of a whole run, from the source's opening to the commit."""
+    sink = AnsweredSink()
     schema = {"uri": "STRING"}
     job = TransferJob(source=MemorySource(rows, schema), transform=etl, sink=sink)
     started = time.perf_counter()
     report = run_transfer(job, RunRequest("bench"))
     spent = time.perf_counter() - started
-    assert report.written == len(rows) == len(sink.rows)
-    assert all(row["response"] for row in sink.rows)
+    assert report.written == len(rows) == sink.rows
     return spent
 
 

@@ -17,6 +17,9 @@ class Clock:
     def monotonic(self):
         return self.now
 
+    def thread_time(self):
+        return 0.0
+
 
 @pytest.fixture
 def looks(monkeypatch):
