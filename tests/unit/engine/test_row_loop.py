@@ -342,6 +342,7 @@ def test_rows_of_a_slow_call_are_written_down_before_they_are_encoded(is_generat
     monkeypatch.setattr(row_loop, "_MAX_UNMADE", 1)
     monkeypatch.setattr(row_loop, "_MIN_MADE", 1)
     monkeypatch.setattr(row_loop, "CALL_S", 0.0)
+    monkeypatch.setattr(row_loop, "_CALL_WAIT_S", -1.0)
     kept, known = [], []
 
     def keep(pool, task, first):
