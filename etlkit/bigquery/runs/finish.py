@@ -77,7 +77,7 @@ def finish_published(connection: Connection, dataset: tuple[str, str], run_id: s
 
 
 def drop_work_tables(connection: Connection, dataset: tuple[str, str], run_id: str) -> None:
-    """Drop all work tables that a run has, but for its guard.
+    """Drop all work tables of a run except its guard.
 
     Args:
         connection: To do it with.

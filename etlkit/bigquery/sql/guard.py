@@ -135,7 +135,7 @@ def recorded(guard: TableName, owner: str, statements: Sequence[str]) -> str:
 
 
 def revoke(guard: TableName, owner: str) -> str:
-    """Take a run that is not published from its attempt, which can then no longer publish it.
+    """Take an unpublished run away from its attempt, which can no longer publish it then.
 
     Args:
         guard: The run's guard table.
