@@ -48,6 +48,11 @@ class RunProcess:
     def is_alive(self) -> bool:
         return self.process.poll() is None
 
+    def all_processes(self) -> list[psutil.Process]:
+        """The run's process and all that come from it, also a worker that has called nothing so far."""
+        process = psutil.Process(self.process.pid)
+        return [process, *process.children(recursive=True)]
+
     def live_for(self, seconds: float) -> None:
         """Return when it has ended, at the latest after so long."""
         try:

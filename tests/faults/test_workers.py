@@ -96,6 +96,17 @@ class World:
         """Return when so many calls have been made, or the run has ended."""
         self.until(lambda: not child.is_alive or self.api.num_calls() >= num_calls, TIMEOUT_S)
 
+    def have_joined(self, child: RunProcess, attempt: int, num_workers: int) -> None:
+        """Return when so many workers of an attempt have joined, or the run has ended."""
+        self.until(
+            lambda: (
+                not child.is_alive
+                or Counter(each["attempt"] for each in self.show()["workers"])[attempt]
+                == num_workers
+            ),
+            TIMEOUT_S,
+        )
+
     def workers(self, child: RunProcess) -> list[int]:
         """The numbers of its worker processes that are at work."""
         if not child.is_alive:
@@ -219,12 +230,13 @@ def test_killed_workers_and_killed_runs(world, capsys):
 def test_orphans_stop_paying_and_a_signal_stops_all_workers(world):
     """Workers end with their run's process, or on SIGTERM: status 143, no call is repeated."""
     child = world.start("--workers", "2")
-    world.paid_until(child, NUM_ROWS // 4)
+    world.paid_until(child, NUM_ROWS // 8)
+    world.have_joined(child, 1, 2)
     assert child.is_alive, child.log.read_text()
-    workers = [psutil.Process(pid) for pid in world.workers(child)]
     shown = world.show()
     assert [each["state"] for each in shown["workers"]] == ["at work"] * 2
     assert shown["all_workers"]["shards_claimed"] > 0
+    workers = child.all_processes()[1:]
     assert child.kill() is not None
     _, alive = psutil.wait_procs(workers, timeout=TIMEOUT_S)
     assert not alive
@@ -236,6 +248,7 @@ def test_orphans_stop_paying_and_a_signal_stops_all_workers(world):
 
     child = world.start("--resume", "--workers", "2")
     world.paid_until(child, calls + NUM_ROWS // 8)
+    world.have_joined(child, 2, 2)
     assert child.is_alive, child.log.read_text()
     child.process.send_signal(signal.SIGTERM)
     status, report, _ = child.end()
@@ -254,8 +267,7 @@ def test_paused_workers_that_wake_after_the_publish_change_nothing(world, monkey
     monkeypatch.setattr(guard, "LEASE_S", 5.0)  # for `show`
     child = world.start("--workers", "2")
     world.until(lambda: world.api.num_calls() >= NUM_ROWS // 4, TIMEOUT_S)
-    holder = psutil.Process(child.process.pid)
-    machine = [holder, *holder.children(recursive=True)]  # also a worker without a call so far
+    machine = child.all_processes()
     for process in machine:
         process.suspend()
     world.until(lambda: world.show()["state"] == "dead", TIMEOUT_S)

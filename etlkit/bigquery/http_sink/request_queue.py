@@ -312,7 +312,7 @@ class RequestQueue:
             self._changed.notify_all()
 
     @contextmanager
-    def _in_flight(self) -> Iterator[None]:
+    def _in_flight(self) -> Iterator[Callable[[], None]]:
         with self._changed:
             while self._active >= self._max_active and not self._is_halted:
                 self._changed.wait(_LOOK_S)
@@ -320,11 +320,16 @@ class RequestQueue:
                 raise Stopped
             self._active += 1
         try:
-            yield
+            yield self._on_refusal
         finally:
             with self._changed:
                 self._active -= 1
                 self._changed.notify_all()
+
+    def _on_refusal(self) -> None:
+        """See `halts`. The request still has its slot, so none has begun since its answer."""
+        if self._halts:
+            self.halt()
 
     def _fail(self, error: BaseException) -> None:
         with self._changed:

@@ -37,8 +37,9 @@ Record: TypeAlias = Callable[[list[ItemOutcome]], None]
 """Takes the outcomes of one request."""
 
 
-InFlight: TypeAlias = Callable[[], AbstractContextManager[None]]
-"""Entered around each attempt: waits until one more request may be in flight."""
+InFlight: TypeAlias = Callable[[], AbstractContextManager[Callable[[], None]]]
+"""Entered around each attempt: waits until one more request may be in flight. What it gives is called
+if the answer refuses a row: before the next request may begin."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,7 @@ class Sender:
             nonlocal attempts, no_json
             # Here and not around the call: one that waits for its retry, or for a service that is
             # down, must not keep out the one that finds out that it is back.
-            with in_flight():
+            with in_flight() as on_refused:
                 self._check()
                 attempts += 1
                 status, answer_headers, answer = self._pool.send(
@@ -197,13 +198,16 @@ class Sender:
                     timeout_s=timeout_s,
                     max_bytes=MAX_ANSWER_BYTES,
                 )
-            try:
-                return status, self._read(status, answer_headers, answer, items)
-            except RetryableError as error:
-                no_json += error.code == "not_json"
-                if no_json < _MAX_NO_JSON:
-                    raise
-                raise self._no_json() from None
+                try:
+                    verdicts = self._read(status, answer_headers, answer, items)
+                except RetryableError as error:
+                    no_json += error.code == "not_json"
+                    if no_json < _MAX_NO_JSON:
+                        raise
+                    raise self._no_json() from None
+                if _refuses(verdicts, items):
+                    on_refused()
+                return status, verdicts
 
         status, verdicts = self._caller.call(attempt)
         return status, verdicts, attempts
@@ -235,6 +239,13 @@ class Sender:
             service=self._caller.service,
             status=200,
         )
+
+
+def _refuses(verdicts: list[Verdict] | str, items: list[Item]) -> bool:
+    """Whether an answer is the last word about a row, and it is no."""
+    if isinstance(verdicts, str):  # of several rows, each half is asked for again
+        return len(items) == 1
+    return any(each.reason is not None and not each.is_transient for each in verdicts)
 
 
 def _status_of(error: Any) -> int | None:
