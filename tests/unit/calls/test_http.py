@@ -4,6 +4,8 @@ import shutil
 import socket
 import subprocess
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler
 
 import pytest
@@ -208,6 +210,46 @@ def test_the_deadline_fires_in_a_handshake_that_never_ends(make_client):
         url = f"https://127.0.0.1:{listening.getsockname()[1]}"
         with make_client(url, service="vision", retry=HASTY) as client:
             assert failure(client).code == "timeout"
+
+
+def test_the_deadline_fires_while_nobody_reads_the_body():
+    """More than the buffers on the way hold, on a first connection and on one that is used again."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        ThreadPoolExecutor(1) as server,
+        closing(HttpPool(f"http://127.0.0.1:{listening.getsockname()[1]}", service="v")) as pool,
+    ):
+        answered = server.submit(_answer_once, listening)
+        assert pool.send("POST", "/v1/x", {}, b"{}", timeout_s=60)[0] == 200
+        with answered.result():
+            for _ in range(2):
+                with pytest.raises(RetryableError) as caught:
+                    pool.send("POST", "/v1/x", {}, bytes(2**26), timeout_s=0.3)
+                assert caught.value.code == "timeout"
+
+
+def test_headers_and_a_small_body_come_in_one_piece(make_client):
+    """Two would be two packets, and the service would read twice."""
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as server:
+        received = []
+        answered = server.submit(_answer_once, listening, received)
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        with make_client(url, service="vision", retry=ONCE) as client:
+            assert client.post_json("/v1/x", {"uri": "gs://b/cat.jpg"}) == {}
+            answered.result().close()
+    assert received[0].endswith(b'gs://b/cat.jpg"}')
+
+
+def _answer_once(listening, received=None):
+    """Answer the first request of a connection; gives the connection, from which nobody reads then."""
+    connection, _ = listening.accept()
+    data = connection.recv(2**20)
+    if received is not None:
+        received.append(data)
+    while not data.endswith(b"}"):
+        data += connection.recv(2**20)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+    return connection
 
 
 def test_an_answer_that_is_cut_off_is_retryable(server, client):
