@@ -125,6 +125,15 @@ class Chunk:
         """The rows from `start` to before `stop`, as the transform gets them."""
         return ChunkRows(self, start, min(stop, self.batch.num_rows))
 
+    def row(self, index: int) -> Row:
+        """One row, as the transform gets it; `index` counts from 0 in the chunk.
+
+        Raises:
+            SourceError: A value cannot be read; names its row.
+        """
+        number, at = divmod(index, self._rows_per_block)
+        return (self._blocks.get(number) or self._block(number)).row(at)
+
     def parts(self, start: int, stop: int) -> Iterator[Part]:
         """Decode these rows, block by block. Workers that share a block decode it once.
 
@@ -234,5 +243,4 @@ class ChunkRows(Sequence[Row]):
             if found.step != 1:
                 raise ValueError("rows of a chunk are consecutive")
             return ChunkRows(self.chunk, found.start, found.stop)
-        at = range(self.start, self.stop)[index]
-        return next(iter(ChunkRows(self.chunk, at, at + 1)))
+        return self.chunk.row(range(self.start, self.stop)[index])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 
 _MAX_TASK_ROWS = 512
 """So many rows are encoded by their worker. If they are slow after all, they still have only one."""
@@ -65,14 +64,19 @@ class Pace:
             self._num_fast_before = 0
 
 
-@dataclass(slots=True)
 class Took:
-    """What a task took: seconds, and processor time of its thread and of the process meanwhile."""
+    """What a task takes: seconds, and processor time of its thread and of the process meanwhile.
 
-    began_at: float = field(default_factory=time.monotonic)
-    thread_cpu_s: float = field(default_factory=time.thread_time)
-    process_cpu_s: float = field(default_factory=time.process_time)
-    seconds: float = 0.0
+    It begins when it is made.
+    """
+
+    __slots__ = ("began_at", "process_cpu_s", "seconds", "thread_cpu_s")
+
+    def __init__(self) -> None:
+        self.began_at = time.monotonic()
+        self.thread_cpu_s = time.thread_time()
+        self.process_cpu_s = time.process_time()
+        self.seconds = 0.0
 
     def end(self) -> None:
         """Called on the same thread."""

@@ -132,24 +132,11 @@ class RowLoop:
         """Give each row of a task its outcome, unless one before it ends the run."""
         if self._is_batch:
             self._run_batch(task)
+        elif len(task.rows) == 1 and self._known.schema is not None:
+            self._run_single(task)
         elif isinstance(task.rows, ChunkRows):
-            rows = task.rows
-            if self._known.schema is not None and len(rows) >= _MIN_MADE:
-                task.begin_block()
             try:
-                for part in rows.chunk.parts(rows.start, rows.stop):
-                    began = time.monotonic()
-                    if not self._run_part(task, part):
-                        break
-                    took_s = time.monotonic() - began
-                    if took_s < _FAST_ROW_S * (part.stop - part.start):
-                        self._fast_rows.begin()
-                    else:
-                        self._fast_rows.end()
-                    is_decided = self._known.schema is not None
-                    self._make(task, part)
-                    if is_decided:  # else the pipeline encodes the rows, and needs the block for it
-                        rows.chunk.forget(part)
+                self._run_blocks(task, task.rows)
             except BaseException:
                 self._keep_slow(task)  # rows before the one that ends the run
                 raise
@@ -164,6 +151,44 @@ class RowLoop:
                 transform_loop(None), results, None, task.outcomes.append, *self._taking(keys)
             )
             self._run_rows(task, len(task.rows), loop, keys, None)
+
+    def _run_single(self, task: Task) -> None:
+        """Run the only row of a task. It may be slow: nothing is prepared that many fast ones need."""
+        row = task.rows[0]
+        if not self._may_begin():
+            return
+        keys = self._keys()
+        self._worker.has_called = False
+        try:
+            result: Any = self._etl.transform_row(row)
+        except Exception as error:
+            result = error
+            cut_earlier_raises(error)
+        if self._meter.is_capped:
+            self._meter.check()
+        elif type(result) is dict and keys.names.issuperset(result):
+            task.outcomes.append(keys.copy(result))
+            self._keep_slow(task)
+            return
+        self._take(task, result, keys, None)
+
+    def _run_blocks(self, task: Task, rows: ChunkRows) -> None:
+        """Run the rows of a task block by block."""
+        if self._known.schema is not None and len(rows) >= _MIN_MADE:
+            task.begin_block()
+        for part in rows.chunk.parts(rows.start, rows.stop):
+            began = time.monotonic()
+            if not self._run_part(task, part):
+                break
+            took_s = time.monotonic() - began
+            if took_s < _FAST_ROW_S * (part.stop - part.start):
+                self._fast_rows.begin()
+            else:
+                self._fast_rows.end()
+            is_decided = self._known.schema is not None
+            self._make(task, part)
+            if is_decided:  # else the pipeline encodes the rows, and needs the block for it
+                rows.chunk.forget(part)
 
     def _keys(self) -> KnownKeys:
         return UNKNOWN_KEYS if self._known.schema is None else self._known.schema.keys
@@ -208,11 +233,8 @@ class RowLoop:
         """Run rows until there are this many outcomes; False = the run ends before."""
         clock, worker = time.monotonic, self._worker
         while len(task.outcomes) < num_rows:
-            if clock() >= self._look_at:
-                if self._stop.is_set() or not self._wait_until_ready():
-                    return False
-                self._look_at = clock() + LOOK_INTERVAL_S
-                self._cpu_s_at_look = time.thread_time()
+            if not self._may_begin():
+                return False
             until = 0.0 if self._meter.is_capped else self._look_at
             worker.has_called = False
             try:
@@ -226,6 +248,15 @@ class RowLoop:
                 break
             if not self._take(task, result, keys, part):
                 return False
+        return True
+
+    def _may_begin(self) -> bool:
+        """Look at the sink if it is time to; False = the run ends."""
+        if time.monotonic() >= self._look_at:
+            if self._stop.is_set() or not self._wait_until_ready():
+                return False
+            self._look_at = time.monotonic() + LOOK_INTERVAL_S
+            self._cpu_s_at_look = time.thread_time()
         return True
 
     def _take(self, task: Task, result: Any, keys: KnownKeys, part: Part | None) -> bool:

@@ -67,6 +67,10 @@ class DecodedBatch:
             return [{} for _ in range(self.batch.num_rows)]
         return row_maker(self.names)(*self.values)
 
+    def row(self, index: int) -> Row:
+        """One row, made anew each time; lists and dicts in it are those of `values`."""
+        return dict(zip(self.names, [column[index] for column in self.values], strict=True))
+
     def tuples(
         self, start: int = 0, stop: int | None = None, more: Sequence[Any] | None = None
     ) -> Iterator[tuple[Any, ...]]:

@@ -84,6 +84,11 @@ class HttpClientPost:
         return json.loads(self._connection.getresponse().read())
 
 
+def name_in(answer):
+    """What is kept of an answer: what a JSON column costs is measured with the rows."""
+    return answer["responses"][0]["localizedObjectAnnotations"][0]["name"]
+
+
 def packed_etl(url, post, calls_in_flight):
     class Etl(EtlBase):
         max_concurrency = calls_in_flight
@@ -120,15 +125,10 @@ def single_etl(url, post, calls_in_flight):
             self.post = post(url)
 
         def transform_row(self, row):
-            row["response"] = self.post(request_for([row]))["responses"][0]
+            row["response"] = name_in(self.post(request_for([row])))
             return row
 
     return Etl
-
-
-def name_in(answer):
-    """What is kept of an answer: what a JSON column costs is measured with the rows."""
-    return answer["responses"][0]["localizedObjectAnnotations"][0]["name"]
 
 
 def async_etl(url, calls_in_flight):
@@ -280,7 +280,11 @@ def by_hand(url, post, calls_in_flight, rows, pack):
                 some = queue.popleft()
             except IndexError:
                 return
-            answers = send(request_for(some))["responses"]
+            answer = send(request_for(some))
+            if pack == 1:
+                done.append({**some[0], "response": name_in(answer)})
+                continue
+            answers = answer["responses"]
             done.extend({**row, "response": a} for row, a in zip(some, answers, strict=True))
 
     threads = [threading.Thread(target=work) for _ in range(calls_in_flight)]

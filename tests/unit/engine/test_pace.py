@@ -2,7 +2,9 @@ from etlkit.engine.pace import Pace, Took
 
 
 def took(seconds, thread_cpu_s=0.0, process_cpu_s=0.0):
-    return Took(0.0, thread_cpu_s, process_cpu_s, seconds)
+    made = Took()
+    made.seconds, made.thread_cpu_s, made.process_cpu_s = seconds, thread_cpu_s, process_cpu_s
+    return made
 
 
 def test_fast_rows_come_in_larger_and_larger_tasks():
