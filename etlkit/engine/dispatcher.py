@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from etlkit.calls.worker import Worker
@@ -117,13 +117,14 @@ class Dispatcher:
         """Whether a parked worker waits for a slot: no worker that has one may wait for that row."""
         return bool(self._returning)
 
-    def submit(self, task: Task) -> None:
-        """Queue a task for the next worker that is free."""
+    def submit(self, tasks: Iterable[Task]) -> None:
+        """Queue tasks for the next workers that are free."""
         with self._lock:
-            self._num_submitted += 1
-            task.number = self._num_submitted
-            self._tasks.append(task)
-            self._call_worker()
+            for task in tasks:
+                self._num_submitted += 1
+                task.number = self._num_submitted
+                self._tasks.append(task)
+                self._call_worker()
 
     def next_task(self, worker: SlotWorker) -> Task | None:
         """What a worker does next, whose last task is over.

@@ -54,6 +54,10 @@ _POLL_INTERVAL_S = 0.1
 _MAX_MADE_BYTES = 4 * 2**20
 """Of a chunk in Arrow whose rows are all made at once. As dicts they take several times as much."""
 
+_SUBMIT_TASKS = 64
+"""Tasks that are queued together: the workers wait for the lock on the queue, and the first of them for
+the first task."""
+
 _MAX_HELD_UP_S = 0.5
 """Rows that are finished wait this long for a slow call before theirs, then they are staged."""
 
@@ -262,6 +266,7 @@ class Pipeline:
         )
 
     def _submit(self) -> None:
+        tasks: list[Task] = []
         while self._window.has_room(self._pool.num_parked):
             task = self._next_task()
             if task is None:
@@ -270,8 +275,12 @@ class Pipeline:
             if task.is_done:  # an earlier attempt left its outcomes
                 self._pool.finished.append(task)
                 self._wake()
-            else:
-                self._pool.submit(task)
+                continue
+            tasks.append(task)
+            if len(tasks) == _SUBMIT_TASKS:
+                self._pool.submit(tasks)
+                tasks = []
+        self._pool.submit(tasks)
 
     def _next_task(self) -> Task | None:
         """Cut the next task from the chunk, or from the next one; None = none is there."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextvars import copy_context
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -171,9 +171,9 @@ class WorkerGroup:
         while not self._questions.empty():
             self._questions.get().decide(schema_for)
 
-    def submit(self, task: Task) -> None:
-        """Queue a task. Starts one more worker until there are enough: few rows need few of them."""
-        self._dispatcher.submit(task)
+    def submit(self, tasks: Iterable[Task]) -> None:
+        """Queue tasks. Starts workers until there are enough: few rows need few of them."""
+        self._dispatcher.submit(tasks)
 
     def close(self, *, abandon: bool, timeout_s: float) -> None:
         """Stop the workers and wait for them; `after_action` has run on each instance then.

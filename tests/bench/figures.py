@@ -11,7 +11,8 @@ class Figure:
     Attributes:
         key: Its name in the history, e.g. `rows.six_columns`; it never changes.
         title: What people read.
-        value: The best of several runs, a ratio against something that ran beside it.
+        value: The best of several runs, or the median of several rounds: a ratio against something
+            that ran beside it.
         unit: What the ratio is of: `x naive`, `x ideal`, `x by hand`; or `MB`, `s`, `calls`.
         goal: What is wanted; None = only watched.
         better: Which direction is good.

@@ -46,8 +46,7 @@ def looks(monkeypatch):
             return True
 
         pool = WorkerPool(Etl, 1, lambda: None, Calls(), is_ready)
-        for seconds in tasks:
-            pool.submit(Task([{"s": each} for each in seconds]))
+        pool.submit([Task([{"s": each} for each in seconds]) for seconds in tasks])
         pool.close(abandon=False, timeout_s=30)
         assert idle.wait(30)
         assert pool.error is None
@@ -91,8 +90,7 @@ def test_no_task_is_begun_after_one_that_failed():
 
     pool = WorkerPool(Etl, 4, wake, Calls(), lambda: True, ends_at_error=True)
     tasks = [Task([{"n": n}]) for n in range(20)]
-    for task in tasks:
-        pool.submit(task)
+    pool.submit(tasks)
     pool.close(abandon=False, timeout_s=30)
     assert pool.error is None
     assert set(begun) <= set(range(9))
