@@ -85,7 +85,7 @@ class RowWorkers:
                 size = self._spec.batch_size if self._spec.batched else 1
                 for start in range(0, len(rows), size):
                     given = cast("Sequence[Row]", rows[start : start + size])
-                    group.submit(Task(given))
+                    group.submit([Task(given)])
         if refused is not None:
             for pending in rows:
                 self._board.settle(pending, refused)
