@@ -171,6 +171,7 @@ class RowLoop:
             self._keep_slow(task)
             return
         self._take(task, result, keys, None)
+        self._num_unmade = 0  # the pipeline encodes them
 
     def _run_blocks(self, task: Task, rows: ChunkRows) -> None:
         """Run the rows of a task block by block."""
