@@ -291,7 +291,8 @@ def _are_large(outcomes: Sequence[Outcome]) -> bool:
         len(value)
         for outcome in outcomes
         for row in rows_of(outcome)
-        for value in row.values()
+        # In one step: the pipeline may remove keys without a column meanwhile, on its own thread.
+        for value in list(row.values())
         if type(value) is str or type(value) is bytes
     )
     return sum(sizes) > _LARGE_BYTES

@@ -1,6 +1,8 @@
 import logging
 import os
 import resource
+import sys
+import threading
 import time
 from typing import ClassVar
 
@@ -66,6 +68,29 @@ def test_what_was_kept_is_found_by_the_next_attempt(journal, folder):
     assert {name: rows_of(found[name]) for name in found} == {
         name: rows_of(rows[name]) for name in rows
     }
+
+
+def test_rows_that_lose_keys_meanwhile_are_kept(journal, folder):
+    """The pipeline removes keys that have no column from rows that a worker still writes down."""
+    row, is_over = {f"key {n}": "text" for n in range(500)}, threading.Event()
+
+    def remove_and_add():
+        while not is_over.is_set():
+            row["unknown"] = row.pop("unknown", None)
+
+    pipeline = threading.Thread(target=remove_and_add)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    pipeline.start()
+    try:
+        for _ in range(200):
+            journal.keep(["row-1"], [row])
+    finally:
+        is_over.set()
+        pipeline.join()
+        sys.setswitchinterval(before)
+    row.pop("unknown")
+    assert answers(folder)["row-1"].items() >= row.items()
 
 
 def test_nothing_is_written_before_there_is_a_row(journal, folder):
