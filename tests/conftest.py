@@ -43,6 +43,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what it puts into the background so, and processes of tests would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+gc.disable()  # until all tests are collected: what is imported stays, and is looked at once
+
 start_servers_warm()
 _FOLDER = memory_folder.begin()  # in processes of xdist it is there already
 
@@ -69,6 +71,7 @@ def pytest_collection_finish():
     """What was imported and collected stays: no later collection of garbage looks at it."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture

@@ -184,7 +184,8 @@ def test_a_cap_on_calls_is_never_passed():
     assert (caught.value.report.calls, caught.value.report.resumed) == (50, 50)
     last = transfer(job, resume=report.run_id)
     assert (last.calls, last.resumed, last.written) == (20, 100, 120)
-    assert [row["answer"] for row in job.sink.rows] == list(range(120))
+    # Of two rows that are at work, the second may get the last call; the first comes with the resume.
+    assert sorted(row["answer"] for row in job.sink.rows) == list(range(120))
 
 
 @pytest.mark.parametrize("batched", [False, True], ids=["rows", "batches"])
