@@ -46,19 +46,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 gc.disable()  # until all tests are collected: what is imported stays, and is looked at once
 
 start_servers_warm()
-_FOLDER = memory_folder.begin()  # in processes of xdist it is there already
+memory_folder.begin()  # in processes of xdist it is there already
 
 # Values of all properties, e.g. of `tests/unit`; the long form is `make fuzz`.
 settings.register_profile(
     "suite", max_examples=int(os.environ.get("ETLKIT_EXAMPLES", "15")), deadline=None
 )
 settings.load_profile("suite")
-
-
-def pytest_unconfigure():
-    """The folder goes when all processes of tests have ended."""
-    if _FOLDER is not None:
-        memory_folder.end(_FOLDER)
 
 
 def pytest_collection_modifyitems(items):

@@ -7,6 +7,7 @@ more than the statement. Tests kill processes, not machines, so that memory keep
 import os
 import shutil
 import tempfile
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 import psutil
@@ -16,23 +17,18 @@ _LEAST_BYTES = 6 * 2**30
 """Free memory and free room there. The suite writes less than 2 GB."""
 
 
-def begin() -> Path | None:
+def begin() -> None:
     """Make the folder and let temporary files of this process and its children be there.
 
-    Returns:
-        The folder, for `end`. None = there is no room, or `TMPDIR` says where to write: set it to look
-        at what a test has left.
+    It goes when this process ends. Nothing is done if there is no room, or if `TMPDIR` says where to
+    write: set it to look at what a test has left.
     """
     if "TMPDIR" in os.environ or not _has_room():
-        return None
-    folder = Path(tempfile.mkdtemp(prefix="etlkit-tests-", dir=_MEMORY))
-    tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
-    return folder
-
-
-def end(folder: Path) -> None:
-    """Remove the folder."""
-    shutil.rmtree(folder, ignore_errors=True)
+        return
+    folder = tempfile.mkdtemp(prefix="etlkit-tests-", dir=_MEMORY)
+    tempfile.tempdir = os.environ["TMPDIR"] = folder
+    # After what multiprocessing itself has there, which it removes at -100.
+    Finalize(None, shutil.rmtree, [folder], {"ignore_errors": True}, exitpriority=-200)
 
 
 def _has_room() -> bool:
