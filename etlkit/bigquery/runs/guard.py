@@ -35,8 +35,8 @@ LEASE_S = 60.0
 RENEW_REQUEST_S = 10.0
 """Socket timeout of a renewal, so that a dead connection does not use up the lease."""
 
-_MAX_ENDS = 3
-"""How often the end of an attempt is said, if renewals come in between."""
+_MAX_SWAPS = 3
+"""How often a change is tried, if renewals come in between."""
 
 _OWNER = "etlkit_owner"
 _ATTEMPT = "etlkit_attempt"
@@ -192,21 +192,30 @@ class Guard:
         if table is None:
             self.create()
             return True
-        holder = Holder.of(table)
-        if holder.is_alive(bigquery_time(self._connection)):
-            if holder.attempt >= self._attempt:
-                raise RunStateError(
-                    f"run {self._run_id} was resumed by another process a moment ago ({holder})"
-                )
-            raise RunStateError(f"run {self._run_id} is in progress ({holder})")
-        # An attempt of the same number that is over died before the ledger knew of it. If it did
-        # take the fence, the fence refuses this one.
-        if not self._swap(table):
+        earlier = Holder.of(table).owner
+        for _ in range(_MAX_SWAPS):
+            self._check_over(Holder.of(table))
+            if self._swap(table):
+                return False
+            # A renewal that was on its way when the process died may have come first.
+            table = self._connection.find_table(self.name)
+            if table is None or Holder.of(table).owner != earlier:
+                break
+        raise RunStateError(
+            f"run {self._run_id} changed hands a moment ago: another process resumed or finished it"
+        )
+
+    def _check_over(self, holder: Holder) -> None:
+        """Raise if the attempt that has the lease may still be at work."""
+        if not holder.is_alive(bigquery_time(self._connection)):
+            # An attempt of the same number that is over died before the ledger knew of it. If it did
+            # take the fence, the fence refuses this one.
+            return
+        if holder.attempt >= self._attempt:
             raise RunStateError(
-                f"run {self._run_id} changed hands a moment ago: another process resumed or "
-                "finished it, or its own process is alive"
+                f"run {self._run_id} was resumed by another process a moment ago ({holder})"
             )
-        return False
+        raise RunStateError(f"run {self._run_id} is in progress ({holder})")
 
     def renew(self) -> None:
         """Give a sign of life.
@@ -223,7 +232,7 @@ class Guard:
 
     def end(self) -> None:
         """Say that this attempt is over, so that a resume need not wait for its lease."""
-        for _ in range(_MAX_ENDS):
+        for _ in range(_MAX_SWAPS):
             table = self._connection.find_table(self.name)
             if table is None or Holder.of(table).owner != self.owner:
                 return
@@ -239,7 +248,7 @@ class Guard:
             google.api_core.exceptions.GoogleAPIError: The request failed.
         """
         self._state = "stopping"
-        for _ in range(_MAX_ENDS):
+        for _ in range(_MAX_SWAPS):
             if self._swap(self._own_table()):  # else a renewal that was on its way came first
                 return
 

@@ -35,6 +35,17 @@ def attempt(connection, number=1):
     return Guard(connection, NAME, RUN, number)
 
 
+def renewing(connection, guard):
+    """Let a renewal that was on its way come first at the next change."""
+
+    def renewed_in_between(kind, _name):
+        if kind == "update_table":
+            connection.on_request = None
+            guard.renew()
+
+    connection.on_request = renewed_in_between
+
+
 def test_a_new_guard_names_its_owner_and_expires(connection):
     """Owner, attempt and process stand in its metadata."""
     guard = attempt(connection)
@@ -102,13 +113,7 @@ def test_a_renewal_beside_it_does_not_undo_the_end(connection, elsewhere):
     """A renewal that was on its way when the run ended changes the etag: the end is said again."""
     first = attempt(connection)
     first.create()
-
-    def renewed_in_between(kind, _name):
-        if kind == "update_table":
-            connection.on_request = None
-            first.renew()
-
-    connection.on_request = renewed_in_between
+    renewing(connection, first)
     first.end()
     assert find_holder(connection, NAME).ended
     assert attempt(connection, 2).claim() is False
@@ -156,6 +161,27 @@ def test_of_two_that_claim_at_once_one_wins(connection, elsewhere):
     with pytest.raises(RunStateError, match="changed hands a moment ago"):
         attempt(connection, 2).claim()
     assert find_holder(connection, NAME).owner == rival.owner
+
+
+def test_the_last_renewal_of_a_dead_process_does_not_keep_its_run(connection, monkeypatch):
+    """It was on its way when the process was killed, and comes while the run is resumed."""
+    monkeypatch.setattr(ProcessIdentity, "is_dead", lambda _: True)
+    first, second = attempt(connection), attempt(connection, 2)
+    first.create()
+    renewing(connection, first)
+    assert second.claim() is False
+    assert find_holder(connection, NAME).owner == second.owner
+
+
+def test_a_process_that_renews_while_its_run_is_claimed_keeps_it(connection, elsewhere):
+    """It stood still until its lease was over, and woke just now."""
+    first = attempt(connection)
+    first.create()
+    connection.pass_time(LEASE_S)
+    renewing(connection, first)
+    with pytest.raises(RunStateError, match="is in progress"):
+        attempt(connection, 2).claim()
+    assert find_holder(connection, NAME).owner == first.owner
 
 
 def test_a_run_that_is_published_while_it_is_claimed_is_not_resumed(connection, elsewhere):
