@@ -249,7 +249,7 @@ def by_hand_async(url, post, calls_in_flight, rows):
 
 
 class AnsweredSink(CountingSink):
-    """Keeps nothing, so that what is measured is the engine, and looks that each row has an answer."""
+    """Keeps nothing, so that only the engine is measured, and checks that each row has an answer."""
 
     def write(self, batch):
         assert not batch.column("response").null_count

@@ -49,7 +49,7 @@ class RunProcess:
         return self.process.poll() is None
 
     def all_processes(self) -> list[psutil.Process]:
-        """The run's process and all that come from it, also a worker that has called nothing so far."""
+        """The run's process and its descendants, also workers that have made no call yet."""
         process = psutil.Process(self.process.pid)
         return [process, *process.children(recursive=True)]
 

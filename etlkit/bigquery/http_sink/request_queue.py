@@ -320,14 +320,14 @@ class RequestQueue:
                 raise Stopped
             self._active += 1
         try:
-            yield self._on_refusal
+            yield self._on_refusal  # called while this request still has its slot
         finally:
             with self._changed:
                 self._active -= 1
                 self._changed.notify_all()
 
     def _on_refusal(self) -> None:
-        """See `halts`. The request still has its slot, so none has begun since its answer."""
+        """Halt if the run ends at the first refused row."""
         if self._halts:
             self.halt()
 
@@ -339,8 +339,8 @@ class RequestQueue:
 
     def _record(self, outcomes: list[ItemOutcome]) -> None:
         """Hand outcomes to the recorder; waits while too many are not recorded yet."""
-        if self._halts and any(each.error is not None for each in outcomes):
-            self.halt()
+        if any(each.error is not None for each in outcomes):
+            self._on_refusal()
         with self._changed:
             self._unrecorded += 1
             self._answered.append(outcomes)

@@ -207,9 +207,9 @@ class Guard:
 
     def _check_over(self, holder: Holder) -> None:
         """Raise if the attempt that has the lease may still be at work."""
+        # An attempt with the same number that is over died before the ledger knew of it. If it had
+        # taken the fence already, the fence refuses this one.
         if not holder.is_alive(bigquery_time(self._connection)):
-            # An attempt of the same number that is over died before the ledger knew of it. If it did
-            # take the fence, the fence refuses this one.
             return
         if holder.attempt >= self._attempt:
             raise RunStateError(
