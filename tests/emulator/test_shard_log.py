@@ -46,10 +46,11 @@ def test_workers_read_the_events_of_the_latest_attempt(log_of):
     first.tell([ShardEvent(CLAIMED, "a", 0, 9, 3, "src"), ShardEvent(SETTLED, "a", 0, 9, 3, "src")])
     before = second.read()
     assert (before.attempt, before.generation, before.shards.num_left) == (1, 3, 4086)
-    second.tell([ShardEvent(OPENED, "", 10, 20, 4, "rest")])
+    second.tell([ShardEvent(OPENED, "", 10, 20, 4, "rest", rows=22)])
     for state in (first.read(), second.read()):
         assert (state.attempt, state.generation, state.shards.num_left) == (2, 4, 11)
         assert [row["kind"] for row in state.rows] == [OPENED]
+        assert state.shards.rows_per_shard == 2
     told = second.read(every_attempt=True)
     assert [row["kind"] for row in told.rows] == [OPENED, JOINED, CLAIMED, SETTLED, OPENED]
     assert (told.shards.num_left, told.generation) == (11, 4)

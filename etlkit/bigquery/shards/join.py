@@ -66,7 +66,6 @@ def join_run(
         run.worker.id,
         run.worker.index,
         run.worker.num_workers,
-        table.num_rows or 0,
         worker.find_lost,
     )
     worker.count_rows = lambda: claims.durable_rows

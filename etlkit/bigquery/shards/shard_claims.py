@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import threading
 from collections import Counter
@@ -22,7 +23,7 @@ from etlkit.bigquery.shards.shard_map import (
     ShardMap,
     home,
 )
-from etlkit.bigquery.sql.shards import NUM_SHARDS, shard_of
+from etlkit.bigquery.sql.shards import shard_of
 from etlkit.calls import clock
 from etlkit.errors import RunTakenOverError, SourceError
 
@@ -82,7 +83,6 @@ class ShardClaims:
         worker: Id of this worker.
         index: Its number, from 0.
         num_workers: How many workers there are meant to be.
-        num_rows: Rows of the run.
         find_lost: Looks which of these workers are gone, given the log's state, and tells it.
         may_start: Whether others may work beside the first worker, which decides the columns; asked
             until it is true, or shards are settled.
@@ -96,7 +96,6 @@ class ShardClaims:
     worker: str
     index: int
     num_workers: int
-    num_rows: int
     find_lost: Callable[[LogState], Sequence[ShardEvent]]
     may_start: Callable[[], bool] = lambda: True
     _own: list[_OwnClaim] = field(default_factory=list)
@@ -322,13 +321,14 @@ class ShardClaims:
         workers = self._num_workers(state)
         with self._lock:
             rate = self._rows_per_s()
+        shards_per_row = 1 / state.shards.rows_per_shard
+        one_row = math.ceil(shards_per_row)  # most claims of fewer shards would be empty
         if rate is None:
-            return max(1, num_free // (_FIRST_SHARE * workers))
-        rows_per_shard = max(self.num_rows / NUM_SHARDS, 1e-6)
-        per_s = rate / rows_per_shard
+            return max(one_row, num_free // (_FIRST_SHARE * workers))
+        per_s = rate * shards_per_row
         least_s = max(_LEAST_S, self._slow_s())
         most = max(num_free // (_LAST_SHARE * workers), round(per_s * least_s))
-        return max(1, min(most, round(per_s * CLAIM_S)))
+        return max(one_row, min(most, round(per_s * CLAIM_S)))
 
     def _claim(self, claim: Claim, before: ShardMap) -> Claim | None:
         """Claim shards, and give them back if another worker has claimed one of them since.

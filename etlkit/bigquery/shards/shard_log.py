@@ -132,6 +132,7 @@ def _event(row: dict[str, Any]) -> ShardEvent:
         row["fraction"] or 0.0,
         row["calls"] or 0,
         row["cost"] or 0.0,
+        row["rows"] or 0,
         service=row["service"] or "",
         told_at=row["event_at"].timestamp(),
     )

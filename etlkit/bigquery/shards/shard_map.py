@@ -43,7 +43,8 @@ class ShardEvent:
         fraction: Of `share`: the part of every declared rate, from 0 to 1.
         calls: Of `budget`: how many calls the worker may make in all.
         cost: Of `budget`: what they may cost.
-        rows: Of `settled`: how many rows of the shards got their outcome from this worker.
+        rows: Of `opened`: how many rows of the shards have no outcome. Of `settled`: how many rows of
+            them got their outcome from this worker.
         service: Of `down` and `up`.
         told_at: When it was told, by BigQuery's clock, in seconds of Unix time; 0 = it was not read.
     """
@@ -116,6 +117,8 @@ class ShardMap:
         budgets: The calls and the money that each worker may use, those that are gone included: what
             they have used is not known better.
         down: By service, when each worker last said that it is down; who said so first comes first.
+        rows_per_shard: How many rows without an outcome a shard had when they were opened, on average;
+            1 where that was not told.
     """
 
     free_or_claimed: dict[int, _Shard] = field(default_factory=dict)
@@ -127,6 +130,7 @@ class ShardMap:
     fractions: dict[str, float] = field(default_factory=dict)
     budgets: dict[str, tuple[int, float]] = field(default_factory=dict)
     down: dict[str, dict[str, float]] = field(default_factory=dict)
+    rows_per_shard: float = 1.0
     _times_claimed: Counter[int] = field(default_factory=Counter)
 
     @classmethod
@@ -142,6 +146,8 @@ class ShardMap:
         if event.kind == OPENED:
             for number in range(event.first, event.last + 1):
                 self.free_or_claimed[number] = _Shard(event.generation, event.source)
+            num_shards = event.last - event.first + 1
+            self.rows_per_shard = (event.rows or num_shards) / num_shards
         elif event.worker in self.lost:
             return
         elif event.kind == JOINED:
@@ -219,6 +225,8 @@ class ShardMap:
     def choose(self, worker: str, free: Sequence[int], start: int, size: int) -> Claim | None:
         """Choose shards to claim: the first free ones from `start` on, or from the beginning.
 
+        If there are fewer before the next gap in them, those before `start` as well.
+
         Args:
             worker: Who wants them.
             free: See `free`.
@@ -231,15 +239,23 @@ class ShardMap:
         if not free:
             return None
         at = next((i for i, number in enumerate(free) if number >= start), 0)
-        first = last = free[at]
-        kind = self.free_or_claimed[first]
-        for number in free[at + 1 :]:
-            if number != last + 1 or last - first + 1 >= size:
+        end = self._reach(free, at, 1, size)
+        begin = self._reach(free, at, -1, size - (end - at))
+        kind = self.free_or_claimed[free[at]]
+        return Claim(
+            worker, free[begin], free[end], kind.generation, kind.source, kind.is_taken_over
+        )
+
+    def _reach(self, free: Sequence[int], at: int, step: int, size: int) -> int:
+        """How far neighbours of one kind go in `free`, from `at` in one direction; `size` at most."""
+        kind = self.free_or_claimed[free[at]]
+        reached = at
+        while abs(reached - at) + 1 < size and 0 <= reached + step < len(free):
+            number = free[reached + step]
+            if number != free[reached] + step or self.free_or_claimed[number] != kind:
                 break
-            if self.free_or_claimed[number] != kind:
-                break
-            last = number
-        return Claim(worker, first, last, kind.generation, kind.source, kind.is_taken_over)
+            reached += step
+        return reached
 
 
 def home(index: int, num_workers: int) -> int:

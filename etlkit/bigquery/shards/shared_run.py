@@ -81,12 +81,14 @@ class SharedRun:
         staged = self._staging.staged
         finished = finished_ids(staged) if staged.tables or staged.rejects else None
         rows = self._connection.select(unsettled_shards(self._reader.frozen, finished))
+        self._num_rows = sum(row["n"] for row in rows)
         if rows:  # shards between them without rows do no harm: there is nothing to read of them
             first, last = rows[0]["shard"], rows[-1]["shard"]
             source = str(self._reader.rows_left)
-            self._log.tell([ShardEvent(OPENED, "", first, last, state.generation + 1, source)])
+            generation = state.generation + 1
+            opened = ShardEvent(OPENED, "", first, last, generation, source, rows=self._num_rows)
+            self._log.tell([opened])
             self._num_shards = last - first + 1
-        self._num_rows = sum(row["n"] for row in rows)
         return self._num_rows
 
     def now(self) -> WorkersNow:

@@ -20,7 +20,11 @@ SHARD_EVENT_COLUMNS = (
     Column("fraction", "FLOAT64", description="Of share: the part of every rate it may use"),
     Column("calls", "INT64", description="Of budget: calls that it may make in all"),
     Column("cost", "FLOAT64", description="Of budget: what they may cost"),
-    Column("rows", "INT64", description="Of settled: rows that got their outcome"),
+    Column(
+        "rows",
+        "INT64",
+        description="Of opened: rows without an outcome. Of settled: rows that got theirs",
+    ),
     Column("service", "STRING", description="Of down and up: which one it is"),
     Column("host", "STRING", description="Of joined: where the worker runs"),
 )

@@ -35,8 +35,8 @@ LAST = 4095
 ROUNDS = int(os.environ.get("ETLKIT_RACES", "1"))
 
 
-def opened(first=0, last=LAST, generation=1):
-    return ShardEvent(OPENED, "", first, last, generation, "p.d.src")
+def opened(first=0, last=LAST, generation=1, rows=0):
+    return ShardEvent(OPENED, "", first, last, generation, "p.d.src", rows=rows)
 
 
 def claim(worker, first, last, generation=1):
@@ -80,7 +80,9 @@ def test_a_lost_worker_is_not_heard_any_more():
 
 def test_a_choice_goes_round_and_stops_at_a_gap():
     shards = ShardMap.of([opened(0, 9), claim("a", 5, 6).event(CLAIMED)])
-    assert shards.choose("b", shards.free(), start=8, size=9) == claim("b", 8, 9)
+    assert shards.choose("b", shards.free(), start=8, size=2) == claim("b", 8, 9)
+    assert shards.choose("b", shards.free(), start=9, size=9) == claim("b", 7, 9)
+    assert shards.choose("b", shards.free(), start=3, size=3) == claim("b", 2, 4)
     assert shards.choose("b", shards.free(), start=5, size=1) == claim("b", 7, 7)
     assert shards.choose("b", shards.free(), start=4096, size=9) == claim("b", 0, 4)
     assert shards.choose("b", [], start=0, size=9) is None
@@ -123,7 +125,7 @@ def row_id(shard, number=0):
 
 
 def claims_of(log, worker, index=0, num_workers=2, **options):
-    return ShardClaims(log, worker, index, num_workers, 4096, lambda _: [], **options)
+    return ShardClaims(log, worker, index, num_workers, lambda _: [], **options)
 
 
 def finish(claims, claim):
@@ -230,6 +232,21 @@ def test_the_next_shards_are_claimed_when_little_is_left_of_the_ones_before():
     assert replace(mine.event(SETTLED), rows=2) in log.events
     assert claims.durable_rows == 2
     assert claims.unsettled()[0].first == mine.last + 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "first", "all_claims"), [(0, 128, 2), (4096, 128, 2), (20, 205, 2), (1, 4096, 1)]
+)
+def test_a_claim_is_of_a_row_or_more_where_most_shards_are_empty(rows, first, all_claims):
+    """Each claim takes requests: two rows were once shared in 30 claims, most of them of nothing."""
+    log = Log([opened(rows=rows)])
+    claims = claims_of(log, "a")
+    mine = claims.next()
+    assert mine.num_shards == first
+    while mine is not None:
+        finish(claims, mine)  # fast rows
+        mine = claims.next()
+    assert sum(event.kind == CLAIMED for event in log.events) == all_claims
 
 
 class SlowLog(Log):
