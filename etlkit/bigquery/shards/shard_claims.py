@@ -55,7 +55,9 @@ _LEAST_S = 3.0
 
 _POLL_S = 0.1
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 15.0
-"""Between two looks at what the others do, when nothing is free. It doubles: each look is a query."""
+_WAIT_GROWTH = 1.25
+"""Between two looks at what the others do, when nothing is free: each look is a query. What is waited
+too long at the end of a run is a quarter of what was waited before, about."""
 
 
 @dataclass(eq=False)
@@ -151,7 +153,7 @@ class ShardClaims:
                 self._to_tell += lost
                 continue
             self._wait_for_others(wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - no secret  # nosec B311
-            wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
+            wait_s = min(wait_s * _WAIT_GROWTH, _LONGEST_WAIT_S)
         return None
 
     def was_read(self, claim: Claim, row_ids: pa.Array) -> None:

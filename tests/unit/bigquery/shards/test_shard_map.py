@@ -249,6 +249,24 @@ def test_a_claim_is_of_a_row_or_more_where_most_shards_are_empty(rows, first, al
     assert sum(event.kind == CLAIMED for event in log.events) == all_claims
 
 
+def test_a_worker_without_work_looks_often_enough_that_a_run_does_not_end_late():
+    """One that waited for 5 s slept for 10 s more while the run was done."""
+    rival = claim("b", 0, LAST)
+    log = CountedLog([opened(), ShardEvent(JOINED, "b"), rival.event(CLAIMED)])
+    waits = []
+
+    class Waiting(ShardClaims):
+        def _wait_for_others(self, seconds):
+            waits.append(seconds)
+            if sum(waits) > 120:
+                log.tell([rival.event(SETTLED)])
+
+    assert Waiting(log, "a", 0, 2, lambda _: []).next() is None
+    assert all(wait <= 0.5 + sum(waits[:at]) / 2 for at, wait in enumerate(waits))
+    assert max(waits) <= 15
+    assert log.num_requests < 40  # each is a query
+
+
 class SlowLog(Log):
     """A log on a slow BigQuery; it moves the clock of the calls."""
 
