@@ -98,7 +98,7 @@ class BatchWriter:
         self._decided = False
         self._collected: list[ChunkOutcomes] = []
         self._has_made = False
-        self._batches: list[pa.RecordBatch] = []
+        self._batches: list[tuple[pa.RecordBatch, int]] = []  # with the bytes of each
         self._batch_bytes = 0
         self._skipped: list[pa.Array] = []
         self._row_errors = RowErrorHandler(job, counts)
@@ -296,9 +296,9 @@ class BatchWriter:
         if self._declared is not None:
             declared = limited(self._declared, self._writer.known_columns)
             self._begin(OutputSchema(declared, self._passing))
-        elif target_rows(collected):
+        elif rows := target_rows(collected):
             try:
-                schema = self._infer(target_rows(collected))
+                schema = self._infer(rows)
             except RowSchemaError:
                 self._classify_each(collected)
                 schema = self._infer_together(collected)
@@ -402,7 +402,8 @@ class BatchWriter:
         skipped, self._skipped = self._skipped, []
         rejected = self._row_errors.take_rejected()
         if skipped and self._schema is not None:
-            batches.append(self._schema.skipped(pa.concat_arrays(skipped)))
+            batch = self._schema.skipped(pa.concat_arrays(skipped))
+            batches.append((batch, batch.nbytes))
         for batch in joined(batches, _WRITE_BYTES):
             self._writer.write(batch)
         if rejected:
@@ -453,8 +454,9 @@ class BatchWriter:
         if not made.indices:
             return
         batch = made.batch(chunk)
-        self._batches.append(batch)
-        self._batch_bytes += batch.nbytes
+        num_bytes = batch.nbytes
+        self._batches.append((batch, num_bytes))
+        self._batch_bytes += num_bytes
         self._counts.parts += batch.num_rows
         if self._job.on_row_error == "reject":
             self._recent.add(chunk.source)
@@ -523,15 +525,17 @@ def _encoded(schema: OutputSchema, chunk: Chunk, start: int, outcomes: list[Outc
     return make_rows(schema, chunk, start, outcomes, parts[0] if len(parts) == 1 else None)
 
 
-def joined(batches: list[pa.RecordBatch], max_bytes: int) -> Iterator[pa.RecordBatch]:
+def joined(
+    batches: Sequence[tuple[pa.RecordBatch, int]], max_bytes: int
+) -> Iterator[pa.RecordBatch]:
     """Batches of the same columns as fewer, of about `max_bytes` if they are not larger.
 
+    Each comes with its bytes. Arrow takes long to count them, and gives the interpreter away.
     Large ones stay as they are: joining copies them, and saves little. The sink may join them still.
     """
     waiting: list[pa.RecordBatch] = []
     num_bytes = 0
-    for batch in batches:
-        size = batch.nbytes
+    for batch, size in batches:
         if waiting and (num_bytes + size > max_bytes or size >= _LARGE_BYTES):
             yield as_one(waiting)
             waiting, num_bytes = [], 0

@@ -74,13 +74,13 @@ class Chunk:
         "_decoder",
         "_lock",
         "_read",
-        "_row_bytes",
         "_row_ids",
         "_rows_per_block",
         "batch",
         "calls",
         "first_row_number",
         "made",
+        "num_bytes",
         "source",
     )
 
@@ -93,6 +93,7 @@ class Chunk:
         rows_per_block: int | None = None,
     ) -> None:
         self.batch: Any = batch
+        self.num_bytes: int = batch.nbytes
         self.source: SourceRows = SourceRows(batch, full_decoder)
         self.first_row_number: int = first_row_number
         self.made: list[Any] = []
@@ -102,15 +103,13 @@ class Chunk:
         self._blocks: dict[int, DecodedBatch] = {}
         self._lock = threading.Lock()
         self._read: pa.RecordBatch | None = None
-        self._row_bytes: int | None = None
         self._row_ids: pa.Array = batch.column(ROW_ID)
 
     @property
     def row_bytes(self) -> int:
         """Bytes of a row, on average."""
-        if self._row_bytes is None:
-            self._row_bytes = self.batch.nbytes // max(1, self.batch.num_rows)
-        return self._row_bytes
+        row_bytes: int = self.num_bytes // max(1, self.batch.num_rows)
+        return row_bytes
 
     def row_id(self, index: int) -> str:
         """The id of one row; `index` counts from 0 in the chunk."""

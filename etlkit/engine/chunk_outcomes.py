@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import groupby
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from etlkit.api.outcomes import FullOutcome, Outcome, error_of, is_clean, rows_of
 
@@ -40,7 +40,13 @@ def all_single(outcomes: list[Outcome]) -> bool:
 
 def target_rows(collected: list[ChunkOutcomes]) -> list[Row]:
     """All target rows of collected outcomes, in order."""
-    return [row for *_, outcomes in collected for each in outcomes for row in rows_of(each)]
+    rows: list[Row] = []
+    for *_, outcomes in collected:
+        if all_single(outcomes):
+            rows += cast("list[Row]", outcomes)
+        else:
+            rows += [row for each in outcomes for row in rows_of(each)]
+    return rows
 
 
 def clean_parts(chunk: Chunk, start: int, outcomes: list[Outcome]) -> Iterator[ChunkOutcomes]:

@@ -49,9 +49,10 @@ class MadeRows:
 
     def between(self, start: int, stop: int) -> MadeRows:
         """Those of the source rows from `start` to before `stop`."""
-        first, last = bisect_left(self.indices, start), bisect_left(self.indices, stop)
-        if last - first == len(self.indices):
+        indices = self.indices
+        if not indices or (indices[0] >= start and indices[-1] < stop):
             return self
+        first, last = bisect_left(indices, start), bisect_left(indices, stop)
         parts = None if self.parts is None else tuple(each[first:last] for each in self.parts)
         return MadeRows(
             self.schema,
@@ -121,13 +122,13 @@ def merged(found: list[MadeRows], chunk: Chunk) -> MadeRows:
     if len(found) == 1:
         return found[0]
     indices: Sequence[int] = range(found[0].indices[0], found[-1].indices[-1] + 1)
-    is_range = all(isinstance(each.indices, range) for each in found)
-    if not is_range or len(indices) != sum(len(each.indices) for each in found):
+    is_range = {type(each.indices) for each in found} == {range}
+    if not is_range or len(indices) != sum([len(each.indices) for each in found]):
         indices = array("q")
         for each in found:
             indices.extend(each.indices)
     parts: Parts | None = None
-    if any(each.parts is not None for each in found):
+    if [each.parts for each in found].count(None) < len(found):
         pairs = [each.parts or ([0] * len(each.indices), [1] * len(each.indices)) for each in found]
         parts = (
             ints(pair[0] for pair in pairs),
@@ -136,14 +137,16 @@ def merged(found: list[MadeRows], chunk: Chunk) -> MadeRows:
     schema = found[0].schema
     arrays: list[Any] = []
     for i, name in enumerate(schema.made_names):
-        pieces = [each.arrays[i] for each in found]
-        if all(piece is None for piece in pieces):
+        pieces = [each.arrays[i] for each in found if each.arrays[i] is not None]
+        if not pieces:
             arrays.append(None)
             continue
-        if any(piece is None for piece in pieces):
+        if len(pieces) < len(found):
             pieces = [
-                taken(chunk.batch.column(name), each.indices) if piece is None else piece
-                for each, piece in zip(found, pieces, strict=True)
+                taken(chunk.batch.column(name), each.indices)
+                if each.arrays[i] is None
+                else each.arrays[i]
+                for each in found
             ]
         arrays.append(pa.concat_arrays(pieces))
     return MadeRows(schema, indices, parts, arrays)

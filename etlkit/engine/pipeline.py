@@ -305,7 +305,7 @@ class Pipeline:
             None = they are made when they are asked for: they are large, or the worker that comes to
             one that cannot be read reports it.
         """
-        if not self._spec.is_async or chunk.batch.nbytes > _MAX_MADE_BYTES:
+        if not self._spec.is_async or chunk.num_bytes > _MAX_MADE_BYTES:
             return None
         try:
             return list(chunk.rows(0, chunk.batch.num_rows))

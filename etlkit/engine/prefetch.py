@@ -78,7 +78,7 @@ class Prefetcher:
         self._enough_rows = max(task_rows, min(chunk_rows, _ENOUGH_ROWS))
         self._wake = wake
         self._changed = threading.Condition()
-        self._queue: deque[pa.RecordBatch] = deque()
+        self._queue: deque[tuple[pa.RecordBatch, int]] = deque()  # with its bytes
         self._num_queued = 0
         self._queued_bytes = 0
         self._end: BaseException | None = None
@@ -143,16 +143,16 @@ class Prefetcher:
             missing -= missing % self._task_rows
         parts: list[pa.RecordBatch] = []
         while missing and self._queue:
-            head = self._queue.popleft()
+            head, num_bytes = self._queue.popleft()
             if head.num_rows > missing:
-                self._queue.appendleft(head.slice(missing))
-                head = head.slice(0, missing)
+                rest, head = head.slice(missing), head.slice(0, missing)
+                rest_bytes = rest.nbytes
+                self._queue.appendleft((rest, rest_bytes))
+                num_bytes -= rest_bytes
             missing -= head.num_rows
             self._num_queued -= head.num_rows
-            self._queued_bytes -= head.nbytes
+            self._queued_bytes -= num_bytes
             parts.append(head)
-        if not self._queue:
-            self._queued_bytes = 0
         return parts
 
     def _fetch(self) -> None:
@@ -183,10 +183,11 @@ class Prefetcher:
 
     def _put(self, batch: pa.RecordBatch) -> bool:
         """Queue a batch; wait while enough waits. False = the run has ended."""
+        num_bytes = batch.nbytes
         with self._changed:
-            self._queue.append(batch)
+            self._queue.append((batch, num_bytes))
             self._num_queued += batch.num_rows
-            self._queued_bytes += batch.nbytes
+            self._queued_bytes += num_bytes
         self._wake()
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._queued_bytes < _MAX_QUEUED_BYTES)

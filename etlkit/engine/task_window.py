@@ -92,7 +92,7 @@ class TaskWindow:
             return
         if chunk not in self._chunks:
             self._chunks[chunk] = 0
-            self._chunk_bytes += chunk.batch.nbytes * _BYTES_OF_DICTS
+            self._chunk_bytes += chunk.num_bytes * _BYTES_OF_DICTS
         self._chunks[chunk] += 1
 
     def take_in_order(self) -> Iterator[tuple[Chunk, int, list[Outcome]]]:
@@ -160,7 +160,7 @@ class TaskWindow:
             self._chunks[chunk] -= 1
             if not self._chunks[chunk]:
                 del self._chunks[chunk]
-                self._chunk_bytes -= chunk.batch.nbytes * _BYTES_OF_DICTS
+                self._chunk_bytes -= chunk.num_bytes * _BYTES_OF_DICTS
 
     def _look_at_finished(self) -> None:
         finished = self._finished

@@ -31,7 +31,7 @@ class Writer:
 class Chunk:
     """As much of a chunk as a window looks at."""
 
-    batch = SimpleNamespace(nbytes=0)
+    num_bytes = 0
 
 
 CHUNK = Chunk()

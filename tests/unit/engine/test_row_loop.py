@@ -311,7 +311,7 @@ def test_slow_rows_are_staged_before_their_block_is_done():
 def test_batches_are_joined_up_to_a_size():
     """Few large requests, and never one that is much larger."""
     batches = [pa.record_batch({"n": pa.array([n] * 100, pa.int64())}) for n in range(10)]
-    found = list(joined(batches, 2500))
+    found = list(joined([(batch, batch.nbytes) for batch in batches], 2500))
     assert [batch.num_rows for batch in found] == [300, 300, 300, 100]
     assert [n for batch in found for n in batch["n"].to_pylist()[::100]] == list(range(10))
     assert list(joined([], 10)) == []
