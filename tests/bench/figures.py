@@ -18,6 +18,7 @@ class Figure:
         better: Which direction is good.
         beside: Other ways in the same run and unit, e.g. `{"by hand, asyncio": 1.04}`.
         runs: All values, for the spread.
+        profile: Where the time goes, in microseconds a row or a call: part -> how much.
     """
 
     key: str
@@ -28,6 +29,7 @@ class Figure:
     better: Literal["higher", "lower"] = "lower"
     beside: dict[str, float] = field(default_factory=dict)
     runs: tuple[float, ...] = ()
+    profile: dict[str, float] = field(default_factory=dict)
 
     @property
     def is_reached(self) -> bool | None:

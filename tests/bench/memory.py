@@ -20,7 +20,7 @@ from etlkit import EtlBase, TransferJob
 from etlkit.api.run import RunRequest
 from etlkit.engine.transfer import run_transfer
 from tests.bench.figures import Figure
-from tests.bench.rows import BATCH_ROWS, SIX, ArrowSource, CountingSink, Shout, six_columns
+from tests.bench.row_cases import BATCH_ROWS, SIX, ArrowSource, CountingSink, Shout, six_columns
 
 FEW_ROWS, MANY_ROWS = 200_000, 2_000_000
 LARGE_ROWS, LARGE_BYTES, LARGE_A_BATCH = 400, 5_000_000, 4

@@ -25,6 +25,7 @@ from tests.bench.history import Entry
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- table: written by `make bench` -->", "<!-- end of the table -->"
+BEGIN_PROFILE, END_PROFILE = BEGIN.replace("table", "profile"), END.replace("table", "profile")
 
 PARTS = ("rows", "calls", "journal", "whole_job", "workers", "memory", "startup")
 """Modules with `figures()`, in the order of the table."""
@@ -108,11 +109,15 @@ def _run(part: str, peers_python: str | None) -> list[Figure]:
 def write_page(entries: Sequence[Entry], machine: str) -> None:
     """Put the latest figures of this kind of machine into the page, between its two comments."""
     text = PAGE.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    PAGE.write_text(
-        f"{before}{BEGIN}\n{page_part(entries, machine)}\n{END}{after}", encoding="utf-8"
-    )
+    profiles = "\n".join(profile_table(history.latest(entries, machine)))
+    text = _replaced(text, BEGIN, page_part(entries, machine), END)
+    text = _replaced(text, BEGIN_PROFILE, profiles, END_PROFILE)
+    PAGE.write_text(text, encoding="utf-8")
+
+
+def _replaced(text: str, begin: str, part: str, end: str) -> str:
+    before, rest = text.split(begin)
+    return f"{before}{begin}\n{part}\n{end}{rest.split(end)[1]}"
 
 
 def page_part(entries: Sequence[Entry], machine: str) -> str:
@@ -145,6 +150,16 @@ def table(found: dict[str, tuple[Figure, Entry]]) -> list[str]:
             "" if peer is None else best(peer[0]),
         ]
         lines.append(f"| {' | '.join(line)} |")
+    return lines
+
+
+def profile_table(found: dict[str, tuple[Figure, Entry]]) -> list[str]:
+    """The lines of the table that says where the time goes, in the order of the other one."""
+    lines = ["| | microseconds of processor time a row, or a call |", "|---|---|"]
+    for _, (figure, _) in sorted(found.items(), key=_by_part):
+        if figure.profile:
+            parts = ", ".join(f"{name} {shown(value)}" for name, value in figure.profile.items())
+            lines.append(f"| {figure.title} | {parts} |")
     return lines
 
 

@@ -24,6 +24,9 @@ def test_the_page_has_the_table_of_the_history():
     text = table.PAGE.read_text(encoding="utf-8")
     shown = text.split(table.BEGIN)[1].split(table.END)[0].strip()
     assert shown == table.page_part(entries, entries[-1].machine)
+    profile = text.split(table.BEGIN_PROFILE)[1].split(table.END_PROFILE)[0].strip()
+    found = history.latest(entries, entries[-1].machine)
+    assert profile.splitlines() == table.profile_table(found)
 
 
 def test_an_entry_comes_back_as_it_was(tmp_path):
@@ -57,6 +60,13 @@ def test_noise_is_no_slowdown():
     """Runs that differ by a third among themselves say nothing about a fifth."""
     noisy = replace(PEAK, runs=(90.0, 100.0, 123.0))
     assert history.slower(entry(replace(PEAK, value=120.0)), [entry(noisy)]) == []
+
+
+def test_where_the_time_goes_is_said_for_each_figure_that_has_a_profile():
+    """Part by part, as it was measured."""
+    figure = replace(SPEED, profile={"naive": 5.31, "etlkit": 1.2})
+    lines = table.profile_table(history.latest([entry(figure, PEAK)], entry().machine))
+    assert lines[2:] == ["| six columns | naive 5.31, etlkit 1.2 |"]
 
 
 def test_another_machine_is_not_compared():
