@@ -31,7 +31,7 @@ from tests.faults.test_kill import IN_FLIGHT, fate
 NUM_ROWS = int(os.environ.get("ETLKIT_WORKER_ROWS", "1000"))
 WORKERS = os.environ.get("ETLKIT_WORKERS", "3")
 AFTER_KILLS = ["3", "2", "3"] if WORKERS == "3" else [WORKERS, "3", "7"]
-FEW_KILLS = 2
+FEW_KILLS = 20
 """Of one worker, and of all with their run."""
 KILLS = int(os.environ.get("ETLKIT_WORKER_KILLS", FEW_KILLS))
 RATE = int(os.environ.get("ETLKIT_RATE", "0"))
