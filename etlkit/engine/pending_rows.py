@@ -14,7 +14,7 @@ from itertools import chain, compress, repeat
 from typing import TYPE_CHECKING, Any
 
 from etlkit.api.outcomes import SKIPPED, FullOutcome, Outcome, classify, classify_parts, rows_of
-from etlkit.engine.chunk_outcomes import MADE
+from etlkit.engine.chunk_outcomes import MADE, others
 from etlkit.engine.made_rows import MadeRows, int_range, ints
 from etlkit.rows.flat_lists import FlatLists
 from etlkit.rows.row_code import OddPart, column_loop
@@ -252,9 +252,7 @@ class PendingRows(FullOutcome):
 
     def gaps(self, found: Sequence[Outcome]) -> list[int]:
         """Positions of rows that became nothing: mostly there are few."""
-        if found.count(self) == len(found):
-            return []
-        return [at for at, each in enumerate(found) if each is not self]
+        return others(found, self)
 
     def _next_index(self) -> int:
         return self._start + len(self._counts)
