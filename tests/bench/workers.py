@@ -17,7 +17,7 @@ from google.cloud import bigquery
 from etlkit import BigQuerySink, BigQuerySource, EtlBase, TransferJob, local_world, run_job
 from tests.bench.figures import Figure
 
-NUM_ROWS = 40_000
+NUM_ROWS = 30_000
 TIMES = 1
 WORKERS = (1, 2, 4)
 GOAL = 1.8
