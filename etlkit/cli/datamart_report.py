@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from etlkit.cli.logs import logs_json
-from etlkit.cli.quantities import size_text
+from etlkit.cli.quantities import number_of, size_text
 from etlkit.cli.sql_output import to_text, write_rows
 from etlkit.cli.tables import print_table, printable
 
@@ -38,7 +38,7 @@ def show_datamart(report: DatamartReport) -> None:
     if report.estimated_cost is not None:
         log.info("estimated: %.4f USD on demand", report.estimated_cost)
     if report.target and report.state == "published":
-        log.info("published %s rows to %s", f"{report.rows_published or 0:,}", report.target)
+        log.info("published %s to %s", number_of(report.rows_published or 0, "row"), report.target)
 
 
 def show_rows(statement: StatementReport, found: ResultRows) -> None:

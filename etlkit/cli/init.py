@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,7 +48,9 @@ def command(folder: Path, template: str, source: str | None) -> None:
     """Begin a project in DIR: a transform, a job and tests, which run on this machine at once."""
     project = PROJECTS[template]
     requirement = Requirement.of(source)
-    if folder.exists() and any(folder.iterdir() if folder.is_dir() else [folder]):
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file; choose a new folder")
+    if folder.is_dir() and any(each.name != ".git" for each in folder.iterdir()):
         raise ConfigError(f"{folder} exists and is not empty; choose a new folder")
     values = {
         "project": _name(folder.resolve().name),
@@ -70,7 +73,8 @@ def _say(folder: Path, files: Sequence[str], commands: Sequence[str]) -> None:
     for each in files:
         click.echo(f"  {each}")
     click.echo("\nTo run the job on this machine, and its tests:")
-    click.echo("\n".join(f"  {line}" for line in (f"cd {folder}", *commands, "python -m pytest")))
+    into = [f"cd {shlex.quote(str(folder))}"] if folder.resolve() != Path.cwd() else []
+    click.echo("\n".join(f"  {line}" for line in (*into, *commands, "python -m pytest")))
 
 
 def _name(folder: str) -> str:

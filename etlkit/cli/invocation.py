@@ -20,6 +20,8 @@ from etlkit.errors import EtlkitError, without_keys
 # Google's modules did. The process's memory goes anyway.
 atexit.register(gc.freeze)
 
+_DEBUG = "--debug"
+
 
 def invoke(command: click.Command, argv: Sequence[str] | None, prog_name: str) -> int:
     """Run a command and give its exit status. Every error is printed here, none is raised.
@@ -33,11 +35,11 @@ def invoke(command: click.Command, argv: Sequence[str] | None, prog_name: str) -
         0 done, 1 failed, 2 wrong usage or configuration, 130 stopped by Ctrl-C, 143 by SIGTERM.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    debug = "--debug" in arguments
+    debug = _DEBUG in arguments
     configure_logging(logging.DEBUG if debug else logging.WARNING)
     try:
         with logged_warnings():
-            return int(command.main(arguments, prog_name=prog_name, standalone_mode=False) or 0)
+            return _run(command, arguments, prog_name)
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.ClickException as error:
@@ -49,6 +51,19 @@ def invoke(command: click.Command, argv: Sequence[str] | None, prog_name: str) -
             logging.getLogger("etlkit").exception("traceback:")
         show_error(message)
         return status
+
+
+def _run(command: click.Command, arguments: Sequence[str], prog_name: str) -> int:
+    def main(given: Sequence[str]) -> int:
+        return int(command.main(given, prog_name=prog_name, standalone_mode=False) or 0)
+
+    try:
+        return main(arguments)
+    except click.NoSuchOption as error:
+        if error.option_name != _DEBUG:
+            raise
+        # Any command may fail with "add --debug", also one that does not list this option.
+        return main([each for each in arguments if each != _DEBUG])
 
 
 def _show_usage(error: click.ClickException) -> None:

@@ -17,6 +17,7 @@ import click
 from etlkit.calls.local_token import without_token
 from etlkit.cli.invocation import invoke
 from etlkit.cli.options import CONTEXT, local_dir_option, local_location_option
+from etlkit.cli.quantities import number_of
 from etlkit.cli.sql_output import FORMATS, write_rows
 from etlkit.cli.stop_signals import StopSignals
 from etlkit.deferred_imports import deferred_pandas
@@ -120,7 +121,7 @@ def sql(statement: str | None, file: TextIO | None, format_name: str, local_dir:
         job = client.query(text, retry=requests, job_retry=None)
         rows = job.result(retry=requests, job_retry=None)
         if job.num_dml_affected_rows is not None:
-            click.echo(f"{job.num_dml_affected_rows} row(s) affected", err=True)
+            click.echo(f"{number_of(job.num_dml_affected_rows, 'row')} affected", err=True)
         elif job.ddl_operation_performed or not rows.schema:
             click.echo(f"done: {job.ddl_operation_performed or 'no rows'}", err=True)
         else:
@@ -141,7 +142,7 @@ def object_table(table: str, uris: tuple[str, ...], local_dir: Path) -> None:
         from etlkit.local.bigquery.object_table import create_object_table
 
         num_rows = create_object_table(client, table, uris, _buckets(local_dir))
-    click.echo(f"{table}: {num_rows} rows")
+    click.echo(f"{table}: {number_of(num_rows, 'row')}")
 
 
 @command.command()

@@ -11,6 +11,9 @@ from etlkit.cli.options import CONTEXT
 from etlkit.cli.scaffold.files import made_from, write_all
 from etlkit.errors import ConfigError
 
+_MAX_NAME_BYTES = 200
+"""A file's name may have 255 bytes on most file systems, and `test_….py` is one."""
+
 
 @click.group(context_settings=CONTEXT)
 def command() -> None:
@@ -38,6 +41,11 @@ def job(name: str, of: str | None) -> None:
             "or name another one with --transform"
         )
     _add("job", {"name": _module(name), "transform": transform})
+    if transform != name:
+        click.echo(
+            f"\nThe query in jobs/{name}.py is an example; put the columns there that "
+            f"transforms/{transform}.py reads."
+        )
 
 
 @command.command("datamart", context_settings=CONTEXT)
@@ -62,9 +70,16 @@ def _add(kind: str, values: dict[str, str]) -> None:
 
 def _module(name: str) -> str:
     """The name if a module can have it."""
-    if not name.isidentifier() or keyword.iskeyword(name):
-        raise ConfigError(
-            f"{name!r} cannot be the name of a module: use letters, digits and underscores, e.g. "
-            "photo_labels"
-        )
-    return name
+    if keyword.iskeyword(name):
+        reason = "it is a word of Python's own"
+    elif name.startswith("__"):
+        reason = "Python has names like this for itself"
+    elif len(name.encode()) > _MAX_NAME_BYTES:
+        reason = f"it has more than {_MAX_NAME_BYTES} bytes"
+    elif not name.isidentifier():
+        reason = "it may have letters, digits and underscores, and begins with no digit"
+    else:
+        return name
+    raise ConfigError(
+        f"{name[:_MAX_NAME_BYTES]!r} cannot be the name of a module: {reason}; e.g. photo_labels"
+    )

@@ -19,6 +19,7 @@ from etlkit.cli.options import (
     option,
     project_option,
 )
+from etlkit.cli.quantities import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,7 +139,7 @@ def show(report: ResultsReport) -> None:
     taken = ", ".join(f"{meaning} = {column}" for meaning, column in report.meanings.items())
     if taken:
         click.echo(f"{click.style('columns', fg='green')} {printable(taken)}", err=True)
-    shown = f"{report.num_rows:,} rows"
+    shown = number_of(report.num_rows, "row")
     if report.num_pictures:
         shown += f", {report.num_pictures_shown:,} of {report.num_pictures:,} pictures"
     if report.models:

@@ -10,6 +10,7 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TextIO
 
+from etlkit.cli.quantities import number_of
 from etlkit.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def write_rows(
     else:
         num_rows = _write_table(stream, names, rows)
         if counted:
-            stream.write(f"({num_rows} row(s))\n")
+            stream.write(f"({number_of(num_rows, 'row')})\n")
 
 
 def to_json_value(value: Any) -> Any:

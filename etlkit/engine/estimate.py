@@ -57,7 +57,7 @@ def estimate(
     known = [f"{reused:,} are known from earlier runs"] if reused else []
     known += [f"{resumed:,} have a result already"] if resumed else []
     more = f" ({', '.join(known)})" if known else ""
-    text = f"to transform: {num_rows:,} rows{more}"
+    text = f"to transform: {num_rows:,} {'row' if num_rows == 1 else 'rows'}{more}"
     limit = as_rate_limit(job.rate_limit)
     if limit is None and job.price_per_unit is None and job.max_calls is None:
         return text

@@ -161,7 +161,7 @@ def test_sql_as_a_table_cuts_nothing(out):
     assert "x" * 500 in text
     assert "NULL" in text
     assert "\x1b" not in text
-    assert text.endswith("(1 row(s))\n")
+    assert text.endswith("(1 row)\n")
 
 
 def test_sql_from_a_file(out, cli, tmp_path):
@@ -178,7 +178,7 @@ def test_sql_without_rows(out):
         json.loads(out("sql", "SELECT 1 AS a FROM (SELECT 1) WHERE FALSE", "--format", "json"))
         == []
     )
-    assert "(0 row(s))" in out("sql", "SELECT 1 AS a FROM (SELECT 1) WHERE FALSE")
+    assert "(0 rows)" in out("sql", "SELECT 1 AS a FROM (SELECT 1) WHERE FALSE")
     assert out("sql", "CREATE SCHEMA IF NOT EXISTS cli_rows") == ""
     assert out("sql", "CREATE OR REPLACE TABLE cli_rows.t AS SELECT 1 AS a") == ""
     assert json.loads(out("sql", "INSERT INTO cli_rows.t VALUES (2)", "--format", "json")) == []

@@ -37,7 +37,8 @@ def write_all(root: Path, files: Mapping[PurePosixPath, bytes]) -> None:
     """
     there = [str(path) for path in files if (root / path).exists()]
     if there:
-        raise ConfigError(f"{_listed(there)} exists already in {root}; nothing was written")
+        verb = "exists" if len(there) == 1 else "exist"
+        raise ConfigError(f"{_listed(there)} {verb} already; nothing was written")
     try:
         for path, content in files.items():
             target = root / path

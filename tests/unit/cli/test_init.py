@@ -42,6 +42,7 @@ def test_a_project_has_what_its_readme_names(folder, template, capsys):
     for command in PROJECTS[template].commands:
         assert command in readme
         assert command in printed
+    assert "  cd 'Shop 2'\n" in printed
 
 
 def test_a_folder_that_holds_something_stays_as_it_is(folder, capsys):
@@ -51,7 +52,18 @@ def test_a_folder_that_holds_something_stays_as_it_is(folder, capsys):
     assert main(["init", "mine"]) == 2
     assert main(["init", "mine/README.md"]) == 2
     assert written(folder) == ["mine/README.md"]
-    assert "is not empty" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "mine exists and is not empty" in said
+    assert "mine/README.md is a file" in said
+
+
+def test_a_clone_of_an_empty_repository_becomes_a_project(folder, monkeypatch, capsys):
+    """And who is in the folder already need not go there."""
+    (folder / "it's mine" / ".git").mkdir(parents=True)
+    monkeypatch.chdir(folder / "it's mine")
+    assert main(["init", "."]) == 0
+    assert "jobs/greet.py" in written(folder / "it's mine")
+    assert " cd " not in capsys.readouterr().out
 
 
 def test_a_wheel_is_kept_in_the_project(folder):
@@ -103,7 +115,7 @@ def test_the_etlkit_that_runs_is_the_one_that_is_needed(monkeypatch, direct_url,
     assert Requirement.of(None).text("local") == line.format(version=version)
 
 
-def test_new_files_come_with_their_tests(folder, monkeypatch):
+def test_new_files_come_with_their_tests(folder, monkeypatch, capsys):
     """The names of files, modules and tables are those that were given."""
     assert main(["init", "shop"]) == 0
     shop = folder / "shop"
@@ -113,17 +125,25 @@ def test_new_files_come_with_their_tests(folder, monkeypatch):
         ["transform", "clean"],
         ["job", "nightly", "--transform", "clean"],
         ["datamart", "totals"],
+        ["transform", "猫"],
+        ["job", "猫"],
     ):
         assert main(["new", *arguments]) == 0
     assert sorted(set(written(shop)) - set(before)) == [
         "jobs/nightly.py",
         "jobs/sql/totals.sql",
         "jobs/totals.py",
+        "jobs/猫.py",
         "tests/jobs/test_nightly.py",
         "tests/jobs/test_totals.py",
+        "tests/jobs/test_猫.py",
         "tests/transforms/test_clean.py",
+        "tests/transforms/test_猫.py",
         "transforms/clean.py",
+        "transforms/猫.py",
     ]
+    assert "put the columns there that transforms/clean.py reads" in capsys.readouterr().out
+    assert "FROM demo.`猫`" in (shop / "tests" / "jobs" / "test_猫.py").read_text()
     assert "from transforms.clean import Etl" in (shop / "jobs" / "nightly.py").read_text()
     assert "demo.totals" in (shop / "jobs" / "totals.py").read_text()
 
@@ -131,9 +151,14 @@ def test_new_files_come_with_their_tests(folder, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["transform", "greet"], "transforms/greet.py exists already"),
+        (["transform", "greet"], "transforms/greet.py exist already"),
         (["job", "other"], "there is no transforms/other.py"),
-        (["datamart", "class"], "'class' cannot be the name of a module"),
+        (
+            ["datamart", "class"],
+            "'class' cannot be the name of a module: it is a word of Python's own",
+        ),
+        (["transform", "__init__"], "Python has names like this for itself"),
+        (["transform", "x" * 300], "it has more than 200 bytes"),
         (["transform", "a-b"], "'a-b' cannot be the name of a module"),
         (["transform", "../up"], "'../up' cannot be the name of a module"),
     ],

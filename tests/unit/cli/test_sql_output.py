@@ -40,7 +40,7 @@ def test_a_table_that_fits_is_a_grid(printed):
         "│ a    │    1 │",
         "│ bb   │ NULL │",
         "│      │  333 │",
-        "(3 row(s))",
+        "(3 rows)",
     ]
 
 
@@ -63,7 +63,7 @@ def test_a_table_that_is_far_too_wide_is_shown_row_by_row(printed):
         "-- row 2 --",
         "    id: 2",
         "answer: NULL",
-        "(2 row(s))",
+        "(2 rows)",
     ]
 
 
@@ -71,7 +71,7 @@ def test_a_table_without_rows_has_its_columns(printed):
     """An empty result shows its column names."""
     text = printed(["a", "b"], [])
     assert "│ a │ b │" in text
-    assert text.endswith("(0 row(s))\n")
+    assert text.endswith("(0 rows)\n")
 
 
 def test_markup_and_control_characters_are_only_text(printed):
