@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ STYLES: dict[str, str] = {"~": "yellow", "+": "green", "-": "red", "": ""}
 
 MAX_TEXT = 200
 """Characters of a value; the rest is counted."""
+
+_BEFORE_CHANGE = 30
+"""Characters before the first difference of two long texts, where the texts begin with the same."""
 
 MAX_VALUE, MAX_ROW = 30, 100
 """Letters of a value and of a row, where a row is only to be told from others."""
@@ -80,7 +84,7 @@ def _parts(name: str, place: str, before: Any, after: Any) -> Iterator[Change]:
         for index in range(max(len(one), len(other))):
             yield from _part(name, f"{place}[{index}]", one, other, index)
     else:
-        yield Change(name, "~", value_text(before), value_text(after), place)
+        yield Change(name, "~", *_two_texts(before, after), place)
 
 
 def _part(
@@ -94,14 +98,33 @@ def _part(
         yield from _parts(name, place, before[key], after[key])
 
 
+def _two_texts(before: Any, after: Any) -> tuple[str, str]:
+    """Two values that differ, cut so that the first difference is to be seen."""
+    one, other = _whole_text(before), _whole_text(after)
+    same = len(os.path.commonprefix([one, other]))
+    start = same - _BEFORE_CHANGE if same > MAX_TEXT - _BEFORE_CHANGE else 0
+    return _cut_text(one, start), _cut_text(other, start)
+
+
 def value_text(value: Any) -> str:
     """A value on one line; nested ones as JSON, long ones cut."""
+    return _cut_text(_whole_text(value))
+
+
+def _whole_text(value: Any) -> str:
     if value is None:
         return "NULL"
     plain = to_json_value(value)
     text = plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
-    text = printable(text.replace("\n", "\\n"))
-    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}… ({len(text):,} chars)"
+    return printable(text.replace("\n", "\\n"))
+
+
+def _cut_text(text: str, start: int = 0) -> str:
+    if len(text) <= MAX_TEXT:
+        return text
+    end = "…" if len(text) > start + MAX_TEXT else ""
+    shown = f"{'…' if start else ''}{text[start : start + MAX_TEXT]}{end}"
+    return f"{shown} ({len(text):,} chars)"
 
 
 def short_row(row: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from etlkit.cli.preview_table import print_preview
+from etlkit.cli.row_changes import MAX_TEXT, changes
 from etlkit.engine.preview import PreviewRow
 
 SHORT = [
@@ -83,3 +84,15 @@ def test_an_old_terminal_gets_letters_that_it_has(shown):
     assert "~ x\\x1b[31m -> y" in text
     assert "| NaN |" in text
     assert shown([], 80) == "no rows\n"
+
+
+@pytest.mark.parametrize("same", [0, 169, 171, 4000])
+def test_long_values_show_where_they_differ(same):
+    """Also far behind their beginning, and where one of them ends."""
+    start = "long text "[: same % 10] + "long text " * (same // 10)
+    for before, after in (("old" * 99, "new" * 99), ("old", "new" * 99), ("", "new")):
+        (change,) = changes({"t": start + before}, {"t": start + after})
+        assert before[:3] in change.before
+        assert after[:3] in change.after
+        assert len(change.after) <= MAX_TEXT + len("……") + len(" (4,297 chars)")
+        assert same < 200 or change.after.endswith(f" ({len(start + after):,} chars)")
