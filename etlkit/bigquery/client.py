@@ -9,7 +9,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from etlkit.bigquery.google_errors import google_message
+from etlkit.bigquery.google_errors import google_message, key_file_fault
 from etlkit.bigquery.names import TableName, label
 from etlkit.calls.backoff import Backoff, BackoffPolicy
 from etlkit.calls.local_token import local_token, with_metadata, without_token
@@ -182,6 +182,11 @@ class Connection:
         settings = self._settings
         options: dict[str, Any] = {"project": settings.project, "location": settings.location}
         if self._emulator:
+            if not self._emulator.startswith(("http://", "https://")):
+                raise ConfigError(
+                    f"{EMULATOR_VARIABLE}={self._emulator} is no address: it must begin with http://, "
+                    "e.g. http://localhost:9050; unset it to run on Google Cloud"
+                )
             options |= {
                 "project": settings.project or settings.environ.get("GOOGLE_CLOUD_PROJECT"),
                 "credentials": _emulator_credentials(self._local_token),
@@ -189,16 +194,22 @@ class Connection:
             }
         try:
             client = bigquery.Client(**options)
-        except DefaultCredentialsError as error:
+        except (DefaultCredentialsError, OSError) as error:
+            if isinstance(error, OSError) and error.errno is None:
+                raise ConfigError(
+                    f"no Google Cloud project ({error}): give one with --project, or run against "
+                    "the embedded BigQuery with --local"
+                ) from error
+            fault = key_file_fault(error, settings.environ)
+            if fault is not None:
+                raise ConfigError(
+                    f"{fault}. Name a key file that works, or unset the variable and sign in: gcloud "
+                    "auth application-default login"
+                ) from error
             raise ConfigError(
                 "no Google Cloud credentials. Either run against the embedded BigQuery with "
                 "--local, or sign in: gcloud auth application-default login (or set "
                 "GOOGLE_APPLICATION_CREDENTIALS to a key file)"
-            ) from error
-        except OSError as error:
-            raise ConfigError(
-                f"no Google Cloud project ({error}): give one with --project, or run against the "
-                "embedded BigQuery with --local"
             ) from error
         _bound_every_request(client)
         return client

@@ -46,6 +46,25 @@ def errors_as(
         raise kind(message, job_id=_job_id(error), stage=stage) from error
 
 
+KEY_FILE = "GOOGLE_APPLICATION_CREDENTIALS"
+"""The variable that names a key file. While it is set, Google's clients look for no other credentials.
+Source: https://cloud.google.com/docs/authentication/application-default-credentials#GAC"""
+
+
+def key_file_fault(error: Exception, environ: Mapping[str, str]) -> str | None:
+    """What is wrong with the key file that the environment names; None = it names none.
+
+    Args:
+        error: What Google's library raised when it looked for credentials.
+        environ: Environment variables.
+    """
+    path = environ.get(KEY_FILE)
+    if not path:
+        return None
+    said = getattr(error, "strerror", None) or str(error.args[0] if error.args else error)
+    return f"{KEY_FILE}={path} gives no credentials: {said.strip().splitlines()[0].rstrip('.')}"
+
+
 _SIGN_IN = (
     "Are the credentials still valid? Sign in again: gcloud auth application-default login (or set "
     "GOOGLE_APPLICATION_CREDENTIALS to a key file)"

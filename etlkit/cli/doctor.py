@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Any
 
 import click
@@ -94,9 +97,18 @@ def _told(findings: Iterable[Finding]) -> Iterator[Finding]:
     """Print each finding when it is there: some take seconds."""
     for finding in findings:
         word, color = _LOOKS[finding.state]
-        click.echo(
-            f"{click.style(f'{word:<6}', fg=color)}{finding.subject:<{_WIDTH}}{finding.text}"
-        )
+        first, *rest = _lines(finding.text)
+        click.echo(f"{click.style(f'{word:<6}', fg=color)}{finding.subject:<{_WIDTH}}{first}")
+        for line in rest:
+            click.echo(f"{'':<6}{'':<{_WIDTH}}{line}")
         for line in finding.mend:
             click.echo(f"{'':<6}{'':<{_WIDTH}}{click.style(line, bold=True)}")
         yield finding
+
+
+def _lines(text: str) -> list[str]:
+    """The text folded on a terminal, so that it stays beside its subject."""
+    if not sys.stdout.isatty():
+        return [text]
+    width = max(get_terminal_size().columns - 6 - _WIDTH, 30)
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -101,7 +100,8 @@ def _part(
 def _two_texts(before: Any, after: Any) -> tuple[str, str]:
     """Two values that differ, cut so that the first difference is to be seen."""
     one, other = _whole_text(before), _whole_text(after)
-    same = len(os.path.commonprefix([one, other]))
+    pairs = enumerate(zip(one, other, strict=False))
+    same = next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
     start = same - _BEFORE_CHANGE if same > MAX_TEXT - _BEFORE_CHANGE else 0
     return _cut_text(one, start), _cut_text(other, start)
 

@@ -22,7 +22,7 @@ def print_table(
     numeric: Collection[str] = (),
     unbroken: Collection[str] = (),
 ) -> None:
-    """Print a table. No value is cut, and control characters are escaped.
+    """Print a table. No value is cut; letters that the stream cannot write are escaped.
 
     Args:
         stream: Where to print. On a terminal the table fits its width; elsewhere no cell is folded.
@@ -32,14 +32,20 @@ def print_table(
         numeric: Columns to align to the right.
         unbroken: Columns whose cells are never folded, e.g. ids that people copy.
     """
-    cells = [[printable(cell) for cell in row] for row in rows]
+    encoding = stream.encoding or "utf-8"
+
+    def writable(text: str) -> str:
+        return printable(text).encode(encoding, "backslashreplace").decode(encoding)
+
+    names, numeric, unbroken = ([*map(writable, each)] for each in (names, numeric, unbroken))
+    cells = [[writable(cell) for cell in row] for row in rows]
     natural = sum(
         max(len(name), *(_longest_line(row[i]) for row in cells), 0) + _BORDER_WIDTH
         for i, name in enumerate(names)
     )
     width = shutil.get_terminal_size().columns if stream.isatty() else natural + 1
     if title is not None:
-        stream.write(f"{printable(title)}\n")
+        stream.write(f"{writable(title)}\n")
     if natural > width * _MAX_FOLDS:
         _print_records(stream, names, cells)
     else:

@@ -170,8 +170,8 @@ def _find_row(
     rows = ledger.find("run_id = @value", str(request.resume), code=True) if exists else []
     if not rows:
         raise RunStateError(
-            f"there is no run {request.resume} in {ledger.runs}; list runs with: "
-            "python -m etlkit.runs"
+            f"there is no run {request.resume} in {ledger.runs}. To list the "
+            "runs: etlkit runs, with the same --local or --project"
         )
     return rows[0]
 

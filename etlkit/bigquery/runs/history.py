@@ -129,7 +129,8 @@ def _find(ledger: Ledger, run_id: str, *, reports: bool = False) -> dict[str, An
     rows = ledger.find("run_id = @value", run_id, reports=reports) if found else []
     if not rows:
         raise RunStateError(
-            f"there is no run {run_id} in {ledger.runs}; list runs with: python -m etlkit.runs"
+            f"there is no run {run_id} in {ledger.runs}. To list the runs: etlkit runs, with the "
+            "same --local or --project"
         )
     return rows[0]
 

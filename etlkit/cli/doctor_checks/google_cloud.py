@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -82,11 +83,16 @@ def find_account() -> Account | Finding:
     import google.auth.transport.requests
     from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
 
+    from etlkit.bigquery.google_errors import KEY_FILE, key_file_fault
+
     try:
         credentials: Any
         credentials, project = google.auth.default(scopes=[_SCOPE])
         credentials.refresh(google.auth.transport.requests.Request())
-    except DefaultCredentialsError:
+    except (DefaultCredentialsError, OSError) as error:
+        fault = key_file_fault(error, os.environ)
+        if fault is not None:
+            return problem("credentials", fault, f"unset {KEY_FILE}", LOGIN)
         return problem("credentials", "this machine has no Google credentials", LOGIN)
     except GoogleAuthError as error:
         return problem("credentials", f"Google refused them, or cannot be reached: {error}", LOGIN)

@@ -7,7 +7,9 @@ from importlib import metadata
 
 import pytest
 
+from etlkit import ConfigError
 from etlkit.api.run import Settings
+from etlkit.bigquery.client import Connection
 from etlkit.bigquery.modes import MODES
 from etlkit.cli.doctor_checks.finding import Finding
 from etlkit.cli.doctor_checks.google_apis import Hosts
@@ -19,6 +21,7 @@ from etlkit.cli.doctor_checks.google_cloud import (
 )
 from etlkit.cli.doctor_checks.installation import check_installation
 from etlkit.cli.root import main
+from etlkit.runner import environment
 from etlkit.testing import FakeHttp
 
 ANN = Account("ann@example.com", {"Authorization": "Bearer t"}, "shop")
@@ -323,6 +326,28 @@ def test_the_account_of_a_key_file(tmp_path, monkeypatch, accepts):
         assert isinstance(found, Finding)
         assert found.mend == ("gcloud auth application-default login",)
         assert "Invalid JWT" in found.text
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(None, "was not found"), ("no JSON", "not a valid json file"), ("", "is a directory")],
+)
+def test_a_key_file_that_is_none(monkeypatch, tmp_path, capsys, content, reason):
+    """To log in does not help as long as the variable names it; a run says the same."""
+    key = tmp_path / "key.json"
+    if content:
+        key.write_text(content)
+    elif content == "":
+        key.mkdir()
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(key))
+    assert main(["doctor"]) == 1
+    out = capsys.readouterr().out
+    assert f"GOOGLE_APPLICATION_CREDENTIALS={key} gives no credentials: " in out
+    assert reason in out.lower()
+    mend = out.index("unset GOOGLE_APPLICATION_CREDENTIALS\n")
+    assert mend < out.index("gcloud auth application-default login")
+    with pytest.raises(ConfigError, match=rf"={key} gives no credentials: .*unset the variable"):
+        Connection(environment(project="p"), job_prefix="x")
 
 
 def test_no_credentials(monkeypatch, tmp_path, capsys):

@@ -42,8 +42,11 @@ def test_nothing_is_folded_off_a_terminal():
 
 
 def test_a_stream_without_unicode_gets_ascii():
-    """Lines are drawn with what the stream can write."""
+    """Lines are drawn with what the stream can write, and other letters are escaped."""
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    print_table(stream, ["a"], [["1"]], numeric=["a"])
+    print_table(stream, ["a", "é"], [["1", "猫"]], numeric=["a"], title="題")
     stream.flush()
-    assert b"| a |" in stream.buffer.getvalue()
+    written = stream.buffer.getvalue()
+    assert written.startswith(rb"\u984c")
+    assert rb"| a | \xe9   |" in written
+    assert rb"| 1 | \u732b |" in written
