@@ -58,9 +58,10 @@ def test_a_wake_up_that_comes_when_the_loop_has_answered_all_others_is_not_lost(
         loop_door().waiting = Late()
         first, second = TaskWaker(), TaskWaker()
         late.append(second)
+        waits = asyncio.gather(first.wait(None), second.wait(None))
+        await asyncio.sleep(0)  # both wait
         threading.Thread(target=first.wake).start()
-        await asyncio.wait_for(first.wait(None), 30)
-        await asyncio.wait_for(second.wait(None), 30)
+        await asyncio.wait_for(waits, 20)
 
     late = []
     asyncio.run(wait())
