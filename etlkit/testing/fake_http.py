@@ -90,7 +90,8 @@ class FakeHttp:
             return reply_of(self._handler(request))
         except Exception:
             _logger.exception("the handler of %s %s failed", method, path)
-            return reply_of((500, "the test's own handler failed; its traceback is in the log"))
+            # Not 500, which clients take for a fault that passes, and ask again for minutes.
+            return reply_of((501, "the test's own handler failed; its traceback is in the log"))
 
 
 def reply_of(answer: Any) -> Reply:

@@ -39,7 +39,7 @@ def assert_rows(
         ValueError: Two rows have the same values in `by`, or a row lacks one of these columns.
     """
     __tracebackhide__ = True
-    given, wanted = list(actual), list(expected)
+    given, wanted = _rows("actual", actual), _rows("expected", expected)
     same = _Same(float_tolerance)
     if by is not None:
         names = (by,) if isinstance(by, str) else tuple(by)
@@ -56,18 +56,26 @@ def assert_rows(
         raise AssertionError("\n".join([counts, *shown, *more]))
 
 
+def _rows(what: str, rows: Iterable[Row]) -> list[Row]:
+    found = list(rows) if isinstance(rows, Iterable) and not isinstance(rows, Mapping) else [rows]
+    for row in found:
+        if not isinstance(row, Mapping) or row is rows:
+            raise TypeError(f"{what} must be rows, e.g. a list of dicts, and holds {_short(row)}")
+    return found
+
+
 class _Same:
     """Whether two values are the same; floats within a tolerance."""
 
     def __init__(self, tolerance: float) -> None:
-        self._tolerance = tolerance
+        self.tolerance = tolerance
 
     def __call__(self, one: Any, other: Any) -> bool:
         if type(one) is not type(other):
             return False
         if isinstance(one, float):
             both_nan = math.isnan(one) and math.isnan(other)
-            return both_nan or math.isclose(one, other, rel_tol=self._tolerance, abs_tol=0.0)
+            return both_nan or math.isclose(one, other, rel_tol=self.tolerance, abs_tol=0.0)
         if isinstance(one, Mapping):
             return one.keys() == other.keys() and all(self(one[key], other[key]) for key in one)
         if isinstance(one, (list, tuple)):
@@ -102,15 +110,50 @@ def _by_key(
 
 
 def _unordered(given: list[Row], wanted: list[Row], same: _Same) -> Iterator[str]:
-    left = list(wanted)
+    left, may_be_near = list(wanted), True
+    try:
+        given, left = _without_twins(given, wanted)
+        may_be_near = same.tolerance > 0
+    except TypeError:  # a value that cannot be hashed: each row is compared with each
+        pass
     for row in given:
-        at = next((i for i, other in enumerate(left) if same(row, other)), None)
+        near = enumerate(left) if may_be_near else ()
+        at = next((i for i, other in near if same(row, other)), None)
         if at is None:
             yield f"row is not expected: {_short(row)}"
         else:
             del left[at]
     for row in left:
         yield f"row is missing: {_short(row)}"
+
+
+def _without_twins(given: list[Row], wanted: list[Row]) -> tuple[list[Row], list[Row]]:
+    """The rows of each side that have no equal one on the other side, found by their hashes."""
+    places: dict[Any, list[int]] = {}
+    for at, row in enumerate(wanted):
+        places.setdefault(_hashable(row), []).append(at)
+    for found in places.values():
+        found.reverse()  # the first of several equal ones is taken first
+    rest, taken = [], set()
+    for row in given:
+        equal = places.get(_hashable(row))
+        if equal:
+            taken.add(equal.pop())
+        else:
+            rest.append(row)
+    return rest, [row for at, row in enumerate(wanted) if at not in taken]
+
+
+def _hashable(value: Any) -> Any:
+    """Equal where `_Same` finds values equal without a tolerance; a TypeError = there is no hash."""
+    if isinstance(value, Mapping):
+        return type(value), frozenset((key, _hashable(each)) for key, each in value.items())
+    if isinstance(value, (list, tuple)):
+        return type(value), tuple(map(_hashable, value))
+    if isinstance(value, float) and math.isnan(value):
+        return float, "NaN"
+    hash(value)
+    return type(value), value
 
 
 def _keyed(rows: list[Row], names: tuple[str, ...]) -> dict[tuple[Any, ...], Row]:

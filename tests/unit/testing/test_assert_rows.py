@@ -102,3 +102,47 @@ def test_many_differences_are_cut():
         assert_rows([{"x": "a" * 500}] * 30, [{"x": "b"}] * 30)
     assert str(caught.value).endswith("… and 20 more")
     assert max(map(len, str(caught.value).splitlines())) < 120
+
+
+class Uncomparable:
+    """A value that fails the test when it is compared with another one."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __hash__(self):
+        return hash(self.number)
+
+    def __eq__(self, other):
+        assert self.number == other.number, "each row was compared with each"
+        return True
+
+
+@pytest.mark.parametrize("shift", [0, 1000])
+def test_many_rows_without_an_order_take_no_square_of_time(shift):
+    """Equal rows are found by their hashes, and what has no equal hash is not looked for."""
+    given = [{"x": Uncomparable(n), "tags": [{"n": float("nan")}]} for n in range(1000)]
+    wanted = [{"tags": [{"n": float("nan")}], "x": Uncomparable(n + shift)} for n in range(1000)]
+    if not shift:
+        assert_rows(given, wanted[::-1], ordered=False)
+        return
+    with pytest.raises(AssertionError, match="1,000 rows, expected 1,000; 2,000 differ"):
+        assert_rows(given, wanted, ordered=False)
+
+
+def test_values_without_a_hash_and_near_ones_are_found_without_an_order():
+    """And a row that is there twice is needed twice."""
+    assert_rows([{"a": {1, 2}}, {"a": {3}}], [{"a": {3}}, {"a": {2, 1}}], ordered=False)
+    near = [{"a": 1.0}, {"a": 2.0}], [{"a": 2.0 + 1e-12}, {"a": 1.0}]
+    assert_rows(*near, ordered=False, float_tolerance=1e-9)
+    with pytest.raises(AssertionError, match="row is missing"):
+        assert_rows([{"a": 1}], [{"a": 1}, {"a": 1}], ordered=False)
+    with pytest.raises(AssertionError, match=r"row is not expected: .'a': True"):
+        assert_rows([{"a": True}], [{"a": 1}], ordered=False)
+
+
+@pytest.mark.parametrize("rows", [{"a": 1}, None, 5, [1], ["a"]])
+def test_what_is_no_rows_is_a_mistake_of_the_test(rows):
+    """One row instead of a list of them, for example."""
+    with pytest.raises(TypeError, match=r"actual must be rows, e\.g\. a list of dicts, and holds"):
+        assert_rows(rows, [])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from etlkit import EtlBase, RowError
+from etlkit import ApiError, EtlBase, RowError
 from etlkit.calls.http import HttpClient
 from etlkit.testing import FakeHttp, FakeVision, FaultPlan, run_transform
 from etlkit.vision import Feature, VisionEtl
@@ -61,10 +61,12 @@ def test_an_answer_may_be_a_status_a_text_or_nothing(api):
     assert client.request("GET", "/old", expect_status={410}).status == 410
 
 
-def test_a_handler_that_fails_is_a_500(api, caplog):
-    """Its traceback is in the log, so that the mistake in the test is found."""
-    _, client = api
-    assert client.request("GET", "/broken", expect_status={500}).status == 500
+def test_a_handler_that_fails_ends_the_call_at_once(api, caplog):
+    """No retry for minutes; its traceback is in the log, so that the mistake in the test is found."""
+    fake, client = api
+    with pytest.raises(ApiError, match="501: the test's own handler failed"):
+        client.get_json("/broken")
+    assert [request.path for request in fake.requests] == ["/broken"]
     assert "KeyError" in caplog.text
 
 
