@@ -56,11 +56,12 @@ def assert_rows(
         raise AssertionError("\n".join([counts, *shown, *more]))
 
 
-def _rows(what: str, rows: Iterable[Row]) -> list[Row]:
-    found = list(rows) if isinstance(rows, Iterable) and not isinstance(rows, Mapping) else [rows]
-    for row in found:
-        if not isinstance(row, Mapping) or row is rows:
-            raise TypeError(f"{what} must be rows, e.g. a list of dicts, and holds {_short(row)}")
+def _rows(what: str, rows: Any) -> list[Row]:
+    is_list = isinstance(rows, Iterable) and not isinstance(rows, Mapping)
+    found = list(rows) if is_list else [rows]
+    odd = [row for row in found if not is_list or not isinstance(row, Mapping)]
+    if odd:
+        raise TypeError(f"{what} must be rows, e.g. a list of dicts, and holds {_short(odd[0])}")
     return found
 
 

@@ -141,7 +141,7 @@ def test_values_without_a_hash_and_near_ones_are_found_without_an_order():
         assert_rows([{"a": True}], [{"a": 1}], ordered=False)
 
 
-@pytest.mark.parametrize("rows", [{"a": 1}, None, 5, [1], ["a"]])
+@pytest.mark.parametrize("rows", [{"a": 1}, None, 5, [1], ["a"], [None]])
 def test_what_is_no_rows_is_a_mistake_of_the_test(rows):
     """One row instead of a list of them, for example."""
     with pytest.raises(TypeError, match=r"actual must be rows, e\.g\. a list of dicts, and holds"):
