@@ -289,7 +289,7 @@ def test_log_format_json(cli, write_job):
     logged = [json.loads(line) for line in seen.splitlines() if line.startswith('{"severity"')]
     assert {"severity", "time", "level", "logger", "message"} <= set(logged[0])
     assert any("etlkit_" in line["message"] for line in logged)
-    assert any(line["message"].startswith("published 1 rows") for line in logged)
+    assert any(line["message"].startswith("published 1 row ") for line in logged)
     assert len(logged) == len(seen.strip().splitlines()) - 1  # and the report
 
 
