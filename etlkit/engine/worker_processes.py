@@ -74,6 +74,7 @@ class WorkerProcesses:
     def __init__(self, work: SharedWork, main: Main, needed: Sequence[str] = ()) -> None:
         self._work = work
         self._run = work.run
+        self._num_workers = work.num_useful(work.run.num_workers or 1)
         self._main = main
         self._context = _context(needed)
         self._processes: list[_Process] = []
@@ -93,7 +94,7 @@ class WorkerProcesses:
         # Without this, the signal would break into whatever runs here, such as the start of a process.
         self._run.on_stop(_seen_by_step)
         try:
-            for index in range(self._run.num_workers or 1):
+            for index in range(self._num_workers):
                 self._start(index)
             while self._processes:
                 self._step()
@@ -136,7 +137,7 @@ class WorkerProcesses:
         self._processes.clear()
 
     def _start(self, index: int) -> None:
-        order = self._work.order(index, self._run.num_workers or 1)
+        order = self._work.order(index, self._num_workers)
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
             target=_run,
@@ -176,7 +177,7 @@ class WorkerProcesses:
             self._done_at = time.monotonic()
 
     def _restart(self, each: _Process) -> None:
-        index = each.worker.index % (self._run.num_workers or 1)
+        index = each.worker.index % self._num_workers
         self._deaths[index] += 1
         status = each.process.exitcode
         what = f"signal {-status}" if status is not None and status < 0 else f"status {status}"

@@ -62,7 +62,8 @@ class EngineWorkers:
 
     def run_all(self) -> None:
         """See `etlkit.engine.worker_launcher.Workers.run_all`."""
-        with self._engine.connect() as num_workers:
+        with self._engine.connect() as num_places:
+            num_workers = self._work.num_useful(num_places)
             log.info("%d workers on %s", num_workers, self._engine.name)
             while not self._run_once(num_workers):
                 self._num_restarts += 1
