@@ -81,8 +81,8 @@ def show_dry_run(report: DryRunReport) -> None:
     _say("green", "columns out", columns)
     _say("green", "calls", report.calls)
     if report.known is not None:
-        keys = ", ".join(report.reuse)
-        _say("green", "known", f"{number_of(report.known, 'row')}: no call for rows with the same {keys}")
+        known, keys = number_of(report.known, "row"), ", ".join(report.reuse)
+        _say("green", "known", f"{known}: no call for rows with the same {keys}")
     for change in report.changes or (f"no change of {report.target} beside its rows",):
         _say("yellow", "target", change)
     _say("green", "checked", "the job can run; nothing was written")

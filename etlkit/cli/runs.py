@@ -271,9 +271,7 @@ def _print(
 
     values = [[row.get(name) for name in columns] for row in rows]
     cells = [["" if value is None else str(value) for value in each] for each in values]
-    print_table(
-        sys.stdout, columns, cells, numeric=NUMERIC, unbroken=UNBROKEN, droppable=droppable
-    )
+    print_table(sys.stdout, columns, cells, numeric=NUMERIC, unbroken=UNBROKEN, droppable=droppable)
 
 
 def _json(value: Any) -> str:

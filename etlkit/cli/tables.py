@@ -78,7 +78,8 @@ def _natural_width(widths: Iterable[int]) -> int:
 
 def _least_width(widths: Mapping[str, int], unbroken: Collection[str]) -> int:
     return _natural_width(
-        each if name in unbroken else min(each, _LEAST_FOLDED_WIDTH) for name, each in widths.items()
+        each if name in unbroken else min(each, _LEAST_FOLDED_WIDTH)
+        for name, each in widths.items()
     )
 
 

@@ -54,8 +54,12 @@ def estimate(
     """
     if num_rows is None:
         return "to transform: an unknown number of rows"
-    known = [f"{reused:,} {'is' if reused == 1 else 'are'} known from earlier runs"] if reused else []
-    known += [f"{resumed:,} {'has' if resumed == 1 else 'have'} a result already"] if resumed else []
+    known = (
+        [f"{reused:,} {'is' if reused == 1 else 'are'} known from earlier runs"] if reused else []
+    )
+    known += (
+        [f"{resumed:,} {'has' if resumed == 1 else 'have'} a result already"] if resumed else []
+    )
     more = f" ({', '.join(known)})" if known else ""
     text = f"to transform: {_number_of(num_rows, 'row')}{more}"
     limit = as_rate_limit(job.rate_limit)

@@ -105,7 +105,8 @@ class WorkerProcesses:
     def _step(self) -> None:
         if self._run.stop_signal is not None:
             log.warning(
-                "stopping: the workers have %.0f s to end; another Ctrl-C ends at once", STOP_TIMEOUT_S
+                "stopping: the workers have %.0f s to end; another Ctrl-C ends at once",
+                STOP_TIMEOUT_S,
             )
             raise Interrupted(self._run.stop_signal)
         self._work.check()

@@ -88,7 +88,10 @@ class EngineWorkers:
     def _step(self, tasks: EngineTasks) -> None:
         work = self._work
         if work.run.stop_signal is not None:
-            log.warning("stopping: the workers have %.0f s to end; another Ctrl-C ends at once", _END_TIMEOUT_S)
+            log.warning(
+                "stopping: the workers have %.0f s to end; another Ctrl-C ends at once",
+                _END_TIMEOUT_S,
+            )
             raise Interrupted(work.run.stop_signal)
         work.check()
         for ended in tasks.wait(_POLL_S):

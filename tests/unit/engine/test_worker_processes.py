@@ -52,7 +52,9 @@ def test_a_worker_that_stands_still_does_not_hold_up_a_run_whose_rows_are_settle
 
 def waits_for_stop(pipe, order):
     """A worker that ends when it is asked to, and leaves its number behind."""
-    Path(os.environ["ETLKIT_TEST_SAYS"], f"{order.worker.index} of {order.worker.num_workers}").touch()
+    Path(
+        os.environ["ETLKIT_TEST_SAYS"], f"{order.worker.index} of {order.worker.num_workers}"
+    ).touch()
     pipe.send(Ended(Usage(Counts(read=pipe.recv().signum))))
 
 
