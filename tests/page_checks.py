@@ -2,6 +2,8 @@
 
 import re
 from base64 import b64encode
+from collections import Counter
+from functools import lru_cache
 from hashlib import sha256
 from itertools import pairwise
 
@@ -14,8 +16,9 @@ MIN_CONTRAST = 4.5
 """Of text, https://www.w3.org/TR/WCAG22/#contrast-minimum"""
 
 
+@lru_cache(maxsize=8)
 def parse(html):
-    """The page as a tree; raises on whatever HTML5 calls a parse error."""
+    """The page as a tree that nobody changes; raises on whatever HTML5 calls a parse error."""
     parser = html5lib.HTMLParser(strict=True, namespaceHTMLElements=False)
     return parser.parse(html)
 
@@ -91,8 +94,8 @@ def _policy_faults(root):
 
 
 def _address_faults(elements):
-    ids = [each.get("id") for each in elements if each.get("id") is not None]
-    for double in {each for each in ids if ids.count(each) > 1}:
+    ids = Counter(each.get("id") for each in elements if each.get("id") is not None)
+    for double in (each for each, number in ids.items() if number > 1):
         yield f"two elements with the id {double}"
     for each in elements:
         for name, value in each.attrib.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from contextlib import suppress
 from typing import Protocol
 
@@ -41,31 +42,69 @@ class ThreadWaker:
         self._event.clear()
 
 
+class LoopDoor:
+    """Where other threads ask one event loop to wake its tasks. They ring once for many of them.
+
+    Args:
+        loop: The loop, of this thread.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.thread: int = threading.get_ident()
+        self.waiting: deque[TaskWaker] = deque()
+        self._has_rung = False
+
+    def ask(self, waker: TaskWaker) -> None:
+        """Wake a task soon."""
+        self.waiting.append(waker)
+        if not self._has_rung:
+            self._has_rung = True
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                self.loop.call_soon_threadsafe(self._answer)
+
+    def _answer(self) -> None:
+        self._has_rung = False  # first: whoever comes from now on rings again
+        while self.waiting:
+            self.waiting.popleft().end_wait()
+
+
+_of_thread = threading.local()
+
+
+def loop_door() -> LoopDoor:
+    """The door of the loop that runs on this thread."""
+    loop = asyncio.get_running_loop()
+    door: LoopDoor | None = getattr(_of_thread, "door", None)
+    if door is None or door.loop is not loop:
+        _of_thread.door = door = LoopDoor(loop)
+    return door
+
+
 class TaskWaker:
     """Wakes a task of an event loop. Made on the loop's thread."""
 
-    __slots__ = ("_future", "_is_woken", "_loop", "_thread")
+    __slots__ = ("_door", "_future", "_is_woken")
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._thread = threading.get_ident()
+        self._door = loop_door()
         self._future: asyncio.Future[None] | None = None
         self._is_woken = False
 
     def wake(self) -> None:
         """See `Waker`."""
         self._is_woken = True
-        if threading.get_ident() == self._thread:
-            self._end_wait()
+        if threading.get_ident() == self._door.thread:
+            self.end_wait()
         else:
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                self._loop.call_soon_threadsafe(self._end_wait)
+            self._door.ask(self)
 
     async def wait(self, seconds: float | None) -> None:
         """As `ThreadWaker.wait`."""
         if not self._is_woken:
-            self._future = self._loop.create_future()
-            timer = None if seconds is None else self._loop.call_later(seconds, self._end_wait)
+            loop = self._door.loop
+            self._future = loop.create_future()
+            timer = None if seconds is None else loop.call_later(seconds, self.end_wait)
             try:
                 # Checked again: another thread may have woken it before it knew of the future.
                 if not self._is_woken:
@@ -76,6 +115,7 @@ class TaskWaker:
                     timer.cancel()
         self._is_woken = False
 
-    def _end_wait(self) -> None:
+    def end_wait(self) -> None:
+        """End the current wait. Called on the loop's thread."""
         if self._future is not None and not self._future.done():
             self._future.set_result(None)

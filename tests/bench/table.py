@@ -155,7 +155,7 @@ def table(found: dict[str, tuple[Figure, Entry]]) -> list[str]:
 
 def profile_table(found: dict[str, tuple[Figure, Entry]]) -> list[str]:
     """The lines of the table that says where the time goes, in the order of the other one."""
-    lines = ["| | microseconds of processor time a row, or a call |", "|---|---|"]
+    lines = ["| | microseconds a row, or a call |", "|---|---|"]
     for _, (figure, _) in sorted(found.items(), key=_by_part):
         if figure.profile:
             parts = ", ".join(f"{name} {shown(value)}" for name, value in figure.profile.items())

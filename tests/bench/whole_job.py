@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
 
 import pyarrow as pa
@@ -57,7 +58,14 @@ def figures() -> list[Figure]:
         ours, by_hand = measure(connection, NUM_ROWS, TIMES)
     requests_of_a_run = ours[-1]["requests"]
     ratios = tuple(round(a["total"] / b["total"], 3) for a, b in zip(ours, by_hand, strict=True))
-    best = min(each["total"] for each in ours) / min(each["total"] for each in by_hand)
+    fastest = [min(each, key=itemgetter("total")) for each in (ours, by_hand)]
+    best = fastest[0]["total"] / fastest[1]["total"]
+    profile = {
+        f"{way}, {stage}": seconds / NUM_ROWS * 1e6
+        for way, spent in zip(("etlkit", "by hand"), fastest, strict=True)
+        for stage, seconds in spent.items()
+        if stage not in {"total", "requests"}
+    }
     return [
         Figure(
             key="whole_job.replace_200k",
@@ -67,6 +75,7 @@ def figures() -> list[Figure]:
             goal=1.3,
             beside={"a script of the same clients": 1.0},
             runs=ratios,
+            profile=profile,
         ),
         Figure(
             key="whole_job.requests",

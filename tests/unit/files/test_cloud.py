@@ -12,9 +12,6 @@ from etlkit.files import copy_object
 from etlkit.files.storage import read_object
 from tests.loopback import serving
 
-fsspec = pytest.importorskip("fsspec")
-gcsfs = pytest.importorskip("gcsfs")
-
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -76,6 +73,9 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def cloud(monkeypatch):
+    pytest.importorskip("gcsfs")  # brings aiohttp, which no other test needs
+    import fsspec
+
     with serving(Handler) as server:
         server.daemon_threads = True
         server.objects = {"a/1.csv": b"n\n1\n2\n", "a/2.csv": b"n\n3\n", "b.csv": b"n\n9\n"}

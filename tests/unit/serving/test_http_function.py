@@ -1,6 +1,5 @@
 """The Functions Framework runs a transform as a remote function; the command prints what it needs."""
 
-import functions_framework
 import pytest
 
 from etlkit.cli import root
@@ -32,6 +31,8 @@ def project(tmp_path, monkeypatch):
 
 def test_under_the_functions_framework(project):
     """Its target answers as the service does, and refuses what is not BigQuery's."""
+    import functions_framework  # and Flask, which no other test needs
+
     client = functions_framework.create_app("shout", str(project / "main.py")).test_client()
     answer = client.post("/", json={"requestId": "1", "calls": [["cat"], [None]]})
     replies = answer.get_json()["replies"]

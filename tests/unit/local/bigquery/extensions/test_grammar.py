@@ -3,12 +3,7 @@ from bqemulator.domain.errors import InvalidQueryError
 from sqlglot import exp, parse_one
 
 from etlkit.local.bigquery.extensions import grammar, hooks
-from etlkit.local.bigquery.extensions.subqueries import Scope
 from etlkit.local.bigquery.patches.table import EMULATOR_VERSION, PATCHES
-
-parse_one("SELECT 1", read="bigquery").sql(dialect="bigquery")  # others may have written SQL before
-PATCHES.check(EMULATOR_VERSION)
-grammar.apply()
 
 OBJECT_TABLE = """  # CREATE an object TABLE
 CREATE OR REPLACE EXTERNAL TABLE
@@ -18,6 +13,14 @@ WITH CONNECTION {connection} OPTIONS(uris="gs://photos/*",
     #max_staleness = MAKE_INTERVAL(),
     ;
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _grammar():
+    """The local server's grammar. To check what it replaces imports most of the emulator."""
+    parse_one("SELECT 1", read="bigquery").sql(dialect="bigquery")  # as others may have done before
+    PATCHES.check(EMULATOR_VERSION)
+    grammar.apply()
 
 
 @pytest.mark.parametrize(
@@ -120,7 +123,9 @@ def test_nodes_are_ordered_by_what_they_need():
 
 
 @pytest.fixture
-def scope() -> Scope:
+def scope():
+    from etlkit.local.bigquery.extensions.subqueries import Scope
+
     return Scope(None, lambda sql: (sql, None))
 
 
