@@ -100,7 +100,6 @@ class QuotaKeeper:
         with self._lock:
             self._fraction = 0.0
             self._calls.grant_fraction(0.0)
-            calls, cost = self._calls.used
             if self._calls.is_capped:
                 self._give_back()
 
