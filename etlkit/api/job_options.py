@@ -126,7 +126,8 @@ class JobOptions:
             or (isinstance(self.max_rejected, float) and self.max_rejected >= 1)
         ):
             raise ConfigError(
-                f"max_rejected={self.max_rejected!r}: it is a count (int) or a share (0.0 to 1.0)"
+                f"max_rejected={self.max_rejected!r}: it is a count (int), a share (float, 0.0 or "
+                "more and below 1.0), or None for any number"
             )
 
     def _check_limits(self) -> None:

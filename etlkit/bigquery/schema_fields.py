@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from etlkit.rows.columns import Column
+from etlkit.rows.columns import OWN_PREFIX, Column
 from etlkit.rows.types import TYPES
 
 if TYPE_CHECKING:
@@ -32,6 +32,16 @@ def from_schema_fields(fields: Iterable[bigquery.SchemaField]) -> tuple[Column, 
         )
         for field in fields
     )
+
+
+def staged_columns(table: bigquery.Table) -> tuple[Column, ...]:
+    """The target's columns that a staging table has.
+
+    Etlkit's own are left out by their name. The table of results that were taken from earlier runs has
+    more of them than the others: which run made a result, of which row.
+    """
+    columns = from_schema_fields(table.schema)
+    return tuple(column for column in columns if not column.name.startswith(OWN_PREFIX))
 
 
 def _parameters(field: bigquery.SchemaField) -> tuple[int, ...]:

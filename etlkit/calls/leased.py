@@ -138,21 +138,29 @@ class LeasedCalls(SharedCalls):
             self._granted_calls, self._granted_cost = calls, cost
             self.wants_more.clear()
 
+    def give_back(self) -> tuple[int, float]:
+        """Give up what was granted and is not used; gives what is used, as `used`."""
+        with self._lock:
+            self._granted_calls, self._granted_cost = self._calls, self._cost
+            self.wants_more.clear()
+            return self._calls, self._cost
+
     def take(self, cost: float) -> None:
         """See `SharedCalls.take`: asks for more if what was granted is used up."""
         if not self.is_capped:
             return
-        with self._lock:
-            if not self._is_granted(cost):
+        asked_with: tuple[int, float] | None = None
+        while True:
+            with self._lock:
+                if self._is_granted(cost):
+                    self._use(cost)
+                    return
+                granted = self._granted_calls, self._granted_cost
+                if granted == asked_with:
+                    raise CapReachedError(self._cap_text(cost))
                 calls, money = self._calls + 1, self._cost + cost
-            else:
-                self._use(cost)
-                return
-        self.lease(calls, money)
-        with self._lock:
-            if not self._is_granted(cost):
-                raise CapReachedError(self._cap_text(cost))
-            self._use(cost)
+            self.lease(calls, money)
+            asked_with = granted  # if it has changed, another thread may have used what came
 
     def _use(self, cost: float) -> None:
         self._calls += 1

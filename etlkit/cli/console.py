@@ -25,10 +25,12 @@ def show_report(report: RunReport) -> None:
     if report.row_errors > len(report.first_errors):
         _say("yellow", "left out", f"… and {report.row_errors - len(report.first_errors):,} more")
     if report.rejected:
-        kept = "1 row is kept with its error; to run it again: "
-        if report.rejected > 1:
-            kept = f"{report.rejected:,} rows are kept with their errors; to run them again: "
-        _say("yellow", "rejected", f"{kept}--retry-rejects {report.run_id}")
+        kept = (
+            "1 row is kept with its error; to run it again"
+            if report.rejected == 1
+            else f"{report.rejected:,} rows are kept with their errors; to run them again"
+        )
+        _say("yellow", "rejected", f"{kept}: --retry-rejects {report.run_id}")
     if report.state != "published":
         ended = (
             f"after {number_of(report.read, 'row')} ({_counts(report)})"
@@ -45,7 +47,7 @@ def show_report(report: RunReport) -> None:
     _say(
         "green",
         "published",
-        f"{number_of(report.rows_published, 'row')} to {report.target} ({_counts(report)}) "
+        f"{number_of(report.rows_published or 0, 'row')} to {report.target} ({_counts(report)}) "
         f"in {duration_text(report.total_s)}",
     )
     if report.calls:
@@ -65,7 +67,7 @@ def _calls(report: RunReport) -> str:
     parts = [f"{report.calls:,}"]
     parts += [f"{report.retries:,} of them retries"] if report.retries else []
     if report.cost is not None:
-        parts.append(f"{report.cost:,.2f} {report.currency} for {report.units:,} units")
+        parts.append(f"{report.cost:,.2f} {report.currency} for {number_of(report.units, 'unit')}")
     return ", ".join(parts)
 
 
@@ -79,8 +81,8 @@ def show_dry_run(report: DryRunReport) -> None:
     _say("green", "columns out", columns)
     _say("green", "calls", report.calls)
     if report.known is not None:
-        keys = ", ".join(report.reuse)
-        _say("green", "known", f"{report.known:,} rows: no call for rows with the same {keys}")
+        known, keys = number_of(report.known, "row"), ", ".join(report.reuse)
+        _say("green", "known", f"{known}: no call for rows with the same {keys}")
     for change in report.changes or (f"no change of {report.target} beside its rows",):
         _say("yellow", "target", change)
     _say("green", "checked", "the job can run; nothing was written")

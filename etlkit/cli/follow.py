@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from etlkit.cli.quantities import number_of
 from etlkit.cli.tables import printable
 
 if TYPE_CHECKING:
@@ -113,10 +114,10 @@ def _text(run: LiveRun) -> str:
     if run.attempt > 1:
         parts[0] += f" (attempt {run.attempt})"
     if run.read is not None:
-        total = f" of {run.expected:,}" if run.expected is not None else ""
-        parts.append(f"{run.read:,}{total} rows")
+        rows = number_of(run.read if run.expected is None else run.expected, "row")
+        parts.append(rows if run.expected is None else f"{run.read:,} of {rows}")
     if run.workers is not None and run.state == "running":
-        parts.append(f"{run.workers:,} worker{'' if run.workers == 1 else 's'}")
+        parts.append(number_of(run.workers, "worker"))
     counts = {name: getattr(run, name) for name in ("written", "skipped", "rejected")}
     parts += [f"{count:,} {name}" for name, count in counts.items() if count]
     return ", ".join(parts)

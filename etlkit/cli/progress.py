@@ -8,7 +8,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Literal, Protocol, Self
 
-from etlkit.cli.quantities import duration_text
+from etlkit.cli.quantities import duration_text, number_of
 from etlkit.cli.tables import printable
 
 if TYPE_CHECKING:
@@ -92,8 +92,8 @@ class Pace:
 
 def speed_text(counts: Counts, expected: int | None, pace: Pace) -> str:
     """`1,200 of 5,000 rows, 340/s, 11 s left`, as far as it is known."""
-    total = f" of {expected:,}" if expected is not None else ""
-    parts = [f"{counts.read:,}{total} rows"]
+    rows = number_of(counts.read if expected is None else expected, "row")
+    parts = [rows if expected is None else f"{counts.read:,} of {rows}"]
     per_s, rest_s = pace.per_s, pace.rest_s(expected)
     if per_s is not None:
         parts.append(f"{per_s:,.0f}/s" if per_s >= 10 or not per_s else f"{per_s:.1f}/s")
@@ -107,7 +107,7 @@ def outcomes_text(counts: Counts) -> str:
     parts = [f"{counts.written:,} written"]
     parts += [f"{counts.skipped:,} skipped"] if counts.skipped else []
     parts += [f"{counts.rejected:,} rejected"] if counts.rejected else []
-    parts += [f"{counts.row_errors:,} row errors"] if counts.row_errors else []
+    parts += [number_of(counts.row_errors, "row error")] if counts.row_errors else []
     waits = [] if counts.waits is None else counts.waits.texts()
     return "; ".join([", ".join(parts), *map(printable, waits)])
 

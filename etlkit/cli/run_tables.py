@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from etlkit.cli.quantities import duration_text, parse_time
+from etlkit.cli.quantities import duration_text, number_of, parse_time
 
 LIST_COLUMNS = (
     "run_id",
@@ -49,6 +49,10 @@ NUMERIC = (
     *("attempt", "settled", "claimed", "rows/s", "rates"),
 )
 UNBROKEN = ("run_id", "state", "task", "worker", "since", *NUMERIC)
+LIST_DROPPABLE = ("target", "skipped", "written", "rejected", "took", "read", "age")
+TASK_DROPPABLE = ("run_id", "skipped", "attempts", "written", "rejected", "read", "rows", "took")
+WORKER_DROPPABLE = ("attempt", "claimed", "host", "since", "rates", "rows/s")
+"""What a narrow terminal has no room for, the first of them first."""
 
 RESUMABLE = ("failed", "interrupted", "dead")
 """States of a run that did not publish and is over."""
@@ -121,14 +125,14 @@ def worker_rows(workers: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[d
 
 def workers_text(workers: Sequence[Mapping[str, Any]], together: Mapping[str, Any]) -> str:
     """What the workers of a run have done together, in one line."""
-    parts = [f"{len(workers):,} worker{'' if len(workers) == 1 else 's'}"]
+    parts = [number_of(len(workers), "worker")]
     hosts = {each["host"] for each in workers}
     if len(hosts) == 1 and "" not in hosts:
         parts[0] += f" on {hosts.pop()}"
     if together["at_work"]:
         parts[0] += f", {together['at_work']:,} at work"
     parts.append(f"{together['shards_settled']:,} of {together['shards']:,} shards settled")
-    parts.append(f"{together['rows']:,} rows, {together['rows_per_s']:,.1f} rows/s")
+    parts.append(f"{number_of(together['rows'], 'row')}, {together['rows_per_s']:,.1f} rows/s")
     if together["part_of_rates"] is not None:
         parts.append(f"{_percent(together['part_of_rates'])} of the rates")
     return "; ".join(parts)

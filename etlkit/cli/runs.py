@@ -27,10 +27,13 @@ from etlkit.cli.options import (
 from etlkit.cli.quantities import duration_text
 from etlkit.cli.run_tables import (
     LIST_COLUMNS,
+    LIST_DROPPABLE,
     NUMERIC,
     RESUMABLE,
     TASK_COLUMNS,
+    TASK_DROPPABLE,
     UNBROKEN,
+    WORKER_DROPPABLE,
     list_rows,
     task_rows,
     worker_rows,
@@ -205,7 +208,7 @@ def _print_answer(run: Run, run_id: str | None, options: dict[str, Any]) -> None
         if as_json:
             click.echo(_json([{**row, "age": duration_text(row["age_s"])} for row in rows]))
         else:
-            _print(list(list_rows(rows)), LIST_COLUMNS, as_json=False)
+            _print(list(list_rows(rows)), LIST_COLUMNS, LIST_DROPPABLE, as_json=False)
 
 
 def _print_trace(run: Run, options: dict[str, Any]) -> None:
@@ -241,11 +244,11 @@ def _print_run(found: dict[str, Any], *, as_json: bool) -> None:
     ]
     _print(rows, ("column", "value"), as_json=False)
     if tasks:
-        _print(list(task_rows(tasks)), TASK_COLUMNS, as_json=False)
+        _print(list(task_rows(tasks)), TASK_COLUMNS, TASK_DROPPABLE, as_json=False)
     if workers:
         click.echo(workers_text(workers, together))
         names, shown = worker_rows(workers)
-        _print(shown, names, as_json=False)
+        _print(shown, names, WORKER_DROPPABLE, as_json=False)
     if found["state"] not in RESUMABLE:
         return
     if parent is not None:
@@ -254,7 +257,13 @@ def _print_run(found: dict[str, Any], *, as_json: bool) -> None:
         click.echo(f"To go on with it: etlkit run JOB --resume {found['run_id']}")
 
 
-def _print(rows: list[dict[str, Any]], columns: Sequence[str], *, as_json: bool) -> None:
+def _print(
+    rows: list[dict[str, Any]],
+    columns: Sequence[str],
+    droppable: Sequence[str] = (),
+    *,
+    as_json: bool,
+) -> None:
     if as_json:
         click.echo(_json(rows))
         return
@@ -262,7 +271,7 @@ def _print(rows: list[dict[str, Any]], columns: Sequence[str], *, as_json: bool)
 
     values = [[row.get(name) for name in columns] for row in rows]
     cells = [["" if value is None else str(value) for value in each] for each in values]
-    print_table(sys.stdout, columns, cells, numeric=NUMERIC, unbroken=UNBROKEN)
+    print_table(sys.stdout, columns, cells, numeric=NUMERIC, unbroken=UNBROKEN, droppable=droppable)
 
 
 def _json(value: Any) -> str:

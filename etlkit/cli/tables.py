@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TextIO
 
 # A table wider than this many terminals is printed row by row. In a grid its columns would be only a
@@ -11,6 +11,9 @@ from typing import TextIO
 _MAX_FOLDS = 2
 
 _BORDER_WIDTH = 3
+
+_LEAST_FOLDED_WIDTH = 8
+"""A column that may be folded gets as much, beside those that may not; or it is left out."""
 
 
 def print_table(
@@ -21,6 +24,7 @@ def print_table(
     title: str | None = None,
     numeric: Collection[str] = (),
     unbroken: Collection[str] = (),
+    droppable: Sequence[str] = (),
 ) -> None:
     """Print a table. No value is cut; letters that the stream cannot write are escaped.
 
@@ -31,25 +35,60 @@ def print_table(
         title: A line above the table; None = none.
         numeric: Columns to align to the right.
         unbroken: Columns whose cells are never folded, e.g. ids that people copy.
+        droppable: Columns that are left out of a grid for which the terminal is too narrow, in that
+            order; a line below says so.
     """
     encoding = stream.encoding or "utf-8"
 
     def writable(text: str) -> str:
         return printable(text).encode(encoding, "backslashreplace").decode(encoding)
 
-    names, numeric, unbroken = ([*map(writable, each)] for each in (names, numeric, unbroken))
-    cells = [[writable(cell) for cell in row] for row in rows]
-    natural = sum(
-        max(len(name), *(_longest_line(row[i]) for row in cells), 0) + _BORDER_WIDTH
-        for i, name in enumerate(names)
+    names, numeric, unbroken, droppable = (
+        [*map(writable, each)] for each in (names, numeric, unbroken, droppable)
     )
-    width = shutil.get_terminal_size().columns if stream.isatty() else natural + 1
+    cells = [[writable(cell) for cell in row] for row in rows]
+    widths = {
+        name: max(len(name), *(_longest_line(row[i]) for row in cells), 0)
+        for i, name in enumerate(names)
+    }
+    natural = _natural_width(widths.values())
+    width = shutil.get_terminal_size().columns if stream.isatty() else natural
     if title is not None:
         stream.write(f"{writable(title)}\n")
-    if natural > width * _MAX_FOLDS:
+    kept = _that_fit(widths, width, unbroken, droppable) if unbroken else list(names)
+    if kept is None or _natural_width(widths[name] for name in kept) > width * _MAX_FOLDS:
         _print_records(stream, names, cells)
-    else:
-        _print_grid(stream, names, cells, width, numeric, unbroken)
+        return
+    shown = [[row[i] for i, name in enumerate(names) if name in kept] for row in cells]
+    _print_grid(stream, kept, shown, width, numeric, unbroken)
+    if left_out := [name for name in names if name not in kept]:
+        stream.write(f"(no room for: {', '.join(left_out)})\n")
+
+
+def _that_fit(
+    widths: Mapping[str, int], width: int, unbroken: Collection[str], droppable: Sequence[str]
+) -> list[str] | None:
+    """The columns of a grid in which no cell that must not be folded is cut; None = it has no room."""
+    kept = list(widths)
+    drop = (name for name in droppable if name in widths)
+    while _least_width({name: widths[name] for name in kept}, unbroken) > width:
+        dropped = next(drop, None)
+        if dropped is None:
+            return None
+        kept.remove(dropped)
+    return kept
+
+
+def _natural_width(widths: Iterable[int]) -> int:
+    """Of a grid with columns this wide, without folded cells."""
+    return sum(each + _BORDER_WIDTH for each in widths) + 1
+
+
+def _least_width(widths: Mapping[str, int], unbroken: Collection[str]) -> int:
+    return _natural_width(
+        each if name in unbroken else min(each, _LEAST_FOLDED_WIDTH)
+        for name, each in widths.items()
+    )
 
 
 def printable(text: str) -> str:

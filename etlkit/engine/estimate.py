@@ -54,16 +54,20 @@ def estimate(
     """
     if num_rows is None:
         return "to transform: an unknown number of rows"
-    known = [f"{reused:,} are known from earlier runs"] if reused else []
-    known += [f"{resumed:,} have a result already"] if resumed else []
+    known = (
+        [f"{reused:,} {'is' if reused == 1 else 'are'} known from earlier runs"] if reused else []
+    )
+    known += (
+        [f"{resumed:,} {'has' if resumed == 1 else 'have'} a result already"] if resumed else []
+    )
     more = f" ({', '.join(known)})" if known else ""
-    text = f"to transform: {num_rows:,} {'row' if num_rows == 1 else 'rows'}{more}"
+    text = f"to transform: {_number_of(num_rows, 'row')}{more}"
     limit = as_rate_limit(job.rate_limit)
     if limit is None and job.price_per_unit is None and job.max_calls is None:
         return text
     calls = math.ceil(num_rows / spec.batch_size) if spec.batched else num_rows
     units = num_rows * spec.units_per_row
-    parts = [text, f"about {calls:,} calls, {units:,} units"]
+    parts = [text, f"about {_number_of(calls, 'call')}, {_number_of(units, 'unit')}"]
     if limit is not None:
         parts.append(f"at least {_duration(limit.seconds(calls, units))} at {limit}")
     if job.price_per_unit is not None:
@@ -92,6 +96,10 @@ def _exceeded_caps(job: TransferJob, calls: int, units: int) -> list[str]:
     if job.max_cost is not None and units * (job.price_per_unit or 0.0) > job.max_cost:
         short.append(f"max_cost={job.max_cost:,} will end the run early")
     return short
+
+
+def _number_of(count: int, thing: str) -> str:
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
 
 
 def _amount(cost: float) -> str:

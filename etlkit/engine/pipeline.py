@@ -193,10 +193,11 @@ class Pipeline:
 
     def _advance(self) -> bool:
         if self._run.stop_signal is not None:
-            log.warning(
-                "stopping: calls in flight have %.0f s to end; another Ctrl-C ends at once",
-                STOP_TIMEOUT_S,
-            )
+            if self._run.worker is None:  # of workers, the process that holds the run says it, once
+                log.warning(
+                    "stopping: calls in flight have %.0f s to end; another Ctrl-C ends at once",
+                    STOP_TIMEOUT_S,
+                )
             raise Interrupted(self._run.stop_signal)
         if self._pool.error is not None:
             self._collect()  # an error of an earlier row comes first, as if rows ran one by one

@@ -345,13 +345,16 @@ class _Transfer:
         began_with = replace(self._counts)
         shared = False
         for _ in range(_MAX_ROUNDS):
-            if not writer.open_shards():
+            num_rows = writer.open_shards()
+            if not num_rows:
                 break
             shared = True
             show_usage = partial(self._show_usage, began_with, reader.num_rows)
             known = tuple(writer.known_columns)
+            # Of tasks, the others do not know how many rows there are, and number their workers alike.
+            useful = num_rows if run.scheduler_task is None else None
             workers = self._launch(
-                SharedWork(self._job, self._request, run, writer, check, show_usage, known)
+                SharedWork(self._job, self._request, run, writer, check, show_usage, known, useful)
             )
             try:
                 workers.run_all()
@@ -395,8 +398,9 @@ class _Transfer:
                 yield
         finally:
             self._told_rows.tell(self._counts)
-            spent = self._seconds.get(name, 0.0) + time.monotonic() - started
-            self._seconds[name] = round(spent, 3)
+            ended = time.monotonic()
+            self._seconds[name] = round(self._seconds.get(name, 0.0) + ended - started, 3)
+            self._running = name, ended  # what the sink's records say of a failure comes now
 
     def _tell_opened(self, spec: TransformSpec, reader: SourceReader) -> None:
         watched = self._watched

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from etlkit.api.job import TransferJob
     from etlkit.api.run import RunRequest
 
+_MAX_WORKERS = 1_000
+"""Each worker has a staging table of its own, and a query takes as many tables.
+Source: https://cloud.google.com/bigquery/quotas#query_jobs"""
+
 
 def num_workers(job: TransferJob, given: int | None, engine: str | None) -> int | None:
     """Processes that share the run, as far as it is known; None = this one alone runs it.
@@ -21,6 +25,11 @@ def num_workers(job: TransferJob, given: int | None, engine: str | None) -> int 
     number = given or job.workers or (None if engine is None else 1)
     if number is None:
         return None
+    if number > _MAX_WORKERS:
+        raise ConfigError(
+            f"{number:,} workers: a run takes {_MAX_WORKERS:,} at most. Each has a staging table, and "
+            "a query of BigQuery takes no more tables"
+        )
     if not isinstance(job.sink, TakesWorkers):
         raise ConfigError(
             f"workers need a BigQuerySink, not a {type(job.sink).__name__}: they share staged rows"

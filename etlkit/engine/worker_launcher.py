@@ -33,6 +33,7 @@ class SharedWork:
         check: Called often; raises if the run is lost.
         on_usage: Called often with what all workers have done so far.
         known_columns: See `Worker`.
+        num_rows: Rows that wait for workers; None = not known.
     """
 
     job: TransferJob
@@ -42,6 +43,11 @@ class SharedWork:
     check: Callable[[], object]
     on_usage: Callable[[Usage], None]
     known_columns: tuple[Column, ...] = ()
+    num_rows: int | None = None
+
+    def num_useful(self, num_workers: int) -> int:
+        """How many of these workers to start: one for each row at most, others would find none."""
+        return num_workers if self.num_rows is None else max(1, min(num_workers, self.num_rows))
 
     @cached_property
     def _for_workers(self) -> tuple[bytes, RunRequest]:

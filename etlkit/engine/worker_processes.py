@@ -74,6 +74,7 @@ class WorkerProcesses:
     def __init__(self, work: SharedWork, main: Main, needed: Sequence[str] = ()) -> None:
         self._work = work
         self._run = work.run
+        self._num_workers = work.num_useful(work.run.num_workers or 1)
         self._main = main
         self._context = _context(needed)
         self._processes: list[_Process] = []
@@ -90,19 +91,23 @@ class WorkerProcesses:
         """See `etlkit.engine.worker_launcher.Workers.run_all`."""
         # A resume finds out only now that the run has workers.
         check_importable(self._work.job, with_script=True)
+        # Without this, the signal would break into whatever runs here, such as the start of a process.
+        self._run.on_stop(_seen_by_step)
         try:
-            for index in range(self._run.num_workers or 1):
+            for index in range(self._num_workers):
                 self._start(index)
             while self._processes:
                 self._step()
         except BaseException:
-            self._stop_all(signal.SIGTERM)
+            self._stop_all(self._run.stop_signal or signal.SIGTERM)
             raise
 
     def _step(self) -> None:
         if self._run.stop_signal is not None:
-            log.warning("stopping: the workers have %.0f s to end", STOP_TIMEOUT_S)
-            self._stop_all(self._run.stop_signal)
+            log.warning(
+                "stopping: the workers have %.0f s to end; another Ctrl-C ends at once",
+                STOP_TIMEOUT_S,
+            )
             raise Interrupted(self._run.stop_signal)
         self._work.check()
         wait([each.pipe for each in self._processes], timeout=_POLL_S)
@@ -133,7 +138,7 @@ class WorkerProcesses:
         self._processes.clear()
 
     def _start(self, index: int) -> None:
-        order = self._work.order(index, self._run.num_workers or 1)
+        order = self._work.order(index, self._num_workers)
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
             target=_run,
@@ -173,7 +178,7 @@ class WorkerProcesses:
             self._done_at = time.monotonic()
 
     def _restart(self, each: _Process) -> None:
-        index = each.worker.index % (self._run.num_workers or 1)
+        index = each.worker.index % self._num_workers
         self._deaths[index] += 1
         status = each.process.exitcode
         what = f"signal {-status}" if status is not None and status < 0 else f"status {status}"
@@ -204,6 +209,10 @@ class WorkerProcesses:
         for each in self._processes:
             each.process.kill()
             each.process.join()
+
+
+def _seen_by_step() -> None:
+    """The request to stop is seen at the next step, a tenth of a second later at most."""
 
 
 def _context(needed: Sequence[str]) -> ForkServerContext | SpawnContext:

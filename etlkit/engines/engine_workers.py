@@ -62,7 +62,8 @@ class EngineWorkers:
 
     def run_all(self) -> None:
         """See `etlkit.engine.worker_launcher.Workers.run_all`."""
-        with self._engine.connect() as num_workers:
+        with self._engine.connect() as num_places:
+            num_workers = self._work.num_useful(num_places)
             log.info("%d workers on %s", num_workers, self._engine.name)
             while not self._run_once(num_workers):
                 self._num_restarts += 1
@@ -87,7 +88,10 @@ class EngineWorkers:
     def _step(self, tasks: EngineTasks) -> None:
         work = self._work
         if work.run.stop_signal is not None:
-            log.warning("stopping: the workers have %.0f s to end", _END_TIMEOUT_S)
+            log.warning(
+                "stopping: the workers have %.0f s to end; another Ctrl-C ends at once",
+                _END_TIMEOUT_S,
+            )
             raise Interrupted(work.run.stop_signal)
         work.check()
         for ended in tasks.wait(_POLL_S):

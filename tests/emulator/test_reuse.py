@@ -160,6 +160,18 @@ def test_other_modes_publish_known_rows_like_any_other(known, mode):
     assert sorted(known.world.rows(target=target), key=repr) == sorted(there + expected, key=repr)
 
 
+def test_workers_take_what_is_known_and_call_for_the_rest(world, bq):
+    columns = ["uri", "generation", "note", "answer", "part"]
+    query = f"SELECT * FROM ({SOURCE}) WHERE uri IS NOT NULL AND n NOT IN UNNEST({REJECTED})"
+    first, _ = world.go(transform=Paid, query=query)
+    for more, new in (("", 0), (" UNION ALL SELECT 'gs://b/new', 1, 99, 'new'", 1)):
+        report, _ = world.go(transform=Paid, query=query + more, workers=2)
+        assert (report.read, report.reused) == (first.read + new, first.read)
+        assert sum(worker.rows for worker in report.workers) == new
+        assert [field.name for field in bq.get_table(world.target).schema] == columns
+        assert (("gs://b/new", 0, 99) in world.rows()) == bool(new)
+
+
 def test_a_known_row_that_breaks_the_targets_demands_is_an_error_of_its_own(known):
     """It is transformed again, and rejected as any other."""
     target = f"{known.world.dataset}.strict"

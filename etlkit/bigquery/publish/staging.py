@@ -131,7 +131,7 @@ class Staging:
 
     def find(self) -> None:
         """Look up what earlier attempts at the run have left."""
-        from etlkit.bigquery.schema_fields import from_schema_fields
+        from etlkit.bigquery.schema_fields import staged_columns
 
         if self._run.num_workers is not None:
             self.find_shared()
@@ -141,8 +141,7 @@ class Staging:
         for attempt in range(1, self._run.attempt):
             number = 1
             while (table := self._connection.find_table(self._name(attempt, number))) is not None:
-                columns = from_schema_fields(table.schema)[len(staging_sql.STAGING_COLUMNS) :]
-                self.tables.append((self._name(attempt, number), columns))
+                self.tables.append((self._name(attempt, number), staged_columns(table)))
                 number += 1
         name = TableName(*self._dataset, f"rej_{self._run.run_id}")
         if self._connection.find_table(name) is not None:
@@ -401,7 +400,7 @@ def find_staged(
         workers: Only the rows that these have written, and all rejected ones; None = all rows.
     """
     from etlkit.bigquery.client import REQUEST_S
-    from etlkit.bigquery.schema_fields import from_schema_fields
+    from etlkit.bigquery.schema_fields import staged_columns
 
     rejects = f"rej_{run_id}"
     listed = connection.client.list_tables(
@@ -419,7 +418,7 @@ def find_staged(
     for name in unknown:
         table = connection.find_table(name)
         if table is not None:
-            known[name] = from_schema_fields(table.schema)[len(staging_sql.STAGING_COLUMNS) :]
+            known[name] = staged_columns(table)
     tables = tuple((name, known[name]) for name in names if name in known)
     return staging_sql.Staged(
         tables, TableName(*dataset, rejects) if rejects in listed_names else None

@@ -142,7 +142,7 @@ class ResultsTable:
         Returns:
             How many source rows were known, and the columns of the staging table.
         """
-        from etlkit.bigquery.schema_fields import from_schema_fields
+        from etlkit.bigquery.schema_fields import staged_columns
 
         table = self._connection.find_table(into) if self._run.attempt > 1 else None
         if table is None:
@@ -151,10 +151,8 @@ class ResultsTable:
         if table is None or not table.num_rows:
             return (self._tell_of_other_code() if self._has_results else 0), ()
         count = self._connection.select(results_sql.count_rows(into))[0]["n"]
-        columns = from_schema_fields(table.schema)[len(STAGING_COLUMNS) :]
-        own = (results_sql.MADE_BY_RUN, results_sql.MADE_BY_ROW)
-        self.says_who_made = own[0] in {column.name for column in columns}
-        return int(count), tuple(column for column in columns if column.name not in own)
+        self.says_who_made = results_sql.MADE_BY_RUN in {field.name for field in table.schema}
+        return int(count), staged_columns(table)
 
     def _make(self, frozen: TableName, into: TableName, target: dict[str, Column]) -> None:
         if self._reuse.is_fresh:  # a resume finds it, and takes nothing either

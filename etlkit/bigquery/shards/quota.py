@@ -45,6 +45,9 @@ DOWN_S = 45.0
 _PART_OF_REST = 2
 """A worker is granted at most this part of its share of what is left: nobody starves at the end."""
 
+_GIVE_BACK_S = LOOK_S + 5.0
+"""How long a call waits for what others do not use of a cap: they look that often, and tell it."""
+
 _TOLERANCE = 1e-9
 
 
@@ -97,23 +100,31 @@ class QuotaKeeper:
         with self._lock:
             self._fraction = 0.0
             self._calls.grant_fraction(0.0)
-            calls, cost = self._calls.used
             if self._calls.is_capped:
-                self._calls.grant(calls, cost)
-                self._log.tell([ShardEvent(BUDGET, self._worker, calls=calls, cost=cost)])
+                self._give_back()
 
     def lease(self, calls: int, cost: float) -> None:
         """Lease calls and money, as many in all as these at least, if that many are left.
+
+        If others were granted the last ones, it waits: they give back what they do not use.
 
         Args:
             calls: In all, since the worker began.
             cost: Likewise.
         """
-        with self._lock:
-            granted_calls, granted_cost = self._budget
-            if calls <= granted_calls and cost <= granted_cost * (1 + _TOLERANCE):
-                return  # another thread has asked meanwhile
-            self._lease_budget(calls, cost)
+        until = clock.now() + _GIVE_BACK_S
+        while True:
+            with self._lock:
+                granted_calls, granted_cost = self._budget
+                if calls <= granted_calls and cost <= granted_cost * (1 + _TOLERANCE):
+                    return  # another thread has asked meanwhile
+                shards = self._lease_budget(calls, cost)
+                if shards is None or not self._may_come_back(shards):
+                    return
+                if self._worker not in shards.used_up:
+                    self._tell_used_up()
+            if clock.now() >= until or self._closed.wait(_FIRST_LOOK_S * random.uniform(0.5, 1.0)):  # noqa: S311 - no secret  # nosec B311
+                return
 
     def look(self) -> None:
         """Take the part of the rates that is this worker's now, and more of the caps if need be.
@@ -123,16 +134,20 @@ class QuotaKeeper:
         with self._lock:
             self._calls.news.clear()
             services = self._calls.services
-            if services or self._calls.declares_rate:
+            if services or self._calls.declares_rate or self._calls.is_capped:
                 state = self._log.read()
                 self._heard_at = clock.now()
                 self._calls.share_retries(1 / self._count_workers(state.shards))
                 self._share_health(state, services)
                 if self._calls.declares_rate:
                     self._lease_fraction(state.shards)
+                if self._calls.is_capped and self._is_missed(state.shards):
+                    self._give_back()
+                    return
             if self._calls.is_capped and self._calls.wants_more.is_set():
                 calls, cost = self._calls.used
-                self._lease_budget(calls + 1, cost)
+                if self._lease_budget(calls + 1, cost) is not None:
+                    self._calls.wants_more.clear()  # the next call asks for itself
 
     def _run(self) -> None:
         while not self._closed.is_set():
@@ -158,7 +173,7 @@ class QuotaKeeper:
             return _FIRST_LOOK_S
         if self._calls.waits_for_others:
             return _WORD_S
-        if self._calls.declares_rate:  # others join at about the same time
+        if self._calls.declares_rate or self._calls.is_capped:  # others join at about the same time
             return min(max(clock.now() - self._began_at, _FIRST_LOOK_S), LOOK_S)
         return LOOK_S
 
@@ -217,23 +232,44 @@ class QuotaKeeper:
         self._fraction = fraction
         self._calls.grant_fraction(fraction)
 
-    def _lease_budget(self, calls: int, cost: float) -> None:
-        """Lease a part of what is left of the caps; nothing is leased when too little is left."""
+    def _is_missed(self, shards: ShardMap) -> bool:
+        """Whether another worker has used up its budget and needs what this one does not use."""
+        used_up = {worker for worker in shards.used_up if worker in shards.workers}
+        return bool(used_up) and self._worker not in shards.used_up
+
+    def _give_back(self) -> None:
+        """Use no more than what is used, then say so."""
+        self._budget = self._calls.give_back()
+        self._tell_used_up()
+
+    def _tell_used_up(self) -> None:
+        calls, cost = self._budget
+        event = ShardEvent(BUDGET, self._worker, calls=calls, cost=cost, fraction=1.0)
+        self._log.tell([event])
+
+    def _may_come_back(self, shards: ShardMap) -> bool:
+        """Whether others at work have been granted something that they may not use."""
+        others = shards.workers.keys() & shards.budgets.keys() - {self._worker}
+        return bool(others - shards.used_up)
+
+    def _lease_budget(self, calls: int, cost: float) -> ShardMap | None:
+        """Lease a part of what is left of the caps; what all have told if too little is left."""
         while not self._closed.is_set():
             shards = self._log.read().shards
             wanted = self._part(shards, calls, cost)
             if wanted is None:
-                return
+                return shards
             event = ShardEvent(BUDGET, self._worker, calls=wanted[0], cost=wanted[1])
             self._log.tell([event])
             if self._fits(self._log.read().shards, wanted):
                 self._budget = wanted
                 self._calls.grant(*wanted)
-                return
+                return None
             calls_before, cost_before = self._budget
             back = ShardEvent(BUDGET, self._worker, calls=calls_before, cost=cost_before)
             self._log.tell([back])
             self._closed.wait(random.random())  # noqa: S311 - no secret  # nosec B311
+        return None
 
     def _part(self, shards: ShardMap, calls: int, cost: float) -> tuple[int, float] | None:
         """What to ask for: what was granted before, and a part of the rest; None = too little."""

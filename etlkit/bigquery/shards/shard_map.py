@@ -40,7 +40,8 @@ class ShardEvent:
         last: The last of them.
         generation: How often these shards were claimed and worked on, this time included.
         source: Of `opened`: the table to read them from.
-        fraction: Of `share`: the part of every declared rate, from 0 to 1.
+        fraction: Of `share`: the part of every declared rate, from 0 to 1. Of `budget`: 1 = all of it
+            is used, so that nothing of it can come back; 0 = not known.
         calls: Of `budget`: how many calls the worker may make in all.
         cost: Of `budget`: what they may cost.
         rows: Of `opened`: how many rows of the shards have no outcome. Of `settled`: how many rows of
@@ -116,6 +117,7 @@ class ShardMap:
         fractions: The part of every rate that each worker may use.
         budgets: The calls and the money that each worker may use, those that are gone included: what
             they have used is not known better.
+        used_up: Ids of those that have used all of it.
         down: By service, when each worker last said that it is down; who said so first comes first.
         rows_per_shard: How many rows without an outcome a shard had when they were opened, on average;
             1 where that was not told.
@@ -129,6 +131,7 @@ class ShardMap:
     has_settled: bool = False
     fractions: dict[str, float] = field(default_factory=dict)
     budgets: dict[str, tuple[int, float]] = field(default_factory=dict)
+    used_up: set[str] = field(default_factory=set)
     down: dict[str, dict[str, float]] = field(default_factory=dict)
     rows_per_shard: float = 1.0
     _times_claimed: Counter[int] = field(default_factory=Counter)
@@ -158,6 +161,7 @@ class ShardMap:
             self.fractions[event.worker] = event.fraction
         elif event.kind == BUDGET:
             self.budgets[event.worker] = event.calls, event.cost
+            (self.used_up.add if event.fraction else self.used_up.discard)(event.worker)
         elif event.kind == DOWN:
             self.down.setdefault(event.service, {})[event.worker] = event.told_at
         elif event.kind == UP:  # whoever said that it is down finds out whether that is over

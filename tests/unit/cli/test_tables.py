@@ -32,6 +32,24 @@ def test_ids_are_never_folded(terminal):
     assert len(lines) > 5
 
 
+def test_columns_for_which_a_terminal_has_no_room_are_left_out_and_no_id_is_cut(terminal):
+    """In the order that is given, and only as many as it takes."""
+    run_id = "20240131_120000_1a2b3c4d"
+    names = ["run_id", "job", "state", "read", "target"]
+    row = [run_id, "jobs.a_long_name", "published", "12", "project.dataset.t"]
+    chosen = {"unbroken": ["run_id", "state", "read"], "droppable": ["target", "state", "read"]}
+    print_table(terminal, names, [row], **chosen)
+    *lines, last = terminal.getvalue().splitlines()
+    assert run_id in lines[3]
+    assert max(map(len, lines)) <= 40
+    assert "job" in lines[1]
+    assert "read" not in lines[1]
+    assert last == "(no room for: state, read, target)"
+
+    print_table(terminal, names, [row], unbroken=names)
+    assert f"run_id: {run_id}\n" in terminal.getvalue()  # one line a value
+
+
 def test_nothing_is_folded_off_a_terminal():
     """A file or a pipe gets one line a row, however wide it is."""
     stream = io.StringIO()

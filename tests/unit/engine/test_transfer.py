@@ -1,5 +1,6 @@
 import threading
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
@@ -12,6 +13,7 @@ from etlkit import (
     EtlBase,
     JobError,
     ReadExpiredError,
+    RowError,
     RowSchemaError,
     RunStateError,
     TooManyRejectedError,
@@ -20,6 +22,7 @@ from etlkit import (
 )
 from etlkit.api.outcomes import RefusedRow
 from etlkit.api.run import Interrupted, RunRequest
+from etlkit.engine import transfer as transfer_module
 from etlkit.engine.transfer import run_transfer
 from etlkit.testing import MemorySink, MemorySource, run_transform
 from etlkit.testing.memory import MemoryReader
@@ -342,6 +345,30 @@ def test_a_failing_hook_ends_the_run(hook):
     with pytest.raises(JobError, match=f"{name} failed: OSError: disk full"):
         transfer(etl, numbers(3), sink=sink)
     assert sink.rows == []
+
+
+class Records(MemorySink):
+    """Keeps the report that a ledger would get when the run fails."""
+
+    def open(self, job, run, reader):
+        writer = super().open(job, run, reader)
+        writer.abort = lambda error: setattr(self, "report", run.report(None, error))
+        return writer
+
+
+def test_what_is_recorded_of_a_failure_counts_each_second_once(monkeypatch):
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(transfer_module, "time", SimpleNamespace(monotonic=lambda: clock.now))
+
+    def slow(row):
+        clock.now += 5
+        raise RowError("bad")
+
+    sink = Records()
+    with pytest.raises(RowError) as failed:
+        transfer(make(slow), numbers(1), sink=sink)
+    assert failed.value.report.seconds["transform"] == 5
+    assert sink.report.seconds == failed.value.report.seconds
 
 
 def test_zero_rows_are_a_normal_run():

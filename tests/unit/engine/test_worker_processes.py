@@ -12,9 +12,10 @@ import pytest
 
 from etlkit import BigQuerySink, BigQuerySource, EtlBase, TransferJob
 from etlkit.api.outcomes import Counts
-from etlkit.api.run import Run, RunRequest, Settings
+from etlkit.api.run import Interrupted, Run, RunRequest, Settings
 from etlkit.bigquery.runs import process_identity
 from etlkit.engine import worker_processes
+from etlkit.engine.worker_count import num_workers
 from etlkit.engine.worker_launcher import SharedWork
 from etlkit.engine.worker_messages import Ended, Usage
 from etlkit.engine.worker_processes import WorkerProcesses
@@ -47,6 +48,46 @@ def test_a_worker_that_stands_still_does_not_hold_up_a_run_whose_rows_are_settle
         workers.run_all()
     assert "worker 2 does not end although all rows are settled" in caplog.text
     assert workers.usage.counts.read == 3
+
+
+def waits_for_stop(pipe, order):
+    """A worker that ends when it is asked to, and leaves its number behind."""
+    Path(
+        os.environ["ETLKIT_TEST_SAYS"], f"{order.worker.index} of {order.worker.num_workers}"
+    ).touch()
+    pipe.send(Ended(Usage(Counts(read=pipe.recv().signum))))
+
+
+def test_the_first_ctrl_c_is_told_to_all_workers_and_none_is_started_for_no_row(
+    monkeypatch, caplog, tmp_path
+):
+    monkeypatch.setenv("ETLKIT_TEST_SAYS", str(tmp_path))
+    request = RunRequest("job", Settings(environ={}), num_workers=5)
+    with Run(request) as run:
+
+        def stop_when_all_are_there():
+            """As a signal would: on the run's own thread, wherever it is."""
+            if len(list(tmp_path.iterdir())) == 2 and run.stop_signal is None:
+                run.request_stop(signal.SIGINT)
+
+        work = SharedWork(
+            "a job", request, run, None, stop_when_all_are_there, lambda _: None, num_rows=2
+        )
+        workers = WorkerProcesses(work, waits_for_stop)
+        with pytest.raises(Interrupted) as stopped:
+            workers.run_all()
+    assert stopped.value.signum == signal.SIGINT
+    assert workers.usage.counts.read == 2 * signal.SIGINT
+    assert {path.name for path in tmp_path.iterdir()} == {"0 of 2", "1 of 2"}
+    assert "the workers have 30 s to end; another Ctrl-C ends at once" in caplog.text
+
+
+def test_more_workers_than_a_query_takes_tables_are_refused():
+    sink, source = BigQuerySink("d.t"), BigQuerySource("SELECT 1 AS n")
+    job = TransferJob(source=source, transform=EtlBase, sink=sink)
+    assert num_workers(job, 1_000, None) == 1_000
+    with pytest.raises(ConfigError, match="1,001 workers: a run takes 1,000 at most"):
+        num_workers(job, 1_001, None)
 
 
 def says_who_it_is(pipe, order):
