@@ -184,7 +184,8 @@ def _write(files: Mapping[str, str], folder: str, output: Path | None, then: str
     output.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         (output / name).write_text(text, encoding="utf-8")
-    click.echo(f"wrote {', '.join(files)} to {output}. Look at them, then: {then}")
+    them = "it" if len(files) == 1 else "them"
+    click.echo(f"wrote {', '.join(files)} to {output}. Look at {them}, then: {then}")
 
 
 def _command(
@@ -213,6 +214,7 @@ def _command(
 def _check_shared(job: object, tasks: int) -> None:
     from etlkit.api.job import TransferJob
     from etlkit.api.sink import TakesWorkers
+    from etlkit.engine.importable import check_importable
 
     if not isinstance(job, TransferJob) or not isinstance(job.sink, TakesWorkers):
         raise ConfigError(
@@ -220,6 +222,7 @@ def _check_shared(job: object, tasks: int) -> None:
             "another kind of job. Leave --tasks out"
         )
     job.sink.check_workers(job.source)
+    check_importable(job, with_script=True)
 
 
 def _check_common(name: str, options: Mapping[str, Any]) -> None:

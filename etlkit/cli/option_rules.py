@@ -118,4 +118,5 @@ def check_kind(job: object, options: dict[str, Any]) -> None:
     for kind, names in refused.items():
         given = [spelled(name) for name in names if options.get(name)]
         if given:
-            raise ConfigError(f"{', '.join(given)} does not go with {kind}")
+            verb = "does" if len(given) == 1 else "do"
+            raise ConfigError(f"{', '.join(given)} {verb} not go with {kind}")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NoReturn, cast
 from etlkit.api.outcomes import Counts
 from etlkit.api.rendezvous import LeadEnd, TakesTasks
 from etlkit.api.report import Progress, RunReport, end_state, error_text
-from etlkit.api.run import Interrupted, Run, RunRecord
+from etlkit.api.run import AUTO, LAST, Interrupted, Run, RunRecord
 from etlkit.engine.code_files import changes
 from etlkit.engine.row_errors import RowErrorHandler
 from etlkit.engine.transfer import identity, run_transfer
@@ -157,7 +157,10 @@ class _SharedTask:
         outcome, published = LeadEnd.UNKNOWN, None
         try:
             resume = self._to_resume(run_id)
-            log.info("task %s leads%s", self._task, f" and goes on with {resume}" if resume else "")
+            is_named = resume is not None and resume not in {AUTO, LAST}
+            log.info(
+                "task %s leads%s", self._task, f" and goes on with {resume}" if is_named else ""
+            )
             report = self._run_job(resume)
             outcome, published = LeadEnd.PUBLISHED, report.run_id
         except RunTakenOverError as error:

@@ -126,6 +126,7 @@ def test_the_script_of_slurm_queues_a_failed_task_again(files, tmp_path):
         ("slurm jobs.squares --tasks 8 --env API_TOKEN=x", "API_TOKEN"),
         ("slurm jobs.squares:other --tasks 8", "--tasks 8"),
         ("slurm jobs.squares:direct --tasks 8", "append_direct"),
+        ("slurm jobs.squares:nested --tasks 8", "the job cannot be sent to them"),
     ],
 )
 def test_what_cannot_be_used_is_refused(files, tmp_path, capsys, arguments, said):
@@ -135,6 +136,7 @@ def test_what_cannot_be_used_is_refused(files, tmp_path, capsys, arguments, said
             "\nfrom dataclasses import replace\nfrom etlkit import Datamart\n"
             'other = Datamart(sql="SELECT 1")\n'
             'direct = replace(job, sink=BigQuerySink("demo.squares", mode="append_direct"))\n'
+            "nested = replace(job, transform=lambda: Etl())\n"
         )
     assert main(["deploy", *shlex.split(arguments)]) == 2
     printed = capsys.readouterr().err
