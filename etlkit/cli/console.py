@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from etlkit.api.quantities import number_of
 from etlkit.cli.logs import logs_json
-from etlkit.cli.quantities import duration_text, money_text, number_of
+from etlkit.cli.quantities import duration_text, money_text
 from etlkit.cli.tables import printable
 
 if TYPE_CHECKING:

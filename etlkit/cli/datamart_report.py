@@ -6,8 +6,9 @@ import logging
 import sys
 from typing import TYPE_CHECKING
 
+from etlkit.api.quantities import number_of
 from etlkit.cli.logs import logs_json
-from etlkit.cli.quantities import number_of, size_text
+from etlkit.cli.quantities import size_text
 from etlkit.cli.sql_output import to_text, write_rows
 from etlkit.cli.tables import print_table, printable
 

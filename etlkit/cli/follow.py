@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from etlkit.cli.quantities import number_of
+from etlkit.api.quantities import number_of
 from etlkit.cli.tables import printable
 
 if TYPE_CHECKING:

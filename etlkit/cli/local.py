@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
+from etlkit.api.quantities import number_of
 from etlkit.calls.local_token import without_token
 from etlkit.cli.invocation import invoke
 from etlkit.cli.options import CONTEXT, local_dir_option, local_location_option
-from etlkit.cli.quantities import number_of
 from etlkit.cli.sql_output import FORMATS, write_rows
 from etlkit.cli.stop_signals import StopSignals
 from etlkit.deferred_imports import deferred_pandas

@@ -8,7 +8,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Literal, Protocol, Self
 
-from etlkit.cli.quantities import duration_text, number_of
+from etlkit.api.quantities import number_of
+from etlkit.cli.quantities import duration_text
 from etlkit.cli.tables import printable
 
 if TYPE_CHECKING:

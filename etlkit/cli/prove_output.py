@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from etlkit.cli.quantities import duration_text, number_of
+from etlkit.api.quantities import number_of
+from etlkit.cli.quantities import duration_text
 from etlkit.cli.tables import print_table, printable
 
 if TYPE_CHECKING:

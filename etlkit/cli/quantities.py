@@ -10,11 +10,6 @@ def count_text(count: int | None) -> str:
     return "" if count is None else f"{count:,}"
 
 
-def number_of(count: int, thing: str) -> str:
-    """`1 row`, `1,234 rows`."""
-    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
-
-
 def size_text(num_bytes: int | None) -> str:
     """`512 B`, `1.5 GiB`; None = empty."""
     if num_bytes is None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from etlkit.api.quantities import number_of
 from etlkit.cli.options import (
     CONTEXT,
     Command,
@@ -19,7 +20,6 @@ from etlkit.cli.options import (
     option,
     project_option,
 )
-from etlkit.cli.quantities import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from etlkit.cli.quantities import duration_text, number_of, parse_time
+from etlkit.api.quantities import number_of
+from etlkit.cli.quantities import duration_text, parse_time
 
 LIST_COLUMNS = (
     "run_id",

@@ -10,7 +10,7 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TextIO
 
-from etlkit.cli.quantities import number_of
+from etlkit.api.quantities import number_of
 from etlkit.cli.tables import print_table
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from etlkit.cli.quantities import count_text
+from etlkit.api.quantities import number_of
 
 if TYPE_CHECKING:
     from etlkit.api.workflow_report import TaskReport
@@ -103,4 +103,4 @@ def rows_text(task: TaskReport) -> str:
         return ", ".join(parts)
     if task.rows is None:
         return ""
-    return f"{count_text(task.rows)} {'row' if task.rows == 1 else 'rows'}"
+    return number_of(task.rows, "row")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from etlkit.api.quantities import number_of
 from etlkit.calls.limits import Meter, as_rate_limit
 from etlkit.calls.retry import Calls
 
@@ -61,13 +62,13 @@ def estimate(
         [f"{resumed:,} {'has' if resumed == 1 else 'have'} a result already"] if resumed else []
     )
     more = f" ({', '.join(known)})" if known else ""
-    text = f"to transform: {_number_of(num_rows, 'row')}{more}"
+    text = f"to transform: {number_of(num_rows, 'row')}{more}"
     limit = as_rate_limit(job.rate_limit)
     if limit is None and job.price_per_unit is None and job.max_calls is None:
         return text
     calls = math.ceil(num_rows / spec.batch_size) if spec.batched else num_rows
     units = num_rows * spec.units_per_row
-    parts = [text, f"about {_number_of(calls, 'call')}, {_number_of(units, 'unit')}"]
+    parts = [text, f"about {number_of(calls, 'call')}, {number_of(units, 'unit')}"]
     if limit is not None:
         parts.append(f"at least {_duration(limit.seconds(calls, units))} at {limit}")
     if job.price_per_unit is not None:
@@ -96,10 +97,6 @@ def _exceeded_caps(job: TransferJob, calls: int, units: int) -> list[str]:
     if job.max_cost is not None and units * (job.price_per_unit or 0.0) > job.max_cost:
         short.append(f"max_cost={job.max_cost:,} will end the run early")
     return short
-
-
-def _number_of(count: int, thing: str) -> str:
-    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
 
 
 def _amount(cost: float) -> str:

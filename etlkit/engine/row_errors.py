@@ -12,6 +12,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from etlkit.api.outcomes import SKIPPED, Counts, FullOutcome, RejectedRow, error_class
+from etlkit.api.quantities import number_of
 from etlkit.errors import RowError, TooManyRejectedError
 from etlkit.rows.json_rows import row_to_json
 from etlkit.rows.json_values import made_once
@@ -141,8 +142,8 @@ class RowErrorHandler:
             )
             first = self._counts.first_errors[0] if self._counts.first_errors else ""
             raise TooManyRejectedError(
-                f"{failed:,} rows failed, more than max_rejected ({shown}) allows; nothing was "
-                f"published. Errors by class: {top}. The first one: {first}",
+                f"{number_of(failed, 'row')} failed, more than max_rejected ({shown}) allows; nothing "
+                f"was published. Errors by class: {top}. The first one: {first}",
                 stage="transform",
             )
 

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from etlkit.api.quantities import number_of
+
 if TYPE_CHECKING:
     from etlkit.rows.row import Row
 
@@ -52,7 +54,7 @@ def assert_rows(
         shown = found[:_MAX_SHOWN]
         rest = len(found) - len(shown)
         more = [f"… and {rest:,} more"] if rest else []
-        counts = f"{len(given):,} rows, expected {len(wanted):,}; {len(found):,} differ"
+        counts = f"{number_of(len(given), 'row')}, expected {len(wanted):,}; {len(found):,} differ"
         raise AssertionError("\n".join([counts, *shown, *more]))
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, ClassVar, Literal, get_args
 
+from etlkit.api.quantities import number_of
 from etlkit.api.workflow_report import TaskKind
 from etlkit.errors import ConfigError, DataCheckFailedError, JobError
 from etlkit.variables.sql_tokens import one_query
@@ -95,7 +96,7 @@ class DataCheck(Runnable):
         if not holds and not self.branch_only:
             found = context.report.value
             number = "NULL" if found is None else found
-            what = f"{found:,} rows" if self.operator is None else f"the number is {number}"
+            what = number_of(found, "row") if self.operator is None else f"the number is {number}"
             raise DataCheckFailedError(f"the check does not hold: {what}; it must be: {self.rule}")
 
     def dry_run(self, context: TaskContext, /) -> bool:
@@ -113,10 +114,9 @@ class DataCheck(Runnable):
             context.report.value = num_rows
             return num_rows == 0
         if num_rows != 1 or len(rows[0]) != 1:
-            columns = f" of {len(rows[0])} columns" if rows else ""
-            raise JobError(
-                f"the query of a check gives one number; this gave {num_rows:,} rows{columns}"
-            )
+            gave = number_of(num_rows, "row")
+            gave += f" of {number_of(len(rows[0]), 'column')}" if rows else ""
+            raise JobError(f"the query of a check gives one number; this gave {gave}")
         (number,) = rows[0].values()
         if number is None:
             return self.on_null == "pass"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 
+from etlkit.api.quantities import number_of
 from etlkit.errors import ConfigError, JobError
 from etlkit.testing.fault_proxy import Fault, Proxy
 from etlkit.testing.proving.answers import Answers, Fake, Recording, names_of
@@ -520,7 +521,7 @@ class _Striker:
 
 def _difference_text(where: str, lost: int, doubled: int, different: int) -> str:
     parts = [
-        f"{number:,} {'row' if number == 1 else 'rows'} {word}"
+        f"{number_of(number, 'row')} {word}"
         for number, word in ((lost, "lost"), (doubled, "doubled"), (different, "different"))
         if number
     ]
