@@ -143,7 +143,9 @@ class Task:
             if not is_done and time.monotonic() < self._encodes_until:
                 last = max(first, self.num_made)
             self.num_taken = last = max(first, min(last, self._encodes_from))
-        if is_done or last <= self.num_made:  # none of them is pending
+            # Decided here: once the lock is free, the worker may encode the rows behind these.
+            has_pending = not is_done and last > self.num_made
+        if not has_pending:
             return self.outcomes[first:last]
         return self.outcomes_between(first, last)
 

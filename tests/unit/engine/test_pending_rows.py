@@ -388,8 +388,8 @@ def test_plans_wait_longer_after_each_row_that_did_not_fit():
     assert Task([]).outcomes_between(0, 0) == []
 
 
-def test_a_task_whose_first_rows_were_taken_while_they_were_pending_is_measured():
-    """Rows that a slow block has had taken early stay pending in the task that ends."""
+def task_with_pending_rows(*, each):
+    """A task of three rows, of which a worker has run some; `each`: the first."""
     columns = parse_schema({"n": "INT64", "text": "STRING"})
     decoder, schema = RowDecoder(parse_schema({"n": "INT64"})), OutputSchema(columns, {})
     ids, numbers = pa.array(map(str, range(6))), pa.array(range(6), pa.int64())
@@ -398,12 +398,19 @@ def test_a_task_whose_first_rows_were_taken_while_they_were_pending_is_measured(
     make_rows(schema, chunk, 0, [{"n": n, "text": f"text {n}"} for n in range(3)], first)
     pending = PendingRows(ColumnPlan.learned(schema, second, is_fan_out=False), second, 3)
     task = Task(chunk.rows(3, 6), chunk, 3)
-    values = second.tuples(ClockMarks().begin(3, each=False))
+    values = second.tuples(ClockMarks().begin(3, each=each))
 
     def with_text(row):
         return {**row, "text": f"text {row['n']}"}
 
     assert pending.run(values, with_text, task.outcomes, time.monotonic, 0.0, Worker()) is not None
+    return task, pending
+
+
+def test_a_task_whose_first_rows_were_taken_while_they_were_pending_is_measured():
+    """Rows that a slow block has had taken early stay pending in the task that ends."""
+    task, pending = task_with_pending_rows(each=False)
+    chunk = task.chunk
     finished = deque()
     window = TaskWindow(9, finished, Pace(1))
     window.add(task)
@@ -414,6 +421,31 @@ def test_a_task_whose_first_rows_were_taken_while_they_were_pending_is_measured(
     finished.append(task)
     list(window.take_behind())
     assert window.held_bytes > chunk.batch.nbytes * 4
+
+
+def test_rows_that_are_taken_stay_rows_when_the_next_ones_are_encoded_meanwhile():
+    """The worker goes on between the pipeline's decision and its look at the outcomes."""
+    task, pending = task_with_pending_rows(each=True)
+    assert task.outcomes == [pending]
+
+    class Handover:
+        def __init__(self, lock):
+            self.lock = lock
+
+        def __enter__(self):
+            self.lock.acquire()
+
+        def __exit__(self, *_):
+            self.lock.release()
+            task._lock = self.lock
+            start = task.begin_encoding(0)
+            task.outcomes[start:] = [MADE]
+            task.keep_made()
+            task.end_encoding()
+
+    task._lock = Handover(task._lock)
+    assert task.take() == [{"n": 3, "text": "text 3"}]
+    assert (task.num_taken, task.num_made) == (1, 2)
 
 
 @pytest.mark.parametrize("gaps", [[0], [99], [0, 50, 99], list(range(40)), list(range(100))])

@@ -44,7 +44,8 @@ def test_each_difference_is_named(actual, expected, said):
     with pytest.raises(AssertionError) as caught:
         assert_rows(actual, expected)
     assert said in str(caught.value)
-    assert str(caught.value).startswith(f"{len(actual)} rows, expected {len(expected)}; 1 differ")
+    given = "1 row" if len(actual) == 1 else f"{len(actual)} rows"
+    assert str(caught.value).startswith(f"{given}, expected {len(expected)}; 1 differ")
 
 
 def test_rows_found_by_their_key():
