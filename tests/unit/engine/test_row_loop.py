@@ -257,7 +257,7 @@ def test_rows_that_are_being_encoded_are_not_taken(monkeypatch):
             return {"n": row["n"], "null": None}
 
     report, sink = run(Etl, on_schema_change="add_columns")
-    assert num_encoded > NUM_ROWS / 2
+    assert num_encoded  # how many depends on which thread is faster
     assert report.written == NUM_ROWS
     assert sink.rows == [{"n": n, "null": None} for n in range(NUM_ROWS)]
 
