@@ -6,7 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
@@ -15,10 +15,13 @@ from etlkit.cli.scheduler_variables import scheduler_task
 if TYPE_CHECKING:
     from etlkit.api.datamart import Datamart
     from etlkit.api.job import TransferJob
+    from etlkit.api.rehearsal_report import RehearsalReport
     from etlkit.api.report import DatamartReport, DryRunReport, RunReport
     from etlkit.api.workflow_report import WorkflowReport
     from etlkit.cli.run_report import AnyReport
     from etlkit.workflow.definition import Workflow
+
+T = TypeVar("T")
 
 DIFF_ROWS = 100
 """Rows that are compared by default."""
@@ -183,10 +186,10 @@ def _rehearse(job: TransferJob, given: dict[str, Any], options: dict[str, Any]) 
     from etlkit.cli.rehearsal_view import print_rehearsal
     from etlkit.runner import rehearse_job
 
-    plain = options["log_format"] == "json"
-    try:
+    def run() -> RehearsalReport:
+        plain = options["log_format"] == "json"
         with progress_view(quiet=options["quiet"], plain=plain) as view:
-            report = rehearse_job(
+            return rehearse_job(
                 job,
                 **given,
                 num_rows=options["rehearse"],
@@ -196,13 +199,8 @@ def _rehearse(job: TransferJob, given: dict[str, Any], options: dict[str, Any]) 
                 on_start=_stop_on_signals,
                 on_progress=view,
             )
-    except BaseException as error:
-        failed = getattr(error, "report", None)
-        if failed is not None:
-            print_rehearsal(failed, options)
-        raise
-    print_rehearsal(report, options)
-    return 1 if report.would_fail else 0
+
+    return 1 if _shown(run, print_rehearsal, options).would_fail else 0
 
 
 def _diff(
@@ -226,18 +224,25 @@ def _diff(
 
 
 def _reported(run: Callable[[], AnyReport], options: dict[str, Any]) -> int:
-    """Run a job and print its report, also that of a run that failed."""
     from etlkit.cli.run_report import print_report
 
+    _shown(run, print_report, options)
+    return 0
+
+
+def _shown(
+    run: Callable[[], T], show: Callable[[T, dict[str, Any]], None], options: dict[str, Any]
+) -> T:
+    """Run a job and show its report, also that of a run that failed."""
     try:
         report = run()
     except BaseException as error:
         failed = getattr(error, "report", None)
         if failed is not None:
-            print_report(failed, options)
+            show(failed, options)
         raise
-    print_report(report, options)
-    return 0
+    show(report, options)
+    return report
 
 
 class _Stoppable(Protocol):

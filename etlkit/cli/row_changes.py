@@ -21,7 +21,7 @@ MAX_TEXT = 200
 """Characters of a value; the rest is counted."""
 
 _BEFORE_CHANGE = 30
-"""Characters before the first difference of two long texts, where the texts begin with the same."""
+"""Characters that are shown before the first difference of two long texts."""
 
 MAX_VALUE, MAX_ROW = 30, 100
 """Letters of a value and of a row, where a row is only to be told from others."""
@@ -98,7 +98,7 @@ def _part(
 
 
 def _two_texts(before: Any, after: Any) -> tuple[str, str]:
-    """Two values that differ, cut so that the first difference is to be seen."""
+    """Two values that differ, cut so that their first difference is visible."""
     one, other = _whole_text(before), _whole_text(after)
     pairs = enumerate(zip(one, other, strict=False))
     same = next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))

@@ -56,7 +56,7 @@ class MadeRows:
         parts = None if self.parts is None else tuple(each[first:last] for each in self.parts)
         return MadeRows(
             self.schema,
-            self.indices[first:last],
+            indices[first:last],
             cast("Parts | None", parts),
             [None if each is None else each.slice(first, last - first) for each in self.arrays],
         )

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from etlkit.api.run import RunRequest
 
 _MAX_WORKERS = 1_000
-"""Each worker has a staging table of its own, and a query takes as many tables.
+"""Each worker has its own staging table, and a query can read this many tables.
 Source: https://cloud.google.com/bigquery/quotas#query_jobs"""
 
 

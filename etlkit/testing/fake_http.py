@@ -90,7 +90,7 @@ class FakeHttp:
             return reply_of(self._handler(request))
         except Exception:
             _logger.exception("the handler of %s %s failed", method, path)
-            # Not 500, which clients take for a fault that passes, and ask again for minutes.
+            # Not 500: clients take that for a fault that passes, and retry for minutes.
             return reply_of((501, "the test's own handler failed; its traceback is in the log"))
 
 

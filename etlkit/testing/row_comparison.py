@@ -148,7 +148,11 @@ def _without_twins(given: list[Row], wanted: list[Row]) -> tuple[list[Row], list
 
 
 def _hashable(value: Any) -> Any:
-    """Equal where `_Same` finds values equal without a tolerance; a TypeError = there is no hash."""
+    """A key that is equal for values which `_Same` finds equal without a tolerance.
+
+    Raises:
+        TypeError: The value, or one in it, has no hash.
+    """
     if isinstance(value, Mapping):
         return type(value), frozenset((key, _hashable(each)) for key, each in value.items())
     if isinstance(value, (list, tuple)):
