@@ -119,7 +119,7 @@ class Pipeline:
         self._chunk: Chunk | None = None
         self._made: list[Row] | None = None
         self._uncut: deque[tuple[int, int, list[Outcome] | None]] = deque()
-        self._collected_at = time.monotonic()
+        self._collected_at = self._looked_behind_at = time.monotonic()
         self._expected = self._expected_rows()
         run.on_stop(self._wake)
         # Last: it starts a thread that reads, which nobody would end if this constructor raised.
@@ -328,6 +328,10 @@ class Pipeline:
             # Otherwise a call that hangs or waits for a retry stops all others once the window is full.
             for chunk, start, ready in self._window.take_behind():
                 self._batch_writer.add(chunk, start, ready)
+        if not self._keeps_order and time.monotonic() - self._looked_behind_at >= _MAX_HELD_UP_S:
+            for chunk, start, ready in self._window.take_begun():
+                self._batch_writer.add(chunk, start, ready)
+            self._looked_behind_at = time.monotonic()
 
     def _is_held_up(self) -> bool:
         """Whether a slow call leaves the workers too little to do, or rows behind it have waited."""

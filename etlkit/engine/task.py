@@ -131,18 +131,21 @@ class Task:
         """Let outcomes be taken again, as they are now."""
         self._encodes_from = sys.maxsize
 
-    def take(self) -> list[Outcome]:
+    def take(self, stop: int = sys.maxsize) -> list[Outcome]:
         """The outcomes since the last call, without those that the worker encodes now or soon.
 
         It encodes a block at a time. If a block takes long, its rows are taken as they are: each may
         be a call that was paid.
+
+        Args:
+            stop: Index of the first one to leave.
         """
         with self._lock:
             is_done = self.is_done
             first, last = self.num_taken, len(self.outcomes)
             if not is_done and time.monotonic() < self._encodes_until:
                 last = max(first, self.num_made)
-            self.num_taken = last = max(first, min(last, self._encodes_from))
+            self.num_taken = last = max(first, min(last, self._encodes_from, stop))
             # Decided here: once the lock is free, the worker may encode the rows behind these.
             has_pending = not is_done and last > self.num_made
         if not has_pending:

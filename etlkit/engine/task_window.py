@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Iterator
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
-from etlkit.api.outcomes import rows_of
+from etlkit.api.outcomes import is_clean, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -117,9 +118,22 @@ class TaskWindow:
         done, self._behind = self._behind, []
         done.sort(key=lambda task: task.number)
         for task in done:
-            if not task.is_collected and not task.num_taken and task.is_clean:
+            if not task.is_collected and task.is_clean:
                 self._collected(task)
-                yield _chunk_of(task), task.start, task.take()
+                yield _chunk_of(task), task.start + task.num_taken, task.take()
+
+    def take_begun(self) -> Iterator[tuple[Chunk, int, list[Outcome]]]:
+        """Outcomes of tasks that a slow call holds up, behind another such task.
+
+        As with `take_behind`, a row with an error waits for its turn, and with it those behind it.
+        """
+        for task in self._tasks:
+            first = task.num_taken
+            if task.is_collected or len(task.rows) == 1 or len(task.outcomes) == first:
+                continue
+            clean = sum(1 for _ in takewhile(is_clean, task.outcomes[first:]))
+            if outcomes := task.take(first + clean):
+                yield _chunk_of(task), task.start + first, outcomes
 
     def take_rest(self) -> Iterator[tuple[Chunk, int, list[Outcome]]]:
         """All outcomes there are, of a run that ends."""

@@ -83,3 +83,35 @@ def test_the_error_of_an_earlier_row_comes_before_the_one_that_ended_the_workers
         pipeline._advance()
     with pytest.raises(JobError, match="a later row"):
         pipeline._advance()
+
+
+def test_finished_rows_behind_a_slow_call_are_taken_though_their_own_task_is_held_up():
+    """Each worker may be in a slow call after fast rows; those are not to be made again after a kill."""
+    slow, behind = Task([{}, {}], CHUNK, 0), Task([{}, {}, {}], CHUNK, 2)
+    single = Task([{}], CHUNK, 5)
+    its = window(slow, behind, single)
+    behind.outcomes += [{"n": 2}, {"n": 3}]
+    assert list(its.take_in_order()) == []
+    assert list(its.take_begun()) == [(CHUNK, 2, [{"n": 2}, {"n": 3}])]
+    assert list(its.take_begun()) == []
+    behind.outcomes.append({"n": 4})
+    behind.is_done = True
+    its._finished.append(behind)
+    assert list(its.take_behind()) == [(CHUNK, 4, [{"n": 4}])]
+    slow.outcomes += [{"n": 0}, {"n": 1}]
+    single.outcomes.append({"n": 5})
+    assert list(its.take_in_order()) == [(CHUNK, 0, [{"n": 0}, {"n": 1}]), (CHUNK, 5, [{"n": 5}])]
+    assert not its
+
+
+def test_a_row_with_an_error_waits_for_its_turn_and_the_rows_behind_it_too():
+    slow, bad = Task([{}, {}], CHUNK, 0), FullOutcome((), TransformError("bad"))
+    behind = Task([{}, {}, {}, {}], CHUNK, 2)
+    its = window(slow, behind)
+    behind.outcomes += [{"n": 2}, bad, {"n": 4}]
+    assert list(its.take_begun()) == [(CHUNK, 2, [{"n": 2}])]
+    slow.outcomes += [{"n": 0}, {"n": 1}]
+    assert list(its.take_in_order()) == [
+        (CHUNK, 0, [{"n": 0}, {"n": 1}]),
+        (CHUNK, 3, [bad, {"n": 4}]),
+    ]
