@@ -5,13 +5,18 @@ from __future__ import annotations
 import itertools
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING
 
 from etlkit.calls import clock
 from etlkit.calls.breaker import Breaker, RetryBudget
 from etlkit.calls.limits import Limiter, Per, RateLimit
 from etlkit.calls.shared import SharedCalls
 from etlkit.errors import CapReachedError
+
+if TYPE_CHECKING:
+    from etlkit.calls.breaker import CallState
+    from etlkit.calls.waits import Pause
 
 _REFILL_AT = 0.5
 """More is asked for when this part of what was granted is used, so that no call has to wait for it."""
@@ -20,7 +25,8 @@ _REFILL_AT = 0.5
 class LeasedCalls(SharedCalls):
     """As `SharedCalls`, with the part of all workers' rates and caps that this one has been granted.
 
-    Nothing is granted at first: calls wait until `grant_fraction` was called, and for `lease`.
+    Nothing is granted at first: calls wait until `grant_fraction` was called, and for `lease`. From the
+    first call on, and until `rest`, a part of the rates is wanted.
 
     Args:
         max_calls: Of all workers together; None = no limit.
@@ -31,7 +37,9 @@ class LeasedCalls(SharedCalls):
     Attributes:
         wants_more: Set when little is left of what was granted.
         declares_rate: Whether a rate is declared at all.
-        news: Set when a service may be down, or back, as this worker sees it.
+        wants_rate: Whether this worker has made a call for which there is a rate, since it rested.
+        news: Set when others are to hear something of this worker soon: a service may be down, or back,
+            or it wants a part of the rates, or needs none any more.
     """
 
     def __init__(
@@ -44,11 +52,11 @@ class LeasedCalls(SharedCalls):
         self.lease = lease
         self.wants_more: threading.Event = threading.Event()
         self.declares_rate: bool = False
+        self.wants_rate: bool = False
         self.news: threading.Event = threading.Event()
         self._health: dict[str, list[tuple[Breaker, RetryBudget]]] = {}
         self._part_of_retries = 1.0
         self._fraction = 0.0
-        self._may_call = threading.Event()
         self._granted_calls = 0
         self._granted_cost = 0.0
         self._declared: dict[tuple[str, Per], float] = {}
@@ -66,7 +74,7 @@ class LeasedCalls(SharedCalls):
             self._declared[key] = max(limit.per_s, self._declared.get(key, 0.0))
             if key not in self._limiters:
                 self._limiters[key] = Limiter(limit, clock.Stop())
-            self._limiters[key].set_rate(self._declared[key] * self._fraction)
+            self._set_rates()
 
     def join(self, service: str, breaker: Breaker, budget: RetryBudget) -> None:
         """See `SharedCalls.join`: the workers of a run find it out together."""
@@ -113,24 +121,35 @@ class LeasedCalls(SharedCalls):
         with self._lock:
             return [breaker for breaker, _ in self._health.get(service, ())]
 
-    def reserve(self, service: str, units: int) -> float:
-        """See `SharedCalls.reserve`. Before anything is granted, it waits for that."""
-        if self._of(service):
-            self._may_call.wait()
-        return super().reserve(service, units)
+    def turn(self, call: CallState, service: str, at: float) -> Generator[Pause, None, None]:
+        """See `SharedCalls.turn`. Before anything is granted, it waits for that."""
+        if not self.wants_rate and self._of(service):
+            self.wants_rate = True
+            self.news.set()
+        yield from super().turn(call, service, at)
 
-    def end(self) -> None:
-        """End the waits for a first grant: the run ends."""
-        self._may_call.set()
+    def rest(self) -> None:
+        """Say that this worker has no rows for now: others can have its part of the rates."""
+        if self.wants_rate:
+            self.wants_rate = False
+            self.news.set()
 
     def grant_fraction(self, fraction: float) -> None:
         """Set the part of every declared rate that this worker may use, from 0 to 1."""
-        if fraction:
-            self._may_call.set()
         with self._lock:
             self._fraction = fraction
-            for key, limiter in self._limiters.items():
-                limiter.set_rate(self._declared[key] * fraction)
+            self._set_rates()
+
+    def _set_rates(self) -> None:
+        """Set what has changed, and let calls that wait take other turns. The lock is held."""
+        has_changed = False
+        for key, limiter in self._limiters.items():
+            per_s = self._declared[key] * self._fraction
+            if per_s != limiter.full_per_s:
+                limiter.set_rate(per_s)
+                has_changed = True
+        if has_changed:
+            self._rates_have_changed()
 
     def grant(self, calls: int, cost: float) -> None:
         """Set how many calls this worker may make in all, and what they may cost."""

@@ -90,6 +90,8 @@ class Limiter:
         self._per_s = self._full_per_s
         self._lock = threading.Lock()
         self._next = 0.0
+        self._weight = 1.0
+        self._rest = 0.0
         self._grown_at = 0.0
         self._since = clock.now()
         self._sent = 0.0
@@ -100,23 +102,28 @@ class Limiter:
         """Calls or units per second; infinity = unlimited."""
         return self._per_s
 
-    def allow(self, per_s: float) -> None:
-        """Raise the declared rate to this one, if it is higher."""
-        with self._lock:
-            if per_s > self._full_per_s:
-                self._full_per_s = self._per_s = per_s
+    @property
+    def full_per_s(self) -> float:
+        """The declared rate, as it is now; infinity = none is declared."""
+        return self._full_per_s
 
     def set_rate(self, per_s: float) -> None:
-        """Change the declared rate; 0 = no call comes through for now.
+        """Change the declared rate. Turns that have not come yet are void: who waits takes another.
 
         What the service has refused lately goes on to count.
+
+        Args:
+            per_s: Calls or units per second; 0 = no call comes through for now.
         """
         with self._lock:
+            now = clock.now()
+            if self._per_s:  # what the first turn still lacks; those behind it are a weight apart
+                self._rest = max(0.0, (self._next - now) * self._per_s) % self._weight
             was_full = self._per_s >= self._full_per_s
-            self._full_per_s = max(per_s, _LEAST_PER_S / 100)
-            self._per_s = self._full_per_s if was_full else min(self._per_s, self._full_per_s)
-            # A turn that was given out at a low rate may be far away.
-            self._next = min(self._next, clock.now() + 1 / self._per_s)
+            self._full_per_s = per_s
+            self._per_s = per_s if was_full else min(self._per_s, per_s)
+            if self._per_s:
+                self._next = now + self._rest / self._per_s
 
     def wait(self, units: int, stop: clock.Stop | None = None) -> None:
         """Wait until a call may be made.
@@ -137,10 +144,12 @@ class Limiter:
             units: Of the call.
 
         Returns:
-            When it comes, as `clock.now` counts; 0 = at once.
+            When it comes, as `clock.now` counts; 0 = at once, infinity = not before the rate changes.
         """
         weight = units if self._weighs_units else 1
         with self._lock:
+            if not self._per_s:
+                return math.inf
             now = clock.now()
             self._grow(now)
             self._forget(now)
@@ -149,6 +158,7 @@ class Limiter:
                 return 0.0
             at = max(now, self._next)
             self._next = at + weight / self._per_s
+            self._weight = weight
             return at
 
     def throttled(self, units: int) -> None:
@@ -156,6 +166,8 @@ class Limiter:
         with self._lock:
             now = clock.now()
             self._refused += units if self._weighs_units else 1
+            if not self._per_s:
+                return
             measured_s = now - self._since
             if (
                 measured_s < _STEP_S
@@ -165,7 +177,8 @@ class Limiter:
                 return
             taken_per_s = max(self._sent - self._refused, 0.0) / measured_s
             at_most = min(self._per_s, self._sent / measured_s)
-            self._per_s = max(min(taken_per_s or at_most / 2, at_most), _LEAST_PER_S)
+            slower = max(min(taken_per_s or at_most / 2, at_most), _LEAST_PER_S)
+            self._per_s = min(slower, self._full_per_s)
             self._grown_at = self._since = now
             self._sent = self._refused = 0.0
 

@@ -271,14 +271,14 @@ class Caller:
                 probes = yield from self._breaker.admit(call)
             if call.units:
                 at = self._limiter.reserve(call.units)
-                if self._shared is not None:
-                    at = max(at, self._shared.reserve(self.service, call.units))
-                if at:
-                    try:
+                try:
+                    if self._shared is not None:
+                        yield from self._shared.turn(call, self.service, at)
+                    elif at:
                         yield Pause("rate", at)
-                    except BaseException:
-                        self._breaker.abandoned(call)
-                        raise
+                except BaseException:
+                    self._breaker.abandoned(call)
+                    raise
             if probes or not self._breaker.is_open:  # it may have opened during the wait
                 return probes
 

@@ -1,6 +1,7 @@
 """What the workers of a shared run use together: rates, caps, retries, and what is known of services.
 
-Rates and caps are leased part by part.
+Rates and caps are leased part by part. Those that call have equal parts of the rates: a worker wants
+one from its first call on, until it has no more rows.
 
 As with claims, a worker tells first what it wants to use and reads the events then. Of two that tell at
 the same time, the one whose INSERT came later sees what the other wants. So what all use together never
@@ -19,7 +20,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from etlkit.bigquery.google_errors import google_message
-from etlkit.bigquery.shards.shard_map import BUDGET, DOWN, SHARE, UP, ShardEvent
+from etlkit.bigquery.shards.shard_map import BUDGET, DOWN, IDLE, SHARE, UP, USED_UP, ShardEvent
 from etlkit.calls import clock
 from etlkit.errors import RunTakenOverError
 
@@ -34,7 +35,7 @@ LOOK_S = 15.0
 """How often a worker looks who else is there, to take a larger or a smaller part of the rates."""
 
 _FIRST_LOOK_S = 1.0
-"""At first, then after twice as long each time, and while it has no part yet."""
+"""At first, after a change of its part, and while it has none; then after twice as long each time."""
 
 _WORD_S = 5.0
 """While calls wait for the word of a worker that tests a service."""
@@ -80,7 +81,7 @@ class QuotaKeeper:
         self._max_cost = max_cost
         self._fraction = 0.0
         self._budget = 0, 0.0
-        self._began_at = self._heard_at = clock.now()
+        self._began_at = self._changed_at = self._heard_at = clock.now()
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="etlkit-quota", daemon=True)
@@ -94,12 +95,10 @@ class QuotaKeeper:
     def close(self) -> None:
         """Stop, and give back what was not used: the next worker can have it."""
         self._closed.set()
-        self._calls.end()
         if self._thread.is_alive():
             self._thread.join()
         with self._lock:
-            self._fraction = 0.0
-            self._calls.grant_fraction(0.0)
+            self._use_fraction(0.0)
             if self._calls.is_capped:
                 self._give_back()
 
@@ -169,12 +168,14 @@ class QuotaKeeper:
 
     def _pause_s(self) -> float:
         """Seconds until the next look."""
-        if self._calls.declares_rate and not self._fraction:
+        if self._calls.wants_rate and not self._fraction:
             return _FIRST_LOOK_S
         if self._calls.waits_for_others:
             return _WORD_S
-        if self._calls.declares_rate or self._calls.is_capped:  # others join at about the same time
-            return min(max(clock.now() - self._began_at, _FIRST_LOOK_S), LOOK_S)
+        if (
+            self._calls.declares_rate or self._calls.is_capped
+        ):  # others begin and end at the same time
+            return min(max(clock.now() - self._changed_at, _FIRST_LOOK_S), LOOK_S)
         return LOOK_S
 
     def _stop_waiting_for_others(self) -> None:
@@ -212,10 +213,15 @@ class QuotaKeeper:
         self._log.tell(events)
 
     def _lease_fraction(self, shards: ShardMap) -> None:
-        wanted = 1.0 / self._count_workers(shards)
+        if not self._calls.wants_rate:
+            if self._worker in shards.fractions:  # first use nothing, then say so
+                self._use_fraction(0.0)
+                self._log.tell([ShardEvent(IDLE, self._worker)])
+            return
+        wanted = 1.0 / len({*shards.fractions, self._worker})
         free = 1.0 - _others(shards, self._worker)
         new = min(wanted, max(free, 0.0))
-        if abs(new - self._fraction) < _TOLERANCE:
+        if abs(new - shards.fractions.get(self._worker, -1.0)) < _TOLERANCE:
             return
         if new < self._fraction:  # first use less, then say so
             self._use_fraction(new)
@@ -229,6 +235,8 @@ class QuotaKeeper:
         self._closed.wait(random.random())  # noqa: S311 - no secret  # nosec B311
 
     def _use_fraction(self, fraction: float) -> None:
+        if fraction != self._fraction:
+            self._changed_at = clock.now()
         self._fraction = fraction
         self._calls.grant_fraction(fraction)
 
@@ -244,8 +252,7 @@ class QuotaKeeper:
 
     def _tell_used_up(self) -> None:
         calls, cost = self._budget
-        event = ShardEvent(BUDGET, self._worker, calls=calls, cost=cost, fraction=1.0)
-        self._log.tell([event])
+        self._log.tell([ShardEvent(USED_UP, self._worker, calls=calls, cost=cost)])
 
     def _may_come_back(self, shards: ShardMap) -> bool:
         """Whether others at work have been granted something that they may not use."""

@@ -3,6 +3,7 @@
 `ETLKIT_RACES` is the number of runs whose workers meet in another order: `make fuzz`.
 """
 
+import asyncio
 import os
 import random
 import threading
@@ -64,50 +65,106 @@ def rate(calls, service="vision"):
     return calls._limiters[service, "call"].per_s
 
 
-def test_each_worker_gets_its_part_of_the_rate_and_one_alone_all_of_it():
-    log = Log()
-    one, calls_of_one = keeper(log, "one", 2)
-    calls_of_one.declare("vision", RateLimit("100/s"))
-    one.look()
-    assert rate(calls_of_one) == pytest.approx(50)  # the other is about to join
-    two, calls_of_two = keeper(log, "two", 2)
-    calls_of_two.declare("vision", RateLimit("100/s"))
-    two.look()
-    assert rate(calls_of_two) == pytest.approx(50)
-    log.tell([ShardEvent(LEFT, "two")])
-    one._began_at -= 60
-    one.look()
-    assert rate(calls_of_one) == pytest.approx(100)
+def calling(log, worker, limit="100/s"):
+    """A worker that has made its first call for which there is a rate."""
+    quota, calls = keeper(log, worker)
+    caller = Calls(rate_limit=RateLimit(limit), shared=calls).caller("vision")
+    calls.wants_rate = True
+    return quota, calls, caller
 
 
-def test_one_that_joins_later_waits_until_the_others_use_less():
+def test_each_worker_that_calls_gets_its_part_of_the_rate_and_one_alone_all_of_it():
     log = Log()
-    one, calls_of_one = keeper(log, "one")
-    calls_of_one.declare("vision", RateLimit("100/s"))
-    one._began_at -= 60
-    one.look()
-    two, calls_of_two = keeper(log, "two")
-    calls_of_two.declare("vision", RateLimit("100/s"))
+    one, calls_of_one, _ = calling(log, "one")
+    idle, calls_of_idle, _ = calling(log, "idle")
+    calls_of_idle.wants_rate = False
+    for each in (idle, one):
+        each.look()
+    assert (rate(calls_of_one), rate(calls_of_idle)) == (pytest.approx(100), 0)
+    two, calls_of_two, _ = calling(log, "two")
     two.look()
-    assert (rate(calls_of_one), two._fraction) == (pytest.approx(100), 0)
+    assert rate(calls_of_two) == 0  # until the other one uses less
     one.look()
     assert rate(calls_of_one) == pytest.approx(50)
     two.look()
     assert rate(calls_of_two) == pytest.approx(50)
+    log.tell([ShardEvent(LEFT, "two")])
+    one.look()
+    assert rate(calls_of_one) == pytest.approx(100)
+
+
+def test_a_worker_without_rows_gives_its_part_to_those_that_call():
+    log = Log()
+    (one, calls_of_one, _), (two, calls_of_two, caller) = calling(log, "one"), calling(log, "two")
+    for each in (one, two, one, two):
+        each.look()
+    assert rate(calls_of_one) == rate(calls_of_two) == pytest.approx(50)
+    calls_of_two.rest()
+    assert calls_of_two.news.is_set()
+    for each in (two, one):
+        each.look()
+    assert (rate(calls_of_one), rate(calls_of_two)) == (pytest.approx(100), 0)
+    call = threading.Thread(target=lambda: caller.call(lambda _timeout_s: None))
+    call.start()  # it has rows again
+    until(calls_of_two.news.is_set)
+    for each in (two, one, two):
+        each.look()
+    call.join(timeout=30)
+    assert not call.is_alive()
+    assert rate(calls_of_one) == rate(calls_of_two) == pytest.approx(50)
 
 
 def test_a_call_waits_until_something_is_granted():
     calls = LeasedCalls()
-    calls.declare("vision", RateLimit("100/s"))
-    turns = []
-    waiting = threading.Thread(target=lambda: turns.append(calls.reserve("vision", 1)))
+    run = Calls(rate_limit=RateLimit("100/s"), shared=calls)
+    made = []
+    waiting = threading.Thread(target=lambda: run.caller("vision").call(made.append))
     waiting.start()
-    waiting.join(timeout=0.3)
-    assert waiting.is_alive()
-    assert calls.reserve("another service", 1) == 0.0
+    until(calls.news.is_set)
+    assert calls.wants_rate
+    Calls(shared=calls).caller("another service").call(made.append)
+    assert (len(made), waiting.is_alive()) == (1, True)
     calls.grant_fraction(0.5)
     waiting.join(timeout=30)
-    assert len(turns) == 1
+    assert len(made) == 2
+
+
+def test_a_call_that_waits_for_a_grant_does_not_hold_up_its_event_loop():
+    calls = LeasedCalls()
+    run = Calls(rate_limit=RateLimit("100/s"), shared=calls)
+    made = []
+
+    async def attempt(_timeout_s):
+        made.append("call")
+
+    async def grant():
+        assert calls.wants_rate  # the call has begun
+        made.append("grant")
+        calls.grant_fraction(1.0)
+
+    async def both():
+        await asyncio.gather(run.caller("vision").call_async(attempt), grant())
+
+    asyncio.run(both())
+    assert made == ["grant", "call"]
+
+
+def test_calls_that_wait_take_other_turns_when_the_part_changes():
+    """A turn at a low rate may be hours away."""
+    calls = LeasedCalls()
+    calls.declare("vision", RateLimit("1000/s"))
+    calls.grant_fraction(1e-7)
+    made = []
+    caller = Calls(shared=calls).caller("vision")
+    threads = [threading.Thread(target=lambda: caller.call(made.append)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    until(lambda: len(calls._waiting) == 2)
+    assert len(made) == 1
+    calls.grant_fraction(1.0)
+    for thread in threads:
+        thread.join(timeout=30)
+    assert len(made) == 3
 
 
 @pytest.mark.parametrize("seed", range(ROUNDS))
