@@ -35,7 +35,7 @@ LOOK_S = 15.0
 """How often a worker looks who else is there, to take a larger or a smaller part of the rates."""
 
 _FIRST_LOOK_S = 1.0
-"""At first, after a change of its part, and while it has none; then after twice as long each time."""
+"""At first, after a change of its part, and while it lacks some; then after twice as long each time."""
 
 _WORD_S = 5.0
 """While calls wait for the word of a worker that tests a service."""
@@ -80,6 +80,7 @@ class QuotaKeeper:
         self._max_calls = max_calls
         self._max_cost = max_cost
         self._fraction = 0.0
+        self._lacks_rate = False
         self._budget = 0, 0.0
         self._began_at = self._changed_at = self._heard_at = clock.now()
         self._lock = threading.Lock()
@@ -168,7 +169,7 @@ class QuotaKeeper:
 
     def _pause_s(self) -> float:
         """Seconds until the next look."""
-        if self._calls.wants_rate and not self._fraction:
+        if self._lacks_rate:
             return _FIRST_LOOK_S
         if self._calls.waits_for_others:
             return _WORD_S
@@ -217,10 +218,12 @@ class QuotaKeeper:
             if self._worker in shards.fractions:  # first use nothing, then say so
                 self._use_fraction(0.0)
                 self._log.tell([ShardEvent(IDLE, self._worker)])
+            self._lacks_rate = False
             return
         wanted = 1.0 / len({*shards.fractions, self._worker})
         free = 1.0 - _others(shards, self._worker)
         new = min(wanted, max(free, 0.0))
+        self._lacks_rate = new < wanted - _TOLERANCE
         if abs(new - shards.fractions.get(self._worker, -1.0)) < _TOLERANCE:
             return
         if new < self._fraction:  # first use less, then say so
