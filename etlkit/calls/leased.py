@@ -5,18 +5,19 @@ from __future__ import annotations
 import itertools
 import math
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 from etlkit.calls import clock
 from etlkit.calls.breaker import Breaker, RetryBudget
 from etlkit.calls.limits import Limiter, Per, RateLimit
 from etlkit.calls.shared import SharedCalls
+from etlkit.calls.waits import Pause
 from etlkit.errors import CapReachedError
 
 if TYPE_CHECKING:
     from etlkit.calls.breaker import CallState
-    from etlkit.calls.waits import Pause
+    from etlkit.calls.wakers import Waker
 
 _REFILL_AT = 0.5
 """More is asked for when this part of what was granted is used, so that no call has to wait for it."""
@@ -25,17 +26,15 @@ _REFILL_AT = 0.5
 class LeasedCalls(SharedCalls):
     """As `SharedCalls`, with the part of all workers' rates and caps that this one has been granted.
 
-    Nothing is granted at first: calls wait until `grant_fraction` was called, and for `lease`. From the
-    first call on, and until `rest`, a part of the rates is wanted.
+    Nothing is granted at first: calls wait until somebody has called `grant_fraction`, and `grant` or
+    `refuse`. From the first call on, and until `rest`, a part of the rates is wanted.
 
     Args:
         max_calls: Of all workers together; None = no limit.
         max_cost: Likewise.
-        lease: Asks for more calls and money, as much as these at least; returns when it is decided.
-            Called on the thread of a call. It calls `grant`.
 
     Attributes:
-        wants_more: Set when little is left of what was granted.
+        wants_more: Set when little is left of what was granted, or calls wait for more.
         declares_rate: Whether a rate is declared at all.
         wants_rate: Whether this worker has made a call for which there is a rate, since it rested.
         news: Set when others are to hear something of this worker soon: a service may be down, or back,
@@ -46,10 +45,8 @@ class LeasedCalls(SharedCalls):
         self,
         max_calls: int | None = None,
         max_cost: float | None = None,
-        lease: Callable[[int, float], None] = lambda _calls, _cost: None,
     ) -> None:
         super().__init__(max_calls, max_cost)
-        self.lease = lease
         self.wants_more: threading.Event = threading.Event()
         self.declares_rate: bool = False
         self.wants_rate: bool = False
@@ -59,12 +56,26 @@ class LeasedCalls(SharedCalls):
         self._fraction = 0.0
         self._granted_calls = 0
         self._granted_cost = 0.0
+        self._is_refused = False
+        self._waiting_for_cap: dict[Waker, float] = {}
         self._declared: dict[tuple[str, Per], float] = {}
 
     @property
     def used(self) -> tuple[int, float]:
         """Calls made so far, and what they cost."""
         return self._calls, self._cost
+
+    @property
+    def waits_for_cap(self) -> bool:
+        """Whether calls wait for `grant` or `refuse`."""
+        return bool(self._waiting_for_cap)
+
+    def wanted(self) -> tuple[int, float, int, float]:
+        """Calls and money in all that the next call needs, then those that all that wait need."""
+        with self._lock:
+            costs = list(self._waiting_for_cap.values()) or [0.0]
+            calls = self._calls + 1, self._calls + len(costs)
+            return calls[0], self._cost + costs[0], calls[1], self._cost + sum(costs)
 
     def declare(self, service: str, limit: RateLimit) -> None:
         """See `SharedCalls.declare`."""
@@ -155,31 +166,46 @@ class LeasedCalls(SharedCalls):
         """Set how many calls this worker may make in all, and what they may cost."""
         with self._lock:
             self._granted_calls, self._granted_cost = calls, cost
-            self.wants_more.clear()
+            self._decided()
+
+    def refuse(self) -> None:
+        """Say that there is no more than what was granted: calls that need more raise."""
+        with self._lock:
+            self._is_refused = True
+            self._decided()
 
     def give_back(self) -> tuple[int, float]:
         """Give up what was granted and is not used; gives what is used, as `used`."""
         with self._lock:
             self._granted_calls, self._granted_cost = self._calls, self._cost
-            self.wants_more.clear()
+            if not self._waiting_for_cap:
+                self.wants_more.clear()
             return self._calls, self._cost
 
-    def take(self, cost: float) -> None:
-        """See `SharedCalls.take`: asks for more if what was granted is used up."""
+    def take(self, cost: float) -> bool:
+        """See `SharedCalls.take`."""
         if not self.is_capped:
-            return
-        asked_with: tuple[int, float] | None = None
-        while True:
-            with self._lock:
-                if self._is_granted(cost):
-                    self._use(cost)
-                    return
-                granted = self._granted_calls, self._granted_cost
-                if granted == asked_with:
-                    raise CapReachedError(self._cap_text(cost))
-                calls, money = self._calls + 1, self._cost + cost
-            self.lease(calls, money)
-            asked_with = granted  # if it has changed, another thread may have used what came
+            return True
+        with self._lock:
+            if self._is_granted(cost):
+                self._use(cost)
+                return True
+            if self._is_refused:
+                raise CapReachedError(self._cap_text(cost))
+            return False
+
+    def wait_for_cap(self, call: CallState, cost: float, /) -> Generator[Pause, None, None]:
+        """See `SharedCalls.wait_for_cap`."""
+        with self._among(self._waiting_for_cap, call.waker, cost):
+            while not self._is_refused and not self._is_granted(cost):
+                self.wants_more.set()
+                yield Pause("cap")
+
+    def _decided(self) -> None:
+        """Wake the calls that wait. The lock is held."""
+        self.wants_more.clear()
+        for waker in self._waiting_for_cap:
+            waker.wake()
 
     def _use(self, cost: float) -> None:
         self._calls += 1

@@ -207,8 +207,8 @@ class SharedCaps(Protocol):
     def is_capped(self) -> bool:
         """Whether there is a cap at all."""
 
-    def take(self, cost: float, /) -> None:
-        """Count a call that is about to be made, or raise `CapReachedError`."""
+    def take(self, cost: float, /) -> bool:
+        """Count a call that is about to be made, or raise `CapReachedError`; False = not known yet."""
 
 
 class Meter:
@@ -253,22 +253,33 @@ class Meter:
         """What the units cost at the declared price; None = no price is declared."""
         return None if self._price is None else round(self.units * self._price, 6)
 
-    def take(self, units: int, *, is_retry: bool) -> None:
+    def take(self, units: int, *, is_retry: bool) -> bool:
         """Count a call that is about to be made.
+
+        Returns:
+            Whether it is counted. If not, it is not known yet whether it may be made.
 
         Raises:
             CapReachedError: The call would exceed a cap. It is not counted then.
         """
         with self._lock:
-            error = self._cap_before(units) or self._shared_cap_before(units)
-            if error is not None:
+            try:
+                self._check_caps(units)
+                if self._shared is not None and not self._shared.take(self.cost_of(units)):
+                    return False
+            except CapReachedError as error:
                 self._refused[worker_key()] = error
-                raise error
+                raise
             self.calls += 1
             self.units += units
             self.retries += is_retry
         if self._total is not None:
             self._total.add(is_retry=is_retry)
+        return True
+
+    def cost_of(self, units: int) -> float:
+        """What units cost at the declared price; 0 if none is declared."""
+        return units * (self._price or 0.0)
 
     def add(self, *, is_retry: bool) -> None:
         """Count a call that no cap concerns."""
@@ -298,27 +309,18 @@ class Meter:
         if self._refused and (error := self._refused.get(worker_key())) is not None:
             raise error
 
-    def _shared_cap_before(self, units: int) -> CapReachedError | None:
-        if self._shared is None:
-            return None
-        try:
-            self._shared.take(units * (self._price or 0.0))
-        except CapReachedError as error:
-            return error
-        return None
-
-    def _cap_before(self, units: int) -> CapReachedError | None:
+    def _check_caps(self, units: int) -> None:
         if self._max_calls is not None and self.calls >= self._max_calls:
-            return CapReachedError(
+            raise CapReachedError(
                 f"max_calls={self._max_calls:,} is reached: the run stops before its next call. "
                 "Finished rows are kept; raise the cap and continue with --resume"
             )
         if self._max_cost is None or self._price is None:
-            return None
+            return
         cost = (self.units + units) * self._price
         if cost <= self._max_cost * (1 + 1e-9):  # 3 units at 0.1 are 0.30000000000000004
-            return None
-        return CapReachedError(
+            return
+        raise CapReachedError(
             f"max_cost={self._max_cost:,} {self._currency} would be exceeded: {self.units:,} units "
             f"are used, the next call takes {units:,} more at {self._price} {self._currency}. The "
             "run stops before it. Finished rows are kept; raise the cap and continue with --resume"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, TypeVar
 
 from etlkit.calls import clock
 from etlkit.calls.limits import Limiter, Per, RateLimit
@@ -15,6 +15,8 @@ from etlkit.errors import CapReachedError
 if TYPE_CHECKING:
     from etlkit.calls.breaker import Breaker, CallState, RetryBudget
     from etlkit.calls.wakers import Waker
+
+T = TypeVar("T")
 
 
 class SharedCalls:
@@ -86,11 +88,14 @@ class SharedCalls:
         for limiter in self._of(service):
             limiter.throttled(units)
 
-    def take(self, cost: float) -> None:
+    def take(self, cost: float) -> bool:
         """Count a call that is about to be made.
 
         Args:
             cost: What it costs; 0 = it has no price.
+
+        Returns:
+            Whether it is counted. If not, `wait_for_cap` comes first.
 
         Raises:
             CapReachedError: The call would exceed a cap. It is not counted then.
@@ -110,16 +115,31 @@ class SharedCalls:
                 )
             self._calls += 1
             self._cost = total
+            return True
+
+    def wait_for_cap(self, _call: CallState, _cost: float, /) -> Generator[Pause, None, None]:
+        """Wait until it is known whether a call of some cost may be made.
+
+        The runs of one process know it at once.
+
+        Yields:
+            The waits.
+        """
+        yield from ()
+
+    def _woken_by_change(self, waker: Waker) -> AbstractContextManager[None]:
+        return self._among(self._waiting, waker, None)
 
     @contextmanager
-    def _woken_by_change(self, waker: Waker) -> Iterator[None]:
+    def _among(self, waiting: dict[Waker, T], waker: Waker, what: T) -> Iterator[None]:
+        """Keep a waker among those that are woken, while inside."""
         with self._lock:
-            self._waiting[waker] = None
+            waiting[waker] = what
         try:
             yield
         finally:
             with self._lock:
-                del self._waiting[waker]
+                del waiting[waker]
             waker.forget()  # its next wait is another one
 
     def _rates_have_changed(self) -> None:
