@@ -5,13 +5,19 @@ from __future__ import annotations
 import itertools
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Generator
+from typing import TYPE_CHECKING
 
 from etlkit.calls import clock
 from etlkit.calls.breaker import Breaker, RetryBudget
 from etlkit.calls.limits import Limiter, Per, RateLimit
 from etlkit.calls.shared import SharedCalls
+from etlkit.calls.waits import Pause
 from etlkit.errors import CapReachedError
+
+if TYPE_CHECKING:
+    from etlkit.calls.breaker import CallState
+    from etlkit.calls.wakers import Waker
 
 _REFILL_AT = 0.5
 """More is asked for when this part of what was granted is used, so that no call has to wait for it."""
@@ -20,43 +26,56 @@ _REFILL_AT = 0.5
 class LeasedCalls(SharedCalls):
     """As `SharedCalls`, with the part of all workers' rates and caps that this one has been granted.
 
-    Nothing is granted at first: calls wait until `grant_fraction` was called, and for `lease`.
+    Nothing is granted at first: calls wait until somebody has called `grant_fraction`, and `grant` or
+    `refuse`. From the first call on, and until `rest`, a part of the rates is wanted.
 
     Args:
         max_calls: Of all workers together; None = no limit.
         max_cost: Likewise.
-        lease: Asks for more calls and money, as much as these at least; returns when it is decided.
-            Called on the thread of a call. It calls `grant`.
 
     Attributes:
-        wants_more: Set when little is left of what was granted.
+        wants_more: Set when little is left of what was granted, or calls wait for more.
         declares_rate: Whether a rate is declared at all.
-        news: Set when a service may be down, or back, as this worker sees it.
+        wants_rate: Whether this worker has made a call for which there is a rate, since it rested.
+        news: Set when others are to hear something of this worker soon: a service may be down, or back,
+            or it wants a part of the rates, or needs none any more.
     """
 
     def __init__(
         self,
         max_calls: int | None = None,
         max_cost: float | None = None,
-        lease: Callable[[int, float], None] = lambda _calls, _cost: None,
     ) -> None:
         super().__init__(max_calls, max_cost)
-        self.lease = lease
         self.wants_more: threading.Event = threading.Event()
         self.declares_rate: bool = False
+        self.wants_rate: bool = False
         self.news: threading.Event = threading.Event()
         self._health: dict[str, list[tuple[Breaker, RetryBudget]]] = {}
         self._part_of_retries = 1.0
         self._fraction = 0.0
-        self._may_call = threading.Event()
         self._granted_calls = 0
         self._granted_cost = 0.0
+        self._is_refused = False
+        self._waiting_for_cap: dict[Waker, float] = {}
         self._declared: dict[tuple[str, Per], float] = {}
 
     @property
     def used(self) -> tuple[int, float]:
         """Calls made so far, and what they cost."""
         return self._calls, self._cost
+
+    @property
+    def waits_for_cap(self) -> bool:
+        """Whether calls wait for `grant` or `refuse`."""
+        return bool(self._waiting_for_cap)
+
+    def wanted(self) -> tuple[int, float, int, float]:
+        """Calls and money in all that the next call needs, then those that all that wait need."""
+        with self._lock:
+            costs = list(self._waiting_for_cap.values()) or [0.0]
+            calls = self._calls + 1, self._calls + len(costs)
+            return calls[0], self._cost + costs[0], calls[1], self._cost + sum(costs)
 
     def declare(self, service: str, limit: RateLimit) -> None:
         """See `SharedCalls.declare`."""
@@ -66,7 +85,7 @@ class LeasedCalls(SharedCalls):
             self._declared[key] = max(limit.per_s, self._declared.get(key, 0.0))
             if key not in self._limiters:
                 self._limiters[key] = Limiter(limit, clock.Stop())
-            self._limiters[key].set_rate(self._declared[key] * self._fraction)
+            self._set_rates()
 
     def join(self, service: str, breaker: Breaker, budget: RetryBudget) -> None:
         """See `SharedCalls.join`: the workers of a run find it out together."""
@@ -113,54 +132,80 @@ class LeasedCalls(SharedCalls):
         with self._lock:
             return [breaker for breaker, _ in self._health.get(service, ())]
 
-    def reserve(self, service: str, units: int) -> float:
-        """See `SharedCalls.reserve`. Before anything is granted, it waits for that."""
-        if self._of(service):
-            self._may_call.wait()
-        return super().reserve(service, units)
+    def turn(self, call: CallState, service: str, at: float) -> Generator[Pause, None, None]:
+        """See `SharedCalls.turn`. Before anything is granted, it waits for that."""
+        if not self.wants_rate and self._of(service):
+            self.wants_rate = True
+            self.news.set()
+        yield from super().turn(call, service, at)
 
-    def end(self) -> None:
-        """End the waits for a first grant: the run ends."""
-        self._may_call.set()
+    def rest(self) -> None:
+        """Say that this worker has no rows for now: others can have its part of the rates."""
+        if self.wants_rate:
+            self.wants_rate = False
+            self.news.set()
 
     def grant_fraction(self, fraction: float) -> None:
         """Set the part of every declared rate that this worker may use, from 0 to 1."""
-        if fraction:
-            self._may_call.set()
         with self._lock:
             self._fraction = fraction
-            for key, limiter in self._limiters.items():
-                limiter.set_rate(self._declared[key] * fraction)
+            self._set_rates()
+
+    def _set_rates(self) -> None:
+        """Set what has changed, and let calls that wait take other turns. The lock is held."""
+        has_changed = False
+        for key, limiter in self._limiters.items():
+            per_s = self._declared[key] * self._fraction
+            if per_s != limiter.full_per_s:
+                limiter.set_rate(per_s)
+                has_changed = True
+        if has_changed:
+            self._rates_have_changed()
 
     def grant(self, calls: int, cost: float) -> None:
         """Set how many calls this worker may make in all, and what they may cost."""
         with self._lock:
             self._granted_calls, self._granted_cost = calls, cost
-            self.wants_more.clear()
+            self._decided()
+
+    def refuse(self) -> None:
+        """Say that there is no more than what was granted: calls that need more raise."""
+        with self._lock:
+            self._is_refused = True
+            self._decided()
 
     def give_back(self) -> tuple[int, float]:
         """Give up what was granted and is not used; gives what is used, as `used`."""
         with self._lock:
             self._granted_calls, self._granted_cost = self._calls, self._cost
-            self.wants_more.clear()
+            if not self._waiting_for_cap:
+                self.wants_more.clear()
             return self._calls, self._cost
 
-    def take(self, cost: float) -> None:
-        """See `SharedCalls.take`: asks for more if what was granted is used up."""
+    def take(self, cost: float) -> bool:
+        """See `SharedCalls.take`."""
         if not self.is_capped:
-            return
-        asked_with: tuple[int, float] | None = None
-        while True:
-            with self._lock:
-                if self._is_granted(cost):
-                    self._use(cost)
-                    return
-                granted = self._granted_calls, self._granted_cost
-                if granted == asked_with:
-                    raise CapReachedError(self._cap_text(cost))
-                calls, money = self._calls + 1, self._cost + cost
-            self.lease(calls, money)
-            asked_with = granted  # if it has changed, another thread may have used what came
+            return True
+        with self._lock:
+            if self._is_granted(cost):
+                self._use(cost)
+                return True
+            if self._is_refused:
+                raise CapReachedError(self._cap_text(cost))
+            return False
+
+    def wait_for_cap(self, call: CallState, cost: float, /) -> Generator[Pause, None, None]:
+        """See `SharedCalls.wait_for_cap`."""
+        with self._among(self._waiting_for_cap, call.waker, cost):
+            while not self._is_refused and not self._is_granted(cost):
+                self.wants_more.set()
+                yield Pause("cap")
+
+    def _decided(self) -> None:
+        """Wake the calls that wait. The lock is held."""
+        self.wants_more.clear()
+        for waker in self._waiting_for_cap:
+            waker.wake()
 
     def _use(self, cost: float) -> None:
         self._calls += 1

@@ -90,6 +90,8 @@ class Limiter:
         self._per_s = self._full_per_s
         self._lock = threading.Lock()
         self._next = 0.0
+        self._weight = 1.0
+        self._rest = 0.0
         self._grown_at = 0.0
         self._since = clock.now()
         self._sent = 0.0
@@ -100,23 +102,28 @@ class Limiter:
         """Calls or units per second; infinity = unlimited."""
         return self._per_s
 
-    def allow(self, per_s: float) -> None:
-        """Raise the declared rate to this one, if it is higher."""
-        with self._lock:
-            if per_s > self._full_per_s:
-                self._full_per_s = self._per_s = per_s
+    @property
+    def full_per_s(self) -> float:
+        """The declared rate, as it is now; infinity = none is declared."""
+        return self._full_per_s
 
     def set_rate(self, per_s: float) -> None:
-        """Change the declared rate; 0 = no call comes through for now.
+        """Change the declared rate. Turns that have not come yet are void: who waits takes another.
 
         What the service has refused lately goes on to count.
+
+        Args:
+            per_s: Calls or units per second; 0 = no call comes through for now.
         """
         with self._lock:
+            now = clock.now()
+            if self._per_s:  # what the first turn still lacks; those behind it are a weight apart
+                self._rest = max(0.0, (self._next - now) * self._per_s) % self._weight
             was_full = self._per_s >= self._full_per_s
-            self._full_per_s = max(per_s, _LEAST_PER_S / 100)
-            self._per_s = self._full_per_s if was_full else min(self._per_s, self._full_per_s)
-            # A turn that was given out at a low rate may be far away.
-            self._next = min(self._next, clock.now() + 1 / self._per_s)
+            self._full_per_s = per_s
+            self._per_s = per_s if was_full else min(self._per_s, per_s)
+            if self._per_s:
+                self._next = now + self._rest / self._per_s
 
     def wait(self, units: int, stop: clock.Stop | None = None) -> None:
         """Wait until a call may be made.
@@ -137,10 +144,12 @@ class Limiter:
             units: Of the call.
 
         Returns:
-            When it comes, as `clock.now` counts; 0 = at once.
+            When it comes, as `clock.now` counts; 0 = at once, infinity = not before the rate changes.
         """
         weight = units if self._weighs_units else 1
         with self._lock:
+            if not self._per_s:
+                return math.inf
             now = clock.now()
             self._grow(now)
             self._forget(now)
@@ -149,6 +158,7 @@ class Limiter:
                 return 0.0
             at = max(now, self._next)
             self._next = at + weight / self._per_s
+            self._weight = weight
             return at
 
     def throttled(self, units: int) -> None:
@@ -156,6 +166,8 @@ class Limiter:
         with self._lock:
             now = clock.now()
             self._refused += units if self._weighs_units else 1
+            if not self._per_s:
+                return
             measured_s = now - self._since
             if (
                 measured_s < _STEP_S
@@ -165,7 +177,8 @@ class Limiter:
                 return
             taken_per_s = max(self._sent - self._refused, 0.0) / measured_s
             at_most = min(self._per_s, self._sent / measured_s)
-            self._per_s = max(min(taken_per_s or at_most / 2, at_most), _LEAST_PER_S)
+            slower = max(min(taken_per_s or at_most / 2, at_most), _LEAST_PER_S)
+            self._per_s = min(slower, self._full_per_s)
             self._grown_at = self._since = now
             self._sent = self._refused = 0.0
 
@@ -194,8 +207,8 @@ class SharedCaps(Protocol):
     def is_capped(self) -> bool:
         """Whether there is a cap at all."""
 
-    def take(self, cost: float, /) -> None:
-        """Count a call that is about to be made, or raise `CapReachedError`."""
+    def take(self, cost: float, /) -> bool:
+        """Count a call that is about to be made, or raise `CapReachedError`; False = not known yet."""
 
 
 class Meter:
@@ -240,22 +253,33 @@ class Meter:
         """What the units cost at the declared price; None = no price is declared."""
         return None if self._price is None else round(self.units * self._price, 6)
 
-    def take(self, units: int, *, is_retry: bool) -> None:
+    def take(self, units: int, *, is_retry: bool) -> bool:
         """Count a call that is about to be made.
+
+        Returns:
+            Whether it is counted. If not, it is not known yet whether it may be made.
 
         Raises:
             CapReachedError: The call would exceed a cap. It is not counted then.
         """
         with self._lock:
-            error = self._cap_before(units) or self._shared_cap_before(units)
-            if error is not None:
+            try:
+                self._check_caps(units)
+                if self._shared is not None and not self._shared.take(self.cost_of(units)):
+                    return False
+            except CapReachedError as error:
                 self._refused[worker_key()] = error
-                raise error
+                raise
             self.calls += 1
             self.units += units
             self.retries += is_retry
         if self._total is not None:
             self._total.add(is_retry=is_retry)
+        return True
+
+    def cost_of(self, units: int) -> float:
+        """What units cost at the declared price; 0 if none is declared."""
+        return units * (self._price or 0.0)
 
     def add(self, *, is_retry: bool) -> None:
         """Count a call that no cap concerns."""
@@ -285,27 +309,18 @@ class Meter:
         if self._refused and (error := self._refused.get(worker_key())) is not None:
             raise error
 
-    def _shared_cap_before(self, units: int) -> CapReachedError | None:
-        if self._shared is None:
-            return None
-        try:
-            self._shared.take(units * (self._price or 0.0))
-        except CapReachedError as error:
-            return error
-        return None
-
-    def _cap_before(self, units: int) -> CapReachedError | None:
+    def _check_caps(self, units: int) -> None:
         if self._max_calls is not None and self.calls >= self._max_calls:
-            return CapReachedError(
+            raise CapReachedError(
                 f"max_calls={self._max_calls:,} is reached: the run stops before its next call. "
                 "Finished rows are kept; raise the cap and continue with --resume"
             )
         if self._max_cost is None or self._price is None:
-            return None
+            return
         cost = (self.units + units) * self._price
         if cost <= self._max_cost * (1 + 1e-9):  # 3 units at 0.1 are 0.30000000000000004
-            return None
-        return CapReachedError(
+            return
+        raise CapReachedError(
             f"max_cost={self._max_cost:,} {self._currency} would be exceeded: {self.units:,} units "
             f"are used, the next call takes {units:,} more at {self._price} {self._currency}. The "
             "run stops before it. Finished rows are kept; raise the cap and continue with --resume"

@@ -241,7 +241,6 @@ class Caller:
                 call.begun_at = started
             try:
                 if call.units:
-                    self._meter.take(call.units, is_retry=call.made > 0)
                     worker.count_call(call.units)
                     count_call(call.units)
                 self._budget.earn()
@@ -264,23 +263,36 @@ class Caller:
             yield pause
 
     def _turn(self, call: CallState) -> Generator[Pause, None, bool]:
-        """Wait for breaker and rate limit; True = the attempt tests whether the service is back."""
+        """Wait for breaker, rate limit and cap, and count the attempt.
+
+        Returns:
+            Whether the attempt tests if the service is back.
+        """
         while True:
             probes = False
             if self._breaker.is_open:
                 probes = yield from self._breaker.admit(call)
-            if call.units:
-                at = self._limiter.reserve(call.units)
-                if self._shared is not None:
-                    at = max(at, self._shared.reserve(self.service, call.units))
-                if at:
-                    try:
-                        yield Pause("rate", at)
-                    except BaseException:
-                        self._breaker.abandoned(call)
-                        raise
-            if probes or not self._breaker.is_open:  # it may have opened during the wait
-                return probes
+            try:
+                if call.units:
+                    yield from self._turn_by_rate(call)
+                if self._breaker.is_open and not probes:  # it has opened during the wait
+                    continue
+                if not call.units or self._meter.take(call.units, is_retry=call.made > 0):
+                    return probes
+                if self._shared is not None:  # afterwards another turn is taken: this one is past
+                    yield from self._shared.wait_for_cap(call, self._meter.cost_of(call.units))
+            except BaseException:
+                self._breaker.abandoned(call)
+                raise
+            if probes:  # another call may test it meanwhile
+                self._breaker.abandoned(call)
+
+    def _turn_by_rate(self, call: CallState) -> Generator[Pause, None, None]:
+        at = self._limiter.reserve(call.units)
+        if self._shared is not None:
+            yield from self._shared.turn(call, self.service, at)
+        elif at:
+            yield Pause("rate", at)
 
     def _record_time(self, call: CallState, started: float) -> None:
         if self._times is not None and call.units:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, TypeVar
 
 from etlkit.calls import clock
 from etlkit.calls.limits import Limiter, Per, RateLimit
+from etlkit.calls.waits import Pause
 from etlkit.errors import CapReachedError
 
 if TYPE_CHECKING:
-    from etlkit.calls.breaker import Breaker, RetryBudget
+    from etlkit.calls.breaker import Breaker, CallState, RetryBudget
+    from etlkit.calls.wakers import Waker
+
+T = TypeVar("T")
 
 
 class SharedCalls:
@@ -32,6 +38,9 @@ class SharedCalls:
         self._calls = 0
         self._cost = 0.0
         self._limiters: dict[tuple[str, Per], Limiter] = {}
+        self._waiting: dict[Waker, None] = {}  # as they asked
+        self._num_changes = 0
+        self._changed_at = 0.0
 
     @property
     def is_capped(self) -> bool:
@@ -44,39 +53,49 @@ class SharedCalls:
             limiter = self._limiters.get((service, limit.per))
             if limiter is None:
                 self._limiters[service, limit.per] = Limiter(limit, clock.Stop())
-            else:
-                limiter.allow(limit.per_s)
+            elif limit.per_s > limiter.full_per_s:
+                limiter.set_rate(limit.per_s)
+                self._rates_have_changed()
 
     def join(self, service: str, breaker: Breaker, budget: RetryBudget) -> None:
         """Share the health of a service; the runs of one process each find it out for themselves."""
 
-    def wait(self, service: str, units: int, stop: clock.Stop) -> None:
-        """Wait until a call may be made.
+    def turn(self, call: CallState, service: str, at: float) -> Generator[Pause, None, None]:
+        """Wait until a call may be made. If a rate changes meanwhile, it takes another turn.
 
         Args:
+            call: The call; it is woken by a change.
             service: Who is called.
-            units: Of the call.
-            stop: Ends the wait.
+            at: Not before this time, as `clock.now` counts.
 
-        Raises:
-            Stopped: The run ended first.
+        Yields:
+            The waits.
         """
-        stop.wait_until(self.reserve(service, units))
-
-    def reserve(self, service: str, units: int) -> float:
-        """Take the next turn for a call; see `Limiter.reserve`."""
-        return max((limiter.reserve(units) for limiter in self._of(service)), default=0.0)
+        is_due = False
+        while not is_due:
+            changes = self._num_changes
+            until = max([at, *(limiter.reserve(call.units) for limiter in self._of(service))])
+            is_due = until <= clock.now()
+            if not is_due:
+                with self._woken_by_change(call.waker):
+                    while clock.now() < until and changes == self._num_changes:
+                        yield Pause("rate", until)
+                # A turn that came before the change is one of the old rate, and was used.
+                is_due = changes == self._num_changes or until <= self._changed_at
 
     def throttled(self, service: str, units: int) -> None:
         """Record that the service answered 429."""
         for limiter in self._of(service):
             limiter.throttled(units)
 
-    def take(self, cost: float) -> None:
+    def take(self, cost: float) -> bool:
         """Count a call that is about to be made.
 
         Args:
             cost: What it costs; 0 = it has no price.
+
+        Returns:
+            Whether it is counted. If not, `wait_for_cap` comes first.
 
         Raises:
             CapReachedError: The call would exceed a cap. It is not counted then.
@@ -96,6 +115,39 @@ class SharedCalls:
                 )
             self._calls += 1
             self._cost = total
+            return True
+
+    def wait_for_cap(self, _call: CallState, _cost: float, /) -> Generator[Pause, None, None]:
+        """Wait until it is known whether a call of some cost may be made.
+
+        The runs of one process know it at once.
+
+        Yields:
+            The waits.
+        """
+        yield from ()
+
+    def _woken_by_change(self, waker: Waker) -> AbstractContextManager[None]:
+        return self._among(self._waiting, waker, None)
+
+    @contextmanager
+    def _among(self, waiting: dict[Waker, T], waker: Waker, what: T) -> Iterator[None]:
+        """Keep a waker among those that are woken, while inside."""
+        with self._lock:
+            waiting[waker] = what
+        try:
+            yield
+        finally:
+            with self._lock:
+                del waiting[waker]
+            waker.forget()  # its next wait is another one
+
+    def _rates_have_changed(self) -> None:
+        """Wake the calls that wait for a turn. The lock is held."""
+        self._changed_at = clock.now()
+        self._num_changes += 1
+        for waker in self._waiting:
+            waker.wake()
 
     def _of(self, service: str) -> list[Limiter]:
         with self._lock:

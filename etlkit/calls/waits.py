@@ -11,15 +11,15 @@ from typing import Literal, NamedTuple
 from etlkit.calls import clock
 from etlkit.calls.worker import Worker, WorkerKey, worker_key
 
-Reason = Literal["asked", "retry", "down", "rate"]
+Reason = Literal["asked", "retry", "down", "rate", "cap"]
 
 _TOLD_FROM_S = 1.0
 """Shorter waits are no news."""
 
 
 PARKED: frozenset[Reason] = frozenset({"asked", "retry"})
-"""Such a wait is about one row: it gives its slot to another one. A service that is down and a rate
-stop the calls of all rows alike, so that another row would only wait, too."""
+"""Such a wait is about one row: it gives its slot to another one. A service that is down, a rate and a
+cap stop the calls of all rows alike, so that another row would only wait, too."""
 
 
 class Pause(NamedTuple):
@@ -67,7 +67,8 @@ class Waits:
 
         Args:
             service: The service that it wants to call.
-            reason: `asked` by the service, before a `retry`, while it is `down`, or for its `rate`.
+            reason: `asked` by the service, before a `retry`, while it is `down`, for its `rate`, or for
+                what other workers do not use of a `cap`.
             until: When it ends, as `clock.now` counts; infinity = not known.
         """
         worker = worker_key()
@@ -110,4 +111,5 @@ def _text(service: str, reason: Reason, waits: list[_Wait], rest_s: int) -> str:
         "retry": f"{service} failed: {who} up to {rest_s} s for another attempt",
         "down": f"{service} is down: {who} until it is back",
         "rate": f"{service}: {who} for the rate limit",
+        "cap": f"{service}: {who} for what other workers do not use of max_calls or max_cost",
     }[reason]

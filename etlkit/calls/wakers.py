@@ -15,6 +15,9 @@ class Waker(Protocol):
     def wake(self) -> None:
         """End the current wait, or the next one. Any thread may call it."""
 
+    def forget(self) -> None:
+        """Let wake-ups that came before now end no wait any more. Called by the one that waits."""
+
 
 class Wakeable(Protocol):
     """What has a waker, made when it is first needed."""
@@ -35,6 +38,10 @@ class ThreadWaker:
     def wake(self) -> None:
         """See `Waker`."""
         self._event.set()
+
+    def forget(self) -> None:
+        """See `Waker`."""
+        self._event.clear()
 
     def wait(self, seconds: float | None) -> None:
         """Wait until it is woken, for at most some seconds; None = for as long as it takes."""
@@ -66,7 +73,9 @@ class LoopDoor:
     def _answer(self) -> None:
         self._has_rung = False  # first: whoever comes from now on rings again
         while self.waiting:
-            self.waiting.popleft().end_wait()
+            waker = self.waiting.popleft()
+            if waker.is_woken:
+                waker.end_wait()
 
 
 _of_thread = threading.local()
@@ -82,38 +91,46 @@ def loop_door() -> LoopDoor:
 
 
 class TaskWaker:
-    """Wakes a task of an event loop. Made on the loop's thread."""
+    """Wakes a task of an event loop. Made on the loop's thread.
 
-    __slots__ = ("_door", "_future", "_is_woken")
+    Attributes:
+        is_woken: Whether it was woken, and its wait does not know it yet.
+    """
+
+    __slots__ = ("_door", "_future", "is_woken")
 
     def __init__(self) -> None:
         self._door = loop_door()
         self._future: asyncio.Future[None] | None = None
-        self._is_woken = False
+        self.is_woken: bool = False
 
     def wake(self) -> None:
         """See `Waker`."""
-        self._is_woken = True
+        self.is_woken = True
         if threading.get_ident() == self._door.thread:
             self.end_wait()
         else:
             self._door.ask(self)
 
+    def forget(self) -> None:
+        """See `Waker`."""
+        self.is_woken = False
+
     async def wait(self, seconds: float | None) -> None:
         """As `ThreadWaker.wait`."""
-        if not self._is_woken:
+        if not self.is_woken:
             loop = self._door.loop
             self._future = loop.create_future()
             timer = None if seconds is None else loop.call_later(seconds, self.end_wait)
             try:
                 # Checked again: another thread may have woken it before it knew of the future.
-                if not self._is_woken:
+                if not self.is_woken:
                     await self._future
             finally:
                 self._future = None
                 if timer is not None:
                     timer.cancel()
-        self._is_woken = False
+        self.is_woken = False
 
     def end_wait(self) -> None:
         """End the current wait. Called on the loop's thread."""

@@ -79,6 +79,14 @@ class PaidApi:
     def num_calls(self) -> int:
         return self._get("calls")
 
+    def hold_after(self, num_calls: int) -> None:
+        """Let all calls after so many wait for `let_go`; they count when they arrive."""
+        self._get(f"hold/{num_calls}")
+
+    def let_go(self) -> None:
+        """Answer all calls, those that wait as well."""
+        self._get("hold/0")
+
     def num_keys(self, since: int) -> int:
         """How many different keys were called since call number `since`."""
         return self._get(f"keys/{since}")

@@ -4,6 +4,7 @@ A process of its own, so that it survives the clients that are killed. It prints
 its standard input is closed. With N, the first call for every Nth key is answered with 503, unpaid.
 
     POST /call    a row's key and the caller's number as the body -> a value; 2 to 5 ms
+    GET  /hold/N  answer no more than N calls until /hold/0
     GET  /calls   the number of calls so far
     GET  /keys/N  the number of different keys since call N
     GET  /refused the number of calls that were answered with 503
@@ -22,6 +23,9 @@ _STEPS = 4
 
 CALLS: list[tuple[int, int, float]] = []
 REFUSED: set[int] = set()
+GO = threading.Event()
+GO.set()
+HELD_AFTER: list[int] = [0]
 REFUSE_EVERY = int(sys.argv[1]) if len(sys.argv) > 1 else 0
 
 
@@ -36,12 +40,18 @@ class Handler(BaseHTTPRequestHandler):
             self._answer("busy", status="503 Service Unavailable")
             return
         CALLS.append((key, caller, time.monotonic()))  # a call counts from its arrival
+        if len(CALLS) > HELD_AFTER[0]:
+            GO.wait()
         time.sleep(_SHORTEST_S + key % _STEPS * _STEP_S)
         self._answer(str(key * 2))
 
     def do_GET(self):
         _, what, *since = self.path.split("/")
-        if what == "keys":
+        if what == "hold":
+            HELD_AFTER[0] = int(since[0])
+            (GO.clear if HELD_AFTER[0] else GO.set)()
+            self._answer("null")
+        elif what == "keys":
             self._answer(str(len({key for key, *_ in CALLS[int(since[0]) :]})))
         elif what == "refused":
             self._answer(str(len(REFUSED)))

@@ -46,6 +46,7 @@ def test_when_leaders_are_killed_and_stopped_another_task_publishes(world, bq):
 
     A start after the end says published; other code is refused.
     """
+    world.api.hold_after(NUM_ROWS // 2)
     tasks = [start(world, number, 3) for number in (1, 2, 3)]
     world.until(lambda: world.api.num_calls() >= NUM_ROWS // 5, TIMEOUT_S)
     first = leader(world, bq)
@@ -57,9 +58,10 @@ def test_when_leaders_are_killed_and_stopped_another_task_publishes(world, bq):
     world.until(lambda: leader(world, bq) is not first, TIMEOUT_S)
     second = leader(world, bq)
     second.process.send_signal(signal.SIGTERM)
+    assert world.api.num_calls() < NUM_ROWS
+    world.api.let_go()
     status, report, _ = second.end()
     assert (status, report["state"]) == (143, "interrupted")
-    assert world.api.num_calls() < NUM_ROWS
     published, others = ends(world, [task for task in tasks if task not in {first, second}])
     assert (published["run_id"], published["resumed"] > 0) == (report["run_id"], True)
     assert published["read"] == NUM_ROWS > sum(each["read"] for each in others) > 0

@@ -229,6 +229,7 @@ def test_killed_workers_and_killed_runs(world, capsys):
 
 def test_orphans_stop_paying_and_a_signal_stops_all_workers(world):
     """Workers end with their run's process, or on SIGTERM: status 143, no call is repeated."""
+    world.api.hold_after(NUM_ROWS // 4)
     child = world.start("--workers", "2")
     world.paid_until(child, NUM_ROWS // 8)
     world.have_joined(child, 1, 2)
@@ -238,6 +239,7 @@ def test_orphans_stop_paying_and_a_signal_stops_all_workers(world):
     assert shown["all_workers"]["shards_claimed"] > 0
     workers = child.all_processes()[1:]
     assert child.kill() is not None
+    world.api.let_go()
     _, alive = psutil.wait_procs(workers, timeout=TIMEOUT_S)
     assert not alive
     calls = world.api.num_calls()
@@ -246,11 +248,13 @@ def test_orphans_stop_paying_and_a_signal_stops_all_workers(world):
     assert (shown["state"], {each["state"] for each in shown["workers"]}) == ("dead", {"left"})
     assert 0 < shown["all_workers"]["rows"] < NUM_ROWS
 
+    world.api.hold_after(calls + NUM_ROWS // 4)
     child = world.start("--resume", "--workers", "2")
     world.paid_until(child, calls + NUM_ROWS // 8)
     world.have_joined(child, 2, 2)
     assert child.is_alive, child.log.read_text()
     child.process.send_signal(signal.SIGTERM)
+    world.api.let_go()
     status, report, _ = child.end()
     assert (status, report["state"]) == (143, "interrupted")
     assert report["kept"] > 0
@@ -265,11 +269,13 @@ def test_paused_workers_that_wake_after_the_publish_change_nothing(world, monkey
     """A machine stands still until its lease is over; another one finishes the run meanwhile."""
     world.environ["LEASE_S"] = "5"
     monkeypatch.setattr(guard, "LEASE_S", 5.0)  # for `show`
+    world.api.hold_after(NUM_ROWS // 2)
     child = world.start("--workers", "2")
     world.until(lambda: world.api.num_calls() >= NUM_ROWS // 4, TIMEOUT_S)
     machine = child.all_processes()
     for process in machine:
         process.suspend()
+    world.api.let_go()
     world.until(lambda: world.show()["state"] == "dead", TIMEOUT_S)
     world.until(lambda: {each["state"] for each in world.show()["workers"]} == {"lost"}, TIMEOUT_S)
     status, report, complaints = world.start("--resume", "--workers", "1").end()
@@ -287,9 +293,11 @@ def test_paused_workers_that_wake_after_the_publish_change_nothing(world, monkey
 def test_caps_on_calls_and_cost_are_never_passed_by_all_workers_together(world):
     """The service itself counts, one worker dies on the way, and a resume has a cap of its own."""
     world.environ = {"max_calls": "200"}
+    world.api.hold_after(100)
     child = world.start("--workers", "3", job="job_of_rates.py")
     world.paid_until(child, 60)
     os.kill(world.workers(child)[0], signal.SIGKILL)
+    world.api.let_go()
     status, report, complaints = child.end()
     assert status == 1
     assert "max_calls=200 is reached by all workers together" in complaints

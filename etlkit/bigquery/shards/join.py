@@ -72,5 +72,6 @@ def join_run(
     writer = ShardWriter(options, job, run, connection, dataset, worker, claims, quota)
     quota.start()
     claims.may_start = writer.find_columns
+    claims.on_idle = calls.rest
     users = tuple(column for column in columns if column.name not in {ROW_ID, SHARD})
     return ShardReader(connection, run.run_id, frozen, users, claims), writer

@@ -1,6 +1,7 @@
 """What the workers of a shared run use together: rates, caps, retries, and what is known of services.
 
-Rates and caps are leased part by part.
+Rates and caps are leased part by part. Those that call have equal parts of the rates: a worker wants
+one from its first call on, until it has no more rows.
 
 As with claims, a worker tells first what it wants to use and reads the events then. Of two that tell at
 the same time, the one whose INSERT came later sees what the other wants. So what all use together never
@@ -19,7 +20,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from etlkit.bigquery.google_errors import google_message
-from etlkit.bigquery.shards.shard_map import BUDGET, DOWN, SHARE, UP, ShardEvent
+from etlkit.bigquery.shards.shard_map import BUDGET, DOWN, IDLE, SHARE, UP, USED_UP, ShardEvent
 from etlkit.calls import clock
 from etlkit.errors import RunTakenOverError
 
@@ -34,7 +35,7 @@ LOOK_S = 15.0
 """How often a worker looks who else is there, to take a larger or a smaller part of the rates."""
 
 _FIRST_LOOK_S = 1.0
-"""At first, then after twice as long each time, and while it has no part yet."""
+"""At first, after a change of its part, and while it lacks some; then after twice as long each time."""
 
 _WORD_S = 5.0
 """While calls wait for the word of a worker that tests a service."""
@@ -79,12 +80,13 @@ class QuotaKeeper:
         self._max_calls = max_calls
         self._max_cost = max_cost
         self._fraction = 0.0
+        self._lacks_rate = False
+        self._short_since: float | None = None
         self._budget = 0, 0.0
-        self._began_at = self._heard_at = clock.now()
+        self._began_at = self._changed_at = self._heard_at = clock.now()
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="etlkit-quota", daemon=True)
-        calls.lease = self.lease
         calls.share_retries(1 / max(num_workers, 1))
 
     def start(self) -> None:
@@ -94,37 +96,12 @@ class QuotaKeeper:
     def close(self) -> None:
         """Stop, and give back what was not used: the next worker can have it."""
         self._closed.set()
-        self._calls.end()
         if self._thread.is_alive():
             self._thread.join()
         with self._lock:
-            self._fraction = 0.0
-            self._calls.grant_fraction(0.0)
+            self._use_fraction(0.0)
             if self._calls.is_capped:
                 self._give_back()
-
-    def lease(self, calls: int, cost: float) -> None:
-        """Lease calls and money, as many in all as these at least, if that many are left.
-
-        If others were granted the last ones, it waits: they give back what they do not use.
-
-        Args:
-            calls: In all, since the worker began.
-            cost: Likewise.
-        """
-        until = clock.now() + _GIVE_BACK_S
-        while True:
-            with self._lock:
-                granted_calls, granted_cost = self._budget
-                if calls <= granted_calls and cost <= granted_cost * (1 + _TOLERANCE):
-                    return  # another thread has asked meanwhile
-                shards = self._lease_budget(calls, cost)
-                if shards is None or not self._may_come_back(shards):
-                    return
-                if self._worker not in shards.used_up:
-                    self._tell_used_up()
-            if clock.now() >= until or self._closed.wait(_FIRST_LOOK_S * random.uniform(0.5, 1.0)):  # noqa: S311 - no secret  # nosec B311
-                return
 
     def look(self) -> None:
         """Take the part of the rates that is this worker's now, and more of the caps if need be.
@@ -145,9 +122,7 @@ class QuotaKeeper:
                     self._give_back()
                     return
             if self._calls.is_capped and self._calls.wants_more.is_set():
-                calls, cost = self._calls.used
-                if self._lease_budget(calls + 1, cost) is not None:
-                    self._calls.wants_more.clear()  # the next call asks for itself
+                self._lease_more()
 
     def _run(self) -> None:
         while not self._closed.is_set():
@@ -164,17 +139,18 @@ class QuotaKeeper:
             while clock.now() < until and not self._closed.wait(0.1):
                 if self._calls.news.is_set():
                     break
-                if self._calls.is_capped and self._calls.wants_more.is_set():
+                if self._short_since is None and self._calls.wants_more.is_set():
                     break
 
     def _pause_s(self) -> float:
         """Seconds until the next look."""
-        if self._calls.declares_rate and not self._fraction:
+        if self._lacks_rate or self._short_since is not None:
             return _FIRST_LOOK_S
         if self._calls.waits_for_others:
             return _WORD_S
-        if self._calls.declares_rate or self._calls.is_capped:  # others join at about the same time
-            return min(max(clock.now() - self._began_at, _FIRST_LOOK_S), LOOK_S)
+        if self._calls.declares_rate or self._calls.is_capped:
+            # Others begin and end at about the same time.
+            return min(max(clock.now() - self._changed_at, _FIRST_LOOK_S), LOOK_S)
         return LOOK_S
 
     def _stop_waiting_for_others(self) -> None:
@@ -212,10 +188,17 @@ class QuotaKeeper:
         self._log.tell(events)
 
     def _lease_fraction(self, shards: ShardMap) -> None:
-        wanted = 1.0 / self._count_workers(shards)
+        if not self._calls.wants_rate:
+            if self._worker in shards.fractions:  # first use nothing, then say so
+                self._use_fraction(0.0)
+                self._log.tell([ShardEvent(IDLE, self._worker)])
+            self._lacks_rate = False
+            return
+        wanted = 1.0 / len({*shards.fractions, self._worker})
         free = 1.0 - _others(shards, self._worker)
         new = min(wanted, max(free, 0.0))
-        if abs(new - self._fraction) < _TOLERANCE:
+        self._lacks_rate = new < wanted - _TOLERANCE
+        if abs(new - shards.fractions.get(self._worker, -1.0)) < _TOLERANCE:
             return
         if new < self._fraction:  # first use less, then say so
             self._use_fraction(new)
@@ -229,6 +212,8 @@ class QuotaKeeper:
         self._closed.wait(random.random())  # noqa: S311 - no secret  # nosec B311
 
     def _use_fraction(self, fraction: float) -> None:
+        if fraction != self._fraction:
+            self._changed_at = clock.now()
         self._fraction = fraction
         self._calls.grant_fraction(fraction)
 
@@ -244,19 +229,38 @@ class QuotaKeeper:
 
     def _tell_used_up(self) -> None:
         calls, cost = self._budget
-        event = ShardEvent(BUDGET, self._worker, calls=calls, cost=cost, fraction=1.0)
-        self._log.tell([event])
+        self._log.tell([ShardEvent(USED_UP, self._worker, calls=calls, cost=cost)])
 
     def _may_come_back(self, shards: ShardMap) -> bool:
         """Whether others at work have been granted something that they may not use."""
         others = shards.workers.keys() & shards.budgets.keys() - {self._worker}
         return bool(others - shards.used_up)
 
-    def _lease_budget(self, calls: int, cost: float) -> ShardMap | None:
+    def _lease_more(self) -> None:
+        """Lease more of the caps.
+
+        If too little is left, others give back what they do not use. Calls that wait for it are refused
+        when nothing came back, or nothing can.
+        """
+        shards = self._lease_budget()
+        if shards is None:
+            self._short_since = None
+            return
+        if not self._calls.waits_for_cap:
+            self._calls.wants_more.clear()  # the next call that needs more asks again
+            return
+        self._short_since = self._short_since or clock.now()
+        if not self._may_come_back(shards) or clock.now() - self._short_since > _GIVE_BACK_S:
+            self._short_since = None
+            self._calls.refuse()
+        elif self._worker not in shards.used_up:
+            self._tell_used_up()
+
+    def _lease_budget(self) -> ShardMap | None:
         """Lease a part of what is left of the caps; what all have told if too little is left."""
         while not self._closed.is_set():
             shards = self._log.read().shards
-            wanted = self._part(shards, calls, cost)
+            wanted = self._part(shards)
             if wanted is None:
                 return shards
             event = ShardEvent(BUDGET, self._worker, calls=wanted[0], cost=wanted[1])
@@ -271,22 +275,23 @@ class QuotaKeeper:
             self._closed.wait(random.random())  # noqa: S311 - no secret  # nosec B311
         return None
 
-    def _part(self, shards: ShardMap, calls: int, cost: float) -> tuple[int, float] | None:
+    def _part(self, shards: ShardMap) -> tuple[int, float] | None:
         """What to ask for: what was granted before, and a part of the rest; None = too little."""
         workers = max(len(shards.workers), self._num_workers, 1) * _PART_OF_REST
         own_calls, own_cost = self._budget
+        least_calls, least_cost, all_calls, all_cost = self._calls.wanted()
         used_calls, used_cost = self._used_by_others(shards)
         new_calls, new_cost = own_calls, own_cost
         if self._max_calls is not None:
-            rest = self._max_calls - used_calls - own_calls
-            new_calls = max(own_calls + rest // workers, calls)
-            if new_calls > own_calls + rest:
+            most = self._max_calls - used_calls
+            if least_calls > most:
                 return None
+            new_calls = max(own_calls + (most - own_calls) // workers, min(all_calls, most))
         if self._max_cost is not None:
-            left = self._max_cost - used_cost - own_cost
-            new_cost = max(own_cost + left / workers, cost)
-            if new_cost > (own_cost + left) * (1 + _TOLERANCE):
+            up_to = (self._max_cost - used_cost) * (1 + _TOLERANCE)
+            if least_cost > up_to:
                 return None
+            new_cost = max(own_cost + (up_to - own_cost) / workers, min(all_cost, up_to))
         return new_calls, new_cost
 
     def _fits(self, shards: ShardMap, wanted: tuple[int, float]) -> bool:

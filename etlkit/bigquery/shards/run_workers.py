@@ -11,7 +11,7 @@ from etlkit.api.worker_report import WorkerReport
 from etlkit.bigquery.runs.guard import Holder
 from etlkit.bigquery.runs.progress_labels import ROWS_LABEL
 from etlkit.bigquery.shards.shard_log import LogState, ShardLog
-from etlkit.bigquery.shards.shard_map import JOINED, LEFT, LOST, SETTLED, SHARE
+from etlkit.bigquery.shards.shard_map import IDLE, JOINED, LEFT, LOST, SETTLED, SHARE
 from etlkit.bigquery.shards.shard_worker import worker_guard
 from etlkit.bigquery.sql.shards import NUM_SHARDS
 
@@ -94,7 +94,6 @@ def _worker(
 ) -> WorkerReport:
     attempt = told[0]["attempt"]
     settled = [row for row in told if row["kind"] == SETTLED]
-    shares = [row["fraction"] for row in told if row["kind"] == SHARE]
     end = next((row for row in reversed(told) if row["kind"] in {LEFT, LOST}), None)
     holder = None if lease is None else Holder.of(lease)
     is_alive = (
@@ -121,8 +120,16 @@ def _worker(
         shards_claimed=sum(claim.num_shards for claim in claims) if is_alive else 0,
         rows=rows,
         rows_per_s=_per_s(rows, told[0]["event_at"], until),
-        part_of_rates=round(shares[-1], 6) if shares else None,
+        part_of_rates=_part_of_rates(told, is_alive=is_alive),
     )
+
+
+def _part_of_rates(told: list[dict[str, Any]], *, is_alive: bool) -> float | None:
+    """The part that it has now, or the last one it had; None = it has not made a call with a rate."""
+    shares = [row for row in told if row["kind"] in {SHARE, IDLE}]
+    if not is_alive:
+        shares = [row for row in shares if row["fraction"]]
+    return round(shares[-1]["fraction"] or 0.0, 6) if shares else None
 
 
 def _has_left(end: Mapping[str, Any] | None) -> bool:

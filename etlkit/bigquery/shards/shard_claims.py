@@ -100,6 +100,7 @@ class ShardClaims:
     num_workers: int
     find_lost: Callable[[LogState], Sequence[ShardEvent]]
     may_start: Callable[[], bool] = lambda: True
+    on_idle: Callable[[], None] = lambda: None
     _own: list[_OwnClaim] = field(default_factory=list)
     _by_shard: dict[int, _OwnClaim] = field(default_factory=dict)
     _to_tell: list[ShardEvent] = field(default_factory=list)
@@ -148,6 +149,10 @@ class ShardClaims:
                 if claim is not None:
                     return claim
                 wait_s = _FIRST_WAIT_S  # somebody else was as fast: look again soon
+            with self._lock:
+                has_rows = self._num_left() > 0
+            if not has_rows:
+                self.on_idle()
             lost = self.find_lost(state)
             if lost:
                 self._to_tell += lost

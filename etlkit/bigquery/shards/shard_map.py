@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from etlkit.bigquery.sql.shards import NUM_SHARDS
 
-OPENED, JOINED, CLAIMED, RELEASED, SETTLED, FAILED, LEFT, LOST, SHARE, BUDGET, DOWN, UP = (
+OPENED, JOINED, CLAIMED, RELEASED, SETTLED, FAILED, LEFT, LOST = (
     "opened",
     "joined",
     "claimed",
@@ -17,11 +17,8 @@ OPENED, JOINED, CLAIMED, RELEASED, SETTLED, FAILED, LEFT, LOST, SHARE, BUDGET, D
     "failed",
     "left",
     "lost",
-    "share",
-    "budget",
-    "down",
-    "up",
 )
+SHARE, IDLE, BUDGET, USED_UP, DOWN, UP = "share", "idle", "budget", "used_up", "down", "up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +30,17 @@ class ShardEvent:
             has begun. `claimed`: it works on shards. `released`: it gave them back before it read a
             row of them. `settled`: all their rows have an outcome that is durable. `failed`: the worker
             found an error that ends the run. `left`: it ended. `lost`: it gave no sign of life.
-            `share`, `budget`: what it may use from now on. `down`: it finds that a service is down, and
-            tests it. `up`: the service has answered it.
+            `share`, `budget`: what it may use from now on. `idle`: it has no rows for now, and needs
+            no share. `used_up`: as `budget`, and all of it is used, so that nothing can come back.
+            `down`: it finds that a service is down, and tests it. `up`: the service has answered it.
         worker: Id of the worker; empty for `opened`.
         first: The first of the shards; they are neighbours.
         last: The last of them.
         generation: How often these shards were claimed and worked on, this time included.
         source: Of `opened`: the table to read them from.
-        fraction: Of `share`: the part of every declared rate, from 0 to 1. Of `budget`: 1 = all of it
-            is used, so that nothing of it can come back; 0 = not known.
-        calls: Of `budget`: how many calls the worker may make in all.
-        cost: Of `budget`: what they may cost.
+        fraction: Of `share`: the part of every declared rate, from 0 to 1; 0 = it waits for one.
+        calls: Of `budget` and `used_up`: how many calls the worker may make in all.
+        cost: Of `budget` and `used_up`: what they may cost.
         rows: Of `opened`: how many rows of the shards have no outcome. Of `settled`: how many rows of
             them got their outcome from this worker.
         service: Of `down` and `up`.
@@ -114,7 +111,8 @@ class ShardMap:
         lost: Ids of those that were lost.
         failed: Ids of those that found an error that ends the run.
         has_settled: Whether a shard was settled.
-        fractions: The part of every rate that each worker may use.
+        fractions: The part of every rate that each worker may use; 0 = it waits for one. Workers that
+            are not in it make no calls for now.
         budgets: The calls and the money that each worker may use, those that are gone included: what
             they have used is not known better.
         used_up: Ids of those that have used all of it.
@@ -157,17 +155,25 @@ class ShardMap:
             self.workers[event.worker] = None
         elif event.kind in {FAILED, LEFT, LOST}:
             self._give_back(event)
-        elif event.kind == SHARE:
-            self.fractions[event.worker] = event.fraction
-        elif event.kind == BUDGET:
-            self.budgets[event.worker] = event.calls, event.cost
-            (self.used_up.add if event.fraction else self.used_up.discard)(event.worker)
+        elif event.kind in {SHARE, IDLE, BUDGET, USED_UP}:
+            self._set_use(event)
         elif event.kind == DOWN:
             self.down.setdefault(event.service, {})[event.worker] = event.told_at
         elif event.kind == UP:  # whoever said that it is down finds out whether that is over
             self.down.pop(event.service, None)
         else:
             self._add_to_claims(event)
+
+    def _set_use(self, event: ShardEvent) -> None:
+        """Set what a worker may use."""
+        worker = event.worker
+        if event.kind == SHARE:
+            self.fractions[worker] = event.fraction
+        elif event.kind == IDLE:
+            self.fractions.pop(worker, None)
+        else:
+            self.budgets[worker] = event.calls, event.cost
+            (self.used_up.add if event.kind == USED_UP else self.used_up.discard)(worker)
 
     def _add_to_claims(self, event: ShardEvent) -> None:
         claim = Claim(event.worker, event.first, event.last, event.generation, event.source)

@@ -1,5 +1,6 @@
 import itertools
 import logging
+import math
 import threading
 
 import pytest
@@ -125,6 +126,42 @@ def test_turns_are_taken_in_the_order_of_asking():
         slots.append(clock.now())
     gaps = [after - before for before, after in itertools.pairwise(slots)]
     assert all(gap > 0.99 for gap in gaps)
+
+
+def turns(limiter, number):
+    """The next turns, in seconds from now."""
+    return [max(0.0, limiter.reserve(1) - clock.now()) for _ in range(number)]
+
+
+def test_turns_that_have_not_come_are_void_when_the_rate_changes():
+    """What the first of them had waited for counts at the new rate."""
+    limiter = Limiter(RateLimit("1/s"), clock.Stop())
+    assert turns(limiter, 4) == pytest.approx([0, 1, 2, 3], abs=0.01)
+    clock.skip_to(clock.now() + 0.5)
+    limiter.set_rate(0.1)
+    assert turns(limiter, 2) == pytest.approx([5, 15], abs=0.1)
+    limiter.set_rate(100.0)
+    assert turns(limiter, 2) == pytest.approx([0.005, 0.015], abs=0.01)
+
+
+def test_a_rate_of_nothing_lets_no_call_through_and_keeps_what_was_used():
+    """A worker that is granted nothing, and then something again."""
+    limiter = Limiter(RateLimit("1/s"), clock.Stop())
+    assert turns(limiter, 1) == [0]
+    limiter.set_rate(0.0)
+    assert limiter.reserve(1) == math.inf
+    limiter.throttled(1)
+    clock.skip_to(clock.now() + 10)
+    limiter.set_rate(0.5)
+    assert turns(limiter, 2) == pytest.approx([2, 4], abs=0.1)
+
+
+def test_a_service_that_refuses_never_makes_a_rate_faster_than_declared():
+    limiter = Limiter(RateLimit("1/min"), clock.Stop())
+    for _ in range(20):
+        limiter.wait(1)
+        limiter.throttled(1)
+    assert limiter.per_s <= 1 / 60
 
 
 def send(limiter, num_calls, refuse_every, within_s):

@@ -68,17 +68,16 @@ def test_services_and_units_are_kept_apart():
 def test_many_429s_of_one_run_slow_the_others_down():
     """The service refuses the workflow, not the job."""
     shared = SharedCalls()
-    shared.declare("vision", RateLimit("100/s"))
-    stop = clock.Stop()
+    run = Calls(rate_limit=RateLimit("100/s"), shared=shared)
+    other = Calls(shared=shared)
     begun = clock.now()
     for number in range(1, 53):
         clock.skip_to(begun + number / 50)
-        shared.wait("vision", 1, stop)
+        call_all([run], 1)
         if number % 2 == 0:
             shared.throttled("vision", 1)
     before = clock.now()
-    for _ in range(26):
-        shared.wait("vision", 1, stop)
+    call_all([other], 26)
     assert clock.now() - before > 0.8
 
 

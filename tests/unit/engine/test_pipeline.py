@@ -86,7 +86,7 @@ def test_the_error_of_an_earlier_row_comes_before_the_one_that_ended_the_workers
 
 
 def test_finished_rows_behind_a_slow_call_are_taken_though_their_own_task_is_held_up():
-    """Each worker may be in a slow call after fast rows; those are not to be made again after a kill."""
+    """Each worker may be in a slow call after fast rows: a kill is not to repeat those."""
     slow, behind = Task([{}, {}], CHUNK, 0), Task([{}, {}, {}], CHUNK, 2)
     single = Task([{}], CHUNK, 5)
     its = window(slow, behind, single)

@@ -3,6 +3,7 @@
 `ETLKIT_RACES` is the number of runs whose workers meet in another order: `make fuzz`.
 """
 
+import asyncio
 import os
 import random
 import threading
@@ -12,6 +13,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from etlkit.bigquery.shards import quota
 from etlkit.bigquery.shards.quota import DOWN_S, QuotaKeeper
 from etlkit.bigquery.shards.shard_log import LogState
 from etlkit.bigquery.shards.shard_map import DOWN, JOINED, LEFT, UP, ShardEvent, ShardMap
@@ -19,7 +21,7 @@ from etlkit.calls import breaker
 from etlkit.calls.breaker import RetryBudget
 from etlkit.calls.clock import Stopped
 from etlkit.calls.leased import LeasedCalls
-from etlkit.calls.limits import RateLimit
+from etlkit.calls.limits import Meter, RateLimit
 from etlkit.calls.retry import Calls
 from etlkit.errors import CapReachedError, RetryableError
 
@@ -64,52 +66,122 @@ def rate(calls, service="vision"):
     return calls._limiters[service, "call"].per_s
 
 
-def test_each_worker_gets_its_part_of_the_rate_and_one_alone_all_of_it():
-    log = Log()
-    one, calls_of_one = keeper(log, "one", 2)
-    calls_of_one.declare("vision", RateLimit("100/s"))
-    one.look()
-    assert rate(calls_of_one) == pytest.approx(50)  # the other is about to join
-    two, calls_of_two = keeper(log, "two", 2)
-    calls_of_two.declare("vision", RateLimit("100/s"))
-    two.look()
-    assert rate(calls_of_two) == pytest.approx(50)
-    log.tell([ShardEvent(LEFT, "two")])
-    one._began_at -= 60
-    one.look()
-    assert rate(calls_of_one) == pytest.approx(100)
+def calling(log, worker, limit="100/s"):
+    """A worker that has made its first call for which there is a rate."""
+    quota, calls = keeper(log, worker)
+    caller = Calls(rate_limit=RateLimit(limit), shared=calls).caller("vision")
+    calls.wants_rate = True
+    return quota, calls, caller
 
 
-def test_one_that_joins_later_waits_until_the_others_use_less():
+def test_each_worker_that_calls_gets_its_part_of_the_rate_and_one_alone_all_of_it():
     log = Log()
-    one, calls_of_one = keeper(log, "one")
-    calls_of_one.declare("vision", RateLimit("100/s"))
-    one._began_at -= 60
-    one.look()
-    two, calls_of_two = keeper(log, "two")
-    calls_of_two.declare("vision", RateLimit("100/s"))
+    one, calls_of_one, _ = calling(log, "one")
+    idle, calls_of_idle, _ = calling(log, "idle")
+    calls_of_idle.wants_rate = False
+    for each in (idle, one):
+        each.look()
+    assert (rate(calls_of_one), rate(calls_of_idle)) == (pytest.approx(100), 0)
+    two, calls_of_two, _ = calling(log, "two")
     two.look()
-    assert (rate(calls_of_one), two._fraction) == (pytest.approx(100), 0)
+    assert rate(calls_of_two) == 0  # until the other one uses less
     one.look()
     assert rate(calls_of_one) == pytest.approx(50)
     two.look()
     assert rate(calls_of_two) == pytest.approx(50)
+    log.tell([ShardEvent(LEFT, "two")])
+    one.look()
+    assert rate(calls_of_one) == pytest.approx(100)
+
+
+def test_a_worker_without_rows_gives_its_part_to_those_that_call():
+    log = Log()
+    (one, calls_of_one, _), (two, calls_of_two, caller) = calling(log, "one"), calling(log, "two")
+    for each in (one, two, one, two):
+        each.look()
+    assert rate(calls_of_one) == rate(calls_of_two) == pytest.approx(50)
+    calls_of_two.rest()
+    assert calls_of_two.news.is_set()
+    for each in (two, one):
+        each.look()
+    assert (rate(calls_of_one), rate(calls_of_two)) == (pytest.approx(100), 0)
+    call = threading.Thread(target=lambda: caller.call(lambda _timeout_s: None))
+    call.start()  # it has rows again
+    until(calls_of_two.news.is_set)
+    for each in (two, one, two):
+        each.look()
+    call.join(timeout=30)
+    assert not call.is_alive()
+    assert rate(calls_of_one) == rate(calls_of_two) == pytest.approx(50)
 
 
 def test_a_call_waits_until_something_is_granted():
     calls = LeasedCalls()
-    calls.declare("vision", RateLimit("100/s"))
-    turns = []
-    waiting = threading.Thread(target=lambda: turns.append(calls.reserve("vision", 1)))
+    run = Calls(rate_limit=RateLimit("100/s"), shared=calls)
+    made = []
+    waiting = threading.Thread(target=lambda: run.caller("vision").call(made.append))
     waiting.start()
-    waiting.join(timeout=0.3)
-    assert waiting.is_alive()
-    assert calls.reserve("another service", 1) == 0.0
+    until(calls.news.is_set)
+    assert calls.wants_rate
+    Calls(shared=calls).caller("another service").call(made.append)
+    assert (len(made), waiting.is_alive()) == (1, True)
     calls.grant_fraction(0.5)
     waiting.join(timeout=30)
-    assert len(turns) == 1
+    assert len(made) == 2
 
 
+def test_a_call_that_waits_for_a_grant_does_not_hold_up_its_event_loop():
+    calls = LeasedCalls()
+    run = Calls(rate_limit=RateLimit("100/s"), shared=calls)
+    made = []
+
+    async def attempt(_timeout_s):
+        made.append("call")
+
+    async def grant():
+        assert calls.wants_rate  # the call has begun
+        made.append("grant")
+        calls.grant_fraction(1.0)
+
+    async def both():
+        await asyncio.gather(run.caller("vision").call_async(attempt), grant())
+
+    asyncio.run(both())
+    assert made == ["grant", "call"]
+
+
+def test_calls_that_wait_take_other_turns_when_the_part_changes():
+    """A turn at a low rate may be hours away."""
+    calls = LeasedCalls()
+    calls.declare("vision", RateLimit("1000/s"))
+    calls.grant_fraction(1e-7)
+    made = []
+    caller = Calls(shared=calls).caller("vision")
+    threads = [threading.Thread(target=lambda: caller.call(made.append)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    until(lambda: len(calls._waiting) == 2)
+    assert len(made) == 1
+    calls.grant_fraction(1.0)
+    for thread in threads:
+        thread.join(timeout=30)
+    assert len(made) == 3
+
+
+def paying(log, worker, num_workers=1, max_calls=None, max_cost=None, price=0.1):
+    """A worker that leases its part of the caps, its run, and a caller that pays."""
+    quota, calls = keeper(log, worker, num_workers, max_calls, max_cost)
+    run = Calls(meter=Meter(price_per_unit=price, shared=calls), shared=calls)
+    return quota, run, run.caller("api")
+
+
+@pytest.fixture
+def soon(monkeypatch):
+    """Workers look more often than they do on BigQuery."""
+    monkeypatch.setattr(quota, "_FIRST_LOOK_S", 0.02)
+
+
+@pytest.mark.usefixtures("soon")
 @pytest.mark.parametrize("seed", range(ROUNDS))
 def test_no_cap_is_passed_by_all_workers_together_and_nothing_is_left(seed):
     log = Log(random.Random(seed))  # noqa: S311 - no secret
@@ -117,16 +189,14 @@ def test_no_cap_is_passed_by_all_workers_together_and_nothing_is_left(seed):
     made = []
 
     def work(number):
-        quota, calls = keeper(log, f"w{number}", num_workers, max_calls, max_cost)
-        try:
+        keeps, _, caller = paying(log, f"w{number}", num_workers, max_calls, max_cost)
+        keeps.start()
+        with suppress(CapReachedError):
             while True:
-                calls.take(0.1)
-                made.append(number)
-                if calls.wants_more.is_set():
-                    quota.look()
-        except CapReachedError as error:
-            assert "by all workers together" in str(error)  # noqa: PT017
-        quota.close()
+                caller.call(made.append)
+        with pytest.raises(CapReachedError, match="by all workers together"):
+            caller.call(made.append)
+        keeps.close()
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(num_workers)]
     for thread in threads:
@@ -140,39 +210,99 @@ def test_no_cap_is_passed_by_all_workers_together_and_nothing_is_left(seed):
     )
 
 
+@pytest.mark.usefixtures("soon")
 def test_what_a_worker_has_not_used_is_there_for_the_next():
-    log = Log()
-    one, calls_of_one = keeper(log, "one", max_calls=10)
-    calls_of_one.take(0.0)
+    log, made = Log(), []
+    one, _, caller = paying(log, "one", max_calls=10)
+    one.start()
+    caller.call(made.append)
     one.close()
     log.tell([ShardEvent(LEFT, "one")])
-    _, calls_of_two = keeper(log, "two", max_calls=10)
+    two, _, caller = paying(log, "two", max_calls=10)
+    two.start()
     for _ in range(9):
-        calls_of_two.take(0.0)
+        caller.call(made.append)
     with pytest.raises(CapReachedError, match="max_calls=10"):
-        calls_of_two.take(0.0)
+        caller.call(made.append)
+    two.close()
+    assert len(made) == 10
 
 
+@pytest.mark.usefixtures("soon")
 def test_the_last_calls_of_a_cap_are_made_also_if_they_were_granted_to_an_idle_worker():
-    """And by any thread of a worker: what one has leased, another may have used."""
-    log = Log()
-    one, calls_of_one = keeper(log, "one", 2, max_calls=8)
-    two, calls_of_two = keeper(log, "two", 2, max_calls=8)
-    calls_of_two.take(0.0)
+    log, made = Log(), []
+    one, _, caller = paying(log, "one", 2, max_calls=8)
+    two, _, idle = paying(log, "two", 2, max_calls=8)
+    two.start()
+    idle.call(made.append)
     assert two._budget[0] > 1  # it has no more rows
     one.start()
-    two.start()
-    with suppress(CapReachedError):
-        threads = [threading.Thread(target=calls_of_one.take, args=(0.0,)) for _ in range(7)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(timeout=60)
-    assert (calls_of_one.used[0], calls_of_two.used[0]) == (7, 1)
+    threads = [threading.Thread(target=caller.call, args=(made.append,)) for _ in range(7)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert len(made) == 8
     with pytest.raises(CapReachedError, match="max_calls=8"):
-        calls_of_one.take(0.0)
+        caller.call(made.append)
     one.close()
     two.close()
+
+
+def test_a_call_that_needs_more_than_those_before_it_gets_it():
+    """What was granted for the others does not do for a call of many units."""
+    log, made = Log(), []
+    one, run, caller = paying(log, "one", max_cost=100.0, price=1.0)
+    threads = [
+        threading.Thread(target=lambda units=units: caller.call(made.append, units=units))
+        for units in (1, 90, 1)
+    ]
+    for thread in threads:
+        thread.start()
+        until(lambda: run.shared.waits_for_cap)
+    one.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    one.close()
+    assert (len(made), run.meter.units) == (3, 92)
+
+
+def test_a_run_that_stops_waits_no_longer_for_a_cap():
+    _, run, caller = paying(Log(), "one", max_calls=8)
+    ended = []
+
+    def call():
+        with pytest.raises(Stopped):
+            caller.call(ended.append)
+        ended.append("stopped")
+
+    threads = [threading.Thread(target=call) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    until(lambda: run.shared.waits_for_cap)
+    run.stop()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert ended == ["stopped"] * 3
+
+
+def test_a_call_that_waits_for_a_cap_does_not_hold_up_its_event_loop():
+    _, run, caller = paying(Log(), "one", max_calls=8)
+    made = []
+
+    async def attempt(_timeout_s):
+        made.append("call")
+
+    async def grant():
+        assert run.shared.waits_for_cap  # the call has begun
+        made.append("grant")
+        run.shared.grant(1, 1.0)
+
+    async def both():
+        await asyncio.gather(caller.call_async(attempt), grant())
+
+    asyncio.run(both())
+    assert made == ["grant", "call"]
 
 
 class Api:
