@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from etlkit.api.quantities import number_of
 from etlkit.cli.cloud_run import CloudRunJob
 from etlkit.cli.cron_schedule import check_schedule
 from etlkit.cli.deploy_values import (
@@ -94,7 +95,7 @@ _output = option(
 )
 _tasks = option(
     "--tasks",
-    type=click.IntRange(1, 10_000),
+    type=click.IntRange(min=1),
     metavar="N",
     default=1,
     show_default=True,
@@ -215,6 +216,7 @@ def _check_shared(job: object, tasks: int) -> None:
     from etlkit.api.job import TransferJob
     from etlkit.api.sink import TakesWorkers
     from etlkit.engine.importable import check_importable
+    from etlkit.engine.worker_count import check_number
 
     if not isinstance(job, TransferJob) or not isinstance(job.sink, TakesWorkers):
         raise ConfigError(
@@ -222,6 +224,8 @@ def _check_shared(job: object, tasks: int) -> None:
             "another kind of job. Leave --tasks out"
         )
     job.sink.check_workers(job.source)
+    workers = job.workers or 1
+    check_number(f"--tasks {tasks} of {number_of(workers, 'worker')}", tasks * workers)
     check_importable(job, with_script=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from etlkit.api.quantities import number_of
 from etlkit.api.sink import TakesWorkers
 from etlkit.errors import ConfigError
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from etlkit.api.job import TransferJob
     from etlkit.api.run import RunRequest
 
-_MAX_WORKERS = 1_000
+MAX_WORKERS = 1_000
 """Each worker has its own staging table, and a query can read this many tables.
 Source: https://cloud.google.com/bigquery/quotas#query_jobs"""
 
@@ -25,17 +26,30 @@ def num_workers(job: TransferJob, given: int | None, engine: str | None) -> int 
     number = given or job.workers or (None if engine is None else 1)
     if number is None:
         return None
-    if number > _MAX_WORKERS:
-        raise ConfigError(
-            f"{number:,} workers: a run takes {_MAX_WORKERS:,} at most. Each has a staging table, and "
-            "a query of BigQuery takes no more tables"
-        )
+    check_number(f"{number:,} workers", number)
     if not isinstance(job.sink, TakesWorkers):
         raise ConfigError(
             f"workers need a BigQuerySink, not a {type(job.sink).__name__}: they share staged rows"
         )
     job.sink.check_workers(job.source)
     return number
+
+
+def check_number(what: str, number: int) -> None:
+    """Refuse more workers than can share a run.
+
+    Args:
+        what: The workers, for the message.
+        number: How many they are, in all tasks.
+
+    Raises:
+        ConfigError: They are too many.
+    """
+    if number > MAX_WORKERS:
+        raise ConfigError(
+            f"{what}: a run takes {MAX_WORKERS:,} workers at most. Each has a staging table, and a "
+            "query of BigQuery takes no more tables"
+        )
 
 
 def num_workers_of_task(job: TransferJob, request: RunRequest) -> int:
@@ -49,9 +63,13 @@ def num_workers_of_task(job: TransferJob, request: RunRequest) -> int:
     if request.parent is not None:
         raise ConfigError("a task of a workflow is run by one process, not by tasks of a scheduler")
     try:
-        return num_workers(job, request.num_workers or 1, None) or 1
+        number = num_workers(job, request.num_workers or 1, None) or 1
     except ConfigError as error:
         raise ConfigError(
             f"this is task {request.scheduler_task} of a scheduler, and tasks share a run as workers "
             f"do: {error}. To run the whole job in this process: --worker off"
         ) from error
+    task = request.scheduler_task
+    if task is not None:
+        check_number(f"{task.count:,} tasks of {number_of(number, 'worker')}", task.count * number)
+    return number

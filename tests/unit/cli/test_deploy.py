@@ -339,3 +339,11 @@ def test_schedules_that_cron_does_not_take(text):
     """Found before anything is deployed."""
     with pytest.raises(ConfigError, match="schedule"):
         check_schedule(text)
+
+
+def test_more_tasks_than_can_share_a_run_are_refused(deploy):
+    """Each of them would be refused by BigQuery, after it was deployed."""
+    assert deploy("--tasks", "1000")[0] == 0
+    status, out, err = deploy("--tasks", "1001")
+    assert (status, out) == (2, "")
+    assert "--tasks 1001 of 1 worker: a run takes 1,000 workers at most" in err

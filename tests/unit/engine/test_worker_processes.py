@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,9 +14,10 @@ import pytest
 from etlkit import BigQuerySink, BigQuerySource, EtlBase, TransferJob
 from etlkit.api.outcomes import Counts
 from etlkit.api.run import Interrupted, Run, RunRequest, Settings
+from etlkit.api.scheduler_task import SchedulerTask
 from etlkit.bigquery.runs import process_identity
 from etlkit.engine import worker_processes
-from etlkit.engine.worker_count import num_workers
+from etlkit.engine.worker_count import num_workers, num_workers_of_task
 from etlkit.engine.worker_launcher import SharedWork
 from etlkit.engine.worker_messages import Ended, Usage
 from etlkit.engine.worker_processes import WorkerProcesses
@@ -86,8 +88,15 @@ def test_more_workers_than_a_query_takes_tables_are_refused():
     sink, source = BigQuerySink("d.t"), BigQuerySource("SELECT 1 AS n")
     job = TransferJob(source=source, transform=EtlBase, sink=sink)
     assert num_workers(job, 1_000, None) == 1_000
-    with pytest.raises(ConfigError, match="1,001 workers: a run takes 1,000 at most"):
+    with pytest.raises(ConfigError, match="1,001 workers: a run takes 1,000 workers at most"):
         num_workers(job, 1_001, None)
+    request = RunRequest(
+        "job", Settings(environ={}), num_workers=4, scheduler_task=SchedulerTask(0, 250, "today")
+    )
+    assert num_workers_of_task(job, request) == 4
+    request = replace(request, scheduler_task=SchedulerTask(0, 251, "today"))
+    with pytest.raises(ConfigError, match=r"251 tasks of 4 workers: a run takes 1,000"):
+        num_workers_of_task(job, request)
 
 
 def says_who_it_is(pipe, order):
