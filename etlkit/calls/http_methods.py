@@ -21,9 +21,10 @@ from etlkit.calls.paging import Page, Paging
 from etlkit.calls.request_headers import merged, read_headers
 from etlkit.calls.secret import Secret
 from etlkit.errors import ConfigError, RetryableError, RowError
+from etlkit.rows.json_encoder import made_once
 
 _JSON: Final = "application/json"
-_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+_AS_JSON: Final = made_once(json.JSONEncoder(ensure_ascii=False, allow_nan=False))
 _DECODER: Final = json.JSONDecoder()
 _NEVER_A_ROW: Final = TRANSIENT_STATUS | {401, 407}
 _MAY_BE_EMPTY: Final = frozenset({201, 202, 204, 205})
@@ -262,7 +263,7 @@ def _json_of(body: bytes) -> Any:
 
 
 def _json_body(value: Any) -> bytes:
-    return _ENCODER.encode(value).encode()
+    return _AS_JSON(value).encode()
 
 
 def too_large(max_bytes: int) -> RowError:
