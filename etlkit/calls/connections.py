@@ -206,7 +206,7 @@ class HttpPool:
 
 
 _TIMEOUTS: Final = TimeoutError, urllib3.exceptions.TimeoutError
-"""The socket's own may come first on a busy machine; urllib3 gives that as the cause of another error."""
+"""On a busy machine the socket's own may come first: urllib3 gives it as the cause of another error."""
 
 _REASONS: Final = {
     "bad_encoding": "the answer is not encoded as its Content-Encoding says",
