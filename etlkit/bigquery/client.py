@@ -200,6 +200,11 @@ class Connection:
                     f"no Google Cloud project ({error}): give one with --project, or run against "
                     "the embedded BigQuery with --local"
                 ) from error
+            if self._emulator:  # only the project was looked for
+                raise ConfigError(
+                    f"no project for {EMULATOR_VARIABLE}={self._emulator}: give one with --project, or "
+                    "set GOOGLE_CLOUD_PROJECT"
+                ) from error
             fault = key_file_fault(error, settings.environ)
             if fault is not None:
                 raise ConfigError(
