@@ -188,7 +188,7 @@ class Connection:
                     "e.g. http://localhost:9050; unset it to run on Google Cloud"
                 )
             options |= {
-                "project": settings.project or settings.environ.get("GOOGLE_CLOUD_PROJECT"),
+                "project": settings.project or settings.environ.get("GOOGLE_CLOUD_PROJECT") or None,
                 "credentials": _emulator_credentials(self._local_token),
                 "client_options": {"api_endpoint": self._emulator},
             }
