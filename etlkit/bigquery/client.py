@@ -188,7 +188,7 @@ class Connection:
                     "e.g. http://localhost:9050; unset it to run on Google Cloud"
                 )
             options |= {
-                "project": settings.project or settings.environ.get("GOOGLE_CLOUD_PROJECT") or None,
+                "project": settings.project or settings.environ.get("GOOGLE_CLOUD_PROJECT"),
                 "credentials": _emulator_credentials(self._local_token),
                 "client_options": {"api_endpoint": self._emulator},
             }
@@ -201,10 +201,7 @@ class Connection:
                     "the embedded BigQuery with --local"
                 ) from error
             if self._emulator:  # only the project was looked for
-                raise ConfigError(
-                    f"no project for {EMULATOR_VARIABLE}={self._emulator}: give one with --project, or "
-                    "set GOOGLE_CLOUD_PROJECT"
-                ) from error
+                raise self._no_project() from error
             fault = key_file_fault(error, settings.environ)
             if fault is not None:
                 raise ConfigError(
@@ -216,8 +213,16 @@ class Connection:
                 "--local, or sign in: gcloud auth application-default login (or set "
                 "GOOGLE_APPLICATION_CREDENTIALS to a key file)"
             ) from error
+        if not client.project:  # GOOGLE_CLOUD_PROJECT is set to nothing
+            raise self._no_project()
         _bound_every_request(client)
         return client
+
+    def _no_project(self) -> ConfigError:
+        where = f" for {EMULATOR_VARIABLE}={self._emulator}" if self._emulator else ""
+        return ConfigError(
+            f"no project{where}: give one with --project, or set GOOGLE_CLOUD_PROJECT"
+        )
 
     def reader(self) -> Any:
         """A new `BigQueryReadClient`, closed with the connection.
