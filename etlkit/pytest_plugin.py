@@ -99,14 +99,24 @@ class DatamartFile(pytest.Module):
     def collect(self) -> Iterator[pytest.Function]:
         """Give a test function for each entry of `unit_tests`."""
         from etlkit.errors import ConfigError
-        from etlkit.testing.datamart_cases import read_cases
+        from etlkit.testing.datamart_cases import DatamartCase, read_cases
 
         try:
             cases = read_cases(self.path)
         except ConfigError as error:
             raise self.CollectError(str(error)) from None
-        for case in cases:
-            yield pytest.Function.from_parent(self, name=case.name, callobj=_function(case))
+        for name, case in cases:
+            made = _function(case) if isinstance(case, DatamartCase) else _failing(str(case))
+            yield pytest.Function.from_parent(self, name=name, callobj=made)
+
+
+def _failing(message: str) -> Callable[[], None]:
+    """A test that cannot be read: it fails alone, and the other ones of its file run."""
+
+    def check() -> None:
+        pytest.fail(message, pytrace=False)
+
+    return check
 
 
 def _function(case: DatamartCase) -> Callable[[object], None]:
@@ -114,10 +124,15 @@ def _function(case: DatamartCase) -> Callable[[object], None]:
         __tracebackhide__ = True
         from etlkit.api.datamart import Datamart
         from etlkit.cli.job_loader import load_job
+        from etlkit.errors import ConfigError
 
-        _, job = load_job(case.datamart)
+        try:
+            _, job = load_job(case.datamart)
+        except ConfigError as error:
+            pytest.fail(f"{case.where}: {error}", pytrace=False)
         if not isinstance(job, Datamart):
-            pytest.fail(f"{case.datamart} is a {type(job).__name__}, not a Datamart", pytrace=False)
+            kind = f"{case.datamart} is a {type(job).__name__}, not a Datamart"
+            pytest.fail(f"{case.where}: {kind}", pytrace=False)
         case.check(job)
 
     return check
