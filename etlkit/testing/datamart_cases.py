@@ -160,7 +160,9 @@ class _Place:
 
     def item(self, number: int, what: str) -> _Place:
         """An item of the list that stands here, from 0."""
-        return _Place(self.file, self.node.value[number], ", ".join(filter(None, (self.what, what))))
+        return _Place(
+            self.file, self.node.value[number], ", ".join(filter(None, (self.what, what)))
+        )
 
     def __str__(self) -> str:
         """For messages."""
@@ -258,7 +260,7 @@ def _fixture(name: str, place: _Place) -> list[Row]:
         except ValueError as error:
             raise ConfigError(f"{where}, line {number}: {error}") from None
         if not isinstance(row, dict):
-            raise ConfigError(f"{where}, line {number}: it is an object, e.g. {{\"id\": 1}}")
+            raise ConfigError(f'{where}, line {number}: it is an object, e.g. {{"id": 1}}')
         if line.strip():
             rows.append(row)
     return rows
@@ -273,7 +275,9 @@ def _of_csv(lines: Iterable[str], where: str) -> list[Row]:
         if None in row or None in row.values():
             raise ConfigError(f"{where}, row {number}: it has more or fewer cells than the header")
         try:
-            rows.append({name: yaml.safe_load(cell) if cell else None for name, cell in row.items()})
+            rows.append(
+                {name: yaml.safe_load(cell) if cell else None for name, cell in row.items()}
+            )
         except yaml.YAMLError as error:
             raise ConfigError(f"{where}, row {number}: {error}") from None
     return rows

@@ -67,7 +67,9 @@ def datamart_rows(
         raise ConfigError(f"datamart_rows({short(job)}): give a Datamart")
     for name, value in {"given": given, "schemas": schemas, "variables": variables}.items():
         if value is not None and not isinstance(value, Mapping):
-            raise ConfigError(f"datamart_rows: {name}={short(value)}: it is a dict, e.g. {_GIVEN[name]}")
+            raise ConfigError(
+                f"datamart_rows: {name}={short(value)}: it is a dict, e.g. {_GIVEN[name]}"
+            )
     if now is not None and (not isinstance(now, datetime) or now.tzinfo is None):
         raise ConfigError(
             f"datamart_rows: now={short(now)}: it is a time with its timezone, e.g. "

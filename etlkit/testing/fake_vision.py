@@ -82,7 +82,9 @@ def _check_images(images: Any) -> None:
         raise ConfigError(f"FakeVision({short(images)}): give a dict, e.g. {_EXAMPLE}")
     for key, said in images.items():
         if not _is_said(said):
-            raise ConfigError(f"FakeVision: {short(said)} is said of {key!r}; it is e.g. {_EXAMPLE}")
+            raise ConfigError(
+                f"FakeVision: {short(said)} is said of {key!r}; it is e.g. {_EXAMPLE}"
+            )
 
 
 def _is_said(said: Any) -> bool:

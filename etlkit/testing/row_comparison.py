@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _MAX_SHOWN = 10
 
+
 def assert_rows(
     actual: Iterable[Row],
     expected: Iterable[Row],

@@ -126,7 +126,9 @@ def test_cases_run_and_a_difference_can_be_read(run):
     assert "amount: Decimal('1.500000000'), expected Decimal('2')" in out
     assert "Traceback" not in out
     assert "3 failed, 1 passed" in out
-    fixture = "sales.etlkit.yml:36, test 'a_fixture_that_is_gone', given: fixture orders.csv: No such"
+    fixture = (
+        "sales.etlkit.yml:36, test 'a_fixture_that_is_gone', given: fixture orders.csv: No such"
+    )
     assert f"\n{fixture} file or directory\n" in out
     assert "sales.etlkit.yml:38, test 'a_job_that_is_gone': no module 'jobs.nosuch'" in out
 

@@ -52,7 +52,11 @@ def test_an_emulator_that_runs_are_sent_to(environ, local_server, capsys):
 @pytest.mark.parametrize(
     ("name", "value", "text"),
     [
-        ("BIGQUERY_EMULATOR_HOST", "http://127.0.0.1:1", "http://127.0.0.1:1: BigQuery did not answer"),
+        (
+            "BIGQUERY_EMULATOR_HOST",
+            "http://127.0.0.1:1",
+            "http://127.0.0.1:1: BigQuery did not answer",
+        ),
         ("BIGQUERY_EMULATOR_HOST", "localhost:9050", "is no address: it must begin with http://"),
         ("ETLKIT_BIGQUERY_GRPC_ENDPOINT", "127.0.0.1:1", "127.0.0.1:1: [Errno"),
         ("ETLKIT_BIGQUERY_GRPC_ENDPOINT", "somewhere", "somewhere is not HOST:PORT"),

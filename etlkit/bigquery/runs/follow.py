@@ -124,7 +124,9 @@ class Follower:
                 continue
             lease = LeaseLabels.of(table.labels)
             of_run = at_work.setdefault(match["run_id"], Counter())
-            of_run[lease.attempt] += lease.state == "running" and self._renews(table.table_id, lease)
+            of_run[lease.attempt] += lease.state == "running" and self._renews(
+                table.table_id, lease
+            )
         return at_work
 
     def _renews(self, guard: str, lease: LeaseLabels) -> bool:
@@ -156,9 +158,7 @@ class Follower:
         return [_ended(row, known[row["run_id"]]) for row in rows]
 
 
-def _live(
-    guard: bigquery.Table, now: datetime, workers: Mapping[str, Counter[int]]
-) -> LiveRun:
+def _live(guard: bigquery.Table, now: datetime, workers: Mapping[str, Counter[int]]) -> LiveRun:
     holder, labels = Holder.of(guard), guard.labels
     run_id = guard.table_id.removeprefix("run_")
     numbers: dict[str, Any] = {

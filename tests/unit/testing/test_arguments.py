@@ -59,7 +59,10 @@ REFUSED = {
     "no script": (lambda: load_etl(""), "give the path of a script"),
     "an answer as a handler": (lambda: FakeHttp({"a": 1}), "give a function of the request"),
     "a list of images": (lambda: FakeVision([]), "give a dict"),
-    "a name as a list of names": (lambda: FakeVision({"a": "Cat"}), r"'Cat' is said of 'a'.*\['Cat'\]"),
+    "a name as a list of names": (
+        lambda: FakeVision({"a": "Cat"}),
+        r"'Cat' is said of 'a'.*\['Cat'\]",
+    ),
     "a name that is no text": (lambda: FakeVision({"a": [3]}), r"\[3\] is said of 'a'"),
     "a plan that is none": (lambda: FaultServer(["503"]), r"give a plan, e\.g\. FaultPlan\.script"),
     "a script that is a text": (lambda: FaultPlan.script("503"), "a script of faults is a list"),
