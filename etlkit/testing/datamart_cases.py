@@ -15,7 +15,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from etlkit.errors import ConfigError
+from etlkit.errors import ConfigError, missing_packages
 from etlkit.rows.columns import Column, parse_schema
 from etlkit.rows.types import STRUCT, TYPES
 from etlkit.testing.datamart_run import run_on_rows
@@ -104,9 +104,7 @@ def read_cases(file: Path) -> list[tuple[str, DatamartCase | ConfigError]]:
     try:
         import yaml
     except ImportError:
-        raise ConfigError(
-            "tests of datamarts in YAML need PyYAML, which comes with the extra `local`"
-        ) from None
+        raise missing_packages("tests of datamarts in YAML need PyYAML", "local") from None
     try:
         text = file.read_text(encoding="utf-8")
         content, root = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
@@ -127,7 +125,7 @@ def read_cases(file: Path) -> list[tuple[str, DatamartCase | ConfigError]]:
             cases[name] = case
             continue
         try:
-            cases[name] = _case(entry, name, place)
+            cases[name] = _case(entry, place)
         except ConfigError as error:
             cases[name] = error
     return list(cases.items())
@@ -169,7 +167,7 @@ class _Place:
         return f"{self.file.name}:{self.node.start_mark.line + 1}, {self.what}"
 
 
-def _case(entry: Any, name: str, place: _Place) -> DatamartCase:
+def _case(entry: Any, place: _Place) -> DatamartCase:
     _check(entry, place, _KEYS, needed=("name", "datamart", "expect"))
     given: dict[str, Sequence[Row]] = {}
     schemas: dict[str, Mapping[str, str]] = {}

@@ -53,9 +53,9 @@ class FakeHttp:
     This one is for what an API says; `FaultServer` is for an API that fails.
 
     Args:
-        handler: A function that gives the answer to a request: JSON, or `(status, JSON)`, or `(status, JSON, headers)`.
-            Bytes or a text in the place of JSON are sent as they are; None = no content. An exception
-            is answered with 500. It is called on one thread.
+        handler: A function that gives the answer to a request: JSON, or `(status, JSON)`, or
+            `(status, JSON, headers)`. Bytes or a text in the place of JSON are sent as they are; None =
+            no content. An exception is answered with 501. It is called on one thread.
 
     Attributes:
         url: `http://127.0.0.1:PORT`.

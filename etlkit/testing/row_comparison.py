@@ -74,7 +74,7 @@ def _tolerance(value: Any) -> float:
         raise TypeError(f"float_tolerance={_short(value)}: it is a share, e.g. 1e-9")
     if not value >= 0:
         raise ValueError(f"float_tolerance={value}: it is 0 or more")
-    return value
+    return float(value)
 
 
 def _rows(what: str, rows: Any) -> list[Row]:

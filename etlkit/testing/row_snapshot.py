@@ -92,11 +92,15 @@ class RowSnapshot:
         test: Its name, with its parameters.
         node: How pytest names it, for the message.
         use: Of the session.
+
+    Attributes:
+        node: As given.
     """
 
     def __init__(self, folder: Path, test: str, node: str, use: SnapshotUse) -> None:
         self._folder = folder
-        self._test, self._node, self._use = test, node, use
+        self._test, self._use = test, use
+        self.node: str = node
 
     def __call__(self, rows: Iterable[Mapping[str, Any]], name: str = "") -> None:
         """Compare rows with the snapshot of this test.
@@ -116,7 +120,7 @@ class RowSnapshot:
         self._use.used.add(str(file))
         self._use.folders.add(str(self._folder))
         self._own(file, text)
-        how = f'pytest "{self._node}" {_OPTION}'
+        how = f'pytest "{self.node}" {_OPTION}'
         try:
             kept = file.read_text(encoding="utf-8") if file.exists() else None
         except ValueError as error:
@@ -139,13 +143,13 @@ class RowSnapshot:
             raise AssertionError(f"{error}\nIf the new rows are right: {how}") from None
 
     def _own(self, file: Path, text: str) -> None:
-        """Note whose a snapshot is. A test that runs again is another `RowSnapshot` of the same name."""
+        """Note whose a snapshot is. A test that runs again is another one of the same name."""
         other, before = self._use.owners.get(str(file), (self, text))
-        runs_again = other is not self and other._node == self._node
+        runs_again = other is not self and other.node == self.node
         if before == text or runs_again:
             self._use.owners[str(file)] = self, text
             return
-        whose = "this test has" if other is self else f"{other._node} has"
+        whose = "this test has" if other is self else f"{other.node} has"
         raise AssertionError(
             f"{whose} other rows in the snapshot {file.name}: give one of them a name, e.g. "
             'row_snapshot(rows, "second")'
@@ -198,7 +202,7 @@ def _lasting_text(value: Any) -> str:
     Raises:
         ConfigError: It has none.
     """
-    kind = type(value)
+    kind: Any = type(value)
     has_address = kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__
     if has_address or isinstance(value, (set, frozenset)):
         raise ConfigError(

@@ -148,7 +148,7 @@ def test_a_file_of_another_form_is_refused(tmp_path, text):
     file.write_text(text)
     with pytest.raises(ConfigError, match=FILES[text]):
         read_cases(file)
-    with pytest.raises(ConfigError, match="nosuch.etlkit.yml: No such file"):
+    with pytest.raises(ConfigError, match=r"nosuch\.etlkit\.yml: No such file"):
         read_cases(tmp_path / "nosuch.etlkit.yml")
 
 

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from etlkit.bigquery.client import EMULATOR_VARIABLE, GRPC_VARIABLE, Connection
+from etlkit.bigquery.client import EMULATOR_VARIABLE, GRPC_VARIABLE, NO_RETRY, Connection
 from etlkit.bigquery.google_errors import google_message
 from etlkit.calls.local_token import local_token, without_token
 from etlkit.cli.doctor_checks.finding import Finding, ok, problem, warning
@@ -40,7 +40,7 @@ def _rest(settings: Settings, address: str) -> Finding:
     except EtlkitError as error:
         return problem("emulator", str(error), _UNSET)
     try:
-        list(connection.client.list_datasets(max_results=1, retry=None, timeout=_TIMEOUT_S))
+        list(connection.client.list_datasets(max_results=1, retry=NO_RETRY, timeout=_TIMEOUT_S))
     except Exception as error:
         return problem("emulator", f"{address}: {google_message(error)}", _UNSET)
     finally:

@@ -1,4 +1,4 @@
-"""Files that a command writes at its end. Root may write everywhere, so what cannot be written is in /proc."""
+"""Files that a command writes at its end. Root may write everywhere, but not in /proc."""
 
 from pathlib import Path, PurePosixPath
 

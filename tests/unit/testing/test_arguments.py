@@ -1,4 +1,4 @@
-"""What may be given to `etlkit.testing`: nothing wrong is taken silently, and a message says what is right."""
+"""What may be given to `etlkit.testing`: a wrong argument is named, with what is right."""
 
 import pytest
 
@@ -63,7 +63,7 @@ REFUSED = {
         lambda: FakeVision({"a": "Cat"}),
         r"'Cat' is said of 'a'.*\['Cat'\]",
     ),
-    "a name that is no text": (lambda: FakeVision({"a": [3]}), r"\[3\] is said of 'a'"),
+    "what is seen as a number": (lambda: FakeVision({"a": [3]}), r"\[3\] is said of 'a'"),
     "a plan that is none": (lambda: FaultServer(["503"]), r"give a plan, e\.g\. FaultPlan\.script"),
     "a script that is a text": (lambda: FaultPlan.script("503"), "a script of faults is a list"),
     "a script of numbers": (lambda: FaultPlan.script([503]), "a script of faults is a list"),

@@ -47,7 +47,7 @@ def test_two_snapshots_in_one_file_are_refused(updating):
     twice = updating.test("test_y")
     twice([{"x": 1}])
     with pytest.raises(
-        AssertionError, match="this test has other rows in the snapshot test_y.json"
+        AssertionError, match=r"this test has other rows in the snapshot test_y\.json"
     ):
         twice([{"x": 2}])
     twice([{"x": 2}], "second")
@@ -64,7 +64,7 @@ def test_a_snapshot_that_is_damaged_says_so(updating, comparing):
         with pytest.raises(AssertionError, match=r"test_x.json is not JSON .*--update-snapshots"):
             comparing.test("test_x")([{"x": 1}])
     file.write_text('{"x": 1}')
-    with pytest.raises(AssertionError, match="expected must be rows.*\nIf the new rows are right"):
+    with pytest.raises(AssertionError, match=r"expected must be rows.*\nIf the new rows are right"):
         comparing.test("test_x")([{"x": 1}])
     updating.test("test_x")([{"x": 1}])
     comparing.test("test_x")([{"x": 1}])
