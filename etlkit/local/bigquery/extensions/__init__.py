@@ -28,6 +28,7 @@ def apply(local_dir: Path) -> None:
         query_jobs,
         resources,
         routines,
+        script_forms,
         sessions,
         sql_functions,
         subqueries,
@@ -48,6 +49,7 @@ def apply(local_dir: Path) -> None:
     grammar.apply()
     rewrites.apply()
     query_jobs.apply()
+    script_forms.apply()
     interpreter.apply()
     sessions.apply()
     remote = RemoteRuntime()

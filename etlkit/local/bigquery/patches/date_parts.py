@@ -69,11 +69,30 @@ def _difference(node: Any) -> exp.Expression | None:
     return None if first is None else call("weeks", node.this, node.expression, first)
 
 
+def _timestamp(value: Any) -> exp.Expression:
+    """A literal as the TIMESTAMP that BigQuery takes it for."""
+    if isinstance(value, exp.Literal) and value.is_string:
+        return exp.cast(value.copy(), exp.DType.TIMESTAMPTZ)
+    return value  # type: ignore[no-any-return]
+
+
+def _timestamps(node: Any) -> exp.Expression | None:
+    """`GENERATE_TIMESTAMP_ARRAY` of literals."""
+    names = [name for name in ("start", "end") if node.args[name] != _timestamp(node.args[name])]
+    if not names:
+        return None
+    made = node.copy()
+    for name in names:
+        made.set(name, _timestamp(node.args[name]))
+    return made  # type: ignore[no-any-return]
+
+
 def _elapsed(node: Any) -> exp.Expression | None:
     micros = _MICROS.get(_part(node.args.get("unit")))
     if micros is None:
         return None
-    return call("elapsed", node.this, node.expression, exp.Literal.number(micros))
+    first, second = _timestamp(node.this), _timestamp(node.expression)
+    return call("elapsed", first, second, exp.Literal.number(micros))
 
 
 def _extracted(node: Any) -> exp.Expression | None:
@@ -104,8 +123,8 @@ def _now(node: Any) -> exp.Expression:
     return call("now_datetime", node.this or exp.Literal.string("UTC"))
 
 
-def _one(name: str) -> Any:
-    return lambda node: call(name, node.this)
+def _of_timestamp(name: str) -> Any:
+    return lambda node: call(name, _timestamp(node.this))
 
 
 _WEEKDAY: Final = "CAST((dayofweek(x) + 7 - first) % 7 AS INTEGER)"
@@ -117,7 +136,7 @@ _MINUTES: Final = (
 )
 
 FUNCTIONS: Final = OwnFunctions(
-    marks=r"week|isoyear|timestamp_diff|timestamp_trunc|extract\s*\(|unix_(?:seconds|millis)|current_datetime",
+    marks=r"week|generate_timestamp_array|isoyear|timestamp_diff|timestamp_trunc|extract\s*\(|unix_(?:seconds|millis)|current_datetime",
     rewrites={
         exp.DateTrunc: _truncated,
         exp.DatetimeTrunc: _truncated,
@@ -125,11 +144,12 @@ FUNCTIONS: Final = OwnFunctions(
         exp.DateDiff: _difference,
         exp.DatetimeDiff: _difference,
         exp.TimestampDiff: _elapsed,
+        exp.GenerateTimestampArray: _timestamps,
         exp.Extract: _extracted,
         exp.LastDay: _last_day,
         exp.CurrentDatetime: _now,
-        exp.UnixSeconds: _one("unix_seconds"),
-        exp.UnixMillis: _one("unix_millis"),
+        exp.UnixSeconds: _of_timestamp("unix_seconds"),
+        exp.UnixMillis: _of_timestamp("unix_millis"),
     },
     macros=[
         (

@@ -28,6 +28,7 @@ from etlkit.local.bigquery.rewrites import (
     system_variables,
     table_constraints,
     table_lists,
+    table_rows,
     unnest,
     unreserved_words,
     wildcards,
@@ -46,6 +47,7 @@ REWRITES: Final[list[Rewrite]] = [
     collation.rewrite,
     wildcards.rewrite,
     table_lists.rewrite,
+    table_rows.rewrite,
     struct_arrays.rewrite,
     json_subscripts.rewrite,
 ]
@@ -70,7 +72,7 @@ def rewrite(sql: str, project: str, catalog: Any) -> str:
     changed = [each(tree, names) for each in REWRITES]
     if any(changed):
         return tree.sql(dialect="bigquery")
-    if tree.find(exp.Bracket) is None:
+    if tree.find(exp.Bracket) is None and not table_rows.depends_on_tables(tree):
         _unchanged.keep(template, "")
     return sql
 

@@ -44,11 +44,11 @@ def _name_fields(tree: exp.Expr) -> bool:
     In DML, comparisons, set operations and the like, the positions of fields count in BigQuery. DuckDB
     would go by the names.
     """
-    if not isinstance(tree, exp.Query | exp.Create) or tree.find(exp.SetOperation) is not None:
+    if not isinstance(tree, exp.Query | exp.Create):
         return False
     changed = False
     for struct in tree.find_all(exp.Struct):
-        if not _is_shown(struct):
+        if not _is_shown(struct) or _is_combined(struct):
             continue
         for number, value in enumerate(struct.expressions, 1):
             if not isinstance(value, exp.PropertyEQ):
@@ -69,6 +69,12 @@ def _is_shown(struct: exp.Expr) -> bool:
             return False  # it gets the names of the first element
         node = parent
     return node.arg_key == "expressions"
+
+
+def _is_combined(struct: exp.Expr) -> bool:
+    """Whether it is a value of a query that is an operand of a set operation."""
+    around = struct.find_ancestor(exp.SetOperation, exp.Subquery, exp.CTE)
+    return isinstance(around, exp.SetOperation)
 
 
 def _without_session(tree: exp.Expr) -> bool:
