@@ -337,7 +337,7 @@ class Interpreter(scripts.Interpreter):
 
 def _as_type(expression: str, kind: str) -> str:
     """A value with the names of the fields of a variable; its own ones do not count."""
-    if not kind.strip().upper().startswith("STRUCT<"):
+    if not kind.strip().upper().startswith(("STRUCT<", "ARRAY<STRUCT<")):
         return expression
     return f"CAST(({expression}) AS {kind})"
 

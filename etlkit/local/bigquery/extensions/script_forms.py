@@ -118,10 +118,10 @@ def _capture_expr_until(
         token = cursor.current
         is_word = token.kind == "KEYWORD" and token.value in stop_keywords
         is_mark = token.kind == "PUNCT" and token.value in stop_puncts
-        is_close = token.kind == "PUNCT" and token.value == ")"
+        is_close = token.kind == "PUNCT" and token.value in ")]"
         if depth == 0 and (is_close or (not cases and (is_word or is_mark))):
             break
-        depth += 1 if token.kind == "PUNCT" and token.value == "(" else -1 if is_close else 0
+        depth += 1 if token.kind == "PUNCT" and token.value in "([" else -1 if is_close else 0
         if _is_word(token, "CASE"):
             cases += 1
         elif cases and _is_word(token, "END"):

@@ -76,6 +76,8 @@ def _to_rest(field: TableFieldSchema) -> dict[str, Any]:
     shown: dict[str, Any] = _plain_to_rest(field)
     if field.fields:
         shown["fields"] = [_to_rest(child) for child in field.fields]
+    if field.default_value_expression:
+        shown["defaultValueExpression"] = field.default_value_expression
     numbers = {key: getattr(field, name) for name, key in _KEYS.items()}
     return shown | {key: str(number) for key, number in numbers.items() if number is not None}
 

@@ -31,6 +31,7 @@ from etlkit.local.bigquery.rewrites import (
     table_rows,
     unnest,
     unreserved_words,
+    updates,
     wildcards,
 )
 from etlkit.local.bigquery.rewrites.names import Names
@@ -43,6 +44,7 @@ REWRITES: Final[list[Rewrite]] = [
     quoted_parameters.rewrite,
     statement_forms.rewrite,
     merges.rewrite,
+    updates.rewrite,
     table_constraints.rewrite,
     collation.rewrite,
     wildcards.rewrite,
@@ -72,7 +74,7 @@ def rewrite(sql: str, project: str, catalog: Any) -> str:
     changed = [each(tree, names) for each in REWRITES]
     if any(changed):
         return tree.sql(dialect="bigquery")
-    if tree.find(exp.Bracket) is None and not table_rows.depends_on_tables(tree):
+    if tree.find(exp.Bracket, exp.Update) is None and not table_rows.depends_on_tables(tree):
         _unchanged.keep(template, "")
     return sql
 

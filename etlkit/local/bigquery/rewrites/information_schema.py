@@ -69,7 +69,10 @@ def _query(name: str, project: str, catalog: Any) -> str:
         if query == name:
             continue
         # It may have such names in its values: a view's text, a routine's.
-        return query if view not in VIEWS else _shaped(view, _rows(query))
+        if view not in VIEWS:
+            return query
+        rows = _rows(query)
+        return _shaped(view, _with_defaults(rows, catalog) if view == "COLUMNS" else rows)
     return name
 
 
@@ -91,6 +94,23 @@ def _rows(query: str) -> list[_Row]:
         }
         for row in values.expressions
     ]
+
+
+def _with_defaults(rows: list[_Row], catalog: Any) -> list[_Row]:
+    """Rows of COLUMNS with what the emulator leaves out."""
+    tables: dict[tuple[str, ...], dict[str, Any]] = {}
+    for row in rows:
+        project, dataset, table, column = (
+            sqlglot.parse_one(row[name], read="bigquery").name
+            for name in ("table_catalog", "table_schema", "table_name", "column_name")
+        )
+        if (project, dataset, table) not in tables:
+            meta = catalog.get_table(project, dataset, table)
+            fields = meta.schema_.fields if meta is not None else ()
+            tables[project, dataset, table] = {field.name: field for field in fields}
+        field = tables[project, dataset, table].get(column)
+        row["column_default"] = _text(field.default_value_expression if field else None)
+    return rows
 
 
 def _shaped(view: str, rows: list[_Row]) -> str:

@@ -22,10 +22,25 @@ _BY_ALIAS: Final = ("order", "group", "having", "qualify")
 
 
 def rewrite(tree: exp.Expr, names: Names) -> bool:
-    """Spell out the columns of such rows."""
+    """Spell out the columns of such rows, and read the rows of `SELECT AS STRUCT * EXCEPT (a) FROM …`."""
     stars = [_spell_star(star, names) for star in list(tree.find_all(exp.Column)) if _is_far(star)]
     rows = [_spell_row(column, names) for column in list(tree.find_all(exp.Column))]
-    return any(stars) or any(rows)
+    read = [_read_rows(select) for select in list(tree.find_all(exp.Select))]
+    return any(stars) or any(rows) or any(read)
+
+
+def _read_rows(select: exp.Select) -> bool:
+    if select.args.get("kind") != "STRUCT" or select.parent is None:
+        return False
+    stars = [star for each in select.expressions if each.is_star for star in each.find_all(exp.Star)]
+    is_plain = not any(star.args.get("except_") or star.args.get("replace") for star in stars)
+    if not stars or (is_plain and len(select.expressions) == 1):
+        return False
+    inner = select.copy()
+    inner.set("kind", None)
+    rows = exp.select(exp.column("etlkit_row")).from_(inner.subquery("etlkit_row"))
+    select.replace(rows)
+    return True
 
 
 def depends_on_tables(tree: exp.Expr) -> bool:
