@@ -15,10 +15,12 @@ from sqlglot.tokens import TokenType
 
 from etlkit.local.bigquery.patches import (
     array_elements,
+    cast_formats,
     casts,
     date_formats,
     date_parts,
     json_values,
+    networks,
     numbers,
     text_formats,
     texts,
@@ -113,6 +115,7 @@ def apply() -> None:
     """Rewrite statements before each translation, and make the functions when DuckDB starts."""
     modules = (
         texts,
+        cast_formats,
         casts,
         numbers,
         date_parts,
@@ -120,6 +123,7 @@ def apply() -> None:
         json_values,
         array_elements,
         text_formats,
+        networks,
     )
     table = FunctionTable([module.FUNCTIONS for module in modules])
     plain_translate = SQLTranslator.translate

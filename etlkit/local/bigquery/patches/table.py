@@ -731,6 +731,12 @@ ORIGINALS: Final = (
         "An array of a table before it may have offsets.",
     ),
     Original(
+        "sqlglot.dialects.bigquery:BigQuery.Parser._parse_pipe_syntax_query",
+        "314b8de95ee0",
+        ("bigquery/rewrites/pipes",),
+        "Pipe operators must work one after the other.",
+    ),
+    Original(
         "bqemulator.scripting.parser:Parser._parse_statement",
         "c7849d9f55d1",
         ("bigquery/extensions/script_forms",),

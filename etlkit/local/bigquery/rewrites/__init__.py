@@ -22,6 +22,7 @@ from etlkit.local.bigquery.rewrites import (
     information_schema,
     json_subscripts,
     merges,
+    pipes,
     quoted_parameters,
     statement_forms,
     struct_arrays,
@@ -88,6 +89,7 @@ def apply() -> None:
     """Rewrite each statement before the emulator does."""
     unreserved_words.apply()
     unnest.apply()
+    pipes.apply()
     column_types.apply()
     current_time.apply()
     default_dataset.apply()
