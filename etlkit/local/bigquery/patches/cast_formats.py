@@ -108,6 +108,16 @@ def _cast(node: Any) -> exp.Expression | None:
     return call("try", made)
 
 
+def _read_in_zone(node: Any) -> exp.Expression | None:
+    """`CAST(text AS TIMESTAMP FORMAT '…' AT TIME ZONE '…')`."""
+    zone = node.args.get("zone")
+    if zone is None:
+        return None
+    local = node.copy()
+    local.set("zone", None)
+    return call("from_zone", exp.cast(local, exp.DType.TIMESTAMP), zone)
+
+
 def _formatted(node: Any, pattern: Any, zone: Any) -> exp.Expression | None:
     is_text = node.to.is_type(exp.DType.TEXT, exp.DType.VARCHAR)
     names = _BYTES.get(pattern.name.upper())
@@ -121,7 +131,7 @@ def _formatted(node: Any, pattern: Any, zone: Any) -> exp.Expression | None:
 
 FUNCTIONS: Final = OwnFunctions(
     marks=r"\bformat\b",
-    rewrites={exp.Cast: _cast, exp.TryCast: _cast},
+    rewrites={exp.Cast: _cast, exp.TryCast: _cast, exp.StrToTime: _read_in_zone},
     functions=[("moment_format", _written, ["VARCHAR", "VARCHAR"], "VARCHAR")],
     macros=[
         f"cast_format(x, f) AS {PREFIX}moment_format(CAST(x AS VARCHAR), f)",

@@ -24,6 +24,7 @@ from etlkit.local.bigquery.patches import (
     numbers,
     text_formats,
     texts,
+    top_values,
 )
 from etlkit.local.bigquery.patches.own_functions import PREFIX, OwnFunctions, Rewrite
 from etlkit.local.bigquery.patches.single_connection import SingleConnectionEngine
@@ -124,6 +125,7 @@ def apply() -> None:
         array_elements,
         text_formats,
         networks,
+        top_values,
     )
     table = FunctionTable([module.FUNCTIONS for module in modules])
     plain_translate = SQLTranslator.translate

@@ -233,7 +233,7 @@ _TYPE: Final = (
 _SCALAR: Final = "json_type(x, p) NOT IN ('OBJECT', 'ARRAY', 'NULL')"
 _SHOWN: Final = (
     f"CASE WHEN x IS NULL THEN 'null' WHEN typeof(x) = 'DOUBLE' THEN {PREFIX}json_float({{text}}) "
-    "WHEN typeof(x) LIKE 'DECIMAL%' THEN {number} "
+    "WHEN typeof(x) LIKE 'DECIMAL%)' THEN {number} "
     "WHEN typeof(x) = 'BIGINT' AND abs(TRY_CAST({text} AS HUGEINT)) > 9007199254740992 THEN {wide} "
     "WHEN typeof(x) = 'TIMESTAMP WITH TIME ZONE' "
     f"""THEN '"' || replace({PREFIX}json_time({{text}}), '+00', 'Z') || '"' """

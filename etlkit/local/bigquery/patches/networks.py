@@ -14,14 +14,15 @@ from typing import Any, Final
 
 from sqlglot import exp
 
-from etlkit.local.bigquery.patches.own_functions import OwnFunctions, call
+from etlkit.local.bigquery.patches.own_functions import PREFIX, OwnFunctions, call
 
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _HOST: Final = re.compile(r"\[[^\]]*\]|[^:/?#]*")
 _SIZES: Final = (4, 16)
 
 
-def _host(url: str) -> str | None:
+def _host(url: str) -> str:
+    """The host of a URL; "" = it has none."""
     text = url.strip()
     scheme = _SCHEME.match(text)
     rest = text[scheme.end() :] if scheme is not None else text
@@ -30,8 +31,7 @@ def _host(url: str) -> str | None:
     else:
         authority = re.split(r"[/?#]", text, maxsplit=1)[0]
     match = _HOST.match(authority)
-    host = match[0] if match is not None else ""
-    return host or None
+    return match[0] if match is not None else ""
 
 
 def _address(text: str) -> bytes:
@@ -41,11 +41,12 @@ def _address(text: str) -> bytes:
         raise ValueError(f"Invalid IP string: {text}") from error
 
 
-def _safe_address(text: str) -> bytes | None:
+def _safe_address(text: str) -> bytes:
+    """An address; no bytes = it is none."""
     try:
         return ipaddress.ip_address(text).packed
     except ValueError:
-        return None
+        return b""
 
 
 def _text(address: bytes) -> str:
@@ -94,6 +95,10 @@ _FUNCTIONS: Final[dict[str, tuple[Any, list[str], str]]] = {
 }
 
 
+_EMPTY: Final = ("host", "safe_ip_from_string")
+"""Those that answer nothing for NULL."""
+
+
 def _net(node: Any) -> exp.Expression | None:
     called = node.this
     if isinstance(called, exp.Host):
@@ -105,6 +110,13 @@ def _net(node: Any) -> exp.Expression | None:
 FUNCTIONS: Final = OwnFunctions(
     marks=r"\bnet\s*\.",
     rewrites={exp.NetFunc: _net},
-    functions=[(f"net_{name}", *parts) for name, parts in _FUNCTIONS.items()],
+    functions=[
+        (f"net_{name}{'_text' if name in _EMPTY else ''}", *parts)
+        for name, parts in _FUNCTIONS.items()
+    ],
+    macros=[
+        f"net_{name}(x) AS nullif({PREFIX}net_{name}_text(x), CAST('' AS {_FUNCTIONS[name][2]}))"
+        for name in _EMPTY
+    ],
 )
 """See the module."""

@@ -35,7 +35,21 @@ _SHOWING: Final = (
 def rewrite(tree: exp.Expr, names: Names) -> bool:
     """Select the fields, and leave `_SESSION` out of the names of temporary tables."""
     del names
-    return _select_fields(tree) | _without_session(tree) | _name_fields(tree)
+    return _select_fields(tree) | _without_session(tree) | _name_fields(tree) | _name_columns(tree)
+
+
+def _name_columns(tree: exp.Expr) -> bool:
+    """Name the result columns of functions that GoogleSQL's analyzer does not know, which names others."""
+    if not isinstance(tree, exp.Select) or tree.find(exp.ArgMax, exp.ArgMin) is None:
+        return False
+    shown = [
+        each
+        for each in tree.expressions
+        if not each.is_star and not isinstance(each, exp.Alias | exp.Column | exp.Dot)
+    ]
+    for number, each in enumerate(shown):
+        each.replace(exp.alias_(each.copy(), f"f{number}_"))
+    return bool(shown)
 
 
 def _name_fields(tree: exp.Expr) -> bool:

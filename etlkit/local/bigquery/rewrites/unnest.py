@@ -80,7 +80,8 @@ def _with_offset(writer: Any, array: exp.Expr, offset: Any, column: Any) -> str:
         f"(SELECT {shown}, etlkit_position - 1 AS {_quoted(writer, counted.name)} "
         f"FROM UNNEST({writer.sql(array)}) "
         f"WITH ORDINALITY AS etlkit_unnest({element}, etlkit_position))"
-        + ("" if column is None else f" AS {element}")
+        # Not the element's own name: `x.*` would be the element and its offset.
+        + ("" if column is None else f" AS {_quoted(writer, f'etlkit_of_{column.name}')}")
     )
 
 
