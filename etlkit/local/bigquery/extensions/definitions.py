@@ -3,8 +3,8 @@
 Real BigQuery: `ALTER TABLE … ALTER COLUMN … SET OPTIONS`, `ALTER SCHEMA … SET OPTIONS`, options of
 snapshots, clones and materialized views, `DROP ALL ROW ACCESS POLICIES`. The emulator: syntax errors.
 
-What remains: search and vector indexes are not kept, since answers are the same without them; roles are
-not kept, since every caller may do everything; layouts of materialized views, and snapshots of a moment.
+What remains: search and vector indexes are not kept, since answers are the same without them; nor are
+roles, since every caller may do everything; layouts of materialized views, and snapshots of a moment.
 https://cloud.google.com/bigquery/docs/reference/standard-sql/data-definition-language
 """
 
@@ -89,9 +89,7 @@ async def _set_column_options(
             raise api_errors.invalid(f"Column not found: {_plain(match['column'])}")
         given = table_options.options(_properties(match["options"]), context.ctx)
         if "description" in given:
-            fields[column] = fields[column].model_copy(
-                update={"description": given["description"]}
-            )
+            fields[column] = fields[column].model_copy(update={"description": given["description"]})
     if not context.is_dry:
         schema = meta.schema_.model_copy(update={"fields": tuple(fields.values())})
         context.ctx.catalog.update_table(
@@ -101,12 +99,12 @@ async def _set_column_options(
 
 
 async def _set_schema_options(match: re.Match[str], context: StatementContext) -> Result:
-    parts = _plain(match["name"]).rpartition(".")
-    meta = context.ctx.catalog.get_dataset(parts[0] or context.project, parts[2])
-    if meta is None:
-        if match["exists"]:
-            return hooks.StatementResult("ALTER_SCHEMA", "SKIP")
-        raise api_errors.not_found("Dataset", (parts[0] or context.project, parts[2]))
+    project, _, dataset = _plain(match["name"]).rpartition(".")
+    project = project or context.project
+    meta = context.ctx.catalog.get_dataset(project, dataset)
+    if meta is None and match["exists"]:
+        return hooks.StatementResult("ALTER_SCHEMA", "SKIP")
+    api_errors.require_dataset(context, (project, dataset, ""))
     properties = _properties(match["options"])
     updates = table_options.options(properties, context.ctx)
     updates.pop("expiration_time", None)

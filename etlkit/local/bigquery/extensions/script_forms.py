@@ -1,9 +1,9 @@
 """Statements of the procedural language that the emulator does not have.
 
-Real BigQuery: DECLARE may leave the type to the default, REPEAT and CASE are statements, the condition of
-a statement may have a CASE expression, and the body of a procedure any statement. The emulator: a DECLARE
-had a type, REPEAT and CASE were SQL, a condition ended at the first THEN, and the body of a procedure at
-the first END that was not that of a BEGIN.
+Real BigQuery: DECLARE may leave the type to the default, REPEAT and CASE are statements, conditions may
+have a CASE expression, and the body of a procedure any statement. The emulator: a DECLARE had a type,
+REPEAT and CASE were SQL, a condition ended at the first THEN, and the body of a procedure at the first
+END that was not that of a BEGIN.
 https://cloud.google.com/bigquery/docs/reference/standard-sql/procedural-language
 
 What remains: labels.

@@ -1,7 +1,7 @@
 """`CAST(… AS STRING FORMAT '…')`, and texts of BYTES.
 
-Real BigQuery: elements such as YYYY and HH24 write a date, time, datetime or timestamp, and HEX or BASE64
-BYTES. The emulator: a syntax error.
+Real BigQuery: elements such as YYYY and HH24 write a date, time, datetime or timestamp, and HEX or
+BASE64 BYTES. The emulator: a syntax error.
 https://cloud.google.com/bigquery/docs/reference/standard-sql/format-elements
 
 What remains: formats of numbers, and BASE32.
@@ -10,7 +10,7 @@ What remains: formats of numbers, and BASE32.
 from __future__ import annotations
 
 import re
-from datetime import datetime, time
+from datetime import date, datetime, time
 from typing import Any, Final
 
 from sqlglot import exp
@@ -40,7 +40,7 @@ def _written(text: str, pattern: str) -> str:
         pattern: The format.
     """
     if ":" in text and "-" not in text[:5]:
-        moment = datetime.combine(datetime.min.date(), time.fromisoformat(text))
+        moment = datetime.combine(date.min, time.fromisoformat(text))
     else:
         moment = datetime.fromisoformat(text)
     parts, at = [], 0
@@ -91,8 +91,8 @@ _NUMBERS: Final[dict[str, Any]] = {
     "MI": lambda t: f"{t.minute:02d}",
     "SSSSS": lambda t: f"{t.hour * 3600 + t.minute * 60 + t.second:05d}",
     "SS": lambda t: f"{t.second:02d}",
-    "TZH": lambda t: "+00",
-    "TZM": lambda t: "00",
+    "TZH": lambda _: "+00",
+    "TZM": lambda _: "00",
 }
 
 

@@ -83,7 +83,7 @@ def _typed(kind: Any, cut: Any = None) -> Any:
         changed = cut(node) if cut is not None else None
         if changed is not None or not isinstance(node.this, exp.Literal) or not node.this.is_string:
             return changed
-        made = node.copy()
+        made: exp.Expression = node.copy()
         made.set("this", exp.cast(node.this.copy(), kind))
         return made
 

@@ -109,7 +109,7 @@ class FunctionTable:
 
 def _is_kept(node: Any) -> bool:
     """A default of a column is kept as the user wrote it: DuckDB binds it to the macro for ever."""
-    return node.find_ancestor(exp.ColumnConstraint) is not None
+    return node.find_ancestor(exp.ColumnConstraint, exp.AlterColumn) is not None
 
 
 def apply() -> None:

@@ -1,8 +1,8 @@
 """JSON of structs and arrays as BigQuery writes it, made of DuckDB's.
 
-Real BigQuery: a TIMESTAMP is `2024-01-02T03:04:05.600Z`, a NUMERIC has no zeros at its end, BYTES are in
-base64, and TO_JSON_STRING quotes numbers that a FLOAT64 cannot hold. DuckDB: `2024-01-02 03:04:05.6+00`,
-nine digits behind the point, bytes with escapes, and no quotes.
+Real BigQuery: a TIMESTAMP is `2024-01-02T03:04:05.600Z`, a NUMERIC has no zeros at its end, BYTES are
+in base64, and TO_JSON_STRING quotes numbers that a FLOAT64 cannot hold. DuckDB:
+`2024-01-02 03:04:05.6+00`, nine digits behind the point, bytes with escapes, and no quotes.
 https://cloud.google.com/bigquery/docs/reference/standard-sql/json_functions#json_encodings
 """
 
@@ -31,12 +31,8 @@ Kind = tuple[str, Any]
 class _Number(float):
     """A number with its digits."""
 
-    def __new__(cls, text: str) -> _Number:
-        made = super().__new__(cls, text)
-        made.text = text
-        return made
-
-    text: str
+    def __init__(self, text: str) -> None:
+        self.text = text
 
 
 def written(text: str, kind: str, is_quoted: bool) -> str:
@@ -125,22 +121,22 @@ def _kind(text: str) -> Kind:
 
 def _read(tokens: Iterator[str]) -> tuple[Kind, str]:
     """A type, and the token behind it."""
-    name, token = next(tokens), next(tokens)
+    name, word = next(tokens), next(tokens)
     kind: Kind = (name, None)
-    if name == "STRUCT" and token == "(":
+    if name == "STRUCT" and word == "(":
         fields: dict[str, Kind] = {}
-        while token != ")":
+        while word != ")":
             field = next(tokens)
-            inner, token = _read(tokens)
+            inner, word = _read(tokens)
             fields[field[1:-1].replace('""', '"') if field[0] == '"' else field] = inner
-        kind, token = ("STRUCT", fields), next(tokens)
-    elif token == "(":
-        while token != ")":
-            token = next(tokens)
-        token = next(tokens)
-    while token == "WITH":
+        kind, word = ("STRUCT", fields), next(tokens)
+    elif word == "(":
+        while word != ")":
+            word = next(tokens)
+        word = next(tokens)
+    while word == "WITH":
         next(tokens), next(tokens)
-        kind, token = (f"{name} WITH TIME ZONE", None), next(tokens)
-    while token.startswith("["):
-        kind, token = ("LIST", kind), next(tokens)
-    return kind, token
+        kind, word = (f"{name} WITH TIME ZONE", None), next(tokens)
+    while word.startswith("["):
+        kind, word = ("LIST", kind), next(tokens)
+    return kind, word

@@ -23,9 +23,11 @@ FUNCTIONS: Final = OwnFunctions(
     marks="approx_top_count",
     rewrites={exp.ApproxTopK: _counted},
     macros=[
-        "top_count(x, k) AS list_transform(list_sort(list_transform(map_entries(histogram(x)), "
-        "lambda e: {'n': -CAST(e.value AS BIGINT), 'v': e.key}))[1:k], "
-        "lambda e: {'value': e.v, 'count': -e.n})"
+        (
+            "top_count(x, k) AS list_transform(list_sort(list_transform(map_entries(histogram(x)), "
+            "lambda e: {'n': -CAST(e.value AS BIGINT), 'v': e.key}))[1:k], "
+            "lambda e: {'value': e.v, 'count': -e.n})"
+        ),
     ],
 )
 """See the module."""

@@ -76,8 +76,6 @@ def _to_rest(field: TableFieldSchema) -> dict[str, Any]:
     shown: dict[str, Any] = _plain_to_rest(field)
     if field.fields:
         shown["fields"] = [_to_rest(child) for child in field.fields]
-    if field.default_value_expression:
-        shown["defaultValueExpression"] = field.default_value_expression
     numbers = {key: getattr(field, name) for name, key in _KEYS.items()}
     return shown | {key: str(number) for key, number in numbers.items() if number is not None}
 
@@ -88,6 +86,8 @@ def _parse_fields(raw: list[dict[str, Any]]) -> tuple[TableFieldSchema, ...]:
         updates: dict[str, Any] = {
             name: int(sent[key]) for name, key in _KEYS.items() if sent.get(key) is not None
         }
+        if sent.get("defaultValueExpression"):
+            updates["default_value_expression"] = sent["defaultValueExpression"]
         if sent.get("fields"):
             updates["fields"] = _parse_fields(sent["fields"])
         fields.append(field.model_copy(update=updates))

@@ -39,7 +39,7 @@ def rewrite(tree: exp.Expr, names: Names) -> bool:
 
 
 def _name_columns(tree: exp.Expr) -> bool:
-    """Name the result columns of functions that GoogleSQL's analyzer does not know, which names others."""
+    """Name the columns of functions that the analyzer lacks: it names those of all others."""
     if not isinstance(tree, exp.Select) or tree.find(exp.ArgMax, exp.ArgMin) is None:
         return False
     shown = [

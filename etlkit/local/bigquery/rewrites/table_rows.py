@@ -1,8 +1,8 @@
 """Rows of tables as values: `SELECT t FROM t`, `(SELECT AS STRUCT t.* EXCEPT (a))`.
 
 Real BigQuery: the name of a table, or its alias, is a STRUCT of the row, also if the table has a column
-of this name. `t.*` may name a table of a query further out. DuckDB: the column wins, and `t.*` stands for
-columns of the same query only.
+of this name. `t.*` may name a table of a query further out. DuckDB: the column wins, and `t.*` stands
+for columns of the same query only.
 
 What remains: tables whose columns the statement does not show, e.g. those of UNNEST.
 https://cloud.google.com/bigquery/docs/reference/standard-sql/query-syntax#range_variables
@@ -22,7 +22,7 @@ _BY_ALIAS: Final = ("order", "group", "having", "qualify")
 
 
 def rewrite(tree: exp.Expr, names: Names) -> bool:
-    """Spell out the columns of such rows, and read the rows of `SELECT AS STRUCT * EXCEPT (a) FROM …`."""
+    """Spell out the columns of such rows, and read those of `SELECT AS STRUCT * EXCEPT (a) FROM …`."""
     stars = [_spell_star(star, names) for star in list(tree.find_all(exp.Column)) if _is_far(star)]
     rows = [_spell_row(column, names) for column in list(tree.find_all(exp.Column))]
     read = [_read_rows(select) for select in list(tree.find_all(exp.Select))]
@@ -32,7 +32,9 @@ def rewrite(tree: exp.Expr, names: Names) -> bool:
 def _read_rows(select: exp.Select) -> bool:
     if select.args.get("kind") != "STRUCT" or select.parent is None:
         return False
-    stars = [star for each in select.expressions if each.is_star for star in each.find_all(exp.Star)]
+    stars = [
+        star for each in select.expressions if each.is_star for star in each.find_all(exp.Star)
+    ]
     is_plain = not any(star.args.get("except_") or star.args.get("replace") for star in stars)
     if not stars or (is_plain and len(select.expressions) == 1):
         return False
@@ -92,7 +94,11 @@ def _spell_star(column: exp.Column, names: Names) -> bool:
 
 def _spell_row(column: exp.Column, names: Names) -> bool:
     name = column.name.casefold()
-    if column.table or isinstance(column.this, exp.Star) or not isinstance(column.this, exp.Identifier):
+    if (
+        column.table
+        or isinstance(column.this, exp.Star)
+        or not isinstance(column.this, exp.Identifier)
+    ):
         return False
     for select in _enclosing(column):
         if _is_result_column(column, select):
@@ -197,8 +203,14 @@ def _result(query: Any, names: Names) -> list[str] | None:
             source = _source(query, each.table)
             read = [] if source is None else [source]
         columns = [_columns(source, names) for source in read]
-        if not columns or None in columns or any(join.args.get("using") for join in query.args.get("joins") or ()):
+        if (
+            not columns
+            or None in columns
+            or any(join.args.get("using") for join in query.args.get("joins") or ())
+        ):
             return None
         left_out = {name.name.casefold() for name in star.args.get("except_") or ()}
-        found += [name for some in columns for name in some or () if name.casefold() not in left_out]
+        found += [
+            name for some in columns for name in some or () if name.casefold() not in left_out
+        ]
     return found if all(found) else None

@@ -1,7 +1,7 @@
 """What UPDATE and MERGE set: fields of structs, and `DEFAULT`.
 
-Real BigQuery: `SET s.a = 1` sets a field and keeps the others, `SET n = DEFAULT` sets what INSERT would.
-DuckDB: it sets whole columns to values only.
+Real BigQuery: `SET s.a = 1` sets a field and keeps the others, `SET n = DEFAULT` sets what INSERT
+would. DuckDB: it sets whole columns to values only.
 https://cloud.google.com/bigquery/docs/reference/standard-sql/dml-syntax#update_statement
 """
 
@@ -27,7 +27,8 @@ def rewrite(tree: exp.Expr, names: Names) -> bool:
         return False
     columns = {field.name.casefold(): field for field in meta.schema_.fields}
     updates: Any = [tree] if isinstance(tree, exp.Update) else list(tree.find_all(exp.Update))
-    return any([_rewrite_one(each, columns, tree.this.alias_or_name) for each in updates])
+    changed = [_rewrite_one(each, columns, tree.this.alias_or_name) for each in updates]
+    return any(changed)
 
 
 def _rewrite_one(update: exp.Update, columns: dict[str, Any], table: str) -> bool:
