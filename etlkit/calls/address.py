@@ -73,8 +73,10 @@ class BaseAddress:
                 "the path of a request has a #, and nothing behind it would be sent: put values into "
                 "it with urllib.parse.quote(value, safe='')"
             )
-        query = query_of(params)
-        joint = "" if not query else "&" if "?" in path else "?"
+        query = query_of(params) if params else ""
+        if not query:
+            return self.path + path
+        joint = "&" if "?" in path else "?"
         return f"{self.path}{path}{joint}{query}"
 
     def target_of_link(self, link: str, target: str, service: str) -> str:

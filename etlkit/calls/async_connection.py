@@ -51,7 +51,7 @@ class AnswerHeaders(Mapping[str, str]):
 
     def has(self, name: bytes) -> bool:
         """Whether there is a header; its name in small letters."""
-        return any(each.lower() == name for each, _ in self._pairs)
+        return name in [each.lower() for each, _ in self._pairs]
 
     def _values(self) -> dict[str, str]:
         if self._by_name is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import TypeVar
 
 from etlkit.calls.async_connections import AsyncHttpPool
@@ -47,27 +48,35 @@ class AsyncExchange(ExchangeRules):
 
     async def call(self, request: Request, read: Callable[[HttpAnswer], T]) -> T:
         """As `Exchange.call`."""
-        if (recorded := self._recorded(request)) is not None:
+        recording = self._calls().recording
+        if recording is not None and (recorded := self._recorded(recording, request)) is not None:
             return read(recorded)
+        authorization = self._authorization_of(request)
+        if authorization is None:
+            return await self._sent(request, read, request.headers)
+        return await self._authorized(request, authorization, partial(self._sent, request, read))
 
-        async def sent(headers: Mapping[str, str]) -> T:
-            made = garbled = 0
+    async def _sent(
+        self, request: Request, read: Callable[[HttpAnswer], T], headers: Mapping[str, str]
+    ) -> T:
+        """Send a request with these headers until it is answered."""
+        calls = self._calls()
+        made = garbled = 0
 
-            async def attempt(timeout_s: float) -> T:
-                nonlocal made, garbled
-                made += 1
-                try:
-                    answer = await self._answer(request, headers, timeout_s, made)
-                    result = read(answer)
-                except RetryableError as error:
-                    garbled = self._garbled(error, garbled)
-                    raise
-                self._record(request, answer)
-                return result
+        async def attempt(timeout_s: float) -> T:
+            nonlocal made, garbled
+            made += 1
+            try:
+                answer = await self._answer(request, headers, timeout_s, made)
+                result = read(answer)
+            except RetryableError as error:
+                garbled = self._garbled(error, garbled)
+                raise
+            if calls.recording is not None:
+                self._record(calls.recording, request, answer)
+            return result
 
-            return await self._calls().call_async(attempt, units=request.units)
-
-        return await self._authorized(request, sent)
+        return await calls.call_async(attempt, units=request.units)
 
     def close(self) -> None:
         """Close the connections that are idle."""
@@ -91,12 +100,12 @@ class AsyncExchange(ExchangeRules):
         return HttpAnswer(status, answered, body)
 
     async def _authorized(
-        self, request: Request, make: Callable[[Mapping[str, str]], Awaitable[T]]
+        self,
+        request: Request,
+        authorization: Authorization,
+        make: Callable[[Mapping[str, str]], Awaitable[T]],
     ) -> T:
         """As `Exchange._authorized`. A server is asked for a token on a thread."""
-        authorization = self._authorization_of(request)
-        if authorization is None:
-            return await make(request.headers)
         shows = await self._shown(authorization)
         try:
             return await make(merged(shows, request.headers))

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from etlkit.calls.address import shown
 from etlkit.calls.classify import from_http
 from etlkit.calls.connections import HttpPool, HttpStream
 from etlkit.calls.continued_body import ContinuedBody, decompressed
 from etlkit.calls.http_watch import told, traced
-from etlkit.calls.recording import request_key
+from etlkit.calls.recording import Recording, request_key
 from etlkit.calls.request_headers import hide, merged, secrets_in
 from etlkit.calls.retry import Caller, RetryPolicy, caller, running_caller
 from etlkit.errors import ApiError, EtlkitError, RequestRefusedError, RetryableError, RowError
@@ -57,8 +57,7 @@ class HttpAnswer:
     body: bytes
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """What is sent, and what may come back.
 
     Attributes:
@@ -153,18 +152,15 @@ class ExchangeRules:
     def _calls(self) -> Caller:
         return self._caller or caller(self._service, self._retry)
 
-    def _recorded(self, request: Request) -> HttpAnswer | None:
+    def _recorded(self, recording: Recording, request: Request) -> HttpAnswer | None:
         """The answer that another run got to an equal request; None = there is none."""
-        recording = self._calls().recording
-        found = None if recording is None else recording.find(self._key(request))
+        found = recording.find(self._key(request))
         return None if found is None else HttpAnswer(found[0][0], found[0][1], found[1])
 
-    def _record(self, request: Request, answer: HttpAnswer) -> None:
+    def _record(self, recording: Recording, request: Request, answer: HttpAnswer) -> None:
         """Keep an answer that could be read."""
-        recording = self._calls().recording
-        if recording is not None:
-            about = [answer.status, dict(answer.headers)]
-            recording.keep(self._key(request), about, answer.body)
+        about = [answer.status, dict(answer.headers)]
+        recording.keep(self._key(request), about, answer.body)
 
     def _key(self, request: Request) -> str:
         return request_key(
@@ -213,7 +209,9 @@ class Exchange(ExchangeRules):
             CallFailedError: The call kept failing, and the service is well.
             OutageError: The service was down for too long.
         """
-        if (recorded := self._recorded(request)) is not None:
+        calls = self._calls()
+        recording = calls.recording
+        if recording is not None and (recorded := self._recorded(recording, request)) is not None:
             return read(recorded)
 
         def sent(headers: Mapping[str, str]) -> T:
@@ -228,10 +226,11 @@ class Exchange(ExchangeRules):
                 except RetryableError as error:
                     garbled = self._garbled(error, garbled)
                     raise
-                self._record(request, answer)
+                if recording is not None:
+                    self._record(recording, request, answer)
                 return result
 
-            return self._calls().call(attempt, units=request.units)
+            return calls.call(attempt, units=request.units)
 
         return self._authorized(request, sent)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Generator, Mapping
-from dataclasses import replace
 from typing import Any, Final, Protocol, TypedDict, Unpack
 
 from etlkit.calls.address import BaseAddress, shown
@@ -22,9 +21,11 @@ from etlkit.calls.paging import Page, Paging
 from etlkit.calls.request_headers import merged, read_headers
 from etlkit.calls.secret import Secret
 from etlkit.errors import ConfigError, RetryableError, RowError
+from etlkit.rows.json_encoder import made_once
 
 _JSON: Final = "application/json"
-_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+_AS_JSON: Final = made_once(json.JSONEncoder(ensure_ascii=False, allow_nan=False))
+_DECODER: Final = json.JSONDecoder()
 _NEVER_A_ROW: Final = TRANSIENT_STATUS | {401, 407}
 _MAY_BE_EMPTY: Final = frozenset({201, 202, 204, 205})
 """Successes that may have no content. A 200 says that there is some.
@@ -186,7 +187,7 @@ class HttpMethods:
                 raise RowError(
                     f"{self._service} has more than max_pages={max_pages} pages of {shown(path)}"
                 )
-            made = replace(made, target=target)
+            made = made._replace(target=target)
 
     def _made(
         self,
@@ -199,7 +200,7 @@ class HttpMethods:
         success: Collection[int] | None = None,
         max_bytes: int | None = None,
     ) -> Request:
-        if not options.keys() <= _OPTIONS:
+        if options and not options.keys() <= _OPTIONS:
             unknown = ", ".join(sorted(options.keys() - _OPTIONS))
             known = ", ".join(sorted(_OPTIONS))
             raise TypeError(f"HttpClient: unknown option {unknown}; there are {known}")
@@ -207,9 +208,12 @@ class HttpMethods:
         if more := options.get("headers"):
             headers = merged(headers, read_headers(more, RowError))
         as_row = options.get("errors_as_row")
+        params = self._params
+        if own := options.get("params"):
+            params = {**params, **own}
         return Request(
             method,
-            self._address.target(path, {**self._params, **options.get("params", {})}),
+            self._address.target(path, params),
             headers,
             body,
             self._as_row if as_row is None else _statuses(as_row),
@@ -223,7 +227,7 @@ class HttpMethods:
         if not answer.body and answer.status in _MAY_BE_EMPTY:
             return None
         try:
-            return json.loads(answer.body)
+            return _json_of(answer.body)
         except (ValueError, RecursionError):
             raise RetryableError(
                 f"{self._service} answered {answer.status} with something that is not JSON",
@@ -244,8 +248,22 @@ class HttpMethods:
         return Page(self._json(answer), answer.headers, number)
 
 
+def _json_of(body: bytes) -> Any:
+    """As `json.loads`, which takes much longer to begin.
+
+    Raises:
+        ValueError: It is not JSON.
+    """
+    try:
+        text = body.decode()
+        value, end = _DECODER.raw_decode(text)
+    except ValueError:  # UTF-16, a byte order mark, space before it
+        return json.loads(body)
+    return value if end == len(text) else json.loads(body)
+
+
 def _json_body(value: Any) -> bytes:
-    return _ENCODER.encode(value).encode()
+    return _AS_JSON(value).encode()
 
 
 def too_large(max_bytes: int) -> RowError:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Final
 from urllib.parse import urlsplit
 
 from etlkit.calls.address import shown
 from etlkit.errors import without_keys
-from etlkit.telemetry.call_watch import current_call
+from etlkit.telemetry.call_watch import CallWatch, current_call
 from etlkit.telemetry.spans import trace_headers
 
 log: logging.Logger = logging.getLogger("etlkit.http")
@@ -27,8 +28,7 @@ def traced(headers: Mapping[str, str]) -> Mapping[str, str]:
     return headers if "traceparent" in there else {**more, **headers}
 
 
-@contextmanager
-def told(method: str, target: str, origin: str) -> Iterator[Callable[[int], None]]:
+def told(method: str, target: str, origin: str) -> AbstractContextManager[Callable[[int], None]]:
     """Tell of a request once it is answered, or has failed.
 
     Args:
@@ -36,13 +36,19 @@ def told(method: str, target: str, origin: str) -> Iterator[Callable[[int], None
         target: Path and query.
         origin: Where to: `https://host` or `http://host:port`.
 
-    Yields:
-        Takes the status of the answer.
+    Returns:
+        While inside, takes the status of the answer.
     """
     watch, is_logged = current_call(), log.isEnabledFor(logging.DEBUG)
     if watch is None and not is_logged:
-        yield _ignored
-        return
+        return _NOT_TOLD
+    return _told(method, target, origin, watch, is_logged=is_logged)
+
+
+@contextmanager
+def _told(
+    method: str, target: str, origin: str, watch: CallWatch | None, *, is_logged: bool
+) -> Iterator[Callable[[int], None]]:
     status: int | None = None
 
     def answered(code: int) -> None:
@@ -75,3 +81,6 @@ def _log(method: str, url: str, status: int | None, seconds: float) -> None:
 
 def _ignored(_status: int) -> None:
     return
+
+
+_NOT_TOLD: Final = nullcontext(_ignored)

@@ -151,8 +151,10 @@ class Limiter:
             if not self._per_s:
                 return math.inf
             now = clock.now()
-            self._grow(now)
-            self._forget(now)
+            if self._per_s != self._full_per_s:
+                self._grow(now)
+            if now - self._since > _MEASURED_S:
+                self._forget(now)
             self._sent += weight
             if self._per_s == math.inf:
                 return 0.0
@@ -184,7 +186,7 @@ class Limiter:
 
     def _grow(self, now: float) -> None:
         steps = (now - self._grown_at) // _STEP_S
-        if self._per_s == self._full_per_s or steps < 1:
+        if steps < 1:
             return
         self._per_s = min(self._full_per_s, self._per_s * (1 + _INCREASE) ** steps)
         self._grown_at = now
@@ -194,10 +196,9 @@ class Limiter:
 
     def _forget(self, now: float) -> None:
         """Forget most of what is older than ten seconds."""
-        if now - self._since > _MEASURED_S:
-            self._since = now - _MEASURED_S / 2
-            self._sent /= 2
-            self._refused /= 2
+        self._since = now - _MEASURED_S / 2
+        self._sent /= 2
+        self._refused /= 2
 
 
 class SharedCaps(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Awaitable, Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from enum import Enum, auto
@@ -274,7 +274,7 @@ class Caller:
                 probes = yield from self._breaker.admit(call)
             try:
                 if call.units:
-                    yield from self._turn_by_rate(call)
+                    yield from self._pauses_for_rate(call)
                 if self._breaker.is_open and not probes:  # it has opened during the wait
                     continue
                 if not call.units or self._meter.take(call.units, is_retry=call.made > 0):
@@ -287,12 +287,11 @@ class Caller:
             if probes:  # another call may test it meanwhile
                 self._breaker.abandoned(call)
 
-    def _turn_by_rate(self, call: CallState) -> Generator[Pause, None, None]:
+    def _pauses_for_rate(self, call: CallState) -> Iterable[Pause]:
         at = self._limiter.reserve(call.units)
         if self._shared is not None:
-            yield from self._shared.turn(call, self.service, at)
-        elif at:
-            yield Pause("rate", at)
+            return self._shared.turn(call, self.service, at)
+        return (Pause("rate", at),) if at else ()
 
     def _record_time(self, call: CallState, started: float) -> None:
         if self._times is not None and call.units:

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable
 from functools import partial
-from types import FrameType
+from types import CoroutineType, FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from etlkit.api.outcomes import Outcome, classify, is_clean
@@ -276,9 +276,11 @@ class AsyncWorkers(WorkerGroup):
     async def _run_rows(self, task: Task, worker: TaskWorker) -> None:
         meter = self._calls.meter
         for row in task.rows:
-            if not await self._may_go_on(worker):
-                break
             began = time.monotonic()
+            if began >= self._look_at:
+                if not await self._may_go_on(worker):
+                    break
+                began = time.monotonic()
             outcome = await self._outcome(row)
             if meter.is_capped:
                 meter.check()
@@ -294,7 +296,9 @@ class AsyncWorkers(WorkerGroup):
         result: Any
         try:
             made: Any = self._etl.transform_row(row)
-            if inspect.isasyncgen(made):
+            if type(made) is CoroutineType:  # the usual case
+                result = await made
+            elif inspect.isasyncgen(made):
                 result = [frozen_row(each) if type(each) is dict else each async for each in made]
             elif isinstance(made, Awaitable):
                 result = await made
@@ -312,7 +316,7 @@ class AsyncWorkers(WorkerGroup):
         return classify(result, schema.keys)
 
     async def _run_batch(self, task: Task, worker: TaskWorker) -> None:
-        if not await self._may_go_on(worker):
+        if time.monotonic() >= self._look_at and not await self._may_go_on(worker):
             return
         began = time.monotonic()
         given = list(task.rows)  # the transform may sort its list; the positions in ours stay
@@ -354,9 +358,6 @@ class AsyncWorkers(WorkerGroup):
 
     async def _may_go_on(self, worker: TaskWorker) -> bool:
         """Return when the sink is ready for another row; False = the run ends."""
-        now = time.monotonic()
-        if now < self._look_at:
-            return True
         if self._stop.is_set():
             return False
         task = self.running.pop(worker, None)  # no row of it is at work meanwhile

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from etlkit.api.outcomes import SKIPPED, Counts, FullOutcome, RejectedRow, error_class
 from etlkit.api.quantities import number_of
 from etlkit.errors import RowError, TooManyRejectedError
+from etlkit.rows.json_encoder import made_once
 from etlkit.rows.json_rows import row_to_json
-from etlkit.rows.json_values import made_once
 
 if TYPE_CHECKING:
     from etlkit.api.job_options import JobOptions
@@ -85,7 +85,7 @@ class RowErrorHandler:
         """
         is_rejected = self._is_rejected(error)
         if is_rejected:
-            self._rejected.append(_rejected(error, row_id, source_row()))
+            self._rejected.append(_rejected(error, row_id, source_row(), datetime.now(UTC)))
         return is_rejected
 
     def _is_rejected(self, error: RowError) -> bool:
@@ -108,10 +108,13 @@ class RowErrorHandler:
     def _read_sources(self) -> None:
         """Decode the source rows of rejected rows, those of a chunk together."""
         unread, self._unread = self._unread, []
+        now = datetime.now(UTC)
         for chunk, group in groupby(unread, itemgetter(1)):
             errors, _, indices = zip(*group, strict=True)
             for error, index, row in zip(errors, indices, chunk.source.rows(indices), strict=True):
-                self._rejected.append(_rejected(error, error.row_id or chunk.row_id(index), row))
+                self._rejected.append(
+                    _rejected(error, error.row_id or chunk.row_id(index), row, now)
+                )
 
     def check_max_rejected(self, *, is_over: bool) -> None:
         """Stop a run in which too many rows fail.
@@ -168,7 +171,7 @@ def located(error: RowError, chunk: Chunk, index: int) -> RowError:
     return own.at_row(chunk.first_row_number + index, row_id)
 
 
-def _rejected(error: RowError, row_id: str, source_row: Row) -> RejectedRow:
+def _rejected(error: RowError, row_id: str, source_row: Row, at: datetime) -> RejectedRow:
     code = getattr(error, "code", None)
     return RejectedRow(
         row_id=row_id,
@@ -177,5 +180,5 @@ def _rejected(error: RowError, row_id: str, source_row: Row) -> RejectedRow:
         code=None if code is None else str(code),
         message=str(error),
         attempts=int(getattr(error, "attempts", 1)),
-        at=datetime.now(UTC),
+        at=at,
     )

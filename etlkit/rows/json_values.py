@@ -6,14 +6,13 @@ pyarrow is imported where it is used: describing columns must not load it.
 from __future__ import annotations
 
 import json
-import json.encoder
 import re
-from collections.abc import Callable
 from datetime import date, time
 from decimal import Decimal
 from numbers import Integral, Real
 from typing import Any, NoReturn
 
+from etlkit.rows.json_encoder import made_once
 from etlkit.rows.numbers import WideNumber, number_from_json
 from etlkit.rows.refused import RefusedError, type_name
 
@@ -157,32 +156,6 @@ _JSON_HINTS: tuple[tuple[Any, str], ...] = (
 _ENCODER = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_refuse_json
 )
-
-
-def made_once(encoder: json.JSONEncoder) -> Callable[[Any], str]:
-    """`encoder.encode`, which makes an encoder in C for each value, with one that is made once.
-
-    Args:
-        encoder: Without an indent, sorted keys or skipped ones, and of `ensure_ascii=False`.
-    """
-    coder: Any = json.encoder
-    separators = encoder.key_separator, encoder.item_separator
-    try:
-        # Without the dict in which it looks for values that hold themselves: threads would share it.
-        in_c = coder.c_make_encoder(
-            *(None, encoder.default, coder.encode_basestring, None, *separators),
-            *(False, False, encoder.allow_nan),
-        )
-    except TypeError:  # this Python has none, or makes it in another way
-        return encoder.encode
-
-    def encode(value: Any) -> str:
-        try:
-            return "".join(in_c(value, 0))
-        except RecursionError:
-            return encoder.encode(value)  # says if the value holds itself
-
-    return encode
 
 
 _to_json = made_once(_ENCODER)

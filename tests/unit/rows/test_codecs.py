@@ -12,7 +12,8 @@ import pytest
 from etlkit.errors import RowSchemaError, SourceError
 from etlkit.rows.codecs import codec_for
 from etlkit.rows.columns import Column
-from etlkit.rows.json_values import json_text, made_once
+from etlkit.rows.json_encoder import made_once
+from etlkit.rows.json_values import json_text
 from etlkit.rows.refused import RefusedError
 
 AWARE = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
