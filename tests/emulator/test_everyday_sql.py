@@ -368,6 +368,9 @@ def test_rows_of_tables_are_values(sql, answers):
             ],
             "SELECT ARRAY(SELECT AS STRUCT * REPLACE (k + 1 AS k) FROM UNNEST(a)) FROM "
             "(SELECT [STRUCT(1 AS k, 2 AS v)] AS a)": [([{"k": 2, "v": 2}],)],
+            "SELECT STRUCT(y, loud.loud AS n) AS s FROM DS.loud ORDER BY s.n DESC LIMIT 1": [
+                ({"y": "z", "n": 2},)
+            ],
             "SELECT ARRAY_AGG(STRUCT(n, s) ORDER BY n) FROM "
             "(SELECT 1 AS n, 'p' AS s UNION ALL SELECT 2, 'q')": [
                 ([{"n": 1, "s": "p"}, {"n": 2, "s": "q"}],)

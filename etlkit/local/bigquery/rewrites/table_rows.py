@@ -1,8 +1,8 @@
 """Rows of tables as values: `SELECT t FROM t`, `(SELECT AS STRUCT t.* EXCEPT (a))`.
 
 Real BigQuery: the name of a table, or its alias, is a STRUCT of the row, also if the table has a column
-of this name. `t.*` may name a table of a query further out. DuckDB: the column wins, and `t.*` stands
-for columns of the same query only.
+of this name. `t.*` may name a table of a query further out. ORDER BY may name a field of a result column.
+DuckDB: the column wins, `t.*` stands for columns of the same query only, and there are no such fields.
 
 What remains: tables whose columns the statement does not show, e.g. those of UNNEST.
 https://cloud.google.com/bigquery/docs/reference/standard-sql/query-syntax#range_variables
@@ -24,9 +24,10 @@ _BY_ALIAS: Final = ("order", "group", "having", "qualify")
 def rewrite(tree: exp.Expr, names: Names) -> bool:
     """Spell out the columns of such rows, and read those of `SELECT AS STRUCT * EXCEPT (a) FROM …`."""
     stars = [_spell_star(star, names) for star in list(tree.find_all(exp.Column)) if _is_far(star)]
+    fields = [_spell_field(column) for column in list(tree.find_all(exp.Column))]
     rows = [_spell_row(column, names) for column in list(tree.find_all(exp.Column))]
     read = [_read_rows(select) for select in list(tree.find_all(exp.Select))]
-    return any(stars) or any(rows) or any(read)
+    return any(stars) or any(fields) or any(rows) or any(read)
 
 
 def _read_rows(select: exp.Select) -> bool:
@@ -92,6 +93,23 @@ def _spell_star(column: exp.Column, names: Names) -> bool:
     return True
 
 
+def _spell_field(column: exp.Column) -> bool:
+    """`ORDER BY s.a`, where `s` is a result column."""
+    select = next(_enclosing(column), None)
+    if select is None or len(column.parts) < 2 or not _is_in(column, select, ("order",)):
+        return False
+    name, *path = column.parts
+    shown = [each for each in select.expressions if isinstance(each, exp.Alias)]
+    found = [each for each in shown if each.alias.casefold() == name.name.casefold()]
+    if not found or _source(select, name.name) is not None:
+        return False
+    node: exp.Expr = exp.paren(found[0].this.copy())
+    for part in path:
+        node = exp.Dot(this=node, expression=part.copy())
+    column.replace(node)
+    return True
+
+
 def _spell_row(column: exp.Column, names: Names) -> bool:
     name = column.name.casefold()
     if (
@@ -133,11 +151,16 @@ def _has(columns: list[str] | None, name: str) -> bool:
 
 def _is_result_column(column: exp.Column, select: exp.Select) -> bool:
     """Whether a name in ORDER BY and the like is the alias of a result column."""
+    shown = {each.alias.casefold() for each in select.expressions if each.alias}
+    return column.name.casefold() in shown and _is_in(column, select, _BY_ALIAS)
+
+
+def _is_in(column: exp.Column, select: exp.Select, clauses: tuple[str, ...]) -> bool:
+    """Whether it is in one of these clauses of a query."""
     node: exp.Expr = column
     while node.parent is not None and node.parent is not select:
         node = node.parent
-    shown = {each.alias.casefold() for each in select.expressions if each.alias}
-    return node.arg_key in _BY_ALIAS and column.name.casefold() in shown
+    return node.arg_key in clauses
 
 
 def _enclosing(node: exp.Expr) -> Iterator[exp.Select]:
