@@ -1,7 +1,7 @@
 """Rows of tables as values: `SELECT t FROM t`, `(SELECT AS STRUCT t.* EXCEPT (a))`.
 
 Real BigQuery: the name of a table, or its alias, is a STRUCT of the row, also if the table has a column
-of this name. `t.*` may name a table of a query further out. ORDER BY may name a field of a result column.
+of this name. `t.*` may name a table of a query further out, and ORDER BY a field of a result column.
 DuckDB: the column wins, `t.*` stands for columns of the same query only, and there are no such fields.
 
 What remains: tables whose columns the statement does not show, e.g. those of UNNEST.
