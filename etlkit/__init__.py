@@ -38,8 +38,8 @@ if TYPE_CHECKING:
         TimePartitioning,
     )
     from etlkit.calls.async_http import AsyncHttpClient
+    from etlkit.calls.backoff import RetryPolicy
     from etlkit.calls.limits import RateLimit
-    from etlkit.calls.retry import RetryPolicy
     from etlkit.calls.secret import Secret
     from etlkit.cli.pages.results import ResultsReport, write_results
     from etlkit.cli.pages.run_page import write_html

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from etlkit.calls import retry
+from etlkit.calls import run_calls
 from etlkit.local.server import launcher
 from tests import memory_folder
 from tests.warm_python import start_servers_warm
@@ -93,4 +93,4 @@ def _reset() -> None:
 def _calls_of_no_run():
     """A test may make the calls of a run its own, and leave them to the next one."""
     yield
-    retry._current.set(None)
+    run_calls._current.set(None)

@@ -11,7 +11,7 @@ import pyarrow as pa
 from etlkit import EtlBase, RetryableError, RetryPolicy
 from etlkit.api.sink import PART
 from etlkit.api.source import ROW_ID
-from etlkit.calls.retry import caller
+from etlkit.calls.run_calls import caller
 from etlkit.errors import ReadExpiredError
 from etlkit.testing import MemorySink, MemorySource
 from etlkit.testing.memory import MemoryReader, MemoryWriter

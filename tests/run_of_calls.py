@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from etlkit.calls.retry import Calls
+from etlkit.calls.run_calls import Calls
 from etlkit.testing import no_sleep
 
 

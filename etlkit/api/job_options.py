@@ -10,8 +10,8 @@ from etlkit.api.checks import Check
 from etlkit.api.labels import check_labels
 from etlkit.api.policies import OnRowError, OnSchemaChange
 from etlkit.api.reuse import Keys, parse_keys
+from etlkit.calls.backoff import RetryPolicy
 from etlkit.calls.limits import RateLimit, as_rate_limit
-from etlkit.calls.retry import RetryPolicy
 from etlkit.errors import ConfigError
 from etlkit.variables.definitions import VariableDefinition
 from etlkit.variables.values import check_definitions

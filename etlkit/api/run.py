@@ -13,7 +13,7 @@ from typing import Any, Self, TypeAlias, TypeVar
 from etlkit.api.outcomes import Counts
 from etlkit.api.report import Report
 from etlkit.api.scheduler_task import SchedulerTask
-from etlkit.calls.retry import Calls
+from etlkit.calls.run_calls import Calls
 from etlkit.calls.shared import SharedCalls
 from etlkit.calls.times import Times
 from etlkit.rows.columns import Column

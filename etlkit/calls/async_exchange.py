@@ -8,6 +8,7 @@ from functools import partial
 from typing import TypeVar
 
 from etlkit.calls.async_connections import AsyncHttpPool
+from etlkit.calls.backoff import RetryPolicy
 from etlkit.calls.exchange import (
     Authorization,
     ExchangeRules,
@@ -17,7 +18,6 @@ from etlkit.calls.exchange import (
 )
 from etlkit.calls.http_watch import told, traced
 from etlkit.calls.request_headers import merged
-from etlkit.calls.retry import RetryPolicy
 from etlkit.errors import ApiError, RetryableError
 
 T = TypeVar("T")

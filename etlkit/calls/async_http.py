@@ -9,10 +9,10 @@ from typing import Any, Final, Self, Unpack
 
 from etlkit.calls.async_connections import AsyncHttpPool
 from etlkit.calls.async_exchange import AsyncExchange
+from etlkit.calls.backoff import RetryPolicy
 from etlkit.calls.exchange import HttpAnswer, Request
 from etlkit.calls.http_methods import Auth, CallOptions, HttpMethods, within
 from etlkit.calls.paging import Paging
-from etlkit.calls.retry import RetryPolicy
 from etlkit.calls.secret import Secret
 
 _MAX_IDLE: Final = 10_000

@@ -12,11 +12,12 @@ from typing import Any, Final
 from urllib.parse import quote_plus, urlsplit
 
 from etlkit.calls import clock
+from etlkit.calls.classify import is_transient
 from etlkit.calls.connections import HttpPool
 from etlkit.calls.exchange import Authorization
 from etlkit.calls.http import HttpClient
 from etlkit.calls.local_token import is_loopback
-from etlkit.calls.retry import caller, is_transient
+from etlkit.calls.run_calls import caller
 from etlkit.calls.secret import Secret
 from etlkit.errors import ApiError, ConfigError, EtlkitError, RetryableError
 

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 from etlkit.calls.address import shown
+from etlkit.calls.backoff import RetryPolicy
+from etlkit.calls.caller import Caller
 from etlkit.calls.classify import from_http
 from etlkit.calls.connections import HttpPool, HttpStream
 from etlkit.calls.continued_body import ContinuedBody, decompressed
 from etlkit.calls.http_watch import told, traced
 from etlkit.calls.recording import Recording, request_key
 from etlkit.calls.request_headers import hide, merged, secrets_in
-from etlkit.calls.retry import Caller, RetryPolicy, caller, running_caller
+from etlkit.calls.run_calls import caller, running_caller
 from etlkit.errors import ApiError, EtlkitError, RequestRefusedError, RetryableError, RowError
 
 T = TypeVar("T")

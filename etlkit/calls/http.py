@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final, Self, Unpack
 
+from etlkit.calls.backoff import RetryPolicy
 from etlkit.calls.connections import HttpPool
 from etlkit.calls.exchange import Authorization, Exchange, HttpAnswer, Request
 from etlkit.calls.http_methods import Auth, CallOptions, HttpMethods, too_large, within
 from etlkit.calls.paging import Paging
-from etlkit.calls.retry import RetryPolicy
 from etlkit.calls.secret import Secret
 
 __all__ = ["Auth", "Authorization", "CallOptions", "HttpAnswer", "HttpClient"]

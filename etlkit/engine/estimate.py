@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from etlkit.api.quantities import number_of
 from etlkit.calls.limits import Meter, as_rate_limit
-from etlkit.calls.retry import Calls
+from etlkit.calls.run_calls import Calls
 
 if TYPE_CHECKING:
     from etlkit.api.job import TransferJob

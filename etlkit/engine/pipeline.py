@@ -114,6 +114,7 @@ class Pipeline:
         self._answers = Answers({}) if journal is None else journal.answers
         self._watch = RowWatch(job.row_timeout_s, run.calls.waits)
         self._pace = Pace(spec.max_concurrency)
+        self._task_rows = _task_rows(spec)
         limit = window_limit(spec.max_concurrency)
         self._window = TaskWindow(limit, self._pool.finished, self._pace)
         self._chunk: Chunk | None = None
@@ -293,7 +294,8 @@ class Pipeline:
         if self._chunk is None or not self._uncut:
             return None
         start, stop, outcomes = self._uncut.popleft()
-        end = stop if outcomes is not None else min(stop, start + self._task_rows())
+        size = self._pace.task_rows if self._task_rows is None else self._task_rows
+        end = stop if outcomes is not None else min(stop, start + size)
         if end < stop:
             self._uncut.appendleft((end, stop, None))
         rows = self._chunk.rows(start, end) if self._made is None else self._made[start:end]
@@ -312,13 +314,6 @@ class Pipeline:
             return list(chunk.rows(0, chunk.batch.num_rows))
         except SourceError:
             return None
-
-    def _task_rows(self) -> int:
-        """Rows of the next task."""
-        spec = self._spec
-        if spec.is_sequential or spec.is_arrow:
-            return spec.chunk_rows
-        return spec.task_rows if spec.batched or spec.is_async else self._pace.task_rows
 
     def _collect(self) -> None:
         for chunk, start, ready in self._window.take_in_order():
@@ -361,3 +356,10 @@ class Pipeline:
                 self._wakeups.get_nowait()
         except Empty:
             return
+
+
+def _task_rows(spec: TransformSpec) -> int | None:
+    """Rows of each task; None = it depends on how fast rows are."""
+    if spec.is_sequential or spec.is_arrow:
+        return spec.chunk_rows
+    return spec.task_rows if spec.batched or spec.is_async else None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from etlkit.api.outcomes import Outcome, classify
 from etlkit.api.transform import EtlBase
 from etlkit.api.user_errors import user_error_text, user_line
-from etlkit.calls.retry import Calls
+from etlkit.calls.run_calls import Calls
 from etlkit.calls.worker import WorkerKey
 from etlkit.engine.chunk_outcomes import MADE
 from etlkit.engine.dispatcher import Dispatcher

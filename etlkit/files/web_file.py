@@ -7,9 +7,11 @@ from collections.abc import Generator, Mapping
 from typing import Final
 from urllib.parse import SplitResult, quote, urljoin, urlsplit, urlunsplit
 
+from etlkit.calls.backoff import RetryPolicy
+from etlkit.calls.classify import from_http
 from etlkit.calls.connections import HttpPool, HttpStream
 from etlkit.calls.continued_body import ContinuedBody
-from etlkit.calls.retry import Calls, RetryPolicy, from_http
+from etlkit.calls.run_calls import Calls
 from etlkit.errors import ApiError, CallFailedError, RetryableError, SourceError
 from etlkit.files.file import CHANGED, CopiedFile
 

@@ -18,7 +18,7 @@ from etlkit.api.outcomes import Outcome, classify
 from etlkit.api.transform import EtlBase, overrides_batch
 from etlkit.api.user_errors import cut_earlier_raises, user_error_text
 from etlkit.calls.limits import Meter, as_rate_limit
-from etlkit.calls.retry import Calls
+from etlkit.calls.run_calls import Calls
 from etlkit.engine.async_workers import AsyncWorkers
 from etlkit.engine.task import Task
 from etlkit.engine.worker_group import WorkerGroup, classified

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 from etlkit.calls import clock
 from etlkit.calls.recording import Recording, value_key
-from etlkit.calls.retry import caller
+from etlkit.calls.run_calls import caller
 from etlkit.errors import ApiError, CallFailedError, ImageError
 from etlkit.vision.annotator import Annotation
 from etlkit.vision.download import Downloader, DownloadError

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import Any, Final, Literal, get_args
 
+from etlkit.calls.classify import from_grpc
 from etlkit.calls.local_token import with_metadata
-from etlkit.calls.retry import caller, from_grpc
+from etlkit.calls.run_calls import caller
 from etlkit.errors import ApiError, ConfigError, EtlkitError, RetryableError
 from etlkit.vision.annotator import Annotation
 from etlkit.vision.batching import BatchAnnotator, without_key
@@ -38,7 +39,7 @@ _CHANNEL_OPTIONS: Final = (
 class ClientAnnotator:
     """An `ImageAnnotator` over `google-cloud-vision`.
 
-    The library's own retries are off: only `etlkit.calls.retry` retries.
+    The library's own retries are off: only `etlkit.calls.caller` retries.
 
     Args:
         endpoint: Address and key; None = `ETLKIT_VISION_GRPC_ENDPOINT` (for the transport `rest`:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Final
 
-from etlkit.calls.retry import caller, is_transient
+from etlkit.calls.classify import is_transient
+from etlkit.calls.run_calls import caller
 from etlkit.errors import ApiError, ConfigError, RetryableError
 from etlkit.vision.endpoint import KEY
 

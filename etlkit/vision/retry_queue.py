@@ -14,7 +14,8 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from etlkit.calls import clock
-from etlkit.calls.retry import Caller, RetryPolicy
+from etlkit.calls.backoff import RetryPolicy
+from etlkit.calls.caller import Caller
 from etlkit.errors import OutageError
 from etlkit.vision.annotator import plain
 from etlkit.vision.packing import MAX_IMAGES, packs

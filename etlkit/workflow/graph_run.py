@@ -12,7 +12,7 @@ from typing import Any, NoReturn, get_args
 from etlkit.api.run import Interrupted
 from etlkit.api.workflow_report import FINISHED, TaskKind, TaskReport, TaskState
 from etlkit.api.workflow_state import Path
-from etlkit.calls.retry import Calls
+from etlkit.calls.run_calls import Calls
 from etlkit.errors import ConfigError, JobError, TaskTimeoutError, WorkflowError
 from etlkit.variables.definitions import Plain
 from etlkit.variables.values import bare_name

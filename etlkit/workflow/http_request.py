@@ -12,8 +12,8 @@ from urllib.parse import unquote, urlencode, urlsplit
 
 from etlkit.api.workflow_report import TaskKind
 from etlkit.calls.auth import BasicAuth
+from etlkit.calls.backoff import RetryPolicy
 from etlkit.calls.http import HttpAnswer, HttpClient
-from etlkit.calls.retry import RetryPolicy
 from etlkit.calls.secret import Secret
 from etlkit.errors import ConfigError, EtlkitError, JobError
 from etlkit.workflow.task_kind import Runnable, TaskContext

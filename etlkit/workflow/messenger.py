@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from etlkit.api.workflow_report import TaskReport, WorkflowReport
-from etlkit.calls.retry import Calls
+from etlkit.calls.run_calls import Calls
 from etlkit.errors import EtlkitError
 from etlkit.workflow.conditions import Facts
 from etlkit.workflow.definition import Workflow

@@ -15,7 +15,7 @@ from etlkit.api.outcomes import Counts
 from etlkit.api.run import Interrupted, Settings
 from etlkit.api.workflow_report import TaskKind, TaskReport, WorkflowObserver
 from etlkit.api.workflow_state import Path, WorkflowState, task_text
-from etlkit.calls.retry import Calls
+from etlkit.calls.run_calls import Calls
 from etlkit.calls.shared import SharedCalls
 from etlkit.variables.definitions import Value
 from etlkit.variables.values import bare_name, refuse_unknown, refuse_unused

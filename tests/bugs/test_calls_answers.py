@@ -22,8 +22,8 @@ from etlkit import (
     RetryableError,
     RetryPolicy,
 )
+from etlkit.calls.classify import from_grpc, is_transient
 from etlkit.calls.http import HttpClient
-from etlkit.calls.retry import from_grpc, is_transient
 from tests.loopback import answering
 from tests.run_of_calls import run_of_calls
 

@@ -9,7 +9,8 @@ import pytest
 
 from etlkit import BigQuerySink, BigQuerySource, ConfigError, EtlBase, TransferJob, run_job
 from etlkit.api.run import Settings
-from etlkit.calls.retry import RetryPolicy, caller
+from etlkit.calls.backoff import RetryPolicy
+from etlkit.calls.run_calls import caller
 from etlkit.cli.runs import main as runs_main
 from etlkit.errors import RetryableError, RowError
 

@@ -12,9 +12,9 @@ from etlkit.bigquery.http_sink.headers import check_headers
 from etlkit.bigquery.http_sink.url import PLACEHOLDER, UrlTemplate
 from etlkit.bigquery.names import check_table
 from etlkit.bigquery.source import WORK_DATASET
+from etlkit.calls.backoff import RetryPolicy
 from etlkit.calls.classify import TRANSIENT_STATUS
 from etlkit.calls.limits import RateLimit, as_rate_limit
-from etlkit.calls.retry import RetryPolicy
 from etlkit.errors import ConfigError, SinkError
 from etlkit.variables.substitution import without_variables
 

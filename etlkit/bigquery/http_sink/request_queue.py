@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 from etlkit.bigquery.http_sink.bundle import Item, ItemOutcome
 from etlkit.bigquery.http_sink.sender import InFlight, Record
 from etlkit.calls.clock import Stopped
-from etlkit.calls.retry import Calls
+from etlkit.calls.run_calls import Calls
 
 MAX_WAITING_ROWS: Final = 1000
 """Rows that wait for their request before no more are transformed: work for about a second."""

@@ -23,8 +23,8 @@ from etlkit.errors import (
 )
 
 if TYPE_CHECKING:
+    from etlkit.calls.caller import Caller
     from etlkit.calls.connections import HttpPool
-    from etlkit.calls.retry import Caller
     from etlkit.rows.columns import Column
 
 _MAX_NO_JSON: Final = 3

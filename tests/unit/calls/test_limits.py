@@ -16,7 +16,7 @@ from etlkit import (
 from etlkit.api.run import RunRequest
 from etlkit.calls import clock
 from etlkit.calls.limits import Limiter
-from etlkit.calls.retry import caller
+from etlkit.calls.run_calls import caller
 from etlkit.engine.estimate import estimate
 from etlkit.engine.transfer import run_transfer
 from etlkit.engine.transform_spec import TransformSpec

@@ -8,7 +8,7 @@ import pytest
 from etlkit.calls.async_http import AsyncHttpClient
 from etlkit.calls.http import HttpClient
 from etlkit.calls.recording import Recording
-from etlkit.calls.retry import Calls
+from etlkit.calls.run_calls import Calls
 from etlkit.errors import ApiError
 from tests.loopback import answering
 

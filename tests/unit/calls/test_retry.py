@@ -26,8 +26,9 @@ from etlkit import (
 from etlkit.api.run import Interrupted, RunRequest
 from etlkit.calls import clock
 from etlkit.calls.breaker import Breaker, CallState
+from etlkit.calls.classify import from_grpc, from_http
 from etlkit.calls.limits import Meter
-from etlkit.calls.retry import Calls, caller, from_grpc, from_http
+from etlkit.calls.run_calls import Calls, caller
 from etlkit.engine.transfer import run_transfer
 from etlkit.testing import MemorySink, MemorySource, no_sleep
 

@@ -9,7 +9,7 @@ from etlkit import CapReachedError, EtlBase, RateLimit, TransferJob
 from etlkit.api.run import RunRequest
 from etlkit.calls import clock
 from etlkit.calls.limits import Meter
-from etlkit.calls.retry import Calls, caller
+from etlkit.calls.run_calls import Calls, caller
 from etlkit.calls.shared import SharedCalls
 from etlkit.engine.transfer import run_transfer
 from etlkit.testing import MemorySink, MemorySource, no_sleep

@@ -19,7 +19,7 @@ from etlkit import (
     TransformError,
 )
 from etlkit.api.run import Interrupted, RunRequest
-from etlkit.calls.retry import caller
+from etlkit.calls.run_calls import caller
 from etlkit.engine.preview import preview_transfer
 from etlkit.engine.transfer import run_transfer
 from etlkit.testing import MemorySink, MemorySource, no_sleep, run_transform

@@ -10,7 +10,7 @@ import pytest
 from etlkit import ConfigError, EtlBase, RetryableError, RetryPolicy, TransferJob
 from etlkit.api.run import RunRequest
 from etlkit.calls import clock
-from etlkit.calls.retry import caller
+from etlkit.calls.run_calls import caller
 from etlkit.calls.waits import Waits
 from etlkit.calls.worker import Worker
 from etlkit.engine import row_loop

@@ -3,7 +3,7 @@ import threading
 import pytest
 
 from etlkit import EtlBase
-from etlkit.calls.retry import Calls
+from etlkit.calls.run_calls import Calls
 from etlkit.engine import row_loop
 from etlkit.engine.task import Task
 from etlkit.engine.workers import WorkerPool

@@ -8,8 +8,9 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 
 from etlkit import ApiError, ImageError, RetryableError
+from etlkit.calls.backoff import RetryPolicy
 from etlkit.calls.recording import Recording
-from etlkit.calls.retry import Calls, RetryPolicy
+from etlkit.calls.run_calls import Calls
 from etlkit.errors import CallFailedError
 from etlkit.testing import FaultPlan, FaultServer, no_sleep
 from etlkit.vision import Downloader, Feature, ImageRequest, RestAnnotator

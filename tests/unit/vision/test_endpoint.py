@@ -10,7 +10,8 @@ import pytest
 from google.auth.exceptions import RefreshError
 
 from etlkit import ApiError, ConfigError, RetryableError
-from etlkit.calls.retry import Calls, RetryPolicy
+from etlkit.calls.backoff import RetryPolicy
+from etlkit.calls.run_calls import Calls
 from etlkit.testing import FaultPlan, FaultServer, no_sleep
 from etlkit.vision import ClientAnnotator, Feature, ImageRequest, RestAnnotator
 from etlkit.vision.credentials import auth_headers, default_credentials

@@ -4,8 +4,9 @@ import threading
 
 import pytest
 
+from etlkit.calls.backoff import RetryPolicy
 from etlkit.calls.clock import Stopped
-from etlkit.calls.retry import Calls, RetryPolicy
+from etlkit.calls.run_calls import Calls
 from etlkit.testing import FaultPlan, FaultServer
 from etlkit.vision import Feature, ImageRequest, RestAnnotator
 from etlkit.vision.endpoint import rest_endpoint

@@ -14,7 +14,7 @@ from etlkit.bigquery.http_sink.request_queue import OUTSTANDING_PER_SLOT, Reques
 from etlkit.bigquery.http_sink.sender import RequestFormat, Sender
 from etlkit.bigquery.http_sink.url import UrlTemplate
 from etlkit.calls.connections import HttpPool
-from etlkit.calls.retry import Calls
+from etlkit.calls.run_calls import Calls
 from etlkit.rows.columns import Column
 from etlkit.testing import FaultPlan, FaultServer, no_sleep
 from tests.loopback import answering

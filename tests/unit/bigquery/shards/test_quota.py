@@ -22,7 +22,7 @@ from etlkit.calls.breaker import RetryBudget
 from etlkit.calls.clock import Stopped
 from etlkit.calls.leased import LeasedCalls
 from etlkit.calls.limits import Meter, RateLimit
-from etlkit.calls.retry import Calls
+from etlkit.calls.run_calls import Calls
 from etlkit.errors import CapReachedError, RetryableError
 
 ROUNDS = int(os.environ.get("ETLKIT_RACES", "1"))
