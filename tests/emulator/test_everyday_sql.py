@@ -3,7 +3,7 @@ import io
 import json
 
 import pytest
-from google.api_core.exceptions import BadRequest, NotFound
+from google.api_core.exceptions import BadRequest, GoogleAPICallError, NotFound
 from google.cloud import bigquery
 
 
@@ -345,3 +345,200 @@ def test_insert_overwrite_as_dbt_sends_it(sql):
     for _ in range(2):
         sql(INSERT_OVERWRITE)
         assert sql("SELECT id FROM DS.inc ORDER BY id") == [(1,), (8,)]
+
+
+def test_rows_of_tables_are_values(sql, answers):
+    """Real BigQuery: a table's name is its row, also beside a column of this name, and further in."""
+    sql("CREATE TABLE DS.loud AS SELECT 1 AS loud, 'x' AS y UNION ALL SELECT 2, 'z'")
+    first, second = {"loud": 1, "y": "x"}, {"loud": 2, "y": "z"}
+    answers(
+        {
+            "SELECT loud FROM DS.loud ORDER BY loud.y": [(first,), (second,)],
+            "SELECT a.loud AS loud FROM DS.loud AS a ORDER BY loud": [(1,), (2,)],
+            "SELECT (SELECT loud) AS r FROM DS.loud ORDER BY loud.loud": [(first,), (second,)],
+            "SELECT (SELECT AS STRUCT loud.* EXCEPT (loud)) FROM DS.loud WHERE loud.loud = 1": [
+                ({"y": "x"},)
+            ],
+            "SELECT ARRAY_AGG(t ORDER BY t.loud DESC LIMIT 1) FROM DS.loud AS t": [([second],)],
+            "SELECT TO_JSON_STRING(loud), COUNT(loud) OVER () FROM DS.loud ORDER BY 1 LIMIT 1": [
+                ('{"loud":1,"y":"x"}', 2)
+            ],
+            "SELECT y FROM DS.loud AS l WHERE EXISTS (SELECT 1 FROM DS.loud WHERE loud.y > l.y)": [
+                ("x",)
+            ],
+            "SELECT ARRAY(SELECT AS STRUCT * REPLACE (k + 1 AS k) FROM UNNEST(a)) FROM "
+            "(SELECT [STRUCT(1 AS k, 2 AS v)] AS a)": [([{"k": 2, "v": 2}],)],
+            "SELECT STRUCT(y, loud.loud AS n) AS s FROM DS.loud ORDER BY s.n DESC LIMIT 1": [
+                ({"y": "z", "n": 2},)
+            ],
+            "SELECT ARRAY_AGG(STRUCT(n, s) ORDER BY n) FROM "
+            "(SELECT 1 AS n, 'p' AS s UNION ALL SELECT 2, 'q')": [
+                ([{"n": 1, "s": "p"}, {"n": 2, "s": "q"}],)
+            ],
+        }
+    )
+
+
+def test_arrays_of_the_table_before(sql, answers):
+    """Real BigQuery: `t.array` is a relation, with offsets too; a star is its element alone."""
+    sql("CREATE TABLE DS.t AS SELECT 1 AS a, ['p', 'q'] AS arr, [STRUCT('k' AS k, 5 AS v)] AS s")
+    answers(
+        {
+            "SELECT a, x, o FROM DS.t AS t, t.arr AS x WITH OFFSET AS o ORDER BY o": [
+                (1, "p", 0),
+                (1, "q", 1),
+            ],
+            "SELECT x FROM DS.t AS t, t.arr x WITH OFFSET WHERE offset = 1": [("q",)],
+            "SELECT a, e.*, o FROM DS.t AS t LEFT JOIN t.s AS e WITH OFFSET o": [(1, "k", 5, 0)],
+            "SELECT e.k, v + o FROM DS.t, UNNEST(s) AS e WITH OFFSET o, UNNEST([e.v]) AS v": [
+                ("k", 5)
+            ],
+        }
+    )
+
+
+def test_pipe_syntax(answers):
+    """Real BigQuery: each operator works on what the one before it gave. Those are the evaluator's."""
+    others = "SELECT 2, 'ann', 20 UNION ALL SELECT 3, 'bob', 7"
+    rows = f"SELECT 1 AS id, 'ann' AS c, 10 AS n UNION ALL {others}"
+    answers(
+        {
+            f"FROM ({rows}) AS t {operators}": expected
+            for operators, expected in {
+                "|> ORDER BY id |> LIMIT 2 |> WHERE id > 1": [(2, "ann", 20)],
+                "|> ORDER BY id |> LIMIT 2 |> AGGREGATE COUNT(*) AS k": [(2,)],
+                "|> AGGREGATE SUM(n) AS s, COUNT(*) AS k GROUP BY c |> WHERE k > 1": [
+                    ("ann", 30, 2)
+                ],
+                "|> SET n = n * 10, c = UPPER(c) |> DROP id |> ORDER BY n |> LIMIT 1": [
+                    ("BOB", 70)
+                ],
+                "|> RENAME c AS who |> EXTEND n + 1 AS m |> WHERE m > 11 |> SELECT who, m": [
+                    ("ann", 21)
+                ],
+                "|> WHERE t.id < 3 |> LEFT JOIN (SELECT 1 AS k, 'x' AS l) AS r ON t.id = r.k "
+                "|> SELECT t.id, r.l |> ORDER BY id": [(1, "x"), (2, None)],
+                "|> SELECT c |> DISTINCT |> ORDER BY c": [("ann",), ("bob",)],
+                "|> EXTEND ROW_NUMBER() OVER (PARTITION BY c ORDER BY n DESC) AS r |> WHERE r = 1 "
+                "|> SELECT id |> ORDER BY id": [(2,), (3,)],
+            }.items()
+        }
+    )
+
+
+def test_values_within_json_and_literals(answers):
+    """Real BigQuery: nested timestamps, NUMERICs and BYTES are written as single ones are."""
+    value = (
+        "STRUCT(TIMESTAMP '2024-01-02 03:04:05.6+00' AS t, NUMERIC '1.50' AS n, NUMERIC '20' AS m, "
+        "b'ab' AS b, 2.0 AS f, 9007199254740993 AS w, [DATETIME '2024-01-02 03:04:05'] AS d)"
+    )
+    text = (
+        '{"t":"2024-01-02T03:04:05.600Z","n":"1.5","m":20,"b":"YWI=","f":2,"w":"9007199254740993",'
+    )
+    answers(
+        {
+            f"SELECT TO_JSON_STRING({value})": [(text + '"d":["2024-01-02T03:04:05"]}',)],
+            "SELECT TO_JSON_STRING(STRUCT(1 AS a, [2] AS b), TRUE)": [
+                ('{\n  "a": 1,\n  "b": [\n    2\n  ]\n}',)
+            ],
+            "SELECT TIMESTAMP_DIFF('2024-01-02', '2024-01-01', HOUR), UNIX_MILLIS('1970-01-02'), "
+            "FORMAT_DATE('%F', DATE_TRUNC('2024-05-15', MONTH)), "
+            "ARRAY_LENGTH(GENERATE_TIMESTAMP_ARRAY('2024-01-01', '2024-01-02', INTERVAL 1 DAY))": [
+                (24, 86_400_000, "2024-05-01", 2)
+            ],
+            "SELECT NET.HOST('//Foo.com:80'), NET.HOST(''), NET.IP_TO_STRING(NET.IP_TRUNC("
+            "NET.IP_FROM_STRING('10.1.2.3'), 8)), NET.SAFE_IP_FROM_STRING('x')": [
+                ("Foo.com", None, "10.0.0.0", None)
+            ],
+            "SELECT CAST(TIMESTAMP '2024-02-29 10:11:12+00' AS STRING FORMAT "
+            "'DD-MON-YY HH12:MI PM' AT TIME ZONE 'Asia/Tokyo'), CAST(b'He' AS STRING FORMAT 'HEX'), "
+            "STRING(CAST('2024-02-29 10' AS TIMESTAMP FORMAT 'YYYY-MM-DD HH24' AT TIME ZONE "
+            "'Asia/Tokyo')), PARSE_NUMERIC('1,234.5-') = -1234.5": [
+                ("29-FEB-24 07:11 PM", "4865", "2024-02-29 01:00:00+00", True)
+            ],
+            "SELECT APPROX_TOP_COUNT(x, 1), MAX_BY(x, y) FROM UNNEST([STRUCT('a' AS x, 1 AS y), "
+            "('b', 0), ('b', 0)])": [([{"value": "b", "count": 2}], "a")],
+        }
+    )
+
+
+def test_updates_of_fields_and_of_defaults(bq, sql, answers, dataset):
+    """Real BigQuery: other fields stay as they are; DEFAULT is what the table says now."""
+    sql(
+        "CREATE TABLE DS.t (id INT64, name STRING DEFAULT 'nn', "
+        "s STRUCT<a INT64, b STRUCT<c STRING, d INT64>>)"
+    )
+    sql("INSERT INTO DS.t VALUES (1, 'x', (1, STRUCT('x', 2))), (2, 'y', NULL)")
+    sql("UPDATE DS.t AS q SET s.a = 5, q.s.b.d = q.s.b.d + q.id, name = DEFAULT WHERE id = 1")
+    sql("ALTER TABLE DS.t ALTER COLUMN name SET DEFAULT CONCAT('m', 'm')")
+    sql(
+        "MERGE DS.t t USING (SELECT 2 AS id) u ON t.id = u.id "
+        "WHEN MATCHED THEN UPDATE SET s.a = 7, name = DEFAULT"
+    )
+    answers(
+        {
+            "SELECT name, s FROM DS.t ORDER BY id": [
+                ("nn", {"a": 5, "b": {"c": "x", "d": 3}}),
+                ("mm", {"a": 7, "b": None}),
+            ]
+        }
+    )
+    assert bq.get_table(f"{dataset}.t").schema[1].default_value_expression == "CONCAT('m', 'm')"
+
+
+def test_definitions_with_options(bq, sql, answers, dataset):
+    """Real BigQuery: options of columns, datasets, snapshots and views; names have to exist."""
+    sql("CREATE TABLE DS.t (id INT64, name STRING DEFAULT 'nn', s STRUCT<a INT64>)")
+    sql("INSERT INTO DS.t (id) VALUES (1)")
+    sql(
+        "ALTER TABLE DS.t ALTER COLUMN id SET OPTIONS (description='key (of all)'), "
+        "ALTER COLUMN name SET OPTIONS (description='who')"
+    )
+    sql("ALTER SCHEMA DS SET OPTIONS (description='d', labels=[('a', 'b')], friendly_name='f')")
+    sql("CREATE SNAPSHOT TABLE DS.snap CLONE DS.t OPTIONS (description='s', labels=[('a', 'b')])")
+    sql("CREATE SNAPSHOT TABLE IF NOT EXISTS DS.snap CLONE DS.t")
+    sql("CREATE TABLE DS.c CLONE DS.t")
+    sql("INSERT INTO DS.t (id) VALUES (2)")
+    sql("CREATE OR REPLACE TABLE DS.c CLONE DS.t")
+    sql(
+        "CREATE MATERIALIZED VIEW DS.mv CLUSTER BY name OPTIONS (enable_refresh=true) AS "
+        "SELECT name, COUNT(*) AS n FROM DS.t GROUP BY name"
+    )
+    sql(
+        "CREATE ROW ACCESS POLICY p ON DS.c GRANT TO ('allAuthenticatedUsers') FILTER USING (id > 1)"
+    )
+    sql("DROP ALL ROW ACCESS POLICIES ON DS.c")
+    sql("CREATE SEARCH INDEX i ON DS.t(ALL COLUMNS)")
+    sql("GRANT `roles/bigquery.dataViewer` ON TABLE DS.t TO 'user:a@example.com'")
+    for statement, words in {
+        "ALTER TABLE DS.t ALTER COLUMN gone SET OPTIONS (description='x')": "Column not found: gone",
+        "CREATE SNAPSHOT TABLE DS.snap CLONE DS.t OPTIONS ()": "Already Exists",
+        "ALTER SCHEMA gone SET OPTIONS (description='d')": "Not found: Dataset",
+        "CREATE SEARCH INDEX i ON DS.gone(ALL COLUMNS)": "Not found: Table",
+    }.items():
+        with pytest.raises(GoogleAPICallError, match=words):
+            sql(statement)
+    known = bq.get_dataset(dataset)
+    assert (known.description, known.labels, known.friendly_name) == ("d", {"a": "b"}, "f")
+    assert bq.get_table(f"{dataset}.snap").description == "s"
+    answers(
+        {
+            "SELECT (SELECT COUNT(*) FROM DS.snap), (SELECT COUNT(*) FROM DS.c), n FROM DS.mv": [
+                (1, 2, 2)
+            ],
+            "SELECT field_path, LEFT(data_type, 3), description FROM "
+            "DS.INFORMATION_SCHEMA.COLUMN_FIELD_PATHS WHERE table_name = 't' ORDER BY 1": [
+                ("id", "INT", "key (of all)"),
+                ("name", "STR", "who"),
+                ("s", "STR", None),
+                ("s.a", "INT", None),
+            ],
+            "SELECT SUBSTR(column_name, 1, 2), column_default FROM DS.INFORMATION_SCHEMA.COLUMNS "
+            "WHERE CONCAT(table_name, '.', column_name) = 't.name'": [("na", "'nn'")],
+            "SELECT UPPER(t.table_name), TIMESTAMP_DIFF(CURRENT_TIMESTAMP(), creation_time, DAY), ddl "
+            "FROM DS.INFORMATION_SCHEMA.TABLES AS t JOIN DS.INFORMATION_SCHEMA.COLUMNS AS c "
+            "USING (table_name) WHERE c.column_name = 'id' AND table_name = 'snap'": [
+                ("SNAP", 0, None)
+            ],
+        }
+    )

@@ -155,3 +155,100 @@ def test_system_variables(run, table):
         run("SELECT @@nope")
     with pytest.raises(BadRequest, match="Cannot assign to system variable @@project_id"):
         run("SET @@project_id = 'x'; SELECT 1")
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("DECLARE v DEFAULT 1; SET v = v + 1; SELECT v", [(2,)]),
+        (
+            "DECLARE a, b INT64 DEFAULT 3; DECLARE l, m DEFAULT [1, 2]; SET a = 5; SELECT a, b, m",
+            None,
+        ),
+        (
+            "DECLARE s DEFAULT STRUCT(1 AS a, 'x' AS b); SET s = (2, 'y'); SELECT s.a, s.b",
+            [(2, "y")],
+        ),
+        (
+            (
+                "DECLARE l ARRAY<STRUCT<a INT64, b STRING>> DEFAULT [(1, 'x'), (2, 'y')]; "
+                "SELECT b FROM UNNEST(l) ORDER BY a DESC"
+            ),
+            [("y",), ("x",)],
+        ),
+        (
+            'DECLARE j JSON DEFAULT JSON \'{"a": {"b": [1, 2]}}\'; SELECT JSON_VALUE(j.a.b[1]), j.a',
+            [("2", {"b": [1, 2]})],
+        ),
+        (
+            (
+                "DECLARE i, n DEFAULT 0; REPEAT SET i = i + 1; IF i = 2 THEN CONTINUE; "
+                "END IF; SET n = n + i; UNTIL i >= 4 END REPEAT; SELECT i, n"
+            ),
+            [(4, 8)],
+        ),
+        (
+            (
+                "DECLARE k DEFAULT 'b'; CASE k WHEN 'a' THEN SELECT 1; WHEN 'b' THEN SELECT 2; "
+                "ELSE SELECT 3; END CASE"
+            ),
+            [(2,)],
+        ),
+        (
+            (
+                "IF CASE WHEN 1 = 1 THEN TRUE END THEN CASE WHEN 1 > 2 THEN SELECT 1; ELSE SELECT 2; "
+                "END CASE; END IF"
+            ),
+            [(2,)],
+        ),
+        (
+            (
+                "DECLARE x INT64; DECLARE y STRING; EXECUTE IMMEDIATE 'SELECT @n + 1, @t' INTO x, y "
+                "USING 1 AS n, 't' AS t; SELECT x, y"
+            ),
+            [(2, "t")],
+        ),
+        ("EXECUTE IMMEDIATE 'SELECT @l AS l, @d AS d IS NULL' USING [1, 2] AS l", BadRequest),
+        (
+            (
+                "BEGIN SELECT 1/0; EXCEPTION WHEN ERROR THEN SELECT @@error.message, "
+                "@@error.statement_text; END"
+            ),
+            [("division by zero: 1 / 0", "SELECT 1/0")],
+        ),
+        (
+            (
+                "BEGIN BEGIN SELECT ERROR('boom'); EXCEPTION WHEN ERROR THEN RAISE; END; "
+                "EXCEPTION WHEN ERROR THEN SELECT @@error.message; END"
+            ),
+            [("boom",)],
+        ),
+        ("DECLARE v; SELECT v", BadRequest),
+        ("DECLARE v DEFAULT 1; SET v = 'x'", BadRequest),
+        ("REPEAT SELECT 1; END REPEAT", BadRequest),
+    ],
+)
+def test_procedural_language(run, script, expected):
+    """Real BigQuery: types may be those of defaults; REPEAT, CASE and named values are there."""
+    if expected is BadRequest:
+        with pytest.raises(BadRequest):
+            run(script)
+    else:
+        assert run(script) == (expected or [(5, 3, [1, 2])])
+
+
+def test_bodies_of_procedures(run, dataset):
+    """Real BigQuery: any statement, also one that ends with END, and handlers of errors."""
+    run(
+        f"CREATE PROCEDURE {dataset}.p(n INT64, OUT r STRING) BEGIN IF n > 1 THEN SET r = 'many'; "
+        "ELSE SET r = CASE WHEN n = 1 THEN 'one' ELSE 'none' END; END IF; "
+        "BEGIN SELECT 1/0; EXCEPTION WHEN ERROR THEN SET r = r || '!'; END; END"
+    )
+    run(
+        f"CREATE PROCEDURE {dataset}.q() BEGIN SELECT 1/0; "
+        "EXCEPTION WHEN ERROR THEN SELECT 'caught' AS r; END"
+    )
+    for number, expected in ((0, "none!"), (1, "one!"), (2, "many!")):
+        script = f"DECLARE r STRING; CALL {dataset}.p({number}, r); SELECT r"
+        assert run(script) == [(expected,)]
+    assert run(f"CALL {dataset}.q()") == [("caught",)]

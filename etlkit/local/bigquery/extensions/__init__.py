@@ -17,6 +17,7 @@ def apply(local_dir: Path) -> None:
     from etlkit.local.bigquery import rewrites
     from etlkit.local.bigquery.extensions import (
         catalog_store,
+        definitions,
         external,
         external_data,
         grammar,
@@ -28,6 +29,7 @@ def apply(local_dir: Path) -> None:
         query_jobs,
         resources,
         routines,
+        script_forms,
         sessions,
         sql_functions,
         subqueries,
@@ -48,6 +50,7 @@ def apply(local_dir: Path) -> None:
     grammar.apply()
     rewrites.apply()
     query_jobs.apply()
+    script_forms.apply()
     interpreter.apply()
     sessions.apply()
     remote = RemoteRuntime()
@@ -67,7 +70,7 @@ def apply(local_dir: Path) -> None:
     hooks.STATEMENTS.extend([external.refuse_writes, external.drop, external_data.refresh])
     hooks.STATEMENTS.extend([object_tables.create, external_data.create])
     hooks.STATEMENTS.extend([remote.create, views.create_view])
-    hooks.STATEMENTS.extend([load_data.load, table_copies.copy_table])
+    hooks.STATEMENTS.extend([load_data.load, table_copies.copy_table, definitions.define])
     subqueries.QUERIES.extend([views.expand_views, pivots.name_columns])
     hooks.INVOLVED.extend([views.names_such_view, object_columns.names_data, pivots.has_pivots])
     ml.apply(Buckets(local_dir / "buckets").root)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +21,7 @@ from etlkit.local.bigquery.extensions import (
     grammar,
     hooks,
     result_columns,
+    script_forms,
     sql_functions,
 )
 from etlkit.local.bigquery.extensions.script_analysis import ScriptAnalysis
@@ -29,6 +31,7 @@ from etlkit.local.bigquery.patches.messages import locate
 from etlkit.local.bigquery.patches.table import PATCHES
 from etlkit.local.bigquery.rewrites import default_dataset, system_variables
 from etlkit.local.bigquery.rules.registry import Asked, ask
+from etlkit.local.bigquery.sql_types import SqlType
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -40,6 +43,11 @@ if TYPE_CHECKING:
 _ASSIGNMENT: Final = re.compile(
     r"\s*SET\s+@@(?P<name>[\w.]+)\s*=\s*(?P<value>.+)", re.IGNORECASE | re.DOTALL
 )
+
+_NAMED: Final = re.compile(
+    r"(?P<value>.+?)\s+AS\s+(?P<name>\w+|`[^`]+`)\s*", re.IGNORECASE | re.DOTALL
+)
+"""A parameter of USING with its name."""
 
 _QUERY: Final = re.compile(r"\s*(SELECT|WITH|FROM)\b", re.IGNORECASE)
 _ROW: Final = re.compile(r"\s*\(\s*SELECT\s+AS\s+STRUCT\b", re.IGNORECASE)
@@ -84,10 +92,62 @@ class Interpreter(scripts.Interpreter):
     def _analyze_assignment(self, expression: str, target: str) -> None:
         self._script.assignment(expression, target, self._frames.all_visible())
 
+    async def _exec_statement(self, stmt: ast.Statement) -> None:
+        if isinstance(stmt, script_forms.RepeatStmt):
+            await self._exec_repeat(stmt)
+        else:
+            await super()._exec_statement(stmt)
+
+    async def _exec_repeat(self, stmt: script_forms.RepeatStmt) -> None:
+        is_over = False
+        while not is_over:
+            try:
+                await self._run_block(stmt.body, frame_kind="loop")
+            except plain.BreakSignal:
+                return
+            except plain.ContinueSignal:
+                pass
+            is_over = await self._eval_expr_scalar(stmt.condition_expr) is True
+
     async def _exec_declare(self, stmt: ast.DeclareStmt) -> None:
-        if stmt.default_expr is not None:
-            self._analyze_assignment(stmt.default_expr, stmt.type_name)
+        default = stmt.default_expr
+        if default is not None and not stmt.type_name:
+            found = self._analyze(f"SELECT {default}")
+            kind = str(found.columns[0][1]) if found is not None else "ANY"
+            stmt = dataclasses.replace(stmt, type_name=kind)
+        elif default is not None:
+            self._analyze_assignment(default, stmt.type_name)
+        if default is not None:
+            stmt = dataclasses.replace(stmt, default_expr=_as_type(default, stmt.type_name))
         await super()._exec_declare(stmt)
+
+    async def _exec_execute_immediate(self, stmt: ast.ExecuteImmediateStmt) -> None:
+        """Bind `USING 2 AS a` to `@a`, as a query parameter of the dynamic statement."""
+        named = [_NAMED.fullmatch(each) for each in stmt.using_exprs]
+        if not named or not all(named):
+            await super()._exec_execute_immediate(stmt)
+            return
+        visible, outer = self._frames.all_visible(), self._script.parameters
+        types: dict[str, SqlType] = {}
+        values: dict[str, tuple[str, Any]] = {}
+        for match in named:
+            if match is None:
+                continue
+            found = self._script.statement(f"SELECT {match['value']}", visible)
+            name = match["name"].strip("`")
+            kind = found.columns[0][1] if found is not None else None
+            if kind is not None:
+                types[name.casefold()] = kind
+            values[name] = (str(kind or "ANY"), await self._eval_expr_scalar(match["value"]))
+        self._frames.push("block")
+        self._script.parameters = types if len(types) == len(values) else {}
+        try:
+            for name, (text, value) in values.items():
+                self._frames.declare(f"@{name}", text, value)
+            await super()._exec_execute_immediate(dataclasses.replace(stmt, using_exprs=()))
+        finally:
+            self._frames.pop()
+            self._script.parameters = outer
 
     async def _exec_for(self, stmt: ast.ForStmt) -> None:
         visible = self._frames.all_visible()
@@ -139,6 +199,8 @@ class Interpreter(scripts.Interpreter):
             known = self._frames.all_visible().get(stmt.targets[0])
             if known is not None:
                 self._analyze_assignment(stmt.source_expr, known.type_name)
+                source = _as_type(stmt.source_expr, known.type_name)
+                stmt = dataclasses.replace(stmt, source_expr=source)
             await super()._exec_set(stmt)
             return
         source = stmt.source_expr.strip().removeprefix("STRUCT")
@@ -271,6 +333,13 @@ class Interpreter(scripts.Interpreter):
         known |= {scripts.positional(number): value for number, value in enumerate(using_values)}
         tree = grammar.parse(rewritten)
         return await execute.run(tree, self._context, execute.script_parameters(known))
+
+
+def _as_type(expression: str, kind: str) -> str:
+    """A value with the names of the fields of a variable; its own ones do not count."""
+    if not kind.strip().upper().startswith(("STRUCT<", "ARRAY<STRUCT<")):
+        return expression
+    return f"CAST(({expression}) AS {kind})"
 
 
 def _read_type_name(self: Any) -> str:

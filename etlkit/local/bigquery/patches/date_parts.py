@@ -69,11 +69,44 @@ def _difference(node: Any) -> exp.Expression | None:
     return None if first is None else call("weeks", node.this, node.expression, first)
 
 
+def _timestamp(value: Any) -> exp.Expression:
+    """A literal as the TIMESTAMP that BigQuery takes it for."""
+    if isinstance(value, exp.Literal) and value.is_string:
+        return exp.cast(value.copy(), exp.DType.TIMESTAMPTZ)
+    return value  # type: ignore[no-any-return]
+
+
+def _typed(kind: Any, cut: Any = None) -> Any:
+    """Give a literal the type that BigQuery takes it for."""
+
+    def rewrite(node: Any) -> exp.Expression | None:
+        changed = cut(node) if cut is not None else None
+        if changed is not None or not isinstance(node.this, exp.Literal) or not node.this.is_string:
+            return changed
+        made: exp.Expression = node.copy()
+        made.set("this", exp.cast(node.this.copy(), kind))
+        return made
+
+    return rewrite
+
+
+def _timestamps(node: Any) -> exp.Expression | None:
+    """`GENERATE_TIMESTAMP_ARRAY` of literals."""
+    names = [name for name in ("start", "end") if node.args[name] != _timestamp(node.args[name])]
+    if not names:
+        return None
+    made = node.copy()
+    for name in names:
+        made.set(name, _timestamp(node.args[name]))
+    return made  # type: ignore[no-any-return]
+
+
 def _elapsed(node: Any) -> exp.Expression | None:
     micros = _MICROS.get(_part(node.args.get("unit")))
     if micros is None:
         return None
-    return call("elapsed", node.this, node.expression, exp.Literal.number(micros))
+    first, second = _timestamp(node.this), _timestamp(node.expression)
+    return call("elapsed", first, second, exp.Literal.number(micros))
 
 
 def _extracted(node: Any) -> exp.Expression | None:
@@ -100,12 +133,17 @@ def _last_day(node: Any) -> exp.Expression | None:
     return None if first is None else call("week_end", node.this, first)
 
 
+def _time(node: Any) -> exp.Expression | None:
+    """`TIME(timestamp)`, which DuckDB casts from no TIMESTAMP."""
+    return None if node.args.get("zone") is not None else call("to_time", node.this)
+
+
 def _now(node: Any) -> exp.Expression:
     return call("now_datetime", node.this or exp.Literal.string("UTC"))
 
 
-def _one(name: str) -> Any:
-    return lambda node: call(name, node.this)
+def _of_timestamp(name: str) -> Any:
+    return lambda node: call(name, _timestamp(node.this))
 
 
 _WEEKDAY: Final = "CAST((dayofweek(x) + 7 - first) % 7 AS INTEGER)"
@@ -116,22 +154,37 @@ _MINUTES: Final = (
     "+ COALESCE(TRY_CAST(nullif(regexp_extract(zone, ':(\\d\\d)', 1), '') AS INTEGER), 0)) AS INTEGER))"
 )
 
+_BUCKETS: Final = {"date": "DATE", "datetime": "TIMESTAMP", "timestamp": "TIMESTAMPTZ"}
+
 FUNCTIONS: Final = OwnFunctions(
-    marks=r"week|isoyear|timestamp_diff|timestamp_trunc|extract\s*\(|unix_(?:seconds|millis)|current_datetime",
+    marks=r"week|_trunc|last_day|_bucket|\btime\s*\(|generate_timestamp_array|isoyear|timestamp_diff|timestamp_trunc|extract\s*\(|unix_(?:seconds|millis)|current_datetime",
     rewrites={
-        exp.DateTrunc: _truncated,
-        exp.DatetimeTrunc: _truncated,
-        exp.TimestampTrunc: _truncated,
+        exp.DateTrunc: _typed(exp.DType.DATE, _truncated),
+        exp.DatetimeTrunc: _typed(exp.DType.TIMESTAMP, _truncated),
+        exp.TimestampTrunc: _typed(exp.DType.TIMESTAMPTZ, _truncated),
+        exp.TimeTrunc: _typed(exp.DType.TIME),
         exp.DateDiff: _difference,
         exp.DatetimeDiff: _difference,
         exp.TimestampDiff: _elapsed,
+        exp.GenerateTimestampArray: _timestamps,
         exp.Extract: _extracted,
-        exp.LastDay: _last_day,
+        exp.LastDay: _typed(exp.DType.DATE, _last_day),
+        exp.TsOrDsToTime: _time,
         exp.CurrentDatetime: _now,
-        exp.UnixSeconds: _one("unix_seconds"),
-        exp.UnixMillis: _one("unix_millis"),
+        exp.UnixSeconds: _of_timestamp("unix_seconds"),
+        exp.UnixMillis: _of_timestamp("unix_millis"),
+    },
+    names={
+        "DATE_BUCKET": "date_bucket",
+        "DATETIME_BUCKET": "datetime_bucket",
+        "TIMESTAMP_BUCKET": "timestamp_bucket",
     },
     macros=[
+        *(
+            f"{name}_bucket(x, i) AS time_bucket(i, CAST(x AS {kind}), {kind} '1950-01-01'), "
+            f"(x, i, o) AS time_bucket(i, CAST(x AS {kind}), CAST(o AS {kind}))"
+            for name, kind in _BUCKETS.items()
+        ),
         (
             f"week_start(x DATE, first) AS CAST(x - {_WEEKDAY} AS DATE), "
             f"(x TIMESTAMP, first) AS date_trunc('day', x) - to_days({_WEEKDAY}), "

@@ -15,13 +15,16 @@ from sqlglot.tokens import TokenType
 
 from etlkit.local.bigquery.patches import (
     array_elements,
+    cast_formats,
     casts,
     date_formats,
     date_parts,
     json_values,
+    networks,
     numbers,
     text_formats,
     texts,
+    top_values,
 )
 from etlkit.local.bigquery.patches.own_functions import PREFIX, OwnFunctions, Rewrite
 from etlkit.local.bigquery.patches.single_connection import SingleConnectionEngine
@@ -106,13 +109,14 @@ class FunctionTable:
 
 def _is_kept(node: Any) -> bool:
     """A default of a column is kept as the user wrote it: DuckDB binds it to the macro for ever."""
-    return node.find_ancestor(exp.ColumnConstraint) is not None
+    return node.find_ancestor(exp.ColumnConstraint, exp.AlterColumn) is not None
 
 
 def apply() -> None:
     """Rewrite statements before each translation, and make the functions when DuckDB starts."""
     modules = (
         texts,
+        cast_formats,
         casts,
         numbers,
         date_parts,
@@ -120,6 +124,8 @@ def apply() -> None:
         json_values,
         array_elements,
         text_formats,
+        networks,
+        top_values,
     )
     table = FunctionTable([module.FUNCTIONS for module in modules])
     plain_translate = SQLTranslator.translate

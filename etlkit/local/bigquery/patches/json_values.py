@@ -6,8 +6,9 @@ and BYTES in base64; members are in the order of their names.
 https://cloud.google.com/bigquery/docs/reference/standard-sql/json_functions
 The emulator: an error, DuckDB's names (`ubigint`), rounded and converted values, DuckDB's text.
 
-What remains: fields of a JSON value with a dot (`j.a.b`), and the text of timestamps, bytes and
-NUMERICs within structs and arrays.
+Within structs and arrays, too: DuckDB's JSON of them is written anew by its type.
+
+What remains: fields of a JSON literal with a dot.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, Final
 
 from sqlglot import exp
 
+from etlkit.local.bigquery.patches import json_texts
 from etlkit.local.bigquery.patches.own_functions import PREFIX, OwnFunctions, call
 
 _ROUND_TRIP: Final = "cannot round-trip through string representation"
@@ -165,6 +167,8 @@ def _parsed(node: Any) -> exp.Expression | None:
 def _named(node: Any) -> exp.Expression | None:
     """Functions that sqlglot does not know."""
     name = node.name.upper()
+    if name in _WRITERS and len(node.expressions) == 2:
+        return _with_option(name, *node.expressions)
     if name in _SCALARS and len(node.expressions) == 1:
         return call(f"json_{name.lower()}", node.expressions[0])
     if name.removeprefix(PREFIX.upper()).lower() not in _BY_PATH.values():
@@ -174,6 +178,20 @@ def _named(node: Any) -> exp.Expression | None:
     if isinstance(path, exp.Literal):
         path = exp.Literal.string(_LEGACY.sub(r'."\1"', path.name))
     return call(name.removeprefix(PREFIX.upper()).lower(), value, path)
+
+
+_WRITERS: Final = (f"{PREFIX}TO_JSON".upper(), f"{PREFIX}TO_JSON_STRING".upper())
+
+
+def _with_option(name: str, value: Any, option: Any) -> exp.Expression:
+    """`TO_JSON_STRING(x, TRUE)` on several lines; `TO_JSON(x, stringify_wide_numbers => TRUE)`."""
+    if name == _WRITERS[1]:
+        text = call("to_json_string", value)
+        return exp.If(this=option.copy(), true=call("json_lines", text), false=text.copy())
+    if isinstance(option, exp.Kwarg | exp.PropertyEQ):
+        option = option.expression
+    # JSON of the same type in both branches: CAST would be PARSE_JSON.
+    return call("to_json_wide", value, option)
 
 
 _LEGACY: Final = re.compile(r"\['((?:[^'\\]|\\.)*)'\]")
@@ -215,18 +233,22 @@ _TYPE: Final = (
 _SCALAR: Final = "json_type(x, p) NOT IN ('OBJECT', 'ARRAY', 'NULL')"
 _SHOWN: Final = (
     f"CASE WHEN x IS NULL THEN 'null' WHEN typeof(x) = 'DOUBLE' THEN {PREFIX}json_float({{text}}) "
-    "WHEN typeof(x) LIKE 'DECIMAL%' THEN {number} "
+    "WHEN typeof(x) LIKE 'DECIMAL%)' THEN {number} "
     "WHEN typeof(x) = 'BIGINT' AND abs(TRY_CAST({text} AS HUGEINT)) > 9007199254740992 THEN {wide} "
     "WHEN typeof(x) = 'TIMESTAMP WITH TIME ZONE' "
-    """THEN '"' || replace(replace({text}, ' ', 'T'), '+00', 'Z') || '"' """
-    "WHEN typeof(x) = 'TIMESTAMP' "
-    """THEN '"' || replace({text}, ' ', 'T') || '"' """
+    f"""THEN '"' || replace({PREFIX}json_time({{text}}), '+00', 'Z') || '"' """
+    f"""WHEN typeof(x) = 'TIMESTAMP' THEN '"' || {PREFIX}json_time({{text}}) || '"' """
     """WHEN typeof(x) = 'BLOB' THEN '"' || to_base64(CAST({text} AS BLOB)) || '"' """
+    f"WHEN {PREFIX}has_json_texts(typeof(x)) "
+    f"THEN {PREFIX}json_text(CAST(to_json(x) AS VARCHAR), typeof(x), {{is_quoted}}) "
     "ELSE CAST(to_json(x) AS VARCHAR) END"
 )
 _TEXT: Final = "CAST(x AS VARCHAR)"
 _DIGITS: Final = rf"regexp_replace({_TEXT}, '\.?0+$', '')"
-_QUOTED_DIGITS: Final = f"""'"' || {_DIGITS} || '"'"""
+_QUOTED_DIGITS: Final = (
+    f"CASE WHEN {_DIGITS} LIKE '%.%' OR abs(CAST({_DIGITS} AS DOUBLE)) > 9007199254740992 "
+    f"""THEN '"' || {_DIGITS} || '"' ELSE {_DIGITS} END"""
+)
 _QUOTED: Final = f"""'"' || {_TEXT} || '"'"""
 
 FUNCTIONS: Final = OwnFunctions(
@@ -248,6 +270,8 @@ FUNCTIONS: Final = OwnFunctions(
         ("removed", _removed, ["VARCHAR", "VARCHAR"], "VARCHAR"),
         ("appended", _appended, ["VARCHAR", "VARCHAR", "VARCHAR"], "VARCHAR"),
         ("stripped", _stripped, ["VARCHAR"], "VARCHAR"),
+        ("json_text", json_texts.written, ["VARCHAR", "VARCHAR", "BOOLEAN"], "VARCHAR"),
+        ("json_lines", json_texts.on_lines, ["VARCHAR"], "VARCHAR"),
     ],
     macros=[
         f"parse_json(x, mode) AS CAST({PREFIX}parse_json_text(x, mode) AS JSON)",
@@ -282,8 +306,27 @@ FUNCTIONS: Final = OwnFunctions(
             """ELSE '-Infinity' END """
             f"""|| '"' ELSE {PREFIX}float_text(CAST(t AS DOUBLE)) END"""
         ),
-        "to_json_string(x) AS " + _SHOWN.format(text=_TEXT, number=_QUOTED_DIGITS, wide=_QUOTED),
-        "to_json(x) AS CAST(" + _SHOWN.format(text=_TEXT, number=_DIGITS, wide=_TEXT) + " AS JSON)",
+        (
+            "json_fraction(t, f) AS CASE WHEN f = '' THEN t ELSE replace(t, '.' || f, "
+            "'.' || rpad(f, CASE WHEN length(f) <= 3 THEN 3 ELSE 6 END, '0')) END"
+        ),
+        (
+            f"json_time(t) AS {PREFIX}json_fraction("
+            r"replace(t, ' ', 'T'), regexp_extract(t, '\.(\d+)', 1))"
+        ),
+        (
+            "has_json_texts(kind) AS (kind LIKE 'STRUCT(%' OR kind LIKE '%[]') AND "
+            f"regexp_matches(kind, '{json_texts.WRITTEN}')"
+        ),
+        "to_json_string(x) AS "
+        + _SHOWN.format(text=_TEXT, number=_QUOTED_DIGITS, wide=_QUOTED, is_quoted="TRUE"),
+        "to_json(x) AS CAST("
+        + _SHOWN.format(text=_TEXT, number=_DIGITS, wide=_TEXT, is_quoted="FALSE")
+        + " AS JSON)",
+        (
+            f"to_json_wide(x, is_quoted) AS CASE WHEN is_quoted "
+            f"THEN CAST({PREFIX}to_json_string(x) AS JSON) ELSE {PREFIX}to_json(x) END"
+        ),
         "json_int64(x) AS "
         + _scalar(
             "BIGINT",

@@ -25,6 +25,11 @@ _BAD_INTEGER: Final = re.compile(r"Could not convert string '([^']*)' to INT")
 _RAISED: Final = re.compile(r"executing the UDF: ValueError: (.*?)\s*At:", re.DOTALL)
 """By a function of our own, which words it as BigQuery does."""
 
+_OWN_ERROR: Final = re.compile(
+    r"^Invalid Input Error: ((?!Type |Failed |Division |Can't |Values |Attempting ).*)$", re.DOTALL
+)
+"""By `ERROR('…')`, and by macros of our own."""
+
 _NO_DATASET: Final = re.compile(
     rf'(?:schema "|Schema with name )({PROJECT})__([^"\s]+?)"? does not exist'
 )
@@ -35,6 +40,9 @@ _WRAPPED: Final = "Query execution failed: "
 _PLACED: Final = re.compile(r'^(Syntax error: .*?"([^"]+)") at \[\d+:\d+\]')
 _UNDERLINE: Final = re.compile(r"\x1b\[\d*m")
 """How sqlglot shows a place on a terminal."""
+
+_CAUSE: Final = re.compile(r"^(division by zero: .*?) \(Invalid Input Error: .*\)$", re.DOTALL)
+"""How the emulator ends a message: with DuckDB's own."""
 
 _UNPLACED: Final = re.compile(r"^(?:Unrecognized name: |Name )(\w+)")
 
@@ -56,12 +64,13 @@ def _translate(error: BaseException, *, duckdb_sql: str | None = None) -> Domain
         (_UNKNOWN_FIELD, r"Name \2 not found inside \1"),
         (_BAD_INTEGER, r"Bad int64 value: \1"),
         (_RAISED, r"\1"),
+        (_OWN_ERROR, r"\1"),
     ):
         match = pattern.search(text)
         if match is not None:
             return InvalidQueryError(match.expand(message), location="query")
     mapped = _plain_translate(error, duckdb_sql=duckdb_sql)
-    return _with_message(mapped, _without_internals(mapped.message))
+    return _with_message(mapped, _without_internals(_CAUSE.sub(r"\1", mapped.message)))
 
 
 def _without_internals(message: str) -> str:

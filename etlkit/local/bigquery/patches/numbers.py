@@ -11,6 +11,7 @@ than all numbers; functions of NUMERIC are computed in FLOAT64.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from sqlglot import exp
@@ -37,6 +38,25 @@ def _shift_left(value: int, offset: int) -> int:
 
 def _shift_right(value: int, offset: int) -> int:
     return _shifted(value, offset, is_left=False)
+
+
+_NUMERIC: Final = re.compile(
+    r"\s*(?P<sign>[+-]?)\s*(?P<whole>[\d,]*)(?P<rest>(?:\.\d*)?(?:[eE][+-]?\d+)?)\s*(?P<after>[+-]?)\s*"
+)
+
+
+def _numeric_text(text: str) -> str:
+    """What PARSE_NUMERIC takes, as what CAST takes: without commas, and with the sign in front."""
+    match = _NUMERIC.fullmatch(text)
+    is_number = match is not None and any(each.isdigit() for each in match["whole"] + match["rest"])
+    if match is None or not is_number or (match["sign"] and match["after"]):
+        raise ValueError(f"Invalid input to PARSE_NUMERIC: {text}")
+    whole = match["whole"].replace(",", "") or "0"
+    return f"{match['sign'] or match['after']}{whole}{match['rest']}"
+
+
+def _parsed(kind: str) -> Any:
+    return lambda node: call(f"to_{kind}", call("numeric_text", node.this))
 
 
 def _two(name: str) -> Any:
@@ -108,7 +128,7 @@ _POWER: Final = fails("'Floating point error in function: POW'")
 _ZERO: Final = fails("'Division by zero'")
 
 FUNCTIONS: Final = OwnFunctions(
-    marks=r"\b(?:mod|div|pow|power|exp|sin|cos|tan|asin|acos|sinh|cosh|acosh|atanh|csc|sec|cot|csch|coth)\s*\(|<<|>>|/|countif",
+    marks=r"\b(?:mod|div|pow|power|exp|sin|cos|tan|asin|acos|sinh|cosh|acosh|atanh|csc|sec|cot|csch|coth|parse_numeric|parse_bignumeric)\s*\(|<<|>>|/|countif",
     rewrites={
         exp.Mod: _two("mod"),
         exp.IntDiv: _two("div"),
@@ -117,11 +137,14 @@ FUNCTIONS: Final = OwnFunctions(
         exp.Div: _divided,
         exp.Pow: _power,
         exp.CountIf: _counted,
+        exp.ParseNumeric: _parsed("numeric"),
+        exp.ParseBignumeric: _parsed("bignumeric"),
         **{kind: _one(name) for name, (kind, _) in (_FUNCTIONS | _CIRCULAR).items()},
     },
     functions=[
         ("shift_left", _shift_left, ["BIGINT", "BIGINT"], "BIGINT"),
         ("shift_right", _shift_right, ["BIGINT", "BIGINT"], "BIGINT"),
+        ("numeric_text", _numeric_text, ["VARCHAR"], "VARCHAR"),
     ],
     macros=[
         f"mod(a, b) AS CASE WHEN b = 0 AND a IS NOT NULL THEN CAST({_ZERO} AS BIGINT) ELSE a % b END",

@@ -76,16 +76,25 @@ def clustering_of(properties: exp.Properties) -> Clustering | None:
 
 
 def described(meta: TableMeta, create: exp.Create) -> TableMeta:
-    """The table with the descriptions in its list of columns."""
-    texts = {}
+    """The table with the descriptions and the defaults in its list of columns."""
+    texts, defaults = {}, {}
     for column in create.this.find_all(exp.ColumnDef):
+        for default in column.find_all(exp.DefaultColumnConstraint):
+            defaults[column.name] = default.this.sql(dialect="bigquery")
         for option in column.find_all(exp.Property):
             if option.name.lower() == "description":
                 texts[column.name] = option.args["value"].name
-    if not texts:
+    if not texts and not defaults:
         return meta
     fields = tuple(
-        field.model_copy(update={"description": texts.get(field.name, field.description)})
+        field.model_copy(
+            update={
+                "description": texts.get(field.name, field.description),
+                "default_value_expression": defaults.get(
+                    field.name, field.default_value_expression
+                ),
+            }
+        )
         for field in meta.schema_.fields
     )
     schema = meta.schema_.model_copy(update={"fields": fields})

@@ -11,12 +11,12 @@ from __future__ import annotations
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import bqemulator.scripting.interpreter as plain
 import sqlglot
 from bqemulator.catalog import ddl_sync
-from bqemulator.domain.errors import InvalidQueryError
+from bqemulator.domain.errors import DomainError, InvalidQueryError
 from bqemulator.jobs import executor
 from bqemulator.scripting import ast
 from bqemulator.scripting.exceptions import ScriptRaise
@@ -45,6 +45,13 @@ _MAX_TEXTS = 256
 
 _ONLY_IN_SCRIPTS = {"ASSERT", "BEGIN", "START", "COMMIT", "END", "ROLLBACK"}
 
+
+_ERROR_FIELDS: Final = {
+    "message": "__error_message__",
+    "statement_text": "__error_statement__",
+    "formatted_stack_trace": "__error_trace__",
+}
+"""Fields of `@@error`, and the variables that have their values."""
 
 SESSION: ContextVar[Interpreter | None] = ContextVar("SESSION", default=None)
 """The interpreter of the session of the running request; None = each script has its own."""
@@ -80,6 +87,7 @@ class Interpreter(plain.ScriptInterpreter):
     new_transaction: ClassVar[Any] = Transaction
 
     _source = ""
+    _failed = ""
     _depth: ClassVar[int] = 0
     _has_temp_tables: ClassVar[bool] = False
 
@@ -130,7 +138,21 @@ class Interpreter(plain.ScriptInterpreter):
             raise InvalidQueryError(NO_DDL)
         await super()._exec_statement(stmt)
 
+    async def _exec_raise(self, stmt: ast.RaiseStmt) -> None:
+        """Raise an error; without a message, the one that the handler is for."""
+        message = self._frames.all_visible().get(_ERROR_FIELDS["message"])
+        if stmt.message_expr is None and message is not None:
+            raise ScriptRaise(InvalidQueryError(message.value), message_override=message.value)
+        await super()._exec_raise(stmt)
+
     async def _exec_sql(self, sql: str) -> None:
+        try:
+            await self._exec_one_sql(sql)
+        except DomainError:
+            self._failed = sql
+            raise
+
+    async def _exec_one_sql(self, sql: str) -> None:
         if _first_word(sql) == "ASSERT":
             await self._assert(sql)
             return
@@ -222,6 +244,11 @@ class Interpreter(plain.ScriptInterpreter):
 
     async def _drop_txn_snapshots(self) -> None:
         """Called when an EXCEPTION handler starts, and no longer for anything else."""
+        name = _ERROR_FIELDS["statement_text"]
+        if self._frames.has(name):
+            self._frames.set(name, self._failed)
+        else:
+            self._frames.declare(name, "STRING", self._failed)
         if self._transaction is not None:
             self._transaction.check_after_error()
 
@@ -296,11 +323,27 @@ def _rewrite_vars_to_params(sql: str, frames: Any) -> tuple[str, list[Any]]:
     values: list[Any] = []
     found = False
     for node in list(tree.find_all(exp.Dot, exp.Parameter, exp.Column)):
-        if isinstance(node, exp.Column):
+        if isinstance(node, exp.Column) and _is_json_field(node, visible):
+            variable = visible[node.parts[0].name]
+            value = _build_placeholder(variable.value, variable.type_name, values)
+            path = "".join(f'."{part.name}"' for part in node.parts[1:])
+            query = exp.func("JSON_QUERY", value, exp.Literal.string(f"${path}"))
+            shown: exp.Expression = exp.ParseJSON(this=query)
+            if isinstance(node.parent, exp.Select):
+                shown = exp.alias_(shown, node.name)
+            node.replace(shown)
+            found = True
+        elif isinstance(node, exp.Column):
             found |= plain._rewrite_one_column(node, visible, values)  # noqa: SLF001
         else:
             found |= _rewrite_parameter(node, visible, values)
     return (tree.sql(dialect="bigquery") if found else sql), values
+
+
+def _is_json_field(column: exp.Column, visible: dict[str, Any]) -> bool:
+    """Whether it is a path into a variable with a JSON value."""
+    variable = visible.get(column.parts[0].name) if len(column.parts) > 1 else None
+    return variable is not None and str(variable.type_name).upper() == "JSON"
 
 
 def _rewrite_parameter(node: exp.Expression, visible: dict[str, Any], values: list[Any]) -> bool:
@@ -309,7 +352,7 @@ def _rewrite_parameter(node: exp.Expression, visible: dict[str, Any], values: li
         inner = node.this.this if isinstance(node.this, exp.Parameter) else None
         if not isinstance(inner, exp.Parameter) or inner.name.lower() != "error":
             return False
-        key = "__error_message__" if name.lower() == "message" else ""
+        key = _ERROR_FIELDS.get(name.lower(), "")
     else:
         key = f"@{name}"
         if key not in visible or isinstance(node.this, exp.Parameter):

@@ -730,6 +730,42 @@ ORIGINALS: Final = (
         ("bigquery/extensions/interpreter",),
         "Arguments of functions may have ANY TYPE.",
     ),
+    Original(
+        "sqlglot.dialects.bigquery:BigQuery.Parser._parse_table",
+        "0b6230904a69",
+        ("bigquery/rewrites/unnest",),
+        "An array of a table before it may have offsets.",
+    ),
+    Original(
+        "sqlglot.dialects.bigquery:BigQuery.Parser._parse_pipe_syntax_query",
+        "314b8de95ee0",
+        ("bigquery/rewrites/pipes",),
+        "Pipe operators must work one after the other.",
+    ),
+    Original(
+        "bqemulator.scripting.parser:Parser._parse_statement",
+        "c7849d9f55d1",
+        ("bigquery/extensions/script_forms",),
+        "REPEAT and CASE are statements.",
+    ),
+    Original(
+        "bqemulator.scripting.parser:Parser._parse_declare",
+        "2b75354a9996",
+        ("bigquery/extensions/script_forms",),
+        "The type of a variable may be that of its default.",
+    ),
+    Original(
+        "bqemulator.scripting.parser:Parser._capture_expr_until",
+        "c626450a43ad",
+        ("bigquery/extensions/script_forms",),
+        "A condition may have a CASE expression.",
+    ),
+    Original(
+        "bqemulator.scripting.parser:Parser._capture_balanced_block",
+        "5f78c3f37edf",
+        ("bigquery/extensions/script_forms",),
+        "The body of a procedure may have any statement.",
+    ),
 )
 
 PATCHES: Final = PatchTable(ORIGINALS, EMULATOR_VERSION)

@@ -75,7 +75,7 @@ def _sync_created(tree: exp.Create, sql: str, project: str, ctx: Any) -> None:
     meta = described(_with_parameters(meta, tree, project, ctx), tree)
     properties = tree.args.get("properties")
     if properties is not None:
-        updates = _options(properties, ctx)
+        updates = options(properties, ctx)
         if properties.find(exp.PartitionedByProperty) is not None:
             updates["time_partitioning"] = partitioning_of(properties)
             updates["range_partitioning"] = range_of(properties)
@@ -116,12 +116,12 @@ def _sync_altered(tree: exp.Alter, project: str, ctx: Any) -> None:
     for action in tree.args["actions"]:
         if isinstance(action, exp.AlterSet):
             for properties in action.find_all(exp.Properties):
-                updates |= _options(properties, ctx)
+                updates |= options(properties, ctx)
                 if meta.time_partitioning is not None:
-                    options = {
+                    given = {
                         each.name.lower(): each.args["value"] for each in properties.expressions
                     }
-                    updates["time_partitioning"] = with_options(meta.time_partitioning, options)
+                    updates["time_partitioning"] = with_options(meta.time_partitioning, given)
         elif isinstance(action, exp.AlterRename):
             ctx.catalog.delete_table(*name)
             updates["table_id"] = action.this.name
@@ -149,11 +149,17 @@ def _with_columns(
     known = {field.name: field for field in before}
     now = table_schema(ctx.engine, quoted_table_ref(*name))
     fields = tuple(
-        field.model_copy(update={"description": known[field.name].description})
+        field.model_copy(
+            update={
+                "description": known[field.name].description,
+                "default_value_expression": known[field.name].default_value_expression,
+            }
+        )
         if field.name in known
         else field
         for field in kept(now.fields, before)
     )
+    fields = _with_defaults(fields, tree)
     columns = [
         action
         for action in tree.args["actions"]
@@ -164,6 +170,24 @@ def _with_columns(
     return meta.model_copy(update={"schema_": now.model_copy(update={"fields": fields})})
 
 
+def _with_defaults(fields: tuple[Any, ...], tree: exp.Alter) -> tuple[Any, ...]:
+    """The columns after `ALTER COLUMN … SET DEFAULT` and `… DROP DEFAULT`."""
+    defaults = {}
+    for action in tree.args["actions"]:
+        if isinstance(action, exp.AlterColumn) and action.args.get("dtype") is None:
+            default = action.args.get("default")
+            if default is not None:
+                defaults[action.this.name.casefold()] = default.sql(dialect="bigquery")
+            elif action.args.get("drop") and not action.args.get("allow_null"):
+                defaults[action.this.name.casefold()] = None
+    return tuple(
+        field.model_copy(update={"default_value_expression": defaults[field.name.casefold()]})
+        if field.name.casefold() in defaults
+        else field
+        for field in fields
+    )
+
+
 def _name(target: Any, project: str) -> tuple[str, str, str] | None:
     table = ddl_sync._unwrap_table_target(target)  # noqa: SLF001
     if table is None:
@@ -172,7 +196,7 @@ def _name(target: Any, project: str) -> tuple[str, str, str] | None:
     return name if name[1] and name[2] else None
 
 
-def _options(properties: exp.Properties, ctx: Any) -> dict[str, Any]:
+def options(properties: exp.Properties, ctx: Any) -> dict[str, Any]:
     """The fields of `TableMeta` that an OPTIONS list sets."""
     updates: dict[str, Any] = {}
     for option in properties.expressions:

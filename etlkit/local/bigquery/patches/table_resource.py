@@ -133,9 +133,10 @@ class TableResources:
     def _show_defaults(self, meta: TableMeta, body: dict[str, Any]) -> None:
         name = (meta.project_id, meta.dataset_id, meta.table_id)
         defaults = defaults_of(self._ctx.engine, name)
+        written = {field.name: field.default_value_expression for field in meta.schema_.fields}
         for field in body.get("schema", {}).get("fields", ()) if defaults else ():
             if field["name"] in defaults:
-                text = defaults[field["name"]]
+                text = written.get(field["name"]) or defaults[field["name"]]
                 field["defaultValueExpression"] = _NOW.get(text.lower(), text)
 
     def _num_rows(self, meta: TableMeta) -> int:

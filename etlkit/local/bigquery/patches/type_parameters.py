@@ -86,6 +86,8 @@ def _parse_fields(raw: list[dict[str, Any]]) -> tuple[TableFieldSchema, ...]:
         updates: dict[str, Any] = {
             name: int(sent[key]) for name, key in _KEYS.items() if sent.get(key) is not None
         }
+        if sent.get("defaultValueExpression"):
+            updates["default_value_expression"] = sent["defaultValueExpression"]
         if sent.get("fields"):
             updates["fields"] = _parse_fields(sent["fields"])
         fields.append(field.model_copy(update=updates))

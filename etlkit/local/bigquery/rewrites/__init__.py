@@ -22,14 +22,17 @@ from etlkit.local.bigquery.rewrites import (
     information_schema,
     json_subscripts,
     merges,
+    pipes,
     quoted_parameters,
     statement_forms,
     struct_arrays,
     system_variables,
     table_constraints,
     table_lists,
+    table_rows,
     unnest,
     unreserved_words,
+    updates,
     wildcards,
 )
 from etlkit.local.bigquery.rewrites.names import Names
@@ -42,10 +45,12 @@ REWRITES: Final[list[Rewrite]] = [
     quoted_parameters.rewrite,
     statement_forms.rewrite,
     merges.rewrite,
+    updates.rewrite,
     table_constraints.rewrite,
     collation.rewrite,
     wildcards.rewrite,
     table_lists.rewrite,
+    table_rows.rewrite,
     struct_arrays.rewrite,
     json_subscripts.rewrite,
 ]
@@ -70,7 +75,7 @@ def rewrite(sql: str, project: str, catalog: Any) -> str:
     changed = [each(tree, names) for each in REWRITES]
     if any(changed):
         return tree.sql(dialect="bigquery")
-    if tree.find(exp.Bracket) is None:
+    if tree.find(exp.Bracket, exp.Update) is None and not table_rows.depends_on_tables(tree):
         _unchanged.keep(template, "")
     return sql
 
@@ -84,6 +89,7 @@ def apply() -> None:
     """Rewrite each statement before the emulator does."""
     unreserved_words.apply()
     unnest.apply()
+    pipes.apply()
     column_types.apply()
     current_time.apply()
     default_dataset.apply()

@@ -35,7 +35,21 @@ _SHOWING: Final = (
 def rewrite(tree: exp.Expr, names: Names) -> bool:
     """Select the fields, and leave `_SESSION` out of the names of temporary tables."""
     del names
-    return _select_fields(tree) | _without_session(tree) | _name_fields(tree)
+    return _select_fields(tree) | _without_session(tree) | _name_fields(tree) | _name_columns(tree)
+
+
+def _name_columns(tree: exp.Expr) -> bool:
+    """Name the columns of functions that the analyzer lacks: it names those of all others."""
+    if not isinstance(tree, exp.Select) or tree.find(exp.ArgMax, exp.ArgMin) is None:
+        return False
+    shown = [
+        each
+        for each in tree.expressions
+        if not each.is_star and not isinstance(each, exp.Alias | exp.Column | exp.Dot)
+    ]
+    for number, each in enumerate(shown):
+        each.replace(exp.alias_(each.copy(), f"f{number}_"))
+    return bool(shown)
 
 
 def _name_fields(tree: exp.Expr) -> bool:
@@ -44,11 +58,11 @@ def _name_fields(tree: exp.Expr) -> bool:
     In DML, comparisons, set operations and the like, the positions of fields count in BigQuery. DuckDB
     would go by the names.
     """
-    if not isinstance(tree, exp.Query | exp.Create) or tree.find(exp.SetOperation) is not None:
+    if not isinstance(tree, exp.Query | exp.Create):
         return False
     changed = False
     for struct in tree.find_all(exp.Struct):
-        if not _is_shown(struct):
+        if not _is_shown(struct) or _is_combined(struct):
             continue
         for number, value in enumerate(struct.expressions, 1):
             if not isinstance(value, exp.PropertyEQ):
@@ -69,6 +83,12 @@ def _is_shown(struct: exp.Expr) -> bool:
             return False  # it gets the names of the first element
         node = parent
     return node.arg_key == "expressions"
+
+
+def _is_combined(struct: exp.Expr) -> bool:
+    """Whether it is a value of a query that is an operand of a set operation."""
+    around = struct.find_ancestor(exp.SetOperation, exp.Subquery, exp.CTE)
+    return isinstance(around, exp.SetOperation)
 
 
 def _without_session(tree: exp.Expr) -> bool:

@@ -3,7 +3,7 @@
 Real BigQuery: the offset counts from 0, and its column is called `offset` or as its alias says. The
 fields of structs are columns if the array has no alias. The emulator: it subtracted 1 wherever the
 query named the offset, so `*` counted from 1, a selected offset was called `(i - 1)`, and offsets of
-arrays of structs were syntax errors.
+arrays of structs, or of `FROM t, t.numbers WITH OFFSET`, were syntax errors.
 
 What remains: `*` shows an array of structs that has an alias and is no literal as one column.
 """
@@ -15,6 +15,7 @@ from typing import Any, Final
 from sqlglot import exp
 from sqlglot.dialects.bigquery import BigQuery
 from sqlglot.dialects.duckdb import DuckDB
+from sqlglot.tokens import TokenType
 
 from etlkit.local.bigquery.patches.table import PATCHES
 
@@ -28,6 +29,30 @@ def _parse_unnest(parser: Any, with_alias: bool = True) -> Any:
     unnest = _plain_parse(parser, with_alias)
     if isinstance(unnest, exp.Unnest) and with_alias:
         unnest.args[_FROM_ZERO] = True
+    return unnest
+
+
+def _parse_table(parser: Any, *arguments: Any, **options: Any) -> Any:
+    """Read an array of a table before it, with offsets: `t.numbers AS n WITH OFFSET AS o`."""
+    table = _plain_parse_table(parser, *arguments, **options)
+    if not isinstance(table, exp.Table) or not parser._match_pair(  # noqa: SLF001
+        TokenType.WITH, TokenType.OFFSET
+    ):
+        return table
+    parser._match(TokenType.ALIAS)  # noqa: SLF001
+    tokens = parser.UNNEST_OFFSET_ALIAS_TOKENS
+    offset = parser._parse_id_var(any_token=False, tokens=tokens)  # noqa: SLF001
+    root, *path = [part.copy() for part in table.parts]
+    array: Any = exp.Column(this=path[0], table=root) if path else exp.Column(this=root)
+    for step in path[1:]:
+        array = exp.Dot(this=array, expression=step)
+    name = exp.to_identifier(table.alias_or_name)
+    unnest = exp.Unnest(
+        expressions=[array],
+        alias=exp.TableAlias(columns=[name]),
+        offset=offset or exp.to_identifier("offset"),
+    )
+    unnest.args[_FROM_ZERO] = True
     return unnest
 
 
@@ -55,7 +80,8 @@ def _with_offset(writer: Any, array: exp.Expr, offset: Any, column: Any) -> str:
         f"(SELECT {shown}, etlkit_position - 1 AS {_quoted(writer, counted.name)} "
         f"FROM UNNEST({writer.sql(array)}) "
         f"WITH ORDINALITY AS etlkit_unnest({element}, etlkit_position))"
-        + ("" if column is None else f" AS {element}")
+        # Not the element's own name: `x.*` would be the element and its offset.
+        + ("" if column is None else f" AS {_quoted(writer, f'etlkit_of_{column.name}')}")
     )
 
 
@@ -74,12 +100,14 @@ def _has_structs(array: exp.Expr) -> bool:
 
 
 _plain_parse = _Parser._parse_unnest  # noqa: SLF001
+_plain_parse_table = _Parser._parse_table  # noqa: SLF001
 _plain_write = _Generator.unnest_sql
 
 
 def apply() -> None:
     """Count from 0 where BigQuery's dialect is written as DuckDB's."""
     PATCHES.replace("sqlglot.dialects.bigquery:BigQuery.Parser._parse_unnest", _parse_unnest)
+    PATCHES.replace("sqlglot.dialects.bigquery:BigQuery.Parser._parse_table", _parse_table)
     PATCHES.replace("sqlglot.dialects.duckdb:DuckDB.Generator.unnest_sql", _write_unnest)
     PATCHES.replace("bqemulator.sql.inner_query:rewrite_unnest_offset", lambda sql: sql)
     PATCHES.forget("sqlglot.generator:_DISPATCH_CACHE", DuckDB.Generator)
