@@ -21,6 +21,7 @@ from etlkit.testing.fault_proxy import Fault, Proxy
 from etlkit.testing.proving.answers import Answers, Fake, Recording, names_of
 from etlkit.testing.proving.attempt import SAMPLE, SHUFFLED, Order, Outcome
 from etlkit.testing.proving.bill import Bill, Charges
+from etlkit.testing.proving.chance import chance_text
 from etlkit.testing.proving.comparison import Rows, compare, differing_columns
 from etlkit.testing.proving.gateway import Gateway
 from etlkit.testing.proving.processes import Child, ForkServer
@@ -220,6 +221,8 @@ class _Proof:
         self._expected_rejects: Rows = ()
         self._counts: Mapping[str, int] = {}
         self._call_timeout_s: float | None = None
+        found = chance_text(plan.job.transform)
+        self._chance: str = f". {found}" if found else ""
 
     def run_undisturbed(self) -> None:
         """Run it four times without faults: what it gives, and whether it always gives the same."""
@@ -255,6 +258,11 @@ class _Proof:
             self._on_progress("proving", done, self._report)
             self._report.runs.append(self._run(self._plan.seed + done))
         self._on_progress("proving", self._plan.runs, self._report)
+        if self._report.failed and self._chance:
+            self._report.notes.append(
+                "rows of a run may differ because of the code, not of the faults"
+                + self._chance.replace(". The code", ": the code", 1)
+            )
 
     # --- undisturbed -----------------------------------------------------------------------------
 
@@ -312,6 +320,7 @@ class _Proof:
             raise JobError(
                 f"the rows of the target {why}: {len(rows):,} and {len(wanted):,} rows, e.g. "
                 f"{'; '.join(difference.examples[:2])}. Nothing can be compared with them"
+                f"{self._chance}"
             )
         if columns:
             self._ignored += columns
@@ -319,9 +328,12 @@ class _Proof:
             self._report.findings.append(
                 f"the values of {names} {why}. They are left out of what follows. If that is meant, "
                 f"e.g. the time of the run, say so: {' '.join(f'--ignore {n}' for n in columns)}"
+                f"{self._chance}"
             )
         if compare(tables.rejected_rows(), self._expected_rejects):
-            raise JobError(f"the rejected rows {why}. Nothing can be compared with them")
+            raise JobError(
+                f"the rejected rows {why}. Nothing can be compared with them{self._chance}"
+            )
 
     def _look_past_etlkit(self, outcome: Outcome) -> None:
         for address, place, number in outcome.past_etlkit:
