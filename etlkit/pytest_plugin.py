@@ -7,6 +7,7 @@ fixture.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,25 @@ if TYPE_CHECKING:
     from etlkit.testing.row_snapshot import RowSnapshot, SnapshotUse
 
 _USES: pytest.StashKey[list[SnapshotUse]] = pytest.StashKey()
-"""What the session has used of snapshots; empty = no test has asked for the fixture."""
+"""What the session has used of snapshots; empty = there are none."""
+
+_PARTIAL: pytest.StashKey[list[bool]] = pytest.StashKey()
+"""Not empty = only some tests of a module have run."""
+
+SNAPSHOT_FOLDER = "row_snapshots"
+"""Beside the test modules, with a folder for each."""
+
+_CHOOSING = (
+    "keyword",
+    "markexpr",
+    "deselect",
+    "lf",
+    "stepwise",
+    "collectonly",
+    "setuponly",
+    "setupplan",
+)
+"""Options with which not every test of a module runs to its end."""
 
 
 @pytest.fixture(scope="session")
@@ -32,9 +51,22 @@ def local_bigquery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[st
     Yields:
         The environment variables for other programs that a test starts.
     """
+    with _local_world(tmp_path_factory.mktemp("etlkit") / ".etlkit") as environ:
+        yield environ
+
+
+@contextmanager
+def _local_world(folder: Path) -> Iterator[dict[str, str]]:
+    from etlkit.errors import ConfigError
     from etlkit.runner import local_world
 
-    with local_world(tmp_path_factory.mktemp("etlkit") / ".etlkit") as environ:
+    with ExitStack() as stack:
+        try:
+            environ = stack.enter_context(local_world(folder))
+        except (
+            ConfigError
+        ) as error:  # e.g. the extra is missing: nobody needs etlkit's lines for that
+            pytest.fail(str(error), pytrace=False)
         yield environ
 
 
@@ -79,7 +111,8 @@ def row_snapshot(request: pytest.FixtureRequest) -> RowSnapshot:
     from etlkit.testing.row_snapshot import RowSnapshot
 
     use = _snapshot_use(request.config)
-    return RowSnapshot(request.path, request.node.name, request.node.nodeid, use)
+    folder = _snapshot_folder(request.path)
+    return RowSnapshot(folder, request.node.name, request.node.nodeid, use)
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -99,14 +132,24 @@ class DatamartFile(pytest.Module):
     def collect(self) -> Iterator[pytest.Function]:
         """Give a test function for each entry of `unit_tests`."""
         from etlkit.errors import ConfigError
-        from etlkit.testing.datamart_cases import read_cases
+        from etlkit.testing.datamart_cases import DatamartCase, read_cases
 
         try:
             cases = read_cases(self.path)
         except ConfigError as error:
             raise self.CollectError(str(error)) from None
-        for case in cases:
-            yield pytest.Function.from_parent(self, name=case.name, callobj=_function(case))
+        for name, case in cases:
+            made = _function(case) if isinstance(case, DatamartCase) else _failing(str(case))
+            yield pytest.Function.from_parent(self, name=name, callobj=made)
+
+
+def _failing(message: str) -> Callable[[], None]:
+    """A test that cannot be read: it fails alone, and the other ones of its file run."""
+
+    def check() -> None:
+        pytest.fail(message, pytrace=False)
+
+    return check
 
 
 def _function(case: DatamartCase) -> Callable[[object], None]:
@@ -114,10 +157,15 @@ def _function(case: DatamartCase) -> Callable[[object], None]:
         __tracebackhide__ = True
         from etlkit.api.datamart import Datamart
         from etlkit.cli.job_loader import load_job
+        from etlkit.errors import ConfigError
 
-        _, job = load_job(case.datamart)
+        try:
+            _, job = load_job(case.datamart)
+        except ConfigError as error:
+            pytest.fail(f"{case.where}: {error}", pytrace=False)
         if not isinstance(job, Datamart):
-            pytest.fail(f"{case.datamart} is a {type(job).__name__}, not a Datamart", pytrace=False)
+            kind = f"{case.datamart} is a {type(job).__name__}, not a Datamart"
+            pytest.fail(f"{case.where}: {kind}", pytrace=False)
         case.check(job)
 
     return check
@@ -139,6 +187,20 @@ def pytest_configure(config: pytest.Config) -> None:
         "fault_server(plan, **options): arguments of the FaultServer of the fixture fault_server",
     )
     config.stash[_USES] = []
+    config.stash[_PARTIAL] = []
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    """Note that only some tests run, whichever plugin has chosen them."""
+    if items:
+        items[0].config.stash[_PARTIAL].append(True)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Find the snapshots of the collected modules, also of those whose tests use none any more."""
+    for folder in {_snapshot_folder(item.path) for item in session.items}:
+        if folder.is_dir():
+            _snapshot_use(session.config).folders.add(str(folder))
 
 
 @pytest.hookimpl(trylast=True)
@@ -146,15 +208,17 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """In a worker of pytest-xdist, tell the controller which snapshots were used."""
     output = getattr(session.config, "workeroutput", None)
     if output is not None:
-        output["etlkit_snapshots"] = [
-            (sorted(use.used), sorted(use.folders)) for use in session.config.stash[_USES]
-        ]
+        stash = session.config.stash
+        output["etlkit_partial"] = bool(stash[_PARTIAL])
+        output["etlkit_snapshots"] = [(sorted(u.used), sorted(u.folders)) for u in stash[_USES]]
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Add what a worker of pytest-xdist has used."""
-    for used, folders in getattr(node, "workeroutput", {}).get("etlkit_snapshots", ()):
+    output = getattr(node, "workeroutput", {})
+    node.config.stash[_PARTIAL] += [True] if output.get("etlkit_partial") else []
+    for used, folders in output.get("etlkit_snapshots", ()):
         use = _snapshot_use(node.config)
         use.used |= set(used)
         use.folders |= set(folders)
@@ -164,18 +228,37 @@ def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
 ) -> None:
     """Report snapshots that no test has used, if all tests of their modules have run."""
-    chosen = config.option.keyword or config.option.markexpr or any("::" in a for a in config.args)
+    chosen = any(getattr(config.option, name, None) for name in _CHOOSING)
+    chosen = chosen or bool(config.stash[_PARTIAL]) or any("::" in each for each in config.args)
     if exitstatus or chosen:
         return
+    reports = [*terminalreporter.getreports("skipped"), *terminalreporter.getreports("xfailed")]
+    skipped = {_test_of(report, config) for report in reports if "::" in report.nodeid}
     for use in config.stash[_USES]:
-        for file in use.unused():
-            if use.update:
-                file.unlink()
-                terminalreporter.write_line(f"removed the snapshot {file}: no test uses it")
-            else:
-                terminalreporter.write_line(
-                    f"no test uses the snapshot {file}; --update-snapshots removes it", yellow=True
-                )
+        for file in use.unused(skipped):
+            terminalreporter.write_line(_unused(use, file), yellow=not use.update)
+
+
+def _unused(use: SnapshotUse, file: Path) -> str:
+    """What becomes of a snapshot that no test uses."""
+    if not use.update:
+        return f"no test uses the snapshot {file}; --update-snapshots removes it"
+    try:
+        use.remove(file)
+    except OSError as error:
+        return f"no test uses the snapshot {file}, and it cannot be removed: {error.strerror}"
+    return f"removed the snapshot {file}: no test uses it"
+
+
+def _test_of(report: Any, config: pytest.Config) -> tuple[str, str]:
+    """Module and name of a test."""
+    path, _, rest = report.nodeid.partition("::")
+    head, bracket, parameters = rest.partition("[")
+    return str(config.rootpath / path), head.rpartition("::")[2] + bracket + parameters
+
+
+def _snapshot_folder(module: Path) -> Path:
+    return module.parent / SNAPSHOT_FOLDER / module.stem
 
 
 def _snapshot_use(config: pytest.Config) -> SnapshotUse:

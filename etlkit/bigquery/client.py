@@ -200,6 +200,8 @@ class Connection:
                     f"no Google Cloud project ({error}): give one with --project, or run against "
                     "the embedded BigQuery with --local"
                 ) from error
+            if self._emulator:  # only the project was looked for
+                raise self._no_project() from error
             fault = key_file_fault(error, settings.environ)
             if fault is not None:
                 raise ConfigError(
@@ -211,8 +213,16 @@ class Connection:
                 "--local, or sign in: gcloud auth application-default login (or set "
                 "GOOGLE_APPLICATION_CREDENTIALS to a key file)"
             ) from error
+        if not client.project:  # GOOGLE_CLOUD_PROJECT is set to nothing
+            raise self._no_project()
         _bound_every_request(client)
         return client
+
+    def _no_project(self) -> ConfigError:
+        where = f" for {EMULATOR_VARIABLE}={self._emulator}" if self._emulator else ""
+        return ConfigError(
+            f"no project{where}: give one with --project, or set GOOGLE_CLOUD_PROJECT"
+        )
 
     def reader(self) -> Any:
         """A new `BigQueryReadClient`, closed with the connection.

@@ -191,19 +191,22 @@ class HttpPool:
             return refused_by_proxy(self._service)
         if any(isinstance(each, ssl.SSLCertVerificationError) for each in error.args):
             return untrusted(self._service)
-        code = "reset"
+        code, causes = "reset", (error, *error.args)
         if isinstance(error, DecodeError):
             code = "bad_encoding"
         elif _is_unknown_host(error):
             code = "unknown_host"
         elif isinstance(error, (NewConnectionError, ConnectTimeoutError)):
             code = "unreachable"
-        elif is_late or isinstance(error, (TimeoutError, urllib3.exceptions.TimeoutError)):
+        elif is_late or any(isinstance(each, _TIMEOUTS) for each in causes):
             code = "timeout"
-        elif any(isinstance(each, http.client.IncompleteRead) for each in (error, *error.args)):
+        elif any(isinstance(each, http.client.IncompleteRead) for each in causes):
             code = "truncated"
         return no_answer(self._service, path, code, type(error).__name__)
 
+
+_TIMEOUTS: Final = TimeoutError, urllib3.exceptions.TimeoutError
+"""On a busy machine the socket's own may come first: urllib3 gives it as the cause of another error."""
 
 _REASONS: Final = {
     "bad_encoding": "the answer is not encoded as its Content-Encoding says",

@@ -21,6 +21,8 @@ log: logging.Logger = logging.getLogger("etlkit")
 _STATEMENT_CHARS = 60
 _NUMERIC = ("rows", "processed", "billed", "slot", "time", "cost")
 _TITLES = ("#", "line", "statement", "type", "state", *_NUMERIC)
+_DROPPABLE = ("slot", "processed", "line", "type", "rows", "time")
+"""What a narrow terminal has no room for, the first of them first: the state and the price stay."""
 
 
 def show_datamart(report: DatamartReport) -> None:
@@ -77,6 +79,7 @@ def _print_table(title: str, rows: list[list[str]]) -> None:
         title=title,
         numeric=_NUMERIC,
         unbroken={*_TITLES} - {"statement"},
+        droppable=_DROPPABLE,
     )
 
 

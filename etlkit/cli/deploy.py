@@ -182,9 +182,12 @@ def _write(files: Mapping[str, str], folder: str, output: Path | None, then: str
         for name, text in files.items():
             click.echo(f"##### {folder}/{name}\n{text}")
         return
-    output.mkdir(parents=True, exist_ok=True)
-    for name, text in files.items():
-        (output / name).write_text(text, encoding="utf-8")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (output / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"--output {output} cannot be written: {error.strerror}") from error
     them = "it" if len(files) == 1 else "them"
     click.echo(f"wrote {', '.join(files)} to {output}. Look at {them}, then: {then}")
 

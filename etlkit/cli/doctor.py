@@ -78,17 +78,21 @@ def _local(options: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _cloud(options: dict[str, Any]) -> Iterator[Finding]:
+    from etlkit.cli.doctor_checks.emulator import check_emulator, is_emulated
     from etlkit.cli.doctor_checks.google_apis import Hosts
     from etlkit.cli.doctor_checks.google_cloud import check_google_cloud, find_account
     from etlkit.cli.doctor_checks.installation import check_installation
     from etlkit.runner import environment
 
     yield from check_installation()
+    settings = environment(project=options["project"], location=options["location"])
+    if is_emulated(settings):
+        yield from check_emulator(settings)
+        return
     account = find_account()
     if isinstance(account, Finding):
         yield account
         return
-    settings = environment(project=options["project"], location=options["location"])
     datasets = list(dict.fromkeys(filter(None, (options["work_dataset"], options["target"]))))
     yield from check_google_cloud(account, settings, datasets, options["mode"], Hosts())
 

@@ -44,6 +44,9 @@ def follow(
 
     Returns:
         Exit status: 0, or 1 if the run has not published.
+
+    Raises:
+        RunStateError: There is no such run.
     """
     seen: dict[str, LiveRun] = {}
     is_live = sys.stdout.isatty() and not as_json
@@ -76,7 +79,7 @@ def _look(
         over.append(_unknown(run_id))
     ended = {each.run_id: each for each in follower.ended(over)} if over else {}
     if run_id is not None and over and not ended:
-        raise click.UsageError(f"there is no run {run_id}")
+        raise follower.no_run(run_id)
     for key, each in found.items():
         if key not in ended and each != seen.get(key) and each.state == "running" and not is_live:
             _print(each, as_json=as_json)
@@ -116,7 +119,7 @@ def _text(run: LiveRun) -> str:
     if run.read is not None:
         rows = number_of(run.read if run.expected is None else run.expected, "row")
         parts.append(rows if run.expected is None else f"{run.read:,} of {rows}")
-    if run.workers is not None and run.state == "running":
+    if run.workers and run.state == "running":
         parts.append(number_of(run.workers, "worker"))
     counts = {name: getattr(run, name) for name in ("written", "skipped", "rejected")}
     parts += [f"{count:,} {name}" for name, count in counts.items() if count]

@@ -152,6 +152,9 @@ def rules(format_name: str) -> None:
 
     Each rule with its source. What differs from BigQuery is in docs/guides/local.md.
     """
+    from etlkit.local.server.launcher import check_extra
+
+    check_extra()
     from etlkit.local.bigquery.rules.listing import all_rules
 
     listed = all_rules()

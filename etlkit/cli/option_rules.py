@@ -85,8 +85,12 @@ def check_partners(options: dict[str, Any]) -> None:
                 raise click.UsageError(f"{spelled(other)} does not go with {spelled(look)}")
 
 
-def check_page(options: dict[str, Any]) -> None:
-    """Check that the page of `--html` can be written, before anything is run."""
+def check_outputs(options: dict[str, Any]) -> None:
+    """Check that the files of `--report` and `--html` can be written, before anything is run."""
+    from etlkit.cli.output_files import STDOUT, check_output
+
+    if options["report_file"] not in (None, STDOUT):
+        check_output(options["report_file"], "the report")
     if options["html_file"] is None:
         return
     from etlkit.cli.pages.base import check_page

@@ -38,6 +38,8 @@ _NAMES = (
     "calls",
     "repaid",
 )
+_DROPPABLE = ("cuts", "runs", "kills", "calls")
+"""What a narrow terminal has no room for, the first of them first: what did not hold stays."""
 
 
 @contextmanager
@@ -90,7 +92,14 @@ def print_report(report: ProofReport, again: Sequence[str], *, as_json: bool) ->
         found = {**report.as_json(), "repeat": repeat}
         sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
         return
-    print_table(sys.stdout, _NAMES, _rows(report), numeric=_NAMES[1:])
+    print_table(
+        sys.stdout,
+        _NAMES,
+        _rows(report),
+        numeric=_NAMES[1:],
+        unbroken=_NAMES,
+        droppable=_DROPPABLE if report.calls_undisturbed else ("repaid", "calls", *_DROPPABLE),
+    )
     for text in report.notes:
         _say("yellow", "note", text)
     for text in _charges(report):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from etlkit.cli.change_table import empty_table, print_grid
+from etlkit.cli.output_files import STDOUT, write_report
 from etlkit.cli.quantities import amount_text, duration_text, money_text, size_text
 from etlkit.cli.row_changes import without_row
 from etlkit.cli.tables import printable
@@ -17,7 +17,6 @@ from etlkit.cli.tables import printable
 if TYPE_CHECKING:
     from etlkit.api.rehearsal_report import Durations, Interval, Projection, RehearsalReport
 
-_STDOUT = Path("-")
 _MAX_CLASSES = 5
 
 
@@ -29,12 +28,12 @@ def print_rehearsal(report: RehearsalReport, options: dict[str, Any]) -> None:
         options: Values of `quiet`, `report_file` and `as_json`.
     """
     file = options["report_file"]
-    if file is not None and file != _STDOUT:
-        file.write_text(report.to_json() + "\n", encoding="utf-8")
+    if file is not None and file != STDOUT:
+        write_report(file, report.to_json())
     for_a_person = sys.stdout.isatty() and sys.stderr.isatty()
     if not options["quiet"] and not options["as_json"]:
         _show(report)
-    if options["as_json"] or file == _STDOUT or not for_a_person:
+    if options["as_json"] or file == STDOUT or not for_a_person:
         click.echo(report.to_json())
 
 

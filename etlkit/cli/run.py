@@ -14,7 +14,7 @@ from etlkit.cli.graph import FORMATS as GRAPH_FORMATS
 from etlkit.cli.invocation import invoke
 from etlkit.cli.job_actions import DIFF_ROWS, act_on
 from etlkit.cli.logs import configure_logging, say_starting, wants_json
-from etlkit.cli.option_rules import check_kind, check_page, check_partners
+from etlkit.cli.option_rules import check_kind, check_outputs, check_partners
 from etlkit.cli.options import (
     CONTEXT,
     Command,
@@ -295,7 +295,7 @@ def command(target: str | None, **options: Any) -> int:
     target = swallowed_target(target, options)
     check_target(target, options)
     check_partners(options)
-    check_page(options)
+    check_outputs(options)
     level = logging.ERROR if options["quiet"] else logging.INFO
     options["log_format"] = "json" if wants_json(options["log_format"]) else "text"
     configure_logging(

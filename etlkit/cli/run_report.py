@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
+from etlkit.cli.output_files import STDOUT, write_report
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from etlkit.api.report import DatamartReport, DryRunReport, RunReport
     from etlkit.api.workflow_report import WorkflowReport
 
 AnyReport: TypeAlias = "RunReport | DatamartReport | DryRunReport | WorkflowReport"
-
-_STDOUT = Path("-")
 
 
 def print_report(report: AnyReport, options: dict[str, Any]) -> None:
@@ -32,9 +33,9 @@ def print_report(report: AnyReport, options: dict[str, Any]) -> None:
     if not options["quiet"]:
         _show(report)
     file = options["report_file"]
-    if file is not None and file != _STDOUT:
-        file.write_text(report.to_json() + "\n", encoding="utf-8")
-    if file == _STDOUT or not _is_read_by_a_person():
+    if file is not None and file != STDOUT:
+        write_report(file, report.to_json())
+    if file == STDOUT or not _is_read_by_a_person():
         click.echo(report.to_json())
     if options["html_file"] is not None and not isinstance(report, DryRunReport):
         _write_page(report, options["html_file"])

@@ -80,6 +80,10 @@ def load_etl(path: str | os.PathLike[str]) -> type[EtlBase]:
         ConfigError: No such file, it raises, or it has no class `Etl` derived from `EtlBase`; with
             file and line.
     """
+    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+        raise ConfigError(
+            f"load_etl({path!r}): give the path of a script, e.g. 'transforms/etl.py'"
+        )
     script = Path(path)
     folder = str(script.resolve().parent)
     if script.is_file() and folder not in sys.path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from etlkit.rows.ddl_types import TypeNode, parse_type
 from etlkit.rows.types import STRUCT, TYPES, standard_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     import pyarrow as pa
 
@@ -165,8 +166,18 @@ def parse_schema(schema: Mapping[str, str]) -> tuple[Column, ...]:
     """Parse columns from name -> type text, e.g. `EtlBase.output_schema`; keeps the order.
 
     Raises:
-        ConfigError: A text is not a type, or a name breaks a rule of `check_names`.
+        ConfigError: It is no dict of texts, a text is not a type, or a name breaks a rule of
+            `check_names`.
     """
+    if not isinstance(schema, Mapping):
+        raise ConfigError(
+            f"columns are a dict of names and types, e.g. {{'uri': 'STRING'}}; got {schema!r}"
+        )
+    for name, text in schema.items():
+        if not isinstance(name, str) or not isinstance(text, str):
+            raise ConfigError(
+                f"column {name!r}: name and type are texts, e.g. {{'uri': 'STRING'}}; got {text!r}"
+            )
     columns = tuple(Column.parse(name, text) for name, text in schema.items())
     check_names(columns)
     return columns

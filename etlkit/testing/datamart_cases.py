@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from etlkit.errors import ConfigError
+from etlkit.errors import ConfigError, missing_packages
 from etlkit.rows.columns import Column, parse_schema
 from etlkit.rows.types import STRUCT, TYPES
 from etlkit.testing.datamart_run import run_on_rows
@@ -35,7 +36,7 @@ class DatamartCase:
     """One test.
 
     Attributes:
-        name: Unique in its file.
+        where: File, line and name, for messages.
         datamart: `package.module`, `package.module:name`, or the path of a file.
         given: Table to its rows, as the file has them.
         schemas: Table to its columns, where they are said.
@@ -46,7 +47,7 @@ class DatamartCase:
         variables: Values of custom variables.
     """
 
-    name: str
+    where: str
     datamart: str
     given: Mapping[str, Sequence[Row]]
     schemas: Mapping[str, Mapping[str, str]]
@@ -66,7 +67,7 @@ class DatamartCase:
         """
         __tracebackhide__ = True
         given = {
-            table: typed(rows, parse_schema(self.schemas[table]), f"{self.name}: {table}")
+            table: typed(rows, parse_schema(self.schemas[table]), f"{self.where}, {table}")
             if table in self.schemas
             else rows
             for table, rows in self.given.items()
@@ -75,7 +76,7 @@ class DatamartCase:
         compared = {name for row in self.expected for name in row}
         if compared:
             rows = [{name: row[name] for name in row if name in compared} for row in rows]
-        expected = typed(self.expected, columns, f"{self.name}: expect")
+        expected = typed(self.expected, columns, f"{self.where}, expect")
         assert_rows(rows, expected, by=self.by, ordered=self.ordered)
 
 
@@ -87,116 +88,197 @@ _PLAIN: Mapping[str, Callable[[Any], Any]] = {
 }
 
 
-def read_cases(file: Path) -> list[DatamartCase]:
+def read_cases(file: Path) -> list[tuple[str, DatamartCase | ConfigError]]:
     """Read a file of tests.
 
     Args:
         file: YAML with a list `unit_tests`. Fixtures are beside it.
 
+    Returns:
+        Each test with its name, in the order of the file. An error = what is wrong with that test; the
+        others are not concerned.
+
     Raises:
-        ConfigError: It is not of that form; says where.
+        ConfigError: The file is not of that form; says where.
     """
     try:
         import yaml
     except ImportError:
-        raise ConfigError(
-            "tests of datamarts in YAML need PyYAML, which comes with the extra `local`"
-        ) from None
+        raise missing_packages("tests of datamarts in YAML need PyYAML", "local") from None
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+        text = file.read_text(encoding="utf-8")
+        content, root = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
+    except OSError as error:
+        raise ConfigError(f"{file.name}: {error.strerror}") from None
+    except (ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"{file.name} is not YAML: {error}") from None
     if not isinstance(content, dict) or not isinstance(content.get("unit_tests"), list):
         raise ConfigError(f"{file.name}: it needs a list unit_tests")
-    cases = [_case(entry, file) for entry in content["unit_tests"]]
-    names = [case.name for case in cases]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ConfigError(f"{file.name}: two tests have the name {', '.join(twice)}")
-    return cases
+    top = _Place(file, root, "").below("unit_tests")
+    cases: dict[str, DatamartCase | ConfigError] = {}
+    for number, entry in enumerate(content["unit_tests"]):
+        name = entry.get("name") if isinstance(entry, dict) else None
+        name = f"test {number + 1}" if name is None else str(name)
+        place = top.item(number, f"test {name!r}")
+        if name in cases:
+            name, case = _also(name, cases), ConfigError(f"{place}: another test has this name")
+            cases[name] = case
+            continue
+        try:
+            cases[name] = _case(entry, place)
+        except ConfigError as error:
+            cases[name] = error
+    return list(cases.items())
 
 
-def _case(entry: Any, file: Path) -> DatamartCase:
-    name = entry.get("name") if isinstance(entry, dict) else None
-    where = f"{file.name}, test {name or entry!r}"
-    _check(entry, where, _KEYS, needed=("name", "datamart", "expect"))
+def _also(name: str, names: Collection[str]) -> str:
+    return next(each for n in count(2) if (each := f"{name} ({n})") not in names)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A place in a file of tests.
+
+    Attributes:
+        file: The file.
+        node: What stands there, as PyYAML has parsed it.
+        what: Name of what stands there.
+    """
+
+    file: Path
+    node: Any
+    what: str
+
+    def below(self, key: str, what: str = "") -> _Place:
+        """The value of a key; this place if there is no such key."""
+        pairs = self.node.value if isinstance(self.node.value, list) else []
+        found = [pair for pair in pairs if isinstance(pair, tuple) and pair[0].value == key]
+        node = found[-1][1] if found else self.node
+        return _Place(self.file, node, ", ".join(filter(None, (self.what, what))))
+
+    def item(self, number: int, what: str) -> _Place:
+        """An item of the list that stands here, from 0."""
+        return _Place(
+            self.file, self.node.value[number], ", ".join(filter(None, (self.what, what)))
+        )
+
+    def __str__(self) -> str:
+        """For messages."""
+        return f"{self.file.name}:{self.node.start_mark.line + 1}, {self.what}"
+
+
+def _case(entry: Any, place: _Place) -> DatamartCase:
+    _check(entry, place, _KEYS, needed=("name", "datamart", "expect"))
     given: dict[str, Sequence[Row]] = {}
     schemas: dict[str, Mapping[str, str]] = {}
-    for table in entry.get("given") or []:
-        _check(table, f"{where}, given", _GIVEN_KEYS, needed=("input",))
-        given[table["input"]] = _rows(table, f"{where}, {table['input']}", file)
+    tables = entry.get("given") or []
+    if not isinstance(tables, list):
+        raise ConfigError(f"{place.below('given', 'given')}: it is a list of tables")
+    for number, table in enumerate(tables):
+        where = place.below("given").item(number, "given")
+        _check(table, where, _GIVEN_KEYS, needed=("input",))
+        given[table["input"]] = _rows(table, where)
         if table.get("schema"):
+            try:
+                parse_schema(table["schema"])
+            except ConfigError as error:
+                raise ConfigError(f"{where.below('schema', 'schema')}: {error}") from None
             schemas[table["input"]] = table["schema"]
-    expect = entry["expect"]
-    _check(expect, f"{where}, expect", _EXPECT_KEYS, needed=())
+    expect, where = entry["expect"], place.below("expect", "expect")
+    _check(expect, where, _EXPECT_KEYS, needed=())
     if "rows" not in expect and "fixture" not in expect:
-        raise ConfigError(f"{where}, expect: it needs rows or a fixture")
+        raise ConfigError(f"{where}: it needs rows or a fixture")
     return DatamartCase(
-        name=str(name),
+        where=str(place),
         datamart=str(entry["datamart"]),
         given=given,
         schemas=schemas,
-        expected=_rows(expect, f"{where}, expect", file),
+        expected=_rows(expect, where),
         by=expect.get("by"),
         ordered=bool(expect.get("ordered", True)),
-        now=_moment(entry.get("now"), where),
+        now=_moment(entry.get("now"), place.below("now")),
         variables=entry.get("variables") or {},
     )
 
 
-def _check(entry: Any, where: str, keys: Sequence[str], needed: Sequence[str]) -> None:
+def _check(entry: Any, place: _Place, keys: Sequence[str], needed: Sequence[str]) -> None:
     if not isinstance(entry, dict):
-        raise ConfigError(f"{where}: it is a mapping with some of {', '.join(keys)}")
+        raise ConfigError(f"{place}: it is a mapping with some of {', '.join(keys)}")
     if unknown := [key for key in entry if key not in keys]:
-        raise ConfigError(f"{where}: unknown {unknown[0]!r}; it is one of {', '.join(keys)}")
+        raise ConfigError(
+            f"{place.below(unknown[0])}: unknown {unknown[0]!r}; it is one of {', '.join(keys)}"
+        )
     if missing := [key for key in needed if not entry.get(key)]:
-        raise ConfigError(f"{where}: {missing[0]} is missing")
+        raise ConfigError(f"{place}: {missing[0]} is missing")
 
 
-def _moment(value: Any, where: str) -> datetime | None:
+def _moment(value: Any, place: _Place) -> datetime | None:
     if value is None:
         return None
     if isinstance(value, datetime):
         return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
     if isinstance(value, date):
         return datetime(value.year, value.month, value.day, tzinfo=UTC)
-    raise ConfigError(f"{where}: now is a time, e.g. 2026-01-31T09:00:00Z")
+    raise ConfigError(f"{place}: now is a time, e.g. 2026-01-31T09:00:00Z")
 
 
-def _rows(entry: Mapping[str, Any], where: str, file: Path) -> list[Row]:
+def _rows(entry: Mapping[str, Any], place: _Place) -> list[Row]:
     rows, kind = entry.get("rows"), entry.get("format", "dict")
     if kind not in _FORMATS:
-        raise ConfigError(f"{where}: format is one of {', '.join(_FORMATS)}")
+        raise ConfigError(f"{place.below('format')}: format is one of {', '.join(_FORMATS)}")
     if fixture := entry.get("fixture"):
-        return _fixture(file.parent / fixture, where)
+        return _fixture(str(fixture), place.below("fixture"))
     if kind == "csv":
-        return _of_csv(str(rows or "").strip().splitlines())
+        return _of_csv(str(rows or "").strip().splitlines(), str(place.below("rows")))
     if rows is None:
         return []
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ConfigError(f"{where}: rows is a list of mappings, or text with format: csv")
+        raise ConfigError(
+            f"{place.below('rows')}: rows is a list of mappings, or text with format: csv"
+        )
     return rows
 
 
-def _fixture(file: Path, where: str) -> list[Row]:
+def _fixture(name: str, place: _Place) -> list[Row]:
+    file, where = place.file.parent / name, f"{place}: fixture {name}"
+    if file.suffix not in {".csv", ".jsonl"}:
+        raise ConfigError(f"{where}: it is a .csv or a .jsonl file")
     try:
-        text = file.read_text(encoding="utf-8")
+        lines = file.read_text(encoding="utf-8").splitlines()
     except OSError as error:
-        raise ConfigError(f"{where}: fixture {file.name}: {error.strerror}") from None
+        raise ConfigError(f"{where}: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigError(f"{where}: it is not UTF-8: {error}") from None
     if file.suffix == ".csv":
-        return _of_csv(text.splitlines())
-    if file.suffix == ".jsonl":
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
-    raise ConfigError(f"{where}: fixture {file.name}: it is a .csv or a .jsonl file")
+        return _of_csv(lines, where)
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line) if line.strip() else {}
+        except ValueError as error:
+            raise ConfigError(f"{where}, line {number}: {error}") from None
+        if not isinstance(row, dict):
+            raise ConfigError(f'{where}, line {number}: it is an object, e.g. {{"id": 1}}')
+        if line.strip():
+            rows.append(row)
+    return rows
 
 
-def _of_csv(lines: Iterable[str]) -> list[Row]:
+def _of_csv(lines: Iterable[str], where: str) -> list[Row]:
     """Rows of CSV with a header; each cell is read as YAML reads it, an empty one is null."""
     import yaml
 
-    return [
-        {name: yaml.safe_load(cell) if cell else None for name, cell in row.items()}
-        for row in csv.DictReader(lines, skipinitialspace=True)
-    ]
+    rows = []
+    for number, row in enumerate(csv.DictReader(lines, skipinitialspace=True), 1):
+        if None in row or None in row.values():
+            raise ConfigError(f"{where}, row {number}: it has more or fewer cells than the header")
+        try:
+            rows.append(
+                {name: yaml.safe_load(cell) if cell else None for name, cell in row.items()}
+            )
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{where}, row {number}: {error}") from None
+    return rows
 
 
 def typed(rows: Sequence[Row], columns: Sequence[Column], where: str) -> list[Row]:

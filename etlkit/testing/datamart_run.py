@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from etlkit.errors import ConfigError
 from etlkit.rows.columns import parse_schema
 from etlkit.rows.inference import infer_columns
+from etlkit.testing.arguments import given_rows, short
 from etlkit.testing.frozen_sql import frozen
 from etlkit.testing.frozen_time import frozen_moment, going_on
 from etlkit.testing.made_tables import make_table
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
     from etlkit.bigquery.client import Connection
     from etlkit.rows.columns import Column
     from etlkit.rows.row import Row
+
+
+_GIVEN = {
+    "given": "{'demo.orders': [{'id': 1}]}",
+    "schemas": "{'demo.orders': {'id': 'INT64'}}",
+    "variables": "{'day': '2026-01-03'}",
+}
 
 
 def datamart_rows(
@@ -49,10 +57,26 @@ def datamart_rows(
         SELECT has one.
 
     Raises:
-        ConfigError: This is not the local BigQuery, or the types of a table are not known.
+        ConfigError: This is not the local BigQuery, an argument is of another kind, or the types of a
+            table are not known.
         EtlkitError: The datamart failed.
     """
-    return run_on_rows(job, given or {}, schemas or {}, variables, now)[0]
+    from etlkit.api.datamart import Datamart
+
+    if not isinstance(job, Datamart):
+        raise ConfigError(f"datamart_rows({short(job)}): give a Datamart")
+    for name, value in {"given": given, "schemas": schemas, "variables": variables}.items():
+        if value is not None and not isinstance(value, Mapping):
+            raise ConfigError(
+                f"datamart_rows: {name}={short(value)}: it is a dict, e.g. {_GIVEN[name]}"
+            )
+    if now is not None and (not isinstance(now, datetime) or now.tzinfo is None):
+        raise ConfigError(
+            f"datamart_rows: now={short(now)}: it is a time with its timezone, e.g. "
+            "datetime(2026, 1, 3, tzinfo=UTC)"
+        )
+    rows = {table: given_rows(f"datamart_rows: {table}", r) for table, r in (given or {}).items()}
+    return run_on_rows(job, rows, schemas or {}, variables, now)[0]
 
 
 def run_on_rows(

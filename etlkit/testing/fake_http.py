@@ -12,6 +12,8 @@ from threading import Lock
 from typing import Any, Self
 from urllib.parse import parse_qsl, unquote
 
+from etlkit.errors import ConfigError
+from etlkit.testing.arguments import short
 from etlkit.testing.fault_http import HttpListener, Reply
 
 _logger = logging.getLogger("etlkit.testing")
@@ -51,16 +53,24 @@ class FakeHttp:
     This one is for what an API says; `FaultServer` is for an API that fails.
 
     Args:
-        handler: Gives the answer to a request: JSON, or `(status, JSON)`, or `(status, JSON, headers)`.
-            Bytes or a text in the place of JSON are sent as they are; None = no content. An exception
-            is answered with 500. It is called on one thread.
+        handler: A function that gives the answer to a request: JSON, or `(status, JSON)`, or
+            `(status, JSON, headers)`. Bytes or a text in the place of JSON are sent as they are; None =
+            no content. An exception is answered with 501. It is called on one thread.
 
     Attributes:
         url: `http://127.0.0.1:PORT`.
         requests: All that came so far.
+
+    Raises:
+        ConfigError: The handler is no function.
     """
 
     def __init__(self, handler: Callable[[FakeRequest], Any]) -> None:
+        if not callable(handler):
+            raise ConfigError(
+                f"FakeHttp({short(handler)}): give a function of the request, e.g. "
+                "lambda request: {'name': 'Ada'}"
+            )
         self._handler = handler
         self._lock = Lock()
         self._is_closed = False

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self, TypeAlias
 
+from etlkit.errors import ConfigError
+from etlkit.testing.arguments import short
 from etlkit.testing.fault_plan import FaultPlan
 from etlkit.testing.fault_server import FaultServer
 from etlkit.testing.fault_vision import Item
@@ -12,7 +14,9 @@ from etlkit.testing.fault_vision import Item
 Said: TypeAlias = "Sequence[str] | Mapping[str, Any]"
 """Names of what is on an image, or Vision's `AnnotateImageResponse` as JSON."""
 
+_INVALID = 3
 _NOT_FOUND = 5
+_EXAMPLE = "{'gs://photos/cat.jpg': ['Cat']}"
 _BOX = [{"x": 0.1, "y": 0.1}, {"x": 0.9, "y": 0.1}, {"x": 0.9, "y": 0.9}, {"x": 0.1, "y": 0.9}]
 _FIRST_SCORE = 0.9
 
@@ -31,11 +35,16 @@ class FakeVision:
         images: As given.
         server: The server, for its counts.
         environ: Environment variables that lead etlkit's Vision clients here.
+
+    Raises:
+        ConfigError: The images are no dict, or something else than names or JSON is said of one.
     """
 
     def __init__(
         self, images: Mapping[str, Said] | None = None, *, plan: FaultPlan | None = None
     ) -> None:
+        if images is not None:
+            _check_images(images)
         self.images: Mapping[str, Sequence[str] | Mapping[str, Any]] = (
             images if images is not None else {}
         )
@@ -68,12 +77,32 @@ class FakeVision:
         return answer_of(self.images, item)
 
 
+def _check_images(images: Any) -> None:
+    if not isinstance(images, Mapping):
+        raise ConfigError(f"FakeVision({short(images)}): give a dict, e.g. {_EXAMPLE}")
+    for key, said in images.items():
+        if not _is_said(said):
+            raise ConfigError(
+                f"FakeVision: {short(said)} is said of {key!r}; it is e.g. {_EXAMPLE}"
+            )
+
+
+def _is_said(said: Any) -> bool:
+    if isinstance(said, Mapping):
+        return True
+    is_list = isinstance(said, Sequence) and not isinstance(said, (str, bytes))
+    return is_list and all(isinstance(name, str) for name in said)
+
+
 def answer_of(images: Mapping[str, Said], item: Item) -> dict[str, Any]:
     """What Vision says of one image, see `FakeVision`."""
     said = images.get(item.key)
     if said is None:
         message = f"FakeVision was told nothing about {item.key}."
         return {"error": {"code": _NOT_FOUND, "message": message}}
+    if not _is_said(said):  # `images` has been changed since the start
+        message = f"FakeVision was told {short(said)} about {item.key}; it is e.g. {_EXAMPLE}."
+        return {"error": {"code": _INVALID, "message": message}}
     if isinstance(said, Mapping):
         return dict(said)
     return {

@@ -7,11 +7,12 @@ it was sent before decide what happens, so a run can be repeated with the same f
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, get_args
 
 from etlkit.errors import ConfigError
+from etlkit.testing.arguments import short
 
 Kind = Literal[
     "ok", "status", "hang", "disconnect", "reset", "truncate", "html", "drip", "item_error"
@@ -86,6 +87,19 @@ class Fault:
 OK: Final = Fault()
 
 
+def _parsed(script: Any) -> tuple[Fault, ...]:
+    """The entries of a script.
+
+    Raises:
+        ConfigError: It is no list of texts, or one of them is no fault.
+    """
+    is_list = isinstance(script, Iterable) and not isinstance(script, (str, bytes, Mapping))
+    entries = list(script) if is_list else [None]
+    if not all(isinstance(entry, str) for entry in entries):
+        raise ConfigError(f"a script of faults is a list, e.g. ['503', 'ok']; got {short(script)}")
+    return tuple(map(Fault.parse, entries))
+
+
 def _option(text: str, option: str) -> tuple[str, Any]:
     name, _, value = option.partition("=")
     try:
@@ -138,7 +152,7 @@ class FaultPlan:
         Raises:
             ConfigError: An entry is invalid.
         """
-        return cls(entries=tuple(Fault.parse(entry) for entry in entries))
+        return cls(entries=_parsed(entries))
 
     @classmethod
     def by_item(cls, entries: Mapping[str, Sequence[str]]) -> FaultPlan:
@@ -153,8 +167,11 @@ class FaultPlan:
         Raises:
             ConfigError: An entry is invalid.
         """
-        items = {key: tuple(map(Fault.parse, script)) for key, script in entries.items()}
-        return cls(items=items)
+        if not isinstance(entries, Mapping):
+            raise ConfigError(
+                f"FaultPlan.by_item({short(entries)}): give a dict, e.g. {{'cat.jpg': ['503']}}"
+            )
+        return cls(items={key: _parsed(script) for key, script in entries.items()})
 
     @classmethod
     def seeded(
@@ -207,9 +224,11 @@ class FaultPlan:
             "html": html,
             "drip": drip,
         }
-        for share in (*shares.values(), item_error, item_refused, sum(shares.values())):
-            if not 0 <= share <= 1:
-                raise ConfigError(f"shares of faults are 0.0-1.0, also in sum; got {share:g}")
+        given = (*shares.values(), item_error, item_refused)
+        wrong = [each for each in given if not isinstance(each, (int, float))]
+        for share in wrong or (*given, sum(shares.values())):
+            if wrong or not 0 <= share <= 1:
+                raise ConfigError(f"shares of faults are 0.0-1.0, also in sum; got {share!r}")
         if not hints or not set(hints) <= set(_HINTS):
             raise ConfigError(f"hints={tuple(hints)}: choose from {', '.join(_HINTS)}")
         return cls(

@@ -31,7 +31,9 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qsl
 
+from etlkit.errors import ConfigError
 from etlkit.testing import fault_vision as vision
+from etlkit.testing.arguments import short
 from etlkit.testing.fault_handler import Decision, FaultHandler
 from etlkit.testing.fault_http import HttpListener, Reply
 from etlkit.testing.fault_plan import FaultPlan
@@ -100,6 +102,10 @@ class FaultServer:
         outage_after: int = 0,
         outage_s: float | None = None,
     ) -> None:
+        if plan is not None and not isinstance(plan, FaultPlan):
+            raise ConfigError(
+                f"FaultServer({short(plan)}): give a plan, e.g. FaultPlan.script(['503'])"
+            )
         self._fault_handler = FaultHandler(plan or FaultPlan.none(), quota, outage_after, outage_s)
         self._answer = answer or vision.default_answer
         self._routes = dict(routes or {})

@@ -64,7 +64,9 @@ def _moment(at: datetime | str) -> datetime:
         moment = datetime.fromisoformat(at) if isinstance(at, str) else at
     except ValueError as error:
         raise ConfigError(f"freeze_time({at!r}): write e.g. '2026-01-03T00:00Z'") from error
-    if not isinstance(moment, datetime) or moment.tzinfo is None:
+    if not isinstance(moment, datetime):
+        raise ConfigError(f"freeze_time({at!r}) is no time: write e.g. '2026-01-03T00:00Z'")
+    if moment.tzinfo is None:
         raise ConfigError(
             f"freeze_time({at!r}) has no timezone: write e.g. '2026-01-03T00:00Z', or "
             "datetime(2026, 1, 3, tzinfo=UTC)"

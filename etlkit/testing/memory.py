@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
@@ -22,6 +22,7 @@ from etlkit.errors import (
 from etlkit.rows.batches import RowDecoder, RowEncoder
 from etlkit.rows.columns import Column, check_names, parse_schema
 from etlkit.rows.inference import infer_columns
+from etlkit.testing.arguments import given_rows
 
 if TYPE_CHECKING:
     from etlkit.api.job_options import JobOptions
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from etlkit.rows.row import Row
     from etlkit.variables.definitions import Value
 
+_ROWS = "MemorySource"
 _Mode: TypeAlias = Literal["append", "replace"]
 
 
@@ -37,21 +39,24 @@ class MemorySource:
     """Rows from a list.
 
     Args:
-        rows: The rows; each run freezes a copy.
+        rows: The rows; each run freezes a copy. A list may be changed between runs.
         schema: Their columns, as in `EtlBase.output_schema`; None = inferred from the rows.
         batch_rows: Rows per batch.
+
+    Raises:
+        ConfigError: The rows are no dicts; of a list when it is opened.
     """
 
     fingerprint = "memory"
 
     def __init__(
         self,
-        rows: Sequence[Row],
+        rows: Iterable[Row],
         schema: Mapping[str, str] | None = None,
         *,
         batch_rows: int = 1000,
     ) -> None:
-        self.rows = rows
+        self.rows: Sequence[Row] = rows if isinstance(rows, list) else given_rows(_ROWS, rows)
         self.batch_rows = batch_rows
         self.frozen: dict[str, list[Row]] = {}
         self._schema = schema
@@ -62,10 +67,25 @@ class MemorySource:
 
     def open(self, job: JobOptions, run: Run) -> MemoryReader:  # noqa: ARG002
         """See `etlkit.api.source.Source.open`."""
-        rows = list(self.rows)
-        columns = infer_columns(rows, {}) if self._schema is None else parse_schema(self._schema)
-        check_names(columns)
+        rows = given_rows(_ROWS, self.rows)
+        if self._schema is None:
+            columns = infer_columns(rows, {})
+            check_names(columns)
+        else:
+            columns = parse_schema(self._schema)
+            _check_keys(rows, columns)
         return MemoryReader(self, run, columns)
+
+
+def _check_keys(rows: Sequence[Row], columns: Sequence[Column]) -> None:
+    names = [column.name for column in columns]
+    for number, row in enumerate(rows, 1):
+        for name in row:
+            if name not in names:
+                raise ConfigError(
+                    f"{_ROWS}: row {number} has {name!r}, which its schema does not name; that has "
+                    f"{', '.join(names) or 'no columns'}"
+                )
 
 
 class MemoryReader:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from etlkit.api.quantities import number_of
+from etlkit.testing.arguments import short as _short
 
 if TYPE_CHECKING:
     from etlkit.rows.row import Row
 
 _MAX_SHOWN = 10
-_MAX_CHARS = 80
 
 
 def assert_rows(
@@ -38,13 +38,15 @@ def assert_rows(
 
     Raises:
         AssertionError: They differ; shows up to ten rows.
-        ValueError: Two rows have the same values in `by`, or a row lacks one of these columns.
+        TypeError: The rows are no dicts, or `by` or `float_tolerance` is of another type.
+        ValueError: Two rows have the same values in `by`, a row lacks one of these columns, or there
+            are none; or `float_tolerance` is negative.
     """
     __tracebackhide__ = True
     given, wanted = _rows("actual", actual), _rows("expected", expected)
-    same = _Same(float_tolerance)
+    same = _Same(_tolerance(float_tolerance))
     if by is not None:
-        names = (by,) if isinstance(by, str) else tuple(by)
+        names = _names(by)
         found = list(_by_key(_keyed(given, names), _keyed(wanted, names), names, same))
     elif ordered:
         found = list(_by_position(given, wanted, same))
@@ -56,6 +58,23 @@ def assert_rows(
         more = [f"… and {rest:,} more"] if rest else []
         counts = f"{number_of(len(given), 'row')}, expected {len(wanted):,}; {len(found):,} differ"
         raise AssertionError("\n".join([counts, *shown, *more]))
+
+
+def _names(by: Any) -> tuple[str, ...]:
+    names = (by,) if isinstance(by, str) else tuple(by) if isinstance(by, Iterable) else None
+    if names is None or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"by={_short(by)}: it is a column, or a list of columns, e.g. by='id'")
+    if not names or not all(names):
+        raise ValueError(f"by={_short(by)} names no column; without by, the position counts")
+    return names
+
+
+def _tolerance(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"float_tolerance={_short(value)}: it is a share, e.g. 1e-9")
+    if not value >= 0:
+        raise ValueError(f"float_tolerance={value}: it is 0 or more")
+    return float(value)
 
 
 def _rows(what: str, rows: Any) -> list[Row]:
@@ -102,7 +121,7 @@ def _by_key(
     same: _Same,
 ) -> Iterator[str]:
     for key, other in wanted.items():
-        what = "row " + ", ".join(f"{n}={_short(v)}" for n, v in zip(names, key, strict=True))
+        what = "row " + ", ".join(f"{name}={_short(other[name])}" for name in names)
         if key in given:
             yield from _difference(what, given[key], other, same)
         else:
@@ -167,10 +186,12 @@ def _keyed(rows: list[Row], names: tuple[str, ...]) -> dict[tuple[Any, ...], Row
     lacking = [row for row in rows if not set(names) <= row.keys()]
     if lacking:
         raise ValueError(f"a row has no {', '.join(names)}: {_short(lacking[0])}")
-    keys = [tuple(row[name] for name in names) for row in rows]
-    key, number = Counter(map(repr, keys)).most_common(1)[0] if keys else ("", 0)
+    values = [tuple(row[name] for name in names) for row in rows]
+    value, number = Counter(map(repr, values)).most_common(1)[0] if values else ("", 0)
     if number > 1:
-        raise ValueError(f"{number} rows have the same {', '.join(names)}: {key}")
+        raise ValueError(f"{number} rows have the same {', '.join(names)}: {value}")
+    # As texts where a value has no hash, e.g. the list of a REPEATED column.
+    keys = [tuple(each if isinstance(each, Hashable) else repr(each) for each in v) for v in values]
     return dict(zip(keys, rows, strict=True))
 
 
@@ -185,8 +206,3 @@ def _difference(what: str, row: Row, other: Row, same: _Same) -> Iterator[str]:
             lines.append(f"  {name}: {_short(row[name])}, expected {_short(other[name])}")
     if lines:
         yield "\n".join([what, *lines])
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= _MAX_CHARS else f"{text[:_MAX_CHARS]}…"

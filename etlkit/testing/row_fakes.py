@@ -8,7 +8,9 @@ from itertools import chain, count, islice
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from etlkit.errors import ConfigError
 from etlkit.rows.columns import Column, parse_schema
+from etlkit.testing.arguments import short, whole_number
 from etlkit.testing.fake_values import FAKE_TYPES
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ _SHARE = 0.1
 """Of the values in mixed rows that are NULL, and of those that are edge values."""
 
 _MAX_ITEMS = 3
+_COLUMNS = "{'uri': 'STRING NOT NULL'}"
 
 
 def fake_rows(
@@ -39,8 +42,8 @@ def fake_rows(
         of: Columns as in `EtlBase.output_schema`, e.g. `{"uri": "STRING NOT NULL"}`; or a query; or a
             table, `dataset.table` or `project.dataset.table`. A query or table is only asked for its
             columns, which costs nothing.
-        n: How many rows.
-        seed: Another seed gives other rows.
+        n: How many rows, 0 or more.
+        seed: Another seed, a whole number, gives other rows.
         nulls: Whether there are NULL values.
         edges: Whether there are edge values.
 
@@ -49,10 +52,17 @@ def fake_rows(
         each plausible row; names such as `uri`, `email` or `city` get values that look like it.
 
     Raises:
-        ConfigError: A type is unknown.
+        ConfigError: An argument is of another kind, or a type is unknown.
         SourceError: The query or the table cannot be read.
     """
-    columns = parse_schema(of) if isinstance(of, Mapping) else _columns_of(of)
+    whole_number("fake_rows: n", n, at_least=0)
+    whole_number("fake_rows: seed", seed)
+    if isinstance(of, Mapping):
+        if not of:
+            raise ConfigError(f"fake_rows({{}}): name the columns, e.g. {_COLUMNS}")
+        columns: Sequence[Column] = parse_schema(of)
+    else:
+        columns = _columns_of(_query_or_table("fake_rows", of, f"columns, e.g. {_COLUMNS}; "))
     return fake_rows_of(columns, n, seed=seed, nulls=nulls, edges=edges)
 
 
@@ -77,21 +87,35 @@ def sample_rows(of: str, n: int = 50, *, seed: int = 0) -> list[Row]:
 
     Args:
         of: A query, or a table, `dataset.table` or `project.dataset.table`.
-        n: How many rows; fewer if there are not that many.
-        seed: Another seed chooses other rows.
+        n: How many rows, 1 or more; fewer if there are not that many.
+        seed: Another seed, a whole number, chooses other rows.
 
     Returns:
         Native values, as `transform_row` gets them; the same ones as long as the table does not change.
 
     Raises:
+        ConfigError: An argument is of another kind.
         SourceError: The query or the table cannot be read.
     """
     from etlkit.bigquery.sql.user_sql import sample_of
     from etlkit.rows.batches import RowDecoder
 
+    of = _query_or_table("sample_rows", of)
+    whole_number("sample_rows: n", n, at_least=1)
+    whole_number("sample_rows: seed", seed)
+
     with _opened(sample_of(of, n, seed), limit=n) as reader:
         decoder = RowDecoder(reader.columns)
         return [row for batch in reader.batches() for row in decoder.decode(batch).rows]
+
+
+def _query_or_table(function: str, of: object, other: str = "") -> str:
+    if isinstance(of, str) and of.strip():
+        return of
+    raise ConfigError(
+        f"{function}({short(of)}): give {other}a query, e.g. 'SELECT uri FROM photos.images'; or a "
+        "table, e.g. 'photos.images'"
+    )
 
 
 def _columns_of(of: str) -> Sequence[Column]:

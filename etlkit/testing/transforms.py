@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from etlkit.api.job import TransferJob
@@ -10,6 +10,7 @@ from etlkit.api.policies import OnRowError
 from etlkit.api.run import RunRequest
 from etlkit.api.transform import EtlBase
 from etlkit.engine.transfer import run_transfer
+from etlkit.testing.arguments import given_rows
 from etlkit.testing.memory import MemorySink, MemorySource
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 def run_transform(
     etl: EtlBase | type[EtlBase] | Callable[[], EtlBase],
-    rows: Sequence[Row],
+    rows: Iterable[Row],
     *,
     schema: Mapping[str, str] | None = None,
     on_row_error: OnRowError = "fail",
@@ -35,8 +36,10 @@ def run_transform(
         The rows the target would hold, in order; a column that a row lacks is None.
 
     Raises:
+        ConfigError: The rows are no dicts, or the columns are wrong.
         EtlkitError: The error that would end the run.
     """
+    rows = given_rows("run_transform", rows)
     sink = MemorySink("replace")
     job = TransferJob(
         source=MemorySource(rows, schema),

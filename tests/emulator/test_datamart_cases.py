@@ -60,6 +60,15 @@ unit_tests:
         schema: {ordered_at: TIMESTAMP, amount: NUMERIC, tags: ARRAY<STRING>}
       - {input: DATASET.rates, fixture: rates.csv, schema: {of_day: DATE, rate: NUMERIC}}
     expect: {rows: []}
+  - name: a_fixture_that_is_gone
+    datamart: jobs.sales
+    given:
+      - input: DATASET.orders
+        fixture: orders.csv
+    expect: {rows: []}
+  - name: a_job_that_is_gone
+    datamart: jobs.nosuch
+    expect: {rows: []}
 """
 CONFTEST = """
 import os, pytest
@@ -116,31 +125,76 @@ def test_cases_run_and_a_difference_can_be_read(run):
     assert "row day=datetime.date(2026, 1, 3)" in out
     assert "amount: Decimal('1.500000000'), expected Decimal('2')" in out
     assert "Traceback" not in out
+    assert "3 failed, 1 passed" in out
+    fixture = (
+        "sales.etlkit.yml:36, test 'a_fixture_that_is_gone', given: fixture orders.csv: No such"
+    )
+    assert f"\n{fixture} file or directory\n" in out
+    assert "sales.etlkit.yml:38, test 'a_job_that_is_gone': no module 'jobs.nosuch'" in out
 
 
-REFUSED = {
-    "- x": "a list unit_tests",
-    "unit_tests: [{name: a}]": "datamart is missing",
-    "unit_tests: [{name: a, model: b}]": "unknown 'model'",
-    "unit_tests: [{name: a, datamart: b, expect: {}}]": "expect is missing",
-    "unit_tests: [{name: a, datamart: b, expect: {by: c}}]": "it needs rows or a fixture",
-    "unit_tests: [{name: a, datamart: b, expect: {fixture: c.csv}}]": "fixture c.csv: No such file",
-    "unit_tests: [{name: a, datamart: b, expect: {rows: [1]}}]": "rows is a list of mappings",
-    "unit_tests: [{name: a, datamart: b, now: soon, expect: {rows: []}}]": "now is a time",
-    "unit_tests: [{name: a, datamart: b, given: [{rows: []}], expect: {rows: []}}]": "input is miss",
-    "unit_tests: [": "is not YAML",
-    "unit_tests:\n"
-    + "- {name: a, datamart: b, expect: {rows: []}}\n" * 2: "two tests have the name",
+FILES = {
+    "- x": "x.etlkit.yml: it needs a list unit_tests",
+    "unit_tests: 3": "it needs a list unit_tests",
+    "unit_tests: [": "x.etlkit.yml is not YAML",
+    "\x00": "x.etlkit.yml is not YAML",
 }
 
 
-@pytest.mark.parametrize("text", REFUSED)
+@pytest.mark.parametrize("text", FILES)
 def test_a_file_of_another_form_is_refused(tmp_path, text):
-    """The message says where, and what is allowed."""
+    """The message says what is allowed."""
     file = tmp_path / "x.etlkit.yml"
     file.write_text(text)
-    with pytest.raises(ConfigError, match=REFUSED[text]):
+    with pytest.raises(ConfigError, match=FILES[text]):
         read_cases(file)
+    with pytest.raises(ConfigError, match=r"nosuch\.etlkit\.yml: No such file"):
+        read_cases(tmp_path / "nosuch.etlkit.yml")
+
+
+RIGHT = "{name: right, datamart: b, expect: {rows: []}}"
+TESTS = {
+    "3": ":3, test 'test 2': it is a mapping with some of name",
+    "{name: a}": ":3, test 'a': datamart is missing",
+    "{name: a, datamart: b,\n   model: c}": ":4, test 'a': unknown 'model'; it is one of name",
+    "{name: a, datamart: b, expect: {}}": ": expect is missing",
+    "{name: a, datamart: b, expect: {by: c}}": "expect: it needs rows or a fixture",
+    "{name: a, datamart: b,\n   expect: {\n    fixture: c.csv}}": (
+        ":5, test 'a', expect: fixture c.csv: No such file"
+    ),
+    "{name: a, datamart: b, expect: {fixture: c.txt}}": "fixture c.txt: it is a .csv or a .jsonl",
+    "{name: a, datamart: b, expect: {fixture: bad.jsonl}}": "fixture bad.jsonl, line 2: Expecting",
+    "{name: a, datamart: b, expect: {fixture: list.jsonl}}": "list.jsonl, line 1: it is an object",
+    "{name: a, datamart: b, expect: {fixture: latin.csv}}": "fixture latin.csv: it is not UTF-8",
+    "{name: a, datamart: b, expect: {fixture: long.csv}}": "long.csv, row 2: it has more or fewer",
+    "{name: a, datamart: b, expect: {fixture: cell.csv}}": "cell.csv, row 1: while parsing",
+    "{name: a, datamart: b, expect: {rows: [1]}}": "rows is a list of mappings",
+    "{name: a, datamart: b, expect: {rows: [], format: xml}}": "format is one of dict, csv",
+    "{name: a, datamart: b, now: soon, expect: {rows: []}}": "now is a time",
+    "{name: a, datamart: b, given: x, expect: {rows: []}}": "given: it is a list of tables",
+    "{name: a, datamart: b, given: [{rows: []}], expect: {rows: []}}": "given: input is missing",
+    "{name: a, datamart: b, given: [{input: t, schema: {a: NOPE}}], expect: {rows: []}}": (
+        "given, schema: column 'a': type 'NOPE' is not supported"
+    ),
+    RIGHT: ":3, test 'right': another test has this name",
+}
+
+
+@pytest.mark.parametrize("text", TESTS)
+def test_a_test_that_cannot_be_read_fails_alone(tmp_path, text):
+    """With file and line; the others of its file are read."""
+    (tmp_path / "bad.jsonl").write_text('{"a": 1}\n{"a":\n')
+    (tmp_path / "list.jsonl").write_text("[1]\n")
+    (tmp_path / "latin.csv").write_bytes(b"a\n\xe9\n")
+    (tmp_path / "long.csv").write_text("a,b\n1,2\n1,2,3\n")
+    (tmp_path / "cell.csv").write_text("a\n[1\n")
+    file = tmp_path / "x.etlkit.yml"
+    file.write_text(f"unit_tests:\n - {RIGHT}\n - {text}\n - {RIGHT.replace('right', 'last')}\n")
+    (_, first), (_, wrong), (name, last) = read_cases(file)
+    assert (name, first.where) == ("last", "x.etlkit.yml:2, test 'right'")
+    assert last.datamart == "b"
+    assert str(wrong).startswith("x.etlkit.yml:")
+    assert TESTS[text] in str(wrong)
 
 
 def test_values_of_yaml_become_those_of_the_columns():

@@ -27,6 +27,21 @@ def test_options_of_create_table_show(bq, run, dataset):
     assert bq.get_dataset(dataset).location == "US"
 
 
+def test_a_list_of_tables_shows_their_options(bq, run, dataset):
+    """Real BigQuery: `tables.list` has labels, partitions, clustering and expiration of each table."""
+    run(
+        f"CREATE TABLE {dataset}.t (a INT64, d DATE) PARTITION BY d CLUSTER BY a OPTIONS("
+        "expiration_timestamp=TIMESTAMP '2100-01-02 03:04:05 UTC', labels=[('team', 'etl')])"
+    )
+    run(f"CREATE TABLE {dataset}.u (a INT64)")
+    listed, plain = sorted(bq.list_tables(dataset), key=lambda each: each.table_id)
+    assert listed.labels == {"team": "etl"}
+    assert listed.expires == dt.datetime(2100, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
+    assert listed.time_partitioning.field == "d"
+    assert listed.clustering_fields == ["a"]
+    assert (plain.labels, plain.expires, plain.clustering_fields) == ({}, None, None)
+
+
 def test_options_are_changed_by_ddl_and_rest(bq, run, dataset):
     """Real BigQuery: ALTER TABLE SET OPTIONS and `tables.patch` change the same things."""
     run(f"CREATE TABLE {dataset}.t AS SELECT 1 AS a")

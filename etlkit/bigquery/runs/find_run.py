@@ -169,10 +169,7 @@ def _find_row(
         return rows[-1]
     rows = ledger.find("run_id = @value", str(request.resume), code=True) if exists else []
     if not rows:
-        raise RunStateError(
-            f"there is no run {request.resume} in {ledger.runs}. To list the "
-            "runs: etlkit runs, with the same --local or --project"
-        )
+        raise ledger.no_run(str(request.resume))
     return rows[0]
 
 

@@ -45,6 +45,33 @@ _RENEWALS = "etlkit_renewals"
 
 
 @dataclass(frozen=True)
+class LeaseLabels:
+    """What the labels of a guard tell of its lease; a list of tables has them.
+
+    Attributes:
+        owner: Token of whoever holds it.
+        attempt: Number of the attempt.
+        state: `running`, `stopping` or `ended`.
+        renewals: Changes with each sign of life.
+    """
+
+    owner: str
+    attempt: int
+    state: str
+    renewals: str
+
+    @classmethod
+    def of(cls, labels: Mapping[str, str]) -> LeaseLabels:
+        """Read the labels of a guard."""
+        return cls(
+            owner=labels.get(_OWNER, ""),
+            attempt=int(labels.get(_ATTEMPT) or 0),
+            state=labels.get(_STATE, ""),
+            renewals=labels.get(_RENEWALS, ""),
+        )
+
+
+@dataclass(frozen=True)
 class Holder:
     """Who holds the lease of a run, as its guard's metadata tells.
 
@@ -69,15 +96,15 @@ class Holder:
     @classmethod
     def of(cls, table: bigquery.Table) -> Holder:
         """Read a guard's metadata."""
-        labels = table.labels
+        lease = LeaseLabels.of(table.labels)
         return cls(
-            owner=labels.get(_OWNER, ""),
-            attempt=int(labels.get(_ATTEMPT) or 0),
-            ended=labels.get(_STATE) == "ended",
+            owner=lease.owner,
+            attempt=lease.attempt,
+            ended=lease.state == "ended",
             renewed_at=table.modified or datetime.min.replace(tzinfo=UTC),
             process=ProcessIdentity.from_json(table.description),
-            parent=labels.get(PARENT_LABEL, ""),
-            is_stopping=labels.get(_STATE) == "stopping",
+            parent=table.labels.get(PARENT_LABEL, ""),
+            is_stopping=lease.state == "stopping",
         )
 
     def is_alive(self, now: datetime) -> bool:

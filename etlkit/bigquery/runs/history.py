@@ -23,7 +23,7 @@ from etlkit.bigquery.runs.run_reports import (
 from etlkit.bigquery.runs.stored_reports import from_stored
 from etlkit.bigquery.runs.workflow_events import WorkflowEvents
 from etlkit.bigquery.shards.run_workers import RunWorkers, find_workers
-from etlkit.errors import RunStateError, SourceError
+from etlkit.errors import SourceError
 
 if TYPE_CHECKING:
     from etlkit.api.run import Run
@@ -128,10 +128,7 @@ def _find(ledger: Ledger, run_id: str, *, reports: bool = False) -> dict[str, An
     found = ledger.is_made()
     rows = ledger.find("run_id = @value", run_id, reports=reports) if found else []
     if not rows:
-        raise RunStateError(
-            f"there is no run {run_id} in {ledger.runs}. To list the runs: etlkit runs, with the "
-            "same --local or --project"
-        )
+        raise ledger.no_run(run_id)
     return rows[0]
 
 

@@ -16,6 +16,7 @@ from etlkit.api.outcomes import Counts
 from etlkit.bigquery.names import TableName
 from etlkit.bigquery.schema_fields import to_schema_fields
 from etlkit.bigquery.sql import ledger as ledger_sql
+from etlkit.errors import RunStateError
 from etlkit.rows.columns import Column
 
 if TYPE_CHECKING:
@@ -142,6 +143,13 @@ class Ledger:
         self._names: Sequence[str] = VIEW_COLUMNS
         self.runs: TableName = TableName(*dataset, RUNS)
         self.events: TableName = TableName(*dataset, EVENTS)
+
+    def no_run(self, run_id: str) -> RunStateError:
+        """What to raise where somebody has asked for a run that is not there."""
+        return RunStateError(
+            f"there is no run {run_id} in {self.runs}. To list the runs: etlkit runs, with the same "
+            "--local or --project"
+        )
 
     def make(self) -> None:
         """Create what is missing, and bring an earlier form up to date. Usually two requests."""

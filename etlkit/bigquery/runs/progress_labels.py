@@ -14,20 +14,15 @@ ROWS_LABEL = PREFIX + "rows"
 """On the guard of a worker: source rows that got their outcome from it."""
 
 
-def progress_labels(
-    stage: str, counts: Counts, expected: int | None, num_workers: int | None = None
-) -> dict[str, str]:
+def progress_labels(stage: str, counts: Counts, expected: int | None) -> dict[str, str]:
     """How far a run is, as labels of its guard.
 
     Args:
         stage: Where it is.
         counts: How its rows ended so far.
         expected: Source rows in all; None = not known.
-        num_workers: Processes that share the run; None = it is not shared.
     """
     numbers = {name: str(getattr(counts, name)) for name in COUNTS}
     if expected is not None:
         numbers["expected"] = str(expected)
-    if num_workers is not None:
-        numbers["workers"] = str(num_workers)
     return {PREFIX + name: value for name, value in {"stage": stage, **numbers}.items()}

@@ -129,7 +129,7 @@ class RunOwner:
 
     def _progress(self) -> Mapping[str, str]:
         progress = self._run.progress()
-        return {} if progress is None else progress_labels(*progress, self._run.num_workers)
+        return {} if progress is None else progress_labels(*progress)
 
     def _begin(
         self,

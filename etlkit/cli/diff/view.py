@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from etlkit.cli.change_table import Group, empty_table, print_grid, print_groups
+from etlkit.cli.output_files import STDOUT, write_report
 from etlkit.cli.quantities import money_text
 from etlkit.cli.row_changes import Change, changes, short_row, without_row
 from etlkit.cli.tables import printable
@@ -17,7 +17,6 @@ from etlkit.cli.tables import printable
 if TYPE_CHECKING:
     from etlkit.api.diff_report import DiffReport, RowDiff, RowSide, SideReport
 
-_STDOUT = Path("-")
 _MAX_COLUMNS = 20
 
 
@@ -29,11 +28,11 @@ def print_diff(report: DiffReport, options: dict[str, Any]) -> None:
         options: Values of `report_file` and `as_json`.
     """
     file = options["report_file"]
-    if file is not None and file != _STDOUT:
-        file.write_text(report.to_json() + "\n", encoding="utf-8")
+    if file is not None and file != STDOUT:
+        write_report(file, report.to_json())
     if not options["as_json"]:
         _show(report)
-    if options["as_json"] or file == _STDOUT:
+    if options["as_json"] or file == STDOUT:
         click.echo(report.to_json())
 
 

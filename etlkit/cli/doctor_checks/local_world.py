@@ -31,6 +31,12 @@ def _folder(local_dir: Path) -> Finding:
     if not os.access(there, os.W_OK):
         text = f"{local_dir} cannot be written"
         return problem("local folder", text, f"chmod u+rwx {there}")
+    from etlkit.local.server.local_dir import make_local_dir
+
+    try:
+        make_local_dir(local_dir)
+    except EtlkitError as error:
+        return problem("local folder", str(error))
     free = shutil.disk_usage(there).free
     if free < _FREE_BYTES:
         return warning("local folder", f"{local_dir}: only {free // 1024**2:,} MiB are free")

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from etlkit._version import __version__
-from etlkit.errors import ConfigError, missing_packages
+from etlkit.cli.output_files import check_output
+from etlkit.errors import missing_packages
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -40,15 +41,10 @@ def check_page(path: Path) -> None:
         path: Where the page will be written.
 
     Raises:
-        ConfigError: The packages of the extra are missing, or the folder is not there.
+        ConfigError: The packages of the extra are missing, or the file cannot be written.
     """
     check_packages()
-    if path.is_dir():
-        raise ConfigError(f"{path} is a folder; name a file for the page, e.g. {path / 'run.html'}")
-    if not path.parent.is_dir():
-        raise ConfigError(
-            f"there is no folder {path.parent} for the page {path.name}; make it first"
-        )
+    check_output(path, "the page", replaces=True)
 
 
 def check_packages() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from etlkit.errors import ConfigError
@@ -39,13 +40,32 @@ def write_all(root: Path, files: Mapping[PurePosixPath, bytes]) -> None:
     if there:
         verb = "exists" if len(there) == 1 else "exist"
         raise ConfigError(f"{_listed(there)} {verb} already; nothing was written")
+    folders: list[Path] = []
+    written: list[Path] = []
+    target = root
     try:
         for path, content in files.items():
             target = root / path
+            folders += [each for each in target.parents if not each.exists()]
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
+            with target.open("xb") as file:
+                written.append(target)
+                file.write(content)
     except OSError as error:
-        raise ConfigError(f"{root} cannot be written: {error.strerror}") from error
+        _remove(written, folders)
+        raise ConfigError(
+            f"{target.absolute()} cannot be written: {error.strerror}; nothing was written"
+        ) from error
+
+
+def _remove(files: Sequence[Path], folders: Sequence[Path]) -> None:
+    """Remove what was made, as far as that is possible; a folder that holds anything else stays."""
+    for file in files:
+        with suppress(OSError):
+            file.unlink()
+    for folder in sorted(folders, key=lambda each: len(each.parts), reverse=True):
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _all(folder: Path) -> Iterator[Path]:

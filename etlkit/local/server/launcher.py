@@ -123,7 +123,7 @@ def join_or_start(
             another location or delay.
         JobError: The server failed while it started; the message has the end of its log.
     """
-    _check_extra()
+    check_extra()
     local_dir = local_dir.resolve()
     make_local_dir(local_dir)
     running = _join(local_dir, read_server_info(local_dir))
@@ -154,7 +154,12 @@ def join_or_start(
         ) from error
 
 
-def _check_extra() -> None:
+def check_extra() -> None:
+    """Return if the packages of the `local` extra are there.
+
+    Raises:
+        ConfigError: Some are not.
+    """
     missing = [name for name in _EXTRA_MODULES if importlib.util.find_spec(name) is None]
     if missing:
         names = ", ".join(missing)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -51,6 +52,14 @@ def _check_writable(path: Path) -> None:
                 f"the local folder cannot be used: {each} cannot be written by this user; change "
                 "that, or choose another folder with --local-dir"
             )
+    try:
+        with tempfile.NamedTemporaryFile(dir=path, prefix=".etlkit-"):
+            pass
+    except OSError as error:  # /proc and the like let root in, and have no files of ours
+        raise ConfigError(
+            f"the local folder cannot be used: no file can be made in {path} "
+            f"({error.strerror or error}); choose another folder with --local-dir"
+        ) from error
 
 
 def _close(path: Path) -> None:

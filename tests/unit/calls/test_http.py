@@ -21,6 +21,7 @@ from etlkit import (
     SourceError,
 )
 from etlkit.calls.connections import HttpPool
+from etlkit.calls.deadline import Deadline
 from etlkit.files.web_file import web_file
 from etlkit.vision.download import Downloader, DownloadError
 from tests.loopback import over_tls, self_signed, serving
@@ -226,6 +227,18 @@ def test_the_deadline_fires_while_nobody_reads_the_body():
                 with pytest.raises(RetryableError) as caught:
                     pool.send("POST", "/v1/x", {}, bytes(2**26), timeout_s=0.3)
                 assert caught.value.code == "timeout"
+
+
+def test_a_timeout_of_the_socket_itself_is_a_timeout(monkeypatch):
+    """On a busy machine it comes before the thread that looks at deadlines."""
+    monkeypatch.setattr(Deadline, "fire", lambda _: None)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        closing(HttpPool(f"http://127.0.0.1:{listening.getsockname()[1]}", service="v")) as pool,
+        pytest.raises(RetryableError) as caught,
+    ):
+        pool.send("POST", "/v1/x", {}, bytes(2**26), timeout_s=0.3)
+    assert caught.value.code == "timeout"
 
 
 def test_headers_and_a_small_body_come_in_one_piece(make_client):

@@ -1,8 +1,10 @@
 """The report of a datamart for a person."""
 
+import io
 import logging
 import sys
 
+import click
 import pytest
 
 from etlkit import DatamartReport, StatementReport
@@ -100,3 +102,28 @@ def test_the_rows_of_a_select_are_shown_with_their_place(num_there, table, line,
     seen = capsys.readouterr().err
     assert "│ 2 │ NULL │" in seen
     assert line in seen
+
+
+def test_a_narrow_terminal_keeps_the_state_and_the_price(logs, monkeypatch):
+    """Columns are left out before a statement becomes one line a value."""
+
+    class Terminal(io.StringIO):
+        encoding = "utf-8"
+
+        def isatty(self):
+            return True
+
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    logs()
+    report = script()
+    for statement in (*report.statements, *report.statements[0].children):
+        statement.statement_type, statement.estimated_cost = "CREATE_TABLE_AS_SELECT", 0.1234
+        statement.bytes_processed = 10 * 2**20
+    show_datamart(report)
+    shown = click.unstyle(terminal.getvalue()).splitlines()
+    assert max(map(len, shown)) <= 80
+    assert all(name in shown[2] for name in ("statement", "state", "billed", "cost"))
+    assert any(line.startswith("(no room for: ") for line in shown)

@@ -336,6 +336,12 @@ ORIGINALS: Final = (
         "The resource of a table must show its location, expiration, view and current row count.",
     ),
     Original(
+        "bqemulator.api.routes.tables:_table_to_list_item",
+        "b271c8409759",
+        ("bigquery/patches/table_resource",),
+        "A list of tables must show labels, partitions, clustering and expiration.",
+    ),
+    Original(
         "bqemulator.storage.sql_identifiers:_validate_sql_id",
         "a2b5f9302c0a",
         ("bigquery/patches/table_names",),

@@ -1,9 +1,10 @@
 """The table resource of the REST API: expiration, location, row counts, defaults, views, added columns.
 
 Real BigQuery: `tables.get` shows the current number of rows, the location, the expiration and the
-default values of columns. An expired table is deleted. `tables.patch` adds columns. The emulator: the
-number of rows was that at the table's creation, the other fields were missing, and added columns only
-existed in the catalog. What still differs: defaults are shown in DuckDB's SQL.
+default values of columns; `tables.list` shows labels, partitions, clustering and expiration. An expired
+table is deleted. `tables.patch` adds columns. The emulator: the number of rows was that at the table's
+creation, the other fields were missing, and added columns only existed in the catalog. What still
+differs: defaults are shown in DuckDB's SQL.
 """
 
 from __future__ import annotations
@@ -33,12 +34,18 @@ if TYPE_CHECKING:
 
 _plain_create_app = emulator_server.create_app
 _plain_to_rest = routes._table_to_rest  # noqa: SLF001
+_plain_to_list_item = routes._table_to_list_item  # noqa: SLF001
 _plain_from_rest = routes._rest_to_table_meta  # noqa: SLF001
 _OBSERVERS = (
     middleware.AccessLogMiddleware,
     middleware.CorrelationIdMiddleware,
     middleware.MetricsMiddleware,
 )
+_LISTED = ("friendlyName", "labels", "timePartitioning", "clustering")
+"""Fields of a table that `tables.list` has, too.
+
+https://cloud.google.com/bigquery/docs/reference/rest/v2/tables/list
+"""
 _WITHOUT_ROWS = {"VIEW", "EXTERNAL"}
 _NOW = {"get_current_timestamp()": "CURRENT_TIMESTAMP()", "today()": "CURRENT_DATE()"}
 """Functions that the local server has put in the place of BigQuery's."""
@@ -64,9 +71,7 @@ class TableResources:
         body = _plain_to_rest(meta)
         dataset = self._ctx.catalog.get_dataset(meta.project_id, meta.dataset_id)
         body["location"] = dataset.location if dataset is not None else "US"
-        if meta.expiration_time is not None:
-            body["expirationTime"] = str(int(meta.expiration_time.timestamp() * 1000))
-        body |= _partitioning_to_rest(meta)
+        body |= _expiration_to_rest(meta) | _partitioning_to_rest(meta)
         if meta.view_query is not None:
             body["view"] = {"query": meta.view_query, "useLegacySql": False}
         if meta.table_type not in _WITHOUT_ROWS:
@@ -152,6 +157,23 @@ class TableResources:
                 )
 
 
+def _to_list_item(meta: TableMeta) -> dict[str, Any]:
+    """A table in a list of tables. Nothing is read of its rows."""
+    body = _plain_to_rest(meta)
+    ranges = _partitioning_to_rest(meta)
+    return {
+        **_plain_to_list_item(meta),
+        **{name: body[name] for name in _LISTED if name in body},
+        **{name: value for name, value in ranges.items() if name == "rangePartitioning"},
+        **_expiration_to_rest(meta),
+    }
+
+
+def _expiration_to_rest(meta: TableMeta) -> dict[str, Any]:
+    at = meta.expiration_time
+    return {} if at is None else {"expirationTime": str(int(at.timestamp() * 1000))}
+
+
 def _partitioning_to_rest(meta: TableMeta) -> dict[str, Any]:
     """The fields of a resource that the emulator leaves out."""
     fields: dict[str, Any] = {}
@@ -207,3 +229,4 @@ def _without_observers(app: Any) -> Any:
 def apply() -> None:
     """Build the REST app with these resources."""
     PATCHES.replace("bqemulator.server:create_app", _create_app)
+    PATCHES.replace("bqemulator.api.routes.tables:_table_to_list_item", _to_list_item)
