@@ -390,6 +390,8 @@ def test_arrays_of_the_table_before(sql, answers):
             ],
             "SELECT x FROM DS.t AS t, t.arr x WITH OFFSET WHERE offset = 1": [("q",)],
             "SELECT a, e.*, o FROM DS.t AS t LEFT JOIN t.s AS e WITH OFFSET o": [(1, "k", 5, 0)],
+            "SELECT x.b.k FROM (SELECT STRUCT(STRUCT(n AS k) AS b) AS x FROM UNNEST([2, 1]) AS n) "
+            "GROUP BY k HAVING k > 0 ORDER BY k": [(1,), (2,)],
             "SELECT e.k, v + o FROM DS.t, UNNEST(s) AS e WITH OFFSET o, UNNEST([e.v]) AS v": [
                 ("k", 5)
             ],

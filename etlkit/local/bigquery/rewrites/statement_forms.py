@@ -35,7 +35,34 @@ _SHOWING: Final = (
 def rewrite(tree: exp.Expr, names: Names) -> bool:
     """Select the fields, and leave `_SESSION` out of the names of temporary tables."""
     del names
-    return _select_fields(tree) | _without_session(tree) | _name_fields(tree) | _name_columns(tree)
+    changed = _select_fields(tree) | _without_session(tree) | _name_fields(tree)
+    return changed | _name_columns(tree) | _name_selected_fields(tree)
+
+
+def _name_selected_fields(tree: exp.Expr) -> bool:
+    """`SELECT s.a … ORDER BY a`: the name of a selected field is that of a result column."""
+    changed = False
+    for select in tree.find_all(exp.Select):
+        clauses = [select.args.get(name) for name in ("group", "having", "qualify", "order")]
+        named = {
+            column.name.casefold()
+            for clause in clauses
+            if clause is not None
+            for column in clause.find_all(exp.Column)
+            if not column.table
+        }
+        read = {
+            source.alias_or_name.casefold()
+            for source in select.find_all(exp.Table, exp.Subquery, exp.Unnest)
+        }
+        for each in list(select.expressions) if named else ():
+            is_path = isinstance(each, exp.Dot) or len(getattr(each, "parts", ())) > 1
+            if is_path and len(each.parts) == 2 and each.parts[0].name.casefold() in read:
+                continue  # a column of a table, which DuckDB finds
+            if is_path and not each.is_star and each.output_name.casefold() in named:
+                each.replace(exp.alias_(each.copy(), each.output_name, quoted=True))
+                changed = True
+    return changed
 
 
 def _name_columns(tree: exp.Expr) -> bool:
