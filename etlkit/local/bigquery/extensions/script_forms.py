@@ -154,8 +154,9 @@ _plain_parse_declare: Any = Parser._parse_declare  # noqa: SLF001
 
 def apply() -> None:
     """Parse these forms."""
-    place = "bqemulator.scripting.parser:Parser"
-    PATCHES.replace(f"{place}._parse_statement", _parse_statement)
-    PATCHES.replace(f"{place}._parse_declare", _parse_declare)
-    PATCHES.replace(f"{place}._capture_expr_until", _capture_expr_until)
-    PATCHES.replace(f"{place}._capture_balanced_block", _capture_balanced_block)
+    PATCHES.replace("bqemulator.scripting.parser:Parser._parse_statement", _parse_statement)
+    PATCHES.replace("bqemulator.scripting.parser:Parser._parse_declare", _parse_declare)
+    PATCHES.replace("bqemulator.scripting.parser:Parser._capture_expr_until", _capture_expr_until)
+    PATCHES.replace(
+        "bqemulator.scripting.parser:Parser._capture_balanced_block", _capture_balanced_block
+    )
