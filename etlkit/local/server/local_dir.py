@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -53,8 +52,10 @@ def _check_writable(path: Path) -> None:
                 "that, or choose another folder with --local-dir"
             )
     try:
-        with tempfile.NamedTemporaryFile(dir=path, prefix=".etlkit-"):
-            pass
+        # Not by `tempfile`: it takes the absolute path, of which a folder above may be closed to us.
+        probe = path / f".etlkit-{secrets.token_hex(8)}"
+        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        probe.unlink()
     except OSError as error:  # /proc and the like let root in, and have no files of ours
         raise ConfigError(
             f"the local folder cannot be used: no file can be made in {path} "

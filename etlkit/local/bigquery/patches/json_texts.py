@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterator
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final
@@ -23,9 +22,14 @@ _TOKEN: Final = re.compile(r'"(?:[^"]|"")*"|[A-Za-z_][A-Za-z0-9_]*|\d+|[(),]|\[\
 _ESCAPED: Final = re.compile(rb"\\x([0-9A-Fa-f]{2})")
 _FRACTION: Final = re.compile(r"\.(\d+)")
 _EXACT: Final = 1 << 53
+_BEHIND_A_TYPE: Final = frozenset({",", ")", "(", "WITH"})
 
 Kind = tuple[str, Any]
-"""`("STRUCT", {name: kind})`, `("LIST", kind)`, or a name and None."""
+"""`("STRUCT", ((name, kind), …))`, `("LIST", kind)`, or a name and None."""
+
+
+class _Members(list[tuple[str, Any]]):
+    """The members of an object, also where several have the same name, or none."""
 
 
 class _Number(float):
@@ -43,34 +47,39 @@ def written(text: str, kind: str, is_quoted: bool) -> str:
         kind: DuckDB's name of the value's type.
         is_quoted: Whether numbers that a FLOAT64 cannot hold are strings.
     """
-    value = json.loads(text, parse_float=_Number, parse_int=_Number)
+    value = _parsed(text)
     return _value(value, _kind(kind), is_quoted)
 
 
 def on_lines(text: str) -> str:
     """JSON with a line for each member and element."""
-    value = json.loads(text, parse_float=_Number, parse_int=_Number)
+    value = _parsed(text)
     return _indented(value, "")
 
 
+def _parsed(text: str) -> Any:
+    return json.loads(text, parse_float=_Number, parse_int=_Number, object_pairs_hook=_Members)
+
+
 def _indented(value: Any, before: str) -> str:
-    if not isinstance(value, dict | list) or not value:
+    if not isinstance(value, list) or not value:
         return _value(value, ("", None), is_quoted=False)
     inner = before + "  "
-    if isinstance(value, dict):
-        lines = [f"{_quoted(name)}: {_indented(each, inner)}" for name, each in value.items()]
+    if isinstance(value, _Members):
+        lines = [f"{_quoted(name)}: {_indented(each, inner)}" for name, each in value]
     else:
         lines = [_indented(each, inner) for each in value]
-    opening, closing = "{}" if isinstance(value, dict) else "[]"
+    opening, closing = "{}" if isinstance(value, _Members) else "[]"
     return f"{opening}\n{inner}" + f",\n{inner}".join(lines) + f"\n{before}{closing}"
 
 
 def _value(value: Any, kind: Kind, is_quoted: bool) -> str:
     name, inner = kind
-    if isinstance(value, dict):
+    if isinstance(value, _Members):
+        kinds = [kind for _, kind in inner] if name == "STRUCT" else [("", None)] * len(value)
         members = (
-            f"{_quoted(key)}:{_value(each, (inner or {}).get(key, ('', None)), is_quoted)}"
-            for key, each in value.items()
+            f"{_quoted(key)}:{_value(each, kind, is_quoted)}"
+            for (key, each), kind in zip(value, kinds, strict=True)
         )
         return f"{{{','.join(members)}}}"
     if isinstance(value, list):
@@ -116,27 +125,33 @@ def _quoted(text: str) -> str:
 
 @lru_cache(maxsize=256)
 def _kind(text: str) -> Kind:
-    return _read(iter([*_TOKEN.findall(text), ""]))[0]
+    return _read(["", *reversed(_TOKEN.findall(text))])
 
 
-def _read(tokens: Iterator[str]) -> tuple[Kind, str]:
-    """A type, and the token behind it."""
-    name, word = next(tokens), next(tokens)
+def _read(tokens: list[str]) -> Kind:
+    """Take a type from the end of the tokens, of which the next one is the last."""
+    name = tokens.pop()
     kind: Kind = (name, None)
-    if name == "STRUCT" and word == "(":
-        fields: dict[str, Kind] = {}
-        while word != ")":
-            field = next(tokens)
-            inner, word = _read(tokens)
-            fields[field[1:-1].replace('""', '"') if field[0] == '"' else field] = inner
-        kind, word = ("STRUCT", fields), next(tokens)
-    elif word == "(":
-        while word != ")":
-            word = next(tokens)
-        word = next(tokens)
-    while word == "WITH":
-        next(tokens), next(tokens)
-        kind, word = (f"{name} WITH TIME ZONE", None), next(tokens)
-    while word.startswith("["):
-        kind, word = ("LIST", kind), next(tokens)
-    return kind, word
+    if name == "STRUCT" and tokens[-1] == "(":
+        fields = []
+        while tokens.pop() != ")":
+            fields.append((_field_name(tokens), _read(tokens)))
+        kind = "STRUCT", tuple(fields)
+    elif tokens[-1] == "(":
+        while tokens.pop() != ")":
+            pass
+    if tokens[-1] == "WITH":
+        del tokens[-3:]
+        kind = f"{name} WITH TIME ZONE", None
+    while tokens[-1].startswith("["):
+        tokens.pop()
+        kind = "LIST", kind
+    return kind
+
+
+def _field_name(tokens: list[str]) -> str:
+    """Take the name of a field; empty = it has none, as those of `STRUCT(1, 'a')`."""
+    if tokens[-2] in _BEHIND_A_TYPE or tokens[-2].startswith("["):
+        return ""
+    name = tokens.pop()
+    return name[1:-1].replace('""', '"') if name[0] == '"' else name
