@@ -61,21 +61,16 @@ class LeasedCalls(SharedCalls):
         self._declared: dict[tuple[str, Per], float] = {}
 
     @property
-    def used(self) -> tuple[int, float]:
-        """Calls made so far, and what they cost."""
-        return self._calls, self._cost
-
-    @property
     def waits_for_cap(self) -> bool:
         """Whether calls wait for `grant` or `refuse`."""
         return bool(self._waiting_for_cap)
 
-    def wanted(self) -> tuple[int, float, int, float]:
-        """Calls and money in all that the next call needs, then those that all that wait need."""
+    def wanted(self) -> tuple[tuple[int, float], tuple[int, float]]:
+        """Calls and money since the worker began: with the next call, and with all that wait."""
         with self._lock:
             costs = list(self._waiting_for_cap.values()) or [0.0]
-            calls = self._calls + 1, self._calls + len(costs)
-            return calls[0], self._cost + costs[0], calls[1], self._cost + sum(costs)
+            next_one = self._calls + 1, self._cost + costs[0]
+            return next_one, (self._calls + len(costs), self._cost + sum(costs))
 
     def declare(self, service: str, limit: RateLimit) -> None:
         """See `SharedCalls.declare`."""
@@ -175,7 +170,11 @@ class LeasedCalls(SharedCalls):
             self._decided()
 
     def give_back(self) -> tuple[int, float]:
-        """Give up what was granted and is not used; gives what is used, as `used`."""
+        """Give up what was granted and is not used.
+
+        Returns:
+            Calls made so far, and what they cost.
+        """
         with self._lock:
             self._granted_calls, self._granted_cost = self._calls, self._cost
             if not self._waiting_for_cap:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from etlkit.calls import clock
@@ -77,7 +77,7 @@ class SharedCalls:
             until = max([at, *(limiter.reserve(call.units) for limiter in self._of(service))])
             is_due = until <= clock.now()
             if not is_due:
-                with self._woken_by_change(call.waker):
+                with self._among(self._waiting, call.waker, None):
                     while clock.now() < until and changes == self._num_changes:
                         yield Pause("rate", until)
                 # A turn that came before the change is one of the old rate, and was used.
@@ -126,9 +126,6 @@ class SharedCalls:
             The waits.
         """
         yield from ()
-
-    def _woken_by_change(self, waker: Waker) -> AbstractContextManager[None]:
-        return self._among(self._waiting, waker, None)
 
     @contextmanager
     def _among(self, waiting: dict[Waker, T], waker: Waker, what: T) -> Iterator[None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
+import secrets
 from pathlib import Path
 from typing import Final
 
@@ -34,8 +34,10 @@ def check_output(path: Path, what: str, *, replaces: bool = False) -> None:
             if not os.access(path, os.W_OK):
                 raise PermissionError(None, "Permission denied")
         else:
-            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name[:100]}."):
-                pass
+            # Not by `tempfile`: a folder above may be closed to us, and it takes the absolute path.
+            probe = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}")
+            os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            probe.unlink()
     except OSError as error:
         raise ConfigError(
             f"{path} cannot be written for {what} ({error.strerror or error}): name another file"

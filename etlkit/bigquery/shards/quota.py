@@ -111,18 +111,18 @@ class QuotaKeeper:
         with self._lock:
             self._calls.news.clear()
             services = self._calls.services
-            if services or self._calls.declares_rate or self._calls.is_capped:
-                state = self._log.read()
-                self._heard_at = clock.now()
-                self._calls.share_retries(1 / self._count_workers(state.shards))
-                self._share_health(state, services)
-                if self._calls.declares_rate:
-                    self._lease_fraction(state.shards)
-                if self._calls.is_capped and self._is_missed(state.shards):
-                    self._give_back()
-                    return
-            if self._calls.is_capped and self._calls.wants_more.is_set():
-                self._lease_more()
+            if not (services or self._calls.declares_rate or self._calls.is_capped):
+                return
+            state = self._log.read()
+            self._heard_at = clock.now()
+            self._calls.share_retries(1 / self._count_workers(state.shards))
+            self._share_health(state, services)
+            if self._calls.declares_rate:
+                self._lease_fraction(state.shards)
+            if self._calls.is_capped and self._is_missed(state.shards):
+                self._give_back()
+            elif self._calls.is_capped and self._calls.wants_more.is_set():
+                self._lease_more(state.shards)
 
     def _run(self) -> None:
         while not self._closed.is_set():
@@ -236,30 +236,29 @@ class QuotaKeeper:
         others = shards.workers.keys() & shards.budgets.keys() - {self._worker}
         return bool(others - shards.used_up)
 
-    def _lease_more(self) -> None:
-        """Lease more of the caps.
+    def _lease_more(self, shards: ShardMap) -> None:
+        """Lease more of the caps, given what all have told.
 
         If too little is left, others give back what they do not use. Calls that wait for it are refused
         when nothing came back, or nothing can.
         """
-        shards = self._lease_budget()
-        if shards is None:
+        told = self._lease_budget(shards)
+        if told is None:
             self._short_since = None
             return
         if not self._calls.waits_for_cap:
             self._calls.wants_more.clear()  # the next call that needs more asks again
             return
         self._short_since = self._short_since or clock.now()
-        if not self._may_come_back(shards) or clock.now() - self._short_since > _GIVE_BACK_S:
+        if not self._may_come_back(told) or clock.now() - self._short_since > _GIVE_BACK_S:
             self._short_since = None
             self._calls.refuse()
-        elif self._worker not in shards.used_up:
+        elif self._worker not in told.used_up:
             self._tell_used_up()
 
-    def _lease_budget(self) -> ShardMap | None:
+    def _lease_budget(self, shards: ShardMap) -> ShardMap | None:
         """Lease a part of what is left of the caps; what all have told if too little is left."""
         while not self._closed.is_set():
-            shards = self._log.read().shards
             wanted = self._part(shards)
             if wanted is None:
                 return shards
@@ -273,13 +272,14 @@ class QuotaKeeper:
             back = ShardEvent(BUDGET, self._worker, calls=calls_before, cost=cost_before)
             self._log.tell([back])
             self._closed.wait(random.random())  # noqa: S311 - no secret  # nosec B311
+            shards = self._log.read().shards
         return None
 
     def _part(self, shards: ShardMap) -> tuple[int, float] | None:
         """What to ask for: what was granted before, and a part of the rest; None = too little."""
         workers = max(len(shards.workers), self._num_workers, 1) * _PART_OF_REST
         own_calls, own_cost = self._budget
-        least_calls, least_cost, all_calls, all_cost = self._calls.wanted()
+        (least_calls, least_cost), (all_calls, all_cost) = self._calls.wanted()
         used_calls, used_cost = self._used_by_others(shards)
         new_calls, new_cost = own_calls, own_cost
         if self._max_calls is not None:

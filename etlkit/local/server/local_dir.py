@@ -54,7 +54,7 @@ def _check_writable(path: Path) -> None:
     try:
         # Not by `tempfile`: it takes the absolute path, of which a folder above may be closed to us.
         probe = path / f".etlkit-{secrets.token_hex(8)}"
-        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        write_private(probe, "")
         probe.unlink()
     except OSError as error:  # /proc and the like let root in, and have no files of ours
         raise ConfigError(

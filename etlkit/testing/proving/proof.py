@@ -260,8 +260,7 @@ class _Proof:
         self._on_progress("proving", self._plan.runs, self._report)
         if self._report.failed and self._chance:
             self._report.notes.append(
-                "rows of a run may differ because of the code, not of the faults"
-                + self._chance.replace(". The code", ": the code", 1)
+                f"rows of a run may differ because of the code, not of the faults{self._chance}"
             )
 
     # --- undisturbed -----------------------------------------------------------------------------

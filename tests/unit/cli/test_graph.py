@@ -8,14 +8,8 @@ import pytest
 
 from etlkit.api.workflow_report import TaskReport
 from etlkit.cli.graph import FORMATS, steps, write_graph
+from tests.unit.cli.terminal import Terminal
 from tests.workflow_reports import HOSTILE, article, hostile, large, succeeded, task
-
-
-class Terminal(io.StringIO):
-    encoding = "utf-8"
-
-    def isatty(self):
-        return True
 
 
 def written(report, format_name, stream=None):

@@ -1,6 +1,5 @@
 """What a person sees of a proof."""
 
-import io
 import sys
 
 import click
@@ -8,13 +7,7 @@ import pytest
 
 from etlkit.cli.prove_output import print_report
 from etlkit.testing.proving.report import ProofReport, ProvedRun
-
-
-class Terminal(io.StringIO):
-    encoding = "utf-8"
-
-    def isatty(self):
-        return True
+from tests.unit.cli.terminal import Terminal
 
 
 @pytest.fixture

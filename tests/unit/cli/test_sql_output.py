@@ -8,13 +8,7 @@ from decimal import Decimal
 import pytest
 
 from etlkit.cli.sql_output import to_json_value, write_rows
-
-
-class Terminal(io.StringIO):
-    encoding = "utf-8"
-
-    def isatty(self) -> bool:
-        return True
+from tests.unit.cli.terminal import Terminal
 
 
 @pytest.fixture

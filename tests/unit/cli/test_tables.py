@@ -3,13 +3,7 @@ import io
 import pytest
 
 from etlkit.cli.tables import print_table
-
-
-class Terminal(io.StringIO):
-    encoding = "utf-8"
-
-    def isatty(self):
-        return True
+from tests.unit.cli.terminal import Terminal
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The table at the end of a workflow's run."""
 
-import io
 import json
 import logging
 import sys
@@ -10,14 +9,8 @@ import pytest
 from etlkit.api.workflow_report import WorkflowReport
 from etlkit.cli.logs import configure_logging
 from etlkit.cli.workflow_summary import show_workflow
+from tests.unit.cli.terminal import Terminal
 from tests.workflow_reports import article, hostile
-
-
-class Terminal(io.StringIO):
-    encoding = "utf-8"
-
-    def isatty(self):
-        return True
 
 
 @pytest.fixture
