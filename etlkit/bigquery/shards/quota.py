@@ -111,18 +111,18 @@ class QuotaKeeper:
         with self._lock:
             self._calls.news.clear()
             services = self._calls.services
-            if not (services or self._calls.declares_rate or self._calls.is_capped):
-                return
-            state = self._log.read()
-            self._heard_at = clock.now()
-            self._calls.share_retries(1 / self._count_workers(state.shards))
-            self._share_health(state, services)
-            if self._calls.declares_rate:
-                self._lease_fraction(state.shards)
-            if self._calls.is_capped and self._is_missed(state.shards):
-                self._give_back()
-            elif self._calls.is_capped and self._calls.wants_more.is_set():
-                self._lease_more(state.shards)
+            if services or self._calls.declares_rate or self._calls.is_capped:
+                state = self._log.read()
+                self._heard_at = clock.now()
+                self._calls.share_retries(1 / self._count_workers(state.shards))
+                self._share_health(state, services)
+                if self._calls.declares_rate:
+                    self._lease_fraction(state.shards)
+                if self._calls.is_capped and self._is_missed(state.shards):
+                    self._give_back()
+                    return
+            if self._calls.is_capped and self._calls.wants_more.is_set():
+                self._lease_more()
 
     def _run(self) -> None:
         while not self._closed.is_set():
@@ -224,11 +224,7 @@ class QuotaKeeper:
 
     def _give_back(self) -> None:
         """Use no more than what is used, then say so."""
-        self._budget = self._calls.give_back()
-        self._tell_used_up()
-
-    def _tell_used_up(self) -> None:
-        calls, cost = self._budget
+        self._budget = calls, cost = self._calls.give_back()
         self._log.tell([ShardEvent(USED_UP, self._worker, calls=calls, cost=cost)])
 
     def _may_come_back(self, shards: ShardMap) -> bool:
@@ -236,29 +232,30 @@ class QuotaKeeper:
         others = shards.workers.keys() & shards.budgets.keys() - {self._worker}
         return bool(others - shards.used_up)
 
-    def _lease_more(self, shards: ShardMap) -> None:
-        """Lease more of the caps, given what all have told.
+    def _lease_more(self) -> None:
+        """Lease more of the caps.
 
         If too little is left, others give back what they do not use. Calls that wait for it are refused
         when nothing came back, or nothing can.
         """
-        told = self._lease_budget(shards)
-        if told is None:
+        shards = self._lease_budget()
+        if shards is None:
             self._short_since = None
             return
         if not self._calls.waits_for_cap:
             self._calls.wants_more.clear()  # the next call that needs more asks again
             return
         self._short_since = self._short_since or clock.now()
-        if not self._may_come_back(told) or clock.now() - self._short_since > _GIVE_BACK_S:
+        if not self._may_come_back(shards) or clock.now() - self._short_since > _GIVE_BACK_S:
             self._short_since = None
             self._calls.refuse()
-        elif self._worker not in told.used_up:
-            self._tell_used_up()
+        elif self._worker not in shards.used_up:
+            self._give_back()  # a part of the price of a call: with those of others it may be one
 
-    def _lease_budget(self, shards: ShardMap) -> ShardMap | None:
+    def _lease_budget(self) -> ShardMap | None:
         """Lease a part of what is left of the caps; what all have told if too little is left."""
         while not self._closed.is_set():
+            shards = self._log.read().shards
             wanted = self._part(shards)
             if wanted is None:
                 return shards
@@ -272,7 +269,6 @@ class QuotaKeeper:
             back = ShardEvent(BUDGET, self._worker, calls=calls_before, cost=cost_before)
             self._log.tell([back])
             self._closed.wait(random.random())  # noqa: S311 - no secret  # nosec B311
-            shards = self._log.read().shards
         return None
 
     def _part(self, shards: ShardMap) -> tuple[int, float] | None:
