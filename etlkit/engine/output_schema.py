@@ -91,7 +91,7 @@ class OutputSchema:
         self.flat: dict[str, tuple[str, ...]] = {
             c.name: fields for c in made if (fields := flat_fields(c)) is not None
         }
-        self.encoder: RowEncoder = RowEncoder(made)
+        self.encoder: RowEncoder = RowEncoder(made, [column.name for column in columns])
         self._made_columns = made
         self.made_names: list[str] = [column.name for column in made]
         self.schema = pa.schema([*_ID_FIELDS, *arrow_schema(columns)])
@@ -259,7 +259,7 @@ class OutputSchema:
             if column is None:
                 if field.name not in self.undecided and not self.drops_unknown:
                     _refuse_overwrite([Column(field.name, "STRING")], self._passing)
-                    raise unknown_key(field.name, self.made_names, "")
+                    raise unknown_key(field.name, [c.name for c in self.columns], "")
             elif not holds(column, field.type):
                 raise self.with_origin(
                     RowSchemaError(

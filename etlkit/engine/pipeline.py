@@ -86,7 +86,7 @@ class Pipeline:
         journal: Journal | None = None,
     ) -> None:
         source = reader.columns
-        read = spec.read_columns(source)
+        read = spec.decoded_columns(source)
         self._spec = spec
         self._reader = reader
         self._writer = writer

@@ -276,7 +276,8 @@ class _Transfer:
             self._tell_opened(spec, reader)
             try:
                 with self._stage("snapshot"):
-                    self._journal = open_journal(self._job, run, writer)
+                    columns = spec.decoded_columns(reader.columns)
+                    self._journal = open_journal(self._job, run, writer, columns)
                     self._recover(spec, reader, writer)
                 self._transform_and_publish(spec, run, reader, writer)
             except BaseException as error:

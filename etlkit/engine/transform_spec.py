@@ -11,6 +11,7 @@ from etlkit._version import __version__
 from etlkit.api.transform import EtlBase, overrides_arrow, overrides_batch
 from etlkit.api.user_errors import user_error_text
 from etlkit.engine.code_files import bounded, code_digests, digest
+from etlkit.engine.touched_keys import touched_keys
 from etlkit.errors import ConfigError, EtlkitError
 from etlkit.rows.columns import parse_schema
 
@@ -123,6 +124,26 @@ class TransformSpec:
                 + ", ".join(column.name for column in source)
             )
         return tuple(column for column in source if column.name in set(self.columns))
+
+    def decoded_columns(self, source: tuple[Column, ...]) -> tuple[Column, ...]:
+        """The source columns whose values rows need, in the source's order; the others pass through.
+
+        Fewer than `read_columns` only if the transform's code shows that nobody can tell.
+
+        Raises:
+            ConfigError: As `read_columns`.
+        """
+        touched = None if self.columns is not None or self.takes_many else self._touched
+        if touched is None:
+            return self.read_columns(source)
+        declared = {column.name: column.ddl for column in self.output_schema or source}
+        found = tuple(c for c in source if c.name in touched or declared.get(c.name) != c.ddl)
+        return found or source[:1]  # a row needs a value, or nobody knows how many rows there are
+
+    @cached_property
+    def _touched(self) -> frozenset[str] | None:
+        is_own = self.made is not None and "transform_row" in vars(self.made)
+        return None if is_own else touched_keys(self.kind)
 
     def check_passing(self, source: tuple[Column, ...]) -> None:
         """Raise if `output_schema` gives another type to a column that passes through untouched.

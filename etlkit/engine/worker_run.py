@@ -197,8 +197,8 @@ class _WorkerRun:
             raise AssertionError("sharing the rows of this sink was refused")  # noqa: TRY004
         reader, writer = job.sink.join(job, run, job.source)
         try:
-            spec.read_columns(reader.columns)
-            self._journal = open_journal(job, run, writer)
+            columns = spec.decoded_columns(reader.columns)
+            self._journal = open_journal(job, run, writer, columns)
             if self._journal is not None and isinstance(reader, TakesOver):
                 reader.on_taken_over = self._journal.read_of
             Pipeline(spec, reader, writer, job, self._counts, run, self._tell, self._journal).run()

@@ -176,10 +176,12 @@ class RowEncoder:
 
     Args:
         columns: The columns of the batches, in order.
+        all_names: The columns that an error tells of; None = these.
     """
 
-    def __init__(self, columns: Sequence[Column]) -> None:
+    def __init__(self, columns: Sequence[Column], all_names: Sequence[str] | None = None) -> None:
         self._names = [column.name for column in columns]
+        self._all_names = self._names if all_names is None else all_names
         self._known = frozenset(self._names)
         self._blank: Row = dict.fromkeys(self._names)
         self._reuse_keys = [_reuse_key(column) for column in columns]
@@ -375,7 +377,7 @@ class RowEncoder:
         for row in rows:
             if not row.keys() <= self._known:
                 key = next(key for key in row if key not in self._known)
-                raise unknown_key(key, self._names, "")
+                raise unknown_key(key, self._all_names, "")
 
     def _check_reused(self, i: int, origin: _Origin) -> None:
         """Raise if the target's column cannot hold the values of a source column."""

@@ -207,6 +207,18 @@ class Shout(EtlBase):
         return row
 
 
+class ShoutElsewhere(EtlBase):
+    """The row goes to a function, which may read any of its columns."""
+
+    def transform_row(self, row):
+        return shout_in_place(row)
+
+
+def shout_in_place(row):
+    row["response"] = row["uri"] + "!"
+    return row
+
+
 class ShoutOne(Shout):
     columns = ("uri",)
 
@@ -400,6 +412,15 @@ HUNDREDTH = NUM_ROWS - NUM_ROWS // 100
 
 CASES = [
     Case("rows.six_columns", "rows through transform_row", 5, *SIX_ROWS, Shout, shout, TEXT),
+    Case(
+        "rows.given_on",
+        "… the row given to a function",
+        None,
+        *SIX_ROWS,
+        ShoutElsewhere,
+        shout,
+        TEXT,
+    ),
     Case("rows.new_dict", "… a new dict returned", None, *SIX_ROWS, ShoutNew, shout, TEXT),
     Case("rows.declared", "… with columns declared", 12, *SIX_ROWS, ShoutOne, shout, TEXT),
     Case(

@@ -11,15 +11,17 @@ import time
 
 import pyarrow as pa
 
+from etlkit import TransferJob
 from etlkit.api.outcomes import classify
 from etlkit.calls.worker import Worker
 from etlkit.engine.chunk import Chunk, block_rows
 from etlkit.engine.made_rows import make_rows
 from etlkit.engine.output_schema import OutputSchema
 from etlkit.engine.pending_rows import ColumnPlan, PendingRows
+from etlkit.engine.transform_spec import TransformSpec
 from etlkit.rows.batches import RowDecoder
 from etlkit.rows.columns import arrow_schema, parse_schema
-from tests.bench.row_cases import CASES, ReadySource, batches_of
+from tests.bench.row_cases import CASES, LateSink, ReadySource, batches_of
 
 NUM_ROWS = 2000
 
@@ -31,7 +33,8 @@ class Block:
         self.case, self.etl = case, case.etl()
         self.batches = batches_of(dataclasses.replace(case, num_rows=NUM_ROWS))
         ready = ReadySource(case.schema, lambda: self.batches)
-        read = [c for c in ready.columns if not self.etl.columns or c.name in self.etl.columns]
+        job = TransferJob(source=ready, transform=case.etl, sink=LateSink())
+        read = TransformSpec(job).decoded_columns(ready.columns)
         output = {**case.schema, **case.new, **(self.etl.output_schema or {})}
         passing = {c.name: c for c in ready.columns if c not in read}
         self.schema = OutputSchema(parse_schema(output), passing)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from etlkit.api.job_options import JobOptions
     from etlkit.api.run import Run
     from etlkit.api.sink import SinkWriter
+    from etlkit.rows.columns import Column
 
 log: logging.Logger = logging.getLogger("etlkit")
 
@@ -69,12 +70,16 @@ class Journal:
         folder: The run's own folder; made when the first row is kept.
         run: The attempt.
         keeps_errors: Whether rows that failed are kept: `on_row_error` is not `fail`.
+        columns: The source columns that rows have as dicts. Rows of an attempt that had other ones,
+            such as under another version of etlkit, would lack values: they are not used.
 
     Attributes:
         answers: What earlier attempts have left.
     """
 
-    def __init__(self, folder: Path, run: Run, *, keeps_errors: bool) -> None:
+    def __init__(
+        self, folder: Path, run: Run, *, keeps_errors: bool, columns: Sequence[str] = ()
+    ) -> None:
         self._of_run = folder
         self._folder = folder if run.worker is None else folder / run.worker.id
         self._keeps_errors = keeps_errors
@@ -83,6 +88,7 @@ class Journal:
             "format": _FORMAT,
             "run_id": run.run_id,
             "fingerprint": run.fingerprint,
+            "columns": list(columns),
         }
         self._lock = threading.Lock()
         self._large_rows = threading.Lock()
@@ -201,7 +207,10 @@ class Journal:
         frames = read_frames(path)
         header: Any = json.loads(next(frames, b"null"))
         if header != self._header:
-            log.info("the journal %s was written with other code: it is not used", path)
+            log.info(
+                "the journal %s was written by other code, or by another version of etlkit: it is not used",
+                path,
+            )
             return {}
         outcomes = dict(map(from_record, frames))
         if self._keeps_errors:
@@ -269,18 +278,22 @@ class Journal:
                 os.close(file)
 
 
-def open_journal(job: JobOptions, run: Run, writer: SinkWriter) -> Journal | None:
+def open_journal(
+    job: JobOptions, run: Run, writer: SinkWriter, columns: Sequence[Column]
+) -> Journal | None:
     """Open the journal of a run that this process owns; None = it has none.
 
     Args:
         job: Its `journal` says where, and its `on_row_error` whether failed rows are kept.
         run: The attempt; it has taken the run over, if it is not the first.
         writer: The sink. Without `TellsDurable` nobody would know when a row can be dropped.
+        columns: The source columns that rows have as dicts.
     """
     folder = journals_folder(run.journal or job.journal, run.settings.environ)
     if folder is None or not isinstance(writer, TellsDurable):
         return None
-    journal = Journal(folder / run.run_id, run, keeps_errors=job.on_row_error != "fail")
+    names, keeps_errors = [column.name for column in columns], job.on_row_error != "fail"
+    journal = Journal(folder / run.run_id, run, keeps_errors=keeps_errors, columns=names)
     writer.on_durable(journal.forget)
     return journal
 

@@ -32,6 +32,8 @@ from etlkit.rows.batches import RowDecoder
 from etlkit.rows.columns import parse_schema
 from etlkit.testing import MemorySink, MemorySource
 
+pytestmark = pytest.mark.usefixtures("whole_rows")
+
 NUM_ROWS = 9000
 SCHEMA = MappingProxyType(
     {

@@ -21,6 +21,8 @@ from etlkit.engine.transfer import run_transfer
 from etlkit.engine.workers import WorkerPool
 from etlkit.testing import MemorySink, MemorySource, run_transform
 
+pytestmark = pytest.mark.usefixtures("whole_rows")
+
 NUM_ROWS = 5000
 ROWS = [{"n": n, "text": f"row {n}", "same": 1.5} for n in range(NUM_ROWS)]
 

@@ -10,6 +10,8 @@ from etlkit.api.run import RunRequest
 from etlkit.engine.transfer import run_transfer
 from etlkit.testing import MemorySink, MemorySource, run_transform
 
+pytestmark = pytest.mark.usefixtures("whole_rows")
+
 ROWS = [{"n": n} for n in range(1500)]  # more than a chunk, and than the rows of a sample
 IDS = list(range(1500))
 

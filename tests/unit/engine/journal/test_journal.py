@@ -37,14 +37,15 @@ def folder(tmp_path):
 @pytest.fixture
 def journal(folder):
     """The journal of a run's first attempt, as a kill leaves it."""
-    made = Journal(folder, attempt(1), keeps_errors=True)
+    made = Journal(folder, attempt(1), keeps_errors=True, columns=("n",))
     yield made
     made.close(is_done=True)
 
 
-def answers(folder, number=2, *, keeps_errors=True, **changes):
+def answers(folder, number=2, *, keeps_errors=True, columns=("n",), **changes):
     """What an attempt finds."""
-    found = Journal(folder, attempt(number, **changes), keeps_errors=keeps_errors)
+    made = attempt(number, **changes)
+    found = Journal(folder, made, keeps_errors=keeps_errors, columns=columns)
     return found.answers._outcomes
 
 
@@ -111,7 +112,7 @@ def test_a_folder_of_others_is_neither_written_nor_read(journal, folder, caplog)
     keep(journal, numbered(1))
     folder.chmod(0o777)
     assert answers(folder) == {}
-    other = Journal(folder, attempt(2), keeps_errors=True)
+    other = Journal(folder, attempt(2), keeps_errors=True, columns=("n",))
     keep(other, numbered(2))
     assert len(files(folder)) == 1
     assert "cannot be written" in caplog.text
@@ -119,8 +120,13 @@ def test_a_folder_of_others_is_neither_written_nor_read(journal, folder, caplog)
 
 @pytest.mark.parametrize(
     "change",
-    [{"number": 1}, {"fingerprint": "other"}, {"run_id": "20240131_120000000_00000000"}],
-    ids=["this attempt's own", "other code", "another run's"],
+    [
+        {"number": 1},
+        {"fingerprint": "other"},
+        {"run_id": "20240131_120000000_00000000"},
+        {"columns": ("n", "size")},
+    ],
+    ids=["this attempt's own", "other code", "another run's", "rows with other columns"],
 )
 def test_a_file_that_is_not_this_runs_is_not_used(journal, folder, change):
     """Neither another run's, nor rows of other code, nor those of a rival for the same attempt."""
@@ -145,10 +151,10 @@ def test_a_torn_record_and_a_damaged_file_are_left_out(journal, folder):
 def test_errors_are_kept_only_where_the_run_goes_on_after_them(folder):
     """Under `fail` the row is called again, once the cause is mended."""
     outcome = FullOutcome((), TransformError("bad"))
-    strict = Journal(folder, attempt(1), keeps_errors=False)
+    strict = Journal(folder, attempt(1), keeps_errors=False, columns=("n",))
     strict.keep(["row-1"], [outcome])
     assert not folder.exists()
-    lenient = Journal(folder, attempt(1), keeps_errors=True)
+    lenient = Journal(folder, attempt(1), keeps_errors=True, columns=("n",))
     lenient.keep(["row-1", "row-2"], [outcome, {"n": 2}])
     assert list(answers(folder)) == ["row-1", "row-2"]
     assert list(answers(folder, keeps_errors=False)) == ["row-2"]
@@ -170,7 +176,7 @@ def test_files_go_as_their_rows_become_durable(journal, folder):
 def test_a_later_attempt_takes_over_the_files(journal, folder):
     """They go when their rows are durable, whoever has staged them."""
     keep(journal, numbered(1, 2))
-    second = Journal(folder, attempt(2), keeps_errors=True)
+    second = Journal(folder, attempt(2), keeps_errors=True, columns=("n",))
     keep(second, {"row-2": {"n": 22}, "row-3": {"n": 3}})
     assert answers(folder, 3) == {"row-1": {"n": 1}, "row-2": {"n": 22}, "row-3": {"n": 3}}
     second.forget(pa.array(["row-1", "row-2", "row-3"]))
@@ -181,7 +187,7 @@ def test_a_later_attempt_takes_over_the_files(journal, folder):
 def test_an_attempt_that_lost_its_run_does_no_harm(journal, folder):
     """It still writes while the next one reads, and after the next one has removed everything."""
     keep(journal, numbered(1))
-    second = Journal(folder, attempt(2), keeps_errors=True)
+    second = Journal(folder, attempt(2), keeps_errors=True, columns=("n",))
     keep(journal, numbered(2))
     assert second.answers._outcomes == numbered(1)
     second.close(is_done=True)
@@ -280,7 +286,7 @@ def test_a_resume_takes_from_the_journal_what_is_not_staged(base, folder):
         fingerprint=sink._runs[report.run_id].fingerprint,
         record=RunRecord(report.run_id, "job", 0, ""),
     )
-    left = Journal(folder.parent / report.run_id, run, keeps_errors=False)
+    left = Journal(folder.parent / report.run_id, run, keeps_errors=False, columns=["n"])
     keep(left, {f"row-{n}": {"n": n * 100} for n in (5, 6, 7, 12, 40)})
     Etl.calls.clear()
     Etl.bad = frozenset()
@@ -348,4 +354,4 @@ def test_a_sink_that_does_not_tell_what_is_durable_has_no_journal(tmp_path):
     )
     with Run(RunRequest("job", Settings(environ={"HOME": "/h"}))) as run:
         writer = sink.open(job, run, job.source.open(job, run))
-        assert open_journal(job, run, writer) is None
+        assert open_journal(job, run, writer, ()) is None

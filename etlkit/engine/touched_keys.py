@@ -1,0 +1,268 @@
+"""Which keys of its row a transform touches, as far as its code says so.
+
+Most transforms write `row["answer"] = f(row["uri"])` and return the row. Their code shows which columns
+they look at, and the others need not become Python values: they pass by in Arrow, as if the class had
+named its `columns`. This module reads the code, and says nothing unless the code leaves no doubt: then
+every mention of the row in it is one of the few forms below. A row that goes anywhere else, such as to
+a helper, may have any of its keys read.
+"""
+
+from __future__ import annotations
+
+import ast
+import linecache
+import sys
+from collections.abc import Iterator
+from functools import lru_cache
+from inspect import getattr_static
+from types import CodeType, FunctionType
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from etlkit.api.transform import EtlBase
+
+_HOOK = "transform_row"
+
+_Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
+
+_FRAME_READERS = frozenset(
+    "breakpoint currentframe dir eval exec f_locals _getframe locals set_trace vars".split()
+)
+"""Whoever is called by one of these names may look at the row without naming it."""
+
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+
+_MAX_LINES = 20_000
+"""A longer file is not read: it takes longer than most runs gain."""
+
+
+def touched_keys(kind: type[EtlBase]) -> frozenset[str] | None:
+    """The keys that `transform_row` of a class reads, writes or deletes; None = it may be any.
+
+    The result is the row itself, or holds the whole row (`{**row, "label": "cat"}`), so that a column
+    which is not touched comes out as it went in.
+    """
+    hook = getattr_static(kind, _HOOK)
+    if type(hook) is not FunctionType or _is_replaceable(kind) or _is_debugged():
+        return None
+    return _keys_in(hook.__code__)
+
+
+def _is_replaceable(kind: type[EtlBase]) -> bool:
+    """Whether an instance may get another hook than its class has, as far as its classes show."""
+    for each in kind.__mro__:
+        if each.__module__.startswith("etlkit.") or each is object:
+            continue
+        if "__getattribute__" in vars(each):
+            return True
+        for name, value in vars(each).items():
+            value = getattr(value, "__func__", value)  # of a static or a class method
+            if name != _HOOK and isinstance(value, FunctionType) and _names_hook(value.__code__):
+                return True
+    return False
+
+
+def _names_hook(code: CodeType) -> bool:
+    if _HOOK in code.co_names or _HOOK in code.co_consts:
+        return True
+    return any(_names_hook(each) for each in code.co_consts if isinstance(each, CodeType))
+
+
+def _is_debugged() -> bool:
+    """Whether somebody may stop in the transform and look at its row."""
+    if sys.gettrace() is not None:
+        return True
+    monitoring = getattr(sys, "monitoring", None)  # from Python 3.12 on
+    return monitoring is not None and monitoring.get_tool(monitoring.DEBUGGER_ID) is not None
+
+
+@lru_cache(64)
+def _keys_in(code: CodeType) -> frozenset[str] | None:
+    function = _source_of(code)
+    if function is None:
+        return None
+    arguments = function.args
+    names = [each.arg for each in (*arguments.posonlyargs, *arguments.args)]
+    if len(names) != 2 or arguments.vararg or arguments.kwarg or arguments.kwonlyargs:
+        return None
+    if arguments.defaults or names[0] == names[1]:
+        return None
+    return _Mentions(function, names[1]).keys()
+
+
+def _source_of(code: CodeType) -> _Function | None:
+    """The statement that defines a function; None = no source is there that makes this very code."""
+    lines = linecache.getlines(code.co_filename)
+    if not lines or len(lines) > _MAX_LINES:
+        return None
+    try:
+        tree = ast.parse("".join(lines))
+        module = compile(tree, code.co_filename, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError):
+        return None
+    # The file may be newer than the function, and a test runner may have changed the code.
+    if not any(_is_same(each, code) for each in _codes_in(module)):
+        return None
+    found = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        and node.name == code.co_name
+        and min([node.lineno, *(d.lineno for d in node.decorator_list)]) == code.co_firstlineno
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def _codes_in(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for each in code.co_consts:
+        if isinstance(each, CodeType):
+            yield from _codes_in(each)
+
+
+def _is_same(one: CodeType, other: CodeType) -> bool:
+    """Whether two codes do the same on the same lines. The file they are from may have two names."""
+    if any(getattr(one, name) != getattr(other, name) for name in _OF_CODE):
+        return False
+    return len(one.co_consts) == len(other.co_consts) and all(
+        _is_same(a, b)
+        if isinstance(a, CodeType) and isinstance(b, CodeType)
+        else type(a) is type(b) and a == b
+        for a, b in zip(one.co_consts, other.co_consts, strict=True)
+    )
+
+
+_OF_CODE = (
+    *("co_name", "co_firstlineno", "co_code", "co_names", "co_varnames", "co_freevars"),
+    *("co_cellvars", "co_flags", "co_argcount", "co_posonlyargcount", "co_kwonlyargcount"),
+)
+
+
+class _Mentions:
+    """All mentions of the row in a function, and the keys by which it is touched.
+
+    Args:
+        function: The hook.
+        row: The name of its argument.
+    """
+
+    def __init__(self, function: _Function, row: str) -> None:
+        self._function = function
+        self._row = row
+        self._keys: set[str] = set()
+        self._known: set[ast.AST] = set()
+
+    def keys(self) -> frozenset[str] | None:
+        """The keys; None = the row is mentioned in a way that says nothing."""
+        for node in _own_nodes(self._function):
+            if isinstance(node, ast.YieldFrom):
+                return None
+            if isinstance(node, (ast.Return, ast.Yield)) and not self._holds_row(node.value):
+                return None
+        nodes = [node for each in self._function.body for node in ast.walk(each)]
+        for node in nodes:
+            self._look(node)
+        if any(self._is_unknown(node) for node in nodes):
+            return None
+        return frozenset(self._keys)
+
+    def _look(self, node: ast.AST) -> None:
+        """Take a mention that touches keys which are written there."""
+        match node:
+            case ast.Subscript(value=row, slice=ast.Constant(value=str(key))):
+                self._take(row, key)
+            case ast.Compare(left=ast.Constant(value=str(key)), ops=[op], comparators=[row]):
+                if isinstance(op, (ast.In, ast.NotIn)):
+                    self._take(row, key)
+            case ast.Call(
+                func=ast.Attribute(value=row, attr="get" | "pop" | "setdefault"),
+                args=[ast.Constant(value=str(key)), *rest],
+                keywords=[],
+            ) if len(rest) < 2 and not any(isinstance(each, ast.Starred) for each in rest):
+                self._take(row, key)
+            case ast.Call(func=ast.Attribute(value=row, attr="update"), args=args):
+                self._update(row, args, [each.arg for each in node.keywords])
+
+    def _update(self, row: ast.expr, args: list[ast.expr], names: list[str | None]) -> None:
+        """Take `row.update({"a": 1}, b=2)`."""
+        match args:
+            case []:
+                keys: list[str] | None = []
+            case [ast.Dict() as display]:
+                keys = _constant_keys(display)
+            case _:
+                keys = None
+        if keys is not None and None not in names:
+            self._take(row, *keys, *filter(None, names))
+
+    def _holds_row(self, value: ast.expr | None) -> bool:
+        """Whether a result is nothing, or the row with other values under keys that are written there."""
+        match value:
+            case None | ast.Constant(value=None):
+                return True
+            case ast.Name():
+                return self._take(value)
+            case ast.Dict():
+                spread = [each for key, each in zip(value.keys, value.values, strict=True) if not key]
+                keys = _constant_keys(value, but=spread)
+                return len(spread) == 1 and keys is not None and self._take(spread[0], *keys)
+            case ast.BinOp(left=row, op=ast.BitOr(), right=ast.Dict() as display):
+                keys = _constant_keys(display)
+                return keys is not None and self._take(row, *keys)
+            case ast.IfExp():
+                return self._holds_row(value.body) and self._holds_row(value.orelse)
+            case ast.List() | ast.Tuple():
+                return all(self._holds_row(each) for each in value.elts)
+            case ast.ListComp() | ast.GeneratorExp():
+                return self._holds_row(value.elt)
+        return False
+
+    def _take(self, row: ast.expr, *keys: str) -> bool:
+        """Know a mention of the row; False = it is none."""
+        if not (isinstance(row, ast.Name) and row.id == self._row):
+            return False
+        if isinstance(row.ctx, ast.Load):
+            self._known.add(row)
+            self._keys.update(keys)
+            return True
+        return False
+
+    def _is_unknown(self, node: ast.AST) -> bool:
+        """Whether a node mentions the row otherwise, gives its name to something else, or reads frames."""
+        if isinstance(node, ast.Name):
+            return node.id in _FRAME_READERS or (node.id == self._row and node not in self._known)
+        if isinstance(node, ast.Attribute):
+            return node.attr in _FRAME_READERS
+        if isinstance(node, (ast.Constant, ast.keyword)):
+            return False
+        return any(value == self._row or _has(value, self._row) for _, value in ast.iter_fields(node))
+
+
+def _has(value: object, name: str) -> bool:
+    return isinstance(value, list) and name in value
+
+
+def _constant_keys(display: ast.Dict, but: list[ast.expr] | None = None) -> list[str] | None:
+    """The keys of a dict display; None = one of them is no text that is written there.
+
+    Args:
+        display: The dict.
+        but: Values without a key, which are looked at elsewhere.
+    """
+    keys = []
+    for key, value in zip(display.keys, display.values, strict=True):
+        if isinstance(key, ast.Constant) and isinstance(key.value, str):
+            keys.append(key.value)
+        elif key is not None or value not in (but or ()):
+            return None
+    return keys
+
+
+def _own_nodes(function: _Function) -> Iterator[ast.AST]:
+    """The nodes of a function's body, without those of functions and classes in it."""
+    queue: list[ast.AST] = list(function.body)
+    while queue:
+        node = queue.pop()
+        yield node
+        if not isinstance(node, _SCOPES):
+            queue.extend(ast.iter_child_nodes(node))
