@@ -40,7 +40,8 @@ class EtlBase:
         batch_size: Rows handed to one `transform_batch` call, at most.
         units_per_row: Billing units per row, for the estimate before the first call.
         columns: The columns the transform reads. All others pass through in Arrow without being
-            decoded. None = the transform sees every column.
+            decoded. None = the transform sees every column that it can ask for: those that its code
+            does not mention may pass through as well, where nobody can tell.
         output_schema: The target's columns, e.g. `{"uri": "STRING NOT NULL", "response": "JSON"}`;
             types are BigQuery's own names, as in DDL. None = columns passed through keep their
             type, new ones take theirs from the target or from the first rows.

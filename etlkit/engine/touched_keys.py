@@ -26,7 +26,10 @@ _HOOK = "transform_row"
 _Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
 _FRAME_READERS = frozenset(
-    "breakpoint currentframe dir eval exec f_locals _getframe locals set_trace vars".split()
+    {
+        *("breakpoint", "currentframe", "dir", "eval", "exec"),
+        *("f_locals", "_getframe", "locals", "set_trace", "vars"),
+    }
 )
 """Whoever is called by one of these names may look at the row without naming it."""
 
@@ -56,8 +59,8 @@ def _is_replaceable(kind: type[EtlBase]) -> bool:
         if "__getattribute__" in vars(each):
             return True
         for name, value in vars(each).items():
-            value = getattr(value, "__func__", value)  # of a static or a class method
-            if name != _HOOK and isinstance(value, FunctionType) and _names_hook(value.__code__):
+            made = getattr(value, "__func__", value)  # of a static or a class method
+            if name != _HOOK and isinstance(made, FunctionType) and _names_hook(made.__code__):
                 return True
     return False
 
@@ -196,26 +199,29 @@ class _Mentions:
             self._take(row, *keys, *filter(None, names))
 
     def _holds_row(self, value: ast.expr | None) -> bool:
-        """Whether a result is nothing, or the row with other values under keys that are written there."""
+        """Whether a result is nothing, or the row with values under keys that are written there."""
+        found = False
         match value:
             case None | ast.Constant(value=None):
-                return True
+                found = True
             case ast.Name():
-                return self._take(value)
+                found = self._take(value)
             case ast.Dict():
-                spread = [each for key, each in zip(value.keys, value.values, strict=True) if not key]
+                spread = [
+                    each for key, each in zip(value.keys, value.values, strict=True) if not key
+                ]
                 keys = _constant_keys(value, but=spread)
-                return len(spread) == 1 and keys is not None and self._take(spread[0], *keys)
+                found = len(spread) == 1 and keys is not None and self._take(spread[0], *keys)
             case ast.BinOp(left=row, op=ast.BitOr(), right=ast.Dict() as display):
                 keys = _constant_keys(display)
-                return keys is not None and self._take(row, *keys)
+                found = keys is not None and self._take(row, *keys)
             case ast.IfExp():
-                return self._holds_row(value.body) and self._holds_row(value.orelse)
+                found = self._holds_row(value.body) and self._holds_row(value.orelse)
             case ast.List() | ast.Tuple():
-                return all(self._holds_row(each) for each in value.elts)
+                found = all(self._holds_row(each) for each in value.elts)
             case ast.ListComp() | ast.GeneratorExp():
-                return self._holds_row(value.elt)
-        return False
+                found = self._holds_row(value.elt)
+        return found
 
     def _take(self, row: ast.expr, *keys: str) -> bool:
         """Know a mention of the row; False = it is none."""
@@ -228,14 +234,16 @@ class _Mentions:
         return False
 
     def _is_unknown(self, node: ast.AST) -> bool:
-        """Whether a node mentions the row otherwise, gives its name to something else, or reads frames."""
+        """Whether a node mentions the row otherwise, gives its name away, or reads frames."""
         if isinstance(node, ast.Name):
             return node.id in _FRAME_READERS or (node.id == self._row and node not in self._known)
         if isinstance(node, ast.Attribute):
             return node.attr in _FRAME_READERS
         if isinstance(node, (ast.Constant, ast.keyword)):
             return False
-        return any(value == self._row or _has(value, self._row) for _, value in ast.iter_fields(node))
+        return any(
+            value == self._row or _has(value, self._row) for _, value in ast.iter_fields(node)
+        )
 
 
 def _has(value: object, name: str) -> bool:

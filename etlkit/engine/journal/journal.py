@@ -208,7 +208,7 @@ class Journal:
         header: Any = json.loads(next(frames, b"null"))
         if header != self._header:
             log.info(
-                "the journal %s was written by other code, or by another version of etlkit: it is not used",
+                "the journal %s is of other code, or of another version of etlkit: it is not used",
                 path,
             )
             return {}

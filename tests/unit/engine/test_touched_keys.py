@@ -7,6 +7,7 @@ import os
 import random
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -86,7 +87,7 @@ KNOWN = {
     'self.row = row["a"]; return row': "a",
     "return row  # row": "",
     'row["x"] = dict(row=row["a"]); return row': "ax",
-    'try: row["x"] = 1 / row["a"]\n        except ZeroDivisionError: return None\n        return row': "ax",
+    'try: row["x"] = 1 / row["a"]\n        except TypeError: return None\n        return row': "ax",
 }
 
 UNKNOWN = [
@@ -135,7 +136,7 @@ UNKNOWN = [
     "with open(__file__) as row: pass\n        return None",
     "import os as row\n        return None",
     "yield from [row]",
-    "global row\n        return row" if False else "return (row, helper)[0]",
+    "return (row, helper)[0]",
     "return row and row",
     "return (x := row)",
     'del row; return {"x": 1}',
@@ -165,8 +166,7 @@ def test_any_other_mention_of_the_row_may_touch_every_key(code, etl_of):
         "@staticmethod\n    def transform_row(row):",
         "@classmethod\n    def transform_row(self, row):",
         "@functools.lru_cache\n    def transform_row(self, row):",
-        "@functools.partial(lambda of, hook: lambda self, row: hook(self, {**row}), 1)\n"
-        "    def transform_row(self, row):",
+        "@(lambda hook: lambda self, row: hook(self, {**row}))\n    def transform_row(self, row):",
     ],
 )
 def test_a_hook_of_another_form_may_touch_every_key(header, etl_of):
@@ -195,22 +195,22 @@ def test_a_class_that_may_change_its_hook_may_touch_every_key(lines, etl_of):
     assert touched_keys(etl_of("return row", head=f"{HEAD}\n    {lines}\n")) is None
 
 
-def test_code_that_is_not_in_its_file_says_nothing(etl_of, tmp_path):
+def test_code_that_is_not_in_its_file_says_nothing(etl_of):
     """The file was edited, is gone, or never was."""
     kind = etl_of('row["x"] = row["a"]; return row')
-    path = kind.transform_row.__code__.co_filename
-    with open(path) as file:
-        text = file.read()
+    path = Path(kind.transform_row.__code__.co_filename)
+    text = path.read_text()
     for change in ('row["b"]', None):
         touched_keys.__globals__["_keys_in"].cache_clear()
         if change:
-            (tmp_path / os.path.basename(path)).write_text(text.replace('row["a"]', change))
+            path.write_text(text.replace('row["a"]', change))
         else:
-            os.unlink(path)
+            path.unlink()
         linecache.checkcache()
         assert touched_keys(kind) is None
     scope = {"EtlBase": EtlBase}
-    exec("class Etl(EtlBase):\n    def transform_row(self, row):\n        return row", scope)
+    code = "class Etl(EtlBase):\n    def transform_row(self, row):\n        return row"
+    exec(code, scope)  # noqa: S102 - as in a shell of Python
     assert touched_keys(scope["Etl"]) is None
 
 
@@ -328,7 +328,10 @@ class RandomHook:
         return [*statements, self.result()]
 
     def options(self):
-        chosen = {"on_row_error": self.dice.choice(["reject", "skip", "fail"]), "max_rejected": None}
+        chosen = {
+            "on_row_error": self.dice.choice(["reject", "skip", "fail"]),
+            "max_rejected": None,
+        }
         if chosen["on_row_error"] == "fail":
             del chosen["max_rejected"]
         return chosen | {
@@ -386,9 +389,7 @@ def test_declared_columns_are_what_they_are_with_whole_rows(declared, etl_of, mo
 
 
 def decoded(kind, **options):
-    job = TransferJob(
-        source=MemorySource([], SCHEMA), transform=kind, sink=MemorySink(), **options
-    )
+    job = TransferJob(source=MemorySource([], SCHEMA), transform=kind, sink=MemorySink(), **options)
     return [column.name for column in TransformSpec(job).decoded_columns(parse_schema(SCHEMA))]
 
 
