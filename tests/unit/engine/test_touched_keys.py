@@ -136,6 +136,7 @@ UNKNOWN = [
     "with open(__file__) as row: pass\n        return None",
     "import os as row\n        return None",
     "yield from [row]",
+    'yield from [{"x": row["a"]}]',
     "return (row, helper)[0]",
     "return row and row",
     "return (x := row)",
