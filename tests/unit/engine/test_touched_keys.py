@@ -19,7 +19,7 @@ from etlkit.engine.transform_spec import TransformSpec
 from etlkit.rows.columns import parse_schema
 from etlkit.testing import MemorySink, MemorySource
 
-ROUNDS = int(os.environ.get("ETLKIT_TOUCHED", "60"))
+ROUNDS = int(os.environ.get("ETLKIT_TOUCHED", "20"))
 SEED = int(os.environ.get("ETLKIT_SEED") or 1)
 
 HEAD = """
