@@ -71,8 +71,8 @@ faults: $(VENV)/.dev ## Run the long form of the fault tests (1,240 kills, 100 i
 	  ETLKIT_EXAMPLES=500 ETLKIT_WORKER_KILLS=200 ETLKIT_WORKERS=16 ETLKIT_WORKER_ROWS=20000 ETLKIT_RATE=200 ETLKIT_TEST_TIMEOUT_S=3000 \
 	  $(BIN)/python -m pytest tests/faults -rA -s --timeout 3600
 
-fuzz: $(VENV)/.dev ## Read 5,000 random and damaged files of each kind, run 2,000 jobs whose threads switch at any line, and try 1,000 values for each property: make fuzz SEED=7 for other ones
-	ETLKIT_FUZZ=5000 ETLKIT_RACES=1000 ETLKIT_SEED=$(SEED) $(BIN)/python -m pytest tests/fuzz tests/unit/engine/test_races.py tests/unit/bigquery/shards -rA --timeout 3600
+fuzz: $(VENV)/.dev ## Read 5,000 random and damaged files of each kind, run 2,000 jobs whose threads switch at any line and 2,000 random hooks, and try 1,000 values for each property: make fuzz SEED=7 for other ones
+	ETLKIT_FUZZ=5000 ETLKIT_RACES=1000 ETLKIT_TOUCHED=2000 ETLKIT_SEED=$(SEED) $(BIN)/python -m pytest tests/fuzz tests/unit/engine/test_races.py tests/unit/engine/test_touched_keys.py tests/unit/bigquery/shards -rA --timeout 3600
 	ETLKIT_EXAMPLES=1000 $(BIN)/python -m pytest tests/unit tests/bugs -m hypothesis -q --timeout 3600
 
 reference: $(VENV)/.dev ## Compare local SQL with GoogleSQL's evaluator: all expressions over both calls, and 20,000 generated ones
