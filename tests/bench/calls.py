@@ -411,7 +411,7 @@ def figures():
         title = "calls of 20 ms, 16 in flight, 5 % of them answered with 429 or 503"
         ideal = len(rows) * 0.02 / 16
         found.append(
-            measured("calls.faults", title, ways, calls=len(rows), ideal=ideal, goal=1.75, repeat=2)
+            measured("calls.faults", title, ways, calls=len(rows), ideal=ideal, goal=1.75, repeat=3)
         )
     with latency_server(0.1) as url:
         rows = images(16_000)
