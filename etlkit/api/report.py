@@ -169,6 +169,7 @@ class DryRunReport:
         target: Where the rows would go.
         source_columns: Columns of the source, each as `name TYPE`.
         columns: Columns that the rows would have; None = only the rows tell.
+        passing: Source columns that pass through: rows do not have their values as Python objects.
         changes: What would change in the target beside its rows, one sentence each.
         calls: Number, duration and price of the transform's calls, as far as they are known.
         known: Source rows of which results are kept that would count; None = the job keeps none.
@@ -189,6 +190,7 @@ class DryRunReport:
     calls: str
     known: int | None = None
     reuse: list[str] = field(default_factory=list)
+    passing: list[str] = field(default_factory=list)
     bytes_processed: int | None = None
     estimated_cost: float | None = None
     seconds: float = 0.0

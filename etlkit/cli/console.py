@@ -80,6 +80,8 @@ def show_dry_run(report: DryRunReport) -> None:
     _say("green", "columns in", ", ".join(report.source_columns))
     columns = ", ".join(report.columns or ()) or "known with the first rows (no output_schema)"
     _say("green", "columns out", columns)
+    if report.passing:
+        _say("green", "untouched", f"{', '.join(report.passing)}: written as they were read")
     _say("green", "calls", report.calls)
     if report.known is not None:
         known, keys = number_of(report.known, "row"), ", ".join(report.reuse)

@@ -50,6 +50,7 @@ def dry_run_transfer(job: TransferJob, request: RunRequest, price_per_tib: float
         target=outlook.target,
         source_columns=_shown(reader.columns),
         columns=None if spec.output_schema is None else _shown(spec.output_schema),
+        passing=_passing(spec, reader.columns),
         changes=list(outlook.changes),
         calls=estimate_ahead(job, spec, request.limit),
         known=known,
@@ -58,6 +59,12 @@ def dry_run_transfer(job: TransferJob, request: RunRequest, price_per_tib: float
         estimated_cost=None if num_bytes is None else round(num_bytes / TIB * price_per_tib, 6),
         seconds=round(time.monotonic() - started, 3),
     )
+
+
+def _passing(spec: TransformSpec, source: tuple[Column, ...]) -> list[str]:
+    decoded = {column.name for column in spec.decoded_columns(source)}
+    there = {column.name for column in spec.output_schema or source}
+    return [c.name for c in source if c.name not in decoded and c.name in there]
 
 
 def _shown(columns: Sequence[Column]) -> list[str]:

@@ -46,6 +46,27 @@ def test_columns_that_only_rows_tell():
     assert dry_run_transfer(job(etl), RunRequest("j"), 6.25).columns is None
 
 
+def test_columns_that_pass_through():
+    """Those that the code does not touch, or that are not among the declared ones."""
+
+    class Label(EtlBase):
+        def transform_row(self, row):
+            return {**row, "label": row["b"]}
+
+    source = MemorySource([{"a": 1, "b": 2, "c": 3}])
+
+    def passing(etl):
+        checked = TransferJob(source=source, transform=etl, sink=MemorySink())
+        return dry_run_transfer(checked, RunRequest("j"), 6.25).passing
+
+    assert passing(Label) == ["a", "c"]
+    assert passing(type("Etl", (Label,), {"columns": ("a", "b")})) == ["c"]
+    dropped = {"a": "INT64", "b": "INT64", "label": "INT64"}
+    declared = type("Etl", (Label,), {"columns": ("b",), "output_schema": dropped})
+    assert passing(declared) == ["a"]
+    assert passing(type("Etl", (Label,), {"transform_row": lambda _, row: dict(row)})) == []
+
+
 def test_what_a_run_would_refuse_is_refused():
     """With the same sentence."""
     etl = type("Etl", (Paid,), {"columns": ("nope",)})
