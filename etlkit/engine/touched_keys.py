@@ -31,6 +31,7 @@ _FRAME_READERS = frozenset(
     {
         *("breakpoint", "currentframe", "dir", "eval", "exec"),
         *("f_locals", "_getframe", "locals", "set_trace", "vars"),
+        *("f_back", "getargvalues", "interact", "IPython", "post_mortem", "tb_frame"),
     }
 )
 """Whoever is called by one of these names may look at the row without naming it."""
