@@ -54,7 +54,7 @@ def touched_keys(kind: type[EtlBase]) -> frozenset[str] | None:
     hook = getattr_static(kind, _HOOK)
     if type(hook) is not FunctionType or _is_replaceable(kind) or _is_debugged():
         return None
-    return _keys_in(hook.__code__)
+    return _keys_in(hook.__code__, hook.__code__.co_filename)
 
 
 def _is_replaceable(kind: type[EtlBase]) -> bool:
@@ -122,7 +122,8 @@ def _is_debugged() -> bool:
 
 
 @lru_cache(64)
-def _keys_in(code: CodeType) -> frozenset[str] | None:
+def _keys_in(code: CodeType, _file: str) -> frozenset[str] | None:
+    # Codes of two files may be equal, but what stands beside them is another matter.
     function = _source_of(code)
     if function is None:
         return None

@@ -215,6 +215,13 @@ def test_a_class_that_may_change_its_hook_may_touch_every_key(lines, etl_of):
     assert touched_keys(etl_of("return row", head=f"{beside}{HEAD}\n    {lines}\n")) is None
 
 
+def test_the_same_code_in_two_files_may_have_another_helper_beside_it(etl_of):
+    head = HEAD.replace("\n", "\n# no helper\n", 1)
+    assert touched_keys(etl_of("return row", head=head)) == set()
+    other = HEAD.replace("\n", "\ndef replace(etl): etl.transform_row = helper\n", 1)
+    assert touched_keys(etl_of("return row", head=other)) is None
+
+
 def test_a_metaclass_that_makes_instances_may_change_their_hook(etl_of):
     head = """
 from etlkit import EtlBase
