@@ -296,18 +296,24 @@ class BatchWriter:
         if self._declared is not None:
             declared = limited(self._declared, self._writer.known_columns)
             self._begin(OutputSchema(declared, self._passing))
-        elif rows := target_rows(collected):
-            try:
-                schema = self._infer(rows)
-            except RowSchemaError:
-                self._classify_each(collected)
-                schema = self._infer_together(collected)
+        elif (schema := self._inferred(collected)) is not None:
             self._begin(schema)
         else:
-            # Only skipped rows so far: stage them without columns. Later rows decide the columns.
+            # No target row so far: stage the others without columns. Later rows decide the columns.
             self._begin(OutputSchema((), {}))
             return
         self._decided = True
+
+    def _inferred(self, collected: list[ChunkOutcomes]) -> OutputSchema | None:
+        """The schema of the first rows; None = each of them is skipped, or has failed."""
+        rows = target_rows(collected)
+        if not rows:
+            return None
+        try:
+            return self._infer(rows)
+        except RowSchemaError:
+            self._classify_each(collected)
+        return self._infer_together(collected) if target_rows(collected) else None
 
     def schema_for(self, found: pa.Schema) -> OutputSchema:
         """The output columns for results in Arrow that have these columns.

@@ -10,13 +10,15 @@ a helper, may have any of its keys read.
 from __future__ import annotations
 
 import ast
+import dis
 import linecache
 import sys
-from collections.abc import Iterator
-from functools import lru_cache
+import warnings
+from collections.abc import Iterable, Iterator
+from functools import cached_property, lru_cache, partial, partialmethod
 from inspect import getattr_static
 from types import CodeType, FunctionType
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from etlkit.api.transform import EtlBase
@@ -29,14 +31,18 @@ _FRAME_READERS = frozenset(
     {
         *("breakpoint", "currentframe", "dir", "eval", "exec"),
         *("f_locals", "_getframe", "locals", "set_trace", "vars"),
+        *("f_back", "getargvalues", "interact", "IPython", "post_mortem", "tb_frame"),
     }
 )
 """Whoever is called by one of these names may look at the row without naming it."""
 
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 
-_MAX_LINES = 20_000
-"""A longer file is not read: it takes longer than most runs gain."""
+_MAX_CHARS = 250_000
+"""A longer file is not read: it takes longer than most runs gain. A table of 3 MB took 7 seconds."""
+
+_MAKERS = frozenset({"__getattribute__", "__new__"})
+"""A class with one of these may give out another hook, or be another class."""
 
 
 def touched_keys(kind: type[EtlBase]) -> frozenset[str] | None:
@@ -48,27 +54,63 @@ def touched_keys(kind: type[EtlBase]) -> frozenset[str] | None:
     hook = getattr_static(kind, _HOOK)
     if type(hook) is not FunctionType or _is_replaceable(kind) or _is_debugged():
         return None
-    return _keys_in(hook.__code__)
+    return _keys_in(hook.__code__, hook.__code__.co_filename)
 
 
 def _is_replaceable(kind: type[EtlBase]) -> bool:
     """Whether an instance may get another hook than its class has, as far as its classes show."""
+    if type(kind).__call__ is not type.__call__:
+        return True
     for each in kind.__mro__:
-        if each.__module__.startswith("etlkit.") or each is object:
+        if str(each.__module__).startswith("etlkit.") or each is object:
             continue
-        if "__getattribute__" in vars(each):
+        if not _MAKERS.isdisjoint(vars(each)):
             return True
-        for name, value in vars(each).items():
-            made = getattr(value, "__func__", value)  # of a static or a class method
-            if name != _HOOK and isinstance(made, FunctionType) and _names_hook(made.__code__):
-                return True
+        if any(_may_replace(made.__code__) for made in _functions_in(vars(each).values())):
+            return True
     return False
 
 
-def _names_hook(code: CodeType) -> bool:
+def _functions_in(values: Iterable[Any]) -> Iterator[FunctionType]:
+    """The functions among values of a class, and those that they wrap.
+
+    Only types are looked at: a client that connects when it is first used may raise at any attribute.
+    """
+    queue, seen = list(values), set[int]()
+    while queue:
+        value = queue.pop()
+        kind = type(value)
+        if kind is FunctionType and id(value) not in seen:
+            seen.add(id(value))
+            yield value
+            queue.extend(_enclosed(value))
+        elif issubclass(kind, (staticmethod, classmethod)):
+            queue.append(value.__func__)
+        elif issubclass(kind, (cached_property, partial, partialmethod)):
+            queue.append(value.func)
+        elif issubclass(kind, property):
+            queue += [value.fget, value.fset, value.fdel]
+
+
+def _enclosed(function: FunctionType) -> Iterator[object]:
+    """What the names stand for that a function has from the function around it."""
+    for cell in function.__closure__ or ():
+        try:
+            yield cell.cell_contents
+        except ValueError:  # not set so far
+            continue
+
+
+def _may_replace(code: CodeType) -> bool:
+    """Whether code mentions the hook, or gives an object another class."""
     if _HOOK in code.co_names or _HOOK in code.co_consts:
         return True
-    return any(_names_hook(each) for each in code.co_consts if isinstance(each, CodeType))
+    if "__class__" in code.co_names and any(
+        each.opname == "STORE_ATTR" and each.argval == "__class__"
+        for each in dis.get_instructions(code)
+    ):
+        return True
+    return any(_may_replace(each) for each in code.co_consts if isinstance(each, CodeType))
 
 
 def _is_debugged() -> bool:
@@ -80,7 +122,8 @@ def _is_debugged() -> bool:
 
 
 @lru_cache(64)
-def _keys_in(code: CodeType) -> frozenset[str] | None:
+def _keys_in(code: CodeType, _file: str) -> frozenset[str] | None:
+    # Codes of two files may be equal, but what stands beside them is another matter.
     function = _source_of(code)
     if function is None:
         return None
@@ -90,30 +133,48 @@ def _keys_in(code: CodeType) -> frozenset[str] | None:
         return None
     if arguments.defaults or names[0] == names[1]:
         return None
-    return _Mentions(function, names[1]).keys()
+    try:
+        return _Mentions(function, names[1]).keys()
+    except RecursionError:
+        return None
 
 
 def _source_of(code: CodeType) -> _Function | None:
     """The statement that defines a function; None = no source is there that makes this very code."""
-    lines = linecache.getlines(code.co_filename)
-    if not lines or len(lines) > _MAX_LINES:
-        return None
     try:
-        tree = ast.parse("".join(lines))
-        module = compile(tree, code.co_filename, "exec", dont_inherit=True)
-    except (SyntaxError, ValueError, RecursionError):
+        text = "".join(linecache.getlines(code.co_filename))
+        if not text or len(text) > _MAX_CHARS:
+            return None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the import says it
+            tree = ast.parse(text)
+            module = compile(tree, code.co_filename, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     # The file may be newer than the function, and a test runner may have changed the code.
     if not any(_is_same(each, code) for each in _codes_in(module)):
         return None
+    nodes = list(ast.walk(tree))
+    if any(_sets_hook(node) for node in nodes):
+        return None
     found = [
         node
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
         and node.name == code.co_name
         and min([node.lineno, *(d.lineno for d in node.decorator_list)]) == code.co_firstlineno
     ]
     return found[0] if len(found) == 1 else None
+
+
+def _sets_hook(node: ast.AST) -> bool:
+    """Whether a helper beside the class may give an instance or a class another hook."""
+    match node:
+        case ast.Attribute(attr=name, ctx=ast.Store()) | ast.keyword(arg=name):
+            return name == _HOOK
+        case ast.Constant(value=value):
+            return isinstance(value, str) and value == _HOOK
+    return False
 
 
 def _codes_in(code: CodeType) -> Iterator[CodeType]:
@@ -239,7 +300,11 @@ class _Mentions:
             return node.id in _FRAME_READERS or (node.id == self._row and node not in self._known)
         if isinstance(node, ast.Attribute):
             return node.attr in _FRAME_READERS
-        if isinstance(node, (ast.Constant, ast.keyword)):
+        if isinstance(
+            node, ast.Constant
+        ):  # pandas finds the name in `df.query("uri == @row['uri']")`
+            return isinstance(node.value, str) and f"@{self._row}" in node.value
+        if isinstance(node, ast.keyword):
             return False
         return any(
             value == self._row or _has(value, self._row) for _, value in ast.iter_fields(node)

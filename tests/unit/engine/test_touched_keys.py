@@ -29,6 +29,9 @@ from etlkit import EtlBase
 def helper(row):
     return row["b"]
 
+def wrapped(function):
+    return lambda *args: function(*args)
+
 class Etl(EtlBase):
     kept = []
     def before_action(self):
@@ -130,6 +133,9 @@ UNKNOWN = [
     'row["x"] = eval("row"); return row',
     'import sys; row["x"] = sys._getframe().f_locals; return row',
     "breakpoint(); return row",
+    "IPython.embed(); return row",
+    "code.interact(); return row",
+    'row["x"] = str(inspect.getargvalues(helper)); return row',
     'match row:\n            case {"a": a}: row["x"] = a\n        return row',
     "match 1:\n            case row: pass\n        return row",
     'try: helper(1)\n        except Exception as row: pass\n        return {"x": 1}',
@@ -142,6 +148,9 @@ UNKNOWN = [
     "return (x := row)",
     'del row; return {"x": 1}',
     "yield (lambda: (yield row))",
+    """row["x"] = helper("a == @row['b']"); return row""",
+    """row["x"] = helper(f"{row['a']} == @row['b']"); return row""",
+    "self.transform_row = self.before_action; return row",
 ]
 
 
@@ -190,10 +199,69 @@ def test_hooks_may_be_async_or_carry_a_mark(etl_of):
         "def after_action(self): [self.transform_row for _ in '1']",
         "def __getattribute__(self, name): return object.__getattribute__(self, name)",
         "@classmethod\n    def change(cls): cls.transform_row = helper",
+        "@functools.cached_property\n    def change(self): self.transform_row = helper",
+        "@property\n    def change(self): self.transform_row = helper",
+        "@functools.cache\n    def change(self): self.transform_row = helper",
+        "@wrapped\n    def change(self): self.transform_row = helper",
+        "change = functools.partialmethod(wrapped(lambda self: setattr(self, 'transform_row', 1)))",
+        "def change(self): replace(self)",
+        "def change(self): vars(self).update(transform_row=helper)",
+        "def change(self): self.__class__ = Other",
+        "def __new__(cls): return object.__new__(Other)",
     ],
 )
 def test_a_class_that_may_change_its_hook_may_touch_every_key(lines, etl_of):
-    assert touched_keys(etl_of("return row", head=f"{HEAD}\n    {lines}\n")) is None
+    beside = "def replace(etl): etl.transform_row = helper\n" if "replace" in lines else ""
+    assert touched_keys(etl_of("return row", head=f"{beside}{HEAD}\n    {lines}\n")) is None
+
+
+def test_the_same_code_in_two_files_may_have_another_helper_beside_it(etl_of):
+    head = HEAD.replace("\n", "\n# no helper\n", 1)
+    assert touched_keys(etl_of("return row", head=head)) == set()
+    other = HEAD.replace("\n", "\ndef replace(etl): etl.transform_row = helper\n", 1)
+    assert touched_keys(etl_of("return row", head=other)) is None
+
+
+def test_a_metaclass_that_makes_instances_may_change_their_hook(etl_of):
+    head = """
+from etlkit import EtlBase
+
+class Meta(type):
+    def __call__(cls):
+        made = super().__call__()
+        vars(made)["transform" + "_row"] = helper
+        return made
+
+class Etl(EtlBase, metaclass=Meta):
+"""
+    assert touched_keys(etl_of("return row", head=head)) is None
+
+
+@pytest.mark.parametrize(
+    "client",
+    [
+        "type('Keys', (dict,), {'__getattr__': dict.__getitem__})()",
+        "type('Lazy', (), {'__getattr__': lambda self, name: 1 / 0})()",
+        "type('Lazy', (), {'__class__': property(lambda self: 1 / 0)})()",
+    ],
+)
+def test_a_client_that_raises_at_any_attribute_is_left_alone(client, etl_of):
+    kind = etl_of('row["x"] = 1; return row', head=f"{HEAD}\n    client = {client}\n")
+    assert touched_keys(kind) == {"x"}
+
+
+def test_code_that_is_too_long_or_too_deep_says_nothing(etl_of):
+    long = f"""DATA = "{"x" * 250_000}"\n{HEAD}"""
+    assert touched_keys(etl_of("return row", head=long)) is None
+    chain = " ".join(f'row if row["a"] == {n} else' for n in range(950))
+    touched_keys(etl_of(f"return {chain} None"))  # does not raise
+
+
+def test_what_python_says_of_the_file_is_not_said_again(etl_of, recwarn):
+    kind = etl_of(r'row["x"] = "\d"; return row')
+    recwarn.clear()
+    assert touched_keys(kind) == {"x"}
+    assert not recwarn.list
 
 
 def test_code_that_is_not_in_its_file_says_nothing(etl_of):
@@ -387,6 +455,21 @@ def test_declared_columns_are_what_they_are_with_whole_rows(declared, etl_of, mo
     assert touched_keys(kind) == {"x"}
     narrow, whole = both(monkeypatch, kind, on_row_error="reject", max_rejected=None)
     assert narrow == whole
+
+
+@pytest.mark.parametrize("policy", ["add_columns", "fail", "drop_columns"])
+@pytest.mark.parametrize("num_rows", [60, 1100])
+def test_first_rows_that_all_fail_decide_no_columns(num_rows, policy, etl_of, monkeypatch):
+    """Later rows do: the columns that pass by are no more there than the others."""
+    kind = etl_of(
+        "self.found += 1", 'row["x"] = object() if self.found <= 1000 else 1', "return row"
+    )
+    options = {"on_row_error": "reject", "max_rejected": None, "on_schema_change": policy}
+    narrow, whole = both(monkeypatch, kind, num_rows, **options)
+    assert narrow == whole
+    counts, rows, columns, _ = narrow
+    assert counts == (num_rows, max(0, num_rows - 1000), 0, min(num_rows, 1000))
+    assert [column.name for column in columns] == [*SCHEMA, *(["x"] if rows else [])]
 
 
 def decoded(kind, **options):
