@@ -171,6 +171,7 @@ class AsyncWorkers(WorkerGroup):
         try:
             etl = self._etl = guard("the transform's constructor", self._make)
             await guard_async("before_action", etl.before_action)
+            self._check(etl)
             self._all_ended = asyncio.Event()
             self._loop = asyncio.get_running_loop()
             self._beat()

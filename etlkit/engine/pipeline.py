@@ -110,6 +110,7 @@ class Pipeline:
             journal=journal,
             counts_calls=job.lineage,
             takes_many=spec.takes_many,
+            check=spec.check_hook,
         )
         self._answers = Answers({}) if journal is None else journal.answers
         self._watch = RowWatch(job.row_timeout_s, run.calls.waits)

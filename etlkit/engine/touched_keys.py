@@ -10,12 +10,11 @@ a helper, may have any of its keys read.
 from __future__ import annotations
 
 import ast
-import dis
 import linecache
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
-from functools import cached_property, lru_cache, partial, partialmethod
+from functools import lru_cache
 from inspect import getattr_static
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -41,9 +40,6 @@ _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 _MAX_CHARS = 250_000
 """A longer file is not read: it takes longer than most runs gain. A table of 3 MB took 7 seconds."""
 
-_MAKERS = frozenset({"__getattribute__", "__new__"})
-"""A class with one of these may give out another hook, or be another class."""
-
 
 def touched_keys(kind: type[EtlBase]) -> frozenset[str] | None:
     """The keys that `transform_row` of a class reads, writes or deletes; None = it may be any.
@@ -51,66 +47,45 @@ def touched_keys(kind: type[EtlBase]) -> frozenset[str] | None:
     The result is the row itself, or holds the whole row (`{**row, "label": "cat"}`), so that a column
     which is not touched comes out as it went in.
     """
-    hook = getattr_static(kind, _HOOK)
-    if type(hook) is not FunctionType or _is_replaceable(kind) or _is_debugged():
+    hook = hook_of(kind)
+    if type(hook) is not FunctionType or _may_replace_hook(kind) or _is_debugged():
         return None
-    return _keys_in(hook.__code__, hook.__code__.co_filename)
+    return _keys_in(hook.__code__)
 
 
-def _is_replaceable(kind: type[EtlBase]) -> bool:
-    """Whether an instance may get another hook than its class has, as far as its classes show."""
-    if type(kind).__call__ is not type.__call__:
-        return True
+def hook_of(kind: type[EtlBase]) -> object:
+    """What stands in a class as its `transform_row`: what `touched_keys` is about."""
+    return getattr_static(kind, _HOOK)
+
+
+def _may_replace_hook(kind: type[EtlBase]) -> bool:
+    """Whether a method gives an instance another hook, as far as its code says so."""
     for each in kind.__mro__:
         if str(each.__module__).startswith("etlkit.") or each is object:
             continue
-        if not _MAKERS.isdisjoint(vars(each)):
+        if "__getattribute__" in vars(each):
             return True
-        if any(_may_replace(made.__code__) for made in _functions_in(vars(each).values())):
+        if any(_names_hook(made.__code__) for made in _functions_in(vars(each).values())):
             return True
     return False
 
 
 def _functions_in(values: Iterable[Any]) -> Iterator[FunctionType]:
-    """The functions among values of a class, and those that they wrap.
+    """The functions among values of a class.
 
     Only types are looked at: a client that connects when it is first used may raise at any attribute.
     """
-    queue, seen = list(values), set[int]()
-    while queue:
-        value = queue.pop()
+    for value in values:
         kind = type(value)
-        if kind is FunctionType and id(value) not in seen:
-            seen.add(id(value))
-            yield value
-            queue.extend(_enclosed(value))
-        elif issubclass(kind, (staticmethod, classmethod)):
-            queue.append(value.__func__)
-        elif issubclass(kind, (cached_property, partial, partialmethod)):
-            queue.append(value.func)
-        elif issubclass(kind, property):
-            queue += [value.fget, value.fset, value.fdel]
+        made = value.__func__ if issubclass(kind, (staticmethod, classmethod)) else value
+        if type(made) is FunctionType:
+            yield made
 
 
-def _enclosed(function: FunctionType) -> Iterator[object]:
-    """What the names stand for that a function has from the function around it."""
-    for cell in function.__closure__ or ():
-        try:
-            yield cell.cell_contents
-        except ValueError:  # not set so far
-            continue
-
-
-def _may_replace(code: CodeType) -> bool:
-    """Whether code mentions the hook, or gives an object another class."""
+def _names_hook(code: CodeType) -> bool:
     if _HOOK in code.co_names or _HOOK in code.co_consts:
         return True
-    if "__class__" in code.co_names and any(
-        each.opname == "STORE_ATTR" and each.argval == "__class__"
-        for each in dis.get_instructions(code)
-    ):
-        return True
-    return any(_may_replace(each) for each in code.co_consts if isinstance(each, CodeType))
+    return any(_names_hook(each) for each in code.co_consts if isinstance(each, CodeType))
 
 
 def _is_debugged() -> bool:
@@ -122,8 +97,7 @@ def _is_debugged() -> bool:
 
 
 @lru_cache(64)
-def _keys_in(code: CodeType, _file: str) -> frozenset[str] | None:
-    # Codes of two files may be equal, but what stands beside them is another matter.
+def _keys_in(code: CodeType) -> frozenset[str] | None:
     function = _source_of(code)
     if function is None:
         return None
@@ -154,27 +128,14 @@ def _source_of(code: CodeType) -> _Function | None:
     # The file may be newer than the function, and a test runner may have changed the code.
     if not any(_is_same(each, code) for each in _codes_in(module)):
         return None
-    nodes = list(ast.walk(tree))
-    if any(_sets_hook(node) for node in nodes):
-        return None
     found = [
         node
-        for node in nodes
+        for node in ast.walk(tree)
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
         and node.name == code.co_name
         and min([node.lineno, *(d.lineno for d in node.decorator_list)]) == code.co_firstlineno
     ]
     return found[0] if len(found) == 1 else None
-
-
-def _sets_hook(node: ast.AST) -> bool:
-    """Whether a helper beside the class may give an instance or a class another hook."""
-    match node:
-        case ast.Attribute(attr=name, ctx=ast.Store()) | ast.keyword(arg=name):
-            return name == _HOOK
-        case ast.Constant(value=value):
-            return isinstance(value, str) and value == _HOOK
-    return False
 
 
 def _codes_in(code: CodeType) -> Iterator[CodeType]:
@@ -300,9 +261,7 @@ class _Mentions:
             return node.id in _FRAME_READERS or (node.id == self._row and node not in self._known)
         if isinstance(node, ast.Attribute):
             return node.attr in _FRAME_READERS
-        if isinstance(
-            node, ast.Constant
-        ):  # pandas finds the name in `df.query("uri == @row['uri']")`
+        if isinstance(node, ast.Constant):  # pandas reads `df.query("uri == @row['uri']")`
             return isinstance(node.value, str) and f"@{self._row}" in node.value
         if isinstance(node, ast.keyword):
             return False

@@ -11,8 +11,8 @@ from etlkit._version import __version__
 from etlkit.api.transform import EtlBase, overrides_arrow, overrides_batch
 from etlkit.api.user_errors import user_error_text
 from etlkit.engine.code_files import bounded, code_digests, digest
-from etlkit.engine.touched_keys import touched_keys
-from etlkit.errors import ConfigError, EtlkitError
+from etlkit.engine.touched_keys import hook_of, touched_keys
+from etlkit.errors import ConfigError, EtlkitError, JobError
 from etlkit.rows.columns import parse_schema
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class TransformSpec:
         Raises:
             ConfigError: As `read_columns`.
         """
-        touched = None if self.columns is not None or self.takes_many else self._touched
+        touched = self._touched
         if touched is None:
             return self.read_columns(source)
         declared = {column.name: column.ddl for column in self.output_schema or source}
@@ -142,8 +142,29 @@ class TransformSpec:
 
     @cached_property
     def _touched(self) -> frozenset[str] | None:
-        is_own = self.made is not None and "transform_row" in vars(self.made)
-        return None if is_own else touched_keys(self.kind)
+        if self.columns is not None or self.takes_many:
+            return None
+        if self.made is not None and "transform_row" in vars(self.made):
+            return None
+        return touched_keys(self.kind)
+
+    def check_hook(self, etl: EtlBase) -> None:
+        """Look at an instance that is ready for rows: its hook is the one whose code was read.
+
+        Raises:
+            JobError: It is another one, which would not find the columns that this one does not touch.
+        """
+        if self._touched is None:
+            return
+        hook = etl.transform_row
+        hook = getattr(hook, "__wrapped__", hook)
+        if getattr(hook, "__func__", hook) is not hook_of(self.kind):
+            raise JobError(
+                f"an instance of {type(etl).__name__} has another transform_row than its class "
+                f"{self.kind.__name__}, which was read to see what columns rows need. Name them in the "
+                "class attribute `columns`",
+                stage="transform",
+            )
 
     def check_passing(self, source: tuple[Column, ...]) -> None:
         """Raise if `output_schema` gives another type to a column that passes through untouched.

@@ -91,6 +91,7 @@ class WorkerGroup:
         journal: Keeps the outcomes of rows that took a call; None = nobody does.
         counts_calls: Whether calls are counted by row.
         takes_many: Whether one call of the transform gets many rows.
+        check: Called with each instance after its `before_action`; raises if it may get no rows.
 
     Attributes:
         schema: The output columns; None = not known yet.
@@ -110,8 +111,10 @@ class WorkerGroup:
         journal: Journal | None = None,
         counts_calls: bool = False,
         takes_many: bool = False,
+        check: Callable[[EtlBase], None] = lambda _: None,
     ) -> None:
         self._make = make
+        self._check = check
         self._size = size
         self._wake = wake
         self._calls = calls

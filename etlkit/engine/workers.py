@@ -120,6 +120,7 @@ class WorkerPool(WorkerGroup):
         """Run `before_action`. Without more workers no more rows are parked, but the run goes on."""
         try:
             guard("before_action", etl.before_action)
+            self._check(etl)
         except EtlkitError as error:
             if not is_extra:
                 raise
