@@ -6,6 +6,7 @@ import ast
 import hashlib
 import sys
 import sysconfig
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from importlib.machinery import PathFinder
@@ -145,7 +146,9 @@ def _read(path: Path, _mtime_ns: int, _size: int) -> tuple[str, tuple[tuple[int,
     """Digest of a file, and its imports: number of leading dots, module, name; read once a version."""
     content = path.read_bytes()
     try:
-        tree = ast.parse(content)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # its import says it
+            tree = ast.parse(content)
     except (SyntaxError, ValueError):  # it is imported where it is used, if ever
         return digest(content), ()
     imports: list[tuple[int, str, str]] = []

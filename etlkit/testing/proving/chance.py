@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -44,7 +45,9 @@ def _calls_of(part: object) -> Iterator[str]:
     files = {getattr(module, "__file__", None) or "" for module in list(sys.modules.values())}
     for file in sorted(file for file in files if file.endswith(names)):
         try:
-            tree = ast.parse(Path(file).read_bytes())
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # its import says it
+                tree = ast.parse(Path(file).read_bytes())
         except (OSError, SyntaxError, ValueError):
             continue
         for name, line in calls_by_chance(tree):

@@ -105,6 +105,13 @@ def test_files_that_come_and_go_are_named(project, etl):
     ]
 
 
+def test_what_python_says_of_a_file_is_not_said_again(project, etl, recwarn):
+    """Its import says it; here it would come without the file's name."""
+    (project / "helpers/late.py").write_text('PATTERN = "\\d"\n')
+    assert "helpers/late.py" in code_digests([etl])
+    assert not recwarn.list
+
+
 def test_a_factory_counts_with_its_file(project, etl):
     """What makes the instances decides what they are."""
     names = importlib.import_module("transforms.names")
