@@ -34,7 +34,7 @@ IN_FLIGHT = 16
 NUM_KILLS = 2
 CALLS_IN_FLIGHT, LATENCY_S, NUM_CALLS = 64, 0.05, 3_200
 NUM_ROWS = 200_000
-REPEAT = 4
+REPEAT, REPEAT_QUICK = 4, 16
 NUM_KNOWN = 10_000
 
 paid_api = contextmanager(paid_api_fixture.__wrapped__)
@@ -129,11 +129,11 @@ def spent(etl, source, folder, clock):
     return took["publish"] - took["transform"]
 
 
-def speeds_with_journal(etl, rows, clock):
+def speeds_with_journal(etl, rows, clock, repeat):
     """Speeds with a journal over those without it: the best runs' first, then each pair's."""
     source, found = MemorySource(rows, batch_rows=5_000), {"on": [], "off": []}
     with tempfile.TemporaryDirectory() as folder:
-        for _ in range(REPEAT):
+        for _ in range(repeat):
             for way, where in (("off", "off"), ("on", folder)):
                 found[way].append(spent(etl, source, where, clock))
     pairs = tuple(off / on for on, off in zip(found["on"], found["off"], strict=True))
@@ -181,9 +181,9 @@ def figures() -> list[Figure]:
     """The figures of this module."""
     rows = [{"uri": f"gs://bucket/photos/{n:07}.jpg"} for n in range(NUM_CALLS)]
     with latency_server(LATENCY_S) as url:
-        calls, call_runs = speeds_with_journal(caller(url), rows, time.perf_counter)
+        calls, call_runs = speeds_with_journal(caller(url), rows, time.perf_counter, REPEAT)
     numbers = [{"n": n, "name": f"row {n}", "x": n / 2} for n in range(NUM_ROWS)]
-    quick, quick_runs = speeds_with_journal(Quick, numbers, time.process_time)
+    quick, quick_runs = speeds_with_journal(Quick, numbers, time.process_time, REPEAT_QUICK)
     with local_bigquery() as (server, run):
         repaid = repaid_by_kills(server, run)
         unchanged, changed = calls_of_known_rows(server, run)
