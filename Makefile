@@ -47,8 +47,8 @@ test: $(VENV)/.dev ## Run the whole test suite, lint and type checks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@mkdir -p .mypy_cache
-	@echo 'bandit and mypy run beside the tests; what they say comes at the end'
-	@{ $(BIN)/bandit --quiet --configfile pyproject.toml --recursive etlkit transforms jobs && $(BIN)/mypy; } \
+	@echo 'mypy and bandit run beside the tests; what they say comes at the end'
+	@{ $(BIN)/mypy && $(BIN)/bandit --quiet --configfile pyproject.toml --recursive etlkit transforms jobs; } \
 	    >.mypy_cache/said.txt 2>&1 & checks=$$!; \
 	  : 'What has no byte code yet is compiled here: else each of the four processes would compile all of it.'; \
 	  $(BIN)/python -c 'from tests import warm_python; warm_python.import_all()'; \

@@ -26,7 +26,6 @@ LONG_FILES = (
     "tests/docs/test_docs.py",
     "tests/faults/test_workflow_resume.py",
     "tests/emulator/test_dbt.py",
-    "tests/typing/test_typing.py",
     "tests/emulator/test_article_workflow.py",
     "tests/emulator/test_new_projects.py",
     "tests/faults/test_kill.py",
@@ -34,6 +33,7 @@ LONG_FILES = (
     "tests/faults/test_fence.py",
     "tests/faults/test_http_sink.py",
     "tests/faults/test_network.py",
+    "tests/typing/test_typing.py",  # when mypy, which runs beside the tests, has filled its cache
 )
 """Files of more than 15 seconds. They begin first, or one of them would run alone at the end."""
 
