@@ -207,6 +207,14 @@ class _Mentions:
                 self._take(row, key)
             case ast.Call(func=ast.Attribute(value=row, attr="update"), args=args):
                 self._update(row, args, [each.arg for each in node.keywords])
+            case ast.AugAssign(
+                target=ast.Name(id=self._row) as row, op=ast.BitOr(), value=ast.Dict() as display
+            ):
+                if (
+                    keys := _constant_keys(display)
+                ) is not None:  # the name stands for the same dict afterwards
+                    self._known.add(row)
+                    self._keys.update(keys)
 
     def _update(self, row: ast.expr, args: list[ast.expr], names: list[str | None]) -> None:
         """Take `row.update({"a": 1}, b=2)`."""
