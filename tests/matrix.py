@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 WORK = ROOT / ".matrix"
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 TESTS = ("tests/unit", "tests/processes")
-EXTRAS = ("local", "gcs", "report", "test")
+EXTRAS = ("local", "local-tensorflow", "gcs", "report", "test")
 PACKAGES = {
     "oldest": (("--resolution", "lowest-direct"), ""),
     "newest": ((), ""),

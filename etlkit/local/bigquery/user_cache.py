@@ -7,6 +7,8 @@ import os
 import sqlite3
 import threading
 import time
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,13 +31,14 @@ class KeptTexts:
     def __init__(self, name: str, version: str) -> None:
         self._lock = threading.Lock()
         self._connection: Any = None
+        self._end: Callable[[], object] = _nothing
         try:
             folder = cache_folder()
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._open(folder / f"{name}-{version}.sqlite")
             _remove_unused(folder, name)
         except (OSError, RuntimeError, sqlite3.Error):  # no home, a full or broken disk
-            self._connection = None
+            self.close()
 
     def _open(self, path: Path) -> None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -45,6 +48,8 @@ class KeptTexts:
         connection = sqlite3.connect(
             path, timeout=_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
+        # From Python 3.13 on, one that is not closed by its owner is told as a leak.
+        self._end = weakref.finalize(self, connection.close)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = OFF")  # what is lost is found again
         connection.execute("CREATE TABLE IF NOT EXISTS known (key BLOB PRIMARY KEY, body TEXT)")
@@ -65,8 +70,7 @@ class KeptTexts:
     def close(self) -> None:
         """Close the file."""
         with self._lock:
-            if self._connection is not None:
-                self._connection.close()
+            self._end()
             self._connection = None
 
     def _execute(self, sql: str, parameters: list[Any]) -> Any:
@@ -77,6 +81,10 @@ class KeptTexts:
                 return self._connection.execute(sql, parameters).fetchone()
             except sqlite3.Error:  # another process holds it, or the disk is full
                 return None
+
+
+def _nothing() -> None:
+    return
 
 
 def _remove_unused(folder: Path, name: str) -> None:

@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import time
+from contextlib import closing
 
 import pytest
 
@@ -149,7 +150,7 @@ def test_a_broken_file_keeps_nothing_and_old_files_of_other_versions_go(keep, tm
     told(keep(version="newest"), "a", str.upper)
     assert not list(folder.glob("texts-old*"))
     assert (folder / "texts-new.sqlite").exists()
-    with sqlite3.connect(folder / "texts-new.sqlite") as other:
+    with closing(sqlite3.connect(folder / "texts-new.sqlite")) as other:
         other.execute("BEGIN EXCLUSIVE")
         memo = keep(version="new")  # another process holds it
         assert [told(memo, "b", str.upper) for _ in range(2)] == [None, "B"]
