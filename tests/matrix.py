@@ -3,7 +3,7 @@
 `python -m tests.matrix [ENVIRONMENT …]`, or `make matrix`.
 
 An environment is `PYTHON:PACKAGES`, e.g. `3.12:oldest`. PACKAGES is `oldest` (the lower bounds of
-pyproject.toml), `newest`, or `beam` (beside Apache Beam, which wants an older pyarrow and protobuf).
+pyproject.toml, or the first above that have a wheel for this Python), `newest`, or `beam` (beside Apache Beam, which wants an older pyarrow and protobuf).
 Without arguments all of them run, on each Python that is found. uv comes from the package index, and
 downloads no Python.
 """
@@ -21,7 +21,7 @@ PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 TESTS = ("tests/unit", "tests/processes")
 EXTRAS = ("local", "local-tensorflow", "gcs", "report", "test")
 PACKAGES = {
-    "oldest": (("--resolution", "lowest-direct"), ""),
+    "oldest": (("--resolution", "lowest-direct", "--no-build"), ""),
     "newest": ((), ""),
     "beam": ((), "apache-beam>=2.60\n"),
 }
