@@ -3,7 +3,8 @@
 `python -m tests.matrix [ENVIRONMENT …]`, or `make matrix`.
 
 An environment is `PYTHON:PACKAGES`, e.g. `3.12:oldest`. PACKAGES is `oldest` (the lower bounds of
-pyproject.toml, or the first above that have a wheel for this Python), `newest`, or `beam` (beside Apache Beam, which wants an older pyarrow and protobuf).
+pyproject.toml, or the first versions above that have a wheel for this Python), `newest`, or `beam`
+(beside Apache Beam, which wants an older pyarrow and protobuf).
 Without arguments all of them run, on each Python that is found. uv comes from the package index, and
 downloads no Python.
 """
