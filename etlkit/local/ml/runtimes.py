@@ -32,7 +32,10 @@ _ONNX_DTYPES: Final = {
     "tensor(float)": "float32",
     "tensor(double)": "float64",
 }
-_NO_RULE: Final = "No conversion rule found for operations:"
+_NO_RULE: Final = (
+    "No conversion rule found for operations:",
+    "no translator found for operation(s):",  # up to OpenVINO 2025.0
+)
 
 Arrays = list["NDArray[np.generic]"]
 
@@ -193,7 +196,8 @@ def _openvino_reason(error: Exception) -> str:
     """The last line of the message; the first lines only name OpenVINO's source files."""
     lines = [line.strip(" -") for line in str(error).splitlines() if line.strip()]
     for line in lines:
-        _, is_there, operations = line.partition(_NO_RULE)
-        if is_there:
-            return f"OpenVINO does not support its operations:{operations}"
+        for no_rule in _NO_RULE:
+            _, is_there, operations = line.partition(no_rule)
+            if is_there:
+                return f"OpenVINO does not support its operations:{operations}"
     return (lines[-1:] or ["unknown"])[0]
