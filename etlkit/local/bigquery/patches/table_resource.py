@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import bqemulator.api.routes.tables as routes
 import bqemulator.server as emulator_server
+import duckdb
 from bqemulator.api import middleware
 from bqemulator.catalog.models import RangePartitioning
+from bqemulator.domain.errors import ResourceRef, resource_not_found
 from bqemulator.storage.sql_identifiers import quoted_table_ref
 
 from etlkit.local.bigquery.patches.catalog_cache import share, tables_of
@@ -140,8 +142,12 @@ class TableResources:
                 field["defaultValueExpression"] = _NOW.get(text.lower(), text)
 
     def _num_rows(self, meta: TableMeta) -> int:
-        table = quoted_table_ref(meta.project_id, meta.dataset_id, meta.table_id)
-        (count,) = self._ctx.engine.execute(f"SELECT count(*) FROM {table}").fetchone()
+        name = (meta.project_id, meta.dataset_id, meta.table_id)
+        query = f"SELECT count(*) FROM {quoted_table_ref(*name)}"
+        try:
+            (count,) = self._ctx.engine.execute(query).fetchone()
+        except duckdb.CatalogException as error:  # a statement is just making or dropping it
+            raise resource_not_found(ResourceRef("table", *name)) from error
         return int(count)
 
     def _add_columns(self, meta: TableMeta, existing: TableMeta) -> None:
