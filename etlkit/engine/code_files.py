@@ -8,6 +8,7 @@ import sys
 import sysconfig
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -141,13 +142,20 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:_DIGEST_CHARS]
 
 
+@contextmanager
+def unwarned() -> Iterator[None]:
+    """Keep to itself what Python warns of while a user's file is parsed: its import says it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 @lru_cache(maxsize=1000)
 def _read(path: Path, _mtime_ns: int, _size: int) -> tuple[str, tuple[tuple[int, str, str], ...]]:
     """Digest of a file, and its imports: number of leading dots, module, name; read once a version."""
     content = path.read_bytes()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # its import says it
+        with unwarned():
             tree = ast.parse(content)
     except (SyntaxError, ValueError):  # it is imported where it is used, if ever
         return digest(content), ()

@@ -12,12 +12,13 @@ from __future__ import annotations
 import ast
 import linecache
 import sys
-import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from inspect import getattr_static
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from etlkit.engine.code_files import unwarned
 
 if TYPE_CHECKING:
     from etlkit.api.transform import EtlBase
@@ -119,8 +120,7 @@ def _source_of(code: CodeType) -> _Function | None:
         text = "".join(linecache.getlines(code.co_filename))
         if not text or len(text) > _MAX_CHARS:
             return None
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the import says it
+        with unwarned():
             tree = ast.parse(text)
             module = compile(tree, code.co_filename, "exec", dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -207,26 +207,16 @@ class _Mentions:
                 self._take(row, key)
             case ast.Call(func=ast.Attribute(value=row, attr="update"), args=args):
                 self._update(row, args, [each.arg for each in node.keywords])
-            case ast.AugAssign(
-                target=ast.Name(id=self._row) as row, op=ast.BitOr(), value=ast.Dict() as display
-            ):
-                if (
-                    keys := _constant_keys(display)
-                ) is not None:  # the name stands for the same dict afterwards
-                    self._known.add(row)
-                    self._keys.update(keys)
+            case ast.AugAssign(target=row, op=ast.BitOr(), value=ast.Dict() as display):
+                # The name stands for the same dict afterwards.
+                self._take_with(row, display.keys)
 
     def _update(self, row: ast.expr, args: list[ast.expr], names: list[str | None]) -> None:
         """Take `row.update({"a": 1}, b=2)`."""
-        match args:
-            case []:
-                keys: list[str] | None = []
-            case [ast.Dict() as display]:
-                keys = _constant_keys(display)
-            case _:
-                keys = None
-        if keys is not None and None not in names:
-            self._take(row, *keys, *filter(None, names))
+        displays = [each for each in args if isinstance(each, ast.Dict)]
+        if len(displays) == len(args) and None not in names:
+            keys = [key for display in displays for key in display.keys]
+            self._take_with(row, keys, *filter(None, names))
 
     def _holds_row(self, value: ast.expr | None) -> bool:
         """Whether a result is nothing, or the row with values under keys that are written there."""
@@ -237,14 +227,12 @@ class _Mentions:
             case ast.Name():
                 found = self._take(value)
             case ast.Dict():
-                spread = [
-                    each for key, each in zip(value.keys, value.values, strict=True) if not key
-                ]
-                keys = _constant_keys(value, but=spread)
-                found = len(spread) == 1 and keys is not None and self._take(spread[0], *keys)
+                items = list(zip(value.keys, value.values, strict=True))
+                spread = [each for key, each in items if key is None]
+                keys = [key for key, _ in items if key is not None]
+                found = len(spread) == 1 and self._take_with(spread[0], keys)
             case ast.BinOp(left=row, op=ast.BitOr(), right=ast.Dict() as display):
-                keys = _constant_keys(display)
-                found = keys is not None and self._take(row, *keys)
+                found = self._take_with(row, display.keys)
             case ast.IfExp():
                 found = self._holds_row(value.body) and self._holds_row(value.orelse)
             case ast.List() | ast.Tuple():
@@ -257,11 +245,15 @@ class _Mentions:
         """Know a mention of the row; False = it is none."""
         if not (isinstance(row, ast.Name) and row.id == self._row):
             return False
-        if isinstance(row.ctx, ast.Load):
-            self._known.add(row)
-            self._keys.update(keys)
-            return True
-        return False
+        self._known.add(row)
+        self._keys.update(keys)
+        return True
+
+    def _take_with(self, row: ast.expr, written: Sequence[ast.expr | None], *keys: str) -> bool:
+        """As `_take`, with keys of a dict display; False as well if one is no text written there."""
+        found = [each.value for each in written if isinstance(each, ast.Constant)]
+        texts = [each for each in found if isinstance(each, str)]
+        return len(texts) == len(written) and self._take(row, *texts, *keys)
 
     def _is_unknown(self, node: ast.AST) -> bool:
         """Whether a node mentions the row otherwise, gives its name away, or reads frames."""
@@ -273,29 +265,8 @@ class _Mentions:
             return isinstance(node.value, str) and f"@{self._row}" in node.value
         if isinstance(node, ast.keyword):
             return False
-        return any(
-            value == self._row or _has(value, self._row) for _, value in ast.iter_fields(node)
-        )
-
-
-def _has(value: object, name: str) -> bool:
-    return isinstance(value, list) and name in value
-
-
-def _constant_keys(display: ast.Dict, but: list[ast.expr] | None = None) -> list[str] | None:
-    """The keys of a dict display; None = one of them is no text that is written there.
-
-    Args:
-        display: The dict.
-        but: Values without a key, which are looked at elsewhere.
-    """
-    keys = []
-    for key, value in zip(display.keys, display.values, strict=True):
-        if isinstance(key, ast.Constant) and isinstance(key.value, str):
-            keys.append(key.value)
-        elif key is not None or value not in (but or ()):
-            return None
-    return keys
+        fields = [value for _, value in ast.iter_fields(node)]
+        return any(self._row in (value if isinstance(value, list) else [value]) for value in fields)
 
 
 def _own_nodes(function: _Function) -> Iterator[ast.AST]:

@@ -31,7 +31,7 @@ class KeptTexts:
     def __init__(self, name: str, version: str) -> None:
         self._lock = threading.Lock()
         self._connection: Any = None
-        self._end: Callable[[], object] = _nothing
+        self._end: Callable[[], object] = lambda: None
         try:
             folder = cache_folder()
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -81,10 +81,6 @@ class KeptTexts:
                 return self._connection.execute(sql, parameters).fetchone()
             except sqlite3.Error:  # another process holds it, or the disk is full
                 return None
-
-
-def _nothing() -> None:
-    return
 
 
 def _remove_unused(folder: Path, name: str) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import ast
 import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from etlkit.engine.code_files import code_digests
+from etlkit.engine.code_files import code_digests, unwarned
 
 _CALLS: Final = frozenset(
     {
@@ -45,8 +44,7 @@ def _calls_of(part: object) -> Iterator[str]:
     files = {getattr(module, "__file__", None) or "" for module in list(sys.modules.values())}
     for file in sorted(file for file in files if file.endswith(names)):
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # its import says it
+            with unwarned():
                 tree = ast.parse(Path(file).read_bytes())
         except (OSError, SyntaxError, ValueError):
             continue
