@@ -43,7 +43,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what it puts into the background so, and processes of tests would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-gc.disable()  # until all tests are collected: what is imported stays, and is looked at once
+gc.disable()  # until all tests are collected
 
 start_servers_warm()
 memory_folder.begin()  # in processes of xdist it is there already
@@ -62,12 +62,20 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish():
-    """What was imported and collected stays: no later collection of garbage looks at it.
+    """What was imported and collected stays: the search for garbage looks at all of it only now and then.
 
-    The garbage among it is little, and to find it takes longer than to keep it.
+    To freeze it instead would cost more: each run asks how many objects are frozen, which counts them.
     """
-    gc.freeze()
+    gc.set_threshold(700, 10, 100)
     gc.enable()
+
+
+@pytest.fixture
+def young_heap():
+    """A collection of garbage in this test looks only at what the test itself makes."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

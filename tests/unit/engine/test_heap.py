@@ -10,14 +10,6 @@ from etlkit.engine.heap import FastRows, settled_heap
 from etlkit.testing import run_transform
 
 
-@pytest.fixture(autouse=True)
-def _thawed():
-    """As a user's process begins; `tests/conftest.py` has frozen what was collected."""
-    gc.unfreeze()
-    yield
-    gc.freeze()
-
-
 class Looking(EtlBase):
     """Says whether objects are frozen while rows run."""
 

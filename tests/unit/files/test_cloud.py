@@ -72,7 +72,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def cloud(monkeypatch):
+def cloud(monkeypatch, young_heap):
     pytest.importorskip("gcsfs")  # brings aiohttp, which no other test needs
     import fsspec
 

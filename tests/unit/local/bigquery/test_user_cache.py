@@ -26,7 +26,7 @@ def open_files(folder):
     return [path for path in found if path.is_relative_to(folder)]
 
 
-def test_a_table_that_nobody_has_any_more_is_closed(folder):
+def test_a_table_that_nobody_has_any_more_is_closed(folder, young_heap):
     """Python 3.13 tells of each that is not."""
     kept = KeptTexts("texts", "1")
     kept.put(b"key", "text")
