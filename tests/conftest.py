@@ -62,9 +62,9 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish():
-    """What was imported and collected stays: the search for garbage looks at all of it only now and then.
+    """What was imported and collected stays: it is seldom searched for garbage.
 
-    To freeze it instead would cost more: each run asks how many objects are frozen, which counts them.
+    To freeze it would cost more: each run asks how many objects are frozen, and Python counts them.
     """
     gc.set_threshold(700, 10, 100)
     gc.enable()

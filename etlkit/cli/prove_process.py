@@ -64,6 +64,9 @@ def load_transfer(target: str) -> TransferJob:
 
 def main() -> None:
     """Import, then fork for each order. Further modules to import may be named as arguments."""
+    from etlkit.bigquery.client import import_without_pandas
+
+    import_without_pandas()
     for name in (*_NEEDED, *sys.argv[1:]):
         importlib.import_module(name)
     serve(partial(make_attempt, load=load_transfer))

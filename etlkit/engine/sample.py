@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from etlkit.api.source import Sampling, Source
+from etlkit.engine.output_schema import int_array
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -92,7 +93,7 @@ class SampledRowsReader:
                 position = next(positions, None)
             first = end
             if chosen:
-                yield batch.take(chosen)
+                yield batch.take(int_array(chosen))
             if position is None:
                 return
 

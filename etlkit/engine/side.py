@@ -12,6 +12,7 @@ from etlkit.api.run import Run
 from etlkit.api.sink import ReadsResults
 from etlkit.api.source import ROW_ID
 from etlkit.engine.estimate import make_calls
+from etlkit.engine.output_schema import int_array
 from etlkit.engine.reuse import plan_reuse
 from etlkit.engine.transform_spec import TransformSpec
 from etlkit.engine.trial import run_trial
@@ -175,7 +176,7 @@ class _FrozenReader:
             ids = batch.column(ROW_ID).to_pylist()
             rest = [index for index, row_id in enumerate(ids) if row_id not in self._known]
             if rest:
-                yield batch if len(rest) == len(ids) else batch.take(rest)
+                yield batch if len(rest) == len(ids) else batch.take(int_array(rest))
 
     def fetch(self, row_ids: Sequence[str]) -> Mapping[str, Row]:
         raise SourceError(f"rows of a comparison are not read again ({len(row_ids)} asked for)")

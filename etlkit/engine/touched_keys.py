@@ -51,7 +51,8 @@ def touched_keys(kind: type[EtlBase]) -> frozenset[str] | None:
     hook = hook_of(kind)
     if type(hook) is not FunctionType or _may_replace_hook(kind) or _is_debugged():
         return None
-    return _keys_in(hook.__code__)
+    code = hook.__code__
+    return _keys_in(code, code.co_filename)
 
 
 def hook_of(kind: type[EtlBase]) -> object:
@@ -98,7 +99,8 @@ def _is_debugged() -> bool:
 
 
 @lru_cache(64)
-def _keys_in(code: CodeType) -> frozenset[str] | None:
+def _keys_in(code: CodeType, _filename: str) -> frozenset[str] | None:
+    """The keys in a function; codes of two files are equal to Python if they do the same."""
     function = _source_of(code)
     if function is None:
         return None

@@ -192,7 +192,8 @@ class FileReader:
                 done = self._finished[number][first : first + batch.num_rows]
                 if len(done) < batch.num_rows:
                     raise SourceError(f"{self._files[number - 1].name} {CHANGED}", stage="read")
-                rows = rows.filter(pa.array([not each for each in done])) if any(done) else rows
+                if any(done):
+                    rows = rows.filter(pa.array([not each for each in done], pa.bool_()))
             if rows.num_rows:
                 yield rows
 

@@ -138,16 +138,26 @@ def read_since(epoch: datetime) -> Callable[[Any], list[Any]]:
         if numpy is None:
             ticks = array.view("int64").to_pylist()
             return [None if tick is None else epoch + us * tick for tick in ticks]
-        ticks = array.view("int64")
+        import pyarrow.compute as pc
+
         if not array.null_count:
-            return list(map(epoch.__add__, ticks.to_numpy().view("m8[us]").tolist()))
-        since = ticks.fill_null(0).to_numpy().view("m8[us]").tolist()
-        made: list[Any] = list(map(epoch.__add__, since))
-        for at in numpy.flatnonzero(array.is_null().to_numpy(zero_copy_only=False)).tolist():
+            return list(map(epoch.__add__, _since(numpy, array)))
+        made: list[Any] = list(map(epoch.__add__, _since(numpy, array.view("int64").fill_null(0))))
+        for at in pc.indices_nonzero(array.is_null()).to_pylist():
             made[at] = None
         return made
 
     return read
+
+
+def _since(numpy: Any, array: Any) -> list[Any]:
+    """The distances of an array without NULL, from its memory: `to_numpy` imports pandas, a second."""
+    if not len(array):
+        return []
+    since: list[Any] = numpy.frombuffer(
+        array.buffers()[1], "m8[us]", len(array), array.offset * 8
+    ).tolist()
+    return since
 
 
 @cache
@@ -274,11 +284,13 @@ looks_like_timestamp = _cell_test(_DATETIME_CELL + _ZONE)
 
 def timestamps_from_text(array: Any, kind: Any) -> Any:
     """Text -> instants; text without a zone is in UTC, as in BigQuery."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     text = pc.replace_substring_regex(array, r" ?UTC$", "Z")
     zoned = pc.match_substring_regex(text, r"[0-9]" + _ZONE)
-    text = pc.if_else(zoned, text, pc.binary_join_element_wise(text, "Z", ""))
+    utc, nothing = pa.scalar("Z", text.type), pa.scalar("", text.type)
+    text = pc.if_else(zoned, text, pc.binary_join_element_wise(text, utc, nothing))
     text = pc.replace_substring_regex(text, r" ([+-][0-9:]+|Z)$", r"\1")
     return pc.cast(text, kind)
 
@@ -297,5 +309,6 @@ def times_from_text(array: Any, kind: Any) -> Any:
         and len(text) > text.null_count
     ):
         raise ValueError("not a time of day")
-    since = pc.cast(pc.binary_join_element_wise("1970-01-01T", text, ""), pa.timestamp("us"))
+    day, nothing = pa.scalar("1970-01-01T", text.type), pa.scalar("", text.type)
+    since = pc.cast(pc.binary_join_element_wise(day, text, nothing), pa.timestamp("us"))
     return pc.cast(since, kind)

@@ -213,8 +213,9 @@ def floats_from_text(array: Any, kind: Any) -> Any:
     text = pc.utf8_trim_whitespace(array)
     numbers = pc.cast(text, kind)
     size = pc.abs(numbers)
-    is_normal = pc.and_(pc.greater_equal(size, _MIN_NORMAL), pc.less(size, float("inf")))
-    is_short = pc.less_equal(pc.binary_length(text), _MAX_EXACT_DIGITS)
+    smallest, infinite = pa.scalar(_MIN_NORMAL, kind), pa.scalar(float("inf"), kind)
+    is_normal = pc.and_(pc.greater_equal(size, smallest), pc.less(size, infinite))
+    is_short = pc.less_equal(pc.binary_length(text), pa.scalar(_MAX_EXACT_DIGITS, pa.int64()))
     # Only what is neither short nor what a float looks like when it is printed needs a closer look.
     is_long = pc.invert(pc.and_(is_short, is_normal))
     text, values = text.filter(is_long), numbers.filter(is_long)

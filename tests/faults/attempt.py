@@ -23,10 +23,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import google.cloud.bigquery
-import google.cloud.bigquery_storage_v1
 import psutil
-import pyarrow  # noqa: ICN001 - imported for the fork, not to be used
 
 import etlkit.bigquery.http_sink.writer
 import etlkit.bigquery.publish.publisher
@@ -48,12 +45,12 @@ from etlkit.api.run import Settings
 from etlkit.runner import run_datamart, run_job
 from tests.faults.gateway import Gateway
 
-PRELOADED = (google.cloud.bigquery, google.cloud.bigquery_storage_v1, pyarrow)
-
 ROOT = Path(__file__).parents[2]
 NUM_ROWS = 60
 CONCURRENCY = 4
 MAX_WAIT_S = 90.0
+_CLIENTS = "etlkit.worker_imports"
+"""Imports Google's clients."""
 
 
 @dataclass(frozen=True)
@@ -319,7 +316,7 @@ class ContainedAttempt:
     def __init__(self, plan: Plan, environ: Mapping[str, str], gateway: Gateway) -> None:
         self.gateway = gateway
         environ = {**environ, "BIGQUERY_EMULATOR_HOST": f"http://{gateway.address}"}
-        code = "from tests.faults.attempt import main; main()"
+        code = f"import {_CLIENTS}; from tests.faults.attempt import main; main()"
         unshare = str(shutil.which("unshare"))
         self._process = subprocess.Popen(
             [
@@ -358,4 +355,4 @@ class ContainedAttempt:
 
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["__main__", __name__])
+_CONTEXT.set_forkserver_preload(["__main__", _CLIENTS, __name__])

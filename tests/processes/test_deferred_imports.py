@@ -17,6 +17,26 @@ with deferred_pandas():
 import pyarrow as pa
 pa.array([1, None], pa.int64())
 """
+ROWS = """
+from etlkit import CsvSource, EtlBase, JsonlSource, ParquetSource, TransferJob
+from etlkit.api.run import RunRequest
+from etlkit.engine.transfer import run_transfer
+from etlkit.testing import MemorySink, MemorySource, fake_rows
+schema = {
+    "i": "INT64", "f": "FLOAT64", "n": "NUMERIC", "b": "BIGNUMERIC", "ok": "BOOL", "s": "STRING",
+    "by": "BYTES", "d": "DATE", "dt": "DATETIME", "t": "TIME", "ts": "TIMESTAMP", "j": "JSON",
+    "many": "ARRAY<TIMESTAMP>", "deep": "ARRAY<STRUCT<at TIMESTAMP, n NUMERIC>>",
+}
+class Copy(EtlBase):
+    def transform_row(self, row):
+        return {key: value for key, value in row.items()}
+def run(source):
+    sink = MemorySink("replace")
+    run_transfer(TransferJob(source=source, transform=Copy, sink=sink), RunRequest("copy"))
+    return sink.rows
+"""
+"""Jobs that read and write a value of every type."""
+
 DATA_FRAMES = {"pandas", "db_dtypes", "pandas_gbq"}
 
 
@@ -36,6 +56,27 @@ def loaded(code: str) -> set[str]:
 
 def test_clients_and_pyarrow_do_without_it():
     assert loaded(CLIENTS) == set()
+
+
+def test_rows_of_every_type_do_without_it():
+    """pyarrow imports it for `to_numpy`, and wherever it has to find out the type of a value."""
+    code = "rows = fake_rows(schema, 200)\nassert len(run(MemorySource(rows, schema))) == 200"
+    assert loaded(CLIENTS + ROWS + code) == set()
+
+
+def test_files_do_without_it(tmp_path):
+    cells = "1,1.5,2020-01-01T00:00:00Z,12:00:00\n2,1.0000000000000000001,2020-01-01 00:00:00+02,\n"
+    (tmp_path / "a.csv").write_text(f"i,f,at,t\n{cells}")
+    lines = '{"i": 1, "at": "2020-01-01T00:00:00Z", "l": [1]}\n{"i": 2}\n'
+    (tmp_path / "a.jsonl").write_text(lines)
+    code = f"""
+import pyarrow.parquet
+table = pa.table({{"at": pa.array([0, None], pa.timestamp("us", "UTC"))}})
+pyarrow.parquet.write_table(table, {str(tmp_path / "a.parquet")!r})
+for kind, name in ((CsvSource, "a.csv"), (JsonlSource, "a.jsonl"), (ParquetSource, "a.parquet")):
+    assert len(run(kind({str(tmp_path)!r} + "/" + name))) == 2
+"""
+    assert loaded(CLIENTS + ROWS + code) == set()
 
 
 def test_who_imports_it_gets_it_and_so_do_the_clients_and_pyarrow():

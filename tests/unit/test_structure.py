@@ -40,10 +40,16 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 
 @cache
+def nodes(path):
+    """The syntax of a file, each part of it."""
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+@cache
 def parsed(path):
     """The imports of a file, also those inside functions: modules, and `module.name` of each name."""
     modules, names = [], []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             modules += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -142,6 +148,40 @@ def test_imports_are_cheap(module):
     ).stdout.split()
     heavy = ("google.cloud", "google.api_core", "pyarrow", "requests", "duckdb", "onnxruntime")
     assert [name for name in loaded if name.startswith(heavy)] == []
+
+
+MAKERS = {"pa.array", "pa.scalar"}
+WITH_OPTIONS = {"pc.match_substring_regex", "pc.replace_substring_regex", "pc.round"}
+
+
+def makes_pyarrow_guess(node):
+    """Whether pyarrow has to find out the type of a value, or makes an array of numpy."""
+    if not isinstance(node, ast.Call):
+        return False
+    name = ast.unparse(node.func)
+    if name in MAKERS:
+        return len(node.args) == 1 and not any(each.arg == "type" for each in node.keywords)
+    if name.startswith("pc.") and name not in WITH_OPTIONS:
+        return any(
+            isinstance(each, ast.Constant) or (isinstance(each, ast.Name) and each.id.isupper())
+            for each in node.args
+        )
+    return name.endswith(".to_numpy")
+
+
+def test_pyarrow_is_told_all_types():
+    """For a value whose type it has to find out, pyarrow imports pandas, which takes a second.
+
+    The local server is a process that does without pandas.
+    """
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)}"
+        for path in MODULES
+        if part(path) != "local"
+        for node in nodes(path)
+        if makes_pyarrow_guess(node)
+    ]
+    assert wrong == []
 
 
 @pytest.mark.parametrize(("package", "more"), [(etlkit, ["__version__"]), (testing, [])])

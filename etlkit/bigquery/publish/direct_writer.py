@@ -91,9 +91,10 @@ class DirectWriter:
 
     def write(self, batch: pa.RecordBatch) -> None:
         """See `etlkit.api.sink.SinkWriter.write`."""
+        import pyarrow as pa
         import pyarrow.compute as pc
 
-        rows = batch.filter(pc.greater(batch.column(PARTS), 0))
+        rows = batch.filter(pc.greater(batch.column(PARTS), pa.scalar(0, pa.int64())))
         rows = rows.select([column.name for column in self._columns])
         if not rows.num_rows:
             return

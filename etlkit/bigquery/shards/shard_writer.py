@@ -143,10 +143,12 @@ class ShardWriter(StagedWriter[ShardWorker]):
         return pa.array(map(self._claims.generation_of, row_ids.to_pylist()), pa.int64())
 
     def _count_written(self, batch: pa.RecordBatch) -> None:
+        import pyarrow as pa
         import pyarrow.compute as pc
 
         # A row has an outcome when the last row that it became is there.
-        is_last = pc.greater_equal(pc.add(batch.column(PART), 1), batch.column(PARTS))
+        one = pa.scalar(1, pa.int64())  # with a bare 1, pyarrow imports pandas: a second
+        is_last = pc.greater_equal(pc.add(batch.column(PART), one), batch.column(PARTS))
         self._claims.are_durable(batch.column(ROW_ID).filter(is_last).to_pylist())
 
     def _count_rejected(self, row_ids: pa.Array) -> None:

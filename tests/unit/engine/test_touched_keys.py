@@ -301,6 +301,16 @@ def test_code_that_is_not_in_its_file_says_nothing(etl_of):
     assert touched_keys(scope["Etl"]) is None
 
 
+def test_code_is_known_by_its_file_though_the_same_code_elsewhere_is_not(etl_of):
+    """To Python, the two codes are equal."""
+    kinds = [etl_of('row["x"] = row["same"]; return row') for _ in range(2)]
+    gone, there = (kind.transform_row.__code__ for kind in kinds)
+    assert gone == there
+    Path(gone.co_filename).unlink()
+    linecache.checkcache()
+    assert [touched_keys(kind) for kind in kinds] == [None, {"x", "same"}]
+
+
 def test_whoever_debugs_sees_whole_rows(etl_of):
     kind = etl_of("return row")
     before = sys.gettrace()
