@@ -3,6 +3,8 @@ import logging
 import os
 import signal
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,23 @@ def pytest_collection_finish():
     """
     gc.set_threshold(700, 10, 100)
     gc.enable()
+
+
+@pytest.fixture(scope="session")
+def until() -> Callable[..., None]:
+    """Wait for an event: ask again and again until the answer is true, or fail."""
+
+    def wait_until(is_true: Callable[[], object], within_s: float = 60.0) -> None:
+        asked_at = time.monotonic()
+        deadline = asked_at + within_s
+        while not is_true():
+            now = time.monotonic()
+            assert now < deadline, f"not true within {within_s:g} s"
+            # A question to the server takes processor time from what is waited for.
+            time.sleep(min(max(0.01, 5 * (now - asked_at)), 0.5))
+            asked_at = time.monotonic()
+
+    return wait_until
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@ import itertools
 import json
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -75,23 +74,6 @@ def run(bq) -> Callable[..., list[tuple]]:
     return run_sql
 
 
-@pytest.fixture(scope="session")
-def until() -> Callable[[Callable[[], object]], None]:
-    """Wait for an event: ask again and again until the answer is true, or fail."""
-
-    def wait_until(is_true: Callable[[], object], within_s: float = 60.0) -> None:
-        asked_at = time.monotonic()
-        deadline = asked_at + within_s
-        while not is_true():
-            now = time.monotonic()
-            assert now < deadline, f"not true within {within_s:g} s"
-            # A question to the server takes processor time from what is waited for.
-            time.sleep(min(max(0.01, 5 * (now - asked_at)), 0.5))
-            asked_at = time.monotonic()
-
-    return wait_until
-
-
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty project as the working directory; its modules are removed afterwards."""
@@ -106,7 +88,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def forget_modules(folder: Path) -> None:
     """Remove the modules that were imported from a folder."""
     for name, module in list(sys.modules.items()):
-        if str(getattr(module, "__file__", None)).startswith(str(folder)):
+        if str(vars(module).get("__file__")).startswith(str(folder)):
             del sys.modules[name]
     importlib.invalidate_caches()
 

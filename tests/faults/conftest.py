@@ -2,7 +2,6 @@ import itertools
 import json
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -129,23 +128,6 @@ def running_api(*arguments: str) -> Iterator[PaidApi]:
         finally:
             process.kill()
             process.stdout.close()
-
-
-@pytest.fixture(scope="session")
-def until() -> Callable[..., None]:
-    """Wait for an event: ask again and again until the answer is true, or fail."""
-
-    def wait_until(is_true: Callable[[], object], within_s: float = 60.0) -> None:
-        asked_at = time.monotonic()
-        deadline = asked_at + within_s
-        while not is_true():
-            now = time.monotonic()
-            assert now < deadline, f"not true within {within_s:g} s"
-            # A question to the server takes processor time from what is waited for.
-            time.sleep(min(max(0.01, 5 * (now - asked_at)), 0.5))
-            asked_at = time.monotonic()
-
-    return wait_until
 
 
 @pytest.fixture(scope="session")
