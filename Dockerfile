@@ -7,7 +7,7 @@ WORKDIR /src
 COPY . .
 RUN /venv/bin/pip install . \
   && /venv/bin/pip uninstall --yes pip \
-  && rm -rf /venv/lib/python3.*/site-packages/pyarrow/include /venv/lib/python3.*/site-packages/pyarrow/tests
+  && cd /venv/lib/python3.*/site-packages/pyarrow && rm -rf include tests *_flight* libarrow_flight*
 
 FROM python:3.12-slim-bookworm
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1

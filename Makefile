@@ -9,7 +9,7 @@ SEED ?= 1
 # Tests, jobs and servers are many processes: without byte code each of them would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo article unit test docs docs-serve pictures faults fuzz reference tools engines cloud bench bench-peers bench-local lint audit dist sbom changelog matrix clean
+.PHONY: help demo article unit test docs docs-serve pictures faults fuzz reference tools engines cloud bench bench-peers bench-local lint audit dist sbom image changelog matrix clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -141,6 +141,9 @@ sbom: $(VENV)-release/.done ## Write dist/sbom.json: what a plain installation b
 	$(PYTHON) -m venv --clear --without-pip $(VENV)-release/plain
 	$(RELEASE)/python -m pip --python $(VENV)-release/plain/bin/python install --quiet --disable-pip-version-check .
 	$(RELEASE)/cyclonedx-py environment $(VENV)-release/plain/bin/python --pyproject pyproject.toml --output-reproducible --output-file dist/sbom.json
+
+image: ## Build the image of the jobs with Docker or Buildah, and check its size and its user
+	$(PYTHON) -m tests.image $(ARGS)
 
 changelog: ## Check that the changelog and the code have VERSION: make changelog VERSION=1.2.3
 	@grep -qF '## [$(VERSION)]' CHANGELOG.md || { echo 'CHANGELOG.md has no section [$(VERSION)]'; exit 1; }

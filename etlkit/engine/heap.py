@@ -12,6 +12,10 @@ _MANY_OBJECTS = 20_000
 """New objects between two searches while rows are fast: more than a block of rows has, mostly. When it
 is done they are gone, so there is nothing to search."""
 
+_FEW_OBJECTS = 5_000
+"""Fewer are frozen by nobody: Python 3.12 puts some hundred immortal objects there itself, and who
+freezes a process has the modules of Python in it, which are 15,000 at least."""
+
 _lock = threading.Lock()
 _num_inside = 0
 _is_ours = False
@@ -32,7 +36,7 @@ def settled_heap() -> Iterator[None]:
     """
     global _num_inside, _is_ours  # noqa: PLW0603 - there is one heap
     with _lock:
-        if not _num_inside and not gc.get_freeze_count():
+        if not _num_inside and gc.get_freeze_count() < _FEW_OBJECTS:
             gc.freeze()
             _is_ours = True
         _num_inside += 1

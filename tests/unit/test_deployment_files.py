@@ -58,6 +58,21 @@ def test_an_image_is_pinned_small_and_not_of_root(home):
     assert copied == {"transforms", "jobs"}
 
 
+@pytest.mark.parametrize("template", ["blank", "rest", "sql", "vision"])
+def test_all_that_an_image_takes_from_a_new_project_is_there(template, tmp_path):
+    """A folder that is not there ends the build; git keeps no empty one."""
+    folder = tmp_path / "shop"
+    assert main(["init", str(folder), "--template", template]) == 0
+    copied = [
+        rest.split()
+        for word, rest in instructions(folder / "Dockerfile")
+        if word == "COPY" and "--from" not in rest
+    ]
+    sources = [folder / source for source, _ in copied if source != "."]
+    assert len(sources) == 2
+    assert all(any(source.iterdir()) for source in sources)
+
+
 def test_no_key_and_no_data_gets_into_an_image(home):
     """Also not into the stage that stays behind."""
     ignored = set((home / ".dockerignore").read_text().splitlines())

@@ -11,7 +11,7 @@ from etlkit.errors import ConfigError
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _SUFFIX = ".template"
-_HIDDEN = {name: f".{name}" for name in ("dockerignore", "gitignore", "github")}
+_HIDDEN = {name: f".{name}" for name in ("dockerignore", "gitignore", "gitkeep", "github")}
 """Files whose name begins with a dot; in the package it does not, so that no tool obeys them there."""
 
 _PLACE = re.compile(r"@@(\w+)@@")
