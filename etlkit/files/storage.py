@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from etlkit.errors import ApiError, RetryableError, RowError, missing_packages
@@ -120,10 +121,13 @@ def read_bucket_file(path: str, *, max_bytes: int, root: str) -> bytes:
 
 def _read_on_disk(file: Path, name: str, max_bytes: int) -> bytes:
     try:
-        if not file.is_file():
+        found = file.stat()
+        if not S_ISREG(found.st_mode):
             raise RowError(f"no object {name} in the local buckets")
-        _check_size(name, file.stat().st_size, max_bytes)
+        _check_size(name, found.st_size, max_bytes)
         return file.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise RowError(f"no object {name} in the local buckets") from None
     except (OSError, ValueError) as error:  # also a name that no file can have
         raise RowError(f"{name} cannot be read ({type(error).__name__})") from None
 
