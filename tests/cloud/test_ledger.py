@@ -1,7 +1,5 @@
 """The ledger as BigQuery keeps it, and what renewing a lease costs: no job."""
 
-import time
-
 import pytest
 from google.cloud import bigquery
 
@@ -77,7 +75,7 @@ def requests(monkeypatch, world):
     return seen
 
 
-def test_renewing_the_lease_makes_no_job(transfer, requests, monkeypatch):
+def test_renewing_the_lease_makes_no_job(transfer, requests, monkeypatch, until):
     """Any number of renewals: metadata requests are free, and a plain run has few jobs."""
     monkeypatch.setitem(Lease.__init__.__kwdefaults__, "renew_s", 0.3)
     renewed = []
@@ -99,11 +97,3 @@ def test_renewing_the_lease_makes_no_job(transfer, requests, monkeypatch):
     assert len(renewed) >= 3
     assert len([path for path in requests["patches"] if "/run_" in path]) >= 3
     assert len(requests["jobs"]) <= MAX_JOBS
-
-
-def until(is_true, within_s=60.0):
-    """Wait for an event."""
-    deadline = time.monotonic() + within_s
-    while not is_true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

@@ -4,9 +4,8 @@ import http.client
 import json
 import socket
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -91,13 +90,6 @@ def raw_post(server: FaultServer, uri: str = CAT) -> Iterator[socket.socket]:
 def read_to_end(connection: socket.socket, into: bytearray) -> None:
     while part := connection.recv(1000):
         into += part
-
-
-def until(is_true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not is_true():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def own_threads() -> list[str]:
@@ -244,7 +236,7 @@ def test_a_hang_lasts_until_the_client_gives_up():
     assert own_threads() == []
 
 
-def test_a_hang_ends_with_the_server():
+def test_a_hang_ends_with_the_server(until):
     """`close` ends calls that hang over both protocols, and all threads."""
     plan = FaultPlan.script(["hang"] * 4)
     with ThreadPoolExecutor(4) as pool:
@@ -494,7 +486,7 @@ def test_an_outage_begins_after_a_number_of_calls():
         assert post(server, CAT).status_code == 503
 
 
-def test_an_outage_ends_by_itself():
+def test_an_outage_ends_by_itself(until):
     """Calls are answered again after its duration."""
     with FaultServer(outage_s=0.05) as server:
         assert post(server, CAT).status_code == 503

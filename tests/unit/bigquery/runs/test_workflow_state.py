@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -59,14 +58,6 @@ def state(connection):
     made.close()
 
 
-def until(is_true, within_s=60.0):
-    """Wait for an event."""
-    deadline = time.monotonic() + within_s
-    while not is_true():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
 def report(*tasks):
     return WorkflowReport(run_id="", job="w", tasks=list(tasks))
 
@@ -75,7 +66,7 @@ def ended(name, state="succeeded", **values):
     return TaskReport(**{"name": name, "kind": "python", "state": state, **values})
 
 
-def test_tasks_that_end_while_one_is_recorded_share_the_next_request(state, connection):
+def test_tasks_that_end_while_one_is_recorded_share_the_next_request(state, connection, until):
     """Two requests for any number of tasks: they would conflict at the guard."""
     connection.go.clear()
 

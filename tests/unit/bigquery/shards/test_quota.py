@@ -94,7 +94,7 @@ def test_each_worker_that_calls_gets_its_part_of_the_rate_and_one_alone_all_of_i
     assert rate(calls_of_one) == pytest.approx(100)
 
 
-def test_a_worker_without_rows_gives_its_part_to_those_that_call():
+def test_a_worker_without_rows_gives_its_part_to_those_that_call(until):
     log = Log()
     (one, calls_of_one, _), (two, calls_of_two, caller) = calling(log, "one"), calling(log, "two")
     for each in (one, two, one, two):
@@ -115,7 +115,7 @@ def test_a_worker_without_rows_gives_its_part_to_those_that_call():
     assert rate(calls_of_one) == rate(calls_of_two) == pytest.approx(50)
 
 
-def test_a_call_waits_until_something_is_granted():
+def test_a_call_waits_until_something_is_granted(until):
     calls = LeasedCalls()
     run = Calls(rate_limit=RateLimit("100/s"), shared=calls)
     made = []
@@ -150,7 +150,7 @@ def test_a_call_that_waits_for_a_grant_does_not_hold_up_its_event_loop():
     assert made == ["grant", "call"]
 
 
-def test_calls_that_wait_take_other_turns_when_the_part_changes():
+def test_calls_that_wait_take_other_turns_when_the_part_changes(until):
     """A turn at a low rate may be hours away."""
     calls = LeasedCalls()
     calls.declare("vision", RateLimit("1000/s"))
@@ -249,7 +249,7 @@ def test_the_last_calls_of_a_cap_are_made_also_if_they_were_granted_to_an_idle_w
     two.close()
 
 
-def test_a_call_that_needs_more_than_those_before_it_gets_it():
+def test_a_call_that_needs_more_than_those_before_it_gets_it(until):
     """What was granted for the others does not do for a call of many units."""
     log, made = Log(), []
     one, run, caller = paying(log, "one", max_cost=100.0, price=1.0)
@@ -267,7 +267,7 @@ def test_a_call_that_needs_more_than_those_before_it_gets_it():
     assert (len(made), run.meter.units) == (3, 92)
 
 
-def test_a_run_that_stops_waits_no_longer_for_a_cap():
+def test_a_run_that_stops_waits_no_longer_for_a_cap(until):
     _, run, caller = paying(Log(), "one", max_calls=8)
     ended = []
 
@@ -355,19 +355,11 @@ def api(monkeypatch):
         yield api
 
 
-def until(is_true):
-    for _ in range(3000):
-        if is_true():
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError("it did not come true within 30 s")
-
-
 def told(log, kind):
     return [event.worker for event in log.events if event.kind == kind]
 
 
-def test_one_worker_tests_a_service_that_is_down_and_the_others_wait_for_its_word(api):
+def test_one_worker_tests_a_service_that_is_down_and_the_others_wait_for_its_word(api, until):
     log = Log()
     one, calls_of_one = keeper(log, "one", 2)
     two, calls_of_two = keeper(log, "two", 2)
@@ -395,7 +387,7 @@ def test_one_worker_tests_a_service_that_is_down_and_the_others_wait_for_its_wor
 
 
 @pytest.mark.parametrize("how", ["left", "silent"])
-def test_another_worker_tests_the_service_when_the_first_one_is_gone(api, how):
+def test_another_worker_tests_the_service_when_the_first_one_is_gone(api, how, until):
     log = Log()
     two, calls_of_two = keeper(log, "two", 2)
     api.ask("two", calls_of_two, 3)
@@ -426,7 +418,7 @@ def test_an_answer_of_its_own_counts_for_more_than_the_word_of_another(api):
     assert told(log, UP) == []
 
 
-def test_services_are_tested_here_when_the_events_cannot_be_read_for_long(api):
+def test_services_are_tested_here_when_the_events_cannot_be_read_for_long(api, until):
     log = Log()
     two, calls_of_two = keeper(log, "two", 2)
     api.ask("two", calls_of_two, 3)
