@@ -17,8 +17,10 @@ from etlkit.cli.next_steps import interruption, next_step, what_is_kept
 from etlkit.errors import EtlkitError, without_keys
 
 # The interpreter ends by looking for cycles among all objects, which takes as long as importing some of
-# Google's modules did. The process's memory goes anyway.
-atexit.register(gc.freeze)
+# Google's modules did. The process's memory goes anyway. From Python 3.14 on it takes little, and with
+# frozen objects the interpreter aborts at its end if DuckDB is imported, e.g. by a transform.
+if sys.version_info < (3, 14):
+    atexit.register(gc.freeze)
 
 _DEBUG = "--debug"
 

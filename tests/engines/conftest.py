@@ -1,3 +1,3 @@
-from tests.faults.conftest import bq, fault_server, run, until
+from tests.faults.conftest import bq, fault_server, run
 
-__all__ = ["bq", "fault_server", "run", "until"]
+__all__ = ["bq", "fault_server", "run"]
