@@ -258,7 +258,8 @@ def main(path: str) -> None:
     import select
 
     import_all()
-    gc.freeze()  # or each child would copy all of it at its first collection
+    if sys.version_info < (3, 14):  # see etlkit/cli/invocation.py
+        gc.freeze()  # or each child would copy all of it at its first collection
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for monitors
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(path)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from etlkit.cli.options import CONTEXT
+from etlkit.cli.options import CONTEXT, FilledOption
 from etlkit.cli.scaffold.files import made_from, write_all
 from etlkit.cli.scaffold.projects import PROJECTS
 from etlkit.cli.scaffold.requirement import Requirement
@@ -40,6 +40,7 @@ anywhere else, e.g. by `.github/workflows/test.yml`, build a wheel in a clone of
 @click.option(
     "--etlkit",
     "source",
+    cls=FilledOption,
     metavar="WHEEL|DIR|URL",
     help="The etlkit that the project installs (default: from where this one was installed). A "
     "wheel is copied into the project.",

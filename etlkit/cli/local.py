@@ -17,7 +17,7 @@ import click
 from etlkit.api.quantities import number_of
 from etlkit.calls.local_token import without_token
 from etlkit.cli.invocation import invoke
-from etlkit.cli.options import CONTEXT, local_dir_option, local_location_option
+from etlkit.cli.options import CONTEXT, FilledOption, local_dir_option, local_location_option
 from etlkit.cli.sql_output import FORMATS, write_rows
 from etlkit.cli.stop_signals import StopSignals
 from etlkit.deferred_imports import deferred_pandas
@@ -104,6 +104,7 @@ def ls(uri: str, format_name: str, local_dir: Path) -> None:
     "-f",
     "--file",
     "file",
+    cls=FilledOption,
     type=click.File(encoding="utf-8"),
     help="Read the SQL from this file; - = stdin.",
 )
@@ -176,6 +177,7 @@ def rules(format_name: str) -> None:
 @click.option(
     "--env",
     "env_path",
+    cls=FilledOption,
     metavar="FILE",
     type=click.Path(path_type=Path),
     help="Write the variables that other programs need into this file, readable for you only. It is "

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from etlkit.cli.options import CONTEXT
+from etlkit.cli.options import CONTEXT, FilledOption
 from etlkit.cli.scaffold.files import made_from, write_all
 from etlkit.errors import ConfigError
 
@@ -30,7 +30,11 @@ def transform(name: str) -> None:
 @command.command("job", context_settings=CONTEXT)
 @click.argument("name")
 @click.option(
-    "--transform", "of", metavar="NAME", help="The transform that it runs (default: NAME)."
+    "--transform",
+    "of",
+    cls=FilledOption,
+    metavar="NAME",
+    help="The transform that it runs (default: NAME).",
 )
 def job(name: str, of: str | None) -> None:
     """Add jobs/NAME.py: where the rows of a transform come from, and where they go."""

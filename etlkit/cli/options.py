@@ -18,7 +18,21 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-class Option(click.Option):
+class FilledOption(click.Option):
+    """An option whose value is not empty.
+
+    An empty value comes from a shell variable that is not set: `--diff "$REV"` must not become a run.
+    """
+
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
+        """See `click.Parameter.type_cast_value`."""
+        given = value if isinstance(value, (list, tuple)) else (value,)
+        if any(isinstance(each, str) and not each for each in given):
+            raise click.BadParameter("the value is empty", ctx=ctx, param=self)
+        return super().type_cast_value(ctx, value)
+
+
+class Option(FilledOption):
     """An option that the help text lists under a heading of its own.
 
     Args:

@@ -122,6 +122,9 @@ def test_graph_has_formats_for_programs(folder, capsys):
         (["graph_jobs", "--only", "strat"], "did you mean 'start'?"),
         (["graph_jobs:mart", "--from", "a"], "--from does not go with a datamart"),
         (["graph_jobs:load", "--skip", "a"], "--skip does not go with a transfer"),
+        (["graph_jobs:load", "--diff", ""], "'--diff': the value is empty"),
+        (["graph_jobs:load", "--resume="], "'--resume': the value is empty"),
+        (["graph_jobs:load", "--local-dir="], "'--local-dir': the value is empty"),
         (["graph_jobs:load", "--only", "a"], "of a transfer, --only goes with --retry-rejects"),
         (
             ["graph_jobs:load", "--retry-rejects", "x", "--only", "a", "--only", "b"],
