@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from etlkit.bigquery.google_errors import google_message, key_file_fault
 from etlkit.bigquery.names import TableName, label
 from etlkit.calls.backoff import Backoff, BackoffPolicy
+from etlkit.calls.clock import is_time_of_day_frozen
 from etlkit.calls.local_token import local_token, with_metadata, without_token
 from etlkit.deferred_imports import deferred_pandas
 from etlkit.errors import ConfigError, JobError
@@ -85,8 +86,13 @@ def connect(run: Run) -> Connection:
     """The run's connection: made once, shared by source and sink, closed when the run ends.
 
     Raises:
-        ConfigError: There are no credentials, or no project.
+        ConfigError: There are no credentials, or no project, or `freeze_time` is around the run.
     """
+    if is_time_of_day_frozen():
+        raise ConfigError(
+            "freeze_time cannot be around a run on BigQuery, whose clients tell deadlines by the time "
+            "of day: use it with datamart_rows, or for a transform on rows (run_transform, etl_run)"
+        )
     own = {"etlkit_job": label(run.job_name), "etlkit_run": label(run.run_id)}
     if run.parent is not None:
         own[PARENT_LABEL] = label(run.parent.run_id)

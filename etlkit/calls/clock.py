@@ -27,6 +27,27 @@ class _Skipping:
     seconds = 0.0
 
 
+class _TimeOfDay:
+    """Whether a test has stopped the time of day."""
+
+    is_frozen = False
+
+
+def is_time_of_day_frozen() -> bool:
+    """Whether it stands still. gRPC and Google's clients tell their deadlines by it."""
+    return _TimeOfDay.is_frozen
+
+
+@contextmanager
+def frozen_time_of_day(*, is_frozen: bool = True) -> Iterator[None]:
+    """Say that the time of day stands still while inside, or that it goes on again."""
+    before, _TimeOfDay.is_frozen = _TimeOfDay.is_frozen, is_frozen
+    try:
+        yield
+    finally:
+        _TimeOfDay.is_frozen = before
+
+
 def now() -> float:
     """Seconds on a monotonic clock; only differences have a meaning."""
     return time.monotonic() + _Skipping.seconds

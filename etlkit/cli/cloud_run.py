@@ -26,6 +26,9 @@ _IGNORED = (
     "*.pem",
     "*.p12",
     "*.key",
+    "key.json",
+    "*-key.json",
+    "*credentials*.json",
 )
 _DOCS = "https://docs.cloud.google.com"
 

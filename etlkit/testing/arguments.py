@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from etlkit.rows.row import Row
 
 _MAX_CHARS = 80
+_CHARS_BEFORE = 20
+"""How many are shown before the first one that differs."""
 
 
 def given_rows(what: str, rows: Any) -> list[Row]:
@@ -54,5 +56,18 @@ def whole_number(what: str, value: Any, *, at_least: int | None = None) -> None:
 
 def short(value: Any) -> str:
     """A value for a message."""
-    text = repr(value)
-    return text if len(text) <= _MAX_CHARS else f"{text[:_MAX_CHARS]}…"
+    return _part(repr(value), 0)
+
+
+def short_pair(value: Any, other: Any) -> tuple[str, str]:
+    """Two values that differ, for a message: of long ones, the parts where they begin to differ."""
+    texts = repr(value), repr(other)
+    pairs = enumerate(zip(*texts, strict=False))
+    same = next((index for index, (one, two) in pairs if one != two), min(map(len, texts)))
+    start = 0 if same < _MAX_CHARS else same - _CHARS_BEFORE
+    return _part(texts[0], start), _part(texts[1], start)
+
+
+def _part(text: str, start: int) -> str:
+    end = start + _MAX_CHARS
+    return f"{'…' if start else ''}{text[start:end]}{'…' if end < len(text) else ''}"

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -15,7 +16,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from etlkit.errors import ConfigError, missing_packages
+from etlkit.errors import ConfigError, RowError, missing_packages
 from etlkit.rows.columns import Column, parse_schema
 from etlkit.rows.types import STRUCT, TYPES
 from etlkit.testing.datamart_run import run_on_rows
@@ -72,15 +73,36 @@ class DatamartCase:
             else rows
             for table, rows in self.given.items()
         }
-        rows, columns = run_on_rows(job, given, self.schemas, self.variables, self.now)
+        with self._placed(ConfigError, RowError):
+            rows, columns = run_on_rows(job, given, self.schemas, self.variables, self.now)
         compared = {name for row in self.expected for name in row}
         if compared:
             rows = [{name: row[name] for name in row if name in compared} for row in rows]
         expected = typed(self.expected, columns, f"{self.where}, expect")
-        assert_rows(rows, expected, by=self.by, ordered=self.ordered)
+        with self._placed(TypeError, ValueError):
+            assert_rows(rows, expected, by=self.by, ordered=self.ordered)
+
+    @contextmanager
+    def _placed(self, *kinds: type[Exception]) -> Iterator[None]:
+        """Say of a mistake of the test where it stands."""
+        try:
+            yield
+        except kinds as error:
+            raise ConfigError(f"{self.where}: {error}") from None
+
+
+def _of_type(kind: type) -> Callable[[Any], Any]:
+    def checked(value: Any) -> Any:
+        if type(value) is not kind:
+            raise TypeError
+        return value
+
+    return checked
 
 
 _PLAIN: Mapping[str, Callable[[Any], Any]] = {
+    "INT64": _of_type(int),
+    "BOOL": _of_type(bool),
     "STRING": str,
     "FLOAT64": float,
     "NUMERIC": lambda value: Decimal(str(value)),
@@ -168,6 +190,9 @@ class _Place:
 
 
 def _case(entry: Any, place: _Place) -> DatamartCase:
+    if (again := _key_twice(place.node)) is not None:
+        place = _Place(place.file, again, place.what)
+        raise ConfigError(f"{place}: the key {again.value!r} is there twice")
     _check(entry, place, _KEYS, needed=("name", "datamart", "expect"))
     given: dict[str, Sequence[Row]] = {}
     schemas: dict[str, Mapping[str, str]] = {}
@@ -177,15 +202,15 @@ def _case(entry: Any, place: _Place) -> DatamartCase:
     for number, table in enumerate(tables):
         where = place.below("given").item(number, "given")
         _check(table, where, _GIVEN_KEYS, needed=("input",))
+        if table["input"] in given:
+            raise ConfigError(f"{where}: {table['input']} is given twice")
         given[table["input"]] = _rows(table, where)
         if table.get("schema"):
-            try:
-                parse_schema(table["schema"])
-            except ConfigError as error:
-                raise ConfigError(f"{where.below('schema', 'schema')}: {error}") from None
-            schemas[table["input"]] = table["schema"]
+            schemas[table["input"]] = _schema(table["schema"], given[table["input"]], where)
     expect, where = entry["expect"], place.below("expect", "expect")
     _check(expect, where, _EXPECT_KEYS, needed=())
+    if not isinstance(expect.get("ordered", True), bool):
+        raise ConfigError(f"{where.below('ordered')}: ordered is true or false")
     if "rows" not in expect and "fixture" not in expect:
         raise ConfigError(f"{where}: it needs rows or a fixture")
     return DatamartCase(
@@ -195,10 +220,34 @@ def _case(entry: Any, place: _Place) -> DatamartCase:
         schemas=schemas,
         expected=_rows(expect, where),
         by=expect.get("by"),
-        ordered=bool(expect.get("ordered", True)),
+        ordered=expect.get("ordered", True),
         now=_moment(entry.get("now"), place.below("now")),
         variables=entry.get("variables") or {},
     )
+
+
+def _schema(schema: Any, rows: Sequence[Row], place: _Place) -> Mapping[str, str]:
+    try:
+        names = {column.name for column in parse_schema(schema)}
+    except ConfigError as error:
+        raise ConfigError(f"{place.below('schema', 'schema')}: {error}") from None
+    if unknown := next((name for row in rows for name in row if name not in names), None):
+        raise ConfigError(f"{place.below('rows')}: schema has no column {unknown!r}")
+    made: Mapping[str, str] = schema
+    return made
+
+
+def _key_twice(node: Any) -> Any:
+    """The second of two equal keys of a mapping, of which YAML would take the last; None = none."""
+    found: set[Any] = set()
+    for each in node.value if isinstance(node.value, list) else ():
+        key, below = each if isinstance(each, tuple) else (None, each)
+        if key is not None and key.value in found:
+            return key
+        found.add(key and key.value)
+        if (again := _key_twice(below)) is not None:
+            return again
+    return None
 
 
 def _check(entry: Any, place: _Place, keys: Sequence[str], needed: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from etlkit.rows.row import Row
 
 
+_made_in_tests: dict[tuple[str, str], str] = {}
+"""Which test made a table: the address of the table's BigQuery, and its name."""
+
 _GIVEN = {
     "given": "{'demo.orders': [{'id': 1}]}",
     "schemas": "{'demo.orders': {'id': 'INT64'}}",
@@ -42,6 +46,7 @@ def datamart_rows(
     """Run a datamart on given rows, and return what it gives. For the local BigQuery only.
 
     The given tables are made anew, whatever was in them. So is the destination, unless it is given.
+    Under pytest, the tables of an earlier test are dropped first, so that a test sees only its own.
 
     Args:
         job: What to test.
@@ -123,12 +128,31 @@ def _prepare(
     from etlkit.bigquery.names import parse_table
 
     tables = {**{name: [] for name in schemas}, **given}
+    made = [str(parse_table(name, connection.project)) for name in tables]
     if job.destination is not None:
         destination = parse_table(job.destination, connection.project)
         connection.make_dataset(destination.dataset_id)
+        made.append(str(destination))
         connection.client.delete_table(str(destination), not_found_ok=True)
+    _drop_those_of_other_tests(connection, made)
     for name, rows in tables.items():
         make_table(connection, name, _columns(name, rows, schemas), rows)
+
+
+def _drop_those_of_other_tests(connection: Connection, made: Sequence[str]) -> None:
+    """A test must not pass on rows that an earlier one has left: a name may be misspelt."""
+    from etlkit.bigquery.client import EMULATOR_VARIABLE
+    from etlkit.runner import environment
+
+    test = os.environ.get("PYTEST_CURRENT_TEST", "")
+    if not test.endswith("(call)"):  # a fixture may make tables for several tests
+        return
+    address = environment().environ[EMULATOR_VARIABLE]
+    for (where, name), maker in list(_made_in_tests.items()):
+        if where == address and maker != test:
+            connection.client.delete_table(name, not_found_ok=True)
+            del _made_in_tests[where, name]
+    _made_in_tests.update(((address, name), test) for name in made)
 
 
 def _columns(
@@ -137,7 +161,9 @@ def _columns(
     if name in schemas:
         return parse_schema(schemas[name])
     if not rows:
-        raise ConfigError(f"{name} is given without rows: say its columns in schemas")
+        raise ConfigError(
+            f"{name} is given without rows: say its columns (schemas; in YAML schema)"
+        )
     return infer_columns(rows, {})
 
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
 
+from etlkit.calls.clock import frozen_time_of_day
 from etlkit.errors import ConfigError, missing_packages
 
 _frozen_at: ContextVar[datetime | None] = ContextVar("etlkit_frozen_at", default=None)
@@ -18,7 +19,8 @@ def freeze_time(at: datetime | str) -> Iterator[datetime]:
 
     `datetime.now`, `date.today`, `time.time` and all others give this moment, in all threads, and so
     do CURRENT_TIMESTAMP, CURRENT_DATE and so on in the SQL of `datamart_rows`. Clocks that only measure
-    how long something takes, such as `time.monotonic`, go on. May be nested.
+    how long something takes, such as `time.monotonic`, go on. May be nested. A run on BigQuery, also on
+    the local one, is refused inside: its clients tell their deadlines by the time of day.
 
     Args:
         at: An aware time, or one as text with its timezone: `2026-01-03T00:00Z`.
@@ -36,7 +38,7 @@ def freeze_time(at: datetime | str) -> Iterator[datetime]:
         raise missing_packages("freeze_time needs time-machine", "testing") from error
     token = _frozen_at.set(moment)
     try:
-        with time_machine.travel(moment, tick=False):
+        with time_machine.travel(moment, tick=False), frozen_time_of_day():
             yield moment
     finally:
         _frozen_at.reset(token)
@@ -55,7 +57,8 @@ def going_on() -> Iterator[None]:
         return
     import time_machine
 
-    with time_machine.travel(time_machine.escape_hatch.time.time(), tick=True):
+    real = time_machine.escape_hatch.time.time()
+    with time_machine.travel(real, tick=True), frozen_time_of_day(is_frozen=False):
         yield
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from etlkit.api.quantities import number_of
 from etlkit.testing.arguments import short as _short
+from etlkit.testing.arguments import short_pair
 
 if TYPE_CHECKING:
     from etlkit.rows.row import Row
@@ -203,6 +204,7 @@ def _difference(what: str, row: Row, other: Row, same: _Same) -> Iterator[str]:
         elif name not in other:
             lines.append(f"  {name}: {_short(row[name])}, which is not expected")
         elif not same(row[name], other[name]):
-            lines.append(f"  {name}: {_short(row[name])}, expected {_short(other[name])}")
+            found, wanted = short_pair(row[name], other[name])
+            lines.append(f"  {name}: {found}, expected {wanted}")
     if lines:
         yield "\n".join([what, *lines])

@@ -12,6 +12,7 @@ from etlkit.errors import ConfigError
 from etlkit.rows.columns import Column, parse_schema
 from etlkit.testing.arguments import short, whole_number
 from etlkit.testing.fake_values import FAKE_TYPES
+from etlkit.testing.frozen_time import going_on
 
 if TYPE_CHECKING:
     from etlkit.api.source import SourceReader
@@ -132,7 +133,7 @@ def _opened(query: str, limit: int | None = None) -> Iterator[SourceReader]:
     from etlkit.bigquery.source import BigQuerySource
     from etlkit.runner import environment
 
-    with Run(RunRequest("fake_rows", environment(), limit=limit)) as run:
+    with going_on(), Run(RunRequest("fake_rows", environment(), limit=limit)) as run:
         reader = BigQuerySource(query).open(JobOptions(), run)
         try:
             yield reader

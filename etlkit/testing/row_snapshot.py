@@ -112,7 +112,8 @@ class RowSnapshot:
         Raises:
             AssertionError: They differ, there is no snapshot yet, another test has the same one, or it
                 cannot be written.
-            ConfigError: These are no rows, or a value has no text that stays the same.
+            ConfigError: These are no rows, or a value has no text that stays the same, or none that
+                a file can hold.
         """
         __tracebackhide__ = True
         text = _text([dict(row) for row in given_rows("row_snapshot", rows)])
@@ -178,7 +179,15 @@ def _write(file: Path, text: str) -> None:
 def _text(rows: Sequence[Mapping[str, Any]]) -> str:
     """One block a row, keys in order; a value that JSON does not have says its type."""
     plain = [_plain(row) for row in rows]
-    return json.dumps(plain, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    text = json.dumps(plain, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            f"row_snapshot: {short(text[error.start : error.end])} is half of a character, which no "
+            "file can hold, and no STRING of BigQuery either"
+        ) from None
+    return text
 
 
 def _plain(value: Any) -> Any:

@@ -176,6 +176,13 @@ TESTS = {
     "{name: a, datamart: b, given: [{input: t, schema: {a: NOPE}}], expect: {rows: []}}": (
         "given, schema: column 'a': type 'NOPE' is not supported"
     ),
+    """{name: a, datamart: b, expect: {rows: []},
+       given: [{input: t, rows: [{c: 1}], schema: {a: INT64}}]}""": "schema has no column 'c'",
+    "{name: a, datamart: b, given: [{input: t}, {input: t}], expect: {rows: []}}": "t is given twice",
+    "{name: a, datamart: b, expect: {rows: [{n: 1,\n   n: 2}]}}": (
+        ":4, test 'a': the key 'n' is there twice"
+    ),
+    "{name: a, datamart: b, expect: {rows: [], ordered: maybe}}": "ordered is true or false",
     RIGHT: ":3, test 'right': another test has this name",
 }
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from etlkit import ConfigError, Datamart, StatementError, String
+from etlkit import ConfigError, Datamart, StatementError, String, run_datamart
 from etlkit.testing import assert_rows, datamart_rows, freeze_time
 
 NOW = datetime(2026, 1, 2, 20, tzinfo=UTC)
@@ -59,8 +59,27 @@ def test_an_empty_table_has_the_types_that_are_said(sales):
     dataset, job = sales
     types = {"sold_at": "TIMESTAMP NOT NULL", "amount": "NUMERIC"}
     assert datamart_rows(job, schemas={f"{dataset}.orders": types}, now=NOW) == []
-    with pytest.raises(ConfigError, match="say its columns in schemas"):
+    with pytest.raises(ConfigError, match="say its columns"):
         datamart_rows(job, {f"{dataset}.orders": []}, now=NOW)
+
+
+def test_tables_of_an_earlier_test_are_not_seen(sales, monkeypatch):
+    """A misspelt name must not pass on rows that are left; in one test, tables stay."""
+    dataset, job = sales
+    orders = [{"sold_at": NOW, "amount": 1.5}]
+    monkeypatch.setenv("PYTEST_CURRENT_TEST", "test_one (call)")
+    rows = datamart_rows(job, {f"{dataset}.orders": orders}, now=NOW)
+    assert datamart_rows(job, now=NOW) == rows
+    monkeypatch.setenv("PYTEST_CURRENT_TEST", "test_two (call)")
+    with pytest.raises(StatementError, match=f"{dataset}.orders"):
+        datamart_rows(job, {f"{dataset}.orderz": orders}, now=NOW)
+
+
+def test_a_run_is_refused_while_the_clock_stands_still(sales):
+    """It would wait for ever, or find its own tables expired."""
+    _, job = sales
+    with freeze_time(NOW), pytest.raises(ConfigError, match="freeze_time cannot be around a run"):
+        run_datamart(job)
 
 
 def test_the_last_select_of_a_query(dataset, local):

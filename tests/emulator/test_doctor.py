@@ -21,6 +21,14 @@ def test_a_machine_that_is_well(local_server, capsys):
     assert "5 checks, nothing wrong" in out
 
 
+def test_vision_elsewhere_does_not_concern_the_local_bigquery(local_server, capsys, monkeypatch):
+    """The credentials of this machine are then those of Vision, and may be missing."""
+    monkeypatch.setenv("ETLKIT_VISION_ENDPOINT", "https://eu-vision.googleapis.com")
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    assert main(["doctor", "--local", "--local-dir", str(local_server.local_dir)]) == 0
+    assert "nothing wrong" in capsys.readouterr().out
+
+
 def test_a_folder_that_cannot_be_used(tmp_path, capsys):
     """The exit status is 1, and the folder is named."""
     (tmp_path / "file").write_text("")

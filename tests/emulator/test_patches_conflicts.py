@@ -91,8 +91,9 @@ def arrive(local_server, monkeypatch) -> Iterator[Callable[..., Future]]:
         future = threads.submit(call, sent, function, *arguments)
         assert sent.wait(WAIT_S)
         for _ in range(2):  # the server has read earlier requests when it answers these
-            with pytest.raises(urllib.error.HTTPError, match="404"):
+            with pytest.raises(urllib.error.HTTPError, match="404") as answered:
                 urllib.request.urlopen(f"{local_server.endpoints.bigquery}/none")  # noqa: S310
+            answered.value.close()
         return future
 
     monkeypatch.setattr(urllib3.connection.HTTPConnection, "getresponse", after_sending)

@@ -168,7 +168,11 @@ def test_workers_make_the_table_of_one_process_and_pay_once(world):
     """Every row is called for once, by all processes. Of two that publish at once, one does."""
     gate = world.environ["GATE"] = f"{world.target}_gate"
     world.run(f"CREATE TABLE {gate} AS SELECT 1 AS closed")
-    status, report, complaints = world.start("--workers", WORKERS).end()
+    world.api.hold_after(NUM_ROWS // 4)
+    child = world.start("--workers", WORKERS)
+    world.have_joined(child, 1, int(WORKERS))
+    world.api.let_go()
+    status, report, complaints = child.end()
     assert (status, report["kept"]) == (1, NUM_ROWS), complaints
     assert "the gate is open" in complaints
     callers = Counter(caller for _, caller, _ in world.api.calls())

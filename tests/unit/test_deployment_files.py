@@ -76,8 +76,32 @@ def test_all_that_an_image_takes_from_a_new_project_is_there(template, tmp_path)
 def test_no_key_and_no_data_gets_into_an_image(home):
     """Also not into the stage that stays behind."""
     ignored = set((home / ".dockerignore").read_text().splitlines())
-    assert {"**/*.pem", "**/*.key", "**/.env"} <= ignored
+    assert {"**/*.pem", "**/*.key", "**/.env", "**/key.json"} <= ignored
     assert "*" in ignored or {".git", ".venv", ".etlkit"} <= ignored
+
+
+def test_git_takes_no_key(project):
+    """Nor does `gcloud builds submit`, which leaves out what git does."""
+    git = shutil.which("git")
+    names = [
+        "key.json",
+        "my-key.json",
+        "gcp_credentials.json",
+        ".env",
+        ".env.local",
+        "a.pem",
+        "b.p12",
+    ]
+    for folder in (project, project / "jobs"):
+        subprocess.run([git, "init", "-q"], cwd=project, check=True)
+        found = subprocess.run(
+            [git, "check-ignore", "--no-index", *names],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert found.stdout.splitlines() == names
 
 
 def test_the_image_of_a_project_holds_its_job(project):

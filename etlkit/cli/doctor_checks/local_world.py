@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from etlkit.cli.doctor_checks.finding import Finding, ok, problem, warning
 from etlkit.errors import EtlkitError
@@ -49,11 +50,19 @@ def _answers(local_dir: Path, location: str | None) -> Finding:
     began = time.monotonic()
     try:
         with local_world(local_dir, location=location):
-            from google.cloud import bigquery
-
-            (row,) = bigquery.Client().query_and_wait("SELECT 1 AS n")
+            (row,) = _select_one()
     except EtlkitError as error:
         return problem("local BigQuery", str(error))
     if row.n != 1:
         return problem("local BigQuery", f"SELECT 1 gave {row.n!r}")
     return ok("local BigQuery", f"answered after {time.monotonic() - began:.1f} s")
+
+
+def _select_one() -> Iterable[Any]:
+    from etlkit.api.run import Run, RunRequest
+    from etlkit.bigquery.client import connect
+    from etlkit.runner import environment
+
+    with Run(RunRequest("doctor", environment())) as run:
+        rows: Iterable[Any] = connect(run).client.query_and_wait("SELECT 1 AS n")
+        return rows

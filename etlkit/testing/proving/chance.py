@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Final
 
+from etlkit.api.transform import EtlBase
 from etlkit.engine.code_files import code_digests, unwarned
 
 _CALLS: Final = frozenset(
@@ -40,22 +42,43 @@ def chance_text(part: object) -> str:
 
 
 def _calls_of(part: object) -> Iterator[str]:
-    names = tuple(f"/{name}" for name in code_digests([part]))
-    files = {getattr(module, "__file__", None) or "" for module in list(sys.modules.values())}
-    for file in sorted(file for file in files if file.endswith(names)):
+    names = {f"/{name}": name for name in code_digests([part])}
+    modules = {getattr(each, "__file__", None) or "": each for each in list(sys.modules.values())}
+    for file, module in sorted(modules.items(), key=lambda item: item[0]):
+        name = next((name for end, name in names.items() if file.endswith(end)), None)
+        if name is None:
+            continue
         try:
             with unwarned():
                 tree = ast.parse(Path(file).read_bytes())
         except (OSError, SyntaxError, ValueError):
             continue
-        for name, line in calls_by_chance(tree):
-            yield f"{name} ({Path(file).name}:{line})"
+        for call, line in calls_by_chance(tree, _other_transforms(module, part)):
+            yield f"{call} ({name}:{line})"
 
 
-def calls_by_chance(tree: ast.AST) -> Iterator[tuple[str, int]]:
-    """Calls of functions that give something else each time, with their lines."""
+def _other_transforms(module: ModuleType, part: object) -> frozenset[str]:
+    """Names of the classes of a module that are transforms, and not this one or what it is made of."""
+    own = part.__mro__ if isinstance(part, type) else ()
+    return frozenset(
+        name
+        for name, each in list(vars(module).items())
+        if isinstance(each, type) and issubclass(each, EtlBase) and each not in own
+    )
+
+
+def calls_by_chance(tree: ast.Module, without: Collection[str] = ()) -> Iterator[tuple[str, int]]:
+    """Calls of functions that give something else each time, with their lines.
+
+    Args:
+        tree: A module.
+        without: Classes of it that are not looked at.
+    """
     meant = dict(_imports(tree))
-    for node in ast.walk(tree):
+    parts = [
+        each for each in tree.body if not (isinstance(each, ast.ClassDef) and each.name in without)
+    ]
+    for node in (node for each in parts for node in ast.walk(each)):
         if not isinstance(node, ast.Call):
             continue
         first, _, rest = _dotted(node.func).partition(".")

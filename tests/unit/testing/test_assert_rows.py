@@ -37,6 +37,8 @@ def test_equal_rows(actual, expected):
         ([{"a": 1}, {"a": 2}], [{"a": 1}], "row 2 is not expected: {'a': 2}"),
         ([{"a": 1}], [{"a": 1}, {"a": 2}], "row 2 is missing: {'a': 2}"),
         ([{"a": [1, {"b": 2}]}], [{"a": [1, {"b": 3}]}], "row 1\n  a: "),
+        ([{"a": "x" * 99 + "1"}], [{"a": "x" * 99 + "2"}], "xxx1', expected …xxxx"),
+        ([{"a": list(range(99))}], [{"a": list(range(98))}], ", 97, 98], expected …"),
     ],
 )
 def test_each_difference_is_named(actual, expected, said):

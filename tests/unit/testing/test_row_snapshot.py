@@ -70,6 +70,15 @@ def test_a_snapshot_that_is_damaged_says_so(updating, comparing):
     comparing.test("test_x")([{"x": 1}])
 
 
+def test_a_text_that_no_file_can_hold_is_refused_and_the_snapshot_stays(updating):
+    updating.test("test_x")([{"x": "a"}])
+    (file,) = updating.folder.iterdir()
+    before = file.read_text()
+    with pytest.raises(ConfigError, match=r"'\\ud800' is half of a character"):
+        updating.test("test_x")([{"x": "a\ud800b"}])
+    assert file.read_text() == before
+
+
 def test_a_snapshot_that_cannot_be_written_is_named():
     """One that is right already is not written."""
     use = SnapshotUse(update=True)
