@@ -155,20 +155,30 @@ def _failing(message: str) -> Callable[[], None]:
 def _function(case: DatamartCase) -> Callable[[object], None]:
     def check(local_bigquery: object) -> None:  # noqa: ARG001 - pytest starts it for the test
         __tracebackhide__ = True
-        from etlkit.api.datamart import Datamart
-        from etlkit.cli.job_loader import load_job
-        from etlkit.errors import ConfigError
-
-        try:
-            _, job = load_job(case.datamart)
-        except ConfigError as error:
-            pytest.fail(f"{case.where}: {error}", pytrace=False)
-        if not isinstance(job, Datamart):
-            kind = f"{case.datamart} is a {type(job).__name__}, not a Datamart"
-            pytest.fail(f"{case.where}: {kind}", pytrace=False)
-        case.check(job)
+        if mistake := _run_case(case):
+            pytest.fail(mistake, pytrace=False)
 
     return check
+
+
+def _run_case(case: DatamartCase) -> str:
+    """Run a test; gives what is wrong with the test itself, empty = nothing."""
+    __tracebackhide__ = True
+    from etlkit.api.datamart import Datamart
+    from etlkit.cli.job_loader import load_job
+    from etlkit.errors import ConfigError
+
+    try:
+        _, job = load_job(case.datamart)
+    except ConfigError as error:
+        return f"{case.where}: {error}"
+    if not isinstance(job, Datamart):
+        return f"{case.where}: {case.datamart} is a {type(job).__name__}, not a Datamart"
+    try:
+        case.check(job)
+    except ConfigError as error:
+        return str(error)
+    return ""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

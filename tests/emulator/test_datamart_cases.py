@@ -66,6 +66,13 @@ unit_tests:
       - input: DATASET.orders
         fixture: orders.csv
     expect: {rows: []}
+  - name: a_key_that_no_row_has
+    datamart: jobs.sales
+    now: 2026-01-03
+    given:
+      - {input: DATASET.orders, schema: {ordered_at: TIMESTAMP, amount: NUMERIC, tags: ARRAY<STRING>}}
+      - {input: DATASET.rates, fixture: rates.csv, schema: {of_day: DATE, rate: NUMERIC}}
+    expect: {rows: [{day: 2026-01-03}], by: dax}
   - name: a_job_that_is_gone
     datamart: jobs.nosuch
     expect: {rows: []}
@@ -125,12 +132,13 @@ def test_cases_run_and_a_difference_can_be_read(run):
     assert "row day=datetime.date(2026, 1, 3)" in out
     assert "amount: Decimal('1.500000000'), expected Decimal('2')" in out
     assert "Traceback" not in out
-    assert "3 failed, 1 passed" in out
+    assert "4 failed, 1 passed" in out
     fixture = (
         "sales.etlkit.yml:36, test 'a_fixture_that_is_gone', given: fixture orders.csv: No such"
     )
     assert f"\n{fixture} file or directory\n" in out
-    assert "sales.etlkit.yml:38, test 'a_job_that_is_gone': no module 'jobs.nosuch'" in out
+    assert "\nsales.etlkit.yml:38, test 'a_key_that_no_row_has': a row has no dax: {'day'" in out
+    assert "sales.etlkit.yml:45, test 'a_job_that_is_gone': no module 'jobs.nosuch'" in out
 
 
 FILES = {
