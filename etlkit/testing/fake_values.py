@@ -96,7 +96,11 @@ def _json(rng: Random, _name: str, _parameters: tuple[int, ...], number: int) ->
 
 
 def _point(rng: Random, _name: str, _parameters: tuple[int, ...], _number: int) -> str:
-    return f"POINT({rng.uniform(-180, 180):.5f} {rng.uniform(-85, 85):.5f})"
+    """Without zeros at the end, as BigQuery gives them back."""
+    longitude, latitude = (
+        f"{rng.uniform(-limit, limit):.5f}".rstrip("0").rstrip(".") for limit in (180, 85)
+    )
+    return f"POINT({longitude} {latitude})"
 
 
 def _decimal(digits: tuple[int, int]) -> FakeType:

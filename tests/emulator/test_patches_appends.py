@@ -109,6 +109,15 @@ def test_append_of_a_wrong_type_is_refused(append, run, dataset):
     assert "field 'a' is STRING in the table and int64" in answer.error.message
 
 
+def test_append_of_a_bignumeric_that_does_not_fit_here_says_so(append, run, dataset):
+    """A difference: BigQuery has 38 digits on both sides."""
+    run(f"CREATE TABLE {dataset}.t (n BIGNUMERIC)")
+    rows = pa.table({"n": pa.array([Decimal("1E-38")], pa.decimal256(76, 38))})
+    (answer,) = append(f"{dataset}.t", rows)
+    assert answer.error.code == INVALID_ARGUMENT
+    assert "at most 20 digits before the point and 18 after it" in answer.error.message
+
+
 def test_append_of_null_in_required_names_the_rows(append, run, dataset):
     """Real BigQuery: `row_errors` has the index of each bad row, and no row is written."""
     run(f"CREATE TABLE {dataset}.t (id STRING NOT NULL, n INT64)")

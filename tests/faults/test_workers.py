@@ -170,6 +170,7 @@ def test_workers_make_the_table_of_one_process_and_pay_once(world):
     world.run(f"CREATE TABLE {gate} AS SELECT 1 AS closed")
     world.api.hold_after(NUM_ROWS // 4)
     child = world.start("--workers", WORKERS)
+    world.paid_until(child, NUM_ROWS // 8)
     world.have_joined(child, 1, int(WORKERS))
     world.api.let_go()
     status, report, complaints = child.end()

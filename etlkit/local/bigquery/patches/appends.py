@@ -125,7 +125,13 @@ class AppendHandler(servicer.BigQueryWriteHandler):
         seen = [field for field in fields if field.name.casefold() not in unseen]
         check(rows, seen, connection.missing.defaulted(name, duckdb_connection))
         target = _narrow_schema(_build_arrow_schema(raw_fields))
-        rows = rows.cast(_narrow_schema(rows.schema))
+        try:
+            rows = rows.cast(_narrow_schema(rows.schema))
+        except pa.ArrowInvalid as error:
+            raise AppendRefusedError(
+                "A BIGNUMERIC of the local BigQuery has at most 20 digits before the point and 18 "
+                "after it; see docs/guides/local.md"
+            ) from error
         return connection.missing.fill(rows, target, name, duckdb_connection)
 
     def _append_or_undo(
