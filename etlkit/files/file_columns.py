@@ -35,17 +35,18 @@ def common_columns(
             raise other_columns(other.file, other.found.names, first.file, names)
     try:
         return tuple(
-            declared.get(field.name)
-            or column_of(field.name, _common_kind(field.name, heads), _way_out(field.name))
+            declared.get(field.name) or _column(field.name, _common_kind(field.name, heads))
             for field in first.found
         )
     except ConfigError as error:
         raise ConfigError(f"{first.file.name}: {error.message}") from error
 
 
-def _way_out(name: str) -> str:
+def _column(name: str, kind: pa.DataType) -> Column:
     types = f"types={{{name!r}: 'STRING'}}"
-    return f"set one with {types}, or leave the column out when the file is written"
+    # Values of e.g. a map cannot be cast.
+    first = "write it as a text of JSON" if pa.types.is_nested(kind) else f"set one with {types}"
+    return column_of(name, kind, f"{first}, or leave the column out when the file is written")
 
 
 def _common_kind(name: str, heads: Sequence[Head[pa.Schema]]) -> pa.DataType:

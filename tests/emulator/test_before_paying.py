@@ -262,7 +262,7 @@ def test_a_comparison_with_a_revision(cli, project, shouter, bq, dataset, work_t
 
     for part in ("old: HEAD (", "+ size", "~ result", "skipped", "transforms/rules.py changed"):
         assert part in seen
-    assert "different: 60 of 200 rows compared (seed 0)" in seen
+    assert "different (60 of 200 rows compared, seed 0): " in seen
     assert not list(bq.list_tables(dataset))
     assert work_tables() == before
 

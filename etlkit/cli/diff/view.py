@@ -135,7 +135,7 @@ def _summary(report: DiffReport) -> Iterator[str]:
     parts += [f"{report.changed:,} changed"] if report.changed else []
     parts += [f"{num:,} {how}" for how, num in report.moved.items()]
     word = "same" if report.is_same else "different"
-    yield f"{word}: {report.rows:,}{of} rows compared (seed {report.seed}): {', '.join(parts)}"
+    yield f"{word} ({report.rows:,}{of} rows compared, seed {report.seed}): {', '.join(parts)}"
     differing = report.rows - report.same
     if differing > len(report.examples):
         yield f"the table shows {len(report.examples)} of {differing:,} rows that differ"

@@ -1,3 +1,4 @@
+import re
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 
@@ -81,17 +82,21 @@ def test_finer_times_are_not_cut(read, write):
 
 
 @pytest.mark.parametrize(
-    "array",
+    ("array", "way_out"),
     [
-        pa.array([1], pa.duration("s")),
-        pa.array([[[1]]], pa.list_(pa.list_(pa.int64()))),
-        pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64())),
+        (pa.array([1], pa.duration("s")), "set one with types={'x': 'STRING'}"),
+        (pa.array([[[1]]], pa.list_(pa.list_(pa.int64()))), "write it as a text of JSON"),
+        (pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64())), "write it as a text of JSON"),
     ],
 )
-def test_unsupported_types_are_refused(read, write, array):
-    """The message names the column that BigQuery cannot hold, with its type."""
-    with pytest.raises(ConfigError, match=r"column 'x' is .*, which no BigQuery type holds"):
-        read(ParquetSource(write(pa.table({"x": array}))))
+def test_unsupported_types_are_refused(read, write, array, way_out):
+    """The message names the column that BigQuery cannot hold, with its type and what does help."""
+    path = write(pa.table({"x": array}))
+    message = rf"column 'x' is .*, which no BigQuery type holds; {re.escape(way_out)}"
+    with pytest.raises(ConfigError, match=message):
+        read(ParquetSource(path))
+    if "types=" in way_out:
+        assert len(read(ParquetSource(path, types={"x": "STRING"})).rows) == 1
 
 
 def test_files_of_a_source_have_the_same_columns(read, write):
