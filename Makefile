@@ -40,7 +40,7 @@ article: $(VENV)/.dev ## Run the whole workflow of SQL, models and Vision on the
 	$(BIN)/python -m etlkit.local sql --file jobs/sql/show_ranking.sql --local-dir $(LOCAL_DIR)
 	@echo 'Open $(LOCAL_DIR)/photos.html for the photos and what each model found, and $(LOCAL_DIR)/workflow.html for the run.'
 
-unit: $(VENV)/.dev ## Run the unit tests: no server and few processes, less than two minutes on two cores
+unit: $(VENV)/.dev ## Run the unit tests: no server and few processes, about a minute on two cores
 	$(BIN)/python -m pytest -q -n 4 --dist loadfile tests/unit
 
 test: $(VENV)/.dev ## Run the whole test suite, lint and type checks
