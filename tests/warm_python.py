@@ -369,7 +369,9 @@ def fork_workers() -> None:
             try:
                 for before, after in pairwise([*sorted({0, 1, 2, *descriptors}), 4096]):
                     os.closerange(before + 1, after)
-                exec(arguments[-1], {})  # noqa: S102 - what `python -c` would run
+                code = arguments.index("-c") + 1
+                sys.argv[:] = ["-c", *arguments[code + 1 :]]
+                exec(arguments[code], {})  # noqa: S102 - what `python -c` would run
             finally:
                 os._exit(0)
         return pid
