@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +58,10 @@ def _answers(local_dir: Path, location: str | None) -> Finding:
     return ok("local BigQuery", f"answered after {time.monotonic() - began:.1f} s")
 
 
-def _select_one() -> Iterable[Any]:
+def _select_one() -> list[Any]:
     from etlkit.api.run import Run, RunRequest
     from etlkit.bigquery.client import connect
     from etlkit.runner import environment
 
     with Run(RunRequest("doctor", environment())) as run:
-        rows: Iterable[Any] = connect(run).client.query_and_wait("SELECT 1 AS n")
-        return rows
+        return list(connect(run).client.query_and_wait("SELECT 1 AS n"))
