@@ -144,10 +144,12 @@ def _drop_those_of_other_tests(connection: Connection, made: Sequence[str]) -> N
     from etlkit.bigquery.client import EMULATOR_VARIABLE
     from etlkit.runner import environment
 
+    address = environment().environ[EMULATOR_VARIABLE]
     test = os.environ.get("PYTEST_CURRENT_TEST", "")
     if not test.endswith("(call)"):  # a fixture may make tables for several tests
+        for name in made:
+            _made_in_tests.pop((address, name), None)
         return
-    address = environment().environ[EMULATOR_VARIABLE]
     for (where, name), maker in list(_made_in_tests.items()):
         if where == address and maker != test:
             connection.client.delete_table(name, not_found_ok=True)

@@ -59,7 +59,7 @@ def test_an_empty_table_has_the_types_that_are_said(sales):
     dataset, job = sales
     types = {"sold_at": "TIMESTAMP NOT NULL", "amount": "NUMERIC"}
     assert datamart_rows(job, schemas={f"{dataset}.orders": types}, now=NOW) == []
-    with pytest.raises(ConfigError, match="say its columns"):
+    with pytest.raises(ConfigError, match=r"say its columns \(schemas; in YAML schema\)"):
         datamart_rows(job, {f"{dataset}.orders": []}, now=NOW)
 
 
@@ -73,6 +73,18 @@ def test_tables_of_an_earlier_test_are_not_seen(sales, monkeypatch):
     monkeypatch.setenv("PYTEST_CURRENT_TEST", "test_two (call)")
     with pytest.raises(StatementError, match=f"{dataset}.orders"):
         datamart_rows(job, {f"{dataset}.orderz": orders}, now=NOW)
+
+
+def test_tables_that_a_fixture_makes_are_seen(sales, monkeypatch):
+    """Also where an earlier test has made tables of the same names."""
+    dataset, job = sales
+    orders = [{"sold_at": NOW, "amount": 1.5}]
+    monkeypatch.setenv("PYTEST_CURRENT_TEST", "test_one (call)")
+    datamart_rows(job, {f"{dataset}.orders": [{"sold_at": NOW, "amount": 9.0}]}, now=NOW)
+    monkeypatch.setenv("PYTEST_CURRENT_TEST", "test_two (setup)")
+    rows = datamart_rows(job, {f"{dataset}.orders": orders}, now=NOW)
+    monkeypatch.setenv("PYTEST_CURRENT_TEST", "test_two (call)")
+    assert datamart_rows(job, now=NOW) == rows
 
 
 def test_a_run_is_refused_while_the_clock_stands_still(sales):
