@@ -17,7 +17,7 @@ BUILDERS = ("docker", "buildah")
 
 
 def can_build(name):
-    """Whether a builder is installed, and what it needs is running."""
+    """Whether a builder is installed and able to build here."""
     if shutil.which(name) is None:
         return False
     return subprocess.run([name, "info"], capture_output=True, check=False).returncode == 0

@@ -34,13 +34,13 @@ class _TimeOfDay:
 
 
 def is_time_of_day_frozen() -> bool:
-    """Whether it stands still. gRPC and Google's clients tell their deadlines by it."""
+    """Whether the time of day stands still, by which gRPC and Google's clients tell their deadlines."""
     return _TimeOfDay.is_frozen
 
 
 @contextmanager
-def frozen_time_of_day(*, is_frozen: bool = True) -> Iterator[None]:
-    """Say that the time of day stands still while inside, or that it goes on again."""
+def time_of_day(*, is_frozen: bool) -> Iterator[None]:
+    """Note, while inside, whether the time of day stands still."""
     before, _TimeOfDay.is_frozen = _TimeOfDay.is_frozen, is_frozen
     try:
         yield

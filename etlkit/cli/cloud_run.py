@@ -12,6 +12,8 @@ import shlex
 import sys
 from dataclasses import dataclass, field
 
+from etlkit.cli.key_files import KEY_FILES
+
 _APIS = ("artifactregistry", "bigquery", "bigquerystorage", "cloudbuild", "iam", "run")
 ROLES = ("roles/bigquery.user", "roles/bigquery.dataEditor")
 """What a job needs in its project."""
@@ -21,14 +23,7 @@ _IGNORED = (
     ".venv/",
     ".etlkit/",
     "__pycache__/",
-    ".env",
-    ".env.*",
-    "*.pem",
-    "*.p12",
-    "*.key",
-    "key.json",
-    "*-key.json",
-    "*credentials*.json",
+    *KEY_FILES,
 )
 _DOCS = "https://docs.cloud.google.com"
 

@@ -144,7 +144,7 @@ def digest(content: bytes) -> str:
 
 @contextmanager
 def unwarned() -> Iterator[None]:
-    """Keep to itself what Python warns of while a user's file is parsed: its import says it."""
+    """Silence Python's warnings while a user's file is parsed: importing the file shows them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

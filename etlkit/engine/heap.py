@@ -13,8 +13,8 @@ _MANY_OBJECTS = 20_000
 is done they are gone, so there is nothing to search."""
 
 _FEW_OBJECTS = 5_000
-"""Fewer are frozen by nobody: Python 3.12 puts some hundred immortal objects there itself, and who
-freezes a process has the modules of Python in it, which are 15,000 at least."""
+"""With fewer frozen objects than this, nobody has called `gc.freeze`. Python 3.12 keeps a few hundred
+immortal objects there itself; Python's own modules alone are 15,000 objects."""
 
 _lock = threading.Lock()
 _num_inside = 0

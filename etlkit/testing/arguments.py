@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _MAX_CHARS = 80
 _CHARS_BEFORE = 20
-"""How many are shown before the first one that differs."""
+"""Shown before the first difference."""
 
 
 def given_rows(what: str, rows: Any) -> list[Row]:
@@ -60,7 +60,7 @@ def short(value: Any) -> str:
 
 
 def short_pair(value: Any, other: Any) -> tuple[str, str]:
-    """Two values that differ, for a message: of long ones, the parts where they begin to differ."""
+    """Two different values for a message; long ones are cut to where they begin to differ."""
     texts = repr(value), repr(other)
     pairs = enumerate(zip(*texts, strict=False))
     same = next((index for index, (one, two) in pairs if one != two), min(map(len, texts)))

@@ -238,16 +238,15 @@ def _schema(schema: Any, rows: Sequence[Row], place: _Place) -> Mapping[str, str
 
 
 def _key_twice(node: Any) -> Any:
-    """The second of two equal keys of a mapping, of which YAML would take the last; None = none."""
-    found: set[Any] = set()
-    for each in node.value if isinstance(node.value, list) else ():
-        key, below = each if isinstance(each, tuple) else (None, each)
-        if key is not None and key.value in found:
+    """The second of two equal keys of a mapping, which hides the first one in YAML; None = none."""
+    below = node.value if isinstance(node.value, list) else []
+    names: set[Any] = set()
+    for key in (each[0] for each in below if isinstance(each, tuple)):
+        if key.value in names:
             return key
-        found.add(key and key.value)
-        if (again := _key_twice(below)) is not None:
-            return again
-    return None
+        names.add(key.value)
+    values = (each[1] if isinstance(each, tuple) else each for each in below)
+    return next(filter(None, map(_key_twice, values)), None)
 
 
 def _check(entry: Any, place: _Place, keys: Sequence[str], needed: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
 
-from etlkit.calls.clock import frozen_time_of_day
+from etlkit.calls.clock import time_of_day
 from etlkit.errors import ConfigError, missing_packages
 
 _frozen_at: ContextVar[datetime | None] = ContextVar("etlkit_frozen_at", default=None)
@@ -38,7 +38,7 @@ def freeze_time(at: datetime | str) -> Iterator[datetime]:
         raise missing_packages("freeze_time needs time-machine", "testing") from error
     token = _frozen_at.set(moment)
     try:
-        with time_machine.travel(moment, tick=False), frozen_time_of_day():
+        with time_machine.travel(moment, tick=False), time_of_day(is_frozen=True):
             yield moment
     finally:
         _frozen_at.reset(token)
@@ -58,7 +58,7 @@ def going_on() -> Iterator[None]:
     import time_machine
 
     real = time_machine.escape_hatch.time.time()
-    with time_machine.travel(real, tick=True), frozen_time_of_day(is_frozen=False):
+    with time_machine.travel(real, tick=True), time_of_day(is_frozen=False):
         yield
 
 

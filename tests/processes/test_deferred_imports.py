@@ -59,7 +59,7 @@ def test_clients_and_pyarrow_do_without_it():
 
 
 def test_rows_of_every_type_do_without_it():
-    """pyarrow imports it for `to_numpy`, and wherever it has to find out the type of a value."""
+    """pyarrow imports it for `to_numpy`, and to infer the type of a value."""
     code = "rows = fake_rows(schema, 200)\nassert len(run(MemorySource(rows, schema))) == 200"
     assert loaded(CLIENTS + ROWS + code) == set()
 

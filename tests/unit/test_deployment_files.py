@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from etlkit._version import __version__
+from etlkit.cli.key_files import KEY_FILES
 from etlkit.cli.root import main
 
 ROOT = Path(__file__).parents[2]
@@ -77,6 +78,7 @@ def test_no_key_and_no_data_gets_into_an_image(home):
     """Also not into the stage that stays behind."""
     ignored = set((home / ".dockerignore").read_text().splitlines())
     assert {"**/*.pem", "**/*.key", "**/.env", "**/key.json"} <= ignored
+    assert {f"**/{each}" for each in KEY_FILES} <= ignored
     assert "*" in ignored or {".git", ".venv", ".etlkit"} <= ignored
 
 

@@ -155,7 +155,7 @@ WITH_OPTIONS = {"pc.match_substring_regex", "pc.replace_substring_regex", "pc.ro
 
 
 def makes_pyarrow_guess(node):
-    """Whether pyarrow has to find out the type of a value, or makes an array of numpy."""
+    """Whether pyarrow has to infer the type of a value, or converts to numpy."""
     if not isinstance(node, ast.Call):
         return False
     name = ast.unparse(node.func)
@@ -170,7 +170,7 @@ def makes_pyarrow_guess(node):
 
 
 def test_pyarrow_is_told_all_types():
-    """For a value whose type it has to find out, pyarrow imports pandas, which takes a second.
+    """To infer the type of a value, pyarrow imports pandas, which takes a second.
 
     The local server is a process that does without pandas.
     """

@@ -147,7 +147,7 @@ class ShardWriter(StagedWriter[ShardWorker]):
         import pyarrow.compute as pc
 
         # A row has an outcome when the last row that it became is there.
-        one = pa.scalar(1, pa.int64())  # with a bare 1, pyarrow imports pandas: a second
+        one = pa.scalar(1, pa.int64())  # for a bare 1, pyarrow imports pandas: a second
         is_last = pc.greater_equal(pc.add(batch.column(PART), one), batch.column(PARTS))
         self._claims.are_durable(batch.column(ROW_ID).filter(is_last).to_pylist())
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +60,8 @@ def _answers(local_dir: Path, location: str | None) -> Finding:
 
 
 def _select_one() -> list[Any]:
-    from etlkit.api.run import Run, RunRequest
-    from etlkit.bigquery.client import connect
+    from etlkit.bigquery.client import Connection
     from etlkit.runner import environment
 
-    with Run(RunRequest("doctor", environment())) as run:
-        return list(connect(run).client.query_and_wait("SELECT 1 AS n"))
+    with closing(Connection(environment(), job_prefix="etlkit_doctor")) as connection:
+        return list(connection.client.query_and_wait("SELECT 1 AS n"))
