@@ -9,7 +9,6 @@ from pathlib import Path
 
 import click
 
-from etlkit.cli.key_files import KEY_FILES
 from etlkit.cli.options import CONTEXT, FilledOption
 from etlkit.cli.scaffold.files import made_from, write_all
 from etlkit.cli.scaffold.projects import PROJECTS
@@ -64,8 +63,6 @@ def command(folder: Path, template: str, source: str | None) -> None:
         "etlkit": requirement.text(),
         "etlkit_dev": requirement.text("local,report,testing"),
         "install": _ONLY_HERE if requirement.is_of_this_machine else "",
-        "key_files": "\n".join(KEY_FILES),
-        "key_files_anywhere": "\n".join(f"**/{each}" for each in KEY_FILES),
     }
     files = made_from("common", values) | made_from(template, values) | requirement.files()
     write_all(folder, files)

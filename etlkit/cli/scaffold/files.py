@@ -7,12 +7,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
+from etlkit.cli.key_files import KEY_FILES
 from etlkit.errors import ConfigError
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _SUFFIX = ".template"
 _HIDDEN = {name: f".{name}" for name in ("dockerignore", "gitignore", "gitkeep", "github")}
 """Files whose name begins with a dot; in the package it does not, so that no tool obeys them there."""
+
+_IN_EVERY_PROJECT = {
+    "key_files": "\n".join(KEY_FILES),
+    "key_files_anywhere": "\n".join(f"**/{each}" for each in KEY_FILES),
+}
+"""What stands for these names in a template, whatever the project."""
 
 _PLACE = re.compile(r"@@(\w+)@@")
 
@@ -80,8 +87,8 @@ def _place(path: Path, values: Mapping[str, str]) -> PurePosixPath:
 def _filled(path: Path, values: Mapping[str, str]) -> bytes:
     if path.suffix != _SUFFIX:
         return path.read_bytes()
-    text = path.read_text(encoding="utf-8")
-    return _PLACE.sub(lambda found: values[found[1]], text).encode()
+    text, known = path.read_text(encoding="utf-8"), {**_IN_EVERY_PROJECT, **values}
+    return _PLACE.sub(lambda found: known[found[1]], text).encode()
 
 
 def _listed(names: Sequence[str]) -> str:
